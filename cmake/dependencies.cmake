@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Every package the project uses is found here and nowhere else. The library itself needs threads alone; the rest
+# is for tests, the program and the benchmarks, and is asked for only when they are built.
+
+include_guard(GLOBAL)
+
+# singleflight_require(<package> <debian package> <reason>): find_package, or stop and say what to install.
+macro(singleflight_require package debian_package reason)
+  find_package(${package} QUIET)
+  if(NOT ${package}_FOUND)
+    message(
+      FATAL_ERROR
+        "singleflight: ${package} was not found; ${reason} need it. On Debian: apt-get install ${debian_package}"
+    )
+  endif()
+endmacro()
+
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+singleflight_require(Threads libc6-dev "all targets")
+
+if(SINGLEFLIGHT_BUILD_TESTS)
+  singleflight_require(GTest "libgtest-dev libgmock-dev" "the tests")
+  find_package(Python3 QUIET COMPONENTS Interpreter)
+  if(NOT Python3_Interpreter_FOUND)
+    message(
+      FATAL_ERROR
+        "singleflight: python3 was not found; the test of the code in the documents needs it. "
+        "On Debian: apt-get install python3"
+    )
+  endif()
+endif()
+
+if(SINGLEFLIGHT_BUILD_APPS)
+  singleflight_require(SQLite3 libsqlite3-dev "the program's database backend")
+  singleflight_require(ZLIB zlib1g-dev "gzip logs in the program")
+  singleflight_require(CLI11 libcli11-dev "the program's command line")
+  singleflight_require(nlohmann_json nlohmann-json3-dev "the program's reports")
+  singleflight_require(fmt libfmt-dev "the program's output")
+endif()
+
+if(SINGLEFLIGHT_BUILD_BENCH)
+  singleflight_require(benchmark libbenchmark-dev "the benchmarks")
+endif()

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# How a test file becomes a test: by the folder it lies in. A new *_test.cpp is found by itself.
+
+include_guard(GLOBAL)
+include(GoogleTest)
+
+# singleflight_add_test_executable(<name> LABEL <label> SOURCES <file>... [FLOOR <floor>] [TIMEOUT <seconds>]
+#                                  [PROCESSORS <n>] [LINK <target>...] [OPTIONS <compile option>...])
+#
+# One GoogleTest executable; each of its cases is a ctest named <name>.<suite>.<case>. It is linked with the
+# target of FLOOR if there is one, else with the bundle.
+function(singleflight_add_test_executable name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL;FLOOR;TIMEOUT;PROCESSORS" "SOURCES;LINK;OPTIONS")
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 60)
+  endif()
+  if(NOT arg_PROCESSORS)
+    set(arg_PROCESSORS 1)
+  endif()
+  set(under_test singleflight::singleflight)
+  if(TARGET singleflight_${arg_FLOOR})
+    set(under_test singleflight_${arg_FLOOR})
+  endif()
+
+  add_executable(${name} ${arg_SOURCES})
+  target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests")
+  target_link_libraries(
+    ${name} PRIVATE ${under_test} singleflight_warnings GTest::gmock GTest::gtest_main ${arg_LINK}
+  )
+  target_compile_options(${name} PRIVATE ${arg_OPTIONS})
+  gtest_discover_tests(
+    ${name}
+    TEST_PREFIX "${name}."
+    WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
+    DISCOVERY_TIMEOUT 60
+    PROPERTIES LABELS ${arg_LABEL} TIMEOUT ${arg_TIMEOUT} PROCESSORS ${arg_PROCESSORS} ENVIRONMENT
+               "${singleflight_test_environment}"
+  )
+endfunction()
+
+# singleflight_add_test_folders(<kind> [TIMEOUT <seconds>] [PROCESSORS <n>])
+#
+# tests/<kind>/<floor>/*_test.cpp becomes one executable <kind>_<floor>, labelled <kind>.
+function(singleflight_add_test_folders kind)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT;PROCESSORS" "")
+  file(GLOB sources CONFIGURE_DEPENDS "${kind}/*/*_test.cpp")
+  set(floors "")
+  foreach(source IN LISTS sources)
+    cmake_path(GET source PARENT_PATH folder)
+    cmake_path(GET folder FILENAME floor)
+    list(APPEND floors ${floor})
+    list(APPEND sources_${floor} ${source})
+  endforeach()
+  list(REMOVE_DUPLICATES floors)
+  foreach(floor IN LISTS floors)
+    singleflight_add_test_executable(
+      ${kind}_${floor}
+      LABEL ${kind}
+      FLOOR ${floor}
+      SOURCES ${sources_${floor}}
+      TIMEOUT ${arg_TIMEOUT}
+      PROCESSORS ${arg_PROCESSORS}
+    )
+  endforeach()
+endfunction()

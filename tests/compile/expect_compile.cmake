@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Compiles one file. X.pass.cpp must compile. X.fail.cpp must fail, and what the compiler says must match the
+# regular expression in its line `// expect: REGEX`.
+#
+#   cmake -Dcompile=<command;and;options> -Dsource=<file> -P expect_compile.cmake
+
+execute_process(
+  COMMAND ${compile} -c ${source} -o /dev/null RESULT_VARIABLE status OUTPUT_VARIABLE said
+  ERROR_VARIABLE said
+)
+
+if(source MATCHES "\\.pass\\.cpp$")
+  if(NOT status EQUAL 0)
+    message(FATAL_ERROR "${source} must compile, and does not:\n${said}")
+  endif()
+  return()
+endif()
+
+file(STRINGS ${source} expectation REGEX "^// expect: " LIMIT_COUNT 1)
+if(NOT expectation)
+  message(FATAL_ERROR "${source} has no line `// expect: REGEX`")
+endif()
+string(REGEX REPLACE "^// expect: " "" expectation "${expectation}")
+if(status EQUAL 0)
+  message(FATAL_ERROR "${source} compiles, and must not; expected: ${expectation}")
+endif()
+if(NOT said MATCHES "${expectation}")
+  message(FATAL_ERROR "${source} fails with other words than: ${expectation}\n${said}")
+endif()

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <singleflight/flight.hpp>
+#include <string>
+
+int main() {
+  singleflight::group<std::string, int> group;
+  auto answer = group.run("answer", [] { return 42; });
+  return *answer == 42 ? 0 : 1;
+}
