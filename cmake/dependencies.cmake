@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# Every package the project uses is found here and nowhere else. The library itself needs threads alone; the rest
-# is for tests, the program and the benchmarks, and is asked for only when they are built.
+# Every package the project uses is found here and nowhere else. The library itself needs threads
+# alone; the rest is for tests, the program and the benchmarks, and is asked for only when they are
+# built.
 
 include_guard(GLOBAL)
 
-# singleflight_require(<package> <debian package> <reason>): find_package, or stop and say what to install.
+# singleflight_require(<package> <debian package> <reason>): find_package, or stop and say what to
+# install.
 macro(singleflight_require package debian_package reason)
   find_package(${package} QUIET)
   if(NOT ${package}_FOUND)
-    message(
-      FATAL_ERROR
-        "singleflight: ${package} was not found; ${reason} need it. On Debian: apt-get install ${debian_package}"
+    message(FATAL_ERROR "singleflight: ${package} was not found; ${reason} need it. "
+                        "On Debian: apt-get install ${debian_package}"
     )
   endif()
 endmacro()
@@ -21,6 +22,7 @@ singleflight_require(Threads libc6-dev "all targets")
 
 if(SINGLEFLIGHT_BUILD_TESTS)
   singleflight_require(GTest "libgtest-dev libgmock-dev" "the tests")
+  singleflight_require(rapidcheck librapidcheck-dev "the property tests")
   find_package(Python3 QUIET COMPONENTS Interpreter)
   if(NOT Python3_Interpreter_FOUND)
     message(

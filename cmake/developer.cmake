@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# What only our own code is built with: warnings as errors, sanitizers, ccache. A consumer gets none of it.
+# What only our own code is built with: warnings as errors, sanitizers, ccache. A consumer gets none
+# of it.
 
 include_guard(GLOBAL)
 
@@ -29,7 +30,8 @@ target_compile_options(
             $<$<BOOL:${SINGLEFLIGHT_WARNINGS_AS_ERRORS}>:-Werror>
 )
 
-# SINGLEFLIGHT_SANITIZE=thread | address,undefined: every target of this build, ours and the tests', is instrumented.
+# SINGLEFLIGHT_SANITIZE=thread | address,undefined: every target of this build, ours and the tests',
+# is instrumented.
 set(singleflight_test_environment "")
 if(SINGLEFLIGHT_SANITIZE)
   add_compile_options(-fsanitize=${SINGLEFLIGHT_SANITIZE} -fno-omit-frame-pointer)
@@ -42,12 +44,13 @@ if(SINGLEFLIGHT_SANITIZE)
   endif()
   set(singleflight_test_environment
       "TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:history_size=4"
-      "ASAN_OPTIONS=detect_stack_use_after_return=1:strict_init_order=1:check_initialization_order=1"
+      "ASAN_OPTIONS=detect_stack_use_after_return=1:check_initialization_order=1"
       "UBSAN_OPTIONS=print_stacktrace=1"
   )
 endif()
 
-# Tells objects of earlier builds apart by content, not by time: a fresh clone builds from the cache.
+# Tells objects of earlier builds apart by content, not by time: a fresh clone builds from the
+# cache.
 if(NOT CMAKE_CXX_COMPILER_LAUNCHER)
   find_program(SINGLEFLIGHT_CCACHE ccache)
   mark_as_advanced(SINGLEFLIGHT_CCACHE)

@@ -5,11 +5,12 @@
 include_guard(GLOBAL)
 include(GoogleTest)
 
-# singleflight_add_test_executable(<name> LABEL <label> SOURCES <file>... [FLOOR <floor>] [TIMEOUT <seconds>]
-#                                  [PROCESSORS <n>] [LINK <target>...] [OPTIONS <compile option>...])
+# singleflight_add_test_executable(<name> LABEL <label> SOURCES <file>... [FLOOR <floor>]
+#                                  [TIMEOUT <seconds>] [PROCESSORS <n>] [LINK <target>...]
+#                                  [OPTIONS <compile option>...])
 #
-# One GoogleTest executable; each of its cases is a ctest named <name>.<suite>.<case>. It is linked with the
-# target of FLOOR if there is one, else with the bundle.
+# One GoogleTest executable; each of its cases is a ctest named <name>.<suite>.<case>. It is linked
+# with the target of FLOOR if there is one, else with the bundle.
 function(singleflight_add_test_executable name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL;FLOOR;TIMEOUT;PROCESSORS" "SOURCES;LINK;OPTIONS")
   if(NOT arg_TIMEOUT)
@@ -26,7 +27,8 @@ function(singleflight_add_test_executable name)
   add_executable(${name} ${arg_SOURCES})
   target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests")
   target_link_libraries(
-    ${name} PRIVATE ${under_test} singleflight_warnings GTest::gmock GTest::gtest_main ${arg_LINK}
+    ${name} PRIVATE ${under_test} singleflight_warnings GTest::gmock GTest::gtest_main
+                    rapidcheck_gtest ${arg_LINK}
   )
   target_compile_options(${name} PRIVATE ${arg_OPTIONS})
   gtest_discover_tests(

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What stands before a block of C++ in the documents that is not a whole program: the names that such a block
-// may use without declaring them. doc_blocks.py says how blocks are read.
+// What stands before a block of C++ in the documents that is not a whole program: the names that
+// such a block may use without declaring them. doc_blocks.py says how blocks are read.
 
 #include <chrono>
 #include <coroutine>

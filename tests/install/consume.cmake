@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# Builds and runs tests/install/consumer against a fresh install, or with the sources as a subdirectory.
+# Builds and runs tests/install/consumer against a fresh install, or with the sources as a
+# subdirectory.
 
 function(step)
   execute_process(COMMAND ${ARGN} RESULT_VARIABLE status OUTPUT_VARIABLE said ERROR_VARIABLE said)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <singleflight/flight.hpp>
 #include <string>
+
+#include <singleflight/flight.hpp>
 
 int main() {
   singleflight::group<std::string, int> group;
