@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Question   A million coroutines wait on one key: what does it take to join (cold heap), what does a
+//            waiter cost in memory, and how long after the load ends has the last one its outcome?
+// Baseline   As many goroutines blocked in golang.org/x/sync/singleflight.Do; with --limits=1, as many
+//            in a select on DoChan and a context that has a deadline.
+// Reading    Nanoseconds and resident bytes per waiter; the waiter's own coroutine frame is part of
+//            both. A fresh process each time, since the second million would find a warm heap.
+
+#include <chrono>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+
+#include "bench/support/coroutines.hpp"
+#include "bench/support/process.hpp"
+#include "singleflight/flight.hpp"
+
+namespace {
+
+using group_type = singleflight::group<std::string, std::string_view>;
+
+constexpr std::string_view hot_key = "key:000000000000";
+
+struct scene {
+  group_type group{{.executor = singleflight::inline_executor}};
+  bench::steady::time_point deadline = bench::steady::now() + std::chrono::hours(1);
+  std::stop_source stop;
+  std::size_t waiters = 0;
+  std::size_t told = 0;
+  std::size_t bytes = 0;
+  bench::steady::time_point last;
+
+  void tell(std::string_view value) {
+    bytes += value.size();
+    if (++told == waiters) last = bench::steady::now();
+  }
+};
+
+std::string_view no_load_of_its_own() { bench::fail("a waiter led a load of its own"); }
+
+bench::detached wait(scene& s) {
+  auto flight = s.group.start(hot_key, &no_load_of_its_own);
+  s.tell(*co_await flight);
+}
+
+bench::detached wait_with_limits(scene& s) {
+  auto flight = s.group.start(hot_key, &no_load_of_its_own);
+  flight.until(s.deadline, s.stop.get_token());
+  s.tell(*co_await flight);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const bench::idle_thread other;
+  const bool limits = bench::argument(argc, argv, "limits", 0) != 0;
+  scene s;
+  s.waiters = static_cast<std::size_t>(bench::argument(argc, argv, "waiters", 1'000'000));
+  const auto count = static_cast<double>(s.waiters);
+
+  std::optional<singleflight::flight_promise<std::string_view>> load;
+  auto leader = s.group.start(
+      hot_key, [&load](singleflight::flight_promise<std::string_view> p) { load = std::move(p); });
+  if (!load) bench::fail("the load did not begin");
+
+  const double bytes_before = bench::resident_bytes();
+  const auto joining = bench::steady::now();
+  for (std::size_t i = 0; i < s.waiters; ++i) {
+    if (limits) {
+      wait_with_limits(s);
+    } else {
+      wait(s);
+    }
+  }
+  const auto joined = bench::steady::now();
+  const double bytes_after = bench::resident_bytes();
+
+  const auto load_ended = bench::steady::now();
+  load->set_value("value:0123456789");
+  if (s.told != s.waiters || s.bytes != 16 * s.waiters) bench::fail("not everybody was told");
+  if (s.group.stats().loads != 1) bench::fail("there was more than one load");
+
+  bench::figures figures;
+  figures.add("join_ns", bench::nanoseconds(joined - joining) / count);
+  figures.add("wake_ns", bench::nanoseconds(s.last - load_ended) / count);
+  figures.add("bytes_per_waiter", (bytes_after - bytes_before) / count);
+  figures.print();
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Question   What does a call cost when nobody shares it (alone, distinct), and when two threads want
+//            the same thing all the time (hot)? What does start + co_await cost (awaited)?
+// Baseline   The same calls of golang.org/x/sync/singleflight.Do and of the usual mutex, unordered_map
+//            and shared_future.
+// Reading    Nanoseconds of wall time per call, over all threads together; beside it allocations and
+//            loads per call. A hot call that joined ran no load.
+
+#include <benchmark/benchmark.h>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bench/support/call_cycle.hpp"
+#include "bench/support/coroutines.hpp"
+#include "bench/support/process.hpp"
+#include "singleflight/flight.hpp"
+
+namespace {
+
+using group_type = singleflight::group<std::string, std::string_view>;
+
+void report_loads(benchmark::State& state, const group_type& group) {
+  if (state.thread_index() != 0) return;
+  const singleflight::group_stats stats = group.stats();
+  state.counters["loads"] = static_cast<double>(stats.loads) / static_cast<double>(stats.calls);
+}
+
+void cycle(benchmark::State& state, group_type& group, const std::vector<std::string>& keys) {
+  bench::call_cycle(state, keys, [&group](const std::string& key) {
+    benchmark::DoNotOptimize(*group.run(key, bench::view_of_16_bytes{}));
+  });
+  report_loads(state, group);
+}
+
+void alone(benchmark::State& state) {
+  group_type group;
+  cycle(state, group, bench::make_keys("key:", bench::distinct_keys));
+}
+
+void distinct(benchmark::State& state) {
+  static group_type group;
+  const char* const prefix = state.thread_index() == 0 ? "key:" : "kez:";
+  cycle(state, group, bench::make_keys(prefix, bench::distinct_keys));
+}
+
+void hot(benchmark::State& state) {
+  static group_type group;
+  cycle(state, group, bench::make_keys("key:", 1));
+}
+
+bench::lazy<std::string_view> load_view() { co_return bench::view_of_16_bytes{}(); }
+
+bench::detached await_in_turn(benchmark::State& state, group_type& group,
+                              const std::vector<std::string>& keys, bool& done) {
+  const std::size_t mask = keys.size() - 1;
+  std::size_t i = 0;
+  const std::size_t allocations_before = support::allocations_of_this_thread();
+  for (auto _ : state) {
+    auto flight = group.start(keys[i++ & mask], &load_view);
+    auto result = co_await flight;
+    benchmark::DoNotOptimize(*result);
+  }
+  state.counters["allocations"] = benchmark::Counter(
+      static_cast<double>(support::allocations_of_this_thread() - allocations_before),
+      benchmark::Counter::kAvgIterations);
+  done = true;
+}
+
+void awaited(benchmark::State& state) {
+  group_type group({.executor = singleflight::inline_executor});
+  const auto keys = bench::make_keys("key:", bench::distinct_keys);
+  bool done = false;
+  await_in_turn(state, group, keys, done);
+  if (!done) state.SkipWithError("an awaited call did not come back on its own thread");
+  report_loads(state, group);
+}
+
+BENCHMARK(alone);
+BENCHMARK(distinct)->Threads(2)->UseRealTime();
+BENCHMARK(hot)->Threads(2)->UseRealTime();
+BENCHMARK(awaited);
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const bench::idle_thread other;
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return 0;
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// What the benchmarks ask for: keys, and requests that arrive at random times. bench/peers/go draws the
+// same sequence from the same seed, so that both sides see one workload.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+namespace bench {
+
+inline constexpr std::size_t distinct_keys = 1024;
+
+/// `count` keys of 16 bytes that differ in their last digits; `prefix` has four.
+inline std::vector<std::string> make_keys(const char* prefix, std::size_t count) {
+  std::vector<std::string> keys(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%s%012zu", prefix, i);
+    keys[i] = text;
+  }
+  return keys;
+}
+
+/// splitmix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
+class random {
+ public:
+  explicit random(std::uint64_t seed) noexcept : state_(seed) {}
+  std::uint64_t next() noexcept {
+    std::uint64_t z = (state_ += 0x9E3779B97F4A7C15);
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
+    return z ^ (z >> 31);
+  }
+  /// From 0 up to, but never, 1.
+  double unit() noexcept {
+    return static_cast<double>(next() >> 11) / static_cast<double>(std::uint64_t{1} << 53);
+  }
+
+ private:
+  std::uint64_t state_;
+};
+
+struct arrival_plan {
+  double rate;         ///< requests per second, on average
+  double seconds;      ///< how long they keep arriving
+  std::uint64_t seed;  ///< of times and keys
+  std::size_t keys;    ///< how many there are
+  double skew;         ///< of the Zipf distribution over them
+};
+
+struct arrivals {
+  std::vector<std::int64_t> due_ns;  ///< from the start, rising
+  std::vector<std::uint16_t> key;    ///< rank of the key asked for, the most popular is 0
+};
+
+/// Poisson arrivals, Zipf keys.
+inline arrivals draw_arrivals(const arrival_plan& plan) {
+  std::vector<double> cumulative(plan.keys);
+  double sum = 0;
+  for (std::size_t i = 0; i < plan.keys; ++i) {
+    sum += 1 / std::pow(static_cast<double>(i + 1), plan.skew);
+    cumulative[i] = sum;
+  }
+  arrivals drawn;
+  const auto expected = static_cast<std::size_t>(plan.rate * plan.seconds * 1.05) + 1000;
+  drawn.due_ns.reserve(expected);
+  drawn.key.reserve(expected);
+  random draw(plan.seed);
+  double at = 0;
+  for (;;) {
+    at += -std::log(1 - draw.unit()) / plan.rate;
+    if (at >= plan.seconds) return drawn;
+    const auto chosen = std::lower_bound(cumulative.begin(), cumulative.end(), draw.unit() * sum);
+    const auto rank = std::min<std::ptrdiff_t>(chosen - cumulative.begin(),
+                                               static_cast<std::ptrdiff_t>(plan.keys) - 1);
+    drawn.due_ns.push_back(static_cast<std::int64_t>(at * 1e9));
+    drawn.key.push_back(static_cast<std::uint16_t>(rank));
+  }
+}
+
+}  // namespace bench

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Counts every allocation of the calling thread, whoever makes it: malloc and its siblings are replaced
+// for the whole program, and operator new ends there too.
+//
+// Include it in one source file of an executable only; not for sanitizer builds, which replace malloc
+// themselves.
+
+#include <malloc.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdlib>
+
+namespace support {
+
+inline constinit thread_local std::size_t allocation_counter = 0;
+
+/// How often this thread has asked for memory so far.
+inline std::size_t allocations_of_this_thread() noexcept { return allocation_counter; }
+
+}  // namespace support
+
+// What glibc's own malloc is called beneath; there are no hooks in glibc any more.
+extern "C" {
+void* __libc_malloc(std::size_t) noexcept;
+void* __libc_calloc(std::size_t, std::size_t) noexcept;
+void* __libc_realloc(void*, std::size_t) noexcept;
+void* __libc_memalign(std::size_t, std::size_t) noexcept;
+void __libc_free(void*) noexcept;
+
+void* malloc(std::size_t bytes) noexcept {
+  ++support::allocation_counter;
+  return __libc_malloc(bytes);
+}
+void* calloc(std::size_t count, std::size_t bytes) noexcept {
+  ++support::allocation_counter;
+  return __libc_calloc(count, bytes);
+}
+void* realloc(void* memory, std::size_t bytes) noexcept {
+  ++support::allocation_counter;
+  return __libc_realloc(memory, bytes);
+}
+void* memalign(std::size_t alignment, std::size_t bytes) noexcept {
+  ++support::allocation_counter;
+  return __libc_memalign(alignment, bytes);
+}
+void* aligned_alloc(std::size_t alignment, std::size_t bytes) noexcept {
+  ++support::allocation_counter;
+  return __libc_memalign(alignment, bytes);
+}
+int posix_memalign(void** memory, std::size_t alignment, std::size_t bytes) noexcept {
+  ++support::allocation_counter;
+  void* const found = __libc_memalign(alignment, bytes);
+  if (found == nullptr) return ENOMEM;
+  *memory = found;
+  return 0;
+}
+void free(void* memory) noexcept { __libc_free(memory); }
+}
