@@ -10,7 +10,7 @@ include(GoogleTest)
 #                                  [OPTIONS <compile option>...])
 #
 # One GoogleTest executable; each of its cases is a ctest named <name>.<suite>.<case>. It is linked
-# with the target of FLOOR if there is one, else with the bundle.
+# with the floor FLOOR alone; if that is another part of ours (lab), with it and the bundle.
 function(singleflight_add_test_executable name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL;FLOOR;TIMEOUT;PROCESSORS" "SOURCES;LINK;OPTIONS")
   if(NOT arg_TIMEOUT)
@@ -19,9 +19,12 @@ function(singleflight_add_test_executable name)
   if(NOT arg_PROCESSORS)
     set(arg_PROCESSORS 1)
   endif()
+  get_property(floors GLOBAL PROPERTY SINGLEFLIGHT_FLOORS)
   set(under_test singleflight::singleflight)
-  if(TARGET singleflight_${arg_FLOOR})
-    set(under_test singleflight_${arg_FLOOR})
+  if(arg_FLOOR IN_LIST floors)
+    set(under_test singleflight::${arg_FLOOR})
+  elseif(TARGET singleflight_${arg_FLOOR})
+    list(APPEND under_test singleflight_${arg_FLOOR})
   endif()
 
   add_executable(${name} ${arg_SOURCES})
