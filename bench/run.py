@@ -295,6 +295,7 @@ class Scenario:
 
 class Calls(Scenario):
     ours = ("group_bench", "future_group_bench")
+
     def sides(self):
         return {
             "ours": lambda: self.programs.google_benchmark("group_bench"),
@@ -332,6 +333,7 @@ class Instructions(Scenario):
 
 class FanIn(Scenario):
     ours = ("fan_in_bench",)
+
     def sides(self):
         return {
             "ours": lambda: figures_of([self.programs.ours("fan_in_bench"), "--waiters=1000000"]),
@@ -341,6 +343,7 @@ class FanIn(Scenario):
 
 class FanInLimits(Scenario):
     ours = ("fan_in_bench",)
+
     def sides(self):
         return {
             "ours": lambda: figures_of(
