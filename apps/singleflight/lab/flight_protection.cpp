@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lab/flight_protection.hpp"
+
+#include <string>
+#include <utility>
+
+#include "lab/load_meter.hpp"
+#include <singleflight/flight.hpp>
+
+namespace singleflight::lab {
+
+namespace {
+
+class flight_protection : public protection {
+ public:
+  explicit flight_protection(load_meter& loads) : loads_(loads) {}
+
+  reply ask(const std::string& key, steady_time deadline) override {
+    reply got;
+    bool led = false;
+    const auto load = [&](flight_context& flight) {
+      led = true;
+      // Whoever joins may have more patience than the leader: the wait for a connection lasts as
+      // long as anybody's.
+      return loads_.load(key, [&flight] { return flight.deadline(); });
+    };
+    auto outcome = flights_.run(as_outcome, key, load, {.deadline = deadline});
+    if (outcome) {
+      const auto& answer = *outcome;
+      got.from = led ? reply::origin::own_load : reply::origin::shared;
+      got.empty = answer->rows == 0;
+      return got;
+    }
+    if (const auto refused = outcome.errc()) {
+      got.error = {name_of(*refused), make_error_code(*refused).message()};
+      return got;
+    }
+    got.error = describe_failure(outcome.exception());
+    // A leader that got no connection in time asked nothing of the backend.
+    if (got.error->kind != no_connection::kind_name) {
+      got.from = led ? reply::origin::own_load : reply::origin::shared;
+    }
+    return got;
+  }
+
+ private:
+  static const char* name_of(flight_errc code) {
+    switch (code) {
+      case flight_errc::timed_out: return "timed_out";
+      case flight_errc::cancelled: return "cancelled";
+      case flight_errc::overloaded: return "overloaded";
+      case flight_errc::recursive: return "recursive";
+      case flight_errc::broken: return "broken";
+      case flight_errc::closed: return "closed";
+      case flight_errc::rejected: return "rejected";
+    }
+    return "flight_error";
+  }
+
+  load_meter& loads_;
+  group<std::string, row> flights_;
+};
+
+}  // namespace
+
+std::unique_ptr<protection> make_flight_protection(load_meter& loads) {
+  return std::make_unique<flight_protection>(loads);
+}
+
+}  // namespace singleflight::lab

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lab/lab.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+#include <optional>
+
+#include "lab/delay_backend.hpp"
+#include "lab/experiment.hpp"
+#include "lab/interrupt.hpp"
+#include "lab/log_reader.hpp"
+#include "lab/machine.hpp"
+#include "lab/output_file.hpp"
+#include "lab/progress.hpp"
+#include "lab/replay_size.hpp"
+#include "lab/results.hpp"
+#include "lab/shop.hpp"
+#include "lab/sqlite_backend.hpp"
+#include "lab/units.hpp"
+#include "lab/usage_error.hpp"
+#include "lab/version.hpp"
+
+namespace singleflight::lab {
+
+namespace {
+
+std::unique_ptr<backend> open_backend(const lab_options& options) {
+  if (options.delay) return std::make_unique<delay_backend>(*options.delay);
+  if (options.database.empty()) return open_shop(options.connections);
+  sqlite_backend::settings settings;
+  settings.path = options.database;
+  settings.query = options.query;
+  settings.connections = options.connections;
+  return std::make_unique<sqlite_backend>(std::move(settings));
+}
+
+void tell_about(const log_account& account) {
+  for (const auto& [number, reason] : account.first_malformed) {
+    fmt::print(stderr, "line {}: {}\n", show_count(number), reason);
+  }
+  if (account.malformed > 0) {
+    fmt::print(stderr, "{} of {} lines are malformed; they are skipped\n",
+               show_count(account.malformed), show_count(account.lines));
+  }
+  if (account.without_key > 0) {
+    fmt::print(stderr,
+               "{} of {} lines ask for nothing (no request, or no such key); they are skipped\n",
+               show_count(account.without_key), show_count(account.lines));
+  }
+  if (account.truncated) fmt::print(stderr, "the gzip data is cut off; its whole lines are used\n");
+  if (account.out_of_order > 0) {
+    fmt::print(
+        stderr,
+        "{} requests are stamped before their predecessor; they are replayed in order of time\n",
+        show_count(account.out_of_order));
+  }
+}
+
+workload obtain_workload(const lab_options& options, results& all, bool& log_goes_on,
+                         const std::stop_token& stop) {
+  if (options.log.empty()) {
+    all.seed = options.seed;
+    return options.generate.make(
+        options.requests > 0 ? options.requests : default_generated(options.pace), options.seed);
+  }
+  log_request request;
+  request.path = options.log;
+  request.key = options.key;
+  request.by_time = options.pace.form == pacing::loop::log_times;
+  request.at_most = options.requests;
+  log_account account;
+  auto read = read_log(request, account, stop);
+  tell_about(account);
+  all.skipped_lines = account.malformed;
+  log_goes_on = account.more && options.requests == 0;
+  return read;
+}
+
+void print_head(const results& all) {
+  fmt::print("workload  {}\n", all.workload);
+  fmt::print("          {} requests, {} distinct keys; {}{}\n", show_count(all.requests),
+             show_count(all.distinct_keys), all.pacing,
+             all.deadline ? fmt::format(", deadline {}", show_duration(*all.deadline)) : "");
+  fmt::print("backend   {}{}\n", all.backend,
+             all.connections > 0 ? fmt::format(", {} connections", all.connections) : "");
+  fmt::print("machine   {}\n\n", all.machine);
+  std::fflush(stdout);
+}
+
+void write_outputs(const results& all, const std::optional<output_file>& json,
+                   const std::optional<output_file>& report) {
+  if (json) json->write(to_text(to_json(all), 1) + "\n");
+  if (report) {
+    report->write(to_html(all));
+    fmt::print("report    {}\n", one_line(report->path()));
+  }
+}
+
+}  // namespace
+
+int run_lab(const lab_options& options) {
+  std::optional<output_file> json;
+  std::optional<output_file> report;
+  if (!options.json.empty()) json.emplace("--json", options.json);
+  if (!options.report.empty()) report.emplace("--report", options.report);
+
+  const interrupt_watch watch;
+  const auto stop = watch.token();
+  results all;
+  try {
+    const auto answering = open_backend(options);
+    bool log_goes_on = false;
+    auto requests = obtain_workload(options, all, log_goes_on, stop);
+
+    const auto found = requests.requests.size();
+    const double loads_per_s = probe(*answering, requests, options.pace.callers, stop);
+    if (options.requests == 0 && !options.all_requests) {
+      const auto size = size_for(requests, options.pace, loads_per_s, options.log.empty());
+      requests.keep_first(size);
+    }
+    if (stop.stop_requested()) throw interrupted{};
+    const auto kept = requests.requests.size();
+    if (!options.log.empty() && (kept < found || log_goes_on)) {
+      fmt::print(stderr,
+                 "the log has {}{} requests; the first {} are replayed, which takes about {} "
+                 "without protection "
+                 "(--requests all: about {})\n",
+                 log_goes_on ? "more than " : "", show_count(found), show_count(kept),
+                 show_duration(expected_time(requests, options.pace, loads_per_s, kept)),
+                 show_duration(expected_time(requests, options.pace, loads_per_s, found)));
+    }
+
+    all.workload = one_line(requests.source, 400);
+    all.requests = kept;
+    all.distinct_keys = requests.keys.size();
+    all.pacing = options.pace.describe();
+    all.backend = answering->name();
+    all.query = answering->query();
+    all.connections = answering->connections();
+    all.deadline = options.deadline;
+    all.machine = describe_machine();
+    all.version = program_version;
+    print_head(all);
+
+    const experiment what{requests, options.pace, options.deadline};
+    for (const auto& protection : options.protections) {
+      if (stop.stop_requested()) break;
+      std::atomic<std::uint64_t> done = 0;
+      const progress_bar bar(protection, kept, done);
+      all.runs.push_back(measure(what, protection, *answering, stop, done));
+    }
+  } catch (const interrupted&) {
+    fmt::print(stderr, "interrupted before anything was measured\n");
+    return watch.exit_code() == 0 ? 130 : watch.exit_code();
+  }
+
+  all.interrupted = stop.stop_requested();
+  if (all.interrupted) fmt::print(stderr, "interrupted; this is what was measured until then\n");
+  fmt::print("{}", to_table(all));
+  write_outputs(all, json, report);
+  return all.interrupted ? watch.exit_code() : 0;
+}
+
+}  // namespace singleflight::lab

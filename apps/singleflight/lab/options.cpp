@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lab/options.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <filesystem>
+#include <string_view>
+
+#include "lab/protection.hpp"
+#include "lab/units.hpp"
+#include "lab/usage_error.hpp"
+
+namespace singleflight::lab {
+
+namespace {
+
+bool given(const std::string& argument) { return !argument.empty(); }
+
+void refuse_both(bool both, const char* message) {
+  if (both) throw usage_error(message);
+}
+
+void check_workload(const lab_arguments& arguments, lab_options& options) {
+  refuse_both(given(arguments.log) && given(arguments.generate),
+              "--log and --generate exclude each other; leave one out");
+  refuse_both(given(arguments.key_from) && !given(arguments.log),
+              "--key-from needs a log; add --log FILE");
+  refuse_both(given(arguments.seed) && given(arguments.log),
+              "--seed is for --generate; leave it out");
+  options.log = arguments.log;
+  if (given(arguments.key_from)) options.key = key_choice::parse(arguments.key_from);
+  if (given(arguments.generate)) options.generate = generator::parse(arguments.generate);
+  if (given(arguments.seed)) options.seed = parse_count("--seed", arguments.seed, {0, 1e18, "1"});
+  options.all_requests = arguments.requests == "all";
+  refuse_both(options.all_requests && !given(arguments.log),
+              "--requests: 'all' needs a log; give a number, for example --requests 2000");
+  if (given(arguments.requests) && !options.all_requests) {
+    options.requests = parse_count("--requests", arguments.requests, {1, 10'000'000, "2000"});
+  }
+}
+
+void check_pacing(const lab_arguments& arguments, pacing& pace) {
+  const int forms =
+      int{given(arguments.callers)} + int{given(arguments.rate)} + int{given(arguments.speed)};
+  refuse_both(forms > 1, "--callers, --rate and --speed exclude each other; leave one");
+  refuse_both(given(arguments.speed) && !given(arguments.log),
+              "--speed needs a log with times; add --log FILE, or use --callers N or --rate R");
+  if (given(arguments.callers))
+    pace.callers = parse_count("--callers", arguments.callers, {1, 10'000, "50"});
+  if (given(arguments.rate)) {
+    pace.form = pacing::loop::rate;
+    pace.rate = parse_number("--rate", arguments.rate, {0.001, 1'000'000, "200"});
+  }
+  if (given(arguments.speed)) {
+    pace.form = pacing::loop::log_times;
+    pace.speed = parse_number("--speed", arguments.speed, {0.001, 1'000'000, "10"});
+  }
+}
+
+void check_backend(const lab_arguments& arguments, lab_options& options) {
+  refuse_both(given(arguments.db) && given(arguments.backend),
+              "--db and --backend exclude each other; leave one out");
+  refuse_both(given(arguments.db) && !given(arguments.query),
+              "--db needs a query; add --query 'SELECT ... WHERE id = :key'");
+  refuse_both(given(arguments.query) && !given(arguments.db),
+              "--query needs a database; add --db sqlite:FILE");
+  if (given(arguments.db)) {
+    constexpr std::string_view scheme = "sqlite:";
+    if (!arguments.db.starts_with(scheme) || arguments.db.size() == scheme.size()) {
+      throw usage_error(
+          fmt::format("--db: '{}' is not sqlite:FILE; for example --db sqlite:shop.db",
+                      one_line(arguments.db, 40)));
+    }
+    options.database = arguments.db.substr(scheme.size());
+    // SQLite takes some names for memory or for a URI; here a name is a file's.
+    if (std::error_code error; !std::filesystem::exists(options.database, error)) {
+      throw usage_error(
+          fmt::format("--db: there is no file {}; give an SQLite database file: --db sqlite:FILE",
+                      one_line(options.database)));
+    }
+    options.database = std::filesystem::absolute(options.database).string();
+    options.query = arguments.query;
+  }
+  if (given(arguments.backend)) {
+    constexpr std::string_view scheme = "delay:";
+    if (!arguments.backend.starts_with(scheme)) {
+      throw usage_error(
+          fmt::format("--backend: '{}' is not delay:TIME; for example --backend delay:20ms",
+                      one_line(arguments.backend, 40)));
+    }
+    options.delay =
+        parse_duration("--backend delay", std::string_view(arguments.backend).substr(scheme.size()),
+                       {0, 3600, "delay:20ms"});
+    refuse_both(given(arguments.connections),
+                "--connections is for databases; a delay has none, leave it out");
+  }
+  if (given(arguments.connections)) {
+    options.connections = parse_count("--connections", arguments.connections, {1, 1000, "4"});
+  }
+}
+
+std::vector<std::string> check_protections(std::string_view text) {
+  const auto& known = protection_names();
+  std::vector<std::string> chosen;
+  while (true) {
+    const auto comma = text.find(',');
+    const std::string name(text.substr(0, comma));
+    if (std::find(known.begin(), known.end(), name) == known.end()) {
+      throw usage_error(fmt::format("--protect: there is no protection '{}'; choose from {}",
+                                    one_line(name, 40), fmt::join(known, ", ")));
+    }
+    if (std::find(chosen.begin(), chosen.end(), name) != chosen.end()) {
+      throw usage_error(fmt::format("--protect: '{}' is named twice; name it once", name));
+    }
+    chosen.push_back(name);
+    if (comma == std::string_view::npos) return chosen;
+    text = text.substr(comma + 1);
+  }
+}
+
+bool same_file(const std::string& a, const std::string& b) {
+  if (a.empty() || b.empty() || a == "-" || b == "-") return false;
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (fs::exists(a, error) && fs::exists(b, error)) {
+    // Two names of the null device are no clash.
+    return fs::is_regular_file(a, error) && fs::equivalent(a, b, error);
+  }
+  return fs::weakly_canonical(a, error) == fs::weakly_canonical(b, error);
+}
+
+void check_outputs(const lab_arguments& arguments, lab_options& options) {
+  options.json = arguments.json;
+  options.report = arguments.report;
+  refuse_both(same_file(options.json, options.report),
+              "--json and --report name the same file; give each its own");
+  for (const auto& input : {options.log, options.database}) {
+    refuse_both(same_file(options.json, input),
+                "--json would overwrite what is read; give another file");
+    refuse_both(same_file(options.report, input),
+                "--report would overwrite what is read; give another file");
+  }
+}
+
+}  // namespace
+
+void declare_options(CLI::App& command, lab_arguments& arguments) {
+  const auto add = [&](const char* name, std::string& target, const char* group, const char* type,
+                       const char* help) {
+    command.add_option(name, target, help)
+        ->group(group)
+        ->type_name(type)
+        ->each([name](const std::string& text) {
+          if (text.empty())
+            throw usage_error(
+                fmt::format("{}: it has no value; give one or leave the option out", name));
+        });
+  };
+  constexpr const char* workload = "Workload: what is asked for";
+  add("--log", arguments.log, workload, "FILE",
+      "Replay a log: an access log (Common or Combined), a CSV with a header (time,key), or one "
+      "key per line; plain "
+      "or gzip; - is standard input");
+  add("--key-from", arguments.key_from, workload, "PART",
+      "What of a log line is the key: path, url, query, field=N or column=NAME [path; column key; "
+      "the line]");
+  add("--generate", arguments.generate, workload, "SHAPE",
+      "Make requests up: hot[:keys=N,share=S], zipf[:keys=N,skew=S], uniform[:keys=N] "
+      "[hot:keys=1000,share=0.9]");
+  add("--seed", arguments.seed, workload, "N", "Seed of the made-up requests [1]");
+  add("--requests", arguments.requests, workload, "N|all",
+      "How many to replay [as many as take about 30 s without protection; 2,000 at most of made-up "
+      "ones]");
+
+  constexpr const char* pacing = "Pacing: when (one of)";
+  add("--callers", arguments.callers, pacing, "N",
+      "Closed loop: N threads, each waits for its answer [50]");
+  add("--rate", arguments.rate, pacing, "R",
+      "Open loop: R requests per second, whatever became of those before");
+  add("--speed", arguments.speed, pacing, "X", "Open loop: X times the log's own times");
+
+  constexpr const char* backend = "Backend: who answers";
+  add("--db", arguments.db, backend, "sqlite:FILE",
+      "Ask this database, which is only read [an embedded shop]");
+  add("--query", arguments.query, backend, "SQL",
+      "What to ask it: a SELECT with :key in the key's place");
+  add("--connections", arguments.connections, backend, "N", "Connections to the database [4]");
+  add("--backend", arguments.backend, backend, "delay:TIME",
+      "No database: each load takes that long");
+
+  constexpr const char* protection = "Protection: what stands between";
+  add("--protect", arguments.protect, protection, "NAMES",
+      "Replay once through each: none, flight (one load per key at a time) [none,flight]");
+  add("--deadline", arguments.deadline, protection, "TIME",
+      "How long each caller waits, for example 500ms [forever]");
+
+  constexpr const char* output = "Output: besides the table";
+  add("--json", arguments.json, output, "FILE", "Write the figures as JSON");
+  add("--report", arguments.report, output, "FILE",
+      "Write a page with charts, one self-contained HTML file");
+}
+
+lab_options check_options(const lab_arguments& arguments) {
+  lab_options options;
+  check_workload(arguments, options);
+  check_pacing(arguments, options.pace);
+  check_backend(arguments, options);
+  options.protections =
+      check_protections(given(arguments.protect) ? arguments.protect : "none,flight");
+  if (given(arguments.deadline)) {
+    options.deadline = parse_duration("--deadline", arguments.deadline, {1e-6, 3600, "500ms"});
+  }
+  check_outputs(arguments, options);
+  return options;
+}
+
+}  // namespace singleflight::lab

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+namespace singleflight::lab {
+
+/// The report's files, as they lie beside this one, built in.
+extern const char* const page_html;
+extern const char* const page_css;
+extern const char* const page_js;
+
+}  // namespace singleflight::lab

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <cmath>
+#include <map>
+#include <string_view>
+#include <utility>
+
+#include "lab/page/page_assets.hpp"
+#include "lab/results.hpp"
+#include "lab/units.hpp"
+
+namespace singleflight::lab {
+
+namespace {
+
+std::string escaped(std::string_view text) {
+  std::string safe;
+  for (const char c : text) {
+    switch (c) {
+      case '&': safe += "&amp;"; break;
+      case '<': safe += "&lt;"; break;
+      case '>': safe += "&gt;"; break;
+      case '"': safe += "&quot;"; break;
+      case '\'': safe += "&#39;"; break;
+      default: safe += c;
+    }
+  }
+  return safe;
+}
+
+// Fills the {{places}} of the page; what is filled in is not looked at again, so no text can forge
+// a place.
+std::string fill(std::string_view page,
+                 const std::map<std::string, std::string, std::less<>>& places) {
+  std::string filled;
+  while (true) {
+    const auto open = page.find("{{");
+    const auto close = open == std::string_view::npos ? open : page.find("}}", open);
+    if (close == std::string_view::npos) return filled.append(page);
+    filled.append(page.substr(0, open));
+    if (const auto found = places.find(page.substr(open + 2, close - open - 2));
+        found != places.end()) {
+      filled += found->second;
+    }
+    page = page.substr(close + 2);
+  }
+}
+
+std::string errors_cell(const run_result& run) {
+  if (run.seen.errors.empty()) return "0";
+  std::string cell;
+  for (const auto& [kind, failures] : run.seen.errors) {
+    if (!cell.empty()) cell += "<br>";
+    cell += fmt::format("<span title=\"{}\">{} {}</span>", escaped(failures.example),
+                        show_count(failures.count), escaped(kind));
+  }
+  return cell;
+}
+
+std::string saved_cell(const run_result& run) {
+  const auto requests = static_cast<double>(run.seen.requests);
+  const double share = requests > 0 ? static_cast<double>(run.seen.saved) * 100 / requests : 0;
+  return fmt::format("{} ({:.1f} %)", show_count(run.seen.saved), share);
+}
+
+// A row a figure and a column a protection: so it fits a phone.
+std::string table_of(const results& all) {
+  std::string html = "<table><thead><tr><th></th>";
+  for (std::size_t i = 0; i < all.runs.size(); ++i) {
+    html += fmt::format(
+        "<th scope=\"col\"><span class=\"mark\" "
+        "style=\"background:var(--series-{})\"></span>{}{}</th>",
+        i % 5, escaped(all.runs[i].protection), all.runs[i].complete ? "" : " (in part)");
+  }
+  html += "</tr></thead><tbody>\n";
+  const auto row = [&](const char* name, auto&& cell) {
+    html += fmt::format("<tr><th scope=\"row\">{}</th>", name);
+    for (const auto& run : all.runs) html += fmt::format("<td>{}</td>", cell(run));
+    html += "</tr>\n";
+  };
+  const auto quantile = [](double fraction) {
+    return [fraction](const run_result& run) {
+      return show_duration(run.seen.latency.quantile(fraction));
+    };
+  };
+  row("Requests", [](const run_result& run) { return show_count(run.seen.requests); });
+  row("Backend loads", [](const run_result& run) { return show_count(run.backend_loads); });
+  row("Loads saved", saved_cell);
+  row("Most loads at once",
+      [](const run_result& run) { return show_count(run.loads_in_flight.most()); });
+  row("Errors", errors_cell);
+  row("Latency, p50", quantile(0.5));
+  row("Latency, p99", quantile(0.99));
+  row("Latency, p99.9", quantile(0.999));
+  row("Latency, longest",
+      [](const run_result& run) { return show_duration(run.seen.latency.max()); });
+  row("Requests per second",
+      [](const run_result& run) { return show_number(run.answers_per_s()); });
+  row("Wall time", [](const run_result& run) { return show_duration(run.wall); });
+  return html + "</tbody></table>";
+}
+
+// A ratio as people say it: never below one. "4.1x lower".
+std::string times(double base, double other, const char* more, const char* less) {
+  if (base <= 0 || other <= 0) return "-";
+  return other >= base ? fmt::format("{}&times; {}", show_number(other / base), more)
+                       : fmt::format("{}&times; {}", show_number(base / other), less);
+}
+
+std::string card(const std::string& figure, bool good, const std::string& what) {
+  return fmt::format("<div class=\"card\"><b{}>{}</b><span>{}</span></div>\n",
+                     good ? " class=\"good\"" : "", figure, what);
+}
+
+std::string cards_of(const results& all) {
+  if (all.runs.size() < 2) return {};
+  const auto& base = all.runs.front();
+  if (base.seen.requests == 0 || base.backend_loads == 0) return {};
+  std::string html;
+  for (std::size_t i = 1; i < all.runs.size(); ++i) {
+    const auto& run = all.runs[i];
+    if (run.seen.requests == 0) continue;
+    const double base_loads =
+        static_cast<double>(base.backend_loads) / static_cast<double>(base.seen.requests);
+    const double loads =
+        static_cast<double>(run.backend_loads) / static_cast<double>(run.seen.requests);
+    const double change = (1 - loads / base_loads) * 100;
+    const auto who =
+        fmt::format("{} against {}", escaped(run.protection), escaped(base.protection));
+    html += "<div class=\"cards\">\n";
+    html += card(fmt::format("{:.1f} % {}", std::abs(change), change >= 0 ? "fewer" : "more"),
+                 change > 1, fmt::format("backend loads, {}", who));
+    const auto base_p99 = static_cast<double>(base.seen.latency.quantile(0.99).count());
+    const auto p99 = static_cast<double>(run.seen.latency.quantile(0.99).count());
+    html += card(
+        times(base_p99, p99, "higher", "lower"), p99 < base_p99 * 0.95,
+        fmt::format("p99 latency: {} instead of {}", show_duration(run.seen.latency.quantile(0.99)),
+                    show_duration(base.seen.latency.quantile(0.99))));
+    html += card(times(base.answers_per_s(), run.answers_per_s(), "more", "less"),
+                 run.answers_per_s() > base.answers_per_s() * 1.05,
+                 fmt::format("throughput: {} instead of {} requests/s",
+                             show_number(run.answers_per_s()), show_number(base.answers_per_s())));
+    html += "</div>\n";
+  }
+  return html;
+}
+
+std::string about(const results& all) {
+  std::string html = "<dl>\n";
+  const auto entry = [&](const char* name, const std::string& value) {
+    html += fmt::format("<dt>{}</dt><dd>{}</dd>\n", name, value);
+  };
+  entry("Workload", escaped(all.workload));
+  entry("Requests", fmt::format("{}, for {} distinct keys", show_count(all.requests),
+                                show_count(all.distinct_keys)));
+  if (all.skipped_lines > 0)
+    entry("Skipped", show_count(all.skipped_lines) + " malformed lines of the log");
+  if (all.seed) entry("Seed", std::to_string(*all.seed));
+  entry("Pacing", escaped(all.pacing));
+  if (all.deadline) entry("Deadline", show_duration(*all.deadline) + " for each caller");
+  entry("Backend",
+        escaped(all.backend) + (all.connections > 0
+                                    ? fmt::format(", {} connections", show_count(all.connections))
+                                    : ""));
+  if (!all.query.empty()) entry("Query", "<pre>" + escaped(all.query) + "</pre>");
+  entry("Machine", escaped(all.machine));
+  entry("Saved", "requests that another request&#39;s load served");
+  entry("Most at once", "loads in flight, those that wait for a connection included");
+  entry("Latency",
+        "of all requests, failed ones included; in an open loop since the request was due");
+  entry("Requests/s", "answered ones");
+  return html + "</dl>";
+}
+
+}  // namespace
+
+std::string to_html(const results& all) {
+  auto data = to_text(to_json(all), -1);
+  // Within <script> only these two end or comment it.
+  for (std::size_t at = 0; (at = data.find('<', at)) != std::string::npos; at += 6)
+    data.replace(at, 1, "\\u003c");
+  const auto title = all.runs.size() < 2 ? "What the backend and the callers bear"
+                                         : "What protection spares the backend and the callers";
+  return fill(
+      page_html,
+      {{"title", title},
+       {"css", page_css},
+       {"js", page_js},
+       {"lead", escaped(fmt::format("{}; {} requests; {}; {}", all.workload,
+                                    show_count(all.requests), all.pacing, all.backend))},
+       {"warning",
+        all.interrupted
+            ? "<p class=\"warning\">This run was broken off; these are its results until then.</p>"
+            : ""},
+       {"cards", cards_of(all)},
+       {"table", table_of(all)},
+       {"about", about(all)},
+       {"data", data},
+       {"footer", fmt::format("singleflight {}", escaped(all.version))}});
+}
+
+}  // namespace singleflight::lab

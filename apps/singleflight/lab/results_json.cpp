@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+
+#include "lab/results.hpp"
+
+namespace singleflight::lab {
+
+namespace {
+
+using json = nlohmann::ordered_json;
+
+// Five significant digits: what lies beyond is noise, and the files stay small and legible.
+double rounded(double value) {
+  if (value == 0 || !std::isfinite(value)) return 0;
+  const double scale = std::pow(10.0, 4 - std::floor(std::log10(std::fabs(value))));
+  return std::round(value * scale) / scale;
+}
+
+double ms(std::chrono::nanoseconds duration) {
+  return rounded(static_cast<double>(duration.count()) / 1e6);
+}
+
+json errors_of(const run_result& run) {
+  json errors = json::object();
+  for (const auto& [kind, failed] : run.seen.errors) errors[kind] = failed.count;
+  return errors;
+}
+
+json examples_of(const run_result& run) {
+  json examples = json::object();
+  for (const auto& [kind, failed] : run.seen.errors) examples[kind] = failed.example;
+  return examples;
+}
+
+json series_of(const run_result& run) {
+  json mean = json::array();
+  json most = json::array();
+  for (const auto& interval : run.loads_in_flight.intervals()) {
+    mean.push_back(std::round(interval.mean * 100) / 100);
+    most.push_back(interval.most);
+  }
+  return {
+      {"interval_ms", ms(run.loads_in_flight.interval_width())}, {"mean", mean}, {"most", most}};
+}
+
+json latencies_of(const run_result& run) {
+  json buckets = json::array();
+  for (const auto& bucket : run.seen.latency.buckets()) {
+    buckets.push_back({ms(bucket.low), ms(bucket.high), bucket.count});
+  }
+  return buckets;
+}
+
+json to_json(const run_result& run) {
+  const auto& latency = run.seen.latency;
+  json made;
+  made["protection"] = run.protection;
+  made["requests"] = run.seen.requests;
+  made["backend_loads"] = run.backend_loads;
+  made["saved"] = run.seen.saved;
+  made["peak_loads"] = run.loads_in_flight.most();
+  made["errors"] = errors_of(run);
+  made["latency_ms"] = {{"p50", ms(latency.quantile(0.5))},
+                        {"p99", ms(latency.quantile(0.99))},
+                        {"p999", ms(latency.quantile(0.999))},
+                        {"max", ms(latency.max())}};
+  made["requests_per_s"] = rounded(run.answers_per_s());
+  made["wall_s"] = rounded(std::chrono::duration<double>(run.wall).count());
+  made["complete"] = run.complete;
+  made["empty_answers"] = run.seen.empty;
+  made["error_examples"] = examples_of(run);
+  made["threads"] = run.calls.threads;
+  made["started_late"] = run.calls.started_late;
+  made["series"] = series_of(run);
+  made["latencies"] = latencies_of(run);
+  return made;
+}
+
+}  // namespace
+
+json to_json(const results& all) {
+  json made;
+  auto& workload = made["workload"];
+  workload["source"] = all.workload;
+  workload["requests"] = all.requests;
+  workload["distinct_keys"] = all.distinct_keys;
+  workload["skipped_lines"] = all.skipped_lines;
+  if (all.seed) workload["seed"] = *all.seed;
+  workload["pacing"] = all.pacing;
+  workload["backend"] = all.backend;
+  if (!all.query.empty()) workload["query"] = all.query;
+  if (all.connections > 0) workload["connections"] = all.connections;
+  if (all.deadline) workload["deadline_ms"] = ms(*all.deadline);
+  made["machine"] = all.machine;
+  made["version"] = all.version;
+  made["interrupted"] = all.interrupted;
+  made["runs"] = json::array();
+  for (const auto& run : all.runs) made["runs"].push_back(to_json(run));
+  return made;
+}
+
+std::string to_text(const json& made, int indent) {
+  return made.dump(indent, ' ', false, json::error_handler_t::replace);
+}
+
+}  // namespace singleflight::lab
