@@ -109,6 +109,7 @@ workload generator::make(std::size_t requests, std::uint64_t seed) const {
     made.requests.push_back(static_cast<std::uint32_t>(
         std::min<std::ptrdiff_t>(at - sums.begin(), static_cast<std::ptrdiff_t>(keys) - 1)));
   }
+  made.keep_first(requests);
   return made;
 }
 

@@ -123,7 +123,7 @@ workload read_log(const log_request& request, log_account& account, const std::s
     requests.take(*format, line.text, line.number, line.too_long);
   }
   if (source.interrupted() || stop.stop_requested()) throw interrupted{};
-  account.truncated = source.truncated();
+  account.truncated = source.truncated() && !requests.full();
   account.more = requests.full() && (next_held < held.size() || source.next(line));
 
   auto made = requests.finish();

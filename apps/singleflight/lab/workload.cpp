@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lab/workload.hpp"
 
+#include <algorithm>
 #include <limits>
 #include <utility>
 
 namespace singleflight::lab {
 
 void workload::keep_first(std::size_t count) {
-  if (count >= requests.size()) return;
-  requests.resize(count);
-  if (!stamps.empty()) stamps.resize(count);
+  requests.resize(std::min(count, requests.size()));
+  if (!stamps.empty()) stamps.resize(requests.size());
   constexpr auto unused = std::numeric_limits<std::uint32_t>::max();
   std::vector<std::uint32_t> new_index(keys.size(), unused);
   std::vector<std::string> used;

@@ -1,0 +1,395 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""`singleflight lab`, run as its users run it. SINGLEFLIGHT names the program."""
+
+import gzip
+import json
+import os
+import pty
+import signal
+import subprocess
+import time
+import unittest
+
+from program import PROGRAM, QUICK, LabCase, access_log, run
+
+
+class defaults(LabCase):
+    def test_nothing_else_said(self):
+        began = time.monotonic()
+        figures, text, _ = self.lab()
+        self.assertLess(time.monotonic() - began, 60)
+        none, flight = figures["runs"]
+        self.assertEqual([none["protection"], flight["protection"]], ["none", "flight"])
+        self.assertEqual(none["backend_loads"], none["requests"])
+        self.assertEqual(none["errors"], {})
+        self.assertEqual(flight["errors"], {})
+        self.assertEqual(flight["saved"] + flight["backend_loads"], flight["requests"])
+        self.assertLess(flight["backend_loads"], none["backend_loads"] / 4)
+        self.assertLess(flight["latency_ms"]["p99"], none["latency_ms"]["p99"])
+        self.assertLess(flight["peak_loads"], none["peak_loads"])
+        self.assertIn("fewer backend loads than none", text)
+
+    def test_help_and_version(self):
+        for arguments in (["--help"], ["lab", "--help"], ["--version"]):
+            done = run(*arguments)
+            self.assertEqual(done.returncode, 0)
+            self.assertEqual(done.stderr, b"")
+        self.assertIn(b"--protect", run("lab", "--help").stdout)
+        self.assertRegex(run("--version").stdout, rb"singleflight \d+\.\d+\.\d+")
+
+    def test_no_progress_without_a_terminal(self):
+        done = run("lab", *QUICK, "--requests", 50)
+        self.assertEqual(done.stderr, b"")
+        self.assertNotIn(b"\x1b", done.stdout)
+
+    def test_progress_on_a_terminal(self):
+        leader, follower = pty.openpty()
+        with subprocess.Popen([PROGRAM, "lab", *QUICK, "--requests", "500"], stdout=subprocess.PIPE, stderr=follower) as lab:
+            os.close(follower)
+            drawn = b""
+            try:
+                while chunk := os.read(leader, 4096):
+                    drawn += chunk
+            except OSError:  # the other end is closed
+                pass
+            text = lab.stdout.read()
+        os.close(leader)
+        self.assertEqual(lab.returncode, 0)
+        self.assertIn(b"of 500", drawn)
+        self.assertTrue(drawn.endswith(b"\r\x1b[K"), drawn[-80:])
+        self.assertNotIn(b"\x1b", text)
+
+
+class logs(LabCase):
+    def replay(self, path, *arguments, stdin=None):
+        figures, text, complaints = self.lab("--log", path, *QUICK, *arguments, stdin=stdin)
+        return figures["workload"], text, complaints, figures["runs"]
+
+    def test_every_format_plain_and_packed(self):
+        keys = "".join(f"{i * 7 % 13}\n" for i in range(200))
+        csv = "time,key\n" + "".join(f'{i / 10},"k,{i % 9}"\n' for i in range(200))
+        combined = access_log(200)
+        for packed in (False, True):
+            workload, _, complaints, runs = self.replay(self.write("keys", keys, packed))
+            self.assertEqual((workload["requests"], workload["distinct_keys"]), (200, 13))
+            self.assertIn("one key per line", workload["source"])
+            self.assertEqual(complaints, "")
+            self.assertEqual([each["requests"] for each in runs], [200, 200])
+            workload, _, _, _ = self.replay(self.write("csv", csv, packed))
+            self.assertEqual((workload["requests"], workload["distinct_keys"]), (200, 9))
+            self.assertIn("CSV", workload["source"])
+            workload, _, _, _ = self.replay(self.write("access", combined, packed))
+            self.assertEqual(workload["requests"], 200)
+            self.assertIn("access log", workload["source"])
+
+    def test_standard_input(self):
+        text = b"a\nb\na\n"
+        self.assertEqual(self.replay("-", stdin=text)[0]["distinct_keys"], 2)
+        self.assertEqual(self.replay("-", stdin=gzip.compress(text))[0]["requests"], 3)
+
+    def test_keys(self):
+        log = self.write("access", access_log(300))
+        by = {part: self.replay(log, "--key-from", part)[0]["distinct_keys"] for part in ("path", "url", "query", "field=1")}
+        self.assertEqual(by["query"], 3)
+        self.assertEqual(by["field=1"], 3)
+        self.assertGreater(by["url"], by["path"])
+        csv = self.write("csv", "time,user,page\n1,u,/a\n2,v,/a\n3,w,/a\n")
+        self.assertEqual(self.replay(csv, "--key-from", "column=user")[0]["distinct_keys"], 3)
+        self.assertEqual(self.replay(csv, "--key-from", "column=page")[0]["distinct_keys"], 1)
+
+    def test_malformed_lines_are_named(self):
+        lines = access_log(20).splitlines()
+        for number in (3, 5, 6, 8, 9, 11, 13):
+            lines[number - 1] = "garbage"
+        workload, _, complaints, _ = self.replay(self.write("access", "\n".join(lines)))
+        self.assertEqual(workload["requests"], 13)
+        self.assertEqual(workload["skipped_lines"], 7)
+        self.assertEqual(
+            [line.split(":")[0] for line in complaints.splitlines()[:5]], [f"line {n}" for n in (3, 5, 6, 8, 9)]
+        )
+        self.assertIn("7 of 20 lines are malformed", complaints)
+
+    def test_odd_but_fine(self):
+        marked = b"\xef\xbb\xbf" + access_log(30).replace("\n", "\r\n").encode()
+        self.assertEqual(self.replay(self.write("marked", marked))[0]["requests"], 30)
+        whole = gzip.compress("".join(f"{i * 7919 % 104729}\n" for i in range(30000)).encode())
+        _, _, complaints, _ = self.replay(self.write("cut.gz", whole[: len(whole) // 2]), "--requests", 100)
+        self.assertEqual(complaints, "")  # it was not read that far
+        workload, _, complaints, _ = self.replay(self.write("cut.gz", whole[:200]))
+        self.assertIn("cut off", complaints)
+        self.assertGreater(workload["requests"], 5)
+        long_line = self.write("long", "a\n" + "x" * 1_000_000 + "\nb\n")
+        workload, _, complaints, _ = self.replay(long_line)
+        self.assertEqual(workload["requests"], 2)
+        self.assertIn("line 2: longer than", complaints)
+        unsorted = self.write("unsorted", "time,key\n5,a\n3,b\n4,c\n")
+        _, _, complaints, _ = self.lab_by_time(unsorted)
+        self.assertIn("stamped before", complaints)
+
+    def lab_by_time(self, path):
+        figures, text, complaints = self.lab("--log", path, "--speed", "1000", "--backend", "delay:1ms")
+        return figures["workload"], text, complaints, figures["runs"]
+
+    def test_a_long_log_is_cut_to_half_a_minute_and_says_so(self):
+        log = self.write("long", "".join(f"{i}\n" for i in range(300_000)))
+        done = run("lab", "--log", log, "--backend", "delay:100ms", "--callers", "10", "--protect", "flight", timeout=120)
+        self.assertEqual(done.returncode, 0)
+        self.assertRegex(done.stderr, rb"the log has 300,000 requests; the first [12],?\d00 are replayed")
+        self.assertIn(b"--requests all", done.stderr)
+
+
+class backends(LabCase):
+    def test_a_database_of_ones_own(self):
+        path = self.database()
+        before = path.read_bytes()
+        figures, text, _ = self.lab(
+            "--db", f"sqlite:{path}", "--query", "SELECT name FROM users WHERE id = :key", "--connections", "3",
+            "--generate", "zipf:keys=100,skew=1", "--requests", "500",
+        )
+        self.assertEqual(figures["workload"]["connections"], 3)
+        self.assertEqual(figures["runs"][0]["backend_loads"], 500)
+        self.assertEqual(figures["runs"][0]["empty_answers"], 0)
+        self.assertIn("users.db", text)
+        self.assertEqual(path.read_bytes(), before)
+        self.assertEqual(sorted(each.name for each in self.folder.iterdir()), ["figures.json", "users.db"])
+
+    def test_failures_are_counted_and_the_run_goes_on(self):
+        path = self.database()
+        query = "SELECT abs(CASE WHEN :key = '7' THEN -9223372036854775807 - 1 ELSE 1 END)"
+        figures, text, _ = self.lab(
+            "--db", f"sqlite:{path}", "--query", query, "--generate", "uniform:keys=10", "--requests", "400"
+        )
+        for each in figures["runs"]:
+            self.assertEqual(each["requests"], 400)
+            self.assertGreater(each["errors"]["sqlite_error"], 10)
+            self.assertLess(each["errors"]["sqlite_error"], 100)
+            self.assertIn("integer overflow", each["error_examples"]["sqlite_error"])
+        self.assertIn("failed with sqlite_error: integer overflow", text)
+
+    def test_keys_that_no_row_has(self):
+        log = self.write("log", "a\nb\nc\n")
+        _, text, _ = self.lab(
+            "--log", log, "--db", f"sqlite:{self.database()}", "--query", "SELECT 1 FROM users WHERE name = :key"
+        )
+        self.assertIn("every answer was empty", text)
+
+    def test_a_deadline(self):
+        figures, _, _ = self.lab(
+            "--generate", "hot:keys=1", "--callers", "20", "--requests", "100", "--connections", "1", "--deadline", "20ms"
+        )
+        none, flight = figures["runs"]
+        self.assertGreater(none["errors"]["timed_out"], 20)
+        self.assertLess(flight["errors"].get("timed_out", 0), none["errors"]["timed_out"])
+        self.assertEqual(none["saved"], 0)
+
+
+class pacing(LabCase):
+    def test_a_rate(self):
+        figures, _, _ = self.lab(
+            "--rate", "200", "--requests", "200", "--backend", "delay:30ms", "--generate", "uniform:keys=1000"
+        )
+        for each in figures["runs"]:
+            self.assertAlmostEqual(each["wall_s"], 1.0, delta=0.3)
+            self.assertEqual(each["started_late"], 0)
+            self.assertGreaterEqual(each["latency_ms"]["p50"], 29.9)
+            self.assertGreaterEqual(each["peak_loads"], 5)
+
+    # Goal    No coordinated omission: what a slow backend holds up counts from when it was due.
+    # Method  100 requests in 0.1 s, one connection, about 10 ms each: the last one waits for those before it.
+    def test_latency_counts_from_when_a_request_was_due(self):
+        figures, _, _ = self.lab(
+            "--rate", "1000", "--requests", "100", "--connections", "1", "--generate", "uniform:keys=500", "--protect", "none"
+        )
+        only = figures["runs"][0]
+        self.assertGreater(only["latency_ms"]["max"], 600 * only["wall_s"])
+        self.assertGreater(only["peak_loads"], 50)
+
+    def test_the_logs_own_times(self):
+        log = self.write("log", "time,key\n" + "".join(f"{1_700_000_000 + i // 50},{i}\n" for i in range(200)))
+        figures, _, _ = self.lab("--log", log, "--speed", "4", "--backend", "delay:1ms", "--protect", "flight")
+        self.assertAlmostEqual(figures["runs"][0]["wall_s"], 1.0, delta=0.25)  # 4 s, spread evenly, 4 times as fast
+        self.assertLess(figures["runs"][0]["peak_loads"], 20)
+
+
+class outputs(LabCase):
+    def test_json_and_page(self):
+        page = self.folder / "page.html"
+        figures, text, _ = self.lab(*QUICK, "--requests", "200", "--report", page)
+        self.assertEqual(
+            list(figures["runs"][0])[:9],
+            ["protection", "requests", "backend_loads", "saved", "peak_loads", "errors", "latency_ms", "requests_per_s", "wall_s"],
+        )
+        self.assertEqual(list(figures["runs"][0]["latency_ms"]), ["p50", "p99", "p999", "max"])
+        for column in ("requests", "loads", "saved", "peak", "errors", "p50", "p99", "p99.9", "max", "req/s", "wall"):
+            self.assertIn(column, text)
+        content = page.read_text()
+        self.assertTrue(content.startswith("<!DOCTYPE html>"))
+        self.assertTrue(content.endswith("</html>\n"))
+        self.assertEqual(sorted(each.name for each in self.folder.iterdir()), ["figures.json", "page.html"])
+
+    def test_names_that_are_markup(self):
+        log = self.write("<script>alert(1)<script>.log", "<b>\n</script>\n")
+        page = self.folder / "page.html"
+        self.lab("--log", log, *QUICK, "--report", page)
+        self.assertNotIn("<script>alert", page.read_text())
+
+    def test_a_full_disk(self):
+        done = run("lab", *QUICK, "--requests", "20", "--json", "/dev/full")
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.stderr.count(b"\n"), 1)
+        self.assertIn(b"No space left", done.stderr)
+
+
+class bad_input(LabCase):
+    def test_options(self):
+        for arguments, saying in (
+            (["--protect", "umbrella"], "none, flight"),
+            (["--protect", ""], "--protect"),
+            (["--callers", "0"], "--callers 50"),
+            (["--callers", "-3"], "--callers"),
+            (["--rate", "-5"], "--rate 200"),
+            (["--rate", "nan"], "--rate"),
+            (["--rate", "1e400"], "--rate"),
+            (["--deadline", "-1s"], "--deadline 500ms"),
+            (["--deadline", "500"], "--deadline 500ms"),
+            (["--connections", "99999999999999999999"], "--connections"),
+            (["--generate", "zipf:keys=0"], "keys"),
+            (["--generate", "zipf:skew=nan"], "skew"),
+            (["--speed", "2"], "--log"),
+            (["--backend", "delay:soon"], "delay:20ms"),
+            (["--unheard-of"], "--help"),
+            (["--callers"], "--callers"),
+            (["surplus"], "surplus"),
+            (["--callers", "5", "--callers", "6"], "--callers"),
+        ):
+            with self.subTest(arguments=arguments):
+                self.refused(*arguments, saying=saying)
+        done = run()
+        self.assertEqual((done.returncode, done.stderr.count(b"\n")), (2, 1))
+        done = run("loab")
+        self.assertEqual((done.returncode, done.stderr.count(b"\n")), (2, 1))
+
+    def test_logs(self):
+        half = access_log(10).splitlines()
+        half[:6] = ["junk"] * 6
+        damaged = bytearray(gzip.compress(os.urandom(30_000).hex().encode()))
+        damaged[5000:5100] = b"\x55" * 100
+        for content, saying in (
+            ("", "holds no requests"),
+            ("\n \n", "holds no requests"),
+            ("time,key\n", "holds no requests"),
+            (gzip.compress(b""), "holds no requests"),
+            (gzip.compress(b"a\nb\n")[:12], "holds no requests"),
+            (bytes(damaged), "damaged"),
+            (os.urandom(100_000), "malformed"),
+            ("\n".join(half), "6 of the 10 lines"),
+            ("x" * 500_000, "malformed"),
+        ):
+            with self.subTest(saying=saying):
+                self.refused("--log", self.write("log", content), saying=saying)
+                self.refused("--log", "-", saying=saying, stdin=content.encode() if isinstance(content, str) else content)
+        self.refused("--log", self.folder / "missing", saying="No such file")
+        self.refused("--log", self.folder, saying="directory")
+        self.refused("--log", self.write("log", "a\n"), "--key-from", "path", saying="not an access log")
+        self.refused("--log", self.write("log", "a\n"), "--speed", "1", saying="has no times")
+
+    def test_databases(self):
+        path = f"sqlite:{self.database()}"
+        for query, saying in (
+            ("SELEKT :key", "syntax error"),
+            ("SELECT * FROM users", "no :key"),
+            ("SELECT * FROM nobody WHERE id = :key", "no such table"),
+            ("DELETE FROM users WHERE id = :key", "does not read"),
+            ("SELECT :key; SELECT 1", "more than one"),
+            ("SELECT\n*\nFROM nobody\nWHERE id = :key", "no such table"),
+        ):
+            with self.subTest(query=query):
+                self.refused("--db", path, "--query", query, saying=saying)
+        self.refused("--db", f"sqlite:{self.folder}/missing.db", "--query", "SELECT :key", saying="no file")
+        self.refused("--db", f"sqlite:{self.write('text', 'x' * 9999)}", "--query", "SELECT :key", saying="not a database")
+        self.refused("--db", path, saying="--query")
+        self.refused("--db", "oracle:x", "--query", "SELECT :key", saying="sqlite:FILE")
+
+    def test_outputs(self):
+        log = self.write("log", "a\n")
+        for option in ("--json", "--report"):
+            self.refused(option, self.folder, saying="is a directory")
+            self.refused(option, self.folder / "no" / "where", saying="No such file")
+            self.refused("--log", log, option, log, saying="overwrite")
+        self.refused("--json", self.folder / "x", "--report", self.folder / "x", saying="same file")
+        # Nothing is left behind if something else is wrong.
+        self.refused("--json", self.folder / "x", "--log", self.folder / "missing", saying="No such file")
+
+
+class interrupts(LabCase):
+    def start(self, *arguments):
+        # pylint: disable=consider-using-with
+        lab = subprocess.Popen([PROGRAM, "lab", *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(lab.stderr.close)
+        self.addCleanup(lab.stdout.close)
+        self.addCleanup(lab.stdin.close)
+        self.addCleanup(lab.wait)
+        self.addCleanup(lab.kill)
+        return lab
+
+    def measuring(self, lab):
+        """Waits until the head is printed, that is until the first run begins; then a little longer."""
+        seen = b""
+        while b"machine" not in seen:
+            seen += lab.stdout.readline()
+        time.sleep(0.5)
+
+    def test_ctrl_c_prints_what_was_measured(self):
+        figures = self.folder / "figures.json"
+        page = self.folder / "page.html"
+        for pace in (["--callers", "4"], ["--rate", "100"]):
+            lab = self.start("--backend", "delay:20ms", "--requests", "100000", *pace, "--json", figures, "--report", page)
+            self.measuring(lab)
+            lab.send_signal(signal.SIGINT)
+            began = time.monotonic()
+            text = lab.stdout.read().decode()
+            self.assertEqual(lab.wait(10), 130)
+            self.assertLess(time.monotonic() - began, 5)
+            self.assertIn("none", text)
+            self.assertIn("broken off", text)
+            self.assertIn(b"interrupted", lab.stderr.read())
+            told = json.loads(figures.read_text())
+            self.assertTrue(told["interrupted"])
+            self.assertEqual(len(told["runs"]), 1)
+            self.assertGreater(told["runs"][0]["requests"], 10)
+            self.assertEqual(told["runs"][0]["errors"], {})
+            self.assertFalse(told["runs"][0]["complete"])
+            self.assertIn("broken off", page.read_text())
+
+    def test_slow_loads_do_not_hold_it_up(self):
+        endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i), :key FROM n"
+        for arguments in (["--backend", "delay:1h"], ["--db", f"sqlite:{self.database()}", "--query", endless]):
+            lab = self.start(*arguments, "--requests", "100")
+            time.sleep(1)
+            lab.send_signal(signal.SIGINT)
+            self.assertEqual(lab.wait(10), 130)
+
+    def test_while_reading_standard_input(self):
+        lab = self.start("--log", "-", *QUICK)
+        time.sleep(0.5)
+        lab.send_signal(signal.SIGINT)
+        self.assertEqual(lab.wait(10), 130)
+        self.assertIn(b"before anything was measured", lab.stderr.read())
+
+    # Goal    Whatever the program still has to do, a second Ctrl-C ends it.
+    # Method  Its figures go to a pipe that nobody reads, so after the first one it cannot end by itself.
+    def test_a_second_ctrl_c_kills_at_once(self):
+        figures = self.folder / "figures"
+        os.mkfifo(figures)
+        lab = self.start("--backend", "delay:20ms", "--requests", "100000", "--json", figures)
+        self.measuring(lab)
+        lab.send_signal(signal.SIGINT)
+        with self.assertRaises(subprocess.TimeoutExpired):
+            lab.wait(1)
+        lab.send_signal(signal.SIGINT)
+        self.assertEqual(lab.wait(10), -signal.SIGINT)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lab/experiment.hpp"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "lab/delay_backend.hpp"
+#include "lab/generator.hpp"
+#include "unit/lab/fake_backend.hpp"
+
+namespace singleflight::lab {
+namespace {
+
+using namespace std::chrono_literals;
+using clock = std::chrono::steady_clock;
+
+run_result replay(const workload& requests, const pacing& pace, const std::string& protection,
+                  backend& measured, std::optional<std::chrono::nanoseconds> deadline = {}) {
+  std::atomic<std::uint64_t> done = 0;
+  auto result = measure({requests, pace, deadline}, protection, measured, {}, done);
+  EXPECT_EQ(done, result.seen.requests);
+  return result;
+}
+
+// Goal    Every request is either a load, saved, or gave up; and each is measured.
+TEST(experiment, figures_add_up) {
+  fake_backend backend([](const std::string& key) -> row {
+    if (key == "3") throw backend_error("odd", "three");
+    return {key, 1};
+  });
+  const auto requests = generator::parse("uniform:keys=5").make(2000, 1);
+  pacing pace;
+  pace.callers = 4;
+  for (const char* protection : {"none", "flight"}) {
+    const auto result = replay(requests, pace, protection, backend);
+    EXPECT_TRUE(result.complete);
+    EXPECT_EQ(result.seen.requests, 2000U);
+    EXPECT_EQ(result.seen.latency.count(), 2000U);
+    EXPECT_EQ(result.backend_loads + result.seen.saved, 2000U);
+    EXPECT_EQ(result.seen.answered + result.seen.errors.at("odd").count, 2000U);
+    EXPECT_GE(result.loads_in_flight.most(), 1U);
+    EXPECT_LE(result.loads_in_flight.most(), 4U);
+  }
+  EXPECT_EQ(replay(requests, pace, "none", backend).backend_loads, 2000U);
+}
+
+// Goal    An answer after the deadline is a time-out under each protection, but still a load.
+TEST(experiment, late_answers_are_timed_out) {
+  fake_backend backend([](const std::string& key) {
+    const auto end = clock::now() + 3ms;
+    while (clock::now() < end) {
+    }
+    return row{key, 1};
+  });
+  const auto requests = generator::parse("uniform:keys=5").make(5, 1);
+  pacing pace;
+  pace.callers = 1;
+  for (const char* protection : {"none", "flight"}) {
+    const auto result = replay(requests, pace, protection, backend, 1ms);
+    EXPECT_EQ(result.seen.answered, 0U);
+    EXPECT_EQ(result.seen.errors.at("timed_out").count, 5U);
+    EXPECT_EQ(result.backend_loads, 5U);
+    EXPECT_EQ(result.seen.saved, 0U);
+  }
+}
+
+// Goal    A stop ends the run at once, and what it broke off is no failed request.
+TEST(experiment, broken_off) {
+  delay_backend backend(1h);
+  const auto requests = generator::parse("uniform:keys=5").make(100, 1);
+  pacing pace;
+  pace.callers = 4;
+  for (const char* protection : {"none", "flight"}) {
+    delay_backend slow(1h);
+    std::stop_source stop;
+    std::atomic<std::uint64_t> done = 0;
+    std::jthread breaker([&] { stop.request_stop(); });
+    const auto result = measure({requests, pace, {}}, protection, slow, stop.get_token(), done);
+    EXPECT_FALSE(result.complete);
+    EXPECT_EQ(result.seen.requests, 0U);
+    EXPECT_EQ(result.backend_loads, 0U);
+    EXPECT_TRUE(result.seen.errors.empty());
+  }
+}
+
+TEST(experiment, probing_counts_loads) {
+  delay_backend backend(5ms);
+  const auto requests = generator::parse("uniform:keys=5").make(100, 1);
+  const double loads_per_s = probe(backend, requests, 10, {});
+  EXPECT_GT(loads_per_s, 100);
+  EXPECT_LE(loads_per_s, 2000);
+}
+
+}  // namespace
+}  // namespace singleflight::lab

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lab/line_source.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "lab/usage_error.hpp"
+#include "unit/lab/scratch_file.hpp"
+
+namespace singleflight::lab {
+namespace {
+
+using testing::ElementsAre;
+
+std::vector<std::string> lines_of(line_source& source) {
+  std::vector<std::string> lines;
+  for (line_source::line line{}; source.next(line);) lines.emplace_back(line.text);
+  return lines;
+}
+
+std::vector<std::string> lines_of(const std::string& path) {
+  line_source source(path);
+  return lines_of(source);
+}
+
+TEST(line_source, plain_and_gzip_alike) {
+  const scratch_folder folder;
+  EXPECT_THAT(lines_of(folder.write("a", "one\ntwo\n\nlast")),
+              ElementsAre("one", "two", "", "last"));
+  EXPECT_THAT(lines_of(folder.write_gzip("b", "one\ntwo\n\nlast")),
+              ElementsAre("one", "two", "", "last"));
+  EXPECT_THAT(lines_of(folder.write("c", "")), ElementsAre());
+  EXPECT_THAT(lines_of(folder.write_gzip("d", "")), ElementsAre());
+}
+
+TEST(line_source, marks_of_other_systems) {
+  const scratch_folder folder;
+  EXPECT_THAT(lines_of(folder.write("a", "\xEF\xBB\xBFone\r\ntwo\r\n")), ElementsAre("one", "two"));
+  EXPECT_THAT(lines_of(folder.write("b", "\xEF\xBB\xBF")), ElementsAre());
+  EXPECT_THAT(lines_of(folder.write("c", "a\n\xEF\xBB\xBF")), ElementsAre("a", "\xEF\xBB\xBF"));
+}
+
+// Goal    A line longer than the bound is delivered once, cut and marked; the next one is whole and
+//         its number right.
+TEST(line_source, very_long_lines) {
+  const scratch_folder folder;
+  const std::string longest(line_source::longest_line, 'x');
+  const auto path = folder.write(
+      "a", longest + "\r\n" + longest + "y\n" + std::string(1'000'000, 'z') + "\nend\n");
+  line_source source(path);
+  line_source::line line{};
+  ASSERT_TRUE(source.next(line));
+  EXPECT_FALSE(line.too_long);
+  EXPECT_EQ(line.text, longest);
+  ASSERT_TRUE(source.next(line));
+  EXPECT_TRUE(line.too_long);
+  ASSERT_TRUE(source.next(line));
+  EXPECT_TRUE(line.too_long);
+  EXPECT_LE(line.text.size(), line_source::longest_line + 1);
+  ASSERT_TRUE(source.next(line));
+  EXPECT_EQ(line.text, "end");
+  EXPECT_EQ(line.number, 4U);
+  EXPECT_FALSE(source.next(line));
+}
+
+// Goal    Gzip data that is cut off gives its whole lines, and says so.
+TEST(line_source, truncated_gzip) {
+  const scratch_folder folder;
+  std::string text;
+  for (int i = 0; i < 20'000; ++i) text += std::to_string(i * 7919 % 104729) + "\n";
+  folder.write_gzip("whole", text);
+  const auto packed = folder.read("whole");
+  const auto path = folder.write("cut", packed.substr(0, packed.size() / 2));
+  line_source source(path);
+  const auto lines = lines_of(source);
+  EXPECT_TRUE(source.truncated());
+  ASSERT_GT(lines.size(), 1000U);
+  for (std::size_t i = 0; i < lines.size(); ++i) {
+    ASSERT_EQ(lines[i], std::to_string(i * 7919 % 104729));
+  }
+}
+
+TEST(line_source, damaged_gzip) {
+  const scratch_folder folder;
+  std::string text;
+  for (int i = 0; i < 20'000; ++i) text += std::to_string(i * 7919 % 104729) + "\n";
+  folder.write_gzip("whole", text);
+  auto packed = folder.read("whole");
+  for (std::size_t at = packed.size() / 2; at < packed.size() / 2 + 100; ++at) packed[at] = '\x55';
+  EXPECT_THROW(lines_of(folder.write("bad", packed)), usage_error);
+}
+
+TEST(line_source, files_that_cannot_be_read) {
+  const scratch_folder folder;
+  EXPECT_THROW(line_source(folder.file("missing")), usage_error);
+  EXPECT_THROW(line_source(folder.file(".")), usage_error);
+}
+
+}  // namespace
+}  // namespace singleflight::lab

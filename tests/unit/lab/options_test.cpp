@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lab/options.hpp"
+
+#include <gtest/gtest.h>
+
+#include "lab/usage_error.hpp"
+#include "unit/lab/scratch_file.hpp"
+
+namespace singleflight::lab {
+namespace {
+
+using namespace std::chrono_literals;
+
+std::string refusal(const lab_arguments& arguments) {
+  try {
+    check_options(arguments);
+  } catch (const usage_error& error) {
+    return error.what();
+  }
+  return {};
+}
+
+TEST(options, defaults) {
+  const auto options = check_options({});
+  EXPECT_EQ(options.protections, (std::vector<std::string>{"none", "flight"}));
+  EXPECT_EQ(options.pace.callers, 50U);
+  EXPECT_FALSE(options.pace.open());
+  EXPECT_EQ(options.connections, 4U);
+  EXPECT_TRUE(options.database.empty());
+  EXPECT_FALSE(options.delay);
+  EXPECT_FALSE(options.deadline);
+}
+
+TEST(options, what_was_typed) {
+  lab_arguments arguments;
+  arguments.log = "-";
+  arguments.speed = "2.5";
+  arguments.backend = "delay:20ms";
+  arguments.protect = "flight";
+  arguments.deadline = "1.5s";
+  arguments.requests = "all";
+  const auto options = check_options(arguments);
+  EXPECT_EQ(options.pace.form, pacing::loop::log_times);
+  EXPECT_EQ(options.delay, 20ms);
+  EXPECT_EQ(options.deadline, 1500ms);
+  EXPECT_TRUE(options.all_requests);
+}
+
+// Goal    What cannot be meant is refused, in one line that names its option.
+TEST(options, absurd_values) {
+  const std::vector<std::pair<std::string lab_arguments::*, std::vector<std::string>>> absurd{
+      {&lab_arguments::callers, {"0", "-1", "1000000", "many", "1e9", "99999999999999999999"}},
+      {&lab_arguments::rate, {"0", "-5", "nan", "inf", "1e300", "fast"}},
+      {&lab_arguments::deadline, {"0ms", "-1s", "500", "nanms", "1e300s", "9999h"}},
+      {&lab_arguments::connections, {"0", "-1", "1001", "few"}},
+      {&lab_arguments::requests, {"0", "-1", "1e3", "99999999999", "all"}},
+      {&lab_arguments::seed, {"-1", "x"}},
+      {&lab_arguments::protect, {"umbrella", "none,", ",", "none,none", "None"}},
+      {&lab_arguments::backend, {"delay", "delay:", "delay:-1ms", "delay:5", "redis:x"}},
+      {&lab_arguments::generate, {"cold", "zipf:skew=-1"}},
+  };
+  for (const auto& [member, values] : absurd) {
+    for (const auto& value : values) {
+      lab_arguments arguments;
+      arguments.*member = value;
+      const auto what = refusal(arguments);
+      EXPECT_TRUE(what.starts_with("--")) << value << ": " << what;
+      EXPECT_EQ(what.find('\n'), std::string::npos);
+    }
+  }
+  for (const char* speed : {"0", "-1", "nan", "1e9"}) {
+    lab_arguments arguments;
+    arguments.log = "-";
+    arguments.speed = speed;
+    EXPECT_TRUE(refusal(arguments).starts_with("--speed")) << speed;
+  }
+}
+
+TEST(options, that_exclude_or_need_each_other) {
+  const auto refused = [](auto... set) {
+    lab_arguments arguments;
+    ((arguments.*(set.first) = set.second), ...);
+    return !refusal(arguments).empty();
+  };
+  using at = lab_arguments;
+  const auto arg = [](std::string at::*member, const char* value) {
+    return std::pair(member, value);
+  };
+  EXPECT_TRUE(refused(arg(&at::log, "x"), arg(&at::generate, "hot")));
+  EXPECT_TRUE(refused(arg(&at::callers, "5"), arg(&at::rate, "5")));
+  EXPECT_TRUE(refused(arg(&at::log, "x"), arg(&at::rate, "5"), arg(&at::speed, "5")));
+  EXPECT_TRUE(refused(arg(&at::speed, "5")));
+  EXPECT_TRUE(refused(arg(&at::key_from, "path")));
+  EXPECT_TRUE(refused(arg(&at::query, "SELECT :key")));
+  EXPECT_TRUE(refused(arg(&at::db, "sqlite:x")));
+  EXPECT_TRUE(refused(arg(&at::db, "postgres:x"), arg(&at::query, "SELECT :key")));
+  EXPECT_TRUE(refused(arg(&at::backend, "delay:1ms"), arg(&at::connections, "4")));
+  EXPECT_TRUE(refused(arg(&at::seed, "1"), arg(&at::log, "x")));
+}
+
+// Goal    No output overwrites an input or the other output, by whatever name.
+TEST(options, outputs_spare_inputs) {
+  const scratch_folder folder;
+  const auto log = folder.write("log", "a\n");
+  lab_arguments arguments;
+  arguments.log = log;
+  arguments.json = folder.file("./log");
+  EXPECT_FALSE(refusal(arguments).empty());
+  arguments.json = folder.file("out");
+  arguments.report = folder.file("./out");
+  EXPECT_FALSE(refusal(arguments).empty());
+  arguments.report = folder.file("page");
+  EXPECT_TRUE(refusal(arguments).empty());
+  arguments.json = "/dev/null";
+  arguments.report = "/dev/null";
+  EXPECT_TRUE(refusal(arguments).empty());
+}
+
+}  // namespace
+}  // namespace singleflight::lab

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lab/results.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "lab/progress.hpp"
+
+namespace singleflight::lab {
+namespace {
+
+using testing::HasSubstr;
+using namespace std::chrono_literals;
+
+run_result run_of(const std::string& protection, int requests, int loads) {
+  run_result run;
+  run.protection = protection;
+  for (int i = 0; i < requests; ++i) {
+    run.seen.record(std::chrono::milliseconds(i + 1),
+                    {i < loads ? reply::origin::own_load : reply::origin::shared, false, {}});
+  }
+  run.backend_loads = static_cast<std::uint64_t>(loads);
+  run.loads_in_flight.change(1ms, +3);
+  run.loads_in_flight.change(5ms, -3);
+  run.loads_in_flight.finish(10ms);
+  run.wall = 2s;
+  return run;
+}
+
+// Not HasSubstr: a failure would print the page.
+bool has(const std::string& page, std::string_view text) {
+  return page.find(text) != std::string::npos;
+}
+
+results sample() {
+  results all;
+  all.workload = "log & <script>alert(1)</script>";
+  all.requests = 100;
+  all.distinct_keys = 7;
+  all.pacing = "closed loop, 50 callers";
+  all.backend = "fake";
+  all.query = "SELECT '<b>' WHERE x < :key";
+  all.machine = "a machine";
+  all.version = "0.1.0";
+  all.runs = {run_of("none", 100, 100), run_of("flight", 100, 20)};
+  return all;
+}
+
+TEST(results, json_has_the_figures) {
+  auto all = sample();
+  all.runs[1].seen.record(1s, {reply::origin::no_load, false, reply::failure{"timed_out", "late"}});
+  const auto json = nlohmann::ordered_json::parse(to_text(to_json(all), 1));
+  EXPECT_EQ(json["workload"]["requests"], 100);
+  ASSERT_EQ(json["runs"].size(), 2U);
+  const auto& none = json["runs"][0];
+  EXPECT_EQ(none["protection"], "none");
+  EXPECT_EQ(none["requests"], 100);
+  EXPECT_EQ(none["backend_loads"], 100);
+  EXPECT_EQ(none["saved"], 0);
+  EXPECT_EQ(none["peak_loads"], 3);
+  EXPECT_TRUE(none["errors"].is_object());
+  EXPECT_TRUE(none["errors"].empty());
+  EXPECT_NEAR(none["latency_ms"]["p50"].get<double>(), 50, 0.5);
+  EXPECT_NEAR(none["latency_ms"]["p99"].get<double>(), 99, 0.9);
+  EXPECT_NEAR(none["latency_ms"]["p999"].get<double>(), 100, 0.9);
+  EXPECT_DOUBLE_EQ(none["latency_ms"]["max"].get<double>(), 100);
+  EXPECT_DOUBLE_EQ(none["requests_per_s"].get<double>(), 50);
+  EXPECT_DOUBLE_EQ(none["wall_s"].get<double>(), 2);
+  const auto& flight = json["runs"][1];
+  EXPECT_EQ(flight["saved"], 80);
+  EXPECT_EQ(flight["requests"], 101);
+  EXPECT_EQ(flight["errors"]["timed_out"], 1);
+  EXPECT_DOUBLE_EQ(flight["requests_per_s"].get<double>(), 50);  // the failed one is not an answer
+}
+
+TEST(results, json_survives_bytes_that_are_no_text) {
+  auto all = sample();
+  all.workload = "caf\xE9.log";
+  const auto json = nlohmann::ordered_json::parse(to_text(to_json(all), -1));
+  EXPECT_EQ(json["workload"]["source"], "caf\xEF\xBF\xBD.log");
+}
+
+TEST(results, the_page_escapes_what_comes_from_outside) {
+  auto all = sample();
+  all.runs[0].seen.record(
+      1s, {reply::origin::own_load, false, reply::failure{"<i>", "\"><img src=x>"}});
+  const auto page = to_html(all);
+  EXPECT_FALSE(has(page, "<script>alert"));
+  EXPECT_FALSE(has(page, "<img src=x>"));
+  EXPECT_FALSE(has(page, "<i>"));
+  EXPECT_TRUE(has(page, "log &amp; &lt;script&gt;alert(1)&lt;/script&gt;"));
+  EXPECT_TRUE(has(page, "SELECT &#39;&lt;b&gt;&#39; WHERE x &lt; :key"));
+  EXPECT_FALSE(has(page, "{{"));
+  EXPECT_TRUE(has(to_html(sample()), "80.0 % fewer"));
+}
+
+// Goal    What a user names a file cannot reach into the page's places.
+TEST(results, places_cannot_be_forged) {
+  auto all = sample();
+  all.workload = "{{js}}";
+  EXPECT_TRUE(has(to_html(all), "<dd>{{js}}</dd>"));
+}
+
+// Goal    The page asks nothing of the network.
+TEST(results, the_page_is_self_contained) {
+  const auto page = to_html(sample());
+  EXPECT_TRUE(has(page, "default-src 'none'"));
+  EXPECT_FALSE(has(page, "<link rel=\"stylesheet\""));
+  EXPECT_FALSE(has(page, " src=\""));
+  EXPECT_FALSE(has(page, "@import"));
+}
+
+TEST(results, the_table_lines_up) {
+  const auto table = to_table(sample());
+  EXPECT_THAT(table, HasSubstr("flight: 80.0 % fewer backend loads than none"));
+  const auto first = table.find('\n');
+  const auto second = table.find('\n', first + 1);
+  EXPECT_EQ(first, second - first - 1);
+  EXPECT_LE(first, 120U);
+}
+
+TEST(results, notes_name_failures_and_lost_time) {
+  auto all = sample();
+  all.runs[0].seen.record(
+      1s, {reply::origin::own_load, false, reply::failure{"sqlite_busy", "database\nis locked"}});
+  all.runs[0].calls.out_of_threads = true;
+  all.runs[1].complete = false;
+  const auto table = to_table(all);
+  EXPECT_THAT(table, HasSubstr("1 requests failed with sqlite_busy: database is locked"));
+  EXPECT_THAT(table, HasSubstr("began late"));
+  EXPECT_THAT(table, HasSubstr("flight: broken off"));
+}
+
+// Goal    A run that was broken off at once still makes every output.
+TEST(results, nothing_was_measured) {
+  results all;
+  EXPECT_FALSE(to_table(all).empty());
+  EXPECT_FALSE(to_html(all).empty());
+  run_result empty;
+  empty.protection = "none";
+  empty.complete = false;
+  all.runs = {empty, empty};
+  all.interrupted = true;
+  EXPECT_THAT(to_table(all), HasSubstr("broken off"));
+  EXPECT_TRUE(has(to_html(all), "broken off"));
+  EXPECT_TRUE(to_json(all)["interrupted"].get<bool>());
+}
+
+TEST(progress, its_line) {
+  EXPECT_EQ(progress_line("flight", 0, 2000, 0s),
+            "flight   [>                             ]   0 %  0 of 2,000");
+  EXPECT_EQ(progress_line("none", 1000, 2000, 10s),
+            "none     [===============>              ]  50 %  1,000 of 2,000  about 11.0 s left");
+  EXPECT_EQ(progress_line("none", 2000, 2000, 10s),
+            "none     [==============================] 100 %  2,000 of 2,000");
+}
+
+}  // namespace
+}  // namespace singleflight::lab
