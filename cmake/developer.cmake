@@ -16,7 +16,6 @@ target_compile_options(
             -Wconversion
             -Wsign-conversion
             -Wold-style-cast
-            -Wnon-virtual-dtor
             -Woverloaded-virtual
             -Wcast-align
             -Wcast-qual
