@@ -46,7 +46,8 @@ endfunction()
 
 # singleflight_add_test_folders(<kind> [TIMEOUT <seconds>] [PROCESSORS <n>])
 #
-# tests/<kind>/<floor>/*_test.cpp becomes one executable <kind>_<floor>, labelled <kind>.
+# tests/<kind>/<floor>/*_test.cpp becomes one executable <kind>_<floor>, labelled <kind>; left out when
+# the target singleflight_<floor> is not part of this build.
 function(singleflight_add_test_folders kind)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT;PROCESSORS" "")
   file(GLOB sources CONFIGURE_DEPENDS "${kind}/*/*_test.cpp")
@@ -59,6 +60,9 @@ function(singleflight_add_test_folders kind)
   endforeach()
   list(REMOVE_DUPLICATES floors)
   foreach(floor IN LISTS floors)
+    if(NOT TARGET singleflight_${floor})
+      continue()
+    endif()
     singleflight_add_test_executable(
       ${kind}_${floor}
       LABEL ${kind}
