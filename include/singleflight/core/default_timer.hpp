@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// default_timer: the process-wide timer on the steady clock; its thread starts with the first need.
+///
+/// Threads     from any thread.
+/// Errors      arm throws std::system_error when the thread cannot be started.
+/// Lifetime    never destroyed.
+/// Cost        now(): a clock call; coarse_now(): one load while it ticks.
+
+// The coarse clock is a word that the timer's thread renews every millisecond as long as somebody reads
+// it: a reader leaves a mark; a tick that finds no mark parks the word (0), and the next reader reads the
+// clock itself and starts the ticking again.
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+
+#include "singleflight/core/detail/timer_wheel.hpp"
+#include "singleflight/core/detail/thread_state.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer {
+ public:
+  steady_timer() : queue_(platform::now()) {}
+
+  time_point now() const noexcept override { return platform::now(); }
+  bool follows_steady_clock() const noexcept override { return true; }
+
+  time_point coarse_now() noexcept override {
+    const std::int64_t ticks = coarse_.load(memory_order_relaxed);
+    if (ticks == parked) return start_ticking();
+    if (!read_.load(memory_order_relaxed)) read_.store(true, memory_order_relaxed);
+    return time_point(time_point::duration(ticks));
+  }
+
+  void arm(timer_node& node, time_point when) override {
+    bool earlier = false;
+    {
+      platform::unique_lock hold(queue_.lock());
+      start_thread_locked();
+      queue_.arm_locked(node, when);
+      if (when < sleeping_until_) {
+        sleeping_until_ = when;
+        earlier = true;
+      }
+    }
+    if (earlier) changed_.notify_one();
+  }
+  void cancel(timer_node& node) noexcept override { queue_.cancel(node); }
+
+ private:
+  static constexpr std::int64_t parked = 0;
+  static constexpr std::chrono::milliseconds tick{1};
+
+  void start_thread_locked() {
+    if (started_) return;
+    platform::start_thread("sf-timer", [this] { work(); }).detach();
+    started_ = true;
+  }
+
+  SINGLEFLIGHT_COLD time_point start_ticking() noexcept {
+    const time_point present = now();
+    try {
+      {
+        platform::unique_lock hold(queue_.lock());
+        start_thread_locked();
+        coarse_.store(present.time_since_epoch().count(), memory_order_relaxed);
+        read_.store(true, memory_order_relaxed);
+        sleeping_until_ = time_point::min();
+      }
+      changed_.notify_one();
+    } catch (...) {  // no thread to tick: every read stays a clock call
+      return present;
+    }
+    return present;
+  }
+
+  [[noreturn]] void work() noexcept {
+    this_thread().inside_run = 1;  // no user code on this thread: inline_executor means the pool
+    platform::unique_lock hold(queue_.lock());
+    for (;;) {
+      const time_point present = now();
+      queue_.fire_due(hold, present);
+      time_point wake = queue_.next_locked();
+      if (coarse_.load(memory_order_relaxed) != parked) {
+        if (present >= next_tick_) {
+          next_tick_ = present + tick;
+          const bool parking = !read_.exchange(false, memory_order_relaxed);
+          coarse_.store(parking ? parked : present.time_since_epoch().count(),
+                        memory_order_relaxed);
+        }
+        if (coarse_.load(memory_order_relaxed) != parked) wake = std::min(wake, next_tick_);
+      }
+      sleeping_until_ = wake;
+      while (sleeping_until_ == wake && wake > now()) {
+        if (wake == time_point::max()) {
+          changed_.wait(hold);
+        } else {
+          changed_.wait_until(hold, wake);
+        }
+      }
+      sleeping_until_ = time_point::min();  // awake: arm need not notify
+    }
+  }
+
+  timer_queue queue_;  // its lock guards what follows, but for the two atomics
+  platform::condition_variable changed_;
+  bool started_ = false;
+  time_point sleeping_until_ = time_point::min();
+  time_point next_tick_{};
+  alignas(64) atomic<std::int64_t> coarse_{parked};
+  alignas(64) atomic<bool> read_{false};
+};
+
+}  // namespace detail
+
+/// The process-wide timer.
+SINGLEFLIGHT_SHARED_STATE inline timer& default_timer() {
+  static auto* const one = new detail::steady_timer;  // its thread is never joined
+  return *one;
+}
+
+SINGLEFLIGHT_END_NAMESPACE

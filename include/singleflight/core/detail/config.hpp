@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The version of the headers, and the inline namespace that keeps two versions apart in one process.
+
+#define SINGLEFLIGHT_VERSION_MAJOR 0
+#define SINGLEFLIGHT_VERSION_MINOR 1
+#define SINGLEFLIGHT_VERSION_PATCH 0
+#define SINGLEFLIGHT_VERSION \
+  (SINGLEFLIGHT_VERSION_MAJOR * 10000 + SINGLEFLIGHT_VERSION_MINOR * 100 + SINGLEFLIGHT_VERSION_PATCH)
+
+/// Bumped whenever the layout or the meaning of a type in the headers changes.
+#define SINGLEFLIGHT_BEGIN_NAMESPACE \
+  namespace singleflight {           \
+  inline namespace abi_1 {
+#define SINGLEFLIGHT_END_NAMESPACE \
+  }                                \
+  }
+
+// Process-wide state carries default visibility, so that two shared objects share it even when they
+// are built with -fvisibility=hidden.
+#if defined(__GNUC__)
+#define SINGLEFLIGHT_SHARED_STATE __attribute__((visibility("default")))
+#define SINGLEFLIGHT_COLD __attribute__((noinline, cold))
+#define SINGLEFLIGHT_NOINLINE __attribute__((noinline))
+#else
+#define SINGLEFLIGHT_SHARED_STATE
+#define SINGLEFLIGHT_COLD
+#define SINGLEFLIGHT_NOINLINE
+#endif
+
+#if defined(__SANITIZE_THREAD__)
+#define SINGLEFLIGHT_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define SINGLEFLIGHT_TSAN 1
+#endif
+#endif
+#ifndef SINGLEFLIGHT_TSAN
+#define SINGLEFLIGHT_TSAN 0
+#endif

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The seam: all that the library asks of the machine and of the operating system stands here, so that
+// another scheduler can be put beneath the same code. Nothing above this file names an operating
+// system, a std:: atomic or lock, a thread-local, a clock or an allocation function of its own.
+
+#include <atomic>
+#include <bit>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <new>
+#include <thread>
+#include <utility>
+
+#include "singleflight/core/detail/config.hpp"
+
+#if defined(__linux__)
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+#endif
+#if defined(__GLIBCXX__)
+#include <cxxabi.h>
+#endif
+#if defined(__x86_64__) || defined(__i386__)
+#include <immintrin.h>
+#endif
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail::platform {
+
+using steady_time = std::chrono::steady_clock::time_point;
+
+template <class T>
+using atomic = std::atomic<T>;
+using mutex = std::mutex;
+using condition_variable = std::condition_variable;
+using unique_lock = std::unique_lock<std::mutex>;
+using thread = std::thread;
+using thread_id = std::thread::id;
+using std::memory_order_acq_rel;
+using std::memory_order_acquire;
+using std::memory_order_relaxed;
+using std::memory_order_release;
+using memory_order_t = std::memory_order;
+
+#if defined(__GLIBCXX__)
+/// What unwinds a thread that calls pthread_exit or is cancelled; must be rethrown, never kept.
+using forced_unwind = __cxxabiv1::__forced_unwind;
+#else
+struct forced_unwind {};
+#endif
+
+inline steady_time now() noexcept { return std::chrono::steady_clock::now(); }
+inline thread_id this_thread_id() noexcept { return std::this_thread::get_id(); }
+
+/// One object of type T per thread, without a guard or a destructor.
+template <class T>
+SINGLEFLIGHT_SHARED_STATE inline T& per_thread() noexcept {
+  static constinit thread_local T value;
+  return value;
+}
+
+/// One step of a spin.
+inline void pause() noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield" ::: "memory");
+#endif
+}
+
+inline unsigned concurrency() noexcept {
+  const unsigned n = std::thread::hardware_concurrency();
+  return n == 0 ? 1 : n;
+}
+
+inline void* allocate(std::size_t bytes, std::size_t alignment) {
+  if (alignment > __STDCPP_DEFAULT_NEW_ALIGNMENT__) {
+    return ::operator new(bytes, std::align_val_t(alignment));
+  }
+  return ::operator new(bytes);
+}
+inline void deallocate(void* memory, std::size_t alignment) noexcept {
+  if (alignment > __STDCPP_DEFAULT_NEW_ALIGNMENT__) {
+    ::operator delete(memory, std::align_val_t(alignment));
+  } else {
+    ::operator delete(memory);
+  }
+}
+
+/// Starts a named thread that nobody joins.
+template <class Fn>
+thread start_thread(const char* name, Fn&& fn) {
+  return thread([name, fn = std::forward<Fn>(fn)]() mutable {
+#if defined(__linux__)
+    ::pthread_setname_np(::pthread_self(), name);  // at most 15 characters
+#else
+    (void)name;
+#endif
+    fn();
+  });
+}
+
+// ---- waiting on a word --------------------------------------------------------------------------
+// wait() sleeps while the low 32 bits of `word` equal `expected`, until a wake() whose channels meet
+// its own, or the deadline; it may return early. wake() uses the address as a name only and never
+// reads it: the word may be gone by then.
+
+inline constexpr std::uint32_t all_channels = 0xffffffffU;
+
+#if defined(__linux__)
+
+template <class Word>
+std::uint32_t* low_half(const atomic<Word>& word) noexcept {
+  static_assert(sizeof(atomic<Word>) == sizeof(Word));
+  auto* half = reinterpret_cast<std::uint32_t*>(const_cast<atomic<Word>*>(&word));
+  return sizeof(Word) == 8 && std::endian::native == std::endian::big ? half + 1 : half;
+}
+
+/// False when the deadline has passed.
+template <class Word>
+bool wait(const atomic<Word>& word, Word expected, std::uint32_t channels = all_channels,
+          const steady_time* deadline = nullptr) noexcept {
+  timespec limit{};
+  if (deadline != nullptr) {
+    const auto since = deadline->time_since_epoch();  // CLOCK_MONOTONIC is the steady clock here
+    const auto seconds = std::chrono::floor<std::chrono::seconds>(since);
+    if (seconds.count() < 0) return false;
+    limit.tv_sec = static_cast<time_t>(seconds.count());
+    limit.tv_nsec = static_cast<long>((since - seconds).count());
+  }
+  const long result = ::syscall(SYS_futex, low_half(word), FUTEX_WAIT_BITSET_PRIVATE,
+                                static_cast<std::uint32_t>(expected),
+                                deadline != nullptr ? &limit : nullptr, nullptr, channels);
+  return !(result == -1 && errno == ETIMEDOUT);
+}
+
+template <class Word>
+void wake(const atomic<Word>& word, int count, std::uint32_t channels = all_channels) noexcept {
+  ::syscall(SYS_futex, low_half(word), FUTEX_WAKE_BITSET_PRIVATE, count, nullptr, nullptr,
+            channels);
+}
+
+#else
+
+struct parking_place {
+  mutex lock;
+  condition_variable changed;
+};
+SINGLEFLIGHT_SHARED_STATE inline parking_place& parking(const void* address) noexcept {
+  static auto* places = new parking_place[64];
+  return places[(reinterpret_cast<std::uintptr_t>(address) >> 4) % 64];
+}
+
+template <class Word>
+bool wait(const atomic<Word>& word, Word expected, std::uint32_t = all_channels,
+          const steady_time* deadline = nullptr) noexcept {
+  parking_place& place = parking(&word);
+  unique_lock hold(place.lock);
+  const auto low = [](Word w) { return static_cast<std::uint32_t>(w); };
+  if (low(word.load(memory_order_relaxed)) != low(expected)) return true;
+  if (deadline == nullptr) {
+    place.changed.wait(hold);
+    return true;
+  }
+  return place.changed.wait_until(hold, *deadline) == std::cv_status::no_timeout;
+}
+
+template <class Word>
+void wake(const atomic<Word>& word, int, std::uint32_t = all_channels) noexcept {
+  parking_place& place = parking(&word);
+  { unique_lock hold(place.lock); }
+  place.changed.notify_all();
+}
+
+#endif
+
+}  // namespace detail::platform
+namespace detail {
+using platform::atomic;
+using platform::memory_order_acq_rel;
+using platform::memory_order_acquire;
+using platform::memory_order_relaxed;
+using platform::memory_order_release;
+using platform::memory_order_t;
+using platform::steady_time;
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The per-thread trampoline: what inline_executor queues, the outermost library call runs at its end,
+// one after the other. A task that queues another never nests in it, so the stack stays constant.
+
+#include "singleflight/core/executor.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+/// Marks a library call that may hand work to the trampoline; the outermost one drains it.
+class call_scope {
+ public:
+  call_scope() noexcept : self_(this_thread()), outermost_(!std::exchange(self_.in_scope, true)) {}
+  call_scope(const call_scope&) = delete;
+  call_scope& operator=(const call_scope&) = delete;
+  ~call_scope() noexcept(false) {
+    if (!outermost_) return;
+    struct closing {
+      thread_state& self;
+      ~closing() { self.in_scope = false; }
+    } const close{self_};
+    while (task_node* const node = self_.queue_head) {
+      self_.queue_head = node->next;
+      if (node->next == nullptr) self_.queue_tail = nullptr;
+      node->act(node, true);
+    }
+  }
+
+ private:
+  thread_state& self_;
+  bool outermost_;
+};
+
+/// While it lives, work for inline_executor goes to the default pool: this thread is inside run().
+class inside_run {
+ public:
+  explicit inside_run(thread_state& self) noexcept : self_(self) { ++self_.inside_run; }
+  inside_run(const inside_run&) = delete;
+  inside_run& operator=(const inside_run&) = delete;
+  ~inside_run() { --self_.inside_run; }
+
+ private:
+  thread_state& self_;
+};
+
+inline bool is_inside_run(const thread_state& self) noexcept {
+  if (self.inside_run > 0) return true;
+  for (const led_frame* frame = self.led; frame != nullptr; frame = frame->outer) {
+    if (frame->inline_run) return true;
+  }
+  return false;
+}
+
+}  // namespace detail
+
+inline void inline_executor_t::execute(task t) const {
+  detail::thread_state& self = detail::this_thread();
+  if (detail::is_inside_run(self)) {
+    detail::execute_on_default_pool(std::move(t));
+    return;
+  }
+  const detail::call_scope scope;
+  detail::task_node* const node = t.release();
+  node->next = nullptr;
+  if (self.queue_tail != nullptr) {
+    self.queue_tail->next = node;
+  } else {
+    self.queue_head = node;
+  }
+  self.queue_tail = node;
+}
+
+SINGLEFLIGHT_END_NAMESPACE

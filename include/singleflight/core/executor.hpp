@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// executor: where loads, coroutines and callbacks run.
+///
+/// An executor takes a `task` and runs it later, on a thread of its own choosing; it must not run it
+/// inside the call that hands it over. What fits: a plain callable `void(task)`, anything with a member
+/// `execute(task)` (thread_pool), and `inline_executor`. A callable that only takes copyable functions
+/// (`std::function<void()>`) is wrapped: `copyable(ex)`.
+///
+/// Threads     execute may be called from any thread, also at the same time.
+/// Errors      an executor that throws has refused the task; one that destroys it unrun has dropped it.
+///             A load then ends as `broken`; a resumption goes to default_pool() instead.
+/// Lifetime    thread_pool is kept by reference and must outlive its uses; other executors are copied.
+
+#include <concepts>
+#include <functional>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+#include "singleflight/core/detail/thread_state.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+class thread_pool;
+
+namespace detail {
+
+/// What a task points to: embedded in whatever is to be run, so that queueing allocates nothing.
+struct task_node {
+  using action = void (*)(task_node*, bool run);
+  task_node* next = nullptr;
+  action act;
+
+  explicit task_node(action what) noexcept : act(what) {}
+};
+
+}  // namespace detail
+
+/// A piece of work to be run once. Move-only, the size of a pointer.
+class [[nodiscard]] task {
+ public:
+  task() noexcept = default;
+  /// Wraps any callable; one allocation.
+  template <class Fn>
+    requires(std::invocable<std::decay_t<Fn>&> && !std::is_same_v<std::decay_t<Fn>, task>)
+  explicit task(Fn&& fn) : node_(new boxed<std::decay_t<Fn>>(std::forward<Fn>(fn))) {}
+  explicit task(detail::task_node* node) noexcept : node_(node) {}
+  task(task&& other) noexcept : node_(std::exchange(other.node_, nullptr)) {}
+  task& operator=(task&& other) noexcept {
+    task(std::move(other)).swap(*this);
+    return *this;
+  }
+  ~task() {
+    if (node_ != nullptr) node_->act(node_, false);
+  }
+
+  explicit operator bool() const noexcept { return node_ != nullptr; }
+  /// Runs the work. Requires that it has not run yet.
+  void operator()() {
+    detail::task_node* const node = std::exchange(node_, nullptr);
+    node->act(node, true);
+  }
+  void swap(task& other) noexcept { std::swap(node_, other.node_); }
+  /// Hands the work over to an intrusive queue; this task is empty afterwards.
+  detail::task_node* release() noexcept { return std::exchange(node_, nullptr); }
+
+ private:
+  template <class Fn>
+  struct boxed : detail::task_node {
+    template <class Arg>
+    explicit boxed(Arg&& arg) : task_node(&boxed::act_on), fn(std::forward<Arg>(arg)) {}
+    static void act_on(task_node* node, bool run) {
+      std::unique_ptr<boxed> self(static_cast<boxed*>(node));
+      if (run) self->fn();
+    }
+    Fn fn;
+  };
+
+  detail::task_node* node_ = nullptr;
+};
+
+static_assert(sizeof(task) <= 16);
+
+template <class E>
+concept executor =
+    requires(E& ex, task t) { ex.execute(std::move(t)); } || std::invocable<E&, task>;
+
+/// The tag for "on this thread": the task joins the calling thread's trampoline and runs as the
+/// outermost library call returns, no lock held, in constant stack. On a thread that is inside run()
+/// it goes to default_pool() instead: a caller of run() may hold locks of its own.
+struct inline_executor_t {
+  void execute(task t) const;
+};
+inline constexpr inline_executor_t inline_executor{};
+
+/// Makes an executor fit that takes only copyable callables, such as
+/// `std::function<void(std::function<void()>)>`. One more allocation a task.
+template <class Ex>
+class copyable_executor {
+ public:
+  explicit copyable_executor(Ex ex) : ex_(std::move(ex)) {}
+  void execute(task t) {
+    ex_([shared = std::make_shared<task>(std::move(t))] { (*shared)(); });
+  }
+
+ private:
+  Ex ex_;
+};
+template <class Ex>
+copyable_executor<std::decay_t<Ex>> copyable(Ex&& ex) {
+  return copyable_executor<std::decay_t<Ex>>(std::forward<Ex>(ex));
+}
+
+namespace detail {
+
+struct executor_ops {
+  void (*execute)(void*, task&&);
+  void (*retain)(void*) noexcept;
+  void (*release)(void*) noexcept;
+  bool (*runs_here)(void*) noexcept;  ///< may the calling thread take a task back and run it?
+};
+
+void execute_on_default_pool(task&& t);
+void execute_on_pool(thread_pool& pool, task&& t);
+
+struct default_pool_ops {
+  static constexpr executor_ops table{
+      [](void*, task&& t) { execute_on_default_pool(std::move(t)); }, [](void*) noexcept {},
+      [](void*) noexcept {}, [](void*) noexcept { return false; }};
+};
+struct inline_ops {
+  static constexpr executor_ops table{
+      [](void*, task&& t) { inline_executor.execute(std::move(t)); }, [](void*) noexcept {},
+      [](void*) noexcept {}, [](void*) noexcept { return true; }};
+};
+struct pool_ops {
+  static constexpr executor_ops table{
+      [](void* pool, task&& t) { execute_on_pool(*static_cast<thread_pool*>(pool), std::move(t)); },
+      [](void*) noexcept {}, [](void*) noexcept {},
+      [](void* pool) noexcept { return this_thread().pool == pool; }};
+};
+template <class Ex>
+struct shared_ops {
+  struct holder {
+    template <class Arg>
+    explicit holder(Arg&& arg) : ex(std::forward<Arg>(arg)) {}
+    atomic<std::uint32_t> references{1};
+    Ex ex;
+  };
+  static constexpr executor_ops table{
+      [](void* object, task&& t) {
+        Ex& ex = static_cast<holder*>(object)->ex;
+        if constexpr (requires { ex.execute(std::move(t)); }) {
+          ex.execute(std::move(t));
+        } else {
+          std::invoke(ex, std::move(t));
+        }
+      },
+      [](void* object) noexcept {
+        static_cast<holder*>(object)->references.fetch_add(1, memory_order_relaxed);
+      },
+      [](void* object) noexcept {
+        auto* const held = static_cast<holder*>(object);
+        // The release orders this owner's uses before the delete by the last one (acquire).
+        if (held->references.fetch_sub(1, memory_order_acq_rel) == 1) delete held;
+      },
+      [](void*) noexcept { return false; }};
+};
+
+}  // namespace detail
+
+/// Any executor, by value. The default is default_pool(). Copying is at most one counter; converting
+/// from anything but a pool or inline_executor allocates once.
+class any_executor {
+ public:
+  any_executor() noexcept : ops_(&detail::default_pool_ops::table) {}
+  any_executor(inline_executor_t) noexcept : ops_(&detail::inline_ops::table) {}
+  any_executor(thread_pool& pool) noexcept : object_(&pool), ops_(&detail::pool_ops::table) {}
+  template <class Ex>
+    requires(!std::is_same_v<std::remove_cvref_t<Ex>, any_executor> &&
+             !std::is_same_v<std::remove_cvref_t<Ex>, inline_executor_t> &&
+             !std::is_same_v<std::remove_cvref_t<Ex>, thread_pool>)
+  any_executor(Ex&& ex) {
+    using type = std::decay_t<Ex>;
+    static_assert(executor<type>,
+                  "singleflight: this is no executor. It must take a move-only singleflight::task: "
+                  "ex(task) or ex.execute(task). If it only takes copyable functions, wrap it: "
+                  "singleflight::copyable(ex).");
+    using ops = detail::shared_ops<type>;
+    object_ = new typename ops::holder(std::forward<Ex>(ex));
+    ops_ = &ops::table;
+  }
+  any_executor(const any_executor& other) noexcept : object_(other.object_), ops_(other.ops_) {
+    ops_->retain(object_);
+  }
+  any_executor(any_executor&& other) noexcept
+      : object_(std::exchange(other.object_, nullptr)),
+        ops_(std::exchange(other.ops_, &detail::default_pool_ops::table)) {}
+  any_executor& operator=(any_executor other) noexcept {
+    std::swap(object_, other.object_);
+    std::swap(ops_, other.ops_);
+    return *this;
+  }
+  ~any_executor() { ops_->release(object_); }
+
+  /// Hands `t` over; throws what the executor throws, and then `t` has been dropped.
+  void execute(task t) const { ops_->execute(object_, std::move(t)); }
+  /// Whether a task queued here may be run by the calling thread instead: it is one of the executor's.
+  bool runs_here() const noexcept { return ops_->runs_here(object_); }
+  friend bool operator==(const any_executor& a, const any_executor& b) noexcept {
+    return a.object_ == b.object_ && a.ops_ == b.ops_;
+  }
+
+ private:
+  void* object_ = nullptr;
+  const detail::executor_ops* ops_;
+};
+
+SINGLEFLIGHT_END_NAMESPACE
+
+#include "singleflight/core/detail/trampoline.hpp"
+#include "singleflight/core/thread_pool.hpp"

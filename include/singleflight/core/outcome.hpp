@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// outcome: how a call ended: a value, the load's own exception, or a flight_errc.
+///
+/// Use when    an error is an ordinary answer and must be cheap to look at (shedding, bulk results).
+/// Not for     absence: that is an empty std::optional value.
+/// Threads     like any value: one thread at a time.
+/// Errors      value() rethrows the load's exception with its own type, or throws flight_error.
+/// Cost        no allocation; a flight_errc costs no exception object.
+
+#include <exception>
+#include <optional>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+#include "singleflight/core/errors.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+/// Selects the form of a call that returns an outcome instead of throwing.
+struct as_outcome_t {
+  explicit as_outcome_t() = default;
+};
+inline constexpr as_outcome_t as_outcome{};
+
+template <class V>
+class [[nodiscard]] outcome {
+  using stored = std::conditional_t<std::is_void_v<V>, std::monostate, V>;
+
+ public:
+  using value_type = V;
+
+  /// A value; `outcome<void>` is made by default.
+  outcome()
+    requires std::is_void_v<V>
+      : state_(std::in_place_index<0>) {}
+  template <class U = stored>
+    requires(!std::is_void_v<V> && std::is_constructible_v<stored, U &&> &&
+             !std::is_same_v<std::remove_cvref_t<U>, outcome> &&
+             !std::is_same_v<std::remove_cvref_t<U>, flight_errc> &&
+             !std::is_same_v<std::remove_cvref_t<U>, std::exception_ptr>)
+  outcome(U&& value) : state_(std::in_place_index<0>, std::forward<U>(value)) {}
+  /// The load's exception; must not be null.
+  outcome(std::exception_ptr error) noexcept : state_(std::in_place_index<1>, std::move(error)) {}
+  /// An error of the library.
+  outcome(flight_errc code) noexcept : state_(std::in_place_index<2>, code) {}
+
+  bool has_value() const noexcept { return state_.index() == 0; }
+  explicit operator bool() const noexcept { return has_value(); }
+
+  /// The value, or throws: the load's exception, or flight_error.
+  decltype(auto) value() & {
+    check();
+    if constexpr (!std::is_void_v<V>) return *std::get_if<0>(&state_);
+  }
+  decltype(auto) value() const& {
+    check();
+    if constexpr (!std::is_void_v<V>) return *std::get_if<0>(&state_);
+  }
+  decltype(auto) value() && {
+    check();
+    if constexpr (!std::is_void_v<V>) return std::move(*std::get_if<0>(&state_));
+  }
+
+  /// Requires has_value().
+  decltype(auto) operator*() noexcept
+    requires(!std::is_void_v<V>)
+  {
+    return *std::get_if<0>(&state_);
+  }
+  decltype(auto) operator*() const noexcept
+    requires(!std::is_void_v<V>)
+  {
+    return *std::get_if<0>(&state_);
+  }
+  stored* operator->() noexcept
+    requires(!std::is_void_v<V>)
+  {
+    return std::get_if<0>(&state_);
+  }
+  const stored* operator->() const noexcept
+    requires(!std::is_void_v<V>)
+  {
+    return std::get_if<0>(&state_);
+  }
+
+  /// The library's error, if that is how the call ended.
+  std::optional<flight_errc> errc() const noexcept {
+    const auto* code = std::get_if<2>(&state_);
+    return code ? std::optional(*code) : std::nullopt;
+  }
+
+  /// The load's exception, or a flight_error made from errc(); null when there is a value.
+  std::exception_ptr exception() const {
+    if (const auto* error = std::get_if<1>(&state_)) return *error;
+    if (const auto* code = std::get_if<2>(&state_)) {
+      return std::make_exception_ptr(flight_error(*code));
+    }
+    return nullptr;
+  }
+
+  /// Throws what went wrong. Requires !has_value().
+  [[noreturn]] void rethrow() const {
+    if (const auto* code = std::get_if<2>(&state_)) throw flight_error(*code);
+    std::rethrow_exception(*std::get_if<1>(&state_));
+  }
+
+ private:
+  void check() const {
+    if (!has_value()) rethrow();
+  }
+
+  std::variant<stored, std::exception_ptr, flight_errc> state_;
+};
+
+SINGLEFLIGHT_END_NAMESPACE

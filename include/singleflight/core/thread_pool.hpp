@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// thread_pool: an elastic pool: a thread when none is idle, up to a bound.
+///
+/// Use when    loads or resumptions need threads and no other executor is at hand.
+/// Threads     every member, from any thread.
+/// Ordering    tasks begin in the order in which they were handed over.
+/// Blocking    execute never waits; the destructor runs what is queued and joins the threads.
+/// Errors      execute throws std::system_error when the pool has no thread and none can be made.
+/// Lifetime    outlives whatever uses it as executor. default_pool() is never destroyed.
+/// Cost        no allocation to queue a task of the library.
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "singleflight/core/executor.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+struct thread_pool_options {
+  std::size_t max_threads = 64;     ///< 1 or more
+  const char* name = "sf-worker";  ///< of each thread, at most 15 characters; must outlive the pool
+};
+
+class SINGLEFLIGHT_SHARED_STATE thread_pool {
+ public:
+  explicit thread_pool(thread_pool_options options = {}) : options_(options) {
+    if (options_.max_threads == 0) {
+      throw std::invalid_argument("thread_pool: max_threads must be at least 1");
+    }
+    threads_.reserve(std::min<std::size_t>(options_.max_threads, 1024));
+  }
+  thread_pool(const thread_pool&) = delete;
+  thread_pool& operator=(const thread_pool&) = delete;
+
+  /// 1. no idle thread goes back to sleep; 2. queued tasks run; 3. the threads are joined.
+  ~thread_pool() {
+    {
+      platform::unique_lock hold(lock_);
+      stopping_ = true;
+    }
+    work_.notify_all();
+    for (platform::thread& worker : threads_) worker.join();
+  }
+
+  void execute(task t) {
+    detail::task_node* const node = t.release();
+    try {
+      post(node, false);
+    } catch (...) {
+      node->act(node, false);
+      throw;
+    }
+  }
+
+  std::size_t threads() const {
+    platform::unique_lock hold(lock_);
+    return live_;
+  }
+
+  /// Queues an intrusive node. When `keep` and no thread can be made, the node stays queued for the
+  /// next thread that can be; otherwise std::system_error is thrown and the node is not queued.
+  void post(detail::task_node* node, bool keep) {
+    bool wake = false;
+    {
+      platform::unique_lock hold(lock_);
+      if (idle_ > 0) {
+        --idle_;  // the thread that this notification wakes
+        ++notified_;
+        wake = true;
+      } else if (live_ < options_.max_threads && !add_thread_locked() && live_ == 0 && !keep) {
+        throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again),
+                                "thread_pool: no thread could be started");
+      }
+      node->next = nullptr;
+      if (tail_ != nullptr) {
+        tail_->next = node;
+      } else {
+        head_ = node;
+      }
+      tail_ = node;
+    }
+    if (wake) work_.notify_one();
+  }
+
+ private:
+  using platform_thread = detail::platform::thread;
+  struct platform {  // the seam, by its short name
+    using mutex = detail::platform::mutex;
+    using condition_variable = detail::platform::condition_variable;
+    using unique_lock = detail::platform::unique_lock;
+    using thread = detail::platform::thread;
+  };
+
+  bool add_thread_locked() noexcept {
+    try {
+      threads_.push_back(detail::platform::start_thread(options_.name, [this] { work(); }));
+      ++live_;
+      return true;
+    } catch (...) {  // no thread or no memory: those there are go on; post() decides
+      return false;
+    }
+  }
+
+  void work() {
+    detail::this_thread().pool = this;
+    struct leaving {  // also when a task unwinds the thread (pthread_exit)
+      thread_pool& pool;
+      ~leaving() {
+        platform::unique_lock hold(pool.lock_);
+        --pool.live_;
+      }
+    } const leave{*this};
+    for (;;) {
+      detail::task_node* node = nullptr;
+      {
+        platform::unique_lock hold(lock_);
+        while (head_ == nullptr) {
+          if (stopping_) return;
+          ++idle_;
+          while (notified_ == 0 && !stopping_) work_.wait(hold);
+          if (notified_ > 0) {
+            --notified_;
+          } else {
+            --idle_;
+          }
+        }
+        node = head_;
+        head_ = node->next;
+        if (head_ == nullptr) tail_ = nullptr;
+      }
+      node->act(node, true);
+    }
+  }
+
+  const thread_pool_options options_;
+  mutable platform::mutex lock_;  // guards all below; nothing but list work under it
+  platform::condition_variable work_;
+  detail::task_node* head_ = nullptr;
+  detail::task_node* tail_ = nullptr;
+  std::vector<platform_thread> threads_;
+  std::size_t live_ = 0;
+  std::size_t idle_ = 0;      // asleep and not yet promised to a task
+  std::size_t notified_ = 0;  // promised, not yet awake
+  bool stopping_ = false;
+};
+
+/// The process-wide elastic pool: up to 64 threads or four a processor, made when first needed.
+SINGLEFLIGHT_SHARED_STATE inline thread_pool& default_pool() {
+  static auto* const pool = new thread_pool(
+      {.max_threads = std::max<std::size_t>(64, 4 * detail::platform::concurrency()),
+       .name = "sf-default"});
+  return *pool;
+}
+
+namespace detail {
+inline void execute_on_default_pool(task&& t) { default_pool().execute(std::move(t)); }
+inline void execute_on_pool(thread_pool& pool, task&& t) { pool.execute(std::move(t)); }
+}  // namespace detail
+
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// timer: where the library takes the time from, and who calls when it has come.
+///
+/// Use when    a deadline, a timeout or a delay is needed: default_timer() (core/default_timer.hpp), or
+///             manual_timer (core/manual_timer.hpp) in tests.
+/// Threads     every member, from any thread.
+/// Ordering    nodes fire in the order of their times; arm happens-before fire; fire happens-before the
+///             return of a cancel that came too late.
+/// Blocking    fire runs on the timer's thread and only claims and hands over; cancel waits for a fire of
+///             the same node that is under way on another thread.
+/// Errors      arm throws std::system_error when the timer's thread cannot be started.
+/// Lifetime    a node lives until it has fired or cancel has returned; a timer outlives its uses.
+/// Cost        arm and cancel: one short critical section, no allocation.
+
+#include <chrono>
+
+#include "singleflight/core/detail/platform.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+/// An intrusive alarm. Derive from it, or embed it; `fire` is called once per arm.
+class timer_node {
+ public:
+  using action = void (*)(timer_node&) noexcept;
+  explicit timer_node(action on_fire) noexcept : fire(on_fire) {}
+  timer_node(const timer_node&) = delete;
+  timer_node& operator=(const timer_node&) = delete;
+
+  // Kept by the timer that it is armed at, under that timer's lock.
+  timer_node* prev = nullptr;
+  timer_node* next = nullptr;  ///< null while not armed
+  detail::steady_time when{};
+  const action fire;
+};
+
+class timer {
+ public:
+  using time_point = std::chrono::steady_clock::time_point;
+
+  virtual ~timer() = default;
+  virtual time_point now() const noexcept = 0;
+  /// The time, at most about 1 ms old (older while the timer's thread is not scheduled); one load.
+  virtual time_point coarse_now() noexcept { return now(); }
+  /// Fires `node` once `when` has come; at once, on the timer's thread, when it has passed already.
+  /// Requires that `node` is not armed.
+  virtual void arm(timer_node& node, time_point when) = 0;
+  /// Afterwards `node` is free: it is not armed and not firing (unless called from within its fire).
+  virtual void cancel(timer_node& node) noexcept = 0;
+  /// Whether now() is the steady clock, so that a blocked thread may let the kernel time it.
+  virtual bool follows_steady_clock() const noexcept { return false; }
+
+ protected:
+  timer() = default;
+  timer(const timer&) = default;
+  timer& operator=(const timer&) = default;
+};
+
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// flight_context: what a load may ask about its own flight.
+///
+/// Use when    a load can stop early, wants to know how long its answer is of use, or calls the group again
+///             and must name itself (`.within = ctx`) because it hops threads.
+/// Threads     from any thread, while the load runs.
+/// Lifetime    a reference given to a loader is valid until the loader returns; for a promise loader as
+///             long as the promise is; for an awaitable loader until its coroutine ends.
+/// Cost        flight_id and forgotten: a load. stop_token: two allocations on first use. deadline: a walk
+///             over the callers when every one of them has a deadline.
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <stop_token>
+
+#include "singleflight/core/detail/thread_state.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+namespace detail {
+class flight_core;
+struct flight_node;
+}  // namespace detail
+
+class flight_context {
+ public:
+  flight_context(detail::flight_core& group, detail::flight_node& node,
+                 const detail::led_frame& frame) noexcept
+      : group_(&group), node_(&node), frame_(&frame) {}
+  flight_context(const flight_context&) = delete;
+  flight_context& operator=(const flight_context&) = delete;
+
+  /// Fires when the last interested caller has left (unless the group says finish), at load_timeout, and
+  /// when the group closes. Throws std::bad_alloc.
+  std::stop_token stop_token() const;
+  /// The latest deadline among the interested callers; time_point::max() if one of them has none.
+  std::chrono::steady_clock::time_point deadline() const noexcept;
+  /// Unique in the process, never reused, never 0.
+  std::uint64_t flight_id() const noexcept { return frame_->flight_id; }
+  /// How many callers are interested now.
+  std::size_t callers() const noexcept;
+  /// Whether newcomers no longer find this flight, by whatever cause.
+  bool forgotten() const noexcept;
+
+ private:
+  friend class within_ref;
+  detail::flight_core* group_;
+  detail::flight_node* node_;
+  const detail::led_frame* frame_;
+};
+
+/// Names the load that a call belongs to; made from its flight_context.
+class within_ref {
+ public:
+  constexpr within_ref() noexcept = default;
+  within_ref(const flight_context& context) noexcept : frame(context.frame_) {}
+  const detail::led_frame* frame = nullptr;
+};
+
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// deduplicate: a function whose overlapping calls with the same key share one execution.
+///
+/// Use when    a function is to be coalesced where it stands, without its callers noticing.
+/// Not for     results that must not be copied: use group.
+/// Threads     the returned callable, and its copies, from any thread; copies share one group.
+/// Blocking    like group::run.
+/// Errors      the function's exception, to every sharer; flight_error for the library's own.
+/// Lifetime    the callable owns `fn` and `key_of`; arguments are borrowed for the call.
+/// Cost        like group::run, and one copy of the result a call.
+
+#include <functional>
+#include <memory>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include "singleflight/flight/group.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+namespace detail {
+
+template <class Signature, class KeyOf, class Fn>
+class deduplicated;
+
+template <class R, class... Args, class KeyOf, class Fn>
+class deduplicated<R(Args...), KeyOf, Fn> {
+  using key = std::decay_t<std::invoke_result_t<const KeyOf&, const std::remove_reference_t<Args>&...>>;
+  using value = std::decay_t<R>;
+
+ public:
+  deduplicated(Fn fn, KeyOf key_of, group_options options)
+      : shared_(std::make_shared<state>(std::move(fn), std::move(key_of), std::move(options))) {}
+
+  value operator()(Args... args) const {
+    state& s = *shared_;
+    const auto load = [&]() -> decltype(auto) { return std::invoke(s.fn, std::forward<Args>(args)...); };
+    auto result = s.flights.run(std::as_const(s.key_of)(std::as_const(args)...), load);
+    if constexpr (!std::is_void_v<value>) return *result;
+  }
+
+ private:
+  struct state {
+    state(Fn f, KeyOf k, group_options o) : fn(std::move(f)), key_of(std::move(k)), flights(std::move(o)) {}
+    Fn fn;
+    KeyOf key_of;
+    group<key, value> flights;
+  };
+  std::shared_ptr<state> shared_;
+};
+
+template <class Signature>
+struct plain_signature;
+template <class R, class... Args>
+struct plain_signature<std::function<R(Args...)>> {
+  using type = R(Args...);
+};
+
+}  // namespace detail
+
+/// Wraps `fn`; `key_of`, called with the same arguments, says which calls are the same. `fn` must have one
+/// signature (no overloads, no templates); it is called from any thread, also at the same time.
+template <class Fn, class KeyOf>
+auto deduplicate(Fn fn, KeyOf key_of, group_options options = {}) {
+  using signature = typename detail::plain_signature<decltype(std::function(fn))>::type;
+  return detail::deduplicated<signature, KeyOf, Fn>(std::move(fn), std::move(key_of),
+                                                    std::move(options));
+}
+
+SINGLEFLIGHT_END_NAMESPACE

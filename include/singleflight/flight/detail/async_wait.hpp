@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// async_wait: a coroutine or a callback that waits for a flight.
+//
+// The waiter stands in `pending` of its batch. Publication makes the whole list ready where it is;
+// a limit that strikes first moves its waiter to `ready` with a verdict (claims it). Either way a runner
+// on the batch's executor takes it out and resumes it. Whoever is destroyed meanwhile takes itself out.
+
+#include "singleflight/flight/detail/blocked_wait.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+/// Enters `w`. False when it should go on at once: the flight is done, or a limit has struck already;
+/// with `always` it is resumed through the executor in these cases too. After true, `w` may be gone.
+inline bool enrol(block_base& b, waiter& w, resume_batch& batch, wait_limit* limit, bool always) {
+  const call_scope scope;
+  resume_batch* runners = nullptr;
+  b.lock.lock();
+  const bool done = b.phase(memory_order_relaxed) == flight_phase::done;
+  const bool struck = w.verdict.load(memory_order_relaxed) != wait_verdict::outcome;
+  if ((done || struck) && !always) {
+    b.lock.unlock();
+    return false;
+  }
+  w.state = struck ? wait_state::ready : wait_state::pending;
+  (struck ? batch.ready : batch.pending).push(w);
+  if (done || struck) {
+    flight_core::activate_batch_locked(batch, runners);
+  } else if (limit != nullptr) {
+    blocked_wait::add_limit_locked(b, *limit);
+  }
+  b.lock.unlock();
+  flight_core::submit(runners);
+  return true;
+}
+
+/// A limit of `w` has struck: claims it, unless the outcome was first (P4).
+inline void cancel_wait(block_base& b, waiter& w, resume_batch& batch, wait_verdict why) {
+  const call_scope scope;
+  resume_batch* runners = nullptr;
+  b.lock.lock();
+  if (b.phase(memory_order_relaxed) != flight_phase::done &&
+      w.verdict.load(memory_order_relaxed) == wait_verdict::outcome) {
+    if (w.state == wait_state::idle) {
+      w.verdict.store(why, memory_order_relaxed);  // enrol() will see it
+    } else if (w.state == wait_state::pending) {
+      w.verdict.store(why, memory_order_relaxed);
+      batch.pending.remove(w);
+      w.state = wait_state::ready;
+      batch.ready.push(w);
+      flight_core::activate_batch_locked(batch, runners);
+    }
+  }
+  b.lock.unlock();
+  flight_core::submit(runners);
+}
+
+/// Takes a waiter out that will not be resumed any more.
+inline void take_out(block_base& b, waiter& w, resume_batch& batch) noexcept {
+  b.lock.lock();
+  if (w.state == wait_state::pending) {
+    batch.pending.remove(w);
+  } else if (w.state == wait_state::ready) {
+    batch.ready.remove(w);
+  }
+  w.state = wait_state::idle;
+  b.lock.unlock();
+}
+
+/// The batch of `b` for an executor named at a wait: the last one made if it is for the same executor,
+/// else a new one, which the block owns.
+inline resume_batch& batch_for(block_base& b, const any_executor& executor) {
+  b.lock.lock();
+  resume_batch* const last = b.more_batches;
+  b.lock.unlock();
+  if (last != nullptr && last->executor == executor) return *last;  // batches stay until the block goes
+  auto* const made = new resume_batch(executor);
+  made->dispose = [](resume_batch* self) { delete self; };
+  made->block = &b;
+  b.lock.lock();
+  made->next = b.more_batches;
+  b.more_batches = made;
+  b.lock.unlock();
+  return *made;
+}
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

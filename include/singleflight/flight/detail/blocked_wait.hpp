@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// blocked_wait: a thread that waits for a flight.
+//
+// All blocked threads of a flight sleep on one word, its `state`, and one wake-all publishes: nobody waits
+// for the completer's walk (P4), and nobody has to leave a list on the way out. A thread that can be told
+// apart (it can lead, or has a limit) listens on a channel of its own, one of 31 that a wake can name.
+
+#include <algorithm>
+#include <optional>
+#include <stop_token>
+
+#include "singleflight/flight/detail/flight_core.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+class blocked_wait {
+ public:
+  blocked_wait(block_base& block, const limits& bounds, bool can_lead) noexcept
+      : block_(block), bounds_(bounds), can_lead_(can_lead), alarm_(*this) {}
+  blocked_wait(const blocked_wait&) = delete;
+  blocked_wait& operator=(const blocked_wait&) = delete;
+
+  /// How the wait ended. After `lead` the caller leads the flight; after the others but `outcome` it
+  /// still has to leave() it.
+  wait_verdict wait() {
+    if (block_.done()) return wait_verdict::outcome;
+    const thread_state& self = this_thread();
+    wait_graph::record record;
+    if ((self.led != nullptr || bounds_.within.frame != nullptr) &&
+        !record.enter(block_, self.led, bounds_.within.frame)) {
+      return wait_verdict::recursive;
+    }
+    for (int turn = 0; turn < spins; ++turn) {  // a short load is over before a sleep would begin
+      if (block_.done()) return wait_verdict::outcome;
+      platform::pause();
+    }
+    if (const wait_verdict verdict = enrol(); verdict != wait_verdict::outcome) return verdict;
+    std::optional<std::stop_callback<poker>> on_stop;
+    if (bounds_.stop.stop_possible()) on_stop.emplace(bounds_.stop, poker{this});
+    const ringing ring(*this);
+    return sleep();
+  }
+
+ private:
+  static constexpr int spins = 64;
+  static constexpr std::uint32_t common_channel = 1;
+
+  struct poker {
+    blocked_wait* wait;
+    void operator()() const noexcept { wait->block_.poke(wait->channel()); }
+  };
+  /// The deadline: for deadline_of() always, as an alarm where the kernel cannot time the sleep.
+  struct alarm : wait_limit {
+    explicit alarm(blocked_wait& w) noexcept
+        : wait_limit([](timer_node& n) noexcept {
+            blocked_wait& to = static_cast<alarm&>(n).wait;
+            to.block_.poke(to.channel());
+          }),
+          wait(w) {}
+    blocked_wait& wait;
+  };
+  struct ringing {
+    explicit ringing(blocked_wait& w) : wait(w) {
+      if (wait.bounded() && !wait.block_.clock->follows_steady_clock()) {
+        wait.block_.clock->arm(wait.alarm_, wait.bounds_.deadline);
+        armed = true;
+      }
+    }
+    ringing(const ringing&) = delete;
+    ringing& operator=(const ringing&) = delete;
+    ~ringing() {
+      if (armed) wait.block_.clock->cancel(wait.alarm_);
+    }
+    blocked_wait& wait;
+    bool armed = false;
+  };
+
+  bool bounded() const noexcept { return bounds_.deadline != steady_time::max(); }
+  bool told_apart() const noexcept { return listed_ || bounded() || bounds_.stop.stop_possible(); }
+  std::uint32_t channel() const noexcept {
+    return std::uint32_t{2} << ((reinterpret_cast<std::uintptr_t>(this) >> 6) % 31);
+  }
+
+  /// `lead` when the flight is there for the taking, else `outcome`: nothing decided yet.
+  wait_verdict enrol() noexcept {
+    if (!can_lead_ && !bounded()) return wait_verdict::outcome;
+    block_.lock.lock();
+    const flight_phase phase = block_.phase(memory_order_relaxed);
+    wait_verdict verdict = wait_verdict::outcome;
+    if (phase != flight_phase::done) {
+      if (can_lead_ && phase == flight_phase::vacant) {
+        take_lead_locked();
+        verdict = wait_verdict::lead;
+      } else {
+        listed_ = can_lead_ && (phase == flight_phase::waiting || block_.core->hands_over());
+        if (listed_) {
+          node_.state = wait_state::pending;
+          block_.blocked.push(node_);
+        }
+        if (bounded()) {
+          alarm_.when = bounds_.deadline;
+          add_limit_locked(block_, alarm_);
+          limited_ = true;
+        }
+      }
+    }
+    block_.lock.unlock();
+    return verdict;
+  }
+
+  void take_lead_locked() noexcept {
+    block_.lenders.fetch_sub(1, memory_order_relaxed);
+    block_.set_phase_locked(flight_phase::running);
+  }
+
+  wait_verdict sleep() {
+    for (;;) {
+      std::uint32_t seen = block_.state.load(memory_order_acquire);
+      const auto phase = static_cast<flight_phase>(seen & block_base::phase_bits);
+      if (phase == flight_phase::done) return wait_verdict::outcome;
+      wait_verdict verdict = node_.verdict.load(memory_order_acquire);
+      const bool stopped = bounds_.stop.stop_requested();
+      if (stopped || (bounded() && block_.clock->now() >= bounds_.deadline)) {
+        verdict = stopped ? wait_verdict::cancelled : wait_verdict::timed_out;
+      }
+      if (verdict != wait_verdict::outcome || (can_lead_ && phase == flight_phase::vacant)) {
+        if (decide(verdict)) return verdict;
+        continue;
+      }
+      if ((seen & block_base::sleeping) == 0 &&
+          !block_.state.compare_exchange_weak(seen, seen | block_base::sleeping,
+                                              memory_order_acquire, memory_order_relaxed)) {
+        continue;
+      }
+      platform::wait(block_.state, seen | block_base::sleeping,
+                     told_apart() ? channel() : common_channel,
+                     bounded() && block_.clock->follows_steady_clock() ? &bounds_.deadline : nullptr);
+    }
+  }
+
+  /// Settles `verdict` under the lock; false: look again. A thread that was elected and has run into its
+  /// limit gives the place back; its leave() passes it on.
+  bool decide(wait_verdict& verdict) noexcept {
+    block_.lock.lock();
+    const flight_phase phase = block_.phase(memory_order_relaxed);
+    const bool elected = node_.verdict.load(memory_order_relaxed) == wait_verdict::lead;
+    bool decided = true;
+    if (phase == flight_phase::done) {
+      verdict = wait_verdict::outcome;
+      decided = false;  // sleep() returns it
+    } else {
+      if (verdict == wait_verdict::outcome || verdict == wait_verdict::lead) {
+        if (!elected) {
+          if (phase != flight_phase::vacant || !can_lead_) {
+            decided = false;
+          } else {
+            take_lead_locked();
+            if (listed_) block_.blocked.remove(node_);
+          }
+        }
+        verdict = wait_verdict::lead;
+      } else if (elected) {
+        block_.lenders.fetch_add(1, memory_order_relaxed);
+        block_.set_phase_locked(flight_phase::vacant);
+      } else if (listed_) {
+        block_.blocked.remove(node_);
+      }
+      if (decided && limited_) remove_limit_locked(block_, alarm_);
+    }
+    block_.lock.unlock();
+    return decided;
+  }
+
+ public:
+  static void add_limit_locked(block_base& b, wait_limit& limit) noexcept {
+    limit.prev_limit = nullptr;
+    limit.next_limit = b.limits;
+    if (b.limits != nullptr) b.limits->prev_limit = &limit;
+    b.limits = &limit;
+    ++b.bounded;
+  }
+  static void remove_limit_locked(block_base& b, wait_limit& limit) noexcept {
+    (limit.prev_limit != nullptr ? limit.prev_limit->next_limit : b.limits) = limit.next_limit;
+    if (limit.next_limit != nullptr) limit.next_limit->prev_limit = limit.prev_limit;
+    --b.bounded;
+  }
+
+ private:
+  block_base& block_;
+  const limits& bounds_;
+  const bool can_lead_;
+  bool listed_ = false;   // in block_.blocked, unless elected
+  bool limited_ = false;  // in block_.limits
+  waiter node_;
+  alarm alarm_;
+};
+
+/// Waits for the flight, unless its load is still queued where this thread could run it: then it is run
+/// here (a thread of a pool must not wait for its own queue). Only without limits: a load cannot be left.
+inline wait_verdict wait_or_run(block_base& b, const limits& bounds) {
+  if (bounds.deadline == steady_time::max() && !bounds.stop.stop_possible() && !b.done()) {
+    b.lock.lock();
+    load_base* load = nullptr;
+    if (b.phase(memory_order_relaxed) == flight_phase::running && b.load != nullptr &&
+        b.batch.executor.runs_here() && b.load->claim()) {
+      load = b.load;
+      load->home->add_reference();
+    }
+    b.lock.unlock();
+    if (load != nullptr) {
+      const call_scope scope;
+      b.core->run_owned(*load);
+      load->home->drop_reference();
+    }
+  }
+  return blocked_wait(b, bounds, false).wait();
+}
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

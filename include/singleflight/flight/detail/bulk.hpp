@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// bulk: run_many and start_many: one load for those of many keys that nobody is loading yet.
+//
+// run_many enters key by key, loads what it leads in one call, publishes it, and only then waits for what
+// it joined; a key that stands twice is led once and joined by its second position.
+// start_many is start, key by key, with promise loaders that deposit their promises; one task claims them
+// all, then makes one call for the promises it was given. A load that is run alone, because a waiter
+// claimed it or it was handed over, makes a call for its one key.
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "singleflight/flight/group.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+/// What several started loads of one start_many share.
+template <class Key, class Value, class LoadMany>
+struct bulk_call {
+  template <class Fn>
+  explicit bulk_call(Fn&& fn) : load_many(std::forward<Fn>(fn)) {}
+
+  struct deposits {
+    std::vector<Key> keys;
+    std::vector<flight_promise<Value>> promises;
+  };
+
+  void load(deposits& given) {
+    std::vector<outcome<Value>> outcomes;
+    std::exception_ptr error;
+    try {
+      outcomes = load_many(std::span<const Key>(given.keys));
+    } catch (const platform::forced_unwind&) {
+      throw;  // the promises die unanswered: broken
+    } catch (...) {
+      error = std::current_exception();
+    }
+    const bool fits = error == nullptr && outcomes.size() == given.keys.size();
+    for (std::size_t i = 0; i < given.promises.size(); ++i) {
+      flight_promise<Value> promise = std::move(given.promises[i]);
+      if (error != nullptr) {
+        promise.set_error(error);
+      } else if (fits) {
+        promise.set_outcome(std::move(outcomes[i]));
+      }  // else the promise dies unanswered: broken
+    }
+  }
+
+  LoadMany load_many;
+  deposits* gathering = nullptr;           // set by the task while it claims
+  platform::thread_id gatherer;
+  platform::mutex lock;                    // guards the two above
+};
+
+/// The task of a start_many: claims the loads, then loads what they deposited.
+template <class Key, class Value, class LoadMany>
+struct bulk_task final : task_node {
+  using call = bulk_call<Key, Value, LoadMany>;
+  explicit bulk_task(std::shared_ptr<call> shared) : task_node(&act_on), all(std::move(shared)) {}
+
+  static void act_on(task_node* node, bool run) {
+    const std::unique_ptr<bulk_task> self(static_cast<bulk_task*>(node));
+    typename call::deposits given;
+    {
+      platform::unique_lock hold(self->all->lock);
+      self->all->gathering = &given;
+      self->all->gatherer = platform::this_thread_id();
+    }
+    for (load_base* load : self->loads) {
+      load->act(load, run);  // deposits its promise, unless it was claimed or has no callers any more
+    }
+    {
+      platform::unique_lock hold(self->all->lock);
+      self->all->gathering = nullptr;
+    }
+    if (!given.promises.empty()) self->all->load(given);
+  }
+
+  std::shared_ptr<call> all;
+  std::vector<load_base*> loads;  // each with the reference of its task
+};
+
+}  // namespace detail
+
+template <class Key, class Value, class Hash, class Equal>
+template <class Keys, class LoadMany>
+auto group<Key, Value, Hash, Equal>::start_many(const Keys& keys, LoadMany&& load_many)
+    -> std::vector<flight<Value>> {
+  using namespace detail;
+  using call = bulk_call<Key, Value, std::decay_t<LoadMany>>;
+  const call_scope scope;
+  const auto all = std::make_shared<call>(std::forward<LoadMany>(load_many));
+  auto one = std::make_unique<bulk_task<Key, Value, std::decay_t<LoadMany>>>(all);
+  std::vector<flight<Value>> handles;
+  struct launching {  // also when a later key throws: what was begun must not stay behind
+    std::unique_ptr<bulk_task<Key, Value, std::decay_t<LoadMany>>>& one;
+    const any_executor& executor;
+    ~launching() {
+      if (one->loads.empty()) return;
+      try {
+        executor.execute(task(one.release()));
+      } catch (...) {  // refused: dropping the task has ended the flights as broken
+      }
+    }
+  } const launch{one, core_.options().executor};
+  for (const auto& key : keys) {
+    const Key own_key(key);
+    handles.reserve(handles.size() + 1);
+    one->loads.reserve(one->loads.size() + 1);
+    load_base* unlaunched = nullptr;
+    handles.push_back(start_flight(
+        own_key,
+        [all, own_key](flight_promise<Value> promise) {
+          typename call::deposits alone;
+          {
+            platform::unique_lock hold(all->lock);
+            const bool gathered =
+                all->gathering != nullptr && all->gatherer == platform::this_thread_id();
+            typename call::deposits& to = gathered ? *all->gathering : alone;
+            to.keys.push_back(own_key);
+            to.promises.push_back(std::move(promise));
+          }
+          if (!alone.promises.empty()) all->load(alone);
+        },
+        false, &unlaunched));
+    if (unlaunched != nullptr) one->loads.push_back(unlaunched);
+  }
+  return handles;
+}
+
+template <class Key, class Value, class Hash, class Equal>
+template <class Keys, class LoadMany>
+auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_many,
+                                              const limits& bounds)
+    -> std::vector<outcome<result>> {
+  using namespace detail;
+  thread_state& self = this_thread();
+  std::vector<Key> all;
+  for (const auto& key : keys) all.emplace_back(key);
+
+  struct position {
+    node own;
+    led_frame frame{};
+    block* joined = nullptr;  // with a reference and an interest
+    block* led = nullptr;     // the block of a led flight that had one from the begin
+    bool leads = false;
+    flight_errc refused{};
+  };
+  const auto places = std::make_unique<position[]>(all.size());
+  const led_frame* const outer = self.led;
+  struct leaving {  // whatever happens: no led flight stays in the table, no joined one is held
+    group& g;
+    thread_state& self;
+    const led_frame* outer;
+    position* places;
+    std::size_t count;
+    ~leaving() {
+      self.led = outer;
+      for (std::size_t i = 0; i < count; ++i) {
+        if (places[i].leads) g.end_bulk_key(places[i].own, self, places[i].led, flight_errc::broken, nullptr);
+        if (places[i].joined != nullptr) {
+          const inside_run inside(self);
+          flight_core::leave(*places[i].joined, wait_verdict::outcome, true);
+        }
+      }
+    }
+  } leave{*this, self, outer, places.get(), all.size()};
+
+  std::vector<outcome<result>> results;
+  results.reserve(all.size());
+  std::vector<Key> mine;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    position& at = places[i];
+    prepare(at.own, self, all[i]);
+    at.own.deadline = bounds.deadline;
+    if (const auto code = expired(bounds)) {
+      at.refused = refuse(*code).code;
+      continue;
+    }
+    mine.reserve(mine.size() + 1);
+    run_caller caller{core_, at.own};
+    if (core_.options().load_timeout.count() > 0) {
+      caller.first_block = make_block_for(core_, at.own.hash, all[i]);
+    }
+    const entry in = enter(caller, at.own.hash, all[i], false);
+    if (in.how == entry::kind::refused) {
+      at.refused = in.code;
+    } else if (in.how == entry::kind::joined) {
+      at.joined = in.shared;
+      if (in.watch != nullptr) in.watch->joined(in.shared->id);
+    } else {
+      at.leads = true;
+      at.led = in.shared;
+      at.frame = {at.own.id, self.led, bounds.within.frame, &core_, true};
+      self.led = &at.frame;
+      core_.stats.add(figure::led);
+      mine.push_back(all[i]);
+    }
+  }
+  if (core_.table.crowded()) core_.table.grow();
+
+  std::vector<outcome<Value>> loaded;
+  std::exception_ptr error;
+  if (!mine.empty()) {
+    try {
+      for (std::size_t i = 0; i < all.size(); ++i) {
+        if (!places[i].leads) continue;
+        if (places[i].led != nullptr) {
+          core_.begin(*places[i].led);
+        } else if (!core_.plain()) {
+          core_.mark_begin(places[i].own);
+        }
+      }
+      loaded = load_many(std::span<const Key>(mine));
+    } catch (const platform::forced_unwind&) {
+      throw;
+    } catch (...) {
+      error = std::current_exception();
+    }
+  }
+  self.led = outer;
+  const bool fits = loaded.size() == mine.size();
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    position& at = places[i];
+    if (at.refused != flight_errc{}) {
+      results.emplace_back(at.refused);
+      continue;
+    }
+    if (!at.leads) {
+      results.emplace_back(flight_errc::broken);  // its place; filled below
+      continue;
+    }
+    at.leads = false;
+    if (error != nullptr) {
+      end_bulk_key(at.own, self, at.led, {}, error);
+      results.emplace_back(error);
+    } else if (!fits) {
+      end_bulk_key(at.own, self, at.led, flight_errc::broken, nullptr);
+      results.emplace_back(flight_errc::broken);
+    } else {
+      results.push_back(settle_bulk_key(at.own, self, at.led, std::move(loaded[next++])));
+    }
+  }
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    block* const b = std::exchange(places[i].joined, nullptr);
+    if (b == nullptr) continue;
+    const auto load_one = [&]() -> decltype(auto) {  // elected after a failure, or in a successor's turn
+      std::vector<outcome<Value>> just = load_many(std::span<const Key>(&all[i], 1));
+      if (just.size() != 1) throw flight_error(flight_errc::broken);
+      return std::move(just.front()).value();
+    };
+    try {
+      results[i] = await_joined(*b, self, load_one, bounds);
+    } catch (const platform::forced_unwind&) {
+      throw;
+    } catch (...) {
+      results[i] = std::current_exception();
+    }
+  }
+  return results;
+}
+
+/// Ends one key of a bulk load without a value.
+template <class Key, class Value, class Hash, class Equal>
+void group<Key, Value, Hash, Equal>::end_bulk_key(node& own, detail::thread_state& self, block* led,
+                                                  flight_errc code, std::exception_ptr error) {
+  if (led == nullptr) {
+    settle_error(own, self, code, std::move(error));
+    return;
+  }
+  const detail::inside_run inside(self);
+  end_in_error(own, *led, code, std::move(error));
+  led->drop_reference();
+}
+
+/// Ends one key of a bulk load with what the load said of it.
+template <class Key, class Value, class Hash, class Equal>
+auto group<Key, Value, Hash, Equal>::settle_bulk_key(node& own, detail::thread_state& self,
+                                                     block* led, outcome<Value> said)
+    -> outcome<result> {
+  using namespace detail;
+  if (!said.has_value()) {
+    const std::optional<flight_errc> code = said.errc();
+    const std::exception_ptr error = code ? nullptr : said.exception();
+    end_bulk_key(own, self, led, code.value_or(flight_errc{}), error);
+    if (code) return *code;
+    return error;
+  }
+  result r;
+  try {
+    const auto take = [&said]() -> decltype(auto) { return std::move(said).value(); };
+    r.emplace(take);
+    if (led != nullptr) {
+      const inside_run inside(self);
+      led->construct(std::move(r.inline_value()));
+      if (core_.finish(*led, flight_result::value)) {
+        r.become_share(*led);
+      } else {
+        r.take_back(std::move(led->value));
+        led->drop_reference();
+      }
+      return r;
+    }
+  } catch (...) {
+    end_bulk_key(own, self, led, {}, std::current_exception());
+    return std::current_exception();
+  }
+  try {
+    settle(own, self, r);
+  } catch (...) {
+    return std::current_exception();
+  }
+  return r;
+}
+
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// flight_block: what the callers of one flight share: its state, its outcome, and those who wait.
+//
+// A flight that nobody joins has none. The first joiner attaches one to the leader's node; start() makes
+// one from birth. Joiners and handles know only the block.
+//
+// I5  `counts` holds references (low half) and interest (high half). It grows only under the bucket lock
+//     (a join) or by one who holds a reference; interest reaches 0 only under block and bucket lock.
+// I6  While phase != done, the block's node, or that of the flight it waits behind, is in the table;
+//     so the group is alive for whoever holds the block's lock and sees phase != done.
+// I7  phase becomes done once, under the block's lock, and under the bucket lock in the same critical
+//     section that takes the flight out of the keys that can be found. Its release (in `state`) pairs
+//     with every acquire load of `state` that sees done: what the load did happens-before (P7).
+// I8  A waiter is in at most one list; lists change under the block's lock. After done, `blocked` and
+//     `limits` are dead: nobody looks at them again, so woken threads need not leave them.
+//
+// Lock order: block lock, then bucket lock. No user code under either.
+
+#include <cstdint>
+#include <coroutine>
+#include <exception>
+#include <optional>
+#include <stop_token>
+#include <utility>
+
+#include "singleflight/core/errors.hpp"
+#include "singleflight/core/executor.hpp"
+#include "singleflight/core/timer.hpp"
+#include "singleflight/flight/detail/flight_table.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+class flight_core;
+struct load_base;
+
+/// libstdc++'s count of an exception object's owners is invisible to ThreadSanitizer: there, exceptions
+/// that may be shared are kept for the life of the process.
+inline std::exception_ptr keep_alive(std::exception_ptr error) {
+#if SINGLEFLIGHT_TSAN
+  struct kept {
+    std::exception_ptr error;
+    kept* next;
+  };
+  static atomic<kept*> all{nullptr};
+  auto* const one = new kept{error, all.load(memory_order_relaxed)};
+  while (!all.compare_exchange_weak(one->next, one, memory_order_acq_rel, memory_order_relaxed)) {
+  }
+#endif
+  return error;
+}
+
+// ---- waiters ------------------------------------------------------------------------------------
+
+enum class wait_state : std::uint8_t { idle, pending, ready, resumed };
+enum class wait_verdict : std::uint8_t { outcome, timed_out, cancelled, lead, recursive };
+
+/// One who waits: a suspended coroutine, a callback, or a blocked thread that can be told apart.
+struct waiter {
+  waiter* prev = nullptr;
+  waiter* next = nullptr;
+  std::uintptr_t target = 0;  ///< a coroutine frame; or a ready_action | 1; or 0 for a thread
+  wait_state state = wait_state::idle;              ///< block lock
+  atomic<wait_verdict> verdict{wait_verdict::outcome};  ///< written under the block lock
+
+  waiter() = default;
+  waiter(const waiter&) = delete;
+  waiter& operator=(const waiter&) = delete;
+};
+
+/// What a waiter that is a callback points to.
+struct ready_action {
+  void (*act)(ready_action*);
+};
+
+/// Doubly linked, null-ended at the back, circular at the front (first->prev is the last).
+class waiter_list {
+ public:
+  bool empty() const noexcept { return first_ == nullptr; }
+  waiter* first() const noexcept { return first_; }
+  void push(waiter& w) noexcept {
+    w.next = nullptr;
+    if (first_ == nullptr) {
+      first_ = w.prev = &w;
+    } else {
+      w.prev = first_->prev;
+      first_->prev->next = &w;
+      first_->prev = &w;
+    }
+  }
+  void remove(waiter& w) noexcept {
+    if (first_ == &w) {
+      first_ = w.next;
+      if (first_ != nullptr) first_->prev = w.prev;
+      return;
+    }
+    w.prev->next = w.next;
+    (w.next != nullptr ? w.next : first_)->prev = w.prev;
+  }
+  waiter* pop() noexcept {
+    waiter* const w = first_;
+    if (w != nullptr) remove(*w);
+    return w;
+  }
+
+ private:
+  waiter* first_ = nullptr;
+};
+
+/// The bound of one wait: an alarm, and a place among the deadlines of the flight.
+struct wait_limit : timer_node {
+  using timer_node::timer_node;
+  wait_limit* prev_limit = nullptr;
+  wait_limit* next_limit = nullptr;
+};
+
+/// The async waiters of one flight that resume on one executor. Two runners, so that a waiter that
+/// blocks after its resumption does not hold up the others where the executor has a second thread.
+struct resume_batch {
+  struct runner : task_node {
+    explicit runner(action what) noexcept : task_node(what) {}
+    resume_batch* batch = nullptr;
+    bool active = false;  ///< block lock: handed to the executor, not yet done
+  };
+
+  explicit resume_batch(any_executor on) noexcept;
+  resume_batch(const resume_batch&) = delete;
+  resume_batch& operator=(const resume_batch&) = delete;
+
+  block_base* block = nullptr;
+  resume_batch* next = nullptr;    ///< block lock: the flight's other batches
+  resume_batch* to_submit = nullptr;
+  waiter_list pending;             ///< block lock; once the flight is done, all ready
+  waiter_list ready;               ///< block lock; cancelled, to be resumed with their verdict
+  any_executor executor;
+  runner main;
+  runner spare;
+  void (*dispose)(resume_batch*) = nullptr;  ///< for a batch that the block owns
+};
+
+// ---- the block ----------------------------------------------------------------------------------
+
+enum class flight_phase : std::uint32_t {
+  running = 0,
+  waiting = 1,  ///< behind a predecessor
+  vacant = 2,   ///< nobody leads; whoever can, takes it
+  done = 3,
+};
+
+enum class flight_result : std::uint8_t { none, value, error, code };
+
+struct block_base {
+  static constexpr std::uint32_t phase_bits = 3;
+  static constexpr std::uint32_t sleeping = 4;  ///< somebody sleeps on `state`
+  static constexpr std::uint32_t epoch = 8;     ///< added to make sleepers look again
+  static constexpr std::uint64_t one_reference = 1;
+  static constexpr std::uint64_t one_interest = std::uint64_t{1} << 32;
+
+  block_base(flight_core& group, const any_executor& executor, timer& time,
+             flight_phase phase) noexcept
+      : state(static_cast<std::uint32_t>(phase)), core(&group), clock(&time), batch(executor) {
+    batch.block = this;
+  }
+  block_base(const block_base&) = delete;
+  block_base& operator=(const block_base&) = delete;
+  virtual ~block_base() {
+    for (resume_batch* b = more_batches; b != nullptr;) {
+      resume_batch* const next = b->next;
+      b->dispose(b);
+      b = next;
+    }
+  }
+  static void* operator new(std::size_t bytes) {
+    return platform::allocate(bytes, alignof(flight_node));
+  }
+  static void operator delete(void* memory) noexcept {
+    platform::deallocate(memory, alignof(flight_node));
+  }
+  static void* operator new(std::size_t bytes, std::align_val_t alignment) {
+    return platform::allocate(bytes, static_cast<std::size_t>(alignment));
+  }
+  static void operator delete(void* memory, std::align_val_t alignment) noexcept {
+    platform::deallocate(memory, static_cast<std::size_t>(alignment));
+  }
+
+  flight_phase phase(memory_order_t order = memory_order_acquire) const noexcept {
+    return static_cast<flight_phase>(state.load(order) & phase_bits);
+  }
+  bool done() const noexcept { return phase() == flight_phase::done; }
+  std::uint32_t interest() const noexcept {
+    return static_cast<std::uint32_t>(counts.load(memory_order_relaxed) >> 32);
+  }
+
+  void add_reference() noexcept { counts.fetch_add(one_reference, memory_order_relaxed); }
+  void drop_reference() noexcept { drop_references(1); }
+  void drop_references(std::uint32_t n) noexcept {
+    // The last owner needs no read-modify-write: nobody else is left to race with it. Otherwise the
+    // release orders this owner's uses before the delete by the last one.
+    if ((counts.load(memory_order_acquire) & 0xffffffffU) == n ||
+        (counts.fetch_sub(n, memory_order_acq_rel) & 0xffffffffU) == n) {
+      delete this;
+    }
+  }
+
+  /// Under the block lock: a new phase (not done), keeping the sleeping bit and moving the epoch.
+  void set_phase_locked(flight_phase to) noexcept {
+    std::uint32_t now = state.load(memory_order_relaxed);
+    while (!state.compare_exchange_weak(now,
+                                        ((now + epoch) & ~phase_bits) |
+                                            static_cast<std::uint32_t>(to),
+                                        memory_order_acq_rel, memory_order_relaxed)) {
+    }
+  }
+  /// Makes the sleepers of `channel` look again.
+  void poke(std::uint32_t channel) noexcept {
+    if ((state.fetch_add(epoch, memory_order_acq_rel) & sleeping) != 0) {
+      platform::wake(state, all_sleepers, channel);
+    }
+  }
+  static constexpr int all_sleepers = 0x7fffffff;
+
+  atomic<std::uint64_t> counts{0};
+  atomic<std::uint32_t> state;
+  word_lock lock;
+
+  flight_core* const core;  ///< alive while phase != done (I6)
+  timer* const clock;
+  flight_node* node = nullptr;      ///< set before the block is shared; changed under both locks
+  flight_node* own_node = nullptr;  ///< of a block with a key of its own
+  std::uint64_t id = 0;
+  atomic<std::uint64_t> behind{0};   ///< the id of the flight that this one waits behind
+  atomic<std::uint32_t> lenders{0};  ///< callers inside that can lead, now or when they get here
+
+  // Guarded by `lock` from here on.
+  resume_batch batch;                    ///< the waiters without an executor of their own
+  resume_batch* more_batches = nullptr;  ///< one per executor named at a wait
+  waiter_list blocked;                   ///< threads that can lead
+  wait_limit* limits = nullptr;          ///< the deadlines of those who have one
+  std::uint32_t bounded = 0;             ///< how many interested callers have a deadline
+  std::uint32_t callers = 0;             ///< at publication
+  std::uint32_t handed_over = 0;
+  std::uint32_t next_serial = 0;
+  bool leader_withdrew = false;
+  bool stop_wanted = false;
+  flight_result result = flight_result::none;
+  flight_errc code{};                ///< result == code
+  std::exception_ptr error;          ///< result == error; the last failure before a hand-over
+  load_base* load = nullptr;         ///< the owned load that leads
+  load_base* kept = nullptr;         ///< owned loads that could lead
+  std::optional<std::stop_source> stop;  ///< made when first asked for
+
+  struct timeout_alarm : timer_node, task_node {
+    timeout_alarm() noexcept : timer_node(&fire_timeout), task_node(&run_timeout) {}
+    block_base* block = nullptr;
+    bool armed = false;              ///< by the load's own thread of control
+    atomic<bool> queued{false};      ///< fired, and not yet looked at
+    atomic<steady_time> due{steady_time::max()};
+  };
+  std::optional<timeout_alarm> alarm;  ///< load_timeout
+
+ private:
+  static void fire_timeout(timer_node& node) noexcept;
+  static void run_timeout(task_node* node, bool run);
+};
+
+/// The block with room for the value.
+template <class V>
+struct flight_block : block_base {
+  using stored = std::conditional_t<std::is_void_v<V>, std::monostate, V>;
+  flight_block(flight_core& group, const any_executor& executor, timer& time,
+               flight_phase phase) noexcept
+      : block_base(group, executor, time, phase) {}
+  ~flight_block() override {
+    if (constructed) value.~stored();
+  }
+  template <class... Args>
+  void construct(Args&&... args) {
+    ::new (static_cast<void*>(&value)) stored(std::forward<Args>(args)...);
+    constructed = true;
+  }
+  template <class Fn>
+  void construct_from(Fn&& make) {
+    ::new (static_cast<void*>(&value)) stored(make());
+    constructed = true;
+  }
+
+  union {
+    stored value;
+  };
+  bool constructed = false;  ///< written by the completer before done
+};
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// flight_table: the flights of a group by key: an array of bucket heads, each a chain of nodes.
+//
+// A head is a word: the first node's address and four low bits, the first two being bit_lock's.
+//   slow    leaving takes the lock: some node here has a block or a successor, or the group is closed
+//   moved   the bucket has moved to a larger array
+// An empty bucket without bits is 0. A leader that is alone enters with one compare-exchange of 0 for its
+// node and leaves with one back; any bit, and any second node, sends it through the lock instead.
+//
+// I1  A chain changes only under its head's lock, or by those two compare-exchanges.
+// I2  A successful fast leave proves: nobody joined, nobody waits behind, nobody closes.
+// I3  Nodes of one key: at most one is open or a barrier; any number is gone (forgotten, abandoned,
+//     timed out: no longer found, but still there for close() to wait for).
+// I4  `crowded` is the sum over all buckets of (length - 1); fast enters and leaves do not change it.
+//
+// Growth takes every lock of the array in order, moves the nodes, publishes the larger array and leaves
+// `moved` behind. Arrays stay until the group goes, so a late compare-exchange on an old head fails
+// harmlessly; together they are smaller than the present one.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+
+#include "singleflight/core/detail/bit_lock.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+struct block_base;
+
+enum class flight_mode : std::uint8_t {
+  open,     ///< found by everybody
+  barrier,  ///< found, but callers go behind it (drain)
+  gone,     ///< not found any more
+};
+
+/// A flight in the table; on the stack of the run() that leads it, or in a block.
+struct alignas(16) flight_node {
+  flight_node* next = nullptr;
+  std::size_t hash = 0;
+  std::uint64_t id = 0;
+  atomic<block_base*> block{nullptr};       ///< set once, under the bucket lock; null while thin
+  block_base* successor = nullptr;          ///< bucket lock; holds a reference
+  steady_time deadline = steady_time::max();  ///< the leader's own: advice to the load
+  steady_time began{};                      ///< only where an option needs it
+  atomic<flight_mode> mode{flight_mode::open};  ///< written under the bucket lock
+  bool close_seen = false;                  ///< bucket lock
+};
+
+class flight_table {
+ public:
+  using word = std::uintptr_t;
+  using head = atomic<word>;
+  static constexpr word slow = 4;
+  static constexpr word moved = 8;
+  static constexpr word bits = 15;
+
+  struct bucket {
+    head* at;
+    word value;  ///< the head without lock bits; stored back by unlock
+    flight_node* first() const noexcept { return reinterpret_cast<flight_node*>(value & ~bits); }
+  };
+
+  flight_table() noexcept = default;
+  flight_table(const flight_table&) = delete;
+  flight_table& operator=(const flight_table&) = delete;
+  ~flight_table() {
+    array* a = current_.load(memory_order_relaxed);
+    while (a != &first_) {
+      array* const older = a->older;
+      delete[] a->heads;
+      delete a;
+      a = older;
+    }
+  }
+
+  /// The head where `hash` lives now. Its acquire pairs with the release in grow().
+  head& locate(std::size_t hash) const noexcept {
+    const array* const a = current_.load(memory_order_acquire);
+    return a->heads[hash >> a->shift];
+  }
+
+  /// The fast enter. Its acquire pairs with the release of whoever left the bucket last.
+  static bool enter_alone(head& at, flight_node& node) noexcept {
+    word expected = 0;
+    return at.compare_exchange_strong(expected, reinterpret_cast<word>(&node),
+                                      memory_order_acq_rel, memory_order_relaxed);
+  }
+  /// The fast leave (I2).
+  static bool leave_alone(head& at, flight_node& node) noexcept {
+    word expected = reinterpret_cast<word>(&node);
+    return at.compare_exchange_strong(expected, 0, memory_order_release, memory_order_relaxed);
+  }
+
+  bucket lock(std::size_t hash) const noexcept {
+    for (;;) {
+      head& at = locate(hash);
+      const word value = bit_lock<word>::lock(at);
+      if ((value & moved) == 0) return {&at, value};
+      bit_lock<word>::unlock(at, value);
+    }
+  }
+  static void unlock(const bucket& b) noexcept { bit_lock<word>::unlock(*b.at, b.value); }
+
+  void link_locked(bucket& b, flight_node& node) noexcept {
+    node.next = b.first();
+    if (node.next != nullptr) crowded_.fetch_add(1, memory_order_relaxed);
+    b.value = reinterpret_cast<word>(&node) | (b.value & slow);
+  }
+  void unlink_locked(bucket& b, flight_node& node, bool keep_slow) noexcept {
+    flight_node* const first = b.first();
+    if (first == &node) {
+      b.value = reinterpret_cast<word>(node.next) | (b.value & slow);
+    } else {
+      flight_node* before = first;
+      while (before->next != &node) before = before->next;
+      before->next = node.next;
+    }
+    if (b.first() != nullptr) {
+      crowded_.fetch_sub(1, memory_order_relaxed);
+    } else if (!keep_slow) {
+      b.value = 0;
+    }
+  }
+
+  bool crowded() const noexcept {
+    return crowded_.load(memory_order_relaxed) >
+           static_cast<std::ptrdiff_t>(current_.load(memory_order_relaxed)->count / 2);
+  }
+
+  /// Four times as many heads; without memory for them the chains grow longer instead.
+  SINGLEFLIGHT_COLD void grow() noexcept {
+    array* const old = current_.load(memory_order_acquire);
+    if (old->count >= (std::size_t{1} << 30)) return;
+    std::unique_ptr<array> fresh(new (std::nothrow) array);
+    if (!fresh) return;
+    fresh->count = old->count * 4;
+    fresh->shift = old->shift - 2;
+    fresh->older = old;
+    fresh->heads = new (std::nothrow) head[fresh->count]();
+    if (fresh->heads == nullptr) return;
+    if ((bit_lock<word>::lock(old->heads[0]) & moved) != 0) {  // somebody else was first
+      bit_lock<word>::unlock(old->heads[0], moved);
+      delete[] fresh->heads;
+      return;
+    }
+    for (std::size_t i = 1; i < old->count; ++i) bit_lock<word>::lock(old->heads[i]);
+    std::ptrdiff_t crowd = 0;
+    for (std::size_t i = 0; i < old->count; ++i) {
+      // Relaxed: the locks of both arrays' heads are ours; release follows with current_.
+      const word value = old->heads[i].load(memory_order_relaxed) & ~(word{1} | word{2});
+      for (std::size_t j = 0; j < 4; ++j) {
+        fresh->heads[i * 4 + j].store(value & slow, memory_order_relaxed);
+      }
+      for (auto* node = reinterpret_cast<flight_node*>(value & ~bits); node != nullptr;) {
+        flight_node* const next = node->next;
+        head& to = fresh->heads[node->hash >> fresh->shift];
+        const word there = to.load(memory_order_relaxed);
+        node->next = reinterpret_cast<flight_node*>(there & ~bits);
+        if (node->next != nullptr) ++crowd;
+        to.store(reinterpret_cast<word>(node) | (there & slow), memory_order_relaxed);
+        node = next;
+      }
+    }
+    crowded_.store(crowd, memory_order_relaxed);
+    current_.store(fresh.release(), memory_order_release);
+    for (std::size_t i = 0; i < old->count; ++i) bit_lock<word>::unlock(old->heads[i], moved);
+  }
+
+  /// Calls visit(hash prefix bucket) for every bucket of the present array; again for all of a larger
+  /// one if the table grew meanwhile. `visit` locks through lock_at().
+  template <class Visit>
+  void each(Visit&& visit) const {
+    for (const array* a = current_.load(memory_order_acquire);;) {
+      for (std::size_t i = 0; i < a->count; ++i) visit(a->heads[i]);
+      const array* const now = current_.load(memory_order_acquire);
+      if (now == a) return;
+      a = now;
+    }
+  }
+  static bucket lock_at(head& at) noexcept { return {&at, bit_lock<word>::lock(at)}; }
+
+ private:
+  static constexpr std::size_t first_count = 512;
+  static constexpr unsigned first_shift = 64 - 9;
+  static_assert(sizeof(std::size_t) == 8, "the table takes the upper bits of a 64-bit hash");
+
+  struct array {
+    std::size_t count = first_count;
+    unsigned shift = first_shift;
+    head* heads = nullptr;
+    array* older = nullptr;
+  };
+
+  head first_heads_[first_count]{};
+  array first_{first_count, first_shift, first_heads_, nullptr};
+  atomic<array*> current_{&first_};
+  atomic<std::ptrdiff_t> crowded_{0};
+};
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

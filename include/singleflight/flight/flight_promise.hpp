@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// flight_promise: the answer of a started load, given later and from anywhere.
+///
+/// Use when    a load ends in a foreign async world: a callback, an event loop, another coroutine library.
+/// Threads     move it anywhere; one thread at a time.
+/// Ordering    what happened before set_value happens-before every return of the outcome (P7).
+/// Errors      destroyed without an answer: the callers get `broken`. A value whose construction throws:
+///             they get that exception.
+/// Lifetime    keeps the flight alive, and through it the loader and the key.
+/// Cost        a pointer; answering takes one short critical section and wakes the waiters.
+
+#include <exception>
+#include <utility>
+
+#include "singleflight/core/outcome.hpp"
+#include "singleflight/flight/detail/load.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+template <class V>
+class [[nodiscard]] flight_promise {
+ public:
+  explicit flight_promise(detail::typed_load<V>& load) noexcept : load_(&load) {
+    load_->home->add_reference();
+  }
+  flight_promise(flight_promise&& other) noexcept : load_(std::exchange(other.load_, nullptr)) {}
+  flight_promise& operator=(flight_promise&& other) noexcept {
+    flight_promise(std::move(other)).swap(*this);
+    return *this;
+  }
+  ~flight_promise() {
+    if (load_ == nullptr) return;
+    load_->drop_answer();
+    load_->home->drop_reference();
+  }
+  void swap(flight_promise& other) noexcept { std::swap(load_, other.load_); }
+
+  /// Answers with a value made from `args` (none for void). At most one answer a promise.
+  template <class... Args>
+  void set_value(Args&&... args) {
+    const holding hold(*this);
+    hold.load->answer_value(std::forward<Args>(args)...);
+  }
+  void set_error(std::exception_ptr error) {
+    const holding hold(*this);
+    hold.load->answer_error(std::move(error));
+  }
+  void set_error(flight_errc code) { set_error(std::make_exception_ptr(flight_error(code))); }
+
+  void set_outcome(outcome<V> how) {
+    if (how.has_value()) {
+      if constexpr (std::is_void_v<V>) {
+        set_value();
+      } else {
+        set_value(std::move(how).value());
+      }
+    } else {
+      set_error(how.exception());
+    }
+  }
+
+  /// The flight that this promise answers. Requires that no answer was given.
+  const flight_context& context() const noexcept { return *load_->context; }
+
+ private:
+  struct holding {
+    explicit holding(flight_promise& p) : load(std::exchange(p.load_, nullptr)) {
+      detail::require(load != nullptr, "flight_promise: answered twice, or moved from");
+    }
+    holding(const holding&) = delete;
+    holding& operator=(const holding&) = delete;
+    ~holding() { load->home->drop_reference(); }
+    detail::typed_load<V>* load;
+  };
+
+  detail::typed_load<V>* load_;
+};
+
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,415 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// group: at most one load per key at a time; whoever asks meanwhile shares its outcome.
+///
+/// Use when    many callers want the same costly answer at the same moment.
+/// Not for     keeping answers (that is a cache); joining different keys (that is a batch).
+/// Example     examples/01_group.cpp
+///
+/// Threads     every member, from any thread; the destructor once no new call can begin.
+/// Ordering    the load's effects happen-before every return of its outcome (P7). Once anybody has been
+///             given an outcome, no call that begins later receives it (P3). A call that must see an earlier
+///             write is run_fresh.
+/// Blocking    run: the leader runs the load on its own thread, no lock held; joiners wait for it, up to
+///             their limits. start returns at once; the load runs on the group's executor.
+/// Cancel      a joiner's stop or deadline ends its own wait only; the last to leave ends the load's use:
+///             group_options::on_abandon says what happens then (P6). A run leader stays until its load
+///             returns.
+/// Errors      the load's exception, to every sharer, with its own type: treat the object as const.
+///             flight_error for the library's own. A throwing hash, comparison, key copy or allocation harms
+///             only its own call (P9).
+/// Lifetime    run borrows its arguments; start owns them. The destructor closes: it refuses newcomers, tells
+///             running loads to stop and waits for them (P10).
+/// Cost        run alone: no allocation, no system call, two read-modify-writes. A joiner: one short critical
+///             section; the first one of a flight allocates what they share. start: one allocation.
+///             An idle group: less than 8 KiB.
+
+#include <chrono>
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <span>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "singleflight/core/observable.hpp"
+#include "singleflight/flight/detail/keyed.hpp"
+#include "singleflight/flight/flight.hpp"
+#include "singleflight/flight/flight_promise.hpp"
+#include "singleflight/flight/group_options.hpp"
+#include "singleflight/flight/key.hpp"
+#include "singleflight/flight/shared_result.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+template <class Key, class Value, class Hash = key_hash<Key>, class Equal = key_equal>
+class group : public observable {
+  using access = detail::key_access<Key, Hash, Equal>;
+  using view = typename access::view;
+  using node = detail::keyed_node<typename access::stored>;
+  using block = detail::flight_block<Value>;
+  using keyed_block = detail::keyed_block<Value, Key, access>;
+  template <class Arg>
+  using argument = detail::key_argument<Key, access, Arg>;
+
+ public:
+  using key_type = Key;
+  using mapped_type = Value;
+  using result = shared_result<Value>;
+
+  /// Throws std::invalid_argument for a negative duration.
+  explicit group(group_options options = {}, Hash hash = {}, Equal equal = {})
+      : core_(std::move(options), &group::make_block), hash_(std::move(hash)), equal_(std::move(equal)) {}
+  group(const group&) = delete;
+  group& operator=(const group&) = delete;
+  /// close(). Aborts the process when called within one of the group's own loads: it would wait for itself.
+  ~group() {
+    detail::require(!core_.leads_on_this_thread(), "group: destroyed within one of its own loads");
+    core_.close_until(detail::steady_time::max());
+  }
+
+  // ---- run: blocks; the leader runs `load` inline ---------------------------------------------------
+
+  /// The outcome of the flight for `key`: led by this call if nobody else is on it. `load` is any
+  /// callable; it may take a flight_context& or a std::stop_token.
+  template <class Arg, class Load>
+  result run(const Arg& key, Load&& load) {
+    const argument<Arg> k(key);
+    node own;
+    detail::thread_state& self = detail::this_thread();
+    prepare(own, self, k.view());
+    if (!core_.plain() ||
+        !detail::flight_table::enter_alone(core_.table.locate(own.hash), own)) [[unlikely]] {
+      return run_contended(own, k.view(), self, load, no_limits(), false).value();
+    }
+    return lead_alone(own, self, load, nullptr);
+  }
+  template <class Arg, class Load>
+  result run(const Arg& key, Load&& load, const limits& bounds) {
+    return run_bounded<true>(key, load, bounds, false);
+  }
+  template <class Arg, class Load>
+  outcome<result> run(as_outcome_t, const Arg& key, Load&& load, const limits& bounds = {}) {
+    return run_bounded<false>(key, load, bounds, false);
+  }
+
+  /// Like run, but the load begins after this call: behind one that runs, shared with other fresh callers.
+  template <class Arg, class Load>
+  result run_fresh(const Arg& key, Load&& load, const limits& bounds = {}) {
+    return run_bounded<true>(key, load, bounds, true);
+  }
+  template <class Arg, class Load>
+  outcome<result> run_fresh(as_outcome_t, const Arg& key, Load&& load, const limits& bounds = {}) {
+    return run_bounded<false>(key, load, bounds, true);
+  }
+
+  // ---- start: returns at once; the load runs on the executor ------------------------------------------
+
+  /// A share of the flight for `key`: started by this call if nobody else is on it. Owns key and load.
+  /// `load` may also take a flight_promise<Value>, or return an awaitable. A refusal (closed, overloaded)
+  /// is found in the handle.
+  template <class Arg, class Load>
+  [[nodiscard]] flight<Value> start(const Arg& key, Load&& load) {
+    return start_flight(key, std::forward<Load>(load), false, nullptr);
+  }
+  /// Like start, but the load begins after this call.
+  template <class Arg, class Load>
+  [[nodiscard]] flight<Value> start_fresh(const Arg& key, Load&& load) {
+    return start_flight(key, std::forward<Load>(load), true, nullptr);
+  }
+
+  // ---- many keys, one load ------------------------------------------------------------------------------
+
+  /// One outcome per key, by position, repeats included. `load_many(std::span<const Key>)` returns
+  /// std::vector<outcome<Value>> for the keys that nobody is on yet; keys in flight are joined. What this
+  /// call leads is published before it waits for what it joined.
+  template <class Keys, class LoadMany>
+  std::vector<outcome<result>> run_many(const Keys& keys, LoadMany&& load_many,
+                                        const limits& bounds = {});
+  /// The same on the executor; one handle per key, by position.
+  template <class Keys, class LoadMany>
+  [[nodiscard]] std::vector<flight<Value>> start_many(const Keys& keys, LoadMany&& load_many);
+
+  // ---- forgetting ------------------------------------------------------------------------------------------
+
+  /// Newcomers no longer find the flight for `key`; those inside get its outcome. Callers of run_fresh
+  /// behind it begin at once. False when there is none.
+  template <class Arg>
+  bool forget(const Arg& key) {
+    const detail::call_scope scope;
+    const argument<Arg> k(key);
+    const std::size_t hash = hash_of(k.view());
+    detail::block_base* successor = nullptr;
+    bool found = false;
+    {
+      locked_bucket b(core_.table.lock(hash));
+      if (node* const n = find(b, hash, k.view())) {
+        successor = core_.forget_locked(b, *n);
+        found = true;
+      }
+    }
+    if (successor != nullptr) core_.activate(*successor);
+    return found;
+  }
+
+  /// forget for every key; returns how many flights were forgotten.
+  std::size_t forget_all() {
+    const detail::call_scope scope;
+    std::size_t count = 0;
+    core_.table.each([&](detail::flight_table::head& at) {
+      for (bool more = true; more;) {
+        detail::block_base* successor = nullptr;
+        more = false;
+        {
+          locked_bucket b(detail::flight_table::lock_at(at));
+          for (detail::flight_node* n = b.first(); n != nullptr; n = n->next) {
+            if (n->mode.load(detail::memory_order_relaxed) == detail::flight_mode::gone) continue;
+            if (successor != nullptr) {
+              more = true;
+              break;
+            }
+            const bool had_successor = n->successor != nullptr;
+            successor = core_.forget_locked(b, *n);
+            ++count;
+            if (had_successor) {  // it stands in the chain now; its load begins after this call did
+              more = more || successor->node->next != nullptr;
+              break;
+            }
+          }
+        }
+        if (successor != nullptr) core_.activate(*successor);
+      }
+    });
+    return count;
+  }
+
+  // ---- looking ---------------------------------------------------------------------------------------------
+
+  /// The flights that newcomers would find, as they were at some moment during the call.
+  std::vector<flight_info<Key>> in_flight() const {
+    std::vector<flight_info<Key>> all;
+    const bool timed =
+        core_.options().observer != nullptr || core_.options().join_window.count() > 0;
+    const auto now = timed ? core_.clock().now() : detail::steady_time{};
+    core_.table.each([&](detail::flight_table::head& at) {
+      locked_bucket b(detail::flight_table::lock_at(at));
+      for (detail::flight_node* n = b.first(); n != nullptr; n = n->next) {
+        if (n->mode.load(detail::memory_order_relaxed) == detail::flight_mode::gone) continue;
+        const detail::block_base* shared = n->block.load(detail::memory_order_relaxed);
+        all.push_back({access::own(access::load(static_cast<node*>(n)->key)), n->id,
+                       shared != nullptr ? shared->interest() : 1,
+                       timed ? now - n->began : std::chrono::nanoseconds{}});
+      }
+    });
+    return all;
+  }
+
+  group_stats stats() const noexcept {
+    using detail::figure;
+    const auto sum = core_.stats.totals();
+    const auto of = [&sum](figure f) { return sum[static_cast<std::size_t>(f)]; };
+    const auto ended = [&sum](flight_errc code) {
+      return sum[static_cast<std::size_t>(figure::errors) + static_cast<std::size_t>(code)];
+    };
+    return {
+        .calls = of(figure::led) + of(figure::started) + of(figure::joined) + of(figure::refused),
+        .loads = of(figure::led) + of(figure::begun),
+        .joined = of(figure::joined),
+        .handed_over = of(figure::handed_over),
+        .abandoned = of(figure::abandoned),
+        .timed_out = ended(flight_errc::timed_out),
+        .cancelled = ended(flight_errc::cancelled),
+        .overloaded = ended(flight_errc::overloaded),
+        .recursive = ended(flight_errc::recursive),
+        .broken = ended(flight_errc::broken),
+        .closed = ended(flight_errc::closed),
+        .rejected = ended(flight_errc::rejected),
+    };
+  }
+
+  void observe(metric_visitor& visitor) const override {
+    const group_stats s = stats();
+    const auto counter = [&visitor](const char* name, std::uint64_t n) {
+      visitor.visit(name, metric_kind::counter, static_cast<double>(n));
+    };
+    counter("calls", s.calls);
+    counter("loads", s.loads);
+    counter("joined", s.joined);
+    counter("handed_over", s.handed_over);
+    counter("abandoned", s.abandoned);
+    counter("timed_out", s.timed_out);
+    counter("cancelled", s.cancelled);
+    counter("overloaded", s.overloaded);
+    counter("recursive", s.recursive);
+    counter("broken", s.broken);
+    counter("closed", s.closed);
+    counter("rejected", s.rejected);
+  }
+
+  // ---- the end ---------------------------------------------------------------------------------------------
+
+  /// Refuses newcomers, tells running loads to stop and waits for them; a load that has not begun never
+  /// does: its callers get `closed`. Throws flight_error(recursive) within one of the group's loads.
+  void close() { close_by(detail::steady_time::max()); }
+  /// False when loads still run after `duration`; the group must then stay alive.
+  template <class Rep, class Period>
+  [[nodiscard]] bool close_for(std::chrono::duration<Rep, Period> duration) {
+    return close_by(core_.clock().now() +
+                    std::chrono::duration_cast<std::chrono::nanoseconds>(duration));
+  }
+
+ private:
+  /// A locked bucket that is unlocked at the end of its scope, also when a comparison throws.
+  struct locked_bucket : detail::flight_table::bucket {
+    explicit locked_bucket(detail::flight_table::bucket b) noexcept : bucket(b) {}
+    locked_bucket(const locked_bucket&) = delete;
+    locked_bucket& operator=(const locked_bucket&) = delete;
+    ~locked_bucket() { detail::flight_table::unlock(*this); }
+  };
+
+  /// How a call got in: it leads (`shared` is set when its flight has a block already), it joined
+  /// `shared` (a reference and an interest are its own), or it was refused.
+  struct entry {
+    enum class kind : std::uint8_t { leads, joined, refused } how;
+    block* shared = nullptr;
+    flight_errc code{};
+    bool keeps = false;      ///< joined, and the caller's load is to be kept with the flight
+    std::uint32_t kept = 0;  ///< the serial of a load that is kept already
+    observer* watch = nullptr;
+  };
+
+  static const limits& no_limits() noexcept {
+    static const limits none;
+    return none;
+  }
+
+  std::size_t hash_of(view key) const {
+    const std::size_t h = hash_(key);
+    if constexpr (std::is_same_v<Hash, key_hash<Key>>) {
+      return h;
+    } else {
+      return detail::hash_word(h);  // std::hash is often the identity
+    }
+  }
+  void prepare(node& n, detail::thread_state& self, view key) const {
+    n.hash = hash_of(key);
+    n.key = access::store(key);
+    n.id = detail::next_flight_id(self);
+  }
+
+  /// The flight that a call for `key` meets: open or a barrier. Bucket lock held; may throw.
+  node* find(const detail::flight_table::bucket& b, std::size_t hash, view key) const {
+    for (detail::flight_node* n = b.first(); n != nullptr; n = n->next) {
+      if (n->hash == hash &&
+          n->mode.load(detail::memory_order_relaxed) != detail::flight_mode::gone &&
+          equal_(access::load(static_cast<node*>(n)->key), key)) {
+        return static_cast<node*>(n);
+      }
+    }
+    return nullptr;
+  }
+
+  static detail::block_base* make_block(detail::flight_core& core, const detail::flight_node& n) {
+    const auto& keyed = static_cast<const node&>(n);
+    return make_block_for(core, n.hash, access::load(keyed.key)).release();
+  }
+  /// A block for a thin flight. Where it may change its leader it needs a key of its own.
+  static std::unique_ptr<block> make_block_for(detail::flight_core& core, std::size_t hash, view key) {
+    if (core.hands_over()) {
+      return std::make_unique<keyed_block>(core, detail::flight_phase::running, hash, key);
+    }
+    return std::make_unique<block>(core, core.options().executor, core.clock(),
+                                   detail::flight_phase::running);
+  }
+
+  entry refuse(flight_errc code) noexcept {
+    core_.stats.add(detail::figure::refused);
+    core_.stats.add_error(code);
+    return {.how = entry::kind::refused, .code = code};
+  }
+
+  std::optional<flight_errc> expired(const limits& bounds) const noexcept {
+    if (bounds.stop.stop_requested()) return flight_errc::cancelled;
+    if (bounds.deadline != detail::steady_time::max() && core_.clock().now() >= bounds.deadline) {
+      return flight_errc::timed_out;
+    }
+    return std::nullopt;
+  }
+
+  /// Whether the flight is too old to join. Bucket lock held.
+  bool too_old(const node& n) const noexcept {
+    const auto window = core_.options().join_window;
+    return window.count() > 0 && core_.clock().now() - n.began > window;
+  }
+
+  struct run_caller;
+  template <class Load>
+  struct start_caller;
+
+  template <class Caller>
+  entry enter(Caller& caller, std::size_t hash, view key, bool fresh);
+  /// With `unlaunched`, the load of a flight that this call leads is left there for the caller to launch.
+  template <class Arg, class Load>
+  flight<Value> start_flight(const Arg& key, Load&& load, bool fresh, detail::load_base** unlaunched);
+
+  template <bool Throws, class Arg, class Load>
+  std::conditional_t<Throws, result, outcome<result>> run_bounded(const Arg& key, Load& load,
+                                                                 const limits& bounds, bool fresh) {
+    const argument<Arg> k(key);
+    node own;
+    detail::thread_state& self = detail::this_thread();
+    if constexpr (Throws) {
+      prepare(own, self, k.view());
+      return run_contended(own, k.view(), self, load, bounds, fresh).value();
+    } else {
+      try {
+        prepare(own, self, k.view());
+        return run_contended(own, k.view(), self, load, bounds, fresh);
+      } catch (const detail::platform::forced_unwind&) {
+        throw;
+      } catch (...) {  // this call's own load, or its own key: the caller asked for it as an outcome
+        return std::current_exception();
+      }
+    }
+  }
+
+  template <class Load>
+  SINGLEFLIGHT_NOINLINE outcome<result> run_contended(node& own, view key,
+                                                      detail::thread_state& self, Load& load,
+                                                      const limits& bounds, bool fresh);
+  template <class Load>
+  result lead_alone(node& own, detail::thread_state& self, Load& load,
+                    const detail::led_frame* within);
+  template <class Load>
+  result lead_shared(detail::flight_node& n, block& b, detail::thread_state& self, Load& load,
+                     const limits& bounds);
+  template <class Load>
+  outcome<result> await_joined(block& b, detail::thread_state& self, Load& load,
+                               const limits& bounds);
+  SINGLEFLIGHT_COLD void settle(node& own, detail::thread_state& self, result& r);
+  SINGLEFLIGHT_COLD void settle_error(node& own, detail::thread_state& self, flight_errc code,
+                                      std::exception_ptr error);
+  void end_in_error(detail::flight_node& n, block& b, flight_errc code, std::exception_ptr error);
+  void end_bulk_key(node& own, detail::thread_state& self, block* led, flight_errc code,
+                    std::exception_ptr error);
+  outcome<result> settle_bulk_key(node& own, detail::thread_state& self, block* led,
+                                  outcome<Value> said);
+
+  bool close_by(detail::steady_time deadline) {
+    if (core_.leads_on_this_thread()) throw flight_error(flight_errc::recursive);
+    return core_.close_until(deadline);
+  }
+
+  detail::flight_core core_;
+  [[no_unique_address]] Hash hash_;
+  [[no_unique_address]] Equal equal_;
+};
+
+SINGLEFLIGHT_END_NAMESPACE
+
+#include "singleflight/flight/detail/group_impl.hpp"
+
+#include "singleflight/flight/detail/bulk.hpp"

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// group_options, limits, group_stats, flight_info: what a group is told, and what it tells.
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <stop_token>
+
+#include "singleflight/core/executor.hpp"
+#include "singleflight/core/observable.hpp"
+#include "singleflight/core/timer.hpp"
+#include "singleflight/flight/context.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+/// What happens to a load when its last interested caller has left.
+enum class abandon : std::uint8_t {
+  stop,    ///< it is told to stop; newcomers start anew, and their load may overlap its end
+  finish,  ///< it goes on undisturbed, and newcomers may still join it
+  drain,   ///< it is told to stop; newcomers wait behind it, so that no two loads overlap
+};
+
+/// What the others get when a load fails.
+class error_policy {
+ public:
+  constexpr error_policy() noexcept = default;
+  /// How many more waiters may try; 0: the error is shared.
+  constexpr std::uint32_t hand_overs() const noexcept { return hand_overs_; }
+
+ private:
+  friend constexpr error_policy hand_over(std::uint32_t max) noexcept;
+  std::uint32_t hand_overs_ = 0;
+};
+/// Everybody who shares the flight gets the error.
+inline constexpr error_policy share{};
+/// One waiter after the other takes over, at most `max` times a flight; then the error is shared.
+constexpr error_policy hand_over(std::uint32_t max) noexcept {
+  error_policy policy;
+  policy.hand_overs_ = max;
+  return policy;
+}
+
+struct group_options {
+  /// Where started loads run, and where their waiters resume unless they name another executor.
+  any_executor executor{};
+  /// Time for every limit of this group; null: default_timer(). Outlives the group and its handles.
+  singleflight::timer* timer = nullptr;
+  abandon on_abandon = abandon::stop;
+  error_policy on_error = share;
+  /// A flight older than this takes no more joiners; zero: no window. Costs a clock call per load.
+  std::chrono::nanoseconds join_window{0};
+  /// A load longer than this is told to stop, its waiters get timed_out, newcomers start anew; zero:
+  /// none. Costs one allocation and a timer node per load.
+  std::chrono::nanoseconds load_timeout{0};
+  /// Callers on one flight beside its leader; beyond: overloaded. Zero: no bound.
+  std::size_t max_waiters = 0;
+  /// Flights at a time, forgotten ones included; beyond: overloaded. Zero: no bound.
+  std::size_t max_flights = 0;
+  /// Hears of every load; null: nobody. Costs two clock calls per load. Outlives the group.
+  singleflight::observer* observer = nullptr;
+};
+
+/// Bounds one wait. A leader is not interrupted: its deadline is advice to its load, its stop token
+/// withdraws its interest.
+struct limits {
+  std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
+  std::stop_token stop{};
+  within_ref within{};  ///< the load that this call belongs to, for the detection of cycles
+};
+
+/// Totals since the group was made; exact when no call is under way.
+struct group_stats {
+  std::uint64_t calls = 0;        ///< every position of a bulk call counts as one
+  std::uint64_t loads = 0;        ///< loads that began
+  std::uint64_t joined = 0;       ///< calls that found a flight to share
+  std::uint64_t handed_over = 0;  ///< times a waiter took over from a failed leader
+  std::uint64_t abandoned = 0;    ///< flights whose last caller left
+  std::uint64_t timed_out = 0;    ///< from here on: calls that ended so
+  std::uint64_t cancelled = 0;
+  std::uint64_t overloaded = 0;
+  std::uint64_t recursive = 0;
+  std::uint64_t broken = 0;
+  std::uint64_t closed = 0;
+  std::uint64_t rejected = 0;
+};
+
+/// One flight as in_flight() saw it.
+template <class Key>
+struct flight_info {
+  Key key;
+  std::uint64_t flight_id = 0;
+  std::size_t callers = 0;         ///< interested at that moment
+  std::chrono::nanoseconds age{};  ///< since its load began; zero without an observer or a join_window
+};
+
+SINGLEFLIGHT_END_NAMESPACE

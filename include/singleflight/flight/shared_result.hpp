@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// shared_result: a value that several callers may hold at once; const access, move-only handle.
+///
+/// Threads     one handle, one thread at a time; the value is shared and const.
+/// Ordering    what the load did happens-before every use (P7).
+/// Lifetime    the value lives as long as a handle to it. References into it survive a move of the handle
+///             only when the value is shared.
+/// Cost        alone: the value itself, no allocation. Shared: a reference to the flight's block.
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "singleflight/flight/detail/flight_block.hpp"
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // g++ 12 does not follow where_
+#endif
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+enum class flight_role : std::uint8_t { leader, joiner };
+
+template <class V>
+class shared_result {
+  using block = detail::flight_block<V>;
+  using stored = typename block::stored;
+  enum class where : std::uint8_t { nowhere, here, shared };
+
+ public:
+  using value_type = V;
+
+  shared_result(shared_result&& other) noexcept(std::is_nothrow_move_constructible_v<stored>)
+      : where_(other.where_), role_(other.role_) {
+    if (where_ == where::here) {
+      ::new (static_cast<void*>(&inline_)) stored(std::move(other.inline_));
+    } else if (where_ == where::shared) {
+      block_ = std::exchange(other.block_, nullptr);
+      other.where_ = where::nowhere;
+    }
+  }
+  shared_result& operator=(shared_result&& other) noexcept(
+      std::is_nothrow_move_constructible_v<stored>) {
+    if (this != &other) {
+      this->~shared_result();
+      ::new (static_cast<void*>(this)) shared_result(std::move(other));
+    }
+    return *this;
+  }
+  ~shared_result() {
+    if (where_ == where::here) {
+      inline_.~stored();
+    } else if (where_ == where::shared) {
+      block_->drop_reference();
+    }
+  }
+
+  const stored& get() const noexcept
+    requires(!std::is_void_v<V>)
+  {
+    return where_ == where::here ? inline_ : block_->value;
+  }
+  const stored& operator*() const noexcept
+    requires(!std::is_void_v<V>)
+  {
+    return get();
+  }
+  const stored* operator->() const noexcept
+    requires(!std::is_void_v<V>)
+  {
+    return std::addressof(get());
+  }
+
+  /// How many callers took part at publication, the leader included.
+  std::size_t callers() const noexcept {
+    return where_ == where::shared && block_->callers > 1 ? block_->callers : 1;
+  }
+  /// Whether anybody else has the same value; for the leader too.
+  bool shared() const noexcept { return callers() > 1; }
+  flight_role role() const noexcept { return role_; }
+
+  /// The value as a shared_ptr; an inline value is moved. One allocation.
+  std::shared_ptr<const stored> share() &&
+    requires(!std::is_void_v<V>)
+  {
+    if (where_ == where::here) return std::make_shared<const stored>(std::move(inline_));
+    block* const b = std::exchange(block_, nullptr);
+    where_ = where::nowhere;
+    return {std::addressof(b->value), [b](const stored*) { b->drop_reference(); }};
+  }
+
+  /// The value itself, if nobody else has it; otherwise nothing, and the handle stays as it is.
+  std::optional<stored> try_take() &&
+    requires(!std::is_void_v<V>)
+  {
+    if (where_ == where::here) return std::optional<stored>(std::move(inline_));
+    if (block_->callers > 1) return std::nullopt;
+    return std::optional<stored>(std::move(block_->value));
+  }
+
+  // For the library: a value made in place by a call, a share of a block, and the way between them.
+  struct from_block {};
+  shared_result() noexcept : where_(where::nowhere), role_(flight_role::leader) {}
+  /// Takes over the caller's reference on `b`, whose result is a value.
+  shared_result(from_block, block& b, flight_role role) noexcept
+      : block_(&b), where_(where::shared), role_(role) {}
+  template <class Fn>
+  void emplace(Fn& make) {
+    if constexpr (std::is_void_v<V>) {
+      make();
+      ::new (static_cast<void*>(&inline_)) stored();
+    } else {
+      ::new (static_cast<void*>(&inline_)) stored(make());
+    }
+    where_ = where::here;
+  }
+  stored& inline_value() noexcept { return inline_; }
+  void become_share(block& b) noexcept {
+    inline_.~stored();
+    block_ = &b;
+    where_ = where::shared;
+  }
+  void take_back(stored&& value) {
+    if (where_ == where::here) inline_.~stored();
+    where_ = where::nowhere;
+    ::new (static_cast<void*>(&inline_)) stored(std::move(value));
+    where_ = where::here;
+  }
+
+ private:
+  union {
+    stored inline_;
+    block* block_;
+  };
+  where where_;
+  flight_role role_;
+};
+
+SINGLEFLIGHT_END_NAMESPACE
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
