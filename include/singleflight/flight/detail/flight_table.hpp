@@ -4,13 +4,15 @@
 // flight_table: the flights of a group by key: an array of bucket heads, each a chain of nodes.
 //
 // A head is a word: the first node's address and four low bits, the first two being bit_lock's.
-//   slow    leaving takes the lock: some node here has a block or a successor, or the group is closed
+//   slow    leaving takes the lock: the chain is or was longer than one node, some node here has a block
+//           or a successor, or the group is closed; cleared when the bucket is empty again
 //   moved   the bucket has moved to a larger array
 // An empty bucket without bits is 0. A leader that is alone enters with one compare-exchange of 0 for its
 // node and leaves with one back; any bit, and any second node, sends it through the lock instead.
 //
 // I1  A chain changes only under its head's lock, or by those two compare-exchanges.
-// I2  A successful fast leave proves: nobody joined, nobody waits behind, nobody closes.
+// I2  A successful fast leave proves: the node was alone, nobody joined it, nobody waits behind it,
+//     nobody closes.
 // I3  Nodes of one key: at most one is open or a barrier; any number is gone (forgotten, abandoned,
 //     timed out: no longer found, but still there for close() to wait for).
 // I4  `crowded` is the sum over all buckets of (length - 1); fast enters and leaves do not change it.
@@ -107,8 +109,12 @@ class flight_table {
 
   void link_locked(bucket& b, flight_node& node) noexcept {
     node.next = b.first();
-    if (node.next != nullptr) crowded_.fetch_add(1, memory_order_relaxed);
-    b.value = reinterpret_cast<word>(&node) | (b.value & slow);
+    word mark = b.value & slow;
+    if (node.next != nullptr) {
+      mark = slow;
+      crowded_.fetch_add(1, memory_order_relaxed);
+    }
+    b.value = reinterpret_cast<word>(&node) | mark;
   }
   void unlink_locked(bucket& b, flight_node& node, bool keep_slow) noexcept {
     flight_node* const first = b.first();
