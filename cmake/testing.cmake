@@ -46,8 +46,8 @@ endfunction()
 
 # singleflight_add_test_folders(<kind> [TIMEOUT <seconds>] [PROCESSORS <n>])
 #
-# tests/<kind>/<floor>/*_test.cpp becomes one executable <kind>_<floor>, labelled <kind>; left out when
-# the target singleflight_<floor> is not part of this build.
+# tests/<kind>/<floor>/*_test.cpp becomes one executable <kind>_<floor>, labelled <kind>; left out
+# when the target singleflight_<floor> is not part of this build.
 function(singleflight_add_test_folders kind)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT;PROCESSORS" "")
   file(GLOB sources CONFIGURE_DEPENDS "${kind}/*/*_test.cpp")
