@@ -193,12 +193,12 @@ class [[nodiscard]] flight_wait : private detail::wait_limit {
     }
     record_.reset();
     if (limited_ && !b.done()) {
-      b.lock.lock();
+      b.lock();
       if (b.phase(detail::memory_order_relaxed) != detail::flight_phase::done &&
           (next_limit != nullptr || prev_limit != nullptr || b.limits == this)) {
         detail::blocked_wait::remove_limit_locked(b, *this);
       }
-      b.lock.unlock();
+      b.unlock();
     }
     limited_ = false;
     waiting_ = false;
@@ -494,10 +494,10 @@ void flight<V>::call_back(time_point deadline, std::stop_token stop, within_ref 
   auto* const made = new state_type(std::move(*this), deadline, std::move(stop), within,
                                     std::move(executor), std::forward<Callback>(callback));
   if constexpr (state_type::named) {
-    b.lock.lock();
+    b.lock();
     made->batch->next = b.more_batches;
     b.more_batches = &*made->batch;
-    b.lock.unlock();
+    b.unlock();
   }
   made->wait->begin(reinterpret_cast<std::uintptr_t>(static_cast<detail::ready_action*>(made)) | 1,
                     true);

@@ -1,70 +1,61 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// bit_lock: a lock in two low bits of a word whose other bits are the data that it guards.
+// bit_lock: a lock in one bit of a word whose other bits are the data that it guards.
 //
-// Bit 0, locked: one thread may change the word and what hangs on it.
-// Bit 1, parked: somebody may sleep on the word; unlock wakes one.
-//
-// lock() spins briefly, since a holder runs no user code and is done within some tens of instructions,
-// and then sleeps: a preempted holder costs its waiters no processor time. One sleeper is woken at a
-// time; it takes the lock with `parked` set, because it cannot know whether others sleep behind it.
+// One compare-exchange locks, one plain store unlocks: the holder alone changes the word. There is no
+// wake-up on unlock, so nothing is touched after it, and the word may be gone by then. Whoever finds the
+// lock held spins, since a holder runs no user code and is done within some tens of instructions; a holder
+// that was preempted meanwhile is waited for in naps that the clock ends.
+
+#include <algorithm>
+#include <chrono>
 
 #include "singleflight/core/detail/platform.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-template <class Word>
+template <class Word, Word Locked>
 struct bit_lock {
-  static constexpr Word locked = 1;
-  static constexpr Word parked = 2;
-  static constexpr int spins = 60;
-
-  /// Takes the lock; returns the word without the two lock bits.
-  /// Its acquire pairs with the release in unlock().
+  /// Takes the lock; returns the word without the lock bit. Its acquire pairs with the release store of
+  /// unlock(), and of whoever changed the word by a compare-exchange.
   static Word lock(atomic<Word>& word) noexcept {
-    Word value = word.load(memory_order_relaxed) & ~(locked | parked);
-    if (word.compare_exchange_strong(value, value | locked, memory_order_acquire,
+    Word value = word.load(memory_order_relaxed) & ~Locked;
+    if (word.compare_exchange_strong(value, value | Locked, memory_order_acquire,
                                      memory_order_relaxed)) [[likely]] {
       return value;
     }
     return lock_contended(word);
   }
 
-  /// Stores `value` and releases the lock. Afterwards the word may be gone: wake() takes its address
-  /// as a name only.
+  /// Stores `value`, which has no lock bit, and so releases the lock.
   static void unlock(atomic<Word>& word, Word value) noexcept {
-    const Word old = word.exchange(value, memory_order_release);
-    if ((old & parked) != 0) [[unlikely]] {
-      platform::wake(word, 1);
-    }
+    word.store(value, memory_order_release);
   }
 
  private:
+  static constexpr int spins = 100;
+  static constexpr std::chrono::microseconds first_nap{20};
+  static constexpr std::chrono::microseconds longest_nap{500};
+
   SINGLEFLIGHT_NOINLINE static Word lock_contended(atomic<Word>& word) noexcept {
-    Word mark = 0;
+    std::chrono::microseconds nap = first_nap;
     for (int turn = 0;; ++turn) {
       Word value = word.load(memory_order_relaxed);
-      if ((value & locked) == 0) {
-        if (word.compare_exchange_weak(value, value | locked | mark, memory_order_acquire,
+      if ((value & Locked) == 0) {
+        if (word.compare_exchange_weak(value, value | Locked, memory_order_acquire,
                                        memory_order_relaxed)) {
-          return value & ~(locked | parked);
+          return value;
         }
-        continue;
-      }
-      if (turn < spins) {
+      } else if (turn < spins) {
         platform::pause();
-        continue;
+      } else {
+        const steady_time until = platform::now() + nap;
+        platform::wait(word, value, platform::nap_channel, &until);
+        nap = std::min(2 * nap, longest_nap);
+        turn = 0;
       }
-      if ((value & parked) == 0 &&
-          !word.compare_exchange_weak(value, value | parked, memory_order_relaxed,
-                                      memory_order_relaxed)) {
-        continue;
-      }
-      platform::wait(word, static_cast<Word>(value | parked));
-      mark = parked;
-      turn = 0;
     }
   }
 };
@@ -72,10 +63,11 @@ struct bit_lock {
 /// A lock of its own, without data.
 class word_lock {
  public:
-  void lock() noexcept { bit_lock<std::uint32_t>::lock(word_); }
-  void unlock() noexcept { bit_lock<std::uint32_t>::unlock(word_, 0); }
+  void lock() noexcept { lock_bit::lock(word_); }
+  void unlock() noexcept { lock_bit::unlock(word_, 0); }
 
  private:
+  using lock_bit = bit_lock<std::uint32_t, 1>;
   atomic<std::uint32_t> word_{0};
 };
 

@@ -115,7 +115,8 @@ thread start_thread(const char* name, Fn&& fn) {
 // its own, or the deadline; it may return early. wake() uses the address as a name only and never
 // reads it: the word may be gone by then.
 
-inline constexpr std::uint32_t all_channels = 0xffffffffU;
+inline constexpr std::uint32_t all_channels = 0x7fffffffU;
+inline constexpr std::uint32_t nap_channel = 0x80000000U;  ///< never woken: ended by the deadline
 
 #if defined(__linux__)
 

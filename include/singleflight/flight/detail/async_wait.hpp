@@ -17,11 +17,11 @@ namespace detail {
 inline bool enrol(block_base& b, waiter& w, resume_batch& batch, wait_limit* limit, bool always) {
   const call_scope scope;
   resume_batch* runners = nullptr;
-  b.lock.lock();
+  b.lock();
   const bool done = b.phase(memory_order_relaxed) == flight_phase::done;
   const bool struck = w.verdict.load(memory_order_relaxed) != wait_verdict::outcome;
   if ((done || struck) && !always) {
-    b.lock.unlock();
+    b.unlock();
     return false;
   }
   w.state = struck ? wait_state::ready : wait_state::pending;
@@ -31,7 +31,7 @@ inline bool enrol(block_base& b, waiter& w, resume_batch& batch, wait_limit* lim
   } else if (limit != nullptr) {
     blocked_wait::add_limit_locked(b, *limit);
   }
-  b.lock.unlock();
+  b.unlock();
   flight_core::submit(runners);
   return true;
 }
@@ -40,7 +40,7 @@ inline bool enrol(block_base& b, waiter& w, resume_batch& batch, wait_limit* lim
 inline void cancel_wait(block_base& b, waiter& w, resume_batch& batch, wait_verdict why) {
   const call_scope scope;
   resume_batch* runners = nullptr;
-  b.lock.lock();
+  b.lock();
   if (b.phase(memory_order_relaxed) != flight_phase::done &&
       w.verdict.load(memory_order_relaxed) == wait_verdict::outcome) {
     if (w.state == wait_state::idle) {
@@ -53,36 +53,36 @@ inline void cancel_wait(block_base& b, waiter& w, resume_batch& batch, wait_verd
       flight_core::activate_batch_locked(batch, runners);
     }
   }
-  b.lock.unlock();
+  b.unlock();
   flight_core::submit(runners);
 }
 
 /// Takes a waiter out that will not be resumed any more.
 inline void take_out(block_base& b, waiter& w, resume_batch& batch) noexcept {
-  b.lock.lock();
+  b.lock();
   if (w.state == wait_state::pending) {
     batch.pending.remove(w);
   } else if (w.state == wait_state::ready) {
     batch.ready.remove(w);
   }
   w.state = wait_state::idle;
-  b.lock.unlock();
+  b.unlock();
 }
 
 /// The batch of `b` for an executor named at a wait: the last one made if it is for the same executor,
 /// else a new one, which the block owns.
 inline resume_batch& batch_for(block_base& b, const any_executor& executor) {
-  b.lock.lock();
+  b.lock();
   resume_batch* const last = b.more_batches;
-  b.lock.unlock();
+  b.unlock();
   if (last != nullptr && last->executor == executor) return *last;  // batches stay until the block goes
   auto* const made = new resume_batch(executor);
   made->dispose = [](resume_batch* self) { delete self; };
   made->block = &b;
-  b.lock.lock();
+  b.lock();
   made->next = b.more_batches;
   b.more_batches = made;
-  b.lock.unlock();
+  b.unlock();
   return *made;
 }
 

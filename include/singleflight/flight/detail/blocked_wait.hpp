@@ -87,7 +87,7 @@ class blocked_wait {
   /// `lead` when the flight is there for the taking, else `outcome`: nothing decided yet.
   wait_verdict enrol() noexcept {
     if (!can_lead_ && !bounded()) return wait_verdict::outcome;
-    block_.lock.lock();
+    block_.lock();
     const flight_phase phase = block_.phase(memory_order_relaxed);
     wait_verdict verdict = wait_verdict::outcome;
     if (phase != flight_phase::done) {
@@ -107,7 +107,7 @@ class blocked_wait {
         }
       }
     }
-    block_.lock.unlock();
+    block_.unlock();
     return verdict;
   }
 
@@ -118,7 +118,7 @@ class blocked_wait {
 
   wait_verdict sleep() {
     for (;;) {
-      std::uint32_t seen = block_.state.load(memory_order_acquire);
+      const std::uint32_t seen = block_.state.load(memory_order_acquire);
       const auto phase = static_cast<flight_phase>(seen & block_base::phase_bits);
       if (phase == flight_phase::done) return wait_verdict::outcome;
       wait_verdict verdict = node_.verdict.load(memory_order_acquire);
@@ -130,12 +130,18 @@ class blocked_wait {
         if (decide(verdict)) return verdict;
         continue;
       }
-      if ((seen & block_base::sleeping) == 0 &&
-          !block_.state.compare_exchange_weak(seen, seen | block_base::sleeping,
-                                              memory_order_acquire, memory_order_relaxed)) {
+      if ((seen & block_base::sleeping) == 0) {
+        block_.lock();
+        block_.state.store(block_.state.load(memory_order_relaxed) | block_base::sleeping,
+                           memory_order_relaxed);
+        block_.unlock();
         continue;
       }
-      platform::wait(block_.state, seen | block_base::sleeping,
+      if ((seen & block_base::locked) != 0) {  // in a moment it will not be
+        platform::pause();
+        continue;
+      }
+      platform::wait(block_.state, seen,
                      told_apart() ? channel() : common_channel,
                      bounded() && block_.clock->follows_steady_clock() ? &bounds_.deadline : nullptr);
     }
@@ -144,7 +150,7 @@ class blocked_wait {
   /// Settles `verdict` under the lock; false: look again. A thread that was elected and has run into its
   /// limit gives the place back; its leave() passes it on.
   bool decide(wait_verdict& verdict) noexcept {
-    block_.lock.lock();
+    block_.lock();
     const flight_phase phase = block_.phase(memory_order_relaxed);
     const bool elected = node_.verdict.load(memory_order_relaxed) == wait_verdict::lead;
     bool decided = true;
@@ -170,7 +176,7 @@ class blocked_wait {
       }
       if (decided && limited_) remove_limit_locked(block_, alarm_);
     }
-    block_.lock.unlock();
+    block_.unlock();
     return decided;
   }
 
@@ -202,14 +208,14 @@ class blocked_wait {
 /// here (a thread of a pool must not wait for its own queue). Only without limits: a load cannot be left.
 inline wait_verdict wait_or_run(block_base& b, const limits& bounds) {
   if (bounds.deadline == steady_time::max() && !bounds.stop.stop_possible() && !b.done()) {
-    b.lock.lock();
+    b.lock();
     load_base* load = nullptr;
     if (b.phase(memory_order_relaxed) == flight_phase::running && b.load != nullptr &&
         b.batch.executor.runs_here() && b.load->claim()) {
       load = b.load;
       load->home->add_reference();
     }
-    b.lock.unlock();
+    b.unlock();
     if (load != nullptr) {
       const call_scope scope;
       b.core->run_owned(*load);

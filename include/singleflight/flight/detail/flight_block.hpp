@@ -154,7 +154,8 @@ enum class flight_result : std::uint8_t { none, value, error, code };
 struct block_base {
   static constexpr std::uint32_t phase_bits = 3;
   static constexpr std::uint32_t sleeping = 4;  ///< somebody sleeps on `state`
-  static constexpr std::uint32_t epoch = 8;     ///< added to make sleepers look again
+  static constexpr std::uint32_t locked = 8;    ///< the block lock
+  static constexpr std::uint32_t epoch = 16;    ///< added to make sleepers look again
   static constexpr std::uint64_t one_reference = 1;
   static constexpr std::uint64_t one_interest = std::uint64_t{1} << 32;
 
@@ -204,26 +205,33 @@ struct block_base {
     }
   }
 
-  /// Under the block lock: a new phase (not done), keeping the sleeping bit and moving the epoch.
+  // The block lock is a bit of `state`: whoever publishes has one store to make for both.
+  void lock() noexcept { bit_lock<std::uint32_t, locked>::lock(state); }
+  void unlock() noexcept {
+    bit_lock<std::uint32_t, locked>::unlock(state, state.load(memory_order_relaxed) & ~locked);
+  }
+  /// Under the lock: a new phase, and a new epoch, so that nobody falls asleep on the old one. The release
+  /// pairs with acquire loads of `state` without the lock.
   void set_phase_locked(flight_phase to) noexcept {
-    std::uint32_t now = state.load(memory_order_relaxed);
-    while (!state.compare_exchange_weak(now,
-                                        ((now + epoch) & ~phase_bits) |
-                                            static_cast<std::uint32_t>(to),
-                                        memory_order_acq_rel, memory_order_relaxed)) {
-    }
+    const std::uint32_t now = state.load(memory_order_relaxed);
+    state.store(((now + epoch) & ~phase_bits) | static_cast<std::uint32_t>(to),
+                memory_order_release);
+  }
+  bool has_sleepers_locked() const noexcept {
+    return (state.load(memory_order_relaxed) & sleeping) != 0;
   }
   /// Makes the sleepers of `channel` look again.
   void poke(std::uint32_t channel) noexcept {
-    if ((state.fetch_add(epoch, memory_order_acq_rel) & sleeping) != 0) {
-      platform::wake(state, all_sleepers, channel);
-    }
+    lock();
+    const bool asleep = has_sleepers_locked();
+    state.store(state.load(memory_order_relaxed) + epoch, memory_order_relaxed);
+    unlock();
+    if (asleep) platform::wake(state, all_sleepers, channel);
   }
   static constexpr int all_sleepers = 0x7fffffff;
 
   atomic<std::uint64_t> counts{0};
   atomic<std::uint32_t> state;
-  word_lock lock;
 
   flight_core* const core;  ///< alive while phase != done (I6)
   timer* const clock;
@@ -233,7 +241,7 @@ struct block_base {
   atomic<std::uint64_t> behind{0};   ///< the id of the flight that this one waits behind
   atomic<std::uint32_t> lenders{0};  ///< callers inside that can lead, now or when they get here
 
-  // Guarded by `lock` from here on.
+  // Guarded by the block lock from here on.
   resume_batch batch;                    ///< the waiters without an executor of their own
   resume_batch* more_batches = nullptr;  ///< one per executor named at a wait
   waiter_list blocked;                   ///< threads that can lead

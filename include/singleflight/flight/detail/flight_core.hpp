@@ -210,7 +210,7 @@ class flight_core {
     aftermath a;
     bool over = true;
     bool published = true;
-    b.lock.lock();
+    b.lock();
     if (b.phase(memory_order_relaxed) == flight_phase::done) {  // expired before
       a.successor = unlink_locked(b);
       published = false;
@@ -224,7 +224,7 @@ class flight_core {
       b.error = std::move(error);
       publish_locked(b, result, code, a);
     }
-    b.lock.unlock();
+    b.unlock();
     carry_out(a);
     if (over) b.drop_reference();
     return published;
@@ -238,12 +238,12 @@ class flight_core {
     const call_scope scope;
     if (b.alarm && b.alarm->armed) disarm(b);
     aftermath a;
-    b.lock.lock();
+    b.lock();
     const bool withdrew = std::exchange(b.leader_withdrew, false);
     const bool others = b.interest() > (withdrew ? 0U : 1U);
     if (b.phase(memory_order_relaxed) == flight_phase::done || !others || !may_hand_over(b)) {
       b.leader_withdrew = withdrew;
-      b.lock.unlock();
+      b.unlock();
       return false;
     }
     if (!withdrew) b.counts.fetch_sub(block_base::one_interest, memory_order_relaxed);
@@ -266,7 +266,7 @@ class flight_core {
     ++b.handed_over;
     stats.add(figure::handed_over);
     const bool over = elect_locked(b, a);
-    b.lock.unlock();
+    b.unlock();
     carry_out(a);
     if (over) b.drop_reference();
     return true;
@@ -277,9 +277,9 @@ class flight_core {
   static void leave(block_base& b, wait_verdict why, bool lender, std::uint32_t serial = 0) {
     const call_scope scope;
     aftermath a;
-    b.lock.lock();
+    b.lock();
     if (b.phase(memory_order_relaxed) == flight_phase::done) {
-      b.lock.unlock();
+      b.unlock();
       b.drop_reference();
       return;
     }
@@ -293,7 +293,7 @@ class flight_core {
       own->next = a.dropped;
       a.dropped = own;
     }
-    b.lock.unlock();
+    b.unlock();
     if (watch != nullptr) watch->left(b.id);
     carry_out(a);
     b.drop_references(over ? 2 : 1);
@@ -303,13 +303,13 @@ class flight_core {
   void withdraw(block_base& b) {
     const call_scope scope;
     aftermath a;
-    b.lock.lock();
+    b.lock();
     if (b.phase(memory_order_relaxed) != flight_phase::done && !b.leader_withdrew) {
       b.leader_withdrew = true;
       load_base* none = nullptr;
       drop_interest_locked(b, none, a);  // the load runs: it cannot be over
     }
-    b.lock.unlock();
+    b.unlock();
     carry_out(a);
   }
 
@@ -317,7 +317,7 @@ class flight_core {
   static void expire(block_base& b) {
     const call_scope scope;
     aftermath a;
-    b.lock.lock();
+    b.lock();
     if (b.phase(memory_order_relaxed) != flight_phase::done &&
         b.clock->now() >= b.alarm->due.load(memory_order_relaxed)) {
       flight_core& group = *b.core;
@@ -328,7 +328,7 @@ class flight_core {
       a.stopped = &b;
       group.publish_locked(b, flight_result::code, flight_errc::timed_out, a);
     }
-    b.lock.unlock();
+    b.unlock();
     carry_out(a);
   }
 
@@ -337,10 +337,10 @@ class flight_core {
     const call_scope scope;
     aftermath a;
     b.add_reference();
-    b.lock.lock();
+    b.lock();
     bool over = false;
     if (b.phase(memory_order_relaxed) == flight_phase::waiting) over = elect_locked(b, a);
-    b.lock.unlock();
+    b.unlock();
     carry_out(a);
     b.drop_references(over ? 2 : 1);
   }
@@ -350,7 +350,7 @@ class flight_core {
   std::uint32_t keep(block_base& b, load_base& load) {
     aftermath a;
     std::uint32_t serial = 0;
-    b.lock.lock();
+    b.lock();
     b.lenders.fetch_sub(1, memory_order_relaxed);
     load.block = &b;
     if (b.phase(memory_order_relaxed) != flight_phase::done) {
@@ -359,7 +359,7 @@ class flight_core {
       serial = load.serial;
       if (b.phase(memory_order_relaxed) == flight_phase::vacant) elect_locked(b, a);
     }
-    b.lock.unlock();
+    b.unlock();
     carry_out(a);
     return serial;
   }
@@ -415,9 +415,10 @@ class flight_core {
   /// Why a load that is about to begin should not: closed, or cancelled as all callers have left.
   flight_errc unbegun_end(block_base& b) const noexcept {
     if (closed()) return flight_errc::closed;
-    b.lock.lock();
+    if (b.interest() > 0) return {};
+    b.lock();
     const bool unwanted = b.stop_wanted && b.interest() == 0;
-    b.lock.unlock();
+    b.unlock();
     return unwanted ? flight_errc::cancelled : flight_errc{};
   }
 
@@ -445,26 +446,26 @@ class flight_core {
   // ---- stopping -------------------------------------------------------------------------------------
 
   static void request_stop(block_base& b) {
-    b.lock.lock();
+    b.lock();
     b.stop_wanted = true;
     const std::optional<std::stop_source> source = b.stop;
-    b.lock.unlock();
+    b.unlock();
     if (source) std::stop_source(*source).request_stop();
   }
 
   std::stop_token stop_token_of(block_base& b) {
     std::stop_source fresh;
-    b.lock.lock();
+    b.lock();
     if (!b.stop) b.stop.emplace(std::move(fresh));
     std::stop_source source = *b.stop;
     const bool wanted = b.stop_wanted;
-    b.lock.unlock();
+    b.unlock();
     if (wanted || closed()) source.request_stop();
     return source.get_token();
   }
 
   steady_time deadline_of(block_base& b, const flight_node& node) noexcept {
-    b.lock.lock();
+    b.lock();
     steady_time latest = steady_time::min();
     const bool leader_bound = node.deadline != steady_time::max() && !b.leader_withdrew;
     if (b.phase(memory_order_relaxed) == flight_phase::done) {
@@ -477,7 +478,7 @@ class flight_core {
         latest = std::max(latest, l->when);
       }
     }
-    b.lock.unlock();
+    b.unlock();
     return latest;
   }
 
@@ -582,7 +583,7 @@ class flight_core {
 
   void wake_phase_locked(block_base& b, flight_phase to, aftermath& a) noexcept {
     b.set_phase_locked(to);
-    if ((b.state.load(memory_order_relaxed) & block_base::sleeping) != 0) a.woken = &b;
+    if (b.has_sleepers_locked()) a.woken = &b;
   }
 
   /// Kept loads live in blocks of their own, on which the flight holds a reference.
@@ -614,10 +615,8 @@ class flight_core {
     for (resume_batch* r = b.more_batches; r != nullptr; r = r->next) {
       activate_batch_locked(*r, a.batches);
     }
-    // Release: the outcome above, for whoever acquires `state` without the lock.
-    const std::uint32_t old = b.state.exchange(static_cast<std::uint32_t>(flight_phase::done),
-                                               memory_order_acq_rel);
-    if ((old & block_base::sleeping) != 0) a.woken = &b;
+    if (b.has_sleepers_locked()) a.woken = &b;
+    b.set_phase_locked(flight_phase::done);  // releases the outcome above (I7)
     a.channel = platform::all_channels;
   }
 
@@ -752,25 +751,25 @@ class flight_core {
   /// A successor, detached by close(): its callers get closed.
   void end_unbegun(block_base& b) {
     aftermath a;
-    b.lock.lock();
+    b.lock();
     if (b.phase(memory_order_relaxed) != flight_phase::done) {
       publish_locked(b, flight_result::code, flight_errc::closed, a);
     }
-    b.lock.unlock();
+    b.unlock();
     carry_out(a);
     b.drop_reference();
   }
 
   /// A flight in the table whose load waits in an executor's queue, or for a leader.
   void end_if_not_begun(block_base& b) {
-    b.lock.lock();
+    b.lock();
     load_base* const load =
         b.phase(memory_order_relaxed) == flight_phase::running ? b.load : nullptr;
     const bool vacant = b.phase(memory_order_relaxed) == flight_phase::vacant;
     aftermath a;
     bool over = false;
     if (vacant) over = elect_locked(b, a);
-    b.lock.unlock();
+    b.unlock();
     carry_out(a);
     if (over) b.drop_reference();
     if (load != nullptr && load->claim()) finish(b, flight_result::code, flight_errc::closed);
@@ -845,13 +844,13 @@ inline void run_batch(resume_batch::runner& self) {
   block_base& block = *batch.block;
   bool offer = &self == &batch.main;
   for (;;) {
-    block.lock.lock();
+    block.lock();
     const bool done = block.phase(memory_order_relaxed) == flight_phase::done;
     waiter_list& from = done && !batch.pending.empty() ? batch.pending : batch.ready;
     waiter* const w = from.pop();
     if (w == nullptr) {
       self.active = false;
-      block.lock.unlock();
+      block.unlock();
       block.drop_reference();
       return;
     }
@@ -862,7 +861,7 @@ inline void run_batch(resume_batch::runner& self) {
       batch.spare.active = true;
       block.add_reference();
     }
-    block.lock.unlock();
+    block.unlock();
     offer = false;
     if (second) flight_core::submit_runner(batch.spare);
 #if defined(__GNUC__)

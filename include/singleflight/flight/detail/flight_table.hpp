@@ -3,7 +3,8 @@
 
 // flight_table: the flights of a group by key: an array of bucket heads, each a chain of nodes.
 //
-// A head is a word: the first node's address and four low bits, the first two being bit_lock's.
+// A head is a word: the first node's address and three low bits.
+//   locked  one thread may change the head and the chain
 //   slow    leaving takes the lock: the chain is or was longer than one node, some node here has a block
 //           or a successor, or the group is closed; cleared when the bucket is empty again
 //   moved   the bucket has moved to a larger array
@@ -40,7 +41,7 @@ enum class flight_mode : std::uint8_t {
 };
 
 /// A flight in the table; on the stack of the run() that leads it, or in a block.
-struct alignas(16) flight_node {
+struct alignas(8) flight_node {
   flight_node* next = nullptr;
   std::size_t hash = 0;
   std::uint64_t id = 0;
@@ -56,13 +57,15 @@ class flight_table {
  public:
   using word = std::uintptr_t;
   using head = atomic<word>;
-  static constexpr word slow = 4;
-  static constexpr word moved = 8;
-  static constexpr word bits = 15;
+  static constexpr word locked = 1;
+  static constexpr word slow = 2;
+  static constexpr word moved = 4;
+  static constexpr word bits = locked | slow | moved;
+  using lock_bit = bit_lock<word, locked>;
 
   struct bucket {
     head* at;
-    word value;  ///< the head without lock bits; stored back by unlock
+    word value;  ///< the head without the lock bit; stored back by unlock
     flight_node* first() const noexcept { return reinterpret_cast<flight_node*>(value & ~bits); }
   };
 
@@ -100,12 +103,12 @@ class flight_table {
   bucket lock(std::size_t hash) const noexcept {
     for (;;) {
       head& at = locate(hash);
-      const word value = bit_lock<word>::lock(at);
+      const word value = lock_bit::lock(at);
       if ((value & moved) == 0) return {&at, value};
-      bit_lock<word>::unlock(at, value);
+      lock_bit::unlock(at, value);
     }
   }
-  static void unlock(const bucket& b) noexcept { bit_lock<word>::unlock(*b.at, b.value); }
+  static void unlock(const bucket& b) noexcept { lock_bit::unlock(*b.at, b.value); }
 
   void link_locked(bucket& b, flight_node& node) noexcept {
     node.next = b.first();
@@ -148,16 +151,16 @@ class flight_table {
     fresh->older = old;
     fresh->heads = new (std::nothrow) head[fresh->count]();
     if (fresh->heads == nullptr) return;
-    if ((bit_lock<word>::lock(old->heads[0]) & moved) != 0) {  // somebody else was first
-      bit_lock<word>::unlock(old->heads[0], moved);
+    if ((lock_bit::lock(old->heads[0]) & moved) != 0) {  // somebody else was first
+      lock_bit::unlock(old->heads[0], moved);
       delete[] fresh->heads;
       return;
     }
-    for (std::size_t i = 1; i < old->count; ++i) bit_lock<word>::lock(old->heads[i]);
+    for (std::size_t i = 1; i < old->count; ++i) lock_bit::lock(old->heads[i]);
     std::ptrdiff_t crowd = 0;
     for (std::size_t i = 0; i < old->count; ++i) {
       // Relaxed: the locks of both arrays' heads are ours; release follows with current_.
-      const word value = old->heads[i].load(memory_order_relaxed) & ~(word{1} | word{2});
+      const word value = old->heads[i].load(memory_order_relaxed) & ~locked;
       for (std::size_t j = 0; j < 4; ++j) {
         fresh->heads[i * 4 + j].store(value & slow, memory_order_relaxed);
       }
@@ -173,7 +176,7 @@ class flight_table {
     }
     crowded_.store(crowd, memory_order_relaxed);
     current_.store(fresh.release(), memory_order_release);
-    for (std::size_t i = 0; i < old->count; ++i) bit_lock<word>::unlock(old->heads[i], moved);
+    for (std::size_t i = 0; i < old->count; ++i) lock_bit::unlock(old->heads[i], moved);
   }
 
   /// Calls visit(hash prefix bucket) for every bucket of the present array; again for all of a larger
@@ -187,7 +190,7 @@ class flight_table {
       a = now;
     }
   }
-  static bucket lock_at(head& at) noexcept { return {&at, bit_lock<word>::lock(at)}; }
+  static bucket lock_at(head& at) noexcept { return {&at, lock_bit::lock(at)}; }
 
  private:
   static constexpr std::size_t first_count = 512;

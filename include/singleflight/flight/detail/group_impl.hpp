@@ -383,9 +383,9 @@ auto group<Key, Value, Hash, Equal>::await_joined(block& b, detail::thread_state
     case wait_verdict::outcome:
       return flight<Value>::outcome_of(b, flight_role::joiner);
     case wait_verdict::lead:
-      b.lock.lock();
+      b.lock();
       b.node->deadline = bounds.deadline;
-      b.lock.unlock();
+      b.unlock();
       return lead_shared(*b.node, b, self, load, bounds);
     case wait_verdict::timed_out:
     case wait_verdict::cancelled:
