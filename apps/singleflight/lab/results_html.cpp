@@ -104,6 +104,7 @@ std::string table_of(const results& all) {
 // A ratio as people say it: never below one. "4.1x lower".
 std::string times(double base, double other, const char* more, const char* less) {
   if (base <= 0 || other <= 0) return "-";
+  if (std::fabs(other / base - 1) < 0.005) return "the same";
   return other >= base ? fmt::format("{}&times; {}", show_number(other / base), more)
                        : fmt::format("{}&times; {}", show_number(base / other), less);
 }

@@ -22,7 +22,7 @@ class sqlite_backend : public backend {
     std::string query;
     std::size_t connections = 4;
     std::string name = {};  // for people; made from the path if empty
-    int extra_flags = 0;  // of sqlite3_open_v2
+    int extra_flags = 0;    // of sqlite3_open_v2
     void (*on_open)(sqlite3*) = nullptr;
   };
 

@@ -22,8 +22,8 @@ TEST(access_log, common_format) {
 }
 
 TEST(access_log, combined_format_with_escaped_quotes) {
-  const auto read =
-      parse_access_log_line(common + R"( "http://e.org/?q=\"x\"" "Agent \"quoted\" \\")");
+  const auto line = common + R"( "http://e.org/?q=\"x\"" "Agent \"quoted\" \\")";
+  const auto read = parse_access_log_line(line);
   ASSERT_TRUE(read.entry);
   EXPECT_EQ(read.entry->url, "/a/b?x=1");
 }

@@ -46,11 +46,13 @@
   const draw = (box, chart) => {
     const width = Math.max(box.clientWidth, 260);
     const height = width < 520 ? 240 : 300;
-    const left = 52, right = 14, above = 12, below = 44;
+    const yTicks = ticks(chart.top, 5);
+    const left = 34 + 7 * Math.max(...yTicks.map((y) => chart.yText(y).length));
+    const right = 14, above = 12, below = 44;
     const px = (x) => left + x * (width - left - right);
     const py = (y) => height - below - (y / chart.top) * (height - above - below);
     const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-label": chart.label });
-    for (const y of ticks(chart.top, 5)) {
+    for (const y of yTicks) {
       svg.append(make("line", { class: "grid", x1: left, x2: width - right, y1: py(y), y2: py(y) }));
       svg.append(make("text", { x: left - 8, y: py(y) + 4, "text-anchor": "end" }, chart.yText(y)));
     }
@@ -64,7 +66,7 @@
     }
     svg.append(make("line", { class: "axis", x1: left, x2: width - right, y1: py(0), y2: py(0) }));
     svg.append(make("text", { x: (left + width - right) / 2, y: height - 6, "text-anchor": "middle" }, chart.xLabel));
-    svg.append(make("text", { x: 12, y: (height - below) / 2, "text-anchor": "middle", transform: `rotate(-90 12 ${(height - below) / 2})` }, chart.yLabel));
+    svg.append(make("text", { x: 14, y: (height - below) / 2, "text-anchor": "middle", transform: `rotate(-90 14 ${(height - below) / 2})` }, chart.yLabel));
     const path = (points) => points.map(([x, y]) => `${px(x).toFixed(1)},${py(y).toFixed(1)}`).join("L");
     for (const { i, points, band } of chart.lines) {
       if (points.length === 0) continue;  // nothing was measured
