@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Executors that do what a test says: one that keeps its tasks until told, one that drops them, one that
+// refuses them.
+
+#include <cstddef>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <thread>
+#include <utility>
+
+#include <singleflight/core/executor.hpp>
+
+namespace support {
+
+/// Keeps tasks until they are run, on the thread that says so. Copies share one queue.
+class manual_executor {
+ public:
+  void execute(singleflight::task work) {
+    const std::lock_guard hold(queue_->lock);
+    queue_->tasks.push_back(std::move(work));
+  }
+  /// Runs the oldest task; false when there is none.
+  bool run_one() {
+    singleflight::task work = take();
+    if (!work) return false;
+    work();
+    return true;
+  }
+  /// Runs until there is nothing left; returns how many tasks ran.
+  std::size_t run_all() {
+    std::size_t count = 0;
+    while (run_one()) ++count;
+    return count;
+  }
+  /// Destroys the oldest task unrun; false when there is none.
+  bool drop_one() {
+    const singleflight::task work = take();
+    return static_cast<bool>(work);
+  }
+  std::size_t size() const {
+    const std::lock_guard hold(queue_->lock);
+    return queue_->tasks.size();
+  }
+
+ private:
+  struct queue {
+    std::mutex lock;
+    std::deque<singleflight::task> tasks;
+  };
+  singleflight::task take() {
+    const std::lock_guard hold(queue_->lock);
+    if (queue_->tasks.empty()) return {};
+    singleflight::task work = std::move(queue_->tasks.front());
+    queue_->tasks.pop_front();
+    return work;
+  }
+  std::shared_ptr<queue> queue_ = std::make_shared<queue>();
+};
+
+/// Destroys every task unrun.
+struct dropping_executor {
+  void execute(singleflight::task work) const { const singleflight::task dropped(std::move(work)); }
+};
+
+/// Takes no task at all.
+struct refusing_executor {
+  void execute(singleflight::task) const { throw std::runtime_error("this executor is full"); }
+};
+
+/// A new thread for every task; all are joined at the end.
+class thread_per_task {
+ public:
+  void execute(singleflight::task work) {
+    const std::lock_guard hold(all_->lock);
+    all_->threads.emplace_back([w = std::move(work)]() mutable { w(); });
+  }
+
+ private:
+  struct threads {
+    std::mutex lock;
+    std::deque<std::jthread> threads;
+  };
+  std::shared_ptr<threads> all_ = std::make_shared<threads>();
+};
+
+}  // namespace support

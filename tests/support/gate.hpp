@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// gate: holds threads until a test opens it. It stays open: late comers pass.
+//
+// A gate that nobody opens is a failure of the test, not a hang: wait() gives up after a generous time.
+
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <mutex>
+
+#include <gtest/gtest.h>
+
+namespace support {
+
+/// How long a test waits for what must come before it calls that a failure.
+inline constexpr std::chrono::seconds patience{30};
+
+class gate {
+ public:
+  gate() = default;
+  gate(const gate&) = delete;
+  gate& operator=(const gate&) = delete;
+
+  void open() {
+    const std::lock_guard hold(lock_);
+    open_ = true;
+    changed_.notify_all();
+  }
+  /// Returns once the gate is open.
+  void wait() {
+    std::unique_lock hold(lock_);
+    ++arrived_;
+    changed_.notify_all();
+    if (!changed_.wait_for(hold, patience, [this] { return open_; })) {
+      ADD_FAILURE() << "a gate was never opened";
+    }
+  }
+  /// Returns once `count` threads have come to wait().
+  void await_arrivals(std::size_t count = 1) {
+    std::unique_lock hold(lock_);
+    if (!changed_.wait_for(hold, patience, [&] { return arrived_ >= count; })) {
+      ADD_FAILURE() << "only " << arrived_ << " of " << count << " came to a gate";
+    }
+  }
+  bool is_open() const {
+    const std::lock_guard hold(lock_);
+    return open_;
+  }
+
+ private:
+  mutable std::mutex lock_;
+  std::condition_variable changed_;
+  bool open_ = false;
+  std::size_t arrived_ = 0;
+};
+
+}  // namespace support
