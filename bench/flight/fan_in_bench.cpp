@@ -47,8 +47,7 @@ bench::detached wait(scene& s) {
 
 bench::detached wait_with_limits(scene& s) {
   auto flight = s.group.start(hot_key, &no_load_of_its_own);
-  flight.until(s.deadline, s.stop.get_token());
-  s.tell(*co_await flight);
+  s.tell(*co_await flight.until(s.deadline, s.stop.get_token()));
 }
 
 }  // namespace
