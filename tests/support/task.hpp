@@ -120,11 +120,17 @@ class [[nodiscard]] lazy {
 /// Where one coroutine at a time stops until somebody resumes or destroys it.
 class suspension {
  public:
-  bool await_ready() const noexcept { return false; }
-  void await_suspend(std::coroutine_handle<> frame) noexcept {
-    frame_.store(frame.address(), std::memory_order_release);
+  auto operator co_await() noexcept {
+    struct stop {
+      suspension* at;
+      bool await_ready() const noexcept { return false; }
+      void await_suspend(std::coroutine_handle<> frame) const noexcept {
+        at->frame_.store(frame.address(), std::memory_order_release);
+      }
+      void await_resume() const noexcept {}
+    };
+    return stop{this};
   }
-  void await_resume() const noexcept {}
 
   /// Whether a coroutine stands here.
   bool taken() const noexcept { return frame_.load(std::memory_order_acquire) != nullptr; }
