@@ -123,6 +123,7 @@ struct executor_ops {
 };
 
 void execute_on_default_pool(task&& t);
+void post_on_default_pool(task_node* node);  // keeps it queued if no thread can be made
 void execute_on_pool(thread_pool& pool, task&& t);
 
 struct default_pool_ops {

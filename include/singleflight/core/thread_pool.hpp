@@ -37,7 +37,8 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
   thread_pool(const thread_pool&) = delete;
   thread_pool& operator=(const thread_pool&) = delete;
 
-  /// 1. no idle thread goes back to sleep; 2. queued tasks run; 3. the threads are joined.
+  /// 1. no idle thread goes back to sleep; 2. the threads run what is queued; 3. they are joined; 4. what
+  /// threads that were ended by a task (pthread_exit) left behind runs here.
   ~thread_pool() {
     {
       platform::unique_lock hold(lock_);
@@ -45,6 +46,10 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
     }
     work_.notify_all();
     for (platform::thread& worker : threads_) worker.join();
+    while (detail::task_node* const node = head_) {
+      head_ = node->next;
+      node->act(node, true);
+    }
   }
 
   void execute(task t) {
@@ -113,6 +118,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
       ~leaving() {
         platform::unique_lock hold(pool.lock_);
         --pool.live_;
+        if (pool.head_ != nullptr && !pool.stopping_) pool.add_thread_locked();
       }
     } const leave{*this};
     for (;;) {
@@ -159,6 +165,7 @@ SINGLEFLIGHT_SHARED_STATE inline thread_pool& default_pool() {
 
 namespace detail {
 inline void execute_on_default_pool(task&& t) { default_pool().execute(std::move(t)); }
+inline void post_on_default_pool(task_node* node) { default_pool().post(node, true); }
 inline void execute_on_pool(thread_pool& pool, task&& t) { pool.execute(std::move(t)); }
 }  // namespace detail
 

@@ -57,4 +57,15 @@ class timer {
   timer& operator=(const timer&) = default;
 };
 
+namespace detail {
+/// `now + duration`, or "never" where that is past the range of the clock.
+template <class Rep, class Period>
+steady_time deadline_after(steady_time now, std::chrono::duration<Rep, Period> duration) noexcept {
+  constexpr std::chrono::duration<double> century = std::chrono::hours(24 * 36525);
+  if (std::chrono::duration<double>(duration) >= century) return steady_time::max();
+  if (std::chrono::duration<double>(duration) <= -century) return steady_time::min();
+  return now + std::chrono::duration_cast<std::chrono::nanoseconds>(duration);
+}
+}  // namespace detail
+
 SINGLEFLIGHT_END_NAMESPACE

@@ -241,7 +241,6 @@ class [[nodiscard]] flight : private detail::waiter {
 
   flight(flight&& other) noexcept
       : role_(other.role_),
-        refused_(std::exchange(other.refused_, std::uint8_t{0})),
         kept_(other.kept_),
         block_(std::exchange(other.block_, nullptr)) {
     detail::require(other.state == detail::wait_state::idle, "flight: moved while it waits");
@@ -269,19 +268,18 @@ class [[nodiscard]] flight : private detail::waiter {
   outcome<shared_result<V>> get_outcome() { return blocked_outcome({}); }
   /// Waits without consuming.
   void wait() {
-    if (!settled()) check(detail::wait_or_run(*block_, {}));
+    if (!settled()) check(detail::blocked_wait(*block_, no_limits_, false).wait());
   }
   /// True once the outcome is there; false after `duration`. Does not consume, does not leave.
   template <class Rep, class Period>
   [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> duration) {
     if (settled()) return true;
-    return wait_until(block_->clock->now() +
-                      std::chrono::duration_cast<std::chrono::nanoseconds>(duration));
+    return wait_until(detail::deadline_after(block_->clock->now(), duration));
   }
   [[nodiscard]] bool wait_until(time_point deadline) {
     if (settled()) return true;
     const limits bounds{.deadline = deadline, .stop = {}, .within = {}};
-    return check(detail::wait_or_run(*block_, bounds)) == detail::wait_verdict::outcome;
+    return check(detail::blocked_wait(*block_, bounds, false).wait()) == detail::wait_verdict::outcome;
   }
   /// Whether get and co_await would return at once.
   [[nodiscard]] bool ready() const noexcept { return settled(); }
@@ -347,11 +345,9 @@ class [[nodiscard]] flight : private detail::waiter {
     if (detail::block_base* const b = std::exchange(block_, nullptr)) b->drop_reference();
   }
 
-  // For the group: a share of `b`, reference and interest included; and a refusal.
+  // For the group: a share of `b`, reference and interest included.
   flight(detail::flight_block<V>& b, flight_role role, std::uint32_t kept) noexcept
       : role_(role), kept_(kept), block_(&b) {}
-  explicit flight(flight_errc refused) noexcept
-      : refused_(static_cast<std::uint8_t>(refused)) {}
 
  private:
   template <class, class, bool>
@@ -361,16 +357,13 @@ class [[nodiscard]] flight : private detail::waiter {
   struct callback_state;
 
   bool settled() const {
-    if (block_ == nullptr) {
-      detail::require(refused_ != 0, "flight: used twice, or after a move");
-      return true;
-    }
+    detail::require(block_ != nullptr, "flight: used twice, or after a move");
     return block_->done();
   }
 
   void leave(detail::wait_verdict why) {
     detail::block_base* const b = std::exchange(block_, nullptr);
-    detail::flight_core::leave(*b, why, false, kept_);
+    detail::flight_core::leave(*b, why, false, kept_, role_ == flight_role::leader);
   }
 
   /// A wait that does not consume fails in one way only: it would never end.
@@ -381,15 +374,13 @@ class [[nodiscard]] flight : private detail::waiter {
 
   outcome<shared_result<V>> blocked_outcome(const limits& bounds) {
     if (settled()) return take(detail::wait_verdict::outcome);
-    return take(detail::wait_or_run(*block_, bounds));
+    return take(detail::blocked_wait(*block_, bounds, false).wait());
   }
 
   /// Consumes: the outcome, or the error of a wait that ended without, after leaving.
   outcome<shared_result<V>> take(detail::wait_verdict verdict) {
     using detail::wait_verdict;
-    if (block_ == nullptr) {
-      return static_cast<flight_errc>(std::exchange(refused_, std::uint8_t{0}));
-    }
+    detail::require(block_ != nullptr, "flight: used twice, or after a move");
     if (verdict == wait_verdict::outcome) {
       detail::flight_block<V>* const b = std::exchange(block_, nullptr);
       state = detail::wait_state::idle;
@@ -422,8 +413,9 @@ class [[nodiscard]] flight : private detail::waiter {
   void call_back(time_point deadline, std::stop_token stop, within_ref within, Executor executor,
                  Callback&& callback);
 
+  static inline const limits no_limits_{};
+
   flight_role role_ = flight_role::joiner;
-  std::uint8_t refused_ = 0;  // a flight_errc: turned away at the door
   std::uint32_t kept_ = 0;  // the serial of a load kept with the flight
   detail::flight_block<V>* block_ = nullptr;
 };
@@ -480,16 +472,7 @@ template <class Executor, class Callback>
 void flight<V>::call_back(time_point deadline, std::stop_token stop, within_ref within,
                           Executor executor, Callback&& callback) {
   using state_type = callback_state<Executor, std::decay_t<Callback>>;
-  detail::require(block_ != nullptr || refused_ != 0, "flight: used twice, or after a move");
-  if (block_ == nullptr) {  // refused at the door: called back all the same, through the executor
-    any_executor where;
-    if constexpr (std::is_same_v<Executor, any_executor>) where = std::move(executor);
-    where.execute(task([fn = std::decay_t<Callback>(std::forward<Callback>(callback)),
-                        code = std::exchange(refused_, std::uint8_t{0})]() mutable {
-      fn(outcome<shared_result<V>>(static_cast<flight_errc>(code)));
-    }));
-    return;
-  }
+  detail::require(block_ != nullptr, "flight: used twice, or after a move");
   detail::block_base& b = *block_;
   auto* const made = new state_type(std::move(*this), deadline, std::move(stop), within,
                                     std::move(executor), std::forward<Callback>(callback));
@@ -499,8 +482,18 @@ void flight<V>::call_back(time_point deadline, std::stop_token stop, within_ref 
     b.more_batches = &*made->batch;
     b.unlock();
   }
-  made->wait->begin(reinterpret_cast<std::uintptr_t>(static_cast<detail::ready_action*>(made)) | 1,
-                    true);
+  try {
+    made->wait->begin(
+        reinterpret_cast<std::uintptr_t>(static_cast<detail::ready_action*>(made)) | 1, true);
+  } catch (...) {
+    if constexpr (state_type::named) {  // the block owns it; leave the flight now
+      made->wait.reset();
+      flight(std::move(made->handle));
+    } else {
+      delete made;
+    }
+    throw;
+  }
 }
 
 SINGLEFLIGHT_END_NAMESPACE

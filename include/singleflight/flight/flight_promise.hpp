@@ -41,13 +41,16 @@ class [[nodiscard]] flight_promise {
   template <class... Args>
   void set_value(Args&&... args) {
     const holding hold(*this);
-    hold.load->answer_value(std::forward<Args>(args)...);
+    if (hold.load->first_answer()) hold.load->answer_value(std::forward<Args>(args)...);
   }
   void set_error(std::exception_ptr error) {
     const holding hold(*this);
-    hold.load->answer_error(std::move(error));
+    if (hold.load->first_answer()) hold.load->answer_error(std::move(error));
   }
-  void set_error(flight_errc code) { set_error(std::make_exception_ptr(flight_error(code))); }
+  void set_error(flight_errc code) {
+    const holding hold(*this);
+    if (hold.load->first_answer()) hold.load->answer_code(code);
+  }
 
   void set_outcome(outcome<V> how) {
     if (how.has_value()) {
@@ -57,10 +60,18 @@ class [[nodiscard]] flight_promise {
         set_value(std::move(how).value());
       }
     } else {
-      set_error(how.exception());
+      if (const std::optional<flight_errc> code = how.errc()) {
+        set_error(*code);
+      } else {
+        set_error(how.exception());
+      }
     }
   }
 
+  /// For a call that answers several promises: this flight, as one that the calling thread leads.
+  detail::led_frame led_frame_here(const detail::led_frame* outer) const noexcept {
+    return {load_->frame.flight_id, outer, nullptr, load_->frame.group, false};
+  }
   /// The flight that this promise answers. Requires that no answer was given.
   const flight_context& context() const noexcept { return *load_->context; }
 

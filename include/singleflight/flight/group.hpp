@@ -160,27 +160,22 @@ class group : public observable {
     const detail::call_scope scope;
     std::size_t count = 0;
     core_.table.each([&](detail::flight_table::head& at) {
-      for (bool more = true; more;) {
-        detail::block_base* successor = nullptr;
-        more = false;
-        {
-          locked_bucket b(detail::flight_table::lock_at(at));
-          for (detail::flight_node* n = b.first(); n != nullptr; n = n->next) {
-            if (n->mode.load(detail::memory_order_relaxed) == detail::flight_mode::gone) continue;
-            if (successor != nullptr) {
-              more = true;
-              break;
-            }
-            const bool had_successor = n->successor != nullptr;
-            successor = core_.forget_locked(b, *n);
-            ++count;
-            if (had_successor) {  // it stands in the chain now; its load begins after this call did
-              more = more || successor->node->next != nullptr;
-              break;
-            }
+      detail::block_base* promoted = nullptr;
+      {
+        locked_bucket b(detail::flight_table::lock_at(at));
+        // A successor is linked at the front: this walk does not meet it.
+        for (detail::flight_node* n = b.first(); n != nullptr; n = n->next) {
+          if (n->mode.load(detail::memory_order_relaxed) == detail::flight_mode::gone) continue;
+          ++count;
+          if (detail::block_base* const next = core_.forget_locked(b, *n)) {
+            next->next_promoted = promoted;
+            promoted = next;
           }
         }
-        if (successor != nullptr) core_.activate(*successor);
+      }
+      while (detail::block_base* const next = promoted) {
+        promoted = next->next_promoted;
+        core_.activate(*next);
       }
     });
     return count;
@@ -191,17 +186,17 @@ class group : public observable {
   /// The flights that newcomers would find, as they were at some moment during the call.
   std::vector<flight_info<Key>> in_flight() const {
     std::vector<flight_info<Key>> all;
-    const bool timed =
-        core_.options().observer != nullptr || core_.options().join_window.count() > 0;
-    const auto now = timed ? core_.clock().now() : detail::steady_time{};
+    const auto now = core_.clock().now();
     core_.table.each([&](detail::flight_table::head& at) {
       locked_bucket b(detail::flight_table::lock_at(at));
       for (detail::flight_node* n = b.first(); n != nullptr; n = n->next) {
         if (n->mode.load(detail::memory_order_relaxed) == detail::flight_mode::gone) continue;
         const detail::block_base* shared = n->block.load(detail::memory_order_relaxed);
+        const auto began = n->began.load(detail::memory_order_relaxed);
         all.push_back({access::own(access::load(static_cast<node*>(n)->key)), n->id,
                        shared != nullptr ? shared->interest() : 1,
-                       timed ? now - n->began : std::chrono::nanoseconds{}});
+                       began != detail::flight_node::not_begun ? now - began
+                                                               : std::chrono::nanoseconds{}});
       }
     });
     return all;
@@ -257,8 +252,7 @@ class group : public observable {
   /// False when loads still run after `duration`; the group must then stay alive.
   template <class Rep, class Period>
   [[nodiscard]] bool close_for(std::chrono::duration<Rep, Period> duration) {
-    return close_by(core_.clock().now() +
-                    std::chrono::duration_cast<std::chrono::nanoseconds>(duration));
+    return close_by(detail::deadline_after(core_.clock().now(), duration));
   }
 
  private:
@@ -331,6 +325,16 @@ class group : public observable {
     return {.how = entry::kind::refused, .code = code};
   }
 
+  /// What the handle of a refused start shares: a flight that is over.
+  block& refused_block(flight_errc code) {
+    auto made = std::make_unique<block>(core_, core_.options().executor, core_.clock(),
+                                        detail::flight_phase::done);
+    made->counts.store(detail::block_base::one_reference, detail::memory_order_relaxed);
+    made->result = detail::flight_result::code;
+    made->code = code;
+    return *made.release();
+  }
+
   std::optional<flight_errc> expired(const limits& bounds) const noexcept {
     if (bounds.stop.stop_requested()) return flight_errc::cancelled;
     if (bounds.deadline != detail::steady_time::max() && core_.clock().now() >= bounds.deadline) {
@@ -342,7 +346,9 @@ class group : public observable {
   /// Whether the flight is too old to join. Bucket lock held.
   bool too_old(const node& n) const noexcept {
     const auto window = core_.options().join_window;
-    return window.count() > 0 && core_.clock().now() - n.began > window;
+    if (window.count() <= 0) return false;
+    const auto began = n.began.load(detail::memory_order_relaxed);
+    return began != detail::flight_node::not_begun && core_.clock().now() - began > window;
   }
 
   struct run_caller;
@@ -384,7 +390,7 @@ class group : public observable {
   result lead_alone(node& own, detail::thread_state& self, Load& load,
                     const detail::led_frame* within);
   template <class Load>
-  result lead_shared(detail::flight_node& n, block& b, detail::thread_state& self, Load& load,
+  SINGLEFLIGHT_NOINLINE result lead_shared(detail::flight_node& n, block& b, detail::thread_state& self, Load& load,
                      const limits& bounds);
   template <class Load>
   outcome<result> await_joined(block& b, detail::thread_state& self, Load& load,
@@ -392,7 +398,9 @@ class group : public observable {
   SINGLEFLIGHT_COLD void settle(node& own, detail::thread_state& self, result& r);
   SINGLEFLIGHT_COLD void settle_error(node& own, detail::thread_state& self, flight_errc code,
                                       std::exception_ptr error);
-  void end_in_error(detail::flight_node& n, block& b, flight_errc code, std::exception_ptr error);
+  /// Ends a flight with a block in an error, and drops the flight's reference and `references` more.
+  void end_in_error(detail::flight_node& n, block& b, flight_errc code, std::exception_ptr error,
+                    std::uint32_t references);
   void end_bulk_key(node& own, detail::thread_state& self, block* led, flight_errc code,
                     std::exception_ptr error);
   outcome<result> settle_bulk_key(node& own, detail::thread_state& self, block* led,

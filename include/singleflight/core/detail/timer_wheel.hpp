@@ -108,8 +108,8 @@ class timer_wheel {
   static constexpr int levels = 8;  // 2^(16+48) ns: past the range of the clock
 
   std::uint64_t tick_of(steady_time when) const noexcept {
-    const auto since = std::chrono::nanoseconds(when - base_).count();
-    return since <= 0 ? 0 : static_cast<std::uint64_t>(since) >> tick_bits;
+    if (when <= base_) return 0;  // also keeps the difference within its range
+    return static_cast<std::uint64_t>(std::chrono::nanoseconds(when - base_).count()) >> tick_bits;
   }
   int level_of(std::uint64_t tick) const noexcept {
     const int digit = (63 - std::countl_zero((tick ^ tick_) | (slots - 1))) / bits;

@@ -17,9 +17,16 @@ class call_scope {
   call_scope& operator=(const call_scope&) = delete;
   ~call_scope() noexcept(false) {
     if (!outermost_) return;
-    struct closing {
+    struct closing {  // a task that throws or ends its thread leaves the rest to the default pool
       thread_state& self;
-      ~closing() { self.in_scope = false; }
+      ~closing() {
+        self.in_scope = false;
+        while (task_node* const node = self.queue_head) {
+          self.queue_head = node->next;
+          post_on_default_pool(node);
+        }
+        self.queue_tail = nullptr;
+      }
     } const close{self_};
     while (task_node* const node = self_.queue_head) {
       self_.queue_head = node->next;

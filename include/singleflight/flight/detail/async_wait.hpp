@@ -16,7 +16,7 @@ namespace detail {
 /// with `always` it is resumed through the executor in these cases too. After true, `w` may be gone.
 inline bool enrol(block_base& b, waiter& w, resume_batch& batch, wait_limit* limit, bool always) {
   const call_scope scope;
-  resume_batch* runners = nullptr;
+  resume_batch::runner* runners = nullptr;
   b.lock();
   const bool done = b.phase(memory_order_relaxed) == flight_phase::done;
   const bool struck = w.verdict.load(memory_order_relaxed) != wait_verdict::outcome;
@@ -39,7 +39,7 @@ inline bool enrol(block_base& b, waiter& w, resume_batch& batch, wait_limit* lim
 /// A limit of `w` has struck: claims it, unless the outcome was first (P4).
 inline void cancel_wait(block_base& b, waiter& w, resume_batch& batch, wait_verdict why) {
   const call_scope scope;
-  resume_batch* runners = nullptr;
+  resume_batch::runner* runners = nullptr;
   b.lock();
   if (b.phase(memory_order_relaxed) != flight_phase::done &&
       w.verdict.load(memory_order_relaxed) == wait_verdict::outcome) {

@@ -27,6 +27,8 @@ class blocked_wait {
   /// still has to leave() it.
   wait_verdict wait() {
     if (block_.done()) return wait_verdict::outcome;
+    may_run_ = !bounded() && !bounds_.stop.stop_possible() && block_.batch.executor.runs_here();
+    if (may_run_) run_if_queued();
     const thread_state& self = this_thread();
     wait_graph::record record;
     if ((self.led != nullptr || bounds_.within.frame != nullptr) &&
@@ -37,16 +39,15 @@ class blocked_wait {
       if (block_.done()) return wait_verdict::outcome;
       platform::pause();
     }
-    if (const wait_verdict verdict = enrol(); verdict != wait_verdict::outcome) return verdict;
     std::optional<std::stop_callback<poker>> on_stop;
     if (bounds_.stop.stop_possible()) on_stop.emplace(bounds_.stop, poker{this});
-    const ringing ring(*this);
+    const ringing ring(*this);  // before the lists are entered: arming may throw
+    if (const wait_verdict verdict = enrol(); verdict != wait_verdict::outcome) return verdict;
     return sleep();
   }
 
  private:
   static constexpr int spins = 64;
-  static constexpr std::uint32_t common_channel = 1;
 
   struct poker {
     blocked_wait* wait;
@@ -81,7 +82,26 @@ class blocked_wait {
   bool bounded() const noexcept { return bounds_.deadline != steady_time::max(); }
   bool told_apart() const noexcept { return listed_ || bounded() || bounds_.stop.stop_possible(); }
   std::uint32_t channel() const noexcept {
-    return std::uint32_t{2} << ((reinterpret_cast<std::uintptr_t>(this) >> 6) % 31);
+    return (told_apart() ? block_base::channel_of(node_) : block_base::common_channel) |
+           (may_run_ ? block_base::claimer_channel : 0);
+  }
+
+  /// A thread that the executor runs its tasks on must not wait for its own queue: while the flight's load
+  /// is still queued there, it is run here (its own flight's only). Without limits only: a load cannot be
+  /// left.
+  void run_if_queued() {
+    load_base* load = nullptr;
+    block_.lock();
+    if (block_.phase(memory_order_relaxed) == flight_phase::running && block_.load != nullptr &&
+        block_.load->claim()) {
+      load = block_.load;
+      load->home->add_reference();
+    }
+    block_.claimers = true;
+    block_.unlock();
+    if (load == nullptr) return;
+    const call_scope scope;
+    block_.core->run_owned(*load);
   }
 
   /// `lead` when the flight is there for the taking, else `outcome`: nothing decided yet.
@@ -121,6 +141,11 @@ class blocked_wait {
       const std::uint32_t seen = block_.state.load(memory_order_acquire);
       const auto phase = static_cast<flight_phase>(seen & block_base::phase_bits);
       if (phase == flight_phase::done) return wait_verdict::outcome;
+      if (may_run_ && (seen & ~block_base::locked) != last_look_) {
+        last_look_ = seen & ~block_base::locked;
+        run_if_queued();
+        continue;
+      }
       wait_verdict verdict = node_.verdict.load(memory_order_acquire);
       const bool stopped = bounds_.stop.stop_requested();
       if (stopped || (bounded() && block_.clock->now() >= bounds_.deadline)) {
@@ -142,7 +167,7 @@ class blocked_wait {
         continue;
       }
       platform::wait(block_.state, seen,
-                     told_apart() ? channel() : common_channel,
+                     channel(),
                      bounded() && block_.clock->follows_steady_clock() ? &bounds_.deadline : nullptr);
     }
   }
@@ -200,30 +225,11 @@ class blocked_wait {
   const bool can_lead_;
   bool listed_ = false;   // in block_.blocked, unless elected
   bool limited_ = false;  // in block_.limits
+  bool may_run_ = false;
+  std::uint32_t last_look_ = ~std::uint32_t{0};
   waiter node_;
   alarm alarm_;
 };
-
-/// Waits for the flight, unless its load is still queued where this thread could run it: then it is run
-/// here (a thread of a pool must not wait for its own queue). Only without limits: a load cannot be left.
-inline wait_verdict wait_or_run(block_base& b, const limits& bounds) {
-  if (bounds.deadline == steady_time::max() && !bounds.stop.stop_possible() && !b.done()) {
-    b.lock();
-    load_base* load = nullptr;
-    if (b.phase(memory_order_relaxed) == flight_phase::running && b.load != nullptr &&
-        b.batch.executor.runs_here() && b.load->claim()) {
-      load = b.load;
-      load->home->add_reference();
-    }
-    b.unlock();
-    if (load != nullptr) {
-      const call_scope scope;
-      b.core->run_owned(*load);
-      load->home->drop_reference();
-    }
-  }
-  return blocked_wait(b, bounds, false).wait();
-}
 
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE

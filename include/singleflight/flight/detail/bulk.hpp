@@ -29,9 +29,27 @@ struct bulk_call {
     std::vector<flight_promise<Value>> promises;
   };
 
+  /// Marks this thread as leading all the flights of the promises.
+  struct leading {
+    explicit leading(const deposits& given)
+        : self(this_thread()), outer(self.led), frames(given.promises.size()) {
+      for (std::size_t i = 0; i < frames.size(); ++i) {
+        frames[i] = given.promises[i].led_frame_here(self.led);
+        self.led = &frames[i];
+      }
+    }
+    leading(const leading&) = delete;
+    leading& operator=(const leading&) = delete;
+    ~leading() { self.led = outer; }
+    thread_state& self;
+    const led_frame* outer;
+    std::vector<led_frame> frames;
+  };
+
   void load(deposits& given) {
     std::vector<outcome<Value>> outcomes;
     std::exception_ptr error;
+    std::optional<leading> led(std::in_place, given);
     try {
       outcomes = load_many(std::span<const Key>(given.keys));
     } catch (const platform::forced_unwind&) {
@@ -39,6 +57,7 @@ struct bulk_call {
     } catch (...) {
       error = std::current_exception();
     }
+    led.reset();
     const bool fits = error == nullptr && outcomes.size() == given.keys.size();
     for (std::size_t i = 0; i < given.promises.size(); ++i) {
       flight_promise<Value> promise = std::move(given.promises[i]);
@@ -139,6 +158,7 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
     -> std::vector<outcome<result>> {
   using namespace detail;
   thread_state& self = this_thread();
+  const inside_run inside(self);
   std::vector<Key> all;
   for (const auto& key : keys) all.emplace_back(key);
 
@@ -147,6 +167,7 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
     led_frame frame{};
     block* joined = nullptr;  // with a reference and an interest
     block* led = nullptr;     // the block of a led flight that had one from the begin
+    std::optional<std::stop_callback<withdrawing>> on_stop{};
     bool leads = false;
     flight_errc refused{};
   };
@@ -161,6 +182,7 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
     ~leaving() {
       self.led = outer;
       for (std::size_t i = 0; i < count; ++i) {
+        places[i].on_stop.reset();
         if (places[i].leads) g.end_bulk_key(places[i].own, self, places[i].led, flight_errc::broken, nullptr);
         if (places[i].joined != nullptr) {
           const inside_run inside(self);
@@ -183,7 +205,7 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
     }
     mine.reserve(mine.size() + 1);
     run_caller caller{core_, at.own};
-    if (core_.options().load_timeout.count() > 0) {
+    if (bounds.stop.stop_possible() || core_.options().load_timeout.count() > 0) {
       caller.first_block = make_block_for(core_, at.own.hash, all[i]);
     }
     const entry in = enter(caller, at.own.hash, all[i], false);
@@ -198,6 +220,9 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
       at.frame = {at.own.id, self.led, bounds.within.frame, &core_, true};
       self.led = &at.frame;
       core_.stats.add(figure::led);
+      if (in.shared != nullptr && bounds.stop.stop_possible()) {
+        at.on_stop.emplace(bounds.stop, withdrawing{*in.shared});
+      }
       mine.push_back(all[i]);
     }
   }
@@ -236,6 +261,7 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
       continue;
     }
     at.leads = false;
+    at.on_stop.reset();
     if (error != nullptr) {
       end_bulk_key(at.own, self, at.led, {}, error);
       results.emplace_back(error);
@@ -274,8 +300,7 @@ void group<Key, Value, Hash, Equal>::end_bulk_key(node& own, detail::thread_stat
     return;
   }
   const detail::inside_run inside(self);
-  end_in_error(own, *led, code, std::move(error));
-  led->drop_reference();
+  end_in_error(own, *led, code, std::move(error), 1);
 }
 
 /// Ends one key of a bulk load with what the load said of it.
@@ -298,7 +323,7 @@ auto group<Key, Value, Hash, Equal>::settle_bulk_key(node& own, detail::thread_s
     if (led != nullptr) {
       const inside_run inside(self);
       led->construct(std::move(r.inline_value()));
-      if (core_.finish(*led, flight_result::value)) {
+      if (core_.finish_and_drop(*led, flight_result::value)) {
         r.become_share(*led);
       } else {
         r.take_back(std::move(led->value));

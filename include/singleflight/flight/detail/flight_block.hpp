@@ -122,6 +122,7 @@ struct resume_batch {
   struct runner : task_node {
     explicit runner(action what) noexcept : task_node(what) {}
     resume_batch* batch = nullptr;
+    runner* to_submit = nullptr;
     bool active = false;  ///< block lock: handed to the executor, not yet done
   };
 
@@ -131,7 +132,6 @@ struct resume_batch {
 
   block_base* block = nullptr;
   resume_batch* next = nullptr;    ///< block lock: the flight's other batches
-  resume_batch* to_submit = nullptr;
   waiter_list pending;             ///< block lock; once the flight is done, all ready
   waiter_list ready;               ///< block lock; cancelled, to be resumed with their verdict
   any_executor executor;
@@ -166,13 +166,7 @@ struct block_base {
   }
   block_base(const block_base&) = delete;
   block_base& operator=(const block_base&) = delete;
-  virtual ~block_base() {
-    for (resume_batch* b = more_batches; b != nullptr;) {
-      resume_batch* const next = b->next;
-      b->dispose(b);
-      b = next;
-    }
-  }
+  virtual ~block_base();
   static void* operator new(std::size_t bytes) {
     return platform::allocate(bytes, alignof(flight_node));
   }
@@ -220,6 +214,12 @@ struct block_base {
   bool has_sleepers_locked() const noexcept {
     return (state.load(memory_order_relaxed) & sleeping) != 0;
   }
+  /// The channel of a thread that can be told apart.
+  static std::uint32_t channel_of(const waiter& w) noexcept {
+    return std::uint32_t{4} << ((reinterpret_cast<std::uintptr_t>(&w) >> 6) % 29);
+  }
+  static constexpr std::uint32_t common_channel = 1;
+  static constexpr std::uint32_t claimer_channel = 2;
   /// Makes the sleepers of `channel` look again.
   void poke(std::uint32_t channel) noexcept {
     lock();
@@ -238,6 +238,7 @@ struct block_base {
   flight_node* node = nullptr;      ///< set before the block is shared; changed under both locks
   flight_node* own_node = nullptr;  ///< of a block with a key of its own
   std::uint64_t id = 0;
+  block_base* next_promoted = nullptr;  ///< of forget_all
   atomic<std::uint64_t> behind{0};   ///< the id of the flight that this one waits behind
   atomic<std::uint32_t> lenders{0};  ///< callers inside that can lead, now or when they get here
 
@@ -250,7 +251,9 @@ struct block_base {
   std::uint32_t callers = 0;             ///< at publication
   std::uint32_t handed_over = 0;
   std::uint32_t next_serial = 0;
-  bool leader_withdrew = false;
+  atomic<bool> leader_gone{false};       ///< its interest has ended, it may still run its load
+  bool leader_withdrew = false;          ///< a run() leader's stop fired: gone, but it gets the outcome
+  bool claimers = false;                 ///< somebody sleeps who could run a queued load
   bool stop_wanted = false;
   flight_result result = flight_result::none;
   flight_errc code{};                ///< result == code

@@ -29,8 +29,9 @@ namespace detail {
 struct load_base : task_node {
   explicit load_base(block_base& where) noexcept : task_node(&act_on), home(&where), block(&where) {}
 
-  /// Runs the loader and sees to it that `block` is finished, now or later.
-  virtual void call() = 0;
+  /// Runs the loader and sees to it that `block` is finished, now or later. True: the run goes on, and
+  /// with it the reference that the caller had; end_run() will drop it.
+  virtual bool call() = 0;
   /// Whether call() may be made once more after a failure.
   virtual bool repeatable() const noexcept = 0;
 
@@ -48,6 +49,21 @@ struct load_base : task_node {
   std::uint32_t serial = 0;
   atomic<std::uint8_t> state{claimed};
   led_frame frame{};  ///< what .within names
+
+  /// The flight that this run led is over: its reference goes, with the run's own where they are one
+  /// count; called on the thread of control of the run.
+  void drop_flight(block_base& flight) noexcept {
+    if (&flight == home && merge_drops) {
+      ++owed;
+    } else {
+      flight.drop_reference();
+    }
+  }
+  /// The end of a run: drops its reference on `home`.
+  void end_run() noexcept { home->drop_references(1 + std::exchange(owed, 0U)); }
+
+  bool merge_drops = true;  ///< not for a promise: it may outlive the run, on another thread
+  std::uint32_t owed = 0;
 
  protected:
   ~load_base() = default;
@@ -92,8 +108,8 @@ class flight_core {
   struct aftermath {
     block_base* woken = nullptr;  ///< wake its sleepers
     std::uint32_t channel = platform::all_channels;
-    resume_batch* batches = nullptr;
-    load_base* launch = nullptr;
+    resume_batch::runner* runners = nullptr;
+    load_base* launch = nullptr;  ///< queued already, as its state says
     load_base* dropped = nullptr;
     block_base* successor = nullptr;
     block_base* stopped = nullptr;
@@ -103,20 +119,20 @@ class flight_core {
   /// unless there is a successor: then that one is in the table.
   static void carry_out(aftermath& a) {
     if (a.woken != nullptr) platform::wake(a.woken->state, block_base::all_sleepers, a.channel);
-    submit(a.batches);
+    submit(a.runners);
     while (load_base* const load = a.dropped) {
       a.dropped = load->next;
       load->home->drop_reference();
     }
     if (a.stopped != nullptr) request_stop(*a.stopped);
-    if (a.launch != nullptr) launch(*a.launch);
+    if (a.launch != nullptr) submit_load(*a.launch);
     if (a.successor != nullptr) a.successor->core->activate(*a.successor);
   }
 
-  static void submit(resume_batch* batches) {
-    while (resume_batch* const b = batches) {
-      batches = b->to_submit;
-      submit_runner(b->main);
+  static void submit(resume_batch::runner* runners) {
+    while (resume_batch::runner* const r = runners) {
+      runners = r->to_submit;
+      submit_runner(*r);
     }
   }
   static void submit_runner(resume_batch::runner& r) {
@@ -152,7 +168,8 @@ class flight_core {
 
   /// Counts a caller in; false when the flight is full.
   bool join_locked(block_base& block, bool lender) noexcept {
-    if (options_.max_waiters != 0 && block.interest() > options_.max_waiters) return false;
+    const std::size_t leader = block.leader_gone.load(memory_order_relaxed) ? 0 : 1;
+    if (options_.max_waiters != 0 && block.interest() >= options_.max_waiters + leader) return false;
     block.counts.fetch_add(block_base::one_reference + block_base::one_interest,
                            memory_order_relaxed);
     if (lender) block.lenders.fetch_add(1, memory_order_relaxed);
@@ -186,7 +203,8 @@ class flight_core {
   /// Ends a thin flight's stay. Returns its block when it is not thin any more: finish that instead.
   SINGLEFLIGHT_NOINLINE block_base* leave_table(flight_node& node, load_result how) {
     observer* const watch = options_.observer;
-    const auto took = watch != nullptr ? clock_.now() - node.began : std::chrono::nanoseconds{};
+    const auto took = watch != nullptr ? clock_.now() - node.began.load(memory_order_relaxed)
+                                       : std::chrono::nanoseconds{};
     flight_table::bucket b = table.lock(node.hash);
     block_base* const block = node.block.load(memory_order_relaxed);
     block_base* successor = nullptr;
@@ -199,59 +217,71 @@ class flight_core {
 
   // ---- a flight's end ---------------------------------------------------------------------------
 
-  /// The load of `b` has ended. Publishes its outcome, or hands over; the caller holds a reference of
-  /// its own and the flight's is dropped here. For result == value the block's value is constructed.
-  /// False when the flight had expired before: nobody gets this outcome.
-  bool finish(block_base& b, flight_result result, flight_errc code = {},
+  struct finished {
+    bool published;  ///< false: the flight had expired before, and nobody gets this outcome
+    bool over;       ///< the flight's own reference is the caller's to drop; else somebody leads on
+  };
+  /// The load of `b` has ended. Publishes its outcome, or hands over. The caller holds a reference of its
+  /// own. For result == value the block's value is constructed.
+  finished finish(block_base& b, flight_result result, flight_errc code = {},
               std::exception_ptr error = nullptr) {
     const call_scope scope;
     if (b.alarm && b.alarm->armed) disarm(b);
     if (options_.observer != nullptr) tell_ended(b, result, code);
     aftermath a;
-    bool over = true;
-    bool published = true;
+    finished end{true, true};
     b.lock();
     if (b.phase(memory_order_relaxed) == flight_phase::done) {  // expired before
-      a.successor = unlink_locked(b);
-      published = false;
+      a.successor = unlink_locked(b, {});
+      end.published = false;
     } else if (result == flight_result::error && may_hand_over(b)) {
       b.error = std::move(error);
       ++b.handed_over;
       stats.add(figure::handed_over);
-      over = elect_locked(b, a);
+      end.over = elect_locked(b, a);
     } else {
-      a.successor = unlink_locked(b);
+      a.successor = unlink_locked(b, code);
       b.error = std::move(error);
       publish_locked(b, result, code, a);
     }
     b.unlock();
     carry_out(a);
-    if (over) b.drop_reference();
-    return published;
+    return end;
+  }
+  /// The same, and drops the flight's reference.
+  bool finish_and_drop(block_base& b, flight_result result, flight_errc code = {},
+                       std::exception_ptr error = nullptr) {
+    const finished end = finish(b, result, code, std::move(error));
+    if (end.over) b.drop_reference();
+    return end.published;
   }
 
   /// For a run() leader that failed where the group hands over: its own node leaves the table and its
-  /// interest ends; the block's own node takes the place. True: somebody else leads now.
-  bool hand_over_from(flight_node& node, block_base& b, const std::exception_ptr& error) {
-    if (!hands_over()) return false;
+  /// interest ends; the block's own node takes the place. Not `published`: nobody takes over.
+  finished hand_over_from(flight_node& node, block_base& b, const std::exception_ptr& error) {
+    if (!hands_over()) return {false, false};
     flight_node& own = *b.own_node;  // such a group makes no block without
     const call_scope scope;
     if (b.alarm && b.alarm->armed) disarm(b);
     aftermath a;
+    observer* const watch = options_.observer;
+    const auto took = watch != nullptr ? clock_.now() - node.began.load(memory_order_relaxed)
+                                       : std::chrono::nanoseconds{};
     b.lock();
     const bool withdrew = std::exchange(b.leader_withdrew, false);
     const bool others = b.interest() > (withdrew ? 0U : 1U);
     if (b.phase(memory_order_relaxed) == flight_phase::done || !others || !may_hand_over(b)) {
       b.leader_withdrew = withdrew;
       b.unlock();
-      return false;
+      return {false, false};
     }
     if (!withdrew) b.counts.fetch_sub(block_base::one_interest, memory_order_relaxed);
+    b.leader_gone.store(true, memory_order_relaxed);
     flight_table::bucket bucket = table.lock(node.hash);
     if (&node != &own) {
       own.hash = node.hash;
       own.id = node.id;
-      own.began = node.began;
+      own.began.store(node.began.load(memory_order_relaxed), memory_order_relaxed);
       own.mode.store(node.mode.load(memory_order_relaxed), memory_order_relaxed);
       own.successor = std::exchange(node.successor, nullptr);
       own.close_seen = node.close_seen;
@@ -267,14 +297,15 @@ class flight_core {
     stats.add(figure::handed_over);
     const bool over = elect_locked(b, a);
     b.unlock();
+    if (watch != nullptr) watch->load_ended(b.id, took, load_result::error);
     carry_out(a);
-    if (over) b.drop_reference();
-    return true;
+    return {true, over};
   }
 
   /// A caller gives up; its reference is dropped. `serial`: of its kept load. When the flight is done,
   /// the group may be gone: nothing of it is touched then (I6).
-  static void leave(block_base& b, wait_verdict why, bool lender, std::uint32_t serial = 0) {
+  static void leave(block_base& b, wait_verdict why, bool lender, std::uint32_t serial = 0,
+                    bool leader = false) {
     const call_scope scope;
     aftermath a;
     b.lock();
@@ -287,6 +318,7 @@ class flight_core {
     observer* const watch = group.options_.observer;
     group.count_exit(why);
     if (lender) b.lenders.fetch_sub(1, memory_order_relaxed);
+    if (leader) b.leader_gone.store(true, memory_order_relaxed);
     load_base* own = serial != 0 ? unkeep_locked(b, serial) : nullptr;
     const bool over = group.drop_interest_locked(b, own, a);
     if (own != nullptr && own->home != &b) {
@@ -300,14 +332,15 @@ class flight_core {
   }
 
   /// A run() leader's stop token has fired: its interest ends, it stays until its load returns.
-  void withdraw(block_base& b) {
+  static void withdraw(block_base& b) {
     const call_scope scope;
     aftermath a;
     b.lock();
     if (b.phase(memory_order_relaxed) != flight_phase::done && !b.leader_withdrew) {
       b.leader_withdrew = true;
+      b.leader_gone.store(true, memory_order_relaxed);
       load_base* none = nullptr;
-      drop_interest_locked(b, none, a);  // the load runs: it cannot be over
+      b.core->drop_interest_locked(b, none, a);  // the load runs: it cannot be over
     }
     b.unlock();
     carry_out(a);
@@ -323,6 +356,9 @@ class flight_core {
       flight_core& group = *b.core;
       flight_table::bucket bucket = group.table.lock(b.node->hash);
       a.successor = group.forget_locked(bucket, *b.node);
+      // A run() leader still gets its own outcome: it is not counted among those who timed out.
+      const bool run_leads = b.load == nullptr && !b.leader_gone.load(memory_order_relaxed);
+      group.stats.add_error(flight_errc::timed_out, b.interest() - (run_leads ? 1U : 0U));
       group.table.unlock(bucket);
       b.stop_wanted = true;
       a.stopped = &b;
@@ -350,6 +386,7 @@ class flight_core {
   std::uint32_t keep(block_base& b, load_base& load) {
     aftermath a;
     std::uint32_t serial = 0;
+    bool over = false;
     b.lock();
     b.lenders.fetch_sub(1, memory_order_relaxed);
     load.block = &b;
@@ -357,10 +394,11 @@ class flight_core {
       load.home->add_reference();
       keep_locked(b, load);
       serial = load.serial;
-      if (b.phase(memory_order_relaxed) == flight_phase::vacant) elect_locked(b, a);
+      if (b.phase(memory_order_relaxed) == flight_phase::vacant) over = elect_locked(b, a);
     }
     b.unlock();
     carry_out(a);
+    if (over) b.drop_reference();
     return serial;
   }
   static void keep_locked(block_base& b, load_base& load) noexcept {
@@ -373,15 +411,8 @@ class flight_core {
 
   // ---- loads --------------------------------------------------------------------------------------
 
-  /// Hands the load of a running flight to the executor.
-  static void launch(load_base& load) {
-    if ((load.state.exchange(load_base::queued, memory_order_acq_rel) & load_base::queued) != 0) {
-      return;
-    }
-    load.home->add_reference();  // the task's
-    submit_load(load);
-  }
-  /// The same for a load whose state and reference say already that it is queued.
+  /// Hands the load of a running flight to the executor; its state and a reference on its home say
+  /// already that it is queued.
   static void submit_load(load_base& load) {
     try {
       load.block->batch.executor.execute(task(&load));
@@ -391,11 +422,13 @@ class flight_core {
     }
   }
 
-  /// An owned load begins on this thread, after claim(). May end the flight without running.
+  /// An owned load begins on this thread, after claim(); the reference of the caller on its home goes to
+  /// the run. May end the flight without running.
   void run_owned(load_base& load) {
     block_base& b = *load.block;
     if (const flight_errc code = unbegun_end(b); code != flight_errc{}) {
-      finish(b, flight_result::code, code);
+      finish_and_drop(b, flight_result::code, code);
+      load.end_run();
       return;
     }
     thread_state& self = this_thread();
@@ -404,12 +437,17 @@ class flight_core {
     begin(b);
     led_frame on_thread{b.id, self.led, nullptr, this, false};
     self.led = &on_thread;
-    struct popping {
+    struct ending {
       thread_state& self;
       const led_frame* outer;
-      ~popping() { self.led = outer; }
-    } const pop{self, on_thread.outer};
-    load.call();
+      load_base& load;
+      bool goes_on = false;
+      ~ending() {
+        self.led = outer;
+        if (!goes_on) load.end_run();
+      }
+    } end{self, on_thread.outer, load};
+    end.goes_on = load.call();
   }
 
   /// Why a load that is about to begin should not: closed, or cancelled as all callers have left.
@@ -430,13 +468,13 @@ class flight_core {
   }
   void mark_begin(flight_node& node) noexcept {
     if (options_.observer != nullptr || options_.join_window.count() > 0) {
-      node.began = clock_.now();
+      node.began.store(clock_.now(), memory_order_relaxed);
     }
     if (options_.observer != nullptr) options_.observer->load_began(node.id);
   }
   void arm_timeout(block_base& b) {
     if (!b.alarm) b.alarm.emplace();
-    const steady_time due = clock_.now() + options_.load_timeout;
+    const steady_time due = deadline_after(clock_.now(), options_.load_timeout);
     b.alarm->block = &b;
     b.alarm->due.store(due, memory_order_relaxed);
     clock_.arm(*b.alarm, due);
@@ -514,21 +552,24 @@ class flight_core {
     return false;
   }
 
-  /// Under the bucket lock: takes the flight of `b`, whose end has come, out of the table.
-  block_base* unlink_locked(block_base& b) noexcept {
+  /// Under the block lock: takes the flight of `b`, whose end has come, out of the table, and counts `code`
+  /// for its callers. Returns the successor that took its place. Afterwards the group may be gone, unless
+  /// there is a successor: what it counts, it counts before.
+  block_base* unlink_locked(block_base& b, flight_errc code) noexcept {
     flight_node& node = *b.node;
-    if (flight_table::leave_alone(table.locate(node.hash), node)) {
-      dismiss_flight();
+    if (code == flight_errc{} && options_.max_flights == 0 &&
+        flight_table::leave_alone(table.locate(node.hash), node)) {
       return nullptr;
     }
     flight_table::bucket bucket = table.lock(node.hash);
+    if (code != flight_errc{}) stats.add_error(code, b.interest());
     block_base* const successor = unlink_locked(bucket, node);
     table.unlock(bucket);
     return successor;
   }
 
  private:
-    block_base* unlink_locked(flight_table::bucket& b, flight_node& node) noexcept {
+  block_base* unlink_locked(flight_table::bucket& b, flight_node& node) noexcept {
     block_base* const successor = promote_locked(b, node);
     const bool closing = closed_.load(memory_order_relaxed);
     table.unlink_locked(b, node, closing);
@@ -546,23 +587,23 @@ class flight_core {
 
   /// Finds a leader for a flight without one. True: there is none, and the flight is over.
   bool elect_locked(block_base& b, aftermath& a) {
-    if (!closed()) {
+    const bool closing = closed();
+    if (!closing) {
       if (waiter* const w = b.blocked.pop()) {
         w->verdict.store(wait_verdict::lead, memory_order_release);
         b.lenders.fetch_sub(1, memory_order_relaxed);
-        wake_phase_locked(b, flight_phase::running, a);
+        b.set_phase_locked(flight_phase::running);
+        wake_locked(b, block_base::channel_of(*w), a);
         return false;
       }
       if (load_base* const load = b.kept) {
         b.kept = load->next;
         replace_load_locked(b, *load, a);
-        wake_phase_locked(b, flight_phase::running, a);
-        a.launch = load;
+        queue_load_locked(b, *load, a);
         return false;
       }
       if (b.load != nullptr && b.load->repeatable()) {
-        wake_phase_locked(b, flight_phase::running, a);
-        a.launch = b.load;
+        queue_load_locked(b, *b.load, a);
         return false;
       }
       if (b.lenders.load(memory_order_relaxed) > 0) {
@@ -570,20 +611,32 @@ class flight_core {
         return false;
       }
     }
-    a.successor = unlink_locked(b);
-    if (closed()) {
-      publish_locked(b, flight_result::code, flight_errc::closed, a);
-    } else if (b.error != nullptr) {
-      publish_locked(b, flight_result::error, {}, a);
-    } else {
-      publish_locked(b, flight_result::code, flight_errc::broken, a);
-    }
+    const flight_errc code = closing              ? flight_errc::closed
+                             : b.error == nullptr ? flight_errc::broken
+                                                  : flight_errc{};
+    a.successor = unlink_locked(b, code);
+    publish_locked(b, code == flight_errc{} ? flight_result::error : flight_result::code, code, a);
     return true;
   }
 
-  void wake_phase_locked(block_base& b, flight_phase to, aftermath& a) noexcept {
-    b.set_phase_locked(to);
-    if (b.has_sleepers_locked()) a.woken = &b;
+  static void wake_locked(block_base& b, std::uint32_t channel, aftermath& a) noexcept {
+    if (!b.has_sleepers_locked()) return;
+    a.woken = &b;
+    a.channel = channel;
+  }
+
+  /// An owned load is to lead. Its node may still be in a queue, from a time when a waiter claimed it:
+  /// that place serves again.
+  static void queue_load_locked(block_base& b, load_base& load, aftermath& a) noexcept {
+    load.home->add_reference();  // the task's
+    const auto before = load.state.exchange(load_base::queued, memory_order_acq_rel);
+    if ((before & load_base::queued) == 0) {
+      a.launch = &load;
+    } else {
+      load.home->drop_reference();  // the one that the queue has is enough
+    }
+    b.set_phase_locked(flight_phase::running);
+    if (b.claimers) wake_locked(b, block_base::claimer_channel, a);
   }
 
   /// Kept loads live in blocks of their own, on which the flight holds a reference.
@@ -600,9 +653,7 @@ class flight_core {
   void publish_locked(block_base& b, flight_result result, flight_errc code, aftermath& a) noexcept {
     b.result = result;
     b.code = code;
-    const std::uint32_t interested = b.interest();
-    b.callers = interested + (b.leader_withdrew ? 1U : 0U);
-    if (result == flight_result::code) stats.add_error(code, interested);
+    b.callers = b.interest() + (b.leader_withdrew ? 1U : 0U);
     for (load_base* load = std::exchange(b.kept, nullptr); load != nullptr;) {
       load_base* const next = load->next;
       if (load->home != &b) {
@@ -611,23 +662,25 @@ class flight_core {
       }
       load = next;
     }
-    activate_batch_locked(b.batch, a.batches);
+    activate_batch_locked(b.batch, a.runners);
     for (resume_batch* r = b.more_batches; r != nullptr; r = r->next) {
-      activate_batch_locked(*r, a.batches);
+      activate_batch_locked(*r, a.runners);
     }
-    if (b.has_sleepers_locked()) a.woken = &b;
+    wake_locked(b, platform::all_channels, a);
     b.set_phase_locked(flight_phase::done);  // releases the outcome above (I7)
-    a.channel = platform::all_channels;
   }
 
  public:
-  /// Under the block lock: a batch with somebody to resume gets its runner.
-  static void activate_batch_locked(resume_batch& batch, resume_batch*& chain) noexcept {
-    if (batch.main.active || (batch.pending.empty() && batch.ready.empty())) return;
-    batch.main.active = true;
+  /// Under the block lock: a batch with somebody to resume gets a runner; a second one when the first is
+  /// under way, since that one may be held up by the waiter that it has resumed.
+  static void activate_batch_locked(resume_batch& batch, resume_batch::runner*& chain) noexcept {
+    if (batch.pending.empty() && batch.ready.empty()) return;
+    resume_batch::runner& r = batch.main.active ? batch.spare : batch.main;
+    if (r.active) return;
+    r.active = true;
     batch.block->add_reference();
-    batch.to_submit = chain;
-    chain = &batch;
+    r.to_submit = chain;
+    chain = &r;
   }
 
  private:
@@ -711,9 +764,12 @@ class flight_core {
   }
 
   void tell_ended(block_base& b, flight_result result, flight_errc code) const noexcept {
+    const steady_time began = b.node->began.load(memory_order_relaxed);
+    if (began == flight_node::not_begun) return;
     const bool broken = result == flight_result::code && code == flight_errc::broken;
-    options_.observer->load_ended(b.id, clock_.now() - b.node->began,
-                                  broken                           ? load_result::broken
+    options_.observer->load_ended(b.id, clock_.now() - began,
+                                  b.done()                         ? load_result::timed_out
+                                  : broken                         ? load_result::broken
                                   : result == flight_result::value ? load_result::value
                                                                    : load_result::error);
   }
@@ -753,6 +809,7 @@ class flight_core {
     aftermath a;
     b.lock();
     if (b.phase(memory_order_relaxed) != flight_phase::done) {
+      stats.add_error(flight_errc::closed, b.interest());
       publish_locked(b, flight_result::code, flight_errc::closed, a);
     }
     b.unlock();
@@ -772,7 +829,9 @@ class flight_core {
     b.unlock();
     carry_out(a);
     if (over) b.drop_reference();
-    if (load != nullptr && load->claim()) finish(b, flight_result::code, flight_errc::closed);
+    if (load != nullptr && load->claim()) {
+      finish_and_drop(b, flight_result::code, flight_errc::closed);
+    }
   }
 
   bool wait_departure(std::uint32_t seen, steady_time deadline) {
@@ -809,22 +868,36 @@ class flight_core {
   atomic<std::size_t> flights_{0};
 };
 
+inline block_base::~block_base() {
+  if (load != nullptr && load->home != this) load->home->drop_reference();
+  for (resume_batch* b = more_batches; b != nullptr;) {
+    resume_batch* const next = b->next;
+    b->dispose(b);
+    b = next;
+  }
+}
+
+/// The stop callback of a run() leader.
+struct withdrawing {
+  block_base& block;
+  void operator()() const { flight_core::withdraw(block); }
+};
+
 // ---- tasks: loads, resumptions, timeouts ----------------------------------------------------------
 
 inline void load_base::act_on(task_node* node, bool run) {
   auto& load = *static_cast<load_base*>(node);
-  block_base* const home = load.home;
-  struct dropping {
-    block_base* home;
-    ~dropping() { home->drop_reference(); }
-  } const drop{home};
   // Leaves the queue and claims in one step; a waiter may have claimed it before.
-  if ((load.state.exchange(claimed, memory_order_acq_rel) & claimed) != 0) return;
+  if ((load.state.exchange(claimed, memory_order_acq_rel) & claimed) != 0) {
+    load.home->drop_reference();
+    return;
+  }
   flight_core& group = *load.block->core;
   if (run) {
     group.run_owned(load);
   } else {
-    group.finish(*load.block, flight_result::code, flight_errc::broken);
+    group.finish_and_drop(*load.block, flight_result::code, flight_errc::broken);
+    load.end_run();
   }
 }
 

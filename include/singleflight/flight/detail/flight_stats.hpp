@@ -37,20 +37,18 @@ class flight_stats {
     for (auto& chunk : chunks_) delete[] chunk.load(memory_order_relaxed);
   }
 
-  void add(figure what, std::uint64_t n = 1) noexcept { add_at(static_cast<std::size_t>(what), n); }
+  void add(figure what, std::uint64_t n = 1) noexcept {
+    const std::uint32_t index = this_thread().index;
+    if (index < inline_stripes) [[likely]] {
+      bump(stripes_[index].figures[static_cast<std::size_t>(what)], n);
+    } else {
+      add_at(static_cast<std::size_t>(what), n);
+    }
+  }
   template <class Errc>
   void add_error(Errc code, std::uint64_t n = 1) noexcept {
     add_at(static_cast<std::size_t>(figure::errors) + static_cast<std::size_t>(code), n);
   }
-  void led(thread_state& self) noexcept {
-    const std::uint32_t index = self.index;
-    if (index < inline_stripes) [[likely]] {
-      bump(stripes_[index].figures[static_cast<std::size_t>(figure::led)], 1);
-    } else {
-      add(figure::led);
-    }
-  }
-
   std::array<std::uint64_t, 16> totals() const noexcept {
     std::array<std::uint64_t, 16> sum{};
     const auto take = [&sum](const stripe& s) {

@@ -42,13 +42,15 @@ enum class flight_mode : std::uint8_t {
 
 /// A flight in the table; on the stack of the run() that leads it, or in a block.
 struct alignas(8) flight_node {
+  static constexpr steady_time not_begun = steady_time::min();
+
   flight_node* next = nullptr;
   std::size_t hash = 0;
   std::uint64_t id = 0;
   atomic<block_base*> block{nullptr};       ///< set once, under the bucket lock; null while thin
   block_base* successor = nullptr;          ///< bucket lock; holds a reference
   steady_time deadline = steady_time::max();  ///< the leader's own: advice to the load
-  steady_time began{};                      ///< only where an option needs it
+  atomic<steady_time> began{not_begun};     ///< only where an option needs it
   atomic<flight_mode> mode{flight_mode::open};  ///< written under the bucket lock
   bool close_seen = false;                  ///< bucket lock
 };

@@ -72,6 +72,13 @@ struct group<Key, Value, Hash, Equal>::start_caller {
     made->load = &made->owned;
     made->owned.state.store(load_base::queued, memory_order_relaxed);
   }
+  /// Somebody was faster into the table.
+  void undo_lead() noexcept {
+    using namespace detail;
+    made->counts.store(block_base::one_reference, memory_order_relaxed);
+    made->load = nullptr;
+    made->owned.state.store(load_base::claimed, memory_order_relaxed);
+  }
   block& succeed_locked() noexcept {
     using namespace detail;
     made->set_phase_locked(flight_phase::waiting);
@@ -81,6 +88,7 @@ struct group<Key, Value, Hash, Equal>::start_caller {
   void make(std::size_t hash, view key) {
     made = std::make_unique<made_block>(core, hash, key, std::forward<Load>(load));
     made->stand_alone();
+    made->counts.store(detail::block_base::one_reference, detail::memory_order_relaxed);
   }
 };
 
@@ -173,6 +181,8 @@ flight<Value> group<Key, Value, Hash, Equal>::start_flight(const Arg& key, Load&
     caller.prepare_lead();
     if (flight_table::enter_alone(core_.table.locate(hash), caller.made->own)) {
       in = {.how = entry::kind::leads, .shared = caller.made.get()};
+    } else {
+      caller.undo_lead();
     }
   }
   if (in.how != entry::kind::leads) {
@@ -180,7 +190,7 @@ flight<Value> group<Key, Value, Hash, Equal>::start_flight(const Arg& key, Load&
   }
   switch (in.how) {
     case entry::kind::refused:
-      return flight<Value>(in.code);
+      return flight<Value>(refused_block(in.code), flight_role::joiner, 0);
     case entry::kind::leads: {
       auto& b = *caller.made.release();
       if (core_.table.crowded()) core_.table.grow();
@@ -215,7 +225,7 @@ auto group<Key, Value, Hash, Equal>::lead_alone(node& own, detail::thread_state&
   using namespace detail;
   const led_frame frame{own.id, self.led, within, &core_, true};
   self.led = &frame;
-  core_.stats.led(self);
+  core_.stats.add(figure::led);
   if (!core_.plain()) core_.mark_begin(own);
   result r;
   try {
@@ -254,11 +264,10 @@ void group<Key, Value, Hash, Equal>::settle(node& own, detail::thread_state& sel
   try {
     b->construct(std::move(r.inline_value()));
   } catch (...) {
-    core_.finish(*b, flight_result::error, {}, keep_alive(std::current_exception()));
-    b->drop_reference();
+    end_in_error(own, *b, {}, std::current_exception(), 1);
     throw;
   }
-  if (core_.finish(*b, flight_result::value)) {
+  if (core_.finish_and_drop(*b, flight_result::value)) {
     r.become_share(*b);
   } else {
     r.take_back(std::move(b->value));  // expired: nobody shares it
@@ -273,19 +282,24 @@ void group<Key, Value, Hash, Equal>::settle_error(node& own, detail::thread_stat
   const inside_run inside(self);
   const load_result how = error == nullptr ? load_result::broken : load_result::error;
   if (block_base* const b = core_.leave_table(own, how)) {
-    end_in_error(own, static_cast<block&>(*b), code, std::move(error));
+    end_in_error(own, static_cast<block&>(*b), code, std::move(error), 0);
   }
 }
 
 template <class Key, class Value, class Hash, class Equal>
 void group<Key, Value, Hash, Equal>::end_in_error(detail::flight_node& n, block& b, flight_errc code,
-                                                  std::exception_ptr error) {
+                                                  std::exception_ptr error,
+                                                  std::uint32_t references) {
   using namespace detail;
+  flight_core::finished end{};
   if (error == nullptr) {
-    core_.finish(b, flight_result::code, code);
-  } else if (error = keep_alive(std::move(error)); !core_.hand_over_from(n, b, error)) {
-    core_.finish(b, flight_result::error, {}, std::move(error));
+    end = core_.finish(b, flight_result::code, code);
+  } else {
+    error = keep_alive(std::move(error));
+    end = core_.hand_over_from(n, b, error);
+    if (!end.published) end = core_.finish(b, flight_result::error, {}, std::move(error));
   }
+  b.drop_references(references + (end.over ? 1 : 0));
 }
 
 /// Leads a flight that has a block: from the begin, for an option or a limit that needs one, or as the
@@ -298,16 +312,10 @@ auto group<Key, Value, Hash, Equal>::lead_shared(detail::flight_node& n, block& 
   using namespace detail;
   const led_frame frame{b.id, self.led, bounds.within.frame, &core_, true};
   self.led = &frame;
-  core_.stats.add(figure::begun);
-  struct withdrawing {
-    flight_core& core;
-    block_base& b;
-    void operator()() const { core.withdraw(b); }
-  };
   try {
     core_.begin(b);
     std::optional<std::stop_callback<withdrawing>> on_stop;
-    if (bounds.stop.stop_possible()) on_stop.emplace(bounds.stop, withdrawing{core_, b});
+    if (bounds.stop.stop_possible()) on_stop.emplace(bounds.stop, withdrawing{b});
     const flight_context context(core_, n, frame);
     if constexpr (std::is_void_v<Value>) {
       call_loader<Value>(load, context);
@@ -318,19 +326,17 @@ auto group<Key, Value, Hash, Equal>::lead_shared(detail::flight_node& n, block& 
   } catch (const platform::forced_unwind&) {
     self.led = frame.outer;
     const inside_run inside(self);
-    end_in_error(n, b, flight_errc::broken, nullptr);
-    b.drop_reference();
+    end_in_error(n, b, flight_errc::broken, nullptr, 1);
     throw;
   } catch (...) {
     self.led = frame.outer;
     const inside_run inside(self);
-    end_in_error(n, b, {}, std::current_exception());
-    b.drop_reference();
+    end_in_error(n, b, {}, std::current_exception(), 1);
     throw;
   }
   self.led = frame.outer;
   const inside_run inside(self);
-  if (core_.finish(b, flight_result::value)) {
+  if (core_.finish_and_drop(b, flight_result::value)) {
     return result(typename result::from_block{}, b, flight_role::leader);
   }
   result alone;  // expired: nobody shares it
@@ -345,6 +351,7 @@ auto group<Key, Value, Hash, Equal>::run_contended(node& own, view key, detail::
                                                    Load& load, const limits& bounds, bool fresh)
     -> outcome<result> {
   using namespace detail;
+  const inside_run inside(self);
   if (const auto code = expired(bounds)) return refuse(*code).code;
   own.deadline = bounds.deadline;
   run_caller caller{core_, own};
@@ -358,6 +365,7 @@ auto group<Key, Value, Hash, Equal>::run_contended(node& own, view key, detail::
     case entry::kind::leads:
       if (core_.table.crowded()) core_.table.grow();
       if (in.shared == nullptr) return lead_alone(own, self, load, bounds.within.frame);
+      core_.stats.add(figure::led);
       return lead_shared(own, *in.shared, self, load, bounds);
     case entry::kind::joined:
       break;
@@ -383,6 +391,7 @@ auto group<Key, Value, Hash, Equal>::await_joined(block& b, detail::thread_state
     case wait_verdict::outcome:
       return flight<Value>::outcome_of(b, flight_role::joiner);
     case wait_verdict::lead:
+      core_.stats.add(figure::begun);
       b.lock();
       b.node->deadline = bounds.deadline;
       b.unlock();

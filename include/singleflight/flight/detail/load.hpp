@@ -98,28 +98,27 @@ template <class V>
 struct typed_load : load_base {
   using load_base::load_base;
 
+  // Whoever answers has seen to it that nobody else does: a promise by first_answer(), the other forms
+  // by their nature.
   template <class... Args>
   void answer_value(Args&&... args) {
-    if (!first_answer()) return;
     auto& b = static_cast<flight_block<V>&>(*block);
     try {
       b.construct(std::forward<Args>(args)...);
     } catch (const platform::forced_unwind&) {
-      b.core->finish(b, flight_result::code, flight_errc::broken);
+      finish(flight_result::code, flight_errc::broken, nullptr);
       throw;
     } catch (...) {
-      b.core->finish(b, flight_result::error, {}, keep_alive(std::current_exception()));
+      finish(flight_result::error, {}, keep_alive(std::current_exception()));
       return;
     }
-    b.core->finish(b, flight_result::value);
+    finish(flight_result::value, {}, nullptr);
   }
   void answer_error(std::exception_ptr error) {
-    if (!first_answer()) return;
-    block->core->finish(*block, flight_result::error, {}, keep_alive(std::move(error)));
+    finish(flight_result::error, {}, keep_alive(std::move(error)));
   }
-  void answer_broken() {
-    if (first_answer()) block->core->finish(*block, flight_result::code, flight_errc::broken);
-  }
+  void answer_code(flight_errc code) { finish(flight_result::code, code, nullptr); }
+  void answer_broken() { answer_code(flight_errc::broken); }
   /// A promise has died unanswered. While an exception leaves the loader itself, that exception is the
   /// answer, and call() gives it.
   void drop_answer() {
@@ -128,13 +127,19 @@ struct typed_load : load_base {
         std::uncaught_exceptions() > unwinding_at_call) {
       return;
     }
-    answer_broken();
+    if (first_answer()) answer_broken();
   }
   bool first_answer() noexcept { return !answered.exchange(true, memory_order_acq_rel); }
 
   std::optional<flight_context> context;  ///< of the attempt that runs
   atomic<bool> answered{false};
   int unwinding_at_call = 0;
+
+ private:
+  void finish(flight_result result, flight_errc code, std::exception_ptr error) {
+    block_base* const b = block;
+    if (b->core->finish(*b, result, code, std::move(error)).over) drop_flight(*b);
+  }
 };
 
 // ---- an owned loader ---------------------------------------------------------------------------------
@@ -156,11 +161,13 @@ struct load_impl final : typed_load<V> {
 
   template <class Loader>
   load_impl(block_base& where, Loader&& loader)
-      : typed_load<V>(where), fn(std::forward<Loader>(loader)) {}
+      : typed_load<V>(where), fn(std::forward<Loader>(loader)) {
+    this->merge_drops = form != loader_form::promise;
+  }
 
   bool repeatable() const noexcept override { return std::is_copy_constructible_v<Fn>; }
 
-  void call() override {
+  bool call() override {
     this->context.emplace(*this->block->core, *this->block->node, this->frame);
     this->answered.store(false, memory_order_relaxed);
     this->unwinding_at_call = std::uncaught_exceptions();
@@ -173,7 +180,7 @@ struct load_impl final : typed_load<V> {
             Fn attempt(fn);
             call_now(attempt);
           }
-          return;
+          return awaits;
         }
       }
       if constexpr (awaits) {
@@ -181,12 +188,16 @@ struct load_impl final : typed_load<V> {
       } else {
         call_now(fn);
       }
+      return awaits;
     } catch (const platform::forced_unwind&) {
-      this->answer_broken();
+      if (form != loader_form::promise || this->first_answer()) this->answer_broken();
       throw;
     } catch (...) {
-      this->answer_error(std::current_exception());
+      if (form != loader_form::promise || this->first_answer()) {
+        this->answer_error(std::current_exception());
+      }
     }
+    return false;
   }
 
  private:
@@ -201,8 +212,8 @@ struct load_impl final : typed_load<V> {
     }
   }
 
-  // The coroutine that awaits an awaitable loader. It holds a reference on the load's block until its
-  // frame is gone, since the frame may stand in the load's own buffer.
+  // The coroutine that awaits an awaitable loader. It takes over the reference of the task and holds it
+  // until its frame is gone, since the frame may stand in the load's own buffer.
   struct awaiting {
     struct promise_type {
       awaiting get_return_object() noexcept { return {}; }
@@ -212,23 +223,28 @@ struct load_impl final : typed_load<V> {
       [[noreturn]] void unhandled_exception() { throw; }  // only what ends the thread gets here
 
       // Both out of line: g++ 12 would warn of freeing a pointer into the load.
-      template <class... Rest>
-      SINGLEFLIGHT_NOINLINE static void* operator new(std::size_t bytes, load_impl& load, Rest&...) {
+      SINGLEFLIGHT_NOINLINE static void* operator new(std::size_t bytes, load_impl& load, Fn&) {
         const std::size_t total = bytes + frame_header;
+        // Only a hand-over can make a second frame, while the first is still on its way out.
+        const bool room = total <= frame_room && (!load.block->core->hands_over() ||
+                                                  !load.buffer_used.exchange(
+                                                      true, memory_order_acquire));
         std::byte* const memory =
-            total <= frame_room
+            room
                 ? load.frame_buffer
                 : static_cast<std::byte*>(platform::allocate(total, frame_alignment));
         ::new (static_cast<void*>(memory)) load_impl*(&load);
-        load.home->add_reference();
         return memory + frame_header;
       }
       SINGLEFLIGHT_NOINLINE static void operator delete(void* frame) noexcept {
         std::byte* const memory = static_cast<std::byte*>(frame) - frame_header;
         load_impl& load = **reinterpret_cast<load_impl**>(memory);
-        block_base* const home = load.home;
-        if (memory != load.frame_buffer) platform::deallocate(memory, frame_alignment);
-        home->drop_reference();
+        if (memory != load.frame_buffer) {
+          platform::deallocate(memory, frame_alignment);
+        } else {
+          load.buffer_used.store(false, memory_order_release);
+        }
+        load.end_run();
       }
     };
   };
@@ -282,6 +298,7 @@ struct load_impl final : typed_load<V> {
   static constexpr std::size_t frame_room = frame_guess();
 
   [[no_unique_address]] Fn fn;
+  atomic<bool> buffer_used{false};
   alignas(frame_alignment) std::byte frame_buffer[frame_room];
 };
 
