@@ -60,9 +60,11 @@ struct load_base : task_node {
     }
   }
   /// The end of a run: drops its reference on `home`.
-  void end_run() noexcept { home->drop_references(1 + std::exchange(owed, 0U)); }
+  void end_run() noexcept {
+    home->drop_references(merge_drops ? 1 + std::exchange(owed, 0U) : 1);
+  }
 
-  bool merge_drops = true;  ///< not for a promise: it may outlive the run, on another thread
+  bool merge_drops = true;  ///< not for a promise, which may outlive the run, nor where runs may overlap
   std::uint32_t owed = 0;
 
  protected:

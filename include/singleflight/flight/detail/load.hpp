@@ -162,7 +162,7 @@ struct load_impl final : typed_load<V> {
   template <class Loader>
   load_impl(block_base& where, Loader&& loader)
       : typed_load<V>(where), fn(std::forward<Loader>(loader)) {
-    this->merge_drops = form != loader_form::promise;
+    this->merge_drops = form != loader_form::promise && !where.core->hands_over();
   }
 
   bool repeatable() const noexcept override { return std::is_copy_constructible_v<Fn>; }
@@ -214,6 +214,10 @@ struct load_impl final : typed_load<V> {
 
   // The coroutine that awaits an awaitable loader. It takes over the reference of the task and holds it
   // until its frame is gone, since the frame may stand in the load's own buffer.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"  // g++ 12 does not pair these two
+#endif
   struct awaiting {
     struct promise_type {
       awaiting get_return_object() noexcept { return {}; }
@@ -248,6 +252,9 @@ struct load_impl final : typed_load<V> {
       }
     };
   };
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
   struct answering {  // a frame that is destroyed before its end answers as broken
     load_impl& load;
     bool answered = false;
