@@ -83,9 +83,28 @@ class [[nodiscard]] task {
 
 static_assert(sizeof(task) <= 16);
 
+namespace detail {
+
+/// Callables that take a std::function: that has a constructor from a task, which does not compile.
+template <class>
+struct is_std_function : std::false_type {};
+template <class Signature>
+struct is_std_function<std::function<Signature>> : std::true_type {};
+template <class R, class Arg>
+is_std_function<std::remove_cvref_t<Arg>> takes_std_function(std::function<R(Arg)>*);
+template <class Ex>
+concept copyable_only =
+    requires(Ex& ex) {
+      requires decltype(takes_std_function(
+          static_cast<decltype(std::function(ex))*>(nullptr)))::value;
+    };
+
+}  // namespace detail
+
 template <class E>
 concept executor =
-    requires(E& ex, task t) { ex.execute(std::move(t)); } || std::invocable<E&, task>;
+    !detail::copyable_only<E> &&
+    (requires(E& ex, task t) { ex.execute(std::move(t)); } || std::invocable<E&, task>);
 
 /// The tag for "on this thread": the task joins the calling thread's trampoline and runs as the
 /// outermost library call returns, no lock held, in constant stack. On a thread that is inside run()
@@ -117,8 +136,8 @@ namespace detail {
 
 struct executor_ops {
   void (*execute)(void*, task&&);
-  void (*retain)(void*) noexcept;
-  void (*release)(void*) noexcept;
+  void (*retain)(void*) noexcept;   ///< null: nothing is counted
+  void (*release)(void*) noexcept;  ///< null: likewise
   bool (*runs_here)(void*) noexcept;  ///< may the calling thread take a task back and run it?
 };
 
@@ -128,19 +147,18 @@ void execute_on_pool(thread_pool& pool, task&& t);
 
 struct default_pool_ops {
   static constexpr executor_ops table{
-      [](void*, task&& t) { execute_on_default_pool(std::move(t)); }, [](void*) noexcept {},
-      [](void*) noexcept {}, [](void*) noexcept { return false; }};
+      [](void*, task&& t) { execute_on_default_pool(std::move(t)); }, nullptr, nullptr,
+      [](void*) noexcept { return false; }};
 };
 struct inline_ops {
   static constexpr executor_ops table{
-      [](void*, task&& t) { inline_executor.execute(std::move(t)); }, [](void*) noexcept {},
-      [](void*) noexcept {}, [](void*) noexcept { return true; }};
+      [](void*, task&& t) { inline_executor.execute(std::move(t)); }, nullptr, nullptr,
+      [](void*) noexcept { return true; }};
 };
 struct pool_ops {
   static constexpr executor_ops table{
       [](void* pool, task&& t) { execute_on_pool(*static_cast<thread_pool*>(pool), std::move(t)); },
-      [](void*) noexcept {}, [](void*) noexcept {},
-      [](void* pool) noexcept { return this_thread().pool == pool; }};
+      nullptr, nullptr, [](void* pool) noexcept { return this_thread().pool == pool; }};
 };
 template <class Ex>
 struct shared_ops {
@@ -194,7 +212,7 @@ class any_executor {
     ops_ = &ops::table;
   }
   any_executor(const any_executor& other) noexcept : object_(other.object_), ops_(other.ops_) {
-    ops_->retain(object_);
+    if (ops_->retain != nullptr) ops_->retain(object_);
   }
   any_executor(any_executor&& other) noexcept
       : object_(std::exchange(other.object_, nullptr)),
@@ -204,12 +222,15 @@ class any_executor {
     std::swap(ops_, other.ops_);
     return *this;
   }
-  ~any_executor() { ops_->release(object_); }
+  ~any_executor() {
+    if (ops_->release != nullptr) ops_->release(object_);
+  }
 
   /// Hands `t` over; throws what the executor throws, and then `t` has been dropped.
   void execute(task t) const { ops_->execute(object_, std::move(t)); }
   /// Whether a task queued here may be run by the calling thread instead: it is one of the executor's.
   bool runs_here() const noexcept { return ops_->runs_here(object_); }
+  bool is_inline() const noexcept { return ops_ == &detail::inline_ops::table; }
   friend bool operator==(const any_executor& a, const any_executor& b) noexcept {
     return a.object_ == b.object_ && a.ops_ == b.ops_;
   }

@@ -268,7 +268,7 @@ class [[nodiscard]] flight : private detail::waiter {
   outcome<shared_result<V>> get_outcome() { return blocked_outcome({}); }
   /// Waits without consuming.
   void wait() {
-    if (!settled()) check(detail::blocked_wait(*block_, no_limits_, false).wait());
+    if (!settled()) check(detail::blocked_wait(*block_, no_limits_, detail::blocked_wait::form::look).wait());
   }
   /// True once the outcome is there; false after `duration`. Does not consume, does not leave.
   template <class Rep, class Period>
@@ -279,7 +279,7 @@ class [[nodiscard]] flight : private detail::waiter {
   [[nodiscard]] bool wait_until(time_point deadline) {
     if (settled()) return true;
     const limits bounds{.deadline = deadline, .stop = {}, .within = {}};
-    return check(detail::blocked_wait(*block_, bounds, false).wait()) == detail::wait_verdict::outcome;
+    return check(detail::blocked_wait(*block_, bounds, detail::blocked_wait::form::look).wait()) == detail::wait_verdict::outcome;
   }
   /// Whether get and co_await would return at once.
   [[nodiscard]] bool ready() const noexcept { return settled(); }
@@ -293,7 +293,14 @@ class [[nodiscard]] flight : private detail::waiter {
       of_.target = reinterpret_cast<std::uintptr_t>(frame.address());
       return detail::enrol(*of_.block_, of_, of_.block_->batch, nullptr, false);
     }
-    shared_result<V> await_resume() { return of_.take(detail::wait_verdict::outcome).value(); }
+    shared_result<V> await_resume() {
+      if (of_.block_->result == detail::flight_result::value) [[likely]] {
+        of_.state = detail::wait_state::idle;
+        return {typename shared_result<V>::from_block{}, *std::exchange(of_.block_, nullptr),
+                of_.role_};
+      }
+      return of_.take(detail::wait_verdict::outcome).value();
+    }
 
    private:
     flight& of_;
@@ -367,30 +374,30 @@ class [[nodiscard]] flight : private detail::waiter {
   }
 
   /// A wait that does not consume fails in one way only: it would never end.
-  detail::wait_verdict check(detail::wait_verdict verdict) {
-    if (verdict == detail::wait_verdict::recursive) throw flight_error(flight_errc::recursive);
-    return verdict;
+  static detail::wait_verdict check(detail::wait_verdict how) {
+    if (how == detail::wait_verdict::recursive) throw flight_error(flight_errc::recursive);
+    return how;
   }
 
   outcome<shared_result<V>> blocked_outcome(const limits& bounds) {
     if (settled()) return take(detail::wait_verdict::outcome);
-    return take(detail::blocked_wait(*block_, bounds, false).wait());
+    return take(detail::blocked_wait(*block_, bounds, detail::blocked_wait::form::take).wait());
   }
 
   /// Consumes: the outcome, or the error of a wait that ended without, after leaving.
-  outcome<shared_result<V>> take(detail::wait_verdict verdict) {
+  outcome<shared_result<V>> take(detail::wait_verdict how) {
     using detail::wait_verdict;
     detail::require(block_ != nullptr, "flight: used twice, or after a move");
-    if (verdict == wait_verdict::outcome) {
+    if (how == wait_verdict::outcome) {
       detail::flight_block<V>* const b = std::exchange(block_, nullptr);
       state = detail::wait_state::idle;
       return outcome_of(*b, role_);
     }
     state = detail::wait_state::idle;
-    leave(verdict);
-    return verdict == wait_verdict::timed_out   ? flight_errc::timed_out
-           : verdict == wait_verdict::cancelled ? flight_errc::cancelled
-                                                : flight_errc::recursive;
+    leave(how);
+    return how == wait_verdict::timed_out   ? flight_errc::timed_out
+           : how == wait_verdict::cancelled ? flight_errc::cancelled
+                                            : flight_errc::recursive;
   }
 
  public:

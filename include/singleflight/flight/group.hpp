@@ -313,10 +313,18 @@ class group : public observable {
   /// A block for a thin flight. Where it may change its leader it needs a key of its own.
   static std::unique_ptr<block> make_block_for(detail::flight_core& core, std::size_t hash, view key) {
     if (core.hands_over()) {
-      return std::make_unique<keyed_block>(core, detail::flight_phase::running, hash, key);
+      return make_keyed(core, detail::flight_phase::running, hash, key);
     }
     return std::make_unique<block>(core, core.options().executor, core.clock(),
                                    detail::flight_phase::running);
+  }
+
+  static std::unique_ptr<keyed_block> make_keyed(detail::flight_core& core,
+                                                 detail::flight_phase phase, std::size_t hash,
+                                                 view key) {
+    return detail::make_with_key<keyed_block, access>(key, [&](void* at, void* room) {
+      return ::new (at) keyed_block(core, phase, hash, key, room);
+    });
   }
 
   entry refuse(flight_errc code) noexcept {

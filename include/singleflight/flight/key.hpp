@@ -13,6 +13,7 @@
 
 #include <bit>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -182,6 +183,16 @@ struct key_access {
       return *key;
     }
   }
+  /// Whether a block can keep the key as bytes behind itself instead of as a Key.
+  static consteval bool bytes_suffice() {
+    if constexpr (viewed) {
+      using element = std::remove_cv_t<typename stored::value_type>;
+      return std::is_trivially_copyable_v<element> && alignof(element) <= alignof(std::max_align_t);
+    } else {
+      return false;
+    }
+  }
+
   static Key own(view key) {
     if constexpr (!viewed) {
       return key;

@@ -13,6 +13,7 @@ namespace detail {
 class call_scope {
  public:
   call_scope() noexcept : self_(this_thread()), outermost_(!std::exchange(self_.in_scope, true)) {}
+  bool outermost() const noexcept { return outermost_; }
   call_scope(const call_scope&) = delete;
   call_scope& operator=(const call_scope&) = delete;
   ~call_scope() noexcept(false) {

@@ -42,11 +42,11 @@ inline void cancel_wait(block_base& b, waiter& w, resume_batch& batch, wait_verd
   resume_batch::runner* runners = nullptr;
   b.lock();
   if (b.phase(memory_order_relaxed) != flight_phase::done &&
-      w.verdict.load(memory_order_relaxed) == wait_verdict::outcome) {
-    if (w.state == wait_state::idle) {
-      w.verdict.store(why, memory_order_relaxed);  // enrol() will see it
-    } else if (w.state == wait_state::pending) {
-      w.verdict.store(why, memory_order_relaxed);
+      w.verdict.load(memory_order_relaxed) == wait_verdict::outcome &&
+      (w.state == wait_state::idle || w.state == wait_state::pending)) {
+    b.core->count_struck(why);
+    w.verdict.store(why, memory_order_relaxed);
+    if (w.state == wait_state::pending) {  // else enrol() will see it
       batch.pending.remove(w);
       w.state = wait_state::ready;
       batch.ready.push(w);

@@ -18,8 +18,13 @@ namespace detail {
 
 class blocked_wait {
  public:
-  blocked_wait(block_base& block, const limits& bounds, bool can_lead) noexcept
-      : block_(block), bounds_(bounds), can_lead_(can_lead), alarm_(*this) {}
+  enum class form : std::uint8_t {
+    run,   ///< can lead, and leaves when a limit strikes
+    take,  ///< leaves when a limit strikes
+    look,  ///< stays with the flight whatever happens
+  };
+  blocked_wait(block_base& block, const limits& bounds, form how) noexcept
+      : block_(block), bounds_(bounds), form_(how), can_lead_(how == form::run), alarm_(*this) {}
   blocked_wait(const blocked_wait&) = delete;
   blocked_wait& operator=(const blocked_wait&) = delete;
 
@@ -178,28 +183,22 @@ class blocked_wait {
     block_.lock();
     const flight_phase phase = block_.phase(memory_order_relaxed);
     const bool elected = node_.verdict.load(memory_order_relaxed) == wait_verdict::lead;
-    bool decided = true;
-    if (phase == flight_phase::done) {
-      verdict = wait_verdict::outcome;
-      decided = false;  // sleep() returns it
-    } else {
-      if (verdict == wait_verdict::outcome || verdict == wait_verdict::lead) {
-        if (!elected) {
-          if (phase != flight_phase::vacant || !can_lead_) {
-            decided = false;
-          } else {
-            take_lead_locked();
-            if (listed_) block_.blocked.remove(node_);
-          }
+    const bool struck = verdict == wait_verdict::timed_out || verdict == wait_verdict::cancelled;
+    const bool vacant = can_lead_ && phase == flight_phase::vacant;
+    const bool decided = phase != flight_phase::done && (struck || elected || vacant);
+    if (decided) {
+      if (!elected && listed_) block_.blocked.remove(node_);
+      if (limited_) remove_limit_locked(block_, alarm_);
+      if (struck) {
+        if (form_ != form::look) block_.core->count_struck(verdict);
+        if (elected) {
+          block_.lenders.fetch_add(1, memory_order_relaxed);
+          block_.set_phase_locked(flight_phase::vacant);
         }
+      } else {
+        if (!elected) take_lead_locked();
         verdict = wait_verdict::lead;
-      } else if (elected) {
-        block_.lenders.fetch_add(1, memory_order_relaxed);
-        block_.set_phase_locked(flight_phase::vacant);
-      } else if (listed_) {
-        block_.blocked.remove(node_);
       }
-      if (decided && limited_) remove_limit_locked(block_, alarm_);
     }
     block_.unlock();
     return decided;
@@ -222,6 +221,7 @@ class blocked_wait {
  private:
   block_base& block_;
   const limits& bounds_;
+  const form form_;
   const bool can_lead_;
   bool listed_ = false;   // in block_.blocked, unless elected
   bool limited_ = false;  // in block_.limits

@@ -275,7 +275,7 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
   for (std::size_t i = 0; i < all.size(); ++i) {
     block* const b = std::exchange(places[i].joined, nullptr);
     if (b == nullptr) continue;
-    const auto load_one = [&]() -> decltype(auto) {  // elected after a failure, or in a successor's turn
+    const auto load_one = [&]() -> Value {  // elected after a failure, or in a successor's turn
       std::vector<outcome<Value>> just = load_many(std::span<const Key>(&all[i], 1));
       if (just.size() != 1) throw flight_error(flight_errc::broken);
       return std::move(just.front()).value();

@@ -21,9 +21,11 @@
 #include <cstdint>
 #include <coroutine>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <stop_token>
 #include <utility>
+#include <variant>
 
 #include "singleflight/core/errors.hpp"
 #include "singleflight/core/executor.hpp"
@@ -122,7 +124,6 @@ struct resume_batch {
   struct runner : task_node {
     explicit runner(action what) noexcept : task_node(what) {}
     resume_batch* batch = nullptr;
-    runner* to_submit = nullptr;
     bool active = false;  ///< block lock: handed to the executor, not yet done
   };
 
@@ -211,6 +212,12 @@ struct block_base {
     state.store(((now + epoch) & ~phase_bits) | static_cast<std::uint32_t>(to),
                 memory_order_release);
   }
+  void set_done_and_unlock() noexcept {
+    const std::uint32_t now = state.load(memory_order_relaxed);
+    state.store(((now + epoch) & ~(phase_bits | locked)) |
+                    static_cast<std::uint32_t>(flight_phase::done),
+                memory_order_release);
+  }
   bool has_sleepers_locked() const noexcept {
     return (state.load(memory_order_relaxed) & sleeping) != 0;
   }
@@ -269,7 +276,7 @@ struct block_base {
     atomic<bool> queued{false};      ///< fired, and not yet looked at
     atomic<steady_time> due{steady_time::max()};
   };
-  std::optional<timeout_alarm> alarm;  ///< load_timeout
+  std::unique_ptr<timeout_alarm> alarm;  ///< load_timeout
 
  private:
   static void fire_timeout(timer_node& node) noexcept;

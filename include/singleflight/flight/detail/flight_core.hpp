@@ -133,7 +133,7 @@ class flight_core {
 
   static void submit(resume_batch::runner* runners) {
     while (resume_batch::runner* const r = runners) {
-      runners = r->to_submit;
+      runners = static_cast<resume_batch::runner*>(r->next);
       submit_runner(*r);
     }
   }
@@ -226,7 +226,8 @@ class flight_core {
   /// The load of `b` has ended. Publishes its outcome, or hands over. The caller holds a reference of its
   /// own. For result == value the block's value is constructed.
   finished finish(block_base& b, flight_result result, flight_errc code = {},
-              std::exception_ptr error = nullptr) {
+                  std::exception_ptr error = nullptr) {
+    if (result == flight_result::value && plain_ && finish_alone(b)) return {true, true};
     const call_scope scope;
     if (b.alarm && b.alarm->armed) disarm(b);
     if (options_.observer != nullptr) tell_ended(b, result, code);
@@ -249,6 +250,22 @@ class flight_core {
     b.unlock();
     carry_out(a);
     return end;
+  }
+  /// The common case: a value, and nobody there to be told but, perhaps, sleeping threads. False when
+  /// there is more to do; nothing has changed then.
+  bool finish_alone(block_base& b) noexcept {
+    b.lock();
+    if (b.batch.pending.empty() && b.batch.ready.empty() && b.more_batches == nullptr &&
+        b.kept == nullptr && !b.has_sleepers_locked() &&
+        b.phase(memory_order_relaxed) == flight_phase::running &&
+        flight_table::leave_alone(table.locate(b.node->hash), *b.node)) {
+      b.result = flight_result::value;
+      b.callers = b.interest() + (b.leader_withdrew ? 1U : 0U);
+      b.set_done_and_unlock();
+      return true;
+    }
+    b.unlock();
+    return false;
   }
   /// The same, and drops the flight's reference.
   bool finish_and_drop(block_base& b, flight_result result, flight_errc code = {},
@@ -318,7 +335,7 @@ class flight_core {
     }
     flight_core& group = *b.core;
     observer* const watch = group.options_.observer;
-    group.count_exit(why);
+    if (why == wait_verdict::recursive) group.stats.add_error(flight_errc::recursive);
     if (lender) b.lenders.fetch_sub(1, memory_order_relaxed);
     if (leader) b.leader_gone.store(true, memory_order_relaxed);
     load_base* own = serial != 0 ? unkeep_locked(b, serial) : nullptr;
@@ -475,7 +492,7 @@ class flight_core {
     if (options_.observer != nullptr) options_.observer->load_began(node.id);
   }
   void arm_timeout(block_base& b) {
-    if (!b.alarm) b.alarm.emplace();
+    if (b.alarm == nullptr) b.alarm = std::make_unique<block_base::timeout_alarm>();
     const steady_time due = deadline_after(clock_.now(), options_.load_timeout);
     b.alarm->block = &b;
     b.alarm->due.store(due, memory_order_relaxed);
@@ -673,6 +690,11 @@ class flight_core {
   }
 
  public:
+  /// A limit has ended a wait, while the flight was not done (block lock held).
+  void count_struck(wait_verdict why) noexcept {
+    stats.add_error(why == wait_verdict::timed_out ? flight_errc::timed_out : flight_errc::cancelled);
+  }
+
   /// Under the block lock: a batch with somebody to resume gets a runner; a second one when the first is
   /// under way, since that one may be held up by the waiter that it has resumed.
   static void activate_batch_locked(resume_batch& batch, resume_batch::runner*& chain) noexcept {
@@ -681,7 +703,7 @@ class flight_core {
     if (r.active) return;
     r.active = true;
     batch.block->add_reference();
-    r.to_submit = chain;
+    r.next = chain;
     chain = &r;
   }
 
@@ -744,20 +766,6 @@ class flight_core {
       }
     }
     return nullptr;
-  }
-
-  void count_exit(wait_verdict why) noexcept {
-    switch (why) {
-      case wait_verdict::timed_out:
-        return stats.add_error(flight_errc::timed_out);
-      case wait_verdict::cancelled:
-        return stats.add_error(flight_errc::cancelled);
-      case wait_verdict::recursive:
-        return stats.add_error(flight_errc::recursive);
-      case wait_verdict::outcome:
-      case wait_verdict::lead:
-        return;  // a handle that was dropped
-    }
   }
 
   void disarm(block_base& b) noexcept {
@@ -849,9 +857,9 @@ class flight_core {
     struct alarm : timer_node {
       explicit alarm(atomic<std::uint32_t>& w) noexcept
           : timer_node([](timer_node& n) noexcept {
-              auto& word = static_cast<alarm&>(n).word;
-              word.fetch_add(1, memory_order_release);
-              platform::wake(word, block_base::all_sleepers);
+              auto& counter = static_cast<alarm&>(n).word;
+              counter.fetch_add(1, memory_order_release);
+              platform::wake(counter, block_base::all_sleepers);
             }),
             word(w) {}
       atomic<std::uint32_t>& word;

@@ -36,7 +36,7 @@ struct group<Key, Value, Hash, Equal>::run_caller {
     return *behind.release();
   }
   void make(std::size_t hash, view key) {
-    behind = std::make_unique<keyed_block>(core, detail::flight_phase::waiting, hash, key);
+    behind = make_keyed(core, detail::flight_phase::waiting, hash, key);
     behind->stand_alone();
   }
 };
@@ -86,7 +86,9 @@ struct group<Key, Value, Hash, Equal>::start_caller {
     return *made.release();
   }
   void make(std::size_t hash, view key) {
-    made = std::make_unique<made_block>(core, hash, key, std::forward<Load>(load));
+    made = detail::make_with_key<made_block, access>(key, [&](void* at, void* room) {
+      return ::new (at) made_block(core, hash, key, room, std::forward<Load>(load));
+    });
     made->stand_alone();
     made->counts.store(detail::block_base::one_reference, detail::memory_order_relaxed);
   }
@@ -172,6 +174,7 @@ flight<Value> group<Key, Value, Hash, Equal>::start_flight(const Arg& key, Load&
                                                           detail::load_base** unlaunched) {
   using namespace detail;
   const call_scope scope;
+  thread_state& self = this_thread();
   const argument<Arg> k(key);
   const std::size_t hash = hash_of(k.view());
   start_caller<Load> caller{core_, load};
@@ -198,6 +201,11 @@ flight<Value> group<Key, Value, Hash, Equal>::start_flight(const Arg& key, Load&
       flight<Value> handle(b, flight_role::leader, 0);
       if (unlaunched != nullptr) {
         *unlaunched = &b.owned;
+      } else if (scope.outermost() && core_.options().executor.is_inline() && !is_inside_run(self)) {
+        // The end of this call is where the trampoline would run it: no detour through its queue.
+        // Nobody can want to take the load back meanwhile, since this thread is about to run it.
+        b.owned.state.store(load_base::claimed, memory_order_relaxed);
+        core_.run_owned(b.owned);
       } else {
         flight_core::submit_load(b.owned);
       }
@@ -381,7 +389,7 @@ auto group<Key, Value, Hash, Equal>::await_joined(block& b, detail::thread_state
   using namespace detail;
   wait_verdict verdict{};
   try {
-    verdict = blocked_wait(b, bounds, true).wait();
+    verdict = blocked_wait(b, bounds, blocked_wait::form::run).wait();
   } catch (...) {
     const inside_run inside(self);
     flight_core::leave(b, wait_verdict::outcome, true);

@@ -3,7 +3,12 @@
 
 // keyed: nodes and blocks with keys: what group<Key, Value> puts into the table.
 
+#include <cstddef>
+#include <cstring>
+#include <memory>
+#include <type_traits>
 #include <utility>
+#include <variant>
 
 #include "singleflight/flight/detail/flight_core.hpp"
 #include "singleflight/flight/detail/load.hpp"
@@ -17,18 +22,30 @@ struct keyed_node : flight_node {
   Stored key{};
 };
 
-/// A block with a key and a place in the table of its own: a flight that may change its leader.
+/// A block with a key and a place in the table of its own: a flight that may change its leader. A key
+/// whose view is plain bytes (a string) is kept as such right behind the block: no second allocation.
 template <class V, class Key, class Access>
 struct keyed_block : flight_block<V> {
-  template <class View>
-  keyed_block(flight_core& group, flight_phase phase, std::size_t hash, View&& key_view)
+  static constexpr bool as_bytes = Access::bytes_suffice();
+  using kept_key = std::conditional_t<as_bytes, std::monostate, Key>;
+
+  keyed_block(flight_core& group, flight_phase phase, std::size_t hash, typename Access::view from,
+              void* room)
       : flight_block<V>(group, group.options().executor, group.clock(), phase),
-        key(Access::own(std::forward<View>(key_view))) {
+        key(own_key(from)) {
     own.hash = hash;
     own.id = next_flight_id(this_thread());
-    own.key = Access::store(key);
+    if constexpr (as_bytes) {
+      using element = typename Access::stored::value_type;
+      auto* const to = static_cast<std::remove_cv_t<element>*>(room);
+      if (!from.empty()) std::memcpy(to, from.data(), from.size() * sizeof(element));
+      own.key = typename Access::stored(to, from.size());
+    } else {
+      own.key = Access::store(key);
+    }
     this->own_node = &own;
   }
+
   /// Takes its own place; before the block is shared.
   void stand_alone() noexcept {
     this->node = &own;
@@ -36,21 +53,44 @@ struct keyed_block : flight_block<V> {
     own.block.store(this, memory_order_relaxed);
   }
 
-  const Key key;
+  [[no_unique_address]] const kept_key key;
   keyed_node<typename Access::stored> own;
+
+ private:
+  static kept_key own_key(typename Access::view from) {
+    if constexpr (as_bytes) {
+      return {};
+    } else {
+      return Access::own(from);
+    }
+  }
 };
 
 /// What start() makes: block, key and load in one allocation.
 template <class V, class Key, class Access, class Fn>
 struct started_block final : keyed_block<V, Key, Access> {
-  template <class View, class Loader>
-  started_block(flight_core& group, std::size_t hash, View&& key_view, Loader&& loader)
-      : keyed_block<V, Key, Access>(group, flight_phase::running, hash,
-                                    std::forward<View>(key_view)),
+  template <class Loader>
+  started_block(flight_core& group, std::size_t hash, typename Access::view from, void* room,
+                Loader&& loader)
+      : keyed_block<V, Key, Access>(group, flight_phase::running, hash, from, room),
         owned(*this, std::forward<Loader>(loader)) {}
 
   load_impl<V, Fn> owned;
 };
+
+/// Makes a `Block` with room behind it for the bytes of `key`; `make(memory, room)` constructs it.
+template <class Block, class Access, class Make>
+std::unique_ptr<Block> make_with_key(typename Access::view key, Make&& make) {
+  std::size_t bytes = 0;
+  if constexpr (Access::bytes_suffice()) bytes = key.size() * sizeof(*key.data());
+  void* const memory = platform::allocate(sizeof(Block) + bytes, alignof(Block));
+  try {
+    return std::unique_ptr<Block>(make(memory, static_cast<std::byte*>(memory) + sizeof(Block)));
+  } catch (...) {
+    platform::deallocate(memory, alignof(Block));
+    throw;
+  }
+}
 
 /// A call's key: a view of the argument where that is free, else a Key converted for the call.
 template <class Key, class Access, class Arg, bool Free = Access::template free_view<Arg>>

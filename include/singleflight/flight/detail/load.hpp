@@ -169,8 +169,10 @@ struct load_impl final : typed_load<V> {
 
   bool call() override {
     this->context.emplace(*this->block->core, *this->block->node, this->frame);
-    this->answered.store(false, memory_order_relaxed);
-    this->unwinding_at_call = std::uncaught_exceptions();
+    if constexpr (form == loader_form::promise) {
+      this->answered.store(false, memory_order_relaxed);
+      this->unwinding_at_call = std::uncaught_exceptions();
+    }
     try {
       if constexpr (std::is_copy_constructible_v<Fn>) {
         if (this->block->core->hands_over()) {  // each attempt starts from the loader as it was given
