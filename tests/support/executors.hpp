@@ -71,20 +71,41 @@ struct refusing_executor {
   void execute(singleflight::task) const { throw std::runtime_error("this executor is full"); }
 };
 
-/// A new thread for every task; all are joined at the end.
+/// A new thread for every task. The object that is not a copy joins them all at its end.
 class thread_per_task {
  public:
+  thread_per_task() = default;
+  thread_per_task(const thread_per_task& other) : all_(other.all_), owner_(false) {}
+  thread_per_task& operator=(const thread_per_task&) = delete;
+  ~thread_per_task() {
+    if (owner_) join();
+  }
+
   void execute(singleflight::task work) {
     const std::lock_guard hold(all_->lock);
     all_->threads.emplace_back([w = std::move(work)]() mutable { w(); });
+  }
+  /// Waits for all threads, those that these start as well.
+  void join() {
+    for (;;) {
+      std::thread one;
+      {
+        const std::lock_guard hold(all_->lock);
+        if (all_->threads.empty()) return;
+        one = std::move(all_->threads.front());
+        all_->threads.pop_front();
+      }
+      one.join();
+    }
   }
 
  private:
   struct threads {
     std::mutex lock;
-    std::deque<std::jthread> threads;
+    std::deque<std::thread> threads;
   };
   std::shared_ptr<threads> all_ = std::make_shared<threads>();
+  bool owner_ = true;
 };
 
 }  // namespace support

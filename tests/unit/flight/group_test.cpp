@@ -476,8 +476,9 @@ TEST(group, a_joiner_leaves_at_its_deadline) {
     EXPECT_FALSE(r.shared());
   });
   hold.await_arrivals();
+  const auto deadline = time.now() + 1s;
   std::jthread joiner([&] {
-    EXPECT_EQ(flights.run(sf::as_outcome, 1, [] { return 6; }, {.deadline = time.now() + 1s}).errc(),
+    EXPECT_EQ(flights.run(sf::as_outcome, 1, [] { return 6; }, {.deadline = deadline}).errc(),
               sf::flight_errc::timed_out);
   });
   support::until_callers(flights, 2);

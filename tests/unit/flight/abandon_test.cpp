@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What happens to a load when its callers leave (P6).
+
+#include <atomic>
+#include <chrono>
+#include <optional>
+#include <stop_token>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include <singleflight/core.hpp>
+#include <singleflight/flight.hpp>
+
+#include "support/eventually.hpp"
+#include "support/executors.hpp"
+#include "support/gate.hpp"
+#include "support/task.hpp"
+
+namespace sf = singleflight;
+using namespace std::chrono_literals;
+using ints = sf::group<int, int>;
+
+namespace {
+
+// Scenario 3
+// Goal    The only caller cancels, the load ignores its stop token, a newcomer arrives: it does not see the
+//         cancellation, it leads a flight of its own (P6, stop).
+// Method  The abandoned load is held until the newcomer has its value: so their overlap is proven too, which
+//         `stop` allows (scenario 4).
+TEST(abandon, a_newcomer_never_joins_a_doomed_flight) {
+  support::thread_per_task threads;
+  ints flights({.executor = threads});
+  support::gate doomed;
+  std::stop_source stop;
+  std::atomic<int> loads{0};
+  auto first = flights.start(1, [&](std::stop_token told) {
+    ++loads;
+    doomed.wait();
+    EXPECT_TRUE(told.stop_requested());
+    return 1;
+  });
+  doomed.await_arrivals();
+  std::jthread caller([&] {
+    EXPECT_EQ(first.until(std::chrono::steady_clock::time_point::max(), stop.get_token())
+                  .get_outcome()
+                  .errc(),
+              sf::flight_errc::cancelled);
+  });
+  stop.request_stop();
+  caller.join();
+  EXPECT_TRUE(flights.in_flight().empty());
+  EXPECT_EQ(flights.stats().abandoned, 1U);
+  const auto second = flights.run(1, [&] {
+    ++loads;
+    EXPECT_FALSE(doomed.is_open());
+    return 2;
+  });
+  EXPECT_EQ(*second, 2);
+  EXPECT_EQ(second.role(), sf::flight_role::leader);
+  EXPECT_EQ(loads, 2);
+  doomed.open();
+}
+
+// Scenario 4
+// Goal    With drain the newcomer's load begins only after the abandoned one has ended; several newcomers
+//         share that one load (P6, P1).
+// Method  The newcomers are seen to wait (nothing but the barrier is in the table, their load has not begun)
+//         before the old load is let go.
+TEST(abandon, drain_waits_for_the_old_load) {
+  support::thread_per_task threads;
+  ints flights({.executor = threads, .on_abandon = sf::abandon::drain});
+  support::gate old_load;
+  std::atomic<bool> old_ended{false};
+  std::atomic<int> new_loads{0};
+  std::optional<sf::flight<int>> first(flights.start(1, [&](std::stop_token told) {
+    old_load.wait();
+    EXPECT_TRUE(told.stop_requested());
+    old_ended = true;
+    return 1;
+  }));
+  old_load.await_arrivals();
+  first.reset();
+  EXPECT_EQ(flights.stats().abandoned, 1U);
+  std::vector<std::jthread> newcomers;
+  for (int i = 0; i < 3; ++i) {
+    newcomers.emplace_back([&] {
+      const auto r = flights.run(1, [&] {
+        EXPECT_TRUE(old_ended) << "two loads overlap";
+        return ++new_loads + 10;
+      });
+      EXPECT_EQ(*r, 11);
+      EXPECT_EQ(r.callers(), 4U);
+    });
+  }
+  auto started = flights.start(1, [&] { return ++new_loads + 10; });
+  support::eventually([&] { return flights.stats().calls == 5; }, "all newcomers behind the barrier");
+  EXPECT_EQ(new_loads, 0);
+  EXPECT_FALSE(started.ready());
+  EXPECT_EQ(flights.stats().loads, 1U);
+  old_load.open();
+  EXPECT_EQ(*started.get(), 11);
+  newcomers.clear();
+  EXPECT_EQ(new_loads, 1);
+  support::until_flights(flights, 0);
+}
+
+// Scenario 4
+// Goal    With finish the newcomer joins the load that is still useful; nobody tells it to stop (P6).
+TEST(abandon, finish_lets_newcomers_join) {
+  support::thread_per_task threads;
+  ints flights({.executor = threads, .on_abandon = sf::abandon::finish});
+  support::gate hold;
+  std::optional<sf::flight<int>> first(flights.start(1, [&](std::stop_token told) {
+    hold.wait();
+    EXPECT_FALSE(told.stop_requested());
+    return 1;
+  }));
+  hold.await_arrivals();
+  first.reset();
+  ASSERT_EQ(flights.in_flight().size(), 1U);
+  EXPECT_EQ(flights.in_flight()[0].callers, 0U);
+  auto second = flights.start(1, [] { return 2; });
+  EXPECT_EQ(flights.in_flight().at(0).callers, 1U);
+  hold.open();
+  const auto r = second.get();
+  EXPECT_EQ(*r, 1);
+  EXPECT_EQ(r.role(), sf::flight_role::joiner);
+  EXPECT_EQ(flights.stats().loads, 1U);
+  EXPECT_EQ(flights.stats().abandoned, 1U);
+}
+
+// Goal    Stop is requested before the last leaver returns, and not before there is a last one (P6).
+TEST(abandon, stop_is_requested_before_the_last_leaver_returns) {
+  for (const auto policy : {sf::abandon::stop, sf::abandon::drain}) {
+    support::thread_per_task threads;
+    ints flights({.executor = threads, .on_abandon = policy});
+    support::gate hold;
+    std::stop_token told;
+    auto a = flights.start(1, [&](std::stop_token token) {
+      told = token;
+      hold.wait();
+      return 1;
+    });
+    hold.await_arrivals();
+    auto b = flights.start(1, [] { return 2; });
+    { const auto leaving = std::move(a); }
+    EXPECT_FALSE(told.stop_requested());
+    EXPECT_EQ(flights.in_flight().at(0).callers, 1U);
+    { const auto leaving = std::move(b); }
+    EXPECT_TRUE(told.stop_requested());
+    hold.open();
+  }
+}
+
+// Goal    A flight that all have left before its load began never loads, and its key is free at once.
+TEST(abandon, a_load_that_nobody_waits_for_does_not_begin) {
+  support::manual_executor queue;
+  ints flights({.executor = queue});
+  int loads = 0;
+  { const auto f = flights.start(1, [&] { return ++loads; }); }
+  EXPECT_TRUE(flights.in_flight().empty());
+  EXPECT_EQ(queue.run_all(), 1U);
+  EXPECT_EQ(loads, 0);
+  EXPECT_EQ(flights.stats().loads, 0U);
+}
+
+// Goal    With drain, a successor whose only caller leaves goes too; the next one takes its place.
+TEST(abandon, an_abandoned_successor_leaves_its_place) {
+  support::manual_executor queue;
+  support::gate hold;
+  support::thread_per_task threads;
+  ints flights({.executor = threads, .on_abandon = sf::abandon::drain});
+  { const auto f = flights.start(1, [&] {
+      hold.wait();
+      return 1;
+    });
+    hold.await_arrivals();
+  }
+  std::atomic<int> dropped_loads{0};
+  { const auto gone = flights.start(1, [&] { return ++dropped_loads; }); }
+  auto stays = flights.start(1, [] { return 3; });
+  hold.open();
+  EXPECT_EQ(*stays.get(), 3);
+  EXPECT_EQ(dropped_loads, 0);
+}
+
+// Scenario 15
+// Goal    The first caller of a started flight leaves first, at its deadline: the joiners still get the value.
+TEST(abandon, the_first_caller_leaves_first) {
+  sf::manual_timer time;
+  support::manual_executor queue;
+  ints flights({.executor = queue, .timer = &time});
+  auto first = flights.start(1, [] { return 1; });
+  auto joiner = flights.start(1, [] { return 2; });
+  std::jthread caller([&first, deadline = time.now() + 1s] {
+    EXPECT_EQ(first.until(deadline).get_outcome().errc(), sf::flight_errc::timed_out);
+  });
+  time.advance(1s);
+  caller.join();
+  EXPECT_EQ(support::callers_inside(flights), 1U);
+  queue.run_all();
+  const auto r = joiner.get();
+  EXPECT_EQ(*r, 1);
+  EXPECT_EQ(r.callers(), 1U);
+  EXPECT_EQ(r.role(), sf::flight_role::joiner);
+  EXPECT_EQ(flights.stats().abandoned, 0U);
+}
+
+// Scenario 15
+// Goal    A run leader whose stop fires stays until its load returns; its interest no longer counts: with the
+//         last joiner gone the load is told to stop, and a newcomer starts anew.
+TEST(abandon, a_stopped_run_leader_stays_without_interest) {
+  ints flights;
+  support::gate hold;
+  std::stop_source stop;
+  std::stop_token told;
+  std::jthread leader([&] {
+    const auto r = flights.run(
+        1,
+        [&](sf::flight_context& context) {
+          told = context.stop_token();
+          EXPECT_EQ(context.callers(), 1U);
+          hold.wait();
+          EXPECT_TRUE(context.forgotten());
+          return 5;
+        },
+        {.stop = stop.get_token()});
+    EXPECT_EQ(*r, 5) << "the leader has its own load's value";
+  });
+  hold.await_arrivals();
+  auto joiner = flights.start(1, [] { return 0; });
+  EXPECT_EQ(support::callers_inside(flights), 2U);
+  stop.request_stop();
+  EXPECT_EQ(support::callers_inside(flights), 1U);
+  EXPECT_FALSE(told.stop_requested());
+  { const auto leaves = std::move(joiner); }
+  EXPECT_TRUE(told.stop_requested());
+  EXPECT_TRUE(flights.in_flight().empty());
+  EXPECT_EQ(*flights.run(1, [] { return 6; }), 6);
+  hold.open();
+  leader.join();
+  EXPECT_EQ(flights.stats().abandoned, 1U);
+  EXPECT_EQ(flights.stats().loads, 2U);
+}
+
+// Scenario 15
+// Goal    The stopped leader's joiner is served by its load as if nothing had happened.
+TEST(abandon, a_stopped_run_leader_still_serves_its_joiners) {
+  ints flights;
+  support::gate hold;
+  std::stop_source stop;
+  std::jthread leader([&] {
+    const auto r = flights.run(
+        1,
+        [&] {
+          hold.wait();
+          return 5;
+        },
+        {.stop = stop.get_token()});
+    EXPECT_EQ(*r, 5);
+    EXPECT_TRUE(r.shared());
+  });
+  hold.await_arrivals();
+  auto joiner = flights.start(1, [] { return 0; });
+  stop.request_stop();
+  hold.open();
+  const auto r = joiner.get();
+  EXPECT_EQ(*r, 5);
+  EXPECT_EQ(r.callers(), 2U) << "the leader took part";
+}
+
+// Goal    detach lets the load go on, and does not count as leaving.
+TEST(abandon, a_detached_caller_has_not_left) {
+  support::manual_executor queue;
+  ints flights({.executor = queue});
+  int loads = 0;
+  flights.start(1, [&](std::stop_token told) {
+    EXPECT_FALSE(told.stop_requested());
+    return ++loads;
+  }).detach();
+  EXPECT_EQ(support::callers_inside(flights), 1U);
+  auto joiner = flights.start(1, [] { return 9; });
+  { const auto leaves = std::move(joiner); }
+  EXPECT_EQ(flights.stats().abandoned, 0U);
+  queue.run_all();
+  EXPECT_EQ(loads, 1);
+  EXPECT_TRUE(flights.in_flight().empty());
+}
+
+// Goal    A coroutine that is destroyed while it waits has left: as the last one it stops the load.
+TEST(abandon, a_destroyed_coroutine_has_left) {
+  support::thread_per_task threads;
+  ints flights({.executor = threads});
+  support::gate hold;
+  std::stop_token told;
+  const auto wait = [](ints& from, auto load) -> support::owned {
+    auto f = from.start(1, load);
+    co_await f;
+    ADD_FAILURE() << "resumed";
+  };
+  auto waiting = wait(flights, [&](std::stop_token token) {
+    told = token;
+    hold.wait();
+    return 1;
+  });
+  hold.await_arrivals();
+  EXPECT_EQ(support::callers_inside(flights), 1U);
+  waiting.reset();
+  EXPECT_TRUE(told.stop_requested());
+  EXPECT_TRUE(flights.in_flight().empty());
+  hold.open();
+}
+
+}  // namespace
