@@ -16,8 +16,8 @@
 #include <chrono>
 #include <cstdint>
 
-#include "singleflight/core/detail/timer_wheel.hpp"
 #include "singleflight/core/detail/thread_state.hpp"
+#include "singleflight/core/detail/timer_wheel.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

@@ -42,10 +42,8 @@ class flight_category_impl final : public std::error_category {
         return "the load would wait for itself; do not ask for a key from within its own load";
       case flight_errc::broken:
         return "the load ended without a result; its task, coroutine or promise was dropped";
-      case flight_errc::closed:
-        return "the group is closed; no new call may begin";
-      case flight_errc::rejected:
-        return "rejected before the load began";
+      case flight_errc::closed: return "the group is closed; no new call may begin";
+      case flight_errc::rejected: return "rejected before the load began";
     }
     return "unknown singleflight error " + std::to_string(code);
   }

@@ -93,11 +93,9 @@ struct is_std_function<std::function<Signature>> : std::true_type {};
 template <class R, class Arg>
 is_std_function<std::remove_cvref_t<Arg>> takes_std_function(std::function<R(Arg)>*);
 template <class Ex>
-concept copyable_only =
-    requires(Ex& ex) {
-      requires decltype(takes_std_function(
-          static_cast<decltype(std::function(ex))*>(nullptr)))::value;
-    };
+concept copyable_only = requires(Ex& ex) {
+  requires decltype(takes_std_function(static_cast<decltype(std::function(ex))*>(nullptr)))::value;
+};
 
 }  // namespace detail
 
@@ -136,8 +134,8 @@ namespace detail {
 
 struct executor_ops {
   void (*execute)(void*, task&&);
-  void (*retain)(void*) noexcept;   ///< null: nothing is counted
-  void (*release)(void*) noexcept;  ///< null: likewise
+  void (*retain)(void*) noexcept;     ///< null: nothing is counted
+  void (*release)(void*) noexcept;    ///< null: likewise
   bool (*runs_here)(void*) noexcept;  ///< may the calling thread take a task back and run it?
 };
 

@@ -22,7 +22,7 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
 struct thread_pool_options {
-  std::size_t max_threads = 64;     ///< 1 or more
+  std::size_t max_threads = 64;    ///< 1 or more
   const char* name = "sf-worker";  ///< of each thread, at most 15 characters; must outlive the pool
 };
 

@@ -28,7 +28,8 @@ class deduplicated;
 
 template <class R, class... Args, class KeyOf, class Fn>
 class deduplicated<R(Args...), KeyOf, Fn> {
-  using key = std::decay_t<std::invoke_result_t<const KeyOf&, const std::remove_reference_t<Args>&...>>;
+  using key =
+      std::decay_t<std::invoke_result_t<const KeyOf&, const std::remove_reference_t<Args>&...>>;
   using value = std::decay_t<R>;
 
  public:
@@ -37,14 +38,17 @@ class deduplicated<R(Args...), KeyOf, Fn> {
 
   value operator()(Args... args) const {
     state& s = *shared_;
-    const auto load = [&]() -> decltype(auto) { return std::invoke(s.fn, std::forward<Args>(args)...); };
+    const auto load = [&]() -> decltype(auto) {
+      return std::invoke(s.fn, std::forward<Args>(args)...);
+    };
     auto result = s.flights.run(std::as_const(s.key_of)(std::as_const(args)...), load);
     if constexpr (!std::is_void_v<value>) return *result;
   }
 
  private:
   struct state {
-    state(Fn f, KeyOf k, group_options o) : fn(std::move(f)), key_of(std::move(k)), flights(std::move(o)) {}
+    state(Fn f, KeyOf k, group_options o)
+        : fn(std::move(f)), key_of(std::move(k)), flights(std::move(o)) {}
     Fn fn;
     KeyOf key_of;
     group<key, value> flights;

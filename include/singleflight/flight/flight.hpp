@@ -222,8 +222,8 @@ class [[nodiscard]] flight_wait : private detail::wait_limit {
   within_ref within_;
   std::unique_ptr<detail::wait_graph::record> record_;
   union {
-    std::stop_token token_;    // until the wait begins
-    stop_callback callback_;   // armed_stop_
+    std::stop_token token_;   // until the wait begins
+    stop_callback callback_;  // armed_stop_
   };
   bool waiting_ = false;
   bool armed_ = false;
@@ -240,9 +240,7 @@ class [[nodiscard]] flight : private detail::waiter {
   using value_type = V;
 
   flight(flight&& other) noexcept
-      : role_(other.role_),
-        kept_(other.kept_),
-        block_(std::exchange(other.block_, nullptr)) {
+      : role_(other.role_), kept_(other.kept_), block_(std::exchange(other.block_, nullptr)) {
     detail::require(other.state == detail::wait_state::idle, "flight: moved while it waits");
   }
   flight& operator=(flight&& other) noexcept {
@@ -268,7 +266,8 @@ class [[nodiscard]] flight : private detail::waiter {
   outcome<shared_result<V>> get_outcome() { return blocked_outcome({}); }
   /// Waits without consuming.
   void wait() {
-    if (!settled()) check(detail::blocked_wait(*block_, no_limits_, detail::blocked_wait::form::look).wait());
+    if (!settled())
+      check(detail::blocked_wait(*block_, no_limits_, detail::blocked_wait::form::look).wait());
   }
   /// True once the outcome is there; false after `duration`. Does not consume, does not leave.
   template <class Rep, class Period>
@@ -279,7 +278,8 @@ class [[nodiscard]] flight : private detail::waiter {
   [[nodiscard]] bool wait_until(time_point deadline) {
     if (settled()) return true;
     const limits bounds{.deadline = deadline, .stop = {}, .within = {}};
-    return check(detail::blocked_wait(*block_, bounds, detail::blocked_wait::form::look).wait()) == detail::wait_verdict::outcome;
+    return check(detail::blocked_wait(*block_, bounds, detail::blocked_wait::form::look).wait()) ==
+           detail::wait_verdict::outcome;
   }
   /// Whether get and co_await would return at once.
   [[nodiscard]] bool ready() const noexcept { return settled(); }

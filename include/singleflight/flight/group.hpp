@@ -62,7 +62,9 @@ class group : public observable {
 
   /// Throws std::invalid_argument for a negative duration.
   explicit group(group_options options = {}, Hash hash = {}, Equal equal = {})
-      : core_(std::move(options), &group::make_block), hash_(std::move(hash)), equal_(std::move(equal)) {}
+      : core_(std::move(options), &group::make_block),
+        hash_(std::move(hash)),
+        equal_(std::move(equal)) {}
   group(const group&) = delete;
   group& operator=(const group&) = delete;
   /// close(). Aborts the process when called within one of the group's own loads: it would wait for itself.
@@ -81,8 +83,8 @@ class group : public observable {
     node own;
     detail::thread_state& self = detail::this_thread();
     prepare(own, self, k.view());
-    if (!core_.plain() ||
-        !detail::flight_table::enter_alone(core_.table.locate(own.hash), own)) [[unlikely]] {
+    if (!core_.plain() || !detail::flight_table::enter_alone(core_.table.locate(own.hash), own))
+        [[unlikely]] {
       return run_contended(own, k.view(), self, load, no_limits(), false).value();
     }
     return lead_alone(own, self, load, nullptr);
@@ -193,10 +195,10 @@ class group : public observable {
         if (n->mode.load(detail::memory_order_relaxed) == detail::flight_mode::gone) continue;
         const detail::block_base* shared = n->block.load(detail::memory_order_relaxed);
         const auto began = n->began.load(detail::memory_order_relaxed);
-        all.push_back({access::own(access::load(static_cast<node*>(n)->key)), n->id,
-                       shared != nullptr ? shared->interest() : 1,
-                       began != detail::flight_node::not_begun ? now - began
-                                                               : std::chrono::nanoseconds{}});
+        all.push_back(
+            {access::own(access::load(static_cast<node*>(n)->key)), n->id,
+             shared != nullptr ? shared->interest() : 1,
+             began != detail::flight_node::not_begun ? now - began : std::chrono::nanoseconds{}});
       }
     });
     return all;
@@ -311,7 +313,8 @@ class group : public observable {
     return make_block_for(core, n.hash, access::load(keyed.key)).release();
   }
   /// A block for a thin flight. Where it may change its leader it needs a key of its own.
-  static std::unique_ptr<block> make_block_for(detail::flight_core& core, std::size_t hash, view key) {
+  static std::unique_ptr<block> make_block_for(detail::flight_core& core, std::size_t hash,
+                                               view key) {
     if (core.hands_over()) {
       return make_keyed(core, detail::flight_phase::running, hash, key);
     }
@@ -367,11 +370,13 @@ class group : public observable {
   entry enter(Caller& caller, std::size_t hash, view key, bool fresh);
   /// With `unlaunched`, the load of a flight that this call leads is left there for the caller to launch.
   template <class Arg, class Load>
-  flight<Value> start_flight(const Arg& key, Load&& load, bool fresh, detail::load_base** unlaunched);
+  flight<Value> start_flight(const Arg& key, Load&& load, bool fresh,
+                             detail::load_base** unlaunched);
 
   template <bool Throws, class Arg, class Load>
   std::conditional_t<Throws, result, outcome<result>> run_bounded(const Arg& key, Load& load,
-                                                                 const limits& bounds, bool fresh) {
+                                                                  const limits& bounds,
+                                                                  bool fresh) {
     const argument<Arg> k(key);
     node own;
     detail::thread_state& self = detail::this_thread();
@@ -384,7 +389,8 @@ class group : public observable {
         return run_contended(own, k.view(), self, load, bounds, fresh);
       } catch (const detail::platform::forced_unwind&) {
         throw;
-      } catch (...) {  // this call's own load, or its own key: the caller asked for it as an outcome
+      } catch (
+          ...) {  // this call's own load, or its own key: the caller asked for it as an outcome
         return std::current_exception();
       }
     }
@@ -398,8 +404,9 @@ class group : public observable {
   result lead_alone(node& own, detail::thread_state& self, Load& load,
                     const detail::led_frame* within);
   template <class Load>
-  SINGLEFLIGHT_NOINLINE result lead_shared(detail::flight_node& n, block& b, detail::thread_state& self, Load& load,
-                     const limits& bounds);
+  SINGLEFLIGHT_NOINLINE result lead_shared(detail::flight_node& n, block& b,
+                                           detail::thread_state& self, Load& load,
+                                           const limits& bounds);
   template <class Load>
   outcome<result> await_joined(block& b, detail::thread_state& self, Load& load,
                                const limits& bounds);
@@ -426,6 +433,5 @@ class group : public observable {
 
 SINGLEFLIGHT_END_NAMESPACE
 
-#include "singleflight/flight/detail/group_impl.hpp"
-
 #include "singleflight/flight/detail/bulk.hpp"
+#include "singleflight/flight/detail/group_impl.hpp"

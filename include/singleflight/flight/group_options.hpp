@@ -91,8 +91,9 @@ template <class Key>
 struct flight_info {
   Key key;
   std::uint64_t flight_id = 0;
-  std::size_t callers = 0;         ///< interested at that moment
-  std::chrono::nanoseconds age{};  ///< since its load began; zero without an observer or a join_window
+  std::size_t callers = 0;  ///< interested at that moment
+  std::chrono::nanoseconds
+      age{};  ///< since its load began; zero without an observer or a join_window
 };
 
 SINGLEFLIGHT_END_NAMESPACE

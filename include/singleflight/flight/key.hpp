@@ -163,8 +163,8 @@ template <class Key, class Hash, class Equal>
 struct key_access {
   static constexpr bool viewed =
       !std::is_reference_v<key_view_t<Key>> &&
-      std::is_invocable_v<const Hash&, std::conditional_t<std::is_reference_v<key_view_t<Key>>,
-                                                          int, key_view_t<Key>>> &&
+      std::is_invocable_v<const Hash&, std::conditional_t<std::is_reference_v<key_view_t<Key>>, int,
+                                                          key_view_t<Key>>> &&
       std::is_invocable_v<const Equal&, key_view_t<Key>, key_view_t<Key>>;
   using view = std::conditional_t<viewed, key_view_t<Key>, const Key&>;
   using stored = std::conditional_t<viewed, std::remove_cvref_t<key_view_t<Key>>, const Key*>;
@@ -205,10 +205,9 @@ struct key_access {
 
   /// A call's argument, converted first: a view of it where that is free, else a Key made for the call.
   template <class Arg>
-  static constexpr bool free_view =
-      std::is_convertible_v<const Arg&, view> &&
-      (viewed || std::is_same_v<std::remove_cvref_t<Arg>, Key> ||
-       std::is_base_of_v<Key, std::remove_cvref_t<Arg>>);
+  static constexpr bool free_view = std::is_convertible_v<const Arg&, view> &&
+                                    (viewed || std::is_same_v<std::remove_cvref_t<Arg>, Key> ||
+                                     std::is_base_of_v<Key, std::remove_cvref_t<Arg>>);
 };
 
 }  // namespace detail

@@ -85,7 +85,7 @@ class shared_result {
 
   /// The value as a shared_ptr; an inline value is moved. One allocation.
   std::shared_ptr<const stored> share() &&
-    requires(!std::is_void_v<V>)
+        requires(!std::is_void_v<V>)
   {
     if (where_ == where::here) return std::make_shared<const stored>(std::move(inline_));
     block* const b = std::exchange(block_, nullptr);
@@ -95,7 +95,7 @@ class shared_result {
 
   /// The value itself, if nobody else has it; otherwise nothing, and the handle stays as it is.
   std::optional<stored> try_take() &&
-    requires(!std::is_void_v<V>)
+        requires(!std::is_void_v<V>)
   {
     if (where_ == where::here) return std::optional<stored>(std::move(inline_));
     if (block_->callers > 1) return std::nullopt;

@@ -11,6 +11,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <mutex>
 #include <new>
 #include <thread>
@@ -26,9 +27,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#endif
-#if defined(__GLIBCXX__)
-#include <cxxabi.h>
 #endif
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
@@ -52,12 +50,9 @@ using std::memory_order_relaxed;
 using std::memory_order_release;
 using memory_order_t = std::memory_order;
 
-#if defined(__GLIBCXX__)
-/// What unwinds a thread that calls pthread_exit or is cancelled; must be rethrown, never kept.
-using forced_unwind = __cxxabiv1::__forced_unwind;
-#else
-struct forced_unwind {};
-#endif
+/// Within a catch (...): whether what was caught is no exception but the end of the thread (pthread_exit,
+/// cancellation). It has no object, so it must be rethrown and can never be kept.
+inline bool is_thread_exit() noexcept { return std::current_exception() == nullptr; }
 
 inline steady_time now() noexcept { return std::chrono::steady_clock::now(); }
 inline thread_id this_thread_id() noexcept { return std::this_thread::get_id(); }

@@ -45,7 +45,7 @@ class timer_wheel {
   void insert(timer_node& node) noexcept {
     std::uint64_t tick = tick_of(node.when);
     if (tick < tick_) tick = tick_;
-    const int level = level_of(tick);
+    const unsigned level = level_of(tick);
     const unsigned slot = static_cast<unsigned>(tick >> (bits * level)) % slots;
     occupied_[level] |= std::uint64_t{1} << slot;
     timer_list::insert_before(wheel_[level][slot].head, node);
@@ -54,7 +54,7 @@ class timer_wheel {
   /// Moves what is due at `now` to the end of `due`, in the order of the times.
   void advance(steady_time now, timer_list& due) noexcept {
     const std::uint64_t last = tick_of(now);
-    int level = 0;
+    unsigned level = 0;
     unsigned slot = 0;
     while (first(level, slot)) {
       const std::uint64_t start = start_of(level, slot);
@@ -89,7 +89,7 @@ class timer_wheel {
 
   /// When to look again: no later than the first node's time; steady_time::max() when empty.
   steady_time next() noexcept {
-    int level = 0;
+    unsigned level = 0;
     unsigned slot = 0;
     if (!first(level, slot)) return steady_time::max();
     if (level > 0) return base_ + std::chrono::nanoseconds(start_of(level, slot) << tick_bits);
@@ -102,26 +102,27 @@ class timer_wheel {
   }
 
  private:
-  static constexpr int tick_bits = 16;
-  static constexpr int bits = 6;
+  static constexpr unsigned tick_bits = 16;
+  static constexpr unsigned bits = 6;
   static constexpr unsigned slots = 64;
-  static constexpr int levels = 8;  // 2^(16+48) ns: past the range of the clock
+  static constexpr unsigned levels = 8;  // 2^(16+48) ns: past the range of the clock
 
   std::uint64_t tick_of(steady_time when) const noexcept {
     if (when <= base_) return 0;  // also keeps the difference within its range
     return static_cast<std::uint64_t>(std::chrono::nanoseconds(when - base_).count()) >> tick_bits;
   }
-  int level_of(std::uint64_t tick) const noexcept {
-    const int digit = (63 - std::countl_zero((tick ^ tick_) | (slots - 1))) / bits;
+  unsigned level_of(std::uint64_t tick) const noexcept {
+    const unsigned digit =
+        (63U - static_cast<unsigned>(std::countl_zero((tick ^ tick_) | (slots - 1)))) / bits;
     return digit < levels ? digit : levels - 1;
   }
-  std::uint64_t start_of(int level, unsigned slot) const noexcept {
+  std::uint64_t start_of(unsigned level, unsigned slot) const noexcept {
     const std::uint64_t span = std::uint64_t{1} << (bits * (level + 1));
     return (tick_ & ~(span - 1)) + (std::uint64_t{slot} << (bits * level));
   }
   /// The first occupied slot in time. Nodes emptied out by cancel leave their bit; it is mended here.
   /// All slots of a level lie at or after the wheel's own, since a node differs there in that digit.
-  bool first(int& level, unsigned& slot) noexcept {
+  bool first(unsigned& level, unsigned& slot) noexcept {
     for (level = 0; level < levels; ++level) {
       while (occupied_[level] != 0) {
         slot = static_cast<unsigned>(std::countr_zero(occupied_[level]));

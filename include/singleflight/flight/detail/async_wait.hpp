@@ -75,7 +75,8 @@ inline resume_batch& batch_for(block_base& b, const any_executor& executor) {
   b.lock();
   resume_batch* const last = b.more_batches;
   b.unlock();
-  if (last != nullptr && last->executor == executor) return *last;  // batches stay until the block goes
+  if (last != nullptr && last->executor == executor)
+    return *last;  // batches stay until the block goes
   auto* const made = new resume_batch(executor);
   made->dispose = [](resume_batch* self) { delete self; };
   made->block = &b;

@@ -171,9 +171,9 @@ class blocked_wait {
         platform::pause();
         continue;
       }
-      platform::wait(block_.state, seen,
-                     channel(),
-                     bounded() && block_.clock->follows_steady_clock() ? &bounds_.deadline : nullptr);
+      platform::wait(
+          block_.state, seen, channel(),
+          bounded() && block_.clock->follows_steady_clock() ? &bounds_.deadline : nullptr);
     }
   }
 

@@ -52,9 +52,8 @@ struct bulk_call {
     std::optional<leading> led(std::in_place, given);
     try {
       outcomes = load_many(std::span<const Key>(given.keys));
-    } catch (const platform::forced_unwind&) {
-      throw;  // the promises die unanswered: broken
     } catch (...) {
+      if (platform::is_thread_exit()) throw;  // the promises die unanswered: broken
       error = std::current_exception();
     }
     led.reset();
@@ -70,9 +69,9 @@ struct bulk_call {
   }
 
   LoadMany load_many;
-  deposits* gathering = nullptr;           // set by the task while it claims
+  deposits* gathering = nullptr;  // set by the task while it claims
   platform::thread_id gatherer;
-  platform::mutex lock;                    // guards the two above
+  platform::mutex lock;  // guards the two above
 };
 
 /// The task of a start_many: claims the loads, then loads what they deposited.
@@ -90,7 +89,8 @@ struct bulk_task final : task_node {
       self->all->gatherer = platform::this_thread_id();
     }
     for (load_base* load : self->loads) {
-      load->act(load, run);  // deposits its promise, unless it was claimed or has no callers any more
+      load->act(load,
+                run);  // deposits its promise, unless it was claimed or has no callers any more
     }
     {
       platform::unique_lock hold(self->all->lock);
@@ -183,7 +183,8 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
       self.led = outer;
       for (std::size_t i = 0; i < count; ++i) {
         places[i].on_stop.reset();
-        if (places[i].leads) g.end_bulk_key(places[i].own, self, places[i].led, flight_errc::broken, nullptr);
+        if (places[i].leads)
+          g.end_bulk_key(places[i].own, self, places[i].led, flight_errc::broken, nullptr);
         if (places[i].joined != nullptr) {
           const inside_run inside(self);
           flight_core::leave(*places[i].joined, wait_verdict::outcome, true);
@@ -241,9 +242,8 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
         }
       }
       loaded = load_many(std::span<const Key>(mine));
-    } catch (const platform::forced_unwind&) {
-      throw;
     } catch (...) {
+      if (platform::is_thread_exit()) throw;
       error = std::current_exception();
     }
   }
@@ -282,9 +282,8 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
     };
     try {
       results[i] = await_joined(*b, self, load_one, bounds);
-    } catch (const platform::forced_unwind&) {
-      throw;
     } catch (...) {
+      if (platform::is_thread_exit()) throw;
       results[i] = std::current_exception();
     }
   }

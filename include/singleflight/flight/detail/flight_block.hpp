@@ -18,8 +18,8 @@
 //
 // Lock order: block lock, then bucket lock. No user code under either.
 
-#include <cstdint>
 #include <coroutine>
+#include <cstdint>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -64,7 +64,7 @@ struct waiter {
   waiter* prev = nullptr;
   waiter* next = nullptr;
   std::uintptr_t target = 0;  ///< a coroutine frame; or a ready_action | 1; or 0 for a thread
-  wait_state state = wait_state::idle;              ///< block lock
+  wait_state state = wait_state::idle;                  ///< block lock
   atomic<wait_verdict> verdict{wait_verdict::outcome};  ///< written under the block lock
 
   waiter() = default;
@@ -132,9 +132,9 @@ struct resume_batch {
   resume_batch& operator=(const resume_batch&) = delete;
 
   block_base* block = nullptr;
-  resume_batch* next = nullptr;    ///< block lock: the flight's other batches
-  waiter_list pending;             ///< block lock; once the flight is done, all ready
-  waiter_list ready;               ///< block lock; cancelled, to be resumed with their verdict
+  resume_batch* next = nullptr;  ///< block lock: the flight's other batches
+  waiter_list pending;           ///< block lock; once the flight is done, all ready
+  waiter_list ready;             ///< block lock; cancelled, to be resumed with their verdict
   any_executor executor;
   runner main;
   runner spare;
@@ -214,9 +214,9 @@ struct block_base {
   }
   void set_done_and_unlock() noexcept {
     const std::uint32_t now = state.load(memory_order_relaxed);
-    state.store(((now + epoch) & ~(phase_bits | locked)) |
-                    static_cast<std::uint32_t>(flight_phase::done),
-                memory_order_release);
+    state.store(
+        ((now + epoch) & ~(phase_bits | locked)) | static_cast<std::uint32_t>(flight_phase::done),
+        memory_order_release);
   }
   bool has_sleepers_locked() const noexcept {
     return (state.load(memory_order_relaxed) & sleeping) != 0;
@@ -246,8 +246,8 @@ struct block_base {
   flight_node* own_node = nullptr;  ///< of a block with a key of its own
   std::uint64_t id = 0;
   block_base* next_promoted = nullptr;  ///< of forget_all
-  atomic<std::uint64_t> behind{0};   ///< the id of the flight that this one waits behind
-  atomic<std::uint32_t> lenders{0};  ///< callers inside that can lead, now or when they get here
+  atomic<std::uint64_t> behind{0};      ///< the id of the flight that this one waits behind
+  atomic<std::uint32_t> lenders{0};     ///< callers inside that can lead, now or when they get here
 
   // Guarded by the block lock from here on.
   resume_batch batch;                    ///< the waiters without an executor of their own
@@ -258,22 +258,22 @@ struct block_base {
   std::uint32_t callers = 0;             ///< at publication
   std::uint32_t handed_over = 0;
   std::uint32_t next_serial = 0;
-  atomic<bool> leader_gone{false};       ///< its interest has ended, it may still run its load
-  bool leader_withdrew = false;          ///< a run() leader's stop fired: gone, but it gets the outcome
-  bool claimers = false;                 ///< somebody sleeps who could run a queued load
+  atomic<bool> leader_gone{false};  ///< its interest has ended, it may still run its load
+  bool leader_withdrew = false;     ///< a run() leader's stop fired: gone, but it gets the outcome
+  bool claimers = false;            ///< somebody sleeps who could run a queued load
   bool stop_wanted = false;
   flight_result result = flight_result::none;
-  flight_errc code{};                ///< result == code
-  std::exception_ptr error;          ///< result == error; the last failure before a hand-over
-  load_base* load = nullptr;         ///< the owned load that leads
-  load_base* kept = nullptr;         ///< owned loads that could lead
+  flight_errc code{};                    ///< result == code
+  std::exception_ptr error;              ///< result == error; the last failure before a hand-over
+  load_base* load = nullptr;             ///< the owned load that leads
+  load_base* kept = nullptr;             ///< owned loads that could lead
   std::optional<std::stop_source> stop;  ///< made when first asked for
 
   struct timeout_alarm : timer_node, task_node {
     timeout_alarm() noexcept : timer_node(&fire_timeout), task_node(&run_timeout) {}
     block_base* block = nullptr;
-    bool armed = false;              ///< by the load's own thread of control
-    atomic<bool> queued{false};      ///< fired, and not yet looked at
+    bool armed = false;          ///< by the load's own thread of control
+    atomic<bool> queued{false};  ///< fired, and not yet looked at
     atomic<steady_time> due{steady_time::max()};
   };
   std::unique_ptr<timeout_alarm> alarm;  ///< load_timeout

@@ -27,7 +27,8 @@ namespace detail {
 
 /// A load that owns its loader and key, to be run on the executor; part of the block that start() made.
 struct load_base : task_node {
-  explicit load_base(block_base& where) noexcept : task_node(&act_on), home(&where), block(&where) {}
+  explicit load_base(block_base& where) noexcept
+      : task_node(&act_on), home(&where), block(&where) {}
 
   /// Runs the loader and sees to it that `block` is finished, now or later. True: the run goes on, and
   /// with it the reference that the caller had; end_run() will drop it.
@@ -60,11 +61,10 @@ struct load_base : task_node {
     }
   }
   /// The end of a run: drops its reference on `home`.
-  void end_run() noexcept {
-    home->drop_references(merge_drops ? 1 + std::exchange(owed, 0U) : 1);
-  }
+  void end_run() noexcept { home->drop_references(merge_drops ? 1 + std::exchange(owed, 0U) : 1); }
 
-  bool merge_drops = true;  ///< not for a promise, which may outlive the run, nor where runs may overlap
+  bool merge_drops =
+      true;  ///< not for a promise, which may outlive the run, nor where runs may overlap
   std::uint32_t owed = 0;
 
  protected:
@@ -140,9 +140,8 @@ class flight_core {
   static void submit_runner(resume_batch::runner& r) {
     try {
       r.batch->executor.execute(task(&r));
-    } catch (const platform::forced_unwind&) {
-      throw;
     } catch (...) {  // refused: dropping the task has sent it to the default pool
+      if (platform::is_thread_exit()) throw;
     }
   }
 
@@ -160,7 +159,8 @@ class flight_core {
   }
 
   /// Gives a thin flight its block: one reference for the flight, one interest for its leader.
-  static void attach_locked(flight_table::bucket& b, flight_node& node, block_base& block) noexcept {
+  static void attach_locked(flight_table::bucket& b, flight_node& node,
+                            block_base& block) noexcept {
     block.counts.store(block_base::one_reference + block_base::one_interest, memory_order_relaxed);
     block.node = &node;
     block.id = node.id;
@@ -171,7 +171,8 @@ class flight_core {
   /// Counts a caller in; false when the flight is full.
   bool join_locked(block_base& block, bool lender) noexcept {
     const std::size_t leader = block.leader_gone.load(memory_order_relaxed) ? 0 : 1;
-    if (options_.max_waiters != 0 && block.interest() >= options_.max_waiters + leader) return false;
+    if (options_.max_waiters != 0 && block.interest() >= options_.max_waiters + leader)
+      return false;
     block.counts.fetch_add(block_base::one_reference + block_base::one_interest,
                            memory_order_relaxed);
     if (lender) block.lenders.fetch_add(1, memory_order_relaxed);
@@ -195,6 +196,7 @@ class flight_core {
   block_base* promote_locked(flight_table::bucket& b, flight_node& node) noexcept {
     block_base* const next = std::exchange(node.successor, nullptr);
     if (next != nullptr) {
+      next->add_reference();  // the promoter's: activate() drops it
       table.link_locked(b, *next->node);
       if (options_.max_flights != 0) flights_.fetch_add(1, memory_order_relaxed);
       next->behind.store(0, memory_order_release);
@@ -391,7 +393,6 @@ class flight_core {
   void activate(block_base& b) {
     const call_scope scope;
     aftermath a;
-    b.add_reference();
     b.lock();
     bool over = false;
     if (b.phase(memory_order_relaxed) == flight_phase::waiting) over = elect_locked(b, a);
@@ -435,9 +436,8 @@ class flight_core {
   static void submit_load(load_base& load) {
     try {
       load.block->batch.executor.execute(task(&load));
-    } catch (const platform::forced_unwind&) {
-      throw;
     } catch (...) {  // refused: dropping the task has ended the flight as broken
+      if (platform::is_thread_exit()) throw;
     }
   }
 
@@ -669,7 +669,8 @@ class flight_core {
   }
 
   /// Decides the outcome (I7). Counts, empties and collects; nothing is told yet.
-  void publish_locked(block_base& b, flight_result result, flight_errc code, aftermath& a) noexcept {
+  void publish_locked(block_base& b, flight_result result, flight_errc code,
+                      aftermath& a) noexcept {
     b.result = result;
     b.code = code;
     b.callers = b.interest() + (b.leader_withdrew ? 1U : 0U);
@@ -692,7 +693,8 @@ class flight_core {
  public:
   /// A limit has ended a wait, while the flight was not done (block lock held).
   void count_struck(wait_verdict why) noexcept {
-    stats.add_error(why == wait_verdict::timed_out ? flight_errc::timed_out : flight_errc::cancelled);
+    stats.add_error(why == wait_verdict::timed_out ? flight_errc::timed_out
+                                                   : flight_errc::cancelled);
   }
 
   /// Under the block lock: a batch with somebody to resume gets a runner; a second one when the first is
@@ -950,7 +952,8 @@ inline void run_batch(resume_batch::runner& self) {
 #if defined(__GNUC__)
     __builtin_prefetch(next, 1);
 #endif
-    struct resuming {  // a resumption that throws, or ends its thread, leaves the rest to another run
+    struct
+        resuming {  // a resumption that throws, or ends its thread, leaves the rest to another run
       resume_batch::runner& runner;
       bool finished = false;
       ~resuming() {

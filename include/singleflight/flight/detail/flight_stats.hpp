@@ -17,14 +17,14 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
 enum class figure : std::uint8_t {
-  led,         // a run() that led: one call and one load
-  started,     // a start that began a flight: one call
-  joined,      // a call that joined
-  refused,     // a call turned away at the door
-  begun,       // a load that began, other than by `led`
+  led,      // a run() that led: one call and one load
+  started,  // a start that began a flight: one call
+  joined,   // a call that joined
+  refused,  // a call turned away at the door
+  begun,    // a load that began, other than by `led`
   handed_over,
   abandoned,
-  errors,      // + flight_errc: one per kind, 1..7
+  errors,  // + flight_errc: one per kind, 1..7
   count = 16,
 };
 
@@ -52,7 +52,8 @@ class flight_stats {
   std::array<std::uint64_t, 16> totals() const noexcept {
     std::array<std::uint64_t, 16> sum{};
     const auto take = [&sum](const stripe& s) {
-      for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += s.figures[i].load(memory_order_relaxed);
+      for (std::size_t i = 0; i < sum.size(); ++i)
+        sum[i] += s.figures[i].load(memory_order_relaxed);
     };
     for (const stripe& s : stripes_) take(s);
     take(shared_);

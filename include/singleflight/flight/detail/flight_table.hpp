@@ -47,12 +47,12 @@ struct alignas(8) flight_node {
   flight_node* next = nullptr;
   std::size_t hash = 0;
   std::uint64_t id = 0;
-  atomic<block_base*> block{nullptr};       ///< set once, under the bucket lock; null while thin
-  block_base* successor = nullptr;          ///< bucket lock; holds a reference
+  atomic<block_base*> block{nullptr};         ///< set once, under the bucket lock; null while thin
+  block_base* successor = nullptr;            ///< bucket lock; holds a reference
   steady_time deadline = steady_time::max();  ///< the leader's own: advice to the load
-  atomic<steady_time> began{not_begun};     ///< only where an option needs it
+  atomic<steady_time> began{not_begun};       ///< only where an option needs it
   atomic<flight_mode> mode{flight_mode::open};  ///< written under the bucket lock
-  bool close_seen = false;                  ///< bucket lock
+  bool close_seen = false;                      ///< bucket lock
 };
 
 class flight_table {
@@ -93,8 +93,8 @@ class flight_table {
   /// The fast enter. Its acquire pairs with the release of whoever left the bucket last.
   static bool enter_alone(head& at, flight_node& node) noexcept {
     word expected = 0;
-    return at.compare_exchange_strong(expected, reinterpret_cast<word>(&node),
-                                      memory_order_acq_rel, memory_order_relaxed);
+    return at.compare_exchange_strong(expected, reinterpret_cast<word>(&node), memory_order_acq_rel,
+                                      memory_order_relaxed);
   }
   /// The fast leave (I2).
   static bool leave_alone(head& at, flight_node& node) noexcept {

@@ -14,8 +14,8 @@ template <class Key, class Value, class Hash, class Equal>
 struct group<Key, Value, Hash, Equal>::run_caller {
   detail::flight_core& core;
   node& own;
-  std::unique_ptr<block> first_block{};    ///< for a leader that needs a block from the begin
-  std::unique_ptr<keyed_block> behind{};   ///< for going behind a flight that has no successor
+  std::unique_ptr<block> first_block{};   ///< for a leader that needs a block from the begin
+  std::unique_ptr<keyed_block> behind{};  ///< for going behind a flight that has no successor
 
   static constexpr bool lends = true;
   bool can_lead() const noexcept { return true; }
@@ -171,7 +171,7 @@ auto group<Key, Value, Hash, Equal>::enter(Caller& caller, std::size_t hash, vie
 template <class Key, class Value, class Hash, class Equal>
 template <class Arg, class Load>
 flight<Value> group<Key, Value, Hash, Equal>::start_flight(const Arg& key, Load&& load, bool fresh,
-                                                          detail::load_base** unlaunched) {
+                                                           detail::load_base** unlaunched) {
   using namespace detail;
   const call_scope scope;
   thread_state& self = this_thread();
@@ -192,8 +192,7 @@ flight<Value> group<Key, Value, Hash, Equal>::start_flight(const Arg& key, Load&
     in = enter(caller, hash, k.view(), fresh);
   }
   switch (in.how) {
-    case entry::kind::refused:
-      return flight<Value>(refused_block(in.code), flight_role::joiner, 0);
+    case entry::kind::refused: return flight<Value>(refused_block(in.code), flight_role::joiner, 0);
     case entry::kind::leads: {
       auto& b = *caller.made.release();
       if (core_.table.crowded()) core_.table.grow();
@@ -201,7 +200,8 @@ flight<Value> group<Key, Value, Hash, Equal>::start_flight(const Arg& key, Load&
       flight<Value> handle(b, flight_role::leader, 0);
       if (unlaunched != nullptr) {
         *unlaunched = &b.owned;
-      } else if (scope.outermost() && core_.options().executor.is_inline() && !is_inside_run(self)) {
+      } else if (scope.outermost() && core_.options().executor.is_inline() &&
+                 !is_inside_run(self)) {
         // The end of this call is where the trampoline would run it: no detour through its queue.
         // Nobody can want to take the load back meanwhile, since this thread is about to run it.
         b.owned.state.store(load_base::claimed, memory_order_relaxed);
@@ -211,8 +211,7 @@ flight<Value> group<Key, Value, Hash, Equal>::start_flight(const Arg& key, Load&
       }
       return handle;
     }
-    case entry::kind::joined:
-      break;
+    case entry::kind::joined: break;
   }
   std::uint32_t kept = in.kept;
   if (in.keeps) {
@@ -244,18 +243,19 @@ auto group<Key, Value, Hash, Equal>::lead_alone(node& own, detail::thread_state&
       const auto call = [&]() -> decltype(auto) { return call_loader<Value>(load, context); };
       r.emplace(call);
     }
-  } catch (const platform::forced_unwind&) {
-    self.led = frame.outer;
-    settle_error(own, self, flight_errc::broken, nullptr);
-    throw;
   } catch (...) {
+    if (platform::is_thread_exit()) {
+      self.led = frame.outer;
+      settle_error(own, self, flight_errc::broken, nullptr);
+      throw;
+    }
     self.led = frame.outer;
     settle_error(own, self, {}, std::current_exception());
     throw;
   }
   self.led = frame.outer;
-  if (!core_.plain() ||
-      !flight_table::leave_alone(core_.table.locate(own.hash), own)) [[unlikely]] {
+  if (!core_.plain() || !flight_table::leave_alone(core_.table.locate(own.hash), own))
+      [[unlikely]] {
     settle(own, self, r);
   }
   return r;
@@ -295,8 +295,8 @@ void group<Key, Value, Hash, Equal>::settle_error(node& own, detail::thread_stat
 }
 
 template <class Key, class Value, class Hash, class Equal>
-void group<Key, Value, Hash, Equal>::end_in_error(detail::flight_node& n, block& b, flight_errc code,
-                                                  std::exception_ptr error,
+void group<Key, Value, Hash, Equal>::end_in_error(detail::flight_node& n, block& b,
+                                                  flight_errc code, std::exception_ptr error,
                                                   std::uint32_t references) {
   using namespace detail;
   flight_core::finished end{};
@@ -307,7 +307,8 @@ void group<Key, Value, Hash, Equal>::end_in_error(detail::flight_node& n, block&
     end = core_.hand_over_from(n, b, error);
     if (!end.published) end = core_.finish(b, flight_result::error, {}, std::move(error));
   }
-  b.drop_references(references + (end.over ? 1 : 0));
+  // None to drop: somebody leads on, and the block may be gone with it.
+  if (end.over || references > 0) b.drop_references(references + (end.over ? 1U : 0U));
 }
 
 /// Leads a flight that has a block: from the begin, for an option or a limit that needs one, or as the
@@ -331,12 +332,13 @@ auto group<Key, Value, Hash, Equal>::lead_shared(detail::flight_node& n, block& 
     } else {
       b.construct_from([&]() -> decltype(auto) { return call_loader<Value>(load, context); });
     }
-  } catch (const platform::forced_unwind&) {
-    self.led = frame.outer;
-    const inside_run inside(self);
-    end_in_error(n, b, flight_errc::broken, nullptr, 1);
-    throw;
   } catch (...) {
+    if (platform::is_thread_exit()) {
+      self.led = frame.outer;
+      const inside_run inside(self);
+      end_in_error(n, b, flight_errc::broken, nullptr, 1);
+      throw;
+    }
     self.led = frame.outer;
     const inside_run inside(self);
     end_in_error(n, b, {}, std::current_exception(), 1);
@@ -368,15 +370,13 @@ auto group<Key, Value, Hash, Equal>::run_contended(node& own, view key, detail::
   }
   const entry in = enter(caller, own.hash, key, fresh);
   switch (in.how) {
-    case entry::kind::refused:
-      return in.code;
+    case entry::kind::refused: return in.code;
     case entry::kind::leads:
       if (core_.table.crowded()) core_.table.grow();
       if (in.shared == nullptr) return lead_alone(own, self, load, bounds.within.frame);
       core_.stats.add(figure::led);
       return lead_shared(own, *in.shared, self, load, bounds);
-    case entry::kind::joined:
-      break;
+    case entry::kind::joined: break;
   }
   if (in.watch != nullptr) in.watch->joined(in.shared->id);
   return await_joined(*in.shared, self, load, bounds);
@@ -396,8 +396,7 @@ auto group<Key, Value, Hash, Equal>::await_joined(block& b, detail::thread_state
     throw;
   }
   switch (verdict) {
-    case wait_verdict::outcome:
-      return flight<Value>::outcome_of(b, flight_role::joiner);
+    case wait_verdict::outcome: return flight<Value>::outcome_of(b, flight_role::joiner);
     case wait_verdict::lead:
       core_.stats.add(figure::begun);
       b.lock();
@@ -406,8 +405,7 @@ auto group<Key, Value, Hash, Equal>::await_joined(block& b, detail::thread_state
       return lead_shared(*b.node, b, self, load, bounds);
     case wait_verdict::timed_out:
     case wait_verdict::cancelled:
-    case wait_verdict::recursive:
-      break;
+    case wait_verdict::recursive: break;
   }
   {
     const inside_run inside(self);

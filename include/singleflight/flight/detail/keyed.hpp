@@ -31,8 +31,7 @@ struct keyed_block : flight_block<V> {
 
   keyed_block(flight_core& group, flight_phase phase, std::size_t hash, typename Access::view from,
               void* room)
-      : flight_block<V>(group, group.options().executor, group.clock(), phase),
-        key(own_key(from)) {
+      : flight_block<V>(group, group.options().executor, group.clock(), phase), key(own_key(from)) {
     own.hash = hash;
     own.id = next_flight_id(this_thread());
     if constexpr (as_bytes) {

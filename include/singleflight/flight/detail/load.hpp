@@ -56,8 +56,9 @@ decltype(auto) get_awaiter(T&& awaitable) {
   }
 }
 template <class T>
-concept awaitable =
-    !std::is_void_v<T> && requires(T&& t) { requires awaiter<std::remove_reference_t<decltype(get_awaiter(std::forward<T>(t)))>>; };
+concept awaitable = !std::is_void_v<T> && requires(T&& t) {
+  requires awaiter<std::remove_reference_t<decltype(get_awaiter(std::forward<T>(t)))>>;
+};
 
 enum class loader_form { nothing, context, stop, promise, unfit };
 
@@ -80,9 +81,10 @@ consteval loader_form form_of() {
 template <class V, class Fn>
 decltype(auto) call_loader(Fn& fn, const flight_context& context) {
   constexpr loader_form form = form_of<V, Fn>();
-  static_assert(form != loader_form::unfit,
-                "singleflight: a loader takes nothing, a flight_context&, a std::stop_token, or (for "
-                "start) a flight_promise<Value>");
+  static_assert(
+      form != loader_form::unfit,
+      "singleflight: a loader takes nothing, a flight_context&, a std::stop_token, or (for "
+      "start) a flight_promise<Value>");
   if constexpr (form == loader_form::nothing) {
     return std::invoke(fn);
   } else if constexpr (form == loader_form::context) {
@@ -105,10 +107,11 @@ struct typed_load : load_base {
     auto& b = static_cast<flight_block<V>&>(*block);
     try {
       b.construct(std::forward<Args>(args)...);
-    } catch (const platform::forced_unwind&) {
-      finish(flight_result::code, flight_errc::broken, nullptr);
-      throw;
     } catch (...) {
+      if (platform::is_thread_exit()) {
+        finish(flight_result::code, flight_errc::broken, nullptr);
+        throw;
+      }
       finish(flight_result::error, {}, keep_alive(std::current_exception()));
       return;
     }
@@ -175,7 +178,8 @@ struct load_impl final : typed_load<V> {
     }
     try {
       if constexpr (std::is_copy_constructible_v<Fn>) {
-        if (this->block->core->hands_over()) {  // each attempt starts from the loader as it was given
+        if (this->block->core
+                ->hands_over()) {  // each attempt starts from the loader as it was given
           if constexpr (awaits) {
             await_in_frame<Fn>(*this, Fn(fn));
           } else {
@@ -191,10 +195,11 @@ struct load_impl final : typed_load<V> {
         call_now(fn);
       }
       return awaits;
-    } catch (const platform::forced_unwind&) {
-      if (form != loader_form::promise || this->first_answer()) this->answer_broken();
-      throw;
     } catch (...) {
+      if (platform::is_thread_exit()) {
+        if (form != loader_form::promise || this->first_answer()) this->answer_broken();
+        throw;
+      }
       if (form != loader_form::promise || this->first_answer()) {
         this->answer_error(std::current_exception());
       }
@@ -232,13 +237,12 @@ struct load_impl final : typed_load<V> {
       SINGLEFLIGHT_NOINLINE static void* operator new(std::size_t bytes, load_impl& load, Fn&) {
         const std::size_t total = bytes + frame_header;
         // Only a hand-over can make a second frame, while the first is still on its way out.
-        const bool room = total <= frame_room && (!load.block->core->hands_over() ||
-                                                  !load.buffer_used.exchange(
-                                                      true, memory_order_acquire));
+        const bool room =
+            total <= frame_room && (!load.block->core->hands_over() ||
+                                    !load.buffer_used.exchange(true, memory_order_acquire));
         std::byte* const memory =
-            room
-                ? load.frame_buffer
-                : static_cast<std::byte*>(platform::allocate(total, frame_alignment));
+            room ? load.frame_buffer
+                 : static_cast<std::byte*>(platform::allocate(total, frame_alignment));
         ::new (static_cast<void*>(memory)) load_impl*(&load);
         return memory + frame_header;
       }
@@ -282,9 +286,8 @@ struct load_impl final : typed_load<V> {
         answer.answered = true;
         load.answer_value(std::forward<decltype(value)>(value));
       }
-    } catch (const platform::forced_unwind&) {
-      throw;
     } catch (...) {
+      if (platform::is_thread_exit()) throw;
       error = std::current_exception();
     }
     if (error != nullptr) {

@@ -81,7 +81,9 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph {
       }
       return false;
     }
-    entry& at(std::size_t i) noexcept { return i < inline_entries ? first_[i] : more_[i - inline_entries]; }
+    entry& at(std::size_t i) noexcept {
+      return i < inline_entries ? first_[i] : more_[i - inline_entries];
+    }
     const entry& at(std::size_t i) const noexcept {
       return i < inline_entries ? first_[i] : more_[i - inline_entries];
     }
