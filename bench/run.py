@@ -110,6 +110,8 @@ ROWS = [
         "ours.awaited_ns", GO, "go.alone_ns", min_ratio=2),
     Row("3a", "3", "the same: allocations", "per call", "calls",
         "ours.awaited_allocations", GO, "go.alone_allocations", ratio="share", max_value=2),
+    Row("3p", "3", "the same with an awaitable that has no coroutine frame", "ns/call", "calls",
+        "ours.awaited_in_place_ns", GO, "go.alone_ns"),
     Row("4", "4", "1,000,000 coroutine waiters: end of load to the last", "ns/waiter", "fan-in",
         "ours.wake_ns", "go goroutines in Do", "go.wake_ns", min_ratio=10),
     Row("5a", "5", "resident bytes per waiter, frame included", "bytes", "fan-in",

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Question   What does a call cost when nobody shares it (alone, distinct), and when two threads want
-//            the same thing all the time (hot)? What does start + co_await cost (awaited)?
+//            the same thing all the time (hot)? What does start + co_await cost when the load is a
+//            coroutine (awaited), and when it is an awaitable without a frame (awaited_in_place)?
 // Baseline   The same calls of golang.org/x/sync/singleflight.Do and of the usual mutex, unordered_map
 //            and shared_future.
 // Reading    Nanoseconds of wall time per call, over all threads together; beside it allocations and
@@ -9,6 +10,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include <coroutine>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -51,15 +53,24 @@ void hot(benchmark::State& state) {
   cycle(state, group, bench::make_keys("key:", 1));
 }
 
-bench::lazy<std::string_view> load_view() { co_return bench::view_of_16_bytes{}(); }
+bench::lazy<std::string_view> load_in_coroutine() { co_return bench::view_of_16_bytes{}(); }
 
+/// The least that can be awaited: the answer is there already.
+struct ready_view {
+  bool await_ready() const noexcept { return true; }
+  void await_suspend(std::coroutine_handle<>) const noexcept {}
+  std::string_view await_resume() const noexcept { return bench::view_of_16_bytes{}(); }
+};
+ready_view load_in_place() { return {}; }
+
+template <class Load>
 bench::detached await_in_turn(benchmark::State& state, group_type& group,
-                              const std::vector<std::string>& keys, bool& done) {
+                              const std::vector<std::string>& keys, Load load, bool& done) {
   const std::size_t mask = keys.size() - 1;
   std::size_t i = 0;
   const std::size_t allocations_before = support::allocations_of_this_thread();
   for (auto _ : state) {
-    auto flight = group.start(keys[i++ & mask], &load_view);
+    auto flight = group.start(keys[i++ & mask], load);
     auto result = co_await flight;
     benchmark::DoNotOptimize(*result);
   }
@@ -69,19 +80,24 @@ bench::detached await_in_turn(benchmark::State& state, group_type& group,
   done = true;
 }
 
-void awaited(benchmark::State& state) {
+template <class Load>
+void await_alone(benchmark::State& state, Load load) {
   group_type group({.executor = singleflight::inline_executor});
   const auto keys = bench::make_keys("key:", bench::distinct_keys);
   bool done = false;
-  await_in_turn(state, group, keys, done);
+  await_in_turn(state, group, keys, load, done);
   if (!done) state.SkipWithError("an awaited call did not come back on its own thread");
   report_loads(state, group);
 }
+
+void awaited(benchmark::State& state) { await_alone(state, &load_in_coroutine); }
+void awaited_in_place(benchmark::State& state) { await_alone(state, &load_in_place); }
 
 BENCHMARK(alone);
 BENCHMARK(distinct)->Threads(2)->UseRealTime();
 BENCHMARK(hot)->Threads(2)->UseRealTime();
 BENCHMARK(awaited);
+BENCHMARK(awaited_in_place);
 
 }  // namespace
 

@@ -2,14 +2,14 @@
 #pragma once
 
 // Counts every allocation of the calling thread, whoever makes it: malloc and its siblings are replaced
-// for the whole program, and operator new ends there too.
+// for the whole program, and operator new ends there too (posix_memalign, which C++ does not use, is
+// left out).
 //
 // Include it in one source file of an executable only; not for sanitizer builds, which replace malloc
 // themselves.
 
 #include <malloc.h>
 
-#include <cerrno>
 #include <cstddef>
 #include <cstdlib>
 
@@ -49,13 +49,6 @@ void* memalign(std::size_t alignment, std::size_t bytes) noexcept {
 void* aligned_alloc(std::size_t alignment, std::size_t bytes) noexcept {
   ++support::allocation_counter;
   return __libc_memalign(alignment, bytes);
-}
-int posix_memalign(void** memory, std::size_t alignment, std::size_t bytes) noexcept {
-  ++support::allocation_counter;
-  void* const found = __libc_memalign(alignment, bytes);
-  if (found == nullptr) return ENOMEM;
-  *memory = found;
-  return 0;
 }
 void free(void* memory) noexcept { __libc_free(memory); }
 }
