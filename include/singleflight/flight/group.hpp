@@ -387,10 +387,8 @@ class group : public observable {
       try {
         prepare(own, self, k.view());
         return run_contended(own, k.view(), self, load, bounds, fresh);
-      } catch (const detail::platform::forced_unwind&) {
-        throw;
-      } catch (
-          ...) {  // this call's own load, or its own key: the caller asked for it as an outcome
+      } catch (...) {  // this call's own load, or its own key: the caller wants it as an outcome
+        if (detail::platform::is_thread_exit()) throw;
         return std::current_exception();
       }
     }

@@ -74,6 +74,10 @@ struct started_block final : keyed_block<V, Key, Access> {
       : keyed_block<V, Key, Access>(group, flight_phase::running, hash, from, room),
         owned(*this, std::forward<Loader>(loader)) {}
 
+  ~started_block() override {
+    if (this->load == &owned) this->load = nullptr;  // it goes before the base looks at it
+  }
+
   load_impl<V, Fn> owned;
 };
 
