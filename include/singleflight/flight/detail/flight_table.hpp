@@ -96,10 +96,11 @@ class flight_table {
     return at.compare_exchange_strong(expected, reinterpret_cast<word>(&node), memory_order_acq_rel,
                                       memory_order_relaxed);
   }
-  /// The fast leave (I2).
+  /// The fast leave (I2). Its release pairs with whoever enters the bucket next; its acquire with the
+  /// unlock of whoever last looked at the node, since the node's memory is reused after this.
   static bool leave_alone(head& at, flight_node& node) noexcept {
     word expected = reinterpret_cast<word>(&node);
-    return at.compare_exchange_strong(expected, 0, memory_order_release, memory_order_relaxed);
+    return at.compare_exchange_strong(expected, 0, memory_order_acq_rel, memory_order_relaxed);
   }
 
   bucket lock(std::size_t hash) const noexcept {
