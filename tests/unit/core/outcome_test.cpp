@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include <gtest/gtest.h>
+
+#include <singleflight/core.hpp>
+
+namespace sf = singleflight;
+
+namespace {
+
+// Goal    A value is there, and can be looked at, changed and moved out.
+TEST(outcome, holds_a_value) {
+  sf::outcome<std::string> o = std::string("v");
+  EXPECT_TRUE(o);
+  EXPECT_TRUE(o.has_value());
+  EXPECT_EQ(*o, "v");
+  EXPECT_EQ(o->size(), 1U);
+  o.value() += "w";
+  EXPECT_EQ(std::as_const(o).value(), "vw");
+  EXPECT_FALSE(o.errc().has_value());
+  EXPECT_EQ(o.exception(), nullptr);
+  const std::string moved = std::move(o).value();
+  EXPECT_EQ(moved, "vw");
+}
+
+// Goal    Move-only and non-default-constructible values fit.
+TEST(outcome, holds_any_value) {
+  struct exact {
+    explicit exact(int n) : number(n) {}
+    int number;
+  };
+  sf::outcome<std::unique_ptr<int>> unique(std::make_unique<int>(3));
+  EXPECT_EQ(**unique, 3);
+  const std::unique_ptr<int> out = std::move(unique).value();
+  EXPECT_EQ(*out, 3);
+  EXPECT_EQ(sf::outcome<exact>(exact(4))->number, 4);
+  EXPECT_TRUE(sf::outcome<void>().has_value());
+  sf::outcome<void>().value();
+}
+
+// Goal    An exception comes back with its own type; there is no errc.
+TEST(outcome, holds_the_loads_exception) {
+  const sf::outcome<int> o = std::make_exception_ptr(std::out_of_range("far"));
+  EXPECT_FALSE(o.has_value());
+  EXPECT_FALSE(o.errc().has_value());
+  EXPECT_NE(o.exception(), nullptr);
+  EXPECT_THROW((void)o.value(), std::out_of_range);
+  EXPECT_THROW(o.rethrow(), std::out_of_range);
+  EXPECT_THROW(sf::outcome<void>(std::make_exception_ptr(1)).value(), int);
+}
+
+// Goal    A flight_errc is an answer to look at, and a flight_error to whoever asks for the value.
+TEST(outcome, holds_a_flight_errc) {
+  const sf::outcome<int> o = sf::flight_errc::overloaded;
+  EXPECT_EQ(o.errc(), sf::flight_errc::overloaded);
+  try {
+    (void)o.value();
+    ADD_FAILURE();
+  } catch (const sf::flight_error& e) {
+    EXPECT_EQ(e.errc(), sf::flight_errc::overloaded);
+  }
+  try {
+    std::rethrow_exception(o.exception());
+  } catch (const std::system_error& e) {
+    EXPECT_EQ(e.code(), sf::flight_errc::overloaded);
+  }
+}
+
+}  // namespace

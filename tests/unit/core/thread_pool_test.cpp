@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include <pthread.h>
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include <singleflight/core.hpp>
+
+#include "support/eventually.hpp"
+#include "support/gate.hpp"
+
+namespace sf = singleflight;
+
+namespace {
+
+// Goal    No thread before the first task; one task, one thread; its name is the pool's.
+TEST(thread_pool, starts_threads_when_needed) {
+  sf::thread_pool pool({.max_threads = 4, .name = "sf-test"});
+  EXPECT_EQ(pool.threads(), 0U);
+  support::gate done;
+  char name[16] = {};
+  pool.execute(sf::task([&] {
+    pthread_getname_np(pthread_self(), name, sizeof name);
+    done.open();
+  }));
+  done.wait();
+  EXPECT_EQ(pool.threads(), 1U);
+  EXPECT_STREQ(name, "sf-test");
+}
+
+// Goal    A thread for each task that finds none idle, up to the bound; the rest wait in order.
+// Method  Every task holds its thread until the test opens the gate.
+TEST(thread_pool, grows_to_its_bound) {
+  support::gate hold;
+  std::atomic<int> running{0};
+  std::atomic<int> most{0};
+  {
+    sf::thread_pool pool({.max_threads = 3});
+    for (int i = 0; i < 10; ++i) {
+      pool.execute(sf::task([&] {
+        const int now = ++running;
+        int seen = most.load();
+        while (seen < now && !most.compare_exchange_weak(seen, now)) {
+        }
+        hold.wait();
+        --running;
+      }));
+    }
+    hold.await_arrivals(3);
+    EXPECT_EQ(pool.threads(), 3U);
+    EXPECT_EQ(running, 3);
+    hold.open();
+  }
+  EXPECT_EQ(most, 3);
+  EXPECT_EQ(running, 0);
+}
+
+// Goal    With one thread, tasks run in the order in which they came; the destructor runs what is queued.
+TEST(thread_pool, runs_in_order_to_the_end) {
+  std::vector<int> order;
+  {
+    support::gate hold;
+    sf::thread_pool pool({.max_threads = 1});
+    pool.execute(sf::task([&] { hold.wait(); }));
+    for (int i = 0; i < 100; ++i) pool.execute(sf::task([&order, i] { order.push_back(i); }));
+    hold.open();
+  }
+  ASSERT_EQ(order.size(), 100U);
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(order[static_cast<std::size_t>(i)], i);
+}
+
+// Goal    An idle thread is used again: tasks in series need one.
+TEST(thread_pool, uses_idle_threads) {
+  sf::thread_pool pool({.max_threads = 8});
+  std::atomic<int> ran{0};
+  for (int i = 0; i < 200; ++i) {
+    pool.execute(sf::task([&] { ++ran; }));
+    support::eventually([&] { return ran == i + 1; });
+  }
+  EXPECT_LE(pool.threads(), 8U);
+}
+
+// Goal    Tasks may queue tasks, from many threads at once; none is lost.
+TEST(thread_pool, loses_no_task) {
+  std::atomic<int> ran{0};
+  {
+    sf::thread_pool pool({.max_threads = 2});
+    std::vector<std::jthread> threads;
+    for (int t = 0; t < 4; ++t) {
+      threads.emplace_back([&] {
+        for (int i = 0; i < 2'000; ++i) {
+          pool.execute(sf::task([&] {
+            if (++ran % 2 == 1) pool.execute(sf::task([&] { ran += 0; }));
+          }));
+        }
+      });
+    }
+  }
+  EXPECT_EQ(ran, 8'000);
+}
+
+// Goal    A thread that a task ends (pthread_exit) takes nothing with it: what is queued still runs.
+TEST(thread_pool, survives_the_end_of_a_thread) {
+  std::atomic<bool> ran{false};
+  {
+    support::gate hold;
+    sf::thread_pool pool({.max_threads = 1});
+    pool.execute(sf::task([&] {
+      hold.wait();
+      pthread_exit(nullptr);
+    }));
+    hold.await_arrivals();
+    pool.execute(sf::task([&] { ran = true; }));
+    hold.open();
+  }
+  EXPECT_TRUE(ran) << "queued behind the task that ended the pool's last thread";
+}
+
+// Goal    A pool without threads is refused.
+TEST(thread_pool, needs_a_thread) {
+  EXPECT_THROW(sf::thread_pool({.max_threads = 0}), std::invalid_argument);
+}
+
+// Goal    The default pool is one for the process.
+TEST(thread_pool, the_default_pool) {
+  EXPECT_EQ(&sf::default_pool(), &sf::default_pool());
+  support::gate ran;
+  sf::any_executor().execute(sf::task([&] { ran.open(); }));
+  ran.wait();
+}
+
+}  // namespace

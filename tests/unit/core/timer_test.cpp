@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// manual_timer, default_timer, and the wheel beneath both.
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include <singleflight/core.hpp>
+
+#include "support/eventually.hpp"
+#include "support/gate.hpp"
+
+namespace sf = singleflight;
+using namespace std::chrono_literals;
+using time_point = sf::timer::time_point;
+
+namespace {
+
+/// Remembers when it fired.
+struct alarm : sf::timer_node {
+  explicit alarm(sf::timer& at, std::vector<alarm*>* log = nullptr)
+      : timer_node([](sf::timer_node& n) noexcept {
+          auto& self = static_cast<alarm&>(n);
+          self.fired_at = self.time.now();
+          if (self.order != nullptr) self.order->push_back(&self);
+          self.fired.fetch_add(1);
+        }),
+        time(at),
+        order(log) {}
+  sf::timer& time;
+  std::vector<alarm*>* order;
+  time_point fired_at{};
+  std::atomic<int> fired{0};
+};
+
+// Goal    Time stands still until it is moved; a node fires when its time has come, not a nanosecond before.
+TEST(manual_timer, is_exact) {
+  sf::manual_timer time;
+  const auto start = time.now();
+  alarm a(time);
+  time.arm(a, start + 1s);
+  time.advance(1s - 1ns);
+  EXPECT_EQ(a.fired, 0);
+  time.advance(1ns);
+  EXPECT_EQ(a.fired, 1);
+  EXPECT_EQ(time.now(), start + 1s);
+  EXPECT_EQ(time.coarse_now(), time.now());
+  EXPECT_FALSE(time.follows_steady_clock());
+  time.advance(1h);
+  EXPECT_EQ(a.fired, 1);
+}
+
+// Goal    A node whose time has passed fires at once, also from the far past; one in the far future never.
+TEST(manual_timer, the_past_and_the_far_future) {
+  sf::manual_timer time;
+  alarm a(time);
+  time.arm(a, time.now());
+  EXPECT_EQ(a.fired, 1);
+  time.arm(a, time.now() - 1h);
+  EXPECT_EQ(a.fired, 2);
+  time.arm(a, time_point::min());
+  EXPECT_EQ(a.fired, 3);
+  time.arm(a, time_point::max());
+  time.advance(24h * 365 * 100);
+  EXPECT_EQ(a.fired, 3);
+  time.cancel(a);
+}
+
+// Goal    Nodes fire in the order of their times, however they were armed and however far the step.
+TEST(manual_timer, fires_in_order) {
+  sf::manual_timer time;
+  std::vector<alarm*> order;
+  std::deque<alarm> alarms;
+  std::mt19937_64 random(7);
+  const auto start = time.now();
+  for (int i = 0; i < 2'000; ++i) {
+    alarm& a = alarms.emplace_back(time, &order);
+    time.arm(a, start + std::chrono::nanoseconds(random() % (std::uint64_t{1} << (10 + i % 45))));
+  }
+  time.advance(std::chrono::nanoseconds(std::int64_t{1} << 56));
+  ASSERT_EQ(order.size(), alarms.size());
+  EXPECT_TRUE(std::is_sorted(order.begin(), order.end(),
+                             [](const alarm* a, const alarm* b) { return a->when < b->when; }));
+}
+
+// Goal    Whatever is armed, cancelled and passed in any order: what fires is what a sorted list would fire.
+// Method  Random steps against the obvious model, seeds printed.
+TEST(manual_timer, agrees_with_a_sorted_list) {
+  for (unsigned seed = 1; seed <= 20; ++seed) {
+    SCOPED_TRACE(seed);
+    std::mt19937_64 random(seed);
+    sf::manual_timer time;
+    std::deque<alarm> alarms;
+    std::vector<bool> armed;
+    for (int i = 0; i < 64; ++i) alarms.emplace_back(time);
+    armed.resize(alarms.size());
+    for (int step = 0; step < 2'000; ++step) {
+      const std::size_t i = random() % alarms.size();
+      const auto distance = std::chrono::nanoseconds(random() % (std::uint64_t{1} << (random() % 50)));
+      switch (random() % 3) {
+        case 0:
+          if (!armed[i]) {
+            alarms[i].fired = 0;
+            time.arm(alarms[i], time.now() + distance + 1ns);
+            armed[i] = true;
+          }
+          break;
+        case 1:
+          time.cancel(alarms[i]);
+          armed[i] = false;
+          break;
+        default:
+          time.advance(distance);
+          for (std::size_t n = 0; n < alarms.size(); ++n) {
+            if (!armed[n]) continue;
+            ASSERT_EQ(alarms[n].fired, alarms[n].when <= time.now() ? 1 : 0);
+            if (alarms[n].fired == 1) armed[n] = false;
+          }
+      }
+    }
+    for (auto& a : alarms) time.cancel(a);
+  }
+}
+
+// Goal    A cancelled node does not fire and may be armed again; cancelling twice, or one that fired, is fine.
+TEST(manual_timer, cancel) {
+  sf::manual_timer time;
+  alarm a(time);
+  time.arm(a, time.now() + 1s);
+  time.cancel(a);
+  time.cancel(a);
+  time.advance(2s);
+  EXPECT_EQ(a.fired, 0);
+  time.arm(a, time.now() + 1s);
+  time.advance(1s);
+  EXPECT_EQ(a.fired, 1);
+  time.cancel(a);
+}
+
+// Goal    From within its fire a node may be cancelled, and armed again: once per arm it fires.
+TEST(manual_timer, arms_itself_again) {
+  struct ticking : sf::timer_node {
+    explicit ticking(sf::manual_timer& t)
+        : timer_node([](sf::timer_node& n) noexcept {
+            auto& self = static_cast<ticking&>(n);
+            self.time.cancel(self);
+            if (++self.fired < 5) self.time.arm(self, self.when + 1s);
+          }),
+          time(t) {}
+    sf::manual_timer& time;
+    int fired = 0;
+  };
+  sf::manual_timer time;
+  ticking a(time);
+  time.arm(a, time.now() + 1s);
+  time.advance(3s);
+  EXPECT_EQ(a.fired, 3);
+  time.advance(10s);
+  EXPECT_EQ(a.fired, 5);
+}
+
+// Goal    cancel waits for a fire of the same node that is under way on another thread.
+// Method  The fire is held; the canceller is seen not to have returned when the fire is let go.
+TEST(manual_timer, cancel_waits_for_a_fire_under_way) {
+  struct held : sf::timer_node {
+    held()
+        : timer_node([](sf::timer_node& n) noexcept {
+            auto& self = static_cast<held&>(n);
+            self.hold.wait();
+            self.over = true;
+          }) {}
+    support::gate hold;
+    std::atomic<bool> over{false};
+  };
+  sf::manual_timer time;
+  held a;
+  time.arm(a, time.now() + 1s);
+  std::jthread advancing([&] { time.advance(1s); });
+  a.hold.await_arrivals();
+  std::atomic<bool> returned{false};
+  std::jthread cancelling([&] {
+    time.cancel(a);
+    EXPECT_TRUE(a.over) << "cancel returned while the node fired";
+    returned = true;
+  });
+  EXPECT_FALSE(returned);
+  a.hold.open();
+}
+
+// Goal    Cancel races fire: afterwards the node is free, and it fired at most once.
+TEST(manual_timer, cancel_races_fire) {
+  sf::manual_timer time;
+  int fires = 0;
+  int cancels = 0;
+  for (int i = 0; i < 2'000; ++i) {
+    alarm a(time);
+    time.arm(a, time.now() + 1ns);
+    std::atomic<bool> go{false};
+    std::jthread cancelling([&] {
+      while (!go) {
+      }
+      time.cancel(a);
+    });
+    go = true;
+    time.advance(1ns);
+    cancelling.join();
+    ASSERT_LE(a.fired, 1);
+    (a.fired == 1 ? fires : cancels)++;
+  }
+  EXPECT_EQ(fires + cancels, 2'000);
+}
+
+// Goal    The default timer fires no node early, each one once; armed from many threads.
+TEST(default_timer, fires_when_the_time_has_come) {
+  sf::timer& time = sf::default_timer();
+  EXPECT_TRUE(time.follows_steady_clock());
+  EXPECT_EQ(&time, &sf::default_timer());
+  std::deque<alarm> alarms;
+  for (int i = 0; i < 40; ++i) alarms.emplace_back(time);
+  for (std::size_t i = 0; i < alarms.size(); ++i) {
+    time.arm(alarms[i], time.now() + std::chrono::microseconds(500) * static_cast<int>(i % 10));
+  }
+  for (auto& a : alarms) {
+    support::eventually([&] { return a.fired == 1; }, "an alarm");
+    EXPECT_GE(a.fired_at, a.when);
+    time.cancel(a);
+  }
+}
+
+// Goal    A later node does not hold up an earlier one that is armed after it; what is past fires at once.
+TEST(default_timer, an_earlier_node_overtakes) {
+  sf::timer& time = sf::default_timer();
+  alarm late(time);
+  alarm early(time);
+  alarm past(time);
+  time.arm(late, time.now() + 1h);
+  time.arm(early, time.now() + 1ms);
+  time.arm(past, time_point::min());
+  support::eventually([&] { return early.fired == 1 && past.fired == 1; }, "the earlier alarms");
+  EXPECT_EQ(late.fired, 0);
+  time.cancel(late);
+  time.cancel(early);
+  time.cancel(past);
+}
+
+// Goal    The coarse clock never runs ahead of the clock nor backwards, moves on while it is read, and is
+//         fresh again at the first look after a pause.
+TEST(default_timer, coarse_now_follows_now) {
+  sf::timer& time = sf::default_timer();
+  auto last = time.coarse_now();
+  const auto first = last;
+  support::eventually(
+      [&] {
+        const auto coarse = time.coarse_now();
+        EXPECT_LE(coarse, time.now());
+        EXPECT_GE(coarse, last);
+        last = coarse;
+        return coarse > first + 5ms;
+      },
+      "five milliseconds of the coarse clock");
+}
+
+}  // namespace
