@@ -205,14 +205,18 @@ class flight_core {
   }
 
   /// Ends a thin flight's stay. Returns its block when it is not thin any more: finish that instead.
-  SINGLEFLIGHT_NOINLINE block_base* leave_table(flight_node& node, load_result how) {
+  SINGLEFLIGHT_NOINLINE block_base* leave_table(flight_node& node, load_result how,
+                                                flight_errc code = {}) {
     observer* const watch = options_.observer;
     const auto took = watch != nullptr ? clock_.now() - node.began.load(memory_order_relaxed)
                                        : std::chrono::nanoseconds{};
     flight_table::bucket b = table.lock(node.hash);
     block_base* const block = node.block.load(memory_order_relaxed);
     block_base* successor = nullptr;
-    if (block == nullptr) successor = unlink_locked(b, node);
+    if (block == nullptr) {
+      if (code != flight_errc{}) stats.add_error(code);
+      successor = unlink_locked(b, node);
+    }
     table.unlock(b);
     if (block == nullptr && watch != nullptr) watch->load_ended(node.id, took, how);
     if (successor != nullptr) activate(*successor);
@@ -227,8 +231,10 @@ class flight_core {
   };
   /// The load of `b` has ended. Publishes its outcome, or hands over. The caller holds a reference of its
   /// own. For result == value the block's value is constructed.
+  /// `hand_on` false: after a hand_over_from() that found nobody; whoever has joined since gets the
+  /// error, for the node may still be the run() leader's own.
   finished finish(block_base& b, flight_result result, flight_errc code = {},
-                  std::exception_ptr error = nullptr) {
+                  std::exception_ptr error = nullptr, bool hand_on = true) {
     if (result == flight_result::value && plain_ && finish_alone(b)) return {true, true};
     const call_scope scope;
     if (b.alarm && b.alarm->armed) disarm(b);
@@ -239,7 +245,7 @@ class flight_core {
     if (b.phase(memory_order_relaxed) == flight_phase::done) {  // expired before
       a.successor = unlink_locked(b, {});
       end.published = false;
-    } else if (result == flight_result::error && may_hand_over(b)) {
+    } else if (hand_on && result == flight_result::error && may_hand_over(b)) {
       b.error = std::move(error);
       ++b.handed_over;
       stats.add(figure::handed_over);

@@ -289,7 +289,7 @@ void group<Key, Value, Hash, Equal>::settle_error(node& own, detail::thread_stat
   using namespace detail;
   const inside_run inside(self);
   const load_result how = error == nullptr ? load_result::broken : load_result::error;
-  if (block_base* const b = core_.leave_table(own, how)) {
+  if (block_base* const b = core_.leave_table(own, how, code)) {
     end_in_error(own, static_cast<block&>(*b), code, std::move(error), 0);
   }
 }
@@ -305,7 +305,9 @@ void group<Key, Value, Hash, Equal>::end_in_error(detail::flight_node& n, block&
   } else {
     error = keep_alive(std::move(error));
     end = core_.hand_over_from(n, b, error);
-    if (!end.published) end = core_.finish(b, flight_result::error, {}, std::move(error));
+    if (!end.published) {
+      end = core_.finish(b, flight_result::error, {}, std::move(error), false);
+    }
   }
   // None to drop: somebody leads on, and the block may be gone with it.
   if (end.over || references > 0) b.drop_references(references + (end.over ? 1U : 0U));
