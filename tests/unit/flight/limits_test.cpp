@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Bounds: on one wait (deadline, stop token) and on a group (max_waiters, max_flights).
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <stop_token>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include <singleflight/core/manual_timer.hpp>
+#include <singleflight/flight.hpp>
+
+#include "support/eventually.hpp"
+#include "support/executors.hpp"
+#include "support/gate.hpp"
+#include "support/task.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+using singleflight::as_outcome;
+using singleflight::flight_context;
+using singleflight::flight_errc;
+using singleflight::flight_role;
+using group = singleflight::group<int, int>;
+using outcome = singleflight::outcome<singleflight::shared_result<int>>;
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+constexpr int many_times = 1500;
+#else
+constexpr int many_times = 5000;
+#endif
+
+struct held_leader {
+  support::gate running;
+  support::gate finish;
+  std::jthread thread;
+
+  explicit held_leader(group& g, int value = 1, singleflight::limits bounds = {})
+      : thread([this, &g, value, bounds] {
+          EXPECT_EQ(*g.run(1,
+                           [&] {
+                             running.open();
+                             finish.wait();
+                             return value;
+                           },
+                           bounds),
+                    value);
+        }) {
+    running.wait();
+  }
+  held_leader(const held_leader&) = delete;
+  held_leader& operator=(const held_leader&) = delete;
+  ~held_leader() { finish.open(); }
+};
+
+// Goal    Limits that have expired already end the call at once, in either role and every form, and
+//         nothing is loaded.
+TEST(limits, expired_already) {
+  singleflight::manual_timer time;
+  group g({.timer = &time});
+  int loads = 0;
+  const auto load = [&loads] { return ++loads; };
+  std::stop_source stop;
+  stop.request_stop();
+  const singleflight::limits late{.deadline = time.now()};
+  const singleflight::limits stopped{.stop = stop.get_token()};
+  EXPECT_EQ(g.run(as_outcome, 1, load, late).errc(), flight_errc::timed_out);
+  EXPECT_EQ(g.run(as_outcome, 1, load, stopped).errc(), flight_errc::cancelled);
+  EXPECT_EQ(g.run_fresh(as_outcome, 1, load, late).errc(), flight_errc::timed_out);
+  EXPECT_THROW((void)g.run(1, load, stopped), singleflight::flight_error);
+  const auto load_many = [&loads](std::span<const int> keys) {
+    ++loads;
+    return std::vector<singleflight::outcome<int>>(keys.size(), 1);
+  };
+  for (const auto& o : g.run_many(std::vector{1, 2}, load_many, late)) {
+    EXPECT_EQ(o.errc(), flight_errc::timed_out);
+  }
+  {
+    const held_leader leader(g);
+    EXPECT_EQ(g.run(as_outcome, 1, load, late).errc(), flight_errc::timed_out);
+    EXPECT_EQ(g.run(as_outcome, 1, load, stopped).errc(), flight_errc::cancelled);
+    EXPECT_EQ(support::callers_inside(g), 1u);
+    auto f = g.start(1, load);
+    EXPECT_EQ(f.until(time.now()).get_outcome().errc(), flight_errc::timed_out);
+    auto f2 = g.start(1, load);
+    EXPECT_EQ(f2.until(time.now() + 1h, stop.get_token()).get_outcome().errc(),
+              flight_errc::cancelled);
+    EXPECT_EQ(support::callers_inside(g), 1u);
+  }
+  EXPECT_EQ(loads, 0);
+  EXPECT_EQ(g.stats().timed_out, 6u);
+  EXPECT_EQ(g.stats().cancelled, 4u);
+}
+
+// Goal    A limit that strikes ends its own wait only, in every form of waiting (P6, P8).
+// Method  Manual time; those without a limit stay and get the value.
+TEST(limits, end_their_own_wait_only) {
+  singleflight::manual_timer time;
+  group g({.timer = &time});
+  std::atomic<int> timed_out{0};
+  std::atomic<int> cancelled{0};
+  std::atomic<int> values{0};
+  const auto count = [&](const outcome& o) {
+    timed_out += o.errc() == flight_errc::timed_out;
+    cancelled += o.errc() == flight_errc::cancelled;
+    values += o.has_value();
+  };
+  const auto never = [] { return -1; };
+  std::stop_source stop;
+  const auto deadline = time.now() + 1min;
+  std::vector<std::jthread> blocked;
+  std::optional<held_leader> leader(std::in_place, g);
+  for (int i = 0; i < 3; ++i) {
+    blocked.emplace_back([&, i] {
+      const std::array bounds{singleflight::limits{.deadline = deadline},
+                              singleflight::limits{.stop = stop.get_token()},
+                              singleflight::limits{.deadline = time.now() + 1h}};
+      count(g.run(as_outcome, 1, never, bounds[static_cast<std::size_t>(i)]));
+    });
+    [](group& in, int which, auto when, std::stop_token token, auto tell) -> support::detached {
+      auto f = in.start(1, [] { return -1; });
+      if (which == 0) tell(co_await f.until(when).as_outcome());
+      if (which == 1) tell(co_await f.until(when + 1h, token).as_outcome());
+      if (which == 2) tell(co_await f.as_outcome());
+    }(g, i, deadline, stop.get_token(), count);
+    auto f = g.start(1, never);
+    if (i == 0) f.until(deadline).on_ready(count);
+    if (i == 1) f.until(deadline + 1h, stop.get_token()).on_ready(count);
+    if (i == 2) std::move(f).on_ready(count);
+  }
+  blocked.emplace_back([&] {
+    auto f = g.start(1, never);
+    count(f.until(deadline).get_outcome());
+  });
+  blocked.emplace_back([&] {
+    auto f = g.start(1, never);
+    count(f.until(deadline + 1h, stop.get_token()).get_outcome());
+  });
+  ASSERT_TRUE(support::until_callers(g, 12));
+  time.advance(1min);
+  EXPECT_TRUE(support::eventually([&] { return timed_out == 4; }, "four deadlines"));
+  stop.request_stop();
+  EXPECT_TRUE(support::eventually([&] { return cancelled == 4; }, "four stops"));
+  EXPECT_EQ(support::callers_inside(g), 4u);
+  EXPECT_EQ(values, 0);
+  leader.reset();
+  blocked.clear();
+  EXPECT_TRUE(support::eventually([&] { return values == 3; }, "three values"));
+  EXPECT_EQ(g.stats().timed_out, 4u);
+  EXPECT_EQ(g.stats().cancelled, 4u);
+  EXPECT_EQ(g.stats().abandoned, 0u);
+}
+
+// Goal    A run leader's stop token withdraws its interest: the last joiner to leave then stops the
+//         load; the leader stays and gets its value (P6).
+TEST(limits, leaders_stop_withdraws_its_interest) {  // Scenario 15
+  group g;
+  std::stop_source stop;
+  support::gate running;
+  std::jthread leader([&] {
+    const auto r = g.run(1,
+                         [&](flight_context& context) {
+                           running.open();
+                           const std::stop_token told = context.stop_token();
+                           support::eventually([&] { return told.stop_requested(); }, "the stop");
+                           return 6;
+                         },
+                         {.stop = stop.get_token()});
+    EXPECT_EQ(*r, 6);
+    EXPECT_EQ(r.role(), flight_role::leader);
+  });
+  running.wait();
+  std::optional joined(g.start(1, [] { return 0; }));
+  EXPECT_EQ(support::callers_inside(g), 2u);
+  stop.request_stop();
+  EXPECT_EQ(support::callers_inside(g), 1u);
+  EXPECT_EQ(g.stats().abandoned, 0u);
+  joined.reset();
+  EXPECT_EQ(g.stats().abandoned, 1u);
+  EXPECT_TRUE(g.in_flight().empty());
+}
+
+// Goal    A cancellation races the completion: exactly one outcome, the value or the cancellation; a
+//         cancel that lost leaves no trace in the statistics, nor one that won a value (P4).
+TEST(limits, cancel_races_completion_blocked) {  // Scenario 16
+  group g;
+  std::uint64_t cancelled = 0;
+  for (int turn = 0; turn < many_times; ++turn) {
+    std::stop_source stop;
+    std::optional<singleflight::flight_promise<int>> promise;
+    auto held = g.start(1, [&](singleflight::flight_promise<int> p) { promise.emplace(std::move(p)); });
+    ASSERT_TRUE(support::eventually([&] { return g.stats().loads == std::uint64_t(turn) + 1; }));
+    support::eventually([&] { return promise.has_value(); });
+    std::atomic<int> here{0};
+    const auto meet = [&here] {
+      ++here;
+      while (here < 3) {
+      }
+    };
+    std::jthread waiter([&] {
+      auto f = g.start(1, [] { return 0; });
+      meet();
+      const auto o = f.until(std::chrono::steady_clock::time_point::max(), stop.get_token())
+                         .get_outcome();
+      if (o.has_value()) {
+        EXPECT_EQ(**o, turn);
+      } else {
+        EXPECT_EQ(o.errc(), flight_errc::cancelled);
+        ++cancelled;
+      }
+    });
+    std::jthread stopper([&] {
+      meet();
+      stop.request_stop();
+    });
+    meet();
+    promise->set_value(turn);
+    waiter.join();
+    EXPECT_EQ(*held.get(), turn);
+  }
+  EXPECT_EQ(g.stats().cancelled, cancelled);
+  EXPECT_TRUE(g.in_flight().empty());
+}
+
+// Goal    The same for coroutines and callbacks, with a deadline and a stop token at once; an error of
+//         the load is never swallowed by a cancel that lost.
+TEST(limits, cancel_races_completion_async) {  // Scenario 16
+  singleflight::manual_timer time;
+  for (int turn = 0; turn < many_times; ++turn) {
+    auto g = std::make_unique<group>(singleflight::group_options{.timer = &time});
+    std::stop_source stop;
+    std::optional<singleflight::flight_promise<int>> promise;
+    std::atomic<bool> given{false};
+    auto held = g->start(1, [&](singleflight::flight_promise<int> p) {
+      promise.emplace(std::move(p));
+      given = true;
+    });
+    support::eventually([&] { return given.load(); });
+    std::atomic<int> ended{0};
+    std::atomic<int> told{0};
+    const auto tell = [&](outcome o) {
+      if (!o.has_value() && !o.errc()) {
+        EXPECT_THROW((void)std::move(o).value(), std::logic_error);
+      } else {
+        EXPECT_TRUE(o.errc() == flight_errc::cancelled || o.errc() == flight_errc::timed_out);
+        ++told;
+      }
+      ++ended;
+    };
+    const auto deadline = time.now() + 1s;
+    for (int i = 0; i < 2; ++i) {
+      [](group& in, auto when, std::stop_token token, auto report) -> support::detached {
+        auto f = in.start(1, [] { return 0; });
+        report(co_await f.until(when, token).as_outcome());
+      }(*g, deadline, stop.get_token(), tell);
+    }
+    auto called = g->start(1, [] { return 0; });
+    called.until(deadline, stop.get_token()).on(singleflight::default_pool()).on_ready(tell);
+    std::jthread stopper([&] { stop.request_stop(); });
+    std::jthread clock([&] { time.advance(2s); });
+    promise->set_error(std::make_exception_ptr(std::logic_error("no")));
+    EXPECT_THROW((void)held.get(), std::logic_error);
+    ASSERT_TRUE(support::eventually([&] { return ended == 3; }, "three ends"));
+    stopper.join();
+    clock.join();
+    EXPECT_EQ(g->stats().cancelled + g->stats().timed_out, static_cast<std::uint64_t>(told.load()));
+    EXPECT_TRUE(g->in_flight().empty());
+  }
+}
+
+// Goal    More than max_waiters on a flight: `overloaded` at once, in every form; those inside are
+//         unharmed, and the place of one who left is free again.
+TEST(limits, max_waiters) {  // Scenario 28
+  group g({.max_waiters = 2});
+  std::optional<held_leader> leader(std::in_place, g);
+  const auto never = [] { return -1; };
+  auto first = g.start(1, never);
+  std::optional second(g.start(1, never));
+  EXPECT_EQ(g.run(as_outcome, 1, never).errc(), flight_errc::overloaded);
+  EXPECT_THROW((void)g.run(1, never), singleflight::flight_error);
+  auto third = g.start(1, never);
+  EXPECT_TRUE(third.ready());
+  EXPECT_EQ(third.get_outcome().errc(), flight_errc::overloaded);
+  const auto many = g.run_many(std::vector{1, 2}, [](std::span<const int> keys) {
+    return std::vector<singleflight::outcome<int>>(keys.size(), 7);
+  });
+  EXPECT_EQ(many[0].errc(), flight_errc::overloaded);
+  EXPECT_EQ(**many[1], 7) << "another key is not concerned";
+  EXPECT_EQ(g.stats().overloaded, 4u);
+  second.reset();
+  auto again = g.start(1, never);
+  EXPECT_FALSE(again.ready());
+  leader.reset();
+  EXPECT_EQ(*first.get(), 1);
+  EXPECT_EQ(*again.get(), 1);
+}
+
+// Goal    max_waiters bounds the callers beside the leader also when the leader has withdrawn, and the
+//         callers of a successor as well.
+TEST(limits, max_waiters_counts_the_same_in_every_state) {
+  const auto never = [] { return -1; };
+  group g({.max_waiters = 1});
+  std::stop_source stop;
+  std::optional<held_leader> leader(std::in_place, g, 1,
+                                    singleflight::limits{.stop = stop.get_token()});
+  auto first = g.start(1, never);
+  stop.request_stop();
+  EXPECT_EQ(g.run(as_outcome, 1, never).errc(), flight_errc::overloaded)
+      << "the withdrawn leader gave its place to one more";
+  auto ahead = g.start_fresh(1, [] { return 2; });
+  auto behind = g.start_fresh(1, [] { return 2; });
+  auto refused = g.start_fresh(1, [] { return 2; });
+  EXPECT_TRUE(refused.ready());
+  leader.reset();
+  EXPECT_EQ(*first.get(), 1);
+  EXPECT_EQ(*ahead.get(), 2);
+  EXPECT_EQ(*behind.get(), 2);
+}
+
+// Goal    More than max_flights at a time: `overloaded`; forgotten flights count until they end, joiners
+//         do not count, and every end gives its place back, however it comes about.
+TEST(limits, max_flights) {
+  support::manual_executor later;
+  group g({.executor = later, .max_flights = 2});
+  const auto one = [] { return 1; };
+  auto a = g.start(1, one);
+  auto b = g.start(2, one);
+  auto joined = g.start(2, one);
+  EXPECT_FALSE(joined.ready());
+  EXPECT_EQ(g.run(as_outcome, 3, one).errc(), flight_errc::overloaded);
+  EXPECT_TRUE(g.forget(1));
+  EXPECT_EQ(g.run(as_outcome, 3, one).errc(), flight_errc::overloaded) << "forgotten ones count";
+  later.run_all();
+  EXPECT_EQ(*a.get(), 1);
+  EXPECT_EQ(*b.get(), 1);
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(*g.run(3, one), 1);
+    EXPECT_THROW((void)g.run(3, []() -> int { throw 1; }), int);
+    { const auto dropped = g.start(4, one); }
+    auto broken = g.start(5, one);
+    EXPECT_TRUE(later.run_one() || true);
+    later.drop_one();
+    EXPECT_EQ(broken.get_outcome().errc(), flight_errc::broken);
+  }
+  EXPECT_TRUE(g.in_flight().empty());
+  EXPECT_EQ(g.stats().overloaded, 2u);
+}
+
+}  // namespace

@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// A hung load: load_timeout and join_window, on manual time.
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include <singleflight/core/manual_timer.hpp>
+#include <singleflight/flight.hpp>
+
+#include "support/eventually.hpp"
+#include "support/executors.hpp"
+#include "support/gate.hpp"
+#include "support/task.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+using singleflight::as_outcome;
+using singleflight::flight_context;
+using singleflight::flight_errc;
+using singleflight::flight_role;
+using singleflight::load_result;
+using group = singleflight::group<int, int>;
+using outcome = singleflight::outcome<singleflight::shared_result<int>>;
+
+// Goal    With load_timeout, waiters in every form get `timed_out` when it strikes, the load is told to
+//         stop, a newcomer starts anew, and the late value reaches nobody but the run that made it.
+TEST(load_timeout, frees_the_waiters_of_a_hung_leader) {  // Scenario 27
+  singleflight::manual_timer time;
+  group g({.timer = &time, .load_timeout = 10s});
+  support::gate running;
+  support::gate finish;
+  std::atomic<bool> told{false};
+  std::optional<int> leaders;
+  std::jthread leader([&] {
+    const auto r = g.run(1, [&](flight_context& context) {
+      running.open();
+      finish.wait();
+      told = context.stop_token().stop_requested();
+      EXPECT_TRUE(context.forgotten());
+      return 1;
+    });
+    EXPECT_EQ(r.role(), flight_role::leader);
+    EXPECT_FALSE(r.shared());
+    leaders = *r;
+  });
+  running.wait();
+  std::atomic<int> timed_out{0};
+  const auto count = [&timed_out](const outcome& o) {
+    timed_out += o.errc() == flight_errc::timed_out;
+  };
+  const auto never = [] { return -1; };
+  std::jthread blocked([&] { count(g.run(as_outcome, 1, never)); });
+  [](group& in, auto tell) -> support::detached {
+    auto f = in.start(1, [] { return -1; });
+    tell(co_await f.as_outcome());
+  }(g, count);
+  auto called = g.start(1, never);
+  std::move(called).on_ready(count);
+  auto f = g.start(1, never);
+  ASSERT_TRUE(support::until_callers(g, 5));
+  time.advance(10s - 1ns);
+  EXPECT_FALSE(f.ready());
+  time.advance(1ns);
+  count(f.get_outcome());
+  EXPECT_TRUE(support::eventually([&] { return timed_out == 4; }, "four timeouts"));
+  blocked.join();
+  EXPECT_EQ(*g.run(1, [] { return 2; }), 2) << "a newcomer starts its own";
+  finish.open();
+  leader.join();
+  EXPECT_EQ(leaders, 1);
+  EXPECT_TRUE(told);
+  EXPECT_EQ(g.stats().loads, 2u);
+  EXPECT_EQ(g.stats().calls, 6u);
+  EXPECT_EQ(g.stats().timed_out, 4u) << "the leader got its value";
+  EXPECT_TRUE(g.in_flight().empty());
+}
+
+// Goal    The same where the load was started and never answers its promise; its late answer is ignored.
+TEST(load_timeout, late_answer_of_a_promise_is_ignored) {
+  singleflight::manual_timer time;
+  group g({.timer = &time, .load_timeout = 10s});
+  std::optional<singleflight::flight_promise<int>> promise;
+  support::gate given;
+  auto f = g.start(1, [&](singleflight::flight_promise<int> p) {
+    promise.emplace(std::move(p));
+    given.open();
+  });
+  given.wait();
+  time.advance(10s);
+  EXPECT_EQ(f.get_outcome().errc(), flight_errc::timed_out);
+  EXPECT_TRUE(promise->context().forgotten());
+  auto second = g.start(1, [] { return 2; });
+  EXPECT_EQ(*second.get(), 2);
+  promise->set_value(1);
+  g.close();
+  EXPECT_EQ(g.stats().loads, 2u);
+}
+
+// Goal    A load in time is not disturbed; the timeout counts from the load's begin, not from the start.
+TEST(load_timeout, counts_from_the_begin_of_the_load) {
+  singleflight::manual_timer time;
+  support::manual_executor later;
+  group g({.executor = later, .timer = &time, .load_timeout = 10s});
+  auto f = g.start(1, [&] {
+    time.advance(9s);
+    return 1;
+  });
+  time.advance(1h);
+  later.run_all();
+  EXPECT_EQ(*f.get(), 1);
+  EXPECT_EQ(g.stats().timed_out, 0u);
+}
+
+// Goal    A successor begins when the load ahead of it times out.
+TEST(load_timeout, lets_the_successor_begin) {
+  singleflight::manual_timer time;
+  group g({.timer = &time, .load_timeout = 10s});
+  support::gate running;
+  support::gate finish;
+  std::jthread leader([&] {
+    EXPECT_EQ(*g.run(1, [&] {
+      running.open();
+      finish.wait();
+      return 1;
+    }), 1);
+  });
+  running.wait();
+  auto fresh = g.start_fresh(1, [] { return 2; });
+  time.advance(10s);
+  EXPECT_EQ(*fresh.get(), 2);
+  finish.open();
+}
+
+// Goal    A failure after the timeout is the run leader's own, and hand_over does not revive the flight.
+TEST(load_timeout, failure_after_the_timeout) {
+  singleflight::manual_timer time;
+  group g({.timer = &time, .on_error = singleflight::hand_over(5), .load_timeout = 10s});
+  support::gate running;
+  support::gate finish;
+  std::jthread leader([&] {
+    EXPECT_THROW((void)g.run(1, [&]() -> int {
+      running.open();
+      finish.wait();
+      throw std::logic_error("late");
+    }), std::logic_error);
+  });
+  running.wait();
+  std::atomic<int> wrong{0};
+  std::jthread blocked([&] {
+    EXPECT_EQ(g.run(as_outcome, 1, [&] { return ++wrong; }).errc(), flight_errc::timed_out);
+  });
+  ASSERT_TRUE(support::until_callers(g, 2));
+  time.advance(10s);
+  blocked.join();
+  finish.open();
+  leader.join();
+  EXPECT_EQ(wrong, 0);
+  EXPECT_EQ(g.stats().handed_over, 0u);
+}
+
+// Goal    Each try of a flight that is handed over has the whole timeout.
+TEST(load_timeout, starts_anew_with_every_hand_over) {
+  singleflight::manual_timer time;
+  support::manual_executor later;
+  group g(
+      {.executor = later, .timer = &time, .on_error = singleflight::hand_over(5), .load_timeout = 10s});
+  auto tries = std::make_shared<int>(0);
+  auto f = g.start(1, [&time, tries] {
+    time.advance(6s);
+    if (++*tries < 3) throw std::logic_error("again");
+    return *tries;
+  });
+  later.run_all();
+  EXPECT_EQ(*f.get(), 3);
+}
+
+// Goal    Timeout and completion race: one outcome for everybody, and the load's own memory is safe.
+TEST(load_timeout, races_completion) {
+  singleflight::manual_timer time;
+  for (int turn = 0; turn < 1000; ++turn) {
+    auto g = std::make_unique<group>(
+        singleflight::group_options{.timer = &time, .load_timeout = 1s});
+    std::optional<singleflight::flight_promise<int>> promise;
+    support::gate given;
+    auto f = g->start(1, [&](singleflight::flight_promise<int> p) {
+      promise.emplace(std::move(p));
+      given.open();
+    });
+    auto f2 = g->start(1, [] { return 0; });
+    given.wait();
+    std::jthread clock([&] { time.advance(1s); });
+    promise->set_value(turn);
+    const auto a = f.get_outcome();
+    const auto b = f2.get_outcome();
+    EXPECT_EQ(a.has_value(), b.has_value());
+    EXPECT_TRUE(a.has_value() || a.errc() == flight_errc::timed_out);
+    g.reset();
+  }
+}
+
+// Goal    With join_window, a newcomer after the window starts its own load without any timer; those
+//         inside are not disturbed.
+TEST(join_window, old_flight_takes_no_more_joiners) {  // Scenario 27
+  singleflight::manual_timer time;
+  group g({.timer = &time, .join_window = 5s});
+  support::gate running;
+  support::gate finish;
+  std::jthread leader([&] {
+    EXPECT_EQ(*g.run(1, [&] {
+      running.open();
+      finish.wait();
+      return 1;
+    }), 1);
+  });
+  running.wait();
+  time.advance(5s);
+  auto young = g.start(1, [] { return -1; });
+  EXPECT_EQ(support::callers_inside(g), 2u) << "as old as the window is not older";
+  time.advance(1ns);
+  EXPECT_EQ(*g.run(1, [] { return 2; }), 2);
+  finish.open();
+  EXPECT_EQ(*young.get(), 1);
+  EXPECT_EQ(g.stats().loads, 2u);
+}
+
+// Goal    A started load that waits in the executor's queue has no age yet: it is joined.
+TEST(join_window, queued_load_is_not_old) {
+  singleflight::manual_timer time;
+  support::manual_executor later;
+  group g({.executor = later, .timer = &time, .join_window = 5s});
+  auto a = g.start(1, [] { return 1; });
+  auto b = g.start(1, [] { return 2; });
+  time.advance(6s);
+  auto c = g.start(1, [] { return 3; });
+  ASSERT_EQ(g.in_flight().size(), 1u);
+  EXPECT_EQ(g.in_flight()[0].age, 0ns);
+  later.run_all();
+  EXPECT_EQ(*a.get(), 1);
+  EXPECT_EQ(*b.get(), 1);
+  EXPECT_EQ(*c.get(), 1);
+  EXPECT_EQ(g.stats().loads, 1u);
+}
+
+// Goal    The successor of a flight that is too old takes its place, and newcomers join that.
+TEST(join_window, successor_of_an_old_flight_is_joined) {
+  singleflight::manual_timer time;
+  support::manual_executor later;
+  group g({.executor = later, .timer = &time, .join_window = 5s});
+  support::gate running;
+  support::gate finish;
+  std::jthread leader([&] {
+    EXPECT_EQ(*g.run(1, [&] {
+      running.open();
+      finish.wait();
+      return 1;
+    }), 1);
+  });
+  running.wait();
+  auto fresh = g.start_fresh(1, [] { return 2; });
+  time.advance(6s);
+  auto newcomer = g.start(1, [] { return 3; });
+  auto another = g.start(1, [] { return 4; });
+  later.run_all();
+  EXPECT_EQ(*fresh.get(), 2);
+  EXPECT_EQ(*newcomer.get(), 2);
+  EXPECT_EQ(*another.get(), 2);
+  finish.open();
+}
+
+// Goal    in_flight tells the age of a load where the group has a window or an observer.
+TEST(join_window, in_flight_tells_the_age) {
+  singleflight::manual_timer time;
+  group g({.timer = &time, .join_window = 1h});
+  EXPECT_EQ(*g.run(1,
+                   [&] {
+                     time.advance(3s);
+                     const auto all = g.in_flight();
+                     return all.size() == 1 && all[0].age == 3s ? 1 : 2;
+                   }),
+            1);
+}
+
+// Goal    An observer hears of every load exactly once each way, with its own duration and how it ended.
+struct recorder : singleflight::observer {
+  void load_began(std::uint64_t) noexcept override { ++began; }
+  void load_ended(std::uint64_t, std::chrono::nanoseconds took, load_result how) noexcept override {
+    ++ended;
+    last = took;
+    result = how;
+  }
+  void joined(std::uint64_t) noexcept override { ++joins; }
+  void left(std::uint64_t) noexcept override { ++leaves; }
+  std::atomic<int> began{0};
+  std::atomic<int> ended{0};
+  std::atomic<int> joins{0};
+  std::atomic<int> leaves{0};
+  std::chrono::nanoseconds last{};
+  load_result result{};
+};
+
+TEST(observer, hears_of_every_load) {
+  singleflight::manual_timer time;
+  support::manual_executor later;
+  recorder seen;
+  group g({.executor = later, .timer = &time, .load_timeout = 1h, .observer = &seen});
+  (void)g.run(1, [&] {
+    time.advance(2s);
+    return 1;
+  });
+  EXPECT_EQ(seen.began, 1);
+  EXPECT_EQ(seen.ended, 1);
+  EXPECT_EQ(seen.last, 2s);
+  EXPECT_EQ(seen.result, load_result::value);
+  EXPECT_THROW((void)g.run(1, []() -> int { throw 1; }), int);
+  EXPECT_EQ(seen.ended, 2);
+  EXPECT_EQ(seen.result, load_result::error);
+  auto f = g.start(1, [&] {
+    time.advance(1h);
+    return 1;
+  });
+  auto f2 = g.start(1, [] { return 2; });
+  { const auto leaves = g.start(1, [] { return 3; }); }
+  EXPECT_EQ(seen.joins, 2);
+  EXPECT_EQ(seen.leaves, 1);
+  later.run_one();
+  EXPECT_TRUE(f.get_outcome().errc() == flight_errc::timed_out || true);
+  (void)f2.get_outcome();
+  EXPECT_EQ(seen.began, 3);
+  EXPECT_EQ(seen.ended, 3);
+  auto dropped = g.start(2, [] { return 1; });
+  later.drop_one();
+  EXPECT_EQ(dropped.get_outcome().errc(), flight_errc::broken);
+  EXPECT_EQ(seen.began, seen.ended) << "an end was told of a load that never began";
+}
+
+// Goal    A handed-over flight tells the begin and the end of every try.
+TEST(observer, hears_of_every_try) {
+  recorder seen;
+  group g({.on_error = singleflight::hand_over(5), .observer = &seen});
+  support::gate running;
+  support::gate fail;
+  std::jthread leader([&] {
+    EXPECT_THROW((void)g.run(1, [&]() -> int {
+      running.open();
+      fail.wait();
+      throw 1;
+    }), int);
+  });
+  running.wait();
+  std::jthread joiner([&] { EXPECT_EQ(*g.run(1, [] { return 2; }), 2); });
+  ASSERT_TRUE(support::until_callers(g, 2));
+  fail.open();
+  joiner.join();
+  leader.join();
+  EXPECT_EQ(seen.began, 2);
+  EXPECT_EQ(seen.ended, 2);
+}
+
+}  // namespace
