@@ -18,9 +18,17 @@ class call_scope {
   call_scope& operator=(const call_scope&) = delete;
   ~call_scope() noexcept(false) {
     if (!outermost_) return;
+    if (self_.queue_head != nullptr) drain(self_);
+    self_.in_scope = false;
+  }
+
+ private:
+  SINGLEFLIGHT_NOINLINE static void drain(thread_state& self) {
     struct closing {  // a task that throws or ends its thread leaves the rest to the default pool
       thread_state& self;
+      bool drained = false;
       ~closing() {
+        if (drained) return;
         self.in_scope = false;
         while (task_node* const node = self.queue_head) {
           self.queue_head = node->next;
@@ -28,15 +36,15 @@ class call_scope {
         }
         self.queue_tail = nullptr;
       }
-    } const close{self_};
-    while (task_node* const node = self_.queue_head) {
-      self_.queue_head = node->next;
-      if (node->next == nullptr) self_.queue_tail = nullptr;
+    } close{self};
+    while (task_node* const node = self.queue_head) {
+      self.queue_head = node->next;
+      if (node->next == nullptr) self.queue_tail = nullptr;
       node->act(node, true);
     }
+    close.drained = true;
   }
 
- private:
   thread_state& self_;
   bool outermost_;
 };

@@ -235,7 +235,6 @@ class flight_core {
   /// error, for the node may still be the run() leader's own.
   finished finish(block_base& b, flight_result result, flight_errc code = {},
                   std::exception_ptr error = nullptr, bool hand_on = true) {
-    if (result == flight_result::value && plain_ && finish_alone(b)) return {true, true};
     const call_scope scope;
     if (b.alarm && b.alarm->armed) disarm(b);
     if (options_.observer != nullptr) tell_ended(b, result, code);

@@ -115,7 +115,11 @@ struct typed_load : load_base {
       finish(flight_result::error, {}, keep_alive(std::current_exception()));
       return;
     }
-    finish(flight_result::value, {}, nullptr);
+    if (b.core->plain() && b.core->finish_alone(b)) {
+      this->drop_flight(b);
+    } else {
+      finish(flight_result::value, {}, nullptr);
+    }
   }
   void answer_error(std::exception_ptr error) {
     finish(flight_result::error, {}, keep_alive(std::move(error)));
