@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Keys of every kind, asked for with every kind of argument.
+
+#include <algorithm>
+#include <cctype>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include <singleflight/core.hpp>
+#include <singleflight/flight.hpp>
+
+#include "support/executors.hpp"
+
+namespace sf = singleflight;
+
+struct place {
+  int x;
+  int y;
+  friend bool operator==(const place&, const place&) = default;
+};
+template <>
+struct std::hash<place> {
+  std::size_t operator()(const place& p) const noexcept {
+    return static_cast<std::size_t>(p.x) * 31 + static_cast<std::size_t>(p.y);
+  }
+};
+
+namespace {
+
+enum class colour : std::uint8_t { red, green };
+
+/// Whether a flight begun for `first` is found by `second`: then the second call joins.
+template <class Group, class A, class B>
+bool meet(Group& flights, support::manual_executor& queue, const A& first, const B& second) {
+  auto f = flights.start(first, [] { return 1; });
+  auto g = flights.start(second, [] { return 2; });
+  queue.run_all();
+  EXPECT_EQ(*f.get(), 1);
+  return *g.get() == 1;
+}
+
+template <class Key>
+void check_kind(const Key& a, const Key& b) {
+  support::manual_executor queue;
+  sf::group<Key, int> flights({.executor = queue});
+  EXPECT_TRUE(meet(flights, queue, a, Key(a)));
+  EXPECT_FALSE(meet(flights, queue, a, b));
+  EXPECT_EQ(*flights.run(a, [] { return 5; }), 5);
+  EXPECT_FALSE(flights.forget(a));
+}
+
+// Goal    Equal keys meet, others do not, for every kind of key.
+TEST(key, kinds) {
+  const int n = 0;
+  check_kind<int>(1, -1);
+  check_kind<std::uint64_t>(1, ~std::uint64_t{0});
+  check_kind<bool>(true, false);
+  check_kind<colour>(colour::red, colour::green);
+  check_kind<const int*>(&n, nullptr);
+  check_kind<double>(0.5, 0.25);
+  check_kind<std::string>("a key", "another key, much longer than the first");
+  check_kind<std::string>("", "x");
+  check_kind<std::wstring>(L"a", L"b");
+  check_kind<std::string_view>("a", "b");
+  check_kind<std::vector<int>>({1, 2, 3}, {1, 2});
+  check_kind<std::vector<std::string>>({"a", "bc"}, {"ab", "c"});
+  check_kind<std::vector<double>>({1.0}, {2.0});
+  check_kind<std::vector<bool>>({true}, {false});
+  check_kind<place>({1, 2}, {2, 1});
+}
+
+// Goal    A string group is asked with literals, views, arrays and strings alike; a vector group with spans.
+TEST(key, heterogeneous_look_up) {
+  support::manual_executor queue;
+  sf::group<std::string, int> strings({.executor = queue});
+  const std::string s = "key";
+  const std::string_view v = "key";
+  const char* p = "key";
+  EXPECT_TRUE(meet(strings, queue, s, v));
+  EXPECT_TRUE(meet(strings, queue, v, "key"));
+  EXPECT_TRUE(meet(strings, queue, p, s));
+  EXPECT_FALSE(meet(strings, queue, s, "kex"));
+  auto f = strings.start("key", [] { return 1; });
+  EXPECT_TRUE(strings.forget(v));
+  queue.run_all();
+  EXPECT_EQ(strings.run(v, [] { return 2; }).get(), 2);
+
+  sf::group<std::vector<int>, int> vectors({.executor = queue});
+  const std::vector<int> a{1, 2};
+  const int raw[] = {1, 2};
+  EXPECT_TRUE(meet(vectors, queue, a, std::span<const int>(raw)));
+  EXPECT_TRUE(meet(vectors, queue, std::span<const int>(raw), a));
+
+  sf::group<std::uint64_t, int> numbers({.executor = queue});
+  EXPECT_TRUE(meet(numbers, queue, 7, std::uint64_t{7}));
+}
+
+// Goal    An owned key outlives the argument it was made from.
+TEST(key, start_owns_its_key) {
+  support::manual_executor queue;
+  sf::group<std::string, int> flights({.executor = queue});
+  std::optional<sf::flight<int>> f;
+  {
+    std::string key(100, 'k');
+    f.emplace(flights.start(key, [] { return 1; }));
+    key.assign(100, 'x');
+  }
+  EXPECT_EQ(flights.in_flight().at(0).key, std::string(100, 'k'));
+  EXPECT_TRUE(flights.forget(std::string(100, 'k')));
+  queue.run_all();
+}
+
+// Goal    The user's own hash and comparison decide; a hash that always collides only costs time.
+TEST(key, own_hash_and_comparison) {
+  struct same {
+    std::size_t operator()(const std::string&) const { return 0; }
+  };
+  struct ignoring_case {
+    bool operator()(const std::string& a, const std::string& b) const {
+      return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                        [](char x, char y) { return std::tolower(x) == std::tolower(y); });
+    }
+  };
+  support::manual_executor queue;
+  sf::group<std::string, int, same, ignoring_case> flights({.executor = queue});
+  EXPECT_TRUE(meet(flights, queue, "KEY", "key"));
+  std::vector<sf::flight<int>> many;
+  for (int i = 0; i < 50; ++i) {
+    many.push_back(flights.start(std::to_string(i), [i] { return i; }));
+  }
+  EXPECT_EQ(flights.in_flight().size(), 50U);
+  EXPECT_TRUE(flights.forget("25"));
+  queue.run_all();
+  for (int i = 0; i < 50; ++i) EXPECT_EQ(*many[static_cast<std::size_t>(i)].get(), i);
+}
+
+// Goal    The default hash spreads neighbours over the upper bits, which choose the bucket.
+TEST(key, the_default_hash_spreads) {
+  std::set<std::size_t> buckets;
+  for (std::uint64_t i = 0; i < 512; ++i) {
+    buckets.insert(sf::key_hash<std::uint64_t>{}(i) >> 55U);
+    buckets.insert(sf::key_hash<std::string>{}("key" + std::to_string(i)) >> 55U);
+  }
+  EXPECT_GT(buckets.size(), 380U);  // 512 of 1024 balls: 443 expected
+  std::set<std::size_t> all;
+  for (std::size_t length = 0; length < 100; ++length) {
+    all.insert(sf::key_hash<std::string>{}(std::string(length, 'a')));
+  }
+  EXPECT_EQ(all.size(), 100U);
+}
+
+}  // namespace
