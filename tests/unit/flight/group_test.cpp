@@ -19,6 +19,7 @@
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
+#include "support/task.hpp"
 
 namespace sf = singleflight;
 using namespace std::chrono_literals;
@@ -328,17 +329,28 @@ TEST(group, a_flight_leaves_the_table_before_its_waiters_are_told) {
 }
 
 // Scenario 6
-// Goal    A leader whose thread is held between its load's end and its return leaves no stuck key.
-// Method  The value's destructor-free move is the only user code between the two; a second caller of the key
-//         runs from inside the leader's result being used, and from the callback of a started flight.
-TEST(group, the_key_is_free_as_soon_as_the_outcome_is_there) {
-  sf::thread_pool pool({.max_threads = 2});
-  sf::group<int, int> flights({.executor = pool});
-  for (int i = 0; i < 200; ++i) {
-    auto f = flights.start(1, [i] { return i; });
-    EXPECT_EQ(*f.get(), i);
-    EXPECT_EQ(*flights.run(1, [i] { return i + 1000; }), i + 1000);
-  }
+// Goal    A leading coroutine that is destroyed between its load's end and its resumption leaves no stuck key,
+//         and its joiner has the value.
+// Method  The executor runs the load only; the resumption is queued behind it when the coroutine goes.
+TEST(group, a_leading_coroutine_destroyed_after_its_load) {
+  support::manual_executor queue;
+  sf::group<int, int> flights({.executor = queue});
+  const auto lead = [](sf::group<int, int>& from) -> support::owned {
+    auto f = from.start(1, [] { return 1; });
+    (void)co_await f;
+    ADD_FAILURE() << "resumed";
+  };
+  auto leader = lead(flights);
+  auto joiner = flights.start(1, [] { return 2; });
+  EXPECT_TRUE(queue.run_one());
+  EXPECT_TRUE(joiner.ready());
+  EXPECT_EQ(queue.size(), 1U) << "the resumption";
+  leader.reset();
+  EXPECT_TRUE(flights.in_flight().empty());
+  queue.run_all();
+  EXPECT_EQ(*joiner.get(), 1);
+  EXPECT_EQ(*flights.run(1, [] { return 3; }), 3);
+  EXPECT_EQ(flights.stats().loads, 2U);
 }
 
 // Goal    What the leader did before its load returned is visible to every joiner (P7).
