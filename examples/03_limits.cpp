@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A load hangs. Whoever has a deadline or a stop token leaves; the others, and the load, notice
+// nothing.
+
+#include <chrono>
+#include <cstdio>
+#include <latch>
+#include <stop_token>
+#include <string>
+
+#include <singleflight/flight.hpp>
+
+using namespace std::chrono_literals;
+using singleflight::flight_errc;
+using clock_type = std::chrono::steady_clock;
+
+int main() {
+  std::latch may_answer(1);
+  singleflight::group<std::string, int> prices({.max_waiters = 2});
+  const auto load = [&may_answer] {
+    may_answer.wait();
+    return 42;
+  };
+
+  auto patient = prices.start("tea", load);  // the load runs on the default pool
+
+  // A thread that waits no longer than 20 ms. `as_outcome`: an error is an answer, none is thrown.
+  const auto late =
+      prices.run(singleflight::as_outcome, "tea", load, {.deadline = clock_type::now() + 20ms});
+  std::printf("deadline    %s\n", make_error_code(*late.errc()).message().c_str());
+
+  // A handle; the limit is given to the wait.
+  auto hurried = prices.start("tea", load);
+  const auto early = hurried.until(clock_type::now() + 20ms).as_outcome().get();
+
+  // A stop token. What has already fired ends the call at once, and loads nothing.
+  std::stop_source gone;
+  gone.request_stop();
+  const auto stopped =
+      prices.run(singleflight::as_outcome, "tea", load, {.stop = gone.get_token()});
+  std::printf("stop token  %s\n", make_error_code(*stopped.errc()).message().c_str());
+
+  // Two may wait beside the leader; the third is refused at once, and cheaply.
+  auto second = prices.start("tea", load);
+  auto third = prices.start("tea", load);
+  const auto shed = prices.run(singleflight::as_outcome, "tea", load);
+  std::printf("max_waiters %s\n", make_error_code(*shed.errc()).message().c_str());
+
+  may_answer.count_down();
+  const bool all_served = *patient.get() == 42 && *second.get() == 42 && *third.get() == 42;
+  return all_served && late.errc() == flight_errc::timed_out &&
+                 early.errc() == flight_errc::timed_out &&
+                 stopped.errc() == flight_errc::cancelled && shed.errc() == flight_errc::overloaded
+             ? 0
+             : 1;
+}
