@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A thousand coroutines wait for one load on a pool of two threads. A waiter costs its own frame, no
-// more.
+// A thousand coroutines wait for one load on a pool of two threads. A waiter costs its own frame,
+// no more.
 
 #include <coroutine>
 #include <cstdio>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A client that answers through a callback, on a thread of its own: the loader takes a flight_promise
-// and gives it away. Every foreign asynchronous world is adapted like this.
+// A client that answers through a callback, on a thread of its own: the loader takes a
+// flight_promise and gives it away. Every foreign asynchronous world is adapted like this.
 
 #include <cstdio>
 #include <exception>
