@@ -85,7 +85,8 @@ class blocked_wait {
   };
 
   bool bounded() const noexcept { return bounds_.deadline != steady_time::max(); }
-  bool told_apart() const noexcept { return listed_ || bounded() || bounds_.stop.stop_possible(); }
+  /// In this order: a limit that strikes asks from another thread, and `listed_` is this thread's.
+  bool told_apart() const noexcept { return bounded() || bounds_.stop.stop_possible() || listed_; }
   std::uint32_t channel() const noexcept {
     return (told_apart() ? block_base::channel_of(node_) : block_base::common_channel) |
            (may_run_ ? block_base::claimer_channel : 0);
@@ -126,7 +127,6 @@ class blocked_wait {
           block_.blocked.push(node_);
         }
         if (bounded()) {
-          alarm_.when = bounds_.deadline;
           add_limit_locked(block_, alarm_);
           limited_ = true;
         }

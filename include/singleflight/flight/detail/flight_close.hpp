@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// flight_close: the end of a group.
+//
+// 1. `closed_` is set: whoever locks a bucket from now on is refused, and no load begins any more.
+// 2. Every bucket gets `slow`, so that the fast enter fails and every leave comes through the lock.
+// 3. Successors that have not begun end as closed; running loads are told to stop.
+// 4. Wait until every chain is empty. A leaver counts `departures_` and wakes us under the bucket lock;
+//    we look under the same lock, so its last touch of the group is the unlock that lets us in.
+
+#include "singleflight/flight/detail/flight_core.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+inline bool flight_core::close_until(steady_time deadline) {
+  const call_scope scope;
+  closed_.store(true, memory_order_release);
+  table.each([this](flight_table::head& at) { shut_bucket(at); });
+  for (;;) {
+    const std::uint32_t seen = departures_.load(memory_order_acquire);
+    bool empty = true;
+    table.each([&empty](flight_table::head& at) {
+      flight_table::bucket b = flight_table::lock_at(at);
+      if (b.first() != nullptr) empty = false;
+      flight_table::unlock(b);
+    });
+    if (empty) return true;
+    if (!wait_departure(seen, deadline)) return false;
+  }
+}
+
+inline void flight_core::shut_bucket(flight_table::head& at) {
+  for (;;) {
+    block_base* running = nullptr;
+    block_base* unbegun = nullptr;
+    flight_table::bucket b = flight_table::lock_at(at);
+    if ((b.value & flight_table::moved) == 0) {
+      b.value |= flight_table::slow;
+      flight_node* node = b.first();
+      while (node != nullptr && node->close_seen) node = node->next;
+      if (node != nullptr) {
+        node->close_seen = true;
+        unbegun = std::exchange(node->successor, nullptr);
+        running = node->block.load(memory_order_relaxed);
+        if (running != nullptr) running->add_reference();
+      } else {
+        flight_table::unlock(b);
+        return;
+      }
+    }
+    flight_table::unlock(b);
+    if (unbegun != nullptr) end_unbegun(*unbegun);
+    if (running != nullptr) {
+      request_stop(*running);
+      end_if_not_begun(*running);
+      running->drop_reference();
+    }
+    if ((b.value & flight_table::moved) != 0) return;
+  }
+}
+
+inline void flight_core::end_unbegun(block_base& b) {
+  aftermath a;
+  b.lock();
+  if (b.phase(memory_order_relaxed) != flight_phase::done) {
+    stats.add_error(flight_errc::closed, b.interest());
+    publish_locked(b, flight_result::code, flight_errc::closed, a);
+  }
+  b.unlock();
+  carry_out(a);
+  b.drop_reference();
+}
+
+inline void flight_core::end_if_not_begun(block_base& b) {
+  b.lock();
+  load_base* const load = b.phase(memory_order_relaxed) == flight_phase::running ? b.load : nullptr;
+  const bool vacant = b.phase(memory_order_relaxed) == flight_phase::vacant;
+  aftermath a;
+  bool over = false;
+  if (vacant) over = elect_locked(b, a);
+  b.unlock();
+  carry_out(a);
+  if (over) b.drop_reference();
+  if (load != nullptr && load->claim()) {
+    finish_and_drop(b, flight_result::code, flight_errc::closed);
+  }
+}
+
+inline bool flight_core::wait_departure(std::uint32_t seen, steady_time deadline) {
+  if (deadline == steady_time::max()) {
+    platform::wait(departures_, seen);
+    return true;
+  }
+  if (clock_.now() >= deadline) return false;
+  if (clock_.follows_steady_clock()) {
+    platform::wait(departures_, seen, platform::all_channels, &deadline);
+    return true;
+  }
+  struct alarm : timer_node {
+    explicit alarm(atomic<std::uint32_t>& w) noexcept
+        : timer_node([](timer_node& n) noexcept {
+            auto& counter = static_cast<alarm&>(n).word;
+            counter.fetch_add(1, memory_order_release);
+            platform::wake(counter, block_base::all_sleepers);
+          }),
+          word(w) {}
+    atomic<std::uint32_t>& word;
+  } bell(departures_);
+  clock_.arm(bell, deadline);
+  platform::wait(departures_, seen);
+  clock_.cancel(bell);
+  return true;
+}
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

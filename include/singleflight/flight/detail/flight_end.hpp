@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// flight_end: how a flight ends, passes on, or loses its callers; the members of flight_core that do it.
+
+#include <algorithm>
+
+#include "singleflight/flight/detail/flight_core.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+inline bool flight_core::finish_alone(block_base& b) noexcept {
+  b.lock();
+  if (b.batch.pending.empty() && b.batch.ready.empty() && b.more_batches == nullptr &&
+      b.kept == nullptr && !b.has_sleepers_locked() &&
+      b.phase(memory_order_relaxed) == flight_phase::running &&
+      flight_table::leave_alone(table.locate(b.node->hash), *b.node)) {
+    b.result = flight_result::value;
+    b.callers = b.interest() + (b.leader_withdrew ? 1U : 0U);
+    b.set_done_and_unlock();
+    return true;
+  }
+  b.unlock();
+  return false;
+}
+
+inline flight_core::finished flight_core::finish(block_base& b, flight_result result,
+                                                 flight_errc code, std::exception_ptr error,
+                                                 bool hand_on) {
+  const call_scope scope;
+  if (b.alarm && b.alarm->armed) disarm(b);
+  if (options_.observer != nullptr) tell_ended(b, result, code);
+  aftermath a;
+  finished end{true, true};
+  b.lock();
+  if (b.phase(memory_order_relaxed) == flight_phase::done) {  // expired before
+    a.successor = unlink_locked(b, {});
+    end.published = false;
+  } else if (hand_on && result == flight_result::error && may_hand_over(b)) {
+    b.error = std::move(error);
+    ++b.handed_over;
+    stats.add(figure::handed_over);
+    end.over = elect_locked(b, a);
+  } else {
+    a.successor = unlink_locked(b, code);
+    b.error = std::move(error);
+    publish_locked(b, result, code, a);
+  }
+  b.unlock();
+  carry_out(a);
+  return end;
+}
+
+inline flight_core::finished flight_core::hand_over_from(flight_node& node, block_base& b,
+                                                         const std::exception_ptr& error) {
+  if (!hands_over()) return {false, false};
+  flight_node& own = *b.own_node;  // such a group makes no block without
+  const call_scope scope;
+  if (b.alarm && b.alarm->armed) disarm(b);
+  aftermath a;
+  observer* const watch = options_.observer;
+  const auto took = watch != nullptr ? clock_.now() - node.began.load(memory_order_relaxed)
+                                     : std::chrono::nanoseconds{};
+  b.lock();
+  const bool withdrew = std::exchange(b.leader_withdrew, false);
+  const bool others = b.interest() > (withdrew ? 0U : 1U);
+  if (b.phase(memory_order_relaxed) == flight_phase::done || !others || !may_hand_over(b)) {
+    b.leader_withdrew = withdrew;
+    b.unlock();
+    return {false, false};
+  }
+  if (!withdrew) b.counts.fetch_sub(block_base::one_interest, memory_order_relaxed);
+  b.leader_gone.store(true, memory_order_relaxed);
+  flight_table::bucket bucket = table.lock(node.hash);
+  if (&node != &own) {
+    own.hash = node.hash;
+    own.id = node.id;
+    own.began.store(node.began.load(memory_order_relaxed), memory_order_relaxed);
+    own.mode.store(node.mode.load(memory_order_relaxed), memory_order_relaxed);
+    own.successor = std::exchange(node.successor, nullptr);
+    own.close_seen = node.close_seen;
+    own.block.store(&b, memory_order_relaxed);
+    table.unlink_locked(bucket, node, true);
+    table.link_locked(bucket, own);
+    b.node = &own;
+  }
+  own.deadline = steady_time::max();
+  table.unlock(bucket);
+  b.error = error;
+  ++b.handed_over;
+  stats.add(figure::handed_over);
+  const bool over = elect_locked(b, a);
+  b.unlock();
+  if (watch != nullptr) watch->load_ended(b.id, took, load_result::error);
+  carry_out(a);
+  return {true, over};
+}
+
+inline void flight_core::leave(block_base& b, wait_verdict why, bool lender, std::uint32_t serial,
+                               bool leader) {
+  const call_scope scope;
+  aftermath a;
+  b.lock();
+  if (b.phase(memory_order_relaxed) == flight_phase::done) {
+    b.unlock();
+    b.drop_reference();
+    return;
+  }
+  flight_core& group = *b.core;
+  observer* const watch = group.options_.observer;
+  if (why == wait_verdict::recursive) group.stats.add_error(flight_errc::recursive);
+  if (lender) b.lenders.fetch_sub(1, memory_order_relaxed);
+  if (leader) b.leader_gone.store(true, memory_order_relaxed);
+  load_base* own = serial != 0 ? unkeep_locked(b, serial) : nullptr;
+  const bool over = group.drop_interest_locked(b, own, a);
+  if (own != nullptr && own->home != &b) {
+    own->next = a.dropped;
+    a.dropped = own;
+  }
+  b.unlock();
+  if (watch != nullptr) watch->left(b.id);
+  carry_out(a);
+  b.drop_references(over ? 2 : 1);
+}
+
+inline void flight_core::withdraw(block_base& b) {
+  const call_scope scope;
+  aftermath a;
+  b.lock();
+  if (b.phase(memory_order_relaxed) != flight_phase::done && !b.leader_withdrew) {
+    b.leader_withdrew = true;
+    b.leader_gone.store(true, memory_order_relaxed);
+    load_base* none = nullptr;
+    b.core->drop_interest_locked(b, none, a);  // the load runs: it cannot be over
+  }
+  b.unlock();
+  carry_out(a);
+}
+
+inline void flight_core::expire(block_base& b) {
+  const call_scope scope;
+  aftermath a;
+  b.lock();
+  if (b.phase(memory_order_relaxed) != flight_phase::done &&
+      b.clock->now() >= b.alarm->due.load(memory_order_relaxed)) {
+    flight_core& group = *b.core;
+    flight_table::bucket bucket = group.table.lock(b.node->hash);
+    a.successor = group.forget_locked(bucket, *b.node);
+    // A run() leader still gets its own outcome: it is not counted among those who timed out.
+    const bool run_leads = b.load == nullptr && !b.leader_gone.load(memory_order_relaxed);
+    group.stats.add_error(flight_errc::timed_out, b.interest() - (run_leads ? 1U : 0U));
+    group.table.unlock(bucket);
+    b.stop_wanted = true;
+    a.stopped = &b;
+    group.publish_locked(b, flight_result::code, flight_errc::timed_out, a);
+  }
+  b.unlock();
+  carry_out(a);
+}
+
+inline void flight_core::activate(block_base& b) {
+  const call_scope scope;
+  aftermath a;
+  b.lock();
+  bool over = false;
+  if (b.phase(memory_order_relaxed) == flight_phase::waiting) over = elect_locked(b, a);
+  b.unlock();
+  carry_out(a);
+  b.drop_references(over ? 2 : 1);
+}
+
+inline std::uint32_t flight_core::keep(block_base& b, load_base& load) {
+  aftermath a;
+  std::uint32_t serial = 0;
+  bool over = false;
+  b.lock();
+  b.lenders.fetch_sub(1, memory_order_relaxed);
+  load.block = &b;
+  if (b.phase(memory_order_relaxed) != flight_phase::done) {
+    load.home->add_reference();
+    keep_locked(b, load);
+    serial = load.serial;
+    if (b.phase(memory_order_relaxed) == flight_phase::vacant) over = elect_locked(b, a);
+  }
+  b.unlock();
+  carry_out(a);
+  if (over) b.drop_reference();
+  return serial;
+}
+
+inline bool flight_core::elect_locked(block_base& b, aftermath& a) {
+  const bool closing = closed();
+  if (!closing) {
+    if (waiter* const w = b.blocked.pop()) {
+      w->verdict.store(wait_verdict::lead, memory_order_release);
+      b.lenders.fetch_sub(1, memory_order_relaxed);
+      b.set_phase_locked(flight_phase::running);
+      wake_locked(b, block_base::channel_of(*w), a);
+      return false;
+    }
+    if (load_base* const load = b.kept) {
+      b.kept = load->next;
+      replace_load_locked(b, *load, a);
+      queue_load_locked(b, *load, a);
+      return false;
+    }
+    if (b.load != nullptr && b.load->repeatable()) {
+      queue_load_locked(b, *b.load, a);
+      return false;
+    }
+    if (b.lenders.load(memory_order_relaxed) > 0) {
+      b.set_phase_locked(flight_phase::vacant);
+      return false;
+    }
+  }
+  const flight_errc code = closing              ? flight_errc::closed
+                           : b.error == nullptr ? flight_errc::broken
+                                                : flight_errc{};
+  a.successor = unlink_locked(b, code);
+  publish_locked(b, code == flight_errc{} ? flight_result::error : flight_result::code, code, a);
+  return true;
+}
+
+inline void flight_core::queue_load_locked(block_base& b, load_base& load, aftermath& a) noexcept {
+  load.home->add_reference();  // the task's
+  const auto before = load.state.exchange(load_base::queued, memory_order_acq_rel);
+  if ((before & load_base::queued) == 0) {
+    a.launch = &load;
+  } else {
+    load.home->drop_reference();  // the one that the queue has is enough
+  }
+  b.set_phase_locked(flight_phase::running);
+  if (b.claimers) wake_locked(b, block_base::claimer_channel, a);
+}
+
+inline void flight_core::replace_load_locked(block_base& b, load_base& load,
+                                             aftermath& a) noexcept {
+  if (b.load != nullptr && b.load->home != &b) {
+    b.load->next = a.dropped;
+    a.dropped = b.load;
+  }
+  b.load = &load;
+  load.next = nullptr;
+}
+
+inline void flight_core::publish_locked(block_base& b, flight_result result, flight_errc code,
+                                        aftermath& a) noexcept {
+  b.result = result;
+  b.code = code;
+  b.callers = b.interest() + (b.leader_withdrew ? 1U : 0U);
+  for (load_base* load = std::exchange(b.kept, nullptr); load != nullptr;) {
+    load_base* const next = load->next;
+    if (load->home != &b) {
+      load->next = a.dropped;
+      a.dropped = load;
+    }
+    load = next;
+  }
+  activate_batch_locked(b.batch, a.runners);
+  for (resume_batch* r = b.more_batches; r != nullptr; r = r->next) {
+    activate_batch_locked(*r, a.runners);
+  }
+  wake_locked(b, platform::all_channels, a);
+  b.set_phase_locked(flight_phase::done);  // releases the outcome above (I7)
+}
+
+inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own, aftermath& a) {
+  const flight_phase phase = b.phase(memory_order_relaxed);
+  flight_table::bucket bucket = table.lock(b.node->hash);
+  const bool last = b.interest() == 1;  // stable: joins need the bucket lock
+  b.counts.fetch_sub(block_base::one_interest, memory_order_relaxed);
+  if (!last) {
+    table.unlock(bucket);
+    return phase == flight_phase::vacant && elect_locked(b, a);  // it may have been the last able
+  }
+  const abandon policy = options_.on_abandon;
+  stats.add(figure::abandoned);
+  if (phase == flight_phase::running) {
+    if (policy != abandon::finish) {
+      b.stop_wanted = true;
+      a.stopped = &b;
+      if (policy == abandon::stop) {
+        a.successor = forget_locked(bucket, *b.node);
+      } else if (b.node->mode.load(memory_order_relaxed) == flight_mode::open) {
+        b.node->mode.store(flight_mode::barrier, memory_order_release);
+      }
+    }
+    table.unlock(bucket);
+    return false;
+  }
+  // Nothing has begun. Under finish a load that was kept is still wanted; else the flight just goes.
+  if (policy == abandon::finish && (own != nullptr || b.kept != nullptr)) {
+    if (own != nullptr) keep_locked(b, *own);
+    own = nullptr;
+    table.unlock(bucket);
+    return phase == flight_phase::vacant && elect_locked(b, a);
+  }
+  if (phase == flight_phase::waiting && b.behind.load(memory_order_relaxed) != 0) {
+    flight_node* ahead = bucket.first();
+    while (ahead != nullptr && ahead->successor != &b) ahead = ahead->next;
+    if (ahead == nullptr) {  // close() has taken it and ends it
+      table.unlock(bucket);
+      return false;
+    }
+    ahead->successor = nullptr;
+  } else {
+    a.successor = unlink_locked(bucket, *b.node);
+  }
+  table.unlock(bucket);
+  publish_locked(b, flight_result::code, flight_errc::cancelled, a);
+  return true;
+}
+
+inline load_base* flight_core::unkeep_locked(block_base& b, std::uint32_t serial) noexcept {
+  for (load_base** at = &b.kept; *at != nullptr; at = &(*at)->next) {
+    if ((*at)->serial == serial) {
+      load_base* const load = *at;
+      *at = load->next;
+      return load;
+    }
+  }
+  return nullptr;
+}
+
+inline void flight_core::tell_ended(block_base& b, flight_result result,
+                                    flight_errc code) const noexcept {
+  const steady_time began = b.node->began.load(memory_order_relaxed);
+  if (began == flight_node::not_begun) return;
+  const bool broken = result == flight_result::code && code == flight_errc::broken;
+  options_.observer->load_ended(b.id, clock_.now() - began,
+                                b.done()                         ? load_result::timed_out
+                                : broken                         ? load_result::broken
+                                : result == flight_result::value ? load_result::value
+                                                                 : load_result::error);
+}
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

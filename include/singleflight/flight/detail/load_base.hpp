@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// load_base: an owned load, as the life of a flight sees it: queued, claimed, run, and at its end.
+
+#include <cstdint>
+#include <utility>
+
+#include "singleflight/flight/detail/flight_block.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+/// A load that owns its loader and key, to be run on the executor; part of the block that start() made.
+struct load_base : task_node {
+  explicit load_base(block_base& where) noexcept
+      : task_node(&act_on), home(&where), block(&where) {}
+
+  /// Runs the loader and sees to it that `block` is finished, now or later. True: the run goes on, and
+  /// with it the reference that the caller had; end_run() will drop it.
+  virtual bool call() = 0;
+  /// Whether call() may be made once more after a failure.
+  virtual bool repeatable() const noexcept = 0;
+
+  // `state`: queued while the node is in an executor's queue, claimed once somebody runs the load. A
+  // load that was claimed by a waiter leaves its node queued; a relaunch then uses that place.
+  static constexpr std::uint8_t queued = 1;
+  static constexpr std::uint8_t claimed = 2;
+
+  /// True for the one who may run it.
+  bool claim() noexcept { return (state.fetch_or(claimed, memory_order_acq_rel) & claimed) == 0; }
+
+  block_base* const home;  ///< whose memory this is; kept alive by the flight that keeps the load
+  block_base* block;       ///< the flight that it leads
+  load_base* next = nullptr;
+  std::uint32_t serial = 0;
+  atomic<std::uint8_t> state{claimed};
+  led_frame frame{};  ///< what .within names
+
+  /// The flight that this run led is over: its reference goes, with the run's own where they are one
+  /// count; called on the thread of control of the run.
+  void drop_flight(block_base& flight) noexcept {
+    if (&flight == home && merge_drops) {
+      ++owed;
+    } else {
+      flight.drop_reference();
+    }
+  }
+  /// The end of a run: drops its reference on `home`.
+  void end_run() noexcept { home->drop_references(merge_drops ? 1 + std::exchange(owed, 0U) : 1); }
+
+  bool merge_drops =
+      true;  ///< not for a promise, which may outlive the run, nor where runs may overlap
+  std::uint32_t owed = 0;
+
+ protected:
+  ~load_base() = default;
+
+ private:
+  static void act_on(task_node* node, bool run);
+};
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE
