@@ -24,7 +24,9 @@ class blocked_wait {
     look,  ///< stays with the flight whatever happens
   };
   blocked_wait(block_base& block, const limits& bounds, form how) noexcept
-      : block_(block), bounds_(bounds), form_(how), can_lead_(how == form::run), alarm_(*this) {}
+      : block_(block), bounds_(bounds), form_(how), can_lead_(how == form::run), alarm_(*this) {
+    alarm_.when = bounds.deadline;  // before it is armed: from then on it is the timer's
+  }
   blocked_wait(const blocked_wait&) = delete;
   blocked_wait& operator=(const blocked_wait&) = delete;
 
