@@ -58,14 +58,14 @@ class blocked_wait {
 
   struct poker {
     blocked_wait* wait;
-    void operator()() const noexcept { wait->block_.poke(wait->channel()); }
+    void operator()() const noexcept { wait->block_.poke(block_base::channel_of(wait->node_)); }
   };
   /// The deadline: for deadline_of() always, as an alarm where the kernel cannot time the sleep.
   struct alarm : wait_limit {
     explicit alarm(blocked_wait& w) noexcept
         : wait_limit([](timer_node& n) noexcept {
             blocked_wait& to = static_cast<alarm&>(n).wait;
-            to.block_.poke(to.channel());
+            to.block_.poke(block_base::channel_of(to.node_));
           }),
           wait(w) {}
     blocked_wait& wait;
@@ -89,6 +89,7 @@ class blocked_wait {
   bool bounded() const noexcept { return bounds_.deadline != steady_time::max(); }
   /// In this order: a limit that strikes asks from another thread, and `listed_` is this thread's.
   bool told_apart() const noexcept { return bounded() || bounds_.stop.stop_possible() || listed_; }
+  /// What this thread listens to; asked by itself only.
   std::uint32_t channel() const noexcept {
     return (told_apart() ? block_base::channel_of(node_) : block_base::common_channel) |
            (may_run_ ? block_base::claimer_channel : 0);

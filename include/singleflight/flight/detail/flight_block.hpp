@@ -270,8 +270,9 @@ struct block_base {
   std::optional<std::stop_source> stop;  ///< made when first asked for
 
   struct timeout_alarm : timer_node, task_node {
-    timeout_alarm() noexcept : timer_node(&fire_timeout), task_node(&run_timeout) {}
-    block_base* block = nullptr;
+    explicit timeout_alarm(block_base& b) noexcept
+        : timer_node(&fire_timeout), task_node(&run_timeout), block(&b) {}
+    block_base* const block;
     bool armed = false;          ///< by the load's own thread of control
     atomic<bool> queued{false};  ///< fired, and not yet looked at
     atomic<steady_time> due{steady_time::max()};

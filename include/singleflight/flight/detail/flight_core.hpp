@@ -290,9 +290,8 @@ class flight_core {
     if (options_.observer != nullptr) options_.observer->load_began(node.id);
   }
   void arm_timeout(block_base& b) {
-    if (b.alarm == nullptr) b.alarm = std::make_unique<block_base::timeout_alarm>();
+    if (b.alarm == nullptr) b.alarm = std::make_unique<block_base::timeout_alarm>(b);
     const steady_time due = deadline_after(clock_.now(), options_.load_timeout);
-    b.alarm->block = &b;
     b.alarm->due.store(due, memory_order_relaxed);
     clock_.arm(*b.alarm, due);
     b.alarm->armed = true;

@@ -108,10 +108,20 @@ class key_argument {
 template <class Key, class Access, class Arg>
 class key_argument<Key, Access, Arg, false> {
  public:
-  explicit key_argument(const Arg& arg) : key_(arg) {}
+  explicit key_argument(const Arg& arg) : key_(convert(arg)) {}
   typename Access::view view() const noexcept { return key_; }
 
  private:
+  static Key convert(const Arg& arg) {
+    static_assert(std::is_convertible_v<const Arg&, Key>,
+                  "singleflight: the argument is no key of this group and does not convert to one");
+    if constexpr (std::is_arithmetic_v<Key> && std::is_arithmetic_v<Arg>) {
+      return static_cast<Key>(arg);
+    } else {
+      return arg;
+    }
+  }
+
   Key key_;
 };
 
