@@ -151,7 +151,7 @@ struct default_pool_ops {
 struct inline_ops {
   static constexpr executor_ops table{
       [](void*, task&& t) { inline_executor.execute(std::move(t)); }, nullptr, nullptr,
-      [](void*) noexcept { return true; }};
+      [](void*) noexcept { return this_thread().in_scope; }};
 };
 struct pool_ops {
   static constexpr executor_ops table{
