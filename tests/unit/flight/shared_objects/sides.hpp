@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// What two shared objects offer, each with a group of its own, compiled with hidden visibility.
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+
+#include <singleflight/core/errors.hpp>
+
+#define SHARED_OBJECT_EXPORT __attribute__((visibility("default")))
+
+namespace shared_objects {
+
+/// What a side's own copy of the library takes the process-wide objects to be.
+struct process_wide {
+  const void* pool;
+  const void* timer;
+  const void* category;
+  const void* graph;
+  const void* this_thread;
+};
+
+/// Runs `inside` as the load of `key` in the side's group; the errc that came out, if any.
+using run_function = std::optional<singleflight::flight_errc>(int key,
+                                                              const std::function<void()>& inside);
+
+SHARED_OBJECT_EXPORT run_function run_in_a;
+SHARED_OBJECT_EXPORT run_function run_in_b;
+SHARED_OBJECT_EXPORT std::uint64_t flight_id_in_a();
+SHARED_OBJECT_EXPORT std::uint64_t flight_id_in_b();
+SHARED_OBJECT_EXPORT process_wide seen_by_a();
+SHARED_OBJECT_EXPORT process_wide seen_by_b();
+/// Throws the library's own error.
+[[noreturn]] SHARED_OBJECT_EXPORT void throw_in_a();
+
+}  // namespace shared_objects
