@@ -45,10 +45,21 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
       stopping_ = true;
     }
     work_.notify_all();
-    for (platform::thread& worker : threads_) worker.join();
-    while (detail::task_node* const node = head_) {
-      head_ = node->next;
-      node->act(node, true);
+    for (;;) {
+      platform::unique_lock hold(lock_);
+      if (!threads_.empty()) {  // a thread that a task ends may have left another one behind
+        platform::thread worker = std::move(threads_.back());
+        threads_.pop_back();
+        hold.unlock();
+        worker.join();
+      } else if (detail::task_node* const node = head_) {  // no thread could be made for it
+        head_ = node->next;
+        if (head_ == nullptr) tail_ = nullptr;
+        hold.unlock();
+        node->act(node, true);
+      } else {
+        return;
+      }
     }
   }
 
@@ -118,7 +129,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
       ~leaving() {
         platform::unique_lock hold(pool.lock_);
         --pool.live_;
-        if (pool.head_ != nullptr && !pool.stopping_) pool.add_thread_locked();
+        if (pool.head_ != nullptr) pool.add_thread_locked();
       }
     } const leave{*this};
     for (;;) {
