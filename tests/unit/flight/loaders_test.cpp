@@ -48,7 +48,7 @@ TEST(loaders, of_start) {
   sf::group<int, int> flights({.executor = queue});
   const auto value_of = [&](auto load) {
     auto f = flights.start(1, std::move(load));
-    EXPECT_EQ(queue.run_all(), 1U);
+    EXPECT_GE(queue.run_all(), 1U);
     return *f.get();
   };
   EXPECT_EQ(value_of(plain_function), 1);
@@ -165,12 +165,13 @@ TEST(flight_death_test, a_promise_is_answered_once) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(
       {
-        ints flights;
+        support::manual_executor queue;
+        ints flights({.executor = queue});
         auto f = flights.start(1, [](sf::flight_promise<int> p) {
           p.set_value(1);
           p.set_value(2);
         });
-        (void)f.get();
+        queue.run_all();
       },
       "answered twice");
 }

@@ -179,6 +179,23 @@ TEST(flight_context, tells_a_load_about_its_flight) {
   EXPECT_EQ(*r, 1);
 }
 
+// Goal    The deadline is seen on the default timer too, where the kernel times a blocked thread.
+TEST(flight_context, sees_a_blocked_joiners_deadline_on_the_default_timer) {
+  ints flights;
+  const auto own = std::chrono::steady_clock::now() + 1h;
+  const auto later = own + 1h;
+  std::jthread joiner;
+  (void)flights.run(
+      1,
+      [&](sf::flight_context& context) {
+        joiner = std::jthread([&] { (void)flights.run(1, [] { return 2; }, {.deadline = later}); });
+        support::until_callers(flights, 2);
+        support::eventually([&] { return context.deadline() == later; }, "the joiner's deadline");
+        return 1;
+      },
+      {.deadline = own});
+}
+
 /// Writes down what it hears.
 struct recorder : sf::observer {
   struct ended {
