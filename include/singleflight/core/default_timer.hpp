@@ -119,8 +119,8 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer {
 
 /// The process-wide timer.
 SINGLEFLIGHT_SHARED_STATE inline timer& default_timer() {
-  static auto* const one = new detail::steady_timer;  // its thread is never joined
-  return *one;
+  static detail::platform::never_destroyed<detail::steady_timer> one;
+  return one.get();
 }
 
 SINGLEFLIGHT_END_NAMESPACE

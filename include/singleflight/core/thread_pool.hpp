@@ -168,10 +168,10 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
 
 /// The process-wide elastic pool: up to 64 threads or four a processor, made when first needed.
 SINGLEFLIGHT_SHARED_STATE inline thread_pool& default_pool() {
-  static auto* const pool = new thread_pool(
-      {.max_threads = std::max<std::size_t>(64, 4 * detail::platform::concurrency()),
-       .name = "sf-default"});
-  return *pool;
+  static detail::platform::never_destroyed<thread_pool> pool(thread_pool_options{
+      .max_threads = std::max<std::size_t>(64, std::size_t{4} * detail::platform::concurrency()),
+      .name = "sf-default"});
+  return pool.get();
 }
 
 namespace detail {

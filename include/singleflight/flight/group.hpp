@@ -98,7 +98,9 @@ class group : public observable {
     return run_bounded<false>(key, load, bounds, false);
   }
 
-  /// Like run, but the load begins after this call: behind one that runs, shared with other fresh callers.
+  /// Like run, but the load begins after this call: behind one that runs, shared with other fresh
+  /// callers. It never overlaps the load that it waits behind, unless the group has given that one up
+  /// (forgotten, abandoned under `stop`, timed out): those behind it begin at once then.
   template <class Arg, class Load>
   result run_fresh(const Arg& key, Load&& load, const limits& bounds = {}) {
     return run_bounded<true>(key, load, bounds, true);

@@ -114,7 +114,11 @@ class shared_result {
       make();
       ::new (static_cast<void*>(&inline_)) stored();
     } else {
-      ::new (static_cast<void*>(&inline_)) stored(make());
+      if constexpr (std::is_arithmetic_v<stored>) {
+        ::new (static_cast<void*>(&inline_)) stored(static_cast<stored>(make()));
+      } else {
+        ::new (static_cast<void*>(&inline_)) stored(make());
+      }
     }
     where_ = where::here;
   }

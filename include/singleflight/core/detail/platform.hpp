@@ -57,12 +57,33 @@ inline bool is_thread_exit() noexcept { return std::current_exception() == nullp
 inline steady_time now() noexcept { return std::chrono::steady_clock::now(); }
 inline thread_id this_thread_id() noexcept { return std::this_thread::get_id(); }
 
+// A static data member, not a local of the function: only that is one object for all shared objects when
+// they are built with -fvisibility-inlines-hidden.
+template <class T>
+struct SINGLEFLIGHT_SHARED_STATE thread_slot {
+  static inline constinit thread_local T value{};
+};
 /// One object of type T per thread, without a guard or a destructor.
 template <class T>
-SINGLEFLIGHT_SHARED_STATE inline T& per_thread() noexcept {
-  static constinit thread_local T value;
-  return value;
+T& per_thread() noexcept {
+  return thread_slot<T>::value;
 }
+
+/// A process-wide object in static storage that is never destroyed: threads may outlive main.
+template <class T>
+class never_destroyed {
+ public:
+  template <class... Args>
+  explicit never_destroyed(Args&&... args) {
+    ::new (static_cast<void*>(room_)) T(std::forward<Args>(args)...);
+  }
+  never_destroyed(const never_destroyed&) = delete;
+  never_destroyed& operator=(const never_destroyed&) = delete;
+  T& get() noexcept { return *std::launder(reinterpret_cast<T*>(room_)); }
+
+ private:
+  alignas(T) std::byte room_[sizeof(T)];
+};
 
 /// One step of a spin.
 inline void pause() noexcept {

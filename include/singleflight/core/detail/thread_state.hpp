@@ -66,8 +66,8 @@ inline std::uint64_t next_flight_id(thread_state& self) noexcept {
 class SINGLEFLIGHT_SHARED_STATE thread_indexes {
  public:
   static thread_indexes& instance() noexcept {
-    static auto* const one = new thread_indexes;  // never destroyed: threads may outlive main
-    return *one;
+    static platform::never_destroyed<thread_indexes> one;
+    return one.get();
   }
   std::uint32_t take() noexcept {
     platform::unique_lock hold(lock_);

@@ -5,7 +5,7 @@
 //
 // All blocked threads of a flight sleep on one word, its `state`, and one wake-all publishes: nobody waits
 // for the completer's walk (P4), and nobody has to leave a list on the way out. A thread that can be told
-// apart (it can lead, or has a limit) listens on a channel of its own, one of 31 that a wake can name.
+// apart (it can lead, or has a limit) listens on a channel of its own, one of 29 that a wake can name.
 
 #include <algorithm>
 #include <optional>

@@ -10,8 +10,8 @@
 //     (a join) or by one who holds a reference; interest reaches 0 only under block and bucket lock.
 // I6  While phase != done, the block's node, or that of the flight it waits behind, is in the table;
 //     so the group is alive for whoever holds the block's lock and sees phase != done.
-// I7  phase becomes done once, under the block's lock, and under the bucket lock in the same critical
-//     section that takes the flight out of the keys that can be found. Its release (in `state`) pairs
+// I7  phase becomes done once, under the block's lock, in the same critical section in which the flight
+//     has been taken out of the keys that can be found, and after that. Its release (in `state`) pairs
 //     with every acquire load of `state` that sees done: what the load did happens-before (P7).
 // I8  A waiter is in at most one list; lists change under the block's lock. After done, `blocked` and
 //     `limits` are dead: nobody looks at them again, so woken threads need not leave them.
@@ -296,12 +296,20 @@ struct flight_block : block_base {
   }
   template <class... Args>
   void construct(Args&&... args) {
-    ::new (static_cast<void*>(&value)) stored(std::forward<Args>(args)...);
+    if constexpr (std::is_arithmetic_v<stored> && sizeof...(Args) == 1) {
+      ::new (static_cast<void*>(&value)) stored(static_cast<stored>(std::forward<Args>(args))...);
+    } else {
+      ::new (static_cast<void*>(&value)) stored(std::forward<Args>(args)...);
+    }
     constructed = true;
   }
   template <class Fn>
   void construct_from(Fn&& make) {
-    ::new (static_cast<void*>(&value)) stored(make());
+    if constexpr (std::is_arithmetic_v<stored>) {
+      ::new (static_cast<void*>(&value)) stored(static_cast<stored>(make()));
+    } else {
+      ::new (static_cast<void*>(&value)) stored(make());
+    }
     constructed = true;
   }
 

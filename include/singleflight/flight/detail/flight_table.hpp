@@ -12,8 +12,8 @@
 // node and leaves with one back; any bit, and any second node, sends it through the lock instead.
 //
 // I1  A chain changes only under its head's lock, or by those two compare-exchanges.
-// I2  A successful fast leave proves: the node was alone, nobody joined it, nobody waits behind it,
-//     nobody closes.
+// I2  A successful fast leave proves: the node was alone, nobody joined it while it was thin, nobody
+//     waits behind it, nobody closes. (Whoever joined a flight with a block is counted by then.)
 // I3  Nodes of one key: at most one is open or a barrier; any number is gone (forgotten, abandoned,
 //     timed out: no longer found, but still there for close() to wait for).
 // I4  `crowded` is the sum over all buckets of (length - 1); fast enters and leaves do not change it.

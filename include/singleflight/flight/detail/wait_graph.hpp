@@ -29,8 +29,8 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph {
   class record;
 
   static wait_graph& instance() noexcept {
-    static auto* const one = new wait_graph;
-    return *one;
+    static platform::never_destroyed<wait_graph> one;
+    return one.get();
   }
 
   struct entry {
