@@ -14,7 +14,7 @@
 ///             handle, and awaiting a temporary, are refused: an assertion, and a compile error.
 /// Lifetime    independent of the group once the load is done; the group waits for the load otherwise. A
 ///             coroutine that waits may be destroyed on the executor where it would resume (P8).
-/// Cost        40 bytes, in the caller's frame; no allocation to wait, but one for on_ready, for within, and
+/// Cost        48 bytes, in the caller's frame; no allocation to wait, but one for on_ready, for within, and
 ///             per executor named by on().
 
 #include <chrono>
@@ -43,9 +43,11 @@ struct no_executor {};
 }  // namespace detail
 
 /// A wait on a flight with limits, an executor, or without throwing: made by flight's members, used at
-/// once. `Executor` is any_executor where one was named; `AsOutcome`: the result is an outcome.
-template <class V, class Executor = detail::no_executor, bool AsOutcome = false>
-class [[nodiscard]] flight_wait : private detail::wait_limit {
+/// once. `Executor` is any_executor where one was named; `AsOutcome`: the result is an outcome; `Within`:
+/// a load was named. What is not used takes no room: a wait stands in its coroutine's frame.
+template <class V, class Executor = detail::no_executor, bool AsOutcome = false,
+          bool Within = false>
+class [[nodiscard]] flight_wait : private timer_node {
   static constexpr bool named = std::is_same_v<Executor, any_executor>;
   using time_point = std::chrono::steady_clock::time_point;
 
@@ -54,29 +56,30 @@ class [[nodiscard]] flight_wait : private detail::wait_limit {
 
   flight_wait(flight<V>& of, time_point deadline, std::stop_token stop, within_ref within,
               Executor executor) noexcept
-      : wait_limit(&strike), of_(&of), within_(within), token_(std::move(stop)) {
+      : timer_node(&strike), of_(&of), token_(std::move(stop)) {
     when = deadline;
+    if constexpr (Within) within_.frame = within.frame;
     if constexpr (named) executor_.executor = std::move(executor);
   }
   flight_wait(const flight_wait&) = delete;
   flight_wait& operator=(const flight_wait&) = delete;
   ~flight_wait() {
     abandon();
-    if (!armed_stop_) token_.~stop_token();
+    if (!has(armed_stop)) token_.~stop_token();
   }
 
   // ---- more of the same ----------------------------------------------------------------------------
   flight_wait until(time_point deadline, std::stop_token stop = {}) && {
-    return {*of_, deadline, std::move(stop), within_, take_executor()};
+    return {*of_, deadline, std::move(stop), named_load(), take_executor()};
   }
-  flight_wait<V, any_executor, AsOutcome> on(any_executor executor) && {
-    return {*of_, when, std::move(token_), within_, std::move(executor)};
+  flight_wait<V, any_executor, AsOutcome, Within> on(any_executor executor) && {
+    return {*of_, when, std::move(token_), named_load(), std::move(executor)};
   }
-  flight_wait within(const flight_context& context) && {
+  flight_wait<V, Executor, AsOutcome, true> within(const flight_context& context) && {
     return {*of_, when, std::move(token_), within_ref(context), take_executor()};
   }
-  flight_wait<V, Executor, true> as_outcome() && {
-    return {*of_, when, std::move(token_), within_, take_executor()};
+  flight_wait<V, Executor, true, Within> as_outcome() && {
+    return {*of_, when, std::move(token_), named_load(), take_executor()};
   }
 
   // ---- blocking --------------------------------------------------------------------------------------
@@ -88,7 +91,7 @@ class [[nodiscard]] flight_wait : private detail::wait_limit {
     }
   }
   outcome<shared_result<V>> get_outcome() && {
-    const limits bounds{.deadline = when, .stop = token_, .within = within_};
+    const limits bounds{.deadline = when, .stop = token_, .within = named_load()};
     return of_->blocked_outcome(bounds);
   }
 
@@ -96,8 +99,8 @@ class [[nodiscard]] flight_wait : private detail::wait_limit {
   /// Calls `callback(outcome<shared_result<V>>)` once, on the executor. Consumes the flight.
   template <class Callback>
   void on_ready(Callback&& callback) && {
-    of_->call_back(when, std::move(token_), within_, take_executor(),
-                   std::forward<Callback>(callback));
+    of_->template call_back<Within>(when, std::move(token_), named_load(), take_executor(),
+                                    std::forward<Callback>(callback));
   }
 
   // ---- awaiting ------------------------------------------------------------------------------------------
@@ -114,9 +117,14 @@ class [[nodiscard]] flight_wait : private detail::wait_limit {
   }
 
  private:
-  template <class, class, bool>
+  template <class, class, bool, bool>
   friend class flight_wait;
   friend class flight<V>;
+
+  // What the wait has done so far; kept in the handle, where there is room for it.
+  enum progress : std::uint8_t { waiting = 1, armed = 2, armed_stop = 4 };
+  bool has(progress p) const noexcept { return (of_->wait_progress_ & p) != 0; }
+  void set(progress p) noexcept { of_->wait_progress_ = of_->wait_progress_ | p; }
 
   struct named_executor {
     any_executor executor;
@@ -132,7 +140,7 @@ class [[nodiscard]] flight_wait : private detail::wait_limit {
   using stop_callback = std::stop_callback<claimer>;
 
   static void strike(timer_node& node) noexcept {
-    auto& wait = static_cast<flight_wait&>(static_cast<detail::wait_limit&>(node));
+    auto& wait = static_cast<flight_wait&>(node);
     detail::cancel_wait(*wait.of_->block_, *wait.of_, wait.batch(),
                         detail::wait_verdict::timed_out);
   }
@@ -143,6 +151,11 @@ class [[nodiscard]] flight_wait : private detail::wait_limit {
     } else {
       return {};
     }
+  }
+  within_ref named_load() const noexcept {
+    within_ref load;
+    if constexpr (Within) load.frame = within_.frame;
+    return load;
   }
   bool bounded() const noexcept { return when != time_point::max(); }
   detail::resume_batch& batch() const noexcept {
@@ -160,75 +173,70 @@ class [[nodiscard]] flight_wait : private detail::wait_limit {
       if (executor_.batch == nullptr) executor_.batch = &detail::batch_for(b, executor_.executor);
     }
     of_->target = target;
-    if (within_.frame != nullptr) {
-      record_ = std::make_unique<detail::wait_graph::record>();
-      if (!record_->enter(b, nullptr, within_.frame)) {
+    if constexpr (Within) {
+      within_.record = std::make_unique<detail::wait_graph::record>();
+      if (!within_.record->enter(b, nullptr, within_.frame)) {
         of_->verdict.store(detail::wait_verdict::recursive, detail::memory_order_relaxed);
       }
     }
-    waiting_ = true;
+    set(waiting);
     if (bounded()) {
       b.clock->arm(*this, when);
-      armed_ = true;
+      set(armed);
     }
     if (token_.stop_possible()) {
       std::stop_token token = std::move(token_);
       token_.~stop_token();
-      armed_stop_ = true;
+      set(armed_stop);
       ::new (static_cast<void*>(&callback_)) stop_callback(std::move(token), claimer{this});
     }
-    limited_ = bounded();
-    return detail::enrol(b, *of_, batch(), limited_ ? this : nullptr, always);
+    return detail::enrol(b, *of_, batch(), bounded() ? &when : nullptr, always);
   }
 
   /// Disarms; afterwards no limit strikes any more.
   void disarm() noexcept {
     detail::block_base& b = *of_->block_;
-    if (armed_) b.clock->cancel(*this);
-    armed_ = false;
-    if (armed_stop_) {
+    if (has(armed)) b.clock->cancel(*this);
+    if (has(armed_stop)) {
       callback_.~stop_callback();
       ::new (static_cast<void*>(&token_)) std::stop_token();
-      armed_stop_ = false;
     }
-    record_.reset();
-    if (limited_ && !b.done()) {
+    if constexpr (Within) within_.record.reset();
+    if (of_->deadline != nullptr && !b.done()) {
       b.lock();
-      if (b.phase(detail::memory_order_relaxed) != detail::flight_phase::done &&
-          (next_limit != nullptr || prev_limit != nullptr || b.limits == this)) {
-        detail::blocked_wait::remove_limit_locked(b, *this);
-      }
+      if (b.phase(detail::memory_order_relaxed) != detail::flight_phase::done) --b.bounded;
+      of_->deadline = nullptr;
       b.unlock();
     }
-    limited_ = false;
-    waiting_ = false;
+    of_->wait_progress_ = 0;
   }
 
   outcome<shared_result<V>> end() {
-    if (waiting_) disarm();
+    if (has(waiting)) disarm();
     return of_->take(of_->verdict.load(detail::memory_order_relaxed));
   }
 
   /// The coroutine is destroyed while it waits: leave the lists; the handle leaves the flight.
   void abandon() noexcept {
-    if (!waiting_ || of_->block_ == nullptr) return;
+    if (!has(waiting) || of_->block_ == nullptr) return;
     detail::block_base& b = *of_->block_;
     detail::resume_batch& from = batch();
     disarm();
     detail::take_out(b, *of_, from);
   }
 
+  struct named_within {
+    const detail::led_frame* frame = nullptr;
+    std::unique_ptr<detail::wait_graph::record> record;
+  };
+
   flight<V>* of_;
-  within_ref within_;
-  std::unique_ptr<detail::wait_graph::record> record_;
   union {
     std::stop_token token_;   // until the wait begins
-    stop_callback callback_;  // armed_stop_
+    stop_callback callback_;  // armed_stop
   };
-  bool waiting_ = false;
-  bool armed_ = false;
-  bool armed_stop_ = false;
-  bool limited_ = false;
+  struct no_within {};
+  [[no_unique_address]] std::conditional_t<Within, named_within, no_within> within_;
   [[no_unique_address]] std::conditional_t<named, named_executor, detail::no_executor> executor_;
 };
 
@@ -323,7 +331,7 @@ class [[nodiscard]] flight : private detail::waiter {
     return {*this, time_point::max(), {}, {}, std::move(executor)};
   }
   /// The load that the wait that follows belongs to.
-  flight_wait<V> within(const flight_context& context) & {
+  flight_wait<V, detail::no_executor, false, true> within(const flight_context& context) & {
     return {*this, time_point::max(), {}, within_ref(context), {}};
   }
   /// The wait that follows does not throw.
@@ -332,7 +340,7 @@ class [[nodiscard]] flight : private detail::waiter {
   }
   flight_wait<V> until(time_point, std::stop_token = {}) && = delete;
   flight_wait<V, any_executor> on(any_executor) && = delete;
-  flight_wait<V> within(const flight_context&) && = delete;
+  flight_wait<V, detail::no_executor, false, true> within(const flight_context&) && = delete;
   flight_wait<V, detail::no_executor, true> as_outcome() && = delete;
 
   // ---- letting go ------------------------------------------------------------------------------------
@@ -340,12 +348,14 @@ class [[nodiscard]] flight : private detail::waiter {
   template <class Callback>
     requires std::invocable<std::decay_t<Callback>&, outcome<shared_result<V>>>
   void on_ready(Callback&& callback) && {
-    call_back(time_point::max(), {}, {}, detail::no_executor{}, std::forward<Callback>(callback));
+    call_back<false>(time_point::max(), {}, {}, detail::no_executor{},
+                     std::forward<Callback>(callback));
   }
   /// The same on `executor`.
   template <class Callback>
   void on_ready(any_executor executor, Callback&& callback) && {
-    call_back(time_point::max(), {}, {}, std::move(executor), std::forward<Callback>(callback));
+    call_back<false>(time_point::max(), {}, {}, std::move(executor),
+                     std::forward<Callback>(callback));
   }
   /// The load goes on without this caller, and is not abandoned on its account.
   void detach() && {
@@ -357,10 +367,10 @@ class [[nodiscard]] flight : private detail::waiter {
       : role_(role), kept_(kept), block_(&b) {}
 
  private:
-  template <class, class, bool>
+  template <class, class, bool, bool>
   friend class flight_wait;
 
-  template <class Executor, class Callback>
+  template <class Executor, class Callback, bool Within>
   struct callback_state;
 
   bool settled() const {
@@ -416,21 +426,22 @@ class [[nodiscard]] flight : private detail::waiter {
   }
 
  private:
-  template <class Executor, class Callback>
+  template <bool Within, class Executor, class Callback>
   void call_back(time_point deadline, std::stop_token stop, within_ref within, Executor executor,
                  Callback&& callback);
 
   static inline const limits no_limits_{};
 
   flight_role role_ = flight_role::joiner;
-  std::uint32_t kept_ = 0;  // the serial of a load kept with the flight
+  std::uint8_t wait_progress_ = 0;  // of the flight_wait under way
+  std::uint32_t kept_ = 0;          // the serial of a load kept with the flight
   detail::flight_block<V>* block_ = nullptr;
 };
 
 /// A callback with its handle and its wait, in one allocation. Where an executor was named, the state is
 /// the batch too, and the block owns it.
 template <class V>
-template <class Executor, class Callback>
+template <class Executor, class Callback, bool Within>
 struct flight<V>::callback_state : detail::ready_action {
   static constexpr bool named = std::is_same_v<Executor, any_executor>;
 
@@ -469,16 +480,16 @@ struct flight<V>::callback_state : detail::ready_action {
 
   flight handle;
   std::optional<Callback> callback;
-  std::optional<flight_wait<V, Executor, true>> wait;
+  std::optional<flight_wait<V, Executor, true, Within>> wait;
   [[no_unique_address]] std::conditional_t<named, std::optional<own_batch>, detail::no_executor>
       batch;
 };
 
 template <class V>
-template <class Executor, class Callback>
+template <bool Within, class Executor, class Callback>
 void flight<V>::call_back(time_point deadline, std::stop_token stop, within_ref within,
                           Executor executor, Callback&& callback) {
-  using state_type = callback_state<Executor, std::decay_t<Callback>>;
+  using state_type = callback_state<Executor, std::decay_t<Callback>, Within>;
   detail::require(block_ != nullptr, "flight: used twice, or after a move");
   detail::block_base& b = *block_;
   auto* const made = new state_type(std::move(*this), deadline, std::move(stop), within,

@@ -14,7 +14,8 @@ namespace detail {
 
 /// Enters `w`. False when it should go on at once: the flight is done, or a limit has struck already;
 /// with `always` it is resumed through the executor in these cases too. After true, `w` may be gone.
-inline bool enrol(block_base& b, waiter& w, resume_batch& batch, wait_limit* limit, bool always) {
+inline bool enrol(block_base& b, waiter& w, resume_batch& batch, const steady_time* deadline,
+                  bool always) {
   const call_scope scope;
   resume_batch::runner* runners = nullptr;
   b.lock();
@@ -28,8 +29,9 @@ inline bool enrol(block_base& b, waiter& w, resume_batch& batch, wait_limit* lim
   (struck ? batch.ready : batch.pending).push(w);
   if (done || struck) {
     flight_core::activate_batch_locked(batch, runners);
-  } else if (limit != nullptr) {
-    blocked_wait::add_limit_locked(b, *limit);
+  } else if (deadline != nullptr) {
+    w.deadline = deadline;
+    ++b.bounded;
   }
   b.unlock();
   flight_core::submit(runners);

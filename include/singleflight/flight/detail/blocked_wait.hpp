@@ -60,10 +60,10 @@ class blocked_wait {
     blocked_wait* wait;
     void operator()() const noexcept { wait->block_.poke(block_base::channel_of(wait->node_)); }
   };
-  /// The deadline: for deadline_of() always, as an alarm where the kernel cannot time the sleep.
-  struct alarm : wait_limit {
+  /// Rings at the deadline, where the kernel cannot time the sleep.
+  struct alarm : timer_node {
     explicit alarm(blocked_wait& w) noexcept
-        : wait_limit([](timer_node& n) noexcept {
+        : timer_node([](timer_node& n) noexcept {
             blocked_wait& to = static_cast<alarm&>(n).wait;
             to.block_.poke(block_base::channel_of(to.node_));
           }),
@@ -130,8 +130,9 @@ class blocked_wait {
           block_.blocked.push(node_);
         }
         if (bounded()) {
-          add_limit_locked(block_, alarm_);
-          limited_ = true;
+          node_.deadline = &bounds_.deadline;
+          ++block_.bounded;
+          if (!listed_) block_.timed.push(node_);
         }
       }
     }
@@ -191,7 +192,10 @@ class blocked_wait {
     const bool decided = phase != flight_phase::done && (struck || elected || vacant);
     if (decided) {
       if (!elected && listed_) block_.blocked.remove(node_);
-      if (limited_) remove_limit_locked(block_, alarm_);
+      if (node_.deadline != nullptr) {
+        --block_.bounded;
+        if (!listed_) block_.timed.remove(node_);
+      }
       if (struck) {
         if (form_ != form::look) block_.core->count_struck(verdict);
         if (elected) {
@@ -207,27 +211,11 @@ class blocked_wait {
     return decided;
   }
 
- public:
-  static void add_limit_locked(block_base& b, wait_limit& limit) noexcept {
-    limit.prev_limit = nullptr;
-    limit.next_limit = b.limits;
-    if (b.limits != nullptr) b.limits->prev_limit = &limit;
-    b.limits = &limit;
-    ++b.bounded;
-  }
-  static void remove_limit_locked(block_base& b, wait_limit& limit) noexcept {
-    (limit.prev_limit != nullptr ? limit.prev_limit->next_limit : b.limits) = limit.next_limit;
-    if (limit.next_limit != nullptr) limit.next_limit->prev_limit = limit.prev_limit;
-    --b.bounded;
-  }
-
- private:
   block_base& block_;
   const limits& bounds_;
   const form form_;
   const bool can_lead_;
-  bool listed_ = false;   // in block_.blocked, unless elected
-  bool limited_ = false;  // in block_.limits
+  bool listed_ = false;  // in block_.blocked, unless elected
   bool may_run_ = false;
   std::uint32_t last_look_ = ~std::uint32_t{0};
   waiter node_;

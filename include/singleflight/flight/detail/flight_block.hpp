@@ -14,7 +14,7 @@
 //     has been taken out of the keys that can be found, and after that. Its release (in `state`) pairs
 //     with every acquire load of `state` that sees done: what the load did happens-before (P7).
 // I8  A waiter is in at most one list; lists change under the block's lock. After done, `blocked` and
-//     `limits` are dead: nobody looks at them again, so woken threads need not leave them.
+//     `timed` are dead: nobody looks at them again, so woken threads need not leave them.
 //
 // Lock order: block lock, then bucket lock. No user code under either.
 
@@ -64,6 +64,7 @@ struct waiter {
   waiter* prev = nullptr;
   waiter* next = nullptr;
   std::uintptr_t target = 0;  ///< a coroutine frame; or a ready_action | 1; or 0 for a thread
+  const steady_time* deadline = nullptr;                ///< block lock: of a wait that has one
   wait_state state = wait_state::idle;                  ///< block lock
   atomic<wait_verdict> verdict{wait_verdict::outcome};  ///< written under the block lock
 
@@ -109,13 +110,6 @@ class waiter_list {
 
  private:
   waiter* first_ = nullptr;
-};
-
-/// The bound of one wait: an alarm, and a place among the deadlines of the flight.
-struct wait_limit : timer_node {
-  using timer_node::timer_node;
-  wait_limit* prev_limit = nullptr;
-  wait_limit* next_limit = nullptr;
 };
 
 /// The async waiters of one flight that resume on one executor. Two runners, so that a waiter that
@@ -253,7 +247,7 @@ struct block_base {
   resume_batch batch;                    ///< the waiters without an executor of their own
   resume_batch* more_batches = nullptr;  ///< one per executor named at a wait
   waiter_list blocked;                   ///< threads that can lead
-  wait_limit* limits = nullptr;          ///< the deadlines of those who have one
+  waiter_list timed;                     ///< threads with a deadline that are not in `blocked`
   std::uint32_t bounded = 0;             ///< how many interested callers have a deadline
   std::uint32_t callers = 0;             ///< at publication
   std::uint32_t handed_over = 0;

@@ -328,9 +328,15 @@ class flight_core {
       latest = steady_time::max();
     } else {
       if (leader_bound) latest = node.deadline;
-      for (const wait_limit* l = b.limits; l != nullptr; l = l->next_limit) {
-        latest = std::max(latest, l->when);
-      }
+      const auto take = [&latest](const waiter_list& list) {
+        for (const waiter* w = list.first(); w != nullptr; w = w->next) {
+          if (w->deadline != nullptr) latest = std::max(latest, *w->deadline);
+        }
+      };
+      take(b.blocked);
+      take(b.timed);
+      take(b.batch.pending);
+      for (const resume_batch* r = b.more_batches; r != nullptr; r = r->next) take(r->pending);
     }
     b.unlock();
     return latest;
