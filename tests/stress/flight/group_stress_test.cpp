@@ -12,6 +12,8 @@
 //   fresh calls receive loads that began after the call.
 // The seed is printed; SINGLEFLIGHT_SEED repeats it, SINGLEFLIGHT_STRESS_MS sets the time box.
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -32,13 +34,10 @@
 #include <utility>
 #include <vector>
 
-#include <gtest/gtest.h>
-
-#include <singleflight/flight.hpp>
-
 #include "support/eventually.hpp"
 #include "support/gate.hpp"
 #include "support/task.hpp"
+#include <singleflight/flight.hpp>
 
 namespace {
 
@@ -180,8 +179,9 @@ class storm {
       : how_(how),
         seed_(seed),
         pool_({.max_threads = 3}),
-        group_({.executor = how.inline_group ? singleflight::any_executor(singleflight::inline_executor)
-                                             : singleflight::any_executor(pool_),
+        group_({.executor = how.inline_group
+                                ? singleflight::any_executor(singleflight::inline_executor)
+                                : singleflight::any_executor(pool_),
                 .on_abandon = how.policy,
                 .on_error = singleflight::hand_over(how.hand_overs),
                 .join_window = how.join_window,
@@ -329,14 +329,11 @@ class storm {
     const std::uint64_t number = one.open.number();
     one.open.end();
     switch (one.draw % 5) {
-      case 0:
-        one.promise->set_error(std::make_exception_ptr(failure(number)));
-        break;
+      case 0: one.promise->set_error(std::make_exception_ptr(failure(number))); break;
       case 1:
         one.promise.reset();  // broken
         break;
-      default:
-        one.promise->set_value(number);
+      default: one.promise->set_value(number);
     }
     --open_promises_;
   }
@@ -386,18 +383,10 @@ class storm {
     auto f = fresh ? group_.start_fresh(key, load) : group_.start(key, load);
     const auto soon = std::chrono::steady_clock::now() + 200us;
     switch (spelling) {
-      case 0:
-        tell(co_await f.as_outcome());
-        break;
-      case 1:
-        tell(co_await f.on(singleflight::default_pool()).as_outcome());
-        break;
-      case 2:
-        tell(co_await f.until(soon, next_stop()).as_outcome());
-        break;
-      case 3:
-        tell(co_await f.until(soon).on(pool_).as_outcome());
-        break;
+      case 0: tell(co_await f.as_outcome()); break;
+      case 1: tell(co_await f.on(singleflight::default_pool()).as_outcome()); break;
+      case 2: tell(co_await f.until(soon, next_stop()).as_outcome()); break;
+      case 3: tell(co_await f.until(soon).on(pool_).as_outcome()); break;
       default:
         try {
           const auto r = co_await f;
@@ -434,7 +423,9 @@ class storm {
   template <class Load>
   void use_start(int key, bool fresh, std::uint64_t draw, Load load) {
     const int spelling = static_cast<int>(draw % (how_.leaves ? 11 : 5));
-    const auto start = [&] { return fresh ? group_.start_fresh(key, load) : group_.start(key, load); };
+    const auto start = [&] {
+      return fresh ? group_.start_fresh(key, load) : group_.start(key, load);
+    };
     switch (spelling) {
       case 0: {
         const call_record call = begin(key, fresh);
@@ -454,18 +445,10 @@ class storm {
         std::move(f).on_ready(pool_, [tell](const outcome& o) mutable { tell(o); });
         break;
       }
-      case 3:
-        await_start(key, fresh, static_cast<int>(draw / 16 % 2), load);
-        break;
-      case 4:
-        await_start(key, fresh, 4, load);
-        break;
-      case 5:
-        await_start(key, fresh, 2, load);
-        break;
-      case 6:
-        await_start(key, fresh, 3, load);
-        break;
+      case 3: await_start(key, fresh, static_cast<int>(draw / 16 % 2), load); break;
+      case 4: await_start(key, fresh, 4, load); break;
+      case 5: await_start(key, fresh, 2, load); break;
+      case 6: await_start(key, fresh, 3, load); break;
       case 7: {
         auto f = start();
         (void)f.wait_for(std::chrono::microseconds(draw % 50));
@@ -534,24 +517,12 @@ class storm {
         break;
       }
       case 5:
-      case 6:
-        use_start(key, false, how, plain(key, draw));
-        break;
-      case 7:
-        use_start(key, false, how, promised(key, draw));
-        break;
-      case 8:
-        use_start(key, false, how, awaited(key, draw));
-        break;
-      case 9:
-        use_start(key, false, how, stoppable(key, draw));
-        break;
-      case 10:
-        use_start(key, true, how, plain(key, draw));
-        break;
-      case 11:
-        use_start(key, true, how, promised(key, draw));
-        break;
+      case 6: use_start(key, false, how, plain(key, draw)); break;
+      case 7: use_start(key, false, how, promised(key, draw)); break;
+      case 8: use_start(key, false, how, awaited(key, draw)); break;
+      case 9: use_start(key, false, how, stoppable(key, draw)); break;
+      case 10: use_start(key, true, how, plain(key, draw)); break;
+      case 11: use_start(key, true, how, promised(key, draw)); break;
       case 12: {
         const std::vector<int> some{key, (key + 1) % keys, key};
         std::vector<call_record> calls;
@@ -575,11 +546,8 @@ class storm {
         (void)group_.stats();
         break;
       case 15:
-      case 16:
-        (void)group_.forget(key);
-        break;
-      default:
-        (void)group_.forget_all();
+      case 16: (void)group_.forget(key); break;
+      default: (void)group_.forget_all();
     }
   }
 
@@ -617,29 +585,29 @@ TEST_P(group_stress, keeps_its_promises) {
 
 INSTANTIATE_TEST_SUITE_P(
     all, group_stress,
-    testing::Values(
-        settings{.name = "stay", .leaves = false},
-        settings{.name = "stay_hand_over", .hand_overs = 2, .leaves = false},
-        settings{.name = "stop", .policy = abandon::stop},
-        settings{.name = "finish", .policy = abandon::finish},
-        settings{.name = "drain", .policy = abandon::drain},
-        settings{.name = "stop_hand_over", .policy = abandon::stop, .hand_overs = 3},
-        settings{.name = "finish_hand_over", .policy = abandon::finish, .hand_overs = 3},
-        settings{.name = "drain_hand_over", .policy = abandon::drain, .hand_overs = 3},
-        settings{.name = "forget", .hand_overs = 1, .forgets = true},
-        settings{.name = "window", .hand_overs = 1, .join_window = 100us},
-        settings{.name = "timeout", .hand_overs = 1, .load_timeout = 200us},
-        settings{.name = "inline_executor",
-                 .policy = abandon::drain,
-                 .hand_overs = 1,
-                 .inline_group = true},
-        settings{.name = "everything",
-                 .policy = abandon::drain,
-                 .hand_overs = 2,
-                 .join_window = 300us,
-                 .load_timeout = 500us,
-                 .forgets = true,
-                 .max_waiters = 8}),
-    [](const testing::TestParamInfo<settings>& info) { return std::string(info.param.name); });
+    testing::Values(settings{.name = "stay", .leaves = false},
+                    settings{.name = "stay_hand_over", .hand_overs = 2, .leaves = false},
+                    settings{.name = "stop", .policy = abandon::stop},
+                    settings{.name = "finish", .policy = abandon::finish},
+                    settings{.name = "drain", .policy = abandon::drain},
+                    settings{.name = "stop_hand_over", .policy = abandon::stop, .hand_overs = 3},
+                    settings{
+                        .name = "finish_hand_over", .policy = abandon::finish, .hand_overs = 3},
+                    settings{.name = "drain_hand_over", .policy = abandon::drain, .hand_overs = 3},
+                    settings{.name = "forget", .hand_overs = 1, .forgets = true},
+                    settings{.name = "window", .hand_overs = 1, .join_window = 100us},
+                    settings{.name = "timeout", .hand_overs = 1, .load_timeout = 200us},
+                    settings{.name = "inline_executor",
+                             .policy = abandon::drain,
+                             .hand_overs = 1,
+                             .inline_group = true},
+                    settings{.name = "everything",
+                             .policy = abandon::drain,
+                             .hand_overs = 2,
+                             .join_window = 300us,
+                             .load_timeout = 500us,
+                             .forgets = true,
+                             .max_waiters = 8}),
+    [](const testing::TestParamInfo<settings>& each) { return std::string(each.param.name); });
 
 }  // namespace
