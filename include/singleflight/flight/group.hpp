@@ -46,7 +46,7 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
 template <class Key, class Value, class Hash = key_hash<Key>, class Equal = key_equal>
-class group : public observable {
+class group final : public observable {
   using access = detail::key_access<Key, Hash, Equal>;
   using view = typename access::view;
   using node = detail::keyed_node<typename access::stored>;
