@@ -193,6 +193,7 @@ class flight_core {
   /// The same, and drops the flight's reference.
   bool finish_and_drop(block_base& b, flight_result result, flight_errc code = {},
                        std::exception_ptr error = nullptr) {
+    const call_scope scope;  // its tasks come last: one may end the thread
     const finished end = finish(b, result, code, std::move(error));
     if (end.over) b.drop_reference();
     return end.published;

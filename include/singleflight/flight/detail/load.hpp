@@ -144,6 +144,7 @@ struct typed_load : load_base {
 
  private:
   void finish(flight_result result, flight_errc code, std::exception_ptr error) {
+    const call_scope scope;  // its tasks come last: one may end the thread
     block_base* const b = block;
     if (b->core->finish(*b, result, code, std::move(error)).over) drop_flight(*b);
   }
