@@ -2,6 +2,8 @@
 
 // The end of a group: close, close_for and the destructor, in every state a flight can be in.
 
+#include <gtest/gtest.h>
+
 #include <atomic>
 #include <chrono>
 #include <memory>
@@ -11,15 +13,12 @@
 #include <utility>
 #include <vector>
 
-#include <gtest/gtest.h>
-
-#include <singleflight/core/manual_timer.hpp>
-#include <singleflight/flight.hpp>
-
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
 #include "support/task.hpp"
+#include <singleflight/core/manual_timer.hpp>
+#include <singleflight/flight.hpp>
 
 namespace {
 
@@ -213,11 +212,13 @@ TEST(close, pending_successor_ends_at_once) {
   support::gate finish;
   std::atomic<int> late_loads{0};
   std::jthread leader([&] {
-    EXPECT_EQ(*g.run(1, [&] {
-      running.open();
-      finish.wait();
-      return 1;
-    }), 1);
+    EXPECT_EQ(*g.run(1,
+                     [&] {
+                       running.open();
+                       finish.wait();
+                       return 1;
+                     }),
+              1);
   });
   running.wait();
   std::jthread blocked([&] {
@@ -386,12 +387,8 @@ TEST(close, destructor_races_the_end_of_a_load) {
     std::optional<singleflight::flight_promise<int>> promise;
     std::jthread answering;
     switch (how) {
-      case ending::value:
-        handles.push_back(g->start(1, one));
-        break;
-      case ending::error:
-        handles.push_back(g->start(1, []() -> int { throw 1; }));
-        break;
+      case ending::value: handles.push_back(g->start(1, one)); break;
+      case ending::error: handles.push_back(g->start(1, []() -> int { throw 1; })); break;
       case ending::broken:
         handles.push_back(g->start(1, [](singleflight::flight_promise<int>) {}));
         break;

@@ -2,6 +2,8 @@
 
 // What a load sees of its own flight: stop token, deadline, callers, id, forgotten.
 
+#include <gtest/gtest.h>
+
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -13,15 +15,12 @@
 #include <utility>
 #include <vector>
 
-#include <gtest/gtest.h>
-
-#include <singleflight/core/manual_timer.hpp>
-#include <singleflight/flight.hpp>
-
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
 #include "support/task.hpp"
+#include <singleflight/core/manual_timer.hpp>
+#include <singleflight/flight.hpp>
 
 namespace {
 
@@ -117,9 +116,8 @@ TEST(flight_context, deadline_and_callers_follow_the_interested) {
   later.join();
   EXPECT_EQ(context.deadline(), at(5s));
   EXPECT_EQ(context.callers(), 1u);
-  std::jthread sooner([&] {
-    (void)g.run(singleflight::as_outcome, 1, [] { return 0; }, {.deadline = at(2s)});
-  });
+  std::jthread sooner(
+      [&] { (void)g.run(singleflight::as_outcome, 1, [] { return 0; }, {.deadline = at(2s)}); });
   ASSERT_TRUE(support::eventually([&] { return context.callers() == 2; }, "the second"));
   ASSERT_TRUE(support::eventually([&] { return context.deadline() == at(5s); }, "still 5 s"));
   finish.open();
@@ -161,17 +159,17 @@ TEST(flight_context, withdrawn_leaders_deadline_does_not_count) {
 //         load_timeout; and false under finish.
 TEST(flight_context, forgotten_by_whatever_cause) {
   enum class cause { forget, forget_all, stop, drain, finish, timeout, window };
-  for (const cause why : {cause::forget, cause::forget_all, cause::stop, cause::drain, cause::finish,
-                          cause::timeout, cause::window}) {
+  for (const cause why : {cause::forget, cause::forget_all, cause::stop, cause::drain,
+                          cause::finish, cause::timeout, cause::window}) {
     singleflight::manual_timer time;
     singleflight::group_options options{.timer = &time};
     if (why == cause::drain) options.on_abandon = abandon::drain;
     if (why == cause::finish) options.on_abandon = abandon::finish;
     if (why == cause::timeout) options.load_timeout = 1s;
     if (why == cause::window) options.join_window = 1s;
-    group g(options);
     support::gate running;
     support::gate finish;
+    group g(options);
     const flight_context* seen = nullptr;
     std::optional f(g.start(1, [&](flight_context& context) {
       seen = &context;
@@ -187,21 +185,15 @@ TEST(flight_context, forgotten_by_whatever_cause) {
         EXPECT_TRUE(g.forget(1));
         EXPECT_FALSE(g.forget(1));
         break;
-      case cause::forget_all:
-        EXPECT_EQ(g.forget_all(), 1u);
-        break;
+      case cause::forget_all: EXPECT_EQ(g.forget_all(), 1u); break;
       case cause::stop:
       case cause::drain:
-      case cause::finish:
-        f.reset();
-        break;
+      case cause::finish: f.reset(); break;
       case cause::timeout:
         time.advance(1s);
         EXPECT_EQ(f->get_outcome().errc(), singleflight::flight_errc::timed_out);
         break;
-      case cause::window:
-        time.advance(2s);
-        EXPECT_EQ(*g.run(1, [] { return 2; }), 2);
+      case cause::window: time.advance(2s); EXPECT_EQ(*g.run(1, [] { return 2; }), 2);
     }
     EXPECT_EQ(seen->forgotten(), why != cause::finish);
     const bool stops = why == cause::stop || why == cause::drain || why == cause::timeout;
@@ -217,11 +209,11 @@ TEST(flight_context, forgotten_by_whatever_cause) {
 // Goal    The token fires before the last leaver returns (P6), also where it is made late.
 TEST(flight_context, token_fires_before_the_last_leaver_returns) {
   for (const bool early : {true, false}) {
-    group g;
     support::gate running;
     support::gate left;
     support::gate over;
     std::atomic<bool> stopped{false};
+    group g;
     std::optional f(g.start(1, [&](flight_context& context) {
       std::stop_token token;
       if (early) token = context.stop_token();
@@ -242,10 +234,10 @@ TEST(flight_context, token_fires_before_the_last_leaver_returns) {
 
 // Goal    A plain stop_token loader sees the same token.
 TEST(flight_context, loader_that_takes_a_stop_token) {
-  group g;
-  EXPECT_EQ(*g.run(1, [](std::stop_token stop) { return stop.stop_possible() ? 1 : 0; }), 1);
   support::gate running;
   std::atomic<bool> over{false};
+  group g;
+  EXPECT_EQ(*g.run(1, [](std::stop_token stop) { return stop.stop_possible() ? 1 : 0; }), 1);
   std::optional f(g.start(1, [&](std::stop_token stop) {
     running.open();
     support::eventually([&] { return stop.stop_requested(); }, "the stop");
@@ -301,7 +293,8 @@ TEST(flight_context, ids_are_unique) {
           if (t % 2 == 0) {
             (void)a.run(t * 10'000 + i, note);
           } else {
-            (void)b.run(t * 10'000 + i, [&](flight_context& context) { return id = context.flight_id(); });
+            (void)b.run(t * 10'000 + i,
+                        [&](flight_context& context) { return id = context.flight_id(); });
           }
           const std::lock_guard hold(lock);
           ids.insert(id);

@@ -2,6 +2,8 @@
 
 // Coroutines that are destroyed while they wait for a flight, or while they load one.
 
+#include <gtest/gtest.h>
+
 #include <atomic>
 #include <chrono>
 #include <memory>
@@ -11,15 +13,12 @@
 #include <utility>
 #include <vector>
 
-#include <gtest/gtest.h>
-
-#include <singleflight/core/manual_timer.hpp>
-#include <singleflight/flight.hpp>
-
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
 #include "support/task.hpp"
+#include <singleflight/core/manual_timer.hpp>
+#include <singleflight/flight.hpp>
 
 namespace {
 
@@ -53,18 +52,10 @@ struct fixture {
     } const mark{unwound};
     auto f = g.start(1, [] { return 1; });
     switch (how) {
-      case spelling::plain:
-        (void)co_await f;
-        break;
-      case spelling::outcome:
-        (void)co_await f.as_outcome();
-        break;
-      case spelling::bounded:
-        (void)co_await f.until(time.now() + 1s, stop.get_token());
-        break;
-      case spelling::elsewhere:
-        (void)co_await f.on(named);
-        break;
+      case spelling::plain: (void)co_await f; break;
+      case spelling::outcome: (void)co_await f.as_outcome(); break;
+      case spelling::bounded: (void)co_await f.until(time.now() + 1s, stop.get_token()); break;
+      case spelling::elsewhere: (void)co_await f.on(named); break;
       case spelling::all:
         (void)co_await f.until(time.now() + 1s, stop.get_token()).on(named).as_outcome();
         break;
@@ -141,16 +132,16 @@ TEST(destroyed_waiter, all_after_ready) {
     {
       std::vector<support::owned> all;
       for (int i = 0; i < 3; ++i) {
-        all.push_back([](group& in, support::manual_executor on, bool named,
-                         int& count) -> support::owned {
-          auto f = in.start(1, [] { return 1; });
-          if (named) {
-            (void)co_await f.on(on);
-          } else {
-            (void)co_await f;
-          }
-          ++count;
-        }(*g, ex, how == spelling::elsewhere, resumed));
+        all.push_back(
+            [](group& in, support::manual_executor on, bool named, int& count) -> support::owned {
+              auto f = in.start(1, [] { return 1; });
+              if (named) {
+                (void)co_await f.on(on);
+              } else {
+                (void)co_await f;
+              }
+              ++count;
+            }(*g, ex, how == spelling::elsewhere, resumed));
       }
       ASSERT_TRUE(ex.run_one());
       g.reset();
@@ -187,16 +178,16 @@ TEST(destroyed_waiter, after_its_limit_struck) {
 TEST(destroyed_waiter, by_another_waiter) {
   support::manual_executor ex;
   group g({.executor = ex});
-  std::optional<support::owned> victim;
+  std::vector<support::owned> victim;
   bool victim_resumed = false;
   bool killer_resumed = false;
-  std::optional<support::owned> killer([](group& in, auto& other, bool& done) -> support::owned {
+  const support::owned killer = [](group& in, auto& other, bool& done) -> support::owned {
     auto f = in.start(1, [] { return 1; });
     (void)co_await f;
-    other.reset();
+    other.clear();
     done = true;
-  }(g, victim, killer_resumed));
-  victim.emplace([](group& in, bool& done) -> support::owned {
+  }(g, victim, killer_resumed);
+  victim.push_back([](group& in, bool& done) -> support::owned {
     auto f = in.start(1, [] { return 1; });
     (void)co_await f;
     done = true;

@@ -2,6 +2,8 @@
 
 // run_fresh, start_fresh and drain: loads that begin after the call, behind one that runs.
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <atomic>
 #include <memory>
@@ -11,15 +13,12 @@
 #include <utility>
 #include <vector>
 
-#include <gtest/gtest.h>
-
-#include <singleflight/core/manual_timer.hpp>
-#include <singleflight/flight.hpp>
-
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
 #include "support/task.hpp"
+#include <singleflight/core/manual_timer.hpp>
+#include <singleflight/flight.hpp>
 
 namespace {
 
@@ -189,11 +188,13 @@ TEST(fresh, load_ahead_fails) {
   support::gate running;
   support::gate fail;
   std::jthread old([&] {
-    EXPECT_THROW((void)g.run(1, [&]() -> int {
-      running.open();
-      fail.wait();
-      throw 5;
-    }), int);
+    EXPECT_THROW((void)g.run(1,
+                             [&]() -> int {
+                               running.open();
+                               fail.wait();
+                               throw 5;
+                             }),
+                 int);
   });
   running.wait();
   auto fresh = g.start_fresh(1, [] { return 2; });
@@ -302,8 +303,12 @@ TEST(drain, successor_without_callers_goes) {
   running.wait();
   { const auto dropped = std::move(f); }
   std::atomic<int> wrong{0};
-  { const auto gone = g.start(1, [&] { return ++wrong; }); }
-  { const auto gone = g.start(1, [&] { return ++wrong; }); }
+  {
+    const auto gone = g.start(1, [&] { return ++wrong; });
+  }
+  {
+    const auto gone = g.start(1, [&] { return ++wrong; });
+  }
   finish.open();
   ASSERT_TRUE(support::until_flights(g, 0));
   EXPECT_EQ(*g.run(1, [] { return 5; }), 5);
@@ -339,7 +344,9 @@ TEST(finish, queued_load_without_callers) {
     support::manual_executor later;
     group g({.executor = later, .on_abandon = policy});
     int loads = 0;
-    { const auto dropped = g.start(1, [&] { return ++loads; }); }
+    {
+      const auto dropped = g.start(1, [&] { return ++loads; });
+    }
     later.run_all();
     EXPECT_EQ(loads, policy == abandon::finish ? 1 : 0);
     EXPECT_TRUE(g.in_flight().empty());

@@ -2,6 +2,8 @@
 
 // What the others get when a load fails: the error, or another try by one of them.
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <atomic>
 #include <memory>
@@ -13,15 +15,12 @@
 #include <utility>
 #include <vector>
 
-#include <gtest/gtest.h>
-
-#include <singleflight/core/manual_timer.hpp>
-#include <singleflight/flight.hpp>
-
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
 #include "support/task.hpp"
+#include <singleflight/core/manual_timer.hpp>
+#include <singleflight/flight.hpp>
 
 namespace {
 
@@ -286,9 +285,8 @@ TEST(hand_over, candidate_that_left_is_passed_over) {
               flight_errc::cancelled);
   });
   std::jthread late([&] {
-    EXPECT_EQ(
-        g.run(as_outcome, 1, [&] { return ++wrong; }, {.deadline = time.now() + 1s}).errc(),
-        flight_errc::timed_out);
+    EXPECT_EQ(g.run(as_outcome, 1, [&] { return ++wrong; }, {.deadline = time.now() + 1s}).errc(),
+              flight_errc::timed_out);
   });
   std::optional dropped(g.start(1, [&] { return ++wrong; }));
   auto stays = g.start(1, [] { return 8; });
@@ -350,9 +348,7 @@ TEST(hand_over, error_of_a_promise) {
   });
   given.wait();
   std::atomic<int> led{0};
-  std::jthread joiner([&] {
-    EXPECT_EQ(*g.run(1, [&] { return led += 6; }), 6);
-  });
+  std::jthread joiner([&] { EXPECT_EQ(*g.run(1, [&] { return led += 6; }), 6); });
   ASSERT_TRUE(support::until_callers(g, 2));
   promise->set_error(std::make_exception_ptr(backend_down(1)));
   EXPECT_EQ(*f.get(), 6);

@@ -2,6 +2,9 @@
 
 // A pool whose only thread waits for a load that is queued on that very pool.
 
+#include <gtest/gtest.h>
+#include <pthread.h>
+
 #include <atomic>
 #include <chrono>
 #include <memory>
@@ -10,15 +13,10 @@
 #include <utility>
 #include <vector>
 
-#include <pthread.h>
-
-#include <gtest/gtest.h>
-
-#include <singleflight/flight.hpp>
-
 #include "support/eventually.hpp"
 #include "support/gate.hpp"
 #include "support/task.hpp"
+#include <singleflight/flight.hpp>
 
 namespace {
 
@@ -222,7 +220,8 @@ TEST(thread_exit, within_run) {  // Scenario 9
     });
   });
   running.wait();
-  std::jthread joiner([&] { broken += g.run(as_outcome, 1, [] { return 1; }).errc() == flight_errc::broken; });
+  std::jthread joiner(
+      [&] { broken += g.run(as_outcome, 1, [] { return 1; }).errc() == flight_errc::broken; });
   auto f = g.start(1, [] { return 1; });
   [](group& in, std::atomic<int>& count) -> support::detached {
     auto mine = in.start(1, [] { return 1; });
@@ -296,7 +295,8 @@ TEST(thread_exit, within_inline_start) {
   }
   std::thread([&] { promise->set_value(7); }).join();
   EXPECT_EQ(*f.get(), 7);
-  EXPECT_TRUE(support::eventually([&] { return called == 3; }, "those behind the thread that ended"));
+  EXPECT_TRUE(
+      support::eventually([&] { return called == 3; }, "those behind the thread that ended"));
 }
 
 }  // namespace

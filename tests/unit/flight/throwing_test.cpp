@@ -6,6 +6,8 @@
 // n-th allocation. A test tries every n until the operation goes through, so each allocation of each verb
 // has failed once.
 
+#include <gtest/gtest.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdlib>
@@ -19,19 +21,22 @@
 #include <utility>
 #include <vector>
 
-#include <gtest/gtest.h>
-
-#include <singleflight/flight.hpp>
-
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
 #include "support/task.hpp"
+#include <singleflight/flight.hpp>
 
 namespace {
 
 /// How many allocations of this thread succeed before one fails; negative: none fails.
 constinit thread_local long allocations_left = -1;
+
+// Out of line: g++ would warn of what it takes for a mismatch of new and free.
+[[gnu::noinline]] void* take(std::size_t bytes) noexcept {
+  return std::malloc(bytes != 0 ? bytes : 1);
+}
+[[gnu::noinline]] void give_back(void* memory) noexcept { std::free(memory); }
 
 bool this_one_fails() noexcept {
   if (allocations_left < 0) return false;
@@ -42,11 +47,11 @@ bool this_one_fails() noexcept {
 
 void* operator new(std::size_t bytes) {
   if (this_one_fails()) throw std::bad_alloc();
-  if (void* const memory = std::malloc(bytes != 0 ? bytes : 1)) return memory;
+  if (void* const memory = take(bytes)) return memory;
   throw std::bad_alloc();
 }
 void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
-  return this_one_fails() ? nullptr : std::malloc(bytes != 0 ? bytes : 1);
+  return this_one_fails() ? nullptr : take(bytes);
 }
 void* operator new(std::size_t bytes, std::align_val_t alignment) {
   const auto to = static_cast<std::size_t>(alignment);
@@ -54,10 +59,10 @@ void* operator new(std::size_t bytes, std::align_val_t alignment) {
   if (void* const memory = std::aligned_alloc(to, (bytes + to - 1) / to * to)) return memory;
   throw std::bad_alloc();
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory) noexcept { give_back(memory); }
+void operator delete(void* memory, std::size_t) noexcept { give_back(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { give_back(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { give_back(memory); }
 
 namespace {
 
@@ -111,7 +116,10 @@ std::vector<verb> all_verbs() {
   return {
       {"start", [=](group& g) { auto f = g.start(heap_key, load); }},
       {"start_fresh", [=](group& g) { auto f = g.start_fresh(heap_key, load); }},
-      {"start_many", [=](group& g) { auto f = g.start_many(std::vector{heap_key, heap_key}, load_many); }},
+      {"start_many",
+       [=](group& g) {
+         auto f = g.start_many(std::vector{heap_key, heap_key}, load_many);
+       }},
       {"in_flight", [](group& g) { (void)g.in_flight(); }},
       {"forget", [](group& g) { (void)g.forget(std::string_view("other")); }},
       {"on_ready",
@@ -180,11 +188,13 @@ TEST(throwing, allocation_fails_in_every_verb_beside_a_leader) {  // Scenario 22
           support::gate running;
           support::gate finish;
           std::jthread leader([&] {
-            EXPECT_EQ(*g.run(heap_key, [&] {
-              running.open();
-              finish.wait();
-              return 3;
-            }), 3);
+            EXPECT_EQ(*g.run(heap_key,
+                             [&] {
+                               running.open();
+                               finish.wait();
+                               return 3;
+                             }),
+                      3);
           });
           running.wait();
           std::optional<singleflight::flight<int>> before;
@@ -234,9 +244,7 @@ TEST(throwing, allocation_fails_in_the_blocking_verbs) {  // Scenario 22
           return all;
         });
       },
-      [&] {
-        (void)g.run(std::string(41, 'o'), [&] { return *g.run(heap_key, load); });
-      },
+      [&] { (void)g.run(std::string(41, 'o'), [&] { return *g.run(heap_key, load); }); },
   };
   for (const auto& call : calls) {
     for_every_allocation(call, [&](bool) {
@@ -291,11 +299,13 @@ TEST(throwing, key_that_throws) {  // Scenario 22
     support::gate running;
     support::gate finish;
     std::jthread leader([&] {
-      EXPECT_EQ(*g.run(moody_key(1), [&] {
-        running.open();
-        finish.wait();
-        return 3;
-      }), 3);
+      EXPECT_EQ(*g.run(moody_key(1),
+                       [&] {
+                         running.open();
+                         finish.wait();
+                         return 3;
+                       }),
+                3);
     });
     running.wait();
     auto before = g.start(moody_key(1), [] { return 0; });
@@ -325,16 +335,27 @@ TEST(throwing, key_that_throws) {  // Scenario 22
       const mood set(*what);
       const moody_key k(1);
       const moody_key other(2);
-      refused("run", [&] { (void)g.run(other, load); }, not_copy);
+      refused(
+          "run", [&] { (void)g.run(other, load); }, not_copy);
       EXPECT_TRUE(!not_copy || !g.run(as_outcome, other, load).has_value());
-      refused("run_fresh", [&] { (void)g.run_fresh(k, load, {.deadline = std::chrono::steady_clock::now() + 1ms}).get(); },
-              not_copy);
-      refused("start", [&] { (void)g.start(other, load); }, true);
-      refused("start_fresh", [&] { (void)g.start_fresh(k, load); }, true);
-      refused("run_many", [&] { (void)g.run_many(two, load_many); }, true);
-      refused("start_many", [&] { (void)g.start_many(two, load_many); }, true);
-      refused("forget", [&] { (void)g.forget(other); }, not_copy);
-      refused("in_flight", [&] { (void)g.in_flight(); }, !not_copy);
+      refused(
+          "run_fresh",
+          [&] {
+            (void)g.run_fresh(k, load, {.deadline = std::chrono::steady_clock::now() + 1ms}).get();
+          },
+          not_copy);
+      refused(
+          "start", [&] { (void)g.start(other, load); }, true);
+      refused(
+          "start_fresh", [&] { (void)g.start_fresh(k, load); }, true);
+      refused(
+          "run_many", [&] { (void)g.run_many(two, load_many); }, true);
+      refused(
+          "start_many", [&] { (void)g.start_many(two, load_many); }, true);
+      refused(
+          "forget", [&] { (void)g.forget(other); }, not_copy);
+      refused(
+          "in_flight", [&] { (void)g.in_flight(); }, !not_copy);
     }
     later.run_all();
     EXPECT_EQ(support::callers_inside(g), 2u);
@@ -409,7 +430,8 @@ struct uncopyable_now {
 // Goal    A value copy that fails hits only the caller who copies.
 TEST(throwing, value_copy_harms_only_its_caller) {  // Scenario 22
   const auto wrapped = singleflight::deduplicate(
-      std::function([](int n) { return uncopyable_now(std::string(30, static_cast<char>('a' + n))); }),
+      std::function(
+          [](int n) { return uncopyable_now(std::string(30, static_cast<char>('a' + n))); }),
       [](int n) { return n; });
   {
     const mood set(uncopyable_now::copy_throws);

@@ -2,6 +2,8 @@
 
 // A hung load: load_timeout and join_window, on manual time.
 
+#include <gtest/gtest.h>
+
 #include <atomic>
 #include <chrono>
 #include <memory>
@@ -11,15 +13,12 @@
 #include <utility>
 #include <vector>
 
-#include <gtest/gtest.h>
-
-#include <singleflight/core/manual_timer.hpp>
-#include <singleflight/flight.hpp>
-
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
 #include "support/task.hpp"
+#include <singleflight/core/manual_timer.hpp>
+#include <singleflight/flight.hpp>
 
 namespace {
 
@@ -128,11 +127,13 @@ TEST(load_timeout, lets_the_successor_begin) {
   support::gate running;
   support::gate finish;
   std::jthread leader([&] {
-    EXPECT_EQ(*g.run(1, [&] {
-      running.open();
-      finish.wait();
-      return 1;
-    }), 1);
+    EXPECT_EQ(*g.run(1,
+                     [&] {
+                       running.open();
+                       finish.wait();
+                       return 1;
+                     }),
+              1);
   });
   running.wait();
   auto fresh = g.start_fresh(1, [] { return 2; });
@@ -148,11 +149,13 @@ TEST(load_timeout, failure_after_the_timeout) {
   support::gate running;
   support::gate finish;
   std::jthread leader([&] {
-    EXPECT_THROW((void)g.run(1, [&]() -> int {
-      running.open();
-      finish.wait();
-      throw std::logic_error("late");
-    }), std::logic_error);
+    EXPECT_THROW((void)g.run(1,
+                             [&]() -> int {
+                               running.open();
+                               finish.wait();
+                               throw std::logic_error("late");
+                             }),
+                 std::logic_error);
   });
   running.wait();
   std::atomic<int> wrong{0};
@@ -172,8 +175,10 @@ TEST(load_timeout, failure_after_the_timeout) {
 TEST(load_timeout, starts_anew_with_every_hand_over) {
   singleflight::manual_timer time;
   support::manual_executor later;
-  group g(
-      {.executor = later, .timer = &time, .on_error = singleflight::hand_over(5), .load_timeout = 10s});
+  group g({.executor = later,
+           .timer = &time,
+           .on_error = singleflight::hand_over(5),
+           .load_timeout = 10s});
   auto tries = std::make_shared<int>(0);
   auto f = g.start(1, [&time, tries] {
     time.advance(6s);
@@ -188,8 +193,8 @@ TEST(load_timeout, starts_anew_with_every_hand_over) {
 TEST(load_timeout, races_completion) {
   singleflight::manual_timer time;
   for (int turn = 0; turn < 1000; ++turn) {
-    auto g = std::make_unique<group>(
-        singleflight::group_options{.timer = &time, .load_timeout = 1s});
+    auto g =
+        std::make_unique<group>(singleflight::group_options{.timer = &time, .load_timeout = 1s});
     std::optional<singleflight::flight_promise<int>> promise;
     support::gate given;
     auto f = g->start(1, [&](singleflight::flight_promise<int> p) {
@@ -216,11 +221,13 @@ TEST(join_window, old_flight_takes_no_more_joiners) {  // Scenario 27
   support::gate running;
   support::gate finish;
   std::jthread leader([&] {
-    EXPECT_EQ(*g.run(1, [&] {
-      running.open();
-      finish.wait();
-      return 1;
-    }), 1);
+    EXPECT_EQ(*g.run(1,
+                     [&] {
+                       running.open();
+                       finish.wait();
+                       return 1;
+                     }),
+              1);
   });
   running.wait();
   time.advance(5s);
@@ -259,11 +266,13 @@ TEST(join_window, successor_of_an_old_flight_is_joined) {
   support::gate running;
   support::gate finish;
   std::jthread leader([&] {
-    EXPECT_EQ(*g.run(1, [&] {
-      running.open();
-      finish.wait();
-      return 1;
-    }), 1);
+    EXPECT_EQ(*g.run(1,
+                     [&] {
+                       running.open();
+                       finish.wait();
+                       return 1;
+                     }),
+              1);
   });
   running.wait();
   auto fresh = g.start_fresh(1, [] { return 2; });
@@ -304,8 +313,8 @@ struct recorder : singleflight::observer {
   std::atomic<int> ended{0};
   std::atomic<int> joins{0};
   std::atomic<int> leaves{0};
-  std::chrono::nanoseconds last{};
-  load_result result{};
+  std::atomic<std::chrono::nanoseconds> last{};
+  std::atomic<load_result> result{};
 };
 
 TEST(observer, hears_of_every_load) {
@@ -319,21 +328,23 @@ TEST(observer, hears_of_every_load) {
   });
   EXPECT_EQ(seen.began, 1);
   EXPECT_EQ(seen.ended, 1);
-  EXPECT_EQ(seen.last, 2s);
-  EXPECT_EQ(seen.result, load_result::value);
+  EXPECT_EQ(seen.last.load(), 2s);
+  EXPECT_EQ(seen.result.load(), load_result::value);
   EXPECT_THROW((void)g.run(1, []() -> int { throw 1; }), int);
   EXPECT_EQ(seen.ended, 2);
-  EXPECT_EQ(seen.result, load_result::error);
+  EXPECT_EQ(seen.result.load(), load_result::error);
   auto f = g.start(1, [&] {
     time.advance(1h);
     return 1;
   });
   auto f2 = g.start(1, [] { return 2; });
-  { const auto leaves = g.start(1, [] { return 3; }); }
+  {
+    const auto leaves = g.start(1, [] { return 3; });
+  }
   EXPECT_EQ(seen.joins, 2);
   EXPECT_EQ(seen.leaves, 1);
   later.run_one();
-  EXPECT_TRUE(f.get_outcome().errc() == flight_errc::timed_out || true);
+  (void)f.get_outcome();
   (void)f2.get_outcome();
   EXPECT_EQ(seen.began, 3);
   EXPECT_EQ(seen.ended, 3);
@@ -350,11 +361,13 @@ TEST(observer, hears_of_every_try) {
   support::gate running;
   support::gate fail;
   std::jthread leader([&] {
-    EXPECT_THROW((void)g.run(1, [&]() -> int {
-      running.open();
-      fail.wait();
-      throw 1;
-    }), int);
+    EXPECT_THROW((void)g.run(1,
+                             [&]() -> int {
+                               running.open();
+                               fail.wait();
+                               throw 1;
+                             }),
+                 int);
   });
   running.wait();
   std::jthread joiner([&] { EXPECT_EQ(*g.run(1, [] { return 2; }), 2); });

@@ -2,11 +2,10 @@
 
 // Side b: the library, compiled into a shared object with hidden visibility.
 
-#include "sides.hpp"
-
 #include <functional>
 #include <optional>
 
+#include "sides.hpp"
 #include <singleflight/flight.hpp>
 
 namespace shared_objects {

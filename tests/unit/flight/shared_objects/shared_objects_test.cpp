@@ -2,18 +2,17 @@
 
 // Two shared objects, each compiled with the headers and hidden visibility, share what is process-wide.
 
+#include <gtest/gtest.h>
+
 #include <atomic>
 #include <cstdint>
 #include <optional>
 #include <set>
 #include <thread>
 
-#include <gtest/gtest.h>
-
-#include <singleflight/flight.hpp>
-
 #include "sides.hpp"
 #include "support/gate.hpp"
+#include <singleflight/flight.hpp>
 
 namespace {
 
@@ -59,10 +58,7 @@ TEST(shared_objects, nested_and_recursive_on_one_thread) {  // Scenario 28c
   EXPECT_EQ(run_in_a(1, [&] { inner = run_in_b(1, [] {}); }), errc());
   EXPECT_EQ(inner, errc());
   errc back;
-  EXPECT_EQ(run_in_a(1,
-                     [&] {
-                       inner = run_in_b(1, [&] { back = run_in_a(1, [] { FAIL(); }); });
-                     }),
+  EXPECT_EQ(run_in_a(1, [&] { inner = run_in_b(1, [&] { back = run_in_a(1, [] { FAIL(); }); }); }),
             errc());
   EXPECT_EQ(inner, errc());
   EXPECT_EQ(back, flight_errc::recursive);
