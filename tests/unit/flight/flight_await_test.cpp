@@ -145,7 +145,7 @@ TEST(flight_await, resumes_on_the_executor_named_at_the_wait) {
   std::vector<std::string> order;
   const auto waiting = [&](std::string name, auto wait) -> support::detached {
     auto f = g.start(1, [] { return 1; });
-    co_await wait(f);
+    (void)co_await wait(f);
     order.push_back(std::move(name));
   };
   waiting("group", [](auto& f) { return f.as_outcome(); });
