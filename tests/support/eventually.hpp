@@ -4,11 +4,11 @@
 // Waiting for a condition that another thread brings about: a spin that yields, never a sleep of a
 // guessed length, and a failure when it does not come.
 
+#include <gtest/gtest.h>
+
 #include <chrono>
 #include <cstddef>
 #include <thread>
-
-#include <gtest/gtest.h>
 
 #include "support/gate.hpp"
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Executors that do what a test says: one that keeps its tasks until told, one that drops them, one that
-// refuses them.
+// Executors that do what a test says: one that keeps its tasks until told, one that drops them, one
+// that refuses them.
 
 #include <cstddef>
 #include <deque>

@@ -3,14 +3,15 @@
 
 // gate: holds threads until a test opens it. It stays open: late comers pass.
 //
-// A gate that nobody opens is a failure of the test, not a hang: wait() gives up after a generous time.
+// A gate that nobody opens is a failure of the test, not a hang: wait() gives up after a generous
+// time.
+
+#include <gtest/gtest.h>
 
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <mutex>
-
-#include <gtest/gtest.h>
 
 namespace support {
 

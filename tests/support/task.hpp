@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The smallest coroutine types that the tests need: `detached`, which runs by itself, `lazy<T>`, which
-// begins when it is awaited, and `suspension`, a place where a coroutine stops until the test resumes it.
+// The smallest coroutine types that the tests need: `detached`, which runs by itself, `lazy<T>`,
+// which begins when it is awaited, and `suspension`, a place where a coroutine stops until the test
+// resumes it.
 
 #include <atomic>
 #include <coroutine>

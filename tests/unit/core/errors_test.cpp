@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
+#include <gtest/gtest.h>
+
 #include <set>
 #include <string>
 #include <system_error>
-
-#include <gtest/gtest.h>
 
 #include <singleflight/core.hpp>
 

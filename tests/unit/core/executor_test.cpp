@@ -2,6 +2,8 @@
 //
 // task, any_executor, inline_executor, copyable.
 
+#include <gtest/gtest.h>
+
 #include <functional>
 #include <memory>
 #include <stdexcept>
@@ -9,19 +11,17 @@
 #include <utility>
 #include <vector>
 
-#include <gtest/gtest.h>
-
-#include <singleflight/core.hpp>
-#include <singleflight/flight.hpp>
-
 #include "support/executors.hpp"
 #include "support/gate.hpp"
+#include <singleflight/core.hpp>
+#include <singleflight/flight.hpp>
 
 namespace sf = singleflight;
 
 namespace {
 
-// Goal    A task runs once, is empty afterwards, and frees its callable; one that is dropped frees it unrun.
+// Goal    A task runs once, is empty afterwards, and frees its callable; one that is dropped frees
+//         it unrun.
 TEST(task, runs_once_or_is_dropped) {
   auto token = std::make_shared<int>(0);
   sf::task work([token] { ++*token; });
@@ -31,13 +31,16 @@ TEST(task, runs_once_or_is_dropped) {
   EXPECT_EQ(*token, 1);
   EXPECT_FALSE(work);
   EXPECT_EQ(token.use_count(), 1);
-  { const sf::task dropped([token] { ++*token; }); }
+  {
+    const sf::task dropped([token] { ++*token; });
+  }
   EXPECT_EQ(*token, 1);
   EXPECT_EQ(token.use_count(), 1);
   EXPECT_FALSE(sf::task());
 }
 
-// Goal    Tasks move and swap; assignment drops what was there; move-only callables fit; 16 bytes at most.
+// Goal    Tasks move and swap; assignment drops what was there; move-only callables fit; 16 bytes
+//         at most.
 TEST(task, moves) {
   static_assert(sizeof(sf::task) <= 16);
   static_assert(!std::is_copy_constructible_v<sf::task>);
@@ -63,8 +66,8 @@ TEST(task, may_throw) {
   EXPECT_EQ(token.use_count(), 1);
 }
 
-// Goal    Plain callables, objects with execute, pools and inline_executor fit; copies are equal and alive as
-//         long as one of them is.
+// Goal    Plain callables, objects with execute, pools and inline_executor fit; copies are equal
+//         and alive as long as one of them is.
 TEST(any_executor, takes_what_fits) {
   static_assert(sf::executor<support::manual_executor>);
   static_assert(sf::executor<sf::thread_pool>);
@@ -132,8 +135,8 @@ TEST(copyable, wraps_std_function_executors) {
   EXPECT_EQ(token.use_count(), 1);
 }
 
-// Goal    Outside of any library call an inline task runs before execute returns, on this thread; tasks that
-//         it queues run after it, in order, not nested in it.
+// Goal    Outside of any library call an inline task runs before execute returns, on this thread;
+//         tasks that it queues run after it, in order, not nested in it.
 TEST(inline_executor, is_a_trampoline) {
   std::vector<int> order;
   std::thread::id where;
@@ -161,13 +164,14 @@ TEST(inline_executor, takes_constant_stack) {
   EXPECT_EQ(left, 0);
 }
 
-// Goal    A task that throws does not lose those behind it: they run somewhere else, and the next ones here.
+// Goal    A task that throws does not lose those behind it: they run somewhere else, and the next
+//         ones here.
 TEST(inline_executor, survives_a_task_that_throws) {
   support::gate behind;
   EXPECT_THROW(sf::inline_executor.execute(sf::task([&] {
-                 sf::inline_executor.execute(sf::task([&] { behind.open(); }));
-                 throw std::runtime_error("x");
-               })),
+    sf::inline_executor.execute(sf::task([&] { behind.open(); }));
+    throw std::runtime_error("x");
+  })),
                std::runtime_error);
   behind.wait();
   bool ran = false;
@@ -175,7 +179,8 @@ TEST(inline_executor, survives_a_task_that_throws) {
   EXPECT_TRUE(ran);
 }
 
-// Goal    On a thread inside run() inline_executor means the default pool: the caller may hold locks.
+// Goal    On a thread inside run() inline_executor means the default pool: the caller may hold
+//         locks.
 TEST(inline_executor, goes_to_the_pool_inside_run) {
   sf::group<int, int> flights;
   support::gate ran;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
+#include <gtest/gtest.h>
+
 #include <memory>
 #include <stdexcept>
 #include <string>
 #include <utility>
-
-#include <gtest/gtest.h>
 
 #include <singleflight/core.hpp>
 

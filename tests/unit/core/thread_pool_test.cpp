@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+#include <gtest/gtest.h>
 #include <pthread.h>
 
 #include <atomic>
@@ -10,12 +11,9 @@
 #include <thread>
 #include <vector>
 
-#include <gtest/gtest.h>
-
-#include <singleflight/core.hpp>
-
 #include "support/eventually.hpp"
 #include "support/gate.hpp"
+#include <singleflight/core.hpp>
 
 namespace sf = singleflight;
 
@@ -63,7 +61,8 @@ TEST(thread_pool, grows_to_its_bound) {
   EXPECT_EQ(running, 0);
 }
 
-// Goal    With one thread, tasks run in the order in which they came; the destructor runs what is queued.
+// Goal    With one thread, tasks run in the order in which they came; the destructor runs what is
+//         queued.
 TEST(thread_pool, runs_in_order_to_the_end) {
   std::vector<int> order;
   {
@@ -107,7 +106,8 @@ TEST(thread_pool, loses_no_task) {
   EXPECT_EQ(ran, 8'000);
 }
 
-// Goal    A thread that a task ends (pthread_exit) takes nothing with it: what is queued still runs.
+// Goal    A thread that a task ends (pthread_exit) takes nothing with it: what is queued still
+//         runs.
 TEST(thread_pool, survives_the_end_of_a_thread) {
   std::atomic<bool> ran{false};
   {

@@ -2,6 +2,8 @@
 //
 // manual_timer, default_timer, and the wheel beneath both.
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -10,12 +12,9 @@
 #include <thread>
 #include <vector>
 
-#include <gtest/gtest.h>
-
-#include <singleflight/core.hpp>
-
 #include "support/eventually.hpp"
 #include "support/gate.hpp"
+#include <singleflight/core.hpp>
 
 namespace sf = singleflight;
 using namespace std::chrono_literals;
@@ -40,7 +39,8 @@ struct alarm : sf::timer_node {
   std::atomic<int> fired{0};
 };
 
-// Goal    Time stands still until it is moved; a node fires when its time has come, not a nanosecond before.
+// Goal    Time stands still until it is moved; a node fires when its time has come, not a
+//         nanosecond before.
 TEST(manual_timer, is_exact) {
   sf::manual_timer time;
   const auto start = time.now();
@@ -57,7 +57,8 @@ TEST(manual_timer, is_exact) {
   EXPECT_EQ(a.fired, 1);
 }
 
-// Goal    A node whose time has passed fires at once, also from the far past; one in the far future never.
+// Goal    A node whose time has passed fires at once, also from the far past; one in the far future
+//         never.
 TEST(manual_timer, the_past_and_the_far_future) {
   sf::manual_timer time;
   alarm a(time);
@@ -90,7 +91,8 @@ TEST(manual_timer, fires_in_order) {
                              [](const alarm* a, const alarm* b) { return a->when < b->when; }));
 }
 
-// Goal    Whatever is armed, cancelled and passed in any order: what fires is what a sorted list would fire.
+// Goal    Whatever is armed, cancelled and passed in any order: what fires is what a sorted list
+//         would fire.
 // Method  Random steps against the obvious model, seeds printed.
 TEST(manual_timer, agrees_with_a_sorted_list) {
   for (unsigned seed = 1; seed <= 20; ++seed) {
@@ -103,7 +105,8 @@ TEST(manual_timer, agrees_with_a_sorted_list) {
     armed.resize(alarms.size());
     for (int step = 0; step < 2'000; ++step) {
       const std::size_t i = random() % alarms.size();
-      const auto distance = std::chrono::nanoseconds(random() % (std::uint64_t{1} << (random() % 50)));
+      const auto distance =
+          std::chrono::nanoseconds(random() % (std::uint64_t{1} << (random() % 50)));
       switch (random() % 3) {
         case 0:
           if (!armed[i]) {
@@ -129,7 +132,8 @@ TEST(manual_timer, agrees_with_a_sorted_list) {
   }
 }
 
-// Goal    A cancelled node does not fire and may be armed again; cancelling twice, or one that fired, is fine.
+// Goal    A cancelled node does not fire and may be armed again; cancelling twice, or one that
+//         fired, is fine.
 TEST(manual_timer, cancel) {
   sf::manual_timer time;
   alarm a(time);
@@ -234,7 +238,8 @@ TEST(default_timer, fires_when_the_time_has_come) {
   }
 }
 
-// Goal    A later node does not hold up an earlier one that is armed after it; what is past fires at once.
+// Goal    A later node does not hold up an earlier one that is armed after it; what is past fires
+//         at once.
 TEST(default_timer, an_earlier_node_overtakes) {
   sf::timer& time = sf::default_timer();
   alarm late(time);
@@ -250,8 +255,8 @@ TEST(default_timer, an_earlier_node_overtakes) {
   time.cancel(past);
 }
 
-// Goal    The coarse clock never runs ahead of the clock nor backwards, moves on while it is read, and is
-//         fresh again at the first look after a pause.
+// Goal    The coarse clock never runs ahead of the clock nor backwards, moves on while it is read,
+//         and is fresh again at the first look after a pause.
 TEST(default_timer, coarse_now_follows_now) {
   sf::timer& time = sf::default_timer();
   auto last = time.coarse_now();

@@ -2,6 +2,8 @@
 //
 // What happens to a load when its callers leave (P6).
 
+#include <gtest/gtest.h>
+
 #include <atomic>
 #include <chrono>
 #include <optional>
@@ -10,15 +12,12 @@
 #include <utility>
 #include <vector>
 
-#include <gtest/gtest.h>
-
-#include <singleflight/core.hpp>
-#include <singleflight/flight.hpp>
-
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
 #include "support/task.hpp"
+#include <singleflight/core.hpp>
+#include <singleflight/flight.hpp>
 
 namespace sf = singleflight;
 using namespace std::chrono_literals;
@@ -27,10 +26,10 @@ using ints = sf::group<int, int>;
 namespace {
 
 // Scenario 3
-// Goal    The only caller cancels, the load ignores its stop token, a newcomer arrives: it does not see the
-//         cancellation, it leads a flight of its own (P6, stop).
-// Method  The abandoned load is held until the newcomer has its value: so their overlap is proven too, which
-//         `stop` allows (scenario 4).
+// Goal    The only caller cancels, the load ignores its stop token, a newcomer arrives: it does not
+//         see the cancellation, it leads a flight of its own (P6, stop).
+// Method  The abandoned load is held until the newcomer has its value: so their overlap is proven
+//         too, which `stop` allows (scenario 4).
 TEST(abandon, a_newcomer_never_joins_a_doomed_flight) {
   support::thread_per_task threads;
   ints flights({.executor = threads});
@@ -66,10 +65,10 @@ TEST(abandon, a_newcomer_never_joins_a_doomed_flight) {
 }
 
 // Scenario 4
-// Goal    With drain the newcomer's load begins only after the abandoned one has ended; several newcomers
-//         share that one load (P6, P1).
-// Method  The newcomers are seen to wait (nothing but the barrier is in the table, their load has not begun)
-//         before the old load is let go.
+// Goal    With drain the newcomer's load begins only after the abandoned one has ended; several
+//         newcomers share that one load (P6, P1).
+// Method  The newcomers are seen to wait (nothing but the barrier is in the table, their load has
+//         not begun) before the old load is let go.
 TEST(abandon, drain_waits_for_the_old_load) {
   support::thread_per_task threads;
   ints flights({.executor = threads, .on_abandon = sf::abandon::drain});
@@ -97,7 +96,8 @@ TEST(abandon, drain_waits_for_the_old_load) {
     });
   }
   auto started = flights.start(1, [&] { return ++new_loads + 10; });
-  support::eventually([&] { return flights.stats().calls == 5; }, "all newcomers behind the barrier");
+  support::eventually([&] { return flights.stats().calls == 5; },
+                      "all newcomers behind the barrier");
   EXPECT_EQ(new_loads, 0);
   EXPECT_FALSE(started.ready());
   EXPECT_EQ(flights.stats().loads, 1U);
@@ -109,7 +109,8 @@ TEST(abandon, drain_waits_for_the_old_load) {
 }
 
 // Scenario 4
-// Goal    With finish the newcomer joins the load that is still useful; nobody tells it to stop (P6).
+// Goal    With finish the newcomer joins the load that is still useful; nobody tells it to stop
+//         (P6).
 TEST(abandon, finish_lets_newcomers_join) {
   support::thread_per_task threads;
   ints flights({.executor = threads, .on_abandon = sf::abandon::finish});
@@ -133,7 +134,8 @@ TEST(abandon, finish_lets_newcomers_join) {
   EXPECT_EQ(flights.stats().abandoned, 1U);
 }
 
-// Goal    Stop is requested before the last leaver returns, and not before there is a last one (P6).
+// Goal    Stop is requested before the last leaver returns, and not before there is a last one
+//         (P6).
 TEST(abandon, stop_is_requested_before_the_last_leaver_returns) {
   for (const auto policy : {sf::abandon::stop, sf::abandon::drain}) {
     support::thread_per_task threads;
@@ -156,12 +158,15 @@ TEST(abandon, stop_is_requested_before_the_last_leaver_returns) {
   }
 }
 
-// Goal    A flight that all have left before its load began never loads, and its key is free at once.
+// Goal    A flight that all have left before its load began never loads, and its key is free at
+//         once.
 TEST(abandon, a_load_that_nobody_waits_for_does_not_begin) {
   support::manual_executor queue;
   ints flights({.executor = queue});
   int loads = 0;
-  { const auto f = flights.start(1, [&] { return ++loads; }); }
+  {
+    const auto f = flights.start(1, [&] { return ++loads; });
+  }
   EXPECT_TRUE(flights.in_flight().empty());
   EXPECT_EQ(queue.run_all(), 1U);
   EXPECT_EQ(loads, 0);
@@ -174,14 +179,17 @@ TEST(abandon, an_abandoned_successor_leaves_its_place) {
   support::gate hold;
   support::thread_per_task threads;
   ints flights({.executor = threads, .on_abandon = sf::abandon::drain});
-  { const auto f = flights.start(1, [&] {
+  {
+    const auto f = flights.start(1, [&] {
       hold.wait();
       return 1;
     });
     hold.await_arrivals();
   }
   std::atomic<int> dropped_loads{0};
-  { const auto gone = flights.start(1, [&] { return ++dropped_loads; }); }
+  {
+    const auto gone = flights.start(1, [&] { return ++dropped_loads; });
+  }
   auto stays = flights.start(1, [] { return 3; });
   hold.open();
   EXPECT_EQ(*stays.get(), 3);
@@ -189,7 +197,8 @@ TEST(abandon, an_abandoned_successor_leaves_its_place) {
 }
 
 // Scenario 15
-// Goal    The first caller of a started flight leaves first, at its deadline: the joiners still get the value.
+// Goal    The first caller of a started flight leaves first, at its deadline: the joiners still get
+//         the value.
 TEST(abandon, the_first_caller_leaves_first) {
   sf::manual_timer time;
   support::manual_executor queue;
@@ -211,24 +220,23 @@ TEST(abandon, the_first_caller_leaves_first) {
 }
 
 // Scenario 15
-// Goal    A run leader whose stop fires stays until its load returns; its interest no longer counts: with the
-//         last joiner gone the load is told to stop, and a newcomer starts anew.
+// Goal    A run leader whose stop fires stays until its load returns; its interest no longer
+//         counts: with the last joiner gone the load is told to stop, and a newcomer starts anew.
 TEST(abandon, a_stopped_run_leader_stays_without_interest) {
   ints flights;
   support::gate hold;
   std::stop_source stop;
   std::stop_token told;
   std::jthread leader([&] {
-    const auto r = flights.run(
-        1,
-        [&](sf::flight_context& context) {
-          told = context.stop_token();
-          EXPECT_EQ(context.callers(), 1U);
-          hold.wait();
-          EXPECT_TRUE(context.forgotten());
-          return 5;
-        },
-        {.stop = stop.get_token()});
+    const auto r = flights.run(1,
+                               [&](sf::flight_context& context) {
+                                 told = context.stop_token();
+                                 EXPECT_EQ(context.callers(), 1U);
+                                 hold.wait();
+                                 EXPECT_TRUE(context.forgotten());
+                                 return 5;
+                               },
+                               {.stop = stop.get_token()});
     EXPECT_EQ(*r, 5) << "the leader has its own load's value";
   });
   hold.await_arrivals();
@@ -254,13 +262,12 @@ TEST(abandon, a_stopped_run_leader_still_serves_its_joiners) {
   support::gate hold;
   std::stop_source stop;
   std::jthread leader([&] {
-    const auto r = flights.run(
-        1,
-        [&] {
-          hold.wait();
-          return 5;
-        },
-        {.stop = stop.get_token()});
+    const auto r = flights.run(1,
+                               [&] {
+                                 hold.wait();
+                                 return 5;
+                               },
+                               {.stop = stop.get_token()});
     EXPECT_EQ(*r, 5);
     EXPECT_TRUE(r.shared());
   });
@@ -278,10 +285,13 @@ TEST(abandon, a_detached_caller_has_not_left) {
   support::manual_executor queue;
   ints flights({.executor = queue});
   int loads = 0;
-  flights.start(1, [&](std::stop_token told) {
-    EXPECT_FALSE(told.stop_requested());
-    return ++loads;
-  }).detach();
+  flights
+      .start(1,
+             [&](std::stop_token told) {
+               EXPECT_FALSE(told.stop_requested());
+               return ++loads;
+             })
+      .detach();
   EXPECT_EQ(support::callers_inside(flights), 1U);
   auto joiner = flights.start(1, [] { return 9; });
   { const auto leaves = std::move(joiner); }

@@ -2,6 +2,8 @@
 //
 // run_many and start_many: one load for those of many keys that nobody is loading yet.
 
+#include <gtest/gtest.h>
+
 #include <atomic>
 #include <chrono>
 #include <optional>
@@ -13,14 +15,11 @@
 #include <utility>
 #include <vector>
 
-#include <gtest/gtest.h>
-
-#include <singleflight/core.hpp>
-#include <singleflight/flight.hpp>
-
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
+#include <singleflight/core.hpp>
+#include <singleflight/flight.hpp>
 
 namespace sf = singleflight;
 using namespace std::chrono_literals;
@@ -74,7 +73,8 @@ TEST(bulk, one_started_load_for_all_keys) {
 }
 
 // Scenario 11
-// Goal    A bulk load that throws leaves every one of its keys free, its joiners with its own exception.
+// Goal    A bulk load that throws leaves every one of its keys free, its joiners with its own
+//         exception.
 TEST(bulk, a_failed_bulk_load_frees_all_its_keys) {
   ints flights;
   support::gate hold;
@@ -125,7 +125,8 @@ TEST(bulk, a_wrong_size_is_broken) {
   EXPECT_EQ(flights.stats().broken, 4U);
 }
 
-// Goal    Each key may end in its own way: a value, an exception, a flight_errc. Run and started alike.
+// Goal    Each key may end in its own way: a value, an exception, a flight_errc. Run and started
+//         alike.
 TEST(bulk, each_key_has_its_own_outcome) {
   support::manual_executor queue;
   ints flights({.executor = queue});
@@ -166,15 +167,18 @@ TEST(bulk, a_key_that_stands_twice) {
 }
 
 // Scenario 12
-// Goal    Handles of start_many that are dropped unread block nothing else in the group; a repeated key too.
+// Goal    Handles of start_many that are dropped unread block nothing else in the group; a repeated
+//         key too.
 TEST(bulk, started_handles_dropped_unread) {
   support::manual_executor queue;
   ints flights({.executor = queue});
   int loads = 0;
-  { const auto dropped = flights.start_many(std::vector{1, 1, 2}, [&](std::span<const int> keys) {
+  {
+    const auto dropped = flights.start_many(std::vector{1, 1, 2}, [&](std::span<const int> keys) {
       ++loads;
       return outcomes(keys.size(), sf::outcome<int>(0));
-    }); }
+    });
+  }
   EXPECT_TRUE(flights.in_flight().empty());
   EXPECT_EQ(*flights.run(1, [] { return 3; }), 3);
   queue.run_all();
@@ -189,8 +193,8 @@ TEST(bulk, started_handles_dropped_unread) {
   EXPECT_EQ(loads, 1);
 }
 
-// Goal    Keys in flight are joined, the others are loaded, and what is led is published before the call waits
-//         for what it joined.
+// Goal    Keys in flight are joined, the others are loaded, and what is led is published before the
+//         call waits for what it joined.
 // Method  The flight that is joined ends only after a third party was given the led key's outcome.
 TEST(bulk, publishes_what_it_leads_before_it_waits) {
   ints flights;
@@ -222,7 +226,8 @@ TEST(bulk, publishes_what_it_leads_before_it_waits) {
   hold.open();
 }
 
-// Goal    Two bulk calls over the same keys in opposite orders do not wait for each other in a circle.
+// Goal    Two bulk calls over the same keys in opposite orders do not wait for each other in a
+//         circle.
 TEST(bulk, opposite_orders_do_not_deadlock) {
   ints flights;
   std::atomic<int> bad{0};
@@ -242,7 +247,8 @@ TEST(bulk, opposite_orders_do_not_deadlock) {
   EXPECT_TRUE(flights.in_flight().empty());
 }
 
-// Goal    A key whose copy throws in the middle leaves no key of the call stuck (P9), run and started.
+// Goal    A key whose copy throws in the middle leaves no key of the call stuck (P9), run and
+//         started.
 TEST(bulk, a_throwing_hash_in_the_middle_leaves_no_stuck_key) {
   struct picky_hash {
     std::size_t operator()(int key) const {
@@ -262,7 +268,8 @@ TEST(bulk, a_throwing_hash_in_the_middle_leaves_no_stuck_key) {
   EXPECT_EQ(*flights.run(1, [] { return 1; }), 1);
 }
 
-// Goal    Keys of another type than Key: string views ask a group of strings; values may be void or move-only.
+// Goal    Keys of another type than Key: string views ask a group of strings; values may be void or
+//         move-only.
 TEST(bulk, other_key_and_value_types) {
   sf::group<std::string, std::unique_ptr<int>> flights;
   const auto all = flights.run_many(std::vector<std::string_view>{"a", "bb"},

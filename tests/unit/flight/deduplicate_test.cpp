@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+#include <gtest/gtest.h>
+
 #include <atomic>
 #include <cstddef>
 #include <functional>
@@ -8,13 +10,10 @@
 #include <string>
 #include <thread>
 
-#include <gtest/gtest.h>
-
-#include <singleflight/core.hpp>
-#include <singleflight/flight.hpp>
-
 #include "support/eventually.hpp"
 #include "support/gate.hpp"
+#include <singleflight/core.hpp>
+#include <singleflight/flight.hpp>
 
 namespace sf = singleflight;
 
@@ -38,7 +37,8 @@ namespace {
 
 int twice(int n) { return 2 * n; }
 
-// Goal    The returned callable has the function's signature: arguments in, copies out, exceptions through.
+// Goal    The returned callable has the function's signature: arguments in, copies out, exceptions
+//         through.
 TEST(deduplicate, behaves_like_the_function) {
   const auto f = sf::deduplicate([](const std::string& s, int n) { return s + std::to_string(n); },
                                  [](const std::string& s, int) { return s; });
@@ -46,8 +46,11 @@ TEST(deduplicate, behaves_like_the_function) {
   EXPECT_EQ(f("a", 2), "a2") << "calls in series do not share";
   const auto g = sf::deduplicate(twice, [](int n) { return n; });
   EXPECT_EQ(g(4), 8);
-  const auto h = sf::deduplicate([](int n) { if (n > 0) throw std::out_of_range("n"); },
-                                 [](int n) { return n; });
+  const auto h = sf::deduplicate(
+      [](int n) {
+        if (n > 0) throw std::out_of_range("n");
+      },
+      [](int n) { return n; });
   h(0);
   EXPECT_THROW(h(1), std::out_of_range);
   const auto moved = sf::deduplicate([](std::unique_ptr<int> p) { return *p; },
@@ -55,10 +58,11 @@ TEST(deduplicate, behaves_like_the_function) {
   EXPECT_EQ(moved(std::make_unique<int>(3)), 3);
 }
 
-// Goal    Overlapping calls with one key share one execution, over all copies of the callable; other keys
-//         do not.
-// Method  The key counts its comparisons. At the second one the joiner stands in the critical section in which
-//         it joins: only then is the function let go, so it cannot have ended before.
+// Goal    Overlapping calls with one key share one execution, over all copies of the callable;
+//         other keys do not.
+// Method  The key counts its comparisons. At the second one the joiner stands in the critical
+//         section in which it joins: only then is the function let go, so it cannot have ended
+//         before.
 TEST(deduplicate, overlapping_calls_share) {
   std::atomic<int> calls{0};
   std::atomic<int> comparisons{0};
@@ -69,7 +73,9 @@ TEST(deduplicate, overlapping_calls_share) {
         if (number == 1) hold.wait();
         return who;
       },
-      [&](int number, const std::string&) { return counting_key{number, &comparisons}; });
+      [&](int number, const std::string&) {
+        return counting_key{number, &comparisons};
+      });
   std::string first;
   std::string second;
   std::jthread a([&] { first = f(1, "a"); });

@@ -2,6 +2,7 @@
 //
 // Loads that fail, and loads that end without a result (P5).
 
+#include <gtest/gtest.h>
 #include <pthread.h>
 
 #include <atomic>
@@ -15,15 +16,12 @@
 #include <utility>
 #include <vector>
 
-#include <gtest/gtest.h>
-
-#include <singleflight/core.hpp>
-#include <singleflight/flight.hpp>
-
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
 #include "support/task.hpp"
+#include <singleflight/core.hpp>
+#include <singleflight/flight.hpp>
 
 namespace sf = singleflight;
 using namespace std::chrono_literals;
@@ -37,7 +35,8 @@ struct backend_error : std::runtime_error {
 };
 
 // Scenario 7
-// Goal    A load that throws at once leaves nothing behind: the next call loads again. In every form.
+// Goal    A load that throws at once leaves nothing behind: the next call loads again. In every
+//         form.
 TEST(errors, a_synchronous_failure_leaves_the_key_free) {
   support::manual_executor queue;
   ints flights({.executor = queue});
@@ -74,9 +73,10 @@ TEST(errors, a_synchronous_failure_leaves_the_key_free) {
 }
 
 // Scenario 8
-// Goal    N callers, the load throws T: every one of them catches T, with its type, message and members; the
-//         key is free again.
-// Method  Blocking, started, awaiting and called-back callers; the load throws only when all are in.
+// Goal    N callers, the load throws T: every one of them catches T, with its type, message and
+//         members; the key is free again.
+// Method  Blocking, started, awaiting and called-back callers; the load throws only when all are
+//         in.
 TEST(errors, every_sharer_catches_the_loads_own_exception) {
   constexpr std::size_t callers = 7;
   support::thread_per_task threads;
@@ -131,7 +131,8 @@ TEST(errors, anything_can_be_thrown) {
 }
 
 // Scenario 9
-// Goal    A task that the executor drops or refuses ends its flight as broken, with all who wait (P5).
+// Goal    A task that the executor drops or refuses ends its flight as broken, with all who wait
+//         (P5).
 TEST(errors, a_dropped_or_refused_task_is_broken) {
   support::manual_executor queue;
   ints flights({.executor = queue});
@@ -161,12 +162,14 @@ TEST(errors, a_dropped_or_refused_task_is_broken) {
 }
 
 // Scenario 9
-// Goal    A promise that dies unanswered, and a loader coroutine that is destroyed, are broken (P5).
+// Goal    A promise that dies unanswered, and a loader coroutine that is destroyed, are broken
+//         (P5).
 TEST(errors, a_lost_promise_or_coroutine_is_broken) {
   support::manual_executor queue;
   ints flights({.executor = queue});
   std::optional<sf::flight_promise<int>> kept;
-  auto f = flights.start(1, [&](sf::flight_promise<int> promise) { kept.emplace(std::move(promise)); });
+  auto f =
+      flights.start(1, [&](sf::flight_promise<int> promise) { kept.emplace(std::move(promise)); });
   queue.run_all();
   EXPECT_FALSE(f.ready());
   kept.reset();
@@ -196,8 +199,8 @@ TEST(errors, a_lost_promise_or_coroutine_is_broken) {
 }
 
 // Scenario 9
-// Goal    A run leader whose thread exits in its load leaves its joiners with broken and the key free; the
-//         unwinding itself goes on and is not kept (P5).
+// Goal    A run leader whose thread exits in its load leaves its joiners with broken and the key
+//         free; the unwinding itself goes on and is not kept (P5).
 TEST(errors, a_leader_thread_that_exits_is_broken) {
   ints flights;
   support::gate hold;
@@ -236,7 +239,8 @@ TEST(errors, a_leader_thread_that_exits_is_broken) {
 }
 
 // Scenario 9
-// Goal    The same for the thread of a pool that runs a started load; the pool goes on with the next task.
+// Goal    The same for the thread of a pool that runs a started load; the pool goes on with the
+//         next task.
 TEST(errors, a_pool_thread_that_exits_is_broken) {
   sf::thread_pool pool({.max_threads = 1});
   ints flights({.executor = pool});
@@ -261,7 +265,8 @@ TEST(errors, a_pool_thread_that_exits_is_broken) {
 TEST(errors, a_promise_answers_with_a_flight_errc) {
   support::manual_executor queue;
   ints flights({.executor = queue});
-  auto f = flights.start(1, [](sf::flight_promise<int> p) { p.set_error(sf::flight_errc::rejected); });
+  auto f =
+      flights.start(1, [](sf::flight_promise<int> p) { p.set_error(sf::flight_errc::rejected); });
   queue.run_all();
   EXPECT_EQ(f.get_outcome().errc(), sf::flight_errc::rejected);
   EXPECT_EQ(flights.stats().rejected, 1U);
@@ -272,7 +277,8 @@ TEST(errors, a_promise_answers_with_a_flight_errc) {
   EXPECT_EQ(g.get_outcome().errc(), sf::flight_errc::overloaded);
 }
 
-// Goal    Of a promise's error and an exception that leaves the same loader, the first is the answer.
+// Goal    Of a promise's error and an exception that leaves the same loader, the first is the
+//         answer.
 TEST(errors, one_answer_a_promise) {
   support::manual_executor queue;
   ints flights({.executor = queue});
@@ -289,7 +295,8 @@ TEST(errors, a_promise_is_answered_from_anywhere) {
   support::manual_executor queue;
   ints flights({.executor = queue});
   std::optional<sf::flight_promise<int>> kept;
-  auto f = flights.start(1, [&](sf::flight_promise<int> promise) { kept.emplace(std::move(promise)); });
+  auto f =
+      flights.start(1, [&](sf::flight_promise<int> promise) { kept.emplace(std::move(promise)); });
   auto joiner = flights.start(1, [] { return 0; });
   queue.run_all();
   EXPECT_EQ(kept->context().callers(), 2U);

@@ -2,6 +2,8 @@
 //
 // run(): who loads, who shares, when a flight ends.
 
+#include <gtest/gtest.h>
+
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -11,15 +13,12 @@
 #include <utility>
 #include <vector>
 
-#include <gtest/gtest.h>
-
-#include <singleflight/core.hpp>
-#include <singleflight/flight.hpp>
-
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
 #include "support/task.hpp"
+#include <singleflight/core.hpp>
+#include <singleflight/flight.hpp>
 
 namespace sf = singleflight;
 using namespace std::chrono_literals;
@@ -47,7 +46,8 @@ TEST(group, alone_runs_its_load_inline) {
 }
 
 // Goal    Overlapping callers share one load and one object (P1).
-// Method  The leader does not return until every joiner is in, so the overlap is forced, not hoped for.
+// Method  The leader does not return until every joiner is in, so the overlap is forced, not hoped
+//         for.
 TEST(group, overlapping_callers_share_one_load) {
   constexpr std::size_t callers = 9;
   sf::group<std::string, std::string> flights;
@@ -98,7 +98,8 @@ TEST(group, different_keys_load_side_by_side) {
   }
 }
 
-// Goal    Calls in series never share: no call that begins after an outcome was given receives it (P3).
+// Goal    Calls in series never share: no call that begins after an outcome was given receives it
+//         (P3).
 TEST(group, calls_in_series_each_load) {
   sf::group<int, int> flights;
   int loads = 0;
@@ -107,7 +108,8 @@ TEST(group, calls_in_series_each_load) {
 
 // Scenario 1
 // Goal    A forgotten leader that ends late does not take its successor out of the table (P2).
-// Method  L1 is held in its load; forget; L2 is held in its own; L1 ends; L3 is let in while L2 still runs.
+// Method  L1 is held in its load; forget; L2 is held in its own; L1 ends; L3 is let in while L2
+//         still runs.
 TEST(group, a_forgotten_flight_that_ends_does_not_remove_the_one_after_it) {
   sf::group<std::string, int> flights;
   std::atomic<int> loads{0};
@@ -182,8 +184,8 @@ struct hooked_hash {
 
 // Scenario 2
 // Goal    Who finds a flight in the table joins it, even when its load has returned already.
-// Method  The joiner is held in the comparison of keys, which is its look into the table, until the leader's
-//         load has returned.
+// Method  The joiner is held in the comparison of keys, which is its look into the table, until the
+//         leader's load has returned.
 TEST(group, a_late_joiner_that_finds_the_flight_gets_its_outcome) {
   hooked_key::hooks hooks;
   const hooked_key key(1, hooks);
@@ -221,9 +223,10 @@ TEST(group, a_late_joiner_that_finds_the_flight_gets_its_outcome) {
 }
 
 // Scenario 2
-// Goal    Who has seen a flight but comes too late to join it leads anew; it never waits for a finished one.
-// Method  The joiner is held in the copy of its key, between its two looks into the table, until the leader
-//         is gone.
+// Goal    Who has seen a flight but comes too late to join it leads anew; it never waits for a
+//         finished one.
+// Method  The joiner is held in the copy of its key, between its two looks into the table, until
+//         the leader is gone.
 TEST(group, a_late_joiner_that_comes_too_late_leads_anew) {
   hooked_key::hooks hooks;
   const hooked_key key(1, hooks);
@@ -257,7 +260,8 @@ TEST(group, a_late_joiner_that_comes_too_late_leads_anew) {
 }
 
 // Scenario 2
-// Goal    However entering and leaving meet, every call gets an outcome, as a leader or as a joiner.
+// Goal    However entering and leaving meet, every call gets an outcome, as a leader or as a
+//         joiner.
 // Method  Two threads ask for one key again and again. (A hang is the failure.)
 TEST(group, entering_and_leaving_meet_in_every_order) {
   sf::group<int, int> flights;
@@ -285,10 +289,10 @@ TEST(group, entering_and_leaving_meet_in_every_order) {
 }
 
 // Scenario 5
-// Goal    No flight lives on from joiner to joiner: a call that begins after any participant was handed an
-//         outcome does not receive that outcome (P3).
-// Method  Each load takes a number. Whoever is handed number n raises `handed` to n before it returns;
-//         whoever begins afterwards must be given a larger number.
+// Goal    No flight lives on from joiner to joiner: a call that begins after any participant was
+//         handed an outcome does not receive that outcome (P3).
+// Method  Each load takes a number. Whoever is handed number n raises `handed` to n before it
+//         returns; whoever begins afterwards must be given a larger number.
 TEST(group, no_flight_is_immortal) {
   sf::group<int, std::uint64_t> flights;
   std::atomic<std::uint64_t> numbers{0};
@@ -317,7 +321,8 @@ TEST(group, no_flight_is_immortal) {
 }
 
 // Goal    A flight leaves the table before any of its waiters is told (P2).
-// Method  A callback, which is told like every waiter, finds the table empty and leads the next flight.
+// Method  A callback, which is told like every waiter, finds the table empty and leads the next
+//         flight.
 TEST(group, a_flight_leaves_the_table_before_its_waiters_are_told) {
   support::manual_executor queue;
   sf::group<int, int> flights({.executor = queue});
@@ -329,9 +334,10 @@ TEST(group, a_flight_leaves_the_table_before_its_waiters_are_told) {
 }
 
 // Scenario 6
-// Goal    A leading coroutine that is destroyed between its load's end and its resumption leaves no stuck key,
-//         and its joiner has the value.
-// Method  The executor runs the load only; the resumption is queued behind it when the coroutine goes.
+// Goal    A leading coroutine that is destroyed between its load's end and its resumption leaves no
+//         stuck key, and its joiner has the value.
+// Method  The executor runs the load only; the resumption is queued behind it when the coroutine
+//         goes.
 TEST(group, a_leading_coroutine_destroyed_after_its_load) {
   support::manual_executor queue;
   sf::group<int, int> flights({.executor = queue});
@@ -374,7 +380,8 @@ TEST(group, the_loads_effects_are_visible_to_all) {
   }
 }
 
-// Goal    void, move-only, non-default-constructible and reference-returning loads all work, alone and shared.
+// Goal    void, move-only, non-default-constructible and reference-returning loads all work, alone
+//         and shared.
 TEST(group, values_of_every_kind) {
   struct exact {
     explicit exact(int n) : number(n) {}
@@ -426,11 +433,14 @@ TEST(group, values_of_every_kind_are_shared) {
     threads.clear();
     EXPECT_EQ(loads, 1);
   };
-  twice(nothing, [] {}, [](auto&) {});
-  twice(unique, [] { return std::make_unique<int>(8); }, [](auto& r) { EXPECT_EQ(**r, 8); });
+  twice(
+      nothing, [] {}, [](auto&) {});
+  twice(
+      unique, [] { return std::make_unique<int>(8); }, [](auto& r) { EXPECT_EQ(**r, 8); });
 }
 
-// Goal    run may borrow everything: a stack value, by reference, from a loader that cannot be moved.
+// Goal    run may borrow everything: a stack value, by reference, from a loader that cannot be
+//         moved.
 TEST(group, run_borrows_its_arguments) {
   struct immovable {
     immovable() = default;
@@ -446,7 +456,8 @@ TEST(group, run_borrows_its_arguments) {
   EXPECT_EQ(**flights.run(sf::as_outcome, 1, load), 4);
 }
 
-// Goal    Limits that have passed already end the call at once, in either role, and nothing is loaded.
+// Goal    Limits that have passed already end the call at once, in either role, and nothing is
+//         loaded.
 TEST(group, expired_limits_load_nothing) {
   sf::manual_timer time;
   sf::group<int, int> flights({.timer = &time});
@@ -473,7 +484,8 @@ TEST(group, expired_limits_load_nothing) {
   EXPECT_EQ(*flights.run(1, load, {.deadline = time.now() + 1ns}), 1);
 }
 
-// Goal    A joiner's deadline ends its own wait only; its count is right; the leader notices nothing.
+// Goal    A joiner's deadline ends its own wait only; its count is right; the leader notices
+//         nothing.
 TEST(group, a_joiner_leaves_at_its_deadline) {
   sf::manual_timer time;
   sf::group<int, int> flights({.timer = &time});
@@ -562,13 +574,11 @@ TEST(group, stats_count_every_call_once) {
   queue.run_all();
   (void)g.get();
   expect("start_fresh");
-  (void)flights.run_many(std::vector{1}, [](std::span<const int>) {
-    return std::vector<sf::outcome<int>>{1};
-  });
+  (void)flights.run_many(std::vector{1},
+                         [](std::span<const int>) { return std::vector<sf::outcome<int>>{1}; });
   expect("run_many");
-  auto h = flights.start_many(std::vector{1}, [](std::span<const int>) {
-    return std::vector<sf::outcome<int>>{1};
-  });
+  auto h = flights.start_many(
+      std::vector{1}, [](std::span<const int>) { return std::vector<sf::outcome<int>>{1}; });
   queue.run_all();
   (void)h[0].get();
   expect("start_many");
@@ -601,9 +611,9 @@ TEST(group, observe_visits_every_figure) {
   } all;
   static_cast<const sf::observable&>(flights).observe(all);
   const std::vector<std::pair<std::string, double>> expected{
-      {"calls", 1},     {"loads", 1},      {"joined", 0},    {"handed_over", 0},
-      {"abandoned", 0}, {"timed_out", 0},  {"cancelled", 0}, {"overloaded", 0},
-      {"recursive", 0}, {"broken", 0},     {"closed", 0},    {"rejected", 0}};
+      {"calls", 1},     {"loads", 1},     {"joined", 0},    {"handed_over", 0},
+      {"abandoned", 0}, {"timed_out", 0}, {"cancelled", 0}, {"overloaded", 0},
+      {"recursive", 0}, {"broken", 0},    {"closed", 0},    {"rejected", 0}};
   EXPECT_EQ(all.seen, expected);
 }
 

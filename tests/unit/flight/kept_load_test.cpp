@@ -2,38 +2,38 @@
 //
 // Owned loads that do not lead at once: kept with a flight, behind one, or run once more.
 
+#include <gtest/gtest.h>
+
 #include <atomic>
 #include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
 
-#include <gtest/gtest.h>
-
-#include <singleflight/core.hpp>
-#include <singleflight/flight.hpp>
-
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
 #include "support/task.hpp"
+#include <singleflight/core.hpp>
+#include <singleflight/flight.hpp>
 
 namespace sf = singleflight;
 using namespace std::chrono_literals;
 
 namespace {
 
-// Goal    A started call that joins where errors are handed over keeps its loader, and it is that loader
-//         that runs when the leader fails.
+// Goal    A started call that joins where errors are handed over keeps its loader, and it is that
+//         loader that runs when the leader fails.
 TEST(kept_load, a_joining_start_takes_over_with_its_own_loader) {
   support::manual_executor queue;
   sf::group<int, std::string> flights({.executor = queue, .on_error = sf::hand_over(3)});
   int first_loads = 0;
   int second_loads = 0;
-  auto first = flights.start(1, [&first_loads, only_once = std::unique_ptr<int>()]() -> std::string {
-    ++first_loads;
-    throw std::runtime_error("first");
-  });
+  auto first =
+      flights.start(1, [&first_loads, only_once = std::unique_ptr<int>()]() -> std::string {
+        ++first_loads;
+        throw std::runtime_error("first");
+      });
   auto second = flights.start(1, [&second_loads]() -> std::string {
     ++second_loads;
     return "second";
@@ -68,8 +68,8 @@ TEST(kept_load, goes_with_its_caller) {
   EXPECT_EQ(loads, 1);
 }
 
-// Goal    Several start_fresh behind one running flight share one successor; if the first of them leaves,
-//         the loader of another one serves.
+// Goal    Several start_fresh behind one running flight share one successor; if the first of them
+//         leaves, the loader of another one serves.
 TEST(kept_load, fresh_starts_behind_a_flight_share_one_successor) {
   support::manual_executor queue;
   sf::group<int, int> flights({.executor = queue});
@@ -103,8 +103,10 @@ struct interrupted_loader {
   int value;
 };
 
-// Goal    A start_fresh that finds the key free, and taken when it has made its block, still runs its load.
-// Method  The loader's own move constructor begins the other flight: exactly between look and entry.
+// Goal    A start_fresh that finds the key free, and taken when it has made its block, still runs
+//         its load.
+// Method  The loader's own move constructor begins the other flight: exactly between look and
+//         entry.
 TEST(kept_load, a_fresh_start_that_lost_the_race_to_lead_still_loads) {
   support::manual_executor queue;
   sf::group<int, int> flights({.executor = queue});
@@ -124,14 +126,14 @@ TEST(kept_load, a_start_that_lost_the_race_to_lead_can_still_take_over) {
   support::manual_executor queue;
   sf::group<int, int> flights({.executor = queue, .on_error = sf::hand_over(1)});
   std::optional<sf::flight<int>> other;
-  auto kept = flights.start(1, interrupted_loader(
-                                   [&] {
-                                     other.emplace(flights.start(
-                                         1, [none = std::unique_ptr<int>()]() -> int {
-                                           throw std::runtime_error("failed");
-                                         }));
-                                   },
-                                   2));
+  auto kept = flights.start(
+      1, interrupted_loader(
+             [&] {
+               other.emplace(flights.start(1, [none = std::unique_ptr<int>()]() -> int {
+                 throw std::runtime_error("failed");
+               }));
+             },
+             2));
   ASSERT_TRUE(other.has_value());
   queue.run_all();
   ASSERT_TRUE(kept.ready()) << "the load that takes over was never launched";
@@ -139,7 +141,8 @@ TEST(kept_load, a_start_that_lost_the_race_to_lead_can_still_take_over) {
   EXPECT_EQ(other->get().get(), 2);
 }
 
-// Goal    A joiner that does not keep its loader leaves nothing of its own behind, whenever it lost the race.
+// Goal    A joiner that does not keep its loader leaves nothing of its own behind, whenever it lost
+//         the race.
 TEST(kept_load, a_start_that_lost_the_race_and_joins_frees_its_loader) {
   support::manual_executor queue;
   sf::group<int, int> flights({.executor = queue});
@@ -150,16 +153,16 @@ TEST(kept_load, a_start_that_lost_the_race_and_joins_frees_its_loader) {
     std::shared_ptr<int> token;
   };
   std::optional<sf::flight<int>> other;
-  auto joiner = flights.start(
-      1, counted([&] { other.emplace(flights.start(1, [] { return 1; })); }, alive));
+  auto joiner =
+      flights.start(1, counted([&] { other.emplace(flights.start(1, [] { return 1; })); }, alive));
   EXPECT_EQ(alive.use_count(), 1);
   queue.run_all();
   EXPECT_EQ(joiner.get().get(), 1);
 }
 
 // Goal    An awaitable loader that fails is run once more, from the loader as it was given.
-// Method  The loader suspends; the test resumes it, so that the second run begins while the first one's
-//         coroutine is still on the stack.
+// Method  The loader suspends; the test resumes it, so that the second run begins while the first
+//         one's coroutine is still on the stack.
 TEST(kept_load, an_awaitable_loader_is_repeated_after_a_failure) {
   sf::group<int, std::string> flights(
       {.executor = sf::inline_executor, .on_error = sf::hand_over(2)});
@@ -184,7 +187,8 @@ TEST(kept_load, an_awaitable_loader_is_repeated_after_a_failure) {
   EXPECT_EQ(flights.stats().handed_over, 2U);
 }
 
-// Goal    The same on a pool: the next run may begin on another thread before the last one's frame is gone.
+// Goal    The same on a pool: the next run may begin on another thread before the last one's frame
+//         is gone.
 TEST(kept_load, an_awaitable_loader_is_repeated_on_a_pool) {
   sf::thread_pool pool({.max_threads = 2});
   for (int round = 0; round < 200; ++round) {
@@ -223,7 +227,8 @@ TEST(kept_load, plain_and_promise_loaders_are_repeated) {
   EXPECT_EQ(promised.get().get(), 3);
 }
 
-// Goal    Hand-overs are bounded, also when one loader is repeated: then the last error is everybody's.
+// Goal    Hand-overs are bounded, also when one loader is repeated: then the last error is
+//         everybody's.
 TEST(kept_load, repeats_are_bounded) {
   support::manual_executor queue;
   sf::group<int, int> flights({.executor = queue, .on_error = sf::hand_over(2)});

@@ -2,6 +2,8 @@
 //
 // Keys of every kind, asked for with every kind of argument.
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <cctype>
 #include <cstdint>
@@ -13,12 +15,9 @@
 #include <string_view>
 #include <vector>
 
-#include <gtest/gtest.h>
-
+#include "support/executors.hpp"
 #include <singleflight/core.hpp>
 #include <singleflight/flight.hpp>
-
-#include "support/executors.hpp"
 
 namespace sf = singleflight;
 
@@ -78,7 +77,8 @@ TEST(key, kinds) {
   check_kind<place>({1, 2}, {2, 1});
 }
 
-// Goal    A string group is asked with literals, views, arrays and strings alike; a vector group with spans.
+// Goal    A string group is asked with literals, views, arrays and strings alike; a vector group
+//         with spans.
 TEST(key, heterogeneous_look_up) {
   support::manual_executor queue;
   sf::group<std::string, int> strings({.executor = queue});

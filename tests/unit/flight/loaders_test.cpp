@@ -2,6 +2,8 @@
 //
 // What a loader may take and return, in run and in start.
 
+#include <gtest/gtest.h>
+
 #include <atomic>
 #include <memory>
 #include <stdexcept>
@@ -10,14 +12,11 @@
 #include <thread>
 #include <utility>
 
-#include <gtest/gtest.h>
-
-#include <singleflight/core.hpp>
-#include <singleflight/flight.hpp>
-
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/task.hpp"
+#include <singleflight/core.hpp>
+#include <singleflight/flight.hpp>
 
 namespace sf = singleflight;
 
@@ -26,7 +25,6 @@ namespace {
 using ints = sf::group<int, int>;
 
 int plain_function() { return 1; }
-
 
 // Goal    run takes functions, lambdas, function objects and loaders of a context or a stop token.
 TEST(loaders, of_run) {
@@ -37,12 +35,14 @@ TEST(loaders, of_run) {
   EXPECT_EQ(*flights.run(1, [one = std::make_unique<int>(3)] { return *one; }), 3);
   EXPECT_EQ(*flights.run(1, [n = 3]() mutable { return ++n; }), 4);
   EXPECT_EQ(*flights.run(1, [](std::stop_token t) { return t.stop_requested() ? 0 : 5; }), 5);
-  EXPECT_EQ(*flights.run(1, [](sf::flight_context& c) { return static_cast<int>(c.callers()); }), 1);
+  EXPECT_EQ(*flights.run(1, [](sf::flight_context& c) { return static_cast<int>(c.callers()); }),
+            1);
   EXPECT_EQ(*flights.run(1, [](const sf::flight_context& c) { return c.forgotten() ? 0 : 7; }), 7);
   EXPECT_EQ(*flights.run(1, [] { return 8L; }), 8) << "converted to the value's type";
 }
 
-// Goal    start takes the same, owns it, and takes a promise, or an awaitable from any promise type, too.
+// Goal    start takes the same, owns it, and takes a promise, or an awaitable from any promise
+//         type, too.
 TEST(loaders, of_start) {
   support::manual_executor queue;
   sf::group<int, int> flights({.executor = queue});
@@ -75,12 +75,14 @@ TEST(loaders, of_start) {
             13);
 }
 
-// Goal    An awaitable loader may stop and go on elsewhere; its captures live until its coroutine ends.
+// Goal    An awaitable loader may stop and go on elsewhere; its captures live until its coroutine
+//         ends.
 TEST(loaders, an_awaitable_that_suspends) {
   support::manual_executor queue;
   sf::group<int, std::string> flights({.executor = queue});
   support::suspension stop;
-  auto token = std::make_shared<std::string>("captured, and too long for any small buffer of a string");
+  auto token =
+      std::make_shared<std::string>("captured, and too long for any small buffer of a string");
   auto f = flights.start(1, [&stop, token]() -> support::lazy<std::string> {
     co_await stop;
     co_return *token;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// forget, in_flight, what the loads themselves can see, the observer, and what group_options refuses.
+// forget, in_flight, what the loads themselves can see, the observer, and what group_options
+// refuses.
+
+#include <gtest/gtest.h>
 
 #include <atomic>
 #include <chrono>
@@ -13,14 +16,11 @@
 #include <utility>
 #include <vector>
 
-#include <gtest/gtest.h>
-
-#include <singleflight/core.hpp>
-#include <singleflight/flight.hpp>
-
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
+#include <singleflight/core.hpp>
+#include <singleflight/flight.hpp>
 
 namespace sf = singleflight;
 using namespace std::chrono_literals;
@@ -62,8 +62,8 @@ TEST(group_options, the_longest_durations) {
   EXPECT_TRUE(h.wait_for(std::chrono::hours::max()));
 }
 
-// Goal    in_flight shows key, id, callers and (with an observer or a window) age; forgotten flights are not
-//         in it.
+// Goal    in_flight shows key, id, callers and (with an observer or a window) age; forgotten
+//         flights are not in it.
 TEST(in_flight, shows_what_newcomers_would_find) {
   sf::manual_timer time;
   support::manual_executor queue;
@@ -108,8 +108,8 @@ TEST(in_flight, a_queued_load_has_no_age) {
   EXPECT_EQ(flights.stats().loads, 1U);
 }
 
-// Goal    forget_all forgets every flight once, says how many, and lets those inside finish; what waited
-//         behind one of them begins, and newcomers join it.
+// Goal    forget_all forgets every flight once, says how many, and lets those inside finish; what
+//         waited behind one of them begins, and newcomers join it.
 TEST(forget, all_at_once) {
   support::manual_executor queue;
   ints flights({.executor = queue});
@@ -124,7 +124,8 @@ TEST(forget, all_at_once) {
   auto old = flights.start(1, [] { return 1; });
   auto fresh = flights.start_fresh(1, [] { return 2; });
   EXPECT_EQ(flights.forget_all(), 1U);
-  ASSERT_EQ(flights.in_flight().size(), 1U) << "the successor stands in its place, as after forget(key)";
+  ASSERT_EQ(flights.in_flight().size(), 1U)
+      << "the successor stands in its place, as after forget(key)";
   auto newcomer = flights.start(1, [] { return 3; });
   queue.run_all();
   EXPECT_EQ(*old.get(), 1);
@@ -147,7 +148,8 @@ TEST(forget, one_with_a_successor) {
   EXPECT_FALSE(flights.forget(2));
 }
 
-// Goal    A load sees its id, its callers, its deadline (the latest among them) and whether it is forgotten.
+// Goal    A load sees its id, its callers, its deadline (the latest among them) and whether it is
+//         forgotten.
 TEST(flight_context, tells_a_load_about_its_flight) {
   sf::manual_timer time;
   ints flights({.timer = &time});
@@ -221,7 +223,8 @@ struct recorder : sf::observer {
   std::atomic<int> lefts{0};
 };
 
-// Goal    Every load that begins ends, once, with its duration and result; joins and leavers are told.
+// Goal    Every load that begins ends, once, with its duration and result; joins and leavers are
+//         told.
 TEST(observer, hears_of_loads_joins_and_leavers) {
   sf::manual_timer time;
   support::manual_executor queue;
@@ -237,7 +240,9 @@ TEST(observer, hears_of_loads_joins_and_leavers) {
     return 1;
   });
   auto b = flights.start(1, [] { return 2; });
-  { const auto leaves = flights.start(1, [] { return 3; }); }
+  {
+    const auto leaves = flights.start(1, [] { return 3; });
+  }
   queue.run_all();
   ASSERT_EQ(heard.begans.size(), 3U);
   ASSERT_EQ(heard.ends.size(), 3U);
@@ -259,7 +264,9 @@ TEST(observer, hears_nothing_of_a_load_that_never_began) {
   auto dropped = flights.start(1, [] { return 1; });
   queue.drop_one();
   EXPECT_EQ(dropped.get_outcome().errc(), sf::flight_errc::broken);
-  { const auto abandoned = flights.start(1, [] { return 1; }); }
+  {
+    const auto abandoned = flights.start(1, [] { return 1; });
+  }
   queue.run_all();
   EXPECT_TRUE(heard.begans.empty());
   EXPECT_TRUE(heard.ends.empty()) << "ended without having begun";

@@ -2,6 +2,8 @@
 //
 // Forms of asking mixed freely on one key.
 
+#include <gtest/gtest.h>
+
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -14,15 +16,12 @@
 #include <utility>
 #include <vector>
 
-#include <gtest/gtest.h>
-
-#include <singleflight/core.hpp>
-#include <singleflight/flight.hpp>
-
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
 #include "support/task.hpp"
+#include <singleflight/core.hpp>
+#include <singleflight/flight.hpp>
 
 namespace sf = singleflight;
 using namespace std::chrono_literals;
@@ -86,8 +85,9 @@ const form forms[] = {
     {"run_with_limits", true, false, true,
      [](ints& g, load_fn load, call_record& to) {
        try {
-         to.keep(g.run(1, load,
-                       {.deadline = std::chrono::steady_clock::now() + 1h, .stop = to.stop.get_token()}));
+         to.keep(g.run(
+             1, load,
+             {.deadline = std::chrono::steady_clock::now() + 1h, .stop = to.stop.get_token()}));
        } catch (const sf::flight_error& e) {
          to.keep(e.errc());
        }
@@ -118,9 +118,9 @@ const form forms[] = {
      }},
     {"start_many", true, false, false,
      [](ints& g, load_fn load, call_record& to) {
-       to.keep(g.start_many(std::vector{1}, [load](std::span<const int> keys) {
-                   return load_one(load, keys);
-                 })[0].get_outcome());
+       to.keep(g.start_many(std::vector{1},
+                            [load](std::span<const int> keys) { return load_one(load, keys); })[0]
+                   .get_outcome());
      }},
     {"run_fresh", true, true, true,
      [](ints& g, load_fn load, call_record& to) {
@@ -153,7 +153,8 @@ std::vector<std::tuple<form, form>> cancellable_pairs() {
   std::vector<std::tuple<form, form>> pairs;
   for (const form& leads : forms) {
     for (const form& joins : forms) {
-      if (!joins.fresh && (leads.cancellable || joins.cancellable)) pairs.emplace_back(leads, joins);
+      if (!joins.fresh && (leads.cancellable || joins.cancellable))
+        pairs.emplace_back(leads, joins);
     }
   }
   return pairs;
@@ -164,8 +165,8 @@ std::string name_of(const testing::TestParamInfo<std::tuple<form, form>>& pair) 
 }
 
 // Scenario 10
-// Goal    Whatever form leads and whatever form joins: a joiner shares the leader's load; a fresh caller waits
-//         behind it and its load begins after the leader's has ended.
+// Goal    Whatever form leads and whatever form joins: a joiner shares the leader's load; a fresh
+//         caller waits behind it and its load begins after the leader's has ended.
 // Method  The leader's load is held until the joiner is counted inside, which stats() shows.
 TEST_P(mixed_forms, one_leads_the_other_joins) {
   const auto& [leads, joins] = GetParam();
@@ -175,20 +176,26 @@ TEST_P(mixed_forms, one_leads_the_other_joins) {
   std::atomic<int> loads{0};
   call_record leader;
   call_record joiner;
-  call(leads, [&] {
-    most = std::max(most.load(), ++running);
-    ++loads;
-    hold.wait();
-    --running;
-    return 1;
-  }, leader);
+  call(
+      leads,
+      [&] {
+        most = std::max(most.load(), ++running);
+        ++loads;
+        hold.wait();
+        --running;
+        return 1;
+      },
+      leader);
   hold.await_arrivals();
-  call(joins, [&] {
-    most = std::max(most.load(), ++running);
-    ++loads;
-    --running;
-    return 2;
-  }, joiner);
+  call(
+      joins,
+      [&] {
+        most = std::max(most.load(), ++running);
+        ++loads;
+        --running;
+        return 2;
+      },
+      joiner);
   support::eventually([&] { return flights.stats().calls == 2; }, "the second call");
   ASSERT_EQ(flights.in_flight().size(), 1U);
   EXPECT_EQ(flights.in_flight()[0].callers, joins.fresh ? 1U : 2U);
@@ -210,9 +217,11 @@ TEST_P(mixed_forms, one_leads_the_other_joins) {
 }
 
 // Scenario 10
-// Goal    When the only one who can be cancelled leaves, in whichever role, a plain waiter notices nothing.
-// Method  Three callers: the pair and a plain started one. The cancellable ones of the pair are stopped while
-//         the load is held; the plain waiter, and whoever of the pair cannot be cancelled, get the value.
+// Goal    When the only one who can be cancelled leaves, in whichever role, a plain waiter notices
+//         nothing.
+// Method  Three callers: the pair and a plain started one. The cancellable ones of the pair are
+//         stopped while the load is held; the plain waiter, and whoever of the pair cannot be
+//         cancelled, get the value.
 TEST_P(mixed_forms_cancelled, a_cancelled_caller_harms_nobody) {
   const auto& [leads, joins] = GetParam();
   support::gate hold;
@@ -290,8 +299,8 @@ TEST(mixed_forms_together, every_form_joins_one_flight) {
 }
 
 // Scenario 14
-// Goal    A completion callback that asks again leads a fresh flight, since removal came before notification;
-//         the same from a resumed coroutine.
+// Goal    A completion callback that asks again leads a fresh flight, since removal came before
+//         notification; the same from a resumed coroutine.
 TEST(retry, from_a_completion_callback) {
   support::manual_executor queue;
   ints flights({.executor = queue});

@@ -2,21 +2,20 @@
 //
 // Loads that would wait for themselves.
 
+#include <gtest/gtest.h>
+
 #include <atomic>
 #include <chrono>
 #include <optional>
 #include <thread>
 #include <vector>
 
-#include <gtest/gtest.h>
-
-#include <singleflight/core.hpp>
-#include <singleflight/flight.hpp>
-
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
 #include "support/task.hpp"
+#include <singleflight/core.hpp>
+#include <singleflight/flight.hpp>
 
 namespace sf = singleflight;
 using namespace std::chrono_literals;
@@ -24,7 +23,9 @@ using ints = sf::group<int, int>;
 
 namespace {
 
-std::optional<sf::flight_errc> errc_of(const sf::outcome<sf::shared_result<int>>& o) { return o.errc(); }
+std::optional<sf::flight_errc> errc_of(const sf::outcome<sf::shared_result<int>>& o) {
+  return o.errc();
+}
 
 // Scenario 13
 // Goal    A load that asks for its own key fails at that wait, at once, in every form of asking.
@@ -81,10 +82,10 @@ TEST(recursion, a_started_load_that_asks_for_its_own_key) {
 }
 
 // Scenario 13
-// Goal    A waits for B in one thread while B waits for A in another: exactly one of them gets recursive, and
-//         both calls end.
-// Method  Neither load asks for the other key before both run. Whoever gets recursive returns a value, which
-//         then serves the other.
+// Goal    A waits for B in one thread while B waits for A in another: exactly one of them gets
+//         recursive, and both calls end.
+// Method  Neither load asks for the other key before both run. Whoever gets recursive returns a
+//         value, which then serves the other.
 TEST(recursion, two_threads_that_wait_for_each_other) {
   for (int round = 0; round < 50; ++round) {
     ints flights;
@@ -161,7 +162,8 @@ TEST(recursion, forgetting_breaks_the_cycle) {
   EXPECT_TRUE(flights.in_flight().empty());
 }
 
-// Goal    Loads that wait for others without a cycle are never told recursive: a diamond, and a long chain.
+// Goal    Loads that wait for others without a cycle are never told recursive: a diamond, and a
+//         long chain.
 TEST(recursion, no_false_alarm) {
   ints flights;
   std::function<int(int)> depth = [&](int n) -> int {
@@ -189,7 +191,8 @@ TEST(recursion, no_false_alarm) {
   EXPECT_EQ(flights.stats().recursive, 0U);
 }
 
-// Goal    A load that hops threads is seen when it names itself with .within, blocking and awaiting.
+// Goal    A load that hops threads is seen when it names itself with .within, blocking and
+//         awaiting.
 // Method  The load of 1 runs on one thread and asks on another one, in its own name.
 TEST(recursion, a_load_that_hops_threads_names_itself) {
   ints flights;
@@ -219,8 +222,8 @@ TEST(recursion, an_awaiting_load_names_itself) {
 }
 
 // Goal    A bulk load that asks for one of its own keys is told recursive, run or started.
-// Method  The inner call's deadline is on a manual clock; a watchdog moves it on only if the inner call is
-//         seen to wait, so that a load that hangs is a failure instead.
+// Method  The inner call's deadline is on a manual clock; a watchdog moves it on only if the inner
+//         call is seen to wait, so that a load that hangs is a failure instead.
 TEST(recursion, a_bulk_load_that_asks_for_its_own_key) {
   sf::manual_timer time;
   ints flights({.timer = &time});
@@ -244,7 +247,8 @@ TEST(recursion, a_bulk_load_that_asks_for_its_own_key) {
   EXPECT_EQ(inner, sf::flight_errc::recursive) << "a started bulk load waits for itself unnoticed";
 }
 
-// Goal    close() within a load of the same group would wait for itself: recursive; nothing is closed.
+// Goal    close() within a load of the same group would wait for itself: recursive; nothing is
+//         closed.
 TEST(recursion, closing_within_a_load) {
   ints flights;
   EXPECT_EQ(*flights.run(1,

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+#include <gtest/gtest.h>
+
 #include <atomic>
 #include <memory>
 #include <optional>
@@ -9,13 +11,10 @@
 #include <utility>
 #include <vector>
 
-#include <gtest/gtest.h>
-
-#include <singleflight/core.hpp>
-#include <singleflight/flight.hpp>
-
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
+#include <singleflight/core.hpp>
+#include <singleflight/flight.hpp>
 
 namespace sf = singleflight;
 
@@ -75,16 +74,15 @@ TEST(shared_result, alone) {
     auto taken = std::move(other).try_take();
     ASSERT_TRUE(taken.has_value());
     EXPECT_EQ(taken->number, 7);
-    const std::shared_ptr<const counted> kept =
-        flights.run(1, [] { return counted(9); }).share();
+    const std::shared_ptr<const counted> kept = flights.run(1, [] { return counted(9); }).share();
     EXPECT_EQ(kept->number, 9);
   }
   EXPECT_EQ(counted::alive, 0);
   EXPECT_EQ(counted::copies, 0);
 }
 
-// Goal    Shared: both handles name one object, which stays where it is as the handles move; it cannot be taken;
-//         it goes with the last handle or shared_ptr.
+// Goal    Shared: both handles name one object, which stays where it is as the handles move; it
+//         cannot be taken; it goes with the last handle or shared_ptr.
 TEST(shared_result, shared) {
   counted::copies = 0;
   {
@@ -113,8 +111,8 @@ TEST(shared_result, shared) {
   EXPECT_EQ(counted::copies, 0);
 }
 
-// Goal    A started value that nobody shares can be taken out of its block; a value in a loader that asked for
-//         its stop token too.
+// Goal    A started value that nobody shares can be taken out of its block; a value in a loader
+//         that asked for its stop token too.
 TEST(shared_result, unshared_in_a_block) {
   support::manual_executor queue;
   {
