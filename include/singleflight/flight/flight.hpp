@@ -12,6 +12,8 @@
 ///             ends the wait it is given to, and with it this caller's interest.
 /// Errors      the load's exception with its own type; flight_error for the library's own. A second use of a
 ///             handle, and awaiting a temporary, are refused: an assertion, and a compile error.
+/// Ordering    of resumptions on one executor: as they began to wait, two at a time where it has threads
+///             for that; a resumed coroutine that blocks may hold up half of the others.
 /// Lifetime    independent of the group once the load is done; the group waits for the load otherwise. A
 ///             coroutine that waits may be destroyed on the executor where it would resume (P8).
 /// Cost        48 bytes, in the caller's frame; no allocation to wait, but one for on_ready, for within, and
@@ -202,10 +204,10 @@ class [[nodiscard]] flight_wait : private timer_node {
       ::new (static_cast<void*>(&token_)) std::stop_token();
     }
     if constexpr (Within) within_.record.reset();
-    if (of_->deadline != nullptr && !b.done()) {
+    if (of_->limit != nullptr && !b.done()) {
       b.lock();
       if (b.phase(detail::memory_order_relaxed) != detail::flight_phase::done) --b.bounded;
-      of_->deadline = nullptr;
+      of_->limit = nullptr;
       b.unlock();
     }
     of_->wait_progress_ = 0;
@@ -506,7 +508,7 @@ void flight<V>::call_back(time_point deadline, std::stop_token stop, within_ref 
   } catch (...) {
     if constexpr (state_type::named) {  // the block owns it; leave the flight now
       made->wait.reset();
-      flight(std::move(made->handle));
+      (void)flight(std::move(made->handle));
     } else {
       delete made;
     }

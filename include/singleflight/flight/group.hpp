@@ -20,7 +20,8 @@
 ///             flight_error for the library's own. A throwing hash, comparison, key copy or allocation harms
 ///             only its own call (P9).
 /// Lifetime    run borrows its arguments; start owns them. The destructor closes: it refuses newcomers, tells
-///             running loads to stop and waits for them (P10).
+///             running loads to stop and waits for them (P10). Values that handles still hold, or that a
+///             resumption is about to take, may be destroyed after the group.
 /// Cost        run alone: no allocation, no system call, two read-modify-writes. A joiner: one short critical
 ///             section; the first one of a flight allocates what they share. start: one allocation.
 ///             An idle group: less than 8 KiB.

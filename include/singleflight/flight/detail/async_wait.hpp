@@ -30,7 +30,7 @@ inline bool enrol(block_base& b, waiter& w, resume_batch& batch, const steady_ti
   if (done || struck) {
     flight_core::activate_batch_locked(batch, runners);
   } else if (deadline != nullptr) {
-    w.deadline = deadline;
+    w.limit = deadline;
     ++b.bounded;
   }
   b.unlock();

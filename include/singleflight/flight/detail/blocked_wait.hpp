@@ -130,7 +130,7 @@ class blocked_wait {
           block_.blocked.push(node_);
         }
         if (bounded()) {
-          node_.deadline = &bounds_.deadline;
+          node_.limit = &bounds_.deadline;
           ++block_.bounded;
           if (!listed_) block_.timed.push(node_);
         }
@@ -192,7 +192,7 @@ class blocked_wait {
     const bool decided = phase != flight_phase::done && (struck || elected || vacant);
     if (decided) {
       if (!elected && listed_) block_.blocked.remove(node_);
-      if (node_.deadline != nullptr) {
+      if (node_.limit != nullptr) {
         --block_.bounded;
         if (!listed_) block_.timed.remove(node_);
       }

@@ -64,7 +64,7 @@ struct waiter {
   waiter* prev = nullptr;
   waiter* next = nullptr;
   std::uintptr_t target = 0;  ///< a coroutine frame; or a ready_action | 1; or 0 for a thread
-  const steady_time* deadline = nullptr;                ///< block lock: of a wait that has one
+  const steady_time* limit = nullptr;                   ///< block lock: of a wait that has one
   wait_state state = wait_state::idle;                  ///< block lock
   atomic<wait_verdict> verdict{wait_verdict::outcome};  ///< written under the block lock
 
@@ -257,11 +257,11 @@ struct block_base {
   bool claimers = false;            ///< somebody sleeps who could run a queued load
   bool stop_wanted = false;
   flight_result result = flight_result::none;
-  flight_errc code{};                    ///< result == code
-  std::exception_ptr error;              ///< result == error; the last failure before a hand-over
-  load_base* load = nullptr;             ///< the owned load that leads
-  load_base* kept = nullptr;             ///< owned loads that could lead
-  std::optional<std::stop_source> stop;  ///< made when first asked for
+  flight_errc code{};         ///< result == code
+  std::exception_ptr error;   ///< result == error; the last failure before a hand-over
+  load_base* load = nullptr;  ///< the owned load that leads
+  load_base* kept = nullptr;  ///< owned loads that could lead
+  std::stop_source stop{std::nostopstate};  ///< made when first asked for
 
   struct timeout_alarm : timer_node, task_node {
     explicit timeout_alarm(block_base& b) noexcept

@@ -303,16 +303,16 @@ class flight_core {
   static void request_stop(block_base& b) {
     b.lock();
     b.stop_wanted = true;
-    const std::optional<std::stop_source> source = b.stop;
+    std::stop_source source = b.stop;
     b.unlock();
-    if (source) std::stop_source(*source).request_stop();
+    source.request_stop();  // nothing, when no load has asked for a token
   }
 
   std::stop_token stop_token_of(block_base& b) {
     std::stop_source fresh;
     b.lock();
-    if (!b.stop) b.stop.emplace(std::move(fresh));
-    std::stop_source source = *b.stop;
+    if (!b.stop.stop_possible()) b.stop.swap(fresh);
+    std::stop_source source = b.stop;
     const bool wanted = b.stop_wanted;
     b.unlock();
     if (wanted || closed()) source.request_stop();
@@ -331,7 +331,7 @@ class flight_core {
       if (leader_bound) latest = node.deadline;
       const auto take = [&latest](const waiter_list& list) {
         for (const waiter* w = list.first(); w != nullptr; w = w->next) {
-          if (w->deadline != nullptr) latest = std::max(latest, *w->deadline);
+          if (w->limit != nullptr) latest = std::max(latest, *w->limit);
         }
       };
       take(b.blocked);
