@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The table of a group: many keys, growth, what stays behind, and what may be asked twice.
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "support/eventually.hpp"
+#include "support/executors.hpp"
+#include "support/gate.hpp"
+#include <singleflight/flight.hpp>
+
+namespace {
+
+using singleflight::inline_executor;
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__) || !defined(__OPTIMIZE__)
+constexpr int many = 100'000;
+#else
+constexpr int many = 1'000'000;
+#endif
+
+/// Counts the objects that are alive.
+struct counted {
+  static inline std::atomic<int> alive{0};
+  counted() { ++alive; }
+  counted(const counted&) { ++alive; }
+  counted(counted&&) noexcept { ++alive; }
+  counted& operator=(const counted&) = default;
+  counted& operator=(counted&&) = default;
+  ~counted() { --alive; }
+};
+
+// Goal    Flights whose results nobody reads leave nothing behind: no entry, no value.
+// Method  Every handle is dropped unread, half of them before the load runs, half after.
+TEST(table, results_dropped_unread_leave_nothing) {  // Scenario 20
+  support::manual_executor later;
+  singleflight::group<int, counted> g(
+      {.executor = later, .on_abandon = singleflight::abandon::finish});
+  for (int k = 0; k < many; ++k) {
+    auto f = g.start(k, [] { return counted(); });
+    if (k % 2 == 0) {
+      later.run_all();
+    }
+  }
+  later.run_all();
+  EXPECT_TRUE(g.in_flight().empty());
+  EXPECT_EQ(g.stats().loads, static_cast<std::uint64_t>(many));
+  EXPECT_EQ(counted::alive.load(), 0);
+}
+
+// Goal    The table grows under the flights that are in it: each is found before and after, each
+//         ends, and the table is empty then.
+TEST(table, grows_under_its_flights) {
+  support::manual_executor later;
+  singleflight::group<int, int> g({.executor = later});
+  std::vector<singleflight::flight<int>> first;
+  std::vector<singleflight::flight<int>> second;
+  constexpr int keys = 20'000;  // the first array has 512 heads
+  for (int k = 0; k < keys; ++k) first.push_back(g.start(k, [k] { return k; }));
+  EXPECT_EQ(g.in_flight().size(), static_cast<std::size_t>(keys));
+  for (int k = 0; k < keys; ++k) second.push_back(g.start(k, [] { return -1; }));
+  EXPECT_EQ(g.stats().joined, static_cast<std::uint64_t>(keys));
+  later.run_all();
+  for (int k = 0; k < keys; ++k) {
+    ASSERT_EQ(*first[static_cast<std::size_t>(k)].get(), k);
+    ASSERT_EQ(*second[static_cast<std::size_t>(k)].get(), k);
+  }
+  EXPECT_TRUE(g.in_flight().empty());
+}
+
+// Goal    Growth while other threads enter and leave loses no flight and finds each leader again.
+// Method  One thread makes the table grow from its smallest; two lead and join on few keys meanwhile.
+TEST(table, grows_while_others_enter_and_leave) {
+  support::manual_executor later;
+  singleflight::group<int, int> g({.executor = later});
+  std::atomic<bool> grown{false};
+  std::vector<std::thread> others;
+  for (int t = 0; t < 2; ++t) {
+    others.emplace_back([&g, &grown] {
+      for (int i = 0; !grown.load(); ++i) {
+        const int k = -1 - i % 7;
+        ASSERT_EQ(*g.run(k, [k] { return k; }), k);
+      }
+    });
+  }
+  std::vector<singleflight::flight<int>> held;
+  for (int k = 0; k < 20'000; ++k) held.push_back(g.start(k, [k] { return k; }));
+  grown = true;
+  for (std::thread& t : others) t.join();
+  EXPECT_EQ(g.in_flight().size(), held.size());
+  later.run_all();
+  for (std::size_t k = 0; k < held.size(); ++k) ASSERT_EQ(*held[k].get(), static_cast<int>(k));
+}
+
+// Goal    forget: those inside keep the old answer, whoever comes later gets a new one.
+// Method  The old load is held until the new one has ended.
+TEST(table, forget_parts_old_callers_from_new) {  // Scenario 18
+  singleflight::group<std::string, int> g;
+  support::gate old_load;
+  std::optional<int> leader_got;
+  std::optional<int> joiner_got;
+  std::thread leader([&] {
+    leader_got = *g.run("k", [&] {
+      old_load.wait();
+      return 1;
+    });
+  });
+  old_load.await_arrivals();
+  std::thread joiner([&] { joiner_got = *g.run("k", [] { return -1; }); });
+  support::until_callers(g, 2);
+  EXPECT_TRUE(g.forget("k"));
+  EXPECT_FALSE(g.forget("k"));  // it cannot be found any more
+  EXPECT_EQ(*g.run("k", [] { return 2; }), 2);
+  old_load.open();
+  leader.join();
+  joiner.join();
+  EXPECT_EQ(leader_got, 1);
+  EXPECT_EQ(joiner_got, 1);
+  EXPECT_EQ(g.stats().loads, 2U);
+}
+
+// Goal    Two callers that missed one after the other: the second load can see what the first one did,
+//         so a loader that looks again does not load twice (P7).
+// Method  The second caller has missed before the first flight ends, and leads after it has ended.
+TEST(table, the_second_load_sees_what_the_first_filled) {  // Scenario 25
+  singleflight::group<std::string, int> g;
+  std::map<std::string, int> cache;  // no lock of its own: the flights order its uses
+  int loads = 0;
+  const auto look_again = [&] {
+    if (const auto hit = cache.find("k"); hit != cache.end()) return hit->second;
+    ++loads;
+    return cache["k"] = 7;
+  };
+  support::gate second_missed;
+  support::gate first_ended;
+  std::thread second([&] {
+    second_missed.open();  // it has seen no entry
+    first_ended.wait();
+    EXPECT_EQ(*g.run("k", look_again), 7);
+  });
+  second_missed.wait();
+  EXPECT_EQ(*g.run("k", look_again), 7);
+  first_ended.open();
+  second.join();
+  EXPECT_EQ(loads, 1);
+  EXPECT_EQ(g.stats().loads, 2U);  // two flights in series
+}
+
+}  // namespace
