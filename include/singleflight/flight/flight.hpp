@@ -71,8 +71,11 @@ class [[nodiscard]] flight_wait : private timer_node {
   }
 
   // ---- more of the same ----------------------------------------------------------------------------
-  flight_wait until(time_point deadline, std::stop_token stop = {}) && {
-    return {*of_, deadline, std::move(stop), named_load(), take_executor()};
+  flight_wait until(time_point deadline) && {
+    return {*of_, deadline, {}, named_load(), take_executor()};
+  }
+  flight_wait until(time_point deadline, const std::stop_token& stop) && {
+    return {*of_, deadline, stop, named_load(), take_executor()};
   }
   flight_wait<V, any_executor, AsOutcome, Within> on(any_executor executor) && {
     return {*of_, when, std::move(token_), named_load(), std::move(executor)};
@@ -324,9 +327,10 @@ class [[nodiscard]] flight : private detail::waiter {
   }
 
   // ---- limits and places, for one wait ---------------------------------------------------------------
-  /// Bounds the wait that follows.
-  flight_wait<V> until(time_point deadline, std::stop_token stop = {}) & {
-    return {*this, deadline, std::move(stop), {}, {}};
+  /// Bounds the wait that follows. (By reference: g++ keeps a parameter by value in the caller's frame.)
+  flight_wait<V> until(time_point by) & { return {*this, by, {}, {}, {}}; }
+  flight_wait<V> until(time_point by, const std::stop_token& stop) & {
+    return {*this, by, stop, {}, {}};
   }
   /// Where the wait that follows resumes.
   flight_wait<V, any_executor> on(any_executor executor) & {
@@ -340,7 +344,8 @@ class [[nodiscard]] flight : private detail::waiter {
   flight_wait<V, detail::no_executor, true> as_outcome() & {
     return {*this, time_point::max(), {}, {}, {}};
   }
-  flight_wait<V> until(time_point, std::stop_token = {}) && = delete;
+  flight_wait<V> until(time_point) && = delete;
+  flight_wait<V> until(time_point, const std::stop_token&) && = delete;
   flight_wait<V, any_executor> on(any_executor) && = delete;
   flight_wait<V, detail::no_executor, false, true> within(const flight_context&) && = delete;
   flight_wait<V, detail::no_executor, true> as_outcome() && = delete;

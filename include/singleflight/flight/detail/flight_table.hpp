@@ -113,6 +113,15 @@ class flight_table {
   }
   static void unlock(const bucket& b) noexcept { lock_bit::unlock(*b.at, b.value); }
 
+  /// Waits a moment, some hundred nanoseconds at most, for the bucket of `hash` to change from `seen`.
+  bool changes_soon(std::size_t hash, word seen) const noexcept {
+    for (int turn = 0; turn < patience; ++turn) {
+      if ((locate(hash).load(memory_order_relaxed) & ~locked) != seen) return true;
+      platform::pause();
+    }
+    return false;
+  }
+
   void link_locked(bucket& b, flight_node& node) noexcept {
     node.next = b.first();
     word mark = b.value & slow;
@@ -196,6 +205,7 @@ class flight_table {
   static bucket lock_at(head& at) noexcept { return {&at, lock_bit::lock(at)}; }
 
  private:
+  static constexpr int patience = 16;
   static constexpr std::size_t first_count = 512;
   static constexpr unsigned first_shift = 64 - 9;
   static_assert(sizeof(std::size_t) == 8, "the table takes the upper bits of a 64-bit hash");
