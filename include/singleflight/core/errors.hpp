@@ -10,7 +10,7 @@
 #include <string>
 #include <system_error>
 
-#include "singleflight/core/detail/config.hpp"
+#include "singleflight/core/detail/platform.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
@@ -53,8 +53,8 @@ class flight_category_impl final : public std::error_category {
 
 /// The one category object of the process.
 SINGLEFLIGHT_SHARED_STATE inline const std::error_category& flight_category() noexcept {
-  static const detail::flight_category_impl category;
-  return category;
+  static detail::platform::never_destroyed<const detail::flight_category_impl> category;
+  return category.get();
 }
 
 inline std::error_code make_error_code(flight_errc code) noexcept {

@@ -175,6 +175,12 @@ SINGLEFLIGHT_SHARED_STATE inline thread_pool& default_pool() {
 }
 
 namespace detail {
+/// Where load_timeouts strike: not on default_pool(), whose threads may all be in the loads that hang.
+SINGLEFLIGHT_SHARED_STATE inline thread_pool& timeout_pool() {
+  static platform::never_destroyed<thread_pool> pool(
+      thread_pool_options{.max_threads = 2, .name = "sf-timeout"});
+  return pool.get();
+}
 inline void execute_on_default_pool(task&& t) { default_pool().execute(std::move(t)); }
 inline void post_on_default_pool(task_node* node) { default_pool().post(node, true); }
 inline void execute_on_pool(thread_pool& pool, task&& t) { pool.execute(std::move(t)); }

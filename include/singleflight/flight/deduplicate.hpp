@@ -41,7 +41,7 @@ class deduplicated<R(Args...), KeyOf, Fn> {
     const auto load = [&]() -> decltype(auto) {
       return std::invoke(s.fn, std::forward<Args>(args)...);
     };
-    auto result = s.flights.run(std::as_const(s.key_of)(std::as_const(args)...), load);
+    auto result = s.flights.run(std::invoke(std::as_const(s.key_of), std::as_const(args)...), load);
     if constexpr (!std::is_void_v<value>) return *result;
   }
 

@@ -9,7 +9,7 @@
 /// Errors      destroyed without an answer: the callers get `broken`. A value whose construction throws:
 ///             they get that exception.
 /// Lifetime    keeps the flight alive, and through it the loader and the key.
-/// Cost        a pointer; answering takes one short critical section and wakes the waiters.
+/// Cost        two words; answering takes one short critical section and wakes the waiters.
 
 #include <exception>
 #include <utility>
@@ -22,34 +22,39 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 template <class V>
 class [[nodiscard]] flight_promise {
  public:
-  explicit flight_promise(detail::typed_load<V>& load) noexcept : load_(&load) {
+  explicit flight_promise(detail::typed_load<V>& load) noexcept
+      : load_(&load), attempt_(load.attempt) {
     load_->home->add_reference();
   }
-  flight_promise(flight_promise&& other) noexcept : load_(std::exchange(other.load_, nullptr)) {}
+  flight_promise(flight_promise&& other) noexcept
+      : load_(std::exchange(other.load_, nullptr)), attempt_(other.attempt_) {}
   flight_promise& operator=(flight_promise&& other) noexcept {
     flight_promise(std::move(other)).swap(*this);
     return *this;
   }
   ~flight_promise() {
     if (load_ == nullptr) return;
-    load_->drop_answer();
+    load_->drop_answer(attempt_);
     load_->home->drop_reference();
   }
-  void swap(flight_promise& other) noexcept { std::swap(load_, other.load_); }
+  void swap(flight_promise& other) noexcept {
+    std::swap(load_, other.load_);
+    std::swap(attempt_, other.attempt_);
+  }
 
   /// Answers with a value made from `args` (none for void). At most one answer a promise.
   template <class... Args>
   void set_value(Args&&... args) {
     const holding hold(*this);
-    if (hold.load->first_answer()) hold.load->answer_value(std::forward<Args>(args)...);
+    if (hold.load->first_answer(attempt_)) hold.load->answer_value(std::forward<Args>(args)...);
   }
   void set_error(std::exception_ptr error) {
     const holding hold(*this);
-    if (hold.load->first_answer()) hold.load->answer_error(std::move(error));
+    if (hold.load->first_answer(attempt_)) hold.load->answer_error(std::move(error));
   }
   void set_error(flight_errc code) {
     const holding hold(*this);
-    if (hold.load->first_answer()) hold.load->answer_code(code);
+    if (hold.load->first_answer(attempt_)) hold.load->answer_code(code);
   }
 
   void set_outcome(outcome<V> how) {
@@ -87,6 +92,7 @@ class [[nodiscard]] flight_promise {
   };
 
   detail::typed_load<V>* load_;
+  std::uint32_t attempt_;  // after a hand-over there are several; each promise answers its own
 };
 
 SINGLEFLIGHT_END_NAMESPACE

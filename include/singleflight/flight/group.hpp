@@ -23,7 +23,8 @@
 ///             running loads to stop and waits for them (P10). Values that handles still hold, or that a
 ///             resumption is about to take, may be destroyed after the group.
 /// Cost        run alone: no allocation, no system call, two read-modify-writes. A joiner: one short critical
-///             section; the first one of a flight allocates what they share. start: one allocation.
+///             section; the first one of a flight allocates what they share. start: one allocation. The table
+///             grows with the flights and keeps its size: 8 bytes a flight at its most.
 ///             An idle group: less than 8 KiB.
 
 #include <chrono>
@@ -192,18 +193,20 @@ class group final : public observable {
   std::vector<flight_info<Key>> in_flight() const {
     std::vector<flight_info<Key>> all;
     const auto now = core_.clock().now();
-    core_.table.each([&](detail::flight_table::head& at) {
-      locked_bucket b(detail::flight_table::lock_at(at));
-      for (detail::flight_node* n = b.first(); n != nullptr; n = n->next) {
-        if (n->mode.load(detail::memory_order_relaxed) == detail::flight_mode::gone) continue;
-        const detail::block_base* shared = n->block.load(detail::memory_order_relaxed);
-        const auto began = n->began.load(detail::memory_order_relaxed);
-        all.push_back(
-            {access::own(access::load(static_cast<node*>(n)->key)), n->id,
-             shared != nullptr ? shared->interest() : 1,
-             began != detail::flight_node::not_begun ? now - began : std::chrono::nanoseconds{}});
-      }
-    });
+    core_.table.each(
+        [&](detail::flight_table::head& at) {
+          locked_bucket b(detail::flight_table::lock_at(at));
+          for (detail::flight_node* n = b.first(); n != nullptr; n = n->next) {
+            if (n->mode.load(detail::memory_order_relaxed) == detail::flight_mode::gone) continue;
+            const detail::block_base* shared = n->block.load(detail::memory_order_relaxed);
+            const auto began = n->began.load(detail::memory_order_relaxed);
+            all.push_back({access::own(access::load(static_cast<node*>(n)->key)), n->id,
+                           shared != nullptr ? shared->interest() : 1,
+                           began != detail::flight_node::not_begun ? now - began
+                                                                   : std::chrono::nanoseconds{}});
+          }
+        },
+        [&all] { all.clear(); });
     return all;
   }
 
@@ -358,11 +361,11 @@ class group final : public observable {
   }
 
   /// Whether the flight is too old to join. Bucket lock held.
-  bool too_old(const node& n) const noexcept {
+  bool too_old(const node& n, detail::steady_time now) const noexcept {
     const auto window = core_.options().join_window;
     if (window.count() <= 0) return false;
     const auto began = n.began.load(detail::memory_order_relaxed);
-    return began != detail::flight_node::not_begun && core_.clock().now() - began > window;
+    return began != detail::flight_node::not_begun && now - began > window;
   }
 
   struct run_caller;
@@ -380,14 +383,15 @@ class group final : public observable {
   std::conditional_t<Throws, result, outcome<result>> run_bounded(const Arg& key, Load& load,
                                                                   const limits& bounds,
                                                                   bool fresh) {
-    const argument<Arg> k(key);
     node own;
     detail::thread_state& self = detail::this_thread();
     if constexpr (Throws) {
+      const argument<Arg> k(key);
       prepare(own, self, k.view());
       return run_contended(own, k.view(), self, load, bounds, fresh).value();
     } else {
       try {
+        const argument<Arg> k(key);
         prepare(own, self, k.view());
         return run_contended(own, k.view(), self, load, bounds, fresh);
       } catch (...) {  // this call's own load, or its own key: the caller wants it as an outcome

@@ -187,7 +187,7 @@ struct key_access {
   static consteval bool bytes_suffice() {
     if constexpr (viewed) {
       using element = std::remove_cv_t<typename stored::value_type>;
-      return std::is_trivially_copyable_v<element> && alignof(element) <= alignof(std::max_align_t);
+      return std::is_trivially_copyable_v<element> && alignof(element) <= alignof(void*);
     } else {
       return false;
     }

@@ -15,6 +15,7 @@
 #include <mutex>
 #include <new>
 #include <thread>
+#include <type_traits>
 #include <utility>
 
 #include "singleflight/core/detail/config.hpp"
@@ -75,7 +76,7 @@ class never_destroyed {
  public:
   template <class... Args>
   explicit never_destroyed(Args&&... args) {
-    ::new (static_cast<void*>(room_)) T(std::forward<Args>(args)...);
+    ::new (static_cast<void*>(room_)) std::remove_const_t<T>(std::forward<Args>(args)...);
   }
   never_destroyed(const never_destroyed&) = delete;
   never_destroyed& operator=(const never_destroyed&) = delete;
@@ -113,7 +114,7 @@ inline void deallocate(void* memory, std::size_t alignment) noexcept {
   }
 }
 
-/// Starts a named thread that nobody joins.
+/// Starts a named thread.
 template <class Fn>
 thread start_thread(const char* name, Fn&& fn) {
   return thread([name, fn = std::forward<Fn>(fn)]() mutable {

@@ -71,14 +71,15 @@ inline void take_out(block_base& b, waiter& w, resume_batch& batch) noexcept {
   b.unlock();
 }
 
-/// The batch of `b` for an executor named at a wait: the last one made if it is for the same executor,
+/// The batch of `b` for an executor named at a wait: one of the last few if it is for the same executor,
 /// else a new one, which the block owns.
 inline resume_batch& batch_for(block_base& b, const any_executor& executor) {
   b.lock();
-  resume_batch* const last = b.more_batches;
+  resume_batch* last = b.more_batches;
   b.unlock();
-  if (last != nullptr && last->executor == executor)
-    return *last;  // batches stay until the block goes
+  for (int i = 0; last != nullptr && i < 8; ++i, last = last->next) {
+    if (last->executor == executor) return *last;  // batches stay until the block goes
+  }
   auto* const made = new resume_batch(executor);
   made->dispose = [](resume_batch* self) { delete self; };
   made->block = &b;

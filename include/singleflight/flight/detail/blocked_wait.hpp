@@ -124,12 +124,13 @@ class blocked_wait {
         take_lead_locked();
         verdict = wait_verdict::lead;
       } else {
-        listed_ = can_lead_ && (phase == flight_phase::waiting || block_.core->hands_over());
+        listed_ = can_lead_ && (phase == flight_phase::waiting || block_.core->hands_over() ||
+                                block_.offered.load(memory_order_relaxed));
         if (listed_) {
           node_.state = wait_state::pending;
           block_.blocked.push(node_);
         }
-        if (bounded()) {
+        if (bounded() && form_ != form::look) {  // a look does not bound the caller's interest
           node_.limit = &bounds_.deadline;
           ++block_.bounded;
           if (!listed_) block_.timed.push(node_);
@@ -199,6 +200,7 @@ class blocked_wait {
       if (struck) {
         if (form_ != form::look) block_.core->count_struck(verdict);
         if (elected) {
+          block_.offered.store(false, memory_order_relaxed);
           block_.lenders.fetch_add(1, memory_order_relaxed);
           block_.set_phase_locked(flight_phase::vacant);
         }

@@ -18,6 +18,12 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
+/// Makes room for one more, so that the next push_back cannot throw for want of it.
+template <class T>
+void make_room(std::vector<T>& list) {
+  if (list.size() == list.capacity()) list.reserve(std::max<std::size_t>(8, 2 * list.size()));
+}
+
 /// What several started loads of one start_many share.
 template <class Key, class Value, class LoadMany>
 struct bulk_call {
@@ -49,8 +55,9 @@ struct bulk_call {
   void load(deposits& given) {
     std::vector<outcome<Value>> outcomes;
     std::exception_ptr error;
-    std::optional<leading> led(std::in_place, given);
+    std::optional<leading> led;
     try {
+      led.emplace(given);
       outcomes = load_many(std::span<const Key>(given.keys));
     } catch (...) {
       if (platform::is_thread_exit()) throw;  // the promises die unanswered: broken
@@ -66,6 +73,12 @@ struct bulk_call {
         promise.set_outcome(std::move(outcomes[i]));
       }  // else the promise dies unanswered: broken
     }
+  }
+
+  /// Where this thread deposits: with the task that gathers on it, or alone.
+  deposits& deposits_here(deposits& alone) {
+    platform::unique_lock hold(lock);
+    return gathering != nullptr && gatherer == platform::this_thread_id() ? *gathering : alone;
   }
 
   LoadMany load_many;
@@ -117,9 +130,10 @@ auto group<Key, Value, Hash, Equal>::start_many(const Keys& keys, LoadMany&& loa
   std::vector<flight<Value>> handles;
   struct launching {  // also when a later key throws: what was begun must not stay behind
     std::unique_ptr<bulk_task<Key, Value, std::decay_t<LoadMany>>>& one;
-    const any_executor& executor;
+    const any_executor executor;  // by value: the group may go while it runs
     ~launching() {
       if (one->loads.empty()) return;
+      for (load_base* load : one->loads) flight_core::open_load(*load);
       try {
         executor.execute(task(one.release()));
       } catch (...) {  // refused: dropping the task has ended the flights as broken
@@ -128,20 +142,19 @@ auto group<Key, Value, Hash, Equal>::start_many(const Keys& keys, LoadMany&& loa
   } const launch{one, core_.options().executor};
   for (const auto& key : keys) {
     const Key own_key(key);
-    handles.reserve(handles.size() + 1);
-    one->loads.reserve(one->loads.size() + 1);
+    make_room(one->loads);  // what is begun must find its place
     load_base* unlaunched = nullptr;
     handles.push_back(start_flight(
         own_key,
         [all, own_key](flight_promise<Value> promise) {
           typename call::deposits alone;
-          {
-            platform::unique_lock hold(all->lock);
-            const bool gathered =
-                all->gathering != nullptr && all->gatherer == platform::this_thread_id();
-            typename call::deposits& to = gathered ? *all->gathering : alone;
-            to.keys.push_back(own_key);
+          typename call::deposits& to = all->deposits_here(alone);
+          to.keys.push_back(own_key);
+          try {
             to.promises.push_back(std::move(promise));
+          } catch (...) {
+            to.keys.pop_back();
+            throw;
           }
           if (!alone.promises.empty()) all->load(alone);
         },
@@ -204,7 +217,7 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
       at.refused = refuse(*code).code;
       continue;
     }
-    mine.reserve(mine.size() + 1);
+    make_room(mine);
     run_caller caller{core_, at.own};
     if (bounds.stop.stop_possible() || core_.options().load_timeout.count() > 0) {
       caller.first_block = make_block_for(core_, at.own.hash, all[i]);

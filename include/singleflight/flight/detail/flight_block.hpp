@@ -252,15 +252,18 @@ struct block_base {
   std::uint32_t callers = 0;             ///< at publication
   std::uint32_t handed_over = 0;
   std::uint32_t next_serial = 0;
+  atomic<bool> offered{false};      ///< to an elected thread that has not begun yet
   atomic<bool> leader_gone{false};  ///< its interest has ended, it may still run its load
   bool leader_withdrew = false;     ///< a run() leader's stop fired: gone, but it gets the outcome
+  bool run_leads = true;            ///< led by a run(), which gets its own outcome
   bool claimers = false;            ///< somebody sleeps who could run a queued load
   bool stop_wanted = false;
   flight_result result = flight_result::none;
-  flight_errc code{};         ///< result == code
-  std::exception_ptr error;   ///< result == error; the last failure before a hand-over
-  load_base* load = nullptr;  ///< the owned load that leads
-  load_base* kept = nullptr;  ///< owned loads that could lead
+  flight_errc code{};              ///< result == code
+  std::exception_ptr error;        ///< result == error; the last failure before a hand-over
+  load_base* load = nullptr;       ///< the owned load that leads
+  load_base* kept = nullptr;       ///< owned loads that could lead
+  load_base* kept_last = nullptr;  ///< valid while `kept` is not null
   std::stop_source stop{std::nostopstate};  ///< made when first asked for
 
   struct timeout_alarm : timer_node, task_node {

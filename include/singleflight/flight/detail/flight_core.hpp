@@ -91,7 +91,8 @@ class flight_core {
   }
   static void submit_runner(resume_batch::runner& r) {
     try {
-      r.batch->executor.execute(task(&r));
+      const any_executor on = r.batch->executor;  // the task may take the batch with it
+      on.execute(task(&r));
     } catch (...) {  // refused: dropping the task has sent it to the default pool
       if (platform::is_thread_exit()) throw;
     }
@@ -201,7 +202,7 @@ class flight_core {
 
   /// For a run() leader that failed where the group hands over: its own node leaves the table and its
   /// interest ends; the block's own node takes the place. Not `published`: nobody takes over.
-  finished hand_over_from(flight_node& node, block_base& b, const std::exception_ptr& error);
+  finished hand_over_from(flight_node& node, block_base& b, std::exception_ptr error);
 
   /// A caller gives up; its reference is dropped. `serial`: of its kept load. When the flight is done,
   /// the group may be gone: nothing of it is touched then (I6).
@@ -223,18 +224,29 @@ class flight_core {
   static void keep_locked(block_base& b, load_base& load) noexcept {
     load.serial = ++b.next_serial;
     load.next = nullptr;
-    load_base** end = &b.kept;
-    while (*end != nullptr) end = &(*end)->next;
-    *end = &load;
+    load.prev = b.kept != nullptr ? b.kept_last : nullptr;
+    (b.kept != nullptr ? b.kept_last->next : b.kept) = &load;
+    b.kept_last = &load;
   }
 
   // ---- loads --------------------------------------------------------------------------------------
 
+  /// The load that a start() has just put into the table: from now on others may claim it, and with that
+  /// the flight may end and the group go.
+  static void open_load(load_base& load) {
+    block_base& b = *load.block;
+    b.lock();
+    load.state.store(load_base::queued, memory_order_release);
+    const bool claimers = b.claimers;
+    b.unlock();
+    if (claimers) b.poke(block_base::claimer_channel);
+  }
   /// Hands the load of a running flight to the executor; its state and a reference on its home say
   /// already that it is queued.
   static void submit_load(load_base& load) {
     try {
-      load.block->batch.executor.execute(task(&load));
+      const any_executor on = load.block->batch.executor;  // the task may take the block with it
+      on.execute(task(&load));
     } catch (...) {  // refused: dropping the task has ended the flight as broken
       if (platform::is_thread_exit()) throw;
     }
@@ -243,6 +255,8 @@ class flight_core {
   /// An owned load begins on this thread, after claim(); the reference of the caller on its home goes to
   /// the run. May end the flight without running.
   void run_owned(load_base& load) {
+    const call_scope
+        scope;  // what the end resumes runs after the load has left this thread's chain
     block_base& b = *load.block;
     if (const flight_errc code = unbegun_end(b); code != flight_errc{}) {
       finish_and_drop(b, flight_result::code, code);
@@ -252,7 +266,13 @@ class flight_core {
     thread_state& self = this_thread();
     load.frame = {b.id, nullptr, nullptr, this, false};
     stats.add(figure::begun);
-    begin(b);
+    try {
+      begin(b);
+    } catch (...) {
+      finish_and_drop(b, flight_result::error, {}, keep_alive(std::current_exception()));
+      load.end_run();
+      return;
+    }
     led_frame on_thread{b.id, self.led, nullptr, this, false};
     self.led = &on_thread;
     struct ending {

@@ -33,27 +33,31 @@ inline flight_core::finished flight_core::finish(block_base& b, flight_result re
   if (options_.observer != nullptr) tell_ended(b, result, code);
   aftermath a;
   finished end{true, true};
+  std::uint32_t held = 0;
   b.lock();
   if (b.phase(memory_order_relaxed) == flight_phase::done) {  // expired before
     a.successor = unlink_locked(b, {});
     end.published = false;
   } else if (hand_on && result == flight_result::error && may_hand_over(b)) {
-    b.error = std::move(error);
+    std::swap(b.error, error);  // the one before goes after the lock
     ++b.handed_over;
     stats.add(figure::handed_over);
+    b.add_reference();  // the next leader may end the flight before carry_out() does
+    held = 1;
     end.over = elect_locked(b, a);
   } else {
     a.successor = unlink_locked(b, code);
-    b.error = std::move(error);
+    std::swap(b.error, error);
     publish_locked(b, result, code, a);
   }
   b.unlock();
   carry_out(a);
+  if (held > 0) b.drop_references(held);
   return end;
 }
 
 inline flight_core::finished flight_core::hand_over_from(flight_node& node, block_base& b,
-                                                         const std::exception_ptr& error) {
+                                                         std::exception_ptr error) {
   if (!hands_over()) return {false, false};
   flight_node& own = *b.own_node;  // such a group makes no block without
   const call_scope scope;
@@ -87,13 +91,16 @@ inline flight_core::finished flight_core::hand_over_from(flight_node& node, bloc
   }
   own.deadline = steady_time::max();
   table.unlock(bucket);
-  b.error = error;
+  std::swap(b.error, error);  // the one before goes after the lock
   ++b.handed_over;
   stats.add(figure::handed_over);
+  b.add_reference();  // the next leader may end the flight before carry_out() does
+  const std::uint64_t id = b.id;
   const bool over = elect_locked(b, a);
   b.unlock();
-  if (watch != nullptr) watch->load_ended(b.id, took, load_result::error);
+  if (watch != nullptr) watch->load_ended(id, took, load_result::error);
   carry_out(a);
+  b.drop_reference();
   return {true, over};
 }
 
@@ -148,7 +155,7 @@ inline void flight_core::expire(block_base& b) {
     flight_table::bucket bucket = group.table.lock(b.node->hash);
     a.successor = group.forget_locked(bucket, *b.node);
     // A run() leader still gets its own outcome: it is not counted among those who timed out.
-    const bool run_leads = b.load == nullptr && !b.leader_gone.load(memory_order_relaxed);
+    const bool run_leads = b.run_leads && !b.leader_gone.load(memory_order_relaxed);
     group.stats.add_error(flight_errc::timed_out, b.interest() - (run_leads ? 1U : 0U));
     group.table.unlock(bucket);
     b.stop_wanted = true;
@@ -194,6 +201,7 @@ inline bool flight_core::elect_locked(block_base& b, aftermath& a) {
   if (!closing) {
     if (waiter* const w = b.blocked.pop()) {
       w->verdict.store(wait_verdict::lead, memory_order_release);
+      b.offered.store(true, memory_order_relaxed);
       b.lenders.fetch_sub(1, memory_order_relaxed);
       b.set_phase_locked(flight_phase::running);
       wake_locked(b, block_base::channel_of(*w), a);
@@ -201,6 +209,7 @@ inline bool flight_core::elect_locked(block_base& b, aftermath& a) {
     }
     if (load_base* const load = b.kept) {
       b.kept = load->next;
+      if (b.kept != nullptr) b.kept->prev = nullptr;
       replace_load_locked(b, *load, a);
       queue_load_locked(b, *load, a);
       return false;
@@ -211,6 +220,7 @@ inline bool flight_core::elect_locked(block_base& b, aftermath& a) {
     }
     if (b.lenders.load(memory_order_relaxed) > 0) {
       b.set_phase_locked(flight_phase::vacant);
+      wake_locked(b, platform::all_channels, a);  // a lender may sleep here that was not listed
       return false;
     }
   }
@@ -223,6 +233,7 @@ inline bool flight_core::elect_locked(block_base& b, aftermath& a) {
 }
 
 inline void flight_core::queue_load_locked(block_base& b, load_base& load, aftermath& a) noexcept {
+  b.run_leads = false;
   load.home->add_reference();  // the task's
   const auto before = load.state.exchange(load_base::queued, memory_order_acq_rel);
   if ((before & load_base::queued) == 0) {
@@ -313,12 +324,11 @@ inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own, af
 }
 
 inline load_base* flight_core::unkeep_locked(block_base& b, std::uint32_t serial) noexcept {
-  for (load_base** at = &b.kept; *at != nullptr; at = &(*at)->next) {
-    if ((*at)->serial == serial) {
-      load_base* const load = *at;
-      *at = load->next;
-      return load;
-    }
+  for (load_base* load = b.kept; load != nullptr; load = load->next) {
+    if (load->serial != serial) continue;
+    (load->prev != nullptr ? load->prev->next : b.kept) = load->next;
+    (load->next != nullptr ? load->next->prev : b.kept_last) = load->prev;
+    return load;
   }
   return nullptr;
 }

@@ -191,14 +191,16 @@ class flight_table {
     for (std::size_t i = 0; i < old->count; ++i) lock_bit::unlock(old->heads[i], moved);
   }
 
-  /// Calls visit(hash prefix bucket) for every bucket of the present array; again for all of a larger
-  /// one if the table grew meanwhile. `visit` locks through lock_at().
-  template <class Visit>
-  void each(Visit&& visit) const {
+  /// Calls visit(head) for every bucket of the present array, and again, after restart(), for all of a
+  /// larger one if the table grew meanwhile. `visit` locks through lock_at().
+  template <class Visit, class Restart = void (*)()>
+  void each(
+      Visit&& visit, Restart&& restart = [] {}) const {
     for (const array* a = current_.load(memory_order_acquire);;) {
       for (std::size_t i = 0; i < a->count; ++i) visit(a->heads[i]);
       const array* const now = current_.load(memory_order_acquire);
       if (now == a) return;
+      restart();
       a = now;
     }
   }

@@ -91,7 +91,12 @@ inline void run_batch(resume_batch::runner& self) {
         if (!finished) flight_core::submit_runner(runner);
       }
     } guard{self};
-    resume(*w);
+    try {
+      resume(*w);
+    } catch (...) {  // nobody is there to take what a callback or a coroutine lets escape
+      if (!platform::is_thread_exit()) std::terminate();
+      throw;
+    }
     guard.finished = true;
   }
 }
@@ -114,7 +119,7 @@ inline void block_base::fire_timeout(timer_node& node) noexcept {
   auto& alarm = static_cast<timeout_alarm&>(node);
   if (alarm.queued.exchange(true, memory_order_acq_rel)) return;
   alarm.block->add_reference();
-  default_pool().post(&alarm, true);
+  timeout_pool().post(&alarm, true);
 }
 
 inline void block_base::run_timeout(task_node* node, bool) {

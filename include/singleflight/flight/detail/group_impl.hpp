@@ -55,7 +55,8 @@ struct group<Key, Value, Hash, Equal>::start_caller {
   bool can_succeed() const noexcept { return made != nullptr; }
   bool keeps(const block* shared) const noexcept {
     return core.hands_over() ||
-           (shared != nullptr && shared->phase() != detail::flight_phase::running);
+           (shared != nullptr && (shared->phase() != detail::flight_phase::running ||
+                                  shared->offered.load(detail::memory_order_relaxed)));
   }
   bool keeps_behind() const noexcept { return true; }
 
@@ -69,15 +70,14 @@ struct group<Key, Value, Hash, Equal>::start_caller {
     // The flight's reference, the handle's and the task's; the handle's interest.
     made->counts.store(3 * block_base::one_reference + block_base::one_interest,
                        memory_order_relaxed);
-    made->load = &made->owned;
-    made->owned.state.store(load_base::queued, memory_order_relaxed);
+    made->run_leads = false;
+    made->load = &made->owned;  // `claimed` until this call hands it over: nobody ends it before
   }
   /// Somebody was faster into the table.
   void undo_lead() noexcept {
     using namespace detail;
     made->counts.store(block_base::one_reference, memory_order_relaxed);
     made->load = nullptr;
-    made->owned.state.store(load_base::claimed, memory_order_relaxed);
   }
   block& succeed_locked() noexcept {
     using namespace detail;
@@ -106,6 +106,8 @@ auto group<Key, Value, Hash, Equal>::enter(Caller& caller, std::size_t hash, vie
   enum class lack { nothing, spare, own } lack{};
   std::unique_ptr<block> spare;  // for a thin flight of somebody else's
   bool patient = !fresh;
+  const steady_time now =
+      core_.options().join_window.count() > 0 ? core_.clock().now() : steady_time{};
   for (;;) {
     block_base* promoted = nullptr;
     flight_table::word seen = 0;
@@ -121,7 +123,7 @@ auto group<Key, Value, Hash, Equal>::enter(Caller& caller, std::size_t hash, vie
         }
         lack = lack::own;
       } else if (const auto mode = found->mode.load(memory_order_relaxed);
-                 mode == flight_mode::open && too_old(*found)) {
+                 mode == flight_mode::open && too_old(*found, now)) {
         promoted = core_.forget_locked(b, *found);
       } else {
         auto* shared = static_cast<block*>(found->block.load(memory_order_relaxed));
@@ -212,10 +214,9 @@ flight<Value> group<Key, Value, Hash, Equal>::start_flight(const Arg& key, Load&
       } else if (scope.outermost() && core_.options().executor.is_inline() &&
                  !is_inside_run(self)) {
         // The end of this call is where the trampoline would run it: no detour through its queue.
-        // Nobody can want to take the load back meanwhile, since this thread is about to run it.
-        b.owned.state.store(load_base::claimed, memory_order_relaxed);
         core_.run_owned(b.owned);
       } else {
+        flight_core::open_load(b.owned);
         flight_core::submit_load(b.owned);
       }
       return handle;
@@ -411,6 +412,9 @@ auto group<Key, Value, Hash, Equal>::await_joined(block& b, detail::thread_state
     case wait_verdict::lead:
       core_.stats.add(figure::begun);
       b.lock();
+      b.offered.store(false, memory_order_relaxed);
+      b.leader_gone.store(false, memory_order_relaxed);
+      b.run_leads = true;
       b.node->deadline = bounds.deadline;
       b.unlock();
       return lead_shared(*b.node, b, self, load, bounds);

@@ -128,18 +128,24 @@ struct typed_load : load_base {
   void answer_broken() { answer_code(flight_errc::broken); }
   /// A promise has died unanswered. While an exception leaves the loader itself, that exception is the
   /// answer, and call() gives it.
-  void drop_answer() {
+  void drop_answer(std::uint32_t number) {
     const led_frame* const led = this_thread().led;
     if (led != nullptr && led->flight_id == frame.flight_id &&
         std::uncaught_exceptions() > unwinding_at_call) {
       return;
     }
-    if (first_answer()) answer_broken();
+    if (first_answer(number)) answer_broken();
   }
-  bool first_answer() noexcept { return !answered.exchange(true, memory_order_acq_rel); }
+  /// True for the one answer of attempt `number`; a promise of an earlier attempt comes too late.
+  bool first_answer(std::uint32_t number) noexcept {
+    return open_attempt.compare_exchange_strong(number, 0, memory_order_acq_rel,
+                                                memory_order_relaxed);
+  }
 
   std::optional<flight_context> context;  ///< of the attempt that runs
-  atomic<bool> answered{false};
+  atomic<std::uint32_t> open_attempt{
+      0};  ///< its number, until it is answered; promise loaders only
+  std::uint32_t attempt = 0;
   int unwinding_at_call = 0;
 
  private:
@@ -178,9 +184,10 @@ struct load_impl final : typed_load<V> {
   bool call() override {
     this->context.emplace(*this->block->core, *this->block->node, this->frame);
     if constexpr (form == loader_form::promise) {
-      this->answered.store(false, memory_order_relaxed);
+      this->open_attempt.store(++this->attempt, memory_order_release);
       this->unwinding_at_call = std::uncaught_exceptions();
     }
+    const std::uint32_t number = this->attempt;
     try {
       if constexpr (std::is_copy_constructible_v<Fn>) {
         if (this->block->core
@@ -188,8 +195,8 @@ struct load_impl final : typed_load<V> {
           if constexpr (awaits) {
             await_in_frame<Fn>(*this, Fn(fn));
           } else {
-            Fn attempt(fn);
-            call_now(attempt);
+            Fn copy(fn);
+            call_now(copy);
           }
           return awaits;
         }
@@ -202,10 +209,10 @@ struct load_impl final : typed_load<V> {
       return awaits;
     } catch (...) {
       if (platform::is_thread_exit()) {
-        if (form != loader_form::promise || this->first_answer()) this->answer_broken();
+        if (form != loader_form::promise || this->first_answer(number)) this->answer_broken();
         throw;
       }
-      if (form != loader_form::promise || this->first_answer()) {
+      if (form != loader_form::promise || this->first_answer(number)) {
         this->answer_error(std::current_exception());
       }
     }

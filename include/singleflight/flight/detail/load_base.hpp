@@ -33,6 +33,7 @@ struct load_base : task_node {
   block_base* const home;  ///< whose memory this is; kept alive by the flight that keeps the load
   block_base* block;       ///< the flight that it leads
   load_base* next = nullptr;
+  load_base* prev = nullptr;  ///< among the kept
   std::uint32_t serial = 0;
   atomic<std::uint8_t> state{claimed};
   led_frame frame{};  ///< what .within names
