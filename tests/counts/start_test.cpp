@@ -115,6 +115,7 @@ struct scene {
   std::chrono::steady_clock::time_point deadline =
       std::chrono::steady_clock::now() + std::chrono::hours(1);
   std::stop_source stop;
+  std::stop_token token = stop.get_token();
   int told = 0;
 
   void tell(std::string_view value) { told += value == "value:0123456789" ? 1 : 0; }
@@ -127,7 +128,7 @@ caller wait(scene& s) {
 
 caller wait_with_limits(scene& s) {
   auto flight = s.views.start(hot_key, &no_load_of_its_own);
-  s.tell(*co_await flight.until(s.deadline, s.stop.get_token()));
+  s.tell(*co_await flight.until(s.deadline, s.token));
 }
 
 class waiters : public testing::Test {

@@ -192,10 +192,12 @@ class storm {
     const auto until = std::chrono::steady_clock::now() + box;
     {
       std::vector<std::jthread> all;
+      stepping_ = static_cast<int>(callers);
       for (std::uint64_t i = 0; i < callers; ++i) {
         all.emplace_back([this, i, until] {
           std::mt19937_64 random(seed_ + i);
           while (std::chrono::steady_clock::now() < until) step(random);
+          --stepping_;
         });
       }
       all.emplace_back([this, until] { answer_promises(until); });
@@ -350,7 +352,8 @@ class storm {
     }
   }
   void answer_promises(std::chrono::steady_clock::time_point until) {
-    while (std::chrono::steady_clock::now() < until || waiting_ > 0) {
+    // A caller may still wait in its last step, also for a load whose turn comes only now.
+    while (stepping_ > 0 || waiting_ > 0) {
       settle_promises();
       std::this_thread::yield();
       if (std::chrono::steady_clock::now() > until + support::patience) return;
@@ -554,6 +557,7 @@ class storm {
   const settings how_;
   const std::uint64_t seed_;
   history book_;
+  std::atomic<int> stepping_{0};  // callers that are not done yet
   std::atomic<std::int64_t> waiting_{0};
   std::atomic<std::int64_t> waits_{0};
   std::atomic<std::int64_t> ends_{0};

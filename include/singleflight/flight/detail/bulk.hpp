@@ -143,6 +143,7 @@ auto group<Key, Value, Hash, Equal>::start_many(const Keys& keys, LoadMany&& loa
   for (const auto& key : keys) {
     const Key own_key(key);
     make_room(one->loads);  // what is begun must find its place
+    make_room(handles);
     load_base* unlaunched = nullptr;
     handles.push_back(start_flight(
         own_key,
