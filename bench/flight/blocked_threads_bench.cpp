@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Question   Ten thousand threads are blocked on one key: how long after its load ends does the last
-//            of them have the outcome?
+// Question   Ten thousand threads are blocked on one key: how long after its load ends does the
+//            last of them have the outcome?
 // Baseline   bench/peers/cpp/futex_wake.cpp: one system call that wakes as many bare threads.
-// Reading    last_ms: from just before the load returns to the last thread's return; leader_ms: to the
-//            return of the leader's own call.
+// Reading    last_ms: from just before the load returns to the last thread's return; leader_ms: to
+//            the return of the leader's own call.
 
 #include <chrono>
 #include <optional>

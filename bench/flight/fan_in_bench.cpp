@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Question   A million coroutines wait on one key: what does it take to join (cold heap), what does a
-//            waiter cost in memory, and how long after the load ends has the last one its outcome?
-// Baseline   As many goroutines blocked in golang.org/x/sync/singleflight.Do; with --limits=1, as many
-//            in a select on DoChan and a context that has a deadline.
+// Question   A million coroutines wait on one key: what does it take to join (cold heap), what does
+//            a waiter cost in memory, and how long after the load ends has the last one its
+//            outcome?
+// Baseline   As many goroutines blocked in golang.org/x/sync/singleflight.Do; with --limits=1, as
+//            many in a select on DoChan and a context that has a deadline.
 // Reading    Nanoseconds and resident bytes per waiter; the waiter's own coroutine frame is part of
 //            both. A fresh process each time, since the second million would find a warm heap.
 

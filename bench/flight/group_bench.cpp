@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Question   What does a call cost when nobody shares it (alone, distinct), and when two threads want
-//            the same thing all the time (hot)? What does start + co_await cost when the load is a
-//            coroutine (awaited), and when it is an awaitable without a frame (awaited_in_place)?
-// Baseline   The same calls of golang.org/x/sync/singleflight.Do and of the usual mutex, unordered_map
-//            and shared_future.
-// Reading    Nanoseconds of wall time per call, over all threads together; beside it allocations and
-//            loads per call. A hot call that joined ran no load.
+// Question   What does a call cost when nobody shares it (alone, distinct), and when two threads
+//            want the same thing all the time (hot)? What does start + co_await cost when the load
+//            is a coroutine (awaited), and when it is an awaitable without a frame
+//            (awaited_in_place)?
+// Baseline   The same calls of golang.org/x/sync/singleflight.Do and of the usual mutex,
+//            unordered_map and shared_future.
+// Reading    Nanoseconds of wall time per call, over all threads together; beside it allocations
+//            and loads per call. A hot call that joined ran no load.
 
 #include <benchmark/benchmark.h>
 

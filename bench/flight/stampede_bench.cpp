@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Question   Requests arrive at random times whether or not those before them are done, each asks for a
-//            popular or an unpopular key, and a load takes 1 ms: how long does a request take, and how
-//            many per second can be sustained?
-// Baseline   bench/peers/go/stampede.go: a goroutine per request, golang.org/x/sync/singleflight.Do,
-//            time.Sleep for the load; the same arrivals from the same seed.
-// Reading    Latency counts from when a request was due. completed: the share of the due requests that
-//            was answered before arrivals ended; a rate is sustained when that is 0.99 or more and p99
-//            is 100 ms or less.
+// Question   Requests arrive at random times whether or not those before them are done, each asks
+//            for a popular or an unpopular key, and a load takes 1 ms: how long does a request
+//            take, and how many per second can be sustained?
+// Baseline   bench/peers/go/stampede.go: a goroutine per request,
+//            golang.org/x/sync/singleflight.Do, time.Sleep for the load; the same arrivals from the
+//            same seed.
+// Reading    Latency counts from when a request was due. completed: the share of the due requests
+//            that was answered before arrivals ended; a rate is sustained when that is 0.99 or more
+//            and p99 is 100 ms or less.
 
 #include <sched.h>
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// A thread's event loop, as small as can be: coroutines that have slept on the library's timer come back
-// to the loop on which they went to sleep.
+// A thread's event loop, as small as can be: coroutines that have slept on the library's timer come
+// back to the loop on which they went to sleep.
 
 #include <atomic>
 #include <chrono>
@@ -42,7 +42,8 @@ class event_loop {
     sleep* behind_ = nullptr;
   };
 
-  /// Continues those whose sleep is over, in the order in which they woke; false when there were none.
+  /// Continues those whose sleep is over, in the order in which they woke; false when there were
+  /// none.
   bool turn() {
     // The acquire pairs with the release in push: what the timer's thread wrote is seen.
     sleep* newest = awake_.exchange(nullptr, std::memory_order_acquire);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Many threads that wait for one event, and how long it takes until the last of them knows. What they
-// wait on is the benchmark's; stacks, start and clock are the same for all.
+// Many threads that wait for one event, and how long it takes until the last of them knows. What
+// they wait on is the benchmark's; stacks, start and clock are the same for all.
 
 #include <pthread.h>
 

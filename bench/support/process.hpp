@@ -32,8 +32,8 @@ inline double resident_bytes() {
   return kibibytes * 1024;
 }
 
-/// An idle second thread. In a process that never had one, the C library and libstdc++ leave out locks
-/// and atomic instructions, and no service that needs this library is such a process.
+/// An idle second thread. In a process that never had one, the C library and libstdc++ leave out
+/// locks and atomic instructions, and no service that needs this library is such a process.
 class idle_thread {
  public:
   idle_thread() : thread_([this] { stop_.wait(false); }) {}

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What the benchmarks ask for: keys, and requests that arrive at random times. bench/peers/go draws the
-// same sequence from the same seed, so that both sides see one workload.
+// What the benchmarks ask for: keys, and requests that arrive at random times. bench/peers/go draws
+// the same sequence from the same seed, so that both sides see one workload.
 
 #include <algorithm>
 #include <cmath>

@@ -38,8 +38,8 @@ std::size_t allocations_of(Fn&& fn) {
   return allocations_of_this_thread() - before;
 }
 
-// Goal    A call that nobody shares allocates nothing, from the second call of a thread on (P9 has less
-//         to go wrong).
+// Goal    A call that nobody shares allocates nothing, from the second call of a thread on (P9 has
+//         less to go wrong).
 TEST(run_counts, alone_allocates_nothing) {
   group<std::string, std::string_view> views;
   const std::string key(long_key);
@@ -110,7 +110,8 @@ TEST(run_counts, one_allocation_a_shared_flight) {
 // ---- instructions -------------------------------------------------------------------------------
 
 void call_in_turn(long calls) {
-  // An idle second thread: libstdc++ leaves out atomic instructions in a process that never had one.
+  // An idle second thread: libstdc++ leaves out atomic instructions in a process that never had
+  // one.
   std::binary_semaphore stop{0};
   std::thread other([&stop] { stop.acquire(); });
   std::array<std::string, 1024> keys;
@@ -151,8 +152,8 @@ std::optional<long long> instructions(long calls) {
   return total;
 }
 
-// Goal    A call that nobody shares stays as short as it is. The bound is a little above what g++ 12 and
-//         Clang 16 make of it at -O2; raise it only for a promise that is worth the time.
+// Goal    A call that nobody shares stays as short as it is. The bound is a little above what g++
+//         12 and Clang 16 make of it at -O2; raise it only for a promise that is worth the time.
 // Method  The difference of a long and a short run is the calls alone.
 TEST(run_counts, instructions_of_a_call_alone) {
   constexpr long few = 10'000, many = 60'000;

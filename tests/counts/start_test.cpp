@@ -30,8 +30,8 @@ constexpr std::string_view hot_key = "key:000000000000";
 
 std::size_t last_frame_bytes = 0;
 
-/// A caller's coroutine, which knows how much memory its frame took: the allocator's chunk, with what the
-/// allocator keeps beside it.
+/// A caller's coroutine, which knows how much memory its frame took: the allocator's chunk, with
+/// what the allocator keeps beside it.
 struct caller {
   struct promise_type {
     static void* operator new(std::size_t bytes) {
@@ -98,8 +98,8 @@ caller call_in_turn(view_group& views, Load load, int calls, std::optional<doubl
   per_call = static_cast<double>(allocations_of_this_thread() - before) / calls;
 }
 
-// Goal    A started load that nobody shares: one allocation for the flight, one for the load's own frame
-//         if it is a coroutine.
+// Goal    A started load that nobody shares: one allocation for the flight, one for the load's own
+//         frame if it is a coroutine.
 TEST(start_counts, a_call_alone_allocates_twice_at_most) {
   view_group views({.executor = singleflight::inline_executor});
   std::optional<double> coroutine, awaitable;
@@ -145,8 +145,8 @@ class waiters : public testing::Test {
   std::optional<singleflight::flight<std::string_view>> leader_;
 };
 
-// Goal    An awaiting caller costs its own coroutine frame and nothing else, neither when it joins nor
-//         when it is told; and the frame with the library's part in it is 176 bytes at most.
+// Goal    An awaiting caller costs its own coroutine frame and nothing else, neither when it joins
+//         nor when it is told; and the frame with the library's part in it is 176 bytes at most.
 TEST_F(waiters, take_their_own_frame_and_nothing_else) {
   wait(s);
   const std::size_t before = allocations_of_this_thread();

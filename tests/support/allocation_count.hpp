@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Counts every allocation of the calling thread, whoever makes it: malloc and its siblings are replaced
-// for the whole program, and operator new ends there too (posix_memalign, which C++ does not use, is
-// left out).
+// Counts every allocation of the calling thread, whoever makes it: malloc and its siblings are
+// replaced for the whole program, and operator new ends there too (posix_memalign, which C++ does
+// not use, is left out).
 //
-// Include it in one source file of an executable only; not for sanitizer builds, which replace malloc
-// themselves.
+// Include it in one source file of an executable only; not for sanitizer builds, which replace
+// malloc themselves.
 
 #include <malloc.h>
 

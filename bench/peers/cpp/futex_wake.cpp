@@ -2,8 +2,8 @@
 
 // Question   How fast can this machine wake many blocked threads at all?
 // Baseline   It is one: threads asleep on one word, and one system call that wakes all of them.
-// Reading    last_ms: from just before the word is set to the last thread's return; waker_ms: to the
-//            return of the call that woke them.
+// Reading    last_ms: from just before the word is set to the last thread's return; waker_ms: to
+//            the return of the call that woke them.
 
 #include <linux/futex.h>
 #include <sys/syscall.h>

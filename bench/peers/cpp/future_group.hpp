@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What people write when they need this library and do not know it: a mutex, a map, a shared_future.
-// A baseline and nothing else: no cancellation, no deadline, and a key in flight is copied.
+// What people write when they need this library and do not know it: a mutex, a map, a
+// shared_future. A baseline and nothing else: no cancellation, no deadline, and a key in flight is
+// copied.
 
 #include <exception>
 #include <future>

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// default_timer: the process-wide timer on the steady clock; its thread starts with the first need.
+/// default_timer: the process-wide timer on the steady clock; its thread starts with the first
+/// need.
 ///
 /// Threads     from any thread.
 /// Errors      arm throws std::system_error when the thread cannot be started.
 /// Lifetime    never destroyed.
 /// Cost        now(): a clock call; coarse_now(): one load while it ticks.
 
-// The coarse clock is a word that the timer's thread renews every millisecond as long as somebody reads
-// it: a reader leaves a mark; a tick that finds no mark parks the word (0), and the next reader reads the
-// clock itself and starts the ticking again.
+// The coarse clock is a word that the timer's thread renews every millisecond as long as somebody
+// reads it: a reader leaves a mark; a tick that finds no mark parks the word (0), and the next
+// reader reads the clock itself and starts the ticking again.
 
 #include <algorithm>
 #include <chrono>

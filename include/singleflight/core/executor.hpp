@@ -3,15 +3,16 @@
 
 /// executor: where loads, coroutines and callbacks run.
 ///
-/// An executor takes a `task` and runs it later, on a thread of its own choosing; it must not run it
-/// inside the call that hands it over. What fits: a plain callable `void(task)`, anything with a member
-/// `execute(task)` (thread_pool), and `inline_executor`. A callable that only takes copyable functions
-/// (`std::function<void()>`) is wrapped: `copyable(ex)`.
+/// An executor takes a `task` and runs it later, on a thread of its own choosing; it must not run
+/// it inside the call that hands it over. What fits: a plain callable `void(task)`, anything with a
+/// member `execute(task)` (thread_pool), and `inline_executor`. A callable that only takes copyable
+/// functions (`std::function<void()>`) is wrapped: `copyable(ex)`.
 ///
 /// Threads     execute may be called from any thread, also at the same time.
-/// Errors      an executor that throws has refused the task; one that destroys it unrun has dropped it.
-///             A load then ends as `broken`; a resumption goes to default_pool() instead.
-/// Lifetime    thread_pool is kept by reference and must outlive its uses; other executors are copied.
+/// Errors      an executor that throws has refused the task; one that destroys it unrun has dropped
+///             it. A load then ends as `broken`; a resumption goes to default_pool() instead.
+/// Lifetime    thread_pool is kept by reference and must outlive its uses; other executors are
+///             copied.
 
 #include <concepts>
 #include <functional>
@@ -105,8 +106,8 @@ concept executor =
     (requires(E& ex, task t) { ex.execute(std::move(t)); } || std::invocable<E&, task>);
 
 /// The tag for "on this thread": the task joins the calling thread's trampoline and runs as the
-/// outermost library call returns, no lock held, in constant stack. On a thread that is inside run()
-/// it goes to default_pool() instead: a caller of run() may hold locks of its own.
+/// outermost library call returns, no lock held, in constant stack. On a thread that is inside
+/// run() it goes to default_pool() instead: a caller of run() may hold locks of its own.
 struct inline_executor_t {
   void execute(task t) const;
 };
@@ -188,8 +189,8 @@ struct shared_ops {
 
 }  // namespace detail
 
-/// Any executor, by value. The default is default_pool(). Copying is at most one counter; converting
-/// from anything but a pool or inline_executor allocates once.
+/// Any executor, by value. The default is default_pool(). Copying is at most one counter;
+/// converting from anything but a pool or inline_executor allocates once.
 class any_executor {
  public:
   any_executor() noexcept : ops_(&detail::default_pool_ops::table) {}
@@ -226,7 +227,8 @@ class any_executor {
 
   /// Hands `t` over; throws what the executor throws, and then `t` has been dropped.
   void execute(task t) const { ops_->execute(object_, std::move(t)); }
-  /// Whether a task queued here may be run by the calling thread instead: it is one of the executor's.
+  /// Whether a task queued here may be run by the calling thread instead: it is one of the
+  /// executor's.
   bool runs_here() const noexcept { return ops_->runs_here(object_); }
   bool is_inline() const noexcept { return ops_ == &detail::inline_ops::table; }
   friend bool operator==(const any_executor& a, const any_executor& b) noexcept {

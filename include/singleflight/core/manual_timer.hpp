@@ -5,7 +5,8 @@
 ///
 /// Use when    a test must pass a deadline without waiting for it.
 /// Threads     every member, from any thread; one advance at a time.
-/// Ordering    advance(d) fires all that is due by the new time, in order of time, before it returns.
+/// Ordering    advance(d) fires all that is due by the new time, in order of time, before it
+///             returns.
 /// Blocking    nodes fire on the thread that calls advance; waits of blocked threads end as well.
 /// Lifetime    outlives every group and wait that uses it.
 

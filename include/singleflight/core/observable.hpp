@@ -4,7 +4,8 @@
 /// observable: how the library tells what it does: events to an observer, totals to a visitor.
 ///
 /// Use when    loads are to be logged, traced or exported as metrics.
-/// Threads     an observer is called from any thread, also at the same time; it must be thread-safe.
+/// Threads     an observer is called from any thread, also at the same time; it must be
+///             thread-safe.
 /// Blocking    called with no lock held, on the path of the call it speaks of: it must not wait.
 /// Errors      every member of an observer is noexcept.
 /// Lifetime    an observer outlives every object it was given to.

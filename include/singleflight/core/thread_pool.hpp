@@ -37,8 +37,8 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
   thread_pool(const thread_pool&) = delete;
   thread_pool& operator=(const thread_pool&) = delete;
 
-  /// 1. no idle thread goes back to sleep; 2. the threads run what is queued; 3. they are joined; 4. what
-  /// threads that were ended by a task (pthread_exit) left behind runs here.
+  /// 1. no idle thread goes back to sleep; 2. the threads run what is queued; 3. they are joined;
+  /// 4. what threads that were ended by a task (pthread_exit) left behind runs here.
   ~thread_pool() {
     {
       platform::unique_lock hold(lock_);
@@ -175,7 +175,8 @@ SINGLEFLIGHT_SHARED_STATE inline thread_pool& default_pool() {
 }
 
 namespace detail {
-/// Where load_timeouts strike: not on default_pool(), whose threads may all be in the loads that hang.
+/// Where load_timeouts strike: not on default_pool(), whose threads may all be in the loads that
+/// hang.
 SINGLEFLIGHT_SHARED_STATE inline thread_pool& timeout_pool() {
   static platform::never_destroyed<thread_pool> pool(
       thread_pool_options{.max_threads = 2, .name = "sf-timeout"});

@@ -3,13 +3,13 @@
 
 /// timer: where the library takes the time from, and who calls when it has come.
 ///
-/// Use when    a deadline, a timeout or a delay is needed: default_timer() (core/default_timer.hpp), or
-///             manual_timer (core/manual_timer.hpp) in tests.
+/// Use when    a deadline, a timeout or a delay is needed: default_timer()
+///             (core/default_timer.hpp), or manual_timer (core/manual_timer.hpp) in tests.
 /// Threads     every member, from any thread.
-/// Ordering    nodes fire in the order of their times; arm happens-before fire; fire happens-before the
-///             return of a cancel that came too late.
-/// Blocking    fire runs on the timer's thread and only claims and hands over; cancel waits for a fire of
-///             the same node that is under way on another thread.
+/// Ordering    nodes fire in the order of their times; arm happens-before fire; fire happens-before
+///             the return of a cancel that came too late.
+/// Blocking    fire runs on the timer's thread and only claims and hands over; cancel waits for a
+///             fire of the same node that is under way on another thread.
 /// Errors      arm throws std::system_error when the timer's thread cannot be started.
 /// Lifetime    a node lives until it has fired or cancel has returned; a timer outlives its uses.
 /// Cost        arm and cancel: one short critical section, no allocation.
@@ -46,7 +46,8 @@ class timer {
   /// Fires `node` once `when` has come; at once, on the timer's thread, when it has passed already.
   /// Requires that `node` is not armed.
   virtual void arm(timer_node& node, time_point when) = 0;
-  /// Afterwards `node` is free: it is not armed and not firing (unless called from within its fire).
+  /// Afterwards `node` is free: it is not armed and not firing (unless called from within its
+  /// fire).
   virtual void cancel(timer_node& node) noexcept = 0;
   /// Whether now() is the steady clock, so that a blocked thread may let the kernel time it.
   virtual bool follows_steady_clock() const noexcept { return false; }

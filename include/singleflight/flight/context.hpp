@@ -3,13 +3,13 @@
 
 /// flight_context: what a load may ask about its own flight.
 ///
-/// Use when    a load can stop early, wants to know how long its answer is of use, or calls the group again
-///             and must name itself (`.within = ctx`) because it hops threads.
+/// Use when    a load can stop early, wants to know how long its answer is of use, or calls the
+///             group again and must name itself (`.within = ctx`) because it hops threads.
 /// Threads     from any thread, while the load runs.
-/// Lifetime    a reference given to a loader is valid until the loader returns; for a promise loader as
-///             long as the promise is; for an awaitable loader until its coroutine ends.
-/// Cost        flight_id and forgotten: a load. stop_token: two allocations on first use. deadline: a walk
-///             over the callers when every one of them has a deadline.
+/// Lifetime    a reference given to a loader is valid until the loader returns; for a promise
+///             loader as long as the promise is; for an awaitable loader until its coroutine ends.
+/// Cost        flight_id and forgotten: a load. stop_token: two allocations on first use. deadline:
+///             a walk over the callers when every one of them has a deadline.
 
 #include <chrono>
 #include <cstddef>
@@ -33,8 +33,8 @@ class flight_context {
   flight_context(const flight_context&) = delete;
   flight_context& operator=(const flight_context&) = delete;
 
-  /// Fires when the last interested caller has left (unless the group says finish), at load_timeout, and
-  /// when the group closes. Throws std::bad_alloc.
+  /// Fires when the last interested caller has left (unless the group says finish), at
+  /// load_timeout, and when the group closes. Throws std::bad_alloc.
   std::stop_token stop_token() const;
   /// The latest deadline among the interested callers; time_point::max() if one of them has none.
   std::chrono::steady_clock::time_point deadline() const noexcept;

@@ -65,8 +65,9 @@ struct plain_signature<std::function<R(Args...)>> {
 
 }  // namespace detail
 
-/// Wraps `fn`; `key_of`, called with the same arguments, says which calls are the same. `fn` must have one
-/// signature (no overloads, no templates); it is called from any thread, also at the same time.
+/// Wraps `fn`; `key_of`, called with the same arguments, says which calls are the same. `fn` must
+/// have one signature (no overloads, no templates); it is called from any thread, also at the same
+/// time.
 template <class Fn, class KeyOf>
 auto deduplicate(Fn fn, KeyOf key_of, group_options options = {}) {
   using signature = typename detail::plain_signature<decltype(std::function(fn))>::type;

@@ -3,21 +3,26 @@
 
 /// flight: one caller's share of a load that was started; one-shot, like std::future.
 ///
-/// Use when    the caller does not want to lead: to await, to wait with a limit, or to be called back.
+/// Use when    the caller does not want to lead: to await, to wait with a limit, or to be called
+///             back.
 /// Threads     one thread at a time; different handles of one flight from different threads.
-/// Ordering    the load's effects happen-before the return of get and co_await, and every callback (P7).
-/// Blocking    get, get_outcome, wait and wait_for block; co_await suspends; on_ready returns at once. On a
-///             thread of the pool where the load is still queued, an unlimited wait runs it (its own only).
-/// Cancel      dropping the handle leaves; the last to leave stops the load, as the group says (P6). A limit
-///             ends the wait it is given to, and with it this caller's interest.
-/// Errors      the load's exception with its own type; flight_error for the library's own. A second use of a
-///             handle, and awaiting a temporary, are refused: an assertion, and a compile error.
-/// Ordering    of resumptions on one executor: as they began to wait, two at a time where it has threads
-///             for that; a resumed coroutine that blocks may hold up half of the others.
-/// Lifetime    independent of the group once the load is done; the group waits for the load otherwise. A
-///             coroutine that waits may be destroyed on the executor where it would resume (P8).
-/// Cost        48 bytes, in the caller's frame; no allocation to wait, but one for on_ready, for within, and
-///             per executor named by on().
+/// Ordering    the load's effects happen-before the return of get and co_await, and every callback
+///             (P7).
+/// Blocking    get, get_outcome, wait and wait_for block; co_await suspends; on_ready returns at
+///             once. On a thread of the pool where the load is still queued, an unlimited wait runs
+///             it (its own only).
+/// Cancel      dropping the handle leaves; the last to leave stops the load, as the group says
+///             (P6). A limit ends the wait it is given to, and with it this caller's interest.
+/// Errors      the load's exception with its own type; flight_error for the library's own. A second
+///             use of a handle, and awaiting a temporary, are refused: an assertion, and a compile
+///             error.
+/// Ordering    of resumptions on one executor: as they began to wait, two at a time where it has
+///             threads for that; a resumed coroutine that blocks may hold up half of the others.
+/// Lifetime    independent of the group once the load is done; the group waits for the load
+///             otherwise. A coroutine that waits may be destroyed on the executor where it would
+///             resume (P8).
+/// Cost        48 bytes, in the caller's frame; no allocation to wait, but one for on_ready, for
+///             within, and per executor named by on().
 
 #include <chrono>
 #include <coroutine>
@@ -44,9 +49,10 @@ inline constexpr bool always_false = false;
 struct no_executor {};
 }  // namespace detail
 
-/// A wait on a flight with limits, an executor, or without throwing: made by flight's members, used at
-/// once. `Executor` is any_executor where one was named; `AsOutcome`: the result is an outcome; `Within`:
-/// a load was named. What is not used takes no room: a wait stands in its coroutine's frame.
+/// A wait on a flight with limits, an executor, or without throwing: made by flight's members, used
+/// at once. `Executor` is any_executor where one was named; `AsOutcome`: the result is an outcome;
+/// `Within`: a load was named. What is not used takes no room: a wait stands in its coroutine's
+/// frame.
 template <class V, class Executor = detail::no_executor, bool AsOutcome = false,
           bool Within = false>
 class [[nodiscard]] flight_wait : private timer_node {
@@ -70,7 +76,7 @@ class [[nodiscard]] flight_wait : private timer_node {
     if (!has(armed_stop)) token_.~stop_token();
   }
 
-  // ---- more of the same ----------------------------------------------------------------------------
+  // ---- more of the same -------------------------------------------------------------------------
   flight_wait until(time_point deadline) && {
     return {*of_, deadline, {}, named_load(), take_executor()};
   }
@@ -87,7 +93,7 @@ class [[nodiscard]] flight_wait : private timer_node {
     return {*of_, when, std::move(token_), named_load(), take_executor()};
   }
 
-  // ---- blocking --------------------------------------------------------------------------------------
+  // ---- blocking ---------------------------------------------------------------------------------
   result get() && {
     if constexpr (AsOutcome) {
       return std::move(*this).get_outcome();
@@ -100,7 +106,7 @@ class [[nodiscard]] flight_wait : private timer_node {
     return of_->blocked_outcome(bounds);
   }
 
-  // ---- calling back ------------------------------------------------------------------------------------
+  // ---- calling back -----------------------------------------------------------------------------
   /// Calls `callback(outcome<shared_result<V>>)` once, on the executor. Consumes the flight.
   template <class Callback>
   void on_ready(Callback&& callback) && {
@@ -108,7 +114,7 @@ class [[nodiscard]] flight_wait : private timer_node {
                                     std::forward<Callback>(callback));
   }
 
-  // ---- awaiting ------------------------------------------------------------------------------------------
+  // ---- awaiting ---------------------------------------------------------------------------------
   bool await_ready() { return !named && of_->settled(); }
   bool await_suspend(std::coroutine_handle<> frame) {
     return begin(reinterpret_cast<std::uintptr_t>(frame.address()), named);
@@ -274,7 +280,7 @@ class [[nodiscard]] flight : private detail::waiter {
     leave(detail::wait_verdict::outcome);
   }
 
-  // ---- blocking ------------------------------------------------------------------------------------
+  // ---- blocking ---------------------------------------------------------------------------------
   shared_result<V> get() { return get_outcome().value(); }
   outcome<shared_result<V>> get_outcome() { return blocked_outcome({}); }
   /// Waits without consuming.
@@ -297,7 +303,7 @@ class [[nodiscard]] flight : private detail::waiter {
   /// Whether get and co_await would return at once.
   [[nodiscard]] bool ready() const noexcept { return settled(); }
 
-  // ---- awaiting ------------------------------------------------------------------------------------
+  // ---- awaiting ---------------------------------------------------------------------------------
   class awaiter {
    public:
     explicit awaiter(flight& of) noexcept : of_(of) {}
@@ -326,8 +332,9 @@ class [[nodiscard]] flight : private detail::waiter {
                   "co_await f;");
   }
 
-  // ---- limits and places, for one wait ---------------------------------------------------------------
-  /// Bounds the wait that follows. (By reference: g++ keeps a parameter by value in the caller's frame.)
+  // ---- limits and places, for one wait ----------------------------------------------------------
+  /// Bounds the wait that follows. (By reference: g++ keeps a parameter by value in the caller's
+  /// frame.)
   flight_wait<V> until(time_point by) & { return {*this, by, {}, {}, {}}; }
   flight_wait<V> until(time_point by, const std::stop_token& stop) & {
     return {*this, by, stop, {}, {}};
@@ -350,7 +357,7 @@ class [[nodiscard]] flight : private detail::waiter {
   flight_wait<V, detail::no_executor, false, true> within(const flight_context&) && = delete;
   flight_wait<V, detail::no_executor, true> as_outcome() && = delete;
 
-  // ---- letting go ------------------------------------------------------------------------------------
+  // ---- letting go -------------------------------------------------------------------------------
   /// Calls `callback(outcome<shared_result<V>>)` once, on the group's executor, never in this call.
   template <class Callback>
     requires std::invocable<std::decay_t<Callback>&, outcome<shared_result<V>>>
@@ -445,8 +452,8 @@ class [[nodiscard]] flight : private detail::waiter {
   detail::flight_block<V>* block_ = nullptr;
 };
 
-/// A callback with its handle and its wait, in one allocation. Where an executor was named, the state is
-/// the batch too, and the block owns it.
+/// A callback with its handle and its wait, in one allocation. Where an executor was named, the
+/// state is the batch too, and the block owns it.
 template <class V>
 template <class Executor, class Callback, bool Within>
 struct flight<V>::callback_state : detail::ready_action {

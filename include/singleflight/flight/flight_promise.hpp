@@ -3,11 +3,12 @@
 
 /// flight_promise: the answer of a started load, given later and from anywhere.
 ///
-/// Use when    a load ends in a foreign async world: a callback, an event loop, another coroutine library.
+/// Use when    a load ends in a foreign async world: a callback, an event loop, another coroutine
+///             library.
 /// Threads     move it anywhere; one thread at a time.
 /// Ordering    what happened before set_value happens-before every return of the outcome (P7).
-/// Errors      destroyed without an answer: the callers get `broken`. A value whose construction throws:
-///             they get that exception.
+/// Errors      destroyed without an answer: the callers get `broken`. A value whose construction
+///             throws: they get that exception.
 /// Lifetime    keeps the flight alive, and through it the loader and the key.
 /// Cost        two words; answering takes one short critical section and wakes the waiters.
 

@@ -8,24 +8,24 @@
 /// Example     examples/01_group.cpp
 ///
 /// Threads     every member, from any thread; the destructor once no new call can begin.
-/// Ordering    the load's effects happen-before every return of its outcome (P7). Once anybody has been
-///             given an outcome, no call that begins later receives it (P3). A call that must see an earlier
-///             write is run_fresh.
-/// Blocking    run: the leader runs the load on its own thread, no lock held; joiners wait for it, up to
-///             their limits. start returns at once; the load runs on the group's executor.
-/// Cancel      a joiner's stop or deadline ends its own wait only; the last to leave ends the load's use:
-///             group_options::on_abandon says what happens then (P6). A run leader stays until its load
-///             returns.
+/// Ordering    the load's effects happen-before every return of its outcome (P7). Once anybody has
+///             been given an outcome, no call that begins later receives it (P3). A call that must
+///             see an earlier write is run_fresh.
+/// Blocking    run: the leader runs the load on its own thread, no lock held; joiners wait for it,
+///             up to their limits. start returns at once; the load runs on the group's executor.
+/// Cancel      a joiner's stop or deadline ends its own wait only; the last to leave ends the
+///             load's use: group_options::on_abandon says what happens then (P6). A run leader
+///             stays until its load returns.
 /// Errors      the load's exception, to every sharer, with its own type: treat the object as const.
-///             flight_error for the library's own. A throwing hash, comparison, key copy or allocation harms
-///             only its own call (P9).
-/// Lifetime    run borrows its arguments; start owns them. The destructor closes: it refuses newcomers, tells
-///             running loads to stop and waits for them (P10). Values that handles still hold, or that a
-///             resumption is about to take, may be destroyed after the group.
-/// Cost        run alone: no allocation, no system call, two read-modify-writes. A joiner: one short critical
-///             section; the first one of a flight allocates what they share. start: one allocation. The table
-///             grows with the flights and keeps its size: 8 bytes a flight at its most.
-///             An idle group: less than 8 KiB.
+///             flight_error for the library's own. A throwing hash, comparison, key copy or
+///             allocation harms only its own call (P9).
+/// Lifetime    run borrows its arguments; start owns them. The destructor closes: it refuses
+///             newcomers, tells running loads to stop and waits for them (P10). Values that handles
+///             still hold, or that a resumption is about to take, may be destroyed after the group.
+/// Cost        run alone: no allocation, no system call, two read-modify-writes. A joiner: one
+///             short critical section; the first one of a flight allocates what they share. start:
+///             one allocation. The table grows with the flights and keeps its size: 8 bytes a
+///             flight at its most. An idle group: less than 8 KiB.
 
 #include <chrono>
 #include <cstddef>
@@ -69,13 +69,14 @@ class group final : public observable {
         equal_(std::move(equal)) {}
   group(const group&) = delete;
   group& operator=(const group&) = delete;
-  /// close(). Aborts the process when called within one of the group's own loads: it would wait for itself.
+  /// close(). Aborts the process when called within one of the group's own loads: it would wait for
+  /// itself.
   ~group() {
     detail::require(!core_.leads_on_this_thread(), "group: destroyed within one of its own loads");
     core_.close_until(detail::steady_time::max());
   }
 
-  // ---- run: blocks; the leader runs `load` inline ---------------------------------------------------
+  // ---- run: blocks; the leader runs `load` inline -----------------------------------------------
 
   /// The outcome of the flight for `key`: led by this call if nobody else is on it. `load` is any
   /// callable; it may take a flight_context& or a std::stop_token.
@@ -101,8 +102,8 @@ class group final : public observable {
   }
 
   /// Like run, but the load begins after this call: behind one that runs, shared with other fresh
-  /// callers. It never overlaps the load that it waits behind, unless the group has given that one up
-  /// (forgotten, abandoned under `stop`, timed out): those behind it begin at once then.
+  /// callers. It never overlaps the load that it waits behind, unless the group has given that one
+  /// up (forgotten, abandoned under `stop`, timed out): those behind it begin at once then.
   template <class Arg, class Load>
   result run_fresh(const Arg& key, Load&& load, const limits& bounds = {}) {
     return run_bounded<true>(key, load, bounds, true);
@@ -112,11 +113,11 @@ class group final : public observable {
     return run_bounded<false>(key, load, bounds, true);
   }
 
-  // ---- start: returns at once; the load runs on the executor ------------------------------------------
+  // ---- start: returns at once; the load runs on the executor ------------------------------------
 
-  /// A share of the flight for `key`: started by this call if nobody else is on it. Owns key and load.
-  /// `load` may also take a flight_promise<Value>, or return an awaitable. A refusal (closed, overloaded)
-  /// is found in the handle.
+  /// A share of the flight for `key`: started by this call if nobody else is on it. Owns key and
+  /// load. `load` may also take a flight_promise<Value>, or return an awaitable. A refusal (closed,
+  /// overloaded) is found in the handle.
   template <class Arg, class Load>
   [[nodiscard]] flight<Value> start(const Arg& key, Load&& load) {
     return start_flight(key, std::forward<Load>(load), false, nullptr);
@@ -127,11 +128,11 @@ class group final : public observable {
     return start_flight(key, std::forward<Load>(load), true, nullptr);
   }
 
-  // ---- many keys, one load ------------------------------------------------------------------------------
+  // ---- many keys, one load ----------------------------------------------------------------------
 
   /// One outcome per key, by position, repeats included. `load_many(std::span<const Key>)` returns
-  /// std::vector<outcome<Value>> for the keys that nobody is on yet; keys in flight are joined. What this
-  /// call leads is published before it waits for what it joined.
+  /// std::vector<outcome<Value>> for the keys that nobody is on yet; keys in flight are joined.
+  /// What this call leads is published before it waits for what it joined.
   template <class Keys, class LoadMany>
   std::vector<outcome<result>> run_many(const Keys& keys, LoadMany&& load_many,
                                         const limits& bounds = {});
@@ -139,10 +140,10 @@ class group final : public observable {
   template <class Keys, class LoadMany>
   [[nodiscard]] std::vector<flight<Value>> start_many(const Keys& keys, LoadMany&& load_many);
 
-  // ---- forgetting ------------------------------------------------------------------------------------------
+  // ---- forgetting -------------------------------------------------------------------------------
 
-  /// Newcomers no longer find the flight for `key`; those inside get its outcome. Callers of run_fresh
-  /// behind it begin at once. False when there is none.
+  /// Newcomers no longer find the flight for `key`; those inside get its outcome. Callers of
+  /// run_fresh behind it begin at once. False when there is none.
   template <class Arg>
   bool forget(const Arg& key) {
     const detail::call_scope scope;
@@ -187,7 +188,7 @@ class group final : public observable {
     return count;
   }
 
-  // ---- looking ---------------------------------------------------------------------------------------------
+  // ---- looking ----------------------------------------------------------------------------------
 
   /// The flights that newcomers would find, as they were at some moment during the call.
   std::vector<flight_info<Key>> in_flight() const {
@@ -252,10 +253,11 @@ class group final : public observable {
     counter("rejected", s.rejected);
   }
 
-  // ---- the end ---------------------------------------------------------------------------------------------
+  // ---- the end ----------------------------------------------------------------------------------
 
-  /// Refuses newcomers, tells running loads to stop and waits for them; a load that has not begun never
-  /// does: its callers get `closed`. Throws flight_error(recursive) within one of the group's loads.
+  /// Refuses newcomers, tells running loads to stop and waits for them; a load that has not begun
+  /// never does: its callers get `closed`. Throws flight_error(recursive) within one of the group's
+  /// loads.
   void close() { close_by(detail::steady_time::max()); }
   /// False when loads still run after `duration`; the group must then stay alive.
   template <class Rep, class Period>
@@ -374,7 +376,8 @@ class group final : public observable {
 
   template <class Caller>
   entry enter(Caller& caller, std::size_t hash, view key, bool fresh);
-  /// With `unlaunched`, the load of a flight that this call leads is left there for the caller to launch.
+  /// With `unlaunched`, the load of a flight that this call leads is left there for the caller to
+  /// launch.
   template <class Arg, class Load>
   flight<Value> start_flight(const Arg& key, Load&& load, bool fresh,
                              detail::load_base** unlaunched);
@@ -418,7 +421,8 @@ class group final : public observable {
   SINGLEFLIGHT_COLD void settle(node& own, detail::thread_state& self, result& r);
   SINGLEFLIGHT_COLD void settle_error(node& own, detail::thread_state& self, flight_errc code,
                                       std::exception_ptr error);
-  /// Ends a flight with a block in an error, and drops the flight's reference and `references` more.
+  /// Ends a flight with a block in an error, and drops the flight's reference and `references`
+  /// more.
   void end_in_error(detail::flight_node& n, block& b, flight_errc code, std::exception_ptr error,
                     std::uint32_t references);
   void end_bulk_key(node& own, detail::thread_state& self, block* led, flight_errc code,

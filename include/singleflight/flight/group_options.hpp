@@ -51,8 +51,8 @@ struct group_options {
   error_policy on_error = share;
   /// A flight older than this takes no more joiners; zero: no window. Costs a clock call per load.
   std::chrono::nanoseconds join_window{0};
-  /// A load longer than this is told to stop, its waiters get timed_out, newcomers start anew; zero:
-  /// none. Costs one allocation and a timer node per load.
+  /// A load longer than this is told to stop, its waiters get timed_out, newcomers start anew;
+  /// zero: none. Costs one allocation and a timer node per load.
   std::chrono::nanoseconds load_timeout{0};
   /// Callers on one flight beside its leader; beyond: overloaded. Zero: no bound.
   std::size_t max_waiters = 0;

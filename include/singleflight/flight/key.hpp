@@ -3,12 +3,13 @@
 
 /// key: how keys are looked at, hashed and compared.
 ///
-/// A group keeps keys as `Key` and meets arguments as `key_view_t<Key>`: std::string_view for strings,
-/// std::span<const T> for std::vector<T>, const Key& for the rest. So a group of std::string is asked
-/// with a literal or a string_view without making a string.
+/// A group keeps keys as `Key` and meets arguments as `key_view_t<Key>`: std::string_view for
+/// strings, std::span<const T> for std::vector<T>, const Key& for the rest. So a group of
+/// std::string is asked with a literal or a string_view without making a string.
 ///
 /// Threads     pure functions.
-/// Errors      none of the hashes and comparisons here throws; a user's own may, and harms its call only.
+/// Errors      none of the hashes and comparisons here throws; a user's own may, and harms its call
+///             only.
 /// Cost        key_hash of 16 bytes: two multiplications.
 
 #include <bit>
@@ -43,8 +44,8 @@ struct key_view<std::vector<T, A>> {
   using type = std::span<const T>;
 };
 
-// A hash after wyhash (Wang Yi, github.com/wangyi-fudan/wyhash, public domain): the 128-bit product of
-// the two halves, each mixed with a constant, folded to 64 bits.
+// A hash after wyhash (Wang Yi, github.com/wangyi-fudan/wyhash, public domain): the 128-bit product
+// of the two halves, each mixed with a constant, folded to 64 bits.
 
 inline std::uint64_t fold_multiply(std::uint64_t a, std::uint64_t b) noexcept {
 #if defined(__SIZEOF_INT128__)
@@ -103,8 +104,8 @@ inline std::uint64_t hash_word(std::uint64_t word) noexcept {
 template <class Key>
 using key_view_t = typename detail::key_view<Key>::type;
 
-/// The default hash of a group. Strings, integers, enumerations, pointers and vectors of these are hashed
-/// here; other keys through std::hash<Key>. Results are well mixed in every bit.
+/// The default hash of a group. Strings, integers, enumerations, pointers and vectors of these are
+/// hashed here; other keys through std::hash<Key>. Results are well mixed in every bit.
 template <class Key>
 struct key_hash {
   std::size_t operator()(const Key& key) const
@@ -203,7 +204,8 @@ struct key_access {
     }
   }
 
-  /// A call's argument, converted first: a view of it where that is free, else a Key made for the call.
+  /// A call's argument, converted first: a view of it where that is free, else a Key made for the
+  /// call.
   template <class Arg>
   static constexpr bool free_view = std::is_convertible_v<const Arg&, view> &&
                                     (viewed || std::is_same_v<std::remove_cvref_t<Arg>, Key> ||

@@ -5,8 +5,8 @@
 ///
 /// Threads     one handle, one thread at a time; the value is shared and const.
 /// Ordering    what the load did happens-before every use (P7).
-/// Lifetime    the value lives as long as a handle to it. References into it survive a move of the handle
-///             only when the value is shared.
+/// Lifetime    the value lives as long as a handle to it. References into it survive a move of the
+///             handle only when the value is shared.
 /// Cost        alone: the value itself, no allocation. Shared: a reference to the flight's block.
 
 #include <cstddef>

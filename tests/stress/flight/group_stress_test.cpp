@@ -2,9 +2,9 @@
 
 // Every verb on few keys from many threads, and a history from which P1-P4 are checked.
 //
-// Each load writes down when it began and ended, each call when it began, when it had its outcome, and
-// which load that outcome came from; time is a counter that all share. Afterwards the history says whether
-// any promise was broken:
+// Each load writes down when it began and ended, each call when it began, when it had its outcome,
+// and which load that outcome came from; time is a counter that all share. Afterwards the history
+// says whether any promise was broken:
 //   P1  loads of one key overlap only where the group allows it: after forget, an abandoned load, a
 //       timeout or a window. In the configurations without these, never.
 //   P3  once somebody has been given a flight's outcome, no call that begins later receives it.
@@ -269,7 +269,7 @@ class storm {
     book_.call_ends(call);
   }
 
-  // ---- loads: how they end is drawn by the caller that brings them ---------------------------------
+  // ---- loads: how they end is drawn by the caller that brings them ------------------------------
 
   stamp load_now(int key, std::uint64_t draw) {
     open_load open(book_, key);
@@ -360,7 +360,7 @@ class storm {
     }
   }
 
-  // ---- stops that other threads fire -----------------------------------------------------------------
+  // ---- stops that other threads fire ------------------------------------------------------------
 
   std::stop_token next_stop() {
     const std::lock_guard hold(stops_lock_);
@@ -378,7 +378,7 @@ class storm {
     }
   }
 
-  // ---- one step of one caller ------------------------------------------------------------------------
+  // ---- one step of one caller -------------------------------------------------------------------
 
   template <class Load>
   support::detached await_start(int key, bool fresh, int spelling, Load load) {

@@ -111,8 +111,8 @@ TEST(close, refused_handle_is_awaited_in_every_spelling) {
   EXPECT_TRUE(support::eventually([&] { return called == 2; }, "two callbacks"));
 }
 
-// Goal    A callback of a refused handle is called on the group's executor, and is not lost where that
-//         executor drops its tasks (P4, P8).
+// Goal    A callback of a refused handle is called on the group's executor, and is not lost where
+//         that executor drops its tasks (P4, P8).
 TEST(close, callback_of_a_refused_handle_keeps_to_the_rules) {
   support::manual_executor later;
   group g({.executor = later});
@@ -125,7 +125,8 @@ TEST(close, callback_of_a_refused_handle_keeps_to_the_rules) {
   EXPECT_TRUE(support::eventually([&] { return called == 1; }, "the callback"));
 }
 
-// Goal    close() tells a load without joiners to stop, waits for it, and its caller gets its value.
+// Goal    close() tells a load without joiners to stop, waits for it, and its caller gets its
+//         value.
 // Method  The load ends only when it sees its stop token fire; it asks for it before close.
 TEST(close, stops_and_waits_for_a_thin_load) {
   group g;
@@ -204,8 +205,8 @@ TEST(close, queued_load_never_begins) {
   }
 }
 
-// Goal    Callers of run_fresh and start_fresh behind a running load get `closed` at once: their load
-//         has not begun. The running one is waited for.
+// Goal    Callers of run_fresh and start_fresh behind a running load get `closed` at once: their
+//         load has not begun. The running one is waited for.
 TEST(close, pending_successor_ends_at_once) {
   group g;
   support::gate running;
@@ -234,8 +235,8 @@ TEST(close, pending_successor_ends_at_once) {
   g.close();
 }
 
-// Goal    A forgotten load and an abandoned one are waited for as well: nothing is left that can touch
-//         the group (P10).
+// Goal    A forgotten load and an abandoned one are waited for as well: nothing is left that can
+//         touch the group (P10).
 TEST(close, waits_for_forgotten_and_abandoned_loads) {
   for (const bool forgotten : {true, false}) {
     std::atomic<bool> ended{false};
@@ -302,7 +303,8 @@ TEST(close, close_for_the_longest_time_waits) {
   EXPECT_EQ(*f.get(), 4);
 }
 
-// Goal    Within one of the group's loads close() would wait for itself: `recursive`, in every form.
+// Goal    Within one of the group's loads close() would wait for itself: `recursive`, in every
+//         form.
 TEST(close, within_a_load_is_recursive) {  // P10
   group g;
   const auto closes = [&g] {
@@ -355,7 +357,8 @@ TEST(close, from_many_threads_and_twice) {
   EXPECT_EQ(*f.get(), 2);
 }
 
-// Goal    A coroutine whose resumption is still queued when the group is gone resumes with its outcome.
+// Goal    A coroutine whose resumption is still queued when the group is gone resumes with its
+//         outcome.
 TEST(close, resumption_outlives_the_group) {
   support::manual_executor later;
   std::optional<int> got;
@@ -373,10 +376,10 @@ TEST(close, resumption_outlives_the_group) {
   EXPECT_EQ(got, 1);
 }
 
-// Goal    The group may go in the very moment in which a load ends, however it ends: nothing touches it
-//         afterwards (P2, P10).
-// Method  Many short groups on the heap, so that a sanitizer sees the touch; the end of the load races
-//         the destructor.
+// Goal    The group may go in the very moment in which a load ends, however it ends: nothing
+//         touches it afterwards (P2, P10).
+// Method  Many short groups on the heap, so that a sanitizer sees the touch; the end of the load
+//         races the destructor.
 TEST(close, destructor_races_the_end_of_a_load) {
   singleflight::thread_pool pool({.max_threads = 2});
   enum class ending { value, error, broken, dropped, promised };

@@ -68,8 +68,8 @@ TEST(flight_context, alone) {
   (void)f.get();
 }
 
-// Goal    deadline() is the latest among the interested, callers() counts them, both as they come and go
-//         (a caller without a deadline makes it time_point::max()).
+// Goal    deadline() is the latest among the interested, callers() counts them, both as they come
+//         and go (a caller without a deadline makes it time_point::max()).
 TEST(flight_context, deadline_and_callers_follow_the_interested) {
   singleflight::manual_timer time;
   group g({.timer = &time});
@@ -249,8 +249,8 @@ TEST(flight_context, loader_that_takes_a_stop_token) {
   EXPECT_TRUE(support::eventually([&] { return over.load(); }));
 }
 
-// Goal    The context of a promise loader stays usable until the promise is answered; so does that of an
-//         awaitable loader.
+// Goal    The context of a promise loader stays usable until the promise is answered; so does that
+//         of an awaitable loader.
 TEST(flight_context, of_promise_and_awaitable_loaders) {
   group g({.executor = singleflight::inline_executor});
   std::optional<singleflight::flight_promise<int>> promise;

@@ -64,8 +64,8 @@ struct fixture {
   }
 };
 
-// Goal    A coroutine destroyed while it waits leaves: nothing is touched later, others are unharmed,
-//         and its interest is gone (P8).
+// Goal    A coroutine destroyed while it waits leaves: nothing is touched later, others are
+//         unharmed, and its interest is gone (P8).
 TEST(destroyed_waiter, while_it_waits) {  // Scenario 28b
   for (const spelling how : spellings) {
     fixture at;
@@ -121,8 +121,8 @@ TEST(destroyed_waiter, after_ready_before_resumed) {  // Scenario 28b
   }
 }
 
-// Goal    All of them destroyed after publication: the queued resumption finds nobody, also when the
-//         group is gone by then.
+// Goal    All of them destroyed after publication: the queued resumption finds nobody, also when
+//         the group is gone by then.
 TEST(destroyed_waiter, all_after_ready) {
   for (const spelling how : spellings) {
     singleflight::manual_timer time;
@@ -151,8 +151,8 @@ TEST(destroyed_waiter, all_after_ready) {
   }
 }
 
-// Goal    The same for one that a limit had made ready: cancelled or timed out, and destroyed before its
-//         turn; the flight goes on for the others.
+// Goal    The same for one that a limit had made ready: cancelled or timed out, and destroyed
+//         before its turn; the flight goes on for the others.
 TEST(destroyed_waiter, after_its_limit_struck) {
   for (const bool stopped : {false, true}) {
     for (const spelling how : {spelling::bounded, spelling::all}) {
@@ -197,8 +197,8 @@ TEST(destroyed_waiter, by_another_waiter) {
   EXPECT_FALSE(victim_resumed);
 }
 
-// Goal    A coroutine may be destroyed on its own executor while deadline and stop token fire on other
-//         threads (P8).
+// Goal    A coroutine may be destroyed on its own executor while deadline and stop token fire on
+//         other threads (P8).
 // Method  Destruction, clock and stop race, many times.
 TEST(destroyed_waiter, races_its_limits) {
   singleflight::manual_timer time;
@@ -222,8 +222,8 @@ TEST(destroyed_waiter, races_its_limits) {
   }
 }
 
-// Goal    An awaitable loader whose coroutine is destroyed before its end is `broken` (P5), and the key
-//         is free.
+// Goal    An awaitable loader whose coroutine is destroyed before its end is `broken` (P5), and the
+//         key is free.
 TEST(destroyed_loader, coroutine_destroyed_while_it_loads) {  // Scenarios 6 and 9
   group g({.executor = singleflight::inline_executor});
   support::suspension place;
@@ -233,7 +233,8 @@ TEST(destroyed_loader, coroutine_destroyed_while_it_loads) {  // Scenarios 6 and
   });
   ASSERT_TRUE(place.taken());
   EXPECT_FALSE(f.ready());
-  // The loader's frame belongs to the lazy<> that the library's own frame holds; that one suspends in it.
+  // The loader's frame belongs to the lazy<> that the library's own frame holds; that one suspends
+  // in it.
   place.resume();
   EXPECT_EQ(*f.get(), 1);
   struct gone {  // an awaitable that destroys whoever awaits it
@@ -246,7 +247,8 @@ TEST(destroyed_loader, coroutine_destroyed_while_it_loads) {  // Scenarios 6 and
   EXPECT_EQ(*g.run(1, [] { return 5; }), 5);
 }
 
-// Goal    A handle that is dropped after its flight is done, and after the group is gone, is harmless.
+// Goal    A handle that is dropped after its flight is done, and after the group is gone, is
+//         harmless.
 TEST(destroyed_waiter, handle_outlives_the_group) {
   std::vector<singleflight::flight<int>> handles;
   {

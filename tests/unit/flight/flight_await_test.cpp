@@ -187,10 +187,10 @@ TEST(flight_await, named_executor_holds_for_a_ready_flight_too) {
   EXPECT_EQ(got, 1);
 }
 
-// Goal    A thread that leads by run() under a mutex of its own never resumes strangers, whatever the
-//         executor: coroutine, callback and awaitable load go elsewhere (P8).
-// Method  The group's executor is inline_executor, the worst case; the leader holds a mutex that every
-//         resumption takes, so a resumption on its thread would lock up.
+// Goal    A thread that leads by run() under a mutex of its own never resumes strangers, whatever
+//         the executor: coroutine, callback and awaitable load go elsewhere (P8).
+// Method  The group's executor is inline_executor, the worst case; the leader holds a mutex that
+//         every resumption takes, so a resumption on its thread would lock up.
 TEST(flight_await, never_resumes_on_a_thread_inside_run) {  // Scenario 28a
   group g({.executor = inline_executor});
   std::mutex leaders_own;
@@ -240,8 +240,8 @@ TEST(flight_await, never_resumes_on_a_thread_inside_run) {  // Scenario 28a
   EXPECT_FALSE(on_leader);
 }
 
-// Goal    A run() that opens the door for another's load (a flight too old makes way for the fresh one
-//         behind it) does not run that load on its own thread.
+// Goal    A run() that opens the door for another's load (a flight too old makes way for the fresh
+//         one behind it) does not run that load on its own thread.
 TEST(flight_await, run_does_not_load_for_others) {  // Scenario 28a
   singleflight::manual_timer time;
   group g({.executor = inline_executor, .timer = &time, .join_window = 1s});
@@ -257,8 +257,8 @@ TEST(flight_await, run_does_not_load_for_others) {  // Scenario 28a
   EXPECT_NE(loaded_on, std::this_thread::get_id());
 }
 
-// Goal    A start inside a load led by run, on inline_executor, means the default pool, so that it can
-//         be waited for there.
+// Goal    A start inside a load led by run, on inline_executor, means the default pool, so that it
+//         can be waited for there.
 TEST(flight_await, inline_executor_within_run) {
   group g({.executor = inline_executor});
   const auto me = std::this_thread::get_id();
@@ -271,8 +271,8 @@ TEST(flight_await, inline_executor_within_run) {
             2);
 }
 
-// Goal    No lock is held when user code runs: loader, callback, coroutine, destructor of a value, of a
-//         loader and of a callback all call the group again, on the same key.
+// Goal    No lock is held when user code runs: loader, callback, coroutine, destructor of a value,
+//         of a loader and of a callback all call the group again, on the same key.
 // Method  A lock held would deadlock or be reported; the test only has to end.
 struct nosy {
   group* g = nullptr;
@@ -330,8 +330,8 @@ TEST(flight_await, user_code_may_call_the_group_again) {
   EXPECT_TRUE(support::eventually([] { return nosy::alive == 0; }, "the last value"));
 }
 
-// Goal    An executor that throws or drops a load ends it as `broken`; a resumption that it throws or
-//         drops goes to the default pool (P4, P5).
+// Goal    An executor that throws or drops a load ends it as `broken`; a resumption that it throws
+//         or drops goes to the default pool (P4, P5).
 TEST(flight_await, executor_that_refuses_or_drops) {  // Scenario 9
   for (const bool refuses : {false, true}) {
     const singleflight::any_executor bad =
@@ -393,8 +393,8 @@ TEST(flight_await, blocked_threads_first) {
   EXPECT_EQ(ready, 1);
 }
 
-// Goal    A waiter that blocks once resumed does not hold up one whose limit strikes later, where the
-//         executor has another thread.
+// Goal    A waiter that blocks once resumed does not hold up one whose limit strikes later, where
+//         the executor has another thread.
 TEST(flight_await, blocked_resumption_does_not_hold_up_others) {
   singleflight::manual_timer time;
   thread_pool pool({.max_threads = 4});

@@ -78,9 +78,10 @@ bool until_calls(const group& g, std::uint64_t n) {
   return support::eventually([&] { return g.stats().calls == n; }, "the calls");
 }
 
-// Goal    Read your writes: what is written before run_fresh is seen by its load, though an older load
-//         was running; M such callers share one load, which never overlaps the old one.
-// Method  The old load has read the old value and is held until all M callers are inside, in every form.
+// Goal    Read your writes: what is written before run_fresh is seen by its load, though an older
+//         load was running; M such callers share one load, which never overlaps the old one.
+// Method  The old load has read the old value and is held until all M callers are inside, in every
+//         form.
 TEST(fresh, sees_an_earlier_write_and_is_shared) {  // Scenario 19
   group g;
   open_loads loads;
@@ -250,8 +251,8 @@ TEST(fresh, within_the_load_ahead_is_recursive) {
   EXPECT_TRUE(g.in_flight().empty());
 }
 
-// Goal    With `drain`, the load that nobody wants any more is told to stop and stays as a barrier: a
-//         newcomer's load begins only after the old one has ended.
+// Goal    With `drain`, the load that nobody wants any more is told to stop and stays as a barrier:
+//         a newcomer's load begins only after the old one has ended.
 TEST(drain, newcomers_wait_for_the_abandoned_load) {  // Scenario 4
   group g({.on_abandon = abandon::drain});
   open_loads loads;
@@ -289,8 +290,8 @@ TEST(drain, newcomers_wait_for_the_abandoned_load) {  // Scenario 4
   EXPECT_TRUE(g.in_flight().empty());
 }
 
-// Goal    With `drain`, callers behind a barrier that all leave again leave no trace; the barrier ends
-//         and the key is free.
+// Goal    With `drain`, callers behind a barrier that all leave again leave no trace; the barrier
+//         ends and the key is free.
 TEST(drain, successor_without_callers_goes) {
   group g({.on_abandon = abandon::drain});
   support::gate running;
@@ -337,8 +338,8 @@ TEST(finish, newcomer_joins_the_abandoned_load) {  // Scenario 4
   EXPECT_EQ(g.stats().loads, 1u);
 }
 
-// Goal    With `finish`, a load still in the executor's queue is loaded even though its caller has left;
-//         with `stop` and `drain` it never begins.
+// Goal    With `finish`, a load still in the executor's queue is loaded even though its caller has
+//         left; with `stop` and `drain` it never begins.
 TEST(finish, queued_load_without_callers) {
   for (const abandon policy : {abandon::finish, abandon::stop, abandon::drain}) {
     support::manual_executor later;
@@ -354,8 +355,10 @@ TEST(finish, queued_load_without_callers) {
   }
 }
 
-// Goal    start_fresh that is called in the very moment in which a bucket stops being empty gets a turn.
-// Method  Two threads, one key, many times: the one that finds the bucket empty may lose it to the other.
+// Goal    start_fresh that is called in the very moment in which a bucket stops being empty gets a
+//         turn.
+// Method  Two threads, one key, many times: the one that finds the bucket empty may lose it to the
+//         other.
 TEST(fresh, start_fresh_races_another_leader) {
   for (int turn = 0; turn < 3000; ++turn) {
     group g;

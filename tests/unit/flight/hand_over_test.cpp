@@ -71,7 +71,8 @@ struct failing_leader {
 };
 
 // Goal    With `share`, one execution, and all 101 callers see its exception with its own type.
-// Method  The leader does not fail until 100 are in: blocked threads, handles, coroutines, callbacks.
+// Method  The leader does not fail until 100 are in: blocked threads, handles, coroutines,
+//         callbacks.
 TEST(hand_over, share_gives_everybody_the_one_error) {  // Scenario 17
   group g;
   std::atomic<int> seen{0};
@@ -106,8 +107,8 @@ TEST(hand_over, share_gives_everybody_the_one_error) {  // Scenario 17
   EXPECT_EQ(*g.run(1, [] { return 5; }), 5) << "the key must be free again";
 }
 
-// Goal    With hand_over, ONE waiter takes over after a failure; its value goes to all but the one who
-//         failed, who gets his own error.
+// Goal    With hand_over, ONE waiter takes over after a failure; its value goes to all but the one
+//         who failed, who gets his own error.
 TEST(hand_over, one_waiter_takes_over) {
   group g({.on_error = hand_over(3)});
   std::atomic<int> loads{0};
@@ -251,8 +252,8 @@ TEST(hand_over, loader_of_a_started_joiner_leads) {
   EXPECT_TRUE(watch.expired()) << "the loader outlived its flight";
 }
 
-// Goal    One kept loader after the other, all failing, then a move-only one: each leads once at most
-//         in its place, nothing leaks, the last error is shared.
+// Goal    One kept loader after the other, all failing, then a move-only one: each leads once at
+//         most in its place, nothing leaks, the last error is shared.
 TEST(hand_over, kept_loaders_take_turns) {
   support::manual_executor later;
   group g({.executor = later, .on_error = hand_over(3)});
@@ -309,8 +310,8 @@ TEST(hand_over, candidate_that_left_is_passed_over) {
   EXPECT_TRUE(g.in_flight().empty());
 }
 
-// Goal    Whoever is elected and leaves at that moment passes the place on: nobody hangs, and the last
-//         gets the error or a value.
+// Goal    Whoever is elected and leaves at that moment passes the place on: nobody hangs, and the
+//         last gets the error or a value.
 // Method  The failure races the candidates' stop tokens, many times.
 TEST(hand_over, election_races_the_leaving_of_candidates) {
   group g({.on_error = hand_over(2)});

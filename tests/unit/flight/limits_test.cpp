@@ -189,8 +189,8 @@ TEST(limits, leaders_stop_withdraws_its_interest) {  // Scenario 15
   EXPECT_TRUE(g.in_flight().empty());
 }
 
-// Goal    A cancellation races the completion: exactly one outcome, the value or the cancellation; a
-//         cancel that lost leaves no trace in the statistics, nor one that won a value (P4).
+// Goal    A cancellation races the completion: exactly one outcome, the value or the cancellation;
+//         a cancel that lost leaves no trace in the statistics, nor one that won a value (P4).
 TEST(limits, cancel_races_completion_blocked) {  // Scenario 16
   group g;
   std::uint64_t cancelled = 0;
@@ -234,8 +234,8 @@ TEST(limits, cancel_races_completion_blocked) {  // Scenario 16
   EXPECT_TRUE(g.in_flight().empty());
 }
 
-// Goal    The same for coroutines and callbacks, with a deadline and a stop token at once; an error of
-//         the load is never swallowed by a cancel that lost.
+// Goal    The same for coroutines and callbacks, with a deadline and a stop token at once; an error
+//         of the load is never swallowed by a cancel that lost.
 TEST(limits, cancel_races_completion_async) {  // Scenario 16
   singleflight::manual_timer time;
   for (int turn = 0; turn < many_times; ++turn) {
@@ -307,8 +307,8 @@ TEST(limits, max_waiters) {  // Scenario 28
   EXPECT_EQ(*again.get(), 1);
 }
 
-// Goal    max_waiters bounds the callers beside the leader also when the leader has withdrawn, and the
-//         callers of a successor as well.
+// Goal    max_waiters bounds the callers beside the leader also when the leader has withdrawn, and
+//         the callers of a successor as well.
 TEST(limits, max_waiters_counts_the_same_in_every_state) {
   const auto never = [] { return -1; };
   group g({.max_waiters = 1});
@@ -329,8 +329,8 @@ TEST(limits, max_waiters_counts_the_same_in_every_state) {
   EXPECT_EQ(*behind.get(), 2);
 }
 
-// Goal    More than max_flights at a time: `overloaded`; forgotten flights count until they end, joiners
-//         do not count, and every end gives its place back, however it comes about.
+// Goal    More than max_flights at a time: `overloaded`; forgotten flights count until they end,
+//         joiners do not count, and every end gives its place back, however it comes about.
 TEST(limits, max_flights) {
   support::manual_executor later;
   group g({.executor = later, .max_flights = 2});

@@ -39,8 +39,8 @@ void on_pool(thread_pool& pool, Body body) {
   over.wait();
 }
 
-// Goal    get() on the pool's only thread, for a start whose load is queued behind it, runs the load in
-//         place instead of waiting for ever.
+// Goal    get() on the pool's only thread, for a start whose load is queued behind it, runs the
+//         load in place instead of waiting for ever.
 TEST(pool_claim, get_runs_the_queued_load_in_place) {  // Scenario 21
   thread_pool pool({.max_threads = 1});
   group g({.executor = pool});
@@ -96,9 +96,10 @@ TEST(pool_claim, run_that_joins_a_queued_start) {  // Scenario 21
   });
 }
 
-// Goal    The load of a successor, queued while the pool's only thread already sleeps in get(), is run by
-//         that thread.
-// Method  The load ahead is led by another thread and ends only when the pool's thread sleeps in get().
+// Goal    The load of a successor, queued while the pool's only thread already sleeps in get(), is
+//         run by that thread.
+// Method  The load ahead is led by another thread and ends only when the pool's thread sleeps in
+//         get().
 TEST(pool_claim, load_that_is_queued_during_the_wait) {  // Scenario 21
   thread_pool pool({.max_threads = 1});
   group g({.executor = pool});
@@ -205,8 +206,8 @@ TEST(pool_claim, claim_races_the_queue) {
   }
 }
 
-// Goal    A thread that ends inside a loader (pthread_exit) leaves `broken` to all others, in run and in
-//         start; nobody hangs, and the key is free (P5).
+// Goal    A thread that ends inside a loader (pthread_exit) leaves `broken` to all others, in run
+//         and in start; nobody hangs, and the key is free (P5).
 TEST(thread_exit, within_run) {  // Scenario 9
   group g;
   support::gate running;
@@ -236,7 +237,8 @@ TEST(thread_exit, within_run) {  // Scenario 9
   EXPECT_EQ(*g.run(1, [] { return 5; }), 5);
 }
 
-// Goal    A thread that leads alone and ends leaves the key free, in the throwing and the outcome form.
+// Goal    A thread that leads alone and ends leaves the key free, in the throwing and the outcome
+//         form.
 TEST(thread_exit, within_run_alone) {
   group g;
   for (int form = 0; form < 4; ++form) {
@@ -257,8 +259,8 @@ TEST(thread_exit, within_run_alone) {
   }
 }
 
-// Goal    A pool thread that ends inside a started load: its waiters get `broken`, and what is queued on
-//         that pool behind it still runs, on a new thread.
+// Goal    A pool thread that ends inside a started load: its waiters get `broken`, and what is
+//         queued on that pool behind it still runs, on a new thread.
 TEST(thread_exit, within_start) {  // Scenario 9
   thread_pool pool({.max_threads = 1});
   group g({.executor = pool});

@@ -81,7 +81,8 @@ TEST(table, grows_under_its_flights) {
 }
 
 // Goal    Growth while other threads enter and leave loses no flight and finds each leader again.
-// Method  One thread makes the table grow from its smallest; two lead and join on few keys meanwhile.
+// Method  One thread makes the table grow from its smallest; two lead and join on few keys
+//         meanwhile.
 TEST(table, grows_while_others_enter_and_leave) {
   support::manual_executor later;
   singleflight::group<int, int> g({.executor = later});
@@ -131,8 +132,8 @@ TEST(table, forget_parts_old_callers_from_new) {  // Scenario 18
   EXPECT_EQ(g.stats().loads, 2U);
 }
 
-// Goal    Two callers that missed one after the other: the second load can see what the first one did,
-//         so a loader that looks again does not load twice (P7).
+// Goal    Two callers that missed one after the other: the second load can see what the first one
+//         did, so a loader that looks again does not load twice (P7).
 // Method  The second caller has missed before the first flight ends, and leads after it has ended.
 TEST(table, the_second_load_sees_what_the_first_filled) {  // Scenario 25
   singleflight::group<std::string, int> g;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// What happens when the user's own code throws, or memory is short: no stuck key, nobody else harmed.
+// What happens when the user's own code throws, or memory is short: no stuck key, nobody else
+// harmed.
 //
-// operator new of the whole test program is replaced by one that fails on demand: on one thread, at the
-// n-th allocation. A test tries every n until the operation goes through, so each allocation of each verb
-// has failed once.
+// operator new of the whole test program is replaced by one that fails on demand: on one thread, at
+// the n-th allocation. A test tries every n until the operation goes through, so each allocation of
+// each verb has failed once.
 
 #include <gtest/gtest.h>
 
@@ -75,8 +76,9 @@ struct refusal : std::runtime_error {
   refusal() : std::runtime_error("refused") {}
 };
 
-/// Tries `attempt` with the first allocation of this thread failing, then the second, ... until none of
-/// its allocations fails; returns how many there were. `after` looks at the damage each time.
+/// Tries `attempt` with the first allocation of this thread failing, then the second, ... until
+/// none of its allocations fails; returns how many there were. `after` looks at the damage each
+/// time.
 template <class Attempt, class After>
 int for_every_allocation(Attempt attempt, After after) {
   for (int n = 0; n < 200; ++n) {
@@ -150,8 +152,8 @@ std::vector<verb> all_verbs() {
   };
 }
 
-// Goal    Wherever an allocation fails in a verb, that call alone is harmed: the key is not stuck, no
-//         flight stays behind, nothing leaks (P9).
+// Goal    Wherever an allocation fails in a verb, that call alone is harmed: the key is not stuck,
+//         no flight stays behind, nothing leaks (P9).
 // Method  The group's executor keeps its tasks, so that started loads stay where they are.
 TEST(throwing, allocation_fails_in_every_verb_alone) {  // Scenario 22
   for (const verb& v : all_verbs()) {
@@ -172,8 +174,8 @@ TEST(throwing, allocation_fails_in_every_verb_alone) {  // Scenario 22
   }
 }
 
-// Goal    The same while somebody else leads a thin flight for the key: that leader, and a joiner that
-//         came before, notice nothing.
+// Goal    The same while somebody else leads a thin flight for the key: that leader, and a joiner
+//         that came before, notice nothing.
 TEST(throwing, allocation_fails_in_every_verb_beside_a_leader) {  // Scenario 22
   for (const verb& v : all_verbs()) {
     for (const bool joined : {false, true}) {
@@ -254,7 +256,7 @@ TEST(throwing, allocation_fails_in_the_blocking_verbs) {  // Scenario 22
   }
 }
 
-// ---- keys that throw ---------------------------------------------------------------------------------
+// ---- keys that throw ----------------------------------------------------------------------------
 
 /// Throws wherever it is told to.
 struct moody_key {
@@ -288,8 +290,8 @@ struct mood {
   std::atomic<bool>& switch_;
 };
 
-// Goal    A hash, comparison or key copy that throws harms its own call only: no stuck key, no lock held,
-//         the running load and those on it go on (P9).
+// Goal    A hash, comparison or key copy that throws harms its own call only: no stuck key, no lock
+//         held, the running load and those on it go on (P9).
 TEST(throwing, key_that_throws) {  // Scenario 22
   using moody_group = singleflight::group<moody_key, int, moody_hash>;
   for (std::atomic<bool>* what :
@@ -367,7 +369,7 @@ TEST(throwing, key_that_throws) {  // Scenario 22
   }
 }
 
-// ---- values that throw -------------------------------------------------------------------------------
+// ---- values that throw --------------------------------------------------------------------------
 
 struct moody_value {
   int number;
@@ -379,8 +381,8 @@ struct moody_value {
   }
 };
 
-// Goal    A value that cannot be moved into the shared place is an error of its load: all get it, and the
-//         key is free.
+// Goal    A value that cannot be moved into the shared place is an error of its load: all get it,
+//         and the key is free.
 TEST(throwing, value_that_cannot_be_moved) {  // Scenario 22
   singleflight::group<int, moody_value> g;
   support::gate running;
@@ -441,15 +443,15 @@ TEST(throwing, value_copy_harms_only_its_caller) {  // Scenario 22
   EXPECT_EQ(wrapped(1).text, std::string(30, 'b'));
 }
 
-// ---- one exception, many threads -----------------------------------------------------------------------
+// ---- one exception, many threads ----------------------------------------------------------------
 
 struct rich_error : std::runtime_error {
   explicit rich_error(const std::string& text) : std::runtime_error(text), detail(text) {}
   std::string detail;
 };
 
-// Goal    One exception object, rethrown and read in many threads at once and dropped at different times,
-//         is clean under ThreadSanitizer and AddressSanitizer.
+// Goal    One exception object, rethrown and read in many threads at once and dropped at different
+//         times, is clean under ThreadSanitizer and AddressSanitizer.
 TEST(throwing, one_exception_in_many_threads) {  // Scenario 24
   singleflight::group<int, int> g;
   for (int turn = 0; turn < 30; ++turn) {

@@ -31,8 +31,9 @@ using singleflight::load_result;
 using group = singleflight::group<int, int>;
 using outcome = singleflight::outcome<singleflight::shared_result<int>>;
 
-// Goal    With load_timeout, waiters in every form get `timed_out` when it strikes, the load is told to
-//         stop, a newcomer starts anew, and the late value reaches nobody but the run that made it.
+// Goal    With load_timeout, waiters in every form get `timed_out` when it strikes, the load is
+//         told to stop, a newcomer starts anew, and the late value reaches nobody but the run that
+//         made it.
 TEST(load_timeout, frees_the_waiters_of_a_hung_leader) {  // Scenario 27
   singleflight::manual_timer time;
   group g({.timer = &time, .load_timeout = 10s});
@@ -84,7 +85,8 @@ TEST(load_timeout, frees_the_waiters_of_a_hung_leader) {  // Scenario 27
   EXPECT_TRUE(g.in_flight().empty());
 }
 
-// Goal    The same where the load was started and never answers its promise; its late answer is ignored.
+// Goal    The same where the load was started and never answers its promise; its late answer is
+//         ignored.
 TEST(load_timeout, late_answer_of_a_promise_is_ignored) {
   singleflight::manual_timer time;
   group g({.timer = &time, .load_timeout = 10s});
@@ -105,7 +107,8 @@ TEST(load_timeout, late_answer_of_a_promise_is_ignored) {
   EXPECT_EQ(g.stats().loads, 2u);
 }
 
-// Goal    A load in time is not disturbed; the timeout counts from the load's begin, not from the start.
+// Goal    A load in time is not disturbed; the timeout counts from the load's begin, not from the
+//         start.
 TEST(load_timeout, counts_from_the_begin_of_the_load) {
   singleflight::manual_timer time;
   support::manual_executor later;
@@ -142,7 +145,8 @@ TEST(load_timeout, lets_the_successor_begin) {
   finish.open();
 }
 
-// Goal    A failure after the timeout is the run leader's own, and hand_over does not revive the flight.
+// Goal    A failure after the timeout is the run leader's own, and hand_over does not revive the
+//         flight.
 TEST(load_timeout, failure_after_the_timeout) {
   singleflight::manual_timer time;
   group g({.timer = &time, .on_error = singleflight::hand_over(5), .load_timeout = 10s});
@@ -189,7 +193,8 @@ TEST(load_timeout, starts_anew_with_every_hand_over) {
   EXPECT_EQ(*f.get(), 3);
 }
 
-// Goal    Timeout and completion race: one outcome for everybody, and the load's own memory is safe.
+// Goal    Timeout and completion race: one outcome for everybody, and the load's own memory is
+//         safe.
 TEST(load_timeout, races_completion) {
   singleflight::manual_timer time;
   for (int turn = 0; turn < 1000; ++turn) {
@@ -213,8 +218,8 @@ TEST(load_timeout, races_completion) {
   }
 }
 
-// Goal    With join_window, a newcomer after the window starts its own load without any timer; those
-//         inside are not disturbed.
+// Goal    With join_window, a newcomer after the window starts its own load without any timer;
+//         those inside are not disturbed.
 TEST(join_window, old_flight_takes_no_more_joiners) {  // Scenario 27
   singleflight::manual_timer time;
   group g({.timer = &time, .join_window = 5s});
@@ -299,7 +304,8 @@ TEST(join_window, in_flight_tells_the_age) {
             1);
 }
 
-// Goal    An observer hears of every load exactly once each way, with its own duration and how it ended.
+// Goal    An observer hears of every load exactly once each way, with its own duration and how it
+//         ended.
 struct recorder : singleflight::observer {
   void load_began(std::uint64_t) noexcept override { ++began; }
   void load_ended(std::uint64_t, std::chrono::nanoseconds took, load_result how) noexcept override {

@@ -3,10 +3,10 @@
 
 // bit_lock: a lock in one bit of a word whose other bits are the data that it guards.
 //
-// One compare-exchange locks, one plain store unlocks: the holder alone changes the word. There is no
-// wake-up on unlock, so nothing is touched after it, and the word may be gone by then. Whoever finds the
-// lock held spins, since a holder runs no user code and is done within some tens of instructions; a holder
-// that was preempted meanwhile is waited for in naps that the clock ends.
+// One compare-exchange locks, one plain store unlocks: the holder alone changes the word. There is
+// no wake-up on unlock, so nothing is touched after it, and the word may be gone by then. Whoever
+// finds the lock held spins, since a holder runs no user code and is done within some tens of
+// instructions; a holder that was preempted meanwhile is waited for in naps that the clock ends.
 
 #include <algorithm>
 #include <chrono>
@@ -18,8 +18,8 @@ namespace detail {
 
 template <class Word, Word Locked>
 struct bit_lock {
-  /// Takes the lock; returns the word without the lock bit. Its acquire pairs with the release store of
-  /// unlock(), and of whoever changed the word by a compare-exchange.
+  /// Takes the lock; returns the word without the lock bit. Its acquire pairs with the release
+  /// store of unlock(), and of whoever changed the word by a compare-exchange.
   static Word lock(atomic<Word>& word) noexcept {
     Word value = word.load(memory_order_relaxed) & ~Locked;
     if (word.compare_exchange_strong(value, value | Locked, memory_order_acquire,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The version of the headers, and the inline namespace that keeps two versions apart in one process.
+// The version of the headers, and the inline namespace that keeps two versions apart in one
+// process.
 
 #define SINGLEFLIGHT_VERSION_MAJOR 0
 #define SINGLEFLIGHT_VERSION_MINOR 1

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The seam: all that the library asks of the machine and of the operating system stands here, so that
-// another scheduler can be put beneath the same code. Nothing above this file names an operating
-// system, a std:: atomic or lock, a thread-local, a clock or an allocation function of its own.
+// The seam: all that the library asks of the machine and of the operating system stands here, so
+// that another scheduler can be put beneath the same code. Nothing above this file names an
+// operating system, a std:: atomic or lock, a thread-local, a clock or an allocation function of
+// its own.
 
 #include <atomic>
 #include <bit>
@@ -51,15 +52,15 @@ using std::memory_order_relaxed;
 using std::memory_order_release;
 using memory_order_t = std::memory_order;
 
-/// Within a catch (...): whether what was caught is no exception but the end of the thread (pthread_exit,
-/// cancellation). It has no object, so it must be rethrown and can never be kept.
+/// Within a catch (...): whether what was caught is no exception but the end of the thread
+/// (pthread_exit, cancellation). It has no object, so it must be rethrown and can never be kept.
 inline bool is_thread_exit() noexcept { return std::current_exception() == nullptr; }
 
 inline steady_time now() noexcept { return std::chrono::steady_clock::now(); }
 inline thread_id this_thread_id() noexcept { return std::this_thread::get_id(); }
 
-// A static data member, not a local of the function: only that is one object for all shared objects when
-// they are built with -fvisibility-inlines-hidden.
+// A static data member, not a local of the function: only that is one object for all shared objects
+// when they are built with -fvisibility-inlines-hidden.
 template <class T>
 struct SINGLEFLIGHT_SHARED_STATE thread_slot {
   static inline constinit thread_local T value{};
@@ -128,9 +129,9 @@ thread start_thread(const char* name, Fn&& fn) {
 }
 
 // ---- waiting on a word --------------------------------------------------------------------------
-// wait() sleeps while the low 32 bits of `word` equal `expected`, until a wake() whose channels meet
-// its own, or the deadline; it may return early. wake() uses the address as a name only and never
-// reads it: the word may be gone by then.
+// wait() sleeps while the low 32 bits of `word` equal `expected`, until a wake() whose channels
+// meet its own, or the deadline; it may return early. wake() uses the address as a name only and
+// never reads it: the word may be gone by then.
 
 inline constexpr std::uint32_t all_channels = 0x7fffffffU;
 inline constexpr std::uint32_t nap_channel = 0x80000000U;  ///< never woken: ended by the deadline

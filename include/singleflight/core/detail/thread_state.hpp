@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What the library keeps per thread: the loads it leads, its trampoline, its range of ids, its index.
+// What the library keeps per thread: the loads it leads, its trampoline, its range of ids, its
+// index.
 
 #include <cstdint>
 #include <vector>

@@ -3,10 +3,11 @@
 
 // timer_wheel: armed nodes by time; arm and cancel are O(1), whatever their number.
 //
-// Hashed hierarchical wheels (Varghese & Lauck, SOSP'87, scheme 7): level n has 64 slots of 64^n ticks.
-// A node sits at the level of the highest digit in which its tick differs from the wheel's; when the
-// wheel reaches a slot above level 0, the slot's nodes move down. A tick is 2^16 ns; within the slot of
-// the current tick the exact times decide, so no node fires early or a tick late.
+// Hashed hierarchical wheels (Varghese & Lauck, SOSP'87, scheme 7): level n has 64 slots of 64^n
+// ticks. A node sits at the level of the highest digit in which its tick differs from the wheel's;
+// when the wheel reaches a slot above level 0, the slot's nodes move down. A tick is 2^16 ns;
+// within the slot of the current tick the exact times decide, so no node fires early or a tick
+// late.
 //
 // Not synchronised: timer_queue holds the lock.
 
@@ -120,8 +121,9 @@ class timer_wheel {
     const std::uint64_t span = std::uint64_t{1} << (bits * (level + 1));
     return (tick_ & ~(span - 1)) + (std::uint64_t{slot} << (bits * level));
   }
-  /// The first occupied slot in time. Nodes emptied out by cancel leave their bit; it is mended here.
-  /// All slots of a level lie at or after the wheel's own, since a node differs there in that digit.
+  /// The first occupied slot in time. Nodes emptied out by cancel leave their bit; it is mended
+  /// here. All slots of a level lie at or after the wheel's own, since a node differs there in that
+  /// digit.
   bool first(unsigned& level, unsigned& slot) noexcept {
     for (level = 0; level < levels; ++level) {
       while (occupied_[level] != 0) {

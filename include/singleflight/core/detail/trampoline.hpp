@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The per-thread trampoline: what inline_executor queues, the outermost library call runs at its end,
-// one after the other. A task that queues another never nests in it, so the stack stays constant.
+// The per-thread trampoline: what inline_executor queues, the outermost library call runs at its
+// end, one after the other. A task that queues another never nests in it, so the stack stays
+// constant.
 
 #include "singleflight/core/executor.hpp"
 

@@ -4,16 +4,18 @@
 // async_wait: a coroutine or a callback that waits for a flight.
 //
 // The waiter stands in `pending` of its batch. Publication makes the whole list ready where it is;
-// a limit that strikes first moves its waiter to `ready` with a verdict (claims it). Either way a runner
-// on the batch's executor takes it out and resumes it. Whoever is destroyed meanwhile takes itself out.
+// a limit that strikes first moves its waiter to `ready` with a verdict (claims it). Either way a
+// runner on the batch's executor takes it out and resumes it. Whoever is destroyed meanwhile takes
+// itself out.
 
 #include "singleflight/flight/detail/blocked_wait.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// Enters `w`. False when it should go on at once: the flight is done, or a limit has struck already;
-/// with `always` it is resumed through the executor in these cases too. After true, `w` may be gone.
+/// Enters `w`. False when it should go on at once: the flight is done, or a limit has struck
+/// already; with `always` it is resumed through the executor in these cases too. After true, `w`
+/// may be gone.
 inline bool enrol(block_base& b, waiter& w, resume_batch& batch, const steady_time* deadline,
                   bool always) {
   const call_scope scope;
@@ -71,8 +73,8 @@ inline void take_out(block_base& b, waiter& w, resume_batch& batch) noexcept {
   b.unlock();
 }
 
-/// The batch of `b` for an executor named at a wait: one of the last few if it is for the same executor,
-/// else a new one, which the block owns.
+/// The batch of `b` for an executor named at a wait: one of the last few if it is for the same
+/// executor, else a new one, which the block owns.
 inline resume_batch& batch_for(block_base& b, const any_executor& executor) {
   b.lock();
   resume_batch* last = b.more_batches;

@@ -3,9 +3,10 @@
 
 // blocked_wait: a thread that waits for a flight.
 //
-// All blocked threads of a flight sleep on one word, its `state`, and one wake-all publishes: nobody waits
-// for the completer's walk (P4), and nobody has to leave a list on the way out. A thread that can be told
-// apart (it can lead, or has a limit) listens on a channel of its own, one of 29 that a wake can name.
+// All blocked threads of a flight sleep on one word, its `state`, and one wake-all publishes:
+// nobody waits for the completer's walk (P4), and nobody has to leave a list on the way out. A
+// thread that can be told apart (it can lead, or has a limit) listens on a channel of its own, one
+// of 29 that a wake can name.
 
 #include <algorithm>
 #include <optional>
@@ -30,8 +31,8 @@ class blocked_wait {
   blocked_wait(const blocked_wait&) = delete;
   blocked_wait& operator=(const blocked_wait&) = delete;
 
-  /// How the wait ended. After `lead` the caller leads the flight; after the others but `outcome` it
-  /// still has to leave() it.
+  /// How the wait ended. After `lead` the caller leads the flight; after the others but `outcome`
+  /// it still has to leave() it.
   wait_verdict wait() {
     if (block_.done()) return wait_verdict::outcome;
     may_run_ = !bounded() && !bounds_.stop.stop_possible() && block_.batch.executor.runs_here();
@@ -95,9 +96,9 @@ class blocked_wait {
            (may_run_ ? block_base::claimer_channel : 0);
   }
 
-  /// A thread that the executor runs its tasks on must not wait for its own queue: while the flight's load
-  /// is still queued there, it is run here (its own flight's only). Without limits only: a load cannot be
-  /// left.
+  /// A thread that the executor runs its tasks on must not wait for its own queue: while the
+  /// flight's load is still queued there, it is run here (its own flight's only). Without limits
+  /// only: a load cannot be left.
   void run_if_queued() {
     load_base* load = nullptr;
     block_.lock();
@@ -182,8 +183,8 @@ class blocked_wait {
     }
   }
 
-  /// Settles `verdict` under the lock; false: look again. A thread that was elected and has run into its
-  /// limit gives the place back; its leave() passes it on.
+  /// Settles `verdict` under the lock; false: look again. A thread that was elected and has run
+  /// into its limit gives the place back; its leave() passes it on.
   bool decide(wait_verdict& verdict) noexcept {
     block_.lock();
     const flight_phase phase = block_.phase(memory_order_relaxed);

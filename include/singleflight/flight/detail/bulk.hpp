@@ -3,11 +3,11 @@
 
 // bulk: run_many and start_many: one load for those of many keys that nobody is loading yet.
 //
-// run_many enters key by key, loads what it leads in one call, publishes it, and only then waits for what
-// it joined; a key that stands twice is led once and joined by its second position.
-// start_many is start, key by key, with promise loaders that deposit their promises; one task claims them
-// all, then makes one call for the promises it was given. A load that is run alone, because a waiter
-// claimed it or it was handed over, makes a call for its one key.
+// run_many enters key by key, loads what it leads in one call, publishes it, and only then waits
+// for what it joined; a key that stands twice is led once and joined by its second position.
+// start_many is start, key by key, with promise loaders that deposit their promises; one task
+// claims them all, then makes one call for the promises it was given. A load that is run alone,
+// because a waiter claimed it or it was handed over, makes a call for its one key.
 
 #include <algorithm>
 #include <memory>

@@ -3,17 +3,21 @@
 
 // flight_block: what the callers of one flight share: its state, its outcome, and those who wait.
 //
-// A flight that nobody joins has none. The first joiner attaches one to the leader's node; start() makes
-// one from birth. Joiners and handles know only the block.
+// A flight that nobody joins has none. The first joiner attaches one to the leader's node; start()
+// makes one from birth. Joiners and handles know only the block.
 //
-// I5  `counts` holds references (low half) and interest (high half). It grows only under the bucket lock
-//     (a join) or by one who holds a reference; interest reaches 0 only under block and bucket lock.
-// I6  While phase != done, the block's node, or that of the flight it waits behind, is in the table;
+// I5  `counts` holds references (low half) and interest (high half). It grows only under the bucket
+// lock
+//     (a join) or by one who holds a reference; interest reaches 0 only under both locks.
+// I6  While phase != done, the block's node, or that of the flight it waits behind, is in the
+// table;
 //     so the group is alive for whoever holds the block's lock and sees phase != done.
-// I7  phase becomes done once, under the block's lock, in the same critical section in which the flight
-//     has been taken out of the keys that can be found, and after that. Its release (in `state`) pairs
-//     with every acquire load of `state` that sees done: what the load did happens-before (P7).
-// I8  A waiter is in at most one list; lists change under the block's lock. After done, `blocked` and
+// I7  phase becomes done once, under the block's lock, in the same critical section in which the
+// flight
+//     has been taken out of the keys that can be found, and after that. Its release (in `state`)
+//     pairs with every acquire load of `state` that sees done: the load happens-before (P7).
+// I8  A waiter is in at most one list; lists change under the block's lock. After done, `blocked`
+// and
 //     `timed` are dead: nobody looks at them again, so woken threads need not leave them.
 //
 // Lock order: block lock, then bucket lock. No user code under either.
@@ -38,8 +42,8 @@ namespace detail {
 class flight_core;
 struct load_base;
 
-/// libstdc++'s count of an exception object's owners is invisible to ThreadSanitizer: there, exceptions
-/// that may be shared are kept for the life of the process.
+/// libstdc++'s count of an exception object's owners is invisible to ThreadSanitizer: there,
+/// exceptions that may be shared are kept for the life of the process.
 inline std::exception_ptr keep_alive(std::exception_ptr error) {
 #if SINGLEFLIGHT_TSAN
   struct kept {
@@ -199,8 +203,8 @@ struct block_base {
   void unlock() noexcept {
     bit_lock<std::uint32_t, locked>::unlock(state, state.load(memory_order_relaxed) & ~locked);
   }
-  /// Under the lock: a new phase, and a new epoch, so that nobody falls asleep on the old one. The release
-  /// pairs with acquire loads of `state` without the lock.
+  /// Under the lock: a new phase, and a new epoch, so that nobody falls asleep on the old one. The
+  /// release pairs with acquire loads of `state` without the lock.
   void set_phase_locked(flight_phase to) noexcept {
     const std::uint32_t now = state.load(memory_order_relaxed);
     state.store(((now + epoch) & ~phase_bits) | static_cast<std::uint32_t>(to),

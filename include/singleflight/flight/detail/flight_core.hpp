@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// flight_core: the life of a flight, without knowing keys or values: begin, join, leave, finish, hand
-// over, succeed, expire, close. group<Key, Value> adds the look-up by key and the value.
+// flight_core: the life of a flight, without knowing keys or values: begin, join, leave, finish,
+// hand over, succeed, expire, close. group<Key, Value> adds the look-up by key and the value.
 //
-// A flight that leaves the keys that can be found, by whatever cause, gives its place to its successor:
-// that is the one rule behind run_fresh, drain, forget and every timeout. A flight that needs a new
-// leader (a successor whose turn has come, a hand-over after a failure) elects one: a blocked caller that
-// can lead, else an owned load that was kept, else whoever able gets here next (vacant). There is one
-// election, elect_locked.
+// A flight that leaves the keys that can be found, by whatever cause, gives its place to its
+// successor: that is the one rule behind run_fresh, drain, forget and every timeout. A flight that
+// needs a new leader (a successor whose turn has come, a hand-over after a failure) elects one: a
+// blocked caller that can lead, else an owned load that was kept, else whoever able gets here next
+// (vacant). There is one election, elect_locked.
 //
-// What is decided under locks is carried out after them by aftermath: waking, submitting, destroying,
-// telling to stop, in that order (P8: blocked threads first).
+// What is decided under locks is carried out after them by aftermath: waking, submitting,
+// destroying, telling to stop, in that order (P8: blocked threads first).
 
 #include <algorithm>
 #include <stdexcept>
@@ -69,8 +69,8 @@ class flight_core {
     block_base* stopped = nullptr;
   };
 
-  /// Requires that the caller holds a reference on the block that `a` speaks of. The group may be gone,
-  /// unless there is a successor: then that one is in the table.
+  /// Requires that the caller holds a reference on the block that `a` speaks of. The group may be
+  /// gone, unless there is a successor: then that one is in the table.
   static void carry_out(aftermath& a) {
     if (a.woken != nullptr) platform::wake(a.woken->state, block_base::all_sleepers, a.channel);
     submit(a.runners);
@@ -157,7 +157,8 @@ class flight_core {
     return next;
   }
 
-  /// Ends a thin flight's stay. Returns its block when it is not thin any more: finish that instead.
+  /// Ends a thin flight's stay. Returns its block when it is not thin any more: finish that
+  /// instead.
   SINGLEFLIGHT_NOINLINE block_base* leave_table(flight_node& node, load_result how,
                                                 flight_errc code = {}) {
     observer* const watch = options_.observer;
@@ -182,14 +183,14 @@ class flight_core {
     bool published;  ///< false: the flight had expired before, and nobody gets this outcome
     bool over;       ///< the flight's own reference is the caller's to drop; else somebody leads on
   };
-  /// The load of `b` has ended. Publishes its outcome, or hands over. The caller holds a reference of its
-  /// own. For result == value the block's value is constructed.
-  /// `hand_on` false: after a hand_over_from() that found nobody; whoever has joined since gets the
-  /// error, for the node may still be the run() leader's own.
+  /// The load of `b` has ended. Publishes its outcome, or hands over. The caller holds a reference
+  /// of its own. For result == value the block's value is constructed. `hand_on` false: after a
+  /// hand_over_from() that found nobody; whoever has joined since gets the error, for the node may
+  /// still be the run() leader's own.
   finished finish(block_base& b, flight_result result, flight_errc code = {},
                   std::exception_ptr error = nullptr, bool hand_on = true);
-  /// The common case: a value, and nobody there to be told but, perhaps, sleeping threads. False when
-  /// there is more to do; nothing has changed then.
+  /// The common case: a value, and nobody there to be told but, perhaps, sleeping threads. False
+  /// when there is more to do; nothing has changed then.
   bool finish_alone(block_base& b) noexcept;
   /// The same, and drops the flight's reference.
   bool finish_and_drop(block_base& b, flight_result result, flight_errc code = {},
@@ -200,12 +201,12 @@ class flight_core {
     return end.published;
   }
 
-  /// For a run() leader that failed where the group hands over: its own node leaves the table and its
-  /// interest ends; the block's own node takes the place. Not `published`: nobody takes over.
+  /// For a run() leader that failed where the group hands over: its own node leaves the table and
+  /// its interest ends; the block's own node takes the place. Not `published`: nobody takes over.
   finished hand_over_from(flight_node& node, block_base& b, std::exception_ptr error);
 
-  /// A caller gives up; its reference is dropped. `serial`: of its kept load. When the flight is done,
-  /// the group may be gone: nothing of it is touched then (I6).
+  /// A caller gives up; its reference is dropped. `serial`: of its kept load. When the flight is
+  /// done, the group may be gone: nothing of it is touched then (I6).
   static void leave(block_base& b, wait_verdict why, bool lender, std::uint32_t serial = 0,
                     bool leader = false);
 
@@ -215,11 +216,12 @@ class flight_core {
   /// load_timeout: the waiters get timed_out now; the load is told to stop and ends when it ends.
   static void expire(block_base& b);
 
-  /// A successor whose turn has come; the reference that its predecessor held is now the flight's own.
+  /// A successor whose turn has come; the reference that its predecessor held is now the flight's
+  /// own.
   void activate(block_base& b);
 
-  /// Adds an owned load to the flight that its caller has joined (as a lender): it may lead one day.
-  /// Returns its serial; 0 when it leads at once or the flight is over.
+  /// Adds an owned load to the flight that its caller has joined (as a lender): it may lead one
+  /// day. Returns its serial; 0 when it leads at once or the flight is over.
   std::uint32_t keep(block_base& b, load_base& load);
   static void keep_locked(block_base& b, load_base& load) noexcept {
     load.serial = ++b.next_serial;
@@ -229,10 +231,10 @@ class flight_core {
     b.kept_last = &load;
   }
 
-  // ---- loads --------------------------------------------------------------------------------------
+  // ---- loads ------------------------------------------------------------------------------------
 
-  /// The load that a start() has just put into the table: from now on others may claim it, and with that
-  /// the flight may end and the group go.
+  /// The load that a start() has just put into the table: from now on others may claim it, and with
+  /// that the flight may end and the group go.
   static void open_load(load_base& load) {
     block_base& b = *load.block;
     b.lock();
@@ -252,8 +254,8 @@ class flight_core {
     }
   }
 
-  /// An owned load begins on this thread, after claim(); the reference of the caller on its home goes to
-  /// the run. May end the flight without running.
+  /// An owned load begins on this thread, after claim(); the reference of the caller on its home
+  /// goes to the run. May end the flight without running.
   void run_owned(load_base& load) {
     const call_scope
         scope;  // what the end resumes runs after the load has left this thread's chain
@@ -318,7 +320,7 @@ class flight_core {
     b.alarm->armed = true;
   }
 
-  // ---- stopping -------------------------------------------------------------------------------------
+  // ---- stopping ---------------------------------------------------------------------------------
 
   static void request_stop(block_base& b) {
     b.lock();
@@ -363,7 +365,7 @@ class flight_core {
     return latest;
   }
 
-  // ---- closing: flight_close.hpp -----------------------------------------------------------------
+  // ---- closing: flight_close.hpp ----------------------------------------------------------------
 
   /// False when loads still run at `deadline`.
   bool close_until(steady_time deadline);
@@ -375,9 +377,9 @@ class flight_core {
     return false;
   }
 
-  /// Under the block lock: takes the flight of `b`, whose end has come, out of the table, and counts `code`
-  /// for its callers. Returns the successor that took its place. Afterwards the group may be gone, unless
-  /// there is a successor: what it counts, it counts before.
+  /// Under the block lock: takes the flight of `b`, whose end has come, out of the table, and
+  /// counts `code` for its callers. Returns the successor that took its place. Afterwards the group
+  /// may be gone, unless there is a successor: what it counts, it counts before.
   block_base* unlink_locked(block_base& b, flight_errc code) noexcept {
     flight_node& node = *b.node;
     if (code == flight_errc{} && options_.max_flights == 0 &&
@@ -417,8 +419,8 @@ class flight_core {
     a.channel = channel;
   }
 
-  /// An owned load is to lead. Its node may still be in a queue, from a time when a waiter claimed it:
-  /// that place serves again.
+  /// An owned load is to lead. Its node may still be in a queue, from a time when a waiter claimed
+  /// it: that place serves again.
   static void queue_load_locked(block_base& b, load_base& load, aftermath& a) noexcept;
 
   /// Kept loads live in blocks of their own, on which the flight holds a reference.
@@ -434,8 +436,8 @@ class flight_core {
                                                    : flight_errc::cancelled);
   }
 
-  /// Under the block lock: a batch with somebody to resume gets a runner; a second one when the first is
-  /// under way, since that one may be held up by the waiter that it has resumed.
+  /// Under the block lock: a batch with somebody to resume gets a runner; a second one when the
+  /// first is under way, since that one may be held up by the waiter that it has resumed.
   static void activate_batch_locked(resume_batch& batch, resume_batch::runner*& chain) noexcept {
     if (batch.pending.empty() && batch.ready.empty()) return;
     resume_batch::runner& r = batch.main.active ? batch.spare : batch.main;
@@ -447,8 +449,8 @@ class flight_core {
   }
 
  private:
-  /// One interested caller less (block lock held). `own` is its kept load, if any; null afterwards when
-  /// the flight keeps it still. True: the flight is over.
+  /// One interested caller less (block lock held). `own` is its kept load, if any; null afterwards
+  /// when the flight keeps it still. True: the flight is over.
   bool drop_interest_locked(block_base& b, load_base*& own, aftermath& a);
 
   static load_base* unkeep_locked(block_base& b, std::uint32_t serial) noexcept;

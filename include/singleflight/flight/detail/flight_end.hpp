@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// flight_end: how a flight ends, passes on, or loses its callers; the members of flight_core that do it.
+// flight_end: how a flight ends, passes on, or loses its callers; the members of flight_core that
+// do it.
 
 #include <algorithm>
 
@@ -300,7 +301,8 @@ inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own, af
     table.unlock(bucket);
     return false;
   }
-  // Nothing has begun. Under finish a load that was kept is still wanted; else the flight just goes.
+  // Nothing has begun. Under finish a load that was kept is still wanted; else the flight just
+  // goes.
   if (policy == abandon::finish && (own != nullptr || b.kept != nullptr)) {
     if (own != nullptr) keep_locked(b, *own);
     own = nullptr;

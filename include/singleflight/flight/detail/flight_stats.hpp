@@ -3,8 +3,8 @@
 
 // flight_stats: counters in per-thread stripes, so that counting costs a load and a store.
 //
-// A stripe is written by the one thread that owns its index, and read by stats(). Threads beyond the
-// indexes share the last stripe with read-modify-writes.
+// A stripe is written by the one thread that owns its index, and read by stats(). Threads beyond
+// the indexes share the last stripe with read-modify-writes.
 
 #include <array>
 #include <bit>

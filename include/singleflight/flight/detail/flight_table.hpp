@@ -5,22 +5,25 @@
 //
 // A head is a word: the first node's address and three low bits.
 //   locked  one thread may change the head and the chain
-//   slow    leaving takes the lock: the chain is or was longer than one node, some node here has a block
+//   slow    leaving takes the lock: the chain is or was longer than one node, a node here has a block
 //           or a successor, or the group is closed; cleared when the bucket is empty again
 //   moved   the bucket has moved to a larger array
-// An empty bucket without bits is 0. A leader that is alone enters with one compare-exchange of 0 for its
-// node and leaves with one back; any bit, and any second node, sends it through the lock instead.
+// An empty bucket without bits is 0. A leader that is alone enters with one compare-exchange of 0
+// for its node and leaves with one back; any bit, and any second node, sends it through the lock
+// instead.
 //
 // I1  A chain changes only under its head's lock, or by those two compare-exchanges.
-// I2  A successful fast leave proves: the node was alone, nobody joined it while it was thin, nobody
+// I2  A successful fast leave proves: the node was alone, nobody joined it while it was thin,
+// nobody
 //     waits behind it, nobody closes. (Whoever joined a flight with a block is counted by then.)
 // I3  Nodes of one key: at most one is open or a barrier; any number is gone (forgotten, abandoned,
 //     timed out: no longer found, but still there for close() to wait for).
-// I4  `crowded` is the sum over all buckets of (length - 1); fast enters and leaves do not change it.
+// I4  `crowded` is the sum over all buckets of (length - 1); fast enters and leaves do not change
+// it.
 //
-// Growth takes every lock of the array in order, moves the nodes, publishes the larger array and leaves
-// `moved` behind. Arrays stay until the group goes, so a late compare-exchange on an old head fails
-// harmlessly; together they are smaller than the present one.
+// Growth takes every lock of the array in order, moves the nodes, publishes the larger array and
+// leaves `moved` behind. Arrays stay until the group goes, so a late compare-exchange on an old
+// head fails harmlessly; together they are smaller than the present one.
 
 #include <cstddef>
 #include <cstdint>
@@ -96,8 +99,8 @@ class flight_table {
     return at.compare_exchange_strong(expected, reinterpret_cast<word>(&node), memory_order_acq_rel,
                                       memory_order_relaxed);
   }
-  /// The fast leave (I2). Its release pairs with whoever enters the bucket next; its acquire with the
-  /// unlock of whoever last looked at the node, since the node's memory is reused after this.
+  /// The fast leave (I2). Its release pairs with whoever enters the bucket next; its acquire with
+  /// the unlock of whoever last looked at the node, since the node's memory is reused after this.
   static bool leave_alone(head& at, flight_node& node) noexcept {
     word expected = reinterpret_cast<word>(&node);
     return at.compare_exchange_strong(expected, 0, memory_order_acq_rel, memory_order_relaxed);
@@ -113,7 +116,8 @@ class flight_table {
   }
   static void unlock(const bucket& b) noexcept { lock_bit::unlock(*b.at, b.value); }
 
-  /// Waits a moment, some hundred nanoseconds at most, for the bucket of `hash` to change from `seen`.
+  /// Waits a moment, some hundred nanoseconds at most, for the bucket of `hash` to change from
+  /// `seen`.
   bool changes_soon(std::size_t hash, word seen) const noexcept {
     for (int turn = 0; turn < patience; ++turn) {
       if ((locate(hash).load(memory_order_relaxed) & ~locked) != seen) return true;
@@ -191,8 +195,8 @@ class flight_table {
     for (std::size_t i = 0; i < old->count; ++i) lock_bit::unlock(old->heads[i], moved);
   }
 
-  /// Calls visit(head) for every bucket of the present array, and again, after restart(), for all of a
-  /// larger one if the table grew meanwhile. `visit` locks through lock_at().
+  /// Calls visit(head) for every bucket of the present array, and again, after restart(), for all
+  /// of a larger one if the table grew meanwhile. `visit` locks through lock_at().
   template <class Visit, class Restart = void (*)()>
   void each(
       Visit&& visit, Restart&& restart = [] {}) const {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// flight_tasks: what runs later: queued loads, resumptions, timeouts; and what a load asks of its flight.
+// flight_tasks: what runs later: queued loads, resumptions, timeouts; and what a load asks of its
+// flight.
 
 #include <memory>
 #include <optional>
@@ -26,7 +27,7 @@ struct withdrawing {
   void operator()() const { flight_core::withdraw(block); }
 };
 
-// ---- tasks: loads, resumptions, timeouts ----------------------------------------------------------
+// ---- tasks: loads, resumptions, timeouts --------------------------------------------------------
 
 inline void load_base::act_on(task_node* node, bool run) {
   auto& load = *static_cast<load_base*>(node);
@@ -53,8 +54,8 @@ inline void resume(waiter& w) {
   }
 }
 
-/// Resumes the ready waiters of a batch one after the other, never nested. Each is taken out under the
-/// block's lock, so that one that is destroyed before its turn is simply not there any more.
+/// Resumes the ready waiters of a batch one after the other, never nested. Each is taken out under
+/// the block's lock, so that one that is destroyed before its turn is simply not there any more.
 inline void run_batch(resume_batch::runner& self) {
   resume_batch& batch = *self.batch;
   block_base& block = *batch.block;
@@ -132,7 +133,7 @@ inline void block_base::run_timeout(task_node* node, bool) {
 
 }  // namespace detail
 
-// ---- flight_context -------------------------------------------------------------------------------
+// ---- flight_context -----------------------------------------------------------------------------
 
 inline std::stop_token flight_context::stop_token() const {
   using namespace detail;

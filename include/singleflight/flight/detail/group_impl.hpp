@@ -7,7 +7,7 @@
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
-// ---- callers: what a call brings along --------------------------------------------------------------
+// ---- callers: what a call brings along ----------------------------------------------------------
 
 /// A blocking call: leads on a node of its own stack; lends its loader where a leader is missing.
 template <class Key, class Value, class Hash, class Equal>
@@ -94,9 +94,9 @@ struct group<Key, Value, Hash, Equal>::start_caller {
   }
 };
 
-// ---- getting in -----------------------------------------------------------------------------------------
-// One pass under the bucket lock decides: lead, join, or go behind. What has to be allocated for that is
-// allocated outside the lock, and the next pass looks again.
+// ---- getting in ---------------------------------------------------------------------------------
+// One pass under the bucket lock decides: lead, join, or go behind. What has to be allocated for
+// that is allocated outside the lock, and the next pass looks again.
 
 template <class Key, class Value, class Hash, class Equal>
 template <class Caller>
@@ -169,8 +169,9 @@ auto group<Key, Value, Hash, Equal>::enter(Caller& caller, std::size_t hash, vie
     }
     if (promoted != nullptr) core_.activate(*promoted);
     if (lack == lack::spare) {
-      // A load that is over within the time that a block takes to make is sooner led anew than joined;
-      // two threads on one key with an empty load run three times as fast for this look. Once a call.
+      // A load that is over within the time that a block takes to make is sooner led anew than
+      // joined; two threads on one key with an empty load run three times as fast for this look.
+      // Once a call.
       if (!std::exchange(patient, false) || !core_.table.changes_soon(hash, seen)) {
         spare = make_block_for(core_, hash, key);
       }
@@ -232,7 +233,7 @@ flight<Value> group<Key, Value, Hash, Equal>::start_flight(const Arg& key, Load&
   return flight<Value>(*in.shared, flight_role::joiner, kept);
 }
 
-// ---- run ----------------------------------------------------------------------------------------------------
+// ---- run ----------------------------------------------------------------------------------------
 
 /// Leads thin: nobody else is on the flight yet, and mostly nobody will be.
 template <class Key, class Value, class Hash, class Equal>
@@ -323,8 +324,8 @@ void group<Key, Value, Hash, Equal>::end_in_error(detail::flight_node& n, block&
   if (end.over || references > 0) b.drop_references(references + (end.over ? 1U : 0U));
 }
 
-/// Leads a flight that has a block: from the begin, for an option or a limit that needs one, or as the
-/// one who was elected. The caller's reference on `b` goes into the result.
+/// Leads a flight that has a block: from the begin, for an option or a limit that needs one, or as
+/// the one who was elected. The caller's reference on `b` goes into the result.
 template <class Key, class Value, class Hash, class Equal>
 template <class Load>
 auto group<Key, Value, Hash, Equal>::lead_shared(detail::flight_node& n, block& b,

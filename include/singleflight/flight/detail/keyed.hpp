@@ -22,8 +22,9 @@ struct keyed_node : flight_node {
   Stored key{};
 };
 
-/// A block with a key and a place in the table of its own: a flight that may change its leader. A key
-/// whose view is plain bytes (a string) is kept as such right behind the block: no second allocation.
+/// A block with a key and a place in the table of its own: a flight that may change its leader. A
+/// key whose view is plain bytes (a string) is kept as such right behind the block: no second
+/// allocation.
 template <class V, class Key, class Access>
 struct keyed_block : flight_block<V> {
   static constexpr bool as_bytes = Access::bytes_suffice();

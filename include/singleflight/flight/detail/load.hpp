@@ -3,10 +3,10 @@
 
 // load: how a loader is called, and how an owned one answers.
 //
-// A loader that takes a flight_promise is the primitive. The two others are adapters on the same answer:
-// a plain loader answers with what it returns, an awaitable one through a coroutine that awaits it. That
-// coroutine's frame lives in a buffer of the load when it fits, so that a started load costs one
-// allocation beside the loader's own frame.
+// A loader that takes a flight_promise is the primitive. The two others are adapters on the same
+// answer: a plain loader answers with what it returns, an awaitable one through a coroutine that
+// awaits it. That coroutine's frame lives in a buffer of the load when it fits, so that a started
+// load costs one allocation beside the loader's own frame.
 
 #include <concepts>
 #include <coroutine>
@@ -37,7 +37,7 @@ inline void require(bool holds, const char* what) noexcept {
   std::abort();
 }
 
-// ---- what a loader takes and returns ---------------------------------------------------------------
+// ---- what a loader takes and returns ------------------------------------------------------------
 
 template <class T>
 concept awaiter = requires(T& a, std::coroutine_handle<> h) {
@@ -94,14 +94,14 @@ decltype(auto) call_loader(Fn& fn, const flight_context& context) {
   }
 }
 
-// ---- answers ------------------------------------------------------------------------------------------
+// ---- answers ------------------------------------------------------------------------------------
 
 template <class V>
 struct typed_load : load_base {
   using load_base::load_base;
 
-  // Whoever answers has seen to it that nobody else does: a promise by first_answer(), the other forms
-  // by their nature.
+  // Whoever answers has seen to it that nobody else does: a promise by first_answer(), the other
+  // forms by their nature.
   template <class... Args>
   void answer_value(Args&&... args) {
     auto& b = static_cast<flight_block<V>&>(*block);
@@ -126,8 +126,8 @@ struct typed_load : load_base {
   }
   void answer_code(flight_errc code) { finish(flight_result::code, code, nullptr); }
   void answer_broken() { answer_code(flight_errc::broken); }
-  /// A promise has died unanswered. While an exception leaves the loader itself, that exception is the
-  /// answer, and call() gives it.
+  /// A promise has died unanswered. While an exception leaves the loader itself, that exception is
+  /// the answer, and call() gives it.
   void drop_answer(std::uint32_t number) {
     const led_frame* const led = this_thread().led;
     if (led != nullptr && led->flight_id == frame.flight_id &&
@@ -156,7 +156,7 @@ struct typed_load : load_base {
   }
 };
 
-// ---- an owned loader ---------------------------------------------------------------------------------
+// ---- an owned loader ----------------------------------------------------------------------------
 
 template <class V, class Fn>
 struct load_impl final : typed_load<V> {
@@ -231,8 +231,8 @@ struct load_impl final : typed_load<V> {
     }
   }
 
-  // The coroutine that awaits an awaitable loader. It takes over the reference of the task and holds it
-  // until its frame is gone, since the frame may stand in the load's own buffer.
+  // The coroutine that awaits an awaitable loader. It takes over the reference of the task and
+  // holds it until its frame is gone, since the frame may stand in the load's own buffer.
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wmismatched-new-delete"  // g++ 12 does not pair these two

@@ -11,19 +11,20 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// A load that owns its loader and key, to be run on the executor; part of the block that start() made.
+/// A load that owns its loader and key, to be run on the executor; part of the block that start()
+/// made.
 struct load_base : task_node {
   explicit load_base(block_base& where) noexcept
       : task_node(&act_on), home(&where), block(&where) {}
 
-  /// Runs the loader and sees to it that `block` is finished, now or later. True: the run goes on, and
-  /// with it the reference that the caller had; end_run() will drop it.
+  /// Runs the loader and sees to it that `block` is finished, now or later. True: the run goes on,
+  /// and with it the reference that the caller had; end_run() will drop it.
   virtual bool call() = 0;
   /// Whether call() may be made once more after a failure.
   virtual bool repeatable() const noexcept = 0;
 
-  // `state`: queued while the node is in an executor's queue, claimed once somebody runs the load. A
-  // load that was claimed by a waiter leaves its node queued; a relaunch then uses that place.
+  // `state`: queued while the node is in an executor's queue, claimed once somebody runs the load.
+  // A load that was claimed by a waiter leaves its node queued; a relaunch then uses that place.
   static constexpr std::uint8_t queued = 1;
   static constexpr std::uint8_t claimed = 2;
 
@@ -38,8 +39,8 @@ struct load_base : task_node {
   atomic<std::uint8_t> state{claimed};
   led_frame frame{};  ///< what .within names
 
-  /// The flight that this run led is over: its reference goes, with the run's own where they are one
-  /// count; called on the thread of control of the run.
+  /// The flight that this run led is over: its reference goes, with the run's own where they are
+  /// one count; called on the thread of control of the run.
   void drop_flight(block_base& flight) noexcept {
     if (&flight == home && merge_drops) {
       ++owed;

@@ -3,13 +3,14 @@
 
 // wait_graph: who waits for which flight while leading which; finds the wait that would never end.
 //
-// A record says: while the flights in `entries` are led, the flight `target` is waited for, and with it
-// the one that `target` stands behind. It is made by a thread (or by a load that named itself with
-// .within) when it is about to wait, so its entries are frozen as long as it stands here. Before a record
-// enters, the graph is walked from its target: flight -> records that lead it -> their targets. Meeting
-// one of the new record's own entries means that the wait closes a cycle. Ids are never reused, and an
-// edge counts only through a frozen entry, so there are no false positives. The last wait of a cycle is
-// the one that sees it, because records enter under one lock.
+// A record says: while the flights in `entries` are led, the flight `target` is waited for, and
+// with it the one that `target` stands behind. It is made by a thread (or by a load that named
+// itself with .within) when it is about to wait, so its entries are frozen as long as it stands
+// here. Before a record enters, the graph is walked from its target: flight -> records that lead it
+// -> their targets. Meeting one of the new record's own entries means that the wait closes a cycle.
+// Ids are never reused, and an edge counts only through a frozen entry, so there are no false
+// positives. The last wait of a cycle is the one that sees it, because records enter under one
+// lock.
 //
 // Only waits of those who lead something come here; all others take no lock.
 
@@ -138,7 +139,8 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph {
     return false;
   }
 
-  /// Whether `target`, or what it stands behind, is led by `self`; adds those who lead it to `open`.
+  /// Whether `target`, or what it stands behind, is led by `self`; adds those who lead it to
+  /// `open`.
   bool meets(const record& self, const block_base& target, record*& open) noexcept {
     for (const std::uint64_t id : {target.id, target.behind.load(memory_order_acquire)}) {
       if (id == 0) continue;

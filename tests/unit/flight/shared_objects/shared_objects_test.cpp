@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Two shared objects, each compiled with the headers and hidden visibility, share what is process-wide.
+// Two shared objects, each compiled with the headers and hidden visibility, share what is
+// process-wide.
 
 #include <gtest/gtest.h>
 
@@ -64,8 +65,8 @@ TEST(shared_objects, nested_and_recursive_on_one_thread) {  // Scenario 28c
   EXPECT_EQ(back, flight_errc::recursive);
 }
 
-// Goal    A cycle over two threads, A -> B here and B -> A there, is seen: one of the two waits gets
-//         `recursive`, the other its outcome.
+// Goal    A cycle over two threads, A -> B here and B -> A there, is seen: one of the two waits
+//         gets `recursive`, the other its outcome.
 // Method  Both lead before either asks for the other's key.
 TEST(shared_objects, cycle_over_two_threads) {  // Scenario 28c
   support::gate a_leads;
