@@ -55,15 +55,13 @@ struct bulk_call {
   void load(deposits& given) {
     std::vector<outcome<Value>> outcomes;
     std::exception_ptr error;
-    std::optional<leading> led;
     try {
-      led.emplace(given);
+      const leading led(given);
       outcomes = load_many(std::span<const Key>(given.keys));
     } catch (...) {
       if (platform::is_thread_exit()) throw;  // the promises die unanswered: broken
       error = std::current_exception();
     }
-    led.reset();
     const bool fits = error == nullptr && outcomes.size() == given.keys.size();
     for (std::size_t i = 0; i < given.promises.size(); ++i) {
       flight_promise<Value> promise = std::move(given.promises[i]);
