@@ -286,7 +286,7 @@ class [[nodiscard]] flight : private detail::waiter {
   /// Waits without consuming.
   void wait() {
     if (!settled())
-      check(detail::blocked_wait(*block_, no_limits_, detail::blocked_wait::form::look).wait());
+      check(detail::blocked_wait(*block_, no_limits, detail::blocked_wait::form::look).wait());
   }
   /// True once the outcome is there; false after `duration`. Does not consume, does not leave.
   template <class Rep, class Period>
@@ -444,7 +444,7 @@ class [[nodiscard]] flight : private detail::waiter {
   void call_back(time_point deadline, std::stop_token stop, within_ref within, Executor executor,
                  Callback&& callback);
 
-  static inline const limits no_limits_{};
+  static inline const limits no_limits{};
 
   flight_role role_ = flight_role::joiner;
   std::uint8_t wait_progress_ = 0;  // of the flight_wait under way

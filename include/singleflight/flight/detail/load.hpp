@@ -175,7 +175,7 @@ struct load_impl final : typed_load<V> {
 
   template <class Loader>
   load_impl(block_base& where, Loader&& loader)
-      : typed_load<V>(where), fn(std::forward<Loader>(loader)) {
+      : typed_load<V>(where), fn_(std::forward<Loader>(loader)) {
     this->merge_drops = form != loader_form::promise && !where.core->hands_over();
   }
 
@@ -193,18 +193,18 @@ struct load_impl final : typed_load<V> {
         if (this->block->core
                 ->hands_over()) {  // each attempt starts from the loader as it was given
           if constexpr (awaits) {
-            await_in_frame<Fn>(*this, Fn(fn));
+            await_in_frame<Fn>(*this, Fn(fn_));
           } else {
-            Fn copy(fn);
+            Fn copy(fn_);
             call_now(copy);
           }
           return awaits;
         }
       }
       if constexpr (awaits) {
-        await_in_frame<Fn&>(*this, fn);
+        await_in_frame<Fn&>(*this, fn_);
       } else {
-        call_now(fn);
+        call_now(fn_);
       }
       return awaits;
     } catch (...) {
@@ -251,9 +251,9 @@ struct load_impl final : typed_load<V> {
         // Only a hand-over can make a second frame, while the first is still on its way out.
         const bool room =
             total <= frame_room && (!load.block->core->hands_over() ||
-                                    !load.buffer_used.exchange(true, memory_order_acquire));
+                                    !load.buffer_used_.exchange(true, memory_order_acquire));
         std::byte* const memory =
-            room ? load.frame_buffer
+            room ? load.frame_buffer_
                  : static_cast<std::byte*>(platform::allocate(total, frame_alignment));
         ::new (static_cast<void*>(memory)) load_impl*(&load);
         return memory + frame_header;
@@ -261,10 +261,10 @@ struct load_impl final : typed_load<V> {
       SINGLEFLIGHT_NOINLINE static void operator delete(void* frame) noexcept {
         std::byte* const memory = static_cast<std::byte*>(frame) - frame_header;
         load_impl& load = **reinterpret_cast<load_impl**>(memory);
-        if (memory != load.frame_buffer) {
+        if (memory != load.frame_buffer_) {
           platform::deallocate(memory, frame_alignment);
         } else {
-          load.buffer_used.store(false, memory_order_release);
+          load.buffer_used_.store(false, memory_order_release);
         }
         load.end_run();
       }
@@ -321,9 +321,9 @@ struct load_impl final : typed_load<V> {
   }
   static constexpr std::size_t frame_room = frame_guess();
 
-  [[no_unique_address]] Fn fn;
-  atomic<bool> buffer_used{false};
-  alignas(frame_alignment) std::byte frame_buffer[frame_room];
+  [[no_unique_address]] Fn fn_;
+  atomic<bool> buffer_used_{false};
+  alignas(frame_alignment) std::byte frame_buffer_[frame_room];
 };
 
 }  // namespace detail
