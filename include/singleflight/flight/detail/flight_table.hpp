@@ -5,8 +5,8 @@
 //
 // A head is a word: the first node's address and three low bits.
 //   locked  one thread may change the head and the chain
-//   slow    leaving takes the lock: the chain is or was longer than one node, a node here has a block
-//           or a successor, or the group is closed; cleared when the bucket is empty again
+//   slow    leaving takes the lock: the chain is or was longer than one node, a node here has a
+//           block or a successor, or the group is closed; cleared when the bucket is empty again
 //   moved   the bucket has moved to a larger array
 // An empty bucket without bits is 0. A leader that is alone enters with one compare-exchange of 0
 // for its node and leaves with one back; any bit, and any second node, sends it through the lock
