@@ -17,20 +17,20 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// residentBytes reads VmRSS, which is what our own programs read.
+// residentBytes counts resident memory that is no file's, which is what our own programs count.
 func residentBytes() (float64, error) {
-	file, err := os.Open("/proc/self/status")
+	file, err := os.Open("/proc/self/smaps_rollup")
 	if err != nil {
 		return 0, err
 	}
 	defer file.Close()
 	for lines := bufio.NewScanner(file); lines.Scan(); {
-		if fields := strings.Fields(lines.Text()); len(fields) >= 2 && fields[0] == "VmRSS:" {
+		if fields := strings.Fields(lines.Text()); len(fields) >= 2 && fields[0] == "Anonymous:" {
 			kibibytes, err := strconv.ParseFloat(fields[1], 64)
 			return kibibytes * 1024, err
 		}
 	}
-	return 0, errors.New("no VmRSS in /proc/self/status")
+	return 0, errors.New("no Anonymous in /proc/self/smaps_rollup")
 }
 
 const hotKey = "key:000000000000"
