@@ -9,24 +9,27 @@ include_guard(GLOBAL)
 add_library(singleflight_warnings INTERFACE)
 target_compile_options(
   singleflight_warnings
-  INTERFACE -Wall
-            -Wextra
-            -Wpedantic
-            -Wshadow
-            -Wconversion
-            -Wsign-conversion
-            -Wold-style-cast
-            -Woverloaded-virtual
-            -Wcast-align
-            -Wcast-qual
-            -Wdouble-promotion
-            -Wextra-semi
-            -Wsuggest-override
-            -Wundef
-            $<$<CXX_COMPILER_ID:GNU>:-Wduplicated-cond>
-            $<$<CXX_COMPILER_ID:GNU>:-Wduplicated-branches>
-            $<$<CXX_COMPILER_ID:GNU>:-Wlogical-op>
-            $<$<BOOL:${SINGLEFLIGHT_WARNINGS_AS_ERRORS}>:-Werror>
+  INTERFACE
+    -Wall
+    -Wextra
+    -Wpedantic
+    -Wshadow
+    -Wconversion
+    -Wsign-conversion
+    -Wold-style-cast
+    -Woverloaded-virtual
+    -Wcast-align
+    -Wcast-qual
+    -Wdouble-promotion
+    -Wextra-semi
+    -Wsuggest-override
+    -Wundef
+    $<$<CXX_COMPILER_ID:GNU>:-Wduplicated-cond>
+    $<$<CXX_COMPILER_ID:GNU>:-Wduplicated-branches>
+    $<$<CXX_COMPILER_ID:GNU>:-Wlogical-op>
+    # g++ 12 sees uninitialised members behind every optional and variant in instrumented code.
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>
+    $<$<BOOL:${SINGLEFLIGHT_WARNINGS_AS_ERRORS}>:-Werror>
 )
 
 # SINGLEFLIGHT_SANITIZE=thread | address,undefined: every target of this build, ours and the tests',
