@@ -50,7 +50,7 @@ TEST(task, moves) {
   sf::task b([&ran, one = std::make_unique<int>(1)] { ran += *one; });
   a = std::move(b);
   EXPECT_EQ(dropped.use_count(), 1);
-  EXPECT_FALSE(b);  // NOLINT(bugprone-use-after-move): empty is what is tested
+  EXPECT_FALSE(b);
   sf::task c;
   c.swap(a);
   EXPECT_FALSE(a);
@@ -100,7 +100,7 @@ TEST(any_executor, frees_its_object) {
   auto token = std::make_shared<int>(0);
   {
     const sf::any_executor one([token](sf::task) {});
-    const sf::any_executor two = one;  // NOLINT(performance-unnecessary-copy-initialization)
+    const sf::any_executor two = one;
     EXPECT_EQ(token.use_count(), 2);
   }
   EXPECT_EQ(token.use_count(), 1);

@@ -9,7 +9,7 @@
 
 #include <singleflight/core/errors.hpp>
 
-#define SHARED_OBJECT_EXPORT __attribute__((visibility("default")))
+#define SINGLEFLIGHT_TEST_EXPORT __attribute__((visibility("default")))
 
 namespace shared_objects {
 
@@ -26,13 +26,13 @@ struct process_wide {
 using run_function = std::optional<singleflight::flight_errc>(int key,
                                                               const std::function<void()>& inside);
 
-SHARED_OBJECT_EXPORT run_function run_in_a;
-SHARED_OBJECT_EXPORT run_function run_in_b;
-SHARED_OBJECT_EXPORT std::uint64_t flight_id_in_a();
-SHARED_OBJECT_EXPORT std::uint64_t flight_id_in_b();
-SHARED_OBJECT_EXPORT process_wide seen_by_a();
-SHARED_OBJECT_EXPORT process_wide seen_by_b();
+SINGLEFLIGHT_TEST_EXPORT run_function run_in_a;
+SINGLEFLIGHT_TEST_EXPORT run_function run_in_b;
+SINGLEFLIGHT_TEST_EXPORT std::uint64_t flight_id_in_a();
+SINGLEFLIGHT_TEST_EXPORT std::uint64_t flight_id_in_b();
+SINGLEFLIGHT_TEST_EXPORT process_wide seen_by_a();
+SINGLEFLIGHT_TEST_EXPORT process_wide seen_by_b();
 /// Throws the library's own error.
-[[noreturn]] SHARED_OBJECT_EXPORT void throw_in_a();
+[[noreturn]] SINGLEFLIGHT_TEST_EXPORT void throw_in_a();
 
 }  // namespace shared_objects
