@@ -294,9 +294,12 @@ struct load_impl final : typed_load<V> {
         answer.answered = true;
         load.answer_value();
       } else {
-        decltype(auto) value = co_await call_loader<V>(loader, *load.context);
-        answer.answered = true;
-        load.answer_value(std::forward<decltype(value)>(value));
+        // Within the full expression: what is awaited may return a reference into itself.
+        const auto take = [&answer, &load](auto&& value) {
+          answer.answered = true;
+          load.answer_value(std::forward<decltype(value)>(value));
+        };
+        take(co_await call_loader<V>(loader, *load.context));
       }
     } catch (...) {
       if (platform::is_thread_exit()) throw;
