@@ -173,7 +173,7 @@ class [[nodiscard]] flight_wait : private timer_node {
     if constexpr (named) {
       return *executor_.batch;
     } else {
-      return of_->block_->batch;
+      return of_->block_->room.batch;
     }
   }
 
@@ -215,7 +215,7 @@ class [[nodiscard]] flight_wait : private timer_node {
     if constexpr (Within) within_.record.reset();
     if (of_->limit != nullptr && !b.done()) {
       b.lock();
-      if (b.phase(detail::memory_order_relaxed) != detail::flight_phase::done) --b.bounded;
+      if (b.phase(detail::memory_order_relaxed) != detail::flight_phase::done) --b.room.bounded;
       of_->limit = nullptr;
       b.unlock();
     }
@@ -272,11 +272,11 @@ class [[nodiscard]] flight : private detail::waiter {
   ~flight() {
     if (block_ == nullptr) return;
     if (block_->done()) {
-      if (state != detail::wait_state::idle) detail::take_out(*block_, *this, block_->batch);
+      if (state != detail::wait_state::idle) detail::take_out(*block_, *this, block_->room.batch);
       block_->drop_reference();
       return;
     }
-    if (state != detail::wait_state::idle) detail::take_out(*block_, *this, block_->batch);
+    if (state != detail::wait_state::idle) detail::take_out(*block_, *this, block_->room.batch);
     leave(detail::wait_verdict::outcome);
   }
 
@@ -310,7 +310,7 @@ class [[nodiscard]] flight : private detail::waiter {
     bool await_ready() const { return of_.settled(); }
     bool await_suspend(std::coroutine_handle<> frame) {
       of_.target = reinterpret_cast<std::uintptr_t>(frame.address());
-      return detail::enrol(*of_.block_, of_, of_.block_->batch, nullptr, false);
+      return detail::enrol(*of_.block_, of_, of_.block_->room.batch, nullptr, false);
     }
     shared_result<V> await_resume() {
       if (of_.block_->result == detail::flight_result::value) [[likely]] {
@@ -510,8 +510,8 @@ void flight<V>::call_back(time_point deadline, std::stop_token stop, within_ref 
                                     std::move(executor), std::forward<Callback>(callback));
   if constexpr (state_type::named) {
     b.lock();
-    made->batch->next = b.more_batches;
-    b.more_batches = &*made->batch;
+    made->batch->next = b.room.more_batches;
+    b.room.more_batches = &*made->batch;
     b.unlock();
   }
   try {

@@ -88,7 +88,9 @@ class group final : public observable {
     prepare(own, self, k.view());
     if (!core_.plain() || !detail::flight_table::enter_alone(core_.table.locate(own.hash), own))
         [[unlikely]] {
-      return run_contended(own, k.view(), self, load, no_limits(), false).value();
+      if (!core_.plain() || !core_.table.enter_soon(own, self)) {
+        return run_contended(own, k.view(), self, load, no_limits(), false).value();
+      }
     }
     return lead_alone(own, self, load, nullptr);
   }

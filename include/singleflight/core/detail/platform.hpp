@@ -10,6 +10,7 @@
 #include <bit>
 #include <chrono>
 #include <condition_variable>
+#include <coroutine>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -114,6 +115,31 @@ inline void deallocate(void* memory, std::size_t alignment) noexcept {
     ::operator delete(memory);
   }
 }
+
+/// Base of what is allocated one by one through here.
+struct allocated {
+  static void* operator new(std::size_t bytes) {
+    return platform::allocate(bytes, __STDCPP_DEFAULT_NEW_ALIGNMENT__);
+  }
+  static void* operator new(std::size_t bytes, std::align_val_t alignment) {
+    return platform::allocate(bytes, static_cast<std::size_t>(alignment));
+  }
+  static void operator delete(void* memory) noexcept {
+    platform::deallocate(memory, __STDCPP_DEFAULT_NEW_ALIGNMENT__);
+  }
+  static void operator delete(void* memory, std::align_val_t alignment) noexcept {
+    platform::deallocate(memory, static_cast<std::size_t>(alignment));
+  }
+};
+
+/// What every coroutine frame begins with under GCC, Clang and MSVC alike: what a
+/// std::coroutine_handle<> calls to resume it, and to destroy it. An object that begins with one
+/// can be resumed by an awaitable without being a coroutine.
+struct coroutine_frame {
+  void (*on_resume)(void* frame);
+  void (*on_destroy)(void* frame);
+  std::coroutine_handle<> handle() noexcept { return std::coroutine_handle<>::from_address(this); }
+};
 
 /// Starts a named thread.
 template <class Fn>

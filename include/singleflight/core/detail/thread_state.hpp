@@ -33,6 +33,7 @@ struct SINGLEFLIGHT_SHARED_STATE thread_state {
   std::uint64_t next_id = 0;
   std::uint64_t ids_end = 0;
   std::uint32_t index = no_index;
+  std::uint32_t vain_waits = 0;  ///< since a wait for a short flight's end last paid
   std::uint32_t inside_run = 0;  ///< > 0: no user code of others may run on this thread now
   bool in_scope = false;         ///< a library call is under way whose end drains the trampoline
   task_node* queue_head = nullptr;

@@ -33,7 +33,7 @@ inline bool enrol(block_base& b, waiter& w, resume_batch& batch, const steady_ti
     flight_core::activate_batch_locked(batch, runners);
   } else if (deadline != nullptr) {
     w.limit = deadline;
-    ++b.bounded;
+    ++b.room.bounded;
   }
   b.unlock();
   flight_core::submit(runners);
@@ -77,7 +77,7 @@ inline void take_out(block_base& b, waiter& w, resume_batch& batch) noexcept {
 /// executor, else a new one, which the block owns.
 inline resume_batch& batch_for(block_base& b, const any_executor& executor) {
   b.lock();
-  resume_batch* last = b.more_batches;
+  resume_batch* last = b.room.more_batches;
   b.unlock();
   for (int i = 0; last != nullptr && i < 8; ++i, last = last->next) {
     if (last->executor == executor) return *last;  // batches stay until the block goes
@@ -86,8 +86,8 @@ inline resume_batch& batch_for(block_base& b, const any_executor& executor) {
   made->dispose = [](resume_batch* self) { delete self; };
   made->block = &b;
   b.lock();
-  made->next = b.more_batches;
-  b.more_batches = made;
+  made->next = b.room.more_batches;
+  b.room.more_batches = made;
   b.unlock();
   return *made;
 }

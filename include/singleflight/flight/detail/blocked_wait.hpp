@@ -35,7 +35,7 @@ class blocked_wait {
   /// it still has to leave() it.
   wait_verdict wait() {
     if (block_.done()) return wait_verdict::outcome;
-    may_run_ = !bounded() && !bounds_.stop.stop_possible() && block_.batch.executor.runs_here();
+    may_run_ = !bounded() && !bounds_.stop.stop_possible() && block_.executor.runs_here();
     if (may_run_) run_if_queued();
     const thread_state& self = this_thread();
     wait_graph::record record;
@@ -107,11 +107,11 @@ class blocked_wait {
       load = block_.load;
       load->home->add_reference();
     }
-    block_.claimers = true;
+    block_.room.claimers = true;
     block_.unlock();
     if (load == nullptr) return;
     const call_scope scope;
-    block_.core->run_owned(*load);
+    load->run();
   }
 
   /// `lead` when the flight is there for the taking, else `outcome`: nothing decided yet.
@@ -129,12 +129,12 @@ class blocked_wait {
                                 block_.offered.load(memory_order_relaxed));
         if (listed_) {
           node_.state = wait_state::pending;
-          block_.blocked.push(node_);
+          block_.room.blocked.push(node_);
         }
         if (bounded() && form_ != form::look) {  // a look does not bound the caller's interest
           node_.limit = &bounds_.deadline;
-          ++block_.bounded;
-          if (!listed_) block_.timed.push(node_);
+          ++block_.room.bounded;
+          if (!listed_) block_.room.timed.push(node_);
         }
       }
     }
@@ -193,10 +193,10 @@ class blocked_wait {
     const bool vacant = can_lead_ && phase == flight_phase::vacant;
     const bool decided = phase != flight_phase::done && (struck || elected || vacant);
     if (decided) {
-      if (!elected && listed_) block_.blocked.remove(node_);
+      if (!elected && listed_) block_.room.blocked.remove(node_);
       if (node_.limit != nullptr) {
-        --block_.bounded;
-        if (!listed_) block_.timed.remove(node_);
+        --block_.room.bounded;
+        if (!listed_) block_.room.timed.remove(node_);
       }
       if (struck) {
         if (form_ != form::look) block_.core->count_struck(verdict);
@@ -218,7 +218,7 @@ class blocked_wait {
   const limits& bounds_;
   const form form_;
   const bool can_lead_;
-  bool listed_ = false;  // in block_.blocked, unless elected
+  bool listed_ = false;  // in block_.room.blocked, unless elected
   bool may_run_ = false;
   std::uint32_t last_look_ = ~std::uint32_t{0};
   waiter node_;

@@ -65,11 +65,11 @@ enum class wait_verdict : std::uint8_t { outcome, timed_out, cancelled, lead, re
 
 /// One who waits: a suspended coroutine, a callback, or a blocked thread that can be told apart.
 struct waiter {
-  waiter* prev = nullptr;
-  waiter* next = nullptr;
-  std::uintptr_t target = 0;  ///< a coroutine frame; or a ready_action | 1; or 0 for a thread
-  const steady_time* limit = nullptr;                   ///< block lock: of a wait that has one
-  wait_state state = wait_state::idle;                  ///< block lock
+  waiter* prev;                         ///< while in a list
+  waiter* next;                         ///< while in a list
+  std::uintptr_t target;                ///< in a batch: a coroutine frame, or a ready_action | 1
+  const steady_time* limit = nullptr;   ///< block lock: of a wait that has one
+  wait_state state = wait_state::idle;  ///< block lock
   atomic<wait_verdict> verdict{wait_verdict::outcome};  ///< written under the block lock
 
   waiter() = default;
@@ -150,34 +150,47 @@ enum class flight_phase : std::uint32_t {
 
 enum class flight_result : std::uint8_t { none, value, error, code };
 
-struct block_base {
+/// What a flight needs once a second party looks at it: those who wait, and what they agreed on.
+/// All of it is guarded by the block lock, and made by the first who takes that: a load that ends
+/// before anybody could find it never pays for it.
+struct waiting_room {
+  waiting_room(block_base& block, const any_executor& executor) noexcept;
+  waiting_room(const waiting_room&) = delete;
+  waiting_room& operator=(const waiting_room&) = delete;
+  ~waiting_room();
+
+  resume_batch batch;                       ///< the waiters without an executor of their own
+  resume_batch* more_batches = nullptr;     ///< one per executor named at a wait
+  waiter_list blocked;                      ///< threads that can lead
+  waiter_list timed;                        ///< threads with a deadline that are not in `blocked`
+  load_base* kept = nullptr;                ///< owned loads that could lead
+  load_base* kept_last = nullptr;           ///< valid while `kept` is not null
+  std::stop_source stop{std::nostopstate};  ///< made when first asked for
+  std::uint32_t bounded = 0;                ///< how many interested callers have a deadline
+  std::uint32_t handed_over = 0;
+  std::uint32_t next_serial = 0;
+  bool leader_withdrew = false;  ///< a run() leader's stop fired: gone, but it gets the outcome
+  bool claimers = false;         ///< somebody sleeps who could run a queued load
+  bool stop_wanted = false;
+};
+
+struct block_base : platform::allocated {
   static constexpr std::uint32_t phase_bits = 3;
-  static constexpr std::uint32_t sleeping = 4;  ///< somebody sleeps on `state`
-  static constexpr std::uint32_t locked = 8;    ///< the block lock
-  static constexpr std::uint32_t epoch = 16;    ///< added to make sleepers look again
+  static constexpr std::uint32_t sleeping = 4;      ///< somebody sleeps on `state`
+  static constexpr std::uint32_t locked = 8;        ///< the block lock
+  static constexpr std::uint32_t unfurnished = 16;  ///< nobody has taken it yet: there is no `room`
+  static constexpr std::uint32_t epoch = 32;        ///< added to make sleepers look again
   static constexpr std::uint64_t one_reference = 1;
   static constexpr std::uint64_t one_interest = std::uint64_t{1} << 32;
 
-  block_base(flight_core& group, const any_executor& executor, timer& time,
-             flight_phase phase) noexcept
-      : state(static_cast<std::uint32_t>(phase)), core(&group), clock(&time), batch(executor) {
-    batch.block = this;
-  }
+  block_base(flight_core& group, const any_executor& on, timer& time, flight_phase phase) noexcept
+      : state(static_cast<std::uint32_t>(phase) | unfurnished),
+        core(&group),
+        clock(&time),
+        executor(on) {}
   block_base(const block_base&) = delete;
   block_base& operator=(const block_base&) = delete;
   virtual ~block_base();
-  static void* operator new(std::size_t bytes) {
-    return platform::allocate(bytes, alignof(flight_node));
-  }
-  static void operator delete(void* memory) noexcept {
-    platform::deallocate(memory, alignof(flight_node));
-  }
-  static void* operator new(std::size_t bytes, std::align_val_t alignment) {
-    return platform::allocate(bytes, static_cast<std::size_t>(alignment));
-  }
-  static void operator delete(void* memory, std::align_val_t alignment) noexcept {
-    platform::deallocate(memory, static_cast<std::size_t>(alignment));
-  }
 
   flight_phase phase(memory_order_t order = memory_order_acquire) const noexcept {
     return static_cast<flight_phase>(state.load(order) & phase_bits);
@@ -199,9 +212,16 @@ struct block_base {
   }
 
   // The block lock is a bit of `state`: whoever publishes has one store to make for both.
-  void lock() noexcept { bit_lock<std::uint32_t, locked>::lock(state); }
+  void lock() noexcept {
+    if ((bit_lock<std::uint32_t, locked>::lock(state) & unfurnished) != 0) furnish();
+  }
   void unlock() noexcept {
     bit_lock<std::uint32_t, locked>::unlock(state, state.load(memory_order_relaxed) & ~locked);
+  }
+  /// Under the lock, or by the only owner.
+  SINGLEFLIGHT_NOINLINE void furnish() noexcept {
+    ::new (static_cast<void*>(&room)) waiting_room(*this, executor);
+    state.store(state.load(memory_order_relaxed) & ~unfurnished, memory_order_relaxed);
   }
   /// Under the lock: a new phase, and a new epoch, so that nobody falls asleep on the old one. The
   /// release pairs with acquire loads of `state` without the lock.
@@ -240,35 +260,27 @@ struct block_base {
 
   flight_core* const core;  ///< alive while phase != done (I6)
   timer* const clock;
-  flight_node* node = nullptr;      ///< set before the block is shared; changed under both locks
-  flight_node* own_node = nullptr;  ///< of a block with a key of its own
-  std::uint64_t id = 0;
-  block_base* next_promoted = nullptr;  ///< of forget_all
-  atomic<std::uint64_t> behind{0};      ///< the id of the flight that this one waits behind
-  atomic<std::uint32_t> lenders{0};     ///< callers inside that can lead, now or when they get here
+  flight_node* node = nullptr;       ///< set before the block is shared; changed under both locks
+  flight_node* own_node = nullptr;   ///< of a block with a key of its own
+  std::uint64_t id;                  ///< set with `node`
+  block_base* next_promoted;         ///< within forget_all
+  atomic<std::uint64_t> behind{0};   ///< the id of the flight that this one waits behind
+  atomic<std::uint32_t> lenders{0};  ///< callers inside that can lead, now or when they get here
 
-  // Guarded by the block lock from here on.
-  resume_batch batch;                    ///< the waiters without an executor of their own
-  resume_batch* more_batches = nullptr;  ///< one per executor named at a wait
-  waiter_list blocked;                   ///< threads that can lead
-  waiter_list timed;                     ///< threads with a deadline that are not in `blocked`
-  std::uint32_t bounded = 0;             ///< how many interested callers have a deadline
-  std::uint32_t callers = 0;             ///< at publication
-  std::uint32_t handed_over = 0;
-  std::uint32_t next_serial = 0;
+  const any_executor executor;  ///< the group's: for its loads, and for waits that name none
+
+  // Guarded by the block lock from here on; the outcome is constant once the flight is done.
+  std::uint32_t callers = 0;        ///< at publication
   atomic<bool> offered{false};      ///< to an elected thread that has not begun yet
   atomic<bool> leader_gone{false};  ///< its interest has ended, it may still run its load
-  bool leader_withdrew = false;     ///< a run() leader's stop fired: gone, but it gets the outcome
   bool run_leads = true;            ///< led by a run(), which gets its own outcome
-  bool claimers = false;            ///< somebody sleeps who could run a queued load
-  bool stop_wanted = false;
   flight_result result = flight_result::none;
-  flight_errc code{};              ///< result == code
-  std::exception_ptr error;        ///< result == error; the last failure before a hand-over
-  load_base* load = nullptr;       ///< the owned load that leads
-  load_base* kept = nullptr;       ///< owned loads that could lead
-  load_base* kept_last = nullptr;  ///< valid while `kept` is not null
-  std::stop_source stop{std::nostopstate};  ///< made when first asked for
+  flight_errc code{};         ///< result == code
+  std::exception_ptr error;   ///< result == error; the last failure before a hand-over
+  load_base* load = nullptr;  ///< the owned load that leads
+  union {
+    waiting_room room;  ///< there unless `unfurnished`
+  };
 
   struct timeout_alarm : timer_node, task_node {
     explicit timeout_alarm(block_base& b) noexcept
@@ -289,9 +301,8 @@ struct block_base {
 template <class V>
 struct flight_block : block_base {
   using stored = std::conditional_t<std::is_void_v<V>, std::monostate, V>;
-  flight_block(flight_core& group, const any_executor& executor, timer& time,
-               flight_phase phase) noexcept
-      : block_base(group, executor, time, phase) {}
+  flight_block(flight_core& group, const any_executor& on, timer& time, flight_phase phase) noexcept
+      : block_base(group, on, time, phase) {}
   ~flight_block() override {
     if (constructed) value.~stored();
   }

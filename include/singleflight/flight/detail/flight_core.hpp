@@ -122,13 +122,14 @@ class flight_core {
   }
 
   /// Counts a caller in; false when the flight is full.
-  bool join_locked(block_base& block, bool lender) noexcept {
+  bool join_locked(flight_table::bucket& b, block_base& block, bool lender) noexcept {
     const std::size_t leader = block.leader_gone.load(memory_order_relaxed) ? 0 : 1;
     if (options_.max_waiters != 0 && block.interest() >= options_.max_waiters + leader)
       return false;
     block.counts.fetch_add(block_base::one_reference + block_base::one_interest,
                            memory_order_relaxed);
     if (lender) block.lenders.fetch_add(1, memory_order_relaxed);
+    b.value |= flight_table::slow;
     stats.add(figure::joined);
     return true;
   }
@@ -191,7 +192,7 @@ class flight_core {
                   std::exception_ptr error = nullptr, bool hand_on = true);
   /// The common case: a value, and nobody there to be told but, perhaps, sleeping threads. False
   /// when there is more to do; nothing has changed then.
-  bool finish_alone(block_base& b) noexcept;
+  bool finish_alone(block_base& b, load_base& load) noexcept;
   /// The same, and drops the flight's reference.
   bool finish_and_drop(block_base& b, flight_result result, flight_errc code = {},
                        std::exception_ptr error = nullptr) {
@@ -224,11 +225,11 @@ class flight_core {
   /// day. Returns its serial; 0 when it leads at once or the flight is over.
   std::uint32_t keep(block_base& b, load_base& load);
   static void keep_locked(block_base& b, load_base& load) noexcept {
-    load.serial = ++b.next_serial;
+    load.serial = ++b.room.next_serial;
     load.next = nullptr;
-    load.prev = b.kept != nullptr ? b.kept_last : nullptr;
-    (b.kept != nullptr ? b.kept_last->next : b.kept) = &load;
-    b.kept_last = &load;
+    load.prev = b.room.kept != nullptr ? b.room.kept_last : nullptr;
+    (b.room.kept != nullptr ? b.room.kept_last->next : b.room.kept) = &load;
+    b.room.kept_last = &load;
   }
 
   // ---- loads ------------------------------------------------------------------------------------
@@ -239,7 +240,7 @@ class flight_core {
     block_base& b = *load.block;
     b.lock();
     load.state.store(load_base::queued, memory_order_release);
-    const bool claimers = b.claimers;
+    const bool claimers = b.room.claimers;
     b.unlock();
     if (claimers) b.poke(block_base::claimer_channel);
   }
@@ -247,7 +248,7 @@ class flight_core {
   /// already that it is queued.
   static void submit_load(load_base& load) {
     try {
-      const any_executor on = load.block->batch.executor;  // the task may take the block with it
+      const any_executor on = load.block->executor;  // the task may take the block with it
       on.execute(task(&load));
     } catch (...) {  // refused: dropping the task has ended the flight as broken
       if (platform::is_thread_exit()) throw;
@@ -256,9 +257,10 @@ class flight_core {
 
   /// An owned load begins on this thread, after claim(); the reference of the caller on its home
   /// goes to the run. May end the flight without running.
-  void run_owned(load_base& load) {
-    const call_scope
-        scope;  // what the end resumes runs after the load has left this thread's chain
+  template <class Load>
+  void run_owned(Load& load) {
+    // What the end resumes runs after the load has left this thread's chain.
+    const call_scope scope;
     block_base& b = *load.block;
     if (const flight_errc code = unbegun_end(b); code != flight_errc{}) {
       finish_and_drop(b, flight_result::code, code);
@@ -280,14 +282,13 @@ class flight_core {
     struct ending {
       thread_state& self;
       const led_frame* outer;
-      load_base& load;
-      bool goes_on = false;
+      Load& load;
       ~ending() {
         self.led = outer;
-        if (!goes_on) load.end_run();
+        if constexpr (!Load::awaits) load.end_run();
       }
-    } end{self, on_thread.outer, load};
-    end.goes_on = load.call();
+    } const end{self, on_thread.outer, load};
+    load.call();
   }
 
   /// Why a load that is about to begin should not: closed, or cancelled as all callers have left.
@@ -295,7 +296,7 @@ class flight_core {
     if (closed()) return flight_errc::closed;
     if (b.interest() > 0) return {};
     b.lock();
-    const bool unwanted = b.stop_wanted && b.interest() == 0;
+    const bool unwanted = b.room.stop_wanted && b.interest() == 0;
     b.unlock();
     return unwanted ? flight_errc::cancelled : flight_errc{};
   }
@@ -324,8 +325,8 @@ class flight_core {
 
   static void request_stop(block_base& b) {
     b.lock();
-    b.stop_wanted = true;
-    std::stop_source source = b.stop;
+    b.room.stop_wanted = true;
+    std::stop_source source = b.room.stop;
     b.unlock();
     source.request_stop();  // nothing, when no load has asked for a token
   }
@@ -333,9 +334,9 @@ class flight_core {
   std::stop_token stop_token_of(block_base& b) {
     std::stop_source fresh;
     b.lock();
-    if (!b.stop.stop_possible()) b.stop.swap(fresh);
-    std::stop_source source = b.stop;
-    const bool wanted = b.stop_wanted;
+    if (!b.room.stop.stop_possible()) b.room.stop.swap(fresh);
+    std::stop_source source = b.room.stop;
+    const bool wanted = b.room.stop_wanted;
     b.unlock();
     if (wanted || closed()) source.request_stop();
     return source.get_token();
@@ -344,10 +345,10 @@ class flight_core {
   steady_time deadline_of(block_base& b, const flight_node& node) noexcept {
     b.lock();
     steady_time latest = steady_time::min();
-    const bool leader_bound = node.deadline != steady_time::max() && !b.leader_withdrew;
+    const bool leader_bound = node.deadline != steady_time::max() && !b.room.leader_withdrew;
     if (b.phase(memory_order_relaxed) == flight_phase::done) {
       latest = node.deadline;
-    } else if (b.interest() > b.bounded + (leader_bound ? 1U : 0U)) {
+    } else if (b.interest() > b.room.bounded + (leader_bound ? 1U : 0U)) {
       latest = steady_time::max();
     } else {
       if (leader_bound) latest = node.deadline;
@@ -356,10 +357,10 @@ class flight_core {
           if (w->limit != nullptr) latest = std::max(latest, *w->limit);
         }
       };
-      take(b.blocked);
-      take(b.timed);
-      take(b.batch.pending);
-      for (const resume_batch* r = b.more_batches; r != nullptr; r = r->next) take(r->pending);
+      take(b.room.blocked);
+      take(b.room.timed);
+      take(b.room.batch.pending);
+      for (const resume_batch* r = b.room.more_batches; r != nullptr; r = r->next) take(r->pending);
     }
     b.unlock();
     return latest;
@@ -407,7 +408,7 @@ class flight_core {
   }
 
   bool may_hand_over(const block_base& b) const noexcept {
-    return b.handed_over < options_.on_error.hand_overs() && b.interest() > 0 && !closed();
+    return b.room.handed_over < options_.on_error.hand_overs() && b.interest() > 0 && !closed();
   }
 
   /// Finds a leader for a flight without one. True: there is none, and the flight is over.

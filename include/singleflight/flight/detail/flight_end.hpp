@@ -11,14 +11,25 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-inline bool flight_core::finish_alone(block_base& b) noexcept {
+inline bool flight_core::finish_alone(block_base& b, load_base& load) noexcept {
+  if (load.merge_drops && load.within_start.load(memory_order_relaxed) == &this_thread() &&
+      flight_table::leave_alone(table.locate(b.node->hash), *b.node)) {
+    // A joiner would have made the bucket slow: this thread alone knows the block.
+    load.unshared = true;
+    b.result = flight_result::value;
+    b.callers = 1;
+    b.state.store(
+        b.state.load(memory_order_relaxed) | static_cast<std::uint32_t>(flight_phase::done),
+        memory_order_relaxed);
+    return true;
+  }
   b.lock();
-  if (b.batch.pending.empty() && b.batch.ready.empty() && b.more_batches == nullptr &&
-      b.kept == nullptr && !b.has_sleepers_locked() &&
+  if (b.room.batch.pending.empty() && b.room.batch.ready.empty() &&
+      b.room.more_batches == nullptr && b.room.kept == nullptr && !b.has_sleepers_locked() &&
       b.phase(memory_order_relaxed) == flight_phase::running &&
       flight_table::leave_alone(table.locate(b.node->hash), *b.node)) {
     b.result = flight_result::value;
-    b.callers = b.interest() + (b.leader_withdrew ? 1U : 0U);
+    b.callers = b.interest() + (b.room.leader_withdrew ? 1U : 0U);
     b.set_done_and_unlock();
     return true;
   }
@@ -41,7 +52,7 @@ inline flight_core::finished flight_core::finish(block_base& b, flight_result re
     end.published = false;
   } else if (hand_on && result == flight_result::error && may_hand_over(b)) {
     std::swap(b.error, error);  // the one before goes after the lock
-    ++b.handed_over;
+    ++b.room.handed_over;
     stats.add(figure::handed_over);
     b.add_reference();  // the next leader may end the flight before carry_out() does
     held = 1;
@@ -68,10 +79,10 @@ inline flight_core::finished flight_core::hand_over_from(flight_node& node, bloc
   const auto took = watch != nullptr ? clock_.now() - node.began.load(memory_order_relaxed)
                                      : std::chrono::nanoseconds{};
   b.lock();
-  const bool withdrew = std::exchange(b.leader_withdrew, false);
+  const bool withdrew = std::exchange(b.room.leader_withdrew, false);
   const bool others = b.interest() > (withdrew ? 0U : 1U);
   if (b.phase(memory_order_relaxed) == flight_phase::done || !others || !may_hand_over(b)) {
-    b.leader_withdrew = withdrew;
+    b.room.leader_withdrew = withdrew;
     b.unlock();
     return {false, false};
   }
@@ -93,7 +104,7 @@ inline flight_core::finished flight_core::hand_over_from(flight_node& node, bloc
   own.deadline = steady_time::max();
   table.unlock(bucket);
   std::swap(b.error, error);  // the one before goes after the lock
-  ++b.handed_over;
+  ++b.room.handed_over;
   stats.add(figure::handed_over);
   b.add_reference();  // the next leader may end the flight before carry_out() does
   const std::uint64_t id = b.id;
@@ -136,8 +147,8 @@ inline void flight_core::withdraw(block_base& b) {
   const call_scope scope;
   aftermath a;
   b.lock();
-  if (b.phase(memory_order_relaxed) != flight_phase::done && !b.leader_withdrew) {
-    b.leader_withdrew = true;
+  if (b.phase(memory_order_relaxed) != flight_phase::done && !b.room.leader_withdrew) {
+    b.room.leader_withdrew = true;
     b.leader_gone.store(true, memory_order_relaxed);
     load_base* none = nullptr;
     b.core->drop_interest_locked(b, none, a);  // the load runs: it cannot be over
@@ -159,7 +170,7 @@ inline void flight_core::expire(block_base& b) {
     const bool run_leads = b.run_leads && !b.leader_gone.load(memory_order_relaxed);
     group.stats.add_error(flight_errc::timed_out, b.interest() - (run_leads ? 1U : 0U));
     group.table.unlock(bucket);
-    b.stop_wanted = true;
+    b.room.stop_wanted = true;
     a.stopped = &b;
     group.publish_locked(b, flight_result::code, flight_errc::timed_out, a);
   }
@@ -200,7 +211,7 @@ inline std::uint32_t flight_core::keep(block_base& b, load_base& load) {
 inline bool flight_core::elect_locked(block_base& b, aftermath& a) {
   const bool closing = closed();
   if (!closing) {
-    if (waiter* const w = b.blocked.pop()) {
+    if (waiter* const w = b.room.blocked.pop()) {
       w->verdict.store(wait_verdict::lead, memory_order_release);
       b.offered.store(true, memory_order_relaxed);
       b.lenders.fetch_sub(1, memory_order_relaxed);
@@ -208,9 +219,9 @@ inline bool flight_core::elect_locked(block_base& b, aftermath& a) {
       wake_locked(b, block_base::channel_of(*w), a);
       return false;
     }
-    if (load_base* const load = b.kept) {
-      b.kept = load->next;
-      if (b.kept != nullptr) b.kept->prev = nullptr;
+    if (load_base* const load = b.room.kept) {
+      b.room.kept = load->next;
+      if (b.room.kept != nullptr) b.room.kept->prev = nullptr;
       replace_load_locked(b, *load, a);
       queue_load_locked(b, *load, a);
       return false;
@@ -243,7 +254,7 @@ inline void flight_core::queue_load_locked(block_base& b, load_base& load, after
     load.home->drop_reference();  // the one that the queue has is enough
   }
   b.set_phase_locked(flight_phase::running);
-  if (b.claimers) wake_locked(b, block_base::claimer_channel, a);
+  if (b.room.claimers) wake_locked(b, block_base::claimer_channel, a);
 }
 
 inline void flight_core::replace_load_locked(block_base& b, load_base& load,
@@ -260,8 +271,8 @@ inline void flight_core::publish_locked(block_base& b, flight_result result, fli
                                         aftermath& a) noexcept {
   b.result = result;
   b.code = code;
-  b.callers = b.interest() + (b.leader_withdrew ? 1U : 0U);
-  for (load_base* load = std::exchange(b.kept, nullptr); load != nullptr;) {
+  b.callers = b.interest() + (b.room.leader_withdrew ? 1U : 0U);
+  for (load_base* load = std::exchange(b.room.kept, nullptr); load != nullptr;) {
     load_base* const next = load->next;
     if (load->home != &b) {
       load->next = a.dropped;
@@ -269,8 +280,8 @@ inline void flight_core::publish_locked(block_base& b, flight_result result, fli
     }
     load = next;
   }
-  activate_batch_locked(b.batch, a.runners);
-  for (resume_batch* r = b.more_batches; r != nullptr; r = r->next) {
+  activate_batch_locked(b.room.batch, a.runners);
+  for (resume_batch* r = b.room.more_batches; r != nullptr; r = r->next) {
     activate_batch_locked(*r, a.runners);
   }
   wake_locked(b, platform::all_channels, a);
@@ -290,7 +301,7 @@ inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own, af
   stats.add(figure::abandoned);
   if (phase == flight_phase::running) {
     if (policy != abandon::finish) {
-      b.stop_wanted = true;
+      b.room.stop_wanted = true;
       a.stopped = &b;
       if (policy == abandon::stop) {
         a.successor = forget_locked(bucket, *b.node);
@@ -303,7 +314,7 @@ inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own, af
   }
   // Nothing has begun. Under finish a load that was kept is still wanted; else the flight just
   // goes.
-  if (policy == abandon::finish && (own != nullptr || b.kept != nullptr)) {
+  if (policy == abandon::finish && (own != nullptr || b.room.kept != nullptr)) {
     if (own != nullptr) keep_locked(b, *own);
     own = nullptr;
     table.unlock(bucket);
@@ -326,10 +337,10 @@ inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own, af
 }
 
 inline load_base* flight_core::unkeep_locked(block_base& b, std::uint32_t serial) noexcept {
-  for (load_base* load = b.kept; load != nullptr; load = load->next) {
+  for (load_base* load = b.room.kept; load != nullptr; load = load->next) {
     if (load->serial != serial) continue;
-    (load->prev != nullptr ? load->prev->next : b.kept) = load->next;
-    (load->next != nullptr ? load->next->prev : b.kept_last) = load->prev;
+    (load->prev != nullptr ? load->prev->next : b.room.kept) = load->next;
+    (load->next != nullptr ? load->next->prev : b.room.kept_last) = load->prev;
     return load;
   }
   return nullptr;

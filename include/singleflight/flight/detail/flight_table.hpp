@@ -31,6 +31,7 @@
 #include <new>
 
 #include "singleflight/core/detail/bit_lock.hpp"
+#include "singleflight/core/detail/thread_state.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
@@ -99,6 +100,29 @@ class flight_table {
     return at.compare_exchange_strong(expected, reinterpret_cast<word>(&node), memory_order_acq_rel,
                                       memory_order_relaxed);
   }
+  /// For a caller who has found the bucket taken, most often by a thin flight: where that ends
+  /// within a microsecond, leading a load of one's own costs everybody less than sharing that one
+  /// would (two threads on one key with an empty load: five times less). It waits before the lock
+  /// is taken, since a locked bucket makes the leader's fast leave fail; the pauses grow, so that
+  /// the leader keeps its cache line for a while. A thread that waited in vain (for a long load, or
+  /// for another key's) tries again only every 16th time. False: look under the lock.
+  SINGLEFLIGHT_NOINLINE bool enter_soon(flight_node& node, thread_state& self) const noexcept {
+    if (self.vain_waits++ % 16 != 0) return false;
+    head& at = locate(node.hash);
+    for (int pauses = 16; pauses <= 64; pauses *= 2) {
+      for (int i = 0; i < pauses; ++i) platform::pause();
+      const word value = at.load(memory_order_relaxed);
+      if (value == 0) {
+        if (enter_alone(at, node)) {
+          self.vain_waits = 0;
+          return true;
+        }
+      } else if ((value & bits) != 0) {
+        return false;  // locked, shared, closed, or moved
+      }
+    }
+    return false;
+  }
   /// The fast leave (I2). Its release pairs with whoever enters the bucket next; its acquire with
   /// the unlock of whoever last looked at the node, since the node's memory is reused after this.
   static bool leave_alone(head& at, flight_node& node) noexcept {
@@ -115,16 +139,6 @@ class flight_table {
     }
   }
   static void unlock(const bucket& b) noexcept { lock_bit::unlock(*b.at, b.value); }
-
-  /// Waits a moment, some hundred nanoseconds at most, for the bucket of `hash` to change from
-  /// `seen`.
-  bool changes_soon(std::size_t hash, word seen) const noexcept {
-    for (int turn = 0; turn < patience; ++turn) {
-      if ((locate(hash).load(memory_order_relaxed) & ~locked) != seen) return true;
-      platform::pause();
-    }
-    return false;
-  }
 
   void link_locked(bucket& b, flight_node& node) noexcept {
     node.next = b.first();
@@ -211,7 +225,6 @@ class flight_table {
   static bucket lock_at(head& at) noexcept { return {&at, lock_bit::lock(at)}; }
 
  private:
-  static constexpr int patience = 16;
   static constexpr std::size_t first_count = 512;
   static constexpr unsigned first_shift = 64 - 9;
   static_assert(sizeof(std::size_t) == 8, "the table takes the upper bits of a 64-bit hash");

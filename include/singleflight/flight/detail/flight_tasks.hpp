@@ -14,10 +14,17 @@ namespace detail {
 
 inline block_base::~block_base() {
   if (load != nullptr && load->home != this) load->home->drop_reference();
-  for (resume_batch* b = more_batches; b != nullptr;) {
-    resume_batch* const next = b->next;
+  if ((state.load(memory_order_relaxed) & unfurnished) == 0) room.~waiting_room();
+}
+
+inline waiting_room::waiting_room(block_base& block, const any_executor& executor) noexcept
+    : batch(executor) {
+  batch.block = &block;
+}
+inline waiting_room::~waiting_room() {
+  while (resume_batch* const b = more_batches) {
+    more_batches = b->next;
     b->dispose(b);
-    b = next;
   }
 }
 
@@ -38,7 +45,7 @@ inline void load_base::act_on(task_node* node, bool run) {
   }
   flight_core& group = *load.block->core;
   if (run) {
-    group.run_owned(load);
+    load.run();
   } else {
     group.finish_and_drop(*load.block, flight_result::code, flight_errc::broken);
     load.end_run();

@@ -81,6 +81,7 @@ struct group<Key, Value, Hash, Equal>::start_caller {
   }
   block& succeed_locked() noexcept {
     using namespace detail;
+    made->furnish();
     made->set_phase_locked(flight_phase::waiting);
     flight_core::keep_locked(*made, made->owned);
     return *made.release();
@@ -105,12 +106,10 @@ auto group<Key, Value, Hash, Equal>::enter(Caller& caller, std::size_t hash, vie
   using namespace detail;
   enum class lack { nothing, spare, own } lack{};
   std::unique_ptr<block> spare;  // for a thin flight of somebody else's
-  bool patient = !fresh;
   const steady_time now =
       core_.options().join_window.count() > 0 ? core_.clock().now() : steady_time{};
   for (;;) {
     block_base* promoted = nullptr;
-    flight_table::word seen = 0;
     lack = lack::nothing;
     {
       locked_bucket b(core_.table.lock(hash));
@@ -140,7 +139,7 @@ auto group<Key, Value, Hash, Equal>::enter(Caller& caller, std::size_t hash, vie
             core_.stats.add(figure::started);
             return {.how = entry::kind::joined,
                     .shared = &next,
-                    .kept = next.kept != nullptr ? next.kept->serial : 0};
+                    .kept = caller.keeps_behind() ? next.room.kept->serial : 0};
           }
           lack = lack::own;
         } else {
@@ -150,13 +149,12 @@ auto group<Key, Value, Hash, Equal>::enter(Caller& caller, std::size_t hash, vie
             lack = lack::own;
           } else if (shared == nullptr && spare == nullptr) {
             lack = lack::spare;
-            seen = b.value;
           } else {
             if (shared == nullptr) {
               shared = spare.release();
               flight_core::attach_locked(b, *found, *shared);
             }
-            if (!core_.join_locked(*shared, Caller::lends || keeps)) {
+            if (!core_.join_locked(b, *shared, Caller::lends || keeps)) {
               return refuse(flight_errc::overloaded);
             }
             return {.how = entry::kind::joined,
@@ -168,14 +166,7 @@ auto group<Key, Value, Hash, Equal>::enter(Caller& caller, std::size_t hash, vie
       }
     }
     if (promoted != nullptr) core_.activate(*promoted);
-    if (lack == lack::spare) {
-      // A load that is over within the time that a block takes to make is sooner led anew than
-      // joined; two threads on one key with an empty load run three times as fast for this look.
-      // Once a call.
-      if (!std::exchange(patient, false) || !core_.table.changes_soon(hash, seen)) {
-        spare = make_block_for(core_, hash, key);
-      }
-    }
+    if (lack == lack::spare) spare = make_block_for(core_, hash, key);
     if (lack == lack::own) caller.make(hash, key);
   }
 }
@@ -209,18 +200,28 @@ flight<Value> group<Key, Value, Hash, Equal>::start_flight(const Arg& key, Load&
       auto& b = *caller.made.release();
       if (core_.table.crowded()) core_.table.grow();
       core_.stats.add(figure::started);
-      flight<Value> handle(b, flight_role::leader, 0);
+      struct holding {  // the handle's share, also when the load ends its thread
+        block* mine;
+        ~holding() {
+          if (mine != nullptr) (void)flight<Value>(*mine, flight_role::leader, 0);
+        }
+      } hold{&b};
       if (unlaunched != nullptr) {
         *unlaunched = &b.owned;
       } else if (scope.outermost() && core_.options().executor.is_inline() &&
                  !is_inside_run(self)) {
         // The end of this call is where the trampoline would run it: no detour through its queue.
+        struct running {  // also when the load ends its thread
+          atomic<const thread_state*>& on;
+          ~running() { on.store(nullptr, memory_order_relaxed); }
+        } const here{b.owned.within_start};
+        b.owned.within_start.store(&self, memory_order_relaxed);
         core_.run_owned(b.owned);
       } else {
         flight_core::open_load(b.owned);
         flight_core::submit_load(b.owned);
       }
-      return handle;
+      return flight<Value>(*std::exchange(hold.mine, nullptr), flight_role::leader, 0);
     }
     case entry::kind::joined: break;
   }

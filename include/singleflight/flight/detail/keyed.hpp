@@ -31,13 +31,13 @@ struct keyed_block : flight_block<V> {
   using kept_key = std::conditional_t<as_bytes, std::monostate, Key>;
 
   keyed_block(flight_core& group, flight_phase phase, std::size_t hash, typename Access::view from,
-              void* room)
+              void* key_room)
       : flight_block<V>(group, group.options().executor, group.clock(), phase), key(own_key(from)) {
     own.hash = hash;
     own.id = next_flight_id(this_thread());
     if constexpr (as_bytes) {
       using element = typename Access::stored::value_type;
-      auto* const to = static_cast<std::remove_cv_t<element>*>(room);
+      auto* const to = static_cast<std::remove_cv_t<element>*>(key_room);
       if (!from.empty()) std::memcpy(to, from.data(), from.size() * sizeof(element));
       own.key = typename Access::stored(to, from.size());
     } else {
@@ -70,9 +70,9 @@ struct keyed_block : flight_block<V> {
 template <class V, class Key, class Access, class Fn>
 struct started_block final : keyed_block<V, Key, Access> {
   template <class Loader>
-  started_block(flight_core& group, std::size_t hash, typename Access::view from, void* room,
+  started_block(flight_core& group, std::size_t hash, typename Access::view from, void* key_room,
                 Loader&& loader)
-      : keyed_block<V, Key, Access>(group, flight_phase::running, hash, from, room),
+      : keyed_block<V, Key, Access>(group, flight_phase::running, hash, from, key_room),
         owned(*this, std::forward<Loader>(loader)) {}
 
   ~started_block() override {
@@ -82,7 +82,8 @@ struct started_block final : keyed_block<V, Key, Access> {
   load_impl<V, Fn> owned;
 };
 
-/// Makes a `Block` with room behind it for the bytes of `key`; `make(memory, room)` constructs it.
+/// Makes a `Block` with room behind it for the bytes of `key`; `make(memory, key_room)` constructs
+/// it.
 template <class Block, class Access, class Make>
 std::unique_ptr<Block> make_with_key(typename Access::view key, Make&& make) {
   std::size_t bytes = 0;

@@ -17,10 +17,9 @@ struct load_base : task_node {
   explicit load_base(block_base& where) noexcept
       : task_node(&act_on), home(&where), block(&where) {}
 
-  /// Runs the loader and sees to it that `block` is finished, now or later. True: the run goes on,
-  /// and with it the reference that the caller had; end_run() will drop it.
-  virtual bool call() = 0;
-  /// Whether call() may be made once more after a failure.
+  /// flight_core::run_owned() for this load.
+  virtual void run() = 0;
+  /// Whether run() may be made once more after a failure.
   virtual bool repeatable() const noexcept = 0;
 
   // `state`: queued while the node is in an executor's queue, claimed once somebody runs the load.
@@ -33,11 +32,11 @@ struct load_base : task_node {
 
   block_base* const home;  ///< whose memory this is; kept alive by the flight that keeps the load
   block_base* block;       ///< the flight that it leads
-  load_base* next = nullptr;
-  load_base* prev = nullptr;  ///< among the kept
-  std::uint32_t serial = 0;
+  load_base* next;         ///< while in a list
+  load_base* prev;         ///< among the kept
+  std::uint32_t serial;    ///< likewise
   atomic<std::uint8_t> state{claimed};
-  led_frame frame{};  ///< what .within names
+  led_frame frame;  ///< what .within names, once it runs
 
   /// The flight that this run led is over: its reference goes, with the run's own where they are
   /// one count; called on the thread of control of the run.
@@ -49,7 +48,20 @@ struct load_base : task_node {
     }
   }
   /// The end of a run: drops its reference on `home`.
-  void end_run() noexcept { home->drop_references(merge_drops ? 1 + std::exchange(owed, 0U) : 1); }
+  void end_run() noexcept {
+    const std::uint32_t n = merge_drops ? 1 + std::exchange(owed, 0U) : 1;
+    if (unshared) {  // the handle that start() is about to return is the only
+                     // other owner
+      home->counts.store(home->counts.load(memory_order_relaxed) - n, memory_order_relaxed);
+    } else {
+      home->drop_references(n);
+    }
+  }
+
+  /// The thread that runs this load within the very call of start() that made it. While it does,
+  /// nobody else knows the block but those who have found it in the table. Written by that thread.
+  atomic<const thread_state*> within_start{nullptr};
+  bool unshared = false;  ///< ended there, and nobody had found it
 
   bool merge_drops =
       true;  ///< not for a promise, which may outlive the run, nor where runs may overlap
