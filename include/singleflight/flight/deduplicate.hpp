@@ -70,6 +70,10 @@ struct plain_signature<std::function<R(Args...)>> {
 /// time.
 template <class Fn, class KeyOf>
 auto deduplicate(Fn fn, KeyOf key_of, group_options options = {}) {
+  static_assert(
+      requires { std::function(fn); },
+      "singleflight: deduplicate needs a callable with one signature: a function, a "
+      "lambda without auto, an object with one operator(); wrap anything else in a lambda");
   using signature = typename detail::plain_signature<decltype(std::function(fn))>::type;
   return detail::deduplicated<signature, KeyOf, Fn>(std::move(fn), std::move(key_of),
                                                     std::move(options));

@@ -134,7 +134,8 @@ class group final : public observable {
 
   /// One outcome per key, by position, repeats included. `load_many(std::span<const Key>)` returns
   /// std::vector<outcome<Value>> for the keys that nobody is on yet; keys in flight are joined.
-  /// What this call leads is published before it waits for what it joined.
+  /// What this call leads is published before it waits for what it joined. A key whose hash or
+  /// comparison throws has that as its outcome; the others are loaded.
   template <class Keys, class LoadMany>
   std::vector<outcome<result>> run_many(const Keys& keys, LoadMany&& load_many,
                                         const limits& bounds = {});

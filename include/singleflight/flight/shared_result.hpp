@@ -128,10 +128,16 @@ class shared_result {
     block_ = &b;
     where_ = where::shared;
   }
-  void take_back(stored&& value) {
+  /// Moves the value of `b`, which nobody shares, back into this handle; drops the caller's
+  /// reference on `b`, also when the move throws.
+  void take_back(block& b) {
+    const struct dropping {
+      block& b;
+      ~dropping() { b.drop_reference(); }
+    } drop{b};
     if (where_ == where::here) inline_.~stored();
     where_ = where::nowhere;
-    ::new (static_cast<void*>(&inline_)) stored(std::move(value));
+    ::new (static_cast<void*>(&inline_)) stored(std::move(b.value));
     where_ = where::here;
   }
 

@@ -198,8 +198,9 @@ TEST(manual_timer, cancel_waits_for_a_fire_under_way) {
   a.hold.open();
 }
 
-// Goal    Cancel races fire: afterwards the node is free, and it fired at most once.
-TEST(manual_timer, cancel_races_fire) {
+// Goal    However cancel and fire meet, afterwards the node is free, and it fired at most once.
+// Method  Both are let go together; which comes first is chance. The two orders are forced above.
+TEST(manual_timer, cancel_beside_fire) {
   sf::manual_timer time;
   int fires = 0;
   int cancels = 0;

@@ -288,38 +288,6 @@ TEST(group, entering_and_leaving_meet_in_every_order) {
   EXPECT_TRUE(flights.in_flight().empty());
 }
 
-// Scenario 5
-// Goal    No flight lives on from joiner to joiner: a call that begins after any participant was
-//         handed an outcome does not receive that outcome (P3).
-// Method  Each load takes a number. Whoever is handed number n raises `handed` to n before it
-//         returns; whoever begins afterwards must be given a larger number.
-TEST(group, no_flight_is_immortal) {
-  sf::group<int, std::uint64_t> flights;
-  std::atomic<std::uint64_t> numbers{0};
-  std::atomic<std::uint64_t> handed{0};
-  std::atomic<int> violations{0};
-  constexpr int threads_count = 32;
-  constexpr int rounds = 400;
-  {
-    std::vector<std::jthread> threads;
-    for (int t = 0; t < threads_count; ++t) {
-      threads.emplace_back([&] {
-        for (int i = 0; i < rounds; ++i) {
-          const std::uint64_t before = handed.load();
-          const std::uint64_t mine = *flights.run(1, [&] { return ++numbers; });
-          if (mine <= before) ++violations;
-          std::uint64_t seen = handed.load();
-          while (seen < mine && !handed.compare_exchange_weak(seen, mine)) {
-          }
-        }
-      });
-    }
-  }
-  EXPECT_EQ(violations, 0);
-  EXPECT_EQ(flights.stats().calls, static_cast<std::uint64_t>(threads_count) * rounds);
-  EXPECT_TRUE(flights.in_flight().empty());
-}
-
 // Goal    A flight leaves the table before any of its waiters is told (P2).
 // Method  A callback, which is told like every waiter, finds the table empty and leads the next
 //         flight.

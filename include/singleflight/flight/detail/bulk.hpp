@@ -182,6 +182,7 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
     std::optional<std::stop_callback<withdrawing>> on_stop{};
     bool leads = false;
     flight_errc refused{};
+    std::exception_ptr failed{};  // its own hash, comparison, copy or allocation has thrown
   };
   const auto places = std::make_unique<position[]>(all.size());
   const led_frame* const outer = self.led;
@@ -208,20 +209,19 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
   std::vector<outcome<result>> results;
   results.reserve(all.size());
   std::vector<Key> mine;
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    position& at = places[i];
-    prepare(at.own, self, all[i]);
+  const auto get_in = [&](position& at, const Key& key) {
+    prepare(at.own, self, key);
     at.own.deadline = bounds.deadline;
     if (const auto code = expired(bounds)) {
       at.refused = refuse(*code).code;
-      continue;
+      return;
     }
-    make_room(mine);
+    mine.push_back(key);  // a copy that throws does so before the flight is there
     run_caller caller{core_, at.own};
     if (bounds.stop.stop_possible() || core_.options().load_timeout.count() > 0) {
-      caller.first_block = make_block_for(core_, at.own.hash, all[i]);
+      caller.first_block = make_block_for(core_, at.own.hash, key);
     }
-    const entry in = enter(caller, at.own.hash, all[i], false);
+    const entry in = enter(caller, at.own.hash, key, false);
     if (in.how == entry::kind::refused) {
       at.refused = in.code;
     } else if (in.how == entry::kind::joined) {
@@ -236,8 +236,18 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
       if (in.shared != nullptr && bounds.stop.stop_possible()) {
         at.on_stop.emplace(bounds.stop, withdrawing{*in.shared});
       }
-      mine.push_back(all[i]);
     }
+  };
+  std::size_t leads = 0;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    try {
+      get_in(places[i], all[i]);
+    } catch (...) {  // one key's failure is not the others'
+      if (places[i].leads || platform::is_thread_exit()) throw;
+      places[i].failed = std::current_exception();
+    }
+    if (places[i].leads) ++leads;
+    if (mine.size() > leads) mine.pop_back();
   }
   if (core_.table.crowded()) core_.table.grow();
 
@@ -266,6 +276,10 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
     position& at = places[i];
     if (at.refused != flight_errc{}) {
       results.emplace_back(at.refused);
+      continue;
+    }
+    if (at.failed != nullptr) {
+      results.emplace_back(at.failed);
       continue;
     }
     if (!at.leads) {
@@ -331,23 +345,22 @@ auto group<Key, Value, Hash, Equal>::settle_bulk_key(node& own, detail::thread_s
   try {
     const auto take = [&said]() -> decltype(auto) { return std::move(said).value(); };
     r.emplace(take);
-    if (led != nullptr) {
-      const inside_run inside(self);
-      led->construct(std::move(r.inline_value()));
-      if (core_.finish_and_drop(*led, flight_result::value)) {
-        r.become_share(*led);
-      } else {
-        r.take_back(std::move(led->value));
-        led->drop_reference();
-      }
-      return r;
-    }
+    if (led != nullptr) led->construct(std::move(r.inline_value()));
   } catch (...) {
     end_bulk_key(own, self, led, {}, std::current_exception());
     return std::current_exception();
   }
   try {
-    settle(own, self, r);
+    if (led == nullptr) {
+      settle(own, self, r);
+    } else {
+      const inside_run inside(self);
+      if (core_.finish_and_drop(*led, flight_result::value)) {
+        r.become_share(*led);
+      } else {
+        r.take_back(*led);  // expired: nobody shares it
+      }
+    }
   } catch (...) {
     return std::current_exception();
   }

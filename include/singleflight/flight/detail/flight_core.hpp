@@ -13,7 +13,6 @@
 // What is decided under locks is carried out after them by aftermath: waking, submitting,
 // destroying, telling to stop, in that order (P8: blocked threads first).
 
-#include <algorithm>
 #include <stdexcept>
 
 #include "singleflight/core/default_timer.hpp"
@@ -232,75 +231,18 @@ class flight_core {
     b.room.kept_last = &load;
   }
 
-  // ---- loads ------------------------------------------------------------------------------------
+  // ---- loads: flight_loads.hpp ------------------------------------------------------------------
 
   /// The load that a start() has just put into the table: from now on others may claim it, and with
   /// that the flight may end and the group go.
-  static void open_load(load_base& load) {
-    block_base& b = *load.block;
-    b.lock();
-    load.state.store(load_base::queued, memory_order_release);
-    const bool claimers = b.room.claimers;
-    b.unlock();
-    if (claimers) b.poke(block_base::claimer_channel);
-  }
+  static void open_load(load_base& load);
   /// Hands the load of a running flight to the executor; its state and a reference on its home say
   /// already that it is queued.
-  static void submit_load(load_base& load) {
-    try {
-      const any_executor on = load.block->executor;  // the task may take the block with it
-      on.execute(task(&load));
-    } catch (...) {  // refused: dropping the task has ended the flight as broken
-      if (platform::is_thread_exit()) throw;
-    }
-  }
-
+  static void submit_load(load_base& load);
   /// An owned load begins on this thread, after claim(); the reference of the caller on its home
   /// goes to the run. May end the flight without running.
   template <class Load>
-  void run_owned(Load& load) {
-    // What the end resumes runs after the load has left this thread's chain.
-    const call_scope scope;
-    block_base& b = *load.block;
-    if (const flight_errc code = unbegun_end(b); code != flight_errc{}) {
-      finish_and_drop(b, flight_result::code, code);
-      load.end_run();
-      return;
-    }
-    thread_state& self = this_thread();
-    load.frame = {b.id, nullptr, nullptr, this, false};
-    stats.add(figure::begun);
-    try {
-      begin(b);
-    } catch (...) {
-      finish_and_drop(b, flight_result::error, {}, keep_alive(std::current_exception()));
-      load.end_run();
-      return;
-    }
-    led_frame on_thread{b.id, self.led, nullptr, this, false};
-    self.led = &on_thread;
-    struct ending {
-      thread_state& self;
-      const led_frame* outer;
-      Load& load;
-      ~ending() {
-        self.led = outer;
-        if constexpr (!Load::awaits) load.end_run();
-      }
-    } const end{self, on_thread.outer, load};
-    load.call();
-  }
-
-  /// Why a load that is about to begin should not: closed, or cancelled as all callers have left.
-  flight_errc unbegun_end(block_base& b) const noexcept {
-    if (closed()) return flight_errc::closed;
-    if (b.interest() > 0) return {};
-    b.lock();
-    const bool unwanted = b.room.stop_wanted && b.interest() == 0;
-    b.unlock();
-    return unwanted ? flight_errc::cancelled : flight_errc{};
-  }
-
+  void run_owned(Load& load);
   /// What the options ask for at the begin of a load.
   void begin(block_base& b) {
     if (plain_) return;
@@ -313,58 +255,10 @@ class flight_core {
     }
     if (options_.observer != nullptr) options_.observer->load_began(node.id);
   }
-  void arm_timeout(block_base& b) {
-    if (b.alarm == nullptr) b.alarm = std::make_unique<block_base::timeout_alarm>(b);
-    const steady_time due = deadline_after(clock_.now(), options_.load_timeout);
-    b.alarm->due.store(due, memory_order_relaxed);
-    clock_.arm(*b.alarm, due);
-    b.alarm->armed = true;
-  }
 
-  // ---- stopping ---------------------------------------------------------------------------------
-
-  static void request_stop(block_base& b) {
-    b.lock();
-    b.room.stop_wanted = true;
-    std::stop_source source = b.room.stop;
-    b.unlock();
-    source.request_stop();  // nothing, when no load has asked for a token
-  }
-
-  std::stop_token stop_token_of(block_base& b) {
-    std::stop_source fresh;
-    b.lock();
-    if (!b.room.stop.stop_possible()) b.room.stop.swap(fresh);
-    std::stop_source source = b.room.stop;
-    const bool wanted = b.room.stop_wanted;
-    b.unlock();
-    if (wanted || closed()) source.request_stop();
-    return source.get_token();
-  }
-
-  steady_time deadline_of(block_base& b, const flight_node& node) noexcept {
-    b.lock();
-    steady_time latest = steady_time::min();
-    const bool leader_bound = node.deadline != steady_time::max() && !b.room.leader_withdrew;
-    if (b.phase(memory_order_relaxed) == flight_phase::done) {
-      latest = node.deadline;
-    } else if (b.interest() > b.room.bounded + (leader_bound ? 1U : 0U)) {
-      latest = steady_time::max();
-    } else {
-      if (leader_bound) latest = node.deadline;
-      const auto take = [&latest](const waiter_list& list) {
-        for (const waiter* w = list.first(); w != nullptr; w = w->next) {
-          if (w->limit != nullptr) latest = std::max(latest, *w->limit);
-        }
-      };
-      take(b.room.blocked);
-      take(b.room.timed);
-      take(b.room.batch.pending);
-      for (const resume_batch* r = b.room.more_batches; r != nullptr; r = r->next) take(r->pending);
-    }
-    b.unlock();
-    return latest;
-  }
+  static void request_stop(block_base& b);
+  std::stop_token stop_token_of(block_base& b);
+  steady_time deadline_of(block_base& b, const flight_node& node) noexcept;
 
   // ---- closing: flight_close.hpp ----------------------------------------------------------------
 
@@ -456,6 +350,10 @@ class flight_core {
 
   static load_base* unkeep_locked(block_base& b, std::uint32_t serial) noexcept;
 
+  /// Why a load that is about to begin should not: closed, or cancelled as all callers have left.
+  flight_errc unbegun_end(block_base& b) const noexcept;
+
+  void arm_timeout(block_base& b);
   void disarm(block_base& b) noexcept {
     clock_.cancel(*b.alarm);
     b.alarm->armed = false;
@@ -488,4 +386,5 @@ SINGLEFLIGHT_END_NAMESPACE
 
 #include "singleflight/flight/detail/flight_close.hpp"
 #include "singleflight/flight/detail/flight_end.hpp"
+#include "singleflight/flight/detail/flight_loads.hpp"
 #include "singleflight/flight/detail/flight_tasks.hpp"

@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// flight_tasks: what runs later: queued loads, resumptions, timeouts; and what a load asks of its
-// flight.
-
-#include <memory>
-#include <optional>
+// flight_tasks: what runs later: queued loads, resumptions, timeouts.
 
 #include "singleflight/flight/detail/flight_core.hpp"
 
@@ -139,37 +135,4 @@ inline void block_base::run_timeout(task_node* node, bool) {
 }
 
 }  // namespace detail
-
-// ---- flight_context -----------------------------------------------------------------------------
-
-inline std::stop_token flight_context::stop_token() const {
-  using namespace detail;
-  block_base* block = node_->block.load(memory_order_acquire);
-  if (block == nullptr) {
-    std::unique_ptr<block_base> fresh(group_->make_block(*group_, *node_));
-    flight_table::bucket b = group_->table.lock(node_->hash);
-    block = node_->block.load(memory_order_relaxed);
-    if (block == nullptr) {
-      block = fresh.release();
-      flight_core::attach_locked(b, *node_, *block);
-    }
-    group_->table.unlock(b);
-  }
-  return group_->stop_token_of(*block);
-}
-
-inline std::chrono::steady_clock::time_point flight_context::deadline() const noexcept {
-  detail::block_base* const block = node_->block.load(detail::memory_order_acquire);
-  return block == nullptr ? node_->deadline : group_->deadline_of(*block, *node_);
-}
-
-inline std::size_t flight_context::callers() const noexcept {
-  const detail::block_base* const block = node_->block.load(detail::memory_order_acquire);
-  return block == nullptr ? 1 : block->interest();
-}
-
-inline bool flight_context::forgotten() const noexcept {
-  return node_->mode.load(detail::memory_order_acquire) != detail::flight_mode::open;
-}
-
 SINGLEFLIGHT_END_NAMESPACE

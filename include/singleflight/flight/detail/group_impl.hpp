@@ -290,8 +290,7 @@ void group<Key, Value, Hash, Equal>::settle(node& own, detail::thread_state& sel
   if (core_.finish_and_drop(*b, flight_result::value)) {
     r.become_share(*b);
   } else {
-    r.take_back(std::move(b->value));  // expired: nobody shares it
-    b->drop_reference();
+    r.take_back(*b);  // expired: nobody shares it
   }
 }
 
@@ -364,8 +363,7 @@ auto group<Key, Value, Hash, Equal>::lead_shared(detail::flight_node& n, block& 
     return result(typename result::from_block{}, b, flight_role::leader);
   }
   result alone;  // expired: nobody shares it
-  alone.take_back(std::move(b.value));
-  b.drop_reference();
+  alone.take_back(b);
   return alone;
 }
 

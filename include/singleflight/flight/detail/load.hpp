@@ -269,22 +269,22 @@ struct load_impl final : typed_load<V> {
   struct awaiting final : platform::coroutine_frame, platform::allocated {
     struct operation {
       explicit operation(awaiting& a)
-          : awaited(call_loader<V>(a.loader, *a.load.context)),
+          : awaited(call_loader<V>(a.loader_, *a.load_.context)),
             awaiter(get_awaiter(static_cast<result&&>(awaited))) {}
       result awaited;  // either may be a reference
       decltype(get_awaiter(std::declval<result>())) awaiter;
     };
 
     awaiting(load_impl& of, Fn& from)
-        : coroutine_frame{&resume_it, &drop_it}, load(of), loader(from) {}
+        : coroutine_frame{&resume_it, &drop_it}, load_(of), loader_(from) {}
 
     /// Once it has suspended, this object may be gone.
     void begin() {
       std::coroutine_handle<> next;
       bool suspended = true;
       try {
-        what.emplace(*this);
-        auto& awaiter = what->awaiter;
+        what_.emplace(*this);
+        auto& awaiter = what_->awaiter;
         if (awaiter.await_ready()) {
           suspended = false;
         } else if constexpr (std::is_void_v<decltype(awaiter.await_suspend(this->handle()))>) {
@@ -307,7 +307,7 @@ struct load_impl final : typed_load<V> {
    private:
     static void resume_it(void* frame) { of_frame(frame).resume(); }
     static void drop_it(void* frame) {
-      of_frame(frame).what.reset();
+      of_frame(frame).what_.reset();
       of_frame(frame).drop();
     }
     static awaiting& of_frame(void* frame) noexcept {
@@ -319,15 +319,15 @@ struct load_impl final : typed_load<V> {
       try {
         // In one expression: what was awaited may return a reference into itself.
         if constexpr (std::is_void_v<V>) {
-          what->awaiter.await_resume();
+          what_->awaiter.await_resume();
           answered = true;
-          load.answer_value();
+          load_.answer_value();
         } else {
           const auto take = [&](auto&& value) {
             answered = true;
-            load.answer_value(std::forward<decltype(value)>(value));
+            load_.answer_value(std::forward<decltype(value)>(value));
           };
-          take(what->awaiter.await_resume());
+          take(what_->awaiter.await_resume());
         }
       } catch (...) {
         if (!answered) {
@@ -342,20 +342,20 @@ struct load_impl final : typed_load<V> {
     /// Within a catch (...), unanswered.
     void fail() {
       const std::exception_ptr error = std::current_exception();
-      what.reset();
+      what_.reset();
       if (platform::is_thread_exit()) {
         drop();
         throw;
       }
-      load.answer_error(error);
+      load_.answer_error(error);
       end();
     }
     void drop() {
-      load.answer_broken();
+      load_.answer_broken();
       end();
     }
     void end() {
-      load_impl& of = load;
+      load_impl& of = load_;
       if constexpr (std::is_reference_v<Loader>) {
         this->~awaiting();
       } else {
@@ -364,9 +364,9 @@ struct load_impl final : typed_load<V> {
       of.end_run();
     }
 
-    load_impl& load;
-    Loader loader;
-    std::optional<operation> what;
+    load_impl& load_;
+    Loader loader_;
+    std::optional<operation> what_;
   };
 
   struct nothing {};

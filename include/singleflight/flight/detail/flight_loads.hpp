@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// flight_loads: how an owned load begins, and what a load asks of its flight; the members of
+// flight_core and of flight_context that do it.
+
+#include <algorithm>
+#include <memory>
+#include <stop_token>
+
+#include "singleflight/flight/detail/flight_core.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+inline void flight_core::open_load(load_base& load) {
+  block_base& b = *load.block;
+  b.lock();
+  load.state.store(load_base::queued, memory_order_release);
+  const bool claimers = b.room.claimers;
+  b.unlock();
+  if (claimers) b.poke(block_base::claimer_channel);
+}
+
+inline void flight_core::submit_load(load_base& load) {
+  try {
+    const any_executor on = load.block->executor;  // the task may take the block with it
+    on.execute(task(&load));
+  } catch (...) {  // refused: dropping the task has ended the flight as broken
+    if (platform::is_thread_exit()) throw;
+  }
+}
+
+template <class Load>
+void flight_core::run_owned(Load& load) {
+  // What the end resumes runs after the load has left this thread's chain.
+  const call_scope scope;
+  block_base& b = *load.block;
+  if (const flight_errc code = unbegun_end(b); code != flight_errc{}) {
+    finish_and_drop(b, flight_result::code, code);
+    load.end_run();
+    return;
+  }
+  thread_state& self = this_thread();
+  load.frame = {b.id, nullptr, nullptr, this, false};
+  stats.add(figure::begun);
+  try {
+    begin(b);
+  } catch (...) {
+    finish_and_drop(b, flight_result::error, {}, keep_alive(std::current_exception()));
+    load.end_run();
+    return;
+  }
+  led_frame on_thread{b.id, self.led, nullptr, this, false};
+  self.led = &on_thread;
+  struct ending {
+    thread_state& self;
+    const led_frame* outer;
+    Load& load;
+    ~ending() {
+      self.led = outer;
+      if constexpr (!Load::awaits) load.end_run();
+    }
+  } const end{self, on_thread.outer, load};
+  load.call();
+}
+
+inline flight_errc flight_core::unbegun_end(block_base& b) const noexcept {
+  if (closed()) return flight_errc::closed;
+  if (b.interest() > 0) return {};
+  b.lock();
+  const bool unwanted = b.room.stop_wanted && b.interest() == 0;
+  b.unlock();
+  return unwanted ? flight_errc::cancelled : flight_errc{};
+}
+
+inline void flight_core::arm_timeout(block_base& b) {
+  if (b.alarm == nullptr) b.alarm = std::make_unique<block_base::timeout_alarm>(b);
+  const steady_time due = deadline_after(clock_.now(), options_.load_timeout);
+  b.alarm->due.store(due, memory_order_relaxed);
+  clock_.arm(*b.alarm, due);
+  b.alarm->armed = true;
+}
+
+// ---- what a load asks of its flight --------------------------------------------------------------
+
+inline void flight_core::request_stop(block_base& b) {
+  b.lock();
+  b.room.stop_wanted = true;
+  std::stop_source source = b.room.stop;
+  b.unlock();
+  source.request_stop();  // nothing, when no load has asked for a token
+}
+
+inline std::stop_token flight_core::stop_token_of(block_base& b) {
+  std::stop_source fresh;
+  b.lock();
+  if (!b.room.stop.stop_possible()) b.room.stop.swap(fresh);
+  std::stop_source source = b.room.stop;
+  const bool wanted = b.room.stop_wanted;
+  b.unlock();
+  if (wanted || closed()) source.request_stop();
+  return source.get_token();
+}
+
+inline steady_time flight_core::deadline_of(block_base& b, const flight_node& node) noexcept {
+  b.lock();
+  steady_time latest = steady_time::min();
+  const bool leader_bound = node.deadline != steady_time::max() && !b.room.leader_withdrew;
+  if (b.phase(memory_order_relaxed) == flight_phase::done) {
+    latest = node.deadline;
+  } else if (b.interest() > b.room.bounded + (leader_bound ? 1U : 0U)) {
+    latest = steady_time::max();
+  } else {
+    if (leader_bound) latest = node.deadline;
+    const auto take = [&latest](const waiter_list& list) {
+      for (const waiter* w = list.first(); w != nullptr; w = w->next) {
+        if (w->limit != nullptr) latest = std::max(latest, *w->limit);
+      }
+    };
+    take(b.room.blocked);
+    take(b.room.timed);
+    take(b.room.batch.pending);
+    for (const resume_batch* r = b.room.more_batches; r != nullptr; r = r->next) take(r->pending);
+  }
+  b.unlock();
+  return latest;
+}
+
+}  // namespace detail
+
+// ---- flight_context -----------------------------------------------------------------------------
+
+inline std::stop_token flight_context::stop_token() const {
+  using namespace detail;
+  block_base* block = node_->block.load(memory_order_acquire);
+  if (block == nullptr) {
+    std::unique_ptr<block_base> fresh(group_->make_block(*group_, *node_));
+    flight_table::bucket b = group_->table.lock(node_->hash);
+    block = node_->block.load(memory_order_relaxed);
+    if (block == nullptr) {
+      block = fresh.release();
+      flight_core::attach_locked(b, *node_, *block);
+    }
+    group_->table.unlock(b);
+  }
+  return group_->stop_token_of(*block);
+}
+
+inline std::chrono::steady_clock::time_point flight_context::deadline() const noexcept {
+  detail::block_base* const block = node_->block.load(detail::memory_order_acquire);
+  return block == nullptr ? node_->deadline : group_->deadline_of(*block, *node_);
+}
+
+inline std::size_t flight_context::callers() const noexcept {
+  const detail::block_base* const block = node_->block.load(detail::memory_order_acquire);
+  return block == nullptr ? 1 : block->interest();
+}
+
+inline bool flight_context::forgotten() const noexcept {
+  return node_->mode.load(detail::memory_order_acquire) != detail::flight_mode::open;
+}
+
+SINGLEFLIGHT_END_NAMESPACE
