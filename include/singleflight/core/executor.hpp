@@ -142,12 +142,13 @@ struct executor_ops {
 
 void execute_on_default_pool(task&& t);
 void post_on_default_pool(task_node* node);  // keeps it queued if no thread can be made
+bool runs_on_default_pool() noexcept;
 void execute_on_pool(thread_pool& pool, task&& t);
 
 struct default_pool_ops {
   static constexpr executor_ops table{
       [](void*, task&& t) { execute_on_default_pool(std::move(t)); }, nullptr, nullptr,
-      [](void*) noexcept { return false; }};
+      [](void*) noexcept { return runs_on_default_pool(); }};
 };
 struct inline_ops {
   static constexpr executor_ops table{

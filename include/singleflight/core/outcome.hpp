@@ -89,22 +89,21 @@ class [[nodiscard]] outcome {
 
   /// The library's error, if that is how the call ended.
   std::optional<flight_errc> errc() const noexcept {
-    const auto* code = std::get_if<2>(&state_);
-    return code ? std::optional(*code) : std::nullopt;
+    if (const auto* code = std::get_if<2>(&state_)) return *code;
+    // After an assignment that threw there is nothing to tell.
+    return state_.valueless_by_exception() ? std::optional(flight_errc::broken) : std::nullopt;
   }
 
   /// The load's exception, or a flight_error made from errc(); null when there is a value.
   std::exception_ptr exception() const {
     if (const auto* error = std::get_if<1>(&state_)) return *error;
-    if (const auto* code = std::get_if<2>(&state_)) {
-      return std::make_exception_ptr(flight_error(*code));
-    }
+    if (const auto code = errc()) return std::make_exception_ptr(flight_error(*code));
     return nullptr;
   }
 
   /// Throws what went wrong. Requires !has_value().
   [[noreturn]] void rethrow() const {
-    if (const auto* code = std::get_if<2>(&state_)) throw flight_error(*code);
+    if (const auto code = errc()) throw flight_error(*code);
     std::rethrow_exception(*std::get_if<1>(&state_));
   }
 

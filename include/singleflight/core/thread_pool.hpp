@@ -184,6 +184,10 @@ SINGLEFLIGHT_SHARED_STATE inline thread_pool& timeout_pool() {
 }
 inline void execute_on_default_pool(task&& t) { default_pool().execute(std::move(t)); }
 inline void post_on_default_pool(task_node* node) { default_pool().post(node, true); }
+inline bool runs_on_default_pool() noexcept {
+  const thread_pool* const pool = this_thread().pool;
+  return pool != nullptr && pool == &default_pool();
+}
 inline void execute_on_pool(thread_pool& pool, task&& t) { pool.execute(std::move(t)); }
 }  // namespace detail
 

@@ -41,7 +41,9 @@ class deduplicated<R(Args...), KeyOf, Fn> {
     const auto load = [&]() -> decltype(auto) {
       return std::invoke(s.fn, std::forward<Args>(args)...);
     };
-    auto result = s.flights.run(std::invoke(std::as_const(s.key_of), std::as_const(args)...), load);
+    // A key of its own: what key_of returned may be a part of an argument that `load` moves from.
+    const key own(std::invoke(std::as_const(s.key_of), std::as_const(args)...));
+    auto result = s.flights.run(own, load);
     if constexpr (!std::is_void_v<value>) return *result;
   }
 

@@ -58,7 +58,7 @@ class [[nodiscard]] flight_promise {
     if (hold.load->first_answer(attempt_)) hold.load->answer_code(code);
   }
 
-  void set_outcome(outcome<V> how) {
+  void set_outcome(outcome<V>&& how) {
     if (how.has_value()) {
       if constexpr (std::is_void_v<V>) {
         set_value();

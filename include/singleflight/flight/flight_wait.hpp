@@ -170,7 +170,7 @@ class [[nodiscard]] flight_wait : private timer_node {
     of_->target = target;
     if constexpr (Within) {
       within_.record = std::make_unique<detail::wait_graph::record>();
-      if (!within_.record->enter(b, nullptr, within_.frame)) {
+      if (!b.done() && !within_.record->enter(b, nullptr, within_.frame) && !b.done()) {
         of_->verdict.store(detail::wait_verdict::recursive, detail::memory_order_relaxed);
       }
     }

@@ -139,7 +139,8 @@ class group final : public observable {
   template <class Keys, class LoadMany>
   std::vector<outcome<result>> run_many(const Keys& keys, LoadMany&& load_many,
                                         const limits& bounds = {});
-  /// The same on the executor; one handle per key, by position.
+  /// The same on the executor; one handle per key, by position. `load_many` may be called several
+  /// times, also at the same time: for a key that a waiter claims or takes over alone.
   template <class Keys, class LoadMany>
   [[nodiscard]] std::vector<flight<Value>> start_many(const Keys& keys, LoadMany&& load_many);
 
@@ -430,8 +431,8 @@ class group final : public observable {
                     std::uint32_t references);
   void end_bulk_key(node& own, detail::thread_state& self, block* led, flight_errc code,
                     std::exception_ptr error);
-  outcome<result> settle_bulk_key(node& own, detail::thread_state& self, block* led,
-                                  outcome<Value> said);
+  void settle_bulk_key(node& own, detail::thread_state& self, block* led, outcome<Value>& said,
+                       outcome<result>& to);
 
   bool close_by(detail::steady_time deadline) {
     if (core_.leads_on_this_thread()) throw flight_error(flight_errc::recursive);

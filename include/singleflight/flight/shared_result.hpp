@@ -35,29 +35,19 @@ class shared_result {
   using value_type = V;
 
   shared_result(shared_result&& other) noexcept(std::is_nothrow_move_constructible_v<stored>)
-      : where_(other.where_), role_(other.role_) {
-    if (where_ == where::here) {
-      ::new (static_cast<void*>(&inline_)) stored(std::move(other.inline_));
-    } else if (where_ == where::shared) {
-      block_ = std::exchange(other.block_, nullptr);
-      other.where_ = where::nowhere;
-    }
+      : where_(where::nowhere), role_(other.role_) {
+    take(other);
   }
   shared_result& operator=(shared_result&& other) noexcept(
       std::is_nothrow_move_constructible_v<stored>) {
     if (this != &other) {
-      this->~shared_result();
-      ::new (static_cast<void*>(this)) shared_result(std::move(other));
+      clear();
+      role_ = other.role_;
+      take(other);
     }
     return *this;
   }
-  ~shared_result() {
-    if (where_ == where::here) {
-      inline_.~stored();
-    } else if (where_ == where::shared) {
-      block_->drop_reference();
-    }
-  }
+  ~shared_result() { clear(); }
 
   const stored& get() const noexcept
     requires(!std::is_void_v<V>)
@@ -135,13 +125,31 @@ class shared_result {
       block& b;
       ~dropping() { b.drop_reference(); }
     } drop{b};
-    if (where_ == where::here) inline_.~stored();
-    where_ = where::nowhere;
+    clear();
     ::new (static_cast<void*>(&inline_)) stored(std::move(b.value));
     where_ = where::here;
   }
 
  private:
+  void clear() noexcept {
+    const where was = std::exchange(where_, where::nowhere);
+    if (was == where::here) {
+      inline_.~stored();
+    } else if (was == where::shared) {
+      block_->drop_reference();
+    }
+  }
+  /// Requires that this is nowhere, as it stays when the value's move throws.
+  void take(shared_result& other) {
+    if (other.where_ == where::here) {
+      ::new (static_cast<void*>(&inline_)) stored(std::move(other.inline_));
+      where_ = where::here;
+    } else if (other.where_ == where::shared) {
+      block_ = other.block_;
+      where_ = std::exchange(other.where_, where::nowhere);
+    }
+  }
+
   union {
     stored inline_;
     block* block_;

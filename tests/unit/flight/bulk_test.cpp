@@ -256,13 +256,12 @@ TEST(bulk, a_stop_ends_the_wait_for_what_was_joined) {
   auto elsewhere = flights.start(1, [] { return 1; });
   std::stop_source stop;
   tenfold load;
-  const auto all = flights.run_many(
-      std::vector{1, 2},
-      [&](std::span<const int> keys) {
-        stop.request_stop();
-        return load(keys);
-      },
-      {.stop = stop.get_token()});
+  const auto all = flights.run_many(std::vector{1, 2},
+                                    [&](std::span<const int> keys) {
+                                      stop.request_stop();
+                                      return load(keys);
+                                    },
+                                    {.stop = stop.get_token()});
   EXPECT_EQ(all[0].errc(), sf::flight_errc::cancelled);
   EXPECT_EQ(*all[1].value(), 20);
   EXPECT_EQ(load.calls, (std::vector<std::vector<int>>{{2}}));
@@ -324,6 +323,71 @@ TEST(bulk, other_key_and_value_types) {
   auto started = nothing.start_many(std::vector{1, 2}, done);
   queue.run_all();
   EXPECT_TRUE(started[1].get_outcome().has_value());
+}
+
+/// A value whose move throws when `fuse` has burnt down to 0.
+struct fused {
+  explicit fused(int n) : number(n) {}
+  fused(fused&& other) : number(other.number) {
+    if (number == 1 && fuse >= 0 && fuse-- == 0) throw std::domain_error("move");
+  }
+  fused& operator=(fused&&) = delete;
+  int number;
+  static inline std::atomic<int> fuse{-1};
+};
+
+// Goal    A value of a bulk load whose move throws, wherever it does, is that key's trouble: a
+//         stranger on another key gets that key's value, and no key is stuck (P9).
+TEST(bulk, a_value_that_cannot_be_moved_harms_no_other_key) {
+  for (const bool started : {false, true}) {
+    bool burnt = false;
+    for (int fuse = 0; !burnt; ++fuse) {
+      SCOPED_TRACE(fuse);
+      support::manual_executor queue;
+      sf::group<int, fused> flights({.executor = queue});
+      std::optional<sf::flight<fused>> stranger;
+      const auto load = [&](std::span<const int> keys) {
+        if (!started) stranger.emplace(flights.start(2, [] { return fused(0); }));
+        std::vector<sf::outcome<fused>> all;
+        all.reserve(keys.size());
+        for (const int key : keys) all.emplace_back(fused(key));
+        fused::fuse = fuse;
+        return all;
+      };
+      try {
+        if (started) {
+          auto handles = flights.start_many(std::vector{1, 2}, load);
+          stranger.emplace(flights.start(2, [] { return fused(0); }));
+          queue.run_all();
+          (void)handles[0].get();
+        } else {
+          auto all = flights.run_many(std::vector{1, 2}, load);
+          (void)all[0].value();
+        }
+      } catch (const std::domain_error&) {
+      }
+      burnt = fused::fuse >= 0;
+      fused::fuse = -1;
+      queue.run_all();
+      EXPECT_EQ((*stranger->get()).number, 2);
+      EXPECT_TRUE(flights.in_flight().empty());
+    }
+  }
+}
+
+// Goal    Nobody is told of one key of a started bulk load before all of its keys are answered: a
+//         callback of the first, told on the very thread, finds the second ready.
+TEST(bulk, all_keys_are_answered_before_anybody_is_told) {
+  support::manual_executor queue;
+  ints flights({.executor = queue});
+  tenfold load;
+  auto handles = flights.start_many(std::vector{1, 2}, load);
+  std::optional<bool> ready;
+  std::move(handles[0]).on_ready(sf::inline_executor, [&](const auto&) {
+    ready = handles[1].ready();
+  });
+  queue.run_all();
+  EXPECT_EQ(ready, true);
 }
 
 }  // namespace

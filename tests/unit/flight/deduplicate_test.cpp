@@ -92,4 +92,30 @@ TEST(deduplicate, overlapping_calls_share) {
   EXPECT_EQ(calls, 2);
 }
 
+// Goal    A key_of that returns a part of an argument: the key stays what it was while `fn` moves
+//         that argument on.
+// Method  The call that leads has swallowed its argument when the second one comes.
+TEST(deduplicate, a_key_that_is_an_argument) {
+  struct : sf::observer {
+    void joined(std::uint64_t) noexcept override { hold.open(); }
+    support::gate hold;
+  } observer;
+  std::atomic<int> calls{0};
+  const auto f = sf::deduplicate(
+      [&](std::string name) {
+        const std::string swallowed = std::move(name);
+        if (++calls == 1) observer.hold.wait();
+        return swallowed.size();
+      },
+      std::identity(), {.observer = &observer});
+  const std::string name(40, 'n');
+  std::size_t first = 0;
+  std::jthread a([&] { first = f(name); });
+  observer.hold.await_arrivals();
+  EXPECT_EQ(f(name), 40U);
+  EXPECT_EQ(calls, 1) << "the second call has joined";
+  a.join();
+  EXPECT_EQ(first, 40U);
+}
+
 }  // namespace

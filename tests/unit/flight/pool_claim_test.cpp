@@ -39,6 +39,14 @@ void on_pool(thread_pool& pool, Body body) {
   over.wait();
 }
 
+// Goal    The same on the default pool, for a group that names no executor: it knows that pool's
+//         threads as its own.
+TEST(pool_claim, the_default_executor_runs_on_the_default_pool) {  // Scenario 21
+  EXPECT_FALSE(singleflight::any_executor().runs_here());
+  on_pool(singleflight::default_pool(),
+          [] { EXPECT_TRUE(singleflight::any_executor().runs_here()); });
+}
+
 // Goal    get() on the pool's only thread, for a start whose load is queued behind it, runs the
 //         load in place instead of waiting for ever.
 TEST(pool_claim, get_runs_the_queued_load_in_place) {  // Scenario 21

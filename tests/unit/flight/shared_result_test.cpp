@@ -5,6 +5,7 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <type_traits>
@@ -149,6 +150,26 @@ TEST(shared_result, self_move) {
   auto& alias = leader;
   leader = std::move(alias);
   EXPECT_EQ(leader->number, 2);
+}
+
+// Goal    A handle whose assignment throws, because the value's move does, is empty afterwards:
+//         what it had is destroyed once.
+TEST(shared_result, assignment_that_throws) {
+  struct moody {
+    explicit moody(bool t) : throws(t), token(std::make_shared<int>(0)) {}
+    moody(moody&& other) : throws(other.throws), token(other.token) {
+      if (throws) throw std::domain_error("move");
+    }
+    bool throws;
+    std::shared_ptr<int> token;
+  };
+  sf::group<int, moody> flights;
+  auto to = flights.run(1, [] { return moody(false); });
+  auto from = flights.run(1, [] { return moody(true); });
+  const std::weak_ptr<int> was = to->token;
+  EXPECT_THROW(to = std::move(from), std::domain_error);
+  EXPECT_TRUE(was.expired());
+  EXPECT_EQ(from->token.use_count(), 1);
 }
 
 }  // namespace

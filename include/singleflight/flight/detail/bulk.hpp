@@ -53,6 +53,7 @@ struct bulk_call {
   };
 
   void load(deposits& given) {
+    const call_scope scope;  // nobody is told of one key before all are answered
     std::vector<outcome<Value>> outcomes;
     std::exception_ptr error;
     try {
@@ -79,6 +80,20 @@ struct bulk_call {
     return gathering != nullptr && gatherer == platform::this_thread_id() ? *gathering : alone;
   }
 
+  /// While it lives, loads of this call that run on this thread deposit into `to`.
+  struct gathering_here {
+    gathering_here(bulk_call& of, deposits& to) : all(of) { set(&to); }
+    gathering_here(const gathering_here&) = delete;
+    gathering_here& operator=(const gathering_here&) = delete;
+    ~gathering_here() { set(nullptr); }
+    void set(deposits* to) {
+      platform::unique_lock hold(all.lock);
+      all.gathering = to;
+      all.gatherer = platform::this_thread_id();
+    }
+    bulk_call& all;
+  };
+
   LoadMany load_many;
   deposits* gathering = nullptr;  // set by the task while it claims
   platform::thread_id gatherer;
@@ -92,26 +107,27 @@ struct bulk_task final : task_node {
   explicit bulk_task(std::shared_ptr<call> shared) : task_node(&act_on), all(std::move(shared)) {}
 
   static void act_on(task_node* node, bool run) {
+    const call_scope scope;  // what the gathering lets run on this thread comes after it
     const std::unique_ptr<bulk_task> self(static_cast<bulk_task*>(node));
     typename call::deposits given;
     {
-      platform::unique_lock hold(self->all->lock);
-      self->all->gathering = &given;
-      self->all->gatherer = platform::this_thread_id();
-    }
-    for (load_base* load : self->loads) {
-      load->act(load,
-                run);  // deposits its promise, unless it was claimed or has no callers any more
-    }
-    {
-      platform::unique_lock hold(self->all->lock);
-      self->all->gathering = nullptr;
+      const typename call::gathering_here gather(*self->all, given);
+      // Each deposits its promise, unless it was claimed or has no callers any more.
+      while (self->acted < self->loads.size()) self->act_on_next(run);
     }
     if (!given.promises.empty()) self->all->load(given);
+  }
+  ~bulk_task() {  // a thread that ends while it gathers leaves the others broken
+    while (acted < loads.size()) act_on_next(false);
+  }
+  void act_on_next(bool run) {
+    load_base* const load = loads[acted++];
+    load->act(load, run);
   }
 
   std::shared_ptr<call> all;
   std::vector<load_base*> loads;  // each with the reference of its task
+  std::size_t acted = 0;
 };
 
 }  // namespace detail
@@ -129,12 +145,13 @@ auto group<Key, Value, Hash, Equal>::start_many(const Keys& keys, LoadMany&& loa
   struct launching {  // also when a later key throws: what was begun must not stay behind
     std::unique_ptr<bulk_task<Key, Value, std::decay_t<LoadMany>>>& one;
     const any_executor executor;  // by value: the group may go while it runs
-    ~launching() {
+    ~launching() noexcept(false) {
       if (one->loads.empty()) return;
       for (load_base* load : one->loads) flight_core::open_load(*load);
       try {
         executor.execute(task(one.release()));
       } catch (...) {  // refused: dropping the task has ended the flights as broken
+        if (platform::is_thread_exit()) throw;
       }
     }
   } const launch{one, core_.options().executor};
@@ -208,6 +225,7 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
 
   std::vector<outcome<result>> results;
   results.reserve(all.size());
+  for (std::size_t i = 0; i < all.size(); ++i) results.emplace_back(flight_errc::broken);
   std::vector<Key> mine;
   const auto get_in = [&](position& at, const Key& key) {
     prepare(at.own, self, key);
@@ -274,28 +292,17 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
   std::size_t next = 0;
   for (std::size_t i = 0; i < all.size(); ++i) {
     position& at = places[i];
-    if (at.refused != flight_errc{}) {
-      results.emplace_back(at.refused);
-      continue;
-    }
-    if (at.failed != nullptr) {
-      results.emplace_back(at.failed);
-      continue;
-    }
-    if (!at.leads) {
-      results.emplace_back(flight_errc::broken);  // its place; filled below
-      continue;
-    }
-    at.leads = false;
+    if (at.refused != flight_errc{}) results[i] = at.refused;
+    if (at.failed != nullptr) results[i] = at.failed;
+    if (!std::exchange(at.leads, false)) continue;
     at.on_stop.reset();
     if (error != nullptr) {
       end_bulk_key(at.own, self, at.led, {}, error);
-      results.emplace_back(error);
+      results[i] = error;
     } else if (!fits) {
       end_bulk_key(at.own, self, at.led, flight_errc::broken, nullptr);
-      results.emplace_back(flight_errc::broken);
     } else {
-      results.push_back(settle_bulk_key(at.own, self, at.led, std::move(loaded[next++])));
+      settle_bulk_key(at.own, self, at.led, loaded[next++], results[i]);
     }
   }
   for (std::size_t i = 0; i < all.size(); ++i) {
@@ -328,18 +335,23 @@ void group<Key, Value, Hash, Equal>::end_bulk_key(node& own, detail::thread_stat
   end_in_error(own, *led, code, std::move(error), 1);
 }
 
-/// Ends one key of a bulk load with what the load said of it.
+/// Ends one key of a bulk load with what the load said of it; a value whose move throws harms
+/// nobody else.
 template <class Key, class Value, class Hash, class Equal>
-auto group<Key, Value, Hash, Equal>::settle_bulk_key(node& own, detail::thread_state& self,
-                                                     block* led, outcome<Value> said)
-    -> outcome<result> {
+void group<Key, Value, Hash, Equal>::settle_bulk_key(node& own, detail::thread_state& self,
+                                                     block* led, outcome<Value>& said,
+                                                     outcome<result>& to) {
   using namespace detail;
   if (!said.has_value()) {
     const std::optional<flight_errc> code = said.errc();
     const std::exception_ptr error = code ? nullptr : said.exception();
     end_bulk_key(own, self, led, code.value_or(flight_errc{}), error);
-    if (code) return *code;
-    return error;
+    if (code) {
+      to = *code;
+    } else {
+      to = error;
+    }
+    return;
   }
   result r;
   try {
@@ -347,8 +359,13 @@ auto group<Key, Value, Hash, Equal>::settle_bulk_key(node& own, detail::thread_s
     r.emplace(take);
     if (led != nullptr) led->construct(std::move(r.inline_value()));
   } catch (...) {
+    if (platform::is_thread_exit()) {
+      end_bulk_key(own, self, led, flight_errc::broken, nullptr);
+      throw;
+    }
     end_bulk_key(own, self, led, {}, std::current_exception());
-    return std::current_exception();
+    to = std::current_exception();
+    return;
   }
   try {
     if (led == nullptr) {
@@ -361,10 +378,11 @@ auto group<Key, Value, Hash, Equal>::settle_bulk_key(node& own, detail::thread_s
         r.take_back(*led);  // expired: nobody shares it
       }
     }
+    to = std::move(r);
   } catch (...) {
-    return std::current_exception();
+    if (platform::is_thread_exit()) throw;
+    to = std::current_exception();
   }
-  return r;
 }
 
 SINGLEFLIGHT_END_NAMESPACE

@@ -162,8 +162,9 @@ class flight_core {
   SINGLEFLIGHT_NOINLINE block_base* leave_table(flight_node& node, load_result how,
                                                 flight_errc code = {}) {
     observer* const watch = options_.observer;
-    const auto took = watch != nullptr ? clock_.now() - node.began.load(memory_order_relaxed)
-                                       : std::chrono::nanoseconds{};
+    const steady_time began = node.began.load(memory_order_relaxed);
+    const bool tell = watch != nullptr && began != flight_node::not_begun;
+    const auto took = tell ? clock_.now() - began : std::chrono::nanoseconds{};
     flight_table::bucket b = table.lock(node.hash);
     block_base* const block = node.block.load(memory_order_relaxed);
     block_base* successor = nullptr;
@@ -172,7 +173,7 @@ class flight_core {
       successor = unlink_locked(b, node);
     }
     table.unlock(b);
-    if (block == nullptr && watch != nullptr) watch->load_ended(node.id, took, how);
+    if (block == nullptr && tell) watch->load_ended(node.id, took, how);
     if (successor != nullptr) activate(*successor);
     return block;
   }

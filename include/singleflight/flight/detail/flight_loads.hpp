@@ -82,7 +82,7 @@ inline void flight_core::arm_timeout(block_base& b) {
   b.alarm->armed = true;
 }
 
-// ---- what a load asks of its flight --------------------------------------------------------------
+// ---- what a load asks of its flight -------------------------------------------------------------
 
 inline void flight_core::request_stop(block_base& b) {
   b.lock();

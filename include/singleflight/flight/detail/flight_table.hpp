@@ -101,11 +101,11 @@ class flight_table {
                                       memory_order_relaxed);
   }
   /// For a caller who has found the bucket taken, most often by a thin flight: where that ends
-  /// within a microsecond, leading a load of one's own costs everybody less than sharing that one
-  /// would (two threads on one key with an empty load: five times less). It waits before the lock
-  /// is taken, since a locked bucket makes the leader's fast leave fail; the pauses grow, so that
-  /// the leader keeps its cache line for a while. A thread that waited in vain (for a long load, or
-  /// for another key's) tries again only every 16th time. False: look under the lock.
+  /// within a few microseconds, leading a load of one's own costs everybody less than sharing that
+  /// one would (two threads on one key with an empty load: five times less). It waits before the
+  /// lock is taken, since a locked bucket makes the leader's fast leave fail; the pauses grow, so
+  /// that the leader keeps its cache line for a while. A thread that waited in vain (for a long
+  /// load, or for another key's) tries again only every 16th time. False: look under the lock.
   SINGLEFLIGHT_NOINLINE bool enter_soon(flight_node& node, thread_state& self) const noexcept {
     if (self.vain_waits++ % 16 != 0) return false;
     head& at = locate(node.hash);

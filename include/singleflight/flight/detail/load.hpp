@@ -83,9 +83,9 @@ template <class V, class Fn>
 decltype(auto) call_loader(Fn& fn, const flight_context& context) {
   constexpr loader_form form = form_of<V, Fn>();
   static_assert(
-      form != loader_form::unfit,
-      "singleflight: a loader takes nothing, a flight_context&, a std::stop_token, or (for "
-      "start) a flight_promise<Value>");
+      form != loader_form::unfit && form != loader_form::promise,
+      "singleflight: a loader takes nothing, a flight_context&, a std::stop_token, or (for start, "
+      "but not for run) a flight_promise<Value>");
   if constexpr (form == loader_form::nothing) {
     return std::invoke(fn);
   } else if constexpr (form == loader_form::context) {
@@ -106,6 +106,7 @@ struct typed_load : load_base {
   template <class... Args>
   void answer_value(Args&&... args) {
     auto& b = static_cast<flight_block<V>&>(*block);
+    std::exception_ptr error;  // told outside the handler: what is told may end the thread
     try {
       b.construct(std::forward<Args>(args)...);
     } catch (...) {
@@ -113,10 +114,11 @@ struct typed_load : load_base {
         finish(flight_result::code, flight_errc::broken, nullptr);
         throw;
       }
-      finish(flight_result::error, {}, keep_alive(std::current_exception()));
-      return;
+      error = std::current_exception();
     }
-    if (b.core->plain() && b.core->finish_alone(b, *this)) {
+    if (error != nullptr) {
+      finish(flight_result::error, {}, keep_alive(std::move(error)));
+    } else if (b.core->plain() && b.core->finish_alone(b, *this)) {
       this->drop_flight(b);
     } else {
       finish(flight_result::value, {}, nullptr);
@@ -207,6 +209,7 @@ struct load_impl final : typed_load<V> {
       this->unwinding_at_call = std::uncaught_exceptions();
     }
     const std::uint32_t number = this->attempt;
+    std::exception_ptr error;
     try {
       if constexpr (std::is_copy_constructible_v<Fn>) {
         if (copies_loader()) {
@@ -221,9 +224,10 @@ struct load_impl final : typed_load<V> {
         if (form != loader_form::promise || this->first_answer(number)) this->answer_broken();
         throw;
       }
-      if (form != loader_form::promise || this->first_answer(number)) {
-        this->answer_error(std::current_exception());
-      }
+      error = std::current_exception();
+    }
+    if (error != nullptr && (form != loader_form::promise || this->first_answer(number))) {
+      this->answer_error(std::move(error));
     }
   }
 
@@ -244,6 +248,7 @@ struct load_impl final : typed_load<V> {
     if constexpr (std::is_copy_constructible_v<Fn>) {
       if (copies_loader()) {  // attempts may overlap: one on its way out, one on its way in
         awaiting<Fn>* own = nullptr;
+        std::exception_ptr error;
         try {
           own = new awaiting<Fn>(*this, fn_);
         } catch (...) {
@@ -252,11 +257,14 @@ struct load_impl final : typed_load<V> {
             this->end_run();
             throw;
           }
-          this->answer_error(std::current_exception());
-          this->end_run();
-          return;
+          error = std::current_exception();
         }
-        own->begin();
+        if (error != nullptr) {
+          this->answer_error(std::move(error));
+          this->end_run();
+        } else {
+          own->begin();
+        }
         return;
       }
     }
@@ -281,41 +289,60 @@ struct load_impl final : typed_load<V> {
     /// Once it has suspended, this object may be gone.
     void begin() {
       std::coroutine_handle<> next;
-      bool suspended = true;
+      bool suspended = false;
+      std::exception_ptr error;
       try {
         what_.emplace(*this);
-        auto& awaiter = what_->awaiter;
-        if (awaiter.await_ready()) {
-          suspended = false;
-        } else if constexpr (std::is_void_v<decltype(awaiter.await_suspend(this->handle()))>) {
-          awaiter.await_suspend(this->handle());
-          return;
-        } else if constexpr (std::is_same_v<decltype(awaiter.await_suspend(this->handle())),
-                                            bool>) {
-          suspended = awaiter.await_suspend(this->handle());
-          if (suspended) return;
-        } else {
-          next = awaiter.await_suspend(this->handle());
-        }
+        suspended = suspend(next);
       } catch (...) {
-        fail();
-        return;
+        if (platform::is_thread_exit()) {
+          drop();
+          throw;
+        }
+        error = std::current_exception();
       }
-      suspended ? next.resume() : resume();
+      if (error != nullptr) {
+        fail(std::move(error));
+      } else if (!suspended) {
+        resume();
+      } else if (next) {
+        next.resume();
+      }
     }
 
    private:
-    static void resume_it(void* frame) { of_frame(frame).resume(); }
+    // What the answer lets run on this thread comes last: it may end the thread.
+    static void resume_it(void* frame) {
+      const call_scope scope;
+      of_frame(frame).resume();
+    }
     static void drop_it(void* frame) {
-      of_frame(frame).what_.reset();
+      const call_scope scope;
       of_frame(frame).drop();
     }
     static awaiting& of_frame(void* frame) noexcept {
       return static_cast<awaiting&>(*static_cast<platform::coroutine_frame*>(frame));
     }
 
+    /// False: to be resumed at once. `next`: what is to be resumed instead.
+    bool suspend(std::coroutine_handle<>& next) {
+      auto& awaiter = what_->awaiter;
+      if (awaiter.await_ready()) return false;
+      using returned = decltype(awaiter.await_suspend(this->handle()));
+      if constexpr (std::is_void_v<returned>) {
+        awaiter.await_suspend(this->handle());
+        return true;
+      } else if constexpr (std::is_same_v<returned, bool>) {
+        return awaiter.await_suspend(this->handle());
+      } else {
+        next = awaiter.await_suspend(this->handle());
+        return true;
+      }
+    }
+
     void resume() {
       bool answered = false;
+      std::exception_ptr error;
       try {
         // In one expression: what was awaited may return a reference into itself.
         if constexpr (std::is_void_v<V>) {
@@ -330,30 +357,36 @@ struct load_impl final : typed_load<V> {
           take(what_->awaiter.await_resume());
         }
       } catch (...) {
-        if (!answered) {
-          fail();
-          return;
+        if (answered) {  // the thread ends, after the answer
+          end();
+          throw;
         }
-        end();  // the thread ends, after the answer
-        throw;
+        if (platform::is_thread_exit()) {
+          drop();
+          throw;
+        }
+        error = std::current_exception();
       }
-      end();
+      if (error != nullptr) {
+        fail(std::move(error));
+      } else {
+        end();
+      }
     }
-    /// Within a catch (...), unanswered.
-    void fail() {
-      const std::exception_ptr error = std::current_exception();
+    void fail(std::exception_ptr error) {
+      const ending last{*this};
       what_.reset();
-      if (platform::is_thread_exit()) {
-        drop();
-        throw;
-      }
-      load_.answer_error(error);
-      end();
+      load_.answer_error(std::move(error));
     }
     void drop() {
+      const ending last{*this};
+      what_.reset();
       load_.answer_broken();
-      end();
     }
+    struct ending {
+      awaiting& self;
+      ~ending() { self.end(); }
+    };
     void end() {
       load_impl& of = load_;
       if constexpr (std::is_reference_v<Loader>) {
