@@ -295,11 +295,7 @@ struct load_impl final : typed_load<V> {
         what_.emplace(*this);
         suspended = suspend(next);
       } catch (...) {
-        if (platform::is_thread_exit()) {
-          drop();
-          throw;
-        }
-        error = std::current_exception();
+        error = caught();
       }
       if (error != nullptr) {
         fail(std::move(error));
@@ -361,17 +357,21 @@ struct load_impl final : typed_load<V> {
           end();
           throw;
         }
-        if (platform::is_thread_exit()) {
-          drop();
-          throw;
-        }
-        error = std::current_exception();
+        error = caught();
       }
       if (error != nullptr) {
         fail(std::move(error));
       } else {
         end();
       }
+    }
+    /// Within a catch (...), unanswered: the error, to be told outside the handler.
+    std::exception_ptr caught() {
+      if (platform::is_thread_exit()) {
+        drop();
+        throw;
+      }
+      return std::current_exception();
     }
     void fail(std::exception_ptr error) {
       const ending last{*this};
