@@ -23,6 +23,12 @@ singleflight_require(Threads libc6-dev "all targets")
 if(SINGLEFLIGHT_BUILD_TESTS)
   singleflight_require(GTest "libgtest-dev libgmock-dev" "the tests")
   singleflight_require(rapidcheck librapidcheck-dev "the property tests")
+  find_package(Boost 1.81 QUIET COMPONENTS context)
+  if(NOT Boost_FOUND)
+    message(FATAL_ERROR "singleflight: Boost.Context was not found; the model tests need it. "
+                        "On Debian: apt-get install libboost-context1.81-dev"
+    )
+  endif()
   find_package(Python3 QUIET COMPONENTS Interpreter)
   if(NOT Python3_Interpreter_FOUND)
     message(

@@ -71,7 +71,11 @@ class [[nodiscard]] flight : private detail::waiter {
       return;
     }
     if (state != detail::wait_state::idle) detail::take_out(*block_, *this, block_->room.batch);
-    leave(detail::wait_verdict::outcome);
+    if (detail::platform::holds(detail::rule::handle_leaves)) {
+      leave(detail::wait_verdict::outcome);
+    } else {
+      block_->drop_reference();
+    }
   }
 
   // ---- blocking ---------------------------------------------------------------------------------

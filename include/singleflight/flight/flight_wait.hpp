@@ -132,7 +132,7 @@ class [[nodiscard]] flight_wait : private timer_node {
                           detail::wait_verdict::cancelled);
     }
   };
-  using stop_callback = std::stop_callback<claimer>;
+  using stop_callback = detail::platform::stop_callback<claimer>;
 
   static void strike(timer_node& node) noexcept {
     auto& wait = static_cast<flight_wait&>(node);

@@ -312,7 +312,8 @@ class group final : public observable {
   node* find(const detail::flight_table::bucket& b, std::size_t hash, view key) const {
     for (detail::flight_node* n = b.first(); n != nullptr; n = n->next) {
       if (n->hash == hash &&
-          n->mode.load(detail::memory_order_relaxed) != detail::flight_mode::gone &&
+          (n->mode.load(detail::memory_order_relaxed) != detail::flight_mode::gone ||
+           !detail::platform::holds(detail::rule::forgotten_is_not_found)) &&
           equal_(access::load(static_cast<node*>(n)->key), key)) {
         return static_cast<node*>(n);
       }

@@ -48,7 +48,7 @@ struct bit_lock {
                                        memory_order_relaxed)) {
           return value;
         }
-      } else if (turn < spins) {
+      } else if (turn < platform::tuned(spins, 1)) {
         platform::pause();
       } else {
         const steady_time until = platform::now() + nap;

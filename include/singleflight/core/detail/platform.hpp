@@ -6,16 +6,24 @@
 // operating system, a std:: atomic or lock, a thread-local, a clock or an allocation function of
 // its own.
 
+#include <coroutine>
+#include <cstddef>
+#include <exception>
+#include <new>
+
+#include "singleflight/core/detail/rules.hpp"
+
+#if defined(SINGLEFLIGHT_PLATFORM)
+#include SINGLEFLIGHT_PLATFORM  // another machine beneath the same code
+#else
+
 #include <atomic>
 #include <bit>
 #include <chrono>
 #include <condition_variable>
-#include <coroutine>
-#include <cstddef>
 #include <cstdint>
-#include <exception>
 #include <mutex>
-#include <new>
+#include <stop_token>
 #include <thread>
 #include <type_traits>
 #include <utility>
@@ -47,15 +55,13 @@ using condition_variable = std::condition_variable;
 using unique_lock = std::unique_lock<std::mutex>;
 using thread = std::thread;
 using thread_id = std::thread::id;
+template <class Fn>
+using stop_callback = std::stop_callback<Fn>;
 using std::memory_order_acq_rel;
 using std::memory_order_acquire;
 using std::memory_order_relaxed;
 using std::memory_order_release;
 using memory_order_t = std::memory_order;
-
-/// Within a catch (...): whether what was caught is no exception but the end of the thread
-/// (pthread_exit, cancellation). It has no object, so it must be rethrown and can never be kept.
-inline bool is_thread_exit() noexcept { return std::current_exception() == nullptr; }
 
 inline steady_time now() noexcept { return std::chrono::steady_clock::now(); }
 inline thread_id this_thread_id() noexcept { return std::this_thread::get_id(); }
@@ -97,6 +103,15 @@ inline void pause() noexcept {
 #endif
 }
 
+/// Whether the code keeps a rule: always.
+constexpr bool holds(rule) noexcept { return true; }
+
+/// A size or a count: what pays on this machine, and the least that works.
+template <class T>
+constexpr T tuned(T pays, T /*least*/) noexcept {
+  return pays;
+}
+
 inline unsigned concurrency() noexcept {
   const unsigned n = std::thread::hardware_concurrency();
   return n == 0 ? 1 : n;
@@ -115,31 +130,6 @@ inline void deallocate(void* memory, std::size_t alignment) noexcept {
     ::operator delete(memory);
   }
 }
-
-/// Base of what is allocated one by one through here.
-struct allocated {
-  static void* operator new(std::size_t bytes) {
-    return platform::allocate(bytes, __STDCPP_DEFAULT_NEW_ALIGNMENT__);
-  }
-  static void* operator new(std::size_t bytes, std::align_val_t alignment) {
-    return platform::allocate(bytes, static_cast<std::size_t>(alignment));
-  }
-  static void operator delete(void* memory) noexcept {
-    platform::deallocate(memory, __STDCPP_DEFAULT_NEW_ALIGNMENT__);
-  }
-  static void operator delete(void* memory, std::align_val_t alignment) noexcept {
-    platform::deallocate(memory, static_cast<std::size_t>(alignment));
-  }
-};
-
-/// What every coroutine frame begins with under GCC, Clang and MSVC alike: what a
-/// std::coroutine_handle<> calls to resume it, and to destroy it. An object that begins with one
-/// can be resumed by an awaitable without being a coroutine.
-struct coroutine_frame {
-  void (*on_resume)(void* frame);
-  void (*on_destroy)(void* frame);
-  std::coroutine_handle<> handle() noexcept { return std::coroutine_handle<>::from_address(this); }
-};
 
 /// Starts a named thread.
 template <class Fn>
@@ -228,6 +218,43 @@ void wake(const atomic<Word>& word, int, std::uint32_t = all_channels) noexcept 
 }
 
 #endif
+
+}  // namespace detail::platform
+SINGLEFLIGHT_END_NAMESPACE
+
+#endif
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail::platform {
+
+/// Within a catch (...): whether what was caught is no exception but the end of the thread
+/// (pthread_exit, cancellation). It has no object, so it must be rethrown and can never be kept.
+inline bool is_thread_exit() noexcept { return std::current_exception() == nullptr; }
+
+/// Base of what is allocated one by one through here.
+struct allocated {
+  static void* operator new(std::size_t bytes) {
+    return platform::allocate(bytes, __STDCPP_DEFAULT_NEW_ALIGNMENT__);
+  }
+  static void* operator new(std::size_t bytes, std::align_val_t alignment) {
+    return platform::allocate(bytes, static_cast<std::size_t>(alignment));
+  }
+  static void operator delete(void* memory) noexcept {
+    platform::deallocate(memory, __STDCPP_DEFAULT_NEW_ALIGNMENT__);
+  }
+  static void operator delete(void* memory, std::align_val_t alignment) noexcept {
+    platform::deallocate(memory, static_cast<std::size_t>(alignment));
+  }
+};
+
+/// What every coroutine frame begins with under GCC, Clang and MSVC alike: what a
+/// std::coroutine_handle<> calls to resume it, and to destroy it. An object that begins with one
+/// can be resumed by an awaitable without being a coroutine.
+struct coroutine_frame {
+  void (*on_resume)(void* frame);
+  void (*on_destroy)(void* frame);
+  std::coroutine_handle<> handle() noexcept { return std::coroutine_handle<>::from_address(this); }
+};
 
 }  // namespace detail::platform
 namespace detail {

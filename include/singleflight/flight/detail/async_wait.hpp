@@ -21,8 +21,10 @@ inline bool enrol(block_base& b, waiter& w, resume_batch& batch, const steady_ti
   const call_scope scope;
   resume_batch::runner* runners = nullptr;
   b.lock();
-  const bool done = b.phase(memory_order_relaxed) == flight_phase::done;
-  const bool struck = w.verdict.load(memory_order_relaxed) != wait_verdict::outcome;
+  const bool done =
+      b.phase(memory_order_relaxed) == flight_phase::done && platform::holds(rule::enrol_sees_done);
+  const bool struck = platform::holds(rule::enrol_sees_limit) &&
+                      w.verdict.load(memory_order_relaxed) != wait_verdict::outcome;
   if ((done || struck) && !always) {
     b.unlock();
     return false;
@@ -45,7 +47,8 @@ inline void cancel_wait(block_base& b, waiter& w, resume_batch& batch, wait_verd
   const call_scope scope;
   resume_batch::runner* runners = nullptr;
   b.lock();
-  if (b.phase(memory_order_relaxed) != flight_phase::done &&
+  if ((b.phase(memory_order_relaxed) != flight_phase::done ||
+       !platform::holds(rule::cancel_yields_to_outcome)) &&
       w.verdict.load(memory_order_relaxed) == wait_verdict::outcome &&
       (w.state == wait_state::idle || w.state == wait_state::pending)) {
     b.core->count_struck(why);
@@ -64,7 +67,9 @@ inline void cancel_wait(block_base& b, waiter& w, resume_batch& batch, wait_verd
 /// Takes a waiter out that will not be resumed any more.
 inline void take_out(block_base& b, waiter& w, resume_batch& batch) noexcept {
   b.lock();
-  if (w.state == wait_state::pending) {
+  if (!platform::holds(rule::destroyed_leaves_list)) {
+    // nothing
+  } else if (w.state == wait_state::pending) {
     batch.pending.remove(w);
   } else if (w.state == wait_state::ready) {
     batch.ready.remove(w);

@@ -43,11 +43,12 @@ class blocked_wait {
         !record.enter(block_, self.led, bounds_.within.frame)) {
       return wait_verdict::recursive;
     }
-    for (int turn = 0; turn < spins; ++turn) {  // a short load is over before a sleep would begin
+    for (int turn = 0; turn < platform::tuned(spins, 1);
+         ++turn) {  // a short load is over before a sleep would begin
       if (block_.done()) return wait_verdict::outcome;
       platform::pause();
     }
-    std::optional<std::stop_callback<poker>> on_stop;
+    std::optional<platform::stop_callback<poker>> on_stop;
     if (bounds_.stop.stop_possible()) on_stop.emplace(bounds_.stop, poker{this});
     const ringing ring(*this);  // before the lists are entered: arming may throw
     if (const wait_verdict verdict = enrol(); verdict != wait_verdict::outcome) return verdict;
@@ -168,10 +169,12 @@ class blocked_wait {
       }
       if ((seen & block_base::sleeping) == 0) {
         block_.lock();
-        block_.state.store(block_.state.load(memory_order_relaxed) | block_base::sleeping,
-                           memory_order_relaxed);
+        if (platform::holds(rule::sleepers_are_marked)) {
+          block_.state.store(block_.state.load(memory_order_relaxed) | block_base::sleeping,
+                             memory_order_relaxed);
+        }
         block_.unlock();
-        continue;
+        if (platform::holds(rule::sleepers_are_marked)) continue;
       }
       if ((seen & block_base::locked) != 0) {  // in a moment it will not be
         platform::pause();

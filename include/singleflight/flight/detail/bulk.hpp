@@ -196,7 +196,7 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
     led_frame frame{};
     block* joined = nullptr;  // with a reference and an interest
     block* led = nullptr;     // the block of a led flight that had one from the begin
-    std::optional<std::stop_callback<withdrawing>> on_stop{};
+    std::optional<platform::stop_callback<withdrawing>> on_stop{};
     bool leads = false;
     flight_errc refused{};
     std::exception_ptr failed{};  // its own hash, comparison, copy or allocation has thrown

@@ -227,7 +227,8 @@ struct block_base : platform::allocated {
   /// release pairs with acquire loads of `state` without the lock.
   void set_phase_locked(flight_phase to) noexcept {
     const std::uint32_t now = state.load(memory_order_relaxed);
-    state.store(((now + epoch) & ~phase_bits) | static_cast<std::uint32_t>(to),
+    state.store(((now + (platform::holds(rule::phase_moves_epoch) ? epoch : 0)) & ~phase_bits) |
+                    static_cast<std::uint32_t>(to),
                 memory_order_release);
   }
   void set_done_and_unlock() noexcept {

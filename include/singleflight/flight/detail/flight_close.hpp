@@ -37,7 +37,7 @@ inline void flight_core::shut_bucket(flight_table::head& at) {
     block_base* unbegun = nullptr;
     flight_table::bucket b = flight_table::lock_at(at);
     if ((b.value & flight_table::moved) == 0) {
-      b.value |= flight_table::slow;
+      if (platform::holds(rule::close_marks_bucket)) b.value |= flight_table::slow;
       flight_node* node = b.first();
       while (node != nullptr && node->close_seen) node = node->next;
       if (node != nullptr) {

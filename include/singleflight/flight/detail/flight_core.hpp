@@ -113,11 +113,14 @@ class flight_core {
   /// Gives a thin flight its block: one reference for the flight, one interest for its leader.
   static void attach_locked(flight_table::bucket& b, flight_node& node,
                             block_base& block) noexcept {
-    block.counts.store(block_base::one_reference + block_base::one_interest, memory_order_relaxed);
+    block.counts.store(
+        block_base::one_reference +
+            (platform::holds(rule::leader_is_interested) ? block_base::one_interest : 0),
+        memory_order_relaxed);
     block.node = &node;
     block.id = node.id;
     node.block.store(&block, memory_order_release);  // pairs with the leader's acquire loads
-    b.value |= flight_table::slow;
+    if (platform::holds(rule::attach_marks_bucket)) b.value |= flight_table::slow;
   }
 
   /// Counts a caller in; false when the flight is full.
@@ -125,10 +128,12 @@ class flight_core {
     const std::size_t leader = block.leader_gone.load(memory_order_relaxed) ? 0 : 1;
     if (options_.max_waiters != 0 && block.interest() >= options_.max_waiters + leader)
       return false;
-    block.counts.fetch_add(block_base::one_reference + block_base::one_interest,
-                           memory_order_relaxed);
+    block.counts.fetch_add(
+        block_base::one_reference +
+            (platform::holds(rule::joins_count_interest) ? block_base::one_interest : 0),
+        memory_order_relaxed);
     if (lender) block.lenders.fetch_add(1, memory_order_relaxed);
-    b.value |= flight_table::slow;
+    if (platform::holds(rule::join_marks_bucket)) b.value |= flight_table::slow;
     stats.add(figure::joined);
     return true;
   }
@@ -148,8 +153,9 @@ class flight_core {
   }
   block_base* promote_locked(flight_table::bucket& b, flight_node& node) noexcept {
     block_base* const next = std::exchange(node.successor, nullptr);
-    if (next != nullptr) {
-      next->add_reference();  // the promoter's: activate() drops it
+    if (next != nullptr && platform::holds(rule::successor_takes_place)) {
+      if (platform::holds(rule::promoter_holds_reference))
+        next->add_reference();  // the promoter's: activate() drops it
       table.link_locked(b, *next->node);
       if (options_.max_flights != 0) flights_.fetch_add(1, memory_order_relaxed);
       next->behind.store(0, memory_order_release);
@@ -297,7 +303,8 @@ class flight_core {
     dismiss_flight();
     if (closing) {
       departures_.fetch_add(1, memory_order_release);
-      platform::wake(departures_, block_base::all_sleepers);
+      if (platform::holds(rule::departure_wakes_close))
+        platform::wake(departures_, block_base::all_sleepers);
     }
     return successor;
   }

@@ -25,7 +25,8 @@ inline bool flight_core::finish_alone(block_base& b, load_base& load) noexcept {
   }
   b.lock();
   if (b.room.batch.pending.empty() && b.room.batch.ready.empty() &&
-      b.room.more_batches == nullptr && b.room.kept == nullptr && !b.has_sleepers_locked() &&
+      b.room.more_batches == nullptr && b.room.kept == nullptr &&
+      !(b.has_sleepers_locked() && platform::holds(rule::alone_sees_sleepers)) &&
       b.phase(memory_order_relaxed) == flight_phase::running &&
       flight_table::leave_alone(table.locate(b.node->hash), *b.node)) {
     b.result = flight_result::value;
@@ -284,7 +285,7 @@ inline void flight_core::publish_locked(block_base& b, flight_result result, fli
   for (resume_batch* r = b.room.more_batches; r != nullptr; r = r->next) {
     activate_batch_locked(*r, a.runners);
   }
-  wake_locked(b, platform::all_channels, a);
+  if (platform::holds(rule::done_wakes_sleepers)) wake_locked(b, platform::all_channels, a);
   b.set_phase_locked(flight_phase::done);  // releases the outcome above (I7)
 }
 
@@ -295,15 +296,16 @@ inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own, af
   b.counts.fetch_sub(block_base::one_interest, memory_order_relaxed);
   if (!last) {
     table.unlock(bucket);
-    return phase == flight_phase::vacant && elect_locked(b, a);  // it may have been the last able
+    return phase == flight_phase::vacant && platform::holds(rule::leaver_passes_lead_on) &&
+           elect_locked(b, a);  // it may have been the last able
   }
   const abandon policy = options_.on_abandon;
   stats.add(figure::abandoned);
   if (phase == flight_phase::running) {
     if (policy != abandon::finish) {
       b.room.stop_wanted = true;
-      a.stopped = &b;
-      if (policy == abandon::stop) {
+      if (platform::holds(rule::abandoned_is_stopped)) a.stopped = &b;
+      if (policy == abandon::stop && platform::holds(rule::abandoned_is_forgotten)) {
         a.successor = forget_locked(bucket, *b.node);
       } else if (b.node->mode.load(memory_order_relaxed) == flight_mode::open) {
         b.node->mode.store(flight_mode::barrier, memory_order_release);

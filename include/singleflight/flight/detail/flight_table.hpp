@@ -110,7 +110,7 @@ class flight_table {
     if (self.vain_waits++ % 16 != 0) return false;
     head& at = locate(node.hash);
     for (int pauses = 16; pauses <= 64; pauses *= 2) {
-      for (int i = 0; i < pauses; ++i) platform::pause();
+      for (int i = 0; i < platform::tuned(pauses, 1); ++i) platform::pause();
       const word value = at.load(memory_order_relaxed);
       if (value == 0) {
         if (enter_alone(at, node)) {
@@ -144,15 +144,15 @@ class flight_table {
     node.next = b.first();
     word mark = b.value & slow;
     if (node.next != nullptr) {
-      mark = slow;
+      if (platform::holds(rule::second_node_marks_bucket)) mark = slow;
       crowded_.fetch_add(1, memory_order_relaxed);
     }
     b.value = reinterpret_cast<word>(&node) | mark;
   }
   void unlink_locked(bucket& b, flight_node& node, bool keep_slow) noexcept {
     flight_node* const first = b.first();
-    if (first == &node) {
-      b.value = reinterpret_cast<word>(node.next) | (b.value & slow);
+    if (first == &node || !platform::holds(rule::unlink_by_identity)) {
+      b.value = reinterpret_cast<word>(first->next) | (b.value & slow);
     } else {
       flight_node* before = first;
       while (before->next != &node) before = before->next;
@@ -225,8 +225,9 @@ class flight_table {
   static bucket lock_at(head& at) noexcept { return {&at, lock_bit::lock(at)}; }
 
  private:
-  static constexpr std::size_t first_count = 512;
-  static constexpr unsigned first_shift = 64 - 9;
+  static constexpr unsigned first_bits = platform::tuned(9U, 1U);
+  static constexpr std::size_t first_count = std::size_t{1} << first_bits;
+  static constexpr unsigned first_shift = 64 - first_bits;
   static_assert(sizeof(std::size_t) == 8, "the table takes the upper bits of a 64-bit hash");
 
   struct array {

@@ -35,7 +35,8 @@ struct withdrawing {
 inline void load_base::act_on(task_node* node, bool run) {
   auto& load = *static_cast<load_base*>(node);
   // Leaves the queue and claims in one step; a waiter may have claimed it before.
-  if ((load.state.exchange(claimed, memory_order_acq_rel) & claimed) != 0) {
+  if ((load.state.exchange(claimed, memory_order_acq_rel) & claimed) != 0 &&
+      platform::holds(rule::load_runs_once)) {
     load.home->drop_reference();
     return;
   }

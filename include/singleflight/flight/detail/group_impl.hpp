@@ -113,7 +113,8 @@ auto group<Key, Value, Hash, Equal>::enter(Caller& caller, std::size_t hash, vie
     lack = lack::nothing;
     {
       locked_bucket b(core_.table.lock(hash));
-      if (core_.closed()) return refuse(flight_errc::closed);
+      if (core_.closed() && platform::holds(rule::closed_refuses))
+        return refuse(flight_errc::closed);
       node* const found = find(b, hash, key);
       if (found == nullptr) {
         if (caller.can_lead()) {
@@ -126,9 +127,9 @@ auto group<Key, Value, Hash, Equal>::enter(Caller& caller, std::size_t hash, vie
         promoted = core_.forget_locked(b, *found);
       } else {
         auto* shared = static_cast<block*>(found->block.load(memory_order_relaxed));
-        const bool behind =
-            mode == flight_mode::barrier ||
-            (fresh && (shared == nullptr || shared->phase() == flight_phase::running));
+        const bool behind = mode == flight_mode::barrier ||
+                            (fresh && platform::holds(rule::fresh_goes_behind) &&
+                             (shared == nullptr || shared->phase() == flight_phase::running));
         if (behind && found->successor == nullptr) {
           if (caller.can_succeed()) {
             block& next = caller.succeed_locked();
@@ -336,7 +337,7 @@ auto group<Key, Value, Hash, Equal>::lead_shared(detail::flight_node& n, block& 
   self.led = &frame;
   try {
     core_.begin(b);
-    std::optional<std::stop_callback<withdrawing>> on_stop;
+    std::optional<platform::stop_callback<withdrawing>> on_stop;
     if (bounds.stop.stop_possible()) on_stop.emplace(bounds.stop, withdrawing{b});
     const flight_context context(core_, n, frame);
     if constexpr (std::is_void_v<Value>) {

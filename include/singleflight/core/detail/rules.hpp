@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The rules that the promises rest on. Each stands where it is kept, as platform::holds(rule::...):
+// a constant here, and a switch for the tests that break one rule on purpose, to see that a test
+// notices.
+
+#include "singleflight/core/detail/config.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+// X(rule, what breaks without it)
+#define SINGLEFLIGHT_RULES(X)                                                                \
+  X(attach_marks_bucket, "a thin leader leaves fast past the block that its load asked for") \
+  X(join_marks_bucket, "a started load ends alone past its first joiner")                    \
+  X(second_node_marks_bucket, "a fast leave drops the chain behind it")                      \
+  X(close_marks_bucket, "a newcomer enters a closed group fast")                             \
+  X(closed_refuses, "a closed group lets newcomers in")                                      \
+  X(unlink_by_identity, "a flight that ends takes its successor out of the table")           \
+  X(forgotten_is_not_found, "a newcomer joins a forgotten flight")                           \
+  X(done_wakes_sleepers, "blocked threads sleep on after the end")                           \
+  X(alone_sees_sleepers, "a load that ends alone does not see who fell asleep")              \
+  X(sleepers_are_marked, "a thread falls asleep unseen")                                     \
+  X(phase_moves_epoch, "a thread falls asleep on a phase that has changed")                  \
+  X(joins_count_interest, "a caller that leaves ends the others' flight")                    \
+  X(leader_is_interested, "a joiner that leaves ends the leader's flight")                   \
+  X(successor_takes_place, "callers of run_fresh wait for ever")                             \
+  X(promoter_holds_reference, "a successor is freed while it is promoted")                   \
+  X(fresh_goes_behind, "run_fresh is given a load that had begun before")                    \
+  X(leaver_passes_lead_on, "the elected caller leaves, and nobody leads")                    \
+  X(abandoned_is_forgotten, "a newcomer joins a flight that was told to stop")               \
+  X(abandoned_is_stopped, "nobody tells an abandoned load")                                  \
+  X(departure_wakes_close, "close waits for a flight that has gone")                         \
+  X(handle_leaves, "a dropped handle still counts")                                          \
+  X(load_runs_once, "a claimed load runs again from its queue")                              \
+  X(cancel_yields_to_outcome, "a wait is completed twice")                                   \
+  X(enrol_sees_done, "a waiter enrols in a flight that is over")                             \
+  X(enrol_sees_limit, "a limit that struck early is lost")                                   \
+  X(destroyed_leaves_list, "a destroyed waiter is resumed")
+
+enum class rule {
+  none,
+#define SINGLEFLIGHT_RULE(name, what) name,
+  SINGLEFLIGHT_RULES(SINGLEFLIGHT_RULE)
+#undef SINGLEFLIGHT_RULE
+};
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

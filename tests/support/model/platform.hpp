@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The machine that core/detail/platform.hpp asks, played by the model: every step can be a switch.
+// Included by that file, in the namespace of the library, when SINGLEFLIGHT_PLATFORM names it.
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <new>
+#include <source_location>
+#include <stop_token>
+#include <type_traits>
+#include <utility>
+
+#include "singleflight/core/detail/config.hpp"
+#include "support/model/scheduler.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail::platform {
+
+using place = std::source_location;
+using steady_time = std::chrono::steady_clock::time_point;
+using std::memory_order_acq_rel;
+using std::memory_order_acquire;
+using std::memory_order_relaxed;
+using std::memory_order_release;
+using memory_order_t = std::memory_order;
+
+/// Sequentially consistent whatever the order asked for.
+template <class T>
+class atomic {
+ public:
+  constexpr atomic() noexcept = default;
+  constexpr atomic(T value) noexcept : value_(value) {}
+  atomic(const atomic&) = delete;
+  atomic& operator=(const atomic&) = delete;
+
+  T load(memory_order_t, const place& at = place::current()) const noexcept {
+    model::arrive(model::op::load, this, at);
+    return value_;
+  }
+  void store(T value, memory_order_t, const place& at = place::current()) noexcept {
+    model::arrive(model::op::store, this, at);
+    value_ = value;
+  }
+  T exchange(T value, memory_order_t, const place& at = place::current()) noexcept {
+    model::arrive(model::op::exchange, this, at);
+    return std::exchange(value_, value);
+  }
+  bool compare_exchange_strong(T& expected, T value, memory_order_t, memory_order_t,
+                               const place& at = place::current()) noexcept {
+    model::arrive(model::op::exchange, this, at);
+    if (value_ == expected) {
+      value_ = value;
+      return true;
+    }
+    expected = value_;
+    return false;
+  }
+  bool compare_exchange_weak(T& expected, T value, memory_order_t success, memory_order_t failure,
+                             const place& at = place::current()) noexcept {
+    return compare_exchange_strong(expected, value, success, failure, at);
+  }
+  T fetch_add(T n, memory_order_t, const place& at = place::current()) noexcept {
+    model::arrive(model::op::exchange, this, at);
+    return std::exchange(value_, static_cast<T>(value_ + n));
+  }
+  T fetch_sub(T n, memory_order_t, const place& at = place::current()) noexcept {
+    model::arrive(model::op::exchange, this, at);
+    return std::exchange(value_, static_cast<T>(value_ - n));
+  }
+  T fetch_or(T n, memory_order_t, const place& at = place::current()) noexcept {
+    model::arrive(model::op::exchange, this, at);
+    return std::exchange(value_, static_cast<T>(value_ | n));
+  }
+  T fetch_and(T n, memory_order_t, const place& at = place::current()) noexcept {
+    model::arrive(model::op::exchange, this, at);
+    return std::exchange(value_, static_cast<T>(value_ & n));
+  }
+
+ private:
+  T value_{};
+};
+
+// ---- waiting on a word --------------------------------------------------------------------------
+
+inline constexpr std::uint32_t all_channels = 0x7fffffffU;
+inline constexpr std::uint32_t nap_channel = 0x80000000U;
+
+inline steady_time now() noexcept {
+  return steady_time(std::chrono::steady_clock::duration(model::now()));
+}
+
+template <class Word>
+bool wait(const atomic<Word>& word, Word expected, std::uint32_t channels = all_channels,
+          const steady_time* deadline = nullptr, const place& at = place::current()) noexcept {
+  if (static_cast<std::uint32_t>(word.load(memory_order_relaxed, at)) !=
+      static_cast<std::uint32_t>(expected)) {
+    return true;
+  }
+  const std::int64_t limit = deadline != nullptr ? deadline->time_since_epoch().count() : 0;
+  return model::sleep(&word, channels, deadline != nullptr ? &limit : nullptr, true, at);
+}
+template <class Word>
+void wake(const atomic<Word>& word, int count, std::uint32_t channels = all_channels,
+          const place& at = place::current()) noexcept {
+  model::wake(&word, count, channels, at);
+}
+
+// ---- locks --------------------------------------------------------------------------------------
+
+class mutex {
+ public:
+  mutex() = default;
+  mutex(const mutex&) = delete;
+  mutex& operator=(const mutex&) = delete;
+  void lock(const place& at = place::current()) {
+    model::arrive(model::op::lock, this, at);
+    while (held_) model::sleep(this, all_channels, nullptr, false, at);
+    held_ = true;
+  }
+  void unlock(const place& at = place::current()) {
+    model::arrive(model::op::unlock, this, at);
+    held_ = false;
+    model::wake(this, 1, all_channels, at);
+  }
+
+ private:
+  bool held_ = false;
+};
+
+class unique_lock {
+ public:
+  explicit unique_lock(mutex& m, const place& at = place::current()) : mutex_(&m), at_(at) {
+    lock();
+  }
+  unique_lock(const unique_lock&) = delete;
+  unique_lock& operator=(const unique_lock&) = delete;
+  ~unique_lock() {
+    if (owns_) unlock();
+  }
+  void lock() {
+    mutex_->lock(at_);
+    owns_ = true;
+  }
+  void unlock() {
+    owns_ = false;
+    mutex_->unlock(at_);
+  }
+  bool owns_lock() const noexcept { return owns_; }
+  mutex* mutex_of() const noexcept { return mutex_; }
+
+ private:
+  mutex* mutex_;
+  place at_;
+  bool owns_ = false;
+};
+
+class condition_variable {
+ public:
+  condition_variable() = default;
+  condition_variable(const condition_variable&) = delete;
+  condition_variable& operator=(const condition_variable&) = delete;
+  void wait(unique_lock& hold, const place& at = place::current()) {
+    wait_until_time(hold, nullptr, at);
+  }
+  template <class Until>
+  void wait(unique_lock& hold, Until&& until, const place& at = place::current()) {
+    while (!until()) wait(hold, at);
+  }
+  std::cv_status wait_until(unique_lock& hold, steady_time deadline,
+                            const place& at = place::current()) {
+    const std::int64_t limit = deadline.time_since_epoch().count();
+    return wait_until_time(hold, &limit, at) ? std::cv_status::no_timeout : std::cv_status::timeout;
+  }
+  template <class Rep, class Period>
+  std::cv_status wait_for(unique_lock& hold, std::chrono::duration<Rep, Period> d,
+                          const place& at = place::current()) {
+    return wait_until(hold, now() + d, at);
+  }
+  void notify_one(const place& at = place::current()) noexcept {
+    model::arrive(model::op::wake, this, at);
+    model::wake(this, 1, all_channels, at);
+  }
+  void notify_all(const place& at = place::current()) noexcept {
+    model::arrive(model::op::wake, this, at);
+    model::wake(this, 0x7fffffff, all_channels, at);
+  }
+
+ private:
+  bool wait_until_time(unique_lock& hold, const std::int64_t* limit, const place& at) {
+    // Unlocking and falling asleep are one step, as the real ones are for whoever holds the lock.
+    hold.unlock();
+    const bool woken = model::sleep(this, all_channels, limit, true, at);
+    hold.lock();
+    return woken;
+  }
+};
+
+// ---- threads ------------------------------------------------------------------------------------
+
+using thread_id = int;
+inline thread_id this_thread_id() noexcept { return model::this_thread(); }
+
+class thread {
+ public:
+  thread() = default;
+  explicit thread(int id) noexcept : id_(id) {}
+  void join(const place& at = place::current()) {
+    while (!model::ended(id_)) model::pause(at);
+    id_ = 0;
+  }
+  void detach() noexcept { id_ = 0; }
+  bool joinable() const noexcept { return id_ != 0; }
+
+ private:
+  int id_ = 0;
+};
+template <class Fn>
+thread start_thread(const char*, Fn&& fn) {
+  auto shared = std::make_shared<std::decay_t<Fn>>(std::forward<Fn>(fn));
+  return thread(model::start([shared] { (*shared)(); }));
+}
+inline unsigned concurrency() noexcept { return 2; }
+inline void pause(const place& at = place::current()) noexcept { model::pause(at); }
+/// The rule that is broken on purpose, if any.
+inline rule broken_rule = rule::none;
+inline bool holds(rule which) noexcept { return which != broken_rule; }
+
+/// The least that works: each look more before a sleep is many schedules more.
+template <class T>
+constexpr T tuned(T /*pays*/, T least) noexcept {
+  return least;
+}
+
+inline std::size_t next_slot() noexcept {
+  static std::size_t next = 0;
+  return next++;
+}
+template <class T>
+T& per_thread() noexcept {
+  static const std::size_t id = next_slot();
+  static_assert(sizeof(T) <= model::slot_bytes);
+  bool fresh = false;
+  void* const at = model::slot(id, fresh);
+  return fresh ? *::new (at) T{} : *static_cast<T*>(at);
+}
+
+/// Made once a schedule.
+template <class T>
+class never_destroyed {
+ public:
+  template <class... Args>
+  explicit never_destroyed(Args&&... args) {
+    const model::unwatched memory;  // it stays for the schedules to come
+    make_ = [... args = std::forward<Args>(args)](void* at) { ::new (at) T(args...); };
+  }
+  never_destroyed(const never_destroyed&) = delete;
+  never_destroyed& operator=(const never_destroyed&) = delete;
+  T& get() noexcept {
+    if (epoch_ != model::epoch()) {
+      epoch_ = model::epoch();
+      make_(room_);
+    }
+    return *std::launder(reinterpret_cast<T*>(room_));
+  }
+
+ private:
+  std::function<void(void*)> make_;
+  std::uint64_t epoch_ = 0;
+  alignas(T) std::byte room_[sizeof(T)];
+};
+
+// ---- memory, stop callbacks ---------------------------------------------------------------------
+
+inline void* allocate(std::size_t bytes, std::size_t) { return ::operator new(bytes); }
+inline void deallocate(void* memory, std::size_t) noexcept { ::operator delete(memory); }
+
+/// std::stop_callback knows threads of the system only, and there is one: its destructor would not
+/// wait for a call that another thread of the world makes.
+template <class Fn>
+class stop_callback {
+ public:
+  template <class Arg>
+  stop_callback(std::stop_token token, Arg&& fn)
+      : fn_(std::forward<Arg>(fn)), inner_(std::move(token), caller{this}) {}
+  stop_callback(const stop_callback&) = delete;
+  stop_callback& operator=(const stop_callback&) = delete;
+  ~stop_callback() {
+    model::arrive(model::op::lock, this, place::current());
+    while (caller_ != 0 && caller_ != model::this_thread()) model::pause(place::current());
+    if (gone_ != nullptr) *gone_ = true;
+  }
+
+ private:
+  struct caller {
+    stop_callback* self;
+    void operator()() const {
+      stop_callback* const me = self;
+      me->caller_ = model::this_thread();
+      bool gone = false;
+      me->gone_ = &gone;
+      me->fn_();
+      if (!gone) {
+        me->caller_ = 0;
+        me->gone_ = nullptr;
+      }
+    }
+  };
+  Fn fn_;
+  int caller_ = 0;
+  bool* gone_ = nullptr;
+  std::stop_callback<caller> inner_;
+};
+
+}  // namespace detail::platform
+SINGLEFLIGHT_END_NAMESPACE

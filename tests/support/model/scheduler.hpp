@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// A scheduler that chooses every switch between the threads of a small world, and explores all
+// choices up to a bound, or many at random.
+//
+// Threads are fibers on one thread of the system, so a schedule is a list of choices and can be
+// repeated. The code under test runs on support/model/platform.hpp: each of its atomic operations,
+// locks, sleeps and allocations is a step, announced by arrive() before it happens; there another
+// thread may be let in.
+//
+// Exploration  depth first over the choices, each schedule run anew from its begin. A switch away
+//              from a thread that could go on is a preemption; their number is bounded (Musuvathi
+//              and Qadeer, PLDI 2007). An address that one thread alone uses is no place to switch.
+//              A state that was reached before with as many preemptions left is not explored again:
+//              two prefixes are in one state when their steps are ordered alike where they depend
+//              on each other (happens-before caching, CHESS, OSDI 2008).
+// Random       priorities with few change points (PCT: Burckhardt et al., ASPLOS 2010).
+//
+// Values are sequentially consistent: weaker orders are argued beside the code and stressed under
+// ThreadSanitizer.
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <source_location>
+#include <string>
+#include <vector>
+
+namespace model {
+
+enum class op : std::uint8_t {
+  begin,
+  load,
+  store,
+  exchange,
+  lock,
+  unlock,
+  sleep,
+  wake,
+  pause,
+  allocate,
+  release,
+  choose,
+  end,
+};
+const char* name_of(op what) noexcept;
+
+struct step {
+  int thread = 0;
+  op what = op::begin;
+  const void* where = nullptr;
+  int chosen = 0;
+  std::source_location line{};
+};
+
+struct limits {
+  int preemptions = 2;
+  int faults = 0;  ///< how many failed allocations, spurious wake-ups and such a schedule may have
+  std::uint64_t schedules = 1'000'000;
+  std::uint64_t random_schedules = 0;  ///< instead of the exhaustive search
+  std::uint64_t seed = 1;
+  std::size_t steps = 5'000;  ///< of one schedule: beyond is a livelock
+};
+
+struct report {
+  std::uint64_t schedules = 0;
+  std::uint64_t states = 0;
+  bool exhausted = false;    ///< every schedule within the bound was tried
+  std::string failure;       ///< empty when all went well
+  std::vector<int> choices;  ///< of the schedule that failed: replay() takes them
+  std::string text() const;  ///< the failed schedule, step by step
+  std::vector<step> history;
+};
+
+class world;
+using body = std::function<void(world&)>;
+
+/// Runs `what` under every schedule within `bounds`, until one fails.
+report explore(const body& what, const limits& bounds = {});
+/// Runs one schedule.
+report replay(const body& what, const std::vector<int>& choices, const limits& bounds = {});
+
+/// What a body uses: it makes its threads, lets them run, and looks at what they did.
+class world {
+ public:
+  /// Adds a thread; it runs within run().
+  void thread(std::function<void()> what);
+  /// Runs all threads to their end.
+  void run();
+  /// Ends the schedule as a failure.
+  [[noreturn]] void fail(const std::string& why);
+  void check(bool holds, const char* what) {
+    if (!holds) fail(what);
+  }
+};
+
+// ---- for the platform ---------------------------------------------------------------------------
+
+/// Whether the calling code runs in a schedule, and switches are made.
+bool exploring() noexcept;
+/// A step is about to happen; other threads may run before it does.
+void arrive(op what, const void* where, const std::source_location& line);
+/// One of n ways to go on; 0 is the usual one, the others cost a fault.
+int choose(int n, const std::source_location& line);
+[[noreturn]] void fail(const std::string& why);
+
+/// Sleeps on `where` until woken through one of `channels`; false: the deadline has passed.
+bool sleep(const void* where, std::uint32_t channels, const std::int64_t* deadline, bool spurious,
+           const std::source_location& line);
+void wake(const void* where, int count, std::uint32_t channels, const std::source_location& line);
+void pause(const std::source_location& line);
+std::int64_t now() noexcept;
+
+int this_thread() noexcept;
+int start(std::function<void()> what);
+bool ended(int thread) noexcept;
+
+/// The place of slot `id` of this thread; `fresh` when nobody has asked for it in this schedule.
+inline constexpr std::size_t slot_bytes = 256;
+void* slot(std::size_t id, bool& fresh);
+
+/// While it lives, memory is not the schedule's.
+class unwatched {
+ public:
+  unwatched() noexcept;
+  unwatched(const unwatched&) = delete;
+  unwatched& operator=(const unwatched&) = delete;
+  ~unwatched();
+
+ private:
+  bool was_;
+};
+/// Counts schedules: what is made once a process is made once a schedule.
+std::uint64_t epoch() noexcept;
+
+}  // namespace model
