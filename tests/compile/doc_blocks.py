@@ -94,7 +94,7 @@ def main():
             includes = sorted(set(includes))
             text = ["#include <docs_prelude.hpp>", *includes, *fragments, ""]
             source.write_text("\n".join(text), encoding="utf-8")
-            quiet = ["-Wno-unused-variable", "-Wno-unused-but-set-variable", "-Wno-shadow"]
+            quiet = ["-Wno-unused-variable", "-Wno-unused-value", "-Wno-unused-but-set-variable", "-Wno-shadow"]
             run([*compiler, *quiet, "-c", str(source), "-o", "/dev/null"], f"{document}: compiling the blocks")
 
     print(f"{document}: {programs} programs and {len(fragments)} other blocks compile")
