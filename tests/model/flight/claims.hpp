@@ -17,7 +17,7 @@ inline constexpr claim claims[] = {
     {singleflight::detail::rule::second_node_marks_bucket, "three keys, one hot"},
     {singleflight::detail::rule::close_marks_bucket, "23: close beside two runs"},
     {singleflight::detail::rule::closed_refuses, "23: close beside two runs"},
-    {singleflight::detail::rule::unlink_by_identity, "1, 18: forget beside two runs"},
+    {singleflight::detail::rule::unlink_by_identity, "19: two fresh behind a run"},
     {singleflight::detail::rule::forgotten_is_not_found, "3: a handle dropped beside the load"},
     {singleflight::detail::rule::done_wakes_sleepers, "2: two runs"},
     {singleflight::detail::rule::alone_sees_sleepers, "9: a blocking wait for a queued load"},
