@@ -51,7 +51,7 @@ class history {
     try {
       number = what();
     } catch (const std::domain_error& e) {
-      number = std::stoi(std::string(e.what()).substr(5));
+      number = number_in(e);
     } catch (const singleflight::flight_error& e) {
       errors_.push_back(static_cast<flight_errc>(e.code().value()));
     }
@@ -93,11 +93,14 @@ class history {
   const std::vector<flight_errc>& errors() const { return errors_; }
 
  private:
+  static int number_in(const std::domain_error& e) {
+    return std::stoi(std::string(e.what()).substr(5));  // "load N"
+  }
   static int number_in(const std::exception_ptr& error) {
     try {
       std::rethrow_exception(error);
     } catch (const std::domain_error& e) {
-      return std::stoi(std::string(e.what()).substr(5));
+      return number_in(e);
     }
   }
 

@@ -155,8 +155,6 @@ class unique_lock {
     owns_ = false;
     mutex_->unlock(at_);
   }
-  bool owns_lock() const noexcept { return owns_; }
-  mutex* mutex_of() const noexcept { return mutex_; }
 
  private:
   mutex* mutex_;

@@ -710,9 +710,8 @@ scheduler& all() { return scheduler::instance(); }
 }  // namespace
 
 const char* name_of(op what) noexcept {
-  static constexpr const char* names[] = {"begin",   "load",   "store", "exchange", "lock",
-                                          "unlock",  "sleep",  "wake",  "pause",    "allocate",
-                                          "release", "choose", "end"};
+  static constexpr const char* names[] = {"begin", "load", "store", "exchange", "lock", "unlock",
+                                          "sleep", "wake", "pause", "choose",   "end"};
   return names[static_cast<std::size_t>(what)];
 }
 

@@ -39,8 +39,6 @@ enum class op : std::uint8_t {
   sleep,
   wake,
   pause,
-  allocate,
-  release,
   choose,
   end,
 };

@@ -71,4 +71,21 @@ TEST(outcome, holds_a_flight_errc) {
   }
 }
 
+// Goal    An outcome whose assignment has thrown has nothing to tell: it is broken, and says so in
+//         every form.
+TEST(outcome, after_an_assignment_that_threw) {
+  struct moody {
+    explicit moody(int) {}
+    moody(moody&&) { throw std::domain_error("move"); }
+    moody& operator=(moody&&) { throw std::domain_error("move"); }
+  };
+  sf::outcome<moody> o = sf::flight_errc::overloaded;
+  sf::outcome<moody> other(1);
+  EXPECT_THROW(o = std::move(other), std::domain_error);
+  EXPECT_FALSE(o.has_value());
+  EXPECT_THROW((void)o.value(), sf::flight_error);
+  EXPECT_EQ(o.errc(), sf::flight_errc::broken);
+  EXPECT_NE(o.exception(), nullptr);
+}
+
 }  // namespace

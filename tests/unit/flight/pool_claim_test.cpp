@@ -7,8 +7,10 @@
 
 #include <atomic>
 #include <chrono>
+#include <coroutine>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -307,6 +309,31 @@ TEST(thread_exit, within_inline_start) {
   EXPECT_EQ(*f.get(), 7);
   EXPECT_TRUE(
       support::eventually([&] { return called == 3; }, "those behind the thread that ended"));
+}
+
+// Goal    The same when the answer is the error of an awaited loader, resumed on that thread: it is
+//         told outside of the handler that caught it, and the loader goes with the load.
+TEST(thread_exit, beside_the_error_of_an_awaited_load) {
+  struct failing {
+    bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<> h) const noexcept { *to = h; }
+    int await_resume() const { throw std::domain_error("load"); }
+    std::coroutine_handle<>* to;
+  };
+  group g({.executor = singleflight::inline_executor});
+  std::coroutine_handle<> place;
+  const auto token = std::make_shared<int>(0);
+  auto f = g.start(1, [&place, token] { return failing{&place}; });
+  auto other = g.start(1, [] { return 0; });
+  std::move(other).on_ready([](const auto&) { ::pthread_exit(nullptr); });
+  bool reached = false;
+  std::thread([&] {
+    place.resume();
+    reached = true;
+  }).join();
+  EXPECT_FALSE(reached);
+  EXPECT_THROW((void)f.get(), std::domain_error);
+  EXPECT_TRUE(support::eventually([&] { return token.use_count() == 1; }, "the loader's end"));
 }
 
 }  // namespace

@@ -275,4 +275,53 @@ TEST(recursion_death_test, destroying_the_group_within_a_load) {
       "destroyed within one of its own loads");
 }
 
+/// Tells when somebody has armed it: a blocked thread does so after it has recorded its wait.
+struct telling_timer final : sf::timer {
+  time_point now() const noexcept override { return inner.now(); }
+  void arm(sf::timer_node& node, time_point when) override {
+    inner.arm(node, when);
+    armed.open();
+  }
+  void cancel(sf::timer_node& node) noexcept override { inner.cancel(node); }
+  sf::manual_timer inner;
+  support::gate armed;
+};
+
+// Goal    A flight that is over is no part of a cycle, though its load still runs and waits: its
+//         outcome is there to be told.
+// Method  x's load waits for y; within y's load, x expires and is then asked for its outcome. The
+//         deadline of x's wait for y tells that it has been recorded.
+TEST(recursion, a_flight_that_is_over_is_no_cycle) {
+  sf::manual_timer time;
+  telling_timer telling;
+  ints x({.timer = &time, .load_timeout = 1s});
+  ints y({.timer = &telling});
+  support::gate x_runs;
+  support::gate y_runs;
+  std::jthread leads_x([&] {
+    (void)x.run(sf::as_outcome, 1, [&] {
+      x_runs.open();
+      y_runs.wait();
+      return *y.run(2, [] { return 0; }, {.deadline = telling.now() + 1h});
+    });
+  });
+  x_runs.wait();
+  std::optional<sf::flight_errc> told;
+  (void)y.run(2, [&](sf::flight_context& context) {
+    auto over = x.start(1, [] { return 0; });
+    y_runs.open();
+    telling.armed.wait();
+    time.advance(2s);
+    support::eventually([&] { return over.ready(); }, "the timeout");
+    support::gate called;
+    std::move(over.within(context)).on_ready([&](const auto& got) {
+      told = got.errc();
+      called.open();
+    });
+    called.wait();
+    return 1;
+  });
+  EXPECT_EQ(told, sf::flight_errc::timed_out);
+}
+
 }  // namespace

@@ -167,14 +167,12 @@ class blocked_wait {
         if (decide(verdict)) return verdict;
         continue;
       }
-      if ((seen & block_base::sleeping) == 0) {
+      if ((seen & block_base::sleeping) == 0 && platform::holds(rule::sleepers_are_marked)) {
         block_.lock();
-        if (platform::holds(rule::sleepers_are_marked)) {
-          block_.state.store(block_.state.load(memory_order_relaxed) | block_base::sleeping,
-                             memory_order_relaxed);
-        }
+        block_.state.store(block_.state.load(memory_order_relaxed) | block_base::sleeping,
+                           memory_order_relaxed);
         block_.unlock();
-        if (platform::holds(rule::sleepers_are_marked)) continue;
+        continue;
       }
       if ((seen & block_base::locked) != 0) {  // in a moment it will not be
         platform::pause();

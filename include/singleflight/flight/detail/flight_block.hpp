@@ -7,18 +7,18 @@
 // makes one from birth. Joiners and handles know only the block.
 //
 // I5  `counts` holds references (low half) and interest (high half). It grows only under the bucket
-// lock
-//     (a join) or by one who holds a reference; interest reaches 0 only under both locks.
+//     lock (a join) or by one who holds a reference; interest reaches 0 only under both locks.
 // I6  While phase != done, the block's node, or that of the flight it waits behind, is in the
-// table;
-//     so the group is alive for whoever holds the block's lock and sees phase != done.
+//     table; so the group is alive for whoever holds the block's lock and sees phase != done.
 // I7  phase becomes done once, under the block's lock, in the same critical section in which the
-// flight
-//     has been taken out of the keys that can be found, and after that. Its release (in `state`)
-//     pairs with every acquire load of `state` that sees done: the load happens-before (P7).
+//     flight has been taken out of the keys that can be found, and after that. Its release (in
+//     `state`) pairs with every acquire load of `state` that sees done: the load happens-before
+//     (P7).
 // I8  A waiter is in at most one list; lists change under the block's lock. After done, `blocked`
-// and
-//     `timed` are dead: nobody looks at them again, so woken threads need not leave them.
+//     and `timed` are dead: nobody looks at them again, so woken threads need not leave them.
+// I9  A load that ends within the start() that made its block, and whose fast leave succeeds, was
+//     found by nobody: a join would have made the bucket slow. The block is that thread's alone
+//     until start() returns the handle, so there I5 and I7 hold without lock and without atomics.
 //
 // Lock order: block lock, then bucket lock. No user code under either.
 

@@ -3,11 +3,13 @@
 
 // flight_close: the end of a group.
 //
-// 1. `closed_` is set: whoever locks a bucket from now on is refused, and no load begins any more.
+// 1. `closed_` is set: whoever locks a bucket from now on is refused, and no queued load begins any
+//    more. (A run() that has entered, or was elected, before that leads its load.)
 // 2. Every bucket gets `slow`, so that the fast enter fails and every leave comes through the lock.
-// 3. Successors that have not begun end as closed; running loads are told to stop. 4. Wait until
-// every chain is empty. A leaver counts `departures_` and wakes us under the bucket lock;
-//    we look under the same lock, so its last touch of the group is the unlock that lets us in.
+// 3. Successors that have not begun end as closed; running loads are told to stop.
+// 4. Wait until every chain is empty. A leaver counts `departures_` and wakes us under the bucket
+//    lock; we look under the same lock, so its last touch of the group is the unlock that lets us
+//    in.
 
 #include "singleflight/flight/detail/flight_core.hpp"
 

@@ -14,7 +14,7 @@ namespace detail {
 inline bool flight_core::finish_alone(block_base& b, load_base& load) noexcept {
   if (load.merge_drops && load.within_start.load(memory_order_relaxed) == &this_thread() &&
       flight_table::leave_alone(table.locate(b.node->hash), *b.node)) {
-    // A joiner would have made the bucket slow: this thread alone knows the block.
+    // This thread alone knows the block (I9).
     load.unshared = true;
     b.result = flight_result::value;
     b.callers = 1;

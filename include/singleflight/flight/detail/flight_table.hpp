@@ -6,20 +6,20 @@
 // A head is a word: the first node's address and three low bits.
 //   locked  one thread may change the head and the chain
 //   slow    leaving takes the lock: the chain is or was longer than one node, a node here has a
-//           block or a successor, or the group is closed; cleared when the bucket is empty again
+//           joiner, a block or a successor, or the group is closed; cleared when the bucket is
+//           empty again
 //   moved   the bucket has moved to a larger array
 // An empty bucket without bits is 0. A leader that is alone enters with one compare-exchange of 0
 // for its node and leaves with one back; any bit, and any second node, sends it through the lock
 // instead.
 //
 // I1  A chain changes only under its head's lock, or by those two compare-exchanges.
-// I2  A successful fast leave proves: the node was alone, nobody joined it while it was thin,
-// nobody
-//     waits behind it, nobody closes. (Whoever joined a flight with a block is counted by then.)
+// I2  A successful fast leave proves: the node was alone, nobody has joined it, nobody waits behind
+//     it, nobody closes.
 // I3  Nodes of one key: at most one is open or a barrier; any number is gone (forgotten, abandoned,
 //     timed out: no longer found, but still there for close() to wait for).
 // I4  `crowded` is the sum over all buckets of (length - 1); fast enters and leaves do not change
-// it.
+//     it.
 //
 // Growth takes every lock of the array in order, moves the nodes, publishes the larger array and
 // leaves `moved` behind. Arrays stay until the group goes, so a late compare-exchange on an old
