@@ -18,14 +18,21 @@
 #include <string>
 #include <vector>
 
-#include "model/flight/claims.hpp"
-#include "model/flight/worlds.hpp"
+#include "model/claims.hpp"
+#include "model/worlds.hpp"
 #include <singleflight/flight.hpp>
 
 namespace {
 
 namespace platform = singleflight::detail::platform;
 using singleflight::detail::rule;
+
+std::string text_of(const model::limits& bounds) {
+  std::string text = std::to_string(bounds.preemptions) +
+                     (bounds.random_schedules != 0 ? " changes of priority" : " preemptions");
+  if (bounds.faults != 0) text += ", " + std::to_string(bounds.faults) + " fault";
+  return text;
+}
 
 int run_all(const char* only, std::uint64_t most = ~std::uint64_t{0}) {
   std::uint64_t schedules = 0;
@@ -43,9 +50,9 @@ int run_all(const char* only, std::uint64_t most = ~std::uint64_t{0}) {
     schedules += r.schedules;
     states += r.states;
     if (r.exhausted) ++exhausted;
-    std::printf("%-45s %9ju schedules %9ju states%s\n", w.name.c_str(),
+    std::printf("%-60s %9ju schedules %9ju states%s at %s\n", w.name.c_str(),
                 static_cast<std::uintmax_t>(r.schedules), static_cast<std::uintmax_t>(r.states),
-                r.exhausted ? ", exhausted" : "");
+                r.exhausted ? ", exhausted" : "", text_of(bounds).c_str());
     if (!r.failure.empty()) {
       std::printf("%s\n", r.text().c_str());
       status = 1;

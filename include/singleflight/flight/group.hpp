@@ -360,7 +360,7 @@ class group final : public observable {
   }
 
   std::optional<flight_errc> expired(const limits& bounds) const noexcept {
-    if (bounds.stop.stop_requested()) return flight_errc::cancelled;
+    if (detail::platform::stop_requested(bounds.stop)) return flight_errc::cancelled;
     if (bounds.deadline != detail::steady_time::max() && core_.clock().now() >= bounds.deadline) {
       return flight_errc::timed_out;
     }

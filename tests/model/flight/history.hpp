@@ -2,10 +2,14 @@
 #pragma once
 
 // What happened in a world, and whether the promises were kept. Times are a counter that every
-// event moves on.
+// event moves on; an event is a step, so that two orders of events are two states.
 
+#include <algorithm>
+#include <new>
 #include <source_location>
 #include <stdexcept>
+#include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -27,55 +31,129 @@ class history {
     arrive(op::load, nullptr, line);
   }
 
+  // ---- what a world allows beside plain values ------------------------------------------------
+
+  /// Loads of the key may run at a time: one of them is forgotten, or was given up.
+  void may_overlap() { may_overlap_ = true; }
+  /// Calls may be destroyed while they wait.
+  void may_leave() { may_leave_ = true; }
+  /// Calls may end with this; without it that is a failure.
+  void may_end(flight_errc code) { allowed_.push_back(code); }
+
+  // ---- loads ----------------------------------------------------------------------------------
+
   /// A load of the one key: it takes a number, and other threads may come in while it runs (P1:
   /// never another load, unless the world says that they may overlap).
   auto load(bool fails = false) {
     return [this, fails] {
-      if (running_ != 0 && !may_overlap_) world_.fail("P1: two loads of one key at a time");
-      ++running_;
-      const int number = ++loads_;
-      began_.push_back(++time_);
+      const int number = begin_load();
       step();
-      --running_;
+      end_load();
       if (fails) throw std::domain_error("load " + std::to_string(number));
       return number;
     };
   }
-  void may_overlap() { may_overlap_ = true; }
+  int begin_load() {
+    const spared books;
+    if (running_ != 0 && !may_overlap_) world_.fail("P1: two loads of one key at a time");
+    ++running_;
+    began_.push_back(tick());
+    return static_cast<int>(began_.size());
+  }
+  void end_load() {
+    tick();
+    --running_;
+  }
 
-  /// A call that gives the number of the load whose outcome it has been given; 0 for none.
-  template <class Call>
-  int call(Call&& what, bool fresh = false) {
-    const int began = ++time_;
+  // ---- calls ----------------------------------------------------------------------------------
+
+  /// One call: from its making until it is given an outcome. One that is destroyed before has left.
+  class call {
+   public:
+    explicit call(history& in, bool fresh = false) : in_(in), fresh_(fresh), began_(in.tick()) {
+      ++in_.open_;
+    }
+    call(const call&) = delete;
+    call& operator=(const call&) = delete;
+    ~call() {
+      if (told_) return;
+      --in_.open_;
+      ++in_.left_;
+    }
+
+    /// Given the value of load `number`.
+    void given(int number) {
+      const spared books;
+      if (told_) in_.world_.fail("P4: a call was given two outcomes");
+      told_ = true;
+      --in_.open_;
+      in_.given_.push_back({number, began_, in_.tick(), fresh_});
+    }
+    void given(flight_errc code) {
+      in_.ended(code);
+      given(0);
+    }
+    /// Given an exception: that of a load, or of the machine when a fault was made.
+    void given(const std::exception_ptr& error) {
+      try {
+        std::rethrow_exception(error);
+      } catch (const std::domain_error& e) {
+        given(std::stoi(std::string(e.what()).substr(5)));  // "load N"
+      } catch (const singleflight::flight_error& e) {
+        given(static_cast<flight_errc>(e.code().value()));
+      } catch (const std::bad_alloc&) {
+        excuse();
+      } catch (const std::system_error&) {
+        excuse();
+      }
+    }
+    template <class R>
+    void given(const singleflight::outcome<R>& got) {
+      if (got) {
+        given(int{**got});
+      } else if (const auto code = got.errc()) {
+        given(*code);
+      } else {
+        given(got.exception());
+      }
+    }
+
+   private:
+    void excuse() {
+      if (faults() == 0) in_.world_.fail("P9: memory was short, and it was not");
+      given(0);
+    }
+    history& in_;
+    const bool fresh_;
+    const int began_;
+    bool told_ = false;
+  };
+
+  /// A call that gives the number of the load whose outcome it has been given.
+  template <class What>
+  void calls(What&& what, bool fresh = false) {
+    call mine(*this, fresh);
     int number = 0;
+    std::exception_ptr error;
     try {
       number = what();
-    } catch (const std::domain_error& e) {
-      number = number_in(e);
-    } catch (const singleflight::flight_error& e) {
-      errors_.push_back(static_cast<flight_errc>(e.code().value()));
+    } catch (...) {
+      error = std::current_exception();
     }
-    given_.push_back({.number = number, .began = began, .ended = ++time_, .fresh = fresh});
-    return number;
+    if (error != nullptr) {
+      mine.given(error);
+    } else {
+      mine.given(number);
+    }
   }
 
-  /// The same in two halves, for a coroutine.
-  int begin() { return ++time_; }
-  void end(int began, const singleflight::outcome<singleflight::shared_result<int>>& got) {
-    int number = 0;
-    if (got) {
-      number = **got;
-    } else if (const auto code = got.errc()) {
-      errors_.push_back(*code);
-    } else {
-      number = number_in(got.exception());
-    }
-    given_.push_back({.number = number, .began = began, .ended = ++time_, .fresh = false});
-  }
+  // ---- the end --------------------------------------------------------------------------------
 
   /// P3, P4, and that fresh calls are; at the end of a world.
-  void check(int calls) {
-    world_.check(static_cast<int>(given_.size()) == calls, "P4: a call has not returned");
+  void check() const {
+    world_.check(open_ == 0, "P4: a call has not returned");
+    world_.check(left_ == 0 || may_leave_, "P4: a call was dropped without an outcome");
+    world_.check(running_ == 0, "a load has not ended");
     for (const outcome& a : given_) {
       if (a.number == 0) continue;
       for (const outcome& b : given_) {
@@ -88,19 +166,29 @@ class history {
       }
     }
   }
-  int loads() const { return loads_; }
+  int loads() const { return static_cast<int>(began_.size()); }
   int running() const { return running_; }
-  const std::vector<flight_errc>& errors() const { return errors_; }
+  /// How many calls have ended, and how many of them with `code`.
+  int count() const { return static_cast<int>(given_.size()); }
+  int count(flight_errc code) const {
+    return static_cast<int>(std::count(errors_.begin(), errors_.end(), code));
+  }
 
  private:
-  static int number_in(const std::domain_error& e) {
-    return std::stoi(std::string(e.what()).substr(5));  // "load N"
+  friend class call;
+  int tick(const std::source_location& line = std::source_location::current()) {
+    arrive(op::exchange, this, line);
+    return ++time_;
   }
-  static int number_in(const std::exception_ptr& error) {
-    try {
-      std::rethrow_exception(error);
-    } catch (const std::domain_error& e) {
-      return number_in(e);
+  void ended(flight_errc code) {
+    const spared books;
+    errors_.push_back(code);
+    // An executor without memory for a task drops it.
+    const bool allowed = std::find(allowed_.begin(), allowed_.end(), code) != allowed_.end() ||
+                         (code == flight_errc::broken && faults() > 0);
+    if (!allowed) {
+      world_.fail("P4: a call has ended with an error that nothing here leads to: " +
+                  std::string(singleflight::make_error_code(code).message()));
     }
   }
 
@@ -112,9 +200,12 @@ class history {
   };
   world& world_;
   int time_ = 0;
-  int loads_ = 0;
   int running_ = 0;
+  int open_ = 0;
+  int left_ = 0;
   bool may_overlap_ = false;
+  bool may_leave_ = false;
+  std::vector<flight_errc> allowed_;
   std::vector<int> began_;
   std::vector<outcome> given_;
   std::vector<flight_errc> errors_;

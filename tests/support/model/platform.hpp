@@ -17,6 +17,7 @@
 #include <new>
 #include <source_location>
 #include <stop_token>
+#include <system_error>
 #include <type_traits>
 #include <utility>
 
@@ -112,6 +113,7 @@ bool wait(const atomic<Word>& word, Word expected, std::uint32_t channels = all_
 template <class Word>
 void wake(const atomic<Word>& word, int count, std::uint32_t channels = all_channels,
           const place& at = place::current()) noexcept {
+  model::arrive(model::op::wake, &word, at);
   model::wake(&word, count, channels, at);
 }
 
@@ -213,7 +215,7 @@ class thread {
   thread() = default;
   explicit thread(int id) noexcept : id_(id) {}
   void join(const place& at = place::current()) {
-    while (!model::ended(id_)) model::pause(at);
+    model::join(id_, at);
     id_ = 0;
   }
   void detach() noexcept { id_ = 0; }
@@ -222,17 +224,21 @@ class thread {
  private:
   int id_ = 0;
 };
+/// Whether there is a thread to be had is the scheduler's choice.
 template <class Fn>
-thread start_thread(const char*, Fn&& fn) {
+thread start_thread(const char*, Fn&& fn, const place& at = place::current()) {
+  if (model::choose(2, at) == 1) throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again));
+  const model::eternal stays;
+  const model::spared whole;
   auto shared = std::make_shared<std::decay_t<Fn>>(std::forward<Fn>(fn));
-  return thread(model::start([shared] { (*shared)(); }));
+  return thread(model::start_helper([shared] { (*shared)(); }));
+}
+template <void (*Fn)() noexcept>
+void at_thread_exit() noexcept {
+  model::at_thread_exit(Fn);
 }
 inline unsigned concurrency() noexcept { return 2; }
 inline void pause(const place& at = place::current()) noexcept { model::pause(at); }
-/// The rule that is broken on purpose, if any.
-inline rule broken_rule = rule::none;
-inline bool holds(rule which) noexcept { return which != broken_rule; }
-
 /// The least that works: each look more before a sleep is many schedules more.
 template <class T>
 constexpr T tuned(T /*pays*/, T least) noexcept {
@@ -266,6 +272,8 @@ class never_destroyed {
   T& get() noexcept {
     if (epoch_ != model::epoch()) {
       epoch_ = model::epoch();
+      const model::eternal stays;
+      const model::spared whole;
       make_(room_);
     }
     return *std::launder(reinterpret_cast<T*>(room_));
@@ -282,6 +290,18 @@ class never_destroyed {
 inline void* allocate(std::size_t bytes, std::size_t) { return ::operator new(bytes); }
 inline void deallocate(void* memory, std::size_t) noexcept { ::operator delete(memory); }
 
+/// All stop states count as one address.
+inline constexpr char any_stop_state = 0;
+inline bool stop_requested(const std::stop_token& token,
+                           const place& at = place::current()) noexcept {
+  model::arrive(model::op::load, &any_stop_state, at);
+  return token.stop_requested();
+}
+inline void request_stop(std::stop_source& source, const place& at = place::current()) noexcept {
+  model::arrive(model::op::exchange, &any_stop_state, at);
+  source.request_stop();
+}
+
 /// std::stop_callback knows threads of the system only, and there is one: its destructor would not
 /// wait for a call that another thread of the world makes.
 template <class Fn>
@@ -289,16 +309,20 @@ class stop_callback {
  public:
   template <class Arg>
   stop_callback(std::stop_token token, Arg&& fn)
-      : fn_(std::forward<Arg>(fn)), inner_(std::move(token), caller{this}) {}
+      : fn_(std::forward<Arg>(fn)), inner_(announced(std::move(token)), caller{this}) {}
   stop_callback(const stop_callback&) = delete;
   stop_callback& operator=(const stop_callback&) = delete;
   ~stop_callback() {
-    model::arrive(model::op::lock, this, place::current());
+    model::arrive(model::op::exchange, &any_stop_state, place::current());
     while (caller_ != 0 && caller_ != model::this_thread()) model::pause(place::current());
     if (gone_ != nullptr) *gone_ = true;
   }
 
  private:
+  static std::stop_token announced(std::stop_token token) {
+    model::arrive(model::op::exchange, &any_stop_state, place::current());
+    return token;
+  }
   struct caller {
     stop_callback* self;
     void operator()() const {

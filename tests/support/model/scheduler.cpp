@@ -57,7 +57,7 @@ exception_state& exceptions_of_system_thread() noexcept {
 /// depend on nothing but the thread's own steps, and a use after the end is seen.
 class arena {
  public:
-  enum : std::uint8_t { untouched, living, freed };
+  enum : std::uint8_t { untouched, living, freed, eternal };
   static constexpr int poison = 0xdb;
 
   arena() : memory_(map(arena_bytes)), shadow_(arena_bytes / grain, untouched) {}
@@ -68,12 +68,12 @@ class arena {
     std::memset(shadow_.data(), untouched, used_ / grain);
     used_ = 0;
   }
-  void* allocate(std::size_t bytes) noexcept {
+  void* allocate(std::size_t bytes, std::uint8_t state) noexcept {
     const std::size_t whole = grain + (bytes + grain - 1) / grain * grain;
     if (used_ + whole > arena_bytes) return nullptr;
     std::byte* const at = memory_ + used_;
     std::memcpy(at, &whole, sizeof whole);
-    std::memset(shadow_.data() + used_ / grain, living, whole / grain);
+    std::memset(shadow_.data() + used_ / grain, state, whole / grain);
     used_ += whole;
     return at + grain;
   }
@@ -120,7 +120,11 @@ struct fiber {
   std::uint32_t channels = 0;
   std::optional<std::int64_t> deadline;
   bool timed_out = false;
+  bool helper = false;
+  int spared = 0;
+  bool eternal = false;
   exception_state exceptions;
+  std::array<void (*)() noexcept, 4> at_exit{};
   alignas(16) std::array<std::array<std::byte, slot_bytes>, 4> slots;
   std::uint32_t slots_in_use = 0;
   std::uint64_t steps = 0;
@@ -197,7 +201,7 @@ class scheduler {
   void arrive(op what, const void* where, const std::source_location& line) {
     fiber& me = self();
     if (++me.steps > bounds_.steps) fail("livelock: a thread has taken too many steps");
-    check_alive(where);
+    if (what != op::wake) check_alive(where);  // a wake takes the address as a name only
     if (replaying_) {
       const int next = forced_thread();
       if (next > 0 && next != running_) go_to(next);
@@ -208,7 +212,7 @@ class scheduler {
   }
 
   int choose(int n, const std::source_location& line) {
-    if (bounds_.faults == 0 || !exploring()) return 0;
+    if (bounds_.faults == 0 || !exploring() || self().spared > 0) return 0;
     const int taken = replaying_ ? std::max(0, forced_step() - fault_mark)
                                  : decide((1U << static_cast<unsigned>(n)) - 1U, 0, faults_, true);
     if (taken != 0) ++faults_;
@@ -250,19 +254,40 @@ class scheduler {
     go_to(next_thread());
   }
 
-  int start(std::function<void()> what) {
+  int start(std::function<void()> what, bool helper) {
     std::size_t index = 1;
     while (index < most_threads && fibers_[index].now != fiber::state::absent) ++index;
     if (index == most_threads) fail("a world has at most 7 threads");
     fiber& f = fibers_[index];
     f.what = std::move(what);
+    f.helper = helper;
     f.stands = context::make_fcontext(f.stack + stack_bytes, stack_bytes, &scheduler::enter);
     f.now = fiber::state::ready;
     f.priority = random_() / 2 + (std::uint64_t{1} << 62);
     return static_cast<int>(index);
   }
-  bool ended(int thread) const noexcept {
-    return fibers_[static_cast<std::size_t>(thread)].now == fiber::state::done;
+  void join(int thread, const std::source_location& line) {
+    const fiber& other = fibers_[static_cast<std::size_t>(thread)];
+    arrive(op::load, &other, line);
+    while (other.now != fiber::state::done) sleep(&other, ~0U, nullptr, false, line);
+  }
+  void at_thread_exit(void (*what)() noexcept) {
+    for (auto& place : self().at_exit) {
+      if (place == what) return;
+      if (place == nullptr) {
+        place = what;
+        return;
+      }
+    }
+    fail("a thread has at most 4 functions to call at its end");
+  }
+  int faults() const noexcept { return faults_; }
+  /// Adds to what the running thread is spared; outside of schedules there is none.
+  void spare(int n) noexcept {
+    if (running_ >= 0) self().spared += n;
+  }
+  bool set_eternal(bool is) noexcept {
+    return running_ >= 0 ? std::exchange(self().eternal, is) : false;
   }
   void* slot(std::size_t id, bool& fresh) {
     fiber& me = running_ < 0 ? nobody_ : self();
@@ -288,7 +313,8 @@ class scheduler {
   // ---- memory -----------------------------------------------------------------------------------
 
   void* allocate(std::size_t bytes) {
-    void* const p = arenas_[static_cast<std::size_t>(running_)].allocate(bytes);
+    void* const p = arenas_[static_cast<std::size_t>(running_)].allocate(
+        bytes, self().eternal ? arena::eternal : arena::living);
     if (p == nullptr) fail("a thread may allocate 1 MiB in a schedule");
     return p;
   }
@@ -297,7 +323,7 @@ class scheduler {
     for (arena& a : arenas_) {
       if (!a.owns(p)) continue;
       if (running_ < 0) return true;
-      if (a.state_of(p) != arena::living) fail("memory is freed twice");
+      if (a.state_of(p) == arena::freed) fail("memory is freed twice");
       a.release(p);
       return true;
     }
@@ -344,6 +370,9 @@ class scheduler {
       f.slots_in_use = 0;
       f.steps = 0;
       f.exceptions = {};
+      f.helper = f.eternal = false;
+      f.spared = 0;
+      f.at_exit = {};
     }
     if (bounds_.random_schedules != 0) {
       path_.clear();
@@ -403,6 +432,9 @@ class scheduler {
     } catch (...) {
       fail("an exception has escaped from a thread");
     }
+    for (const auto what : self().at_exit) {
+      if (what != nullptr) what();
+    }
     user_code = false;
     self().what = nullptr;
     self().now = fiber::state::done;
@@ -410,6 +442,7 @@ class scheduler {
       running_ = -1;
       context::jump_fcontext(explorer_, nullptr);
     }
+    wake(&self(), 0x7fffffff, ~0U, std::source_location::current());
     took_step(op::end, nullptr, std::source_location::current());
     go_to(next_thread());
     std::abort();
@@ -449,10 +482,11 @@ class scheduler {
   /// For a thread that cannot go on: who goes on instead. 0 when all others are done.
   int next_thread() {
     std::uint32_t able = threads_that_are(fiber::state::ready);
-    if (able == 0) able = pass_time();  // also while others spin: they may spin for a sleeper
+    const bool over = able == 0 && only_idle_helpers_sleep();
+    if (able == 0 && !over) able = pass_time();  // also while others spin, perhaps for a sleeper
     if (able == 0) able = threads_that_are(fiber::state::paused);
     if (able == 0) {
-      if (threads_that_are(fiber::state::asleep) != 0) fail(deadlock());
+      if (!over) fail(deadlock());
       return 0;
     }
     if (replaying_) {
@@ -460,6 +494,12 @@ class scheduler {
       return next > 0 && (able >> next & 1U) != 0 ? next : std::countr_zero(able);
     }
     return pick(able, -1);
+  }
+  bool only_idle_helpers_sleep() const noexcept {
+    return std::none_of(fibers_.begin() + 1, fibers_.end(), [](const fiber& f) {
+      return f.now == fiber::state::paused ||
+             (f.now == fiber::state::asleep && (!f.helper || f.deadline));
+    });
   }
   /// A schedule is told as the thread of each step, or for a choice what was chosen.
   static constexpr int fault_mark = 100;
@@ -625,8 +665,8 @@ class scheduler {
         if (state == arena::living) {
           ++leaks;
           bytes_leaked += bytes;
-          return;
         }
+        if (state != arena::freed) return;
         for (std::size_t i = 0; i < bytes; ++i) {
           if (p[i] != static_cast<std::byte>(arena::poison)) late_write = true;
         }
@@ -734,7 +774,10 @@ report replay(const body& what, const std::vector<int>& choices, const limits& b
   return all().replay(what, choices, bounds);
 }
 
-void world::thread(std::function<void()> what) { start(std::move(what)); }
+void world::thread(std::function<void()> what) {
+  const scheduler::inside in;
+  all().start(std::move(what), false);
+}
 void world::run() {
   const scheduler::inside in;
   all().run_all();
@@ -758,7 +801,7 @@ bool sleep(const void* where, std::uint32_t channels, const std::int64_t* deadli
   return all().sleep(where, channels, deadline, spurious, line);
 }
 void wake(const void* where, int count, std::uint32_t channels, const std::source_location& line) {
-  if (!all().exploring()) return;
+  if (all().this_thread() < 0) return;
   const scheduler::inside in;
   all().wake(where, count, channels, line);
 }
@@ -769,11 +812,23 @@ void pause(const std::source_location& line) {
 }
 std::int64_t now() noexcept { return all().now(); }
 int this_thread() noexcept { return all().this_thread(); }
-int start(std::function<void()> what) {
+int start_helper(std::function<void()> what) {
   const scheduler::inside in;
-  return all().start(std::move(what));
+  return all().start(std::move(what), true);
 }
-bool ended(int thread) noexcept { return all().ended(thread); }
+void join(int thread, const std::source_location& line) {
+  const scheduler::inside in;
+  all().join(thread, line);
+}
+void at_thread_exit(void (*what)() noexcept) {
+  const scheduler::inside in;
+  all().at_thread_exit(what);
+}
+int faults() noexcept { return all().faults(); }
+spared::spared() noexcept { all().spare(1); }
+spared::~spared() { all().spare(-1); }
+eternal::eternal() noexcept : was_(all().set_eternal(true)) {}
+eternal::~eternal() { all().set_eternal(was_); }
 void* slot(std::size_t id, bool& fresh) { return all().slot(id, fresh); }
 unwatched::unwatched() noexcept : was_(std::exchange(user_code, false)) {}
 unwatched::~unwatched() { user_code = was_; }

@@ -111,13 +111,36 @@ void pause(const std::source_location& line);
 std::int64_t now() noexcept;
 
 int this_thread() noexcept;
-int start(std::function<void()> what);
-bool ended(int thread) noexcept;
+/// A thread that the library starts by itself. A world may end while it sleeps.
+int start_helper(std::function<void()> what);
+void join(int thread, const std::source_location& line);
+void at_thread_exit(void (*what)() noexcept);
 
 /// The place of slot `id` of this thread; `fresh` when nobody has asked for it in this schedule.
 inline constexpr std::size_t slot_bytes = 256;
 void* slot(std::size_t id, bool& fresh);
 
+/// How many faults this schedule has had so far.
+int faults() noexcept;
+/// While it lives, this thread meets no faults: what a world needs for its own books.
+class spared {
+ public:
+  spared() noexcept;
+  spared(const spared&) = delete;
+  spared& operator=(const spared&) = delete;
+  ~spared();
+};
+/// While it lives, what is allocated may stay until the schedule's end: it belongs to the process.
+class eternal {
+ public:
+  eternal() noexcept;
+  eternal(const eternal&) = delete;
+  eternal& operator=(const eternal&) = delete;
+  ~eternal();
+
+ private:
+  bool was_;
+};
 /// While it lives, memory is not the schedule's.
 class unwatched {
  public:

@@ -103,9 +103,6 @@ inline void pause() noexcept {
 #endif
 }
 
-/// Whether the code keeps a rule: always.
-constexpr bool holds(rule) noexcept { return true; }
-
 /// A size or a count: what pays on this machine, and the least that works.
 template <class T>
 constexpr T tuned(T pays, T /*least*/) noexcept {
@@ -130,6 +127,21 @@ inline void deallocate(void* memory, std::size_t alignment) noexcept {
     ::operator delete(memory);
   }
 }
+
+/// Calls Fn() as the calling thread ends; asked for once or often.
+template <void (*Fn)() noexcept>
+void at_thread_exit() noexcept {
+  struct caller {
+    ~caller() { Fn(); }
+  };
+  static thread_local caller at_end;
+  (void)&at_end;
+}
+
+inline bool stop_requested(const std::stop_token& token) noexcept {
+  return token.stop_requested();
+}
+inline void request_stop(std::stop_source& source) noexcept { source.request_stop(); }
 
 /// Starts a named thread.
 template <class Fn>

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The rules that the promises rest on. Each stands where it is kept, as platform::holds(rule::...):
-// a constant here, and a switch for the tests that break one rule on purpose, to see that a test
-// notices.
+// The rules that the promises rest on. Each stands where it is kept, as platform::holds(rule::...)
+// or, for a memory order, platform::order(rule::..., ...): constants, but for the tests that break
+// one rule on purpose, to see that a test notices (SINGLEFLIGHT_MUTANTS).
+
+#include <atomic>
 
 #include "singleflight/core/detail/config.hpp"
 
@@ -45,6 +47,23 @@ enum class rule {
   SINGLEFLIGHT_RULES(SINGLEFLIGHT_RULE)
 #undef SINGLEFLIGHT_RULE
 };
+
+namespace platform {
+
+#if defined(SINGLEFLIGHT_MUTANTS)
+inline rule broken_rule = rule::none;
+inline bool holds(rule which) noexcept { return which != broken_rule; }
+inline std::memory_order order(rule which, std::memory_order as) noexcept {
+  return holds(which) ? as : std::memory_order_relaxed;
+}
+#else
+/// Whether the code keeps a rule: always.
+consteval bool holds(rule) noexcept { return true; }
+/// The order that a rule asks for.
+consteval std::memory_order order(rule, std::memory_order as) noexcept { return as; }
+#endif
+
+}  // namespace platform
 
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE

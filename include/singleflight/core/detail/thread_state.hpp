@@ -96,18 +96,15 @@ class SINGLEFLIGHT_SHARED_STATE thread_indexes {
 
 inline constexpr std::uint32_t shared_thread_index = thread_indexes::words * 64;
 
-struct thread_index_owner {
-  ~thread_index_owner() {
-    thread_state& self = this_thread();
-    thread_indexes::instance().give_back(self.index);
-    self.index = shared_thread_index;  // calls from later thread-exit code count there
-  }
-};
+inline void give_thread_index_back() noexcept {
+  thread_state& self = this_thread();
+  thread_indexes::instance().give_back(self.index);
+  self.index = shared_thread_index;  // calls from later thread-exit code count there
+}
 
 SINGLEFLIGHT_COLD inline std::uint32_t assign_thread_index(thread_state& self) noexcept {
   self.index = thread_indexes::instance().take();
-  static thread_local thread_index_owner owner;
-  (void)&owner;
+  platform::at_thread_exit<&give_thread_index_back>();
   return self.index;
 }
 

@@ -159,7 +159,7 @@ class blocked_wait {
         continue;
       }
       wait_verdict verdict = node_.verdict.load(memory_order_acquire);
-      const bool stopped = bounds_.stop.stop_requested();
+      const bool stopped = platform::stop_requested(bounds_.stop);
       if (stopped || (bounded() && block_.clock->now() >= bounds_.deadline)) {
         verdict = stopped ? wait_verdict::cancelled : wait_verdict::timed_out;
       }

@@ -89,7 +89,7 @@ inline void flight_core::request_stop(block_base& b) {
   b.room.stop_wanted = true;
   std::stop_source source = b.room.stop;
   b.unlock();
-  source.request_stop();  // nothing, when no load has asked for a token
+  platform::request_stop(source);  // nothing, when no load has asked for a token
 }
 
 inline std::stop_token flight_core::stop_token_of(block_base& b) {
@@ -99,7 +99,7 @@ inline std::stop_token flight_core::stop_token_of(block_base& b) {
   std::stop_source source = b.room.stop;
   const bool wanted = b.room.stop_wanted;
   b.unlock();
-  if (wanted || closed()) source.request_stop();
+  if (wanted || closed()) platform::request_stop(source);
   return source.get_token();
 }
 

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Which world claims to notice when a rule is broken.
+
+#include <singleflight/core/detail/rules.hpp>
+
+namespace model {
+
+struct claim {
+  singleflight::detail::rule broken;
+  const char* world;
+};
+
+#define SINGLEFLIGHT_CLAIM(name, world) {singleflight::detail::rule::name, world}
+inline constexpr claim claims[] = {
+    SINGLEFLIGHT_CLAIM(attach_marks_bucket, "a load that asks for its stop token"),
+    SINGLEFLIGHT_CLAIM(join_marks_bucket, "a load that ends within start"),
+    SINGLEFLIGHT_CLAIM(second_node_marks_bucket, "three keys, one hot"),
+    SINGLEFLIGHT_CLAIM(close_marks_bucket, "23: close beside two runs"),
+    SINGLEFLIGHT_CLAIM(closed_refuses, "23: close beside two runs"),
+    SINGLEFLIGHT_CLAIM(unlink_by_identity, "10: run, run_fresh and run_fresh"),
+    SINGLEFLIGHT_CLAIM(forgotten_is_not_found, "3: a handle dropped beside the load"),
+    SINGLEFLIGHT_CLAIM(done_wakes_sleepers, "10: run beside run"),
+    SINGLEFLIGHT_CLAIM(alone_sees_sleepers, "9: a blocking wait for a queued load"),
+    SINGLEFLIGHT_CLAIM(sleepers_are_marked, "10: run beside run"),
+    SINGLEFLIGHT_CLAIM(phase_moves_epoch, "10: run beside run, hands over"),
+    SINGLEFLIGHT_CLAIM(joins_count_interest, "3: nobody joins a flight that was given up"),
+    SINGLEFLIGHT_CLAIM(leader_is_interested, "10: a joiner leaves a run"),
+    SINGLEFLIGHT_CLAIM(successor_takes_place, "18: a call after forget"),
+    SINGLEFLIGHT_CLAIM(promoter_holds_reference, "18: a call after forget"),
+    SINGLEFLIGHT_CLAIM(fresh_goes_behind, "10: run beside run_fresh"),
+    SINGLEFLIGHT_CLAIM(leaver_passes_lead_on, "19: the fresh caller elected is stopped"),
+    SINGLEFLIGHT_CLAIM(abandoned_is_forgotten, "3: nobody joins a flight that was given up"),
+    SINGLEFLIGHT_CLAIM(abandoned_is_stopped, "4: an abandoned load is told"),
+    SINGLEFLIGHT_CLAIM(departure_wakes_close, "23: close beside two runs"),
+    SINGLEFLIGHT_CLAIM(handle_leaves, "3: a handle dropped beside the load"),
+    SINGLEFLIGHT_CLAIM(load_runs_once, "23: close beside a started load"),
+    SINGLEFLIGHT_CLAIM(cancel_yields_to_outcome, "16: a stop after publication"),
+    SINGLEFLIGHT_CLAIM(enrol_sees_done, "10: await beside await"),
+    SINGLEFLIGHT_CLAIM(enrol_sees_limit, "16: a stop beside the begin of a wait"),
+    SINGLEFLIGHT_CLAIM(destroyed_leaves_list, "28b: a coroutine destroyed while it waits"),
+};
+#undef SINGLEFLIGHT_CLAIM
+
+}  // namespace model

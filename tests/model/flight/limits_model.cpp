@@ -1,0 +1,460 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Limits: stop tokens, deadlines, timeouts, bounds on waiters; and interest, which they end.
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <stop_token>
+
+#include "model/flight/scene.hpp"
+#include "support/model/gate.hpp"
+#include <singleflight/core/manual_timer.hpp>
+
+namespace {
+
+using model::add_world;
+using model::forever;
+using model::gate;
+using model::history;
+using model::scene;
+using model::three;
+using model::two;
+using model::world;
+using singleflight::abandon;
+using singleflight::flight_errc;
+using singleflight::group_options;
+using singleflight::manual_timer;
+using namespace std::chrono_literals;
+namespace platform = singleflight::detail::platform;
+
+void stop(std::stop_source& source) { platform::request_stop(source); }
+
+// ---- interest -----------------------------------------------------------------------------------
+
+const add_world token("a load that asks for its stop token", three, [](world& w) {
+  scene s(w);
+  s.thread([&] {
+    s.h.calls([&] {
+      return int{*s.flights.run(1, [&](std::stop_token told) {
+        w.check(!platform::stop_requested(told), "a wanted load was told to stop");
+        return s.h.load()();
+      })};
+    });
+  });
+  s.thread([&] { s.run(); });
+  w.run();
+  s.finish();
+});
+
+const add_world doomed("3: nobody joins a flight that was given up", two, [](world& w) {
+  scene s(w);
+  s.h.may_overlap();
+  s.thread([&] {
+    auto f = s.flights.start(1, [&](std::stop_token told) {
+      history::step();
+      return platform::stop_requested(told) ? -1 : s.h.load()();
+    });
+  });
+  s.thread([&] { s.drain(); });
+  s.thread([&] {
+    s.h.calls([&] {
+      const int n = *s.flights.run(1, s.h.load());
+      w.check(n > 0, "P6: a newcomer was given what a stopped load said");
+      return n;
+    });
+    s.drain();
+  });
+  w.run();
+  s.finish();
+});
+
+const add_world dropped_beside("3: a handle dropped beside the load", two, [](world& w) {
+  scene s(w);
+  s.h.may_overlap();
+  s.thread([&] { const auto f = s.start(); });
+  s.thread([&] { s.drain(); });
+  s.thread([&] {
+    s.run();
+    s.drain();
+  });
+  w.run();
+  s.finish();
+});
+
+const add_world abandoned("4: an abandoned load is told", three, [](world& w) {
+  scene s(w);
+  platform::atomic<bool> dropped{false};
+  std::optional<singleflight::flight<int>> f(s.flights.start(1, [&](std::stop_token told) {
+    history::step();
+    w.check(!dropped.load(std::memory_order_relaxed) || platform::stop_requested(told), "P6: an unwanted load was not told");
+    return 1;
+  }));
+  s.thread([&] {
+    f.reset();
+    dropped.store(true, std::memory_order_relaxed);
+  });
+  s.thread([&] { s.drain(); });
+  w.run();
+  s.finish();
+});
+
+const add_world drained("4: a newcomer waits for an abandoned load under drain", three,
+                        [](world& w) {
+                          scene s(w, {.on_abandon = abandon::drain});  // loads never overlap
+                          s.thread([&] {
+                            { const auto f = s.start(); }
+                            s.run();
+                          });
+                          s.thread([&] {
+                            s.drain();
+                            s.run();
+                          });
+                          w.run();
+                          s.finish();
+                        });
+
+const add_world kept_on("4: a newcomer joins an abandoned load under finish", three, [](world& w) {
+  scene s(w, {.on_abandon = abandon::finish});
+  s.thread([&] {
+    auto f = s.flights.start(1, [&](std::stop_token told) {
+      const int n = s.h.load()();
+      w.check(!platform::stop_requested(told), "P6: finish has told the load to stop");
+      return n;
+    });
+    s.drain();
+  });
+  s.thread([&] {
+    s.drain();
+    s.run();
+  });
+  w.run();
+  s.finish();
+});
+
+const add_world joiner_leaves("10: a joiner leaves a run", three, [](world& w) {
+  scene s(w);
+  s.thread([&] {
+    s.h.calls([&] {
+      return int{*s.flights.run(1, [&](std::stop_token told) {
+        const int n = s.h.load()();
+        w.check(!platform::stop_requested(told), "P6: a wanted load was told to stop");
+        return n;
+      })};
+    });
+  });
+  s.thread([&] { const auto f = s.start(); });
+  w.run();
+  s.finish();
+});
+
+const add_world first_leaves("15: the first caller leaves, a joiner gets the value", two,
+                             [](world& w) {
+                               scene s(w);
+                               s.h.may_overlap();
+                               s.h.may_end(flight_errc::cancelled);
+                               std::stop_source source;
+                               s.thread([&] { s.await(0, false, false, source.get_token()); });
+                               s.thread([&] { s.run(); });
+                               s.thread([&] { stop(source); });
+                               w.run();
+                               s.finish();
+                             });
+
+const add_world leader_withdraws("15: a run leader's stop ends its interest only", two,
+                                 [](world& w) {
+                                   scene s(w);
+                                   s.h.may_overlap();
+                                   std::stop_source source;
+                                   gate leads;
+                                   s.thread([&] {
+                                     s.h.calls([&] {
+                                       return int{*s.flights.run(
+                                           1,
+                                           [&](std::stop_token) {
+                                             leads.open();
+                                             return s.h.load()();
+                                           },
+                                           {.stop = source.get_token()})};
+                                     });
+                                   });
+                                   s.thread([&] { s.run(); });
+                                   s.thread([&] {
+                                     leads.wait();
+                                     stop(source);
+                                   });
+                                   w.run();
+                                   s.finish();
+                                 });
+
+/// The load's stop callback asks the group: no lock may be held.
+const add_world asks_back("4: a stop callback that calls the group", three, [](world& w) {
+  scene s(w);
+  std::optional<singleflight::flight<int>> f(s.flights.start(1, [&](std::stop_token told) {
+    const platform::stop_callback<std::function<void()>> on_stop(
+        told, [&] { (void)s.flights.in_flight(); });
+    return s.h.load()();
+  }));
+  s.thread([&] { f.reset(); });
+  s.thread([&] { s.drain(); });
+  w.run();
+  s.finish();
+});
+
+// ---- a limit beside the end ---------------------------------------------------------------------
+
+const add_world stop_beside_end("16: a stop beside the end", two, [](world& w) {
+  scene s(w);
+  s.h.may_overlap();
+  s.h.may_end(flight_errc::cancelled);
+  std::stop_source source;
+  s.thread([&] { s.run(); });
+  s.thread([&] { s.run(false, {.stop = source.get_token()}); });
+  s.thread([&] { stop(source); });
+  w.run();
+  s.finish();
+});
+
+const add_world await_stop("16: a stop beside a coroutine's wait", two, [](world& w) {
+  scene s(w);
+  s.h.may_end(flight_errc::cancelled);
+  s.h.may_overlap();
+  std::stop_source source;
+  s.thread([&] { s.run(); });
+  s.thread([&] { s.await(0, false, false, source.get_token()); });
+  s.thread([&] {
+    stop(source);
+    s.drain();
+  });
+  w.run();
+  s.finish();
+});
+
+const add_world stop_after_outcome("16: a stop after the outcome", three, [](world& w) {
+  scene s(w);  // a cancel that came after the outcome has no effect
+  std::stop_source source;
+  s.await(0, false, false, source.get_token());
+  w.check(s.h.count() == 1, "the coroutine has not been resumed");
+  s.thread([&] {
+    stop(source);
+    s.drain();
+  });
+  s.thread([&] { history::step(); });
+  w.run();
+  s.finish();
+});
+
+const add_world stop_after_publication("16: a stop after publication", three, [](world& w) {
+  scene s(w);
+  model::queue_executor resumptions;
+  std::stop_source source;
+  const auto wait = [](scene& in, model::queue_executor& on,
+                       std::stop_token told) -> support::owned {
+    history::call mine(in.h);
+    auto f = in.start();
+    mine.given(co_await f.until(forever, told).on(on).as_outcome());
+  };
+  s.frames[0].emplace(wait(s, resumptions, source.get_token()));
+  s.thread([&] {
+    s.drain();  // the load: published
+    stop(source);
+    resumptions.run_all();
+  });
+  s.thread([&] { history::step(); });
+  w.run();
+  s.finish();
+});
+
+const add_world stop_before_wait("16: a stop beside the begin of a wait", three, [](world& w) {
+  scene s(w);
+  s.h.may_overlap();
+  model::queue_executor resumptions;
+  std::stop_source source;
+  bool over = false;
+  const auto wait = [&]() -> support::owned {
+    auto f = s.flights.start(1, [] { return 1; });
+    (void)co_await f.until(forever, source.get_token()).on(resumptions).as_outcome();
+    over = true;
+  };
+  std::optional<support::owned> waiting;
+  s.thread([&] {
+    waiting.emplace(wait());
+    resumptions.run_all();
+  });
+  s.thread([&] {
+    stop(source);
+    resumptions.run_all();
+  });
+  w.run();
+  w.check(over, "P4: a stop before the wait is lost");
+  s.finish();
+});
+
+/// A deadline on a clock that a thread of the world moves.
+template <class Caller>
+void deadline_beside_end(world& w, Caller caller) {
+  manual_timer time;
+  scene s(w, {.timer = &time});
+  s.h.may_end(flight_errc::timed_out);
+  s.h.may_overlap();
+  const auto deadline = time.now() + 1s;
+  s.thread([&] { s.run(); });
+  s.thread([&] { caller(s, deadline); });
+  s.thread([&] {
+    time.advance(2s);
+    s.drain();
+  });
+  w.run();
+  s.finish();
+}
+const add_world deadline_run("16: a deadline beside the end, a run", two, [](world& w) {
+  deadline_beside_end(w, [](scene& s, auto at) { s.run(false, {.deadline = at}); });
+});
+const add_world deadline_await("16: a deadline beside the end, a coroutine", two, [](world& w) {
+  deadline_beside_end(w, [](scene& s, auto at) { s.await(0, false, false, {}, at); });
+});
+
+const add_world kernel_deadline("16: a deadline that the machine keeps", three, [](world& w) {
+  scene s(w);
+  s.h.may_end(flight_errc::timed_out);
+  gate held;
+  s.thread([&] {
+    s.h.calls([&] {
+      return int{*s.flights.run(1, [&] {
+        const int n = s.h.begin_load();
+        held.wait();
+        s.h.end_load();
+        return n;
+      })};
+    });
+  });
+  s.thread([&] {
+    s.run(false, {.deadline = platform::now() + 1s});
+    held.open();
+  });
+  w.run();
+  s.finish();
+});
+
+// ---- a hung leader ------------------------------------------------------------------------------
+
+const add_world load_timeout("27: a load that hangs, load_timeout", two, [](world& w) {
+  manual_timer time;
+  scene s(w, {.timer = &time, .load_timeout = 1s});
+  s.h.may_overlap();
+  s.h.may_end(flight_errc::timed_out);
+  gate held;
+  gate hangs;
+  s.thread([&] {
+    s.h.calls([&] {
+      return int{*s.flights.run(1, [&] {
+        const int n = s.h.begin_load();
+        hangs.open();
+        held.wait();
+        s.h.end_load();
+        return n;
+      })};
+    });
+  });
+  s.thread([&] {
+    hangs.wait();
+    s.run();  // joins and times out, or comes later and leads
+    held.open();
+  });
+  s.thread([&] {
+    hangs.wait();
+    time.advance(2s);
+  });
+  w.run();
+  s.finish();
+});
+
+const add_world timeout_beside_end("27: load_timeout beside the end", two, [](world& w) {
+  manual_timer time;
+  scene s(w, {.timer = &time, .load_timeout = 1s});
+  s.h.may_overlap();
+  s.h.may_end(flight_errc::timed_out);
+  s.thread([&] { s.get(); });
+  s.thread([&] { time.advance(2s); });
+  s.thread([&] { s.run(); });
+  w.run();
+  s.finish();
+});
+
+const add_world timeout_hand_over("27: load_timeout beside a hand-over", two, [](world& w) {
+  manual_timer time;
+  scene s(w, {.timer = &time, .on_error = singleflight::hand_over(1), .load_timeout = 1s});
+  s.h.may_overlap();
+  s.h.may_end(flight_errc::timed_out);
+  s.thread([&] { s.run(true); });
+  s.thread([&] { s.run(); });
+  s.thread([&] { time.advance(2s); });
+  w.run();
+  s.finish();
+});
+
+const add_world join_window("27: a newcomer after the join window", two, [](world& w) {
+  manual_timer time;
+  scene s(w, {.timer = &time, .join_window = 1s});
+  s.h.may_overlap();
+  gate held;
+  gate hangs;
+  s.thread([&] {
+    s.h.calls([&] {
+      return int{*s.flights.run(1, [&] {
+        const int n = s.h.begin_load();
+        hangs.open();
+        held.wait();
+        s.h.end_load();
+        return n;
+      })};
+    });
+  });
+  s.thread([&] {
+    hangs.wait();
+    time.advance(2s);
+    s.run();  // its own load: the one that hangs is too old
+    held.open();
+  });
+  s.thread([&] { s.run(); });
+  w.run();
+  s.finish();
+});
+
+// ---- bounds -------------------------------------------------------------------------------------
+
+const add_world max_waiters("28: one waiter, and one too many", two, [](world& w) {
+  scene s(w, {.max_waiters = 1});
+  s.h.may_end(flight_errc::overloaded);
+  for (int i = 0; i < 3; ++i) s.thread([&] { s.run(); });
+  w.run();
+  w.check(s.h.count(flight_errc::overloaded) <= 1, "28: one who was inside was refused");
+  w.check(s.h.count(flight_errc::overloaded) == 1 || s.h.loads() > 1,
+          "28: more than max_waiters have joined");
+  s.finish();
+});
+
+const add_world max_flights("28: one flight, and one too many", two, [](world& w) {
+  scene s(w, {.max_flights = 1});
+  s.h.may_end(flight_errc::overloaded);
+  s.thread([&] {
+    try {
+      (void)s.flights.run(2, [] {
+        history::step();
+        return 7;
+      });
+    } catch (const singleflight::flight_error&) {
+      return;
+    }
+  });
+  s.thread([&] {
+    s.run();
+    s.run();
+  });
+  w.run();
+  s.run();
+  w.check(s.h.count(flight_errc::overloaded) <= 2, "28: the last flight still counts");
+  s.finish();
+});
+
+}  // namespace

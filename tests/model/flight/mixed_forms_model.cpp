@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Every form of caller beside every other, two and three at a time.
+
+#include <algorithm>
+#include <cstddef>
+#include <string>
+#include <utility>
+
+#include "model/flight/scene.hpp"
+
+namespace {
+
+using model::add_world;
+using model::limits;
+using model::scene;
+using model::world;
+using singleflight::abandon;
+using singleflight::flight_errc;
+using singleflight::group_options;
+
+struct form {
+  const char* name;
+  void (*play)(scene& s, std::size_t place, bool fails);
+  bool leads;  ///< it brings a load
+};
+
+constexpr form forms[] = {
+    {"run", [](scene& s, std::size_t, bool fails) { s.run(fails); }, true},
+    {"get", [](scene& s, std::size_t, bool fails) { s.get(fails); }, true},
+    {"await", [](scene& s, std::size_t at, bool fails) { s.await(at, fails); }, true},
+    {"on_ready", [](scene& s, std::size_t, bool fails) { s.call_back(fails); }, true},
+    {"run_fresh", [](scene& s, std::size_t, bool) { s.run_fresh(); }, true},
+    {"fresh await", [](scene& s, std::size_t at, bool) { s.await(at, false, true); }, true},
+    {"drop", [](scene& s, std::size_t, bool) { s.drop(); }, true},
+    {"forget", [](scene& s, std::size_t, bool) { s.flights.forget(1); }, false},
+    {"close", [](scene& s, std::size_t, bool) { s.flights.close(); }, false},
+};
+constexpr std::size_t leads = 6;    // of the forms, those that wait for an outcome
+constexpr std::size_t all_forms = std::size(forms);
+
+constexpr std::size_t drop = 6;
+constexpr std::size_t forget = 7;
+constexpr std::size_t close = 8;
+
+/// Callers of these forms, each on a thread of its own; the first one's load fails, if told so.
+template <class... Forms>
+void play(world& w, const group_options& options, bool fails, Forms... which) {
+  scene s(w, options);
+  const auto among = [&](std::size_t f) { return ((which == f) || ...); };
+  if (among(close)) s.h.may_end(flight_errc::closed);
+  if (among(forget) || among(drop)) s.h.may_overlap();
+  std::size_t place = 0;
+  const auto add = [&](std::size_t f) {
+    s.thread([&s, f, place, fails] {
+      forms[f].play(s, place, fails && place == 0);
+      s.drain();  // what it has brought about is not left to those who may be blocked
+    });
+    ++place;
+  };
+  (add(which), ...);
+  w.run();
+  s.finish();
+}
+
+struct policy {
+  const char* name;
+  group_options (*options)();
+  bool fails;
+};
+constexpr policy policies[] = {
+    {"", [] { return group_options{}; }, false},
+    {", fails", [] { return group_options{}; }, true},
+    {", hands over", [] { return group_options{.on_error = singleflight::hand_over(1)}; }, true},
+    {", drain", [] { return group_options{.on_abandon = abandon::drain}; }, false},
+    {", finish", [] { return group_options{.on_abandon = abandon::finish}; }, false},
+};
+
+void add_pair(std::size_t a, std::size_t b, const policy& how, const limits& bounds,
+              const std::string& more = {}) {
+  const std::string name =
+      std::string("10: ") + forms[a].name + " beside " + forms[b].name + how.name + more;
+  add_world(name, bounds, [a, b, &how](world& w) { play(w, how.options(), how.fails, a, b); });
+}
+
+const bool added = [] {
+  for (std::size_t a = 0; a < all_forms; ++a) {
+    for (std::size_t b = a; b < all_forms; ++b) {
+      if (!forms[a].leads) continue;
+      add_pair(a, b, policies[0], model::three);
+    }
+  }
+  // The first caller's load fails, and the group hands over, to a candidate of each kind.
+  for (std::size_t a = 0; a < 4; ++a) {
+    for (std::size_t b = 0; b < all_forms; ++b) {
+      if (b < 4) add_pair(a, b, policies[1], model::three);
+      add_pair(a, b, policies[2], model::three);
+    }
+  }
+  // One who leaves, where the load is waited out, or kept.
+  for (const policy* how : {&policies[3], &policies[4]}) {
+    for (std::size_t b = 0; b < all_forms; ++b) add_pair(drop, b, *how, model::three);
+  }
+  // With a fault anywhere.
+  for (std::size_t a = 0; a < leads; ++a) {
+    for (std::size_t b = a; b < all_forms; ++b) {
+      add_pair(a, b, policies[0], model::two_and_a_fault, ", and a fault");
+    }
+    add_pair(0, a, policies[2], model::two_and_a_fault, ", and a fault");
+  }
+  // Three: two who wait for an outcome, and one who does anything.
+  for (std::size_t a = 0; a < leads; ++a) {
+    for (std::size_t b = a; b < leads; ++b) {
+      for (std::size_t c = b; c < all_forms; ++c) {
+        add_world(std::string("10: ") + forms[a].name + ", " + forms[b].name + " and " +
+                      forms[c].name,
+                  c >= leads && a != 4 && b != 5 ? model::two : limits{.preemptions = 1},
+                  [a, b, c](world& w) { play(w, group_options{}, false, a, b, c); });
+      }
+    }
+  }
+  return true;
+}();
+
+}  // namespace

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Waiters that are no threads: where they resume, what is destroyed under them, what never answers.
+
+#include <coroutine>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+
+#include "model/flight/scene.hpp"
+
+namespace {
+
+using model::add_world;
+using model::history;
+using model::ints;
+using model::scene;
+using model::three;
+using model::two;
+using model::world;
+using singleflight::flight_errc;
+
+const add_world in_place("a load that ends within start", two, [](world& w) {
+  history h(w);
+  ints flights({.executor = singleflight::inline_executor});
+  const auto get = [&] {
+    h.calls([&] {
+      auto f = flights.start(1, h.load());
+      return int{*std::move(f).get()};
+    });
+  };
+  w.thread(get);
+  w.thread([&] { h.calls([&] { return int{*flights.run(1, h.load())}; }); });
+  w.thread(get);
+  w.run();
+  h.check();
+});
+
+const add_world elsewhere("9: a blocking wait for a queued load", three, [](world& w) {
+  scene s(w);
+  s.thread([&] {
+    s.h.calls([&] {
+      auto f = s.start();
+      return int{*std::move(f).get()};
+    });
+  });
+  s.thread([&] {
+    while (!s.queue.run_one()) model::pause(std::source_location::current());
+  });
+  w.run();
+  s.finish();
+});
+
+// ---- no result ----------------------------------------------------------------------------------
+
+const add_world task_dropped("9: the executor drops the task", two, [](world& w) {
+  scene s(w);
+  s.h.may_end(flight_errc::broken);
+  s.h.may_overlap();
+  s.thread([&] {
+    s.h.calls([&] {
+      auto f = s.start();
+      s.queue.drop_one();
+      return int{*std::move(f).get()};
+    });
+  });
+  s.thread([&] { s.run(); });
+  s.thread([&] { s.await(0); });
+  w.run();
+  s.finish();
+});
+
+/// The promise goes, answered or not, on another thread.
+template <class End>
+void promise_beside(world& w, End end) {
+  scene s(w);
+  std::optional<singleflight::flight_promise<int>> kept;
+  const auto start = [&] {
+    return s.flights.start(1, [&](singleflight::flight_promise<int> p) {
+      s.h.begin_load();
+      kept.emplace(std::move(p));
+    });
+  };
+  s.h.may_end(flight_errc::broken);
+  history::call first(s.h);
+  auto f = start();
+  s.thread([&] {
+    s.queue.run_all();
+    s.h.end_load();
+    end(*kept);
+    kept.reset();
+  });
+  s.thread([&] { s.run(); });
+  s.thread([&] { first.given(std::move(f).get_outcome()); });
+  w.run();
+  s.finish();
+}
+const add_world promise_destroyed("9: a promise is destroyed unanswered", two, [](world& w) {
+  promise_beside(w, [](auto&) {});
+});
+const add_world promise_answers("9: a promise answers elsewhere", two, [](world& w) {
+  promise_beside(w, [](auto& p) { p.set_value(1); });
+});
+
+/// What a loader may be suspended on: resumed or destroyed by another thread.
+struct suspension {
+  std::coroutine_handle<>* place;
+  int number;
+  bool await_ready() const noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> h) const noexcept { *place = h; }
+  int await_resume() const noexcept { return number; }
+};
+
+template <class End>
+void awaited_load(world& w, End end) {
+  scene s(w);
+  s.h.may_end(flight_errc::broken);
+  std::coroutine_handle<> place;
+  history::call first(s.h);
+  auto f = s.flights.start(1, [&] {
+    return suspension{&place, s.h.begin_load()};
+  });
+  s.thread([&] {
+    s.queue.run_all();
+    s.h.end_load();
+    end(place);
+  });
+  s.thread([&] {
+    s.run();
+    s.run();  // the key is not stuck
+  });
+  s.thread([&] { first.given(std::move(f).get_outcome()); });
+  w.run();
+  s.finish();
+}
+const add_world load_destroyed("6: an awaited load is destroyed", two, [](world& w) {
+  awaited_load(w, [](auto& place) { place.destroy(); });
+});
+const add_world load_resumed("6: an awaited load is resumed elsewhere", two, [](world& w) {
+  awaited_load(w, [](auto& place) { place.resume(); });
+});
+
+// ---- callbacks ----------------------------------------------------------------------------------
+
+const add_world retry("14: a callback that asks again", two, [](world& w) {
+  scene s(w);
+  s.thread([&] {
+    auto mine = std::make_shared<history::call>(s.h);
+    s.start().on_ready([&s, mine](const auto& got) {
+      mine->given(got);
+      s.call_back();  // P3, in the history: another load's
+    });
+    s.drain();
+  });
+  s.thread([&] { s.run(); });
+  s.thread([&] { s.drain(); });
+  w.run();
+  s.finish();
+});
+
+// ---- where waiters resume -----------------------------------------------------------------------
+
+const add_world stranger("28a: a coroutine waits, a thread leads by run", three, [](world& w) {
+  history h(w);
+  ints flights({.executor = singleflight::inline_executor});
+  int inside = 0;  // the thread that is inside run, under a lock of its own, perhaps
+  const auto wait = [&]() -> support::owned {
+    history::call mine(h);
+    auto f = flights.start(1, h.load());
+    const auto got = co_await f.as_outcome();
+    w.check(inside == 0 || model::this_thread() != inside, "P8: resumed on a thread inside run");
+    mine.given(got);
+  };
+  std::optional<support::owned> waiting;
+  w.thread([&] {
+    inside = model::this_thread();
+    h.calls([&] { return int{*flights.run(1, h.load())}; });
+    inside = 0;
+  });
+  w.thread([&] { waiting.emplace(wait()); });
+  w.run();
+  h.check();
+});
+
+const add_world destroyed_waiting("28b: a coroutine destroyed while it waits", three,
+                                  [](world& w) {
+                                    scene s(w);
+                                    s.h.may_leave();
+                                    s.h.may_overlap();
+                                    s.thread([&] { s.run(); });
+                                    s.thread([&] {
+                                      s.await(0);
+                                      s.frames[0].reset();
+                                      s.drain();
+                                    });
+                                    w.run();
+                                    s.finish();
+                                  });
+
+const add_world destroyed_ready("28b: a coroutine destroyed after it was made ready", three,
+                                [](world& w) {
+                                  scene s(w);
+                                  s.h.may_leave();
+                                  s.await(0);
+                                  model::queue_executor resumptions;
+                                  const auto wait = [](scene& in,
+                                                       model::queue_executor& on) -> support::owned {
+                                    history::call mine(in.h);
+                                    auto f = in.start();
+                                    mine.given(co_await f.as_outcome().on(on));
+                                  };
+                                  s.frames[1].emplace(wait(s, resumptions));
+                                  s.frames[2].emplace(wait(s, resumptions));
+                                  s.thread([&] { s.drain(); });  // the load: both are made ready
+                                  s.thread([&] {
+                                    s.frames[1].reset();
+                                    resumptions.run_all();
+                                  });
+                                  w.run();
+                                  resumptions.run_all();
+                                  s.finish();
+                                });
+
+const add_world two_in_a_batch("26: two coroutines, two runners", two, [](world& w) {
+  scene s(w);
+  s.await(0);
+  s.thread([&] { s.await(1); });
+  s.thread([&] { s.await(2); });
+  s.thread([&] { s.drain(); });
+  w.run();
+  s.finish();
+});
+
+}  // namespace
