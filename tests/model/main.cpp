@@ -6,6 +6,7 @@
 //   --schedules N    the same, at most N schedules a world
 //   --mutants        each rule broken in the world that claims it, a line each:
 //                    `mutant | rule | killed by | after N schedules`; exit 1 if one lives
+//   --rule NAME      one rule broken in every world: which notice
 //   --world NAME     one world; with --replay 1,2,… one schedule of it, step by step
 
 #include <algorithm>
@@ -66,20 +67,49 @@ int run_all(const char* only, std::uint64_t most = ~std::uint64_t{0}) {
   return count == 0 ? 2 : status;
 }
 
-int run_mutants() {
-  struct mutant {
-    rule which;
-    const char* name;
-    const char* what;
-  };
-  static const mutant all[] = {
+struct mutant {
+  rule which;
+  const char* name;
+  const char* what;
+};
+constexpr mutant mutants[] = {
 #define SINGLEFLIGHT_RULE(name, what) {rule::name, #name, what},
-      SINGLEFLIGHT_RULES(SINGLEFLIGHT_RULE)
+    SINGLEFLIGHT_RULES(SINGLEFLIGHT_RULE)
 #undef SINGLEFLIGHT_RULE
-  };
+};
+
+/// Runs a world with a rule broken, at most 10^5 schedules.
+model::report break_rule(rule which, const model::named_world& in) {
+  platform::broken_rule = which;
+  model::limits bounds = in.bounds;
+  bounds.schedules = std::min<std::uint64_t>(bounds.schedules, 100'000);
+  model::report r = model::explore(in.what, bounds);
+  platform::broken_rule = rule::none;
+  return r;
+}
+
+int run_everywhere(const char* name) {
+  for (const mutant& m : mutants) {
+    if (std::strcmp(m.name, name) != 0) continue;
+    int killers = 0;
+    for (const model::named_world& w : model::worlds()) {
+      const model::report r = break_rule(m.which, w);
+      if (r.failure.empty()) continue;
+      ++killers;
+      std::printf("%s: %s | %ju\n", w.name.c_str(), r.failure.c_str(),
+                  static_cast<std::uintmax_t>(r.schedules));
+      std::fflush(stdout);
+    }
+    return killers != 0 ? 0 : 1;
+  }
+  std::fprintf(stderr, "no such rule: %s\n", name);
+  return 2;
+}
+
+int run_mutants() {
   int living = 0;
   std::printf("mutant | rule | killed by | after N schedules\n");
-  for (const mutant& m : all) {
+  for (const mutant& m : mutants) {
     const model::claim* const claim =
         std::find_if(std::begin(model::claims), std::end(model::claims),
                      [&m](const model::claim& c) { return c.broken == m.which; });
@@ -88,13 +118,7 @@ int run_mutants() {
       if (claim != std::end(model::claims) && w.name == claim->world) claimant = &w;
     }
     model::report r;
-    if (claimant != nullptr) {
-      platform::broken_rule = m.which;
-      model::limits bounds = claimant->bounds;
-      bounds.schedules = 100'000;
-      r = model::explore(claimant->what, bounds);
-    }
-    platform::broken_rule = rule::none;
+    if (claimant != nullptr) r = break_rule(m.which, *claimant);
     if (r.failure.empty()) ++living;
     std::printf("%s | %s | %s: %s | %ju\n", m.name, m.what,
                 claimant == nullptr ? "no world claims it" : claimant->name.c_str(),
@@ -113,6 +137,7 @@ int main(int argc, char** argv) {
   if (argc == 3 && std::strcmp(argv[1], "--schedules") == 0) {
     return run_all(nullptr, std::strtoull(argv[2], nullptr, 10));
   }
+  if (argc == 3 && std::strcmp(argv[1], "--rule") == 0) return run_everywhere(argv[2]);
   if (argc >= 3 && std::strcmp(argv[1], "--world") == 0) {
     if (argc == 3) return run_all(argv[2]);
     if (argc == 5 && std::strcmp(argv[3], "--replay") == 0) {
@@ -129,7 +154,7 @@ int main(int argc, char** argv) {
       }
     }
   }
-  std::fprintf(stderr, "usage: %s [--schedules N | --mutants | --world NAME [--replay 1,2,...]]\n",
+  std::fprintf(stderr, "usage: %s [--schedules N | --mutants | --rule NAME | --world NAME [--replay 1,2,...]]\n",
                argv[0]);
   return 2;
 }

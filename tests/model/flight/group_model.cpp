@@ -28,6 +28,13 @@ const add_world two_keys("two keys of one bucket", three, [](world& w) {
   s.finish();
 });
 
+const add_world patient("2: two runs that look before they join", three, [](world& w) {
+  scene s(w);
+  for (int i = 0; i < 2; ++i) s.thread([&] { s.run(); }, true);
+  w.run();
+  s.finish();
+});
+
 const add_world three_keys("three keys, one hot", two, [](world& w) {
   scene s(w);
   for (const int other : {2, 3}) {

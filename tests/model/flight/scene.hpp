@@ -32,8 +32,10 @@ struct scene {
 
   /// A thread of the world. Memory that runs short where no call is under way ends it.
   template <class What>
-  void thread(What what) {
-    w.thread([this, what] {
+  void thread(What what, bool patient = false) {
+    w.thread([this, what, patient] {
+      // One whose last wait before a join was in vain joins at once.
+      if (!patient) singleflight::detail::this_thread().vain_waits = 1;
       try {
         what();
       } catch (const std::bad_alloc&) {

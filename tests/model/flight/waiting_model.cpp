@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "model/flight/scene.hpp"
+#include "support/model/gate.hpp"
 
 namespace {
 
@@ -230,5 +231,46 @@ const add_world two_in_a_batch("26: two coroutines, two runners", two, [](world&
   w.run();
   s.finish();
 });
+
+// ---- a pool of one thread -----------------------------------------------------------------------
+
+/// The load of a flight that the pool's only thread waits for is queued behind that wait.
+const add_world pool_of_one("21: a blocking wait on the pool of one thread", two, [](world& w) {
+  history h(w);
+  w.thread([&] {
+    singleflight::thread_pool pool({.max_threads = 1});
+    ints flights({.executor = pool});
+    model::gate done;
+    pool.execute(singleflight::task([&] {
+      h.calls([&] { return int{*flights.start(1, h.load()).get()}; });
+      done.open();
+    }));
+    h.calls([&] { return int{*flights.start(1, h.load()).get()}; });
+    done.wait();
+  });
+  w.run();
+  h.check();
+});
+
+const add_world pool_of_one_joins("21: one who waits on the pool joins a load not yet queued", two,
+                                  [](world& w) {
+                                    history h(w);
+                                    w.thread([&] {
+                                      singleflight::thread_pool pool({.max_threads = 1});
+                                      ints flights({.executor = pool,
+                                                    .on_error = singleflight::hand_over(1)});
+                                      model::gate done;
+                                      pool.execute(singleflight::task([&] {
+                                        h.calls([&] {
+                                          return int{*flights.start(1, h.load()).get()};
+                                        });
+                                        done.open();
+                                      }));
+                                      h.calls([&] { return int{*flights.run(1, h.load(true))}; });
+                                      done.wait();
+                                    });
+                                    w.run();
+                                    h.check();
+                                  });
 
 }  // namespace

@@ -216,6 +216,7 @@ class scheduler {
     const int taken = replaying_ ? std::max(0, forced_step() - fault_mark)
                                  : decide((1U << static_cast<unsigned>(n)) - 1U, 0, faults_, true);
     if (taken != 0) ++faults_;
+    ++self().steps;
     took_step(op::choose, nullptr, line, taken);
     return taken;
   }
@@ -615,7 +616,8 @@ class scheduler {
     history_.push_back(
         {.thread = running_, .what = what, .where = where, .chosen = chosen, .line = line});
     std::uint64_t hash = mix(mix(static_cast<std::uint64_t>(running_) + 1, self().steps),
-                             static_cast<std::uint64_t>(what));
+                             static_cast<std::uint64_t>(what) * 64 +
+                                 static_cast<std::uint64_t>(chosen));
     if (where != nullptr) {
       std::uint64_t& version = versions_[where];
       hash = mix(hash, version);

@@ -39,7 +39,22 @@ namespace detail {
   X(cancel_yields_to_outcome, "a wait is completed twice")                                   \
   X(enrol_sees_done, "a waiter enrols in a flight that is over")                             \
   X(enrol_sees_limit, "a limit that struck early is lost")                                   \
-  X(destroyed_leaves_list, "a destroyed waiter is resumed")
+  X(destroyed_leaves_list, "a destroyed waiter is resumed") \
+  X(unlinked_before_done, "a caller is given an outcome that others had before its call") \
+  X(late_outcome_is_dropped, "a load that had timed out publishes again") \
+  X(hand_over_holds_reference, "a flight is freed while its lead is handed on") \
+  X(stop_outside_locks, "a stop callback finds the flight locked") \
+  X(leaver_drops_reference, "a flight that somebody has left is never freed") \
+  X(timeout_frees_key, "newcomers join a load that has timed out") \
+  X(leaver_takes_load, "the load of a caller who has left may lead") \
+  X(waiters_are_bounded, "a flight takes more callers than max_waiters") \
+  X(ended_flight_is_not_counted, "max_flights counts flights that are over") \
+  X(hand_overs_are_bounded, "a flight is handed on without end") \
+  X(claimers_are_told, "a pool's only thread sleeps on a load that is queued behind it") \
+  X(close_ends_unbegun, "callers behind the last flight wait for ever") \
+  X(growth_leaves_a_mark, "a newcomer enters the table that has been left") \
+  X(waits_are_recorded, "two loads wait for each other") \
+  X(strangers_go_to_the_pool, "a coroutine resumes on a thread that is inside run")
 
 enum class rule {
   none,

@@ -74,7 +74,8 @@ inline bool is_inside_run(const thread_state& self) noexcept {
 
 inline void inline_executor_t::execute(task t) const {
   detail::thread_state& self = detail::this_thread();
-  if (detail::is_inside_run(self)) {
+  if (detail::is_inside_run(self) &&
+      detail::platform::holds(detail::rule::strangers_go_to_the_pool)) {
     detail::execute_on_default_pool(std::move(t));
     return;
   }

@@ -43,8 +43,8 @@ class blocked_wait {
         !record.enter(block_, self.led, bounds_.within.frame)) {
       return wait_verdict::recursive;
     }
-    for (int turn = 0; turn < platform::tuned(spins, 1);
-         ++turn) {  // a short load is over before a sleep would begin
+    // A short load is over before a sleep would begin.
+    for (int turn = 0; turn < platform::tuned(spins, 0); ++turn) {
       if (block_.done()) return wait_verdict::outcome;
       platform::pause();
     }

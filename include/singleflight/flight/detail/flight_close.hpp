@@ -53,7 +53,7 @@ inline void flight_core::shut_bucket(flight_table::head& at) {
       }
     }
     flight_table::unlock(b);
-    if (unbegun != nullptr) end_unbegun(*unbegun);
+    if (unbegun != nullptr && platform::holds(rule::close_ends_unbegun)) end_unbegun(*unbegun);
     if (running != nullptr) {
       request_stop(*running);
       end_if_not_begun(*running);

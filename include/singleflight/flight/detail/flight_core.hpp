@@ -107,7 +107,9 @@ class flight_core {
     return false;
   }
   void dismiss_flight() noexcept {
-    if (options_.max_flights != 0) flights_.fetch_sub(1, memory_order_relaxed);
+    if (options_.max_flights != 0 && platform::holds(rule::ended_flight_is_not_counted)) {
+      flights_.fetch_sub(1, memory_order_relaxed);
+    }
   }
 
   /// Gives a thin flight its block: one reference for the flight, one interest for its leader.
@@ -126,8 +128,10 @@ class flight_core {
   /// Counts a caller in; false when the flight is full.
   bool join_locked(flight_table::bucket& b, block_base& block, bool lender) noexcept {
     const std::size_t leader = block.leader_gone.load(memory_order_relaxed) ? 0 : 1;
-    if (options_.max_waiters != 0 && block.interest() >= options_.max_waiters + leader)
+    if (options_.max_waiters != 0 && block.interest() >= options_.max_waiters + leader &&
+        platform::holds(rule::waiters_are_bounded)) {
       return false;
+    }
     block.counts.fetch_add(
         block_base::one_reference +
             (platform::holds(rule::joins_count_interest) ? block_base::one_interest : 0),
@@ -310,7 +314,9 @@ class flight_core {
   }
 
   bool may_hand_over(const block_base& b) const noexcept {
-    return b.room.handed_over < options_.on_error.hand_overs() && b.interest() > 0 && !closed();
+    return (b.room.handed_over < options_.on_error.hand_overs() ||
+            !platform::holds(rule::hand_overs_are_bounded)) &&
+           b.interest() > 0 && !closed();
   }
 
   /// Finds a leader for a flight without one. True: there is none, and the flight is over.

@@ -48,20 +48,25 @@ inline flight_core::finished flight_core::finish(block_base& b, flight_result re
   finished end{true, true};
   std::uint32_t held = 0;
   b.lock();
-  if (b.phase(memory_order_relaxed) == flight_phase::done) {  // expired before
+  if (b.phase(memory_order_relaxed) == flight_phase::done &&
+      platform::holds(rule::late_outcome_is_dropped)) {  // expired before
     a.successor = unlink_locked(b, {});
     end.published = false;
   } else if (hand_on && result == flight_result::error && may_hand_over(b)) {
     std::swap(b.error, error);  // the one before goes after the lock
     ++b.room.handed_over;
     stats.add(figure::handed_over);
-    b.add_reference();  // the next leader may end the flight before carry_out() does
-    held = 1;
+    if (platform::holds(rule::hand_over_holds_reference)) {
+      b.add_reference();  // the next leader may end the flight before carry_out() does
+      held = 1;
+    }
     end.over = elect_locked(b, a);
   } else {
-    a.successor = unlink_locked(b, code);
+    const bool in_order = platform::holds(rule::unlinked_before_done);
+    if (in_order) a.successor = unlink_locked(b, code);
     std::swap(b.error, error);
     publish_locked(b, result, code, a);
+    if (!in_order) a.successor = unlink_locked(b, code);
   }
   b.unlock();
   carry_out(a);
@@ -132,7 +137,9 @@ inline void flight_core::leave(block_base& b, wait_verdict why, bool lender, std
   if (why == wait_verdict::recursive) group.stats.add_error(flight_errc::recursive);
   if (lender) b.lenders.fetch_sub(1, memory_order_relaxed);
   if (leader) b.leader_gone.store(true, memory_order_relaxed);
-  load_base* own = serial != 0 ? unkeep_locked(b, serial) : nullptr;
+  load_base* own = serial != 0 && platform::holds(rule::leaver_takes_load)
+                       ? unkeep_locked(b, serial)
+                       : nullptr;
   const bool over = group.drop_interest_locked(b, own, a);
   if (own != nullptr && own->home != &b) {
     own->next = a.dropped;
@@ -141,7 +148,7 @@ inline void flight_core::leave(block_base& b, wait_verdict why, bool lender, std
   b.unlock();
   if (watch != nullptr) watch->left(b.id);
   carry_out(a);
-  b.drop_references(over ? 2 : 1);
+  b.drop_references(platform::holds(rule::leaver_drops_reference) ? (over ? 2 : 1) : 0);
 }
 
 inline void flight_core::withdraw(block_base& b) {
@@ -166,7 +173,7 @@ inline void flight_core::expire(block_base& b) {
       b.clock->now() >= b.alarm->due.load(memory_order_relaxed)) {
     flight_core& group = *b.core;
     flight_table::bucket bucket = group.table.lock(b.node->hash);
-    a.successor = group.forget_locked(bucket, *b.node);
+    if (platform::holds(rule::timeout_frees_key)) a.successor = group.forget_locked(bucket, *b.node);
     // A run() leader still gets its own outcome: it is not counted among those who timed out.
     const bool run_leads = b.run_leads && !b.leader_gone.load(memory_order_relaxed);
     group.stats.add_error(flight_errc::timed_out, b.interest() - (run_leads ? 1U : 0U));
@@ -255,7 +262,9 @@ inline void flight_core::queue_load_locked(block_base& b, load_base& load, after
     load.home->drop_reference();  // the one that the queue has is enough
   }
   b.set_phase_locked(flight_phase::running);
-  if (b.room.claimers) wake_locked(b, block_base::claimer_channel, a);
+  if (b.room.claimers && platform::holds(rule::claimers_are_told)) {
+    wake_locked(b, block_base::claimer_channel, a);
+  }
 }
 
 inline void flight_core::replace_load_locked(block_base& b, load_base& load,
@@ -305,6 +314,7 @@ inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own, af
     if (policy != abandon::finish) {
       b.room.stop_wanted = true;
       if (platform::holds(rule::abandoned_is_stopped)) a.stopped = &b;
+      if (!platform::holds(rule::stop_outside_locks)) b.room.stop.request_stop();
       if (policy == abandon::stop && platform::holds(rule::abandoned_is_forgotten)) {
         a.successor = forget_locked(bucket, *b.node);
       } else if (b.node->mode.load(memory_order_relaxed) == flight_mode::open) {

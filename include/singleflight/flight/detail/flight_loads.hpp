@@ -19,7 +19,7 @@ inline void flight_core::open_load(load_base& load) {
   load.state.store(load_base::queued, memory_order_release);
   const bool claimers = b.room.claimers;
   b.unlock();
-  if (claimers) b.poke(block_base::claimer_channel);
+  if (claimers && platform::holds(rule::claimers_are_told)) b.poke(block_base::claimer_channel);
 }
 
 inline void flight_core::submit_load(load_base& load) {

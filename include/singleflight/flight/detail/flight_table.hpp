@@ -109,7 +109,7 @@ class flight_table {
   SINGLEFLIGHT_NOINLINE bool enter_soon(flight_node& node, thread_state& self) const noexcept {
     if (self.vain_waits++ % 16 != 0) return false;
     head& at = locate(node.hash);
-    for (int pauses = 16; pauses <= 64; pauses *= 2) {
+    for (int pauses = 16; pauses <= platform::tuned(64, 16); pauses *= 2) {
       for (int i = 0; i < platform::tuned(pauses, 1); ++i) platform::pause();
       const word value = at.load(memory_order_relaxed);
       if (value == 0) {
@@ -206,7 +206,8 @@ class flight_table {
     }
     crowded_.store(crowd, memory_order_relaxed);
     current_.store(fresh.release(), memory_order_release);
-    for (std::size_t i = 0; i < old->count; ++i) lock_bit::unlock(old->heads[i], moved);
+    const word left = platform::holds(rule::growth_leaves_a_mark) ? moved : 0;
+    for (std::size_t i = 0; i < old->count; ++i) lock_bit::unlock(old->heads[i], left);
   }
 
   /// Calls visit(head) for every bucket of the present array, and again, after restart(), for all

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Many keys, one load, beside callers of one of them.
+
+#include <initializer_list>
+#include <span>
+#include <stdexcept>
+#include <vector>
+
+#include "model/flight/scene.hpp"
+
+namespace {
+
+using model::add_world;
+using model::history;
+using model::ints;
+using model::limits;
+using model::scene;
+using model::world;
+
+/// Key 1 is the hot one; what the others are loaded as does not matter.
+struct bulk_scene : scene {
+  using scene::scene;
+  void run_many(std::initializer_list<int> keys, bool throws = false) {
+    history::call mine(h);
+    std::exception_ptr error;
+    try {
+      const std::vector<int> asked(keys);
+      const auto got = flights.run_many(asked, [&](std::span<const int> missing) {
+        std::vector<singleflight::outcome<int>> values;
+        for (const int key : missing) {
+          values.push_back(key == 1 ? h.load(throws)() : key);
+        }
+        return values;
+      });
+      std::size_t hot = 0;
+      while (asked[hot] != 1) ++hot;
+      for (std::size_t i = 0; i < asked.size(); ++i) {
+        if (got[i].has_value() && asked[i] != 1) w.check(**got[i] == asked[i], "another key's value");
+        if (asked[i] == 1) {
+          w.check(got[i].has_value() == got[hot].has_value(), "12: one key, two outcomes");
+        }
+      }
+      mine.given(got[hot]);
+    } catch (...) {
+      error = std::current_exception();
+    }
+    if (error != nullptr) mine.given(error);
+    drain();
+  }
+};
+
+void play(world& w, std::initializer_list<int> keys, bool throws, void (*other)(bulk_scene&)) {
+  bulk_scene s(w);
+  s.thread([&] { s.run_many(keys, throws); });
+  s.thread([&] { other(s); });
+  w.run();
+  s.finish();
+}
+
+const add_world beside_run("11: run_many beside run", model::three, [](world& w) {
+  play(w, {1, 2}, false, [](bulk_scene& s) { s.run(); });
+});
+const add_world throwing("11: a bulk load that throws, beside run", model::three, [](world& w) {
+  play(w, {2, 1}, true, [](bulk_scene& s) {
+    s.run();
+    s.run();
+  });
+});
+const add_world twice("12: a key twice in a bulk call", model::three, [](world& w) {
+  play(w, {1, 1}, false, [](bulk_scene& s) { s.run(); });
+});
+const add_world crossed("12: two bulk calls in opposite order", model::three, [](world& w) {
+  play(w, {1, 2}, false, [](bulk_scene& s) { s.run_many({2, 1}); });
+});
+const add_world with_fault("11: run_many beside run, and a fault", model::two_and_a_fault,
+                           [](world& w) {
+                             play(w, {1, 2}, false, [](bulk_scene& s) { s.run(); });
+                           });
+
+}  // namespace
