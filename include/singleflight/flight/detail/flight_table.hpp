@@ -165,9 +165,10 @@ class flight_table {
     }
   }
 
+  /// Acquires the array as locate() does: another thread may have made it since.
   bool crowded() const noexcept {
     return crowded_.load(memory_order_relaxed) >
-           static_cast<std::ptrdiff_t>(current_.load(memory_order_relaxed)->count / 2);
+           static_cast<std::ptrdiff_t>(current_.load(memory_order_acquire)->count / 2);
   }
 
   /// Four times as many heads; without memory for them the chains grow longer instead.
