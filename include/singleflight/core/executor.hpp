@@ -183,7 +183,11 @@ struct shared_ops {
       [](void* object) noexcept {
         auto* const held = static_cast<holder*>(object);
         // The release orders this owner's uses before the delete by the last one (acquire).
-        if (held->references.fetch_sub(1, memory_order_acq_rel) == 1) delete held;
+        if (held->references.fetch_sub(
+                1, platform::acquire_release(rule::last_executor_drop_acquires,
+                                             rule::executor_drop_releases)) == 1) {
+          delete held;
+        }
       },
       [](void*) noexcept { return false; }};
 };

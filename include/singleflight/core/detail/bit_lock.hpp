@@ -22,7 +22,8 @@ struct bit_lock {
   /// store of unlock(), and of whoever changed the word by a compare-exchange.
   static Word lock(atomic<Word>& word) noexcept {
     Word value = word.load(memory_order_relaxed) & ~Locked;
-    if (word.compare_exchange_strong(value, value | Locked, memory_order_acquire,
+    if (word.compare_exchange_strong(value, value | Locked,
+                                     platform::order(rule::lock_acquires, memory_order_acquire),
                                      memory_order_relaxed)) [[likely]] {
       return value;
     }
@@ -31,7 +32,7 @@ struct bit_lock {
 
   /// Stores `value`, which has no lock bit, and so releases the lock.
   static void unlock(atomic<Word>& word, Word value) noexcept {
-    word.store(value, memory_order_release);
+    word.store(value, platform::order(rule::unlock_releases, memory_order_release));
   }
 
  private:
@@ -44,7 +45,8 @@ struct bit_lock {
     for (int turn = 0;; ++turn) {
       Word value = word.load(memory_order_relaxed);
       if ((value & Locked) == 0) {
-        if (word.compare_exchange_weak(value, value | Locked, memory_order_acquire,
+        if (word.compare_exchange_weak(value, value | Locked,
+                                       platform::order(rule::lock_acquires, memory_order_acquire),
                                        memory_order_relaxed)) {
           return value;
         }

@@ -3,7 +3,8 @@
 
 // The rules that the promises rest on. Each stands where it is kept, as platform::holds(rule::...)
 // or, for a memory order, platform::order(rule::..., ...): constants, but for the tests that break
-// one rule on purpose, to see that a test notices (SINGLEFLIGHT_MUTANTS).
+// one rule on purpose, to see that a test notices (SINGLEFLIGHT_MUTANTS). The model tells a broken
+// rule by its schedules; a broken order, which it cannot see, is ThreadSanitizer's (tests/orders/).
 
 #include <atomic>
 
@@ -56,10 +57,31 @@ namespace detail {
   X(waits_are_recorded, "two loads wait for each other") \
   X(strangers_go_to_the_pool, "a coroutine resumes on a thread that is inside run")
 
+// X(order, what breaks without it)
+#define SINGLEFLIGHT_ORDER_RULES(X)                                                           \
+  X(unlock_releases, "what a lock's holder wrote does not reach the next one")                \
+  X(lock_acquires, "a lock's holder does not see what the one before wrote")                  \
+  X(enter_releases, "a leader's node is found before it is made")                             \
+  X(enter_acquires, "a leader does not see what the load before its own did")                 \
+  X(leave_releases, "what a load did does not reach the next leader")                         \
+  X(leave_acquires, "a node's memory is reused while somebody looks at it")                   \
+  X(end_releases, "a flight is over before its load's effects are there (P7)")                \
+  X(waiter_acquires, "a waiter does not see its load's effects (P7)")                         \
+  X(attach_releases, "a block is shown to its load before it is made")                        \
+  X(context_acquires, "a load uses a block that is not made yet")                             \
+  X(drop_releases, "an owner's use of a block does not end before its deletion")              \
+  X(last_drop_acquires, "the last owner deletes a block that others still use")               \
+  X(growth_releases, "a larger array is shown before it is filled")                           \
+  X(locate_acquires, "a larger array is read before it is filled")                            \
+  X(executor_drop_releases, "an owner's use of an executor does not end before its deletion") \
+  X(last_executor_drop_acquires, "the last owner deletes an executor that others still use")  \
+  X(stripes_release, "counters are shown before they are zero")                               \
+  X(stripes_acquire, "counters are used before they are zero")
+
 enum class rule {
   none,
 #define SINGLEFLIGHT_RULE(name, what) name,
-  SINGLEFLIGHT_RULES(SINGLEFLIGHT_RULE)
+  SINGLEFLIGHT_RULES(SINGLEFLIGHT_RULE) SINGLEFLIGHT_ORDER_RULES(SINGLEFLIGHT_RULE)
 #undef SINGLEFLIGHT_RULE
 };
 
@@ -71,11 +93,20 @@ inline bool holds(rule which) noexcept { return which != broken_rule; }
 inline std::memory_order order(rule which, std::memory_order as) noexcept {
   return holds(which) ? as : std::memory_order_relaxed;
 }
+inline std::memory_order acquire_release(rule acquires, rule releases) noexcept {
+  return !holds(acquires)   ? std::memory_order_release
+         : !holds(releases) ? std::memory_order_acquire
+                            : std::memory_order_acq_rel;
+}
 #else
 /// Whether the code keeps a rule: always.
 consteval bool holds(rule) noexcept { return true; }
 /// The order that a rule asks for.
 consteval std::memory_order order(rule, std::memory_order as) noexcept { return as; }
+/// memory_order_acq_rel, where each half is a rule of its own.
+consteval std::memory_order acquire_release(rule, rule) noexcept {
+  return std::memory_order_acq_rel;
+}
 #endif
 
 }  // namespace platform

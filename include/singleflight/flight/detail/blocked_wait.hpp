@@ -150,7 +150,8 @@ class blocked_wait {
 
   wait_verdict sleep() {
     for (;;) {
-      const std::uint32_t seen = block_.state.load(memory_order_acquire);
+      const std::uint32_t seen =
+          block_.state.load(platform::order(rule::waiter_acquires, memory_order_acquire));
       const auto phase = static_cast<flight_phase>(seen & block_base::phase_bits);
       if (phase == flight_phase::done) return wait_verdict::outcome;
       if (may_run_ && (seen & ~block_base::locked) != last_look_) {

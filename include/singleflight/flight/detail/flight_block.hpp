@@ -195,7 +195,11 @@ struct block_base : platform::allocated {
   flight_phase phase(memory_order_t order = memory_order_acquire) const noexcept {
     return static_cast<flight_phase>(state.load(order) & phase_bits);
   }
-  bool done() const noexcept { return phase() == flight_phase::done; }
+  /// Its acquire pairs with the release of the end (I7).
+  bool done() const noexcept {
+    return phase(platform::order(rule::waiter_acquires, memory_order_acquire)) ==
+           flight_phase::done;
+  }
   std::uint32_t interest() const noexcept {
     return static_cast<std::uint32_t>(counts.load(memory_order_relaxed) >> 32);
   }
@@ -205,8 +209,11 @@ struct block_base : platform::allocated {
   void drop_references(std::uint32_t n) noexcept {
     // The last owner needs no read-modify-write: nobody else is left to race with it. Otherwise the
     // release orders this owner's uses before the delete by the last one.
-    if ((counts.load(memory_order_acquire) & 0xffffffffU) == n ||
-        (counts.fetch_sub(n, memory_order_acq_rel) & 0xffffffffU) == n) {
+    if ((counts.load(platform::order(rule::last_drop_acquires, memory_order_acquire)) &
+         0xffffffffU) == n ||
+        (counts.fetch_sub(
+             n, platform::acquire_release(rule::last_drop_acquires, rule::drop_releases)) &
+         0xffffffffU) == n) {
       delete this;
     }
   }
@@ -229,13 +236,13 @@ struct block_base : platform::allocated {
     const std::uint32_t now = state.load(memory_order_relaxed);
     state.store(((now + (platform::holds(rule::phase_moves_epoch) ? epoch : 0)) & ~phase_bits) |
                     static_cast<std::uint32_t>(to),
-                memory_order_release);
+                platform::order(rule::end_releases, memory_order_release));
   }
   void set_done_and_unlock() noexcept {
     const std::uint32_t now = state.load(memory_order_relaxed);
     state.store(
         ((now + epoch) & ~(phase_bits | locked)) | static_cast<std::uint32_t>(flight_phase::done),
-        memory_order_release);
+        platform::order(rule::end_releases, memory_order_release));
   }
   bool has_sleepers_locked() const noexcept {
     return (state.load(memory_order_relaxed) & sleeping) != 0;

@@ -121,7 +121,8 @@ class flight_core {
         memory_order_relaxed);
     block.node = &node;
     block.id = node.id;
-    node.block.store(&block, memory_order_release);  // pairs with the leader's acquire loads
+    // Pairs with the acquire loads of the leader's load.
+    node.block.store(&block, platform::order(rule::attach_releases, memory_order_release));
     if (platform::holds(rule::attach_marks_bucket)) b.value |= flight_table::slow;
   }
 

@@ -133,7 +133,8 @@ inline steady_time flight_core::deadline_of(block_base& b, const flight_node& no
 
 inline std::stop_token flight_context::stop_token() const {
   using namespace detail;
-  block_base* block = node_->block.load(memory_order_acquire);
+  block_base* block =
+      node_->block.load(platform::order(rule::context_acquires, memory_order_acquire));
   if (block == nullptr) {
     std::unique_ptr<block_base> fresh(group_->make_block(*group_, *node_));
     flight_table::bucket b = group_->table.lock(node_->hash);
@@ -148,12 +149,14 @@ inline std::stop_token flight_context::stop_token() const {
 }
 
 inline std::chrono::steady_clock::time_point flight_context::deadline() const noexcept {
-  detail::block_base* const block = node_->block.load(detail::memory_order_acquire);
+  detail::block_base* const block = node_->block.load(
+      detail::platform::order(detail::rule::context_acquires, detail::memory_order_acquire));
   return block == nullptr ? node_->deadline : group_->deadline_of(*block, *node_);
 }
 
 inline std::size_t flight_context::callers() const noexcept {
-  const detail::block_base* const block = node_->block.load(detail::memory_order_acquire);
+  const detail::block_base* const block = node_->block.load(
+      detail::platform::order(detail::rule::context_acquires, detail::memory_order_acquire));
   return block == nullptr ? 1 : block->interest();
 }
 

@@ -58,7 +58,8 @@ class flight_stats {
     for (const stripe& s : stripes_) take(s);
     take(shared_);
     for (std::size_t c = 0; c < chunks_.size(); ++c) {
-      if (const stripe* chunk = chunks_[c].load(memory_order_acquire)) {
+      if (const stripe* chunk =
+              chunks_[c].load(platform::order(rule::stripes_acquire, memory_order_acquire))) {
         for (std::size_t i = 0; i < chunk_size(c); ++i) take(chunk[i]);
       }
     }
@@ -83,7 +84,7 @@ class flight_stats {
     if (index < inline_stripes) return bump(stripes_[index].figures[what], n);
     const auto c = static_cast<std::size_t>(std::bit_width(index) - std::bit_width(inline_stripes));
     if (c < chunks_.size()) {
-      stripe* chunk = chunks_[c].load(memory_order_acquire);
+      stripe* chunk = chunks_[c].load(platform::order(rule::stripes_acquire, memory_order_acquire));
       if (chunk == nullptr) chunk = make_chunk(c);
       if (chunk != nullptr) return bump(chunk[index - chunk_size(c)].figures[what], n);
     }
@@ -92,8 +93,10 @@ class flight_stats {
   SINGLEFLIGHT_COLD stripe* make_chunk(std::size_t c) noexcept {
     auto* const fresh = new (std::nothrow) stripe[chunk_size(c)];
     stripe* present = nullptr;
-    if (fresh != nullptr && !chunks_[c].compare_exchange_strong(
-                                present, fresh, memory_order_acq_rel, memory_order_acquire)) {
+    if (fresh != nullptr &&
+        !chunks_[c].compare_exchange_strong(
+            present, fresh, platform::order(rule::stripes_release, memory_order_acq_rel),
+            platform::order(rule::stripes_acquire, memory_order_acquire))) {
       delete[] fresh;
       return present;
     }

@@ -90,15 +90,19 @@ class flight_table {
 
   /// The head where `hash` lives now. Its acquire pairs with the release in grow().
   head& locate(std::size_t hash) const noexcept {
-    const array* const a = current_.load(memory_order_acquire);
+    const array* const a =
+        current_.load(platform::order(rule::locate_acquires, memory_order_acquire));
     return a->heads[hash >> a->shift];
   }
 
-  /// The fast enter. Its acquire pairs with the release of whoever left the bucket last.
+  /// The fast enter. Its acquire pairs with the release of whoever left the bucket last, its
+  /// release with whoever locks the bucket and looks at the node.
   static bool enter_alone(head& at, flight_node& node) noexcept {
     word expected = 0;
-    return at.compare_exchange_strong(expected, reinterpret_cast<word>(&node), memory_order_acq_rel,
-                                      memory_order_relaxed);
+    return at.compare_exchange_strong(
+        expected, reinterpret_cast<word>(&node),
+        platform::acquire_release(rule::enter_acquires, rule::enter_releases),
+        memory_order_relaxed);
   }
   /// For a caller who has found the bucket taken, most often by a thin flight: where that ends
   /// within a few microseconds, leading a load of one's own costs everybody less than sharing that
@@ -127,7 +131,9 @@ class flight_table {
   /// the unlock of whoever last looked at the node, since the node's memory is reused after this.
   static bool leave_alone(head& at, flight_node& node) noexcept {
     word expected = reinterpret_cast<word>(&node);
-    return at.compare_exchange_strong(expected, 0, memory_order_acq_rel, memory_order_relaxed);
+    return at.compare_exchange_strong(
+        expected, 0, platform::acquire_release(rule::leave_acquires, rule::leave_releases),
+        memory_order_relaxed);
   }
 
   bucket lock(std::size_t hash) const noexcept {
@@ -165,14 +171,17 @@ class flight_table {
     }
   }
 
+  /// Acquires the array as locate() does: another thread may have made it since.
   bool crowded() const noexcept {
-    return crowded_.load(memory_order_relaxed) >
-           static_cast<std::ptrdiff_t>(current_.load(memory_order_relaxed)->count / 2);
+    const std::ptrdiff_t crowd = crowded_.load(memory_order_relaxed);
+    const array* const a =
+        current_.load(platform::order(rule::locate_acquires, memory_order_acquire));
+    return crowd > static_cast<std::ptrdiff_t>(a->count / 2);
   }
 
   /// Four times as many heads; without memory for them the chains grow longer instead.
   SINGLEFLIGHT_COLD void grow() noexcept {
-    array* const old = current_.load(memory_order_acquire);
+    array* const old = current_.load(platform::order(rule::locate_acquires, memory_order_acquire));
     if (old->count >= (std::size_t{1} << 30)) return;
     std::unique_ptr<array> fresh(new (std::nothrow) array);
     if (!fresh) return;
@@ -205,7 +214,7 @@ class flight_table {
       }
     }
     crowded_.store(crowd, memory_order_relaxed);
-    current_.store(fresh.release(), memory_order_release);
+    current_.store(fresh.release(), platform::order(rule::growth_releases, memory_order_release));
     const word left = platform::holds(rule::growth_leaves_a_mark) ? moved : 0;
     for (std::size_t i = 0; i < old->count; ++i) lock_bit::unlock(old->heads[i], left);
   }
@@ -215,9 +224,12 @@ class flight_table {
   template <class Visit, class Restart = void (*)()>
   void each(
       Visit&& visit, Restart&& restart = [] {}) const {
-    for (const array* a = current_.load(memory_order_acquire);;) {
+    for (const array* a =
+             current_.load(platform::order(rule::locate_acquires, memory_order_acquire));
+         ;) {
       for (std::size_t i = 0; i < a->count; ++i) visit(a->heads[i]);
-      const array* const now = current_.load(memory_order_acquire);
+      const array* const now =
+          current_.load(platform::order(rule::locate_acquires, memory_order_acquire));
       if (now == a) return;
       restart();
       a = now;

@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// What a scene may not do: order its threads by anything but what it claims. So they meet at
+// relaxed flags, which ThreadSanitizer takes for no edge, and what takes a lock at the begin or at
+// the end of a thread is kept out of the scene (side_by_side).
+
+#include "orders/scenes.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+#include <span>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <singleflight/flight.hpp>
+
+namespace orders {
+namespace {
+
+using singleflight::any_executor;
+using singleflight::flight;
+using singleflight::flight_context;
+using singleflight::flight_errc;
+using singleflight::group;
+using singleflight::shared_result;
+using singleflight::task;
+using singleflight::thread_pool;
+using singleflight::detail::figure;
+using singleflight::detail::flight_stats;
+using singleflight::detail::flight_table;
+using singleflight::detail::rule;
+using singleflight::detail::word_lock;
+
+void require(bool what, const char* else_said) {
+  if (what) return;
+  std::fprintf(stderr, "orders: %s\n", else_said);
+  std::abort();
+}
+
+/// Waits until `come()`, without an edge; aborts when that takes too long.
+template <class Come>
+void await(Come&& come) {
+  const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (!come()) {
+    require(std::chrono::steady_clock::now() < patience, "a scene waits in vain");
+    std::this_thread::yield();
+  }
+}
+
+/// Says that something has happened, and orders nothing by it.
+class flag {
+ public:
+  void raise() noexcept { up_.store(true, std::memory_order_relaxed); }
+  void await() const {
+    orders::await([this] { return up_.load(std::memory_order_relaxed); });
+  }
+
+ private:
+  std::atomic<bool> up_{false};
+};
+
+/// Runs both at a time. A thread's small index is given out and given back under one lock: here
+/// before the first of them begins, and after the last has ended.
+template <class First, class Second>
+void side_by_side(First&& first, Second&& second) {
+  std::atomic<int> begun{0};
+  std::atomic<int> ended{0};
+  const auto arrive = [](std::atomic<int>& at) {
+    at.fetch_add(1, std::memory_order_relaxed);
+    await([&at] { return at.load(std::memory_order_relaxed) == 2; });
+  };
+  const auto act = [&](auto& what) {
+    (void)singleflight::detail::thread_index(singleflight::detail::this_thread());
+    arrive(begun);
+    what();
+    arrive(ended);
+  };
+  std::thread a([&] { act(first); });
+  std::thread b([&] { act(second); });
+  a.join();
+  b.join();
+}
+
+// ---- locks --------------------------------------------------------------------------------------
+
+void two_holders() {
+  word_lock lock;
+  int guarded = 0;
+  flag held;
+  const auto count = [&] {
+    lock.lock();
+    held.raise();
+    ++guarded;
+    std::this_thread::yield();
+    lock.unlock();
+  };
+  side_by_side(count, [&] {
+    held.await();  // mostly into a lock that is held
+    count();
+  });
+  require(guarded == 2, "two holders of a lock at a time");
+}
+
+// ---- one leader after the other -----------------------------------------------------------------
+
+/// Both enter and leave by one compare-exchange.
+void leader_after_leader() {
+  group<int, int> g;
+  int loaded = 0;
+  flag ended;
+  const auto load = [&] { return ++loaded; };
+  side_by_side(
+      [&] {
+        (void)g.run(1, load);
+        ended.raise();
+      },
+      [&] {
+        ended.await();
+        require(*g.run(1, load) == 2, "the second load did not see the first");
+      });
+}
+
+/// The joiner reads hash and key of a node that the leader made on its stack.
+void joiner_meets_leader() {
+  group<int, int> g;
+  flag inside;
+  side_by_side(
+      [&] {
+        (void)g.run(1, [&](const flight_context& context) {
+          inside.raise();
+          await([&] { return context.callers() == 2; });
+          return 1;
+        });
+      },
+      [&] {
+        inside.await();
+        require(*g.run(1, [] { return 2; }) == 1, "the joiner led");
+      });
+}
+
+/// The second call's node lies where the first call's was, which somebody has looked at.
+void node_is_used_again() {
+  group<int, int> g;
+  flag inside;
+  flag seen;
+  side_by_side(
+      [&] {
+        for (int call = 0; call < 2; ++call) {
+          (void)g.run(call, [&] {
+            if (call == 0) {
+              inside.raise();
+              seen.await();
+            }
+            return 1;
+          });
+        }
+      },
+      [&] {
+        inside.await();
+        require(g.in_flight().size() == 1, "the flight is not there");
+        seen.raise();
+      });
+}
+
+// ---- the end of a flight ------------------------------------------------------------------------
+
+/// Whoever is told of the end reads what the load wrote. It never goes to sleep: those whom the end
+/// wakes are told under the lock.
+void outcome_is_found() {
+  thread_pool pool({.max_threads = 1});
+  group<int, int> g({.executor = pool});
+  int written = 0;
+  flight<int> handle = g.start(1, [&] { return written = 1; });
+  await([&] { return handle.ready(); });
+  require(written == 1, "the load's effect is not there");
+}
+
+/// The same for a thread that sleeps, or is about to.
+void outcome_wakes() {
+  thread_pool pool({.max_threads = 1});
+  group<int, int> g({.executor = pool});
+  int written = 0;
+  flag waiting;
+  flight<int> handle = g.start(1, [&] {
+    waiting.await();
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return written = 1;
+  });
+  waiting.raise();
+  handle.wait();
+  require(written == 1, "the load's effect is not there");
+}
+
+// ---- blocks -------------------------------------------------------------------------------------
+
+/// The joiner makes the block; the load that asks meanwhile uses it.
+template <auto Ask>
+void load_meets_block() {
+  group<int, int> g;
+  flag inside;
+  side_by_side(
+      [&] {
+        (void)g.run(1, [&](const flight_context& context) {
+          inside.raise();
+          await([&] { return g.stats().joined == 1; });
+          require(Ask(context), "the load does not know its flight");
+          return 1;
+        });
+      },
+      [&] {
+        inside.await();
+        (void)g.run(1, [] { return 2; });
+      });
+}
+bool counts_callers(const flight_context& context) { return context.callers() == 2; }
+bool has_no_deadline(const flight_context& context) {
+  return context.deadline() == std::chrono::steady_clock::time_point::max();
+}
+bool can_be_stopped(const flight_context& context) { return context.stop_token().stop_possible(); }
+
+/// Two results share a block; the first reads the value, the last deletes it.
+void last_owner_deletes() {
+  std::vector<task> queue;
+  group<int, int> g({.executor = [&queue](task t) { queue.push_back(std::move(t)); }});
+  flight<int> one = g.start(1, [] { return 7; });
+  flight<int> other = g.start(1, [] { return 8; });
+  for (task& t : queue) t();
+  queue.clear();
+  std::optional<shared_result<int>> first(one.get());
+  std::optional<shared_result<int>> last(other.get());
+  flag dropped;
+  side_by_side(
+      [&] {
+        require(**first == 7, "not the flight's value");
+        first.reset();
+        dropped.raise();
+      },
+      [&] {
+        dropped.await();
+        last.reset();
+      });
+}
+
+// ---- the table ----------------------------------------------------------------------------------
+
+template <auto Use>
+void table_grows() {
+  flight_table table;
+  flag grown;
+  side_by_side(
+      [&] {
+        table.grow();
+        grown.raise();
+      },
+      [&] {
+        grown.await();
+        Use(table);
+      });
+}
+void look_up(flight_table& table) { flight_table::unlock(table.lock(~std::size_t{0})); }
+void ask_for_size(flight_table& table) { require(!table.crowded(), "an empty table is crowded"); }
+void visit_all(flight_table& table) {
+  int heads = 0;
+  table.each([&heads](flight_table::head&) { ++heads; });
+  require(heads > 0, "a table without buckets");
+}
+void grow_again(flight_table& table) { table.grow(); }
+
+// ---- executors ----------------------------------------------------------------------------------
+
+/// Two owners of one executor; the first uses it, the last deletes it.
+void last_executor_deletes() {
+  std::optional<any_executor> first(std::in_place, [uses = 0](task t) mutable {
+    if (++uses == 1) t();
+  });
+  std::optional<any_executor> last(first);
+  flag dropped;
+  side_by_side(
+      [&] {
+        first->execute(task([] {}));
+        first.reset();
+        dropped.raise();
+      },
+      [&] {
+        dropped.await();
+        last.reset();
+      });
+}
+
+// ---- counters -----------------------------------------------------------------------------------
+
+/// The first eight threads have counters from the begin; the ninth makes a chunk of them.
+template <auto Use>
+void chunk_is_made() {
+  flight_stats stats;
+  std::atomic<int> arrived{0};
+  flag over;
+  std::vector<std::thread> early;
+  for (int i = 0; i < 8; ++i) {
+    early.emplace_back([&] {
+      stats.add_error(flight_errc::closed);  // gives this thread its index
+      arrived.fetch_add(1, std::memory_order_relaxed);
+      over.await();
+    });
+  }
+  await([&] { return arrived.load(std::memory_order_relaxed) == 8; });
+  flag made;
+  side_by_side(
+      [&] {
+        stats.add_error(flight_errc::closed);
+        made.raise();
+      },
+      [&] {
+        made.await();
+        Use(stats);
+      });
+  over.raise();
+  for (std::thread& t : early) t.join();
+}
+
+void sum(flight_stats& stats) {
+  const auto closed =
+      static_cast<std::size_t>(figure::errors) + static_cast<std::size_t>(flight_errc::closed);
+  require(stats.totals()[closed] == 9, "a thread was not counted");
+}
+void count(flight_stats& stats) { stats.add_error(flight_errc::closed); }
+
+constexpr scene scenes[] = {
+    {rule::unlock_releases, "two holders of a lock", two_holders},
+    {rule::lock_acquires, "two holders of a lock", two_holders},
+    {rule::enter_releases, "a joiner meets a leader", joiner_meets_leader},
+    {rule::enter_acquires, "a leader after a leader", leader_after_leader},
+    {rule::leave_releases, "a leader after a leader", leader_after_leader},
+    {rule::leave_acquires, "a node is used again", node_is_used_again},
+    {rule::end_releases, "an outcome is found", outcome_is_found},
+    {rule::waiter_acquires, "an outcome is found", outcome_is_found},
+    {rule::waiter_acquires, "an outcome wakes", outcome_wakes},
+    {rule::attach_releases, "a load counts its callers", load_meets_block<counts_callers>},
+    {rule::context_acquires, "a load counts its callers", load_meets_block<counts_callers>},
+    {rule::context_acquires, "a load asks for its deadline", load_meets_block<has_no_deadline>},
+    {rule::context_acquires, "a load asks for its token", load_meets_block<can_be_stopped>},
+    {rule::drop_releases, "the last owner deletes", last_owner_deletes},
+    {rule::last_drop_acquires, "the last owner deletes", last_owner_deletes},
+    {rule::growth_releases, "a look-up in a grown table", table_grows<look_up>},
+    {rule::locate_acquires, "a look-up in a grown table", table_grows<look_up>},
+    {rule::locate_acquires, "the size of a grown table", table_grows<ask_for_size>},
+    {rule::locate_acquires, "a walk through a grown table", table_grows<visit_all>},
+    {rule::locate_acquires, "a grown table grows", table_grows<grow_again>},
+    {rule::executor_drop_releases, "the last owner of an executor", last_executor_deletes},
+    {rule::last_executor_drop_acquires, "the last owner of an executor", last_executor_deletes},
+    {rule::stripes_release, "a sum over new counters", chunk_is_made<sum>},
+    {rule::stripes_acquire, "a sum over new counters", chunk_is_made<sum>},
+    {rule::stripes_acquire, "a count in new counters", chunk_is_made<count>},
+};
+
+}  // namespace
+
+std::span<const scene> all() { return scenes; }
+
+}  // namespace orders
