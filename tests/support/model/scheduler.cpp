@@ -615,7 +615,8 @@ class scheduler {
     history_.push_back(
         {.thread = running_, .what = what, .where = where, .chosen = chosen, .line = line});
     std::uint64_t hash = mix(mix(static_cast<std::uint64_t>(running_) + 1, self().steps),
-                             static_cast<std::uint64_t>(what));
+                             static_cast<std::uint64_t>(what) +
+                                 (static_cast<std::uint64_t>(chosen) << 8));
     if (where != nullptr) {
       std::uint64_t& version = versions_[where];
       hash = mix(hash, version);
