@@ -40,6 +40,22 @@ inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(enrol_sees_done, "10: await beside await"),
     SINGLEFLIGHT_CLAIM(enrol_sees_limit, "16: a stop beside the begin of a wait"),
     SINGLEFLIGHT_CLAIM(destroyed_leaves_list, "28b: a coroutine destroyed while it waits"),
+    SINGLEFLIGHT_CLAIM(cancel_waits_for_fire, "manual_timer: cancel beside advance"),
+    SINGLEFLIGHT_CLAIM(cancel_sees_rearmed, "manual_timer: cancel beside a fire that arms again"),
+    SINGLEFLIGHT_CLAIM(own_fire_may_cancel, "manual_timer: cancel within the node's fire"),
+    SINGLEFLIGHT_CLAIM(one_thread_fires, "manual_timer: cancel beside advance and arm"),
+    SINGLEFLIGHT_CLAIM(due_meanwhile_fires, "manual_timer: a fire arms another"),
+    SINGLEFLIGHT_CLAIM(advance_waits_for_fires, "manual_timer: advance beside a node due at once"),
+    SINGLEFLIGHT_CLAIM(earlier_alarm_wakes_timer, "default_timer: an earlier node overtakes"),
+    SINGLEFLIGHT_CLAIM(ticking_wakes_timer, "default_timer: coarse_now"),
+    SINGLEFLIGHT_CLAIM(post_wakes_idle, "thread_pool: a post beside an idle thread"),
+    SINGLEFLIGHT_CLAIM(idle_is_promised, "thread_pool: two posts beside one idle thread"),
+    SINGLEFLIGHT_CLAIM(kept_node_waits, "thread_pool: a kept node, and no thread"),
+    SINGLEFLIGHT_CLAIM(leaver_is_replaced, "thread_pool: a task waits for another at the end"),
+    SINGLEFLIGHT_CLAIM(leaver_is_not_idle, "thread_pool: a task waits for another at the end"),
+    SINGLEFLIGHT_CLAIM(stop_wakes_idle, "thread_pool: the destructor beside an idle thread"),
+    SINGLEFLIGHT_CLAIM(stop_runs_what_is_left, "thread_pool: a kept node, and the pool's end"),
+    SINGLEFLIGHT_CLAIM(thread_has_its_place, "thread_pool: a task ends its thread, a fault"),
 };
 #undef SINGLEFLIGHT_CLAIM
 

@@ -48,7 +48,7 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer {
         earlier = true;
       }
     }
-    if (earlier) changed_.notify_one();
+    if (earlier && platform::holds(rule::earlier_alarm_wakes_timer)) changed_.notify_one();
   }
   void cancel(timer_node& node) noexcept override { queue_.cancel(node); }
 
@@ -72,7 +72,7 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer {
         read_.store(true, memory_order_relaxed);
         sleeping_until_ = time_point::min();
       }
-      changed_.notify_one();
+      if (platform::holds(rule::ticking_wakes_timer)) changed_.notify_one();
     } catch (...) {  // no thread to tick: every read stays a clock call
       return present;
     }

@@ -7,7 +7,8 @@
 /// Threads     every member, from any thread; one advance at a time.
 /// Ordering    advance(d) fires all that is due by the new time, in order of time, before it
 ///             returns.
-/// Blocking    nodes fire on the thread that calls advance; waits of blocked threads end as well.
+/// Blocking    nodes fire on the thread that calls advance, or arm when they are due; advance waits
+///             for those that fire on another thread. Waits of blocked threads end as well.
 /// Lifetime    outlives every group and wait that uses it.
 
 #include <chrono>
@@ -27,7 +28,7 @@ class manual_timer final : public timer {
   void arm(timer_node& node, time_point when) override {
     detail::platform::unique_lock hold(queue_.lock());
     queue_.arm_locked(node, when);
-    if (when <= now() && !advancing_) fire_locked(hold);
+    if (when <= now() && !firing()) fire_locked(hold);
   }
   void cancel(timer_node& node) noexcept override { queue_.cancel(node); }
 
@@ -35,21 +36,30 @@ class manual_timer final : public timer {
   void advance(std::chrono::nanoseconds step) {
     detail::platform::unique_lock hold(queue_.lock());
     now_.store(now_.load(detail::memory_order_relaxed) + step, detail::memory_order_release);
-    if (!advancing_) fire_locked(hold);
+    if (!firing()) fire_locked(hold);
+    // A thread that fires in its arm goes on to the new time; on this thread it is our caller.
+    while (detail::platform::holds(rule::advance_waits_for_fires) && firing_ &&
+           queue_.wait_for_fire(hold)) {
+    }
   }
 
  private:
+  using rule = detail::rule;
+
+  bool firing() const noexcept {
+    return detail::platform::holds(rule::one_thread_fires) && firing_;
+  }
   void fire_locked(detail::platform::unique_lock& hold) noexcept {
-    advancing_ = true;
+    firing_ = true;
     do {
       queue_.fire_due(hold, now());
-    } while (queue_.next_locked() <= now());  // armed meanwhile, due already
-    advancing_ = false;
+    } while (detail::platform::holds(rule::due_meanwhile_fires) && queue_.next_locked() <= now());
+    firing_ = false;
   }
 
   detail::timer_queue queue_;
   detail::atomic<time_point::duration> now_;
-  bool advancing_ = false;  // guarded by the queue's lock
+  bool firing_ = false;  // a thread is in fire_locked; guarded by the queue's lock
 };
 
 SINGLEFLIGHT_END_NAMESPACE

@@ -44,7 +44,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
       platform::unique_lock hold(lock_);
       stopping_ = true;
     }
-    work_.notify_all();
+    if (detail::platform::holds(rule::stop_wakes_idle)) work_.notify_all();
     for (;;) {
       platform::unique_lock hold(lock_);
       if (!threads_.empty()) {  // a thread that a task ends may have left another one behind
@@ -52,7 +52,8 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
         threads_.pop_back();
         hold.unlock();
         worker.join();
-      } else if (detail::task_node* const node = head_) {  // no thread could be made for it
+      } else if (detail::task_node* const node = head_;  // no thread could be made for it
+                 node != nullptr && detail::platform::holds(rule::stop_runs_what_is_left)) {
         head_ = node->next;
         if (head_ == nullptr) tail_ = nullptr;
         hold.unlock();
@@ -85,10 +86,11 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
     {
       platform::unique_lock hold(lock_);
       if (idle_ > 0) {
-        --idle_;  // the thread that this notification wakes
+        if (detail::platform::holds(rule::idle_is_promised)) --idle_;  // the thread that this wakes
         ++notified_;
         wake = true;
-      } else if (live_ < options_.max_threads && !add_thread_locked() && live_ == 0 && !keep) {
+      } else if (live_ < options_.max_threads && !add_thread_locked() && live_ == 0 &&
+                 !(keep && detail::platform::holds(rule::kept_node_waits))) {
         throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again),
                                 "thread_pool: no thread could be started");
       }
@@ -100,11 +102,12 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
       }
       tail_ = node;
     }
-    if (wake) work_.notify_one();
+    if (wake && detail::platform::holds(rule::post_wakes_idle)) work_.notify_one();
   }
 
  private:
   using platform_thread = detail::platform::thread;
+  using rule = detail::rule;
   struct platform {  // the seam, by its short name
     using mutex = detail::platform::mutex;
     using condition_variable = detail::platform::condition_variable;
@@ -114,6 +117,11 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
 
   bool add_thread_locked() noexcept {
     try {
+      // The place first: a thread that runs cannot be taken back.
+      if (threads_.size() == threads_.capacity() &&
+          detail::platform::holds(rule::thread_has_its_place)) {
+        threads_.reserve(2 * threads_.size());
+      }
       threads_.push_back(detail::platform::start_thread(options_.name, [this] { work(); }));
       ++live_;
       return true;
@@ -129,7 +137,9 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
       ~leaving() {
         platform::unique_lock hold(pool.lock_);
         --pool.live_;
-        if (pool.head_ != nullptr) pool.add_thread_locked();
+        if (pool.head_ != nullptr && detail::platform::holds(rule::leaver_is_replaced)) {
+          pool.add_thread_locked();
+        }
       }
     } const leave{*this};
     for (;;) {
@@ -142,7 +152,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
           while (notified_ == 0 && !stopping_) work_.wait(hold);
           if (notified_ > 0) {
             --notified_;
-          } else {
+          } else if (detail::platform::holds(rule::leaver_is_not_idle)) {
             --idle_;
           }
         }

@@ -231,7 +231,12 @@ thread start_thread(const char*, Fn&& fn, const place& at = place::current()) {
   const model::eternal stays;
   const model::spared whole;
   auto shared = std::make_shared<std::decay_t<Fn>>(std::forward<Fn>(fn));
-  return thread(model::start_helper([shared] { (*shared)(); }));
+  return thread(model::start_helper([shared] {
+    try {
+      (*shared)();
+    } catch (const model::thread_exit&) {
+    }
+  }));
 }
 template <void (*Fn)() noexcept>
 void at_thread_exit() noexcept {

@@ -113,6 +113,8 @@ std::int64_t now() noexcept;
 int this_thread() noexcept;
 /// A thread that the library starts by itself. A world may end while it sleeps.
 int start_helper(std::function<void()> what);
+/// Thrown on a thread that the library started: ends it, as pthread_exit does.
+struct thread_exit {};
 void join(int thread, const std::source_location& line);
 void at_thread_exit(void (*what)() noexcept);
 

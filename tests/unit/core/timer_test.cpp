@@ -198,6 +198,62 @@ TEST(manual_timer, cancel_waits_for_a_fire_under_way) {
   a.hold.open();
 }
 
+/// Arms itself again in its fire, and is held before that and after it.
+struct held_ticking : sf::timer_node {
+  explicit held_ticking(sf::timer& t)
+      : timer_node([](sf::timer_node& n) noexcept {
+          auto& self = static_cast<held_ticking&>(n);
+          self.before.wait();
+          if (self.fired.fetch_add(1) == 0) self.time.arm(self, self.when + 1s);
+          self.after.wait();
+          self.over = true;
+        }),
+        time(t) {}
+  sf::timer& time;
+  support::gate before;
+  support::gate after;
+  std::atomic<int> fired{0};
+  std::atomic<bool> over{false};
+};
+
+// Goal    cancel waits for a fire also when that arms the node again, before cancel or meanwhile;
+//         afterwards the node is not armed.
+// Method  The fire is held where cancel is to meet it. Whether cancel has come when the fire is let
+//         go is chance, so there are many rounds; what is promised holds either way.
+TEST(manual_timer, cancel_beside_a_fire_that_arms_again) {
+  for (int i = 0; i < 200; ++i) {
+    sf::manual_timer time;
+    held_ticking a(time);
+    const bool armed_first = i % 2 == 0;
+    (armed_first ? a.before : a.after).open();
+    time.arm(a, time.now() + 1s);
+    std::jthread advancing([&] { time.advance(1s); });
+    (armed_first ? a.after : a.before).await_arrivals();
+    std::jthread opening([&] { (armed_first ? a.after : a.before).open(); });
+    time.cancel(a);
+    ASSERT_TRUE(a.over) << "cancel returned while the node fired";
+    ASSERT_EQ(a.next, nullptr) << "cancel returned, and the node is armed";
+    advancing.join();
+    time.advance(1h);
+    ASSERT_EQ(a.fired, 1);
+  }
+}
+
+// Goal    advance returns once all that is due has fired, also when an arm on another thread fires.
+TEST(manual_timer, advance_waits_for_an_arm_that_fires) {
+  sf::manual_timer time;
+  held_ticking due(time);
+  due.fired = 1;  // arms itself no more
+  due.after.open();
+  alarm a(time);
+  time.arm(a, time.now() + 1s);
+  std::jthread arming([&] { time.arm(due, time.now()); });
+  due.before.await_arrivals();
+  std::jthread opening([&] { due.before.open(); });
+  time.advance(1s);
+  EXPECT_EQ(a.fired, 1) << "advance has returned before a node fired that is due";
+}
+
 // Goal    However cancel and fire meet, afterwards the node is free, and it fired at most once.
 // Method  Both are let go together; which comes first is chance. The two orders are forced above.
 TEST(manual_timer, cancel_beside_fire) {

@@ -55,7 +55,23 @@ namespace detail {
   X(close_ends_unbegun, "callers behind the last flight wait for ever") \
   X(growth_leaves_a_mark, "a newcomer enters the table that has been left") \
   X(waits_are_recorded, "two loads wait for each other") \
-  X(strangers_go_to_the_pool, "a coroutine resumes on a thread that is inside run")
+  X(strangers_go_to_the_pool, "a coroutine resumes on a thread that is inside run") \
+  X(cancel_waits_for_fire, "cancel returns while its node fires")                            \
+  X(cancel_sees_rearmed, "cancel returns, and the fire has armed its node again")            \
+  X(own_fire_may_cancel, "a node that is cancelled within its fire waits for itself")        \
+  X(one_thread_fires, "two threads fire at a time, and cancel knows of one")                 \
+  X(due_meanwhile_fires, "what is due as a fire arms it waits for the next advance")         \
+  X(advance_waits_for_fires, "advance returns before what is due has fired")                 \
+  X(earlier_alarm_wakes_timer, "the timer sleeps past a node that was armed later")          \
+  X(ticking_wakes_timer, "the coarse clock stands still")                                    \
+  X(post_wakes_idle, "a task is queued, and its thread sleeps on")                           \
+  X(idle_is_promised, "two tasks wait for one idle thread")                                  \
+  X(kept_node_waits, "a resumption is refused for want of a thread")                         \
+  X(leaver_is_replaced, "a thread leaves as a task is queued, and nobody runs it")           \
+  X(leaver_is_not_idle, "a task is left to a thread that has gone")                          \
+  X(stop_wakes_idle, "the destructor waits for threads that sleep")                          \
+  X(stop_runs_what_is_left, "the destructor leaves a task in the queue")                     \
+  X(thread_has_its_place, "a thread runs that no memory was left to note")
 
 // X(order, what breaks without it)
 #define SINGLEFLIGHT_ORDER_RULES(X)                                                           \

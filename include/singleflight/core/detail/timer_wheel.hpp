@@ -160,12 +160,22 @@ class timer_queue {
 
   void cancel(timer_node& node) noexcept {
     platform::unique_lock hold(lock_);
-    if (node.next != nullptr) {
-      timer_list::remove(node);
-      return;
+    if (node.next != nullptr) timer_list::remove(node);
+    // A fire under way on another thread still uses the node, and may arm it again; one on this
+    // thread is our caller.
+    while (platform::holds(rule::cancel_waits_for_fire) && firing_ == &node && !fires_here()) {
+      fired_.wait(hold);
+      if (platform::holds(rule::cancel_sees_rearmed) && node.next != nullptr) {
+        timer_list::remove(node);
+      }
     }
-    // A fire under way on another thread still uses the node; one on this thread is our caller.
-    while (firing_ == &node && firer_ != platform::this_thread_id()) fired_.wait(hold);
+  }
+
+  /// Waits for the fire that is under way, unless that is on this thread: false.
+  bool wait_for_fire(platform::unique_lock& hold) noexcept {
+    if (fires_here()) return false;
+    fired_.wait(hold);
+    return true;
   }
 
   /// Fires what is due at `now`, the lock released around each fire. One thread at a time.
@@ -185,6 +195,11 @@ class timer_queue {
   }
 
  private:
+  /// Of the fire that is under way.
+  bool fires_here() const noexcept {
+    return platform::holds(rule::own_fire_may_cancel) && firer_ == platform::this_thread_id();
+  }
+
   platform::mutex lock_;  // guards all below
   platform::condition_variable fired_;
   timer_wheel wheel_;
