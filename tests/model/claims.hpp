@@ -12,7 +12,8 @@ struct claim {
   const char* world;
 };
 
-#define SINGLEFLIGHT_CLAIM(name, world) {singleflight::detail::rule::name, world}
+#define SINGLEFLIGHT_CLAIM(name, world) \
+  { singleflight::detail::rule::name, world }
 inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(attach_marks_bucket, "a load that asks for its stop token"),
     SINGLEFLIGHT_CLAIM(join_marks_bucket, "a load that ends within start"),
@@ -49,6 +50,8 @@ inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(earlier_alarm_wakes_timer, "default_timer: an earlier node overtakes"),
     SINGLEFLIGHT_CLAIM(ticking_wakes_timer, "default_timer: coarse_now"),
     SINGLEFLIGHT_CLAIM(post_wakes_idle, "thread_pool: a post beside an idle thread"),
+    SINGLEFLIGHT_CLAIM(post_ends_with_unlock,
+                       "thread_pool: the pool goes as its last task has run, a fault"),
     SINGLEFLIGHT_CLAIM(idle_is_promised, "thread_pool: two posts beside one idle thread"),
     SINGLEFLIGHT_CLAIM(kept_node_waits, "thread_pool: a kept node, and no thread"),
     SINGLEFLIGHT_CLAIM(leaver_is_replaced, "thread_pool: a task waits for another at the end"),

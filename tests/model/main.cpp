@@ -71,8 +71,8 @@ void run_world(const model::named_world& w, std::uint64_t most, totals& sum) {
 
 /// One process a processor, each taking the next world; in every one the scheduler is alone.
 int run_all(std::uint64_t most = ~std::uint64_t{0}) {
-  void* const shared = ::mmap(nullptr, sizeof(totals), PROT_READ | PROT_WRITE,
-                              MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* const shared =
+      ::mmap(nullptr, sizeof(totals), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (shared == MAP_FAILED) {
     std::perror("model: no memory to share");
     return 1;
@@ -174,7 +174,9 @@ int run_mutants() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const auto is = [&](int n, const char* what) { return argc > n && std::strcmp(argv[n], what) == 0; };
+  const auto is = [&](int n, const char* what) {
+    return argc > n && std::strcmp(argv[n], what) == 0;
+  };
   if (argc == 1) return run_all();
   if (argc == 3 && is(1, "--schedules")) return run_all(std::strtoull(argv[2], nullptr, 10));
   if (argc == 2 && is(1, "--mutants")) return run_mutants();

@@ -8,7 +8,8 @@
 /// Ordering    tasks begin in the order in which they were handed over.
 /// Blocking    execute never waits; the destructor runs what is queued and joins the threads.
 /// Errors      execute throws std::system_error when the pool has no thread and none can be made.
-/// Lifetime    outlives whatever uses it as executor. default_pool() is never destroyed.
+/// Lifetime    outlives whatever uses it as executor; may go once all it was given has run, also
+///             while the call that handed it over returns. default_pool() is never destroyed.
 /// Cost        no allocation to queue a task of the library.
 
 #include <algorithm>
@@ -83,25 +84,25 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
   /// next thread that can be; otherwise std::system_error is thrown and the node is not queued.
   void post(detail::task_node* node, bool keep) {
     bool wake = false;
-    {
-      platform::unique_lock hold(lock_);
-      if (idle_ > 0) {
-        if (detail::platform::holds(rule::idle_is_promised)) --idle_;  // the thread that this wakes
-        ++notified_;
-        wake = true;
-      } else if (live_ < options_.max_threads && !add_thread_locked() && live_ == 0 &&
-                 !(keep && detail::platform::holds(rule::kept_node_waits))) {
-        throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again),
-                                "thread_pool: no thread could be started");
-      }
-      node->next = nullptr;
-      if (tail_ != nullptr) {
-        tail_->next = node;
-      } else {
-        head_ = node;
-      }
-      tail_ = node;
+    platform::unique_lock hold(lock_);
+    if (idle_ > 0) {
+      if (detail::platform::holds(rule::idle_is_promised)) --idle_;  // the thread that this wakes
+      ++notified_;
+      wake = true;
+    } else if (live_ < options_.max_threads && !add_thread_locked() && live_ == 0 &&
+               !(keep && detail::platform::holds(rule::kept_node_waits))) {
+      throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again),
+                              "thread_pool: no thread could be started");
     }
+    node->next = nullptr;
+    if (tail_ != nullptr) {
+      tail_->next = node;
+    } else {
+      head_ = node;
+    }
+    tail_ = node;
+    // Under the lock: after it the node may have run, and the pool may be gone.
+    if (!detail::platform::holds(rule::post_ends_with_unlock)) hold.unlock();
     if (wake && detail::platform::holds(rule::post_wakes_idle)) work_.notify_one();
   }
 

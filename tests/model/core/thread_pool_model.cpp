@@ -199,6 +199,23 @@ void ends_with_queue(world& w, std::size_t max_threads) {
   w.run();
   s.finish({&s.a, &s.b, &s.c});
 }
+// Only a thread that was woken by another cause runs the task before its post has notified.
+const add_world goes_at_once("thread_pool: the pool goes as its last task has run, a fault",
+                             two_and_a_fault, [](world& w) {
+                               site s(w, 1);
+                               gate over;
+                               job last([&] { over.open(); });
+                               w.thread([&] {
+                                 if (s.execute(s.a)) s.a.wait();
+                                 if (!s.execute(last)) over.open();
+                               });
+                               w.thread([&] {
+                                 over.wait();
+                                 s.pool.reset();  // the post may not have returned
+                               });
+                               w.run();
+                             });
+
 const add_world queued_one("thread_pool: the destructor runs what is queued", three,
                            [](world& w) { ends_with_queue(w, 1); });
 const add_world queued_two("thread_pool: the destructor runs what is queued, two workers", two,

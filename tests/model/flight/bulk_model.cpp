@@ -36,7 +36,8 @@ struct bulk_scene : scene {
       std::size_t hot = 0;
       while (asked[hot] != 1) ++hot;
       for (std::size_t i = 0; i < asked.size(); ++i) {
-        if (got[i].has_value() && asked[i] != 1) w.check(**got[i] == asked[i], "another key's value");
+        if (got[i].has_value() && asked[i] != 1)
+          w.check(**got[i] == asked[i], "another key's value");
         if (asked[i] == 1) {
           w.check(got[i].has_value() == got[hot].has_value(), "12: one key, two outcomes");
         }

@@ -120,18 +120,16 @@ const bool added = [] {
   for (std::size_t a = 0; a < 3; ++a) {
     for (std::size_t b = a; b < std::size(callers); ++b) {
       const auto add = [a, b](const char* more, const limits& bounds, auto options) {
-        add_world(std::string("22: ") + callers[a].name + " beside " + callers[b].name + more,
-                  bounds, [a, b, options](world& w) {
-                    play(w, options(), callers[a].call, callers[b].call);
-                  });
+        add_world(
+            std::string("22: ") + callers[a].name + " beside " + callers[b].name + more, bounds,
+            [a, b, options](world& w) { play(w, options(), callers[a].call, callers[b].call); });
       };
       add(", a type that throws", model::two_and_a_fault,
           [] { return singleflight::group_options{}; });
       add(", a type that throws twice", {.preemptions = 1, .faults = 2},
           [] { return singleflight::group_options{}; });
-      add(", a type that throws, hands over", model::two_and_a_fault, [] {
-        return singleflight::group_options{.on_error = singleflight::hand_over(1)};
-      });
+      add(", a type that throws, hands over", model::two_and_a_fault,
+          [] { return singleflight::group_options{.on_error = singleflight::hand_over(1)}; });
     }
   }
   return true;

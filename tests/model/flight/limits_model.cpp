@@ -87,7 +87,8 @@ const add_world abandoned("4: an abandoned load is told", three, [](world& w) {
   platform::atomic<bool> dropped{false};
   std::optional<singleflight::flight<int>> f(s.flights.start(1, [&](std::stop_token told) {
     history::step();
-    w.check(!dropped.load(std::memory_order_relaxed) || platform::stop_requested(told), "P6: an unwanted load was not told");
+    w.check(!dropped.load(std::memory_order_relaxed) || platform::stop_requested(told),
+            "P6: an unwanted load was not told");
     return 1;
   }));
   s.thread([&] {
@@ -169,13 +170,12 @@ const add_world leader_withdraws("15: a run leader's stop ends its interest only
                                    gate leads;
                                    s.thread([&] {
                                      s.h.calls([&] {
-                                       return int{*s.flights.run(
-                                           1,
-                                           [&](std::stop_token) {
-                                             leads.open();
-                                             return s.h.load()();
-                                           },
-                                           {.stop = source.get_token()})};
+                                       return int{*s.flights.run(1,
+                                                                 [&](std::stop_token) {
+                                                                   leads.open();
+                                                                   return s.h.load()();
+                                                                 },
+                                                                 {.stop = source.get_token()})};
                                      });
                                    });
                                    s.thread([&] { s.run(); });

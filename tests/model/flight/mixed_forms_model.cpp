@@ -36,7 +36,7 @@ constexpr form forms[] = {
     {"forget", [](scene& s, std::size_t, bool) { s.flights.forget(1); }, false},
     {"close", [](scene& s, std::size_t, bool) { s.flights.close(); }, false},
 };
-constexpr std::size_t leads = 6;    // of the forms, those that wait for an outcome
+constexpr std::size_t leads = 6;  // of the forms, those that wait for an outcome
 constexpr std::size_t all_forms = std::size(forms);
 
 constexpr std::size_t drop = 6;
@@ -112,10 +112,10 @@ const bool added = [] {
   for (std::size_t a = 0; a < leads; ++a) {
     for (std::size_t b = a; b < leads; ++b) {
       for (std::size_t c = b; c < all_forms; ++c) {
-        add_world(std::string("10: ") + forms[a].name + ", " + forms[b].name + " and " +
-                      forms[c].name,
-                  b < 3 && c >= leads ? model::two : limits{.preemptions = 1},
-                  [a, b, c](world& w) { play(w, group_options{}, false, a, b, c); });
+        add_world(
+            std::string("10: ") + forms[a].name + ", " + forms[b].name + " and " + forms[c].name,
+            b < 3 && c >= leads ? model::two : limits{.preemptions = 1},
+            [a, b, c](world& w) { play(w, group_options{}, false, a, b, c); });
       }
     }
   }

@@ -96,9 +96,8 @@ void promise_beside(world& w, End end) {
   w.run();
   s.finish();
 }
-const add_world promise_destroyed("9: a promise is destroyed unanswered", two, [](world& w) {
-  promise_beside(w, [](auto&) {});
-});
+const add_world promise_destroyed("9: a promise is destroyed unanswered", two,
+                                  [](world& w) { promise_beside(w, [](auto&) {}); });
 const add_world promise_answers("9: a promise answers elsewhere", two, [](world& w) {
   promise_beside(w, [](auto& p) { p.set_value(1); });
 });
@@ -118,9 +117,7 @@ void awaited_load(world& w, End end) {
   s.h.may_end(flight_errc::broken);
   std::coroutine_handle<> place;
   history::call first(s.h);
-  auto f = s.flights.start(1, [&] {
-    return suspension{&place, s.h.begin_load()};
-  });
+  auto f = s.flights.start(1, [&] { return suspension{&place, s.h.begin_load()}; });
   s.thread([&] {
     s.queue.run_all();
     s.h.end_load();
@@ -183,20 +180,19 @@ const add_world stranger("28a: a coroutine waits, a thread leads by run", three,
   h.check();
 });
 
-const add_world destroyed_waiting("28b: a coroutine destroyed while it waits", three,
-                                  [](world& w) {
-                                    scene s(w);
-                                    s.h.may_leave();
-                                    s.h.may_overlap();
-                                    s.thread([&] { s.run(); });
-                                    s.thread([&] {
-                                      s.await(0);
-                                      s.frames[0].reset();
-                                      s.drain();
-                                    });
-                                    w.run();
-                                    s.finish();
-                                  });
+const add_world destroyed_waiting("28b: a coroutine destroyed while it waits", three, [](world& w) {
+  scene s(w);
+  s.h.may_leave();
+  s.h.may_overlap();
+  s.thread([&] { s.run(); });
+  s.thread([&] {
+    s.await(0);
+    s.frames[0].reset();
+    s.drain();
+  });
+  w.run();
+  s.finish();
+});
 
 const add_world destroyed_ready("28b: a coroutine destroyed after it was made ready", three,
                                 [](world& w) {
@@ -204,8 +200,8 @@ const add_world destroyed_ready("28b: a coroutine destroyed after it was made re
                                   s.h.may_leave();
                                   s.await(0);
                                   model::queue_executor resumptions;
-                                  const auto wait = [](scene& in,
-                                                       model::queue_executor& on) -> support::owned {
+                                  const auto wait =
+                                      [](scene& in, model::queue_executor& on) -> support::owned {
                                     history::call mine(in.h);
                                     auto f = in.start();
                                     mine.given(co_await f.as_outcome().on(on));
@@ -252,25 +248,22 @@ const add_world pool_of_one("21: a blocking wait on the pool of one thread", two
   h.check();
 });
 
-const add_world pool_of_one_joins("21: one who waits on the pool joins a load not yet queued", two,
-                                  [](world& w) {
-                                    history h(w);
-                                    w.thread([&] {
-                                      singleflight::thread_pool pool({.max_threads = 1});
-                                      ints flights({.executor = pool,
-                                                    .on_error = singleflight::hand_over(1)});
-                                      model::gate done;
-                                      pool.execute(singleflight::task([&] {
-                                        h.calls([&] {
-                                          return int{*flights.start(1, h.load()).get()};
-                                        });
-                                        done.open();
-                                      }));
-                                      h.calls([&] { return int{*flights.run(1, h.load(true))}; });
-                                      done.wait();
-                                    });
-                                    w.run();
-                                    h.check();
-                                  });
+const add_world pool_of_one_joins(
+    "21: one who waits on the pool joins a load not yet queued", two, [](world& w) {
+      history h(w);
+      w.thread([&] {
+        singleflight::thread_pool pool({.max_threads = 1});
+        ints flights({.executor = pool, .on_error = singleflight::hand_over(1)});
+        model::gate done;
+        pool.execute(singleflight::task([&] {
+          h.calls([&] { return int{*flights.start(1, h.load()).get()}; });
+          done.open();
+        }));
+        h.calls([&] { return int{*flights.run(1, h.load(true))}; });
+        done.wait();
+      });
+      w.run();
+      h.check();
+    });
 
 }  // namespace

@@ -39,9 +39,7 @@ class queue_executor {
   }
 
  private:
-  void step() const {
-    arrive(op::exchange, queue_.get(), std::source_location::current());
-  }
+  void step() const { arrive(op::exchange, queue_.get(), std::source_location::current()); }
   singleflight::task take() {
     step();
     if (queue_->empty()) return {};

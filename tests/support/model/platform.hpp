@@ -187,11 +187,11 @@ class condition_variable {
     return wait_until(hold, now() + d, at);
   }
   void notify_one(const place& at = place::current()) noexcept {
-    model::arrive(model::op::wake, this, at);
+    model::arrive(model::op::store, this, at);  // other than a wake of a word it needs its object
     model::wake(this, 1, all_channels, at);
   }
   void notify_all(const place& at = place::current()) noexcept {
-    model::arrive(model::op::wake, this, at);
+    model::arrive(model::op::store, this, at);
     model::wake(this, 0x7fffffff, all_channels, at);
   }
 
@@ -227,7 +227,8 @@ class thread {
 /// Whether there is a thread to be had is the scheduler's choice.
 template <class Fn>
 thread start_thread(const char*, Fn&& fn, const place& at = place::current()) {
-  if (model::choose(2, at) == 1) throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again));
+  if (model::choose(2, at) == 1)
+    throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again));
   const model::eternal stays;
   const model::spared whole;
   auto shared = std::make_shared<std::decay_t<Fn>>(std::forward<Fn>(fn));

@@ -201,13 +201,13 @@ class scheduler {
   void arrive(op what, const void* where, const std::source_location& line) {
     fiber& me = self();
     if (++me.steps > bounds_.steps) fail("livelock: a thread has taken too many steps");
-    if (what != op::wake) check_alive(where);  // a wake takes the address as a name only
     if (replaying_) {
       const int next = forced_thread();
       if (next > 0 && next != running_) go_to(next);
     } else if (is_shared(where)) {
       let_others_in();
     }
+    if (what != op::wake) check_alive(where);  // a wake takes the address as a name only
     took_step(what, where, line);
   }
 
@@ -615,9 +615,9 @@ class scheduler {
     ++taken_;
     history_.push_back(
         {.thread = running_, .what = what, .where = where, .chosen = chosen, .line = line});
-    std::uint64_t hash = mix(mix(static_cast<std::uint64_t>(running_) + 1, self().steps),
-                             static_cast<std::uint64_t>(what) * 64 +
-                                 static_cast<std::uint64_t>(chosen));
+    std::uint64_t hash =
+        mix(mix(static_cast<std::uint64_t>(running_) + 1, self().steps),
+            static_cast<std::uint64_t>(what) * 64 + static_cast<std::uint64_t>(chosen));
     if (where != nullptr) {
       std::uint64_t& version = versions_[where];
       hash = mix(hash, version);

@@ -138,9 +138,7 @@ void at_thread_exit() noexcept {
   (void)&at_end;
 }
 
-inline bool stop_requested(const std::stop_token& token) noexcept {
-  return token.stop_requested();
-}
+inline bool stop_requested(const std::stop_token& token) noexcept { return token.stop_requested(); }
 inline void request_stop(std::stop_source& source) noexcept { source.request_stop(); }
 
 /// Starts a named thread.

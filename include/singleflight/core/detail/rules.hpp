@@ -40,22 +40,22 @@ namespace detail {
   X(cancel_yields_to_outcome, "a wait is completed twice")                                   \
   X(enrol_sees_done, "a waiter enrols in a flight that is over")                             \
   X(enrol_sees_limit, "a limit that struck early is lost")                                   \
-  X(destroyed_leaves_list, "a destroyed waiter is resumed") \
-  X(unlinked_before_done, "a caller is given an outcome that others had before its call") \
-  X(late_outcome_is_dropped, "a load that had timed out publishes again") \
-  X(hand_over_holds_reference, "a flight is freed while its lead is handed on") \
-  X(stop_outside_locks, "a stop callback finds the flight locked") \
-  X(leaver_drops_reference, "a flight that somebody has left is never freed") \
-  X(timeout_frees_key, "newcomers join a load that has timed out") \
-  X(leaver_takes_load, "the load of a caller who has left may lead") \
-  X(waiters_are_bounded, "a flight takes more callers than max_waiters") \
-  X(ended_flight_is_not_counted, "max_flights counts flights that are over") \
-  X(hand_overs_are_bounded, "a flight is handed on without end") \
-  X(claimers_are_told, "a pool's only thread sleeps on a load that is queued behind it") \
-  X(close_ends_unbegun, "callers behind the last flight wait for ever") \
-  X(growth_leaves_a_mark, "a newcomer enters the table that has been left") \
-  X(waits_are_recorded, "two loads wait for each other") \
-  X(strangers_go_to_the_pool, "a coroutine resumes on a thread that is inside run") \
+  X(destroyed_leaves_list, "a destroyed waiter is resumed")                                  \
+  X(unlinked_before_done, "a caller is given an outcome that others had before its call")    \
+  X(late_outcome_is_dropped, "a load that had timed out publishes again")                    \
+  X(hand_over_holds_reference, "a flight is freed while its lead is handed on")              \
+  X(stop_outside_locks, "a stop callback finds the flight locked")                           \
+  X(leaver_drops_reference, "a flight that somebody has left is never freed")                \
+  X(timeout_frees_key, "newcomers join a load that has timed out")                           \
+  X(leaver_takes_load, "the load of a caller who has left may lead")                         \
+  X(waiters_are_bounded, "a flight takes more callers than max_waiters")                     \
+  X(ended_flight_is_not_counted, "max_flights counts flights that are over")                 \
+  X(hand_overs_are_bounded, "a flight is handed on without end")                             \
+  X(claimers_are_told, "a pool's only thread sleeps on a load that is queued behind it")     \
+  X(close_ends_unbegun, "callers behind the last flight wait for ever")                      \
+  X(growth_leaves_a_mark, "a newcomer enters the table that has been left")                  \
+  X(waits_are_recorded, "two loads wait for each other")                                     \
+  X(strangers_go_to_the_pool, "a coroutine resumes on a thread that is inside run")          \
   X(cancel_waits_for_fire, "cancel returns while its node fires")                            \
   X(cancel_sees_rearmed, "cancel returns, and the fire has armed its node again")            \
   X(own_fire_may_cancel, "a node that is cancelled within its fire waits for itself")        \
@@ -65,6 +65,7 @@ namespace detail {
   X(earlier_alarm_wakes_timer, "the timer sleeps past a node that was armed later")          \
   X(ticking_wakes_timer, "the coarse clock stands still")                                    \
   X(post_wakes_idle, "a task is queued, and its thread sleeps on")                           \
+  X(post_ends_with_unlock, "a post notifies a pool that has gone")                           \
   X(idle_is_promised, "two tasks wait for one idle thread")                                  \
   X(kept_node_waits, "a resumption is refused for want of a thread")                         \
   X(leaver_is_replaced, "a thread leaves as a task is queued, and nobody runs it")           \

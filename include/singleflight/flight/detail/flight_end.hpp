@@ -137,9 +137,8 @@ inline void flight_core::leave(block_base& b, wait_verdict why, bool lender, std
   if (why == wait_verdict::recursive) group.stats.add_error(flight_errc::recursive);
   if (lender) b.lenders.fetch_sub(1, memory_order_relaxed);
   if (leader) b.leader_gone.store(true, memory_order_relaxed);
-  load_base* own = serial != 0 && platform::holds(rule::leaver_takes_load)
-                       ? unkeep_locked(b, serial)
-                       : nullptr;
+  load_base* own =
+      serial != 0 && platform::holds(rule::leaver_takes_load) ? unkeep_locked(b, serial) : nullptr;
   const bool over = group.drop_interest_locked(b, own, a);
   if (own != nullptr && own->home != &b) {
     own->next = a.dropped;
@@ -173,7 +172,8 @@ inline void flight_core::expire(block_base& b) {
       b.clock->now() >= b.alarm->due.load(memory_order_relaxed)) {
     flight_core& group = *b.core;
     flight_table::bucket bucket = group.table.lock(b.node->hash);
-    if (platform::holds(rule::timeout_frees_key)) a.successor = group.forget_locked(bucket, *b.node);
+    if (platform::holds(rule::timeout_frees_key))
+      a.successor = group.forget_locked(bucket, *b.node);
     // A run() leader still gets its own outcome: it is not counted among those who timed out.
     const bool run_leads = b.run_leads && !b.leader_gone.load(memory_order_relaxed);
     group.stats.add_error(flight_errc::timed_out, b.interest() - (run_leads ? 1U : 0U));
