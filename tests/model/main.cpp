@@ -6,7 +6,7 @@
 //   --schedules N    the same, at most N schedules a world
 //   --mutants        each rule broken in the world that claims it, a line each:
 //                    `mutant | rule | killed by | after N schedules`; exit 1 if one lives
-//   --rule NAME      one rule broken in every world: which notice
+//   --rule NAME N    one rule broken in every world, at most N schedules in each: which notice
 //   --world NAME     one world; with --replay 1,2,… one schedule of it, step by step
 
 #include <sys/mman.h>
@@ -132,12 +132,12 @@ model::report break_rule(rule which, const model::named_world& in, std::uint64_t
   return r;
 }
 
-int run_everywhere(const char* name) {
+int run_everywhere(const char* name, std::uint64_t most) {
   for (const mutant& m : mutants) {
     if (std::strcmp(m.name, name) != 0) continue;
     int killers = 0;
     for (const model::named_world& w : model::worlds()) {
-      const model::report r = break_rule(m.which, w, 5'000);
+      const model::report r = break_rule(m.which, w, most);
       if (r.failure.empty()) continue;
       ++killers;
       std::printf("%s: %s | %ju\n", w.name.c_str(), r.failure.c_str(),
@@ -180,7 +180,8 @@ int main(int argc, char** argv) {
   if (argc == 1) return run_all();
   if (argc == 3 && is(1, "--schedules")) return run_all(std::strtoull(argv[2], nullptr, 10));
   if (argc == 2 && is(1, "--mutants")) return run_mutants();
-  if (argc == 3 && is(1, "--rule")) return run_everywhere(argv[2]);
+  if (argc == 4 && is(1, "--rule"))
+    return run_everywhere(argv[2], std::strtoull(argv[3], nullptr, 10));
   if (is(1, "--world") && (argc == 3 || (argc == 5 && is(3, "--replay")))) {
     const model::named_world* const w = find_world(argv[2]);
     if (w == nullptr) {
@@ -202,7 +203,7 @@ int main(int argc, char** argv) {
     return r.failure.empty() ? 0 : 1;
   }
   std::fprintf(stderr,
-               "usage: %s [--schedules N | --mutants | --rule NAME | --world NAME [--replay "
+               "usage: %s [--schedules N | --mutants | --rule NAME N | --world NAME [--replay "
                "1,2,...]]\n",
                argv[0]);
   return 2;

@@ -43,7 +43,8 @@ constexpr error_policy hand_over(std::uint32_t max) noexcept {
 }
 
 struct group_options {
-  /// Where started loads run, and where their waiters resume unless they name another executor.
+  /// Where started loads run, and where their waiters resume unless they name another executor. A
+  /// pool outlives the group, and every call on it that has not returned.
   any_executor executor{};
   /// Time for every limit of this group; null: default_timer(). Outlives the group and its handles.
   singleflight::timer* timer = nullptr;

@@ -6,6 +6,7 @@
 #include <stop_token>
 
 #include "model/flight/scene.hpp"
+#include "support/model/gate.hpp"
 
 namespace {
 
@@ -210,6 +211,15 @@ const add_world hand_over_three("17: hand-over, one of two takes over", two, [](
   s.finish();
 });
 
+const add_world hand_over_bounded("17: hand-over is bounded", two, [](world& w) {
+  scene s(w, {.on_error = singleflight::hand_over(1)});
+  for (int i = 0; i < 3; ++i) s.thread([&] { s.run(true); });
+  w.run();
+  const auto told = s.flights.stats();
+  w.check(told.handed_over <= told.calls - told.joined, "17: a flight was handed on twice");
+  s.finish();
+});
+
 const add_world hand_over_kept("17: hand-over to a kept load, which fails as well", two,
                                [](world& w) {
                                  scene s(w, {.on_error = singleflight::hand_over(1)});
@@ -233,20 +243,48 @@ const add_world hand_over_stop("17: the one elected is stopped", two, [](world& 
   s.finish();
 });
 
-const add_world hand_over_mixed("17: hand-over between a thread and a coroutine that leaves", two,
+const add_world hand_over_mixed("17: hand-over between a thread and one who leaves", two,
                                 [](world& w) {
                                   scene s(w, {.on_error = singleflight::hand_over(2)});
                                   s.h.may_overlap();
-                                  s.h.may_leave();
                                   s.thread([&] { s.run(true); });
                                   s.thread([&] {
-                                    s.await(0, true);
-                                    s.frames[0].reset();
+                                    auto f = std::make_optional(s.start(true));
+                                    history::step();
+                                    f.reset();
                                   });
                                   s.thread([&] { s.run(); });
                                   w.run();
                                   s.finish();
                                 });
+
+const add_world left_before("17: the load of one who has left does not lead", three, [](world& w) {
+  scene s(w, {.on_error = singleflight::hand_over(1)});
+  model::gate leads;
+  model::gate joined;
+  s.thread([&] {
+    s.h.calls([&] {
+      return int{*s.flights.run(1, [&] {
+        leads.open();
+        joined.wait();
+        return s.h.load(true)();
+      })};
+    });
+  });
+  s.thread([&] {
+    leads.wait();
+    auto gone = std::make_optional(s.flights.start(
+        1, [&]() -> int { model::fail("17: the load of one who has left leads"); }));
+    history::call mine(s.h);
+    auto f = s.start();
+    gone.reset();
+    joined.open();
+    s.drain();
+    mine.given(std::move(f).get_outcome());
+  });
+  w.run();
+  s.finish();
+});
 
 // ---- close --------------------------------------------------------------------------------------
 

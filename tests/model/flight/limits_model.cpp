@@ -50,12 +50,11 @@ const add_world token("a load that asks for its stop token", three, [](world& w)
 const add_world doomed("3: nobody joins a flight that was given up", two, [](world& w) {
   scene s(w);
   s.h.may_overlap();
-  s.thread([&] {
-    auto f = s.flights.start(1, [&](std::stop_token told) {
-      history::step();
-      return platform::stop_requested(told) ? -1 : s.h.load()();
-    });
-  });
+  auto f = std::make_optional(s.flights.start(1, [&](std::stop_token told) {
+    history::step();
+    return platform::stop_requested(told) ? -1 : s.h.load()();
+  }));
+  s.thread([&] { f.reset(); });
   s.thread([&] { s.drain(); });
   s.thread([&] {
     s.h.calls([&] {
@@ -63,11 +62,34 @@ const add_world doomed("3: nobody joins a flight that was given up", two, [](wor
       w.check(n > 0, "P6: a newcomer was given what a stopped load said");
       return n;
     });
-    s.drain();
   });
   w.run();
   s.finish();
 });
+
+const add_world given_up("4: a newcomer does not wait for a load that was given up", two,
+                         [](world& w) {
+                           scene s(w);
+                           s.h.may_overlap();
+                           gate dropped;
+                           gate served;
+                           auto f = std::make_optional(s.flights.start(1, [&] {
+                             served.wait();
+                             return 0;
+                           }));
+                           s.thread([&] {
+                             f.reset();
+                             dropped.open();
+                           });
+                           s.thread([&] { s.drain(); });
+                           s.thread([&] {
+                             dropped.wait();
+                             s.h.calls([&] { return int{*s.flights.run(1, s.h.load())}; });
+                             served.open();
+                           });
+                           w.run();
+                           s.finish();
+                         });
 
 const add_world dropped_beside("3: a handle dropped beside the load", two, [](world& w) {
   scene s(w);
@@ -177,6 +199,7 @@ const add_world leader_withdraws("15: a run leader's stop ends its interest only
                                                                  },
                                                                  {.stop = source.get_token()})};
                                      });
+                                     leads.open();  // also when it has joined
                                    });
                                    s.thread([&] { s.run(); });
                                    s.thread([&] {
@@ -262,6 +285,7 @@ const add_world stop_after_publication("16: a stop after publication", three, []
   });
   s.thread([&] { history::step(); });
   w.run();
+  resumptions.run_all();
   s.finish();
 });
 
@@ -277,11 +301,11 @@ const add_world stop_before_wait("16: a stop beside the begin of a wait", three,
     over = true;
   };
   std::optional<support::owned> waiting;
-  s.thread([&] {
+  w.thread([&] {  // nobody runs the load
     waiting.emplace(wait());
     resumptions.run_all();
   });
-  s.thread([&] {
+  w.thread([&] {
     stop(source);
     resumptions.run_all();
   });
@@ -359,11 +383,50 @@ const add_world load_timeout("27: a load that hangs, load_timeout", two, [](worl
   s.thread([&] {
     hangs.wait();
     s.run();  // joins and times out, or comes later and leads
+    if (s.h.count(flight_errc::timed_out) == 1) {
+      s.run();
+      w.check(s.h.count(flight_errc::timed_out) == 1, "27: the key was still taken");
+    }
     held.open();
   });
   s.thread([&] {
     hangs.wait();
     time.advance(2s);
+  });
+  w.run();
+  s.finish();
+});
+
+const add_world told_twice("27: the load that hangs ends after its flight", two, [](world& w) {
+  manual_timer time;
+  scene s(w, {.timer = &time, .load_timeout = 1s});
+  s.h.may_end(flight_errc::timed_out);
+  gate held;
+  gate hangs;
+  gate ended;
+  s.thread([&] {
+    s.h.calls([&] {
+      return int{*s.flights.run(1, [&] {
+        const int n = s.h.begin_load();
+        hangs.open();
+        held.wait();
+        s.h.end_load();
+        return n;
+      })};
+    });
+    ended.open();
+  });
+  s.thread([&] {
+    hangs.wait();
+    auto f = s.start();
+    auto same = s.start();
+    time.advance(2s);
+    const auto first = std::move(f).get_outcome();
+    w.check(first.errc() == flight_errc::timed_out, "27: a load that hangs has answered");
+    held.open();
+    ended.wait();
+    const auto second = std::move(same).get_outcome();
+    w.check(second.errc() == flight_errc::timed_out, "P4: one flight has had two outcomes");
   });
   w.run();
   s.finish();
@@ -416,7 +479,10 @@ const add_world join_window("27: a newcomer after the join window", two, [](worl
     s.run();  // its own load: the one that hangs is too old
     held.open();
   });
-  s.thread([&] { s.run(); });
+  s.thread([&] {
+    hangs.wait();
+    s.run();
+  });
   w.run();
   s.finish();
 });

@@ -52,10 +52,7 @@ void play(world& w, const group_options& options, bool fails, Forms... which) {
   if (among(forget) || among(drop)) s.h.may_overlap();
   std::size_t place = 0;
   const auto add = [&](std::size_t f) {
-    s.thread([&s, f, place, fails] {
-      forms[f].play(s, place, fails && place == 0);
-      s.drain();  // what it has brought about is not left to those who may be blocked
-    });
+    s.thread([&s, f, place, fails] { forms[f].play(s, place, fails && place == 0); });
     ++place;
   };
   (add(which), ...);

@@ -41,6 +41,7 @@ struct scene {
       } catch (const std::bad_alloc&) {
         w.check(faults() > 0, "memory was short, and it was not");
       }
+      drain();  // what it has brought about is not left to those who may be blocked
     });
   }
 
@@ -48,9 +49,11 @@ struct scene {
 
   void run(bool fails = false, singleflight::limits bounds = {}) {
     h.calls([&] { return int{*flights.run(1, h.load(fails), bounds)}; });
+    drain();
   }
   void run_fresh(singleflight::limits bounds = {}) {
     h.calls([&] { return int{*flights.run_fresh(1, h.load(), bounds)}; }, true);
+    drain();
   }
   /// start, and a blocking wait.
   void get(bool fails = false, bool fresh = false) {

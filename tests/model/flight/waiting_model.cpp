@@ -76,17 +76,20 @@ template <class End>
 void promise_beside(world& w, End end) {
   scene s(w);
   std::optional<singleflight::flight_promise<int>> kept;
+  model::gate begun;
   const auto start = [&] {
     return s.flights.start(1, [&](singleflight::flight_promise<int> p) {
       s.h.begin_load();
       kept.emplace(std::move(p));
+      begun.open();
     });
   };
   s.h.may_end(flight_errc::broken);
   history::call first(s.h);
   auto f = start();
   s.thread([&] {
-    s.queue.run_all();
+    s.drain();
+    begun.wait();
     s.h.end_load();
     end(*kept);
     kept.reset();
@@ -105,9 +108,13 @@ const add_world promise_answers("9: a promise answers elsewhere", two, [](world&
 /// What a loader may be suspended on: resumed or destroyed by another thread.
 struct suspension {
   std::coroutine_handle<>* place;
+  model::gate* taken;
   int number;
   bool await_ready() const noexcept { return false; }
-  void await_suspend(std::coroutine_handle<> h) const noexcept { *place = h; }
+  void await_suspend(std::coroutine_handle<> h) const noexcept {
+    *place = h;
+    taken->open();
+  }
   int await_resume() const noexcept { return number; }
 };
 
@@ -116,10 +123,12 @@ void awaited_load(world& w, End end) {
   scene s(w);
   s.h.may_end(flight_errc::broken);
   std::coroutine_handle<> place;
+  model::gate taken;
   history::call first(s.h);
-  auto f = s.flights.start(1, [&] { return suspension{&place, s.h.begin_load()}; });
+  auto f = s.flights.start(1, [&] { return suspension{&place, &taken, s.h.begin_load()}; });
   s.thread([&] {
-    s.queue.run_all();
+    s.drain();
+    taken.wait();
     s.h.end_load();
     end(place);
   });
@@ -180,17 +189,26 @@ const add_world stranger("28a: a coroutine waits, a thread leads by run", three,
   h.check();
 });
 
+/// Resumes on `on`: whoever runs that may destroy the coroutine.
+support::owned wait_on(scene& s, model::queue_executor& on) {
+  history::call mine(s.h);
+  auto f = s.start();
+  mine.given(co_await f.as_outcome().on(on));
+}
+
 const add_world destroyed_waiting("28b: a coroutine destroyed while it waits", three, [](world& w) {
   scene s(w);
   s.h.may_leave();
   s.h.may_overlap();
+  model::queue_executor resumptions;
   s.thread([&] { s.run(); });
   s.thread([&] {
-    s.await(0);
+    s.frames[0].emplace(wait_on(s, resumptions));
     s.frames[0].reset();
-    s.drain();
+    resumptions.run_all();
   });
   w.run();
+  resumptions.run_all();
   s.finish();
 });
 
@@ -198,19 +216,12 @@ const add_world destroyed_ready("28b: a coroutine destroyed after it was made re
                                 [](world& w) {
                                   scene s(w);
                                   s.h.may_leave();
-                                  s.await(0);
                                   model::queue_executor resumptions;
-                                  const auto wait =
-                                      [](scene& in, model::queue_executor& on) -> support::owned {
-                                    history::call mine(in.h);
-                                    auto f = in.start();
-                                    mine.given(co_await f.as_outcome().on(on));
-                                  };
-                                  s.frames[1].emplace(wait(s, resumptions));
-                                  s.frames[2].emplace(wait(s, resumptions));
+                                  s.frames[0].emplace(wait_on(s, resumptions));
+                                  s.frames[1].emplace(wait_on(s, resumptions));
                                   s.thread([&] { s.drain(); });  // the load: both are made ready
                                   s.thread([&] {
-                                    s.frames[1].reset();
+                                    s.frames[0].reset();
                                     resumptions.run_all();
                                   });
                                   w.run();
@@ -261,6 +272,54 @@ const add_world pool_of_one_joins(
         }));
         h.calls([&] { return int{*flights.run(1, h.load(true))}; });
         done.wait();
+      });
+      w.run();
+      h.check();
+    });
+
+// The second load fails on one pool thread; the third is claimed by the pool thread that waits for
+// it, before it is handed to the pool.
+const add_world claimed_meanwhile(
+    "17: hand-over to a load that its waiter claims", two, [](world& w) {
+      history h(w);
+      model::gate all_joined;
+      model::gate done;
+      std::optional<singleflight::thread_pool> pool(
+          std::in_place, singleflight::thread_pool_options{.max_threads = 2});
+      std::optional<ints> flights(
+          std::in_place,
+          singleflight::group_options{.executor = *pool, .on_error = singleflight::hand_over(2)});
+      model::gate leads;
+      model::gate returned;
+      w.thread([&] {
+        h.calls([&] {
+          return int{*flights->run(1, [&] {
+            leads.open();
+            all_joined.wait();
+            return h.load(true)();
+          })};
+        });
+        returned.open();
+      });
+      w.thread([&] {
+        leads.wait();
+        {
+          history::call mine(h);
+          auto failing = flights->start(1, h.load(true));
+          pool->execute(singleflight::task([&] {
+            h.calls([&] {
+              auto f = flights->start(1, h.load());
+              all_joined.open();
+              return int{*std::move(f).get()};
+            });
+            done.open();
+          }));
+          mine.given(std::move(failing).get_outcome());
+        }
+        done.wait();
+        flights.reset();
+        returned.wait();  // until then the first call may hand a task to the pool
+        pool.reset();
       });
       w.run();
       h.check();

@@ -121,6 +121,8 @@ struct fiber {
   std::optional<std::int64_t> deadline;
   bool timed_out = false;
   bool helper = false;
+  int pauses = 0;                // in a row, with nothing but looks between
+  std::uint32_t lets_first = 0;  // while paused: who is to take a step before it looks again
   int spared = 0;
   bool eternal = false;
   exception_state exceptions;
@@ -250,7 +252,10 @@ class scheduler {
     fiber& me = self();
     if (++me.steps > bounds_.steps) fail("livelock: a thread spins without end");
     took_step(op::pause, nullptr, line);
+    // Fair: one who looks in vain again and again lets all others go first, or two who spin could
+    // keep a third one from ever going on (Musuvathi and Qadeer, PLDI 2008).
     me.now = fiber::state::paused;
+    me.lets_first = ++me.pauses < 3 ? 0 : threads_that_are(fiber::state::ready);
     me.priority = me.priority / 2;
     go_to(next_thread());
   }
@@ -372,7 +377,7 @@ class scheduler {
       f.steps = 0;
       f.exceptions = {};
       f.helper = f.eternal = false;
-      f.spared = 0;
+      f.spared = f.pauses = 0;
       f.at_exit = {};
     }
     if (bounds_.random_schedules != 0) {
@@ -615,6 +620,7 @@ class scheduler {
     ++taken_;
     history_.push_back(
         {.thread = running_, .what = what, .where = where, .chosen = chosen, .line = line});
+    if (replaying_ && written_late()) fail("memory is written to after its end: before this step");
     std::uint64_t hash =
         mix(mix(static_cast<std::uint64_t>(running_) + 1, self().steps),
             static_cast<std::uint64_t>(what) * 64 + static_cast<std::uint64_t>(chosen));
@@ -625,8 +631,11 @@ class scheduler {
     }
     state_ += mix(hash, 0x5bd1e995U);
     if (running_ > 0 && what != op::pause) {
+      if (what != op::load) self().pauses = 0;
       for (fiber& f : fibers_) {
-        if (f.now == fiber::state::paused) f.now = fiber::state::ready;
+        if (f.now != fiber::state::paused) continue;
+        f.lets_first &= ~(1U << static_cast<unsigned>(running_));
+        if (f.lets_first == 0) f.now = fiber::state::ready;
       }
     }
     if (states_.size() < (std::size_t{1} << 22)) states_.insert(state_);
@@ -658,23 +667,29 @@ class scheduler {
     }
   }
 
-  void check_memory() {
-    std::size_t leaks = 0;
-    std::size_t bytes_leaked = 0;
-    bool late_write = false;
+  bool written_late() const {
+    bool late = false;
     for (const arena& a : arenas_) {
       a.each([&](const std::byte* p, std::size_t bytes, std::uint8_t state) {
-        if (state == arena::living) {
-          ++leaks;
-          bytes_leaked += bytes;
-        }
         if (state != arena::freed) return;
         for (std::size_t i = 0; i < bytes; ++i) {
-          if (p[i] != static_cast<std::byte>(arena::poison)) late_write = true;
+          if (p[i] != static_cast<std::byte>(arena::poison)) late = true;
         }
       });
     }
-    if (late_write) note_failure("memory is written to after its end");
+    return late;
+  }
+  void check_memory() {
+    std::size_t leaks = 0;
+    std::size_t bytes_leaked = 0;
+    for (const arena& a : arenas_) {
+      a.each([&](const std::byte*, std::size_t bytes, std::uint8_t state) {
+        if (state != arena::living) return;
+        ++leaks;
+        bytes_leaked += bytes;
+      });
+    }
+    if (written_late()) note_failure("memory is written to after its end");
     if (leaks != 0) {
       note_failure(std::to_string(leaks) + " blocks are leaked, " + std::to_string(bytes_leaked) +
                    " bytes");

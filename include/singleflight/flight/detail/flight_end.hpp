@@ -239,8 +239,9 @@ inline bool flight_core::elect_locked(block_base& b, aftermath& a) {
       return false;
     }
     if (b.lenders.load(memory_order_relaxed) > 0) {
+      // They are on their way: whoever sleeps here and can lead is listed, in a flight that can
+      // become vacant.
       b.set_phase_locked(flight_phase::vacant);
-      wake_locked(b, platform::all_channels, a);  // a lender may sleep here that was not listed
       return false;
     }
   }
