@@ -94,12 +94,11 @@ const add_world in_turn("5: calls in turn", three, [](world& w) {
 
 const add_world in_turn_awaited("5: calls in turn, awaited", three, [](world& w) {
   scene s(w);
-  for (std::size_t i = 0; i < 2; ++i) {
-    s.thread([&s, i] {
-      s.await(i);
-      s.run();
-    });
-  }
+  s.thread([&] {
+    s.await(0);
+    s.run();
+  });
+  s.thread([&] { s.await(1); });
   w.run();
   s.finish();
 });

@@ -127,6 +127,7 @@ const add_world drained("4: a newcomer waits for an abandoned load under drain",
                           scene s(w, {.on_abandon = abandon::drain});  // loads never overlap
                           s.thread([&] {
                             { const auto f = s.start(); }
+                            s.drain();
                             s.run();
                           });
                           s.thread([&] {
@@ -283,7 +284,7 @@ const add_world stop_after_publication("16: a stop after publication", three, []
     stop(source);
     resumptions.run_all();
   });
-  s.thread([&] { history::step(); });
+  w.thread([&] { history::step(); });
   w.run();
   resumptions.run_all();
   s.finish();

@@ -39,6 +39,8 @@ constexpr form forms[] = {
 constexpr std::size_t leads = 6;  // of the forms, those that wait for an outcome
 constexpr std::size_t all_forms = std::size(forms);
 
+constexpr std::size_t on_ready = 3;
+constexpr std::size_t fresh_await = 5;
 constexpr std::size_t drop = 6;
 constexpr std::size_t forget = 7;
 constexpr std::size_t close = 8;
@@ -47,6 +49,7 @@ constexpr std::size_t close = 8;
 template <class... Forms>
 void play(world& w, const group_options& options, bool fails, Forms... which) {
   scene s(w, options);
+  static_assert(sizeof...(which) <= 6);
   const auto among = [&](std::size_t f) { return ((which == f) || ...); };
   if (among(close)) s.h.may_end(flight_errc::closed);
   if (among(forget) || among(drop)) s.h.may_overlap();
@@ -87,16 +90,19 @@ const bool added = [] {
       add_pair(a, b, policies[0], model::three);
     }
   }
-  // The first caller's load fails, and the group hands over, to a candidate of each kind.
-  for (std::size_t a = 0; a < 4; ++a) {
+  // The first caller's load fails, and the group hands over, to a candidate of each kind. (A
+  // callback waits as a coroutine does.)
+  for (std::size_t a = 0; a < 3; ++a) {
     for (std::size_t b = 0; b < all_forms; ++b) {
-      if (b < 4) add_pair(a, b, policies[1], model::three);
-      add_pair(a, b, policies[2], model::three);
+      if (b < 3) add_pair(a, b, policies[1], model::three);
+      if (b != on_ready && b != fresh_await) add_pair(a, b, policies[2], model::three);
     }
   }
   // One who leaves, where the load is waited out, or kept.
   for (const policy* how : {&policies[3], &policies[4]}) {
-    for (std::size_t b = 0; b < all_forms; ++b) add_pair(drop, b, *how, model::three);
+    for (std::size_t b = 0; b < all_forms; ++b) {
+      if (b != on_ready && b != fresh_await) add_pair(drop, b, *how, model::three);
+    }
   }
   // With a fault anywhere.
   for (std::size_t a = 0; a < leads; ++a) {
@@ -116,6 +122,25 @@ const bool added = [] {
       }
     }
   }
+  // Six: at random.
+  const limits random{.preemptions = 4, .random_schedules = 100'000};
+  add_world("10: six forms at random", random, [](world& w) {
+    play(w, group_options{}, false, std::size_t{0}, std::size_t{1}, std::size_t{2}, std::size_t{4},
+         drop, forget);
+  });
+  add_world("10: six forms at random, hands over", random, [](world& w) {
+    play(w, group_options{.on_error = singleflight::hand_over(2)}, true, std::size_t{0},
+         std::size_t{1}, std::size_t{2}, std::size_t{0}, drop, close);
+  });
+  add_world("10: six forms at random, drain", random, [](world& w) {
+    play(w, group_options{.on_abandon = abandon::drain}, false, std::size_t{0}, std::size_t{1},
+         std::size_t{3}, std::size_t{5}, drop, drop);
+  });
+  add_world("10: six forms at random, and a fault",
+            {.preemptions = 4, .faults = 1, .random_schedules = 100'000}, [](world& w) {
+              play(w, group_options{}, false, std::size_t{0}, std::size_t{1}, std::size_t{3},
+                   std::size_t{4}, drop, forget);
+            });
   return true;
 }();
 

@@ -106,7 +106,7 @@ struct scene {
   world& w;
   history h;
   queue_executor queue;
-  std::array<std::optional<support::owned>, 3> frames;
+  std::array<std::optional<support::owned>, 6> frames;
   ints flights;
 
  private:

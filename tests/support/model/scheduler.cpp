@@ -17,6 +17,7 @@
 #include <new>
 #include <optional>
 #include <random>
+#include <set>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
@@ -216,7 +217,9 @@ class scheduler {
   int choose(int n, const std::source_location& line) {
     if (bounds_.faults == 0 || !exploring() || self().spared > 0) return 0;
     const int taken = replaying_ ? std::max(0, forced_step() - fault_mark)
-                                 : decide((1U << static_cast<unsigned>(n)) - 1U, 0, faults_, true);
+                      : bounds_.random_schedules != 0
+                          ? choose_at_random(n)
+                          : decide((1U << static_cast<unsigned>(n)) - 1U, 0, faults_, true);
     if (taken != 0) ++faults_;
     ++self().steps;
     took_step(op::choose, nullptr, line, taken);
@@ -526,7 +529,10 @@ class scheduler {
   }
   int pick(std::uint32_t able, int usual) {
     if (bounds_.random_schedules != 0) {
-      if (changes_.erase(taken_) != 0 && usual >= 0) self().priority = random_() % 1000;
+      if (usual >= 0 && !changes_.empty() && *changes_.begin() <= taken_) {
+        changes_.erase(changes_.begin());
+        self().priority = random_() % 1000;
+      }
       int best = -1;
       for (int i = 1; i < static_cast<int>(most_threads); ++i) {
         if ((able >> i & 1U) != 0 &&
@@ -548,6 +554,10 @@ class scheduler {
     return decide(able, usual, preemptions_, false);
   }
 
+  int choose_at_random(int n) {
+    if (faults_ >= bounds_.faults || random_() % 32 != 0) return 0;
+    return static_cast<int>(1 + random_() % static_cast<std::uint64_t>(n - 1));
+  }
   int decide(std::uint32_t options, int usual, int spent, bool fault) {
     if (std::has_single_bit(options)) return std::countr_zero(options);
     if (depth_ < path_.size()) {
@@ -752,7 +762,7 @@ class scheduler {
   };
   std::unordered_map<const void*, user> users_;
   bool grew_ = false;
-  std::unordered_set<std::uint64_t> changes_;
+  std::multiset<std::uint64_t> changes_;  // random search: the steps at which priorities change
   std::uint64_t longest_ = 20;
 
   std::vector<step> history_;
