@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The seam costs nothing: in a build for users its types are the standard's own, and its switches
+// are constants.
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <stop_token>
+#include <thread>
+#include <type_traits>
+
+#include <singleflight/core/detail/platform.hpp>
+
+namespace {
+
+namespace platform = singleflight::detail::platform;
+using singleflight::detail::rule;
+
+static_assert(std::is_same_v<platform::atomic<std::uintptr_t>, std::atomic<std::uintptr_t>>);
+static_assert(std::is_same_v<platform::atomic<bool>, std::atomic<bool>>);
+static_assert(std::is_same_v<platform::mutex, std::mutex>);
+static_assert(std::is_same_v<platform::condition_variable, std::condition_variable>);
+static_assert(std::is_same_v<platform::unique_lock, std::unique_lock<std::mutex>>);
+static_assert(std::is_same_v<platform::thread, std::thread>);
+static_assert(std::is_same_v<platform::thread_id, std::thread::id>);
+static_assert(std::is_same_v<platform::memory_order_t, std::memory_order>);
+struct nothing {
+  void operator()() const noexcept {}
+};
+static_assert(std::is_same_v<platform::stop_callback<nothing>, std::stop_callback<nothing>>);
+static_assert(sizeof(platform::never_destroyed<long>) == sizeof(long));
+static_assert(platform::tuned(64, 1) == 64);
+
+// Every rule holds, and every order is the one that stands there.
+#define SINGLEFLIGHT_RULE(name, what) static_assert(platform::holds(rule::name), what);
+SINGLEFLIGHT_RULES(SINGLEFLIGHT_RULE)
+#undef SINGLEFLIGHT_RULE
+#define SINGLEFLIGHT_RULE(name, what)                                                             \
+  static_assert(                                                                                  \
+      platform::order(rule::name, std::memory_order_release) == std::memory_order_release, what); \
+  static_assert(platform::acquire_release(rule::name, rule::none) == std::memory_order_acq_rel,   \
+                what);
+SINGLEFLIGHT_ORDER_RULES(SINGLEFLIGHT_RULE)
+#undef SINGLEFLIGHT_RULE
+
+int called = 0;
+void call() noexcept { ++called; }
+
+// Goal    A function for a thread's end is called there, once, however often it was asked for.
+TEST(platform, at_thread_exit) {
+  std::thread([] {
+    platform::at_thread_exit<&call>();
+    platform::at_thread_exit<&call>();
+    EXPECT_EQ(called, 0);
+  }).join();
+  EXPECT_EQ(called, 1);
+}
+
+// Goal    A thread that is asked to stop is seen through the seam.
+TEST(platform, stop_requested) {
+  std::stop_source source;
+  const std::stop_token token = source.get_token();
+  EXPECT_FALSE(platform::stop_requested(token));
+  platform::request_stop(source);
+  EXPECT_TRUE(platform::stop_requested(token));
+  EXPECT_FALSE(platform::stop_requested(std::stop_token()));
+}
+
+}  // namespace
