@@ -117,7 +117,7 @@ const bool added = [] {
       for (std::size_t c = b; c < all_forms; ++c) {
         add_world(
             std::string("10: ") + forms[a].name + ", " + forms[b].name + " and " + forms[c].name,
-            b < 3 && c >= leads ? model::two : limits{.preemptions = 1},
+            a == 0 && b < 3 && c >= leads ? model::two : limits{.preemptions = 1},
             [a, b, c](world& w) { play(w, group_options{}, false, a, b, c); });
       }
     }

@@ -149,18 +149,17 @@ const add_world load_resumed("6: an awaited load is resumed elsewhere", two, [](
 
 // ---- callbacks ----------------------------------------------------------------------------------
 
-const add_world retry("14: a callback that asks again", two, [](world& w) {
+const add_world retry("14: a callback that asks again", three, [](world& w) {
   scene s(w);
   s.thread([&] {
     auto mine = std::make_shared<history::call>(s.h);
     s.start().on_ready([&s, mine](const auto& got) {
       mine->given(got);
-      s.call_back();  // P3, in the history: another load's
+      s.run();  // P3, in the history: another load's
     });
     s.drain();
   });
   s.thread([&] { s.run(); });
-  s.thread([&] { s.drain(); });
   w.run();
   s.finish();
 });
