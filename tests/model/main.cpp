@@ -127,6 +127,9 @@ model::report break_rule(rule which, const model::named_world& in, std::uint64_t
   platform::broken_rule = which;
   model::limits bounds = in.bounds;
   bounds.schedules = std::min(bounds.schedules, most);
+  if (bounds.random_schedules != 0) {
+    bounds.random_schedules = std::min(bounds.random_schedules, most);
+  }
   model::report r = model::explore(in.what, bounds);
   platform::broken_rule = rule::none;
   return r;

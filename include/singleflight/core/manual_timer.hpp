@@ -6,9 +6,12 @@
 /// Use when    a test must pass a deadline without waiting for it.
 /// Threads     every member, from any thread; one advance at a time.
 /// Ordering    advance(d) fires all that is due by the new time, in order of time, before it
-///             returns.
+///             returns. Within a fire it only moves the time: the fire that is under way goes on to
+///             it.
 /// Blocking    nodes fire on the thread that calls advance, or arm when they are due; advance waits
-///             for those that fire on another thread. Waits of blocked threads end as well.
+///             for those that fire on another thread. What a fire resumes on its own thread
+///             (inline_executor) must not wait for a thread that calls advance. Waits of blocked
+///             threads end as well.
 /// Lifetime    outlives every group and wait that uses it.
 
 #include <chrono>

@@ -74,6 +74,24 @@ const add_world twice("12: a key twice in a bulk call", model::three, [](world& 
 const add_world crossed("12: two bulk calls in opposite order", model::three, [](world& w) {
   play(w, {1, 2}, false, [](bulk_scene& s) { s.run_many({2, 1}); });
 });
+const add_world unread("12: start_many dropped unread, beside run", model::three, [](world& w) {
+  bulk_scene s(w);
+  s.h.may_overlap();
+  s.thread([&] {
+    const std::vector<int> keys{1, 2};
+    {
+      const auto unread_handles = s.flights.start_many(keys, [&s](std::span<const int> missing) {
+        std::vector<singleflight::outcome<int>> values;
+        for (const int key : missing) values.push_back(key == 1 ? s.h.load()() : key);
+        return values;
+      });
+    }
+    s.drain();
+  });
+  s.thread([&] { s.run(); });
+  w.run();
+  s.finish();
+});
 const add_world with_fault("11: run_many beside run, and a fault", model::two_and_a_fault,
                            [](world& w) {
                              play(w, {1, 2}, false, [](bulk_scene& s) { s.run(); });

@@ -96,7 +96,7 @@ constexpr named callers[] = {{"run", &fickle_scene::run},
 
 void play(world& w, singleflight::group_options options, caller a, caller b) {
   fickle_scene s(w, std::move(options));
-  s.h.may_overlap();
+  if (b == &fickle_scene::forget) s.h.may_overlap();
   for (const caller c : {a, b}) {
     w.thread([&s, c] {
       singleflight::detail::this_thread().vain_waits = 1;  // joins at once

@@ -314,22 +314,34 @@ const add_world close_and_start("23: close beside a started load", two, [](world
   s.finish();
 });
 
-const add_world close_for("23: close_for, and then close", three, [](world& w) {
+const add_world close_for("23: close_for while a load runs, and then close", three, [](world& w) {
   scene s(w);
   s.h.may_end(flight_errc::closed);
+  model::gate held;
+  model::gate runs;
   s.thread([&] {
-    s.run();
+    s.h.calls([&] {
+      return int{*s.flights.run(1, [&] {
+        const int n = s.h.begin_load();
+        runs.open();
+        held.wait();
+        s.h.end_load();
+        return n;
+      })};
+    });
     s.run();
   });
   s.thread([&] {
-    if (s.flights.close_for(std::chrono::seconds(1))) {
-      w.check(s.h.running() == 0, "P10: close_for says true while a load runs");
-    }
+    runs.wait();
+    w.check(!s.flights.close_for(std::chrono::seconds(1)), "P10: close_for waits for nothing");
+    w.check(s.h.running() == 1, "P10: close_for says false, and no load runs");
+    held.open();
     s.flights.close();
     w.check(s.h.running() == 0, "P10: close has returned while a load runs");
   });
   w.run();
   s.finish();
+  w.check(s.h.count(flight_errc::closed) == 1, "P10: a closed group has let a call in");
 });
 
 /// The group goes as its last load ends: nothing may touch it afterwards.

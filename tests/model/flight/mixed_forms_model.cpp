@@ -52,7 +52,7 @@ void play(world& w, const group_options& options, bool fails, Forms... which) {
   static_assert(sizeof...(which) <= 6);
   const auto among = [&](std::size_t f) { return ((which == f) || ...); };
   if (among(close)) s.h.may_end(flight_errc::closed);
-  if (among(forget) || among(drop)) s.h.may_overlap();
+  if (among(forget) || (among(drop) && options.on_abandon == abandon::stop)) s.h.may_overlap();
   std::size_t place = 0;
   const auto add = [&](std::size_t f) {
     s.thread([&s, f, place, fails] { forms[f].play(s, place, fails && place == 0); });

@@ -108,7 +108,8 @@ bool wait(const atomic<Word>& word, Word expected, std::uint32_t channels = all_
     return true;
   }
   const std::int64_t limit = deadline != nullptr ? deadline->time_since_epoch().count() : 0;
-  return model::sleep(&word, channels, deadline != nullptr ? &limit : nullptr, true, at);
+  return model::sleep(&word, channels, deadline != nullptr ? &limit : nullptr,
+                      model::sleeps::lightly, at);
 }
 template <class Word>
 void wake(const atomic<Word>& word, int count, std::uint32_t channels = all_channels,
@@ -126,7 +127,7 @@ class mutex {
   mutex& operator=(const mutex&) = delete;
   void lock(const place& at = place::current()) {
     model::arrive(model::op::lock, this, at);
-    while (held_) model::sleep(this, all_channels, nullptr, false, at);
+    while (held_) model::sleep(this, all_channels, nullptr, model::sleeps::soundly, at);
     held_ = true;
   }
   void unlock(const place& at = place::current()) {
@@ -199,7 +200,7 @@ class condition_variable {
   bool wait_until_time(unique_lock& hold, const std::int64_t* limit, const place& at) {
     // Unlocking and falling asleep are one step, as the real ones are for whoever holds the lock.
     hold.unlock();
-    const bool woken = model::sleep(this, all_channels, limit, true, at);
+    const bool woken = model::sleep(this, all_channels, limit, model::sleeps::idly, at);
     hold.lock();
     return woken;
   }

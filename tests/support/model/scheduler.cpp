@@ -122,6 +122,7 @@ struct fiber {
   std::optional<std::int64_t> deadline;
   bool timed_out = false;
   bool helper = false;
+  bool idle = false;             // asleep where a helper may stay when its world ends
   int pauses = 0;                // in a row, with nothing but looks between
   std::uint32_t lets_first = 0;  // while paused: who is to take a step before it looks again
   int spared = 0;
@@ -226,29 +227,34 @@ class scheduler {
     return taken;
   }
 
-  bool sleep(const void* where, std::uint32_t channels, const std::int64_t* deadline, bool spurious,
+  bool sleep(const void* where, std::uint32_t channels, const std::int64_t* deadline, sleeps how,
              const std::source_location& line) {
     took_step(op::sleep, where, line);
     if (!exploring()) fail("the world's own thread would sleep: nobody is there to wake it");
-    if (spurious && choose(2, line) == 1) return true;  // woken by nobody
+    if (how != sleeps::soundly && choose(2, line) == 1) return true;  // woken by nobody
     fiber& me = self();
     me.now = fiber::state::asleep;
     me.sleeps_on = where;
     me.channels = channels;
     me.deadline = deadline != nullptr ? std::optional(*deadline) : std::nullopt;
     me.timed_out = false;
+    me.idle = how == sleeps::idly;
     go_to(next_thread());
     return !self().timed_out;
   }
   void wake(const void* where, int count, std::uint32_t channels,
             const std::source_location& line) {
     took_step(op::wake, where, line);
-    for (fiber& f : fibers_) {
-      if (count > 0 && f.now == fiber::state::asleep && f.sleeps_on == where &&
-          (f.channels & channels) != 0) {
-        f.now = fiber::state::ready;
-        --count;
+    std::uint32_t sleepers = 0;
+    for (std::size_t i = 0; i < most_threads; ++i) {
+      const fiber& f = fibers_[i];
+      if (f.now == fiber::state::asleep && f.sleeps_on == where && (f.channels & channels) != 0) {
+        sleepers |= 1U << i;
       }
+    }
+    if (count == 1 && std::popcount(sleepers) > 1) sleepers = 1U << which_of(sleepers, line);
+    for (std::size_t i = 0; i < most_threads; ++i) {
+      if ((sleepers >> i & 1U) != 0) fibers_[i].now = fiber::state::ready;
     }
   }
   void pause(const std::source_location& line) {
@@ -259,6 +265,7 @@ class scheduler {
     // keep a third one from ever going on (Musuvathi and Qadeer, PLDI 2008).
     me.now = fiber::state::paused;
     me.lets_first = ++me.pauses < 3 ? 0 : threads_that_are(fiber::state::ready);
+    if (me.pauses % 16 == 0) pass_time();  // two who spin for one who naps would spin for ever
     me.priority = me.priority / 2;
     go_to(next_thread());
   }
@@ -278,7 +285,7 @@ class scheduler {
   void join(int thread, const std::source_location& line) {
     const fiber& other = fibers_[static_cast<std::size_t>(thread)];
     arrive(op::load, &other, line);
-    while (other.now != fiber::state::done) sleep(&other, ~0U, nullptr, false, line);
+    while (other.now != fiber::state::done) sleep(&other, ~0U, nullptr, sleeps::soundly, line);
   }
   void at_thread_exit(void (*what)() noexcept) {
     for (auto& place : self().at_exit) {
@@ -312,9 +319,9 @@ class scheduler {
   }
 
   [[noreturn]] void fail(const std::string& why) {
+    user_code = false;  // the report is not the schedule's memory
     note_failure(why);
     running_ = -1;
-    user_code = false;
     context::jump_fcontext(explorer_, nullptr);
     std::abort();
   }
@@ -507,7 +514,7 @@ class scheduler {
   bool only_idle_helpers_sleep() const noexcept {
     return std::none_of(fibers_.begin() + 1, fibers_.end(), [](const fiber& f) {
       return f.now == fiber::state::paused ||
-             (f.now == fiber::state::asleep && (!f.helper || f.deadline));
+             (f.now == fiber::state::asleep && (!f.helper || !f.idle || f.deadline));
     });
   }
   /// A schedule is told as the thread of each step, or for a choice what was chosen.
@@ -554,6 +561,23 @@ class scheduler {
     return decide(able, usual, preemptions_, false);
   }
 
+  /// Which of several sleepers a wake-up for one meets.
+  int which_of(std::uint32_t sleepers, const std::source_location& line) {
+    int taken = std::countr_zero(sleepers);
+    if (replaying_) {
+      taken = std::max(taken, forced_step() - fault_mark);
+    } else if (bounds_.random_schedules != 0) {
+      for (auto skip = random_() % static_cast<std::uint64_t>(std::popcount(sleepers)); skip > 0;
+           --skip) {
+        sleepers &= sleepers - 1;
+      }
+      taken = std::countr_zero(sleepers);
+    } else if (exploring()) {
+      taken = decide(sleepers, -1, 0, false);
+    }
+    took_step(op::choose, nullptr, line, taken);
+    return taken;
+  }
   int choose_at_random(int n) {
     if (faults_ >= bounds_.faults || random_() % 32 != 0) return 0;
     return static_cast<int>(1 + random_() % static_cast<std::uint64_t>(n - 1));
@@ -569,7 +593,8 @@ class scheduler {
       // What was seen with no more spent leads nowhere new from here on.
       const std::uint64_t key = mix(mix(mix(state_, static_cast<std::uint64_t>(usual + 1)),
                                         static_cast<std::uint64_t>(running_)),
-                                    static_cast<std::uint64_t>(faults_) * 2 + (fault ? 1U : 0U));
+                                    static_cast<std::uint64_t>(faults_) * 2 + (fault ? 1U : 0U)) ^
+                                mix(options, static_cast<std::uint64_t>(clock_));
       const auto [at, added] = visited_.try_emplace(key, preemptions_);
       if (!added && at->second <= preemptions_) {
         blind_ = true;
@@ -822,10 +847,10 @@ int choose(int n, const std::source_location& line) {
   return all().choose(n, line);
 }
 void fail(const std::string& why) { all().fail(why); }
-bool sleep(const void* where, std::uint32_t channels, const std::int64_t* deadline, bool spurious,
+bool sleep(const void* where, std::uint32_t channels, const std::int64_t* deadline, sleeps how,
            const std::source_location& line) {
   const scheduler::inside in;
-  return all().sleep(where, channels, deadline, spurious, line);
+  return all().sleep(where, channels, deadline, how, line);
 }
 void wake(const void* where, int count, std::uint32_t channels, const std::source_location& line) {
   if (all().this_thread() < 0) return;

@@ -17,8 +17,8 @@
 //              on each other (happens-before caching, CHESS, OSDI 2008).
 // Random       priorities with few change points (PCT: Burckhardt et al., ASPLOS 2010).
 //
-// Values are sequentially consistent: weaker orders are argued beside the code and stressed under
-// ThreadSanitizer.
+// Values are sequentially consistent: weaker orders are argued beside the code and checked under
+// ThreadSanitizer (tests/orders/).
 
 #include <cstddef>
 #include <cstdint>
@@ -103,8 +103,13 @@ void arrive(op what, const void* where, const std::source_location& line);
 int choose(int n, const std::source_location& line);
 [[noreturn]] void fail(const std::string& why);
 
+enum class sleeps : std::uint8_t {
+  soundly,  ///< woken by a wake-up only
+  lightly,  ///< or, as a fault, by nobody
+  idly,     ///< likewise, and a helper may sleep so when its world ends
+};
 /// Sleeps on `where` until woken through one of `channels`; false: the deadline has passed.
-bool sleep(const void* where, std::uint32_t channels, const std::int64_t* deadline, bool spurious,
+bool sleep(const void* where, std::uint32_t channels, const std::int64_t* deadline, sleeps how,
            const std::source_location& line);
 void wake(const void* where, int count, std::uint32_t channels, const std::source_location& line);
 void pause(const std::source_location& line);

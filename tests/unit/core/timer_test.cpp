@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <deque>
+#include <optional>
 #include <random>
 #include <thread>
 #include <vector>
@@ -237,6 +238,29 @@ TEST(manual_timer, cancel_beside_a_fire_that_arms_again) {
     time.advance(1h);
     ASSERT_EQ(a.fired, 1);
   }
+}
+
+// Goal    A node that is due again each time it fires can be cancelled: cancel waits for one fire.
+TEST(manual_timer, cancel_of_a_node_that_is_always_due) {
+  struct endless : sf::timer_node {
+    explicit endless(sf::timer& t)
+        : timer_node([](sf::timer_node& n) noexcept {
+            auto& self = static_cast<endless&>(n);
+            self.fires.fetch_add(1);
+            self.time.arm(self, self.when);
+          }),
+          time(t) {}
+    sf::timer& time;
+    std::atomic<int> fires{0};
+  };
+  sf::manual_timer time;
+  std::optional<endless> a(std::in_place, time);
+  std::jthread firing([&] { time.arm(*a, time.now()); });
+  ASSERT_TRUE(support::eventually([&] { return a->fires > 0; }, "the first fire"));
+  time.cancel(*a);
+  firing.join();  // it has nothing left to fire
+  EXPECT_EQ(a->next, nullptr);
+  a.reset();
 }
 
 // Goal    advance returns once all that is due has fired, also when an arm on another thread fires.

@@ -15,6 +15,7 @@
 #include <bit>
 #include <chrono>
 #include <cstdint>
+#include <utility>
 
 #include "singleflight/core/timer.hpp"
 
@@ -161,14 +162,12 @@ class timer_queue {
   void cancel(timer_node& node) noexcept {
     platform::unique_lock hold(lock_);
     if (node.next != nullptr) timer_list::remove(node);
-    // A fire under way on another thread still uses the node, and may arm it again; one on this
-    // thread is our caller.
-    while (platform::holds(rule::cancel_waits_for_fire) && firing_ == &node && !fires_here()) {
-      fired_.wait(hold);
-      if (platform::holds(rule::cancel_sees_rearmed) && node.next != nullptr) {
-        timer_list::remove(node);
-      }
-    }
+    if (firing_ != &node || fires_here()) return;  // a fire on this thread is our caller
+    // One on another thread still uses the node; should it arm it again, it takes it out at its
+    // end. So this waits for one fire, also of a node that is always due.
+    ++cancels_;
+    const std::uint64_t fire = fires_;
+    while (platform::holds(rule::cancel_waits_for_fire) && fires_ == fire) fired_.wait(hold);
   }
 
   /// Waits for the fire that is under way, unless that is on this thread: false.
@@ -189,7 +188,13 @@ class timer_queue {
       hold.unlock();
       node.fire(node);
       hold.lock();
+      // Without somebody who waits to cancel it the node may be gone.
+      if (std::exchange(cancels_, 0U) != 0 && platform::holds(rule::cancel_sees_rearmed) &&
+          node.next != nullptr) {
+        timer_list::remove(node);
+      }
       firing_ = nullptr;
+      ++fires_;
       fired_.notify_all();
     }
   }
@@ -206,6 +211,8 @@ class timer_queue {
   timer_list due_;
   const timer_node* firing_ = nullptr;
   platform::thread_id firer_;
+  std::uint64_t fires_ = 0;    // that have ended
+  std::uint32_t cancels_ = 0;  // threads that wait to cancel the node that fires
 };
 
 }  // namespace detail
