@@ -332,7 +332,7 @@ const add_world of_all("default_pool from two threads", two, [](world& w) {
 
 // ---- the trampoline -----------------------------------------------------------------------------
 
-const add_world trampoline("inline_executor: a task queues another", two, [](world& w) {
+const add_world trampoline("inline_executor: a task queues another", three, [](world& w) {
   struct pair {
     explicit pair(world& in)
         : outer([this, &in] {

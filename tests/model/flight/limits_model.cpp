@@ -398,7 +398,7 @@ const add_world load_timeout("27: a load that hangs, load_timeout", two, [](worl
   s.finish();
 });
 
-const add_world told_twice("27: the load that hangs ends after its flight", two, [](world& w) {
+const add_world told_twice("27: the load that hangs ends after its flight", three, [](world& w) {
   manual_timer time;
   scene s(w, {.timer = &time, .load_timeout = 1s});
   s.h.may_end(flight_errc::timed_out);
@@ -501,7 +501,7 @@ const add_world max_waiters("28: one waiter, and one too many", two, [](world& w
   s.finish();
 });
 
-const add_world max_flights("28: one flight, and one too many", two, [](world& w) {
+const add_world max_flights("28: one flight, and one too many", three, [](world& w) {
   scene s(w, {.max_flights = 1});
   s.h.may_end(flight_errc::overloaded);
   s.thread([&] {
