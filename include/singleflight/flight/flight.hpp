@@ -32,6 +32,7 @@
 #include <stop_token>
 #include <utility>
 
+#include "singleflight/core/detail/require.hpp"
 #include "singleflight/core/outcome.hpp"
 #include "singleflight/flight/detail/async_wait.hpp"
 #include "singleflight/flight/detail/load.hpp"
@@ -39,11 +40,6 @@
 #include "singleflight/flight/shared_result.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
-
-namespace detail {
-template <class>
-inline constexpr bool always_false = false;
-}  // namespace detail
 
 template <class V>
 class [[nodiscard]] flight : private detail::waiter {

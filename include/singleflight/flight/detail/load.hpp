@@ -12,14 +12,13 @@
 #include <concepts>
 #include <coroutine>
 #include <cstddef>
-#include <cstdio>
-#include <cstdlib>
 #include <exception>
 #include <functional>
 #include <stop_token>
 #include <type_traits>
 #include <utility>
 
+#include "singleflight/core/detail/require.hpp"
 #include "singleflight/flight/detail/flight_core.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -28,15 +27,6 @@ template <class V>
 class flight_promise;
 
 namespace detail {
-
-/// Misuse of a lifetime, checked in every build type.
-inline void require(bool holds, const char* what) noexcept {
-  if (holds) [[likely]] {
-    return;
-  }
-  std::fprintf(stderr, "singleflight: %s\n", what);
-  std::abort();
-}
 
 // ---- what a loader takes and returns ------------------------------------------------------------
 

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// The sync floor: fan-out under control. Standard library only.
+
+#include "singleflight/flight.hpp"
