@@ -6,6 +6,8 @@
 #include "singleflight/core/default_timer.hpp"
 #include "singleflight/core/errors.hpp"
 #include "singleflight/core/executor.hpp"
+#include "singleflight/core/handle_wait.hpp"
+#include "singleflight/core/limits.hpp"
 #include "singleflight/core/manual_timer.hpp"
 #include "singleflight/core/observable.hpp"
 #include "singleflight/core/outcome.hpp"

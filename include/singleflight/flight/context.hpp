@@ -16,7 +16,7 @@
 #include <cstdint>
 #include <stop_token>
 
-#include "singleflight/core/detail/thread_state.hpp"
+#include "singleflight/core/limits.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
@@ -52,12 +52,6 @@ class flight_context {
   const detail::led_frame* frame_;
 };
 
-/// Names the load that a call belongs to; made from its flight_context.
-class within_ref {
- public:
-  constexpr within_ref() noexcept = default;
-  within_ref(const flight_context& context) noexcept : frame(context.frame_) {}
-  const detail::led_frame* frame = nullptr;
-};
+inline within_ref::within_ref(const flight_context& context) noexcept : frame(context.frame_) {}
 
 SINGLEFLIGHT_END_NAMESPACE

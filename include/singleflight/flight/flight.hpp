@@ -33,20 +33,29 @@
 #include <utility>
 
 #include "singleflight/core/detail/require.hpp"
+#include "singleflight/core/handle_wait.hpp"
 #include "singleflight/core/outcome.hpp"
 #include "singleflight/flight/detail/async_wait.hpp"
 #include "singleflight/flight/detail/load.hpp"
-#include "singleflight/flight/flight_wait.hpp"
 #include "singleflight/flight/shared_result.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
 template <class V>
-class [[nodiscard]] flight : private detail::waiter {
+class flight;
+
+/// A wait on a flight with limits, an executor, a load, or without throwing.
+template <class V, class Executor = detail::no_executor, bool AsOutcome = false,
+          class Within = detail::no_within>
+using flight_wait = handle_wait<flight<V>, Executor, AsOutcome, Within>;
+
+template <class V>
+class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail::handle_base {
   using time_point = std::chrono::steady_clock::time_point;
 
  public:
   using value_type = V;
+  using result = shared_result<V>;
 
   flight(flight&& other) noexcept
       : role_(other.role_), kept_(other.kept_), block_(std::exchange(other.block_, nullptr)) {
@@ -119,51 +128,29 @@ class [[nodiscard]] flight : private detail::waiter {
     flight& of_;
   };
   awaiter operator co_await() & noexcept { return awaiter(*this); }
-  template <class T = void>
-  awaiter operator co_await() && {
-    static_assert(detail::always_false<T>,
-                  "singleflight: await a named flight, not a temporary: auto f = group.start(...); "
-                  "co_await f;");
-  }
+  using detail::handle_of<flight>::operator co_await;
 
-  // ---- limits and places, for one wait ----------------------------------------------------------
-  /// Bounds the wait that follows. (By reference: g++ keeps a parameter by value in the caller's
-  /// frame.)
-  flight_wait<V> until(time_point by) & { return {*this, by, {}, {}, {}}; }
-  flight_wait<V> until(time_point by, const std::stop_token& stop) & {
-    return {*this, by, stop, {}, {}};
-  }
-  /// Where the wait that follows resumes.
-  flight_wait<V, any_executor> on(any_executor executor) & {
-    return {*this, time_point::max(), {}, {}, std::move(executor)};
-  }
-  /// The load that the wait that follows belongs to.
-  flight_wait<V, detail::no_executor, false, true> within(const flight_context& context) & {
+  /// The load that the wait that follows belongs to. (For limits and places: until, on, as_outcome.)
+  flight_wait<V, detail::no_executor, false, detail::flight_within> within(
+      const flight_context& context) & {
     return {*this, time_point::max(), {}, within_ref(context), {}};
   }
-  /// The wait that follows does not throw.
-  flight_wait<V, detail::no_executor, true> as_outcome() & {
-    return {*this, time_point::max(), {}, {}, {}};
-  }
-  flight_wait<V> until(time_point) && = delete;
-  flight_wait<V> until(time_point, const std::stop_token&) && = delete;
-  flight_wait<V, any_executor> on(any_executor) && = delete;
-  flight_wait<V, detail::no_executor, false, true> within(const flight_context&) && = delete;
-  flight_wait<V, detail::no_executor, true> as_outcome() && = delete;
+  flight_wait<V, detail::no_executor, false, detail::flight_within> within(
+      const flight_context&) && = delete;
 
   // ---- letting go -------------------------------------------------------------------------------
   /// Calls `callback(outcome<shared_result<V>>)` once, on the group's executor, never in this call.
   template <class Callback>
     requires std::invocable<std::decay_t<Callback>&, outcome<shared_result<V>>>
   void on_ready(Callback&& callback) && {
-    call_back<false>(time_point::max(), {}, {}, detail::no_executor{},
-                     std::forward<Callback>(callback));
+    call_back<detail::no_within>(time_point::max(), {}, {}, detail::no_executor{},
+                                 std::forward<Callback>(callback));
   }
   /// The same on `executor`.
   template <class Callback>
   void on_ready(any_executor executor, Callback&& callback) && {
-    call_back<false>(time_point::max(), {}, {}, std::move(executor),
-                     std::forward<Callback>(callback));
+    call_back<detail::no_within>(time_point::max(), {}, {}, std::move(executor),
+                                 std::forward<Callback>(callback));
   }
   /// The load goes on without this caller, and is not abandoned on its account.
   void detach() && {
@@ -175,11 +162,29 @@ class [[nodiscard]] flight : private detail::waiter {
       : role_(role), kept_(kept), block_(&b) {}
 
  private:
-  template <class, class, bool, bool>
-  friend class flight_wait;
+  template <class, class, bool, class>
+  friend class singleflight::handle_wait;
 
-  template <class Executor, class Callback, bool Within>
+  template <class Executor, class Callback, class Within>
   struct callback_state;
+
+  // ---- for handle_wait --------------------------------------------------------------------------
+  using batch_type = detail::flight_batch;
+  using within_type = detail::flight_within;
+  friend within_type;
+  timer& clock() const noexcept { return *block_->clock; }
+  batch_type& home_batch() const noexcept { return block_->room.batch; }
+  batch_type& batch_on(const any_executor& executor) {
+    return detail::batch_for(*block_, executor);
+  }
+  bool enrol(batch_type& batch, const detail::steady_time* deadline, bool always) {
+    return detail::enrol(*block_, *this, batch, deadline, always);
+  }
+  void cancel(batch_type& batch, detail::wait_verdict why) {
+    detail::cancel_wait(*block_, *this, batch, why);
+  }
+  void take_out(batch_type& batch) noexcept { detail::take_out(*block_, *this, batch); }
+  void end_limit() noexcept { detail::end_limit(*block_, *this); }
 
   bool settled() const {
     detail::require(block_ != nullptr, "flight: used twice, or after a move");
@@ -234,15 +239,14 @@ class [[nodiscard]] flight : private detail::waiter {
   }
 
  private:
-  template <bool Within, class Executor, class Callback>
+  template <class Within, class Executor, class Callback>
   void call_back(time_point deadline, std::stop_token stop, within_ref within, Executor executor,
                  Callback&& callback);
 
   static inline const limits no_limits{};
 
   flight_role role_ = flight_role::joiner;
-  std::uint8_t wait_progress_ = 0;  // of the flight_wait under way
-  std::uint32_t kept_ = 0;          // the serial of a load kept with the flight
+  std::uint32_t kept_ = 0;  // the serial of a load kept with the flight
   detail::flight_block<V>* block_ = nullptr;
 };
 

@@ -359,14 +359,6 @@ class group final : public observable {
     return *made.release();
   }
 
-  std::optional<flight_errc> expired(const limits& bounds) const noexcept {
-    if (detail::platform::stop_requested(bounds.stop)) return flight_errc::cancelled;
-    if (bounds.deadline != detail::steady_time::max() && core_.clock().now() >= bounds.deadline) {
-      return flight_errc::timed_out;
-    }
-    return std::nullopt;
-  }
-
   /// Whether the flight is too old to join. Bucket lock held.
   bool too_old(const node& n, detail::steady_time now) const noexcept {
     const auto window = core_.options().join_window;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// group_options, limits, group_stats, flight_info: what a group is told, and what it tells.
+/// group_options, group_stats, flight_info: what a group is told, and what it tells.
 
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <stop_token>
 
 #include "singleflight/core/executor.hpp"
+#include "singleflight/core/limits.hpp"
 #include "singleflight/core/observable.hpp"
 #include "singleflight/core/timer.hpp"
 #include "singleflight/flight/context.hpp"
@@ -61,14 +61,6 @@ struct group_options {
   std::size_t max_flights = 0;
   /// Hears of every load; null: nobody. Costs two clock calls per load. Outlives the group.
   singleflight::observer* observer = nullptr;
-};
-
-/// Bounds one wait. A leader is not interrupted: its deadline is advice to its load, its stop token
-/// withdraws its interest.
-struct limits {
-  std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
-  std::stop_token stop{};
-  within_ref within{};  ///< the load that this call belongs to, for the detection of cycles
 };
 
 /// Totals since the group was made; exact when no call is under way.

@@ -8,6 +8,8 @@
 // runner on the batch's executor takes it out and resumes it. Whoever is destroyed meanwhile takes
 // itself out.
 
+#include <memory>
+
 #include "singleflight/flight/detail/blocked_wait.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -16,10 +18,10 @@ namespace detail {
 /// Enters `w`. False when it should go on at once: the flight is done, or a limit has struck
 /// already; with `always` it is resumed through the executor in these cases too. After true, `w`
 /// may be gone.
-inline bool enrol(block_base& b, waiter& w, resume_batch& batch, const steady_time* deadline,
+inline bool enrol(block_base& b, waiter& w, flight_batch& batch, const steady_time* deadline,
                   bool always) {
   const call_scope scope;
-  resume_batch::runner* runners = nullptr;
+  flight_batch::runner* runners = nullptr;
   b.lock();
   const bool done =
       b.phase(memory_order_relaxed) == flight_phase::done && platform::holds(rule::enrol_sees_done);
@@ -32,20 +34,20 @@ inline bool enrol(block_base& b, waiter& w, resume_batch& batch, const steady_ti
   w.state = struck ? wait_state::ready : wait_state::pending;
   (struck ? batch.ready : batch.pending).push(w);
   if (done || struck) {
-    flight_core::activate_batch_locked(batch, runners);
+    batch.activate_locked(runners);
   } else if (deadline != nullptr) {
     w.limit = deadline;
     ++b.room.bounded;
   }
   b.unlock();
-  flight_core::submit(runners);
+  flight_batch::submit(runners);
   return true;
 }
 
 /// A limit of `w` has struck: claims it, unless the outcome was first (P4).
-inline void cancel_wait(block_base& b, waiter& w, resume_batch& batch, wait_verdict why) {
+inline void cancel_wait(block_base& b, waiter& w, flight_batch& batch, wait_verdict why) {
   const call_scope scope;
-  resume_batch::runner* runners = nullptr;
+  flight_batch::runner* runners = nullptr;
   b.lock();
   if ((b.phase(memory_order_relaxed) != flight_phase::done ||
        !platform::holds(rule::cancel_yields_to_outcome)) &&
@@ -57,15 +59,15 @@ inline void cancel_wait(block_base& b, waiter& w, resume_batch& batch, wait_verd
       batch.pending.remove(w);
       w.state = wait_state::ready;
       batch.ready.push(w);
-      flight_core::activate_batch_locked(batch, runners);
+      batch.activate_locked(runners);
     }
   }
   b.unlock();
-  flight_core::submit(runners);
+  flight_batch::submit(runners);
 }
 
 /// Takes a waiter out that will not be resumed any more.
-inline void take_out(block_base& b, waiter& w, resume_batch& batch) noexcept {
+inline void take_out(block_base& b, waiter& w, flight_batch& batch) noexcept {
   b.lock();
   if (!platform::holds(rule::destroyed_leaves_list)) {
     // nothing
@@ -78,18 +80,43 @@ inline void take_out(block_base& b, waiter& w, resume_batch& batch) noexcept {
   b.unlock();
 }
 
+/// The limit of a wait that is over counts no more.
+inline void end_limit(block_base& b, waiter& w) noexcept {
+  if (w.limit == nullptr || b.done()) return;
+  b.lock();
+  if (b.phase(memory_order_relaxed) != flight_phase::done) --b.room.bounded;
+  w.limit = nullptr;
+  b.unlock();
+}
+
+/// The load that a coroutine or a callback names as the one that waits.
+struct flight_within {
+  template <class Flight>
+  void enter(Flight& f) {
+    const block_base& b = *f.block_;
+    record = std::make_unique<wait_graph::record>();
+    if (!b.done() && !record->enter(b, nullptr, frame) && !b.done()) {
+      f.verdict.store(wait_verdict::recursive, memory_order_relaxed);
+    }
+  }
+  void leave() noexcept { record.reset(); }
+
+  const led_frame* frame = nullptr;
+  std::unique_ptr<wait_graph::record> record;
+};
+
 /// The batch of `b` for an executor named at a wait: one of the last few if it is for the same
 /// executor, else a new one, which the block owns.
-inline resume_batch& batch_for(block_base& b, const any_executor& executor) {
+inline flight_batch& batch_for(block_base& b, const any_executor& executor) {
   b.lock();
-  resume_batch* last = b.room.more_batches;
+  flight_batch* last = b.room.more_batches;
   b.unlock();
   for (int i = 0; last != nullptr && i < 8; ++i, last = last->next) {
     if (last->executor == executor) return *last;  // batches stay until the block goes
   }
-  auto* const made = new resume_batch(executor);
-  made->dispose = [](resume_batch* self) { delete self; };
-  made->block = &b;
+  auto* const made = new flight_batch(executor);
+  made->dispose = [](flight_batch* self) { delete self; };
+  made->owner = &b;
   b.lock();
   made->next = b.room.more_batches;
   b.room.more_batches = made;

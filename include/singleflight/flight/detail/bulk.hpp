@@ -230,7 +230,7 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
   const auto get_in = [&](position& at, const Key& key) {
     prepare(at.own, self, key);
     at.own.deadline = bounds.deadline;
-    if (const auto code = expired(bounds)) {
+    if (const auto code = expired(bounds, core_.clock())) {
       at.refused = refuse(*code).code;
       return;
     }

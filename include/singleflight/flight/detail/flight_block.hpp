@@ -22,7 +22,6 @@
 //
 // Lock order: block lock, then bucket lock. No user code under either.
 
-#include <coroutine>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -31,6 +30,7 @@
 #include <utility>
 #include <variant>
 
+#include "singleflight/core/detail/waiter.hpp"
 #include "singleflight/core/errors.hpp"
 #include "singleflight/core/executor.hpp"
 #include "singleflight/core/timer.hpp"
@@ -58,87 +58,6 @@ inline std::exception_ptr keep_alive(std::exception_ptr error) {
   return error;
 }
 
-// ---- waiters ------------------------------------------------------------------------------------
-
-enum class wait_state : std::uint8_t { idle, pending, ready, resumed };
-enum class wait_verdict : std::uint8_t { outcome, timed_out, cancelled, lead, recursive };
-
-/// One who waits: a suspended coroutine, a callback, or a blocked thread that can be told apart.
-struct waiter {
-  waiter* prev;                         ///< while in a list
-  waiter* next;                         ///< while in a list
-  std::uintptr_t target;                ///< in a batch: a coroutine frame, or a ready_action | 1
-  const steady_time* limit = nullptr;   ///< block lock: of a wait that has one
-  wait_state state = wait_state::idle;  ///< block lock
-  atomic<wait_verdict> verdict{wait_verdict::outcome};  ///< written under the block lock
-
-  waiter() = default;
-  waiter(const waiter&) = delete;
-  waiter& operator=(const waiter&) = delete;
-};
-
-/// What a waiter that is a callback points to.
-struct ready_action {
-  void (*act)(ready_action*);
-};
-
-/// Doubly linked, null-ended at the back, circular at the front (first->prev is the last).
-class waiter_list {
- public:
-  bool empty() const noexcept { return first_ == nullptr; }
-  waiter* first() const noexcept { return first_; }
-  void push(waiter& w) noexcept {
-    w.next = nullptr;
-    if (first_ == nullptr) {
-      first_ = w.prev = &w;
-    } else {
-      w.prev = first_->prev;
-      first_->prev->next = &w;
-      first_->prev = &w;
-    }
-  }
-  void remove(waiter& w) noexcept {
-    if (first_ == &w) {
-      first_ = w.next;
-      if (first_ != nullptr) first_->prev = w.prev;
-      return;
-    }
-    w.prev->next = w.next;
-    (w.next != nullptr ? w.next : first_)->prev = w.prev;
-  }
-  waiter* pop() noexcept {
-    waiter* const w = first_;
-    if (w != nullptr) remove(*w);
-    return w;
-  }
-
- private:
-  waiter* first_ = nullptr;
-};
-
-/// The async waiters of one flight that resume on one executor. Two runners, so that a waiter that
-/// blocks after its resumption does not hold up the others where the executor has a second thread.
-struct resume_batch {
-  struct runner : task_node {
-    explicit runner(action what) noexcept : task_node(what) {}
-    resume_batch* batch = nullptr;
-    bool active = false;  ///< block lock: handed to the executor, not yet done
-  };
-
-  explicit resume_batch(any_executor on) noexcept;
-  resume_batch(const resume_batch&) = delete;
-  resume_batch& operator=(const resume_batch&) = delete;
-
-  block_base* block = nullptr;
-  resume_batch* next = nullptr;  ///< block lock: the flight's other batches
-  waiter_list pending;           ///< block lock; once the flight is done, all ready
-  waiter_list ready;             ///< block lock; cancelled, to be resumed with their verdict
-  any_executor executor;
-  runner main;
-  runner spare;
-  void (*dispose)(resume_batch*) = nullptr;  ///< for a batch that the block owns
-};
-
 // ---- the block ----------------------------------------------------------------------------------
 
 enum class flight_phase : std::uint32_t {
@@ -150,6 +69,9 @@ enum class flight_phase : std::uint32_t {
 
 enum class flight_result : std::uint8_t { none, value, error, code };
 
+/// The async waiters of one flight that resume on one executor.
+using flight_batch = resume_batch<block_base>;
+
 /// What a flight needs once a second party looks at it: those who wait, and what they agreed on.
 /// All of it is guarded by the block lock, and made by the first who takes that: a load that ends
 /// before anybody could find it never pays for it.
@@ -159,8 +81,8 @@ struct waiting_room {
   waiting_room& operator=(const waiting_room&) = delete;
   ~waiting_room();
 
-  resume_batch batch;                       ///< the waiters without an executor of their own
-  resume_batch* more_batches = nullptr;     ///< one per executor named at a wait
+  flight_batch batch;                       ///< the waiters without an executor of their own
+  flight_batch* more_batches = nullptr;     ///< one per executor named at a wait
   waiter_list blocked;                      ///< threads that can lead
   waiter_list timed;                        ///< threads with a deadline that are not in `blocked`
   load_base* kept = nullptr;                ///< owned loads that could lead
@@ -199,6 +121,10 @@ struct block_base : platform::allocated {
   bool done() const noexcept {
     return phase(platform::order(rule::waiter_acquires, memory_order_acquire)) ==
            flight_phase::done;
+  }
+  /// Publication makes all who wait ready where they stand.
+  bool pending_is_ready_locked() const noexcept {
+    return phase(memory_order_relaxed) == flight_phase::done;
   }
   std::uint32_t interest() const noexcept {
     return static_cast<std::uint32_t>(counts.load(memory_order_relaxed) >> 32);

@@ -10,7 +10,7 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 /// A callback with its handle and its wait, in one allocation. Where an executor was named, the
 /// state is the batch too, and the block owns it.
 template <class V>
-template <class Executor, class Callback, bool Within>
+template <class Executor, class Callback, class Within>
 struct flight<V>::callback_state : detail::ready_action {
   static constexpr bool named = std::is_same_v<Executor, any_executor>;
 
@@ -20,8 +20,8 @@ struct flight<V>::callback_state : detail::ready_action {
       : ready_action{&run}, handle(std::move(from)), callback(std::in_place, std::forward<Fn>(fn)) {
     if constexpr (named) {
       batch.emplace(executor);
-      batch->block = handle.block_;
-      batch->dispose = [](detail::resume_batch* b) { delete own_batch::state_of(b); };
+      batch->owner = handle.block_;
+      batch->dispose = [](detail::flight_batch* b) { delete own_batch::state_of(b); };
       batch->state = this;
     }
     wait.emplace(handle, deadline, std::move(stop), within, std::move(executor));
@@ -41,8 +41,8 @@ struct flight<V>::callback_state : detail::ready_action {
     (*self->callback)(std::move(result));
   }
 
-  struct own_batch : detail::resume_batch {
-    using resume_batch::resume_batch;
+  struct own_batch : detail::flight_batch {
+    using detail::flight_batch::resume_batch;
     static callback_state* state_of(resume_batch* b) { return static_cast<own_batch*>(b)->state; }
     callback_state* state = nullptr;
   };
@@ -55,7 +55,7 @@ struct flight<V>::callback_state : detail::ready_action {
 };
 
 template <class V>
-template <bool Within, class Executor, class Callback>
+template <class Within, class Executor, class Callback>
 void flight<V>::call_back(time_point deadline, std::stop_token stop, within_ref within,
                           Executor executor, Callback&& callback) {
   using state_type = callback_state<Executor, std::decay_t<Callback>, Within>;

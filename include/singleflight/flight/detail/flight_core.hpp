@@ -61,7 +61,7 @@ class flight_core {
   struct aftermath {
     block_base* woken = nullptr;  ///< wake its sleepers
     std::uint32_t channel = platform::all_channels;
-    resume_batch::runner* runners = nullptr;
+    flight_batch::runner* runners = nullptr;
     load_base* launch = nullptr;  ///< queued already, as its state says
     load_base* dropped = nullptr;
     block_base* successor = nullptr;
@@ -72,7 +72,7 @@ class flight_core {
   /// gone, unless there is a successor: then that one is in the table.
   static void carry_out(aftermath& a) {
     if (a.woken != nullptr) platform::wake(a.woken->state, block_base::all_sleepers, a.channel);
-    submit(a.runners);
+    flight_batch::submit(a.runners);
     while (load_base* const load = a.dropped) {
       a.dropped = load->next;
       load->home->drop_reference();
@@ -80,21 +80,6 @@ class flight_core {
     if (a.stopped != nullptr) request_stop(*a.stopped);
     if (a.launch != nullptr) submit_load(*a.launch);
     if (a.successor != nullptr) a.successor->core->activate(*a.successor);
-  }
-
-  static void submit(resume_batch::runner* runners) {
-    while (resume_batch::runner* const r = runners) {
-      runners = static_cast<resume_batch::runner*>(r->next);
-      submit_runner(*r);
-    }
-  }
-  static void submit_runner(resume_batch::runner& r) {
-    try {
-      const any_executor on = r.batch->executor;  // the task may take the batch with it
-      on.execute(task(&r));
-    } catch (...) {  // refused: dropping the task has sent it to the default pool
-      if (platform::is_thread_exit()) throw;
-    }
   }
 
   // ---- bucket-locked steps: begin and join ------------------------------------------------------
@@ -344,18 +329,6 @@ class flight_core {
   void count_struck(wait_verdict why) noexcept {
     stats.add_error(why == wait_verdict::timed_out ? flight_errc::timed_out
                                                    : flight_errc::cancelled);
-  }
-
-  /// Under the block lock: a batch with somebody to resume gets a runner; a second one when the
-  /// first is under way, since that one may be held up by the waiter that it has resumed.
-  static void activate_batch_locked(resume_batch& batch, resume_batch::runner*& chain) noexcept {
-    if (batch.pending.empty() && batch.ready.empty()) return;
-    resume_batch::runner& r = batch.main.active ? batch.spare : batch.main;
-    if (r.active) return;
-    r.active = true;
-    batch.block->add_reference();
-    r.next = chain;
-    chain = &r;
   }
 
  private:

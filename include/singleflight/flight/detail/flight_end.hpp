@@ -291,9 +291,9 @@ inline void flight_core::publish_locked(block_base& b, flight_result result, fli
     }
     load = next;
   }
-  activate_batch_locked(b.room.batch, a.runners);
-  for (resume_batch* r = b.room.more_batches; r != nullptr; r = r->next) {
-    activate_batch_locked(*r, a.runners);
+  b.room.batch.activate_locked(a.runners);
+  for (flight_batch* r = b.room.more_batches; r != nullptr; r = r->next) {
+    r->activate_locked(a.runners);
   }
   if (platform::holds(rule::done_wakes_sleepers)) wake_locked(b, platform::all_channels, a);
   b.set_phase_locked(flight_phase::done);  // releases the outcome above (I7)

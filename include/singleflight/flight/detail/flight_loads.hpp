@@ -121,7 +121,7 @@ inline steady_time flight_core::deadline_of(block_base& b, const flight_node& no
     take(b.room.blocked);
     take(b.room.timed);
     take(b.room.batch.pending);
-    for (const resume_batch* r = b.room.more_batches; r != nullptr; r = r->next) take(r->pending);
+    for (const flight_batch* r = b.room.more_batches; r != nullptr; r = r->next) take(r->pending);
   }
   b.unlock();
   return latest;

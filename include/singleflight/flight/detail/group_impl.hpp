@@ -375,7 +375,7 @@ auto group<Key, Value, Hash, Equal>::run_contended(node& own, view key, detail::
     -> outcome<result> {
   using namespace detail;
   const inside_run inside(self);
-  if (const auto code = expired(bounds)) return refuse(*code).code;
+  if (const auto code = expired(bounds, core_.clock())) return refuse(*code).code;
   own.deadline = bounds.deadline;
   run_caller caller{core_, own};
   if (bounds.stop.stop_possible() || core_.options().load_timeout.count() > 0) {

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// waiter: what a caller brings along to wait with, and how those who are suspended go on.
+//
+// A suspended coroutine, or a callback, stands in a list of the batch of its executor. Once it is
+// ready, a runner on that executor takes it out and resumes it. What is waited for is the batch's
+// owner (a flight's block, a semaphore): its lock guards the lists, so whoever is destroyed
+// meanwhile takes itself out, and a reference on it keeps the batch while a runner is under way.
+
+#include <coroutine>
+#include <cstdint>
+#include <exception>
+#include <utility>
+
+#include "singleflight/core/executor.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+enum class wait_state : std::uint8_t { idle, pending, ready, resumed };
+enum class wait_verdict : std::uint8_t { outcome, timed_out, cancelled, lead, recursive };
+
+/// One who waits: a suspended coroutine, a callback, or a blocked thread that can be told apart.
+/// "The lock" is its owner's.
+struct waiter {
+  waiter* prev;                         ///< while in a list
+  waiter* next;                         ///< while in a list
+  std::uintptr_t target;                ///< in a batch: a coroutine frame, or a ready_action | 1
+  const steady_time* limit = nullptr;   ///< the lock: of a wait that has one
+  wait_state state = wait_state::idle;  ///< the lock
+  atomic<wait_verdict> verdict{wait_verdict::outcome};  ///< written under the lock
+
+  waiter() = default;
+  waiter(const waiter&) = delete;
+  waiter& operator=(const waiter&) = delete;
+};
+
+/// What a waiter that is a callback points to.
+struct ready_action {
+  void (*act)(ready_action*);
+};
+
+/// Doubly linked, null-ended at the back, circular at the front (first->prev is the last).
+class waiter_list {
+ public:
+  bool empty() const noexcept { return first_ == nullptr; }
+  waiter* first() const noexcept { return first_; }
+  void push(waiter& w) noexcept {
+    w.next = nullptr;
+    if (first_ == nullptr) {
+      first_ = w.prev = &w;
+    } else {
+      w.prev = first_->prev;
+      first_->prev->next = &w;
+      first_->prev = &w;
+    }
+  }
+  void remove(waiter& w) noexcept {
+    if (first_ == &w) {
+      first_ = w.next;
+      if (first_ != nullptr) first_->prev = w.prev;
+      return;
+    }
+    w.prev->next = w.next;
+    (w.next != nullptr ? w.next : first_)->prev = w.prev;
+  }
+  waiter* pop() noexcept {
+    waiter* const w = first_;
+    if (w != nullptr) remove(*w);
+    return w;
+  }
+
+ private:
+  waiter* first_ = nullptr;
+};
+
+inline void resume(waiter& w) {
+  if ((w.target & 1) != 0) {
+    auto* const callback = reinterpret_cast<ready_action*>(w.target & ~std::uintptr_t{1});
+    callback->act(callback);
+  } else {
+    std::coroutine_handle<>::from_address(reinterpret_cast<void*>(w.target)).resume();
+  }
+}
+
+/// The waiters of one owner that resume on one executor. Two runners, so that a waiter that blocks
+/// after its resumption does not hold up the others where the executor has a second thread.
+///
+/// Owner: lock(), unlock(), add_reference(), drop_reference(); pending_is_ready_locked(): whether
+/// all who wait are ready where they stand.
+template <class Owner>
+struct resume_batch {
+  struct runner : task_node {
+    explicit runner(resume_batch& of) noexcept : task_node(&act_on), batch(&of) {}
+    static void act_on(task_node* node, bool run) {
+      auto& self = *static_cast<runner*>(node);
+      if (run) {
+        self.batch->run(self);
+      } else {
+        post_on_default_pool(&self);
+      }
+    }
+    resume_batch* const batch;
+    bool active = false;  ///< the lock: handed to the executor, not yet done
+  };
+
+  explicit resume_batch(any_executor on) noexcept
+      : executor(std::move(on)), main(*this), spare(*this) {}
+  resume_batch(const resume_batch&) = delete;
+  resume_batch& operator=(const resume_batch&) = delete;
+
+  /// Under the lock: a batch with somebody to resume gets a runner, put into `chain`; a second one
+  /// when the first is under way, since that one may be held up by the waiter that it has resumed.
+  void activate_locked(runner*& chain) noexcept {
+    if (pending.empty() && ready.empty()) return;
+    runner& r = main.active ? spare : main;
+    if (r.active) return;
+    r.active = true;
+    owner->add_reference();
+    r.next = chain;
+    chain = &r;
+  }
+
+  static void submit(runner* chain) {
+    while (runner* const r = chain) {
+      chain = static_cast<runner*>(r->next);
+      submit_one(*r);
+    }
+  }
+  static void submit_one(runner& r) {
+    try {
+      const any_executor on = r.batch->executor;  // the task may take the batch with it
+      on.execute(task(&r));
+    } catch (...) {  // refused: dropping the task has sent it to the default pool
+      if (platform::is_thread_exit()) throw;
+    }
+  }
+
+  Owner* owner = nullptr;
+  resume_batch* next = nullptr;  ///< the lock: the owner's other batches
+  waiter_list pending;           ///< the lock
+  waiter_list ready;             ///< the lock; to be resumed with their verdict
+  const any_executor executor;
+  runner main;
+  runner spare;
+  void (*dispose)(resume_batch*) = nullptr;  ///< for a batch that its owner frees
+  bool orphaned = false;  ///< the lock; of one wait, which is over: its last runner frees it
+
+ private:
+  /// Resumes the ready waiters one after the other, never nested. Each is taken out under the lock,
+  /// so that one that is destroyed before its turn is simply not there any more.
+  void run(runner& self) {
+    Owner& of = *owner;
+    bool offer = &self == &main;
+    for (;;) {
+      of.lock();
+      waiter_list& from = of.pending_is_ready_locked() && !pending.empty() ? pending : ready;
+      waiter* const w = from.pop();
+      if (w == nullptr) {
+        self.active = false;
+        const bool last = orphaned && !main.active && !spare.active;
+        of.unlock();
+        if (last) delete this;
+        of.drop_reference();
+        return;
+      }
+      w->state = wait_state::resumed;
+      const waiter* const following = from.first();
+      const bool second = offer && following != nullptr && !spare.active;
+      if (second) {
+        spare.active = true;
+        of.add_reference();
+      }
+      of.unlock();
+      offer = false;
+      if (second) submit_one(spare);
+#if defined(__GNUC__)
+      __builtin_prefetch(following, 1);
+#endif
+      struct resuming {  // a resumption that throws, or ends its thread, leaves the rest to another
+        runner& self;
+        bool finished = false;
+        ~resuming() {
+          if (!finished) submit_one(self);
+        }
+      } guard{self};
+      try {
+        resume(*w);
+      } catch (...) {  // nobody is there to take what a callback or a coroutine lets escape
+        if (!platform::is_thread_exit()) std::terminate();
+        throw;
+      }
+      guard.finished = true;
+    }
+  }
+};
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,405 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// semaphore_core: what the callers of one semaphore share: the permits that are left, and the
+// queue.
+//
+// S1  `word_` is the lock (bit 0), `slow` (bit 1), and what is available in the rest: less than
+//     nothing after a resize below what is held. `slow` is set exactly while somebody queues or the
+//     semaphore is closed.
+// S2  Without the lock permits are taken and given by one compare-exchange that wants both bits
+//     clear. So while anybody queues everyone comes through the lock, and nobody overtakes.
+// S3  Only the front of the queue is served. When the lock is released the front asks for more than
+//     is available, or whoever released it comes back (serve() in rounds).
+// S4  A waiter is settled once, under the lock, in the critical section that takes it out of the
+//     queue: granted, refused, or given up by its own limit. Whichever comes first holds.
+// S5  References: the semaphore's, one for each handle, and the runners'. A permit
+//     has none: the semaphore outlives it, and the fast release is the last touch of its holder.
+//
+// The release of a permit (compare-exchange, or the unlock's store) pairs with the acquire of
+// whoever takes it, at the fast path or at the lock: what was done under a permit happens-before
+// what the next one does with it.
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "singleflight/core/detail/bit_lock.hpp"
+#include "singleflight/core/detail/sleeper.hpp"
+#include "singleflight/core/errors.hpp"
+#include "singleflight/core/handle_wait.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+class semaphore_core;
+using permit_batch = resume_batch<semaphore_core>;
+
+/// One who asks for permits: a coroutine or a thread, or neither yet. Guarded by the lock.
+struct permit_waiter : handle_base {
+  explicit permit_waiter(std::ptrdiff_t n) noexcept : weight(n) {}
+  const std::ptrdiff_t weight;
+  sleeper* thread = nullptr;      ///< a blocked one
+  permit_batch* batch = nullptr;  ///< of a suspended one
+  bool queued = false;
+  flight_errc refused{};           ///< settled so; 0: granted
+  atomic<bool> is_settled{false};  ///< released by who settles it, as the last touch of one that
+                                   ///< is neither suspended nor asleep
+};
+
+class semaphore_core : public platform::allocated {
+ public:
+  using count = std::ptrdiff_t;
+  static constexpr count most = count{1} << 60;
+
+  struct figures {
+    std::uint64_t queued = 0;
+    std::uint64_t timed_out = 0;
+    std::uint64_t cancelled = 0;
+    std::uint64_t overloaded = 0;
+    std::uint64_t rejected = 0;
+    std::uint64_t closed = 0;
+  };
+
+  semaphore_core(count capacity, const any_executor& executor, timer& time, std::size_t max_waiters)
+      : clock(time),
+        word_(word_of(check_capacity(capacity))),
+        capacity_(capacity),
+        max_waiters_(max_waiters),
+        home(executor) {
+    home.owner = this;
+  }
+  semaphore_core(const semaphore_core&) = delete;
+  semaphore_core& operator=(const semaphore_core&) = delete;
+
+  // ---- alone ------------------------------------------------------------------------------------
+
+  /// Takes `n` if they are there and nobody queues.
+  bool take_fast(count n) noexcept {
+    std::uint64_t word = word_.load(memory_order_relaxed);
+    while ((word & (locked | (platform::holds(rule::newcomers_queue) ? slow : 0))) == 0 &&
+           available_in(word) >= n) {
+      if (word_.compare_exchange_weak(word, word - word_of(n), memory_order_acquire,
+                                      memory_order_relaxed)) {
+        return true;
+      }
+    }
+    return false;
+  }
+  void give(count n) {
+    std::uint64_t word = word_.load(memory_order_relaxed);
+    while ((word & (locked | (platform::holds(rule::release_serves_queue) ? slow : 0))) == 0) {
+      if (word_.compare_exchange_weak(word, word + word_of(n), memory_order_release,
+                                      memory_order_relaxed)) {
+        return;
+      }
+    }
+    change([&](aftermath&) { available_ += n; });
+  }
+
+  // ---- through the lock -------------------------------------------------------------------------
+
+  /// Settles `w` at once, or queues it.
+  void enter(permit_waiter& w) {
+    if (take_fast(w.weight)) {
+      w.is_settled.store(true, memory_order_relaxed);
+      return;
+    }
+    lock();
+    if (closed_) {
+      refuse_locked(w, flight_errc::closed);
+    } else if (w.weight > capacity_) {
+      const count capacity = capacity_;
+      unlock();
+      throw std::invalid_argument("semaphore: a weight of " + std::to_string(w.weight) +
+                                  " is over the capacity of " + std::to_string(capacity) +
+                                  ", and would never be served");
+    } else if (queue_.empty() && w.weight <= available_) {
+      available_ -= w.weight;
+      w.is_settled.store(true, memory_order_relaxed);
+    } else if (max_waiters_ != 0 && waiters_.load(memory_order_relaxed) >= max_waiters_) {
+      refuse_locked(w, flight_errc::overloaded);
+    } else {
+      queue_.push(w);
+      w.queued = true;
+      count_waiters_locked(1);
+      ++figures_.queued;
+    }
+    unlock();
+  }
+  /// Counts a call that is refused before it has begun.
+  flight_errc refuse(flight_errc why) noexcept {
+    lock();
+    ++(why == flight_errc::timed_out ? figures_.timed_out : figures_.cancelled);
+    unlock();
+    return why;
+  }
+
+  bool try_take(count n) noexcept {
+    if (take_fast(n)) return true;
+    lock();
+    const bool there = !closed_ && queue_.empty() && n <= available_;
+    if (there) available_ -= n;
+    unlock();
+    return there;
+  }
+
+  /// A coroutine is about to suspend. False: it should go on at once.
+  bool enrol(permit_waiter& w, permit_batch& batch, bool always) {
+    const call_scope scope;
+    permit_batch::runner* runners = nullptr;
+    lock();
+    const bool over = w.is_settled.load(memory_order_relaxed) ||
+                      w.verdict.load(memory_order_relaxed) != wait_verdict::outcome;
+    if (over && !always) {
+      unlock();
+      return false;
+    }
+    w.batch = &batch;
+    w.state = wait_state::pending;
+    if (over) make_ready_locked(w, runners);
+    unlock();
+    permit_batch::submit(runners);
+    return true;
+  }
+
+  /// A limit has struck: true if it comes before the grant, and then `w` is out of the queue.
+  bool give_up(permit_waiter& w, wait_verdict why) {
+    bool first = false;
+    change([&](aftermath& after) {
+      if (w.is_settled.load(memory_order_relaxed) &&
+          platform::holds(rule::cancel_yields_to_grant)) {
+        return;
+      }
+      if (w.verdict.load(memory_order_relaxed) != wait_verdict::outcome) return;
+      first = true;
+      ++(why == wait_verdict::timed_out ? figures_.timed_out : figures_.cancelled);
+      w.verdict.store(why, memory_order_relaxed);
+      take_out_locked(w);
+      if (w.state == wait_state::pending) make_ready_locked(w, after.runners);
+    });
+    return first;
+  }
+
+  /// A thread is about to sleep. False: `w` is settled.
+  bool fall_asleep(permit_waiter& w, sleeper& thread) noexcept {
+    lock();
+    const bool waits = !w.is_settled.load(memory_order_relaxed);
+    if (waits) w.thread = &thread;
+    unlock();
+    return waits;
+  }
+
+  /// The coroutine of `w` will not be resumed any more.
+  void leave_batch(permit_waiter& w) noexcept {
+    lock();
+    if (w.state == wait_state::ready) w.batch->ready.remove(w);
+    w.state = wait_state::idle;
+    unlock();
+  }
+
+  /// The handle of `w` goes, unused: it leaves the queue, or returns what it was granted.
+  void drop(permit_waiter& w) {
+    change([&](aftermath&) {
+      if (w.queued) {
+        take_out_locked(w);
+      } else if (w.is_settled.load(memory_order_relaxed) && w.refused == flight_errc{} &&
+                 platform::holds(rule::dropped_grant_returns)) {
+        available_ += w.weight;
+      }
+    });
+  }
+
+  /// Frees a batch that was made for one wait, now or when its runner is done.
+  void release_batch(permit_batch& batch) noexcept {
+    lock();
+    const bool idle = !batch.main.active && !batch.spare.active;
+    if (!idle) batch.orphaned = true;
+    unlock();
+    if (idle) delete &batch;
+  }
+
+  void resize(count capacity) {
+    check_capacity(capacity);
+    change([&](aftermath&) {
+      available_ += capacity - capacity_;
+      sweep_ = capacity < capacity_ && platform::holds(rule::resize_refuses_the_heavy);
+      capacity_ = capacity;
+    });
+  }
+  void close() {
+    change([&](aftermath&) { closed_ = true; });
+  }
+
+  // ---- looking ----------------------------------------------------------------------------------
+
+  count available() const noexcept { return available_in(word_.load(memory_order_relaxed)); }
+  std::size_t waiters() const noexcept { return waiters_.load(memory_order_relaxed); }
+  count capacity() noexcept {
+    lock();
+    const count now = capacity_;
+    unlock();
+    return now;
+  }
+  figures totals() noexcept {
+    lock();
+    const figures now = figures_;
+    unlock();
+    return now;
+  }
+
+  // ---- as the owner of batches ------------------------------------------------------------------
+
+  void lock() noexcept { available_ = available_in(lock_bit::lock(word_)); }
+  void unlock() noexcept {
+    lock_bit::unlock(word_, word_of(available_) | (queue_.empty() && !closed_ ? 0 : slow));
+  }
+  static constexpr bool pending_is_ready_locked() noexcept { return false; }
+  void add_reference() noexcept { references_.fetch_add(1, memory_order_relaxed); }
+  void drop_reference() noexcept {
+    // The release orders this owner's uses before the delete by the last one (acquire).
+    if (references_.fetch_sub(1, memory_order_acq_rel) == 1) delete this;
+  }
+
+  static void check_weight(count n) {
+    if (n < 1 || n > most) [[unlikely]] {
+      throw std::invalid_argument("semaphore: a weight of " + std::to_string(n) +
+                                  " makes no sense; it must be at least 1");
+    }
+  }
+
+  timer& clock;
+
+ private:
+  using lock_bit = bit_lock<std::uint64_t, 1>;
+  static constexpr std::uint64_t locked = 1;
+  static constexpr std::uint64_t slow = 2;
+  static std::uint64_t word_of(count n) noexcept { return static_cast<std::uint64_t>(n) << 2; }
+  static count available_in(std::uint64_t word) noexcept {
+    return static_cast<count>(static_cast<std::int64_t>(word) >> 2);
+  }
+  static count check_capacity(count n) {
+    if (n < 1 || n > most) {
+      throw std::invalid_argument("semaphore: a capacity of " + std::to_string(n) +
+                                  " makes no sense; it must be at least 1 (and at most 2^60)");
+    }
+    return n;
+  }
+
+  /// What is done after the lock: threads first, then coroutines. Who is told is bounded, so that
+  /// the lock is never held for long; the rest is for the next round.
+  struct aftermath {
+    static constexpr std::size_t most_told = 32;
+    std::array<sleeper::name, most_told> threads;
+    std::size_t thread_count = 0;
+    std::size_t told = 0;
+    permit_batch::runner* runners = nullptr;
+    bool room() const noexcept { return told < most_told; }
+  };
+
+  /// One change under the lock, and what follows from it for those who queue.
+  template <class Step>
+  void change(Step step) {
+    const call_scope scope;
+    bool again = false;
+    lock();
+    aftermath first;
+    step(first);
+    for (aftermath after = first;; after = {}) {
+      if (platform::holds(rule::change_serves_queue)) serve_locked(after);
+      // Those left over may be served by somebody else, and be the last users of all this.
+      const bool held = std::exchange(again, !after.room());
+      if (again && !held && platform::holds(rule::server_holds_reference)) add_reference();
+      unlock();
+      for (std::size_t i = 0; i < after.thread_count; ++i) sleeper::wake(after.threads[i]);
+      permit_batch::submit(after.runners);
+      if (!again) {
+        if (held && platform::holds(rule::server_holds_reference)) drop_reference();
+        return;
+      }
+      lock();
+    }
+  }
+
+  /// Settles those who need not queue any longer, from the front, as many as there is room for.
+  void serve_locked(aftermath& after) noexcept {
+    if (sweep_) {  // some may ask for more than there is by now
+      waiter* w = queue_.first();
+      while (w != nullptr && after.room()) {
+        auto& one = static_cast<permit_waiter&>(*std::exchange(w, w->next));
+        if (one.weight <= capacity_) continue;
+        ++figures_.rejected;
+        settle_locked(one, flight_errc::rejected, after);
+      }
+      sweep_ = w != nullptr;
+    }
+    while (after.room() && !queue_.empty()) {
+      auto& front = static_cast<permit_waiter&>(*queue_.first());
+      if (closed_ && platform::holds(rule::close_tells_the_queue)) {
+        ++figures_.closed;
+        settle_locked(front, flight_errc::closed, after);
+      } else if (front.weight <= available_) {
+        available_ -= front.weight;
+        settle_locked(front, {}, after);
+      } else {
+        return;
+      }
+    }
+  }
+
+  void settle_locked(permit_waiter& w, flight_errc refused, aftermath& after) noexcept {
+    take_out_locked(w);
+    w.refused = refused;
+    ++after.told;
+    if (w.thread != nullptr) {
+      w.is_settled.store(true, memory_order_relaxed);
+      after.threads[after.thread_count++] = w.thread->tell();  // it may be gone now
+      return;
+    }
+    if (w.state == wait_state::pending) make_ready_locked(w, after.runners);
+    w.is_settled.store(true, memory_order_release);  // likewise, if it does not wait yet
+  }
+
+  void take_out_locked(permit_waiter& w) noexcept {
+    if (!w.queued) return;
+    queue_.remove(w);
+    w.queued = false;
+    count_waiters_locked(-1);
+  }
+  void refuse_locked(permit_waiter& w, flight_errc why) noexcept {
+    ++(why == flight_errc::closed ? figures_.closed : figures_.overloaded);
+    w.refused = why;
+    w.is_settled.store(true, memory_order_relaxed);
+  }
+  static void make_ready_locked(permit_waiter& w, permit_batch::runner*& runners) noexcept {
+    w.state = wait_state::ready;
+    w.batch->ready.push(w);
+    w.batch->activate_locked(runners);
+  }
+  void count_waiters_locked(std::ptrdiff_t n) noexcept {
+    waiters_.store(waiters_.load(memory_order_relaxed) + static_cast<std::size_t>(n),
+                   memory_order_relaxed);
+  }
+
+  atomic<std::uint64_t> word_;
+  atomic<std::uint32_t> references_{1};
+  atomic<std::size_t> waiters_{0};  // written under the lock
+  // Guarded by the lock:
+  count available_ = 0;  // while it is held
+  count capacity_;
+  waiter_list queue_;
+  figures figures_;
+  bool closed_ = false;
+  bool sweep_ = false;  // somebody in the queue may ask for more than the capacity
+  const std::size_t max_waiters_;
+
+ public:
+  permit_batch home;  ///< those who name no executor
+};
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// semaphore: at most so much at a time, first come, first served.
+///
+/// Use when    what stands behind bears only so many calls, rows or bytes at once.
+/// Not for     sharing one answer (flight/group.hpp); refusing calls to what is broken
+///             (sync/circuit_breaker.hpp).
+/// Example     examples/09_semaphore.cpp
+///
+/// Threads     every member, from any thread; the destructor once no new call can begin.
+/// Ordering    strictly first in, first out: a large request is not starved, a small one does not
+///             overtake, and try_acquire takes nothing while anybody queues. What was done under a
+///             permit happens-before what the next holder of its share does.
+/// Blocking    acquire blocks until its turn or its limits; start_acquire queues at once and is
+///             awaited; the rest never waits.
+/// Cancel      a limit ends its own wait only, and those behind move up. A grant that came first
+///             holds; one that nobody takes is returned.
+/// Errors      std::invalid_argument for a weight below 1 or over the capacity, and for more than
+///             a permit holds; flight_error: timed_out, cancelled, closed, overloaded
+///             (max_waiters), rejected (a resize below the weight of one that queues).
+/// Lifetime    outlives its permits: the destructor aborts the process when one is held. It closes;
+///             those who queue get `closed`.
+/// Cost        alone: one compare-exchange to acquire, one to release, no allocation. To queue:
+///             a short critical section and no allocation; a release tells all it serves in one
+///             task per executor.
+
+#include <chrono>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "singleflight/core/default_timer.hpp"
+#include "singleflight/core/detail/require.hpp"
+#include "singleflight/core/limits.hpp"
+#include "singleflight/core/observable.hpp"
+#include "singleflight/core/outcome.hpp"
+#include "singleflight/sync/detail/semaphore_core.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+struct semaphore_options {
+  /// Where coroutines resume unless their wait names another executor.
+  any_executor executor{};
+  /// Time for every limit; null: default_timer(). Outlives the semaphore and its handles.
+  singleflight::timer* timer = nullptr;
+  /// Callers in the queue; beyond: overloaded. Zero: no bound.
+  std::size_t max_waiters = 0;
+};
+
+/// Totals since the semaphore was made.
+struct semaphore_stats {
+  std::uint64_t queued = 0;     ///< calls that had to wait
+  std::uint64_t timed_out = 0;  ///< from here on: of those, or of newcomers, how many ended so
+  std::uint64_t cancelled = 0;
+  std::uint64_t overloaded = 0;
+  std::uint64_t rejected = 0;
+  std::uint64_t closed = 0;
+};
+
+/// A share of a semaphore; returned when it goes. Move-only; one thread at a time.
+class [[nodiscard]] permit {
+ public:
+  using count = std::ptrdiff_t;
+
+  /// Holds nothing.
+  permit() noexcept = default;
+  permit(permit&& other) noexcept
+      : from_(std::exchange(other.from_, nullptr)), held_(std::exchange(other.held_, 0)) {}
+  permit& operator=(permit&& other) noexcept {
+    permit(std::move(other)).swap(*this);
+    return *this;
+  }
+  ~permit() {
+    if (held_ > 0) from_->give(held_);
+  }
+
+  /// What it holds; 0 for one that holds nothing.
+  count size() const noexcept { return held_; }
+  explicit operator bool() const noexcept { return held_ > 0; }
+
+  /// Returns all that it holds.
+  void release() {
+    if (held_ > 0) from_->give(std::exchange(held_, 0));
+  }
+  /// Returns `n` of it. Throws std::invalid_argument for n < 1 or n > size().
+  void release(count n) {
+    check(n, "release");
+    held_ -= n;
+    from_->give(n);
+  }
+  /// Parts `n` of it off. Throws std::invalid_argument for n < 1 or n > size().
+  permit split(count n) {
+    check(n, "split");
+    held_ -= n;
+    return permit(*from_, n);
+  }
+  /// Takes over what `other` holds. Throws std::invalid_argument when that is of another semaphore.
+  void merge(permit&& other) {
+    if (!other) return;
+    if (held_ > 0 && from_ != other.from_) {
+      throw std::invalid_argument("permit: two permits of different semaphores cannot be merged");
+    }
+    from_ = other.from_;
+    held_ += std::exchange(other.held_, 0);
+  }
+  void swap(permit& other) noexcept {
+    std::swap(from_, other.from_);
+    std::swap(held_, other.held_);
+  }
+
+ private:
+  friend class semaphore;
+  friend class pending_permit;
+  permit(detail::semaphore_core& from, count n) noexcept : from_(&from), held_(n) {}
+
+  void check(count n, const char* what) const {
+    if (n < 1 || n > held_) {
+      throw std::invalid_argument(std::string("permit: cannot ") + what + " " + std::to_string(n) +
+                                  " of " + std::to_string(held_) + " held");
+    }
+  }
+
+  detail::semaphore_core* from_ = nullptr;
+  count held_ = 0;
+};
+
+/// A place in the queue, to be awaited or waited for; one-shot. It stays where it was made: the
+/// queue knows its address. Dropped, it leaves the queue, or returns what it was granted. No load
+/// can be named (`within`): permits have no owner, so a cycle of them is not seen.
+class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
+                                     private detail::permit_waiter {
+ public:
+  using result = permit;
+
+  pending_permit(const pending_permit&) = delete;
+  pending_permit& operator=(const pending_permit&) = delete;
+  ~pending_permit() {
+    if (own_batch_ != nullptr) core_->release_batch(*own_batch_);
+    if (!taken_) core_->drop(*this);
+    if (detail::platform::holds(detail::rule::handles_hold_reference)) core_->drop_reference();
+  }
+
+  /// Blocks until it is granted; the permit, or flight_error.
+  permit get() { return blocked_outcome({}).value(); }
+  outcome<permit> get_outcome() { return blocked_outcome({}); }
+  /// Whether get and co_await would return at once.
+  [[nodiscard]] bool ready() const noexcept { return settled(); }
+
+  class awaiter {
+   public:
+    explicit awaiter(pending_permit& of) noexcept : of_(of) {}
+    bool await_ready() const noexcept { return of_.settled(); }
+    bool await_suspend(std::coroutine_handle<> frame) {
+      of_.target = reinterpret_cast<std::uintptr_t>(frame.address());
+      return of_.core_->enrol(of_, of_.core_->home, false);
+    }
+    permit await_resume() { return of_.take(detail::wait_verdict::outcome).value(); }
+
+   private:
+    pending_permit& of_;
+  };
+  awaiter operator co_await() & noexcept { return awaiter(*this); }
+  using detail::handle_of<pending_permit>::operator co_await;
+
+ private:
+  friend class semaphore;
+  template <class, class, bool, class>
+  friend class handle_wait;
+
+  pending_permit(detail::semaphore_core& core, std::ptrdiff_t n) : permit_waiter(n), core_(&core) {
+    core.enter(*this);
+    if (detail::platform::holds(detail::rule::handles_hold_reference)) core.add_reference();
+  }
+
+  bool settled() const noexcept {
+    detail::require(!taken_, "pending_permit: used twice");
+    return is_settled.load(detail::memory_order_acquire);
+  }
+
+  // ---- for handle_wait --------------------------------------------------------------------------
+  using batch_type = detail::permit_batch;
+  timer& clock() const noexcept { return core_->clock; }
+  batch_type& home_batch() const noexcept {
+    return own_batch_ != nullptr ? *own_batch_ : core_->home;
+  }
+  batch_type& batch_on(const any_executor& executor) {
+    own_batch_ = new batch_type(executor);
+    own_batch_->owner = core_;
+    return *own_batch_;
+  }
+  bool enrol(batch_type& on, const detail::steady_time*, bool always) {
+    return core_->enrol(*this, on, always);
+  }
+  void cancel(batch_type&, detail::wait_verdict why) { core_->give_up(*this, why); }
+  void take_out(batch_type&) noexcept { core_->leave_batch(*this); }
+  void end_limit() noexcept {}
+
+  /// Consumes: the permit, or why there is none.
+  outcome<permit> take(detail::wait_verdict how) noexcept {
+    taken_ = true;
+    if (how == detail::wait_verdict::timed_out) return flight_errc::timed_out;
+    if (how == detail::wait_verdict::cancelled) return flight_errc::cancelled;
+    if (refused != flight_errc{}) return refused;
+    return permit(*core_, weight);
+  }
+
+  outcome<permit> blocked_outcome(const limits& bounds) {
+    using detail::wait_verdict;
+    if (settled()) return take(wait_verdict::outcome);
+    detail::sleeper me(core_->clock, bounds.deadline, bounds.stop);
+    if (!core_->fall_asleep(*this, me)) return take(wait_verdict::outcome);
+    const wait_verdict why = me.sleep();
+    return take(why == wait_verdict::outcome || !core_->give_up(*this, why) ? wait_verdict::outcome
+                                                                            : why);
+  }
+
+  detail::semaphore_core* core_;     // a reference of its own
+  batch_type* own_batch_ = nullptr;  // for the executor that its wait named
+  bool taken_ = false;
+};
+
+class semaphore final : public observable {
+ public:
+  using count = std::ptrdiff_t;
+
+  /// Throws std::invalid_argument for a capacity below 1.
+  explicit semaphore(count capacity, const semaphore_options& options = {})
+      : core_(new detail::semaphore_core(
+            capacity, options.executor, options.timer != nullptr ? *options.timer : default_timer(),
+            options.max_waiters)) {}
+  semaphore(const semaphore&) = delete;
+  semaphore& operator=(const semaphore&) = delete;
+  /// close(). Aborts the process when a permit is still held: its holder would return it to nobody.
+  ~semaphore() {
+    close();
+    detail::require(core_->available() == core_->capacity(),
+                    "semaphore: destroyed while permits are held");
+    core_->drop_reference();
+  }
+
+  /// `n` permits, as soon as all who came before have theirs.
+  permit acquire(count n = 1) {
+    detail::semaphore_core::check_weight(n);
+    if (core_->take_fast(n)) [[likely]] {
+      return permit(*core_, n);
+    }
+    return acquire_queued(n, {}).value();
+  }
+  permit acquire(count n, const limits& bounds) { return acquire(as_outcome, n, bounds).value(); }
+  outcome<permit> acquire(as_outcome_t, count n = 1, const limits& bounds = {}) {
+    detail::semaphore_core::check_weight(n);
+    if (const auto code = detail::expired(bounds, core_->clock)) return core_->refuse(*code);
+    if (core_->take_fast(n)) return permit(*core_, n);
+    return acquire_queued(n, bounds);
+  }
+  /// Takes its place in the queue now; await the handle, or get() it.
+  [[nodiscard]] pending_permit start_acquire(count n = 1) {
+    detail::semaphore_core::check_weight(n);
+    return pending_permit(*core_, n);
+  }
+  /// Now or not at all: a permit that holds nothing when there are too few or somebody queues.
+  permit try_acquire(count n = 1) {
+    detail::semaphore_core::check_weight(n);
+    return core_->try_take(n) ? permit(*core_, n) : permit();
+  }
+
+  /// A new capacity, at once. Below what is held: nothing is granted until enough has come back.
+  /// Those in the queue that ask for more than it get `rejected`.
+  void resize(count capacity) { core_->resize(capacity); }
+  /// Refuses newcomers and those who queue with `closed`; permits stay valid.
+  void close() { core_->close(); }
+
+  count capacity() const noexcept { return core_->capacity(); }
+  /// What is left at some moment; negative while a resize below what is held drains.
+  count available() const noexcept { return core_->available(); }
+  /// Callers in the queue; stale on arrival.
+  std::size_t waiters_approx() const noexcept { return core_->waiters(); }
+
+  semaphore_stats stats() const noexcept {
+    const auto f = core_->totals();
+    return {.queued = f.queued,
+            .timed_out = f.timed_out,
+            .cancelled = f.cancelled,
+            .overloaded = f.overloaded,
+            .rejected = f.rejected,
+            .closed = f.closed};
+  }
+  void observe(metric_visitor& visitor) const override {
+    const semaphore_stats s = stats();
+    const auto tell = [&visitor](const char* name, metric_kind kind, auto value) {
+      visitor.visit(name, kind, static_cast<double>(value));
+    };
+    tell("capacity", metric_kind::gauge, capacity());
+    tell("available", metric_kind::gauge, available());
+    tell("waiters", metric_kind::gauge, waiters_approx());
+    tell("queued", metric_kind::counter, s.queued);
+    tell("timed_out", metric_kind::counter, s.timed_out);
+    tell("cancelled", metric_kind::counter, s.cancelled);
+    tell("overloaded", metric_kind::counter, s.overloaded);
+    tell("rejected", metric_kind::counter, s.rejected);
+    tell("closed", metric_kind::counter, s.closed);
+  }
+
+ private:
+  SINGLEFLIGHT_NOINLINE outcome<permit> acquire_queued(count n, const limits& bounds) {
+    pending_permit place(*core_, n);
+    return place.blocked_outcome(bounds);
+  }
+
+  detail::semaphore_core* core_;  // shared with those who queue, and with runners
+};
+
+SINGLEFLIGHT_END_NAMESPACE
