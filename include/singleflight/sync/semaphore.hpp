@@ -19,8 +19,9 @@
 /// Errors      std::invalid_argument for a weight below 1 or over the capacity, and for more than
 ///             a permit holds; flight_error: timed_out, cancelled, closed, overloaded
 ///             (max_waiters), rejected (a resize below the weight of one that queues).
-/// Lifetime    outlives its permits: the destructor aborts the process when one is held. It closes;
-///             those who queue get `closed`.
+/// Lifetime    outlives its permits: the destructor aborts the process when one is held, and so
+///             when anybody queues; close() turns those away. What close() has told may come to
+///             know of it, and resume, after the semaphore has gone.
 /// Cost        alone: one compare-exchange to acquire, one to release, no allocation. To queue:
 ///             a short critical section and no allocation; a release tells all it serves in one
 ///             task per executor.
@@ -173,7 +174,6 @@ class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
 
   pending_permit(detail::semaphore_core& core, std::ptrdiff_t n) : permit_waiter(n), core_(&core) {
     core.enter(*this);
-    if (detail::platform::holds(detail::rule::handles_hold_reference)) core.add_reference();
   }
 
   bool settled() const noexcept {
@@ -218,7 +218,7 @@ class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
                                                                             : why);
   }
 
-  detail::semaphore_core* core_;     // a reference of its own
+  detail::semaphore_core* core_;     // a reference of its own, from enter()
   batch_type* own_batch_ = nullptr;  // for the executor that its wait named
   bool taken_ = false;
 };
@@ -234,9 +234,8 @@ class semaphore final : public observable {
             options.max_waiters)) {}
   semaphore(const semaphore&) = delete;
   semaphore& operator=(const semaphore&) = delete;
-  /// close(). Aborts the process when a permit is still held: its holder would return it to nobody.
+  /// Aborts the process when a permit is still held: its holder would return it to nobody.
   ~semaphore() {
-    close();
     detail::require(core_->available() == core_->capacity(),
                     "semaphore: destroyed while permits are held");
     core_->drop_reference();

@@ -103,10 +103,12 @@ class semaphore_core : public platform::allocated {
 
   // ---- through the lock -------------------------------------------------------------------------
 
-  /// Settles `w` at once, or queues it.
+  /// Settles `w` at once, or queues it; adds the reference of its handle while nothing can go: it
+  /// holds a permit, or the lock.
   void enter(permit_waiter& w) {
     if (take_fast(w.weight)) {
       w.is_settled.store(true, memory_order_relaxed);
+      add_handle();
       return;
     }
     lock();
@@ -129,6 +131,7 @@ class semaphore_core : public platform::allocated {
       count_waiters_locked(1);
       ++figures_.queued;
     }
+    add_handle();
     unlock();
   }
   /// Counts a call that is refused before it has begun.
@@ -197,14 +200,14 @@ class semaphore_core : public platform::allocated {
   /// The coroutine of `w` will not be resumed any more.
   void leave_batch(permit_waiter& w) noexcept {
     lock();
-    if (w.state == wait_state::ready) w.batch->ready.remove(w);
-    w.state = wait_state::idle;
+    leave_batch_locked(w);
     unlock();
   }
 
   /// The handle of `w` goes, unused: it leaves the queue, or returns what it was granted.
   void drop(permit_waiter& w) {
     change([&](aftermath&) {
+      leave_batch_locked(w);
       if (w.queued) {
         take_out_locked(w);
       } else if (w.is_settled.load(memory_order_relaxed) && w.refused == flight_errc{} &&
@@ -379,6 +382,15 @@ class semaphore_core : public platform::allocated {
     w.state = wait_state::ready;
     w.batch->ready.push(w);
     w.batch->activate_locked(runners);
+  }
+  static void leave_batch_locked(permit_waiter& w) noexcept {
+    if (w.state == wait_state::ready && platform::holds(rule::destroyed_leaves_list)) {
+      w.batch->ready.remove(w);
+    }
+    w.state = wait_state::idle;
+  }
+  void add_handle() noexcept {
+    if (platform::holds(rule::handles_hold_reference)) add_reference();
   }
   void count_waiters_locked(std::ptrdiff_t n) noexcept {
     waiters_.store(waiters_.load(memory_order_relaxed) + static_cast<std::size_t>(n),
