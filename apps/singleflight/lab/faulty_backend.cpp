@@ -18,7 +18,10 @@ std::uint64_t hash_of(const std::string& key) {
   return hash;
 }
 
-// The last step of SplitMix64 by Steele, Lea and Flood, with Stafford's constants.
+// SplitMix64 by Steele, Lea and Flood, with Stafford's constants: its n-th number is the mix of
+// its start and n steps.
+constexpr std::uint64_t step = 0x9e3779b97f4a7c15;
+
 std::uint64_t mix(std::uint64_t bits) {
   bits = (bits ^ (bits >> 30U)) * 0xbf58476d1ce4e5b9;
   bits = (bits ^ (bits >> 27U)) * 0x94d049bb133111eb;
@@ -28,7 +31,8 @@ std::uint64_t mix(std::uint64_t bits) {
 // A share of 0 meets none and a share of 1 meets all: the fraction is below 1.
 bool befalls(fault which, double share, std::uint64_t seed, const std::string& key,
              std::uint64_t number) {
-  const auto bits = mix(mix(mix(seed) ^ hash_of(key)) + 2 * number + std::uint64_t(which));
+  const auto start = mix(mix(seed) ^ hash_of(key));
+  const auto bits = mix(start + (2 * number + std::uint64_t(which)) * step);
   return static_cast<double>(bits >> 11U) * 0x1p-53 < share;
 }
 

@@ -68,9 +68,9 @@ TEST(faulty_backend, faults_follow_from_seed_key_and_number) {
     faulty_backend faulty(working, {0.25, 0, 0ns}, seed);
     return pattern(faulty, key, 24);
   };
-  EXPECT_EQ(seen(1, "a"), "x--x---x----------------");
-  EXPECT_EQ(seen(1, "b"), "---x----xxx-x-----x--x--");
-  EXPECT_EQ(seen(2, "a"), "xx---------------x-x----");
+  EXPECT_EQ(seen(1, "a"), "x------x--x----x----x---");
+  EXPECT_EQ(seen(1, "b"), "-x--------x----xxx----x-");
+  EXPECT_EQ(seen(2, "a"), "x---xx----x---x----x-xx-");
   EXPECT_EQ(seen(1, "a"), seen(1, "a"));
 }
 
