@@ -128,6 +128,7 @@ TEST(results, the_table_lines_up) {
   const auto second = table.find('\n', first + 1);
   EXPECT_EQ(first, second - first - 1);
   EXPECT_LE(first, 120U);
+  EXPECT_THAT(table, HasSubstr("than none, the same p99, 1.00 times the throughput"));
 }
 
 TEST(results, notes_name_failures_and_lost_time) {
