@@ -78,11 +78,11 @@ generator generator::parse(std::string_view text) {
         equals == std::string_view::npos ? std::string_view{} : setting.substr(equals + 1);
     if (setting_name == "keys") {
       g.keys = static_cast<std::uint32_t>(
-          parse_count("--generate keys", value, {1, 10'000'000, "keys=1000"}));
+          parse_count("--generate keys", value, {1, 10'000'000, "hot:keys=1000"}));
     } else if (setting_name == "skew" && g.form == shape::zipf) {
-      g.skew = parse_number("--generate skew", value, {0, 10, "skew=0.99"});
+      g.skew = parse_number("--generate skew", value, {0, 10, "zipf:skew=0.99"});
     } else if (setting_name == "share" && g.form == shape::hot) {
-      g.share = parse_number("--generate share", value, {0, 1, "share=0.9"});
+      g.share = parse_number("--generate share", value, {0, 1, "hot:share=0.9"});
     } else {
       throw usage_error(fmt::format("--generate: {} has no setting '{}'; it has {}", name,
                                     one_line(setting, 40),

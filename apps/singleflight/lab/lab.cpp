@@ -10,6 +10,7 @@
 
 #include "lab/delay_backend.hpp"
 #include "lab/experiment.hpp"
+#include "lab/faulty_backend.hpp"
 #include "lab/interrupt.hpp"
 #include "lab/log_reader.hpp"
 #include "lab/machine.hpp"
@@ -61,8 +62,8 @@ void tell_about(const log_account& account) {
 
 workload obtain_workload(const lab_options& options, results& all, bool& log_goes_on,
                          const std::stop_token& stop) {
+  if (options.log.empty() || options.injected.any()) all.seed = options.seed;
   if (options.log.empty()) {
-    all.seed = options.seed;
     return options.generate.make(
         options.requests > 0 ? options.requests : default_generated(options.pace), options.seed);
   }
@@ -111,12 +112,16 @@ int run_lab(const lab_options& options) {
   const auto stop = watch.token();
   results all;
   try {
-    const auto answering = open_backend(options);
+    const auto opened = open_backend(options);
+    // All that stands before the backend is made anew for the trial and for each run, so that each
+    // meets the same.
+    const auto answering = [&] { return faulty_backend(*opened, options.injected, options.seed); };
     bool log_goes_on = false;
     auto requests = obtain_workload(options, all, log_goes_on, stop);
 
     const auto found = requests.requests.size();
-    const double loads_per_s = probe(*answering, requests, options.pace.callers, stop);
+    auto trial = answering();
+    const double loads_per_s = probe(trial, requests, options.pace.callers, stop);
     if (options.requests == 0 && !options.all_requests) {
       const auto size = size_for(requests, options.pace, loads_per_s, options.log.empty());
       requests.keep_first(size);
@@ -137,9 +142,10 @@ int run_lab(const lab_options& options) {
     all.requests = kept;
     all.distinct_keys = requests.keys.size();
     all.pacing = options.pace.describe();
-    all.backend = answering->name();
-    all.query = answering->query();
-    all.connections = answering->connections();
+    all.backend = trial.name();
+    all.query = trial.query();
+    all.connections = trial.connections();
+    all.injected = options.injected;
     all.deadline = options.deadline;
     all.machine = describe_machine();
     all.version = program_version;
@@ -150,7 +156,8 @@ int run_lab(const lab_options& options) {
       if (stop.stop_requested()) break;
       std::atomic<std::uint64_t> done = 0;
       const progress_bar bar(protection, kept, done);
-      all.runs.push_back(measure(what, protection, *answering, stop, done));
+      auto measured = answering();
+      all.runs.push_back(measure(what, protection, measured, stop, done));
     }
   } catch (const interrupted&) {
     fmt::print(stderr, "interrupted before anything was measured\n");

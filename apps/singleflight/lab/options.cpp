@@ -28,8 +28,9 @@ void check_workload(const lab_arguments& arguments, lab_options& options) {
               "--log and --generate exclude each other; leave one out");
   refuse_both(given(arguments.key_from) && !given(arguments.log),
               "--key-from needs a log; add --log FILE");
-  refuse_both(given(arguments.seed) && given(arguments.log),
-              "--seed is for --generate; leave it out");
+  const bool faulty = given(arguments.fail) || given(arguments.slow);
+  refuse_both(given(arguments.seed) && given(arguments.log) && !faulty,
+              "--seed is for --generate, --fail and --slow; leave it out");
   options.log = arguments.log;
   if (given(arguments.key_from)) options.key = key_choice::parse(arguments.key_from);
   if (given(arguments.generate)) options.generate = generator::parse(arguments.generate);
@@ -102,6 +103,23 @@ void check_backend(const lab_arguments& arguments, lab_options& options) {
   }
 }
 
+void check_faults(const lab_arguments& arguments, faults& injected) {
+  if (given(arguments.fail)) {
+    injected.fail_share = parse_percentage("--fail", arguments.fail, "5%");
+  }
+  if (given(arguments.slow)) {
+    constexpr const char* example = "1%:2s";
+    const std::string_view text = arguments.slow;
+    const auto colon = text.find(':');
+    if (colon == std::string_view::npos) {
+      throw usage_error(fmt::format("--slow: '{}' is not SHARE:TIME; for example --slow {}",
+                                    one_line(text, 40), example));
+    }
+    injected.slow_share = parse_percentage("--slow share", text.substr(0, colon), example);
+    injected.slow_by = parse_duration("--slow time", text.substr(colon + 1), {0, 3600, example});
+  }
+}
+
 std::vector<std::string> check_protections(std::string_view text) {
   const auto& known = protection_names();
   std::vector<std::string> chosen;
@@ -170,7 +188,8 @@ void declare_options(CLI::App& command, lab_arguments& arguments) {
   add("--generate", arguments.generate, workload, "SHAPE",
       "Make requests up: hot[:keys=N,share=S], zipf[:keys=N,skew=S], uniform[:keys=N] "
       "[hot:keys=1000,share=0.9]");
-  add("--seed", arguments.seed, workload, "N", "Seed of the made-up requests [1]");
+  add("--seed", arguments.seed, workload, "N",
+      "Seed of the made-up requests, and of --fail and --slow [1]");
   add("--requests", arguments.requests, workload, "N|all",
       "How many to replay [as many as take about 30 s without protection; 2,000 at most of made-up "
       "ones]");
@@ -190,6 +209,10 @@ void declare_options(CLI::App& command, lab_arguments& arguments) {
   add("--connections", arguments.connections, backend, "N", "Connections to the database [4]");
   add("--backend", arguments.backend, backend, "delay:TIME",
       "No database: each load takes that long");
+  add("--fail", arguments.fail, backend, "SHARE",
+      "Let that share of the loads fail, once their work is done, for example 5% [0%]");
+  add("--slow", arguments.slow, backend, "SHARE:TIME",
+      "Let that share of the answers come that much later, for example 1%:2s [none]");
 
   constexpr const char* protection = "Protection: what stands between";
   add("--protect", arguments.protect, protection, "NAMES",
@@ -208,6 +231,7 @@ lab_options check_options(const lab_arguments& arguments) {
   check_workload(arguments, options);
   check_pacing(arguments, options.pace);
   check_backend(arguments, options);
+  check_faults(arguments, options.injected);
   options.protections =
       check_protections(given(arguments.protect) ? arguments.protect : "none,flight");
   if (given(arguments.deadline)) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "lab/faulty_backend.hpp"
 #include "lab/generator.hpp"
 #include "lab/line_format.hpp"
 #include "lab/pacing.hpp"
@@ -21,7 +22,7 @@ namespace singleflight::lab {
 struct lab_arguments {
   std::string log, key_from, generate, seed, requests;
   std::string callers, rate, speed;
-  std::string db, query, connections, backend;
+  std::string db, query, connections, backend, fail, slow;
   std::string protect, deadline;
   std::string json, report;
 };
@@ -42,6 +43,7 @@ struct lab_options {
   std::string query;
   std::size_t connections = 4;
   std::optional<std::chrono::nanoseconds> delay;
+  faults injected;
   std::vector<std::string> protections;
   std::optional<std::chrono::nanoseconds> deadline;
   std::string json;

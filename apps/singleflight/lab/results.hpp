@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "lab/experiment.hpp"
+#include "lab/faulty_backend.hpp"
 
 namespace singleflight::lab {
 
@@ -23,6 +24,7 @@ struct results {
   std::string backend;
   std::string query;
   std::size_t connections = 0;
+  faults injected;
   std::optional<std::chrono::nanoseconds> deadline;
   std::string machine;
   std::string version;

@@ -90,6 +90,11 @@ json to_json(const results& all) {
   workload["backend"] = all.backend;
   if (!all.query.empty()) workload["query"] = all.query;
   if (all.connections > 0) workload["connections"] = all.connections;
+  if (all.injected.fail_share > 0) workload["fail_share"] = rounded(all.injected.fail_share);
+  if (all.injected.slow_share > 0) {
+    workload["slow_share"] = rounded(all.injected.slow_share);
+    workload["slow_ms"] = ms(all.injected.slow_by);
+  }
   if (all.deadline) workload["deadline_ms"] = ms(*all.deadline);
   made["machine"] = all.machine;
   made["version"] = all.version;

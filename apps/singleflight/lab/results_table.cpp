@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "lab/results.hpp"
 #include "lab/units.hpp"
@@ -69,7 +70,9 @@ std::string comparison(const run_result& base, const run_result& run) {
                                        (loads / base_loads - 1) * 100, base.protection);
   const auto base_p99 = static_cast<double>(base.seen.latency.quantile(0.99).count());
   const auto p99 = static_cast<double>(run.seen.latency.quantile(0.99).count());
-  if (p99 > 0 && base_p99 > 0) {
+  if (p99 > 0 && std::fabs(p99 / base_p99 - 1) < 0.005) {
+    text += ", the same p99";
+  } else if (p99 > 0 && base_p99 > 0) {
     text += p99 <= base_p99 ? fmt::format(", p99 {} times lower", show_number(base_p99 / p99))
                             : fmt::format(", p99 {} times higher", show_number(p99 / base_p99));
   }

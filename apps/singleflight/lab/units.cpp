@@ -28,7 +28,7 @@ std::optional<double> whole_number(std::string_view text) {
 [[noreturn]] void refuse(std::string_view option, std::string_view text, std::string_view want,
                          const char* example) {
   throw usage_error(fmt::format("{}: '{}' is not {}; for example {} {}", option, one_line(text, 40),
-                                want, option, example));
+                                want, option.substr(0, option.find(' ')), example));
 }
 
 std::string bound(double value) {
@@ -110,6 +110,15 @@ nanoseconds parse_duration(std::string_view option, std::string_view text, numbe
          fmt::format("a duration from {} to {} with its unit (ns, us, ms, s, m, h)",
                      in_words(range_s.min), in_words(range_s.max)),
          range_s.example);
+}
+
+double parse_percentage(std::string_view option, std::string_view text, const char* example) {
+  const bool signed_so = text.ends_with('%');
+  const auto value = whole_number(text.substr(0, text.size() - (signed_so ? 1 : 0)));
+  if (!signed_so || !value || *value < 0 || *value > 100) {
+    refuse(option, text, "a percentage from 0% to 100%, with its sign", example);
+  }
+  return *value / 100;
 }
 
 std::string show_count(std::uint64_t count) {

@@ -9,7 +9,8 @@
 namespace singleflight::lab {
 
 /// What an option accepts. Every parser here throws usage_error, naming the option, for text that
-/// is not wholly a number (or not finite) and for a number outside its range.
+/// is not wholly a number (or not finite) and for a number outside its range. An option may be said
+/// with its part, after a space: "--slow share".
 struct number_range {
   double min;
   double max;
@@ -23,6 +24,10 @@ std::uint64_t parse_count(std::string_view option, std::string_view text, number
 /// unit. The range is in seconds.
 std::chrono::nanoseconds parse_duration(std::string_view option, std::string_view text,
                                         number_range range_s);
+
+/// "5%", "0.5%", as the share that it is: 0.05, 0.005. A bare number is refused: it may mean
+/// either. The range is 0 to 100 %.
+double parse_percentage(std::string_view option, std::string_view text, const char* example);
 
 /// 1234567 as "1,234,567".
 std::string show_count(std::uint64_t count);

@@ -174,6 +174,43 @@ class backends(LabCase):
         )
         self.assertIn("every answer was empty", text)
 
+    def test_injected_failures(self):
+        log = self.write("log", "".join(f"{i % 50}\n" for i in range(1000)))
+        replays = []
+        for _ in range(2):
+            figures, text, _ = self.lab("--log", log, *QUICK, "--fail", "10%", "--seed", "3", "--protect", "none,flight")
+            self.assertIn("that fails 10 % of the loads", text)
+            self.assertIn("failed with injected", text)
+            self.assertEqual(figures["workload"]["fail_share"], 0.1)
+            self.assertEqual(figures["workload"]["seed"], 3)
+            self.assertNotIn("slow_share", figures["workload"])
+            none, flight = figures["runs"]
+            self.assertEqual((none["requests"], none["backend_loads"]), (1000, 1000))
+            self.assertEqual(flight["saved"] + flight["backend_loads"], flight["requests"])
+            replays.append(none["errors"])
+        self.assertEqual(replays[0], replays[1])
+        self.assertTrue(50 < replays[0]["injected"] < 150, replays)
+        figures, _, _ = self.lab("--log", log, *QUICK, "--fail", "100%", "--protect", "none,flight")
+        for each in figures["runs"]:
+            self.assertEqual(each["errors"], {"injected": 1000})
+        figures, text, _ = self.lab("--log", log, *QUICK, "--fail", "0%", "--slow", "0%:1h")
+        for each in figures["runs"]:
+            self.assertEqual(each["errors"], {})
+        self.assertNotIn("that fails", text)
+
+    def test_injected_delays(self):
+        page = self.folder / "page.html"
+        figures, text, _ = self.lab(
+            *QUICK, "--generate", "uniform:keys=20", "--requests", "200", "--slow", "5%:50ms", "--report", page
+        )
+        self.assertIn("that delays 5 % of the loads by 50.0 ms", text)
+        self.assertIn("that delays 5 % of the loads by 50.0 ms", page.read_text())
+        self.assertEqual((figures["workload"]["slow_share"], figures["workload"]["slow_ms"]), (0.05, 50))
+        none = figures["runs"][0]
+        self.assertEqual(none["errors"], {})
+        self.assertLess(none["latency_ms"]["p50"], 50)
+        self.assertGreaterEqual(none["latency_ms"]["max"], 51)
+
     def test_a_deadline(self):
         figures, _, _ = self.lab(
             "--generate", "hot:keys=1", "--callers", "20", "--requests", "100", "--connections", "1", "--deadline", "20ms"
@@ -260,6 +297,13 @@ class bad_input(LabCase):
             (["--generate", "zipf:skew=nan"], "skew"),
             (["--speed", "2"], "--log"),
             (["--backend", "delay:soon"], "delay:20ms"),
+            (["--fail", "150%"], "--fail 5%"),
+            (["--fail", "abc"], "--fail 5%"),
+            (["--fail", "0.05"], "with its sign"),
+            (["--slow", "1%"], "--slow 1%:2s"),
+            (["--slow", "1%:-2s"], "--slow 1%:2s"),
+            (["--slow", ":2s"], "--slow 1%:2s"),
+            (["--slow", ""], "--slow"),
             (["--unheard-of"], "--help"),
             (["--callers"], "--callers"),
             (["surplus"], "surplus"),
@@ -366,7 +410,7 @@ class interrupts(LabCase):
 
     def test_slow_loads_do_not_hold_it_up(self):
         endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i), :key FROM n"
-        for arguments in (["--backend", "delay:1h"], ["--db", f"sqlite:{self.database()}", "--query", endless]):
+        for arguments in (["--backend", "delay:1h"], ["--slow", "100%:1h"], ["--db", f"sqlite:{self.database()}", "--query", endless]):
             lab = self.start(*arguments, "--requests", "100")
             time.sleep(1)
             lab.send_signal(signal.SIGINT)

@@ -28,6 +28,7 @@ TEST(options, defaults) {
   EXPECT_EQ(options.connections, 4U);
   EXPECT_TRUE(options.database.empty());
   EXPECT_FALSE(options.delay);
+  EXPECT_FALSE(options.injected.any());
   EXPECT_FALSE(options.deadline);
 }
 
@@ -39,11 +40,18 @@ TEST(options, what_was_typed) {
   arguments.protect = "flight";
   arguments.deadline = "1.5s";
   arguments.requests = "all";
+  arguments.fail = "5%";
+  arguments.slow = "0.5%:2s";
+  arguments.seed = "7";
   const auto options = check_options(arguments);
   EXPECT_EQ(options.pace.form, pacing::loop::log_times);
   EXPECT_EQ(options.delay, 20ms);
   EXPECT_EQ(options.deadline, 1500ms);
   EXPECT_TRUE(options.all_requests);
+  EXPECT_DOUBLE_EQ(options.injected.fail_share, 0.05);
+  EXPECT_DOUBLE_EQ(options.injected.slow_share, 0.005);
+  EXPECT_EQ(options.injected.slow_by, 2s);
+  EXPECT_EQ(options.seed, 7U);
 }
 
 // Goal    What cannot be meant is refused, in one line that names its option.
@@ -58,6 +66,10 @@ TEST(options, absurd_values) {
       {&lab_arguments::protect, {"umbrella", "none,", ",", "none,none", "None"}},
       {&lab_arguments::backend, {"delay", "delay:", "delay:-1ms", "delay:5", "redis:x"}},
       {&lab_arguments::generate, {"cold", "zipf:skew=-1"}},
+      {&lab_arguments::fail, {"5", "0.05", "150%", "-1%", "abc", "%", "nan%"}},
+      {&lab_arguments::slow,
+       {"1%", "1%:", ":2s", ":", "1:2s", "101%:2s", "1%:2", "1%:-2s", "1%:2h", "2s:1%",
+        "1%:2s:3s"}},
   };
   for (const auto& [member, values] : absurd) {
     for (const auto& value : values) {

@@ -73,6 +73,17 @@ TEST(results, json_has_the_figures) {
   EXPECT_DOUBLE_EQ(flight["requests_per_s"].get<double>(), 50);  // the failed one is not an answer
 }
 
+TEST(results, json_has_the_faults_that_were_injected) {
+  auto all = sample();
+  EXPECT_FALSE(to_json(all)["workload"].contains("fail_share"));
+  EXPECT_FALSE(to_json(all)["workload"].contains("slow_share"));
+  all.injected = {0.05, 0.005, 2s};
+  const auto json = to_json(all);
+  EXPECT_DOUBLE_EQ(json["workload"]["fail_share"].get<double>(), 0.05);
+  EXPECT_DOUBLE_EQ(json["workload"]["slow_share"].get<double>(), 0.005);
+  EXPECT_DOUBLE_EQ(json["workload"]["slow_ms"].get<double>(), 2000);
+}
+
 TEST(results, json_survives_bytes_that_are_no_text) {
   auto all = sample();
   all.workload = "caf\xE9.log";
@@ -117,6 +128,7 @@ TEST(results, the_table_lines_up) {
   const auto second = table.find('\n', first + 1);
   EXPECT_EQ(first, second - first - 1);
   EXPECT_LE(first, 120U);
+  EXPECT_THAT(table, HasSubstr("than none, the same p99, 1.00 times the throughput"));
 }
 
 TEST(results, notes_name_failures_and_lost_time) {

@@ -58,6 +58,30 @@ TEST(units, odd_numbers_are_refused) {
   EXPECT_EQ(parse_count("--callers", "10000", counts), 10'000U);
 }
 
+TEST(units, percentages_have_their_sign) {
+  EXPECT_DOUBLE_EQ(parse_percentage("--fail", "5%", "5%"), 0.05);
+  EXPECT_DOUBLE_EQ(parse_percentage("--fail", "0.5%", "5%"), 0.005);
+  EXPECT_EQ(parse_percentage("--fail", "0%", "5%"), 0);
+  EXPECT_EQ(parse_percentage("--fail", "100%", "5%"), 1);
+  for (const char* text : {"", "%", "5", "0.05", "150%", "100.1%", "-1%", "5 %", "5%%", "%5",
+                           "nan%", "inf%", "1e400%", "abc"}) {
+    EXPECT_THROW(parse_percentage("--fail", text, "5%"), usage_error) << text;
+  }
+}
+
+// Goal    The example in a message can be typed as it stands, also if only a part was wrong.
+TEST(units, examples_can_be_typed) {
+  try {
+    parse_percentage("--slow share", "x", "1%:2s");
+    ADD_FAILURE();
+  } catch (const usage_error& error) {
+    EXPECT_TRUE(std::string_view(error.what()).starts_with("--slow share: 'x' is not "))
+        << error.what();
+    EXPECT_TRUE(std::string_view(error.what()).ends_with("for example --slow 1%:2s"))
+        << error.what();
+  }
+}
+
 TEST(units, numbers_are_shown_for_people) {
   EXPECT_EQ(show_count(0), "0");
   EXPECT_EQ(show_count(999), "999");
