@@ -75,6 +75,16 @@ inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(stop_wakes_idle, "thread_pool: the destructor beside an idle thread"),
     SINGLEFLIGHT_CLAIM(stop_runs_what_is_left, "thread_pool: a kept node, and the pool's end"),
     SINGLEFLIGHT_CLAIM(thread_has_its_place, "thread_pool: a task ends its thread, a fault"),
+    SINGLEFLIGHT_CLAIM(newcomers_queue, "30: semaphore: a small request behind a large one"),
+    SINGLEFLIGHT_CLAIM(release_serves_queue, "30: semaphore: three threads, one permit"),
+    SINGLEFLIGHT_CLAIM(cancel_yields_to_grant, "30: semaphore: a stop beside the grant"),
+    SINGLEFLIGHT_CLAIM(change_serves_queue, "30: semaphore: the front waiter is stopped"),
+    SINGLEFLIGHT_CLAIM(dropped_grant_returns, "30: semaphore: a handle dropped beside the grant"),
+    SINGLEFLIGHT_CLAIM(close_tells_the_queue, "30: semaphore: close beside those who queue"),
+    SINGLEFLIGHT_CLAIM(resize_refuses_the_heavy, "30: semaphore: resize below a queued request"),
+    SINGLEFLIGHT_CLAIM(handles_hold_reference,
+                       "30: semaphore: it goes beside a limit that strikes"),
+    SINGLEFLIGHT_CLAIM(server_holds_reference, "30: semaphore: it goes with the last it served"),
 };
 #undef SINGLEFLIGHT_CLAIM
 

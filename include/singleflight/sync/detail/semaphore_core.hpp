@@ -296,7 +296,7 @@ class semaphore_core : public platform::allocated {
   /// What is done after the lock: threads first, then coroutines. Who is told is bounded, so that
   /// the lock is never held for long; the rest is for the next round.
   struct aftermath {
-    static constexpr std::size_t most_told = 32;
+    static constexpr std::size_t most_told = platform::tuned(std::size_t{32}, std::size_t{1});
     std::array<sleeper::name, most_told> threads;
     std::size_t thread_count = 0;
     std::size_t told = 0;
