@@ -87,6 +87,7 @@ class Row:
 
 
 GO = "go singleflight.Do"
+GO_SEMAPHORE = "go semaphore.Weighted"
 FUTURE = "mutex + unordered_map<string, shared_future>"
 
 ROWS = [
@@ -130,6 +131,15 @@ ROWS = [
         "stampede", "ours.p99_ms", GO, "go.p99_ms", min_ratio=8, less=1.0),
     Row("8b", "8", "stampede: highest sustained rate", "requests/s", "stampede",
         "ours.sustained", GO, "go.sustained", ratio="share", min_ratio=4),
+    Row("9", "9", "semaphore: acquire + release, uncontended", "ns/pair", "semaphore",
+        "ours.alone_ns", GO_SEMAPHORE, "go.alone_ns", min_ratio=2),
+    Row("9a", "9", "the same: allocations", "per pair", "semaphore", "ours.alone_allocations",
+        max_value=0),
+    Row("9t", "9", "the same, 2 threads", "ns/pair", "semaphore",
+        "ours.two_threads_ns", GO_SEMAPHORE, "go.two_threads_ns"),
+    Row("10", "10", "one release that frees 10,000 coroutines: to the last", "ns/waiter",
+        "permit-fan-in", "ours.wake_ns", "goroutines in Weighted.Acquire", "go.wake_ns",
+        min_ratio=8),
 ]
 
 
@@ -382,6 +392,26 @@ class Blocked(Scenario):
         return {}
 
 
+class Semaphore(Scenario):
+    ours = ("semaphore_bench",)
+
+    def sides(self):
+        return {
+            "ours": lambda: self.programs.google_benchmark("semaphore_bench"),
+            "go": lambda: self.programs.go("semaphore"),
+        }
+
+
+class PermitFanIn(Scenario):
+    ours = ("permit_fan_in_bench",)
+
+    def sides(self):
+        return {
+            "ours": lambda: figures_of([self.programs.ours("permit_fan_in_bench")]),
+            "go": lambda: self.programs.go("permit-fan-in", waiters=10_000),
+        }
+
+
 class Stampede(Scenario):
     """Searches the highest rate that each side sustains, then asks ours for its latency at Go's."""
 
@@ -466,6 +496,8 @@ SCENARIOS: dict[str, type[Scenario]] = {
     "fan-in-limits": FanInLimits,
     "blocked": Blocked,
     "stampede": Stampede,
+    "semaphore": Semaphore,
+    "permit-fan-in": PermitFanIn,
 }
 
 

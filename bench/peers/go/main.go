@@ -18,10 +18,11 @@ import (
 type figures map[string]float64
 
 func main() {
-	scenario := flag.String("scenario", "", "do | fan-in | fan-in-limits | stampede")
+	scenario := flag.String("scenario", "", "do | fan-in | fan-in-limits | stampede | semaphore | permit-fan-in")
 	repetitions := flag.Int("repetitions", 5, "do: repetitions, of which the median counts")
 	calls := flag.Int("calls", 500_000, "do: calls in one repetition")
 	waiters := flag.Int("waiters", 1_000_000, "fan-in: goroutines blocked in Do")
+	turns := flag.Int("turns", 51, "permit-fan-in: turns, of which the median counts")
 	rate := flag.Float64("rate", 100_000, "stampede: requests per second")
 	seconds := flag.Float64("seconds", 5, "stampede: how long requests keep arriving")
 	seed := flag.Uint64("seed", 42, "stampede: seed of arrivals and keys")
@@ -37,10 +38,14 @@ func main() {
 		result, err = fanIn(*waiters)
 	case "fan-in-limits":
 		result, err = fanInWithLimits(*waiters)
+	case "semaphore":
+		result, err = benchSemaphore(*repetitions, *calls)
+	case "permit-fan-in":
+		result, err = permitFanIn(*waiters, *turns)
 	case "stampede":
 		result, err = stampede(*rate, *seconds, *seed, *dispatchers)
 	default:
-		err = fmt.Errorf("unknown -scenario %q: it is do, fan-in, fan-in-limits or stampede", *scenario)
+		err = fmt.Errorf("unknown -scenario %q: it is one of those that -help lists", *scenario)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "go peer:", err)

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <optional>
 #include <stop_token>
+#include <utility>
 
 #include "singleflight/core/detail/waiter.hpp"
 #include "singleflight/core/timer.hpp"
@@ -25,8 +26,12 @@ class sleeper {
 
   /// Throws what arming the timer throws, before anybody can know this sleeper.
   sleeper(timer& clock, steady_time deadline, const std::stop_token& stop)
-      : clock_(clock), stop_(stop), deadline_(deadline), alarm_(*this) {
-    if (stop.stop_possible()) on_stop_.emplace(stop, poker{this});
+      : clock_(clock),
+        stop_(stop),
+        deadline_(deadline),
+        alarm_(*this),
+        on_stop_(stop.stop_possible() ? stop_callback(std::in_place, stop, poker{this})
+                                      : stop_callback()) {
     if (bounded() && !clock.follows_steady_clock()) {
       clock.arm(alarm_, deadline);
       armed_ = true;
@@ -65,6 +70,7 @@ class sleeper {
     sleeper* who;
     void operator()() const noexcept { who->poke(); }
   };
+  using stop_callback = std::optional<platform::stop_callback<poker>>;
   struct alarm : timer_node {
     explicit alarm(sleeper& s) noexcept
         : timer_node([](timer_node& n) noexcept { static_cast<alarm&>(n).who.poke(); }), who(s) {}
@@ -82,7 +88,7 @@ class sleeper {
   const steady_time deadline_;
   atomic<std::uint32_t> word_{0};
   alarm alarm_;
-  std::optional<platform::stop_callback<poker>> on_stop_;
+  stop_callback on_stop_;
   bool armed_ = false;
 };
 

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Question   What do acquire and release cost together when permits are there?
+// Baseline   golang.org/x/sync/semaphore.Weighted, Acquire and Release.
+// Reading    Nanoseconds per pair on one thread (alone), and of wall time per pair over two threads
+//            that never run out of permits (two_threads); beside it allocations.
+
+#include <benchmark/benchmark.h>
+
+#include "bench/support/process.hpp"
+#include "singleflight/sync/semaphore.hpp"
+#include "support/allocation_count.hpp"
+
+namespace {
+
+void pairs(benchmark::State& state, singleflight::semaphore& all) {
+  const std::size_t before = support::allocations_of_this_thread();
+  for (auto _ : state) {
+    const singleflight::permit mine = all.acquire();
+    benchmark::DoNotOptimize(mine.size());
+  }
+  state.counters["allocations"] =
+      benchmark::Counter(static_cast<double>(support::allocations_of_this_thread() - before),
+                         benchmark::Counter::kAvgIterations);
+}
+
+void alone(benchmark::State& state) {
+  singleflight::semaphore all(10);
+  pairs(state, all);
+}
+void two_threads(benchmark::State& state) {
+  static singleflight::semaphore all(10);
+  pairs(state, all);
+}
+
+BENCHMARK(alone);
+BENCHMARK(two_threads)->Threads(2)->UseRealTime();
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const bench::idle_thread other;
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return 0;
+}
