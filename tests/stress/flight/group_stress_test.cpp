@@ -19,7 +19,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <cstdlib>
 #include <functional>
 #include <map>
 #include <memory>
@@ -36,6 +35,7 @@
 
 #include "support/eventually.hpp"
 #include "support/gate.hpp"
+#include "support/stress.hpp"
 #include "support/task.hpp"
 #include <singleflight/flight.hpp>
 
@@ -571,20 +571,12 @@ class storm {
   group group_;
 };
 
-std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
-  const char* const text = std::getenv(variable);
-  return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
-}
-
 class group_stress : public testing::TestWithParam<settings> {};
 
 // Goal    P1, P2, P3 and P4 hold for every mix of verbs, forms and options.
 // Method  See the head of this file.
 TEST_P(group_stress, keeps_its_promises) {
-  const std::uint64_t seed = number_from("SINGLEFLIGHT_SEED", std::random_device{}());
-  std::cout << "  SINGLEFLIGHT_SEED=" << seed << '\n';
-  storm(GetParam(), seed)
-      .blow(std::chrono::milliseconds(number_from("SINGLEFLIGHT_STRESS_MS", 1500)));
+  storm(GetParam(), support::new_seed()).blow(support::time_box());
 }
 
 INSTANTIATE_TEST_SUITE_P(

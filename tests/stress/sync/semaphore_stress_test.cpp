@@ -12,7 +12,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <cstdlib>
 #include <mutex>
 #include <optional>
 #include <random>
@@ -22,6 +21,7 @@
 #include <vector>
 
 #include "support/eventually.hpp"
+#include "support/stress.hpp"
 #include "support/task.hpp"
 #include <singleflight/sync/semaphore.hpp>
 
@@ -32,22 +32,6 @@ using singleflight::as_outcome;
 using singleflight::permit;
 using singleflight::semaphore;
 using steady = std::chrono::steady_clock;
-
-std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
-  const char* const given = std::getenv(variable);
-  return given != nullptr ? std::strtoull(given, nullptr, 10) : otherwise;
-}
-std::uint64_t seed() {
-  static const std::uint64_t value = [] {
-    const std::uint64_t from = number_from("SINGLEFLIGHT_SEED", std::random_device{}());
-    std::printf("seed: SINGLEFLIGHT_SEED=%llu\n", static_cast<unsigned long long>(from));
-    return from;
-  }();
-  return value;
-}
-std::chrono::milliseconds time_box() {
-  return std::chrono::milliseconds(number_from("SINGLEFLIGHT_STRESS_MS", 1500));
-}
 
 /// What is held now, as the callers see it.
 class ledger {
@@ -113,10 +97,11 @@ TEST(semaphore_stress, permits_are_conserved) {
   semaphore all(most);
   ledger book(most);
   std::atomic<int> alive{0};
-  const auto end = steady::now() + time_box();
+  const std::uint64_t seed = support::new_seed();
+  const auto end = steady::now() + support::time_box();
   std::vector<std::thread> crowd;
   for (int t = 0; t < threads; ++t) {
-    crowd.emplace_back([&, from = seed() + static_cast<std::uint64_t>(t)] {
+    crowd.emplace_back([&, from = seed + static_cast<std::uint64_t>(t)] {
       std::mt19937_64 random(from);
       while (steady::now() < end) {
         const auto n = 1 + static_cast<std::ptrdiff_t>(random() % most);
@@ -181,10 +166,11 @@ TEST(semaphore_stress, permits_are_conserved) {
 TEST(semaphore_stress, resize_loses_nothing) {
   semaphore all(4);
   std::atomic<std::uint64_t> granted{0};
-  const auto end = steady::now() + time_box() / 2;
+  const std::uint64_t seed = support::new_seed();
+  const auto end = steady::now() + support::time_box() / 2;
   std::vector<std::thread> crowd;
   for (int t = 0; t < 3; ++t) {
-    crowd.emplace_back([&, from = seed() + static_cast<std::uint64_t>(t)] {
+    crowd.emplace_back([&, from = seed + static_cast<std::uint64_t>(t)] {
       std::mt19937_64 random(from);
       while (steady::now() < end) {
         try {
@@ -196,7 +182,7 @@ TEST(semaphore_stress, resize_loses_nothing) {
       }
     });
   }
-  std::mt19937_64 random(seed());
+  std::mt19937_64 random(seed);
   while (steady::now() < end) all.resize(1 + static_cast<std::ptrdiff_t>(random() % 4));
   for (std::thread& one : crowd) one.join();
   EXPECT_EQ(all.available(), all.capacity());
@@ -215,7 +201,8 @@ TEST(semaphore_stress, the_queue_is_first_in_first_out) {
   std::uint64_t number = 0;
   std::vector<std::uint64_t> order;  // guarded by the permits
   std::atomic<int> alive{0};
-  const auto end = steady::now() + time_box();
+  const std::uint64_t seed = support::new_seed();
+  const auto end = steady::now() + support::time_box();
   const auto wait = [&](bool impatient) -> support::detached {
     {
       std::optional<std::unique_lock<std::mutex>> door(at_the_door);
@@ -230,7 +217,7 @@ TEST(semaphore_stress, the_queue_is_first_in_first_out) {
   };
   std::vector<std::thread> crowd;
   for (int t = 0; t < 3; ++t) {
-    crowd.emplace_back([&, from = seed() + static_cast<std::uint64_t>(t)] {
+    crowd.emplace_back([&, from = seed + static_cast<std::uint64_t>(t)] {
       std::mt19937_64 random(from);
       while (steady::now() < end) {
         if (random() % 2 == 0 && all.waiters_approx() < 64) {
