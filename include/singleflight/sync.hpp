@@ -4,3 +4,5 @@
 /// The sync floor: fan-out under control. Standard library only.
 
 #include "singleflight/flight.hpp"
+#include "singleflight/sync/circuit_breaker.hpp"
+#include "singleflight/sync/retry.hpp"

@@ -72,7 +72,12 @@ namespace detail {
   X(leaver_is_not_idle, "a task is left to a thread that has gone")                          \
   X(stop_wakes_idle, "the destructor waits for threads that sleep")                          \
   X(stop_runs_what_is_left, "the destructor leaves a task in the queue")                     \
-  X(thread_has_its_place, "a thread runs that no memory was left to note")
+  X(thread_has_its_place, "a thread runs that no memory was left to note")                   \
+  X(late_result_is_dropped, "a call that began before a breaker changed counts after it")    \
+  X(probe_looks_again, "two calls begin a round of probes each")                             \
+  X(probe_takes_place, "more probes run than a breaker may let through")                     \
+  X(probe_gives_place_back, "a cancelled probe keeps its place")                             \
+  X(changes_are_told_in_turn, "a breaker's changes are told at a time, or out of order")
 
 // X(order, what breaks without it)
 #define SINGLEFLIGHT_ORDER_RULES(X)                                                           \
