@@ -130,6 +130,14 @@ ROWS = [
         "stampede", "ours.p99_ms", GO, "go.p99_ms", min_ratio=8, less=1.0),
     Row("8b", "8", "stampede: highest sustained rate", "requests/s", "stampede",
         "ours.sustained", GO, "go.sustained", ratio="share", min_ratio=4),
+    Row("13a", "13", "circuit_breaker, closed: over the bare call", "ns/call", "guards",
+        "ours.breaker_overhead_ns", max_value=25),
+    Row("13aa", "13", "the same: allocations", "per call", "guards",
+        "ours.breaker_allocations", max_value=0),
+    Row("13b", "13", "retry, first try succeeds: over the bare call", "ns/call", "guards",
+        "ours.retry_overhead_ns", max_value=10),
+    Row("13ba", "13", "the same: allocations", "per call", "guards",
+        "ours.retry_allocations", max_value=0),
 ]
 
 
@@ -306,6 +314,20 @@ class Calls(Scenario):
         }
 
 
+class Guards(Scenario):
+    ours = ("guards_bench",)
+
+    def sides(self):
+        # What a guard adds to a call, both measured in one process.
+        def overheads() -> Figures:
+            found = self.programs.google_benchmark("guards_bench")
+            for guard in ("breaker", "retry"):
+                found[f"{guard}_overhead_ns"] = found[f"{guard}_ns"] - found["bare_ns"]
+            return found
+
+        return {"ours": overheads}
+
+
 class Instructions(Scenario):
     ours = ("run_calls",)
     once = True
@@ -466,6 +488,7 @@ SCENARIOS: dict[str, type[Scenario]] = {
     "fan-in-limits": FanInLimits,
     "blocked": Blocked,
     "stampede": Stampede,
+    "guards": Guards,
 }
 
 
