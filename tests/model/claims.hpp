@@ -75,6 +75,12 @@ inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(stop_wakes_idle, "thread_pool: the destructor beside an idle thread"),
     SINGLEFLIGHT_CLAIM(stop_runs_what_is_left, "thread_pool: a kept node, and the pool's end"),
     SINGLEFLIGHT_CLAIM(thread_has_its_place, "thread_pool: a task ends its thread, a fault"),
+    SINGLEFLIGHT_CLAIM(late_result_is_dropped, "circuit_breaker: a late result"),
+    SINGLEFLIGHT_CLAIM(probe_looks_again, "circuit_breaker: two calls as open_for ends"),
+    SINGLEFLIGHT_CLAIM(probe_takes_place, "circuit_breaker: two calls as open_for ends"),
+    SINGLEFLIGHT_CLAIM(probe_gives_place_back, "circuit_breaker: a cancelled probe beside a call"),
+    SINGLEFLIGHT_CLAIM(changes_are_told_in_turn, "circuit_breaker: a failure beside reset"),
+    SINGLEFLIGHT_CLAIM(ring_changes_word, "retry: a stop beside a sleep"),
 };
 #undef SINGLEFLIGHT_CLAIM
 

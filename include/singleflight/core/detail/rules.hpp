@@ -77,7 +77,8 @@ namespace detail {
   X(probe_looks_again, "two calls begin a round of probes each")                             \
   X(probe_takes_place, "more probes run than a breaker may let through")                     \
   X(probe_gives_place_back, "a cancelled probe keeps its place")                             \
-  X(changes_are_told_in_turn, "a breaker's changes are told at a time, or out of order")
+  X(changes_are_told_in_turn, "a breaker's changes are told at a time, or out of order")     \
+  X(ring_changes_word, "a thread goes to sleep past the stop that was to wake it")
 
 // X(order, what breaks without it)
 #define SINGLEFLIGHT_ORDER_RULES(X)                                                           \
