@@ -43,6 +43,7 @@ struct site {
   void hear(breaker_state from, breaker_state to) {
     w.check(telling.exchange(1, std::memory_order_relaxed) == 0, "two changes at a time");
     w.check(last.load(std::memory_order_relaxed) == from, "changes out of order");
+    w.check(from != breaker_state::closed || to == breaker_state::open, "half open from closed");
     last.store(to, std::memory_order_relaxed);
     telling.store(0, std::memory_order_relaxed);
   }
@@ -83,6 +84,25 @@ const add_world one_probe("circuit_breaker: two calls as open_for ends", three, 
   }
   w.run();
   w.check(probes.load(std::memory_order_relaxed) == 1, "nobody became the probe");
+  s.finish(breaker_state::closed);
+});
+
+// The other call may have seen the breaker half open, and come to the lock when it has closed and
+// open_for has passed once more.
+const add_world closes("circuit_breaker: a call as the probe closes", three, [](world& w) {
+  site s(w);
+  s.breaker.force_open();
+  s.time.advance(1s);
+  gate half_open;
+  w.thread([&] {
+    (void)s.breaker.call(as_outcome, [&] { half_open.open(); });
+    s.time.advance(2s);
+  });
+  w.thread([&] {
+    half_open.wait();
+    (void)s.succeed();
+  });
+  w.run();
   s.finish(breaker_state::closed);
 });
 

@@ -425,6 +425,41 @@ TEST(circuit_breaker, slow_probes_open_it_again) {
   EXPECT_EQ(b.state(), breaker_state::open);
 }
 
+// Goal    Neither verdict falls while slow probes could still change it.
+TEST(circuit_breaker, probes_that_are_out_may_be_slow) {
+  manual_timer time;
+  circuit_breaker_options options = small(time);
+  options.error_rate = 1;
+  options.slow_call_rate = 0.5;
+  options.slow_call = 1s;
+  circuit_breaker b(options);
+  b.force_open();
+  time.advance(5s);
+  succeed(b);
+  EXPECT_EQ(b.state(), breaker_state::half_open);
+  b.call([&] { time.advance(1s); });
+  EXPECT_EQ(b.state(), breaker_state::open);
+}
+
+// Goal    A round knows nothing of the one before, however that one ended.
+TEST(circuit_breaker, each_round_starts_afresh) {
+  manual_timer time;
+  circuit_breaker_options options = small(time);
+  options.probes = 3;
+  circuit_breaker b(options);
+  for (const bool undecided : {true, false}) {
+    b.force_open();
+    time.advance(5s);
+    fail(b, undecided ? 1 : 2);
+    b.force_open();
+    time.advance(5s);
+    fail(b);
+    EXPECT_EQ(b.state(), breaker_state::half_open) << "one of three";
+    succeed(b, 2);
+    EXPECT_EQ(b.state(), breaker_state::closed);
+  }
+}
+
 // Goal    While probes are out no more than `probes` calls are let through, at a time and in all.
 // Method  The probes stand at a gate; everybody else is rejected meanwhile.
 TEST(circuit_breaker, probes_are_bounded) {
@@ -446,8 +481,8 @@ TEST(circuit_breaker, probes_are_bounded) {
   EXPECT_EQ(b.stats().rejected, 10U);
 }
 
-// Goal    A round of probes that hang gives way to another one after open_for, and when they come
-//         back at last they change nothing.
+// Goal    A round of probes that hang gives way to another one, open_for after the last of them
+//         began, and when they come back at last they change nothing.
 TEST(circuit_breaker, hung_probes_give_way) {
   manual_timer time;
   std::vector<change> heard;
@@ -458,7 +493,8 @@ TEST(circuit_breaker, hung_probes_give_way) {
   time.advance(5s);
   support::gate hold;
   std::vector<std::jthread> hung;
-  for (int i = 0; i < 2; ++i) {
+  for (std::size_t i = 1; i <= 2; ++i) {
+    time.advance(1s);
     hung.emplace_back([&] {
       EXPECT_THROW(b.call([&] {
         hold.wait();
@@ -466,8 +502,8 @@ TEST(circuit_breaker, hung_probes_give_way) {
       }),
                    failure);
     });
+    hold.await_arrivals(i);
   }
-  hold.await_arrivals(2);
   time.advance(5s - 1ns);
   EXPECT_TRUE(rejects(b));
   time.advance(1ns);

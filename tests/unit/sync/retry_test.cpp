@@ -324,23 +324,35 @@ TEST(retry, the_hook_hears_of_each_retry) {
 
 // ---- sleeping -----------------------------------------------------------------------------------
 
-/// A manual timer that says when somebody has armed it.
+/// A timer that says when a sleeper has looked at it for the last time: after it was asked which kind
+/// it is, a look at the clock is followed by the sleep.
 class watched_timer final : public singleflight::timer {
  public:
-  time_point now() const noexcept override { return inner.now(); }
-  void arm(singleflight::timer_node& node, time_point when) override {
-    inner.arm(node, when);
-    armed.open();
+  explicit watched_timer(bool steady) : steady_(steady) {}
+  time_point now() const noexcept override {
+    const time_point present = steady_ ? std::chrono::steady_clock::now() : inner.now();
+    if (asked_) sleeps.open();
+    return present;
   }
+  bool follows_steady_clock() const noexcept override {
+    asked_ = true;
+    return steady_;
+  }
+  void arm(singleflight::timer_node& node, time_point when) override { inner.arm(node, when); }
   void cancel(singleflight::timer_node& node) noexcept override { inner.cancel(node); }
+
   manual_timer inner;
-  support::gate armed;
+  mutable support::gate sleeps;
+
+ private:
+  const bool steady_;
+  mutable bool asked_ = false;  // the sleeper's own
 };
 
 // Goal    An attempt begins when the delay has passed, on the policy's timer and not before.
 // Method  Time only moves when the sleeper's alarm is set; the second attempt looks at the clock.
 TEST(retry, sleeps_on_the_timer_of_the_policy) {
-  watched_timer time;
+  watched_timer time(false);
   const auto start = time.now();
   std::optional<watched_timer::time_point> second;
   std::jthread caller([&] {
@@ -350,7 +362,7 @@ TEST(retry, sleeps_on_the_timer_of_the_policy) {
             second = time.now();
           });
   });
-  time.armed.wait();
+  time.sleeps.wait();
   time.inner.advance(9s);
   time.inner.advance(1s);
   caller.join();
@@ -401,6 +413,10 @@ TEST(retry, the_deadline_bounds_all_of_it) {
   calls = 0;
   EXPECT_THROW(retry(policy, fails, {.deadline = time.now() + 1h}), failure);
   EXPECT_EQ(calls, 4);
+  calls = 0;
+  const retry_policy endless{.max_attempts = 0, .base = 0ns, .timer = &time};
+  EXPECT_THROW(retry(endless, fails, {.deadline = time.now() + 5s}), failure);
+  EXPECT_EQ(calls, 2);
 }
 
 flight_errc error_of(const std::function<void()>& what) {
@@ -425,46 +441,27 @@ TEST(retry, limits_that_are_over_let_nothing_begin) {
 }
 
 // Goal    A stop ends a sleep, on either kind of timer; no attempt follows.
-// Method  The hook speaks just before the sleep; the sleep is an hour long, so only the stop can
-//         have ended it.
-void stop_ends_a_sleep(singleflight::timer* timer) {
-  support::gate sleeps;
+// Method  The stop comes after the sleeper's last look, and the sleep is an hour long, so only the
+//         stop can have ended it.
+void stop_ends_a_sleep(bool steady) {
+  watched_timer time(steady);
   std::stop_source stop;
   int calls = 0;
-  retry_policy policy{.base = 1h, .cap = 1h, .random = longest, .timer = timer};
-  policy.on_retry = [&](auto, const auto&, auto) { sleeps.open(); };
+  const retry_policy policy{.base = 1h, .cap = 1h, .random = longest, .timer = &time};
   std::jthread caller([&] {
     EXPECT_EQ(error_of([&] {
                 retry(policy, [&] { throw failure(++calls); }, {.stop = stop.get_token()});
               }),
               flight_errc::cancelled);
   });
-  sleeps.wait();
+  time.sleeps.wait();
   stop.request_stop();
   caller.join();
   EXPECT_EQ(calls, 1);
-}
-TEST(retry, a_stop_ends_a_sleep_on_the_steady_clock) { stop_ends_a_sleep(nullptr); }
-TEST(retry, a_stop_ends_a_sleep_on_a_manual_timer) {
-  manual_timer time;
-  stop_ends_a_sleep(&time);
-}
-// The alarm is set last, so here the stop comes to a sleeper and not to one on the way.
-TEST(retry, a_stop_ends_a_sleep_that_has_begun) {
-  watched_timer time;
-  std::stop_source stop;
-  std::jthread caller([&] {
-    EXPECT_EQ(error_of([&] {
-                retry({.base = 1h, .cap = 1h, .random = longest, .timer = &time},
-                      [] { throw failure(1); }, {.stop = stop.get_token()});
-              }),
-              flight_errc::cancelled);
-  });
-  time.armed.wait();
-  stop.request_stop();
-  caller.join();
   time.inner.advance(2h);  // nothing is left that could fire
 }
+TEST(retry, a_stop_ends_a_sleep_on_the_steady_clock) { stop_ends_a_sleep(true); }
+TEST(retry, a_stop_ends_a_sleep_on_a_manual_timer) { stop_ends_a_sleep(false); }
 
 // Goal    A stop during an attempt counts once the attempt has failed; a success stays one.
 TEST(retry, a_stop_during_an_attempt) {

@@ -75,6 +75,7 @@ namespace detail {
   X(thread_has_its_place, "a thread runs that no memory was left to note")                   \
   X(late_result_is_dropped, "a call that began before a breaker changed counts after it")    \
   X(probe_looks_again, "two calls begin a round of probes each")                             \
+  X(probe_sees_closed, "a call on its way makes a closed breaker half open")                 \
   X(probe_takes_place, "more probes run than a breaker may let through")                     \
   X(probe_gives_place_back, "a cancelled probe keeps its place")                             \
   X(changes_are_told_in_turn, "a breaker's changes are told at a time, or out of order")     \

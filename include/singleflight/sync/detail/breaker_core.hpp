@@ -147,7 +147,6 @@ class breaker_core {
   SINGLEFLIGHT_COLD void trip_if_bad(std::uint64_t generation, steady_time now) noexcept {
     platform::unique_lock hold(lock_);
     if (!is_current(generation)) return;
-    window_.turn_locked(now);
     const call_counts recent = window_.recent_locked();
     if (recent.calls < options_.min_calls || !too_bad(recent)) return;
     change_locked(breaker_state::open, now);
@@ -161,7 +160,9 @@ class breaker_core {
     if (!may_probe(now)) return reject();  // most calls of an open breaker: no lock
     platform::unique_lock hold(lock_);
     const std::uint64_t present = state_.load(memory_order_relaxed);
-    if (state_of(present) == breaker_state::closed) return {present, now};
+    if (state_of(present) == breaker_state::closed && platform::holds(rule::probe_sees_closed)) {
+      return {present, now};
+    }
     if (!may_probe(now) && platform::holds(rule::probe_looks_again)) return reject();
     std::uint32_t places = places_.load(memory_order_relaxed);
     if (places == 0) {
@@ -227,7 +228,6 @@ class breaker_core {
     places_.store(0, memory_order_relaxed);
     round_ = {};
     if (to == breaker_state::closed) {
-      window_.turn_locked(now);
       window_.restart_locked();
     } else {
       set_until_locked(now);
