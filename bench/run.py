@@ -140,6 +140,14 @@ ROWS = [
     Row("10", "10", "one release that frees 10,000 coroutines: to the last", "ns/waiter",
         "permit-fan-in", "ours.wake_ns", "goroutines in Weighted.Acquire", "go.wake_ns",
         min_ratio=8),
+    Row("13a", "13", "circuit_breaker, closed: over the bare call", "ns/call", "guards",
+        "ours.breaker_overhead_ns", max_value=25),
+    Row("13aa", "13", "the same: allocations", "per call", "guards",
+        "ours.breaker_allocations", max_value=0),
+    Row("13b", "13", "retry, first try succeeds: over the bare call", "ns/call", "guards",
+        "ours.retry_overhead_ns", max_value=10),
+    Row("13ba", "13", "the same: allocations", "per call", "guards",
+        "ours.retry_allocations", max_value=0),
 ]
 
 
@@ -314,6 +322,20 @@ class Calls(Scenario):
             "go": lambda: self.programs.go("do"),
             "future": lambda: self.programs.google_benchmark("future_group_bench"),
         }
+
+
+class Guards(Scenario):
+    ours = ("guards_bench",)
+
+    def sides(self):
+        # What a guard adds to a call, both measured in one process.
+        def overheads() -> Figures:
+            found = self.programs.google_benchmark("guards_bench")
+            for guard in ("breaker", "retry"):
+                found[f"{guard}_overhead_ns"] = found[f"{guard}_ns"] - found["bare_ns"]
+            return found
+
+        return {"ours": overheads}
 
 
 class Instructions(Scenario):
@@ -498,6 +520,7 @@ SCENARIOS: dict[str, type[Scenario]] = {
     "stampede": Stampede,
     "semaphore": Semaphore,
     "permit-fan-in": PermitFanIn,
+    "guards": Guards,
 }
 
 

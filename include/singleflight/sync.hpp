@@ -4,4 +4,6 @@
 /// The sync floor: fan-out under control. Standard library only.
 
 #include "singleflight/flight.hpp"
+#include "singleflight/sync/circuit_breaker.hpp"
+#include "singleflight/sync/retry.hpp"
 #include "singleflight/sync/semaphore.hpp"

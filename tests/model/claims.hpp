@@ -85,6 +85,13 @@ inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(handles_hold_reference,
                        "30: semaphore: it goes beside a limit that strikes"),
     SINGLEFLIGHT_CLAIM(server_holds_reference, "30: semaphore: it goes with the last it served"),
+    SINGLEFLIGHT_CLAIM(late_result_is_dropped, "circuit_breaker: a late result"),
+    SINGLEFLIGHT_CLAIM(probe_looks_again, "circuit_breaker: two calls as open_for ends"),
+    SINGLEFLIGHT_CLAIM(probe_sees_closed, "circuit_breaker: a call as the probe closes"),
+    SINGLEFLIGHT_CLAIM(probe_takes_place, "circuit_breaker: two calls as open_for ends"),
+    SINGLEFLIGHT_CLAIM(probe_gives_place_back, "circuit_breaker: a cancelled probe beside a call"),
+    SINGLEFLIGHT_CLAIM(changes_are_told_in_turn, "circuit_breaker: a failure beside reset"),
+    SINGLEFLIGHT_CLAIM(ring_changes_word, "retry: a stop beside a sleep"),
 };
 #undef SINGLEFLIGHT_CLAIM
 

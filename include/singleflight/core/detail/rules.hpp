@@ -81,7 +81,14 @@ namespace detail {
   X(close_tells_the_queue, "those who queue wait for ever at a closed semaphore")             \
   X(resize_refuses_the_heavy, "one that asks for more than there is blocks the queue")        \
   X(handles_hold_reference, "a limit strikes at a semaphore that has gone")                   \
-  X(server_holds_reference, "a semaphore goes while its queue is served in rounds")
+  X(server_holds_reference, "a semaphore goes while its queue is served in rounds")           \
+  X(late_result_is_dropped, "a call that began before a breaker changed counts after it")     \
+  X(probe_looks_again, "two calls begin a round of probes each")                              \
+  X(probe_sees_closed, "a call on its way makes a closed breaker half open")                  \
+  X(probe_takes_place, "more probes run than a breaker may let through")                      \
+  X(probe_gives_place_back, "a cancelled probe keeps its place")                              \
+  X(changes_are_told_in_turn, "a breaker's changes are told at a time, or out of order")      \
+  X(ring_changes_word, "a thread goes to sleep past the stop that was to wake it")
 
 // X(order, what breaks without it)
 #define SINGLEFLIGHT_ORDER_RULES(X)                                                           \

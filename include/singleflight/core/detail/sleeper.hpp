@@ -79,7 +79,8 @@ class sleeper {
 
   bool bounded() const noexcept { return deadline_ != steady_time::max(); }
   void poke() noexcept {
-    word_.fetch_add(told + 1, memory_order_release);  // after what the limit has become
+    // After what the limit has become: whoever sees the one sees the other.
+    if (platform::holds(rule::ring_changes_word)) word_.fetch_add(told + 1, memory_order_release);
     platform::wake(word_, 1);
   }
 

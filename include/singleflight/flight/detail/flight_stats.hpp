@@ -37,7 +37,9 @@ class flight_stats {
     for (auto& chunk : chunks_) delete[] chunk.load(memory_order_relaxed);
   }
 
-  void add(figure what, std::uint64_t n = 1) noexcept {
+  /// `what`: a figure, or whatever else its owner counts, below 16.
+  template <class Figure>
+  void add(Figure what, std::uint64_t n = 1) noexcept {
     const std::uint32_t index = this_thread().index;
     if (index < inline_stripes) [[likely]] {
       bump(stripes_[index].figures[static_cast<std::size_t>(what)], n);

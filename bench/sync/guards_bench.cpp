@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Question   What do retry and circuit_breaker add to a call that succeeds at once? And, for the
+//            breaker, when two threads call at the same time (shared), when slow calls are looked
+//            for (timed), and when it is open (rejected)?
+// Baseline   The bare call of the same function, which is not inlined anywhere.
+// Reading    Nanoseconds of wall time per call; the overhead is the difference to `bare`. Beside it
+//            allocations per call.
+
+#include <benchmark/benchmark.h>
+
+#include <chrono>
+
+#include "bench/support/process.hpp"
+#include "singleflight/sync.hpp"
+#include "support/allocation_count.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+
+[[gnu::noinline]] int backend() {
+  int answer = 5;
+  benchmark::DoNotOptimize(answer);
+  return answer;
+}
+
+template <class Call>
+void calls(benchmark::State& state, Call&& call) {
+  for (int i = 0; i < 1000; ++i) call();  // warm: per-thread state, the clock's ticking
+  const std::size_t allocations_before = support::allocations_of_this_thread();
+  for (auto _ : state) call();
+  state.counters["allocations"] = benchmark::Counter(
+      static_cast<double>(support::allocations_of_this_thread() - allocations_before),
+      benchmark::Counter::kAvgIterations);
+}
+
+void bare(benchmark::State& state) {
+  calls(state, [] { benchmark::DoNotOptimize(backend()); });
+}
+
+void through(benchmark::State& state, singleflight::circuit_breaker& breaker) {
+  calls(state, [&breaker] { benchmark::DoNotOptimize(breaker.call(backend)); });
+}
+void breaker(benchmark::State& state) {
+  singleflight::circuit_breaker closed;
+  through(state, closed);
+}
+void breaker_timed(benchmark::State& state) {
+  singleflight::circuit_breaker closed({.slow_call_rate = 0.5, .slow_call = 1s});
+  through(state, closed);
+}
+void breaker_shared(benchmark::State& state) {
+  static singleflight::circuit_breaker closed;
+  through(state, closed);
+}
+void breaker_rejected(benchmark::State& state) {
+  singleflight::circuit_breaker open({.open_for = 1h});
+  open.force_open();
+  calls(state, [&open] {
+    benchmark::DoNotOptimize(open.call(singleflight::as_outcome, backend).has_value());
+  });
+}
+
+void retry(benchmark::State& state) {
+  singleflight::retry_policy policy;
+  benchmark::DoNotOptimize(policy);  // its values are not known beforehand
+  calls(state, [&policy] { benchmark::DoNotOptimize(singleflight::retry(policy, backend)); });
+}
+
+BENCHMARK(bare);
+BENCHMARK(breaker);
+BENCHMARK(breaker_timed);
+BENCHMARK(breaker_shared)->Threads(2)->UseRealTime();
+BENCHMARK(breaker_rejected);
+BENCHMARK(retry);
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const bench::idle_thread other;
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return 0;
+}

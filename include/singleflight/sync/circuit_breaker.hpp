@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// circuit_breaker: stops calling what keeps failing, or has become slow, and asks now and then
+/// whether it is back.
+///
+/// Use when    a backend that is down should fail at once, not after a timeout per caller.
+/// Not for     bounding how many calls run at a time (sync/semaphore.hpp); errors that pass by
+///             themselves (sync/retry.hpp, which belongs around a breaker).
+///
+/// Threads     every member, from any thread.
+/// Ordering    none between calls. A result counts in the state in which its call began, or not at
+///             all.
+/// Blocking    a call blocks as long as its function does; the breaker itself does not.
+/// Errors      flight_error(rejected) while open; the function's own exception, which is counted and
+///             passed on. std::invalid_argument for an option out of range.
+/// Lifetime    functions are borrowed for the call; the breaker outlives its calls.
+/// Cost        closed: no lock, no allocation, no clock call: counts in memory of the calling
+///             thread, and one read of the coarse clock, two with slow_call. A failure, or a slow
+///             call, takes a lock. Open: a rejection takes no lock; with as_outcome no exception.
+
+#include <concepts>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <type_traits>
+#include <utility>
+
+#include "singleflight/core/errors.hpp"
+#include "singleflight/core/observable.hpp"
+#include "singleflight/core/outcome.hpp"
+#include "singleflight/sync/circuit_breaker_options.hpp"
+#include "singleflight/sync/detail/breaker_core.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+class circuit_breaker final : public observable {
+ public:
+  /// Throws std::invalid_argument for a value out of range.
+  explicit circuit_breaker(circuit_breaker_options options = {}) : core_(std::move(options)) {}
+  circuit_breaker(const circuit_breaker&) = delete;
+  circuit_breaker& operator=(const circuit_breaker&) = delete;
+  ~circuit_breaker() = default;
+
+  /// What `fn()` returns, as it is. Throws flight_error(rejected) without calling it while open.
+  template <class Fn>
+  decltype(auto) call(Fn&& fn) {
+    pass p(core_);
+    if (!p) throw flight_error(flight_errc::rejected);
+    return p.run(fn);
+  }
+
+  /// The same without throwing: `fn`'s value or exception, or flight_errc::rejected.
+  template <class Fn>
+  auto call(as_outcome_t, Fn&& fn) -> outcome<std::decay_t<std::invoke_result_t<Fn&>>> {
+    using result = outcome<std::decay_t<std::invoke_result_t<Fn&>>>;
+    pass p(core_);
+    if (!p) return flight_errc::rejected;
+    try {
+      if constexpr (std::is_void_v<std::invoke_result_t<Fn&>>) {
+        p.run(fn);
+        return result();
+      } else {
+        return result(p.run(fn));
+      }
+    } catch (...) {
+      if (detail::platform::is_thread_exit()) throw;
+      return result(std::current_exception());
+    }
+  }
+
+  /// With `fallback()`, or `fallback(std::exception_ptr)`, in place of a call that was rejected or
+  /// has failed. An exception that is no failure to is_failure, or flight_error(cancelled), is the
+  /// answer and reaches the caller. The fallback is not guarded: its time and its exceptions count
+  /// nowhere.
+  template <class Fn, class Fallback>
+    requires(!std::same_as<std::remove_cvref_t<Fn>, as_outcome_t>)
+  auto call(Fn&& fn, Fallback&& fallback) -> std::invoke_result_t<Fn&> {
+    std::exception_ptr error;
+    {
+      pass p(core_);
+      if (p) {
+        try {
+          return p.run(fn);
+        } catch (...) {
+          if (!p.failed()) throw;
+          error = std::current_exception();
+        }
+      }
+    }
+    if constexpr (std::is_invocable_v<Fallback&>) {
+      return std::invoke(fallback);
+    } else {
+      if (error == nullptr) {
+        error = std::make_exception_ptr(flight_error(flight_errc::rejected));
+      }
+      return std::invoke(fallback, std::move(error));
+    }
+  }
+
+  /// As the latest call left it: an open breaker whose time is over is half_open with the next call.
+  breaker_state state() const noexcept { return core_.state(); }
+  circuit_breaker_stats stats() const noexcept { return core_.stats(); }
+  void observe(metric_visitor& visitor) const override {
+    const circuit_breaker_stats s = stats();
+    const auto counter = [&visitor](const char* name, std::uint64_t n) {
+      visitor.visit(name, metric_kind::counter, static_cast<double>(n));
+    };
+    counter("calls", s.calls);
+    counter("failures", s.failures);
+    counter("slow", s.slow);
+    counter("rejected", s.rejected);
+    counter("opened", s.opened);
+    visitor.visit("state", metric_kind::gauge, static_cast<double>(state()));
+  }
+
+  /// Closes with an empty window, whatever the state.
+  void reset() noexcept { core_.reset(); }
+  /// Opens for open_for from now on, whatever the state.
+  void force_open() noexcept { core_.force_open(); }
+
+ private:
+  /// One call's way through: let in or not, and what came of it. Its result is told at its end, also
+  /// when the thread ends within the call.
+  class pass {
+   public:
+    explicit pass(detail::breaker_core& core) noexcept : core_(core), admitted_(core.admit()) {}
+    pass(const pass&) = delete;
+    pass& operator=(const pass&) = delete;
+    ~pass() {
+      if (admitted_) core_.settle(admitted_, result_);
+    }
+    explicit operator bool() const noexcept { return static_cast<bool>(admitted_); }
+    bool failed() const noexcept { return result_ == detail::call_result::failure; }
+
+    template <class Fn>
+    decltype(auto) run(Fn& fn) {
+      try {
+        return std::invoke(fn);
+      } catch (const flight_error& error) {
+        judge(error.errc() == flight_errc::cancelled);
+        throw;
+      } catch (...) {
+        judge(detail::platform::is_thread_exit());
+        throw;
+      }
+    }
+
+   private:
+    SINGLEFLIGHT_COLD void judge(bool says_nothing) {
+      result_ = detail::call_result::none;  // and if is_failure throws
+      if (says_nothing) return;
+      const auto& is_failure = core_.options().is_failure;
+      result_ = !is_failure || is_failure(std::current_exception()) ? detail::call_result::failure
+                                                                    : detail::call_result::success;
+    }
+
+    detail::breaker_core& core_;
+    const detail::breaker_core::admission admitted_;
+    detail::call_result result_ = detail::call_result::success;
+  };
+
+  detail::breaker_core core_;
+};
+
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// breaker_core: the states of a circuit breaker, without the calls that it guards.
+//
+// state_ is one word, the state and how many rounds there were before: a *generation*. Each change,
+// and each new round of probes, makes a new one. A call carries the generation in which it was let
+// in, and its result counts in that one only.
+//
+// Invariants
+// B1  state_, places_, until_ and round_ change under lock_ only. Reads without it are hints, all
+//     relaxed: what they lead to is looked at again under the lock, or wrong by a moment only (a
+//     call let in as the breaker opens, one rejected as it closes).
+// B2  places_ is 0 unless half_open: then it is how many probes may still begin. So in either state
+//     that is not closed a call is rejected while there is no place and until_ has not come.
+// B3  In a generation that is half_open: places_ + probes under way + round_.calls == probes. A probe
+//     that ends without a result gives its place back; one of an older generation touches nothing.
+//
+// A result of a closed generation is counted without the lock, after a look at state_. A thread that
+// is held up between the two, through a change to open, half_open and closed again, counts one call
+// in a window that is not its own. Trips are decided under the lock, where a result of an older
+// generation is turned away for certain.
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "singleflight/core/default_timer.hpp"
+#include "singleflight/sync/circuit_breaker_options.hpp"
+#include "singleflight/sync/detail/call_window.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+/// Throws std::invalid_argument for a value out of range.
+inline void check_options(const circuit_breaker_options& o) {
+  const auto refuse = [](const std::string& why) {
+    throw std::invalid_argument("circuit_breaker: " + why);
+  };
+  const auto ns = [](std::chrono::nanoseconds d) { return std::to_string(d.count()) + " ns"; };
+  const std::string rate = std::to_string(o.error_rate);
+  const std::string slow_rate = std::to_string(o.slow_call_rate);
+  if (!(o.error_rate > 0 && o.error_rate <= 1)) refuse("error_rate " + rate + " is not in (0, 1]");
+  if (!(o.slow_call_rate >= 0 && o.slow_call_rate <= 1)) {
+    refuse("slow_call_rate " + slow_rate + " is not in (0, 1], or 0 for none");
+  }
+  if (o.slow_call.count() < 0) refuse("slow_call " + ns(o.slow_call) + " is negative");
+  if (o.slow_call_rate > 0 && o.slow_call.count() == 0) {
+    refuse("slow_call_rate " + slow_rate + " needs slow_call: how long is slow?");
+  }
+  if (o.slow_call_rate == 0 && o.slow_call.count() > 0) {
+    refuse("slow_call " + ns(o.slow_call) + " needs slow_call_rate: how many are too many?");
+  }
+  if (o.min_calls == 0) refuse("min_calls 0: no rate can be told from no calls");
+  if (o.window.count() <= 0) refuse("window " + ns(o.window) + " is not positive");
+  if (o.open_for.count() < 0) refuse("open_for " + ns(o.open_for) + " is negative");
+  if (o.probes == 0) refuse("probes 0: an open breaker would never close");
+}
+
+enum class call_result : std::uint8_t {
+  success,
+  failure,
+  none,  ///< it says nothing about the backend: cancelled, or the end of the thread
+};
+
+class breaker_core {
+ public:
+  explicit breaker_core(circuit_breaker_options options)
+      : options_((check_options(options), std::move(options))),
+        clock_(options_.timer != nullptr ? *options_.timer : default_timer()),
+        window_(options_.window, clock_.now()) {}
+
+  /// A call's leave to begin.
+  struct admission {
+    std::uint64_t generation = rejected;
+    steady_time began{};
+    explicit operator bool() const noexcept { return generation != rejected; }
+  };
+
+  admission admit() noexcept {
+    const std::uint64_t generation = state_.load(memory_order_relaxed);
+    if (state_of(generation) == breaker_state::closed) [[likely]] {
+      return {generation, timed() ? clock_.coarse_now() : steady_time{}};
+    }
+    return admit_probe();
+  }
+
+  void settle(const admission& call, call_result result) noexcept {
+    if (state_of(call.generation) == breaker_state::half_open) return settle_probe(call, result);
+    if (result == call_result::none || !is_current(call.generation)) return;
+    const steady_time now = clock_.coarse_now();
+    if (window_.due(now)) [[unlikely]] {
+      turn(now);
+    }
+    const bool failed = result == call_result::failure;
+    const bool slow = is_slow(call, now);
+    window_.add(failed, slow);
+    if (failed || slow) [[unlikely]] {
+      trip_if_bad(call.generation, now);
+    }
+  }
+
+  breaker_state state() const noexcept { return state_of(state_.load(memory_order_relaxed)); }
+  circuit_breaker_stats stats() const noexcept {
+    const call_counts sum = window_.totals();
+    return {sum.calls, sum.failures, sum.slow, window_.rejected(),
+            opened_.load(memory_order_relaxed)};
+  }
+  const circuit_breaker_options& options() const noexcept { return options_; }
+
+  void reset() noexcept { move_to(breaker_state::closed); }
+  void force_open() noexcept { move_to(breaker_state::open); }
+
+ private:
+  static constexpr std::uint64_t rejected = std::numeric_limits<std::uint64_t>::max();
+
+  static breaker_state state_of(std::uint64_t generation) noexcept {
+    return static_cast<breaker_state>(generation & 3);
+  }
+  bool is_current(std::uint64_t generation) const noexcept {
+    return state_.load(memory_order_relaxed) == generation ||
+           !platform::holds(rule::late_result_is_dropped);
+  }
+  bool timed() const noexcept { return options_.slow_call.count() > 0; }
+  bool is_slow(const admission& call, steady_time now) const noexcept {
+    return timed() && now - call.began >= options_.slow_call;
+  }
+  /// Whether this many of `calls` are too many. A quotient, not a product: 3 of 30 is a rate of 0.1.
+  bool too_bad(const call_counts& of) const noexcept {
+    const auto calls = static_cast<double>(of.calls);
+    return static_cast<double>(of.failures) / calls >= options_.error_rate ||
+           (timed() && static_cast<double>(of.slow) / calls >= options_.slow_call_rate);
+  }
+
+  // ---- closed -----------------------------------------------------------------------------------
+
+  SINGLEFLIGHT_COLD void turn(steady_time now) noexcept {
+    const platform::unique_lock hold(lock_);
+    window_.turn_locked(now);
+  }
+
+  SINGLEFLIGHT_COLD void trip_if_bad(std::uint64_t generation, steady_time now) noexcept {
+    platform::unique_lock hold(lock_);
+    if (!is_current(generation)) return;
+    const call_counts recent = window_.recent_locked();
+    if (recent.calls < options_.min_calls || !too_bad(recent)) return;
+    change_locked(breaker_state::open, now);
+    tell(hold);
+  }
+
+  // ---- open and half-open -----------------------------------------------------------------------
+
+  SINGLEFLIGHT_COLD admission admit_probe() noexcept {
+    const steady_time now = clock_.coarse_now();
+    if (!may_probe(now)) return reject();  // most calls of an open breaker: no lock
+    platform::unique_lock hold(lock_);
+    const std::uint64_t present = state_.load(memory_order_relaxed);
+    if (state_of(present) == breaker_state::closed && platform::holds(rule::probe_sees_closed)) {
+      return {present, now};
+    }
+    if (!may_probe(now) && platform::holds(rule::probe_looks_again)) return reject();
+    std::uint32_t places = places_.load(memory_order_relaxed);
+    if (places == 0) {
+      change_locked(breaker_state::half_open, now);
+      places = options_.probes;
+    }
+    if (platform::holds(rule::probe_takes_place)) --places;
+    places_.store(places, memory_order_relaxed);
+    set_until_locked(now);
+    const admission probe{state_.load(memory_order_relaxed), now};
+    tell(hold);
+    return probe;
+  }
+  bool may_probe(steady_time now) const noexcept {
+    return places_.load(memory_order_relaxed) != 0 || now >= until_.load(memory_order_relaxed);
+  }
+  admission reject() noexcept {
+    window_.add_rejected();
+    return {};
+  }
+
+  SINGLEFLIGHT_COLD void settle_probe(const admission& call, call_result result) noexcept {
+    const steady_time now = clock_.coarse_now();
+    platform::unique_lock hold(lock_);
+    if (!is_current(call.generation)) return;
+    if (result == call_result::none) {
+      if (platform::holds(rule::probe_gives_place_back)) {
+        places_.store(places_.load(memory_order_relaxed) + 1, memory_order_relaxed);
+      }
+      return;
+    }
+    const bool failed = result == call_result::failure;
+    const bool slow = is_slow(call, now);
+    window_.add(failed, slow);
+    ++round_.calls;
+    if (failed) ++round_.failures;
+    if (slow) ++round_.slow;
+    // As soon as no result that is still out can change the verdict.
+    const std::uint64_t out = options_.probes - round_.calls;
+    if (too_bad({options_.probes, round_.failures, round_.slow})) {
+      change_locked(breaker_state::open, now);
+    } else if (!too_bad({options_.probes, round_.failures + out, round_.slow + out})) {
+      change_locked(breaker_state::closed, now);
+    }
+    tell(hold);
+  }
+
+  // ---- changes ----------------------------------------------------------------------------------
+
+  void move_to(breaker_state to) noexcept {
+    const steady_time now = clock_.now();
+    platform::unique_lock hold(lock_);
+    change_locked(to, now);
+    tell(hold);
+  }
+
+  void set_until_locked(steady_time now) noexcept {
+    until_.store(deadline_after(now, options_.open_for), memory_order_relaxed);
+  }
+  /// Begins a generation. From half_open to half_open: another round of probes.
+  void change_locked(breaker_state to, steady_time now) noexcept {
+    const std::uint64_t old = state_.load(memory_order_relaxed);
+    places_.store(0, memory_order_relaxed);
+    round_ = {};
+    if (to == breaker_state::closed) {
+      window_.restart_locked();
+    } else {
+      set_until_locked(now);
+    }
+    state_.store(((old | 3) + 1) | static_cast<std::uint64_t>(to), memory_order_relaxed);
+    if (state_of(old) == to) return;
+    if (to == breaker_state::open) {
+      opened_.store(opened_.load(memory_order_relaxed) + 1, memory_order_relaxed);
+    }
+    if (options_.on_change) changes_[changed_++ % changes_.size()] = {state_of(old), to};
+  }
+  /// Tells on_change what has changed, lock_ released around each call. Whoever finds another thread
+  /// telling, or itself, leaves it to that one: so they are told in order.
+  void tell(platform::unique_lock& hold) noexcept {
+    if (telling_ && platform::holds(rule::changes_are_told_in_turn)) return;
+    while (told_ != changed_) {
+      telling_ = true;
+      told_ = std::max(told_, changed_ - std::min<std::uint64_t>(changed_, changes_.size()));
+      const auto [from, to] = changes_[told_++ % changes_.size()];
+      hold.unlock();
+      options_.on_change(from, to);
+      hold.lock();
+    }
+    telling_ = false;
+  }
+
+  const circuit_breaker_options options_;
+  timer& clock_;
+
+  atomic<std::uint64_t> state_{static_cast<std::uint64_t>(breaker_state::closed)};
+  atomic<std::uint32_t> places_{0};
+  atomic<steady_time> until_{steady_time{}};
+  atomic<std::uint64_t> opened_{0};
+  call_window window_;
+
+  platform::mutex lock_;  // guards all below, and what B1 says; no user code runs under it
+  call_counts round_;     // the results of this round's probes
+  std::array<std::pair<breaker_state, breaker_state>, 32> changes_{};
+  std::uint64_t changed_ = 0;  // changes so far; the last of them are kept in changes_
+  std::uint64_t told_ = 0;     // of these, told to on_change
+  bool telling_ = false;
+};
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// retry_schedule: what to do after an attempt has failed: sleep for so long, or give up. It waits
+// for nothing and reads no clock, so blocking and awaited retries decide alike.
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <limits>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+#include "singleflight/core/detail/random.hpp"
+#include "singleflight/sync/retry_policy.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+SINGLEFLIGHT_COLD inline void refuse_policy(const retry_policy& p) {
+  const auto ns = [](std::chrono::nanoseconds d) { return std::to_string(d.count()) + " ns"; };
+  std::string why;
+  if (p.base.count() < 0) {
+    why = "base " + ns(p.base) + " is negative";
+  } else if (p.cap < p.base) {
+    why = "cap " + ns(p.cap) + " is less than base " + ns(p.base);
+  } else if (p.budget.count() < 0) {
+    why = "budget " + ns(p.budget) + " is negative; zero means no budget";
+  } else {
+    why = "multiplier " + std::to_string(p.multiplier) +
+          " is not a finite number of at least 1: delays must not shrink";
+  }
+  throw std::invalid_argument("retry: " + why);
+}
+
+/// Throws std::invalid_argument for a value out of range.
+inline void check_policy(const retry_policy& p) {
+  if (p.base.count() < 0 || p.cap < p.base || p.budget.count() < 0 ||
+      !(p.multiplier >= 1 && p.multiplier <= std::numeric_limits<double>::max())) [[unlikely]] {
+    refuse_policy(p);
+  }
+}
+
+class retry_schedule {
+ public:
+  /// `end`: when the budget or the caller's deadline is over, whichever comes first; max(): never.
+  /// Requires a policy that check_policy lets pass; it is kept by reference.
+  retry_schedule(const retry_policy& policy, steady_time end) noexcept
+      : policy_(policy), end_(end), ceiling_(static_cast<double>(policy.base.count())) {}
+
+  /// The attempt that is under way, from 1 on.
+  std::uint32_t attempt() const noexcept { return attempt_; }
+
+  /// The attempt has failed with `error` at `now`: how long to sleep before the next one, or
+  /// nothing: give up. Calls what the policy brings: retry_if, random, on_retry, in this order.
+  std::optional<std::chrono::nanoseconds> after(const std::exception_ptr& error, steady_time now) {
+    if (policy_.max_attempts != 0 && attempt_ >= policy_.max_attempts) return std::nullopt;
+    if (policy_.retry_if && !policy_.retry_if(error)) return std::nullopt;
+    const std::chrono::nanoseconds delay = next_delay();
+    // A sleep that ends at the limit has no time left for an attempt.
+    if (end_ != steady_time::max() && (now >= end_ || delay >= end_ - now)) return std::nullopt;
+    if (policy_.on_retry) policy_.on_retry(attempt_, error, delay);
+    ++attempt_;
+    return delay;
+  }
+
+ private:
+  /// Exponential backoff with full jitter (Marc Brooker, "Exponential Backoff And Jitter", AWS
+  /// Architecture Blog, 2015).
+  std::chrono::nanoseconds next_delay() {
+    const std::int64_t cap = policy_.cap.count();
+    // The cast is only made where the value is in range.
+    const std::int64_t most =
+        ceiling_ < static_cast<double>(cap) ? static_cast<std::int64_t>(ceiling_) : cap;
+    ceiling_ = std::min(ceiling_ * policy_.multiplier, static_cast<double>(cap));
+    const std::uint64_t bits = policy_.random ? policy_.random() : random_bits();
+    return std::chrono::nanoseconds(random_up_to(most, bits));
+  }
+
+  const retry_policy& policy_;
+  const steady_time end_;
+  double ceiling_;  // of the next delay, in ns, before the cap
+  std::uint32_t attempt_ = 1;
+};
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

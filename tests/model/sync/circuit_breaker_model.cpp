@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The circuit breaker: who is let through as it opens, half-opens and closes, and which results
+// count.
+
+#include <chrono>
+#include <stdexcept>
+
+#include "model/worlds.hpp"
+#include "support/model/gate.hpp"
+#include <singleflight/core/manual_timer.hpp>
+#include <singleflight/sync/circuit_breaker.hpp>
+
+namespace {
+
+using model::add_world;
+using model::gate;
+using model::three;
+using model::world;
+using singleflight::as_outcome;
+using singleflight::breaker_state;
+using singleflight::circuit_breaker;
+using singleflight::flight_errc;
+using singleflight::flight_error;
+using namespace std::chrono_literals;
+namespace platform = singleflight::detail::platform;
+
+struct failure {};
+
+/// A breaker that one failure opens, for a second; one good probe closes it.
+struct site {
+  explicit site(world& in) : w(in), breaker(options(*this)) {}
+  site(const site&) = delete;
+  site& operator=(const site&) = delete;
+
+  static singleflight::circuit_breaker_options options(site& s) {
+    return {.min_calls = 1,
+            .open_for = 1s,
+            .probes = 1,
+            .on_change = [&s](breaker_state from, breaker_state to) { s.hear(from, to); },
+            .timer = &s.time};
+  }
+  void hear(breaker_state from, breaker_state to) {
+    w.check(telling.exchange(1, std::memory_order_relaxed) == 0, "two changes at a time");
+    w.check(last.load(std::memory_order_relaxed) == from, "changes out of order");
+    w.check(from != breaker_state::closed || to == breaker_state::open, "half open from closed");
+    last.store(to, std::memory_order_relaxed);
+    telling.store(0, std::memory_order_relaxed);
+  }
+  void fail() {
+    (void)breaker.call(as_outcome, [] { throw failure(); });
+  }
+  bool succeed() {
+    return breaker.call(as_outcome, [] {}).has_value();
+  }
+  void finish(breaker_state state) {
+    w.check(breaker.state() == state, "another state than it should be");
+    w.check(last.load(std::memory_order_relaxed) == state, "a change was not told");
+  }
+
+  world& w;
+  singleflight::manual_timer time;
+  platform::atomic<int> telling{0};
+  platform::atomic<breaker_state> last{breaker_state::closed};
+  circuit_breaker breaker;
+};
+
+// The probe waits for the other call's end, so the other one has to be rejected.
+const add_world one_probe("circuit_breaker: two calls as open_for ends", three, [](world& w) {
+  site s(w);
+  s.breaker.force_open();
+  s.time.advance(1s);
+  gate other_ended;
+  platform::atomic<int> probes{0};
+  for (int i = 0; i < 2; ++i) {
+    w.thread([&] {
+      const auto o = s.breaker.call(as_outcome, [&] {
+        w.check(probes.fetch_add(1, std::memory_order_relaxed) == 0, "two calls became probes");
+        other_ended.wait();
+      });
+      w.check(o || o.errc() == flight_errc::rejected, "neither let through nor rejected");
+      other_ended.open();
+    });
+  }
+  w.run();
+  w.check(probes.load(std::memory_order_relaxed) == 1, "nobody became the probe");
+  s.finish(breaker_state::closed);
+});
+
+// The other call may have seen the breaker half open, and come to the lock when it has closed and
+// open_for has passed once more.
+const add_world closes("circuit_breaker: a call as the probe closes", three, [](world& w) {
+  site s(w);
+  s.breaker.force_open();
+  s.time.advance(1s);
+  gate half_open;
+  w.thread([&] {
+    (void)s.breaker.call(as_outcome, [&] { half_open.open(); });
+    s.time.advance(2s);
+  });
+  w.thread([&] {
+    half_open.wait();
+    (void)s.succeed();
+  });
+  w.run();
+  s.finish(breaker_state::closed);
+});
+
+// The late call fails where one failure would open the breaker.
+const add_world late("circuit_breaker: a late result", three, [](world& w) {
+  site s(w);
+  gate began;
+  gate closed_again;
+  w.thread([&] {
+    (void)s.breaker.call(as_outcome, [&] {
+      began.open();
+      closed_again.wait();
+      throw failure();
+    });
+  });
+  w.thread([&] {
+    began.wait();
+    s.fail();
+    s.time.advance(1s);
+    w.check(s.succeed(), "the probe was rejected");
+    closed_again.open();
+  });
+  w.run();
+  w.check(s.breaker.stats().failures == 1, "a late result counts");
+  s.finish(breaker_state::closed);
+});
+
+// A probe that hung comes back within the next round, whose verdict is still out.
+const add_world late_probe("circuit_breaker: a late probe", three, [](world& w) {
+  site s(w);
+  s.breaker.force_open();
+  s.time.advance(1s);
+  gate hangs;
+  gate next_round;
+  gate back;
+  w.thread([&] {
+    (void)s.breaker.call(as_outcome, [&] {
+      hangs.open();
+      next_round.wait();
+      throw failure();
+    });
+    w.check(s.breaker.state() == breaker_state::half_open, "a late probe decides the next round");
+    back.open();
+  });
+  w.thread([&] {
+    hangs.wait();
+    s.time.advance(1s);
+    const auto o = s.breaker.call(as_outcome, [&] {
+      next_round.open();
+      back.wait();
+    });
+    w.check(o.has_value(), "a round that hangs does not give way");
+  });
+  w.run();
+  s.finish(breaker_state::closed);
+});
+
+const add_world cancelled("circuit_breaker: a cancelled probe beside a call", three, [](world& w) {
+  site s(w);
+  s.breaker.force_open();
+  s.time.advance(1s);
+  w.thread([&] {
+    (void)s.breaker.call(as_outcome, [] { throw flight_error(flight_errc::cancelled); });
+  });
+  w.thread([&] { (void)s.succeed(); });
+  w.run();
+  w.check(s.breaker.state() == breaker_state::closed || s.succeed(), "a place was lost");
+  s.finish(breaker_state::closed);
+});
+
+const add_world changes("circuit_breaker: a failure beside reset", three, [](world& w) {
+  site s(w);
+  w.thread([&] { s.fail(); });
+  w.thread([&] { s.breaker.reset(); });
+  w.run();
+  const breaker_state state = s.breaker.state();
+  w.check(state != breaker_state::half_open, "half open without a probe");
+  s.finish(state);
+});
+
+// A failure and a success that ends the bucket: the window turns beside a count.
+const add_world turns("circuit_breaker: the window turns beside a failure", three, [](world& w) {
+  site s(w);
+  s.time.advance(1s);  // the first bucket is over
+  w.thread([&] { (void)s.succeed(); });
+  w.thread([&] { s.fail(); });
+  w.run();
+  const auto stats = s.breaker.stats();
+  w.check(stats.failures == 1, "a failure was lost");
+  w.check(stats.calls + stats.rejected >= 1 && stats.calls <= 2, "a call was lost");
+  s.finish(breaker_state::open);
+});
+
+}  // namespace

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// One breaker, many threads, the real clock, and times so short that the window turns and the
+// breaker opens and closes many times a second.
+//
+// The seed is printed; SINGLEFLIGHT_SEED repeats it, SINGLEFLIGHT_STRESS_MS sets the time box of
+// each test.
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <functional>
+#include <iostream>
+#include <random>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+#include "support/eventually.hpp"
+#include "support/gate.hpp"
+#include <singleflight/sync/circuit_breaker.hpp>
+
+namespace {
+
+using namespace std::chrono_literals;
+using singleflight::as_outcome;
+using singleflight::breaker_state;
+using singleflight::circuit_breaker;
+using singleflight::flight_errc;
+using singleflight::flight_error;
+using clock = std::chrono::steady_clock;
+
+constexpr int callers = 12;  // more than stripes that stand beside each other
+
+struct failure : std::runtime_error {
+  failure() : std::runtime_error("the backend failed") {}
+};
+
+std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
+  const char* const text = std::getenv(variable);
+  return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
+}
+std::chrono::milliseconds time_box() {
+  return std::chrono::milliseconds(number_from("SINGLEFLIGHT_STRESS_MS", 1000));
+}
+
+/// Lets all callers loop on `step(caller)` until the time is up; returns how long that was.
+clock::duration run_callers(const std::function<void(int)>& step) {
+  support::gate begin;
+  std::atomic<bool> over{false};
+  std::vector<std::jthread> threads;
+  for (int i = 0; i < callers; ++i) {
+    threads.emplace_back([&, i] {
+      begin.wait();
+      while (!over.load(std::memory_order_relaxed)) step(i);
+    });
+  }
+  begin.await_arrivals(callers);
+  const auto start = clock::now();
+  begin.open();
+  std::this_thread::sleep_for(time_box());
+  over = true;
+  threads.clear();
+  return clock::now() - start;
+}
+
+/// An on_change that checks that it hears a chain of changes, one at a time.
+class chain {
+ public:
+  void operator()(breaker_state from, breaker_state to) {
+    EXPECT_FALSE(inside_.exchange(true)) << "two changes are told at a time";
+    EXPECT_EQ(from, last_) << "changes are told out of order";
+    last_ = to;
+    if (to == breaker_state::open) ++opened_;
+    inside_ = false;
+  }
+  std::uint64_t opened() const { return opened_; }
+  breaker_state last() const { return last_; }
+
+ private:
+  std::atomic<bool> inside_{false};
+  breaker_state last_ = breaker_state::closed;
+  std::uint64_t opened_ = 0;
+};
+
+// Goal    A backend that fails one call in ten never opens a breaker that opens at a half: no count
+//         is lost where it would matter, and no bucket comes round with what was in it before.
+// Method  Each caller fails every tenth call of its own, in a window of 2 ms. min_calls is so large
+//         that what W1 and W2 in call_window.hpp allow, some calls a thread, cannot make a half.
+TEST(circuit_breaker_stress, a_healthy_backend_opens_nothing) {
+  circuit_breaker b({.error_rate = 0.5, .min_calls = 200, .window = 2ms, .open_for = 1h});
+  std::vector<std::uint64_t> made(callers * 16);  // apart, so that callers do not share lines
+  run_callers([&](int caller) {
+    const bool fails = ++made[static_cast<std::size_t>(caller) * 16] % 10 == 0;
+    const auto o = b.call(as_outcome, [fails] {
+      if (fails) throw failure();
+    });
+    EXPECT_NE(o.errc(), flight_errc::rejected);
+  });
+  EXPECT_EQ(b.state(), breaker_state::closed);
+  std::uint64_t calls = 0;
+  std::uint64_t failures = 0;
+  for (const std::uint64_t n : made) {
+    calls += n;
+    failures += n / 10;
+  }
+  EXPECT_EQ(b.stats().calls, calls);
+  EXPECT_EQ(b.stats().failures, failures);
+}
+
+// Goal    A dead backend is asked by probes only, and by no more of them than there may be.
+// Method  From force_open on every call fails. A round of probes begins open_for after the last
+//         probe of the one before at the earliest, so the time that passed bounds the rounds; the
+//         coarse clock may add the beginnings of two.
+TEST(circuit_breaker_stress, probes_are_bounded) {
+  constexpr std::uint64_t probes = 3;
+  constexpr auto open_for = 5ms;
+  chain changes;
+  circuit_breaker b({.open_for = open_for, .probes = probes, .on_change = std::ref(changes)});
+  b.force_open();
+  std::atomic<std::uint64_t> asked{0};
+  const auto took = run_callers([&](int) {
+    (void)b.call(as_outcome, [&] {
+      ++asked;
+      throw failure();
+    });
+  });
+  EXPECT_LE(asked, probes * (static_cast<std::uint64_t>(took / open_for) + 2));
+  EXPECT_GT(changes.opened(), 2U) << "it was never half open";
+  EXPECT_NE(b.state(), breaker_state::closed);
+}
+
+// Goal    Whatever the backend does, each call ends in one way and is counted at most once, changes
+//         are told as a chain, and no place of a probe is lost: with the backend back it closes.
+// Method  A backend that goes down and comes back at random, calls that are cancelled, resets.
+TEST(circuit_breaker_stress, a_storm_comes_to_an_end) {
+  const std::uint64_t seed = number_from("SINGLEFLIGHT_SEED", std::random_device{}());
+  std::cout << "  SINGLEFLIGHT_SEED=" << seed << '\n';
+  chain changes;
+  circuit_breaker b({.error_rate = 0.5,
+                     .min_calls = 5,
+                     .window = 5ms,
+                     .open_for = 1ms,
+                     .probes = 2,
+                     .on_change = std::ref(changes)});
+  std::atomic<bool> down{false};
+  std::atomic<std::uint64_t> let_in{0};
+  std::atomic<std::uint64_t> failed{0};
+  std::atomic<std::uint64_t> turned_away{0};
+  std::vector<std::mt19937_64> random;
+  for (std::uint64_t i = 0; i < callers; ++i) random.emplace_back(seed + i);
+  run_callers([&](int caller) {
+    const std::uint64_t draw = random[static_cast<std::size_t>(caller)]();
+    if (draw % 1000 == 0) down = !down;
+    if (draw % 10'000 == 1) b.reset();
+    if (draw % 10'000 == 2) b.force_open();
+    bool called = false;
+    const auto backend = [&]() -> int {
+      called = true;
+      if (draw % 7 == 0) throw flight_error(flight_errc::cancelled);
+      ++let_in;
+      if (draw % 5 == 0) std::this_thread::yield();
+      if (!down) return 1;
+      ++failed;
+      throw failure();
+    };
+    switch (draw / 64 % 3) {
+      case 0:
+        if (b.call(as_outcome, backend).errc() == flight_errc::rejected) ++turned_away;
+        break;
+      case 1: try { EXPECT_EQ(b.call(backend), 1);
+        } catch (const failure&) {
+        } catch (const flight_error& error) {
+          if (error.errc() == flight_errc::rejected) ++turned_away;
+          EXPECT_EQ(error.errc() == flight_errc::rejected, !called);
+        }
+        break;
+      default:
+        try {
+          const int answer = b.call(backend, [&] {
+            if (!called) ++turned_away;
+            return 2;
+          });
+          EXPECT_TRUE(answer == 2 || called);
+        } catch (const flight_error& error) {
+          EXPECT_EQ(error.errc(), flight_errc::cancelled);
+        }
+    }
+  });
+  EXPECT_EQ(b.stats().rejected, turned_away);
+  EXPECT_LE(b.stats().calls, let_in);  // less what came late
+  EXPECT_LE(b.stats().failures, failed);
+  EXPECT_EQ(b.stats().opened, changes.opened());
+  EXPECT_EQ(b.state(), changes.last());
+  EXPECT_GT(changes.opened(), 2U) << "it never opened";
+  support::eventually(
+      [&b] {
+        (void)b.call(as_outcome, [] {});
+        return b.state() == breaker_state::closed;
+      },
+      "a breaker that closes");
+}
+
+}  // namespace

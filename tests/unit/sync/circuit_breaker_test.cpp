@@ -1,0 +1,742 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <pthread.h>
+
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <map>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "support/eventually.hpp"
+#include "support/gate.hpp"
+#include <singleflight/core/manual_timer.hpp>
+#include <singleflight/sync/circuit_breaker.hpp>
+
+namespace {
+
+using namespace std::chrono_literals;
+using singleflight::as_outcome;
+using singleflight::breaker_state;
+using singleflight::circuit_breaker;
+using singleflight::circuit_breaker_options;
+using singleflight::flight_errc;
+using singleflight::flight_error;
+using singleflight::manual_timer;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using change = std::pair<breaker_state, breaker_state>;
+
+struct failure : std::runtime_error {
+  failure() : std::runtime_error("the backend failed") {}
+};
+struct not_found : std::runtime_error {
+  not_found() : std::runtime_error("no such key") {}
+};
+bool is_no_answer(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const not_found&) {
+    return false;
+  } catch (...) {
+    return true;
+  }
+}
+
+void succeed(circuit_breaker& b, int times = 1) {
+  for (int i = 0; i < times; ++i) EXPECT_EQ(b.call([] { return 5; }), 5);
+}
+void fail(circuit_breaker& b, int times = 1) {
+  for (int i = 0; i < times; ++i) EXPECT_THROW(b.call([] { throw failure(); }), failure);
+}
+bool rejects(circuit_breaker& b) {
+  bool called = false;
+  const auto o = b.call(as_outcome, [&called] { called = true; });
+  EXPECT_EQ(called, !o.errc());
+  if (o.errc()) {
+    EXPECT_EQ(o.errc(), flight_errc::rejected);
+  }
+  return o.errc().has_value();
+}
+
+/// Small numbers: opens at half of four calls within ten seconds, for five; two probes.
+circuit_breaker_options small(manual_timer& time) {
+  return {.error_rate = 0.5,
+          .min_calls = 4,
+          .window = 10s,
+          .open_for = 5s,
+          .probes = 2,
+          .timer = &time};
+}
+
+// ---- what is refused ----------------------------------------------------------------------------
+
+std::string refusal(circuit_breaker_options options) {
+  try {
+    const circuit_breaker b(std::move(options));
+  } catch (const std::invalid_argument& error) {
+    return error.what();
+  }
+  return {};
+}
+
+// Goal    Each value out of range is refused, and the message names it.
+TEST(circuit_breaker, bad_options_are_refused) {
+  EXPECT_THAT(refusal({.error_rate = 0}), HasSubstr("circuit_breaker: error_rate 0.0"));
+  EXPECT_THAT(refusal({.error_rate = 1.5}), HasSubstr("error_rate 1.5"));
+  EXPECT_THAT(refusal({.error_rate = std::nan("")}), HasSubstr("error_rate"));
+  EXPECT_THAT(refusal({.slow_call_rate = -0.1, .slow_call = 1s}), HasSubstr("slow_call_rate -0.1"));
+  EXPECT_THAT(refusal({.slow_call_rate = 1.1, .slow_call = 1s}), HasSubstr("slow_call_rate 1.1"));
+  EXPECT_THAT(refusal({.slow_call_rate = 0.5}), HasSubstr("needs slow_call:"));
+  EXPECT_THAT(refusal({.slow_call = 1s}), HasSubstr("needs slow_call_rate"));
+  EXPECT_THAT(refusal({.slow_call_rate = 0.5, .slow_call = -1ns}), HasSubstr("slow_call -1 ns"));
+  EXPECT_THAT(refusal({.min_calls = 0}), HasSubstr("min_calls 0"));
+  EXPECT_THAT(refusal({.window = 0ns}), HasSubstr("window 0 ns"));
+  EXPECT_THAT(refusal({.window = -1ns}), HasSubstr("window -1 ns"));
+  EXPECT_THAT(refusal({.open_for = -1ns}), HasSubstr("open_for -1 ns"));
+  EXPECT_THAT(refusal({.probes = 0}), HasSubstr("probes 0"));
+  EXPECT_EQ(refusal({}), "");
+  EXPECT_EQ(refusal({.error_rate = 1, .slow_call_rate = 1, .slow_call = 1ns, .window = 1ns}), "");
+}
+
+// ---- the forms of a call ------------------------------------------------------------------------
+
+// Goal    Results and exceptions pass through a closed breaker as they are.
+TEST(circuit_breaker, a_closed_breaker_is_transparent) {
+  struct immobile {
+    explicit immobile(int of) : value(of) {}
+    immobile(immobile&&) = delete;
+    immobile& operator=(immobile&&) = delete;
+    int value;
+  };
+  circuit_breaker b;
+  int here = 0;
+  static_assert(std::is_void_v<decltype(b.call([] {}))>);
+  static_assert(std::is_same_v<int&, decltype(b.call([&]() -> int& { return here; }))>);
+  EXPECT_EQ(&b.call([&]() -> int& { return here; }), &here);
+  EXPECT_EQ(b.call([] { return immobile(6); }).value, 6);
+  EXPECT_EQ(*b.call([] { return std::make_unique<int>(5); }), 5);
+  EXPECT_THROW(b.call([] { throw failure(); }), failure);
+  EXPECT_EQ(b.state(), breaker_state::closed);
+  EXPECT_EQ(b.stats().calls, 4U);
+  EXPECT_EQ(b.stats().failures, 1U);
+}
+
+// Goal    With as_outcome nothing is thrown: a value, the exception itself, or `rejected`.
+TEST(circuit_breaker, as_outcome_does_not_throw) {
+  manual_timer time;
+  circuit_breaker b(small(time));
+  EXPECT_EQ(*b.call(as_outcome, [] { return 3; }), 3);
+  EXPECT_EQ(**b.call(as_outcome, [] { return std::make_unique<int>(4); }), 4);
+  EXPECT_TRUE(b.call(as_outcome, [] {}));
+  const auto failed = b.call(as_outcome, []() -> int { throw failure(); });
+  EXPECT_THROW(failed.rethrow(), failure);
+  b.force_open();
+  EXPECT_EQ(b.call(as_outcome, [] { return 3; }).errc(), flight_errc::rejected);
+  EXPECT_THROW(b.call([] { return 3; }), flight_error);
+  EXPECT_EQ(b.stats().rejected, 2U);
+}
+
+// Goal    The fallback answers for a call that failed or was rejected, and for no other.
+TEST(circuit_breaker, the_fallback_answers_for_failures_and_rejections) {
+  manual_timer time;
+  circuit_breaker_options options = small(time);
+  options.is_failure = is_no_answer;
+  circuit_breaker b(options);
+  const auto stale = [] { return -1; };
+  EXPECT_EQ(b.call([] { return 1; }, stale), 1);
+  EXPECT_EQ(b.call([]() -> int { throw failure(); }, stale), -1);
+  EXPECT_THROW(b.call([]() -> int { throw not_found(); }, stale), not_found);
+  EXPECT_THROW(b.call([]() -> int { throw flight_error(flight_errc::cancelled); }, stale),
+               flight_error);
+  std::exception_ptr seen;
+  const auto looks = [&seen](std::exception_ptr error) {
+    seen = std::move(error);
+    return -2;
+  };
+  EXPECT_EQ(b.call([]() -> int { throw failure(); }, looks), -2);
+  EXPECT_THROW(std::rethrow_exception(seen), failure);
+  b.force_open();
+  EXPECT_EQ(b.call([] { return 1; }, stale), -1);
+  EXPECT_EQ(b.call([] { return 1; }, looks), -2);
+  try {
+    std::rethrow_exception(seen);
+  } catch (const flight_error& error) {
+    EXPECT_EQ(error.errc(), flight_errc::rejected);
+  }
+  // What the fallback throws reaches the caller.
+  EXPECT_THROW(b.call([] { return 1; }, []() -> int { throw not_found(); }), not_found);
+  EXPECT_EQ(b.stats().failures, 2U);
+}
+
+// Goal    The fallback's time is not the call's.
+TEST(circuit_breaker, the_fallback_is_not_guarded) {
+  manual_timer time;
+  circuit_breaker_options options = small(time);
+  options.slow_call_rate = 1;
+  options.slow_call = 1s;
+  circuit_breaker b(options);
+  b.call([] { throw failure(); },
+         [&] {
+           EXPECT_EQ(b.stats().calls, 1U) << "the call is not settled before its fallback";
+           time.advance(2s);
+         });
+  EXPECT_EQ(b.stats().slow, 0U);
+}
+
+// ---- opening ------------------------------------------------------------------------------------
+
+// Goal    It opens with the failure that reaches the rate, and not before min_calls.
+TEST(circuit_breaker, opens_at_the_error_rate) {
+  manual_timer time;
+  {
+    circuit_breaker b(small(time));
+    fail(b, 3);
+    EXPECT_EQ(b.state(), breaker_state::closed) << "three calls are too few";
+    fail(b);
+    EXPECT_EQ(b.state(), breaker_state::open);
+    EXPECT_TRUE(rejects(b));
+    EXPECT_EQ(b.stats().opened, 1U);
+  }
+  {
+    circuit_breaker b(small(time));
+    succeed(b, 3);
+    fail(b, 2);
+    EXPECT_EQ(b.state(), breaker_state::closed) << "two of five";
+    fail(b);
+    EXPECT_EQ(b.state(), breaker_state::open) << "three of six";
+  }
+}
+
+// Goal    A rate is reached when it is met, whatever its binary fraction: k of n at k/n.
+TEST(circuit_breaker, rates_are_exact) {
+  manual_timer time;
+  for (int n = 1; n <= 40; ++n) {
+    for (int k = 1; k <= n; ++k) {
+      circuit_breaker_options options = small(time);
+      options.error_rate = static_cast<double>(k) / n;
+      options.min_calls = static_cast<std::uint32_t>(n);
+      circuit_breaker b(options);
+      succeed(b, n - k);
+      fail(b, k - 1);
+      EXPECT_EQ(b.state(), breaker_state::closed) << k << " of " << n;
+      fail(b);
+      EXPECT_EQ(b.state(), breaker_state::open) << k << " of " << n;
+    }
+  }
+}
+
+// Goal    Slow calls open it too, failed or not; `slow_call` itself is slow, and one that is too
+//         few calls old does not matter.
+TEST(circuit_breaker, opens_at_the_slow_call_rate) {
+  manual_timer time;
+  circuit_breaker_options options = small(time);
+  options.error_rate = 1;
+  options.slow_call_rate = 0.5;
+  options.slow_call = 100ms;
+  circuit_breaker b(options);
+  b.call([&] { time.advance(99ms); });
+  b.call([&] { time.advance(100ms); });
+  EXPECT_THROW(b.call([&] {
+    time.advance(100ms);
+    throw failure();
+  }),
+               failure);
+  EXPECT_EQ(b.stats().slow, 2U);
+  EXPECT_EQ(b.state(), breaker_state::closed);
+  b.call([&] { time.advance(101ms); });
+  EXPECT_EQ(b.state(), breaker_state::open);
+}
+
+// Goal    What is_failure turns down is a success; flight_error(cancelled) is nothing at all.
+TEST(circuit_breaker, not_every_exception_is_a_failure) {
+  manual_timer time;
+  circuit_breaker_options options = small(time);
+  options.is_failure = is_no_answer;
+  circuit_breaker b(options);
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_THROW(b.call([] { throw not_found(); }), not_found);
+  }
+  EXPECT_EQ(b.stats().calls, 8U);
+  EXPECT_EQ(b.stats().failures, 0U);
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_THROW(b.call([] { throw flight_error(flight_errc::cancelled); }), flight_error);
+  }
+  EXPECT_EQ(b.stats().calls, 8U);
+  EXPECT_THROW(b.call([] { throw flight_error(flight_errc::timed_out); }), flight_error);
+  EXPECT_EQ(b.stats().failures, 1U);
+}
+
+// Goal    A predicate that throws harms its own call only.
+TEST(circuit_breaker, a_throwing_predicate_counts_nothing) {
+  manual_timer time;
+  circuit_breaker_options options = small(time);
+  options.probes = 1;
+  options.is_failure = [](const std::exception_ptr&) -> bool { throw std::logic_error("odd"); };
+  circuit_breaker b(options);
+  b.force_open();
+  time.advance(5s);
+  EXPECT_THROW(b.call([] { throw failure(); }), std::logic_error);
+  EXPECT_EQ(b.stats().calls, 0U);
+  succeed(b);  // the probe's place was given back
+  EXPECT_EQ(b.state(), breaker_state::closed);
+}
+
+// ---- the window ---------------------------------------------------------------------------------
+
+// Goal    Failures leave the window by tenths, and none stays longer than its length.
+TEST(circuit_breaker, old_failures_do_not_count) {
+  for (const auto age : {8900ms, 9000ms, 10000ms, 10001ms, 25000ms, 3600000ms}) {
+    manual_timer time;
+    circuit_breaker b(small(time));
+    time.advance(999ms);  // the end of the first bucket
+    fail(b, 3);
+    time.advance(age);
+    fail(b);
+    EXPECT_EQ(b.state(), age <= 9000ms ? breaker_state::open : breaker_state::closed)
+        << age.count() << " ms";
+  }
+}
+
+// Goal    The window is what a list of all calls says: those of this bucket and the nine before.
+// Method  Calls at random moments, checked against such a list after every one; the breaker must
+//         open exactly when the list says so, and starts afresh then.
+TEST(circuit_breaker, the_window_agrees_with_a_list_of_calls) {
+  std::uint64_t seed = 88172645463325252ULL;
+  const auto draw = [&seed](std::uint64_t below) {  // xorshift64
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return seed % below;
+  };
+  manual_timer time;
+  const auto start = time.now();
+  circuit_breaker b(small(time));
+  std::vector<std::pair<std::int64_t, bool>> calls;  // bucket, failed
+  std::uint64_t opened = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    const std::uint64_t pace = draw(20);
+    time.advance(pace == 0 ? std::chrono::milliseconds(draw(30'000))
+                           : std::chrono::milliseconds(draw(900)));
+    const std::int64_t bucket = (time.now() - start) / 1s;
+    const bool failed = draw(10) < 4;
+    calls.emplace_back(bucket, failed);
+    failed ? fail(b) : succeed(b);
+    int in = 0;
+    int bad = 0;
+    for (const auto& [at, was_bad] : calls) {
+      if (at <= bucket - 10) continue;
+      ++in;
+      bad += was_bad;
+    }
+    if (failed && in >= 4 && 2 * bad >= in) {
+      ASSERT_EQ(b.state(), breaker_state::open) << "call " << i << ", " << bad << " of " << in;
+      EXPECT_EQ(b.stats().opened, ++opened);
+      b.reset();
+      calls.clear();
+    } else {
+      ASSERT_EQ(b.state(), breaker_state::closed) << "call " << i << ", " << bad << " of " << in;
+    }
+  }
+  EXPECT_GT(opened, 100U);
+}
+
+// ---- recovery -----------------------------------------------------------------------------------
+
+// Goal    The way back: rejecting for open_for, probes, closed with nothing left of the past.
+TEST(circuit_breaker, closes_after_good_probes) {
+  manual_timer time;
+  circuit_breaker b(small(time));
+  fail(b, 4);
+  time.advance(5s - 1ns);
+  EXPECT_TRUE(rejects(b));
+  EXPECT_EQ(b.state(), breaker_state::open);
+  time.advance(1ns);
+  EXPECT_EQ(b.state(), breaker_state::open) << "only a call makes it half_open";
+  b.call([&] { EXPECT_EQ(b.state(), breaker_state::half_open); });
+  EXPECT_EQ(b.state(), breaker_state::half_open) << "the second probe could still be half of two";
+  succeed(b);
+  EXPECT_EQ(b.state(), breaker_state::closed);
+  fail(b, 3);
+  EXPECT_EQ(b.state(), breaker_state::closed) << "a fresh window";
+  fail(b);
+  EXPECT_EQ(b.state(), breaker_state::open);
+}
+
+// Goal    The round is decided by the same rates, as soon as nothing can change the verdict.
+TEST(circuit_breaker, probes_decide_as_early_as_they_can) {
+  manual_timer time;
+  circuit_breaker_options options = small(time);
+  options.probes = 10;
+  const auto half_open = [&](circuit_breaker& b) {
+    b.force_open();
+    time.advance(5s);
+  };
+  {
+    circuit_breaker b(options);
+    half_open(b);
+    fail(b, 4);
+    EXPECT_EQ(b.state(), breaker_state::half_open);
+    fail(b);
+    EXPECT_EQ(b.state(), breaker_state::open) << "five of ten are half, whatever the others do";
+    EXPECT_TRUE(rejects(b));
+    EXPECT_EQ(b.stats().opened, 2U);
+  }
+  {
+    circuit_breaker b(options);
+    half_open(b);
+    fail(b, 4);
+    succeed(b, 5);
+    EXPECT_EQ(b.state(), breaker_state::half_open);
+    succeed(b);
+    EXPECT_EQ(b.state(), breaker_state::closed) << "four of ten";
+  }
+  {
+    circuit_breaker b(options);
+    half_open(b);
+    succeed(b, 5);
+    EXPECT_EQ(b.state(), breaker_state::half_open);
+    succeed(b);
+    EXPECT_EQ(b.state(), breaker_state::closed) << "the other four cannot be half";
+  }
+}
+
+// Goal    A slow probe speaks against the backend too.
+TEST(circuit_breaker, slow_probes_open_it_again) {
+  manual_timer time;
+  circuit_breaker_options options = small(time);
+  options.probes = 1;
+  options.slow_call_rate = 1;
+  options.slow_call = 1s;
+  circuit_breaker b(options);
+  b.force_open();
+  time.advance(5s);
+  b.call([&] { time.advance(1s); });
+  EXPECT_EQ(b.state(), breaker_state::open);
+}
+
+// Goal    Neither verdict falls while slow probes could still change it.
+TEST(circuit_breaker, probes_that_are_out_may_be_slow) {
+  manual_timer time;
+  circuit_breaker_options options = small(time);
+  options.error_rate = 1;
+  options.slow_call_rate = 0.5;
+  options.slow_call = 1s;
+  circuit_breaker b(options);
+  b.force_open();
+  time.advance(5s);
+  succeed(b);
+  EXPECT_EQ(b.state(), breaker_state::half_open);
+  b.call([&] { time.advance(1s); });
+  EXPECT_EQ(b.state(), breaker_state::open);
+}
+
+// Goal    A round knows nothing of the one before, however that one ended.
+TEST(circuit_breaker, each_round_starts_afresh) {
+  manual_timer time;
+  circuit_breaker_options options = small(time);
+  options.probes = 3;
+  circuit_breaker b(options);
+  for (const bool undecided : {true, false}) {
+    b.force_open();
+    time.advance(5s);
+    fail(b, undecided ? 1 : 2);
+    b.force_open();
+    time.advance(5s);
+    fail(b);
+    EXPECT_EQ(b.state(), breaker_state::half_open) << "one of three";
+    succeed(b, 2);
+    EXPECT_EQ(b.state(), breaker_state::closed);
+  }
+}
+
+// Goal    While probes are out no more than `probes` calls are let through, at a time and in all.
+// Method  The probes stand at a gate; everybody else is rejected meanwhile.
+TEST(circuit_breaker, probes_are_bounded) {
+  manual_timer time;
+  circuit_breaker b(small(time));
+  b.force_open();
+  time.advance(5s);
+  support::gate hold;
+  std::vector<std::jthread> probes;
+  for (int i = 0; i < 2; ++i) {
+    probes.emplace_back([&] { b.call([&] { hold.wait(); }); });
+  }
+  hold.await_arrivals(2);
+  for (int i = 0; i < 10; ++i) EXPECT_TRUE(rejects(b));
+  EXPECT_EQ(b.state(), breaker_state::half_open);
+  hold.open();
+  probes.clear();
+  EXPECT_EQ(b.state(), breaker_state::closed);
+  EXPECT_EQ(b.stats().rejected, 10U);
+}
+
+// Goal    A round of probes that hang gives way to another one, open_for after the last of them
+//         began, and when they come back at last they change nothing.
+TEST(circuit_breaker, hung_probes_give_way) {
+  manual_timer time;
+  std::vector<change> heard;
+  circuit_breaker_options options = small(time);
+  options.on_change = [&](breaker_state from, breaker_state to) { heard.emplace_back(from, to); };
+  circuit_breaker b(options);
+  b.force_open();
+  time.advance(5s);
+  support::gate hold;
+  std::vector<std::jthread> hung;
+  for (std::size_t i = 1; i <= 2; ++i) {
+    time.advance(1s);
+    hung.emplace_back([&] {
+      EXPECT_THROW(b.call([&] {
+        hold.wait();
+        throw failure();
+      }),
+                   failure);
+    });
+    hold.await_arrivals(i);
+  }
+  time.advance(5s - 1ns);
+  EXPECT_TRUE(rejects(b));
+  time.advance(1ns);
+  succeed(b);
+  hold.open();
+  hung.clear();
+  EXPECT_EQ(b.state(), breaker_state::half_open);
+  succeed(b);
+  EXPECT_EQ(b.state(), breaker_state::closed);
+  EXPECT_EQ(b.stats().failures, 0U);
+  EXPECT_THAT(heard, ElementsAre(change{breaker_state::closed, breaker_state::open},
+                                 change{breaker_state::open, breaker_state::half_open},
+                                 change{breaker_state::half_open, breaker_state::closed}));
+}
+
+// Goal    Where calls are rare a round may last longer than open_for: what its probes said stays.
+TEST(circuit_breaker, a_round_waits_for_its_calls) {
+  manual_timer time;
+  circuit_breaker b(small(time));
+  b.force_open();
+  time.advance(1h);
+  succeed(b);
+  time.advance(1h);
+  succeed(b);
+  EXPECT_EQ(b.state(), breaker_state::closed);
+}
+
+// Goal    A probe that is cancelled, or whose thread ends, gives its place back.
+TEST(circuit_breaker, a_probe_without_a_result_gives_its_place_back) {
+  manual_timer time;
+  circuit_breaker_options options = small(time);
+  options.probes = 1;
+  circuit_breaker b(options);
+  b.force_open();
+  time.advance(5s);
+  EXPECT_THROW(b.call([] { throw flight_error(flight_errc::cancelled); }), flight_error);
+  EXPECT_EQ(b.state(), breaker_state::half_open);
+  for (const bool outcome : {false, true}) {
+    struct call {
+      circuit_breaker& b;
+      bool outcome;
+    } of{b, outcome};
+    pthread_t caller{};
+    ASSERT_EQ(pthread_create(
+                  &caller, nullptr,
+                  [](void* from) -> void* {
+                    const auto& c = *static_cast<call*>(from);
+                    const auto ends = []() -> int { pthread_exit(nullptr); };
+                    if (c.outcome) {
+                      (void)c.b.call(as_outcome, ends);
+                    } else {
+                      c.b.call(ends, [] { return 1; });
+                    }
+                    ADD_FAILURE() << "the thread goes on";
+                    return nullptr;
+                  },
+                  &of),
+              0);
+    ASSERT_EQ(pthread_join(caller, nullptr), 0);
+    EXPECT_EQ(b.state(), breaker_state::half_open);
+  }
+  EXPECT_EQ(b.stats().calls, 0U);
+  succeed(b);
+  EXPECT_EQ(b.state(), breaker_state::closed);
+}
+
+// Goal    A call that began before the breaker changed counts neither in the new state nor later.
+// Method  Its thread stands at a gate while the breaker opens and closes again; then it fails, where
+//         one failure would open it.
+TEST(circuit_breaker, late_results_do_not_count) {
+  manual_timer time;
+  circuit_breaker_options options = small(time);
+  options.min_calls = 1;
+  options.probes = 1;
+  circuit_breaker b(options);
+  support::gate hold;
+  std::jthread late([&] {
+    EXPECT_THROW(b.call([&] {
+      hold.wait();
+      throw failure();
+    }),
+                 failure);
+  });
+  hold.await_arrivals();
+  fail(b);
+  EXPECT_EQ(b.state(), breaker_state::open);
+  time.advance(5s);
+  succeed(b);
+  EXPECT_EQ(b.state(), breaker_state::closed);
+  hold.open();
+  late.join();
+  EXPECT_EQ(b.state(), breaker_state::closed);
+  EXPECT_EQ(b.stats().failures, 1U);
+}
+
+// ---- changes ------------------------------------------------------------------------------------
+
+// Goal    The hook hears every change, with no lock held: it may use the breaker, and what that
+//         changes is told after it has returned.
+TEST(circuit_breaker, the_hook_may_use_the_breaker) {
+  manual_timer time;
+  std::vector<change> heard;
+  int inside = 0;
+  circuit_breaker_options options = small(time);
+  circuit_breaker* self = nullptr;
+  options.on_change = [&](breaker_state from, breaker_state to) {
+    EXPECT_EQ(++inside, 1) << "told while it is told";
+    heard.emplace_back(from, to);
+    if (to == breaker_state::open && heard.size() == 1) {
+      self->reset();
+      succeed(*self);
+    }
+    --inside;
+  };
+  circuit_breaker b(options);
+  self = &b;
+  fail(b, 4);
+  EXPECT_EQ(b.state(), breaker_state::closed);
+  EXPECT_THAT(heard, ElementsAre(change{breaker_state::closed, breaker_state::open},
+                                 change{breaker_state::open, breaker_state::closed}));
+}
+
+// Goal    A hook that falls behind hears the latest changes, in order, and nothing blocks.
+TEST(circuit_breaker, a_hook_that_falls_behind_loses_the_oldest) {
+  manual_timer time;
+  std::vector<change> heard;
+  circuit_breaker* self = nullptr;
+  circuit_breaker_options options = small(time);
+  options.on_change = [&](breaker_state from, breaker_state to) {
+    heard.emplace_back(from, to);
+    if (heard.size() > 1) return;
+    for (int i = 0; i < 50; ++i) {
+      self->reset();
+      self->force_open();
+    }
+  };
+  circuit_breaker b(options);
+  self = &b;
+  b.force_open();
+  ASSERT_EQ(heard.size(), 33U);
+  for (std::size_t i = 2; i < heard.size(); ++i) EXPECT_EQ(heard[i].first, heard[i - 1].second);
+  EXPECT_EQ(heard.back().second, breaker_state::open);
+}
+
+// Goal    reset and force_open act in every state, and where nothing changes nothing is told.
+TEST(circuit_breaker, reset_and_force_open) {
+  manual_timer time;
+  std::vector<change> heard;
+  circuit_breaker_options options = small(time);
+  options.on_change = [&](breaker_state from, breaker_state to) { heard.emplace_back(from, to); };
+  circuit_breaker b(options);
+  fail(b, 3);
+  b.reset();
+  fail(b, 3);
+  EXPECT_EQ(b.state(), breaker_state::closed) << "reset empties the window";
+  EXPECT_TRUE(heard.empty());
+  b.force_open();
+  time.advance(4s);
+  b.force_open();  // from now on
+  time.advance(4s);
+  EXPECT_TRUE(rejects(b));
+  time.advance(1s);
+  EXPECT_FALSE(rejects(b));
+  b.reset();
+  EXPECT_EQ(b.state(), breaker_state::closed);
+  EXPECT_EQ(heard.size(), 3U);
+  EXPECT_EQ(b.stats().opened, 1U);
+}
+
+// Goal    With open_for zero the next call is a probe; with one that passes the range of the clock
+//         only reset closes it.
+TEST(circuit_breaker, open_for_nothing_and_for_ever) {
+  manual_timer time;
+  circuit_breaker_options options = small(time);
+  options.probes = 1;
+  options.open_for = 0ns;
+  circuit_breaker brief(options);
+  brief.force_open();
+  succeed(brief);
+  EXPECT_EQ(brief.state(), breaker_state::closed);
+  options.open_for = std::chrono::nanoseconds::max();
+  circuit_breaker eternal(options);
+  eternal.force_open();
+  time.advance(24h * 365);
+  EXPECT_TRUE(rejects(eternal));
+}
+
+// Goal    The figures reach a visitor by name.
+TEST(circuit_breaker, is_observable) {
+  struct visitor final : singleflight::metric_visitor {
+    void visit(std::string_view name, singleflight::metric_kind, double value) override {
+      seen[std::string(name)] = value;
+    }
+    std::map<std::string, double> seen;
+  } v;
+  manual_timer time;
+  circuit_breaker b(small(time));
+  fail(b, 4);
+  EXPECT_TRUE(rejects(b));
+  b.observe(v);
+  EXPECT_EQ(v.seen, (std::map<std::string, double>{{"calls", 4},
+                                                   {"failures", 4},
+                                                   {"slow", 0},
+                                                   {"rejected", 1},
+                                                   {"opened", 1},
+                                                   {"state", 1}}));
+}
+
+// Goal    Threads count side by side, and nothing is lost.
+// Method  As many failures as would open it, one short, from threads that are all under way at once.
+TEST(circuit_breaker, threads_count_together) {
+  manual_timer time;
+  constexpr int threads = 12;  // more than there are stripes beside each other
+  constexpr int each = 500;
+  circuit_breaker_options options = small(time);
+  options.error_rate = 1;
+  options.min_calls = threads * each + 1;
+  circuit_breaker b(options);
+  support::gate begin;
+  std::vector<std::jthread> all;
+  for (int i = 0; i < threads; ++i) {
+    all.emplace_back([&] {
+      begin.wait();
+      for (int n = 0; n < each; ++n) (void)b.call(as_outcome, [] { throw failure(); });
+    });
+  }
+  begin.await_arrivals(threads);
+  begin.open();
+  all.clear();
+  EXPECT_EQ(b.stats().failures, threads * each);
+  EXPECT_EQ(b.state(), breaker_state::closed);
+  fail(b);
+  EXPECT_EQ(b.state(), breaker_state::open);
+}
+
+}  // namespace
