@@ -4,7 +4,8 @@
 /// circuit_breaker: stops calling what keeps failing, or has become slow, and asks now and then
 /// whether it is back.
 ///
-/// Use when    a backend that is down should fail at once, not after a timeout per caller.
+/// Use when    a backend that is down should fail at once, not after a timeout per caller. With a
+///             group it belongs inside the load: around run, one failed load counts once a caller.
 /// Not for     bounding how many calls run at a time (sync/semaphore.hpp); errors that pass by
 ///             themselves (sync/retry.hpp, which belongs around a breaker).
 ///
@@ -15,9 +16,10 @@
 /// Errors      flight_error(rejected) while open; the function's own exception, which is counted and
 ///             passed on. std::invalid_argument for an option out of range.
 /// Lifetime    functions are borrowed for the call; the breaker outlives its calls.
-/// Cost        closed: no lock, no allocation, no clock call: counts in memory of the calling
-///             thread, and one read of the coarse clock, two with slow_call. A failure, or a slow
-///             call, takes a lock. Open: a rejection takes no lock; with as_outcome no exception.
+/// Cost        closed: no lock, no allocation but a thread's first counters: it counts in memory of
+///             the calling thread and reads the coarse clock, twice with slow_call. A failure, or a
+///             slow call, takes a lock. Open: a rejection takes no lock; with as_outcome it throws
+///             nothing.
 
 #include <concepts>
 #include <cstdint>

@@ -79,6 +79,8 @@ SINGLEFLIGHT_COLD inline bool try_again(const retry_policy& policy, retry_schedu
 /// result is returned as it is.
 template <class Fn>
 decltype(auto) retry(const retry_policy& policy, Fn&& fn, const limits& bounds = {}) {
+  static_assert(std::is_invocable_v<Fn&> || std::is_invocable_v<Fn&, std::uint32_t>,
+                "singleflight: retry needs a function that takes nothing, or the attempt's number");
   detail::retry_schedule schedule(policy, detail::end_of(policy, bounds));
   for (;;) {
     try {
