@@ -13,8 +13,8 @@
 /// Ordering    none between calls. A result counts in the state in which its call began, or not at
 ///             all.
 /// Blocking    a call blocks as long as its function does; the breaker itself does not.
-/// Errors      flight_error(rejected) while open; the function's own exception, which is counted and
-///             passed on. std::invalid_argument for an option out of range.
+/// Errors      flight_error(rejected) while open; the function's own exception, which is counted
+///             and passed on. std::invalid_argument for an option out of range.
 /// Lifetime    functions are borrowed for the call; the breaker outlives its calls.
 /// Cost        closed: no lock, no allocation but a thread's first counters: it counts in memory of
 ///             the calling thread and reads the coarse clock, twice with slow_call. A failure, or a
@@ -100,7 +100,7 @@ class circuit_breaker final : public observable {
     }
   }
 
-  /// As the latest call left it: an open breaker whose time is over is half_open with the next call.
+  /// As the latest call left it: an open breaker turns half_open with a call, not with time.
   breaker_state state() const noexcept { return core_.state(); }
   circuit_breaker_stats stats() const noexcept { return core_.stats(); }
   void observe(metric_visitor& visitor) const override {
@@ -122,8 +122,8 @@ class circuit_breaker final : public observable {
   void force_open() noexcept { core_.force_open(); }
 
  private:
-  /// One call's way through: let in or not, and what came of it. Its result is told at its end, also
-  /// when the thread ends within the call.
+  /// One call's way through: let in or not, and what came of it. Its result is told at its end,
+  /// also when the thread ends within the call.
   class pass {
    public:
     explicit pass(detail::breaker_core& core) noexcept : core_(core), admitted_(core.admit()) {}

@@ -6,8 +6,9 @@
 // It sleeps on a word of its own stack, which counts the rings: of the stop token, and of an alarm
 // where the kernel cannot time the sleep. A ring between the look at the limits and the sleep has
 // changed the word, so the sleep does not begin. Ringing releases, and the look at the word
-// acquires: whoever sees a ring sees the stop, or the time, that it speaks of. The word lives as long
-// as anybody rings: the destructors of the callback and of the alarm wait for one that is under way.
+// acquires: whoever sees a ring sees the stop, or the time, that it speaks of. The word lives as
+// long as anybody rings: the destructors of the callback and of the alarm wait for one that is
+// under way.
 
 #include <cstdint>
 #include <optional>
