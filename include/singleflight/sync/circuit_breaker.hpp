@@ -4,7 +4,8 @@
 /// circuit_breaker: stops calling what keeps failing, or has become slow, and asks now and then
 /// whether it is back.
 ///
-/// Use when    a backend that is down should fail at once, not after a timeout per caller.
+/// Use when    a backend that is down should fail at once, not after a timeout per caller. With a
+///             group it belongs inside the load: around run, one failed load counts once a caller.
 /// Not for     bounding how many calls run at a time (sync/semaphore.hpp); errors that pass by
 ///             themselves (sync/retry.hpp, which belongs around a breaker).
 ///
@@ -12,12 +13,13 @@
 /// Ordering    none between calls. A result counts in the state in which its call began, or not at
 ///             all.
 /// Blocking    a call blocks as long as its function does; the breaker itself does not.
-/// Errors      flight_error(rejected) while open; the function's own exception, which is counted and
-///             passed on. std::invalid_argument for an option out of range.
+/// Errors      flight_error(rejected) while open; the function's own exception, which is counted
+///             and passed on. std::invalid_argument for an option out of range.
 /// Lifetime    functions are borrowed for the call; the breaker outlives its calls.
-/// Cost        closed: no lock, no allocation, no clock call: counts in memory of the calling
-///             thread, and one read of the coarse clock, two with slow_call. A failure, or a slow
-///             call, takes a lock. Open: a rejection takes no lock; with as_outcome no exception.
+/// Cost        closed: no lock, no allocation but a thread's first counters: it counts in memory of
+///             the calling thread and reads the coarse clock, twice with slow_call. A failure, or a
+///             slow call, takes a lock. Open: a rejection takes no lock; with as_outcome it throws
+///             nothing.
 
 #include <concepts>
 #include <cstdint>
@@ -98,7 +100,7 @@ class circuit_breaker final : public observable {
     }
   }
 
-  /// As the latest call left it: an open breaker whose time is over is half_open with the next call.
+  /// As the latest call left it: an open breaker turns half_open with a call, not with time.
   breaker_state state() const noexcept { return core_.state(); }
   circuit_breaker_stats stats() const noexcept { return core_.stats(); }
   void observe(metric_visitor& visitor) const override {
@@ -120,8 +122,8 @@ class circuit_breaker final : public observable {
   void force_open() noexcept { core_.force_open(); }
 
  private:
-  /// One call's way through: let in or not, and what came of it. Its result is told at its end, also
-  /// when the thread ends within the call.
+  /// One call's way through: let in or not, and what came of it. Its result is told at its end,
+  /// also when the thread ends within the call.
   class pass {
    public:
     explicit pass(detail::breaker_core& core) noexcept : core_(core), admitted_(core.admit()) {}

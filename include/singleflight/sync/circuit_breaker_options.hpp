@@ -21,7 +21,8 @@ enum class breaker_state : std::uint8_t {
 
 /// By default as Hystrix (window, min_calls, error_rate, open_for) and resilience4j (probes).
 struct circuit_breaker_options {
-  /// Opens when failures / calls in the window reach this; in (0, 1].
+  /// Opens when failures / calls in the window reach this; in (0, 1]. Looked at when a call has
+  /// failed or was slow.
   double error_rate = 0.5;
   /// Opens when slow calls / calls reach this; in (0, 1]. Zero: calls are never too slow.
   double slow_call_rate = 0;
@@ -41,8 +42,9 @@ struct circuit_breaker_options {
   /// key not found) counts as a success. flight_error(cancelled) is never asked about: it counts
   /// neither way.
   std::function<bool(const std::exception_ptr& error)> is_failure{};
-  /// Hears of each change, one at a time, in order, with no lock held; it must not throw. It may use
-  /// the breaker. While it runs, changes on other threads wait for it; past 32 the oldest are lost.
+  /// Hears of each change, one at a time, in order, on the thread of a call, with no lock held; it
+  /// must not throw. It may use the breaker. What changes while it runs it hears of afterwards;
+  /// past 32 the oldest are lost.
   std::function<void(breaker_state from, breaker_state to)> on_change{};
   /// Time for everything; null: default_timer(). Outlives the breaker.
   singleflight::timer* timer = nullptr;

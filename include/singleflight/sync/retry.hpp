@@ -9,16 +9,17 @@
 ///
 /// Threads     any; nothing is shared but what the policy refers to.
 /// Blocking    sleeps on the calling thread between attempts; with a zero delay it does not.
-/// Cancel      a stop ends a sleep at once, and no attempt begins after it: flight_error(cancelled).
-///             A deadline, or the policy's budget, ends no attempt: but no sleep begins that would
-///             not end before it, and the last exception is thrown instead. A limit that is over
-///             beforehand: flight_error, cancelled or timed_out, and no attempt.
+/// Cancel      a stop ends a sleep at once, and no attempt begins after it:
+///             flight_error(cancelled). A deadline, or the policy's budget, ends no attempt: but no
+///             sleep begins that would not end before it, and the last exception is thrown instead.
+///             A limit that is over beforehand: flight_error, cancelled or timed_out, and no
+///             attempt.
 /// Errors      the last attempt's exception, with its own type; std::invalid_argument for a policy
 ///             with a value out of range, or one that might never end. What retry_if, on_retry or
 ///             random throw ends it. The end of the thread (pthread_exit) is never retried.
 /// Lifetime    policy, function and limits are borrowed for the call.
-/// Cost        an attempt that succeeds: a few compares; no allocation, and no clock unless there is
-///             a deadline or a budget.
+/// Cost        an attempt that succeeds: a few compares; no allocation, and no clock unless there
+///             is a deadline or a budget.
 
 #include <algorithm>
 #include <cstdint>
@@ -80,6 +81,8 @@ SINGLEFLIGHT_COLD inline bool try_again(const retry_policy& policy, retry_schedu
 /// result is returned as it is.
 template <class Fn>
 decltype(auto) retry(const retry_policy& policy, Fn&& fn, const limits& bounds = {}) {
+  static_assert(std::is_invocable_v<Fn&> || std::is_invocable_v<Fn&, std::uint32_t>,
+                "singleflight: retry needs a function that takes nothing, or the attempt's number");
   detail::retry_schedule schedule(policy, detail::end_of(policy, bounds));
   for (;;) {
     try {

@@ -571,8 +571,8 @@ TEST(circuit_breaker, a_probe_without_a_result_gives_its_place_back) {
 }
 
 // Goal    A call that began before the breaker changed counts neither in the new state nor later.
-// Method  Its thread stands at a gate while the breaker opens and closes again; then it fails, where
-//         one failure would open it.
+// Method  Its thread stands at a gate while the breaker opens and closes again; then it fails,
+//         where one failure would open it.
 TEST(circuit_breaker, late_results_do_not_count) {
   manual_timer time;
   circuit_breaker_options options = small(time);
@@ -713,7 +713,7 @@ TEST(circuit_breaker, is_observable) {
 }
 
 // Goal    Threads count side by side, and nothing is lost.
-// Method  As many failures as would open it, one short, from threads that are all under way at once.
+// Method  As many failures as would open it, one short, from threads that are under way together.
 TEST(circuit_breaker, threads_count_together) {
   manual_timer time;
   constexpr int threads = 12;  // more than there are stripes beside each other

@@ -324,8 +324,8 @@ TEST(retry, the_hook_hears_of_each_retry) {
 
 // ---- sleeping -----------------------------------------------------------------------------------
 
-/// A timer that says when a sleeper has looked at it for the last time: after it was asked which kind
-/// it is, a look at the clock is followed by the sleep.
+/// A timer that says when a sleeper has looked at it for the last time: after it was asked which
+/// kind it is, a look at the clock is followed by the sleep.
 class watched_timer final : public singleflight::timer {
  public:
   explicit watched_timer(bool steady) : steady_(steady) {}

@@ -13,13 +13,14 @@
 //     call let in as the breaker opens, one rejected as it closes).
 // B2  places_ is 0 unless half_open: then it is how many probes may still begin. So in either state
 //     that is not closed a call is rejected while there is no place and until_ has not come.
-// B3  In a generation that is half_open: places_ + probes under way + round_.calls == probes. A probe
-//     that ends without a result gives its place back; one of an older generation touches nothing.
+// B3  In a generation that is half_open: places_ + probes under way + round_.calls == probes. A
+//     probe that ends without a result gives its place back; one of an older generation touches
+//     nothing.
 //
-// A result of a closed generation is counted without the lock, after a look at state_. A thread that
-// is held up between the two, through a change to open, half_open and closed again, counts one call
-// in a window that is not its own. Trips are decided under the lock, where a result of an older
-// generation is turned away for certain.
+// A result of a closed generation is counted without the lock, after a look at state_. A thread
+// that is held up between the two, through a change to open, half_open and closed again, counts one
+// call in a window that is not its own. Trips are decided under the lock, where a result of an
+// older generation is turned away for certain.
 
 #include <algorithm>
 #include <array>
@@ -130,7 +131,7 @@ class breaker_core {
   bool is_slow(const admission& call, steady_time now) const noexcept {
     return timed() && now - call.began >= options_.slow_call;
   }
-  /// Whether this many of `calls` are too many. A quotient, not a product: 3 of 30 is a rate of 0.1.
+  /// Whether a rate is reached. By quotients, not products: 3 of 30 is a rate of 0.1.
   bool too_bad(const call_counts& of) const noexcept {
     const auto calls = static_cast<double>(of.calls);
     return static_cast<double>(of.failures) / calls >= options_.error_rate ||
@@ -239,8 +240,8 @@ class breaker_core {
     }
     if (options_.on_change) changes_[changed_++ % changes_.size()] = {state_of(old), to};
   }
-  /// Tells on_change what has changed, lock_ released around each call. Whoever finds another thread
-  /// telling, or itself, leaves it to that one: so they are told in order.
+  /// Tells on_change what has changed, lock_ released around each call. Whoever finds another
+  /// thread telling, or itself, leaves it to that one: so they are told in order.
   void tell(platform::unique_lock& hold) noexcept {
     if (telling_ && platform::holds(rule::changes_are_told_in_turn)) return;
     while (told_ != changed_) {

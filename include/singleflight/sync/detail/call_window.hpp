@@ -3,10 +3,10 @@
 
 // call_window: how many of the latest calls failed, or were slow.
 //
-// Nothing is ever set back: counters only grow, in per-thread stripes (flight_stats), so that a call
-// costs a load and a store on memory of its own thread. What is kept per bucket, a tenth of the
-// window, is what the totals were when it began; the window is the difference of the totals and the
-// oldest of these. So there is no bucket that one thread clears while another counts in it, and
+// Nothing is ever set back: counters only grow, in per-thread stripes (flight_stats), so that a
+// call costs a load and a store on memory of its own thread. What is kept per bucket, a tenth of
+// the window, is what the totals were when it began; the window is the difference of the totals and
+// the oldest of these. So there is no bucket that one thread clears while another counts in it, and
 // nothing stale in one that comes round.
 //
 // What may be wrong, and by how much:
