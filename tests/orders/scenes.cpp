@@ -18,6 +18,7 @@
 #include <vector>
 
 #include <singleflight/flight.hpp>
+#include <singleflight/sync/semaphore.hpp>
 
 namespace orders {
 namespace {
@@ -27,6 +28,8 @@ using singleflight::flight;
 using singleflight::flight_context;
 using singleflight::flight_errc;
 using singleflight::group;
+using singleflight::permit;
+using singleflight::semaphore;
 using singleflight::shared_result;
 using singleflight::task;
 using singleflight::thread_pool;
@@ -34,6 +37,7 @@ using singleflight::detail::figure;
 using singleflight::detail::flight_stats;
 using singleflight::detail::flight_table;
 using singleflight::detail::rule;
+using singleflight::detail::sleeper;
 using singleflight::detail::word_lock;
 
 void require(bool what, const char* else_said) {
@@ -84,6 +88,68 @@ void side_by_side(First&& first, Second&& second) {
   std::thread b([&] { act(second); });
   a.join();
   b.join();
+}
+
+// ---- permits ------------------------------------------------------------------------------------
+
+// What one holder did is seen by the next, though neither had to queue.
+void permit_to_permit() {
+  semaphore all(1);
+  int guarded = 0;
+  flag returned;
+  side_by_side(
+      [&] {
+        {
+          const permit mine = all.acquire();
+          guarded = 1;
+        }
+        returned.raise();
+      },
+      [&] {
+        returned.await();
+        const permit mine = all.acquire();
+        require(guarded == 1, "a permit was given with nothing done under it");
+      });
+}
+
+// What a thread did before it told another is seen by that one.
+void told_thread() {
+  std::atomic<sleeper*> asleep{nullptr};
+  const std::stop_token nothing;
+  int guarded = 0;
+  flag over;
+  side_by_side(
+      [&] {
+        sleeper me(singleflight::default_timer(), std::chrono::steady_clock::time_point::max(),
+                   nothing);
+        asleep.store(&me, std::memory_order_release);  // the other way round
+        me.sleep();
+        require(guarded == 1, "a thread was told of nothing");
+        over.raise();
+      },
+      [&] {
+        await([&] { return asleep.load(std::memory_order_acquire) != nullptr; });
+        guarded = 1;
+        sleeper::wake(asleep.load(std::memory_order_relaxed)->tell());
+        over.await();
+      });
+}
+
+// A handle that is ready: what the last holder did is there.
+void permit_is_ready() {
+  semaphore all(1);
+  int guarded = 0;
+  std::optional<permit> held(all.acquire());
+  auto place = all.start_acquire();
+  side_by_side(
+      [&] {
+        guarded = 1;
+        held.reset();
+      },
+      [&] {
+        await([&] { return place.ready(); });
+        require(guarded == 1, "a permit was given with nothing done under it");
+      });
 }
 
 // ---- locks --------------------------------------------------------------------------------------
@@ -353,6 +419,12 @@ constexpr scene scenes[] = {
     {rule::locate_acquires, "a grown table grows", table_grows<grow_again>},
     {rule::executor_drop_releases, "the last owner of an executor", last_executor_deletes},
     {rule::last_executor_drop_acquires, "the last owner of an executor", last_executor_deletes},
+    {rule::take_acquires, "a permit after a permit", permit_to_permit},
+    {rule::give_releases, "a permit after a permit", permit_to_permit},
+    {rule::told_acquires, "a thread is told", told_thread},
+    {rule::tell_releases, "a thread is told", told_thread},
+    {rule::settled_acquires, "a permit is ready", permit_is_ready},
+    {rule::settle_releases, "a permit is ready", permit_is_ready},
     {rule::stripes_release, "a sum over new counters", chunk_is_made<sum>},
     {rule::stripes_acquire, "a sum over new counters", chunk_is_made<sum>},
     {rule::stripes_acquire, "a count in new counters", chunk_is_made<count>},

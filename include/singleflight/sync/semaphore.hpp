@@ -178,7 +178,8 @@ class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
 
   bool settled() const noexcept {
     detail::require(!taken_, "pending_permit: used twice");
-    return is_settled.load(detail::memory_order_acquire);
+    return is_settled.load(
+        detail::platform::order(detail::rule::settled_acquires, detail::memory_order_acquire));
   }
 
   // ---- for handle_wait --------------------------------------------------------------------------

@@ -11,7 +11,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <cstdlib>
 #include <functional>
 #include <iostream>
 #include <random>
@@ -21,6 +20,7 @@
 
 #include "support/eventually.hpp"
 #include "support/gate.hpp"
+#include "support/stress.hpp"
 #include <singleflight/sync/circuit_breaker.hpp>
 
 namespace {
@@ -39,14 +39,6 @@ struct failure : std::runtime_error {
   failure() : std::runtime_error("the backend failed") {}
 };
 
-std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
-  const char* const text = std::getenv(variable);
-  return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
-}
-std::chrono::milliseconds time_box() {
-  return std::chrono::milliseconds(number_from("SINGLEFLIGHT_STRESS_MS", 1000));
-}
-
 /// Lets all callers loop on `step(caller)` until the time is up; returns how long that was.
 clock::duration run_callers(const std::function<void(int)>& step) {
   support::gate begin;
@@ -61,7 +53,7 @@ clock::duration run_callers(const std::function<void(int)>& step) {
   begin.await_arrivals(callers);
   const auto start = clock::now();
   begin.open();
-  std::this_thread::sleep_for(time_box());
+  std::this_thread::sleep_for(support::time_box(1000));
   over = true;
   threads.clear();
   return clock::now() - start;
@@ -137,8 +129,7 @@ TEST(circuit_breaker_stress, probes_are_bounded) {
 //         are told as a chain, and no place of a probe is lost: with the backend back it closes.
 // Method  A backend that goes down and comes back at random, calls that are cancelled, resets.
 TEST(circuit_breaker_stress, a_storm_comes_to_an_end) {
-  const std::uint64_t seed = number_from("SINGLEFLIGHT_SEED", std::random_device{}());
-  std::cout << "  SINGLEFLIGHT_SEED=" << seed << '\n';
+  const std::uint64_t seed = support::new_seed();
   chain changes;
   circuit_breaker b({.error_rate = 0.5,
                      .min_calls = 5,

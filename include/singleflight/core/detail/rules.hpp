@@ -109,7 +109,13 @@ namespace detail {
   X(executor_drop_releases, "an owner's use of an executor does not end before its deletion") \
   X(last_executor_drop_acquires, "the last owner deletes an executor that others still use")  \
   X(stripes_release, "counters are shown before they are zero")                               \
-  X(stripes_acquire, "counters are used before they are zero")
+  X(stripes_acquire, "counters are used before they are zero")                                \
+  X(take_acquires, "a permit is taken, and what was done under it is not seen")               \
+  X(give_releases, "a permit is returned before what was done under it")                      \
+  X(told_acquires, "a thread that was told does not see what it was told of")                 \
+  X(tell_releases, "a thread is told before that is there which it is told of")               \
+  X(settled_acquires, "a handle is ready, and what was done under its permit is not seen")    \
+  X(settle_releases, "a handle is ready before what was done under its permit")
 
 enum class rule {
   none,

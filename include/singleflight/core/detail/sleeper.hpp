@@ -47,7 +47,8 @@ class sleeper {
   /// of what it waits for, whether it was told meanwhile.
   wait_verdict sleep() noexcept {
     for (;;) {
-      const std::uint32_t seen = word_.load(memory_order_acquire);  // pairs with tell()
+      const std::uint32_t seen =
+          word_.load(platform::order(rule::told_acquires, memory_order_acquire));
       if ((seen & told) != 0) return wait_verdict::outcome;
       if (platform::stop_requested(stop_)) return wait_verdict::cancelled;
       if (bounded() && clock_.now() >= deadline_) return wait_verdict::timed_out;
@@ -58,7 +59,7 @@ class sleeper {
 
   /// Ends the sleep; once. The caller wakes what is returned after its locks.
   [[nodiscard]] name tell() noexcept {
-    word_.fetch_or(told, memory_order_release);
+    word_.fetch_or(told, platform::order(rule::tell_releases, memory_order_release));
     return &word_;
   }
   static void wake(name word) noexcept { platform::wake(*word, 1); }

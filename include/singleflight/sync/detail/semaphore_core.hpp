@@ -83,7 +83,8 @@ class semaphore_core : public platform::allocated {
     std::uint64_t word = word_.load(memory_order_relaxed);
     while ((word & (locked | (platform::holds(rule::newcomers_queue) ? slow : 0))) == 0 &&
            available_in(word) >= n) {
-      if (word_.compare_exchange_weak(word, word - word_of(n), memory_order_acquire,
+      if (word_.compare_exchange_weak(word, word - word_of(n),
+                                      platform::order(rule::take_acquires, memory_order_acquire),
                                       memory_order_relaxed)) {
         return true;
       }
@@ -93,7 +94,8 @@ class semaphore_core : public platform::allocated {
   void give(count n) {
     std::uint64_t word = word_.load(memory_order_relaxed);
     while ((word & (locked | (platform::holds(rule::release_serves_queue) ? slow : 0))) == 0) {
-      if (word_.compare_exchange_weak(word, word + word_of(n), memory_order_release,
+      if (word_.compare_exchange_weak(word, word + word_of(n),
+                                      platform::order(rule::give_releases, memory_order_release),
                                       memory_order_relaxed)) {
         return;
       }
@@ -364,7 +366,9 @@ class semaphore_core : public platform::allocated {
       return;
     }
     if (w.state == wait_state::pending) make_ready_locked(w, after.runners);
-    w.is_settled.store(true, memory_order_release);  // likewise, if it does not wait yet
+    w.is_settled.store(true,
+                       platform::order(rule::settle_releases,
+                                       memory_order_release));  // likewise, if it does not wait yet
   }
 
   void take_out_locked(permit_waiter& w) noexcept {
