@@ -4,3 +4,5 @@
 /// The sync floor: fan-out under control. Standard library only.
 
 #include "singleflight/flight.hpp"
+#include "singleflight/sync/error_group.hpp"
+#include "singleflight/sync/run_all.hpp"
