@@ -75,6 +75,18 @@ inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(stop_wakes_idle, "thread_pool: the destructor beside an idle thread"),
     SINGLEFLIGHT_CLAIM(stop_runs_what_is_left, "thread_pool: a kept node, and the pool's end"),
     SINGLEFLIGHT_CLAIM(thread_has_its_place, "thread_pool: a task ends its thread, a fault"),
+    SINGLEFLIGHT_CLAIM(ticket_comes_before_task, "error_group: two tasks that wait for each other"),
+    SINGLEFLIGHT_CLAIM(ticket_holds_group, "error_group: a ticket comes as the group has gone"),
+    SINGLEFLIGHT_CLAIM(waiter_helps, "error_group: the executor drops the ticket"),
+    SINGLEFLIGHT_CLAIM(sleeper_is_called,
+                       "error_group: a task hands over another and waits for it"),
+    SINGLEFLIGHT_CLAIM(called_waiter_is_told, "error_group: a task hands over another that fails"),
+    SINGLEFLIGHT_CLAIM(last_task_tells_waiters, "error_group: two tasks, a waiter and a ticket"),
+    SINGLEFLIGHT_CLAIM(task_limit_is_kept, "29: a limit of 1, a waiter and a ticket"),
+    SINGLEFLIGHT_CLAIM(stop_skips_unbegun, "29: the first error beside tasks that begin"),
+    SINGLEFLIGHT_CLAIM(skipped_are_waited_for, "29: a wait beside a stop that skips"),
+    SINGLEFLIGHT_CLAIM(stop_outside_group_lock, "29: a stop callback that calls the group"),
+    SINGLEFLIGHT_CLAIM(error_ends_with_its_use, "29: the use after one that failed"),
 };
 #undef SINGLEFLIGHT_CLAIM
 
