@@ -77,7 +77,7 @@ inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(thread_has_its_place, "thread_pool: a task ends its thread, a fault"),
     SINGLEFLIGHT_CLAIM(ticket_comes_before_task, "error_group: two tasks that wait for each other"),
     SINGLEFLIGHT_CLAIM(ticket_holds_group, "error_group: a ticket comes as the group has gone"),
-    SINGLEFLIGHT_CLAIM(waiter_helps, "error_group: the executor drops the ticket"),
+    SINGLEFLIGHT_CLAIM(waiter_helps, "21: nested groups on a pool of one thread"),
     SINGLEFLIGHT_CLAIM(sleeper_is_called,
                        "error_group: a task hands over another and waits for it"),
     SINGLEFLIGHT_CLAIM(called_waiter_is_told, "error_group: a task hands over another that fails"),

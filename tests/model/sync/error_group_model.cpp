@@ -97,12 +97,12 @@ const add_world in_series("29: a limit of 1, a waiter and a ticket", three,
                           [](world& w) { go_and_wait(w, 1, 1); });
 
 const add_world each_other("error_group: two tasks that wait for each other", two, [](world& w) {
-  site s(w);
-  gate x;
-  gate y;
-  gate both;
   w.thread([&] {
-    error_group g = s.group();
+    singleflight::thread_pool pool({.max_threads = 2});
+    gate x;
+    gate y;
+    gate both;
+    error_group g({.executor = pool});
     g.go([&] {
       x.open();
       y.wait();
@@ -112,24 +112,25 @@ const add_world each_other("error_group: two tasks that wait for each other", tw
       x.wait();
       both.open();
     });
-    both.wait();
+    both.wait();  // nobody helps
     g.wait();
   });
-  s.server();
-  s.server();
   w.run();
 });
 
 const add_world late_go("error_group: a task hands over another and waits for it", three,
                         [](world& w) {
                           site s(w);
+                          gate begun;
                           gate second;
                           w.thread([&] {
                             error_group g = s.group();
                             g.go([&] {
+                              begun.open();
                               g.go([&] { second.open(); });
                               second.wait();
                             });
+                            begun.wait();
                             g.wait();
                           });
                           s.server();  // and no other: the waiter must come
@@ -228,23 +229,23 @@ const add_world short_of_memory("error_group: two tasks, a waiter and a ticket, 
 
 // Scenarios 21, 28a.
 const add_world nested("21: nested groups on a pool of one thread", two, [](world& w) {
-  singleflight::thread_pool pool({.max_threads = 1});
   counter ran;
   w.thread([&] {
+    singleflight::thread_pool pool({.max_threads = 1});
+    gate over;  // all of it is left to the pool
     error_group outer({.executor = pool});
     outer.go([&] {
       error_group inner({.executor = pool});
       inner.go([&] { ran.count(); });
       inner.wait();
-      w.check(ran.value() == 1, "an inner task did not run");
+      w.check(ran.value() == 1, "a wait has returned before its task");
+      over.open();
     });
-    gate over;  // not within wait: all of it is left to the pool
-    outer.go([&] { over.open(); });
     over.wait();
     outer.wait();
   });
   w.run();
-  w.check(ran.value() == 1, "an inner task did not run once");
+  w.check(ran.value() == 1, "a task did not run once");
 });
 
 // ---- stops --------------------------------------------------------------------------------------
