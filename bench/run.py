@@ -87,6 +87,7 @@ class Row:
 
 
 GO = "go singleflight.Do"
+ERRGROUP = "go errgroup.Group"
 FUTURE = "mutex + unordered_map<string, shared_future>"
 
 ROWS = [
@@ -459,6 +460,22 @@ class Stampede(Scenario):
         return {}
 
 
+class ErrorGroup(Scenario):
+    ours = ("error_group_bench",)
+    limit = 0  # none
+
+    def sides(self):
+        return {
+            "ours": lambda: figures_of([self.programs.ours("error_group_bench"),
+                                        "--tasks=1000000", f"--limit={self.limit}"]),
+            "go": lambda: self.programs.go("errgroup", tasks=1_000_000, limit=self.limit),
+        }
+
+
+class ErrorGroupLimit(ErrorGroup):
+    limit = 64
+
+
 SCENARIOS: dict[str, type[Scenario]] = {
     "calls": Calls,
     "instructions": Instructions,
@@ -466,6 +483,8 @@ SCENARIOS: dict[str, type[Scenario]] = {
     "fan-in-limits": FanInLimits,
     "blocked": Blocked,
     "stampede": Stampede,
+    "error-group": ErrorGroup,
+    "error-group-limit": ErrorGroupLimit,
 }
 
 
