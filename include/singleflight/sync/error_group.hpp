@@ -39,6 +39,7 @@
 #include <utility>
 #include <vector>
 
+#include "singleflight/core/detail/require.hpp"
 #include "singleflight/sync/detail/task_group.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

@@ -437,20 +437,22 @@ class task_group final : private task_node, public platform::allocated {
 
   settings with_;
 
-  word_lock lock_;        // guards all below
-  bool posted_ = false;   // a ticket is in the executor
-  bool called_ = false;   // a listed waiter has been called and has not come yet
-  bool stopped_ = false;  // nothing begins any more in this use
-  bool over_ = true;      // the last wait has spoken of all there is
-  std::uint32_t references_ = 1;
+  // The lock, and what each task changes under it, on one line: two threads meet here all the time.
+  alignas(64) word_lock lock_;  // guards all below
+  bool posted_ = false;         // a ticket is in the executor
+  bool called_ = false;         // a listed waiter has been called and has not come yet
+  bool stopped_ = false;        // nothing begins any more in this use
+  bool over_ = true;            // the last wait has spoken of all there is
   group_tasks queue_;
   std::size_t running_ = 0;
   std::size_t pending_ = 0;
   std::size_t next_index_ = 0;
+
+  alignas(64) waiter* waiters_ = nullptr;
   std::size_t skipped_ = 0;
   group_tasks failed_;
-  waiter* waiters_ = nullptr;
   std::stop_source stop_{std::nostopstate};  // made when first asked for
+  std::uint32_t references_ = 1;
 };
 
 inline std::stop_token token_of(task_group& group) { return group.token(); }
