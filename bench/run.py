@@ -88,6 +88,7 @@ class Row:
 
 GO = "go singleflight.Do"
 GO_SEMAPHORE = "go semaphore.Weighted"
+ERRGROUP = "go errgroup.Group"
 FUTURE = "mutex + unordered_map<string, shared_future>"
 
 ROWS = [
@@ -511,6 +512,22 @@ class Stampede(Scenario):
         return {}
 
 
+class ErrorGroup(Scenario):
+    ours = ("error_group_bench",)
+    limit = 0  # none
+
+    def sides(self):
+        return {
+            "ours": lambda: figures_of([self.programs.ours("error_group_bench"),
+                                        "--tasks=1000000", f"--limit={self.limit}"]),
+            "go": lambda: self.programs.go("errgroup", tasks=1_000_000, limit=self.limit),
+        }
+
+
+class ErrorGroupLimit(ErrorGroup):
+    limit = 64
+
+
 SCENARIOS: dict[str, type[Scenario]] = {
     "calls": Calls,
     "instructions": Instructions,
@@ -521,6 +538,8 @@ SCENARIOS: dict[str, type[Scenario]] = {
     "semaphore": Semaphore,
     "permit-fan-in": PermitFanIn,
     "guards": Guards,
+    "error-group": ErrorGroup,
+    "error-group-limit": ErrorGroupLimit,
 }
 
 

@@ -5,5 +5,7 @@
 
 #include "singleflight/flight.hpp"
 #include "singleflight/sync/circuit_breaker.hpp"
+#include "singleflight/sync/error_group.hpp"
 #include "singleflight/sync/retry.hpp"
+#include "singleflight/sync/run_all.hpp"
 #include "singleflight/sync/semaphore.hpp"

@@ -92,6 +92,18 @@ inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(probe_gives_place_back, "circuit_breaker: a cancelled probe beside a call"),
     SINGLEFLIGHT_CLAIM(changes_are_told_in_turn, "circuit_breaker: a failure beside reset"),
     SINGLEFLIGHT_CLAIM(ring_changes_word, "retry: a stop beside a sleep"),
+    SINGLEFLIGHT_CLAIM(ticket_comes_before_task, "error_group: two tasks that wait for each other"),
+    SINGLEFLIGHT_CLAIM(ticket_holds_group, "error_group: a ticket comes as the group has gone"),
+    SINGLEFLIGHT_CLAIM(waiter_helps, "21: nested groups on a pool of one thread"),
+    SINGLEFLIGHT_CLAIM(sleeper_is_called,
+                       "error_group: a task hands over another and waits for it"),
+    SINGLEFLIGHT_CLAIM(called_waiter_is_told, "error_group: a task hands over another that fails"),
+    SINGLEFLIGHT_CLAIM(last_task_tells_waiters, "error_group: two tasks, a waiter and a ticket"),
+    SINGLEFLIGHT_CLAIM(task_limit_is_kept, "29: a limit of 1, a waiter and a ticket"),
+    SINGLEFLIGHT_CLAIM(stop_skips_unbegun, "29: the first error beside tasks that begin"),
+    SINGLEFLIGHT_CLAIM(skipped_are_waited_for, "29: a wait beside a stop that skips"),
+    SINGLEFLIGHT_CLAIM(stop_outside_group_lock, "29: a stop callback that calls the group"),
+    SINGLEFLIGHT_CLAIM(error_ends_with_its_use, "29: the use after one that failed"),
 };
 #undef SINGLEFLIGHT_CLAIM
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The same work as bench/flight, done with golang.org/x/sync/singleflight.
+// The same work as bench/flight and bench/sync, done with golang.org/x/sync.
 //
 // Each run plays one scenario once, in a fresh process, and prints one JSON object of figures on
 // standard output. The driver (bench/run.py) sets GOMAXPROCS and interleaves these runs with ours.
@@ -18,8 +18,10 @@ import (
 type figures map[string]float64
 
 func main() {
-	scenario := flag.String("scenario", "", "do | fan-in | fan-in-limits | stampede | semaphore | permit-fan-in")
-	repetitions := flag.Int("repetitions", 5, "do: repetitions, of which the median counts")
+	scenario := flag.String("scenario", "",
+		"do | fan-in | fan-in-limits | stampede | semaphore | permit-fan-in | errgroup")
+	repetitions := flag.Int("repetitions", 5,
+		"do, semaphore, errgroup: repetitions, of which the median counts")
 	calls := flag.Int("calls", 500_000, "do: calls in one repetition")
 	waiters := flag.Int("waiters", 1_000_000, "fan-in: goroutines blocked in Do")
 	turns := flag.Int("turns", 51, "permit-fan-in: turns, of which the median counts")
@@ -27,6 +29,8 @@ func main() {
 	seconds := flag.Float64("seconds", 5, "stampede: how long requests keep arriving")
 	seed := flag.Uint64("seed", 42, "stampede: seed of arrivals and keys")
 	dispatchers := flag.Int("dispatchers", 1, "stampede: goroutines that start the requests")
+	tasks := flag.Int("tasks", 1_000_000, "errgroup: tasks in one repetition")
+	limit := flag.Int("limit", 0, "errgroup: tasks that run at a time; 0: no limit")
 	flag.Parse()
 
 	var result figures
@@ -44,6 +48,8 @@ func main() {
 		result, err = permitFanIn(*waiters, *turns)
 	case "stampede":
 		result, err = stampede(*rate, *seconds, *seed, *dispatchers)
+	case "errgroup":
+		result, err = errGroup(*repetitions, *tasks, *limit)
 	default:
 		err = fmt.Errorf("unknown -scenario %q: it is one of those that -help lists", *scenario)
 	}

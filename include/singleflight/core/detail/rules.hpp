@@ -88,7 +88,18 @@ namespace detail {
   X(probe_takes_place, "more probes run than a breaker may let through")                      \
   X(probe_gives_place_back, "a cancelled probe keeps its place")                              \
   X(changes_are_told_in_turn, "a breaker's changes are told at a time, or out of order")      \
-  X(ring_changes_word, "a thread goes to sleep past the stop that was to wake it")
+  X(ring_changes_word, "a thread goes to sleep past the stop that was to wake it")            \
+  X(ticket_comes_before_task, "tasks that wait for each other begin one after the other")     \
+  X(ticket_holds_group, "a ticket comes to a group that has gone")                            \
+  X(waiter_helps, "a group waits for threads that its executor does not have")                \
+  X(sleeper_is_called, "a waiter sleeps beside a task that nobody else can run")              \
+  X(called_waiter_is_told, "a waiter that was called as the use ended has no outcome")        \
+  X(last_task_tells_waiters, "a waiter sleeps past the last task")                            \
+  X(task_limit_is_kept, "more tasks run than the limit allows")                               \
+  X(stop_skips_unbegun, "a task begins after the first error")                                \
+  X(skipped_are_waited_for, "a wait returns beside a skipped task that still is destroyed")   \
+  X(stop_outside_group_lock, "a stop callback finds its group locked")                        \
+  X(error_ends_with_its_use, "an error is told again by the next wait")
 
 // X(order, what breaks without it)
 #define SINGLEFLIGHT_ORDER_RULES(X)                                                           \

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What the library keeps per thread: the loads it leads, its trampoline, its range of ids, its
-// index.
+// What the library keeps per thread: the loads it leads, the task groups it works for, its
+// trampoline, its range of ids, its index.
 
 #include <cstdint>
 #include <vector>
@@ -26,10 +26,17 @@ struct led_frame {
   bool inline_run;  ///< led by run(): under the caller's own locks, perhaps
 };
 
+/// A group of tasks that this thread works for; lives on the stack of the call that runs them.
+struct task_frame {
+  const void* group;
+  const task_frame* outer;
+};
+
 struct SINGLEFLIGHT_SHARED_STATE thread_state {
   static constexpr std::uint32_t no_index = 0xffffffffU;
 
   const led_frame* led = nullptr;
+  const task_frame* tasks = nullptr;
   std::uint64_t next_id = 0;
   std::uint64_t ids_end = 0;
   std::uint32_t index = no_index;

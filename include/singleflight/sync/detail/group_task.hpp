@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// group_task: a callable with its place in the queue of a task_group, and later in its list of
+// errors.
+
+#include <cstddef>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <ranges>
+#include <stop_token>
+#include <type_traits>
+#include <utility>
+
+#include "singleflight/core/detail/platform.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+/// A task that has failed.
+struct task_error {
+  std::size_t index;         ///< which call of go it came with, from 0
+  std::exception_ptr error;  ///< never null
+};
+
+namespace detail {
+
+class task_group;
+std::stop_token token_of(task_group& group);
+
+/// A task with its place in the queue; once it has failed, the record of that.
+struct group_task : platform::allocated {
+  group_task() = default;
+  group_task(const group_task&) = delete;
+  group_task& operator=(const group_task&) = delete;
+  virtual ~group_task() = default;
+  /// Calls what is to be done and destroys it, also when it throws.
+  virtual void run(task_group& group) = 0;
+
+  group_task* next = nullptr;
+  std::size_t index = 0;
+  std::exception_ptr error;  ///< null in a record: the task has ended its thread
+};
+
+/// A list of tasks in order.
+struct group_tasks {
+  group_task* first = nullptr;
+  group_task* last = nullptr;
+  std::size_t count = 0;
+
+  void push(group_task& t) noexcept {
+    t.next = nullptr;
+    (last != nullptr ? last->next : first) = &t;
+    last = &t;
+    ++count;
+  }
+  group_task* pop() noexcept {
+    group_task* const t = first;
+    first = t->next;
+    if (first == nullptr) last = nullptr;
+    --count;
+    return t;
+  }
+  static void destroy(group_tasks all) noexcept {
+    while (all.first != nullptr) delete all.pop();
+  }
+};
+
+// ---- tasks made of callables --------------------------------------------------------------------
+
+template <class Fn>
+concept plain_task = std::is_invocable_v<Fn&>;
+template <class Fn>
+concept stoppable_task = !plain_task<Fn> && std::is_invocable_v<Fn&, std::stop_token>;
+
+/// Calls `fn`, with a stop token if it takes one.
+template <class Fn, class Token>
+decltype(auto) call_task(Fn& fn, Token&& token) {
+  static_assert(plain_task<Fn> || stoppable_task<Fn>,
+                "singleflight: a task takes nothing, or a std::stop_token");
+  if constexpr (plain_task<Fn>) {
+    return std::invoke(fn);
+  } else {
+    return std::invoke(fn, token());
+  }
+}
+/// What a callable of either form returns.
+template <class Fn>
+using task_result = decltype(call_task(std::declval<Fn&>(), std::declval<std::stop_token (&)()>()));
+
+template <class Fn>
+struct group_task_of final : group_task {
+  template <class Arg>
+  explicit group_task_of(Arg&& arg) : fn(std::in_place, std::forward<Arg>(arg)) {}
+  void run(task_group& group) override {
+    struct ending {
+      std::optional<Fn>& fn;
+      ~ending() { fn.reset(); }
+    } const at_end{fn};
+    call_task(*fn, [&group] { return token_of(group); });
+  }
+  std::optional<Fn> fn;
+};
+
+template <class Fn>
+std::unique_ptr<group_task> make_group_task(Fn&& fn) {
+  using stored = std::decay_t<Fn>;
+  static_assert(std::is_void_v<task_result<stored>>,
+                "singleflight: a task returns nothing and tells errors by throwing; collect and "
+                "run_all keep results");
+  return std::make_unique<group_task_of<stored>>(std::forward<Fn>(fn));
+}
+
+// ---- calls of a range, whose results are kept ---------------------------------------------------
+
+/// A call of a range as a task holds it: by reference, where the range keeps it.
+template <class Calls>
+using held_call =
+    std::conditional_t<std::ranges::forward_range<Calls> &&
+                           std::is_lvalue_reference_v<std::ranges::range_reference_t<Calls>>,
+                       std::ranges::range_reference_t<Calls>,
+                       std::remove_cvref_t<std::ranges::range_reference_t<Calls>>>;
+template <class Calls>
+using result_of_calls = std::remove_cv_t<task_result<std::remove_reference_t<held_call<Calls>>>>;
+
+/// A call, and who keeps what it returns: `keep` is given something to call.
+template <class Held, class Keep>
+struct kept_call {
+  Held call;
+  Keep keep;
+  void operator()()
+    requires plain_task<std::remove_reference_t<Held>>
+  {
+    keep([this]() -> decltype(auto) { return std::invoke(call); });
+  }
+  void operator()(std::stop_token stop)
+    requires stoppable_task<std::remove_reference_t<Held>>
+  {
+    keep([&]() -> decltype(auto) { return std::invoke(call, std::move(stop)); });
+  }
+};
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,489 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// task_group: tasks that are waited for together; what error_group, collect and run_all stand on.
+//
+// The group owns the queue of its unbegun tasks. What an executor gets is a ticket: leave to send a
+// thread, which then takes tasks of the group as long as one may begin. One ticket at a time stands
+// in the executor; its node is part of the group, so queueing costs a task nothing.
+//
+// G1  While a task may begin (one is unbegun, and fewer run than the limit), somebody is on the
+//     way: a ticket is posted, or a sleeping waiter has been called; unless the executor has
+//     refused the ticket, and then nobody sleeps in wait().
+// G2  A waiter sleeps only after it has seen, under the lock, that no task may begin. What changes
+//     that later (a go, the end of a runner's thread) calls it before it would post a ticket.
+// G3  `pending_` counts what a wait waits for: tasks unbegun, running, or skipped and not destroyed
+//     yet. Whoever takes it to 0 while waiters are listed ends the use and takes all of them out of
+//     the list in the same critical section; each is given its outcome, then told.
+// G4  A listed waiter's node is alive: it leaves by itself under the lock, or once it has been told
+//     (its `word` is `over`), after which nobody touches it.
+// G5  The owner and a ticket that is posted or at work hold a reference each.
+//
+// One lock guards all but the waiters' words; no user code under it (a task, its destructor, a stop
+// callback, the executor). Its unlock releases, its lock acquires: so the effects of a task come
+// before those of its end, and these, with the release of `word` and a waiter's acquire, before the
+// return of the wait.
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <utility>
+#include <vector>
+
+#include "singleflight/core/detail/bit_lock.hpp"
+#include "singleflight/core/executor.hpp"
+#include "singleflight/core/outcome.hpp"
+#include "singleflight/flight/detail/flight_block.hpp"
+#include "singleflight/sync/detail/group_task.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+namespace detail {
+
+class task_group final : private task_node, public platform::allocated {
+ public:
+  static constexpr std::size_t unlimited = std::numeric_limits<std::size_t>::max();
+
+  struct settings {
+    any_executor executor;
+    std::size_t limit;
+    std::size_t max_queued;
+    bool stops_on_error;
+    std::stop_token parent;
+  };
+  enum class entry : std::uint8_t { taken, skipped, full };
+
+  explicit task_group(settings with) : task_node(&on_ticket), with_(std::move(with)) {}
+
+  /// Destroys `t` when it is not taken. `at_once`: neither queued nor skipped if it cannot begin.
+  entry add(std::unique_ptr<group_task> t, bool at_once) {
+    group_tasks past;
+    summons call;
+    lock_.lock();
+    const entry how = stopped_ ? entry::skipped : full(at_once) ? entry::full : entry::taken;
+    if (how == entry::taken || (how == entry::skipped && !at_once)) {
+      if (over_) past = begin_use_locked();
+      t->index = next_index_++;
+      if (how == entry::skipped) ++skipped_;
+    }
+    if (how == entry::taken) {
+      queue_.push(*t.release());
+      ++pending_;
+      call = summon_locked();
+    }
+    lock_.unlock();
+    answer(call);
+    group_tasks::destroy(past);
+    return how;
+  }
+
+  /// Runs tasks of this group until nothing is left to be waited for.
+  outcome<void> wait() {
+    waiter self;
+    lock_.lock();
+    for (;;) {
+      if (platform::holds(rule::waiter_helps)) work_locked();
+      if (pending_ == 0) break;
+      self.word.store(waiter::asleep, memory_order_relaxed);
+      self.listed = true;
+      self.next = std::exchange(waiters_, &self);
+      lock_.unlock();
+      sleep_while(self, waiter::asleep);
+      lock_.lock();
+      if (!self.listed && platform::holds(rule::called_waiter_is_told)) {
+        lock_.unlock();
+        sleep_while(self, waiter::called);
+        return self.leave();
+      }
+      unlist_locked(self);
+    }
+    waiter* const others = end_use_locked(&self);
+    lock_.unlock();
+    tell(others);
+    return self.leave();
+  }
+
+  /// Skips what has not begun and tells the rest to stop. False when that had been done already.
+  bool request_stop() {
+    lock_.lock();
+    if (stopped_) {
+      lock_.unlock();
+      return false;
+    }
+    ++references_;
+    const group_tasks skipped = stop_locked();
+    tell_stop_and_lock(skipped);
+    pending_ -= skipped.count;
+    unlock_and_drop(1);
+    return true;
+  }
+
+  std::stop_token token() {
+    lock_.lock();
+    std::stop_token now = stop_.get_token();
+    lock_.unlock();
+    if (now.stop_possible()) return now;
+    std::stop_source made;
+    lock_.lock();
+    if (!stop_.stop_possible()) {
+      if (stopped_) platform::request_stop(made);  // nobody listens to it yet
+      stop_ = made;
+    }
+    now = stop_.get_token();
+    lock_.unlock();
+    return now;
+  }
+
+  /// In the order in which they failed.
+  std::vector<task_error> errors() {
+    std::vector<task_error> all;
+    for (;;) {
+      lock_.lock();
+      const std::size_t count = failed_.count;
+      if (count <= all.capacity()) {
+        for (const group_task* t = failed_.first; t != nullptr; t = t->next) {
+          all.push_back({t->index, t->error});
+        }
+        lock_.unlock();
+        break;
+      }
+      lock_.unlock();
+      all.reserve(count);
+    }
+    for (task_error& one : all) {
+      if (one.error == nullptr) one.error = outcome<void>(flight_errc::broken).exception();
+    }
+    return all;
+  }
+
+  std::size_t skipped() noexcept {
+    lock_.lock();
+    const std::size_t count = skipped_;
+    lock_.unlock();
+    return count;
+  }
+
+  bool runs_on_this_thread() const noexcept {
+    for (const task_frame* f = this_thread().tasks; f != nullptr; f = f->outer) {
+      if (f->group == this) return true;
+    }
+    return false;
+  }
+
+  /// The owner goes; nothing is pending. A ticket may still be in the executor, and the executor
+  /// may be kept alive by what it holds: so it is let go here.
+  void disown() {
+    lock_.lock();
+    const any_executor executor = std::exchange(with_.executor, {});
+    const group_tasks past = std::exchange(failed_, {});
+    unlock_and_drop(1);
+    group_tasks::destroy(past);
+  }
+
+ private:
+  /// A thread in wait(), on its stack.
+  struct waiter {
+    enum : std::uint32_t { asleep, called, over };
+
+    waiter() = default;
+    waiter(const waiter&) = delete;
+    waiter& operator=(const waiter&) = delete;
+
+    /// Whoever still has a token of the use is told before the wait returns.
+    outcome<void> leave() {
+      if (stop.stop_possible()) platform::request_stop(stop);
+      return std::move(result);
+    }
+
+    waiter* next = nullptr;
+    bool listed = false;  ///< under the group's lock
+    atomic<std::uint32_t> word{asleep};
+    outcome<void> result;
+    std::stop_source stop{std::nostopstate};
+  };
+
+  /// Who is to be set to work once the lock is free.
+  struct summons {
+    const atomic<std::uint32_t>* sleeper = nullptr;
+    bool ticket = false;
+  };
+
+  bool full(bool at_once) const noexcept {
+    const std::size_t all = running_ + queue_.count;
+    if (at_once) return all >= with_.limit;
+    if (with_.limit == unlimited) return queue_.count >= with_.max_queued;
+    return all >= with_.limit && all - with_.limit >= with_.max_queued;
+  }
+
+  // ---- who comes to work (G1, G2) ---------------------------------------------------------------
+
+  bool may_begin() const noexcept {
+    return queue_.first != nullptr &&
+           (running_ < with_.limit || !platform::holds(rule::task_limit_is_kept));
+  }
+
+  summons summon_locked() noexcept {
+    summons call;
+    if (!may_begin() || called_) return call;
+    if (waiters_ != nullptr && platform::holds(rule::sleeper_is_called)) {
+      called_ = true;
+      waiters_->word.store(waiter::called, memory_order_relaxed);
+      call.sleeper = &waiters_->word;
+    } else if (!posted_) {
+      posted_ = true;
+      references_ += ticket_reference();
+      call.ticket = true;
+    }
+    return call;
+  }
+  /// Without the lock; something is pending, or the caller is the owner: the executor is there.
+  void answer(const summons& call) {
+    if (call.sleeper != nullptr) {
+      platform::wake(*call.sleeper, 1);  // by its address: it may have left
+    } else if (call.ticket) {
+      try {
+        with_.executor.execute(task(static_cast<task_node*>(this)));
+      } catch (...) {  // refused: the ticket was dropped; whoever waits runs the tasks
+        if (platform::is_thread_exit()) throw;
+      }
+    }
+  }
+
+  static std::uint32_t ticket_reference() noexcept {
+    return platform::holds(rule::ticket_holds_group) ? 1 : 0;
+  }
+  static void on_ticket(task_node* node, bool run) {
+    auto& self = static_cast<task_group&>(*node);
+    self.lock_.lock();
+    self.posted_ = false;
+    if (run) {
+      try {
+        self.work_locked();
+      } catch (...) {  // a task has ended the thread
+        self.lock_.lock();
+        self.unlock_and_drop(ticket_reference());
+        throw;
+      }
+    }
+    self.unlock_and_drop(ticket_reference());
+  }
+
+  /// Runs tasks as long as one may begin. Throws only when a task ends the thread; the lock is then
+  /// free.
+  void work_locked() {
+    if (!may_begin()) return;
+    thread_state& self = this_thread();
+    struct frame : task_frame {
+      frame(thread_state& s, const task_group& g) noexcept : task_frame{&g, s.tasks}, on(s) {
+        s.tasks = this;
+      }
+      frame(const frame&) = delete;
+      frame& operator=(const frame&) = delete;
+      ~frame() { on.tasks = outer; }
+      thread_state& on;
+    } const here(self, *this);
+    do {
+      group_task* const t = queue_.pop();
+      ++running_;
+      // Before the task, which may wait for one that has not begun.
+      const summons call =
+          platform::holds(rule::ticket_comes_before_task) ? summon_locked() : summons{};
+      lock_.unlock();
+      answer(call);
+      run_and_lock(*t);
+    } while (may_begin());
+  }
+
+  void run_and_lock(group_task& t) {
+    try {
+      t.run(*this);
+    } catch (...) {
+      if (platform::is_thread_exit()) {
+        const std::size_t ended = fail_and_lock(t);
+        const summons call = summon_locked();  // this thread takes no more
+        lock_.unlock();
+        answer(call);
+        lock_.lock();
+        pending_ -= ended;
+        waiter* const told = end_use_if_over_locked();
+        lock_.unlock();
+        tell(told);
+        throw;
+      }
+      t.error = keep_alive(std::current_exception());
+    }
+    if (t.error != nullptr) {
+      pending_ -= fail_and_lock(t);
+    } else {
+      delete &t;
+      lock_.lock();
+      --running_;
+      --pending_;
+    }
+  }
+
+  // ---- errors and stops -------------------------------------------------------------------------
+
+  /// Returns how many tasks have ended, for pending_: this one, and those that its failure skipped.
+  std::size_t fail_and_lock(group_task& t) {
+    lock_.lock();
+    failed_.push(t);
+    group_tasks skipped;
+    if (with_.stops_on_error && !stopped_) {
+      skipped = stop_locked();
+      tell_stop_and_lock(skipped);
+    }
+    --running_;
+    return 1 + skipped.count;
+  }
+
+  /// What will not begin; to be destroyed, and counted out of pending_ after that.
+  group_tasks stop_locked() noexcept {
+    stopped_ = true;
+    if (!platform::holds(rule::stop_skips_unbegun)) return {};
+    skipped_ += queue_.count;
+    if (!platform::holds(rule::skipped_are_waited_for)) {
+      pending_ -= std::exchange(queue_.count, 0);
+    }
+    return std::exchange(queue_, {});
+  }
+
+  /// The lock is held before and after, but not meanwhile.
+  void tell_stop_and_lock(const group_tasks& skipped) {
+    std::stop_source stop = stop_;
+    if (platform::holds(rule::stop_outside_group_lock)) lock_.unlock();
+    if (stop.stop_possible()) platform::request_stop(stop);
+    if (!platform::holds(rule::stop_outside_group_lock)) lock_.unlock();
+    group_tasks::destroy(skipped);
+    lock_.lock();
+  }
+
+  // ---- one use after the other (G3, G4) ---------------------------------------------------------
+
+  /// The records of the use before, to be destroyed without the lock.
+  group_tasks begin_use_locked() noexcept {
+    over_ = false;
+    skipped_ = 0;
+    next_index_ = 0;
+    if (!platform::holds(rule::error_ends_with_its_use)) return {};
+    return std::exchange(failed_, {});
+  }
+
+  outcome<void> outcome_locked() const {
+    if (over_) return {};  // nothing since the last wait
+    if (failed_.first != nullptr) {
+      if (failed_.first->error == nullptr) return flight_errc::broken;
+      return failed_.first->error;
+    }
+    if (skipped_ != 0) return flight_errc::cancelled;
+    return {};
+  }
+
+  /// Gives the outcome to `self` and to all who are listed; these are returned, to be told.
+  waiter* end_use_locked(waiter* self) {
+    const outcome<void> how = outcome_locked();
+    const auto give = [&](waiter& w) {
+      w.result = how;
+      w.stop = stop_;
+    };
+    if (self != nullptr) give(*self);
+    for (waiter* w = waiters_; w != nullptr; w = w->next) {
+      give(*w);
+      w->listed = false;
+    }
+    over_ = true;
+    called_ = false;
+    stop_ = std::stop_source(std::nostopstate);  // those who were given it have the last one
+    stopped_ = platform::stop_requested(with_.parent);
+    return std::exchange(waiters_, nullptr);
+  }
+  waiter* end_use_if_over_locked() {
+    return pending_ == 0 && waiters_ != nullptr && platform::holds(rule::last_task_tells_waiters)
+               ? end_use_locked(nullptr)
+               : nullptr;
+  }
+  static void tell(waiter* all) noexcept {
+    while (all != nullptr) {
+      waiter& w = *std::exchange(all, all->next);
+      w.word.store(waiter::over, memory_order_release);
+      platform::wake(w.word, 1);  // by its address: it may have left
+    }
+  }
+
+  static void sleep_while(const waiter& w, std::uint32_t is) noexcept {
+    while (w.word.load(memory_order_acquire) == is) platform::wait(w.word, is);
+  }
+  void unlist_locked(waiter& w) noexcept {
+    if (!std::exchange(w.listed, false)) return;
+    waiter** at = &waiters_;
+    while (*at != &w) at = &(*at)->next;
+    *at = w.next;
+    called_ = false;  // one at a time is called, so it was this one
+  }
+
+  /// The end of a visit.
+  void unlock_and_drop(std::uint32_t references) {
+    waiter* const told = end_use_if_over_locked();
+    references_ -= references;
+    const bool last = references_ == 0;
+    lock_.unlock();
+    tell(told);
+    if (last) delete this;
+  }
+
+  settings with_;
+
+  // The lock, and what each task changes under it, on one line: two threads meet here all the time.
+  alignas(64) word_lock lock_;  // guards all below
+  bool posted_ = false;         // a ticket is in the executor
+  bool called_ = false;         // a listed waiter has been called and has not come yet
+  bool stopped_ = false;        // nothing begins any more in this use
+  bool over_ = true;            // the last wait has spoken of all there is
+  group_tasks queue_;
+  std::size_t running_ = 0;
+  std::size_t pending_ = 0;
+  std::size_t next_index_ = 0;
+
+  alignas(64) waiter* waiters_ = nullptr;
+  std::size_t skipped_ = 0;
+  group_tasks failed_;
+  std::stop_source stop_{std::nostopstate};  // made when first asked for
+  std::uint32_t references_ = 1;
+};
+
+inline std::stop_token token_of(task_group& group) { return group.token(); }
+
+/// A group with its owner, and with a parent whose stop is its own.
+class owned_task_group {
+ public:
+  explicit owned_task_group(const task_group::settings& with) : group_(new task_group(with)) {
+    if (with.parent.stop_possible()) on_parent_.emplace(with.parent, stopper{group_});
+  }
+  owned_task_group(const owned_task_group&) = delete;
+  owned_task_group& operator=(const owned_task_group&) = delete;
+  /// 1. the parent is not heard any more; 2. nothing more begins, and what runs is told to stop; 3.
+  /// it is waited for; 4. the group goes, with its last ticket.
+  ~owned_task_group() {
+    on_parent_.reset();
+    group_->request_stop();
+    (void)group_->wait();
+    group_->disown();
+  }
+  task_group& operator*() const noexcept { return *group_; }
+  task_group* operator->() const noexcept { return group_; }
+
+ private:
+  struct stopper {
+    task_group* group;
+    void operator()() const noexcept { group->request_stop(); }
+  };
+  task_group* const group_;
+  std::optional<platform::stop_callback<stopper>> on_parent_;
+};
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// error_group: tasks that run side by side; the first error stops the group, all are waited for.
+/// collect: the same for calls that return values.
+///
+/// Use when    one piece of work fans out to several, and is worth nothing without all of them.
+/// Not for     an outcome of each (sync/run_all.hpp).
+///
+/// Threads     every member, from any thread, tasks included; the destructor once no new call can
+///             begin.
+/// Ordering    go happens-before its task; the task, and the destruction of its callable,
+///             happen-before the return of the wait. Tasks begin in the order of the calls of go.
+/// Blocking    go and try_go never wait: what cannot begin is queued. wait runs unbegun tasks of
+///             this group on its own thread, never a stranger's; so nested groups, a group on a
+///             pool that is full and a limit of 1 end, and also one whose executor drops all it is
+///             given. The destructor waits for what runs.
+/// Cancel      the first error, request_stop, the parent's stop and the destructor stop a group:
+///             what has not begun is skipped and counted, what runs may ask its stop token and is
+///             waited for. A token of a use that is over has always been stopped.
+/// Errors      wait throws the first error with its own type, or flight_error: broken, when a task
+///             ended its thread; cancelled, when tasks were skipped without an error (so a wait
+///             that returns has seen all tasks to their end); recursive, within a task of the
+///             group, which would wait for itself.
+/// Lifetime    owns its tasks. After a wait the group is as new. May go before its executor has
+///             come to what it was given.
+/// Cost        a task: one allocation and two short critical sections; the executor is asked for a
+///             thread, not once for each task. A stop token is made when it is first asked for.
+///
+/// After golang.org/x/sync/errgroup; there the limit blocks Go, and an error stays for ever.
+
+#include <cstddef>
+#include <deque>
+#include <optional>
+#include <ranges>
+#include <stdexcept>
+#include <stop_token>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "singleflight/core/detail/require.hpp"
+#include "singleflight/sync/detail/task_group.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+struct error_group_options {
+  static constexpr std::size_t no_limit = detail::task_group::unlimited;
+
+  /// Where tasks run, beside threads in wait. A pool outlives the group.
+  any_executor executor{};
+  /// Tasks that run at a time, 1 or more.
+  std::size_t limit = no_limit;
+  /// Tasks beyond the limit that wait for their turn; without a limit, tasks that have not begun,
+  /// and then 1 or more. Beyond: go throws flight_error(overloaded).
+  std::size_t max_queued = no_limit;
+  /// Of a parent; its stop is the group's.
+  std::stop_token stop{};
+};
+
+class error_group {
+ public:
+  /// Throws std::invalid_argument for a limit of 0, and for max_queued 0 without a limit.
+  explicit error_group(error_group_options options = {})
+      : group_({.executor = std::move(options.executor),
+                .limit = checked(options).limit,
+                .max_queued = options.max_queued,
+                .stops_on_error = true,
+                .parent = std::move(options.stop)}) {}
+  error_group(const error_group&) = delete;
+  error_group& operator=(const error_group&) = delete;
+  /// Stops the group and waits for what runs. Aborts the process when called within one of the
+  /// group's own tasks: it would wait for itself.
+  ~error_group() {
+    detail::require(!group_->runs_on_this_thread(),
+                    "error_group: destroyed within one of its own tasks");
+  }
+
+  /// Hands over a task: any callable that returns nothing; it may take a std::stop_token. In a
+  /// group that was stopped it is skipped.
+  template <class Fn>
+  void go(Fn&& fn) {
+    using entry = detail::task_group::entry;
+    if (group_->add(detail::make_group_task(std::forward<Fn>(fn)), false) == entry::full) {
+      throw flight_error(flight_errc::overloaded);
+    }
+  }
+  /// False, and nothing of it counts, when the task would have to queue behind the limit, or the
+  /// group was stopped.
+  template <class Fn>
+  [[nodiscard]] bool try_go(Fn&& fn) {
+    using entry = detail::task_group::entry;
+    return group_->add(detail::make_group_task(std::forward<Fn>(fn)), true) == entry::taken;
+  }
+
+  /// Returns once nothing is left to run. Of threads that wait at the same time each is told.
+  void wait() { wait(as_outcome).value(); }
+  outcome<void> wait(as_outcome_t) {
+    if (group_->runs_on_this_thread()) return flight_errc::recursive;
+    return group_->wait();
+  }
+
+  /// Skips what has not begun and tells what runs to stop. False when that was done before.
+  bool request_stop() { return group_->request_stop(); }
+  /// Of the present use of the group; made anew after each wait.
+  std::stop_token stop_token() const { return group_->token(); }
+
+  /// All errors in the order in which the tasks failed; after a wait those of the use that it ended,
+  /// until the next go.
+  std::vector<task_error> errors() const { return group_->errors(); }
+  /// How many tasks never began because the group was stopped; of the same use.
+  std::size_t skipped() const noexcept { return group_->skipped(); }
+
+ private:
+  static const error_group_options& checked(const error_group_options& options) {
+    if (options.limit == 0) {
+      throw std::invalid_argument("error_group: limit 0 would run nothing; 1 runs in series");
+    }
+    if (options.max_queued == 0 && options.limit == error_group_options::no_limit) {
+      throw std::invalid_argument("error_group: max_queued 0 without a limit would refuse all");
+    }
+    return options;
+  }
+
+  detail::owned_task_group group_;
+};
+
+/// Runs all calls of a range side by side, also on this thread, and returns their values in the
+/// order of the range. The first error stops the others, as in a group, and is thrown. Calls that
+/// the range keeps are borrowed.
+template <class T, std::ranges::input_range Calls>
+std::vector<T> collect(Calls&& calls, error_group_options options = {}) {
+  using held = detail::held_call<Calls>;
+  std::deque<std::optional<T>> slots;  // outlives the group; grows without moving
+  error_group group(std::move(options));
+  for (auto&& call : calls) {
+    auto keep = [&slot = slots.emplace_back()](auto&& result) { slot.emplace(result()); };
+    group.go(detail::kept_call<held, decltype(keep)>{static_cast<held>(call), keep});
+  }
+  group.wait();
+  std::vector<T> all;
+  all.reserve(slots.size());
+  for (std::optional<T>& slot : slots) all.push_back(*std::move(slot));
+  return all;
+}
+
+SINGLEFLIGHT_END_NAMESPACE
