@@ -4,3 +4,4 @@
 /// The sync floor: fan-out under control. Standard library only.
 
 #include "singleflight/flight.hpp"
+#include "singleflight/sync/batcher.hpp"

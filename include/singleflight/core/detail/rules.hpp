@@ -72,7 +72,15 @@ namespace detail {
   X(leaver_is_not_idle, "a task is left to a thread that has gone")                          \
   X(stop_wakes_idle, "the destructor waits for threads that sleep")                          \
   X(stop_runs_what_is_left, "the destructor leaves a task in the queue")                     \
-  X(thread_has_its_place, "a thread runs that no memory was left to note")
+  X(thread_has_its_place, "a thread runs that no memory was left to note")                   \
+  X(batch_is_sealed_once, "a batch that a waiter runs is run again from its queue")          \
+  X(batch_waits_for_claimed, "a batch goes without the key that a waiter has claimed")       \
+  X(late_key_is_opened, "a key that comes to a batch which is due is never loaded")          \
+  X(ended_batch_posts_next, "the next batch waits for ever for its place")                   \
+  X(alarm_rings_again, "a batch behind one that was full waits for ever for its delay")      \
+  X(close_ends_gathering, "close waits for a batch that nobody sends")                       \
+  X(close_gives_up_parked, "close waits for a key that was claimed and ended")               \
+  X(close_waits_for_arming, "an alarm is armed for a batcher that has gone")
 
 // X(order, what breaks without it)
 #define SINGLEFLIGHT_ORDER_RULES(X)                                                           \
