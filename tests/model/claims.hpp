@@ -75,6 +75,16 @@ inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(stop_wakes_idle, "thread_pool: the destructor beside an idle thread"),
     SINGLEFLIGHT_CLAIM(stop_runs_what_is_left, "thread_pool: a kept node, and the pool's end"),
     SINGLEFLIGHT_CLAIM(thread_has_its_place, "thread_pool: a task ends its thread, a fault"),
+    SINGLEFLIGHT_CLAIM(batch_is_sealed_once,
+                       "21: batcher, a waiter of the pool beside the batch's task"),
+    SINGLEFLIGHT_CLAIM(batch_waits_for_claimed,
+                       "21: batcher, a waiter of the pool beside the batch's task"),
+    SINGLEFLIGHT_CLAIM(late_key_is_opened, "batcher: a key comes to a batch that is due"),
+    SINGLEFLIGHT_CLAIM(ended_batch_posts_next, "batcher: a line behind one place"),
+    SINGLEFLIGHT_CLAIM(alarm_rings_again, "batcher: a batch full beside its delay"),
+    SINGLEFLIGHT_CLAIM(close_ends_gathering, "23: batcher, close beside a gathering batch"),
+    SINGLEFLIGHT_CLAIM(close_gives_up_parked, "23: batcher, close beside a gathering batch"),
+    SINGLEFLIGHT_CLAIM(close_waits_for_arming, "23: batcher, the batcher goes as a key comes in"),
 };
 #undef SINGLEFLIGHT_CLAIM
 
