@@ -459,6 +459,13 @@ class Stampede(Scenario):
         return {}
 
 
+class Batcher(Scenario):
+    ours = ("batcher_bench",)
+
+    def sides(self):
+        return {"ours": lambda: figures_of([self.programs.ours("batcher_bench")])}
+
+
 SCENARIOS: dict[str, type[Scenario]] = {
     "calls": Calls,
     "instructions": Instructions,
@@ -466,6 +473,7 @@ SCENARIOS: dict[str, type[Scenario]] = {
     "fan-in-limits": FanInLimits,
     "blocked": Blocked,
     "stampede": Stampede,
+    "batcher": Batcher,
 }
 
 

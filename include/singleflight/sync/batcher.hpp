@@ -7,7 +7,6 @@
 ///             a hundred keys as fast as one: the fields of a query, the rows of a page.
 /// Not for     callers who know all their keys (group::run_many, start_many); keeping answers (that
 ///             is a cache). Who asks for a key that is gathered or loaded already joins it.
-/// Example     examples/12_batcher.cpp
 ///
 /// Threads     every member, from any thread; the destructor once no new call can begin. The loader
 ///             is called on the executor, up to max_in_flight times at once.
@@ -35,6 +34,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -43,7 +43,7 @@
 
 #include "singleflight/core/default_timer.hpp"
 #include "singleflight/flight/group.hpp"
-#include "singleflight/sync/detail/batch.hpp"
+#include "singleflight/sync/detail/batch_line.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
