@@ -26,8 +26,8 @@
 ///             allocation harms only its own call, or key (P9).
 /// Lifetime    start owns its key. The destructor closes: gathered keys end as `closed`, and it
 ///             waits for the loader's calls (P10). Handles may outlive the batcher.
-/// Cost        a key: the allocation of a start and a short critical section; a batch: six more
-///             allocations. A joiner: as in a group. max_delay: one timer node for all batches.
+/// Cost        a key: the allocation of a start and a short critical section; a batch: some more
+///             allocations, and one task. A joiner: as in a group. The delay: one timer node.
 
 #include <chrono>
 #include <cstddef>

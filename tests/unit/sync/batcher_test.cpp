@@ -841,6 +841,76 @@ TEST(batcher, a_waiter_of_the_pool_waits_for_a_place) {
   EXPECT_EQ(*one.get(), 10);
 }
 
+/// Holds a pool's waiter between its claim of a load and that load's begin.
+struct claim_holder final : sf::observer {
+  void load_began(std::uint64_t) noexcept override {
+    if (std::this_thread::get_id() == waiter.load()) hold.wait();
+  }
+  std::atomic<std::thread::id> waiter{};
+  support::gate hold;
+};
+
+/// A pool's waiter has claimed key 2 of the batch {1, 2}; its task has run meanwhile, and is over.
+struct crossed_claim {
+  crossed_claim() {
+    pool.execute(sf::task([this] { busy.wait(); }));
+    pool.execute(sf::task([this] {
+      watch.waiter = std::this_thread::get_id();
+      one.emplace(keys.start(1));
+      auto two = keys.start(2);
+      got.emplace(two.get_outcome());
+      over.open();
+    }));
+    watch.hold.await_arrivals();
+    pool.execute(sf::task([this] { task_is_over.open(); }));
+    busy.open();
+    task_is_over.wait();
+  }
+  ~crossed_claim() { watch.hold.open(); }
+
+  tenfold load;
+  std::atomic<std::thread::id> loaded_on{};
+  claim_holder watch;
+  support::gate busy;
+  support::gate task_is_over;
+  support::gate over;
+  std::optional<sf::flight<int>> one;
+  std::optional<sf::outcome<sf::shared_result<int>>> got;
+  sf::thread_pool pool{{.max_threads = 2}};
+  ints keys{[this](std::span<const int> all) {
+              loaded_on = std::this_thread::get_id();
+              return load(all);
+            },
+            {.max_in_flight = 1, .executor = pool, .observer = &watch}};
+};
+
+// Goal    A batch whose task crosses with a waiter that has claimed one of its keys goes once, and
+//         whole: the waiter sends it when it comes.
+TEST(batcher, a_claim_that_crosses_with_the_task) {
+  crossed_claim c;
+  EXPECT_TRUE(c.load.calls->empty());
+  c.watch.hold.open();
+  c.over.wait();
+  EXPECT_EQ(***c.got, 20);
+  EXPECT_EQ(*c.one->get(), 10);
+  EXPECT_EQ(c.loaded_on.load(), c.watch.waiter.load());
+  EXPECT_THAT(*c.load.calls, ElementsAre(ElementsAre(1, 2)));
+  EXPECT_EQ(*c.keys.load(3), 30) << "its place is free";
+}
+
+// Scenario 23
+// Goal    close, while a batch waits for such a waiter: its keys are closed at once, and the waiter
+//         comes too late.
+TEST(batcher, close_while_a_batch_waits_for_a_claim) {
+  crossed_claim c;
+  std::jthread closing([&] { c.keys.close(); });
+  EXPECT_EQ(c.one->get_outcome().errc(), flight_errc::closed);
+  c.watch.hold.open();
+  c.over.wait();
+  EXPECT_EQ(c.got->errc(), flight_errc::closed);
+  EXPECT_TRUE(c.load.calls->empty());
+}
+
 support::detached ask(ints& keys, int key, std::chrono::steady_clock::time_point deadline,
                       std::vector<sf::outcome<int>>& into) {
   auto f = keys.start(key);
