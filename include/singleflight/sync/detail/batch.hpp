@@ -3,6 +3,8 @@
 
 // batch: the keys of a batcher that go together. What becomes of it stands in batch_line.hpp.
 
+#include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <list>
 #include <memory>
@@ -45,6 +47,22 @@ struct batched_key {
   bool settled = false;  ///< the promise, if there is one, is the batch's to answer
 };
 
+struct batch_options {
+  std::size_t max_batch;
+  std::chrono::nanoseconds max_delay;
+  std::size_t max_in_flight;
+};
+
+/// What was sent so far.
+struct batch_counts {
+  std::uint64_t keys = 0;
+  std::uint64_t batches = 0;
+  std::uint64_t full = 0;
+  std::uint64_t delayed = 0;
+  std::uint64_t flushed = 0;
+  std::uint64_t largest = 0;
+};
+
 template <class Key, class Value>
 struct batch final : task_node {
   using pointer = std::shared_ptr<batch>;
@@ -60,6 +78,18 @@ struct batch final : task_node {
     (first == nullptr ? first : last->next) = &load;
     last = &load;
     ++size;
+  }
+  /// Hands `b` to the executor.
+  static void post(pointer b) {
+    if (b == nullptr) return;
+    const any_executor on = b->line->executor();
+    batch& node = *b;
+    node.self = std::move(b);
+    try {
+      on.execute(task(&node));
+    } catch (...) {  // refused: dropping the task has ended the flights as broken
+      if (platform::is_thread_exit()) throw;
+    }
   }
   static void act_on(task_node* node, bool run) {
     const call_scope scope;

@@ -27,7 +27,6 @@
 // Lock order: `lock_`, then the block lock of a flight. No user code under it.
 
 #include <algorithm>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -43,22 +42,6 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-struct batch_options {
-  std::size_t max_batch;
-  std::chrono::nanoseconds max_delay;
-  std::size_t max_in_flight;
-};
-
-/// What was sent so far.
-struct batch_counts {
-  std::uint64_t keys = 0;
-  std::uint64_t batches = 0;
-  std::uint64_t full = 0;
-  std::uint64_t delayed = 0;
-  std::uint64_t flushed = 0;
-  std::uint64_t largest = 0;
-};
-
 template <class Key, class Value>
 class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
  public:
@@ -70,6 +53,8 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
       : bounds_(bounds), executor_(std::move(executor)), clock_(clock), load_(std::move(load)) {}
   batch_line(const batch_line&) = delete;
   batch_line& operator=(const batch_line&) = delete;
+
+  const any_executor& executor() const noexcept { return executor_; }
 
   /// Takes the load of a key that a start() has just begun.
   void add(load_base& load) {
@@ -103,7 +88,7 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
           ready = post_next_locked();
           hold.unlock();
           if (arms) arm(due_at);
-          post(std::move(ready));
+          batch_type::post(std::move(ready));
           return;
         }
       }
@@ -128,7 +113,7 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
         ready = post_next_locked();
       }
     }
-    post(std::move(ready));
+    batch_type::post(std::move(ready));
   }
 
   /// The task of a batch; `run` false: the executor has dropped it, and its keys are broken.
@@ -253,19 +238,6 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
 
   // ---- the life of a batch ----------------------------------------------------------------------
 
-  /// Hands `b` to the executor.
-  static void post(pointer b) {
-    if (b == nullptr) return;
-    const any_executor on = b->line->executor_;
-    batch_type& node = *b;
-    node.self = std::move(b);
-    try {
-      on.execute(task(&node));
-    } catch (...) {  // refused: dropping the task has ended the flights as broken
-      if (platform::is_thread_exit()) throw;
-    }
-  }
-
   /// Claims the loads of a sealed batch, and sends it if none of them is with a waiter. With a code
   /// for `end` it ends so, and is not sent.
   void go(const pointer& b, flight_errc end) {
@@ -362,7 +334,7 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
       if (platform::holds(rule::ended_batch_posts_next)) ready = post_next_locked();
     }
     place_.notify_all();
-    post(std::move(ready));
+    batch_type::post(std::move(ready));
   }
 
   // ---- the delay --------------------------------------------------------------------------------
@@ -413,7 +385,7 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
       }
     }
     if (arms) arm(again);
-    post(std::move(ready));
+    batch_type::post(std::move(ready));
   }
 
   const batch_options bounds_;
