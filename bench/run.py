@@ -141,6 +141,16 @@ ROWS = [
     Row("10", "10", "one release that frees 10,000 coroutines: to the last", "ns/waiter",
         "permit-fan-in", "ours.wake_ns", "goroutines in Weighted.Acquire", "go.wake_ns",
         min_ratio=8),
+    Row("11a", "11", "error_group: 1,000,000 no-op tasks, 2 workers, no limit", "ns/task",
+        "error-group", "ours.task_ns", ERRGROUP, "go.task_ns", min_ratio=1.5),
+    Row("11b", "11", "the same, limit 64", "ns/task", "error-group-limit", "ours.task_ns",
+        ERRGROUP, "go.task_ns", min_ratio=1.5),
+    Row("11aa", "11", "the same, no limit: allocations", "per task", "error-group",
+        "ours.allocations", max_value=1),
+    Row("12a", "12", "batcher, 1,000 callers at once, 100 us window: backend calls", "calls",
+        "batcher", "ours.calls", max_value=20),
+    Row("12b", "12", "the same: p99 beyond the backend's 1 ms", "ms", "batcher",
+        "ours.added_p99_ms", max_value=1.1),
     Row("13a", "13", "circuit_breaker, closed: over the bare call", "ns/call", "guards",
         "ours.breaker_overhead_ns", max_value=25),
     Row("13aa", "13", "the same: allocations", "per call", "guards",
@@ -526,6 +536,11 @@ class ErrorGroup(Scenario):
 
 class ErrorGroupLimit(ErrorGroup):
     limit = 64
+class Batcher(Scenario):
+    ours = ("batcher_bench",)
+
+    def sides(self):
+        return {"ours": lambda: figures_of([self.programs.ours("batcher_bench")])}
 
 
 SCENARIOS: dict[str, type[Scenario]] = {
@@ -540,6 +555,7 @@ SCENARIOS: dict[str, type[Scenario]] = {
     "guards": Guards,
     "error-group": ErrorGroup,
     "error-group-limit": ErrorGroupLimit,
+    "batcher": Batcher,
 }
 
 

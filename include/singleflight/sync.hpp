@@ -4,6 +4,7 @@
 /// The sync floor: fan-out under control. Standard library only.
 
 #include "singleflight/flight.hpp"
+#include "singleflight/sync/batcher.hpp"
 #include "singleflight/sync/circuit_breaker.hpp"
 #include "singleflight/sync/error_group.hpp"
 #include "singleflight/sync/retry.hpp"

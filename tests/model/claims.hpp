@@ -104,6 +104,16 @@ inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(skipped_are_waited_for, "29: a wait beside a stop that skips"),
     SINGLEFLIGHT_CLAIM(stop_outside_group_lock, "29: a stop callback that calls the group"),
     SINGLEFLIGHT_CLAIM(error_ends_with_its_use, "29: the use after one that failed"),
+    SINGLEFLIGHT_CLAIM(batch_is_sealed_once,
+                       "21: batcher, a waiter of the pool beside the batch's task"),
+    SINGLEFLIGHT_CLAIM(batch_waits_for_claimed,
+                       "21: batcher, a waiter of the pool beside the batch's task"),
+    SINGLEFLIGHT_CLAIM(late_key_is_opened, "batcher: a key comes to a batch that is due"),
+    SINGLEFLIGHT_CLAIM(ended_batch_posts_next, "batcher: a line behind one place"),
+    SINGLEFLIGHT_CLAIM(alarm_rings_again, "batcher: a batch full beside its delay"),
+    SINGLEFLIGHT_CLAIM(close_ends_gathering, "23: batcher, close beside a gathering batch"),
+    SINGLEFLIGHT_CLAIM(close_gives_up_parked, "23: batcher, close beside a gathering batch"),
+    SINGLEFLIGHT_CLAIM(close_waits_for_arming, "23: batcher, the batcher goes as a key comes in"),
 };
 #undef SINGLEFLIGHT_CLAIM
 

@@ -47,6 +47,9 @@
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
+template <class Key, class Value, class Hash, class Equal>
+class batcher;
+
 template <class Key, class Value, class Hash = key_hash<Key>, class Equal = key_equal>
 class group final : public observable {
   using access = detail::key_access<Key, Hash, Equal>;
@@ -270,6 +273,8 @@ class group final : public observable {
   }
 
  private:
+  friend class batcher<Key, Value, Hash, Equal>;  // its keys start here, and launch together
+
   /// A locked bucket that is unlocked at the end of its scope, also when a comparison throws.
   struct locked_bucket : detail::flight_table::bucket {
     explicit locked_bucket(detail::flight_table::bucket b) noexcept : bucket(b) {}

@@ -8,6 +8,7 @@
 ///             group it belongs inside the load: around run, one failed load counts once a caller.
 /// Not for     bounding how many calls run at a time (sync/semaphore.hpp); errors that pass by
 ///             themselves (sync/retry.hpp, which belongs around a breaker).
+/// Example     examples/12_retry_and_breaker.cpp
 ///
 /// Threads     every member, from any thread.
 /// Ordering    none between calls. A result counts in the state in which its call began, or not at

@@ -6,6 +6,7 @@
 ///
 /// Use when    one piece of work fans out to several, and is worth nothing without all of them.
 /// Not for     an outcome of each (sync/run_all.hpp).
+/// Example     examples/10_error_group.cpp
 ///
 /// Threads     every member, from any thread, tasks included; the destructor once no new call can
 ///             begin.

@@ -6,6 +6,7 @@
 /// Use when    a call fails now and then for reasons that pass, and calling twice does no harm.
 /// Not for     a backend that is down: put a circuit_breaker inside, and do not retry its
 ///             `rejected`; several layers: retries multiply, so retry in one of them.
+/// Example     examples/12_retry_and_breaker.cpp
 ///
 /// Threads     any; nothing is shared but what the policy refers to.
 /// Blocking    sleeps on the calling thread between attempts; with a zero delay it does not.

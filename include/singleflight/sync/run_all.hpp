@@ -5,6 +5,7 @@
 ///
 /// Use when    the outcomes of several calls are wanted, errors among them, within a time for all.
 /// Not for     calls that are worth nothing without each other (sync/error_group.hpp: collect).
+/// Example     examples/10_error_group.cpp
 ///
 /// Threads     a free function; from any thread.
 /// Ordering    calls begin in the order of the range; with .limit = 1 each after the end of the one

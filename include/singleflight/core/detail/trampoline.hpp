@@ -50,6 +50,19 @@ class call_scope {
   bool outermost_;
 };
 
+/// Queues `node` on this thread, for the end of the outermost library call.
+inline void run_later_here(task_node* node) {
+  const call_scope scope;
+  thread_state& self = this_thread();
+  node->next = nullptr;
+  if (self.queue_tail != nullptr) {
+    self.queue_tail->next = node;
+  } else {
+    self.queue_head = node;
+  }
+  self.queue_tail = node;
+}
+
 /// While it lives, work for inline_executor goes to the default pool: this thread is inside run().
 class inside_run {
  public:
@@ -79,15 +92,7 @@ inline void inline_executor_t::execute(task t) const {
     detail::execute_on_default_pool(std::move(t));
     return;
   }
-  const detail::call_scope scope;
-  detail::task_node* const node = t.release();
-  node->next = nullptr;
-  if (self.queue_tail != nullptr) {
-    self.queue_tail->next = node;
-  } else {
-    self.queue_head = node;
-  }
-  self.queue_tail = node;
+  detail::run_later_here(t.release());
 }
 
 SINGLEFLIGHT_END_NAMESPACE

@@ -11,6 +11,8 @@
 
 #include <algorithm>
 #include <memory>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "singleflight/flight/group.hpp"
@@ -24,17 +26,49 @@ void make_room(std::vector<T>& list) {
   if (list.size() == list.capacity()) list.reserve(std::max<std::size_t>(8, 2 * list.size()));
 }
 
-/// What several started loads of one start_many share.
-template <class Key, class Value, class LoadMany>
-struct bulk_call {
-  template <class Fn>
-  explicit bulk_call(Fn&& fn) : load_many(std::forward<Fn>(fn)) {}
+/// Keys, and the promises of their flights: what one call of a bulk loader is to answer.
+template <class Key, class Value>
+struct deposits {
+  /// Both or, when it throws, neither.
+  void add(Key&& key, flight_promise<Value>&& promise) {
+    keys.push_back(std::move(key));
+    try {
+      promises.push_back(std::move(promise));
+    } catch (...) {
+      keys.pop_back();
+      throw;
+    }
+  }
 
-  struct deposits {
-    std::vector<Key> keys;
-    std::vector<flight_promise<Value>> promises;
-  };
+  /// Calls `load_many` for all of them, then `loaded`, and answers.
+  template <class LoadMany, class Loaded>
+  void load(LoadMany& load_many, Loaded loaded) {
+    const call_scope scope;  // nobody is told of one key before all are answered
+    std::vector<outcome<Value>> outcomes;
+    std::exception_ptr error;
+    try {
+      const leading led(*this);
+      outcomes = load_many(std::span<const Key>(keys));
+    } catch (...) {
+      if (platform::is_thread_exit()) throw;  // the promises die unanswered: broken
+      error = std::current_exception();
+    }
+    loaded();
+    const bool fits = error == nullptr && outcomes.size() == keys.size();
+    for (std::size_t i = 0; i < promises.size(); ++i) {
+      flight_promise<Value> promise = std::move(promises[i]);
+      if (error != nullptr) {
+        promise.set_error(error);
+      } else if (fits) {
+        promise.set_outcome(std::move(outcomes[i]));
+      }  // else the promise dies unanswered: broken
+    }
+  }
 
+  std::vector<Key> keys;
+  std::vector<flight_promise<Value>> promises;
+
+ private:
   /// Marks this thread as leading all the flights of the promises.
   struct leading {
     explicit leading(const deposits& given)
@@ -51,27 +85,18 @@ struct bulk_call {
     const led_frame* outer;
     std::vector<led_frame> frames;
   };
+};
+
+/// What several started loads of one start_many share.
+template <class Key, class Value, class LoadMany>
+struct bulk_call {
+  using deposits = detail::deposits<Key, Value>;
+
+  template <class Fn>
+  explicit bulk_call(Fn&& fn) : load_many(std::forward<Fn>(fn)) {}
 
   void load(deposits& given) {
-    const call_scope scope;  // nobody is told of one key before all are answered
-    std::vector<outcome<Value>> outcomes;
-    std::exception_ptr error;
-    try {
-      const leading led(given);
-      outcomes = load_many(std::span<const Key>(given.keys));
-    } catch (...) {
-      if (platform::is_thread_exit()) throw;  // the promises die unanswered: broken
-      error = std::current_exception();
-    }
-    const bool fits = error == nullptr && outcomes.size() == given.keys.size();
-    for (std::size_t i = 0; i < given.promises.size(); ++i) {
-      flight_promise<Value> promise = std::move(given.promises[i]);
-      if (error != nullptr) {
-        promise.set_error(error);
-      } else if (fits) {
-        promise.set_outcome(std::move(outcomes[i]));
-      }  // else the promise dies unanswered: broken
-    }
+    given.load(load_many, [] {});
   }
 
   /// Where this thread deposits: with the task that gathers on it, or alone.
@@ -165,13 +190,7 @@ auto group<Key, Value, Hash, Equal>::start_many(const Keys& keys, LoadMany&& loa
         [all, own_key](flight_promise<Value> promise) {
           typename call::deposits alone;
           typename call::deposits& to = all->deposits_here(alone);
-          to.keys.push_back(own_key);
-          try {
-            to.promises.push_back(std::move(promise));
-          } catch (...) {
-            to.keys.pop_back();
-            throw;
-          }
+          to.add(Key(own_key), std::move(promise));
           if (!alone.promises.empty()) all->load(alone);
         },
         false, &unlaunched));

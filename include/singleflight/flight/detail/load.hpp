@@ -172,6 +172,9 @@ struct load_impl final : typed_load<V> {
     this->merge_drops = form != loader_form::promise && !where.core->hands_over();
   }
 
+  /// For who has made this load: not while it may run elsewhere.
+  Fn& loader() noexcept { return fn_; }
+
   bool repeatable() const noexcept override { return std::is_copy_constructible_v<Fn>; }
 
   void run() override { this->block->core->run_owned(*this); }

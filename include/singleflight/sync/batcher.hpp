@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// batcher: independent calls for single keys, gathered into one load of many.
+///
+/// Use when    many callers ask for different keys at about the same moment, and the backend answers
+///             a hundred keys as fast as one: the fields of a query, the rows of a page.
+/// Not for     callers who know all their keys (group::run_many, start_many); keeping answers (that
+///             is a cache). Who asks for a key that is gathered or loaded already joins it.
+/// Example     examples/11_batcher.cpp
+///
+/// Threads     every member, from any thread; the destructor once no new call can begin. The loader
+///             is called on the executor, up to max_in_flight times at once.
+/// Ordering    the keys of a batch stand in the order of their calls; batches begin in the order of
+///             their first keys. The load's effects happen-before every return of its outcome (P7).
+/// Blocking    start and flush return at once. load waits, up to its limits; on a thread of the
+///             executor it may run its batch itself, once that is due, so a pool of one thread does
+///             not wait for itself. Within the loader, load is refused as `recursive`, for the batch
+///             holds the place that it would wait for; what start returns must not be waited for
+///             there either.
+/// Cancel      a caller's limit ends its own wait only. A key whose callers have all left before its
+///             batch begins is not loaded, nor is a batch without keys. Later nothing is told to
+///             stop: the answer goes to nobody, and a newcomer for that key asks anew.
+/// Errors      an exception of the loader, to every caller of its batch, with its own type; a result
+///             of another size than the span: `broken`; otherwise each key has its own outcome.
+///             flight_error for the library's own. A throwing hash, comparison, key copy or
+///             allocation harms only its own call, or key (P9).
+/// Lifetime    start owns its key. The destructor closes: gathered keys end as `closed`, and it
+///             waits for the loader's calls (P10). Handles may outlive the batcher.
+/// Cost        a key: the allocation of a start and a short critical section; a batch: some more
+///             allocations, and one task. A joiner: as in a group. The delay: one timer node.
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "singleflight/core/default_timer.hpp"
+#include "singleflight/flight/group.hpp"
+#include "singleflight/sync/detail/batch_line.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+struct batcher_options {
+  /// Keys of one batch; a batch that is full does not wait for its delay. 100: where most backends'
+  /// own limits lie, and past it a call hardly gets cheaper.
+  std::size_t max_batch = 100;
+  /// How long the first key of a batch waits for company. Zero, the default: not at all, so that
+  /// nobody pays for an idle batcher; under load keys gather all the same, while the executor is
+  /// busy or all of max_in_flight is.
+  std::chrono::nanoseconds max_delay{0};
+  /// Calls of the loader at a time. While all of them run, keys gather. 4: a slow one does not hold
+  /// up the rest, and a crowd still comes in few calls.
+  std::size_t max_in_flight = 4;
+  /// Keys without an answer at a time, gathered or being loaded; beyond: overloaded. Zero: no bound.
+  std::size_t max_keys = 0;
+  /// Where batches are loaded, and where waiters resume unless they name another executor. A pool
+  /// outlives the batcher, and every call on it that has not returned.
+  any_executor executor{};
+  /// Time for the delay and for every limit; null: default_timer(). Outlives the batcher and its
+  /// handles.
+  singleflight::timer* timer = nullptr;
+  /// Hears of every key's load; null: nobody. Outlives the batcher.
+  singleflight::observer* observer = nullptr;
+};
+
+/// Totals since the batcher was made; exact when no call is under way.
+struct batcher_stats {
+  std::uint64_t calls = 0;      ///< every position of a load_many counts as one
+  std::uint64_t joined = 0;     ///< calls that found their key gathered or being loaded
+  std::uint64_t keys = 0;       ///< that the loader was given
+  std::uint64_t batches = 0;    ///< calls of the loader
+  std::uint64_t full = 0;       ///< batches that had max_batch keys, some of them left perhaps
+  std::uint64_t delayed = 0;    ///< batches whose max_delay was over
+  std::uint64_t flushed = 0;    ///< batches that flush() made go
+  std::uint64_t largest = 0;    ///< keys of the largest batch
+  std::uint64_t abandoned = 0;  ///< keys whose last caller left
+  std::uint64_t timed_out = 0;  ///< from here on: calls that ended so
+  std::uint64_t cancelled = 0;
+  std::uint64_t overloaded = 0;
+  std::uint64_t recursive = 0;
+  std::uint64_t broken = 0;
+  std::uint64_t closed = 0;
+};
+
+template <class Key, class Value, class Hash = key_hash<Key>, class Equal = key_equal>
+class batcher final : public observable {
+  using line = detail::batch_line<Key, Value>;
+
+ public:
+  using key_type = Key;
+  using mapped_type = Value;
+  using result = shared_result<Value>;
+  /// Returns one outcome per key, by position; absence is an empty std::optional as Value.
+  using loader = std::function<std::vector<outcome<Value>>(std::span<const Key>)>;
+
+  /// Throws std::invalid_argument for a bound of zero, a negative delay, or an empty loader.
+  explicit batcher(loader load_many, batcher_options options = {}, Hash hash = {}, Equal equal = {})
+      : line_(make_line(std::move(load_many), options)),
+        flights_({.executor = std::move(options.executor),
+                  .timer = options.timer,
+                  .max_flights = options.max_keys,
+                  .observer = options.observer},
+                 std::move(hash), std::move(equal)) {}
+  batcher(const batcher&) = delete;
+  batcher& operator=(const batcher&) = delete;
+  /// close(). Aborts the process when called within the loader: it would wait for itself.
+  ~batcher() {
+    detail::require(!flights_.core_.leads_on_this_thread(),
+                    "batcher: destroyed within its own loader");
+    shut();
+    line_->drop_loader();
+  }
+
+  // ---- asking -----------------------------------------------------------------------------------
+
+  /// A share of the answer for `key`, to be awaited, waited for, or called back. A refusal (closed,
+  /// overloaded) is found in the handle.
+  template <class Arg>
+  [[nodiscard]] flight<Value> start(const Arg& key) {
+    const detail::call_scope scope;
+    detail::load_base* begun = nullptr;
+    flight<Value> handle =
+        flights_.start_flight(key, detail::batched_key<Key, Value>(own(key)), false, &begun);
+    if (begun != nullptr) line_->add(*begun);
+    return handle;
+  }
+
+  /// The answer for `key`; waits for it within `bounds`.
+  template <class Arg>
+  result load(const Arg& key, const limits& bounds = {}) {
+    return wait_for(key, bounds).value();
+  }
+  template <class Arg>
+  outcome<result> load(as_outcome_t, const Arg& key, const limits& bounds = {}) {
+    try {
+      return wait_for(key, bounds);
+    } catch (...) {  // this call's own key: the caller wants it as an outcome
+      if (detail::platform::is_thread_exit()) throw;
+      return std::current_exception();
+    }
+  }
+  /// One outcome per key, by position, repeats included; the keys go with those of other callers.
+  template <class Keys>
+  std::vector<outcome<result>> load_many(const Keys& keys, const limits& bounds = {});
+
+  /// What is gathered goes now, or as soon as fewer than max_in_flight calls run.
+  void flush() {
+    const detail::call_scope scope;
+    line_->flush();
+  }
+
+  // ---- looking ----------------------------------------------------------------------------------
+
+  batcher_stats stats() const {
+    const group_stats calls = flights_.stats();
+    const detail::batch_counts sent = line_->counts();
+    return {.calls = calls.calls,
+            .joined = calls.joined,
+            .keys = sent.keys,
+            .batches = sent.batches,
+            .full = sent.full,
+            .delayed = sent.delayed,
+            .flushed = sent.flushed,
+            .largest = sent.largest,
+            .abandoned = calls.abandoned,
+            .timed_out = calls.timed_out,
+            .cancelled = calls.cancelled,
+            .overloaded = calls.overloaded,
+            .recursive = calls.recursive,
+            .broken = calls.broken,
+            .closed = calls.closed};
+  }
+  /// The keys that newcomers would join, gathered or being loaded.
+  std::vector<flight_info<Key>> in_flight() const { return flights_.in_flight(); }
+
+  void observe(metric_visitor& visitor) const override {
+    const batcher_stats s = stats();
+    const auto counter = [&visitor](const char* name, std::uint64_t n) {
+      visitor.visit(name, metric_kind::counter, static_cast<double>(n));
+    };
+    counter("calls", s.calls);
+    counter("joined", s.joined);
+    counter("keys", s.keys);
+    counter("batches", s.batches);
+    counter("full", s.full);
+    counter("delayed", s.delayed);
+    counter("flushed", s.flushed);
+    visitor.visit("largest", metric_kind::gauge, static_cast<double>(s.largest));
+    counter("abandoned", s.abandoned);
+    counter("timed_out", s.timed_out);
+    counter("cancelled", s.cancelled);
+    counter("overloaded", s.overloaded);
+    counter("recursive", s.recursive);
+    counter("broken", s.broken);
+    counter("closed", s.closed);
+  }
+
+  // ---- the end ----------------------------------------------------------------------------------
+
+  /// Refuses newcomers, ends keys that are not being loaded as `closed`, and waits for the loader's
+  /// calls. Throws flight_error(recursive) within the loader.
+  void close() {
+    if (flights_.core_.leads_on_this_thread()) throw flight_error(flight_errc::recursive);
+    shut();
+  }
+
+ private:
+  static std::shared_ptr<line> make_line(loader&& load_many, const batcher_options& options) {
+    const auto refuse = [](const std::string& why) {
+      throw std::invalid_argument("batcher: " + why);
+    };
+    if (load_many == nullptr) refuse("load_many is empty, and nothing could be loaded");
+    if (options.max_batch == 0) refuse("max_batch is 0, and no key would ever fit");
+    if (options.max_in_flight == 0) refuse("max_in_flight is 0, and no batch would ever go");
+    if (options.max_delay.count() < 0) {
+      refuse("max_delay is " + std::to_string(options.max_delay.count()) +
+             " ns, and must not be negative; zero means none");
+    }
+    return std::make_shared<line>(
+        detail::batch_options{options.max_batch, options.max_delay, options.max_in_flight},
+        options.executor, options.timer != nullptr ? *options.timer : default_timer(),
+        std::move(load_many));
+  }
+
+  template <class Arg>
+  static Key own(const Arg& key) {
+    if constexpr (std::is_arithmetic_v<Key> && std::is_arithmetic_v<Arg>) {
+      return static_cast<Key>(key);
+    } else {
+      return Key(key);
+    }
+  }
+
+  template <class Arg>
+  outcome<result> wait_for(const Arg& key, const limits& bounds) {
+    if (const auto code = unfit(bounds)) return flights_.refuse(*code).code;
+    flight<Value> handle = start(key);
+    return wait_on(handle, bounds);
+  }
+  /// Why a call with `bounds` would have no chance.
+  std::optional<flight_errc> unfit(const limits& bounds) const {
+    if (flights_.core_.leads_on_this_thread()) return flight_errc::recursive;
+    return detail::expired(bounds, flights_.core_.clock());
+  }
+  static outcome<result> wait_on(flight<Value>& handle, const limits& bounds) {
+    return flight_wait<Value, detail::no_executor, true, detail::flight_within>(
+               handle, bounds.deadline, bounds.stop, bounds.within, {})
+        .get();
+  }
+
+  /// 1. the group refuses newcomers, and no load begins any more; 2. batches that are not with the
+  /// loader end, and the alarm is cancelled; 3. the loader's calls are waited for.
+  void shut() {
+    (void)flights_.core_.close_until(detail::steady_time::min());
+    line_->close();
+    (void)flights_.core_.close_until(detail::steady_time::max());
+  }
+
+  const std::shared_ptr<line> line_;
+  group<Key, Value, Hash, Equal> flights_;
+};
+
+template <class Key, class Value, class Hash, class Equal>
+template <class Keys>
+auto batcher<Key, Value, Hash, Equal>::load_many(const Keys& keys, const limits& bounds)
+    -> std::vector<outcome<result>> {
+  std::vector<outcome<result>> results;
+  std::vector<std::pair<std::size_t, flight<Value>>> asked;
+  for (const auto& key : keys) {
+    results.emplace_back(flight_errc::broken);
+    try {
+      if (const auto code = unfit(bounds)) {
+        results.back() = flights_.refuse(*code).code;
+      } else {
+        detail::make_room(asked);
+        asked.emplace_back(results.size() - 1, start(key));
+      }
+    } catch (...) {  // one key's failure is not the others'
+      if (detail::platform::is_thread_exit()) throw;
+      results.back() = std::current_exception();
+    }
+  }
+  for (auto& [at, handle] : asked) results[at] = wait_on(handle, bounds);
+  return results;
+}
+
+SINGLEFLIGHT_END_NAMESPACE

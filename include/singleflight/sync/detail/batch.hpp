@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// batch: the keys of a batcher that go together. What becomes of it stands in batch_line.hpp.
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <new>
+#include <optional>
+#include <utility>
+
+#include "singleflight/flight/group.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+template <class Key, class Value>
+struct batch;
+template <class Key, class Value>
+class batch_line;
+
+/// The loader of one key: leaves its promise beside the key, for the batch to answer.
+template <class Key, class Value>
+struct batched_key {
+  explicit batched_key(Key&& own) : key(std::move(own)) {}
+
+  void operator()(flight_promise<Value> answer) {
+    const std::shared_ptr<batch<Key, Value>> of = std::move(in);
+    if (of == nullptr) throw std::bad_alloc();  // there was no memory for a batch
+    promise.emplace(std::move(answer));
+    if (!settled) of->line->arrive(of, *this);
+  }
+
+  /// Requires that there is one.
+  flight_promise<Value> take_promise() {
+    flight_promise<Value> taken = std::move(*promise);
+    promise.reset();
+    return taken;
+  }
+
+  Key key;
+  std::shared_ptr<batch<Key, Value>> in{};  ///< set before the load is opened
+  std::optional<flight_promise<Value>> promise{};
+  bool settled = false;  ///< the promise, if there is one, is the batch's to answer
+};
+
+struct batch_options {
+  std::size_t max_batch;
+  std::chrono::nanoseconds max_delay;
+  std::size_t max_in_flight;
+};
+
+/// What was sent so far.
+struct batch_counts {
+  std::uint64_t keys = 0;
+  std::uint64_t batches = 0;
+  std::uint64_t full = 0;
+  std::uint64_t delayed = 0;
+  std::uint64_t flushed = 0;
+  std::uint64_t largest = 0;
+};
+
+template <class Key, class Value>
+struct batch final : task_node {
+  using pointer = std::shared_ptr<batch>;
+  using line_type = batch_line<Key, Value>;
+
+  explicit batch(std::shared_ptr<line_type> in) : task_node(&act_on), line(std::move(in)) {}
+
+  static batched_key<Key, Value>& loader_of(load_base& load) noexcept {
+    return static_cast<load_impl<Value, batched_key<Key, Value>>&>(load).loader();
+  }
+  void push(load_base& load) noexcept {
+    load.next = nullptr;
+    (first == nullptr ? first : last->next) = &load;
+    last = &load;
+    ++size;
+  }
+  /// Hands `b` to the executor.
+  static void post(pointer b) {
+    if (b == nullptr) return;
+    const any_executor on = b->line->executor();
+    batch& node = *b;
+    node.self = std::move(b);
+    try {
+      on.execute(task(&node));
+    } catch (...) {  // refused: dropping the task has ended the flights as broken
+      if (platform::is_thread_exit()) throw;
+    }
+  }
+  static void act_on(task_node* node, bool run) {
+    const call_scope scope;
+    auto& b = *static_cast<batch*>(node);
+    if (!run && !std::exchange(b.dropped, true)) {
+      run_later_here(node);  // an executor that drops one after the other must not nest them
+      return;
+    }
+    const pointer self = std::move(b.self);
+    self->line->take(self, !std::exchange(self->dropped, false));
+  }
+
+  const std::shared_ptr<line_type> line;
+  typename std::list<pointer>::iterator place{};  ///< in the line
+  load_base* first = nullptr;  ///< in the order of the calls; each with the reference of its task
+  load_base* last = nullptr;
+  std::size_t size = 0;
+  steady_time due_at{};
+  bool due = false;
+  bool flushed = false;
+  bool posted = false;
+  bool sealed = false;
+  bool counted = false;      ///< `awaited` is final but for arrivals
+  flight_errc given_up{};    ///< why it is not sent: who arrives now gets that too
+  std::int64_t awaited = 0;  ///< loads claimed by waiters, less those that have arrived
+  pointer self{};            ///< while its task is with the executor
+  bool dropped = false;
+};
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// batch_line: the batches of a batcher, from their first key to their last answer.
+//
+// A key is a flight of the batcher's group, whose owned load the batch holds back. The life of a
+// batch, all of it decided under the line's lock:
+//
+//   gathering   its loads are not open: nobody can claim them
+//   due         full, its delay over, or flushed: its loads are open, so a waiter on a thread of the
+//               executor may claim one; until the batch is sealed more keys still come in
+//   posted      due, and a task of it is with the executor
+//   sealed      somebody runs it: the task, or the waiter who claimed one of its loads, or close()
+//
+// B1  `lock_` guards the lists, the counts, and every field of a batch but `self` and `dropped`,
+//     which are the task's. A sealed batch takes no more keys: its chain of loads is constant.
+// B2  Who seals a batch claims its loads one after the other; each that still has callers leaves
+//     its promise in its loader. A load that a waiter has claimed before is on its way to arrive():
+//     whoever settles the last of a batch's loads sends it, so a batch is sent once, and whole.
+// B3  At most `max_in_flight` batches are sealed (close() apart, which sends none). Before that
+//     they need no place: a thread that waits for a due key never waits for a queued task.
+// B4  A batch that is due and neither posted nor sealed stands behind `max_in_flight` others that
+//     are, and each of those posts the next when it ends.
+// B5  The line outlives the batcher, for tasks that run late; what else the batcher was given is
+//     used only while a flight of its group has not ended, or close() waits (`arming_`).
+//
+// Lock order: `lock_`, then the block lock of a flight. No user code under it.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <memory>
+#include <new>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "singleflight/sync/detail/batch.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+template <class Key, class Value>
+class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
+ public:
+  using batch_type = batch<Key, Value>;
+  using pointer = typename batch_type::pointer;
+  using load_many = std::function<std::vector<outcome<Value>>(std::span<const Key>)>;
+
+  batch_line(const batch_options& bounds, any_executor executor, timer& clock, load_many load)
+      : bounds_(bounds), executor_(std::move(executor)), clock_(clock), load_(std::move(load)) {}
+  batch_line(const batch_line&) = delete;
+  batch_line& operator=(const batch_line&) = delete;
+
+  const any_executor& executor() const noexcept { return executor_; }
+
+  /// Takes the load of a key that a start() has just begun.
+  void add(load_base& load) {
+    const bool delays = bounds_.max_delay.count() > 0;
+    const steady_time due_at =
+        delays ? deadline_after(clock_.now(), bounds_.max_delay) : steady_time{};
+    std::list<pointer> fresh;
+    pointer ready;
+    bool arms = false;
+    for (;;) {
+      {
+        platform::unique_lock hold(lock_);
+        if (closed_) break;
+        const bool room = !waiting_.empty() && waiting_.back()->size < bounds_.max_batch;
+        if (room || !fresh.empty()) {
+          if (!room) {
+            fresh.back()->place = fresh.begin();
+            fresh.back()->due_at = due_at;
+            waiting_.splice(waiting_.end(), fresh);
+          }
+          batch_type& b = *waiting_.back();
+          batch_type::loader_of(load).in = waiting_.back();
+          b.push(load);
+          if (b.due && platform::holds(rule::late_key_is_opened)) flight_core::open_load(load);
+          if (!b.due && (!delays || b.size == bounds_.max_batch)) make_due_locked(b);
+          arms = !b.due && !armed_;
+          if (arms) {
+            armed_ = true;
+            ++arming_;
+          }
+          ready = post_next_locked();
+          hold.unlock();
+          if (arms) arm(due_at);
+          batch_type::post(std::move(ready));
+          return;
+        }
+      }
+      try {  // outside the lock; then look again
+        fresh.push_back(std::make_shared<batch_type>(this->shared_from_this()));
+      } catch (const std::bad_alloc&) {
+        break;
+      }
+    }
+    flight_core::open_load(load);  // closed, or without memory: it ends at once
+    load.act(&load, true);
+  }
+
+  /// What is gathered is due now.
+  void flush() {
+    pointer ready;
+    {
+      platform::unique_lock hold(lock_);
+      if (!waiting_.empty() && !waiting_.back()->due) {
+        waiting_.back()->flushed = true;
+        make_due_locked(*waiting_.back());
+        ready = post_next_locked();
+      }
+    }
+    batch_type::post(std::move(ready));
+  }
+
+  /// The task of a batch; `run` false: the executor has dropped it, and its keys are broken.
+  void take(const pointer& b, bool run) {
+    {
+      platform::unique_lock hold(lock_);
+      if (b->sealed && platform::holds(rule::batch_is_sealed_once)) return;
+      b->posted = false;
+      --posted_;
+      // A waiter has taken the place of this one; who ends will post it again (B4).
+      if (sealed_.size() >= bounds_.max_in_flight && !b->sealed) return;
+      seal_locked(*b);
+    }
+    go(b, run ? flight_errc{} : flight_errc::broken);
+  }
+
+  /// A waiter, on a thread of the executor, has claimed the load of a due key: it runs the batch,
+  /// unless somebody else does.
+  void arrive(const pointer& b, batched_key<Key, Value>& own) {
+    bool last = false;
+    flight_errc late{};
+    {
+      platform::unique_lock hold(lock_);
+      late = b->given_up;
+      if (late == flight_errc{}) {
+        own.settled = true;
+        --b->awaited;
+        last = b->counted && b->awaited == 0;
+        // The places are all with batches that run.
+        while (!b->sealed && sealed_.size() >= bounds_.max_in_flight) place_.wait(hold);
+        if (b->sealed && !last) return;
+        if (!b->sealed) seal_locked(*b);
+      }
+    }
+    if (late != flight_errc{}) {
+      own.take_promise().set_error(late);
+    } else if (last) {
+      send(b);
+    } else {
+      go(b, {});
+    }
+  }
+
+  /// Ends what has not been sent, once the group is closed. Afterwards no alarm is armed.
+  void close() {
+    for (;;) {
+      pointer b;
+      bool parked = false;
+      {
+        platform::unique_lock hold(lock_);
+        closed_ = true;
+        if (!waiting_.empty() && platform::holds(rule::close_ends_gathering)) {
+          b = waiting_.front();
+          if (!b->due) make_due_locked(*b);
+          seal_locked(*b);
+        } else {
+          const auto at = std::find_if(sealed_.begin(), sealed_.end(), [](const pointer& p) {
+            return p->counted && p->awaited > 0 && p->given_up == flight_errc{};
+          });
+          parked = at != sealed_.end() && platform::holds(rule::close_gives_up_parked);
+          if (parked) {
+            b = *at;
+            b->given_up = flight_errc::closed;
+          } else {
+            while (arming_ > 0 && platform::holds(rule::close_waits_for_arming)) place_.wait(hold);
+          }
+        }
+      }
+      if (b == nullptr) break;
+      place_.notify_all();
+      if (parked) {
+        give_up(b, flight_errc::closed);
+      } else {
+        go(b, flight_errc::closed);
+      }
+    }
+    clock_.cancel(alarm_);
+  }
+
+  /// The loader's destructor runs here and not with the last batch. After close().
+  void drop_loader() { load_ = nullptr; }
+
+  batch_counts counts() const {
+    platform::unique_lock hold(lock_);
+    return counts_;
+  }
+
+ private:
+  struct alarm : timer_node {
+    explicit alarm(batch_line& l) noexcept
+        : timer_node([](timer_node& n) noexcept { static_cast<alarm&>(n).line.ring(); }), line(l) {}
+    batch_line& line;
+  };
+
+  // ---- under the lock ---------------------------------------------------------------------------
+
+  /// Opens the loads. Under the lock, so that who claims one of them finds all of them open; the
+  /// threads of the executor that sleep for a key are woken by it.
+  void make_due_locked(batch_type& b) {
+    b.due = true;
+    for (load_base* load = b.first; load != nullptr; load = load->next) {
+      flight_core::open_load(*load);
+    }
+  }
+  /// The next batch to be given to the executor, if there is a place for it.
+  pointer post_next_locked() {
+    if (closed_ || sealed_.size() + posted_ >= bounds_.max_in_flight) return nullptr;
+    for (const pointer& b : waiting_) {
+      if (!b->due) return nullptr;
+      if (b->posted) continue;
+      b->posted = true;
+      ++posted_;
+      return b;
+    }
+    return nullptr;
+  }
+  void seal_locked(batch_type& b) {
+    if (std::exchange(b.posted, false)) --posted_;
+    b.sealed = true;
+    sealed_.splice(sealed_.end(), waiting_, b.place);
+  }
+
+  // ---- the life of a batch ----------------------------------------------------------------------
+
+  /// Claims the loads of a sealed batch, and sends it if none of them is with a waiter. With a code
+  /// for `end` it ends so, and is not sent.
+  void go(const pointer& b, flight_errc end) {
+    std::int64_t elsewhere = 0;
+    for (load_base* load = b->first; load != nullptr; load = load->next) {
+      if (!load->claim()) {
+        ++elsewhere;
+      } else if (end == flight_errc{}) {
+        batch_type::loader_of(*load).settled = true;
+        load->home->add_reference();  // the run's
+        load->run();                  // nothing, when its callers have left or the group is closed
+      } else {
+        load->block->core->finish_and_drop(*load->block, flight_result::code, end);
+      }
+    }
+    {
+      platform::unique_lock hold(lock_);
+      b->counted = true;
+      b->awaited += elsewhere;
+      // A load that was claimed in a closed group does not arrive any more.
+      if (end == flight_errc{} && b->awaited > 0 && closed_) end = flight_errc::closed;
+      b->given_up = end;
+      if (b->awaited > 0 && end == flight_errc{} &&
+          platform::holds(rule::batch_waits_for_claimed)) {
+        return;
+      }
+    }
+    if (end == flight_errc{}) {
+      send(b);
+    } else {
+      give_up(b, end);
+    }
+  }
+
+  /// Calls the loader for the keys that still have callers, and answers them.
+  void send(const pointer& b) {
+    const call_scope scope;
+    struct ending {  // also when the loader ends its thread
+      batch_line& line;
+      const pointer& b;
+      bool over = false;
+      void now() {
+        if (!std::exchange(over, true)) line.end(b);
+      }
+      ~ending() noexcept(false) { now(); }
+    } place{*this, b};
+    deposits<Key, Value> given;
+    for (load_base* load = b->first; load != nullptr; load = load->next) {
+      batched_key<Key, Value>& from = batch_type::loader_of(*load);
+      if (!from.promise) continue;
+      flight_promise<Value> promise = from.take_promise();
+      try {
+        given.add(std::move(from.key), std::move(promise));
+      } catch (...) {  // one key's failure is not the others'
+        if (platform::is_thread_exit()) throw;
+        promise.set_error(std::current_exception());
+      }
+    }
+    if (given.keys.empty()) return;
+    {
+      platform::unique_lock hold(lock_);
+      const std::uint64_t size = given.keys.size();
+      counts_.keys += size;
+      counts_.largest = std::max(counts_.largest, size);
+      ++counts_.batches;
+      ++(b->size == bounds_.max_batch ? counts_.full
+         : b->flushed                 ? counts_.flushed
+                                      : counts_.delayed);
+    }
+    given.load(load_, [&place] { place.now(); });
+  }
+
+  void give_up(const pointer& b, flight_errc why) {
+    const call_scope scope;
+    for (load_base* load = b->first; load != nullptr; load = load->next) {
+      batched_key<Key, Value>& from = batch_type::loader_of(*load);
+      if (from.settled && from.promise) from.take_promise().set_error(why);
+    }
+    end(b);
+  }
+
+  /// The place of `b` is free, for the next in the line.
+  void end(const pointer& b) {
+    for (load_base* load = std::exchange(b->first, nullptr); load != nullptr;) {
+      load_base* const next = load->next;
+      load->home->drop_reference();
+      load = next;
+    }
+    std::list<pointer> ended;
+    pointer ready;
+    {
+      platform::unique_lock hold(lock_);
+      ended.splice(ended.begin(), sealed_, b->place);
+      if (platform::holds(rule::ended_batch_posts_next)) ready = post_next_locked();
+    }
+    place_.notify_all();
+    batch_type::post(std::move(ready));
+  }
+
+  // ---- the delay --------------------------------------------------------------------------------
+
+  /// Rings at `when`; announced by `armed_` and `arming_`. Without a timer the batch goes at once.
+  void arm(steady_time when) {
+    struct arming {
+      std::shared_ptr<batch_line> line;
+      ~arming() {
+        {
+          platform::unique_lock hold(line->lock_);
+          --line->arming_;
+        }
+        line->place_.notify_all();
+      }
+    } const here{this->shared_from_this()};
+    try {
+      clock_.arm(alarm_, when);
+    } catch (...) {
+      if (platform::is_thread_exit()) throw;
+      {
+        platform::unique_lock hold(lock_);
+        armed_ = false;
+      }
+      flush();
+    }
+  }
+
+  /// On the timer's thread. The batch that it was armed for may have gone, and another gathers.
+  void ring() noexcept {
+    const call_scope scope;
+    pointer ready;
+    steady_time again{};
+    bool arms = false;
+    const steady_time now = clock_.now();
+    {
+      platform::unique_lock hold(lock_);
+      armed_ = false;
+      if (!closed_ && !waiting_.empty() && !waiting_.back()->due) {
+        again = waiting_.back()->due_at;
+        if (again <= now) {
+          make_due_locked(*waiting_.back());
+          ready = post_next_locked();
+        } else if (platform::holds(rule::alarm_rings_again)) {
+          armed_ = arms = true;
+          ++arming_;
+        }
+      }
+    }
+    if (arms) arm(again);
+    batch_type::post(std::move(ready));
+  }
+
+  const batch_options bounds_;
+  const any_executor executor_;
+  timer& clock_;
+  load_many load_;
+  alarm alarm_{*this};
+  mutable platform::mutex lock_;
+  platform::condition_variable place_;  // a place is free, a batch sealed, an alarm armed
+  std::list<pointer> waiting_;  // not sealed, in the order of their first keys; only the last may
+                                // be gathering, or have room
+  std::list<pointer> sealed_;
+  std::size_t posted_ = 0;
+  std::uint32_t arming_ = 0;  // threads that are about to arm
+  bool armed_ = false;
+  bool closed_ = false;
+  batch_counts counts_;
+};
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

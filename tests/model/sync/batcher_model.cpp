@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The batcher: batches that fill, fall due, are claimed, left and closed, all at the same time.
+// Whoever is not answered is seen at the end of a world, or waits for ever: a deadlock.
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <optional>
+#include <source_location>
+#include <span>
+#include <vector>
+
+#include "model/worlds.hpp"
+#include "support/model/executor.hpp"
+#include "support/model/gate.hpp"
+#include "support/task.hpp"
+#include <singleflight/core/manual_timer.hpp>
+#include <singleflight/sync/batcher.hpp>
+
+namespace {
+
+using namespace std::chrono_literals;
+using model::add_world;
+using model::gate;
+using model::three;
+using model::two;
+using model::two_and_a_fault;
+using model::world;
+using singleflight::flight_errc;
+using keys_of_ints = singleflight::batcher<int, int>;
+using outcomes = std::vector<singleflight::outcome<int>>;
+namespace platform = singleflight::detail::platform;
+
+/// A batcher, and callers that are answered with ten times their key.
+struct scene {
+  scene(world& in, singleflight::batcher_options options, bool on_queue = true)
+      : w(in), max_batch(options.max_batch), max_in_flight(options.max_in_flight) {
+    if (on_queue) options.executor = queue;
+    options.timer = &clock;
+    keys.emplace([this](std::span<const int> all) { return load(all); }, options);
+  }
+
+  outcomes load(std::span<const int> all) {
+    struct leaving {
+      platform::atomic<int>& of;
+      ~leaving() { of.fetch_sub(1, std::memory_order_relaxed); }
+    } const last{running};
+    const auto now = running.fetch_add(1, std::memory_order_relaxed) + 1;
+    w.check(static_cast<std::size_t>(now) <= max_in_flight, "more than max_in_flight at a time");
+    w.check(!all.empty() && all.size() <= max_batch, "a batch without keys, or too large");
+    outcomes values;
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      w.check(std::find(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(i), all[i]) ==
+                  all.begin() + static_cast<std::ptrdiff_t>(i),
+              "12: a key twice in a batch");
+      w.check(all[i] != unwanted, "a key was loaded that all had left");
+      values.emplace_back(all[i] * 10);
+    }
+    return values;
+  }
+
+  /// A thread of the world. Memory that runs short where no call is under way ends it.
+  template <class What>
+  void thread(What what) {
+    w.thread([this, what] {
+      try {
+        what();
+      } catch (const std::bad_alloc&) {
+        w.check(model::faults() > 0, "memory was short, and it was not");
+      }
+    });
+  }
+
+  void told(int key, const singleflight::outcome<singleflight::shared_result<int>>& got) {
+    const model::spared books;
+    if (got) {
+      w.check(**got == key * 10, "another key's value");
+    } else if (model::faults() == 0) {
+      w.check(got.errc() == may_end, "a call has ended with an error that nothing here leads to");
+    }
+    answered.fetch_add(1, std::memory_order_relaxed);
+  }
+  /// start, and a coroutine that waits until the scene ends.
+  void ask(std::size_t place, int key) {
+    ++asked;
+    frames.at(place).emplace(wait(*this, key));
+  }
+  /// start, and a blocking wait.
+  void get(int key) {
+    ++asked;
+    auto f = keys->start(key);
+    told(key, f.get_outcome());
+  }
+  void finish() {
+    for (int i = 0; i < 3; ++i) {
+      clock.advance(10ms);
+      queue.run_all();
+      w.run();  // what has gone to a pool
+    }
+    w.check(answered.load(std::memory_order_relaxed) == asked || model::faults() > 0,
+            "P4: a call was not answered");
+    if (keys) w.check(keys->in_flight().empty(), "P2: a key stays");
+    frames = {};
+    keys.reset();
+    clock.advance(1h);  // an alarm that was left would ring now
+    queue.run_all();
+  }
+
+  world& w;
+  const std::size_t max_batch;
+  const std::size_t max_in_flight;
+  std::optional<flight_errc> may_end;
+  int unwanted = 0;  ///< a key that must not be loaded
+  int asked = 0;
+  platform::atomic<int> answered{0};
+  platform::atomic<int> running{0};
+  singleflight::manual_timer clock;
+  model::queue_executor queue;
+  std::array<std::optional<support::owned>, 4> frames;
+  std::optional<keys_of_ints> keys;
+
+ private:
+  static support::owned wait(scene& s, int key) {
+    try {
+      auto f = s.keys->start(key);
+      s.told(key, co_await f.as_outcome());
+    } catch (const std::bad_alloc&) {
+      s.w.check(model::faults() > 0, "memory was short, and it was not");
+    }
+  }
+};
+
+// ---- keys that come as a batch goes -------------------------------------------------------------
+
+void two_callers(world& w, const singleflight::batcher_options& options, bool drop = false) {
+  scene s(w, options);
+  if (drop) s.may_end = flight_errc::broken;
+  s.thread([&] {
+    s.ask(0, 1);
+    drop ? (void)s.queue.drop_one() : s.queue.run_all();
+  });
+  s.thread([&] {
+    s.ask(1, 2);
+    s.queue.run_all();
+  });
+  w.run();
+  s.finish();
+}
+const add_world beside("12: batcher, two keys beside each other", two,
+                       [](world& w) { two_callers(w, {.max_batch = 2, .max_in_flight = 1}); });
+const add_world comes_late("batcher: a key comes to a batch that is due", three, [](world& w) {
+  scene s(w, {.max_batch = 2, .max_in_flight = 1});
+  s.ask(0, 1);
+  s.thread([&] { s.ask(1, 2); });
+  s.thread([&] { s.queue.run_all(); });
+  w.run();
+  s.finish();
+});
+const add_world one_place("batcher: a line behind one place", two, [](world& w) {
+  scene s(w, {.max_batch = 1, .max_in_flight = 1});
+  s.ask(0, 1);
+  s.ask(1, 2);
+  s.thread([&] {
+    s.queue.run_all();
+    s.ask(2, 3);
+  });
+  s.thread([&] { s.queue.run_all(); });
+  w.run();
+  s.finish();
+});
+const add_world dropped("9: batcher, the executor drops a batch", two, [](world& w) {
+  two_callers(w, {.max_batch = 2, .max_in_flight = 1}, true);
+});
+const add_world fault("batcher: two keys beside each other, a fault", two_and_a_fault,
+                      [](world& w) { two_callers(w, {.max_batch = 1, .max_in_flight = 1}); });
+
+const add_world same_key("12: batcher, one key from two threads", two, [](world& w) {
+  scene s(w, {.max_batch = 2, .max_in_flight = 1});
+  for (std::size_t place = 0; place < 2; ++place) {
+    s.thread([&s, place] {
+      s.ask(place, 1);
+      s.queue.run_all();
+    });
+  }
+  w.run();
+  s.finish();
+});
+
+// ---- a batch full beside its delay --------------------------------------------------------------
+
+const add_world full_and_delay("batcher: a batch full beside its delay", two, [](world& w) {
+  scene s(w, {.max_batch = 2, .max_delay = 10ms, .max_in_flight = 1});
+  s.thread([&] {
+    s.ask(0, 1);
+    s.ask(1, 2);
+  });
+  s.thread([&] {
+    s.clock.advance(5ms);
+    s.ask(2, 3);
+  });
+  s.thread([&] {
+    s.clock.advance(5ms);
+    s.queue.run_all();
+  });
+  w.run();
+  s.finish();
+});
+
+const add_world flush_and_delay("batcher: flush beside the delay", two, [](world& w) {
+  scene s(w, {.max_batch = 2, .max_delay = 10ms, .max_in_flight = 1});
+  s.ask(0, 1);
+  s.thread([&] {
+    s.keys->flush();
+    s.queue.run_all();
+  });
+  s.thread([&] {
+    s.clock.advance(10ms);
+    s.queue.run_all();
+  });
+  s.thread([&] { s.ask(1, 2); });
+  w.run();
+  s.finish();
+});
+
+// ---- callers that leave -------------------------------------------------------------------------
+
+const add_world last_leaves("3: batcher, the last caller leaves as the batch is sent", three,
+                            [](world& w) {
+                              scene s(w, {.max_batch = 2, .max_in_flight = 1});
+                              platform::atomic<int> left{0};
+                              s.thread([&] {
+                                { const auto gone = s.keys->start(1); }
+                                left.store(1, std::memory_order_relaxed);
+                              });
+                              s.thread([&] {
+                                s.unwanted = left.load(std::memory_order_relaxed);
+                                s.queue.run_all();
+                              });
+                              w.run();
+                              s.unwanted = 1;
+                              s.finish();
+                            });
+
+const add_world all_leave("batcher: all leave, and a newcomer comes", two, [](world& w) {
+  scene s(w, {.max_batch = 1, .max_in_flight = 1});
+  s.thread([&] {
+    { const auto gone = s.keys->start(1); }
+    s.queue.run_all();
+  });
+  s.thread([&] {
+    s.ask(0, 1);
+    s.queue.run_all();
+  });
+  s.thread([&] { s.queue.run_all(); });
+  w.run();
+  s.finish();
+});
+
+// ---- waiters of the executor itself -------------------------------------------------------------
+
+/// A pool's thread waits for one key of a batch whose task the pool has, too.
+template <class Beside>
+void claimed(world& w, std::size_t max_threads, const singleflight::batcher_options& given,
+             bool may_close, Beside what_else) {
+  std::optional<singleflight::thread_pool> pool(
+      std::in_place, singleflight::thread_pool_options{.max_threads = max_threads});
+  singleflight::batcher_options options = given;
+  options.executor = *pool;
+  scene s(w, options, false);
+  if (may_close) s.may_end = flight_errc::closed;
+  gate done;
+  s.thread([&] {
+    s.asked += 1;
+    auto first = s.keys->start(1);
+    pool->execute(singleflight::task([&] {
+      s.get(2);
+      done.open();
+    }));
+    what_else(s);
+    s.told(1, first.get_outcome());
+    done.wait();
+    s.keys.reset();
+    pool.reset();
+  });
+  w.run();
+  s.finish();
+}
+const add_world claims("21: batcher, a waiter of the pool beside the batch's task", two,
+                       [](world& w) {
+                         claimed(w, 2, {.max_batch = 2, .max_in_flight = 1}, false, [](scene&) {});
+                       });
+const add_world claims_alone("21: batcher, a waiter on the pool of one thread", two, [](world& w) {
+  claimed(w, 1, {.max_batch = 1, .max_in_flight = 1}, false, [](scene&) {});
+});
+const add_world claims_delayed("21: batcher, a waiter on the pool is woken by the delay", two,
+                               [](world& w) {
+                                 claimed(w, 1,
+                                         {.max_batch = 3, .max_delay = 10ms, .max_in_flight = 1},
+                                         false, [](scene& s) {
+                                           while (s.keys->in_flight().size() < 2) {
+                                             model::pause(std::source_location::current());
+                                           }
+                                           s.clock.advance(10ms);
+                                         });
+                               });
+const add_world claims_and_close("23: batcher, close beside a waiter of the pool", two,
+                                 [](world& w) {
+                                   claimed(w, 2, {.max_batch = 2, .max_in_flight = 1}, true,
+                                           [](scene& s) { s.keys->close(); });
+                                 });
+
+// ---- the end ------------------------------------------------------------------------------------
+
+const add_world close_gathering("23: batcher, close beside a gathering batch", two, [](world& w) {
+  scene s(w, {.max_batch = 2, .max_delay = 10ms, .max_in_flight = 1});
+  s.may_end = flight_errc::closed;
+  s.thread([&] { s.ask(0, 1); });
+  s.thread([&] { s.keys->close(); });
+  s.thread([&] {
+    s.clock.advance(10ms);
+    s.queue.run_all();
+  });
+  w.run();
+  s.finish();
+});
+
+const add_world gone("23: batcher, the batcher goes as a key comes in", three, [](world& w) {
+  scene s(w, {.max_batch = 2, .max_delay = 10ms, .max_in_flight = 1});
+  s.may_end = flight_errc::closed;
+  s.thread([&] { s.ask(0, 1); });
+  s.thread([&] {
+    while (s.keys->in_flight().empty()) model::pause(std::source_location::current());
+    s.keys.reset();  // the call that has begun is the last
+  });
+  w.run();
+  s.finish();
+});
+
+const add_world goes_with_task("23: batcher, the batcher goes beside its task", three,
+                               [](world& w) {
+                                 scene s(w, {.max_batch = 2, .max_in_flight = 1});
+                                 s.may_end = flight_errc::closed;
+                                 s.ask(0, 1);
+                                 { const auto left = s.keys->start(2); }
+                                 s.thread([&] { s.queue.run_all(); });
+                                 s.thread([&] { s.keys.reset(); });
+                                 w.run();
+                                 s.finish();
+                               });
+
+}  // namespace

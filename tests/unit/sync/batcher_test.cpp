@@ -1,0 +1,1083 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The batcher: when a batch goes, who is in it, and who gets what.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <pthread.h>
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "support/eventually.hpp"
+#include "support/executors.hpp"
+#include "support/gate.hpp"
+#include "support/task.hpp"
+#include <singleflight/core/manual_timer.hpp>
+#include <singleflight/sync/batcher.hpp>
+
+namespace sf = singleflight;
+using namespace std::chrono_literals;
+using ints = sf::batcher<int, int>;
+using outcomes = std::vector<sf::outcome<int>>;
+using sf::as_outcome;
+using sf::flight_errc;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+namespace {
+
+/// Answers with ten times the key, and remembers the calls. Copies share one memory.
+struct tenfold {
+  outcomes operator()(std::span<const int> keys) const {
+    {
+      const std::lock_guard hold(*lock);
+      calls->emplace_back(keys.begin(), keys.end());
+    }
+    outcomes all;
+    for (const int key : keys) all.emplace_back(key * 10);
+    return all;
+  }
+  std::shared_ptr<std::mutex> lock = std::make_shared<std::mutex>();
+  std::shared_ptr<std::vector<std::vector<int>>> calls =
+      std::make_shared<std::vector<std::vector<int>>>();
+};
+
+/// A batcher whose tasks and whose time are the test's.
+struct by_hand {
+  explicit by_hand(sf::batcher_options options = {}) : keys(load, with(std::move(options))) {}
+  sf::batcher_options with(sf::batcher_options options) {
+    options.executor = queue;
+    options.timer = &clock;
+    return options;
+  }
+  std::vector<std::vector<int>>& calls() { return *load.calls; }
+
+  tenfold load;
+  support::manual_executor queue;
+  sf::manual_timer clock;
+  ints keys;
+};
+
+// ---- when a batch goes --------------------------------------------------------------------------
+
+// Goal    A lone key with no delay goes at once: it is with the executor when start returns, and no
+//         timer is involved.
+TEST(batcher, a_lone_key_goes_at_once) {
+  struct no_timer final : sf::timer {
+    time_point now() const noexcept override { return {}; }
+    void arm(sf::timer_node&, time_point) override { ADD_FAILURE() << "a timer was armed"; }
+    void cancel(sf::timer_node&) noexcept override {}
+  } none;
+  tenfold load;
+  support::manual_executor queue;
+  ints keys(load, {.executor = queue, .timer = &none});
+  auto f = keys.start(7);
+  EXPECT_EQ(queue.size(), 1u);
+  EXPECT_TRUE(queue.run_one());
+  EXPECT_EQ(*f.get(), 70);
+  EXPECT_THAT(*load.calls, ElementsAre(ElementsAre(7)));
+  EXPECT_EQ(keys.stats().batches, 1u);
+  EXPECT_TRUE(keys.in_flight().empty());
+}
+
+// Goal    Keys gather until the delay of the first is over, stand in the order of their calls, and
+//         each gets its own answer.
+TEST(batcher, the_delay_of_the_first_key) {
+  by_hand b({.max_delay = 10ms});
+  auto one = b.keys.start(3);
+  b.clock.advance(9ms);
+  auto two = b.keys.start(1);
+  auto three = b.keys.start(2);
+  EXPECT_EQ(b.queue.size(), 0u);
+  b.clock.advance(1ms);
+  EXPECT_EQ(b.queue.size(), 1u);
+  b.queue.run_all();
+  EXPECT_EQ(*one.get(), 30);
+  EXPECT_EQ(*two.get(), 10);
+  EXPECT_EQ(*three.get(), 20);
+  EXPECT_THAT(b.calls(), ElementsAre(ElementsAre(3, 1, 2)));
+  EXPECT_EQ(b.keys.stats().delayed, 1u);
+  EXPECT_EQ(b.keys.stats().keys, 3u);
+  EXPECT_EQ(b.keys.stats().largest, 3u);
+}
+
+// Goal    A full batch does not wait for its delay, and the batch behind it has a delay of its own:
+//         the alarm of the first, which rings in vain, is set anew.
+TEST(batcher, a_full_batch_and_the_delay_of_the_next) {
+  by_hand b({.max_batch = 2, .max_delay = 10ms});
+  auto one = b.keys.start(1);
+  auto two = b.keys.start(2);
+  EXPECT_EQ(b.queue.run_all(), 1u);
+  EXPECT_EQ(*two.get(), 20);
+  b.clock.advance(5ms);
+  auto three = b.keys.start(3);
+  b.clock.advance(5ms);
+  EXPECT_EQ(b.queue.size(), 0u) << "that was the delay of the first batch";
+  b.clock.advance(5ms);
+  EXPECT_EQ(b.queue.run_all(), 1u);
+  EXPECT_EQ(*three.get(), 30);
+  EXPECT_EQ(*one.get(), 10);
+  EXPECT_THAT(b.calls(), ElementsAre(ElementsAre(1, 2), ElementsAre(3)));
+  EXPECT_EQ(b.keys.stats().full, 1u);
+  EXPECT_EQ(b.keys.stats().delayed, 1u);
+}
+
+// Goal    The alarm serves one batch after the other, also when it has rung between them.
+TEST(batcher, one_delay_after_the_other) {
+  by_hand b({.max_delay = 10ms});
+  for (int i = 0; i < 3; ++i) {
+    auto f = b.keys.start(i);
+    b.clock.advance(10ms);
+    b.queue.run_all();
+    EXPECT_EQ(*f.get(), 10 * i);
+    b.clock.advance(50ms);
+  }
+  EXPECT_EQ(b.keys.stats().batches, 3u);
+}
+
+// Goal    flush sends what is gathered, and nothing when nothing is.
+TEST(batcher, flush) {
+  by_hand b({.max_delay = 10ms});
+  b.keys.flush();
+  auto one = b.keys.start(1);
+  auto two = b.keys.start(2);
+  b.keys.flush();
+  b.keys.flush();
+  EXPECT_EQ(b.queue.run_all(), 1u);
+  EXPECT_EQ(*one.get(), 10);
+  EXPECT_EQ(*two.get(), 20);
+  EXPECT_EQ(b.keys.stats().flushed, 1u);
+  b.clock.advance(10ms);
+  EXPECT_EQ(b.queue.run_all(), 0u);
+}
+
+// Goal    Until somebody begins it, a batch that is due takes more keys: also while the executor is
+//         slow to take it up.
+TEST(batcher, a_batch_gathers_until_it_begins) {
+  by_hand b({.max_batch = 3});
+  auto one = b.keys.start(1);
+  auto two = b.keys.start(2);
+  auto three = b.keys.start(3);
+  auto four = b.keys.start(4);
+  b.queue.run_all();
+  EXPECT_EQ(*four.get(), 40);
+  EXPECT_EQ(*one.get(), 10);
+  EXPECT_THAT(b.calls(), ElementsAre(ElementsAre(1, 2, 3), ElementsAre(4)));
+  EXPECT_EQ(b.keys.stats().full, 1u);
+}
+
+// Goal    max_in_flight is kept: while all places are taken keys gather, and go together when one
+//         call ends, in batches of max_batch.
+TEST(batcher, max_in_flight) {
+  support::gate hold;
+  std::atomic<int> running{0};
+  std::atomic<int> most{0};
+  tenfold load;
+  support::thread_per_task threads;
+  ints keys(
+      [&](std::span<const int> all) {
+        const int now = ++running;
+        for (int seen = most; seen < now && !most.compare_exchange_weak(seen, now);) {
+        }
+        if (all.front() < 10) hold.wait();
+        --running;
+        return load(all);
+      },
+      {.max_batch = 3, .max_in_flight = 2, .executor = threads});
+  auto one = keys.start(1);
+  hold.await_arrivals(1);
+  auto two = keys.start(2);
+  hold.await_arrivals(2);
+  std::vector<sf::flight<int>> rest;
+  for (int key = 10; key < 17; ++key) rest.push_back(keys.start(key));
+  EXPECT_EQ(running, 2);
+  hold.open();
+  for (int key = 10; key < 17; ++key) {
+    EXPECT_EQ(*rest[static_cast<std::size_t>(key) - 10].get(), 10 * key);
+  }
+  threads.join();
+  EXPECT_EQ(most, 2);
+  EXPECT_EQ(*one.get(), 10);
+  EXPECT_EQ(*two.get(), 20);
+  EXPECT_THAT(*load.calls,
+              testing::UnorderedElementsAre(ElementsAre(1), ElementsAre(2), ElementsAre(10, 11, 12),
+                                            ElementsAre(13, 14, 15), ElementsAre(16)));
+}
+
+// Goal    A delay that is over while all places are taken: the batch goes when one is free, with
+//         what came meanwhile.
+TEST(batcher, a_delay_that_is_over_while_all_places_are_taken) {
+  tenfold load;
+  support::manual_executor queue;
+  sf::manual_timer clock;
+  std::optional<ints> keys;
+  std::optional<sf::flight<int>> two;
+  std::optional<sf::flight<int>> three;
+  keys.emplace(
+      [&](std::span<const int> all) {
+        if (all.front() == 1) {
+          two.emplace(keys->start(2));
+          clock.advance(10ms);
+          three.emplace(keys->start(3));
+          EXPECT_EQ(queue.size(), 0u) << "the only place is taken";
+        }
+        return load(all);
+      },
+      sf::batcher_options{
+          .max_delay = 10ms, .max_in_flight = 1, .executor = queue, .timer = &clock});
+  auto one = keys->start(1);
+  clock.advance(10ms);
+  queue.run_all();
+  EXPECT_EQ(*one.get(), 10);
+  EXPECT_EQ(*two->get(), 20);
+  EXPECT_EQ(*three->get(), 30);
+  EXPECT_THAT(*load.calls, ElementsAre(ElementsAre(1), ElementsAre(2, 3)));
+}
+
+// Goal    inline_executor: the batch runs as start returns; with a delay, as its alarm rings.
+TEST(batcher, inline_executor) {
+  tenfold load;
+  sf::manual_timer clock;
+  ints keys(load, {.executor = sf::inline_executor, .timer = &clock});
+  auto f = keys.start(1);
+  EXPECT_TRUE(f.ready());
+  ints slow(load, {.max_delay = 1ms, .executor = sf::inline_executor, .timer = &clock});
+  auto g = slow.start(2);
+  EXPECT_FALSE(g.ready());
+  clock.advance(1ms);
+  EXPECT_TRUE(g.ready());
+  EXPECT_EQ(*g.get(), 20);
+}
+
+// Goal    A batcher may go in a callback of its own answers: also on the thread of the alarm.
+TEST(batcher, destroyed_by_a_callback_of_its_own) {
+  for (const auto delay : {0ms, 1ms}) {
+    sf::manual_timer clock;
+    auto keys = std::make_unique<ints>(
+        tenfold(),
+        sf::batcher_options{.max_delay = delay, .executor = sf::inline_executor, .timer = &clock});
+    bool told = false;
+    {
+      const sf::detail::call_scope scope;  // so that the callback is there when the batch runs
+      auto f = keys->start(1);
+      std::move(f).on_ready([&](const auto& got) {
+        EXPECT_EQ(**got, 10);
+        keys.reset();
+        told = true;
+      });
+    }
+    clock.advance(1ms);
+    EXPECT_TRUE(told);
+    EXPECT_EQ(keys, nullptr);
+  }
+}
+
+// Goal    A timer that cannot be armed: the batch goes at once instead of never.
+TEST(batcher, a_timer_that_cannot_be_armed) {
+  struct no_timer final : sf::timer {
+    time_point now() const noexcept override { return {}; }
+    void arm(sf::timer_node&, time_point) override {
+      throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again));
+    }
+    void cancel(sf::timer_node&) noexcept override {}
+  } none;
+  support::manual_executor queue;
+  ints keys(tenfold(), {.max_delay = 1ms, .executor = queue, .timer = &none});
+  auto f = keys.start(1);
+  EXPECT_EQ(queue.run_all(), 1u);
+  EXPECT_EQ(*f.get(), 10);
+}
+
+// ---- who is in it -------------------------------------------------------------------------------
+
+// Scenario 12
+// Goal    Duplicates join: in the batch that gathers, and with the one that is in flight.
+TEST(batcher, duplicates_join) {
+  tenfold load;
+  support::manual_executor queue;
+  std::optional<ints> keys;
+  std::optional<sf::flight<int>> third;
+  keys.emplace(
+      [&](std::span<const int> all) {
+        third.emplace(keys->start(5));
+        return load(all);
+      },
+      sf::batcher_options{.executor = queue});
+  auto first = keys->start(5);
+  auto second = keys->start(5);
+  queue.run_all();
+  const auto a = first.get();
+  const auto b = second.get();
+  const auto c = third->get();
+  EXPECT_EQ(&*a, &*b);
+  EXPECT_EQ(&*a, &*c);
+  EXPECT_EQ(c.callers(), 3u);
+  EXPECT_THAT(*load.calls, ElementsAre(ElementsAre(5)));
+  EXPECT_EQ(keys->stats().joined, 2u);
+  EXPECT_EQ(keys->stats().calls, 3u);
+}
+
+// Goal    A key whose last caller has left before its batch begins is not in the span; those beside
+//         it are.
+TEST(batcher, a_key_that_all_have_left_is_not_sent) {
+  by_hand b({.max_delay = 10ms});
+  auto one = b.keys.start(1);
+  auto joined = b.keys.start(2);
+  { const auto left = b.keys.start(2); }
+  { const auto gone = b.keys.start(3); }
+  auto again = b.keys.start(3);
+  { const auto gone = b.keys.start(4); }
+  b.clock.advance(10ms);
+  b.queue.run_all();
+  EXPECT_EQ(*one.get(), 10);
+  EXPECT_EQ(*joined.get(), 20) << "one of two callers left";
+  EXPECT_EQ(*again.get(), 30);
+  EXPECT_THAT(b.calls(), ElementsAre(ElementsAre(1, 2, 3)));
+  EXPECT_EQ(b.keys.stats().abandoned, 2u);
+  EXPECT_TRUE(b.keys.in_flight().empty());
+}
+
+// Goal    A batch whose every caller has left is not sent, at whatever moment they left; the place
+//         that it had is free again.
+TEST(batcher, a_batch_that_all_have_left_is_not_sent) {
+  by_hand b({.max_delay = 10ms, .max_in_flight = 1});
+  { const auto gone = b.keys.start(1); }
+  b.clock.advance(10ms);
+  b.queue.run_all();
+  {
+    const auto gone = b.keys.start(2);
+    b.clock.advance(10ms);
+    EXPECT_EQ(b.queue.size(), 1u);
+  }
+  b.queue.run_all();
+  EXPECT_TRUE(b.calls().empty());
+  EXPECT_EQ(b.keys.stats().batches, 0u);
+  auto f = b.keys.start(3);
+  b.clock.advance(10ms);
+  b.queue.run_all();
+  EXPECT_EQ(*f.get(), 30);
+}
+
+// Goal    Who leaves while the loader runs leaves an answer that goes to nobody; who comes then asks
+//         anew, and does not get the answer that was given up.
+TEST(batcher, the_last_caller_leaves_a_batch_in_flight) {
+  support::manual_executor queue;
+  std::optional<ints> keys;
+  std::optional<sf::flight<int>> first;
+  std::optional<sf::flight<int>> second;
+  int loads = 0;
+  keys.emplace(
+      [&](std::span<const int> all) {
+        if (++loads == 1) {
+          first.reset();
+          second.emplace(keys->start(1));
+        }
+        return outcomes(all.size(), sf::outcome<int>(loads));
+      },
+      sf::batcher_options{.executor = queue});
+  first.emplace(keys->start(1));
+  queue.run_all();
+  EXPECT_EQ(*second->get(), 2);
+  EXPECT_EQ(loads, 2);
+}
+
+// Goal    Each caller has its own deadline and its own stop; the others get the answer.
+TEST(batcher, limits_are_each_callers_own) {
+  by_hand b({.max_delay = 10ms});
+  const auto soon = b.clock.now() + 5ms;
+  std::stop_source stop;
+  std::optional<sf::outcome<sf::shared_result<int>>> hurried;
+  std::optional<sf::outcome<sf::shared_result<int>>> stopped;
+  auto one = b.keys.start(1);
+  auto two = b.keys.start(1);
+  auto three = b.keys.start(2);
+  two.until(soon).on_ready([&](auto&& got) { hurried.emplace(std::move(got)); });
+  three.until(soon + 1h, stop.get_token()).on_ready([&](auto&& got) {
+    stopped.emplace(std::move(got));
+  });
+  b.clock.advance(5ms);
+  stop.request_stop();
+  b.queue.run_all();
+  ASSERT_TRUE(hurried && stopped);
+  EXPECT_EQ(hurried->errc(), flight_errc::timed_out);
+  EXPECT_EQ(stopped->errc(), flight_errc::cancelled);
+  b.clock.advance(5ms);
+  b.queue.run_all();
+  EXPECT_EQ(*one.get(), 10);
+  EXPECT_THAT(b.calls(), ElementsAre(ElementsAre(1)));
+  EXPECT_EQ(b.keys.stats().timed_out, 1u);
+}
+
+// Goal    The same for threads that wait, and limits that have expired already: nothing is loaded
+//         for those.
+TEST(batcher, limits_of_blocked_threads) {
+  by_hand b({.max_delay = 10ms});
+  const auto now = b.clock.now();
+  std::stop_source stop;
+  stop.request_stop();
+  EXPECT_EQ(b.keys.load(as_outcome, 1, {.deadline = now}).errc(), flight_errc::timed_out);
+  EXPECT_EQ(b.keys.load(as_outcome, 1, {.stop = stop.get_token()}).errc(), flight_errc::cancelled);
+  EXPECT_TRUE(b.keys.in_flight().empty());
+  std::jthread hurried([&] {
+    EXPECT_EQ(b.keys.load(as_outcome, 1, {.deadline = now + 5ms}).errc(), flight_errc::timed_out);
+  });
+  support::until_callers(b.keys, 1);
+  std::jthread patient([&] { EXPECT_EQ(*b.keys.load(1), 10); });
+  support::until_callers(b.keys, 2);
+  b.clock.advance(5ms);
+  hurried.join();
+  b.clock.advance(5ms);
+  b.queue.run_all();
+  patient.join();
+  EXPECT_EQ(b.keys.stats().abandoned, 0u);
+}
+
+// Goal    max_keys: beyond it, overloaded at once; joining is not bounded; an answer makes room.
+TEST(batcher, max_keys) {
+  by_hand b({.max_delay = 10ms, .max_keys = 2});
+  auto one = b.keys.start(1);
+  auto two = b.keys.start(2);
+  auto more = b.keys.start(3);
+  ASSERT_TRUE(more.ready());
+  EXPECT_EQ(more.get_outcome().errc(), flight_errc::overloaded);
+  auto joins = b.keys.start(2);
+  b.clock.advance(10ms);
+  b.queue.run_all();
+  EXPECT_EQ(*joins.get(), 20);
+  auto three = b.keys.start(3);
+  b.keys.flush();
+  b.queue.run_all();
+  EXPECT_EQ(*three.get(), 30);
+  EXPECT_EQ(b.keys.stats().overloaded, 1u);
+  EXPECT_EQ(*one.get(), 10);
+}
+
+// Goal    load_many: one outcome per position, repeats included; the keys go with those of others,
+//         and those of others are joined.
+TEST(batcher, load_many) {
+  tenfold load;
+  support::thread_per_task threads;
+  ints keys(load, {.max_delay = 1h, .executor = threads});
+  auto other = keys.start(2);
+  std::jthread caller([&] {
+    const auto all = keys.load_many(std::vector{1, 2, 3, 1});
+    ASSERT_EQ(all.size(), 4u);
+    EXPECT_EQ(**all[0], 10);
+    EXPECT_EQ(**all[1], 20);
+    EXPECT_EQ(**all[2], 30);
+    EXPECT_EQ(&**all[0], &**all[3]);
+  });
+  support::until_callers(keys, 5);
+  keys.flush();
+  caller.join();
+  EXPECT_EQ(*other.get(), 20);
+  EXPECT_THAT(*load.calls, ElementsAre(ElementsAre(2, 1, 3)));
+  EXPECT_TRUE(keys.load_many(std::vector<int>{}).empty());
+  std::stop_source stop;
+  stop.request_stop();
+  EXPECT_EQ(keys.load_many(std::vector{1}, {.stop = stop.get_token()})[0].errc(),
+            flight_errc::cancelled);
+}
+
+// ---- what they get ------------------------------------------------------------------------------
+
+// Scenario 11
+// Goal    A loader that throws: its exception to every caller of the batch, with its own type; the
+//         keys are free, and a later call is answered.
+TEST(batcher, a_loader_that_throws) {
+  support::manual_executor queue;
+  bool fails = true;
+  ints keys(
+      [&](std::span<const int> all) {
+        if (fails) throw std::out_of_range("all of them");
+        return outcomes(all.size(), sf::outcome<int>(1));
+      },
+      {.executor = queue});
+  auto one = keys.start(1);
+  auto two = keys.start(2);
+  auto joins = keys.start(2);
+  queue.run_all();
+  EXPECT_THROW((void)one.get(), std::out_of_range);
+  EXPECT_THROW((void)two.get(), std::out_of_range);
+  EXPECT_THROW((void)joins.get(), std::out_of_range);
+  EXPECT_TRUE(keys.in_flight().empty());
+  fails = false;
+  auto later = keys.start(2);
+  queue.run_all();
+  EXPECT_EQ(*later.get(), 1);
+}
+
+// Goal    A result of the wrong size: broken, for all of the batch. Also an empty one.
+TEST(batcher, a_result_of_the_wrong_size) {
+  for (const std::size_t size : {0u, 1u, 3u}) {
+    support::manual_executor queue;
+    ints keys([&](std::span<const int>) { return outcomes(size, sf::outcome<int>(1)); },
+              {.executor = queue});
+    auto one = keys.start(1);
+    auto two = keys.start(2);
+    queue.run_all();
+    EXPECT_EQ(one.get_outcome().errc(), flight_errc::broken);
+    EXPECT_EQ(two.get_outcome().errc(), flight_errc::broken);
+    EXPECT_TRUE(keys.in_flight().empty());
+    EXPECT_EQ(keys.stats().broken, 2u);
+  }
+}
+
+// Goal    Each key may end in its own way; absence is a value.
+TEST(batcher, each_key_has_its_own_outcome) {
+  using maybe = std::optional<std::string>;
+  support::manual_executor queue;
+  sf::batcher<std::string, maybe> keys(
+      [](std::span<const std::string> all) {
+        std::vector<sf::outcome<maybe>> found;
+        for (const std::string& key : all) {
+          if (key == "fails") {
+            found.emplace_back(std::make_exception_ptr(std::domain_error("fails")));
+          } else if (key == "rejected") {
+            found.emplace_back(flight_errc::rejected);
+          } else if (key == "absent") {
+            found.emplace_back(maybe());
+          } else {
+            found.emplace_back(maybe("the " + key));
+          }
+        }
+        return found;
+      },
+      {.executor = queue});
+  auto value = keys.start(std::string_view("value"));
+  auto absent = keys.start("absent");
+  auto fails = keys.start("fails");
+  auto rejected = keys.start(std::string("rejected"));
+  queue.run_all();
+  EXPECT_EQ(**value.get(), "the value");
+  EXPECT_EQ(*absent.get(), std::nullopt);
+  EXPECT_THROW((void)fails.get(), std::domain_error);
+  EXPECT_EQ(rejected.get_outcome().errc(), flight_errc::rejected);
+}
+
+// Goal    Values may be void, or move-only.
+TEST(batcher, void_and_move_only_values) {
+  support::manual_executor queue;
+  sf::batcher<int, void> nothing(
+      [](std::span<const int> all) { return std::vector<sf::outcome<void>>(all.size()); },
+      {.executor = queue});
+  auto done = nothing.start(1);
+  queue.run_all();
+  EXPECT_TRUE(done.get_outcome().has_value());
+  sf::batcher<int, std::unique_ptr<int>> unique(
+      [](std::span<const int> all) {
+        std::vector<sf::outcome<std::unique_ptr<int>>> made;
+        for (const int key : all) made.emplace_back(std::make_unique<int>(key));
+        return made;
+      },
+      {.executor = queue});
+  auto one = unique.start(1);
+  queue.run_all();
+  EXPECT_EQ(**one.get(), 1);
+}
+
+// Scenario 9. P5.
+// Goal    An executor that drops the batch's task, or refuses it: broken, and the next batch has its
+//         place.
+TEST(batcher, a_dropped_task) {
+  by_hand b({.max_in_flight = 1});
+  auto one = b.keys.start(1);
+  auto two = b.keys.start(2);
+  b.queue.drop_one();
+  EXPECT_EQ(one.get_outcome().errc(), flight_errc::broken);
+  EXPECT_EQ(two.get_outcome().errc(), flight_errc::broken);
+  auto three = b.keys.start(3);
+  b.queue.run_all();
+  EXPECT_EQ(*three.get(), 30);
+  EXPECT_THAT(b.calls(), ElementsAre(ElementsAre(3)));
+  ints refused(tenfold(), {.executor = support::refusing_executor()});
+  EXPECT_EQ(refused.load(as_outcome, 1).errc(), flight_errc::broken);
+  ints dropped(tenfold(), {.executor = support::dropping_executor()});
+  EXPECT_EQ(dropped.load(as_outcome, 1).errc(), flight_errc::broken);
+}
+
+// Goal    An executor that begins to refuse when a long line waits ends it batch by batch, in
+//         constant stack.
+TEST(batcher, a_long_line_and_an_executor_that_refuses) {
+  constexpr int many = 50'000;
+  struct fickle {
+    std::shared_ptr<std::atomic<bool>> refuses;
+    support::manual_executor queue;
+    void execute(sf::task work) {
+      if (*refuses) throw std::runtime_error("no more");
+      queue.execute(std::move(work));
+    }
+  };
+  const auto refuses = std::make_shared<std::atomic<bool>>(false);
+  support::manual_executor queue;
+  std::optional<ints> keys;
+  std::vector<sf::flight<int>> line;
+  keys.emplace(
+      [&](std::span<const int> all) {
+        for (int key = 1; key <= many; ++key) line.push_back(keys->start(key));
+        *refuses = true;
+        return outcomes(all.size(), sf::outcome<int>(0));
+      },
+      sf::batcher_options{.max_batch = 1, .max_in_flight = 1, .executor = fickle{refuses, queue}});
+  auto first = keys->start(0);
+  queue.run_all();
+  EXPECT_EQ(*first.get(), 0);
+  for (auto& f : line) EXPECT_EQ(f.get_outcome().errc(), flight_errc::broken);
+  EXPECT_TRUE(keys->in_flight().empty());
+}
+
+// Scenario 9
+// Goal    A loader that ends its thread: broken, and the place is free.
+TEST(batcher, a_loader_that_ends_its_thread) {
+  sf::thread_pool pool({.max_threads = 1});
+  ints keys(
+      [](std::span<const int> all) -> outcomes {
+        if (all.front() == 1) pthread_exit(nullptr);
+        return outcomes(all.size(), sf::outcome<int>(2));
+      },
+      {.max_in_flight = 1, .executor = pool});
+  EXPECT_EQ(keys.load(as_outcome, 1).errc(), flight_errc::broken);
+  EXPECT_EQ(*keys.load(2), 2);
+}
+
+// Goal    A key, a hash or a comparison that throws harms its own call only, and nothing is stuck
+//         (P9).
+// Method  A copy fails at the n-th copy from the call on, for every n until it goes through.
+struct fused_key {
+  explicit fused_key(int n) : number(n) {}
+  fused_key(const fused_key& other) : number(other.number) { burn(); }
+  fused_key(fused_key&& other) : number(other.number) { burn(); }
+  fused_key& operator=(const fused_key&) = default;
+  static void burn() {
+    if (fuse >= 0 && fuse-- == 0) throw std::domain_error("copy");
+  }
+  int number;
+  static inline int fuse = -1;
+};
+struct fused_hash {
+  std::size_t operator()(const fused_key& key) const {
+    fused_key::burn();
+    return static_cast<std::size_t>(key.number);
+  }
+};
+struct fused_equal {
+  bool operator()(const fused_key& a, const fused_key& b) const {
+    fused_key::burn();
+    return a.number == b.number;
+  }
+};
+TEST(batcher, a_key_that_throws_harms_its_own_call) {
+  bool burnt = true;
+  for (int fuse = 0; burnt; ++fuse) {
+    SCOPED_TRACE(fuse);
+    support::manual_executor queue;
+    sf::batcher<fused_key, int, fused_hash, fused_equal> keys(
+        [](std::span<const fused_key> all) {
+          outcomes numbers;
+          for (const fused_key& key : all) numbers.emplace_back(key.number);
+          return numbers;
+        },
+        {.executor = queue});
+    const fused_key one(1);
+    const fused_key two(2);
+    auto beside = keys.start(one);
+    fused_key::fuse = fuse;
+    std::optional<sf::flight<int>> mine;
+    try {
+      mine.emplace(keys.start(two));
+    } catch (const std::domain_error&) {
+    }
+    burnt = fused_key::fuse < 0;
+    fused_key::fuse = -1;
+    auto again = keys.start(two);
+    queue.run_all();
+    EXPECT_EQ(*beside.get(), 1);
+    EXPECT_EQ(*again.get(), 2);
+    EXPECT_EQ(mine.has_value(), !burnt);
+    EXPECT_TRUE(keys.in_flight().empty());
+  }
+}
+// Goal    The same for the move into the batch, and for a value whose move throws.
+TEST(batcher, a_key_that_cannot_be_moved_harms_no_other_key) {
+  bool burnt = true;
+  for (int fuse = 0; burnt; ++fuse) {
+    SCOPED_TRACE(fuse);
+    support::manual_executor queue;
+    sf::batcher<fused_key, int, fused_hash, fused_equal> keys(
+        [](std::span<const fused_key> all) {
+          fused_key::fuse = -1;
+          outcomes numbers;
+          for (const fused_key& key : all) numbers.emplace_back(key.number);
+          return numbers;
+        },
+        {.executor = queue});
+    auto one = keys.start(fused_key(1));
+    auto two = keys.start(fused_key(2));
+    fused_key::fuse = fuse;
+    bool failed = false;
+    queue.run_all();
+    burnt = false;
+    for (auto* f : {&one, &two}) {
+      try {
+        EXPECT_EQ(*f->get(), f == &one ? 1 : 2);
+      } catch (const std::domain_error&) {
+        EXPECT_FALSE(failed) << "two keys were harmed";
+        failed = burnt = true;
+      }
+    }
+    fused_key::fuse = -1;
+    EXPECT_TRUE(keys.in_flight().empty());
+  }
+}
+
+// ---- pools, coroutines, recursion ---------------------------------------------------------------
+
+/// Runs `body` on the pool's thread and returns once it is over.
+template <class Body>
+void on_pool(sf::thread_pool& pool, Body body) {
+  support::gate over;
+  pool.execute(sf::task([&] {
+    body();
+    over.open();
+  }));
+  over.wait();
+}
+
+// Scenario 21
+// Goal    A wait on the executor's only thread runs the whole batch in place, in the order of the
+//         calls, also when its key is not the first.
+TEST(batcher, a_wait_on_the_pools_only_thread_runs_the_batch) {
+  tenfold load;
+  sf::thread_pool pool({.max_threads = 1});
+  ints keys(load, {.max_in_flight = 1, .executor = pool});
+  on_pool(pool, [&] {
+    auto one = keys.start(1);
+    auto two = keys.start(2);
+    auto three = keys.start(3);
+    EXPECT_EQ(*two.get(), 20);
+    EXPECT_TRUE(one.ready());
+    EXPECT_EQ(*keys.load(4), 40);
+    EXPECT_EQ(*three.get(), 30);
+  });
+  EXPECT_THAT(*load.calls, ElementsAre(ElementsAre(1, 2, 3), ElementsAre(4)));
+}
+
+// Scenario 21
+// Goal    It does so too when the only place belongs to a batch that stands in the pool's queue
+//         behind it; the other batch is not run on its stack.
+TEST(batcher, a_place_that_is_queued_behind_the_waiter) {
+  tenfold load;
+  sf::thread_pool pool({.max_threads = 1});
+  ints keys(load, {.max_batch = 1, .max_in_flight = 1, .executor = pool});
+  std::optional<sf::flight<int>> one;
+  std::optional<sf::flight<int>> two;
+  on_pool(pool, [&] {
+    one.emplace(keys.start(1));
+    two.emplace(keys.start(2));
+    EXPECT_EQ(*keys.load(3), 30);
+    EXPECT_FALSE(one->ready());
+  });
+  EXPECT_EQ(*one->get(), 10);
+  EXPECT_EQ(*two->get(), 20);
+  EXPECT_THAT(*load.calls, ElementsAre(ElementsAre(3), ElementsAre(1), ElementsAre(2)));
+}
+
+// Scenario 21
+// Goal    A key that is gathered is not taken out of its batch by a waiter of the pool; once due, the
+//         sleeping waiter is woken and runs the batch.
+TEST(batcher, a_waiter_that_sleeps_on_the_pool_is_woken_for_its_batch) {
+  tenfold load;
+  sf::manual_timer clock;
+  sf::thread_pool pool({.max_threads = 1});
+  ints keys(load, {.max_delay = 10ms, .executor = pool, .timer = &clock});
+  support::gate over;
+  std::optional<sf::flight<int>> two;
+  pool.execute(sf::task([&] {
+    EXPECT_EQ(*keys.load(1), 10);
+    over.open();
+  }));
+  support::until_callers(keys, 1);
+  two.emplace(keys.start(2));
+  clock.advance(10ms);
+  over.wait();
+  EXPECT_EQ(*two->get(), 20);
+  EXPECT_THAT(*load.calls, ElementsAre(ElementsAre(1, 2)));
+}
+
+// Goal    A waiter of the pool whose batch is due, while the only place is with a loader on another
+//         thread, gets its answer when that one ends.
+TEST(batcher, a_waiter_of_the_pool_waits_for_a_place) {
+  support::gate hold;
+  tenfold load;
+  sf::thread_pool pool({.max_threads = 2});
+  ints keys(
+      [&](std::span<const int> all) {
+        if (all.front() == 1) hold.wait();
+        return load(all);
+      },
+      {.max_in_flight = 1, .executor = pool});
+  auto one = keys.start(1);
+  hold.await_arrivals();
+  support::gate over;
+  pool.execute(sf::task([&] {
+    EXPECT_EQ(*keys.load(2), 20);
+    over.open();
+  }));
+  support::until_flights(keys, 2);
+  hold.open();
+  over.wait();
+  EXPECT_EQ(*one.get(), 10);
+}
+
+/// Holds a pool's waiter between its claim of a load and that load's begin.
+struct claim_holder final : sf::observer {
+  void load_began(std::uint64_t) noexcept override {
+    if (std::this_thread::get_id() == waiter.load()) hold.wait();
+  }
+  std::atomic<std::thread::id> waiter{};
+  support::gate hold;
+};
+
+/// A pool's waiter has claimed key 2 of the batch {1, 2}; its task has run meanwhile, and is over.
+struct crossed_claim {
+  crossed_claim() {
+    pool.execute(sf::task([this] { busy.wait(); }));
+    pool.execute(sf::task([this] {
+      watch.waiter = std::this_thread::get_id();
+      one.emplace(keys.start(1));
+      auto two = keys.start(2);
+      got.emplace(two.get_outcome());
+      over.open();
+    }));
+    watch.hold.await_arrivals();
+    pool.execute(sf::task([this] { task_is_over.open(); }));
+    busy.open();
+    task_is_over.wait();
+  }
+  ~crossed_claim() { watch.hold.open(); }
+
+  tenfold load;
+  std::atomic<std::thread::id> loaded_on{};
+  claim_holder watch;
+  support::gate busy;
+  support::gate task_is_over;
+  support::gate over;
+  std::optional<sf::flight<int>> one;
+  std::optional<sf::outcome<sf::shared_result<int>>> got;
+  sf::thread_pool pool{{.max_threads = 2}};
+  ints keys{[this](std::span<const int> all) {
+              loaded_on = std::this_thread::get_id();
+              return load(all);
+            },
+            {.max_in_flight = 1, .executor = pool, .observer = &watch}};
+};
+
+// Goal    A batch whose task crosses with a waiter that has claimed one of its keys goes once, and
+//         whole: the waiter sends it when it comes.
+TEST(batcher, a_claim_that_crosses_with_the_task) {
+  crossed_claim c;
+  EXPECT_TRUE(c.load.calls->empty());
+  c.watch.hold.open();
+  c.over.wait();
+  EXPECT_EQ(***c.got, 20);
+  EXPECT_EQ(*c.one->get(), 10);
+  EXPECT_EQ(c.loaded_on.load(), c.watch.waiter.load());
+  EXPECT_THAT(*c.load.calls, ElementsAre(ElementsAre(1, 2)));
+  EXPECT_EQ(*c.keys.load(3), 30) << "its place is free";
+}
+
+// Scenario 23
+// Goal    close, while a batch waits for such a waiter: its keys are closed at once, and the waiter
+//         comes too late.
+TEST(batcher, close_while_a_batch_waits_for_a_claim) {
+  crossed_claim c;
+  std::jthread closing([&] { c.keys.close(); });
+  EXPECT_EQ(c.one->get_outcome().errc(), flight_errc::closed);
+  c.watch.hold.open();
+  c.over.wait();
+  EXPECT_EQ(c.got->errc(), flight_errc::closed);
+  EXPECT_TRUE(c.load.calls->empty());
+}
+
+support::detached ask(ints& keys, int key, std::chrono::steady_clock::time_point deadline,
+                      std::vector<sf::outcome<int>>& into) {
+  auto f = keys.start(key);
+  auto got = co_await f.until(deadline).as_outcome();
+  if (got) {
+    into.emplace_back(**got);
+  } else {
+    into.emplace_back(*got.errc());
+  }
+}
+
+// Goal    Coroutines with limits of their own: one batch for those that have not left.
+TEST(batcher, coroutines) {
+  by_hand b({.max_delay = 10ms});
+  std::vector<sf::outcome<int>> got;
+  const auto now = b.clock.now();
+  ask(b.keys, 1, now + 5ms, got);
+  ask(b.keys, 2, now + 1h, got);
+  ask(b.keys, 3, now + 1h, got);
+  b.clock.advance(5ms);
+  b.queue.run_all();
+  ASSERT_EQ(got.size(), 1u);
+  EXPECT_EQ(got[0].errc(), flight_errc::timed_out);
+  b.clock.advance(5ms);
+  b.queue.run_all();
+  ASSERT_EQ(got.size(), 3u);
+  EXPECT_EQ(*got[1], 20);
+  EXPECT_EQ(*got[2], 30);
+  EXPECT_THAT(b.calls(), ElementsAre(ElementsAre(2, 3)));
+}
+
+// Scenario 13
+// Goal    load within the loader is refused at once; close and the destructor would wait for
+//         themselves; start is allowed.
+TEST(batcher, recursion) {
+  support::manual_executor queue;
+  std::optional<ints> keys;
+  std::optional<sf::flight<int>> later;
+  keys.emplace(
+      [&](std::span<const int> all) {
+        if (all.front() == 1) {
+          EXPECT_EQ(keys->load(as_outcome, 1).errc(), flight_errc::recursive);
+          EXPECT_EQ(keys->load(as_outcome, 2).errc(), flight_errc::recursive);
+          EXPECT_EQ(keys->load_many(std::vector{2})[0].errc(), flight_errc::recursive);
+          EXPECT_THROW(keys->close(), sf::flight_error);
+          later.emplace(keys->start(2));
+          auto own = keys->start(1);
+          EXPECT_EQ(own.get_outcome().errc(), flight_errc::recursive);
+        }
+        return outcomes(all.size(), sf::outcome<int>(3));
+      },
+      sf::batcher_options{.executor = queue});
+  auto one = keys->start(1);
+  queue.run_all();
+  EXPECT_EQ(*one.get(), 3);
+  EXPECT_EQ(*later->get(), 3);
+  EXPECT_EQ(keys->stats().recursive, 4u);
+}
+
+// ---- the end ------------------------------------------------------------------------------------
+
+// Scenario 23. P10.
+// Goal    close ends what is gathered, and what is due but not begun, as closed; nothing is loaded,
+//         newcomers are refused, and a task that runs later does nothing, also after the batcher.
+TEST(batcher, close_ends_what_has_not_begun) {
+  tenfold load;
+  support::manual_executor queue;
+  sf::manual_timer clock;
+  {
+    ints keys(load, {.max_batch = 2,
+                     .max_delay = 10ms,
+                     .max_in_flight = 1,
+                     .executor = queue,
+                     .timer = &clock});
+    std::vector<sf::flight<int>> all;
+    for (int key = 0; key < 5; ++key) all.push_back(keys.start(key));
+    EXPECT_EQ(queue.size(), 1u);
+    keys.close();
+    for (auto& f : all) EXPECT_EQ(f.get_outcome().errc(), flight_errc::closed);
+    EXPECT_EQ(keys.load(as_outcome, 9).errc(), flight_errc::closed);
+    EXPECT_EQ(keys.stats().closed, 6u);
+    keys.close();
+  }
+  clock.advance(1h);
+  EXPECT_EQ(queue.run_all(), 1u);
+  EXPECT_TRUE(load.calls->empty());
+}
+
+// Scenario 23. P10.
+// Goal    The destructor waits for the loader; those inside get its answers, those behind `closed`.
+TEST(batcher, the_destructor_waits_for_the_loader) {
+  support::gate hold;
+  support::thread_per_task threads;
+  std::atomic<bool> ended{false};
+  auto keys = std::make_unique<ints>(
+      [&](std::span<const int> all) {
+        hold.wait();
+        ended = true;
+        return outcomes(all.size(), sf::outcome<int>(1));
+      },
+      sf::batcher_options{.max_in_flight = 1, .executor = threads});
+  auto inside = keys->start(1);
+  hold.await_arrivals();
+  auto behind = keys->start(2);
+  std::jthread closing([&] {
+    keys.reset();
+    EXPECT_TRUE(ended);
+  });
+  EXPECT_EQ(behind.get_outcome().errc(), flight_errc::closed);
+  hold.open();
+  EXPECT_EQ(*inside.get(), 1);
+}
+
+// Goal    What the loader holds goes with the batcher, also while a task of it is still queued.
+TEST(batcher, the_loader_goes_with_the_batcher) {
+  support::manual_executor queue;
+  auto held = std::make_shared<int>(1);
+  const std::weak_ptr<int> watch = held;
+  std::optional<sf::flight<int>> unread;
+  {
+    ints keys([h = std::move(held)](
+                  std::span<const int> all) { return outcomes(all.size(), sf::outcome<int>(*h)); },
+              {.executor = queue});
+    unread.emplace(keys.start(1));
+  }
+  EXPECT_TRUE(watch.expired());
+  EXPECT_EQ(unread->get_outcome().errc(), flight_errc::closed);
+  queue.run_all();
+}
+
+// ---- bad input ----------------------------------------------------------------------------------
+
+template <class Make>
+std::string refusal(Make make) {
+  try {
+    make();
+  } catch (const std::invalid_argument& e) {
+    return e.what();
+  }
+  return "it was accepted";
+}
+
+// Goal    Options that make no sense are refused, with the class, the value and why.
+TEST(batcher, bad_options) {
+  const auto made = [](sf::batcher_options options) {
+    return refusal([&] { const ints keys(tenfold(), options); });
+  };
+  EXPECT_THAT(made({.max_batch = 0}), HasSubstr("batcher: max_batch is 0"));
+  EXPECT_THAT(made({.max_in_flight = 0}), HasSubstr("batcher: max_in_flight is 0"));
+  EXPECT_THAT(made({.max_delay = -5ns}), HasSubstr("batcher: max_delay is -5 ns"));
+  EXPECT_THAT(refusal([] { const ints keys(nullptr); }), HasSubstr("batcher: load_many is empty"));
+}
+
+// Goal    What a metrics endpoint reads.
+TEST(batcher, observe) {
+  struct names final : sf::metric_visitor {
+    void visit(std::string_view name, sf::metric_kind, double value) override {
+      if (value > 0) seen += std::string(name) + " ";
+    }
+    std::string seen;
+  } visitor;
+  by_hand b;
+  auto f = b.keys.start(1);
+  b.queue.run_all();
+  (void)f.get();
+  static_cast<const sf::observable&>(b.keys).observe(visitor);
+  EXPECT_EQ(visitor.seen, "calls keys batches delayed largest ");
+}
+
+}  // namespace
