@@ -131,6 +131,12 @@ ROWS = [
         "stampede", "ours.p99_ms", GO, "go.p99_ms", min_ratio=8, less=1.0),
     Row("8b", "8", "stampede: highest sustained rate", "requests/s", "stampede",
         "ours.sustained", GO, "go.sustained", ratio="share", min_ratio=4),
+    Row("11a", "11", "error_group, 1,000,000 no-op tasks, 2 workers", "ns/task", "error-group",
+        "ours.task_ns", ERRGROUP, "go.task_ns", min_ratio=1.5),
+    Row("11c", "11", "the same: allocations", "per task", "error-group",
+        "ours.allocations", ERRGROUP, "go.allocations", ratio="share", max_value=1),
+    Row("11b", "11", "the same, limit 64", "ns/task", "error-group-limit",
+        "ours.task_ns", ERRGROUP, "go.task_ns", min_ratio=1.5),
 ]
 
 
