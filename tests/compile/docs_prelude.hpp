@@ -25,6 +25,7 @@
 
 #include <singleflight/core.hpp>
 #include <singleflight/flight.hpp>
+#include <singleflight/sync.hpp>
 
 namespace docs {
 

@@ -106,8 +106,8 @@ class error_group {
   /// Of the present use of the group; made anew after each wait.
   std::stop_token stop_token() const { return group_->token(); }
 
-  /// All errors in the order in which the tasks failed; after a wait those of the use that it ended,
-  /// until the next go.
+  /// All errors in the order in which the tasks failed; after a wait those of the last use, until
+  /// the next go.
   std::vector<task_error> errors() const { return group_->errors(); }
   /// How many tasks never began because the group was stopped; of the same use.
   std::size_t skipped() const noexcept { return group_->skipped(); }
