@@ -101,6 +101,17 @@ TEST(experiment, loads_are_counted_behind_the_guards) {
   EXPECT_TRUE(result.seen.errors.empty());
 }
 
+// Goal    A trial ends in time, however long the guards would go on for a patient caller.
+// Method  Each load fails, and a hundred attempts take close to a minute.
+TEST(experiment, probing_does_not_wait_for_guards) {
+  fake_backend broken([](const std::string&) -> row { throw backend_error("odd", "odd"); });
+  const auto requests = generator::parse("uniform:keys=5").make(100, 1);
+  guarded_backend guarded(broken, {.attempts = 100, .error_rate = {}, .max_loads = 1});
+  const auto begin = clock::now();
+  EXPECT_GT(probe(guarded, requests, 4, {}), 1);
+  EXPECT_LT(clock::now() - begin, 10s);
+}
+
 TEST(experiment, probing_counts_loads) {
   delay_backend backend(5ms);
   const auto requests = generator::parse("uniform:keys=5").make(100, 1);
