@@ -30,16 +30,28 @@ class backend_error : public std::runtime_error {
   std::string kind_;
 };
 
-/// no_connection: nobody waited for this load any longer when a connection became free. Nothing was
-/// asked of the backend.
-class no_connection : public backend_error {
+/// not_asked: the load failed on its way; nothing was asked of the backend.
+class not_asked : public backend_error {
  public:
-  static constexpr const char* kind_name = "timed_out";
-  no_connection() : backend_error(kind_name, "no connection became free before the deadline") {}
+  using backend_error::backend_error;
 };
 
-/// When a load may give up waiting for a connection. Asked again each time that moment has come:
-/// those who wait for a shared load may have become more patient ones meanwhile.
+/// no_connection: nobody waited for this load any longer when its turn, or a connection, came.
+class no_connection : public not_asked {
+ public:
+  explicit no_connection(const char* what = "no connection became free before the deadline")
+      : not_asked("timed_out", what) {}
+};
+
+/// load_interrupted: interrupt() has ended the load.
+class load_interrupted : public backend_error {
+ public:
+  load_interrupted() : backend_error("interrupted", "the lab was interrupted") {}
+};
+
+/// When a load may give up waiting for its turn or for a connection. Asked again each time that
+/// moment has come: those who wait for a shared load may have become more patient ones meanwhile.
+/// From any thread, until the load returns.
 using patience = std::function<steady_time()>;
 
 /// backend: what answers a key when nobody spares it the work.

@@ -11,7 +11,7 @@ row delay_backend::load(const std::string& key, const patience& /*until*/) {
   const auto end = std::chrono::steady_clock::now() + delay_;
   std::unique_lock lock(mutex_);
   if (changed_.wait_until(lock, end, [this] { return interrupted_; })) {
-    throw backend_error("interrupted", "the lab was interrupted");
+    throw load_interrupted();
   }
   return {key, 1};
 }

@@ -27,12 +27,13 @@ double run_result::answers_per_s() const {
 run_result measure(const experiment& what, const std::string& protection, backend& measured,
                    const std::stop_token& stop, std::atomic<std::uint64_t>& done) {
   load_meter loads(measured);
-  const auto guard = make_protection(protection, loads);
+  guarded_backend guarded(loads, what.guards);
+  const auto between = make_protection(protection, guarded);
   recorder record;
 
   const auto make = [&](std::size_t thread, std::size_t request, clock::time_point waits_since) {
     const auto deadline = what.deadline ? waits_since + *what.deadline : steady_time::max();
-    auto got = guard->ask(what.requests.key_of(request), deadline);
+    auto got = between->ask(what.requests.key_of(request), deadline);
     const auto end = clock::now();
     // What ends after the stop failed because of it.
     if (stop.stop_requested()) return;
@@ -48,23 +49,27 @@ run_result measure(const experiment& what, const std::string& protection, backen
   run_result result;
   result.protection = protection;
   const auto begin = clock::now();
-  std::atomic<clock::time_point::rep> stopped_at{0};
+  // What the stop itself ends counts nowhere.
+  std::optional<clock::time_point> stopped_at;
+  std::optional<guard_counts> guards;
   loads.start();
   {
     const std::stop_callback on_stop(stop, [&] {
-      stopped_at = clock::now().time_since_epoch().count();
+      stopped_at = clock::now();
       loads.stop();
-      measured.interrupt();
+      guards = guarded.counts();
+      guarded.interrupt();
     });
     result.calls = what.pace.open() ? call_in_open_loop(due, most_open_loop_threads, make, stop)
                                     : call_in_closed_loop(count, what.pace.callers, make, stop);
   }
-  const auto end = stopped_at == 0 ? clock::now() : clock::time_point(clock::duration(stopped_at));
+  const auto end = stopped_at ? *stopped_at : clock::now();
   loads.stop();
   result.wall = std::max<std::chrono::nanoseconds>(end - begin, std::chrono::nanoseconds(0));
   result.seen = record.sum();
   result.complete = result.seen.requests == count;
   result.backend_loads = loads.loads();
+  result.guards = guards ? *guards : guarded.counts();
   result.loads_in_flight = loads.series();
   return result;
 }
@@ -89,7 +94,10 @@ double probe(backend& measured, const workload& requests, std::size_t callers,
         // A stride that meets early and late keys alike.
         const auto place = request * 7919 % total;
         try {
-          measured.load(requests.key_of(place), [] { return steady_time::max(); });
+          // No queue and no retries outlast the trial.
+          measured.load(requests.key_of(place), [&] { return begin + duration; });
+        } catch (const no_connection&) {
+          return;
         } catch (const backend_error&) {  // NOLINT(bugprone-empty-catch)
           // It is counted when it is measured; here only the time matters.
         }

@@ -8,6 +8,7 @@
 
 #include "lab/backend.hpp"
 #include "lab/callers.hpp"
+#include "lab/guards.hpp"
 #include "lab/load_series.hpp"
 #include "lab/pacing.hpp"
 #include "lab/recorder.hpp"
@@ -19,7 +20,8 @@ namespace singleflight::lab {
 struct experiment {
   const workload& requests;
   const pacing& pace;
-  std::optional<std::chrono::nanoseconds> deadline;  // of each caller, since it waits
+  std::optional<std::chrono::nanoseconds> deadline = {};  // of each caller, since it waits
+  guard_settings guards = {};
 };
 
 /// What one protection did with it.
@@ -27,6 +29,7 @@ struct run_result {
   std::string protection;
   tally seen;
   std::uint64_t backend_loads = 0;
+  guard_counts guards;
   load_series loads_in_flight;
   calling calls;
   std::chrono::nanoseconds wall{0};
@@ -36,7 +39,7 @@ struct run_result {
   double answers_per_s() const;
 };
 
-/// Replays the workload through one protection. An answer that comes after its caller's deadline
+/// Replays the workload through one protection, and guards of its own. An answer that comes after its caller's deadline
 /// counts as timed out, under every protection: the caller has gone by then. After `stop` the
 /// backend can be used no more. `done` counts along.
 run_result measure(const experiment& what, const std::string& protection, backend& measured,

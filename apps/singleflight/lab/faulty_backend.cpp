@@ -58,7 +58,7 @@ void faulty_backend::come_late() {
   const auto end = std::chrono::steady_clock::now() + injected_.slow_by;
   std::unique_lock lock(mutex_);
   if (changed_.wait_until(lock, end, [this] { return interrupted_; })) {
-    throw backend_error("interrupted", "the lab was interrupted");
+    throw load_interrupted();
   }
 }
 

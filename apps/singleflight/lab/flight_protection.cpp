@@ -4,7 +4,6 @@
 #include <string>
 #include <utility>
 
-#include "lab/load_meter.hpp"
 #include <singleflight/flight.hpp>
 
 namespace singleflight::lab {
@@ -13,16 +12,16 @@ namespace {
 
 class flight_protection : public protection {
  public:
-  explicit flight_protection(load_meter& loads) : loads_(loads) {}
+  explicit flight_protection(backend& asked) : asked_(asked) {}
 
   reply ask(const std::string& key, steady_time deadline) override {
     reply got;
     bool led = false;
     const auto load = [&](flight_context& flight) {
       led = true;
-      // Whoever joins may have more patience than the leader: the wait for a connection lasts as
-      // long as anybody's.
-      return loads_.load(key, [&flight] { return flight.deadline(); });
+      // Whoever joins may have more patience than the leader: the load may wait for its turn as
+      // long as anybody.
+      return asked_.load(key, [&flight] { return flight.deadline(); });
     };
     auto outcome = flights_.run(as_outcome, key, load, {.deadline = deadline});
     if (outcome) {
@@ -36,10 +35,7 @@ class flight_protection : public protection {
       return got;
     }
     got.error = describe_failure(outcome.exception());
-    // A leader that got no connection in time asked nothing of the backend.
-    if (got.error->kind != no_connection::kind_name) {
-      got.from = led ? reply::origin::own_load : reply::origin::shared;
-    }
+    if (got.error->asked) got.from = led ? reply::origin::own_load : reply::origin::shared;
     return got;
   }
 
@@ -57,14 +53,14 @@ class flight_protection : public protection {
     return "flight_error";
   }
 
-  load_meter& loads_;
+  backend& asked_;
   group<std::string, row> flights_;
 };
 
 }  // namespace
 
-std::unique_ptr<protection> make_flight_protection(load_meter& loads) {
-  return std::make_unique<flight_protection>(loads);
+std::unique_ptr<protection> make_flight_protection(backend& asked) {
+  return std::make_unique<flight_protection>(asked);
 }
 
 }  // namespace singleflight::lab

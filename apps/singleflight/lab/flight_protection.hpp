@@ -8,6 +8,6 @@
 namespace singleflight::lab {
 
 /// One load per key at a time; whoever asks meanwhile shares its answer.
-std::unique_ptr<protection> make_flight_protection(load_meter& loads);
+std::unique_ptr<protection> make_flight_protection(backend& asked);
 
 }  // namespace singleflight::lab

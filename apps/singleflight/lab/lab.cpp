@@ -11,6 +11,7 @@
 #include "lab/delay_backend.hpp"
 #include "lab/experiment.hpp"
 #include "lab/faulty_backend.hpp"
+#include "lab/guards.hpp"
 #include "lab/interrupt.hpp"
 #include "lab/log_reader.hpp"
 #include "lab/machine.hpp"
@@ -87,6 +88,7 @@ void print_head(const results& all) {
              all.deadline ? fmt::format(", deadline {}", show_duration(*all.deadline)) : "");
   fmt::print("backend   {}{}\n", all.backend,
              all.connections > 0 ? fmt::format(", {} connections", all.connections) : "");
+  if (all.guards.any()) fmt::print("guards    {}\n", all.guards.describe());
   fmt::print("machine   {}\n\n", all.machine);
   std::fflush(stdout);
 }
@@ -121,7 +123,8 @@ int run_lab(const lab_options& options) {
 
     const auto found = requests.requests.size();
     auto trial = answering();
-    const double loads_per_s = probe(trial, requests, options.pace.callers, stop);
+    guarded_backend guarded_trial(trial, options.guards);
+    const double loads_per_s = probe(guarded_trial, requests, options.pace.callers, stop);
     if (options.requests == 0 && !options.all_requests) {
       const auto size = size_for(requests, options.pace, loads_per_s, options.log.empty());
       requests.keep_first(size);
@@ -147,11 +150,12 @@ int run_lab(const lab_options& options) {
     all.connections = trial.connections();
     all.injected = options.injected;
     all.deadline = options.deadline;
+    all.guards = options.guards;
     all.machine = describe_machine();
     all.version = program_version;
     print_head(all);
 
-    const experiment what{requests, options.pace, options.deadline};
+    const experiment what{requests, options.pace, options.deadline, options.guards};
     for (const auto& protection : options.protections) {
       if (stop.stop_requested()) break;
       std::atomic<std::uint64_t> done = 0;

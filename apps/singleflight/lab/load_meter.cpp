@@ -9,7 +9,7 @@ row load_meter::load(const std::string& key, const patience& until) {
     auto answer = backend_.load(key, until);
     change(-1, true);
     return answer;
-  } catch (const no_connection&) {
+  } catch (const not_asked&) {
     change(-1, false);
     throw;
   } catch (...) {

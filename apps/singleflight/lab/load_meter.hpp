@@ -11,12 +11,19 @@ namespace singleflight::lab {
 
 /// load_meter: counts what one run asks of a backend. A load is in flight from when it is asked for
 /// until it has answered, its wait for a connection included; it counts as a load if it reached the
-/// backend.
-class load_meter {
+/// backend. The guards stand before it: each attempt is a load here, and one that they hold back is
+/// none.
+///
+/// Lifetime    borrows the backend.
+class load_meter : public backend {
  public:
   explicit load_meter(backend& measured) : backend_(measured) {}
 
-  row load(const std::string& key, const patience& until);
+  row load(const std::string& key, const patience& until) override;
+  void interrupt() noexcept override { backend_.interrupt(); }
+  std::string name() const override { return backend_.name(); }
+  std::string query() const override { return backend_.query(); }
+  std::size_t connections() const override { return backend_.connections(); }
 
   /// The run begins; the time of the series counts from here.
   void start();

@@ -120,6 +120,23 @@ void check_faults(const lab_arguments& arguments, faults& injected) {
   }
 }
 
+void check_guards(const lab_arguments& arguments, guard_settings& guards) {
+  if (given(arguments.retry)) {
+    guards.attempts =
+        static_cast<std::uint32_t>(parse_count("--retry", arguments.retry, {1, 100, "3"}));
+  }
+  if (given(arguments.breaker)) {
+    guards.error_rate = parse_percentage("--breaker", arguments.breaker, "50%");
+    if (*guards.error_rate == 0) {
+      throw usage_error(
+          "--breaker: at 0% it would open without a failure; give more, for example --breaker 50%");
+    }
+  }
+  if (given(arguments.max_loads)) {
+    guards.max_loads = parse_count("--max-loads", arguments.max_loads, {1, 10'000, "8"});
+  }
+}
+
 std::vector<std::string> check_protections(std::string_view text) {
   const auto& known = protection_names();
   std::vector<std::string> chosen;
@@ -140,7 +157,7 @@ std::vector<std::string> check_protections(std::string_view text) {
 }
 
 bool same_file(const std::string& a, const std::string& b) {
-  if (a.empty() || b.empty() || a == "-" || b == "-") return false;
+  if (a.empty() || b.empty()) return false;
   namespace fs = std::filesystem;
   std::error_code error;
   if (fs::exists(a, error) && fs::exists(b, error)) {
@@ -153,9 +170,13 @@ bool same_file(const std::string& a, const std::string& b) {
 void check_outputs(const lab_arguments& arguments, lab_options& options) {
   options.json = arguments.json;
   options.report = arguments.report;
+  refuse_both(options.json == "-",
+              "--json: '-' is no file; name one, for example --json figures.json");
+  refuse_both(options.report == "-",
+              "--report: '-' is no file; name one, for example --report lab.html");
   refuse_both(same_file(options.json, options.report),
               "--json and --report name the same file; give each its own");
-  for (const auto& input : {options.log, options.database}) {
+  for (const auto& input : {options.log == "-" ? "" : options.log, options.database}) {
     refuse_both(same_file(options.json, input),
                 "--json would overwrite what is read; give another file");
     refuse_both(same_file(options.report, input),
@@ -168,7 +189,7 @@ void check_outputs(const lab_arguments& arguments, lab_options& options) {
 void declare_options(CLI::App& command, lab_arguments& arguments) {
   const auto add = [&](const char* name, std::string& target, const char* group, const char* type,
                        const char* help) {
-    command.add_option(name, target, help)
+    return command.add_option(name, target, help)
         ->group(group)
         ->type_name(type)
         ->each([name](const std::string& text) {
@@ -220,6 +241,18 @@ void declare_options(CLI::App& command, lab_arguments& arguments) {
   add("--deadline", arguments.deadline, protection, "TIME",
       "How long each caller waits, for example 500ms [forever]");
 
+  constexpr const char* guards = "Guards: what stands between the protection and the backend";
+  add("--retry", arguments.retry, guards, "[N]",
+      "Try a failed load again, after up to 10, 20, 40 ms ..., at most N attempts")
+      ->expected(0, 1)
+      ->default_str("3");
+  add("--breaker", arguments.breaker, guards, "[SHARE]",
+      "A circuit breaker: opens at that share of failures, then rejects loads for 5 s")
+      ->expected(0, 1)
+      ->default_str("50%");
+  add("--max-loads", arguments.max_loads, guards, "N",
+      "At most N loads at a time; the others wait for their turn [any number]");
+
   constexpr const char* output = "Output: besides the table";
   add("--json", arguments.json, output, "FILE", "Write the figures as JSON");
   add("--report", arguments.report, output, "FILE",
@@ -237,6 +270,7 @@ lab_options check_options(const lab_arguments& arguments) {
   if (given(arguments.deadline)) {
     options.deadline = parse_duration("--deadline", arguments.deadline, {1e-6, 3600, "500ms"});
   }
+  check_guards(arguments, options.guards);
   check_outputs(arguments, options);
   return options;
 }

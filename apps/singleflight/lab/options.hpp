@@ -9,6 +9,7 @@
 
 #include "lab/faulty_backend.hpp"
 #include "lab/generator.hpp"
+#include "lab/guards.hpp"
 #include "lab/line_format.hpp"
 #include "lab/pacing.hpp"
 
@@ -24,6 +25,7 @@ struct lab_arguments {
   std::string callers, rate, speed;
   std::string db, query, connections, backend, fail, slow;
   std::string protect, deadline;
+  std::string retry, breaker, max_loads;
   std::string json, report;
 };
 
@@ -46,6 +48,7 @@ struct lab_options {
   faults injected;
   std::vector<std::string> protections;
   std::optional<std::chrono::nanoseconds> deadline;
+  guard_settings guards;
   std::string json;
   std::string report;
 };

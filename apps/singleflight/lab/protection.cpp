@@ -6,7 +6,6 @@
 #include <functional>
 
 #include "lab/flight_protection.hpp"
-#include "lab/load_meter.hpp"
 
 namespace singleflight::lab {
 
@@ -15,7 +14,7 @@ namespace {
 /// Every request loads for itself.
 class no_protection : public protection {
  public:
-  explicit no_protection(load_meter& loads) : loads_(loads) {}
+  explicit no_protection(backend& asked) : asked_(asked) {}
 
   reply ask(const std::string& key, steady_time deadline) override {
     reply got;
@@ -24,31 +23,29 @@ class no_protection : public protection {
       return got;
     }
     try {
-      const auto answer = loads_.load(key, [deadline] { return deadline; });
+      const auto answer = asked_.load(key, [deadline] { return deadline; });
       got.from = reply::origin::own_load;
       got.empty = answer.rows == 0;
-    } catch (const no_connection& error) {
-      got.error = {error.kind(), error.what()};
     } catch (const std::exception&) {
-      got.from = reply::origin::own_load;
       got.error = describe_failure(std::current_exception());
+      if (got.error->asked) got.from = reply::origin::own_load;
     }
     return got;
   }
 
  private:
-  load_meter& loads_;
+  backend& asked_;
 };
 
 struct known_protection {
   const char* name;
-  std::unique_ptr<protection> (*make)(load_meter&);
+  std::unique_ptr<protection> (*make)(backend&);
 };
 
 constexpr std::array<known_protection, 2> known_protections{{
     {"none",
-     [](load_meter& loads) -> std::unique_ptr<protection> {
-       return std::make_unique<no_protection>(loads);
+     [](backend& asked) -> std::unique_ptr<protection> {
+       return std::make_unique<no_protection>(asked);
      }},
     {"flight", &make_flight_protection},
 }};
@@ -64,9 +61,9 @@ const std::vector<std::string>& protection_names() {
   return names;
 }
 
-std::unique_ptr<protection> make_protection(std::string_view name, load_meter& loads) {
+std::unique_ptr<protection> make_protection(std::string_view name, backend& asked) {
   for (const auto& known : known_protections) {
-    if (name == known.name) return known.make(loads);
+    if (name == known.name) return known.make(asked);
   }
   return nullptr;
 }
@@ -74,6 +71,8 @@ std::unique_ptr<protection> make_protection(std::string_view name, load_meter& l
 reply::failure describe_failure(const std::exception_ptr& error) {
   try {
     std::rethrow_exception(error);
+  } catch (const not_asked& failed) {
+    return {failed.kind(), failed.what(), false};
   } catch (const backend_error& failed) {
     return {failed.kind(), failed.what()};
   } catch (const std::exception& other) {

@@ -11,8 +11,6 @@
 
 namespace singleflight::lab {
 
-class load_meter;
-
 /// What one request got.
 struct reply {
   enum class origin {
@@ -23,6 +21,7 @@ struct reply {
   struct failure {
     std::string kind;
     std::string what;
+    bool asked = true;  // something was asked of the backend
   };
   origin from = origin::no_load;
   bool empty = false;  // an answer without rows
@@ -46,7 +45,7 @@ class protection {
 const std::vector<std::string>& protection_names();
 
 /// Null for an unknown name.
-std::unique_ptr<protection> make_protection(std::string_view name, load_meter& loads);
+std::unique_ptr<protection> make_protection(std::string_view name, backend& asked);
 
 /// What a load's exception is called and says. Call it from a handler's exception.
 reply::failure describe_failure(const std::exception_ptr& error);

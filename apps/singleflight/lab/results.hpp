@@ -10,6 +10,7 @@
 
 #include "lab/experiment.hpp"
 #include "lab/faulty_backend.hpp"
+#include "lab/guards.hpp"
 
 namespace singleflight::lab {
 
@@ -26,13 +27,15 @@ struct results {
   std::size_t connections = 0;
   faults injected;
   std::optional<std::chrono::nanoseconds> deadline;
+  guard_settings guards;
   std::string machine;
   std::string version;
   bool interrupted = false;
   std::vector<run_result> runs;
 };
 
-/// The table on a terminal, with what is worth noting beneath it. 100 columns or so.
+/// The table on a terminal, another one of what the guards did, and what is worth noting beneath.
+/// 100 columns or so.
 std::string to_table(const results& all);
 
 /// {"workload": {...}, "machine": ..., "runs": [{"protection": ..., "requests": ...,
@@ -41,8 +44,10 @@ std::string to_table(const results& all);
 ///
 /// requests        that finished, failed ones included; latency_ms is of them all
 /// saved           requests that another request's load served: requests - backend_loads, less
-///                 those that gave up or were refused without a load
-/// peak_loads      the most loads at once, waiting for a connection included
+///                 those that gave up or were refused without a load; with retries, a request
+///                 may have cost several loads
+/// peak_loads      the most loads at once, waiting for a connection included, for a turn not
+/// guards          what the guards did, where there are any: those of guard_counts that apply
 /// requests_per_s  answered requests, failed ones not included
 /// series          loads in flight: mean and most in intervals of interval_ms
 /// latencies       of the requests: [from_ms, to_ms, count] of each bucket that holds any

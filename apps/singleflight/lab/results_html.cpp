@@ -90,6 +90,20 @@ std::string table_of(const results& all) {
   row("Most loads at once",
       [](const run_result& run) { return show_count(run.loads_in_flight.most()); });
   row("Errors", errors_cell);
+  const auto guarded = [&](bool on, const char* name, std::uint64_t guard_counts::*which) {
+    if (on) row(name, [which](const run_result& run) { return show_count(run.guards.*which); });
+  };
+  const auto& guards = all.guards;
+  guarded(guards.any(), "Loads asked for", &guard_counts::asked);
+  guarded(guards.attempts.has_value(), "Retries", &guard_counts::retries);
+  guarded(guards.error_rate.has_value(), "Loads rejected by the breaker", &guard_counts::rejected);
+  guarded(guards.error_rate.has_value(), "Times the breaker opened", &guard_counts::opened);
+  guarded(guards.max_loads.has_value(), "Loads that had to queue", &guard_counts::queued);
+  guarded(guards.max_loads.has_value(), "Loads that gave up queuing", &guard_counts::gave_up);
+  if (guards.max_loads) {
+    row("Longest wait in the queue",
+        [](const run_result& run) { return show_duration(run.guards.longest_wait); });
+  }
   row("Latency, p50", quantile(0.5));
   row("Latency, p99", quantile(0.99));
   row("Latency, p99.9", quantile(0.999));
@@ -164,10 +178,14 @@ std::string about(const results& all) {
         escaped(all.backend) + (all.connections > 0
                                     ? fmt::format(", {} connections", show_count(all.connections))
                                     : ""));
+  if (all.guards.any()) entry("Guards", escaped(all.guards.describe()));
   if (!all.query.empty()) entry("Query", "<pre>" + escaped(all.query) + "</pre>");
   entry("Machine", escaped(all.machine));
   entry("Saved", "requests that another request&#39;s load served");
-  entry("Most at once", "loads in flight, those that wait for a connection included");
+  entry("Most at once",
+        all.guards.max_loads
+            ? "loads in flight, those that wait for a connection included, those in the queue not"
+            : "loads in flight, those that wait for a connection included");
   entry("Latency",
         "of all requests, failed ones included; in an open loop since the request was due");
   entry("Requests/s", "answered ones");

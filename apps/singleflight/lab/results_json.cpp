@@ -51,7 +51,23 @@ json latencies_of(const run_result& run) {
   return buckets;
 }
 
-json to_json(const run_result& run) {
+json guards_of(const guard_settings& guards, const guard_counts& counts) {
+  json made;
+  made["asked"] = counts.asked;
+  if (guards.attempts) made["retries"] = counts.retries;
+  if (guards.error_rate) {
+    made["rejected"] = counts.rejected;
+    made["opened"] = counts.opened;
+  }
+  if (guards.max_loads) {
+    made["queued"] = counts.queued;
+    made["gave_up"] = counts.gave_up;
+    made["wait_ms"] = {{"mean", ms(counts.mean_wait())}, {"max", ms(counts.longest_wait)}};
+  }
+  return made;
+}
+
+json to_json(const run_result& run, const guard_settings& guards) {
   const auto& latency = run.seen.latency;
   json made;
   made["protection"] = run.protection;
@@ -67,6 +83,7 @@ json to_json(const run_result& run) {
   made["requests_per_s"] = rounded(run.answers_per_s());
   made["wall_s"] = rounded(std::chrono::duration<double>(run.wall).count());
   made["complete"] = run.complete;
+  if (guards.any()) made["guards"] = guards_of(guards, run.guards);
   made["empty_answers"] = run.seen.empty;
   made["error_examples"] = examples_of(run);
   made["threads"] = run.calls.threads;
@@ -96,11 +113,14 @@ json to_json(const results& all) {
     workload["slow_ms"] = ms(all.injected.slow_by);
   }
   if (all.deadline) workload["deadline_ms"] = ms(*all.deadline);
+  if (all.guards.attempts) workload["retry_attempts"] = *all.guards.attempts;
+  if (all.guards.error_rate) workload["breaker_error_rate"] = rounded(*all.guards.error_rate);
+  if (all.guards.max_loads) workload["max_loads"] = *all.guards.max_loads;
   made["machine"] = all.machine;
   made["version"] = all.version;
   made["interrupted"] = all.interrupted;
   made["runs"] = json::array();
-  for (const auto& run : all.runs) made["runs"].push_back(to_json(run));
+  for (const auto& run : all.runs) made["runs"].push_back(to_json(run, all.guards));
   return made;
 }
 

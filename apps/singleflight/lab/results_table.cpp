@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
 
 #include "lab/results.hpp"
 #include "lab/units.hpp"
@@ -53,6 +54,38 @@ cells row_of(const run_result& run) {
           show_duration(latency.max()),
           show_number(run.answers_per_s()),
           show_duration(run.wall)};
+}
+
+std::string guards_table(const results& all) {
+  struct column {
+    const char* title;
+    std::function<std::string(const guard_counts&)> cell;
+  };
+  const auto number = [](std::uint64_t guard_counts::*which) {
+    return [which](const guard_counts& counts) { return show_count(counts.*which); };
+  };
+  std::vector<column> columns{{"asked", number(&guard_counts::asked)}};
+  if (all.guards.attempts) columns.push_back({"retries", number(&guard_counts::retries)});
+  if (all.guards.error_rate) {
+    columns.push_back({"rejected", number(&guard_counts::rejected)});
+    columns.push_back({"opened", number(&guard_counts::opened)});
+  }
+  if (all.guards.max_loads) {
+    columns.push_back({"queued", number(&guard_counts::queued)});
+    columns.push_back({"gave up", number(&guard_counts::gave_up)});
+    columns.push_back({"mean wait", [](const guard_counts& counts) {
+                         return show_duration(counts.mean_wait());
+                       }});
+    columns.push_back(
+        {"longest", [](const guard_counts& counts) { return show_duration(counts.longest_wait); }});
+  }
+  std::vector<cells> rows{{"guards"}};
+  for (const auto& each : columns) rows.front().emplace_back(each.title);
+  for (const auto& run : all.runs) {
+    rows.push_back({run.protection});
+    for (const auto& each : columns) rows.back().push_back(each.cell(run.guards));
+  }
+  return aligned(rows) + "\n";
 }
 
 // "flight: 87 % fewer backend loads than none, p99 4.1 times lower, 7.9 times the throughput."
@@ -113,6 +146,7 @@ std::string to_table(const results& all) {
                            "p99", "p99.9", "max", "req/s", "wall"}};
   for (const auto& run : all.runs) rows.push_back(row_of(run));
   std::string text = aligned(rows) + "\n";
+  if (all.guards.any()) text += guards_table(all);
   for (const auto& run : all.runs) {
     if (&run != &all.runs.front()) text += comparison(all.runs.front(), run);
   }

@@ -57,7 +57,7 @@ row sqlite_backend::load(const std::string& key, const patience& until) {
 
 sqlite_connection& sqlite_backend::take(const patience& until) {
   std::unique_lock lock(mutex_);
-  if (interrupted_) throw backend_error("interrupted", "the lab was interrupted");
+  if (interrupted_) throw load_interrupted();
   if (!idle_.empty()) {
     auto* connection = idle_.back();
     idle_.pop_back();
@@ -79,7 +79,7 @@ sqlite_connection& sqlite_backend::take(const patience& until) {
   }
   if (self.given == nullptr) {
     std::erase(waiting_, &self);
-    throw backend_error("interrupted", "the lab was interrupted");
+    throw load_interrupted();
   }
   return *self.given;
 }

@@ -211,6 +211,100 @@ class backends(LabCase):
         self.assertLess(none["latency_ms"]["p50"], 50)
         self.assertGreaterEqual(none["latency_ms"]["max"], 51)
 
+    # Each attempt, each load let through and each one kept away is accounted for.
+    def assert_adds_up(self, each):
+        guards = each["guards"]
+        ended = each["backend_loads"] + guards.get("rejected", 0) + guards.get("gave_up", 0)
+        self.assertEqual(guards["asked"] + guards.get("retries", 0), ended)
+
+    def test_retries(self):
+        arguments = [*QUICK, "--generate", "uniform:keys=500", "--requests", "1000", "--fail", "30%"]
+        figures, text, _ = self.lab(*arguments)
+        plain = figures["runs"]
+        self.assertNotIn("guards", plain[0])
+        self.assertNotIn("guards", text)
+        figures, text, _ = self.lab(*arguments, "--retry", "5")
+        self.assertIn("at most 5 attempts a load", text)
+        self.assertRegex(text, r"\nguards +asked +retries\n")
+        self.assertEqual(figures["workload"]["retry_attempts"], 5)
+        for without, each in zip(plain, figures["runs"]):
+            self.assertGreater(without["errors"]["injected"], 200)
+            self.assertLess(each["errors"].get("injected", 0), 30)
+            self.assertEqual(list(each["guards"]), ["asked", "retries"])
+            self.assertEqual(each["guards"]["asked"] + each["saved"], 1000)
+            self.assertGreater(each["guards"]["retries"], 200)
+            self.assert_adds_up(each)
+        # Three attempts when no number is said, whatever stands behind it.
+        for more in (["--retry"], ["--retry", "--callers", "9"]):
+            figures, _, _ = self.lab("--backend", "delay:1ms", "--requests", "30", "--fail", "100%", "--protect", "none", *more)
+            only = figures["runs"][0]
+            self.assertEqual((only["backend_loads"], only["errors"]["injected"]), (90, 30))
+
+    def test_no_retry_outlasts_the_deadline(self):
+        figures, _, _ = self.lab(
+            *QUICK, "--requests", "50", "--fail", "100%", "--retry", "100", "--deadline", "60ms", "--protect", "none"
+        )
+        only = figures["runs"][0]
+        self.assertGreater(only["guards"]["retries"], 50)
+        self.assertLess(only["guards"]["retries"], 50 * 20)
+        self.assertLess(only["latency_ms"]["p50"], 70)
+
+    def test_a_breaker(self):
+        arguments = [*QUICK, "--generate", "uniform:keys=500", "--requests", "1000"]
+        figures, text, _ = self.lab(*arguments, "--fail", "100%", "--breaker")
+        self.assertIn("a breaker that opens at 50 % failures", text)
+        self.assertIn("failed with rejected", text)
+        for each in figures["runs"]:
+            self.assertLess(each["backend_loads"], 100)
+            self.assertGreater(each["errors"]["rejected"], 900)
+            self.assertEqual(sum(each["errors"].values()), 1000)
+            self.assertGreaterEqual(each["guards"]["opened"], 1)
+            self.assert_adds_up(each)
+        self.assertEqual(figures["runs"][0]["errors"]["rejected"], figures["runs"][0]["guards"]["rejected"])
+        for share, opened in (("60%", 0), ("5%", 1)):
+            figures, _, _ = self.lab(*arguments, "--fail", "15%", "--breaker", share, "--protect", "none")
+            only = figures["runs"][0]
+            self.assertEqual(min(only["guards"]["opened"], 1), opened, share)
+            self.assertEqual("rejected" in only["errors"], opened == 1, share)
+
+    def test_a_bound(self):
+        page = self.folder / "page.html"
+        figures, text, _ = self.lab(
+            *QUICK, "--generate", "uniform:keys=500", "--requests", "200", "--max-loads", "1", "--report", page
+        )
+        self.assertIn("at most 1 load at a time", text)
+        self.assertIn("at most 1 load at a time", page.read_text())
+        for each in figures["runs"]:
+            self.assertEqual(each["peak_loads"], 1)
+            self.assertEqual(max(each["series"]["most"]), 1)
+            self.assertEqual(each["errors"], {})
+            self.assertGreater(each["guards"]["queued"], 100)
+            self.assertGreater(each["guards"]["wait_ms"]["max"], 1)
+            self.assertGreaterEqual(each["wall_s"], each["backend_loads"] * 0.001)
+            self.assert_adds_up(each)
+
+    # Whoever has gone leaves the queue, and what nobody waits for is not loaded.
+    def test_a_bound_and_a_deadline(self):
+        figures, _, _ = self.lab(
+            "--backend", "delay:20ms", "--callers", "10", "--generate", "uniform:keys=500", "--requests", "60",
+            "--max-loads", "1", "--deadline", "50ms",
+        )
+        for each in figures["runs"]:
+            self.assertGreater(each["errors"]["timed_out"], 20)
+            self.assertGreater(each["guards"]["gave_up"], 20)
+            self.assertLess(each["backend_loads"], 40)
+            self.assert_adds_up(each)
+
+    def test_all_guards_together(self):
+        figures, text, _ = self.lab(
+            *QUICK, "--requests", "500", "--fail", "20%", "--retry", "4", "--breaker", "60%", "--max-loads", "3", "--seed", "2"
+        )
+        self.assertRegex(text, r"\nguards +asked +retries +rejected +opened +queued +gave up +mean wait +longest\n")
+        for each in figures["runs"]:
+            self.assertLessEqual(each["peak_loads"], 3)
+            self.assertLess(sum(each["errors"].values()), 40)
+            self.assert_adds_up(each)
+
     def test_a_deadline(self):
         figures, _, _ = self.lab(
             "--generate", "hot:keys=1", "--callers", "20", "--requests", "100", "--connections", "1", "--deadline", "20ms"
@@ -304,6 +398,16 @@ class bad_input(LabCase):
             (["--slow", "1%:-2s"], "--slow 1%:2s"),
             (["--slow", ":2s"], "--slow 1%:2s"),
             (["--slow", ""], "--slow"),
+            (["--retry", "0"], "--retry 3"),
+            (["--retry", "often"], "--retry 3"),
+            (["--breaker", "150%"], "--breaker 50%"),
+            (["--breaker", "0%"], "--breaker 50%"),
+            (["--breaker", "0.5"], "with its sign"),
+            (["--max-loads", "0"], "--max-loads 8"),
+            (["--max-loads", "x"], "--max-loads 8"),
+            (["--max-loads"], "--max-loads"),
+            (["--json", "-"], "figures.json"),
+            (["--report", "-"], "lab.html"),
             (["--unheard-of"], "--help"),
             (["--callers"], "--callers"),
             (["surplus"], "surplus"),
@@ -410,7 +514,13 @@ class interrupts(LabCase):
 
     def test_slow_loads_do_not_hold_it_up(self):
         endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i), :key FROM n"
-        for arguments in (["--backend", "delay:1h"], ["--slow", "100%:1h"], ["--db", f"sqlite:{self.database()}", "--query", endless]):
+        for arguments in (
+            ["--backend", "delay:1h"],
+            ["--backend", "delay:1h", "--max-loads", "1"],
+            ["--backend", "delay:1ms", "--fail", "100%", "--retry", "100"],
+            ["--slow", "100%:1h"],
+            ["--db", f"sqlite:{self.database()}", "--query", endless],
+        ):
             lab = self.start(*arguments, "--requests", "100")
             time.sleep(1)
             lab.send_signal(signal.SIGINT)

@@ -84,6 +84,34 @@ TEST(experiment, broken_off) {
   }
 }
 
+// Goal    What counts is what reaches the backend: a load that waits for its turn is not in flight.
+TEST(experiment, loads_are_counted_behind_the_guards) {
+  fake_backend backend([](const std::string& key) { return row{key, 1}; });
+  const auto requests = generator::parse("uniform:keys=5").make(500, 1);
+  pacing pace;
+  pace.callers = 4;
+  std::atomic<std::uint64_t> done = 0;
+  const experiment what{requests, pace, {}, {.attempts = 3, .error_rate = {}, .max_loads = 1}};
+  const auto result = measure(what, "none", backend, {}, done);
+  EXPECT_EQ(result.backend_loads, 500U);
+  EXPECT_EQ(result.loads_in_flight.most(), 1U);
+  EXPECT_EQ(result.guards.asked, 500U);
+  EXPECT_EQ(result.guards.retries, 0U);
+  EXPECT_LE(result.guards.longest_wait, result.guards.waited);
+  EXPECT_TRUE(result.seen.errors.empty());
+}
+
+// Goal    A trial ends in time, however long the guards would go on for a patient caller.
+// Method  Each load fails, and a hundred attempts take close to a minute.
+TEST(experiment, probing_does_not_wait_for_guards) {
+  fake_backend broken([](const std::string&) -> row { throw backend_error("odd", "odd"); });
+  const auto requests = generator::parse("uniform:keys=5").make(100, 1);
+  guarded_backend guarded(broken, {.attempts = 100, .error_rate = {}, .max_loads = 1});
+  const auto begin = clock::now();
+  EXPECT_GT(probe(guarded, requests, 4, {}), 1);
+  EXPECT_LT(clock::now() - begin, 10s);
+}
+
 TEST(experiment, probing_counts_loads) {
   delay_backend backend(5ms);
   const auto requests = generator::parse("uniform:keys=5").make(100, 1);

@@ -29,6 +29,7 @@ TEST(options, defaults) {
   EXPECT_TRUE(options.database.empty());
   EXPECT_FALSE(options.delay);
   EXPECT_FALSE(options.injected.any());
+  EXPECT_FALSE(options.guards.any());
   EXPECT_FALSE(options.deadline);
 }
 
@@ -43,6 +44,9 @@ TEST(options, what_was_typed) {
   arguments.fail = "5%";
   arguments.slow = "0.5%:2s";
   arguments.seed = "7";
+  arguments.retry = "5";
+  arguments.breaker = "12.5%";
+  arguments.max_loads = "8";
   const auto options = check_options(arguments);
   EXPECT_EQ(options.pace.form, pacing::loop::log_times);
   EXPECT_EQ(options.delay, 20ms);
@@ -52,6 +56,9 @@ TEST(options, what_was_typed) {
   EXPECT_DOUBLE_EQ(options.injected.slow_share, 0.005);
   EXPECT_EQ(options.injected.slow_by, 2s);
   EXPECT_EQ(options.seed, 7U);
+  EXPECT_EQ(options.guards.attempts, 5U);
+  EXPECT_EQ(options.guards.error_rate, 0.125);
+  EXPECT_EQ(options.guards.max_loads, 8U);
 }
 
 // Goal    What cannot be meant is refused, in one line that names its option.
@@ -70,6 +77,11 @@ TEST(options, absurd_values) {
       {&lab_arguments::slow,
        {"1%", "1%:", ":2s", ":", "1:2s", "101%:2s", "1%:2", "1%:-2s", "1%:2h", "2s:1%",
         "1%:2s:3s"}},
+      {&lab_arguments::retry, {"0", "-1", "101", "1.5", "true", "often"}},
+      {&lab_arguments::breaker, {"0%", "150%", "-1%", "50", "0.5", "%", "nan%", "true"}},
+      {&lab_arguments::max_loads, {"0", "-1", "10001", "x", "1e3", "99999999999999999999"}},
+      {&lab_arguments::json, {"-"}},
+      {&lab_arguments::report, {"-"}},
   };
   for (const auto& [member, values] : absurd) {
     for (const auto& value : values) {

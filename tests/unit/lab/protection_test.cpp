@@ -45,6 +45,7 @@ TEST_P(every_protection, failures_have_their_kind) {
   fake_backend backend([](const std::string& key) -> row {
     if (key == "busy") throw backend_error("sqlite_busy", "database is locked");
     if (key == "queue") throw no_connection();
+    if (key == "open") throw not_asked("rejected", "open");
     throw std::runtime_error("odd");
   });
   load_meter loads(backend);
@@ -62,7 +63,11 @@ TEST_P(every_protection, failures_have_their_kind) {
   ASSERT_TRUE(got.error);
   EXPECT_EQ(got.error->kind, "timed_out");
   EXPECT_EQ(got.from, reply::origin::no_load);
-  EXPECT_EQ(loads.loads(), 2U);  // it did not reach the backend
+  got = guard->ask("open", steady_time::max());
+  ASSERT_TRUE(got.error);
+  EXPECT_EQ(got.error->kind, "rejected");
+  EXPECT_EQ(got.from, reply::origin::no_load);
+  EXPECT_EQ(loads.loads(), 2U);  // these did not reach the backend
 }
 
 INSTANTIATE_TEST_SUITE_P(all, every_protection, testing::ValuesIn(protection_names()),

@@ -84,6 +84,45 @@ TEST(results, json_has_the_faults_that_were_injected) {
   EXPECT_DOUBLE_EQ(json["workload"]["slow_ms"].get<double>(), 2000);
 }
 
+// Goal    The outputs tell of the guards that are on, and of no other.
+TEST(results, guards_that_are_on) {
+  auto all = sample();
+  EXPECT_FALSE(to_json(all)["runs"][0].contains("guards"));
+  EXPECT_EQ(to_table(all).find("guards"), std::string::npos);
+  EXPECT_FALSE(has(to_html(all), "Retries"));
+  all.guards.attempts = 4;
+  all.runs[1].guards = {.asked = 21, .retries = 1234, .rejected = 0};
+  auto json = to_json(all);
+  EXPECT_EQ(json["workload"]["retry_attempts"], 4);
+  EXPECT_FALSE(json["workload"].contains("max_loads"));
+  EXPECT_EQ(json["runs"][1]["guards"].dump(), R"({"asked":21,"retries":1234})");
+  EXPECT_THAT(to_table(all), HasSubstr("\nguards  asked  retries\n"
+                                       "none        0        0\n"
+                                       "flight     21    1,234\n"));
+  EXPECT_TRUE(has(to_html(all), "<th scope=\"row\">Retries</th><td>0</td><td>1,234</td>"));
+  EXPECT_TRUE(has(to_html(all), "<dt>Guards</dt><dd>at most 4 attempts a load</dd>"));
+
+  all.guards = {.attempts = {}, .error_rate = 0.5, .max_loads = 1};
+  all.runs[0].guards = {.asked = 100,
+                        .rejected = 60,
+                        .opened = 2,
+                        .queued = 30,
+                        .gave_up = 10,
+                        .waited = 60ms,
+                        .longest_wait = 5ms};
+  json = to_json(all);
+  EXPECT_EQ(json["workload"]["breaker_error_rate"], 0.5);
+  EXPECT_EQ(json["workload"]["max_loads"], 1);
+  EXPECT_EQ(json["runs"][0]["guards"].dump(),
+            R"({"asked":100,"rejected":60,"opened":2,"queued":30,"gave_up":10,)"
+            R"("wait_ms":{"mean":2.0,"max":5.0}})");
+  const auto table = to_table(all);
+  EXPECT_THAT(table, HasSubstr("rejected  opened  queued  gave up  mean wait  longest\n"));
+  EXPECT_THAT(table, HasSubstr("2.00 ms  5.00 ms\n"));
+  EXPECT_EQ(table.find("retries"), std::string::npos);
+  EXPECT_TRUE(has(to_html(all), "a breaker that opens at 50 % failures; at most 1 load at a time"));
+}
+
 TEST(results, json_survives_bytes_that_are_no_text) {
   auto all = sample();
   all.workload = "caf\xE9.log";
