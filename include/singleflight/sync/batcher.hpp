@@ -3,7 +3,8 @@
 
 /// batcher: independent calls for single keys, gathered into one load of many.
 ///
-/// Use when    many callers ask for different keys at about the same moment, and the backend answers
+/// Use when    many callers ask for different keys at about the same moment, and the backend
+/// answers
 ///             a hundred keys as fast as one: the fields of a query, the rows of a page.
 /// Not for     callers who know all their keys (group::run_many, start_many); keeping answers (that
 ///             is a cache). Who asks for a key that is gathered or loaded already joins it.
@@ -15,16 +16,16 @@
 ///             their first keys. The load's effects happen-before every return of its outcome (P7).
 /// Blocking    start and flush return at once. load waits, up to its limits; on a thread of the
 ///             executor it may run its batch itself, once that is due, so a pool of one thread does
-///             not wait for itself. Within the loader, load is refused as `recursive`, for the batch
-///             holds the place that it would wait for; what start returns must not be waited for
-///             there either.
-/// Cancel      a caller's limit ends its own wait only. A key whose callers have all left before its
-///             batch begins is not loaded, nor is a batch without keys. Later nothing is told to
-///             stop: the answer goes to nobody, and a newcomer for that key asks anew.
-/// Errors      an exception of the loader, to every caller of its batch, with its own type; a result
-///             of another size than the span: `broken`; otherwise each key has its own outcome.
-///             flight_error for the library's own. A throwing hash, comparison, key copy or
-///             allocation harms only its own call, or key (P9).
+///             not wait for itself. Within the loader, load is refused as `recursive`, for the
+///             batch holds the place that it would wait for; what start returns must not be waited
+///             for there either.
+/// Cancel      a caller's limit ends its own wait only. A key whose callers have all left before
+///             its batch begins is not loaded, nor is a batch without keys. Later nothing is told
+///             to stop: the answer goes to nobody, and a newcomer for that key asks anew.
+/// Errors      an exception of the loader, to every caller of its batch, with its own type; a
+///             result of another size than the span: `broken`; otherwise each key has its own
+///             outcome. flight_error for the library's own. A throwing hash, comparison, key copy
+///             or allocation harms only its own call, or key (P9).
 /// Lifetime    start owns its key. The destructor closes: gathered keys end as `closed`, and it
 ///             waits for the loader's calls (P10). Handles may outlive the batcher.
 /// Cost        a key: the allocation of a start and a short critical section; a batch: some more
@@ -59,7 +60,8 @@ struct batcher_options {
   /// Calls of the loader at a time. While all of them run, keys gather. 4: a slow one does not hold
   /// up the rest, and a crowd still comes in few calls.
   std::size_t max_in_flight = 4;
-  /// Keys without an answer at a time, gathered or being loaded; beyond: overloaded. Zero: no bound.
+  /// Keys without an answer at a time, gathered or being loaded; beyond: overloaded. Zero: no
+  /// bound.
   std::size_t max_keys = 0;
   /// Where batches are loaded, and where waiters resume unless they name another executor. A pool
   /// outlives the batcher, and every call on it that has not returned.

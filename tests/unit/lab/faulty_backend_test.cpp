@@ -103,8 +103,8 @@ TEST(faulty_backend, faults_do_not_depend_on_threads) {
   EXPECT_EQ(failed_b, b);
 }
 
-// Goal    The share is met, for one key's many loads and for many keys' first ones, by either fault,
-//         and the two are independent.
+// Goal    The share is met, for one key's many loads and for many keys' first ones, by either
+//         fault, and the two are independent.
 TEST(faulty_backend, shares_are_met) {
   constexpr int loads = 10'000;
   fake_backend working(answer);

@@ -370,8 +370,8 @@ TEST(batcher, a_batch_that_all_have_left_is_not_sent) {
   EXPECT_EQ(*f.get(), 30);
 }
 
-// Goal    Who leaves while the loader runs leaves an answer that goes to nobody; who comes then asks
-//         anew, and does not get the answer that was given up.
+// Goal    Who leaves while the loader runs leaves an answer that goes to nobody; who comes then
+//         asks anew, and does not get the answer that was given up.
 TEST(batcher, the_last_caller_leaves_a_batch_in_flight) {
   support::manual_executor queue;
   std::optional<ints> keys;
@@ -589,8 +589,8 @@ TEST(batcher, void_and_move_only_values) {
 }
 
 // Scenario 9. P5.
-// Goal    An executor that drops the batch's task, or refuses it: broken, and the next batch has its
-//         place.
+// Goal    An executor that drops the batch's task, or refuses it: broken, and the next batch has
+//         its place.
 TEST(batcher, a_dropped_task) {
   by_hand b({.max_in_flight = 1});
   auto one = b.keys.start(1);
@@ -795,8 +795,8 @@ TEST(batcher, a_place_that_is_queued_behind_the_waiter) {
 }
 
 // Scenario 21
-// Goal    A key that is gathered is not taken out of its batch by a waiter of the pool; once due, the
-//         sleeping waiter is woken and runs the batch.
+// Goal    A key that is gathered is not taken out of its batch by a waiter of the pool; once due,
+//         the sleeping waiter is woken and runs the batch.
 TEST(batcher, a_waiter_that_sleeps_on_the_pool_is_woken_for_its_batch) {
   tenfold load;
   sf::manual_timer clock;

@@ -7,8 +7,8 @@
 // batch, all of it decided under the line's lock:
 //
 //   gathering   its loads are not open: nobody can claim them
-//   due         full, its delay over, or flushed: its loads are open, so a waiter on a thread of the
-//               executor may claim one; until the batch is sealed more keys still come in
+//   due         full, its delay over, or flushed: its loads are open, so a waiter on a thread of
+//               the executor may claim one; until the batch is sealed more keys still come in
 //   posted      due, and a task of it is with the executor
 //   sealed      somebody runs it: the task, or the waiter who claimed one of its loads, or close()
 //
