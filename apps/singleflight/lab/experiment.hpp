@@ -39,9 +39,9 @@ struct run_result {
   double answers_per_s() const;
 };
 
-/// Replays the workload through one protection, and guards of its own. An answer that comes after its caller's deadline
-/// counts as timed out, under every protection: the caller has gone by then. After `stop` the
-/// backend can be used no more. `done` counts along.
+/// Replays the workload through one protection, and guards of its own. An answer that comes after
+/// its caller's deadline counts as timed out, under every protection: the caller has gone by then.
+/// After `stop` the backend can be used no more. `done` counts along.
 run_result measure(const experiment& what, const std::string& protection, backend& measured,
                    const std::stop_token& stop, std::atomic<std::uint64_t>& done);
 

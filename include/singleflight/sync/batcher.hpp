@@ -4,8 +4,7 @@
 /// batcher: independent calls for single keys, gathered into one load of many.
 ///
 /// Use when    many callers ask for different keys at about the same moment, and the backend
-/// answers
-///             a hundred keys as fast as one: the fields of a query, the rows of a page.
+///             answers a hundred keys as fast as one: the fields of a query, the rows of a page.
 /// Not for     callers who know all their keys (group::run_many, start_many); keeping answers (that
 ///             is a cache). Who asks for a key that is gathered or loaded already joins it.
 /// Example     examples/11_batcher.cpp

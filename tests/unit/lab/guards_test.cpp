@@ -108,8 +108,8 @@ TEST(retrying_backend, what_did_not_reach_the_backend_is_not_tried_again) {
   EXPECT_EQ(retrying.retries(), 0U);
 }
 
-// Goal    Nobody's patience is outlasted by a delay; and it is asked again after each attempt, since
-//         it may have grown.
+// Goal    Nobody's patience is outlasted by a delay; and it is asked again after each attempt,
+//         since it may have grown.
 TEST(retrying_backend, no_delay_outlasts_those_who_wait) {
   leaping_timer clock;
   failing_at_first broken(1000);
@@ -351,7 +351,8 @@ TEST(guarded_backend, retries_pass_through_the_breaker) {
 }
 
 // Goal    What an open breaker rejects does not wait for its turn first.
-// Method  The load that opens the breaker leaves its turn to one that was let in before and is held.
+// Method  The load that opens the breaker leaves its turn to one that was let in before and is
+//         held.
 TEST(guarded_backend, rejects_before_the_queue) {
   manual_timer clock;
   support::gate fails;
