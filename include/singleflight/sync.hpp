@@ -7,3 +7,4 @@
 #include "singleflight/sync/circuit_breaker.hpp"
 #include "singleflight/sync/retry.hpp"
 #include "singleflight/sync/semaphore.hpp"
+#include "singleflight/sync/start_retry.hpp"

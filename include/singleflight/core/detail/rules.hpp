@@ -88,7 +88,13 @@ namespace detail {
   X(probe_takes_place, "more probes run than a breaker may let through")                      \
   X(probe_gives_place_back, "a cancelled probe keeps its place")                              \
   X(changes_are_told_in_turn, "a breaker's changes are told at a time, or out of order")      \
-  X(ring_changes_word, "a thread goes to sleep past the stop that was to wake it")
+  X(ring_changes_word, "a thread goes to sleep past the stop that was to wake it")            \
+  X(late_waiter_sees_result, "a coroutine waits for a result that is there")                  \
+  X(limit_yields_to_result, "a wait is given up that had its result")                         \
+  X(abandoned_producer_is_told, "a retry goes on that nobody waits for")                      \
+  X(sleeper_hears_early_ring, "a retry sleeps past the stop that came as it fell asleep")     \
+  X(first_ring_resumes, "two that end one sleep resume a retry twice")                        \
+  X(awake_run_is_disarmed, "an alarm rings for a retry that has gone")
 
 // X(order, what breaks without it)
 #define SINGLEFLIGHT_ORDER_RULES(X)                                                           \
