@@ -92,6 +92,13 @@ inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(probe_gives_place_back, "circuit_breaker: a cancelled probe beside a call"),
     SINGLEFLIGHT_CLAIM(changes_are_told_in_turn, "circuit_breaker: a failure beside reset"),
     SINGLEFLIGHT_CLAIM(ring_changes_word, "retry: a stop beside a sleep"),
+    SINGLEFLIGHT_CLAIM(late_waiter_sees_result, "start_retry: a wait begins beside the end"),
+    SINGLEFLIGHT_CLAIM(limit_yields_to_result, "start_retry: a limit of the wait after the end"),
+    SINGLEFLIGHT_CLAIM(abandoned_producer_is_told,
+                       "start_retry: a handle dropped beside the begin of a sleep"),
+    SINGLEFLIGHT_CLAIM(sleeper_hears_early_ring, "start_retry: a stop beside the begin of a sleep"),
+    SINGLEFLIGHT_CLAIM(first_ring_resumes, "start_retry: a stop beside the alarm"),
+    SINGLEFLIGHT_CLAIM(awake_run_is_disarmed, "start_retry: a stop beside the alarm"),
 };
 #undef SINGLEFLIGHT_CLAIM
 
