@@ -544,6 +544,57 @@ TEST(start_retry, refused_and_dropped_tasks_are_broken) {
   EXPECT_EQ(s.calls, 1);
 }
 
+// Goal    The same for a resumption that is refused within the alarm's fire, or within the stop.
+TEST(start_retry, a_refused_resumption_is_broken) {
+  for (const bool by_stop : {false, true}) {
+    scene s;
+    std::stop_source stop;
+    const auto once = [left = 1, &s](singleflight::task work) mutable {
+      if (left-- == 0) throw std::runtime_error("one task, and no more");
+      s.tasks.execute(std::move(work));
+    };
+    auto all = start_retry(s.policy(), s.good_at(2), {.stop = stop.get_token()}, once);
+    s.tasks.run_all();
+    if (by_stop) {
+      stop.request_stop();
+    } else {
+      s.time.advance(10s);
+    }
+    EXPECT_EQ(all.get_outcome().errc(), flight_errc::broken);
+    EXPECT_EQ(s.calls, 1);
+  }
+}
+
+// Goal    On the inline executor it goes on within what ends the sleep: the fire, the stop, the end of
+//         the handle.
+TEST(start_retry, runs_on_the_inline_executor) {
+  scene s;
+  auto good = start_retry(s.policy(), s.good_at(3), {}, inline_executor);
+  EXPECT_EQ(s.calls, 1);
+  s.time.advance(10s);
+  EXPECT_EQ(s.calls, 2);
+  s.time.advance(10s);
+  ASSERT_TRUE(good.ready());
+  EXPECT_EQ(good.get(), 3U);
+
+  std::stop_source stop;
+  auto stopped =
+      start_retry(s.policy(), s.never_good(), {.stop = stop.get_token()}, inline_executor);
+  stop.request_stop();
+  ASSERT_TRUE(stopped.ready());
+  EXPECT_EQ(stopped.get_outcome().errc(), flight_errc::cancelled);
+
+  auto watched = std::make_shared<int>();
+  const std::weak_ptr<int> watch = watched;
+  {
+    const auto dropped = start_retry(
+        s.policy(), [w = std::move(watched), next = s.never_good()](auto n) { next(n); }, {},
+        inline_executor);
+  }
+  EXPECT_TRUE(watch.expired());
+  EXPECT_EQ(s.calls, 5);
+}
+
 // Goal    A thread that ends in an attempt goes on ending; the result is broken.
 TEST(start_retry, the_end_of_the_thread_is_not_kept) {
   for (const bool awaited : {false, true}) {
