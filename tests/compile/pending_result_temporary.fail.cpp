@@ -6,4 +6,6 @@
 
 #include <singleflight/sync.hpp>
 
-docs::coroutine waits() { co_await singleflight::start_retry({}, [] {}); }
+docs::coroutine waits() {
+  co_await singleflight::start_retry({}, [] {});
+}

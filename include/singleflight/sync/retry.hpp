@@ -10,7 +10,7 @@
 ///
 /// Threads     any; nothing is shared but what the policy refers to.
 /// Blocking    sleeps on the calling thread between attempts; with a zero delay it does not.
-/// Cancel      a stop ends a sleep at once, and no attempt begins after it: flight_error(cancelled).
+/// Cancel      a stop ends a sleep at once, and no attempt begins after it: flight_error cancelled.
 ///             A deadline, or the policy's budget, ends no attempt: but no sleep begins that would
 ///             not end before it, and the last exception is thrown instead. A limit that is over
 ///             beforehand: flight_error, cancelled or timed_out, and no attempt.
@@ -18,8 +18,8 @@
 ///             with a value out of range, or one that might never end. What retry_if, on_retry or
 ///             random throw ends it. The end of the thread (pthread_exit) is never retried.
 /// Lifetime    policy, function and limits are borrowed for the call.
-/// Cost        an attempt that succeeds: a few compares; no allocation, and no clock unless there is
-///             a deadline or a budget.
+/// Cost        an attempt that succeeds: a few compares; no allocation, and no clock unless there
+///             is a deadline or a budget.
 
 #include <exception>
 #include <stop_token>
@@ -33,7 +33,7 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// After a failed attempt, within its handler: returns when the next one's time has come, or throws.
+/// After a failed attempt, in its handler: returns when the next one's time has come, or throws.
 SINGLEFLIGHT_COLD inline void sleep_before_next(const retry_policy& policy,
                                                 retry_schedule& schedule,
                                                 const std::stop_token& stop) {

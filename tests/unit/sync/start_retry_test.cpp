@@ -237,8 +237,8 @@ TEST(start_retry, the_policys_functions_are_asked) {
   EXPECT_THROW(thrown.get(), std::domain_error);
 }
 
-// Goal    100,000 attempts that fail at once, called or awaited, on any executor: the stack does not
-//         grow. (The plain ones are fewer: an exception is slow under a sanitizer.)
+// Goal    100,000 attempts that fail at once, called or awaited, on any executor: the stack does
+//         not grow. (The plain ones are fewer: an exception is slow under a sanitizer.)
 TEST(start_retry, many_attempts_in_constant_stack) {
   const auto eager = [](std::uint32_t many) {
     return retry_policy{.max_attempts = many, .base = 0ns};
@@ -572,8 +572,8 @@ TEST(start_retry, a_refused_resumption_is_broken) {
   }
 }
 
-// Goal    On the inline executor it goes on within what ends the sleep: the fire, the stop, the end of
-//         the handle.
+// Goal    On the inline executor it goes on within what ends the sleep: the fire, the stop, the end
+//         of the handle.
 TEST(start_retry, runs_on_the_inline_executor) {
   scene s;
   auto good = start_retry(s.policy(), s.good_at(3), {}, inline_executor);
@@ -783,8 +783,8 @@ TEST(pending_result, is_awaited) {
   EXPECT_TRUE(through);
 }
 
-// Goal    A coroutine that is destroyed while it waits, or when its resumption is queued already, is
-//         not resumed; its handle goes with it, and the retries end.
+// Goal    A coroutine that is destroyed while it waits, or when its resumption is queued already,
+//         is not resumed; its handle goes with it, and the retries end.
 TEST(pending_result, a_coroutine_destroyed_while_it_waits) {
   scene s;
   std::optional<outcome<std::uint32_t>> how;

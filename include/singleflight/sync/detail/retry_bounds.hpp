@@ -56,7 +56,7 @@ decltype(auto) call_attempt(Fn& fn, std::uint32_t attempt) {
 
 inline constexpr steady_time at_once = steady_time::min();
 
-/// An attempt has failed with `error`: when the next one's time will have come, or how the call ends.
+/// An attempt has failed with `error`: when the next one's time will have come, or how it all ends.
 /// Throws what the policy's functions throw.
 inline outcome<steady_time> next_attempt(const retry_policy& policy, retry_schedule& schedule,
                                          const std::exception_ptr& error,
