@@ -7,8 +7,9 @@
 // O2  `result_` is written by the producer alone, before `there`, and read by the handle alone,
 //     after it. publish() unlocks with release; settled(), and the lock, acquire. A blocked thread
 //     is told by a release of its own (sleeper).
-// O3  At most one waits: a thread (`thread_`) or a coroutine (`waiting_`), guarded by the lock. It is told once, in the critical section that takes it out: by the result, or by its own
-//     limit. Whichever comes first holds.
+// O3  At most one waits: a thread (`thread_`) or a coroutine (`waiting_`), guarded by the lock. It
+//     is told once, in the critical section that takes it out: by the result, or by its own limit.
+//     Whichever comes first holds.
 // O4  References: the producer's until it has published, the handle's, and the runners'.
 
 #include <coroutine>
