@@ -11,5 +11,6 @@
 #include "singleflight/core/manual_timer.hpp"
 #include "singleflight/core/observable.hpp"
 #include "singleflight/core/outcome.hpp"
+#include "singleflight/core/pending_result.hpp"
 #include "singleflight/core/thread_pool.hpp"
 #include "singleflight/core/timer.hpp"

@@ -10,3 +10,4 @@
 #include "singleflight/sync/retry.hpp"
 #include "singleflight/sync/run_all.hpp"
 #include "singleflight/sync/semaphore.hpp"
+#include "singleflight/sync/start_retry.hpp"

@@ -114,6 +114,13 @@ inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(close_ends_gathering, "23: batcher, close beside a gathering batch"),
     SINGLEFLIGHT_CLAIM(close_gives_up_parked, "23: batcher, close beside a gathering batch"),
     SINGLEFLIGHT_CLAIM(close_waits_for_arming, "23: batcher, the batcher goes as a key comes in"),
+    SINGLEFLIGHT_CLAIM(late_waiter_sees_result, "start_retry: a wait begins beside the end"),
+    SINGLEFLIGHT_CLAIM(limit_yields_to_result, "start_retry: a limit of the wait after the end"),
+    SINGLEFLIGHT_CLAIM(abandoned_producer_is_told,
+                       "start_retry: a handle dropped beside the begin of a sleep"),
+    SINGLEFLIGHT_CLAIM(sleeper_hears_early_ring, "start_retry: a stop beside the begin of a sleep"),
+    SINGLEFLIGHT_CLAIM(first_ring_resumes, "start_retry: a stop beside the alarm"),
+    SINGLEFLIGHT_CLAIM(awake_run_is_disarmed, "start_retry: a stop beside the alarm"),
 };
 #undef SINGLEFLIGHT_CLAIM
 

@@ -107,7 +107,13 @@ namespace detail {
   X(alarm_rings_again, "a batch behind one that was full waits for ever for its delay")       \
   X(close_ends_gathering, "close waits for a batch that nobody sends")                        \
   X(close_gives_up_parked, "close waits for a key that was claimed and ended")                \
-  X(close_waits_for_arming, "an alarm is armed for a batcher that has gone")
+  X(close_waits_for_arming, "an alarm is armed for a batcher that has gone")                  \
+  X(late_waiter_sees_result, "a coroutine waits for a result that is there")                  \
+  X(limit_yields_to_result, "a wait is given up that had its result")                         \
+  X(abandoned_producer_is_told, "a retry goes on that nobody waits for")                      \
+  X(sleeper_hears_early_ring, "a retry sleeps past the stop that came as it fell asleep")     \
+  X(first_ring_resumes, "two that end one sleep resume a retry twice")                        \
+  X(awake_run_is_disarmed, "an alarm rings for a retry that has gone")
 
 // X(order, what breaks without it)
 #define SINGLEFLIGHT_ORDER_RULES(X)                                                           \

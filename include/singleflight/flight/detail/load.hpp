@@ -18,6 +18,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "singleflight/core/detail/awaitable.hpp"
 #include "singleflight/core/detail/require.hpp"
 #include "singleflight/flight/detail/flight_core.hpp"
 
@@ -29,27 +30,6 @@ class flight_promise;
 namespace detail {
 
 // ---- what a loader takes and returns ------------------------------------------------------------
-
-template <class T>
-concept awaiter = requires(T& a, std::coroutine_handle<> h) {
-  { a.await_ready() } -> std::convertible_to<bool>;
-  a.await_suspend(h);
-  a.await_resume();
-};
-template <class T>
-decltype(auto) get_awaiter(T&& awaitable) {
-  if constexpr (requires { std::forward<T>(awaitable).operator co_await(); }) {
-    return std::forward<T>(awaitable).operator co_await();
-  } else if constexpr (requires { operator co_await(std::forward<T>(awaitable)); }) {
-    return operator co_await(std::forward<T>(awaitable));
-  } else {
-    return std::forward<T>(awaitable);
-  }
-}
-template <class T>
-concept awaitable = !std::is_void_v<T> && requires(T&& t) {
-  requires awaiter<std::remove_reference_t<decltype(get_awaiter(std::forward<T>(t)))>>;
-};
 
 enum class loader_form { nothing, context, stop, promise, unfit };
 
@@ -268,14 +248,6 @@ struct load_impl final : typed_load<V> {
   /// to resume. Holds the reference of the run.
   template <class Loader>
   struct awaiting final : platform::coroutine_frame, platform::allocated {
-    struct operation {
-      explicit operation(awaiting& a)
-          : awaited(call_loader<V>(a.loader_, *a.load_.context)),
-            awaiter(get_awaiter(static_cast<result&&>(awaited))) {}
-      result awaited;  // either may be a reference
-      decltype(get_awaiter(std::declval<result>())) awaiter;
-    };
-
     awaiting(load_impl& of, Fn& from)
         : coroutine_frame{&resume_it, &drop_it}, load_(of), loader_(from) {}
 
@@ -285,8 +257,10 @@ struct load_impl final : typed_load<V> {
       bool suspended = false;
       std::exception_ptr error;
       try {
-        what_.emplace(*this);
-        suspended = suspend(next);
+        what_.emplace([this]() -> result {  // as it is: it may be unable to move
+          return call_loader<V>(loader_, *load_.context);
+        });
+        suspended = what_->suspend(this->handle(), next);
       } catch (...) {
         error = caught();
       }
@@ -313,29 +287,13 @@ struct load_impl final : typed_load<V> {
       return static_cast<awaiting&>(*static_cast<platform::coroutine_frame*>(frame));
     }
 
-    /// False: to be resumed at once. `next`: what is to be resumed instead.
-    bool suspend(std::coroutine_handle<>& next) {
-      auto& awaiter = what_->awaiter;
-      if (awaiter.await_ready()) return false;
-      using returned = decltype(awaiter.await_suspend(this->handle()));
-      if constexpr (std::is_void_v<returned>) {
-        awaiter.await_suspend(this->handle());
-        return true;
-      } else if constexpr (std::is_same_v<returned, bool>) {
-        return awaiter.await_suspend(this->handle());
-      } else {
-        next = awaiter.await_suspend(this->handle());
-        return true;
-      }
-    }
-
     void resume() {
       bool answered = false;
       std::exception_ptr error;
       try {
         // In one expression: what was awaited may return a reference into itself.
         if constexpr (std::is_void_v<V>) {
-          what_->awaiter.await_resume();
+          what_->resume();
           answered = true;
           load_.answer_value();
         } else {
@@ -343,7 +301,7 @@ struct load_impl final : typed_load<V> {
             answered = true;
             load_.answer_value(std::forward<decltype(value)>(value));
           };
-          take(what_->awaiter.await_resume());
+          take(what_->resume());
         }
       } catch (...) {
         if (answered) {  // the thread ends, after the answer
@@ -392,7 +350,7 @@ struct load_impl final : typed_load<V> {
 
     load_impl& load_;
     Loader loader_;
-    std::optional<operation> what_;
+    std::optional<awaited_call<result>> what_;
   };
 
   struct nothing {};

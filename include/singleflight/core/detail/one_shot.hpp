@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// one_shot: a result that is given once, and taken by one handle.
+//
+// O1  `word_` is the lock (bit 0) and `there` (bit 1), which is set once, by publish().
+// O2  `result_` is written by the producer alone, before `there`, and read by the handle alone,
+//     after it. publish() unlocks with release; settled(), and the lock, acquire. A blocked thread
+//     is told by a release of its own (sleeper).
+// O3  At most one waits: a thread (`thread_`) or a coroutine (`waiting_`), guarded by the lock. It
+//     is told once, in the critical section that takes it out: by the result, or by its own limit.
+//     Whichever comes first holds.
+// O4  References: the producer's until it has published, the handle's, and the runners'.
+
+#include <coroutine>
+#include <cstdint>
+#include <optional>
+#include <utility>
+
+#include "singleflight/core/detail/bit_lock.hpp"
+#include "singleflight/core/detail/sleeper.hpp"
+#include "singleflight/core/handle_wait.hpp"
+#include "singleflight/core/outcome.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+/// All but the result. A producer derives from one_shot<V>.
+class one_shot_base : public platform::allocated {
+ public:
+  using batch_type = resume_batch<one_shot_base>;
+
+  one_shot_base(const any_executor& executor, timer& time) noexcept : clock(time), home(executor) {
+    home.owner = this;
+  }
+  one_shot_base(const one_shot_base&) = delete;
+  one_shot_base& operator=(const one_shot_base&) = delete;
+  virtual ~one_shot_base() = default;
+
+  bool settled() const noexcept { return (word_.load(memory_order_acquire) & there) != 0; }
+
+  // ---- the handle -------------------------------------------------------------------------------
+
+  /// A coroutine is about to suspend. False: it should go on at once.
+  bool enrol(handle_base& h, batch_type& batch, bool always) {
+    const call_scope scope;
+    batch_type::runner* runners = nullptr;
+    lock();
+    const bool over = (there_ && platform::holds(rule::late_waiter_sees_result)) ||
+                      h.verdict.load(memory_order_relaxed) != wait_verdict::outcome;
+    if (over && !always) {
+      unlock();
+      return false;
+    }
+    h.state = wait_state::pending;
+    waiting_ = &h;
+    batch_ = &batch;
+    if (over) make_ready_locked(runners);
+    unlock();
+    batch_type::submit(runners);
+    return true;
+  }
+
+  /// A limit of the suspended coroutine, or of one that is about to suspend, has struck.
+  void give_up(handle_base& h, wait_verdict why) {
+    const call_scope scope;
+    batch_type::runner* runners = nullptr;
+    lock();
+    if (!(there_ && platform::holds(rule::limit_yields_to_result)) &&
+        h.verdict.load(memory_order_relaxed) == wait_verdict::outcome) {
+      h.verdict.store(why, memory_order_relaxed);
+      if (h.state == wait_state::pending) make_ready_locked(runners);
+    }
+    unlock();
+    batch_type::submit(runners);
+  }
+
+  /// The coroutine will not be resumed any more; the handle is as if it had never waited.
+  void take_out(handle_base& h) noexcept {
+    lock();
+    if (h.state == wait_state::ready) batch_->ready.remove(h);
+    if (h.state == wait_state::pending) waiting_ = nullptr;
+    h.state = wait_state::idle;
+    h.verdict.store(wait_verdict::outcome, memory_order_relaxed);
+    unlock();
+  }
+
+  /// Sleeps until the result is there, or a limit strikes.
+  wait_verdict sleep(const limits& bounds) {
+    sleeper me(clock, bounds.deadline, bounds.stop);
+    lock();
+    if (!there_) thread_ = &me;
+    const bool late = there_;
+    unlock();
+    const wait_verdict why = late ? wait_verdict::outcome : me.sleep();
+    if (why == wait_verdict::outcome) return why;
+    lock();
+    thread_ = nullptr;
+    const bool came = there_;
+    unlock();
+    return came ? wait_verdict::outcome : why;
+  }
+
+  /// Nobody will take the result. Drops the handle's reference.
+  void abandon() {
+    const call_scope scope;  // what the producer does about it on this thread comes last
+    if (!settled() && platform::holds(rule::abandoned_producer_is_told)) abandoned();
+    drop_reference();
+  }
+
+  /// Frees a batch that was made for one wait, now or when its runner is done.
+  void release_batch(batch_type& batch) noexcept {
+    lock();
+    const bool idle = !batch.main.active && !batch.spare.active;
+    if (!idle) batch.orphaned = true;
+    unlock();
+    if (idle) delete &batch;
+  }
+
+  // ---- as the owner of batches ------------------------------------------------------------------
+
+  void lock() noexcept { lock_bit::lock(word_); }
+  void unlock() noexcept { lock_bit::unlock(word_, there_ ? there : 0); }
+  static constexpr bool pending_is_ready_locked() noexcept { return false; }
+  void add_reference() noexcept { references_.fetch_add(1, memory_order_relaxed); }
+  void drop_reference() noexcept {
+    // The release orders this owner's uses before the delete by the last one (acquire).
+    if (references_.fetch_sub(1, memory_order_acq_rel) == 1) delete this;
+  }
+
+  timer& clock;  ///< for the limits of the wait
+
+ protected:
+  /// The producer, once: the result is there. Drops the producer's reference.
+  void publish() {
+    const call_scope scope;  // what this lets run on this thread comes last: it may end the thread
+    sleeper::name thread = nullptr;
+    batch_type::runner* runners = nullptr;
+    lock();
+    there_ = true;
+    if (thread_ != nullptr) {
+      thread = std::exchange(thread_, nullptr)->tell();  // it may be gone now
+    } else if (waiting_ != nullptr) {
+      make_ready_locked(runners);
+    }
+    unlock();
+    if (thread != nullptr) sleeper::wake(thread);
+    drop_reference();  // the runners have their own
+    batch_type::submit(runners);
+  }
+
+ private:
+  using lock_bit = bit_lock<std::uint32_t, 1>;
+  static constexpr std::uint32_t there = 2;
+
+  /// Nobody wants the result any more; it may have come meanwhile. Called outside of locks, once.
+  virtual void abandoned() noexcept = 0;
+
+  void make_ready_locked(batch_type::runner*& runners) noexcept {
+    handle_base& h = *std::exchange(waiting_, nullptr);
+    h.state = wait_state::ready;
+    batch_->ready.push(h);
+    batch_->activate_locked(runners);
+  }
+
+  atomic<std::uint32_t> word_{0};
+  atomic<std::uint32_t> references_{2};  // the producer's and the handle's
+  // Guarded by the lock:
+  bool there_ = false;
+  handle_base* waiting_ = nullptr;
+  batch_type* batch_ = nullptr;  // of the coroutine that waits, or did
+  sleeper* thread_ = nullptr;
+
+ public:
+  batch_type home;  ///< for a wait that names no executor
+};
+
+template <class V>
+class one_shot : public one_shot_base {
+ public:
+  using one_shot_base::one_shot_base;
+
+  /// Requires settled(); once. Drops the handle's reference.
+  outcome<V> take() {
+    struct dropping {
+      one_shot& of;
+      ~dropping() { of.drop_reference(); }
+    } const drop{*this};
+    return std::move(*result_);
+  }
+
+ protected:
+  std::optional<outcome<V>> result_;
+};
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// pending_result: the result of one call that was started; one-shot, like std::future.
+///
+/// Use when    never by name: start_retry returns one, to be awaited, or blocked on.
+/// Not for     several who want one answer: flight (flight/flight.hpp).
+/// Threads     one thread at a time.
+/// Ordering    the call's effects happen-before the return of get and co_await.
+/// Blocking    get and get_outcome block; co_await suspends.
+/// Cancel      dropping the handle tells the call that nobody wants its result, and so does a limit
+///             that ends the wait it was given to.
+/// Errors      the call's exception with its own type; flight_error for the library's own. A second
+///             use, a move while it waits, and awaiting a temporary are refused: two assertions,
+///             and a compile error.
+/// Lifetime    independent of what has started the call. A coroutine that waits may be destroyed on
+///             the executor where it would resume.
+/// Cost        stands in the caller's frame; no allocation to wait, but one for on().
+
+#include <coroutine>
+#include <memory>
+#include <new>
+#include <utility>
+
+#include "singleflight/core/detail/one_shot.hpp"
+#include "singleflight/core/detail/require.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+template <class V>
+class [[nodiscard]] pending_result : public detail::handle_of<pending_result<V>>,
+                                     private detail::handle_base {
+ public:
+  using result = V;
+
+  pending_result(pending_result&& other) noexcept
+      : of_(std::exchange(other.of_, nullptr)),
+        own_batch_(std::exchange(other.own_batch_, nullptr)) {
+    detail::require(other.state == detail::wait_state::idle,
+                    "pending_result: moved while it waits");
+  }
+  pending_result& operator=(pending_result&& other) noexcept {
+    if (this != &other) {
+      std::destroy_at(this);
+      ::new (static_cast<void*>(this)) pending_result(std::move(other));
+    }
+    return *this;
+  }
+  ~pending_result() {
+    if (of_ != nullptr) let_go().abandon();
+  }
+
+  /// Blocks until the result is there; it, or what was thrown, or flight_error.
+  V get() { return get_outcome().value(); }
+  outcome<V> get_outcome() { return blocked_outcome({}); }
+  /// Whether get and co_await would return at once.
+  [[nodiscard]] bool ready() const noexcept { return settled(); }
+
+  class awaiter {
+   public:
+    explicit awaiter(pending_result& of) noexcept : of_(of) {}
+    bool await_ready() const noexcept { return of_.settled(); }
+    bool await_suspend(std::coroutine_handle<> frame) {
+      of_.target = reinterpret_cast<std::uintptr_t>(frame.address());
+      return of_.enrol(of_.home_batch(), nullptr, false);
+    }
+    V await_resume() { return of_.take(detail::wait_verdict::outcome).value(); }
+
+   private:
+    pending_result& of_;
+  };
+  awaiter operator co_await() & noexcept { return awaiter(*this); }
+  using detail::handle_of<pending_result>::operator co_await;
+
+  /// For what has started the call: takes over the handle's reference.
+  explicit pending_result(detail::one_shot<V>& of) noexcept : of_(&of) {}
+
+ private:
+  template <class, class, bool, class>
+  friend class handle_wait;
+
+  bool settled() const noexcept {
+    detail::require(of_ != nullptr, "pending_result: used twice, or after a move");
+    return of_->settled();
+  }
+
+  // ---- for handle_wait --------------------------------------------------------------------------
+  using batch_type = detail::one_shot_base::batch_type;
+  timer& clock() const noexcept { return of_->clock; }
+  batch_type& home_batch() const noexcept { return of_->home; }
+  batch_type& batch_on(const any_executor& executor) {
+    auto batch = std::make_unique<batch_type>(executor);
+    batch->owner = of_;
+    if (own_batch_ != nullptr) of_->release_batch(*own_batch_);  // of a coroutine that has gone
+    return *(own_batch_ = batch.release());
+  }
+  bool enrol(batch_type& on, const detail::steady_time*, bool always) {
+    return of_->enrol(*this, on, always);
+  }
+  void cancel(batch_type&, detail::wait_verdict why) { of_->give_up(*this, why); }
+  void take_out(batch_type&) noexcept { of_->take_out(*this); }
+  void end_limit() noexcept {}
+
+  /// Parts from the call; what is returned is to take() or abandon().
+  detail::one_shot<V>& let_go() noexcept {
+    detail::one_shot<V>& of = *std::exchange(of_, nullptr);
+    if (state != detail::wait_state::idle) of.take_out(*this);
+    if (own_batch_ != nullptr) of.release_batch(*std::exchange(own_batch_, nullptr));
+    return of;
+  }
+
+  /// Consumes: the result, or why there is none.
+  outcome<V> take(detail::wait_verdict how) {
+    using detail::wait_verdict;
+    detail::require(of_ != nullptr, "pending_result: used twice, or after a move");
+    detail::one_shot<V>& of = let_go();
+    if (how == wait_verdict::outcome) return of.take();
+    of.abandon();
+    return how == wait_verdict::timed_out ? flight_errc::timed_out : flight_errc::cancelled;
+  }
+
+  outcome<V> blocked_outcome(const limits& bounds) {
+    return take(settled() ? detail::wait_verdict::outcome : of_->sleep(bounds));
+  }
+
+  detail::one_shot<V>* of_;          // with a reference of its own
+  batch_type* own_batch_ = nullptr;  // for the executor that its wait named
+};
+
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// What retry and start_retry decide alike: whether anything may begin, how an attempt is called,
+// and what follows one that has failed.
+
+#include <algorithm>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <optional>
+#include <stdexcept>
+#include <stop_token>
+#include <type_traits>
+
+#include "singleflight/core/default_timer.hpp"
+#include "singleflight/core/limits.hpp"
+#include "singleflight/core/outcome.hpp"
+#include "singleflight/sync/detail/retry_schedule.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+inline timer& clock_of(const retry_policy& policy) noexcept {
+  return policy.timer != nullptr ? *policy.timer : default_timer();
+}
+
+/// When the retries of a call must be over, or why nothing may begin. Throws for a policy that is
+/// refused: a value out of range, or it might never end.
+inline outcome<steady_time> end_of(const retry_policy& policy, const limits& bounds) {
+  check_policy(policy);
+  if (platform::stop_requested(bounds.stop)) return flight_errc::cancelled;
+  const bool bounded = bounds.deadline != steady_time::max();
+  if (!bounded && policy.budget.count() == 0) {
+    if (policy.max_attempts == 0 && !bounds.stop.stop_possible()) [[unlikely]] {
+      throw std::invalid_argument(
+          "retry: max_attempts 0 has no bound; give a budget, a deadline or a stop token as well");
+    }
+    return steady_time::max();
+  }
+  const steady_time now = clock_of(policy).now();
+  if (bounded && now >= bounds.deadline) return flight_errc::timed_out;
+  if (policy.budget.count() == 0) return bounds.deadline;
+  return std::min(bounds.deadline, deadline_after(now, policy.budget));
+}
+
+/// One attempt; its result as it is.
+template <class Fn>
+decltype(auto) call_attempt(Fn& fn, std::uint32_t attempt) {
+  if constexpr (std::is_invocable_v<Fn&>) {
+    return std::invoke(fn);
+  } else {
+    return std::invoke(fn, attempt);
+  }
+}
+
+inline constexpr steady_time at_once = steady_time::min();
+
+/// An attempt has failed with `error`: when the next one's time will have come, or how it all ends.
+/// Throws what the policy's functions throw.
+inline outcome<steady_time> next_attempt(const retry_policy& policy, retry_schedule& schedule,
+                                         const std::exception_ptr& error,
+                                         const std::stop_token& stop) {
+  const steady_time now = clock_of(policy).now();
+  const auto delay = schedule.after(error, now);
+  if (!delay) return error;
+  if (platform::stop_requested(stop)) return flight_errc::cancelled;
+  return delay->count() == 0 ? at_once : deadline_after(now, *delay);
+}
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// retry_run: one call of start_retry: its attempts, the sleeps between them, and its result.
+//
+// It is at one place at a time: queued at the executor, in an attempt, awaiting what an attempt has
+// returned, or asleep. Whoever takes it from one place to the next is its owner, and alone touches
+// what is not atomic; handing it over (to the executor, to an awaitable, into sleep) is the owner's
+// last touch. Each attempt begins as a task of its own, so none nests in another.
+//
+// Asleep, three may ring at any time: the timer, the stop token, and the handle that goes. `bell_`
+// says who posts the run back to the executor, exactly once a sleep:
+//
+// B1  ring() sets `rung`. Who finds `asleep` there and `rung` not yet, posts.
+// B2  The owner arms the timer and the callback first, then sets `asleep` as its last touch; if it
+//     finds `rung` there, it posts itself. The two read-modify-writes have an order, so one of the
+//     two sees the other, and not both.
+// B3  The new owner disarms both before it does anything else: no ring of theirs is under way or
+//     comes later (the timer's cancel, and the callback's destructor, wait for it; within the ring
+//     itself, under inline_executor, posting was its last touch). Then it clears both bits.
+// B4  The handle may ring when the run is not asleep. That leaves `gone`, which is never cleared:
+//     it is looked at before each attempt and after it; and `rung`, with which the next sleep ends
+//     as it begins.
+//
+// bell_ is acquire-release where ownership passes: what the owner did before it set `asleep`
+// happens-before the post of the ring that ends the sleep.
+
+#include <coroutine>
+#include <cstdint>
+#include <exception>
+#include <optional>
+#include <stop_token>
+#include <type_traits>
+#include <utility>
+
+#include "singleflight/core/detail/awaitable.hpp"
+#include "singleflight/core/detail/one_shot.hpp"
+#include "singleflight/sync/detail/retry_bounds.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+/// What a function that is retried returns, and what comes of it.
+template <class Fn>
+struct attempt_of {
+  using returned = decltype(call_attempt(std::declval<Fn&>(), std::uint32_t{}));
+  static constexpr bool awaits = awaitable<returned>;
+  static auto value_type() {
+    if constexpr (awaits) {
+      return std::type_identity<
+          std::remove_cvref_t<decltype(std::declval<awaited_call<returned>&>().resume())>>{};
+    } else {
+      return std::type_identity<std::remove_cvref_t<returned>>{};
+    }
+  }
+  using value = typename decltype(value_type())::type;
+};
+
+template <class Fn>
+class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
+                        private task_node,
+                        private timer_node,
+                        private platform::coroutine_frame {
+  using attempt = attempt_of<Fn>;
+  using value = typename attempt::value;
+  static constexpr bool awaits = attempt::awaits;
+
+ public:
+  template <class F>
+  retry_run(retry_policy&& policy, F&& fn, const limits& bounds, const any_executor& executor,
+            steady_time end)
+      : one_shot<value>(executor, clock_of(policy)),
+        task_node(&step),
+        timer_node(&alarm),
+        platform::coroutine_frame{&resume_it, &destroy_it},
+        call_(std::in_place, std::move(policy), std::forward<F>(fn), bounds, end) {}
+
+  void start() { post(); }
+  /// Instead of start().
+  void refuse(flight_errc why) { end(why); }
+
+ private:
+  struct call {
+    template <class F>
+    call(retry_policy&& p, F&& f, const limits& b, steady_time end)
+        : policy(std::move(p)), fn(std::forward<F>(f)), bounds(b), schedule(policy, end) {}
+    const retry_policy policy;
+    Fn fn;
+    const limits bounds;
+    retry_schedule schedule;
+  };
+  struct ringer {
+    retry_run* run;
+    void operator()() const noexcept { run->ring(0); }
+  };
+  using stop_callback = platform::stop_callback<ringer>;
+
+  static constexpr std::uint32_t asleep = 1;
+  static constexpr std::uint32_t rung = 2;
+  static constexpr std::uint32_t gone = 4;
+
+  // ---- the executor -----------------------------------------------------------------------------
+
+  void post() {
+    try {
+      const any_executor on = this->home.executor;  // the task may take this with it
+      on.execute(task(static_cast<task_node*>(this)));
+    } catch (...) {  // refused: dropping the task has ended the run
+      if (platform::is_thread_exit()) throw;
+    }
+  }
+  static void step(task_node* node, bool run) {
+    auto& self = *static_cast<retry_run*>(node);
+    self.disarm();
+    if (!run) {
+      self.end(flight_errc::broken);
+    } else if (const auto why = self.over()) {
+      self.end(*why);
+    } else {
+      self.begin_attempt();
+    }
+  }
+
+  /// Why no attempt may begin. A deadline ends a sleep by none beginning, and is asked of the first
+  /// attempt only, which may have been queued for long.
+  std::optional<flight_errc> over() const noexcept {
+    if (is_gone()) return flight_errc::cancelled;
+    if (call_->schedule.attempt() == 1) return expired(call_->bounds, this->clock);
+    if (platform::stop_requested(call_->bounds.stop)) return flight_errc::cancelled;
+    return std::nullopt;
+  }
+  bool is_gone() const noexcept { return (bell_.load(memory_order_acquire) & gone) != 0; }
+
+  // ---- an attempt -------------------------------------------------------------------------------
+
+  decltype(auto) call_now() { return call_attempt(call_->fn, call_->schedule.attempt()); }
+
+  /// The run may have gone to another owner when this returns.
+  void begin_attempt() {
+    std::exception_ptr error;
+    std::coroutine_handle<> next;
+    bool suspended = false;
+    try {
+      if constexpr (awaits) {
+        // As it is: it may be unable to move.
+        awaited_.emplace([this]() -> typename attempt::returned { return call_now(); });
+        suspended = awaited_->suspend(this->handle(), next);
+      } else {
+        keep([this]() -> typename attempt::returned { return call_now(); });
+      }
+    } catch (...) {
+      error = caught();
+    }
+    if (error != nullptr) {
+      failed(std::move(error));
+    } else if (!awaits) {
+      end();
+    } else if (!suspended) {
+      resume();
+    } else if (next) {
+      next.resume();
+    }
+  }
+
+  static void resume_it(void* frame) { of_frame(frame).resume(); }
+  static void destroy_it(void* frame) { of_frame(frame).end(flight_errc::broken); }
+  static retry_run& of_frame(void* frame) noexcept {
+    return static_cast<retry_run&>(*static_cast<platform::coroutine_frame*>(frame));
+  }
+  void resume() {
+    if constexpr (awaits) {
+      std::exception_ptr error;
+      try {
+        keep([this]() -> decltype(auto) { return awaited_->resume(); });
+      } catch (...) {
+        error = caught();
+      }
+      if (error != nullptr) {
+        failed(std::move(error));
+      } else {
+        end();
+      }
+    }
+  }
+
+  template <class Get>
+  void keep(Get&& get) {
+    if constexpr (std::is_void_v<value>) {
+      get();
+      this->result_.emplace();
+    } else {
+      this->result_.emplace(get());
+    }
+  }
+  /// Within a catch (...): the error, to be dealt with outside the handler.
+  std::exception_ptr caught() {
+    if (platform::is_thread_exit()) {
+      end(flight_errc::broken);
+      throw;
+    }
+    return std::current_exception();
+  }
+
+  void failed(std::exception_ptr error) {
+    awaited_.reset();
+    if (is_gone()) return end(flight_errc::cancelled);
+    steady_time due{};
+    try {
+      const auto next = next_attempt(call_->policy, call_->schedule, error, call_->bounds.stop);
+      if (next) {
+        due = *next;
+      } else if (const auto code = next.errc()) {
+        this->result_.emplace(*code);
+      } else {
+        this->result_.emplace(error);
+      }
+    } catch (...) {
+      this->result_.emplace(caught());
+    }
+    error = nullptr;  // the result is its only owner
+    if (this->result_) return end();
+    if (due == at_once) return post();
+    sleep_until(due);
+  }
+
+  // ---- asleep -----------------------------------------------------------------------------------
+
+  void sleep_until(steady_time due) {
+    std::exception_ptr error;
+    try {
+      if (due != steady_time::max()) this->clock.arm(*this, due);
+    } catch (...) {
+      error = caught();
+    }
+    if (error != nullptr) return end(std::move(error));
+    const std::stop_token& stop = call_->bounds.stop;
+    if (stop.stop_possible()) on_stop_.emplace(stop, ringer{this});
+    const std::uint32_t found = bell_.fetch_or(asleep, memory_order_acq_rel);  // B2
+    if ((found & rung) != 0 && platform::holds(rule::sleeper_hears_early_ring)) post();
+  }
+  void ring(std::uint32_t why) noexcept {
+    const std::uint32_t found = bell_.fetch_or(rung | why, memory_order_acq_rel);  // B1
+    const bool late = (found & rung) != 0 && platform::holds(rule::first_ring_resumes);
+    if ((found & asleep) != 0 && !late) post();
+  }
+  static void alarm(timer_node& node) noexcept { static_cast<retry_run&>(node).ring(0); }
+  void abandoned() noexcept override { ring(gone); }
+
+  void disarm() noexcept {
+    if ((bell_.load(memory_order_relaxed) & asleep) == 0) return;  // set by the last owner
+    if (platform::holds(rule::awake_run_is_disarmed)) this->clock.cancel(*this);
+    on_stop_.reset();
+    bell_.fetch_and(gone, memory_order_acq_rel);  // B3
+  }
+
+  // ---- the end ----------------------------------------------------------------------------------
+
+  template <class Why>
+  void end(Why&& why) {
+    this->result_.emplace(std::forward<Why>(why));
+    end();
+  }
+  /// What the caller has passed is gone before there is a result.
+  void end() {
+    awaited_.reset();
+    call_.reset();
+    this->publish();
+  }
+
+  struct nothing {
+    void reset() noexcept {}
+  };
+  static auto awaited_type() {
+    if constexpr (awaits) {
+      return std::type_identity<std::optional<awaited_call<typename attempt::returned>>>{};
+    } else {
+      return std::type_identity<nothing>{};
+    }
+  }
+
+  std::optional<call> call_;
+  [[no_unique_address]] typename decltype(awaited_type())::type awaited_;
+  std::optional<stop_callback> on_stop_;
+  atomic<std::uint32_t> bell_{0};
+};
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// start_retry: retry for coroutines: its attempts run on an executor, and nobody sleeps for it.
+///
+/// Use when    a call that is to be retried is awaited, or goes on beside the caller's other work.
+/// Not for     a thread that may block: retry (sync/retry.hpp) borrows and allocates nothing.
+///
+/// Threads     each attempt begins as a task of the executor, one at a time; what an attempt
+///             awaits resumes where it will, and retry_if and on_retry are called there.
+/// Ordering    what an attempt did happens-before the next one, and before the return of get and
+///             co_await.
+/// Blocking    never; a sleep between attempts holds no thread. The handle's get blocks: on a
+///             thread that the attempts need (a pool's only one) it would wait for ever.
+/// Cancel      a stop ends a sleep at once, and no attempt begins after it: cancelled. A deadline,
+///             or the policy's budget, ends no attempt: but no sleep begins that would not end
+///             before it, and the last exception is the result. A limit that is over before the
+///             first attempt begins: cancelled or timed_out. The handle that is dropped, or whose
+///             wait gives up, does as a stop; an attempt is never interrupted.
+/// Errors      std::invalid_argument is thrown by the call itself, as by retry. The rest is the
+///             result: the last attempt's exception, with its own type; what retry_if, on_retry,
+///             random or the timer throw; flight_error. A task that the executor refuses or drops,
+///             an awaited coroutine that is destroyed, the end of the thread (pthread_exit) in an
+///             attempt: broken.
+/// Lifetime    owns policy, function and limits, and destroys them before the result is there. What
+///             they refer to, the timer and the executor outlive that.
+/// Cost        one allocation; each attempt one task; each sleep one alarm.
+
+#include <concepts>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+#include "singleflight/core/limits.hpp"
+#include "singleflight/core/pending_result.hpp"
+#include "singleflight/sync/detail/retry_run.hpp"
+#include "singleflight/sync/retry_policy.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+/// Begins to call `fn()` or `fn(attempt)`, with the number of the attempt from 1 on, until it
+/// returns. What it returns, or what that yields when it is awaited, is the result (of a reference,
+/// a copy). Await the handle, or get() it.
+template <class Fn>
+  requires(std::invocable<std::decay_t<Fn>&> || std::invocable<std::decay_t<Fn>&, std::uint32_t>)
+[[nodiscard]] auto start_retry(retry_policy policy, Fn&& fn, const limits& bounds = {},
+                               const any_executor& executor = {}) {
+  using run_type = detail::retry_run<std::decay_t<Fn>>;
+  using value = typename detail::attempt_of<std::decay_t<Fn>>::value;
+  static_assert(!std::is_same_v<value, flight_errc> && !std::is_same_v<value, std::exception_ptr>,
+                "singleflight: a function that is retried fails by throwing; an error code that it "
+                "returns could not be told from a failure");
+  const auto end = detail::end_of(policy, bounds);
+  auto* const run = new run_type(std::move(policy), std::forward<Fn>(fn), bounds, executor,
+                                 end ? *end : detail::steady_time::max());
+  pending_result<value> handle(*run);
+  if (end) {
+    run->start();
+  } else {
+    run->refuse(*end.errc());
+  }
+  return handle;
+}
+
+SINGLEFLIGHT_END_NAMESPACE

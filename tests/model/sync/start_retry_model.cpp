@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// start_retry: what ends a sleep, beside each other and beside its begin; what ends a wait; the
+// handle that goes. A run that is lost never ends, and leaks; one that goes on twice is found too.
+
+#include <chrono>
+#include <coroutine>
+#include <limits>
+#include <optional>
+#include <stop_token>
+#include <utility>
+
+#include "model/worlds.hpp"
+#include "support/model/executor.hpp"
+#include "support/model/gate.hpp"
+#include "support/task.hpp"
+#include <singleflight/core/manual_timer.hpp>
+#include <singleflight/sync/start_retry.hpp>
+
+namespace {
+
+using model::add_world;
+using model::queue_executor;
+using model::three;
+using model::two_and_a_fault;
+using model::world;
+using singleflight::flight_errc;
+using singleflight::manual_timer;
+using singleflight::outcome;
+using singleflight::pending_result;
+using singleflight::start_retry;
+using namespace std::chrono_literals;
+namespace platform = singleflight::detail::platform;
+
+constexpr auto forever = std::chrono::steady_clock::time_point::max();
+
+struct scene {
+  explicit scene(world& in) : w(in) {}
+
+  /// Two attempts with a second between them; the first one fails.
+  pending_result<int> start(const std::stop_token& stop = {}, std::uint32_t attempts = 2) {
+    return start_retry(
+        {.max_attempts = attempts,
+         .base = 1s,
+         .multiplier = 1,
+         .random = [] { return std::numeric_limits<std::uint64_t>::max(); },
+         .timer = &time},
+        [this](std::uint32_t attempt) {
+          w.check(inside.fetch_add(1, std::memory_order_relaxed) == 0, "two attempts at a time");
+          calls.fetch_add(1, std::memory_order_relaxed);
+          inside.fetch_sub(1, std::memory_order_relaxed);
+          if (attempt == 1) throw 1;
+          return 7;
+        },
+        {.deadline = forever, .stop = stop}, queue);
+  }
+  template <class What>
+  void thread(What what) {
+    w.thread([this, what] {
+      what();
+      queue.run_all();  // what it has brought about is not left to those who may be blocked
+    });
+  }
+  /// A coroutine that waits; it notes once how that ended.
+  support::owned await(pending_result<int> of, const std::stop_token& stop = {}) {
+    return wait(*this, std::move(of), stop);
+  }
+  void finish() {
+    w.run();
+    queue.run_all();
+    w.check(told.load(std::memory_order_relaxed) == 1, "a waiter was told not once");
+  }
+
+  world& w;
+  manual_timer time;  // stands still
+  queue_executor queue;
+  platform::atomic<int> inside{0};
+  platform::atomic<int> calls{0};
+  platform::atomic<int> told{0};
+  std::optional<outcome<int>> got;
+
+ private:
+  static support::owned wait(scene& s, pending_result<int> of, std::stop_token stop) {
+    auto how = co_await of.until(forever, stop).as_outcome();
+    s.got.emplace(std::move(how));
+    s.told.fetch_add(1, std::memory_order_relaxed);
+  }
+};
+
+const add_world stop_beside_begin(
+    "start_retry: a stop beside the begin of a sleep", three, [](world& w) {
+      scene s(w);
+      std::stop_source stop;
+      auto waiter = s.await(s.start(stop.get_token()));
+      s.thread([&] { s.queue.run_one(); });
+      s.thread([&] { platform::request_stop(stop); });
+      s.finish();
+      w.check(s.got->errc() == flight_errc::cancelled, "a stop was missed");
+      w.check(s.calls.load(std::memory_order_relaxed) <= 1, "an attempt began after the stop");
+    });
+
+const add_world stop_beside_alarm("start_retry: a stop beside the alarm", three, [](world& w) {
+  scene s(w);
+  std::stop_source stop;
+  auto waiter = s.await(s.start(stop.get_token()));
+  s.queue.run_one();
+  s.thread([&] { platform::request_stop(stop); });
+  s.thread([&] { s.time.advance(1s); });
+  s.finish();
+  const int calls = s.calls.load(std::memory_order_relaxed);
+  w.check(s.got->has_value() ? calls == 2 : s.got->errc() == flight_errc::cancelled,
+          "a retry ended in another way");
+});
+
+const add_world drop_beside_sleep("start_retry: a handle dropped beside the begin of a sleep",
+                                  three, [](world& w) {
+                                    scene s(w);
+                                    std::optional<pending_result<int>> all(s.start());
+                                    s.thread([&] { s.queue.run_one(); });
+                                    s.thread([&] { all.reset(); });
+                                    w.run();
+                                    s.queue.run_all();  // time stands still: else it leaks
+                                    w.check(s.calls.load(std::memory_order_relaxed) <= 1,
+                                            "a retry went on for nobody");
+                                  });
+
+const add_world drop_beside_alarm("start_retry: a handle dropped beside the alarm", three,
+                                  [](world& w) {
+                                    scene s(w);
+                                    std::optional<pending_result<int>> all(s.start());
+                                    s.queue.run_one();
+                                    s.thread([&] { all.reset(); });
+                                    s.thread([&] { s.time.advance(1s); });
+                                    w.run();
+                                    s.queue.run_all();
+                                  });
+
+const add_world drop_beside_end("start_retry: a handle dropped beside the end", three,
+                                [](world& w) {
+                                  scene s(w);
+                                  std::optional<pending_result<int>> all(s.start({}, 1));
+                                  s.thread([&] { s.queue.run_one(); });
+                                  s.thread([&] { all.reset(); });
+                                  w.run();
+                                  s.queue.run_all();
+                                });
+
+const add_world woken_beside_fire("start_retry: its second attempt beside the end of the alarm",
+                                  three, [](world& w) {
+                                    scene s(w);
+                                    auto waiter = s.await(s.start());
+                                    s.queue.run_one();
+                                    // Not drained: the other one runs the attempt, to its end.
+                                    w.thread([&] { s.time.advance(1s); });
+                                    w.thread([&] {
+                                      while (s.told.load(std::memory_order_relaxed) == 0) {
+                                        if (!s.queue.run_one()) platform::pause();
+                                      }
+                                      waiter.reset();
+                                    });
+                                    s.finish();
+                                  });
+
+const add_world await_beside_end("start_retry: a wait begins beside the end", three, [](world& w) {
+  scene s(w);
+  std::optional<support::owned> waiter;
+  auto all = s.start({}, 1);
+  s.thread([&] { s.queue.run_one(); });
+  s.thread([&] { waiter.emplace(s.await(std::move(all))); });
+  s.finish();
+});
+
+const add_world get_beside_end("start_retry: get beside the end, a fault", two_and_a_fault,
+                               [](world& w) {
+                                 scene s(w);
+                                 std::optional<pending_result<int>> all;
+                                 try {
+                                   all.emplace(s.start({}, 1));
+                                 } catch (const std::bad_alloc&) {
+                                   return;
+                                 }
+                                 s.thread([&] { s.queue.run_one(); });
+                                 s.thread([&] { w.check(!all->get_outcome(), "a value"); });
+                                 w.run();
+                               });
+
+const add_world get_stopped("start_retry: a stop beside get and the end", three, [](world& w) {
+  scene s(w);
+  std::stop_source stop;
+  auto all = s.start({}, 1);
+  s.thread([&] { s.queue.run_one(); });
+  s.thread([&] {
+    const auto how = all.until(forever, stop.get_token()).get_outcome();
+    w.check(!how, "a value");
+  });
+  s.thread([&] { platform::request_stop(stop); });
+  w.run();
+  s.queue.run_all();
+});
+
+const add_world limit_beside_end("start_retry: a limit of the wait beside the end", three,
+                                 [](world& w) {
+                                   scene s(w);
+                                   std::stop_source stop;
+                                   auto waiter = s.await(s.start({}, 1), stop.get_token());
+                                   s.thread([&] { s.queue.run_one(); });
+                                   s.thread([&] { platform::request_stop(stop); });
+                                   s.finish();
+                                 });
+
+const add_world limit_after_end("start_retry: a limit of the wait after the end", three,
+                                [](world& w) {
+                                  scene s(w);
+                                  std::stop_source stop;
+                                  auto waiter = s.await(s.start({}, 1), stop.get_token());
+                                  w.thread([&] {
+                                    s.queue.run_one();
+                                    platform::request_stop(stop);
+                                    s.queue.run_all();
+                                  });
+                                  s.finish();
+                                  w.check(!s.got->has_value() && !s.got->errc(),
+                                          "a limit has won that came after the end");
+                                });
+
+const add_world destroyed("28b: start_retry: a coroutine destroyed beside the end", three,
+                          [](world& w) {
+                            scene s(w);
+                            std::optional<support::owned> waiter(s.await(s.start({}, 1)));
+                            // Where it would resume: this thread drains the executor.
+                            w.thread([&] {
+                              s.queue.run_one();
+                              waiter.reset();
+                              s.queue.run_all();
+                            });
+                            w.thread([&] { s.time.advance(1s); });
+                            w.run();
+                          });
+
+}  // namespace
