@@ -31,8 +31,10 @@
 /// Cost        an attempt that succeeds: a few compares; no allocation, and no clock unless there
 ///             is a deadline or a budget.
 
+#include <cstdint>
 #include <exception>
 #include <stop_token>
+#include <type_traits>
 
 #include "singleflight/core/detail/sleeper.hpp"
 #include "singleflight/core/errors.hpp"
@@ -61,7 +63,6 @@ template <class Fn>
 decltype(auto) retry(const retry_policy& policy, Fn&& fn, const limits& bounds = {}) {
   static_assert(std::is_invocable_v<Fn&> || std::is_invocable_v<Fn&, std::uint32_t>,
                 "singleflight: retry needs a function that takes nothing, or the attempt's number");
-  detail::retry_schedule schedule(policy, detail::end_of(policy, bounds));
   detail::retry_schedule schedule(policy, detail::end_of(policy, bounds).value());
   for (;;) {
     try {
