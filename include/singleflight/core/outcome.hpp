@@ -115,4 +115,17 @@ class [[nodiscard]] outcome {
   std::variant<stored, std::exception_ptr, flight_errc> state_;
 };
 
+namespace detail {
+
+/// Whether T is an outcome, or a reference to one.
+template <class T>
+inline constexpr bool is_outcome = false;
+template <class V>
+inline constexpr bool is_outcome<outcome<V>> = true;
+template <class T>
+  requires(!std::is_same_v<T, std::remove_cvref_t<T>>)
+inline constexpr bool is_outcome<T> = is_outcome<std::remove_cvref_t<T>>;
+
+}  // namespace detail
+
 SINGLEFLIGHT_END_NAMESPACE

@@ -15,7 +15,8 @@
 ///             all.
 /// Blocking    a call blocks as long as its function does; the breaker itself does not.
 /// Errors      flight_error(rejected) while open; the function's own exception, which is counted
-///             and passed on. std::invalid_argument for an option out of range.
+///             and passed on, as is an outcome without a value that it returns.
+///             std::invalid_argument for an option out of range.
 /// Lifetime    functions are borrowed for the call; the breaker outlives its calls.
 /// Cost        closed: no lock, no allocation but a thread's first counters: it counts in memory of
 ///             the calling thread and reads the coarse clock, twice with slow_call. A failure, or a
@@ -53,12 +54,14 @@ class circuit_breaker final : public observable {
     return p.run(fn);
   }
 
-  /// The same without throwing: `fn`'s value or exception, or flight_errc::rejected.
+  /// The same without throwing: `fn`'s value or exception, or flight_errc::rejected. An outcome that
+  /// `fn` returns is what is returned, not put into another one.
   template <class Fn>
-  auto call(as_outcome_t, Fn&& fn) -> outcome<std::decay_t<std::invoke_result_t<Fn&>>> {
-    using result = outcome<std::decay_t<std::invoke_result_t<Fn&>>>;
+  auto call(as_outcome_t, Fn&& fn) {
+    using returned = std::decay_t<std::invoke_result_t<Fn&>>;
+    using result = std::conditional_t<detail::is_outcome<returned>, returned, outcome<returned>>;
     pass p(core_);
-    if (!p) return flight_errc::rejected;
+    if (!p) return result(flight_errc::rejected);
     try {
       if constexpr (std::is_void_v<std::invoke_result_t<Fn&>>) {
         p.run(fn);
@@ -79,12 +82,22 @@ class circuit_breaker final : public observable {
   template <class Fn, class Fallback>
     requires(!std::same_as<std::remove_cvref_t<Fn>, as_outcome_t>)
   auto call(Fn&& fn, Fallback&& fallback) -> std::invoke_result_t<Fn&> {
+    using result = std::invoke_result_t<Fn&>;
+    static_assert(!std::is_reference_v<result> || answers_by_reference<Fallback, result>(),
+                  "singleflight: the function returns a reference and its fallback a value, to "
+                  "which a reference would dangle; let both return a value");
     std::exception_ptr error;
     {
       pass p(core_);
       if (p) {
         try {
-          return p.run(fn);
+          if constexpr (detail::is_outcome<result>) {
+            result how = p.run(fn);
+            if (!p.failed()) return static_cast<result&&>(how);
+            error = how.exception();
+          } else {
+            return p.run(fn);
+          }
         } catch (...) {
           if (!p.failed()) throw;
           error = std::current_exception();
@@ -123,6 +136,16 @@ class circuit_breaker final : public observable {
   void force_open() noexcept { core_.force_open(); }
 
  private:
+  template <class Fallback, class Reference>
+  static constexpr bool answers_by_reference() {
+    using result =
+        typename std::conditional_t<std::is_invocable_v<Fallback&>, std::invoke_result<Fallback&>,
+                                    std::invoke_result<Fallback&, std::exception_ptr>>::type;
+    return std::is_reference_v<result> &&
+           std::is_convertible_v<std::remove_reference_t<result>*,
+                                 std::remove_reference_t<Reference>*>;
+  }
+
   /// One call's way through: let in or not, and what came of it. Its result is told at its end,
   /// also when the thread ends within the call.
   class pass {
@@ -137,7 +160,20 @@ class circuit_breaker final : public observable {
     bool failed() const noexcept { return result_ == detail::call_result::failure; }
 
     template <class Fn>
-    decltype(auto) run(Fn& fn) {
+    auto run(Fn& fn) -> std::invoke_result_t<Fn&> {
+      using result = std::invoke_result_t<Fn&>;
+      if constexpr (detail::is_outcome<result>) {
+        result how = run_throwing(fn);
+        if (!how) judge(how.exception());
+        return static_cast<result&&>(how);
+      } else {
+        return run_throwing(fn);
+      }
+    }
+
+   private:
+    template <class Fn>
+    auto run_throwing(Fn& fn) -> std::invoke_result_t<Fn&> {
       try {
         return std::invoke(fn);
       } catch (const flight_error& error) {
@@ -148,8 +184,17 @@ class circuit_breaker final : public observable {
         throw;
       }
     }
-
-   private:
+    /// Of an outcome without a value: as if `error` had been thrown.
+    SINGLEFLIGHT_COLD void judge(const std::exception_ptr& error) {
+      try {
+        std::rethrow_exception(error);
+      } catch (const flight_error& e) {
+        judge(e.errc() == flight_errc::cancelled);
+      } catch (...) {
+        judge(false);
+      }
+    }
+    /// Within the exception's handler.
     SINGLEFLIGHT_COLD void judge(bool says_nothing) {
       result_ = detail::call_result::none;  // and if is_failure throws
       if (says_nothing) return;

@@ -33,14 +33,15 @@ struct circuit_breaker_options {
   std::uint32_t min_calls = 20;
   /// How far back calls count. It moves on in tenths.
   std::chrono::nanoseconds window = std::chrono::seconds(10);
-  /// How long calls are rejected before probes are let through.
+  /// How long calls are rejected before probes are let through; not zero.
   std::chrono::nanoseconds open_for = std::chrono::seconds(5);
-  /// How many calls decide whether the breaker closes again. A round of them whose results stay out
-  /// gives way to another one, open_for after its last probe began.
+  /// How many results decide whether the breaker closes again, and how many calls may be out for
+  /// them at a time. When all have been out for open_for, one call more is let through, and again
+  /// after each open_for.
   std::uint32_t probes = 10;
-  /// Whether this exception speaks against the backend; empty: every one does. One that does not (a
-  /// key not found) counts as a success. flight_error(cancelled) is never asked about: it counts
-  /// neither way.
+  /// Whether this exception, thrown or in an outcome, speaks against the backend; empty: every one
+  /// does. One that does not (a key not found) counts as a success. flight_error(cancelled) is
+  /// never asked about: it counts neither way.
   std::function<bool(const std::exception_ptr& error)> is_failure{};
   /// Hears of each change, one at a time, in order, on the thread of a call, with no lock held; it
   /// must not throw. It may use the breaker. What changes while it runs it hears of afterwards;

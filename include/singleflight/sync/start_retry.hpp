@@ -18,8 +18,8 @@
 ///             first attempt begins: cancelled or timed_out. The handle that is dropped, or whose
 ///             wait gives up, does as a stop; an attempt is never interrupted.
 /// Errors      std::invalid_argument is thrown by the call itself, as by retry. The rest is the
-///             result: the last attempt's exception, with its own type; what retry_if, on_retry,
-///             random or the timer throw; flight_error. A task that the executor refuses or drops,
+///             result: the last attempt's exception, with its own type, or its outcome without a
+///             value; what retry_if, on_retry, random or the timer throw; flight_error. A task that the executor refuses or drops,
 ///             an awaited coroutine that is destroyed, the end of the thread (pthread_exit) in an
 ///             attempt: broken.
 /// Lifetime    owns policy, function and limits, and destroys them before the result is there. What
@@ -42,7 +42,8 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 
 /// Begins to call `fn()` or `fn(attempt)`, with the number of the attempt from 1 on, until it
 /// returns. What it returns, or what that yields when it is awaited, is the result (of a reference,
-/// a copy). Await the handle, or get() it.
+/// a copy); if that is an outcome without a value, the attempt has failed, and the last one is the
+/// result. Await the handle, or get() it.
 template <class Fn>
   requires(std::invocable<std::decay_t<Fn>&> || std::invocable<std::decay_t<Fn>&, std::uint32_t>)
 [[nodiscard]] auto start_retry(retry_policy policy, Fn&& fn, const limits& bounds = {},

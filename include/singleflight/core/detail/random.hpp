@@ -21,18 +21,17 @@ inline constexpr std::uint64_t mix64(std::uint64_t z) noexcept {
 }
 
 struct SINGLEFLIGHT_SHARED_STATE random_state {
-  std::uint64_t at = 0;  ///< 0: not seeded
+  std::uint64_t at = 0;
 };
 
-/// 64 random bits from the calling thread's own generator. Its seed is the moment of the first call
-/// and the place of the thread's state, so threads of one moment and processes of one place differ.
+/// 64 random bits from the calling thread's own generator, its place in memory, and this moment: so
+/// threads of one moment differ, and processes, and those that were forked from one another.
 inline std::uint64_t random_bits() noexcept {
   random_state& self = platform::per_thread<random_state>();
-  if (self.at == 0) [[unlikely]] {
-    self.at = mix64(static_cast<std::uint64_t>(platform::now().time_since_epoch().count())) ^
-              mix64(reinterpret_cast<std::uintptr_t>(&self));
-  }
-  return mix64(self.at += 0x9e3779b97f4a7c15ULL);
+  self.at += 0x9e3779b97f4a7c15ULL;
+  const auto place = static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(&self));
+  const auto moment = static_cast<std::uint64_t>(platform::now().time_since_epoch().count());
+  return mix64(mix64(self.at ^ place) ^ moment);
 }
 
 /// 64 random bits as a number in [0, most], evenly spread to 53 bits. Requires most >= 0.

@@ -83,7 +83,7 @@ namespace detail {
   X(handles_hold_reference, "a limit strikes at a semaphore that has gone")                   \
   X(server_holds_reference, "a semaphore goes while its queue is served in rounds")           \
   X(late_result_is_dropped, "a call that began before a breaker changed counts after it")     \
-  X(probe_looks_again, "two calls begin a round of probes each")                              \
+  X(probe_looks_again, "two calls take the place of one probe")                               \
   X(probe_sees_closed, "a call on its way makes a closed breaker half open")                  \
   X(probe_takes_place, "more probes run than a breaker may let through")                      \
   X(probe_gives_place_back, "a cancelled probe keeps its place")                              \
@@ -113,7 +113,8 @@ namespace detail {
   X(abandoned_producer_is_told, "a retry goes on that nobody waits for")                      \
   X(sleeper_hears_early_ring, "a retry sleeps past the stop that came as it fell asleep")     \
   X(first_ring_resumes, "two that end one sleep resume a retry twice")                        \
-  X(awake_run_is_disarmed, "an alarm rings for a retry that has gone")
+  X(awake_run_is_disarmed, "an alarm rings for a retry that has gone")                        \
+  X(overdue_probe_makes_room, "a probe that hangs keeps a breaker half open for ever")
 
 // X(order, what breaks without it)
 #define SINGLEFLIGHT_ORDER_RULES(X)                                                           \

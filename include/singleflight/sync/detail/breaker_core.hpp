@@ -3,9 +3,17 @@
 
 // breaker_core: the states of a circuit breaker, without the calls that it guards.
 //
-// state_ is one word, the state and how many rounds there were before: a *generation*. Each change,
-// and each new round of probes, makes a new one. A call carries the generation in which it was let
-// in, and its result counts in that one only.
+// state_ is one word, the state and how many changes there were before: a *generation*. A call
+// carries the generation in which it was let in, and its result counts in that one only.
+//
+// A *round* is one stay in half_open. It hands out `probes` places, and the first `probes` results
+// decide it, whenever they come. When no place is left and the last was taken open_for ago, those
+// who are out may hang: one place more is handed out, and from then on a result gives its place
+// back. So a backend that is slow closes the breaker by slow results, one that has hung can still
+// be seen to be back, and no more than `probes` calls are out, and one for each open_for since.
+//
+// Rounds begin open_for apart, so probes that hang in one after the other grow by no more than
+// `probes` in each open_for.
 //
 // Invariants
 // B1  state_, places_, until_ and round_ change under lock_ only. Reads without it are hints, all
@@ -13,9 +21,10 @@
 //     call let in as the breaker opens, one rejected as it closes).
 // B2  places_ is 0 unless half_open: then it is how many probes may still begin. So in either state
 //     that is not closed a call is rejected while there is no place and until_ has not come.
-// B3  In a generation that is half_open: places_ + probes under way + round_.calls == probes. A
-//     probe that ends without a result gives its place back; one of an older generation touches
-//     nothing.
+// B3  Half-open, places_ + probes under way + round_.calls == probes, as long as no probe was
+//     overdue; then places_ + probes under way grows by one each time, and results take nothing
+//     off. A probe that ends without a result gives its place back; one of an older generation
+//     touches nothing.
 //
 // A result of a closed generation is counted without the lock, after a look at state_. A thread
 // that is held up between the two, through a change to open, half_open and closed again, counts one
@@ -59,7 +68,7 @@ inline void check_options(const circuit_breaker_options& o) {
   }
   if (o.min_calls == 0) refuse("min_calls 0: no rate can be told from no calls");
   if (o.window.count() <= 0) refuse("window " + ns(o.window) + " is not positive");
-  if (o.open_for.count() < 0) refuse("open_for " + ns(o.open_for) + " is negative");
+  if (o.open_for.count() <= 0) refuse("open_for " + ns(o.open_for) + " is not positive");
   if (o.probes == 0) refuse("probes 0: an open breaker would never close");
 }
 
@@ -166,16 +175,20 @@ class breaker_core {
     }
     if (!may_probe(now) && platform::holds(rule::probe_looks_again)) return reject();
     std::uint32_t places = places_.load(memory_order_relaxed);
-    if (places == 0) {
+    if (places == 0 && state_of(present) == breaker_state::half_open) {
+      if (!platform::holds(rule::overdue_probe_makes_room)) return reject();
+      overdue_ = true;
+      places = 1;
+    } else if (places == 0) {
       change_locked(breaker_state::half_open, now);
       places = options_.probes;
     }
     if (platform::holds(rule::probe_takes_place)) --places;
     places_.store(places, memory_order_relaxed);
     set_until_locked(now);
-    const admission probe{state_.load(memory_order_relaxed), now};
+    const std::uint64_t generation = state_.load(memory_order_relaxed);
     tell(hold);
-    return probe;
+    return {generation, timed() ? clock_.coarse_now() : now};  // on_change takes time of its own
   }
   bool may_probe(steady_time now) const noexcept {
     return places_.load(memory_order_relaxed) != 0 || now >= until_.load(memory_order_relaxed);
@@ -189,19 +202,18 @@ class breaker_core {
     const steady_time now = clock_.coarse_now();
     platform::unique_lock hold(lock_);
     if (!is_current(call.generation)) return;
-    if (result == call_result::none) {
-      if (platform::holds(rule::probe_gives_place_back)) {
-        places_.store(places_.load(memory_order_relaxed) + 1, memory_order_relaxed);
-      }
-      return;
+    if (overdue_ ||
+        (result == call_result::none && platform::holds(rule::probe_gives_place_back))) {
+      places_.store(places_.load(memory_order_relaxed) + 1, memory_order_relaxed);
     }
+    if (result == call_result::none) return;
     const bool failed = result == call_result::failure;
     const bool slow = is_slow(call, now);
     window_.add(failed, slow);
     ++round_.calls;
     if (failed) ++round_.failures;
     if (slow) ++round_.slow;
-    // As soon as no result that is still out can change the verdict.
+    // As soon as no result that is still to come can change the verdict.
     const std::uint64_t out = options_.probes - round_.calls;
     if (too_bad({options_.probes, round_.failures, round_.slow})) {
       change_locked(breaker_state::open, now);
@@ -223,11 +235,12 @@ class breaker_core {
   void set_until_locked(steady_time now) noexcept {
     until_.store(deadline_after(now, options_.open_for), memory_order_relaxed);
   }
-  /// Begins a generation. From half_open to half_open: another round of probes.
+  /// Begins a generation.
   void change_locked(breaker_state to, steady_time now) noexcept {
     const std::uint64_t old = state_.load(memory_order_relaxed);
     places_.store(0, memory_order_relaxed);
     round_ = {};
+    overdue_ = false;
     if (to == breaker_state::closed) {
       window_.restart_locked();
     } else {
@@ -266,6 +279,7 @@ class breaker_core {
 
   platform::mutex lock_;  // guards all below, and what B1 says; no user code runs under it
   call_counts round_;     // the results of this round's probes
+  bool overdue_ = false;  // one of them has been out for open_for, with no place left
   std::array<std::pair<breaker_state, breaker_state>, 32> changes_{};
   std::uint64_t changed_ = 0;  // changes so far; the last of them are kept in changes_
   std::uint64_t told_ = 0;     // of these, told to on_change

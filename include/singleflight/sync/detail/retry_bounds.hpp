@@ -61,10 +61,15 @@ inline constexpr steady_time at_once = steady_time::min();
 inline outcome<steady_time> next_attempt(const retry_policy& policy, retry_schedule& schedule,
                                          const std::exception_ptr& error,
                                          const std::stop_token& stop) {
-  const steady_time now = clock_of(policy).now();
+  if (schedule.is_last()) return error;
+  if (platform::stop_requested(stop)) return flight_errc::cancelled;
+  timer& clock = clock_of(policy);
+  const steady_time now = clock.now();
   const auto delay = schedule.after(error, now);
   if (!delay) return error;
+  // The policy's functions have taken time of their own.
   if (platform::stop_requested(stop)) return flight_errc::cancelled;
+  if (schedule.is_over(clock)) return error;
   return delay->count() == 0 ? at_once : deadline_after(now, *delay);
 }
 

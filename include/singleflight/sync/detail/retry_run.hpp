@@ -154,7 +154,7 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
     if (error != nullptr) {
       failed(std::move(error));
     } else if (!awaits) {
-      end();
+      returned();
     } else if (!suspended) {
       resume();
     } else if (next) {
@@ -178,7 +178,7 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
       if (error != nullptr) {
         failed(std::move(error));
       } else {
-        end();
+        returned();
       }
     }
   }
@@ -201,6 +201,13 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
     return std::current_exception();
   }
 
+  void returned() {
+    if constexpr (is_outcome<value>) {
+      if (std::exception_ptr error = (**this->result_).exception()) return failed(std::move(error));
+    }
+    end();
+  }
+  /// result_ is empty, or holds what the attempt has returned: an outcome without a value.
   void failed(std::exception_ptr error) {
     awaited_.reset();
     if (is_gone()) return end(flight_errc::cancelled);
@@ -209,9 +216,10 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
       const auto next = next_attempt(call_->policy, call_->schedule, error, call_->bounds.stop);
       if (next) {
         due = *next;
+        this->result_.reset();
       } else if (const auto code = next.errc()) {
         this->result_.emplace(*code);
-      } else {
+      } else if (!this->result_) {
         this->result_.emplace(error);
       }
     } catch (...) {

@@ -2,7 +2,7 @@
 #pragma once
 
 // retry_schedule: what to do after an attempt has failed: sleep for so long, or give up. It waits
-// for nothing and reads no clock, so blocking and awaited retries decide alike.
+// for nothing, and decides by the times that it is told, so blocking and awaited retries decide alike.
 
 #include <algorithm>
 #include <chrono>
@@ -52,11 +52,18 @@ class retry_schedule {
 
   /// The attempt that is under way, from 1 on.
   std::uint32_t attempt() const noexcept { return attempt_; }
+  bool is_last() const noexcept {
+    return policy_.max_attempts != 0 && attempt_ >= policy_.max_attempts;
+  }
+  /// Whether `end` has come.
+  bool is_over(timer& clock) const noexcept {
+    return end_ != steady_time::max() && clock.now() >= end_;
+  }
 
   /// The attempt has failed with `error` at `now`: how long to sleep before the next one, or
   /// nothing: give up. Calls what the policy brings: retry_if, random, on_retry, in this order.
   std::optional<std::chrono::nanoseconds> after(const std::exception_ptr& error, steady_time now) {
-    if (policy_.max_attempts != 0 && attempt_ >= policy_.max_attempts) return std::nullopt;
+    if (is_last()) return std::nullopt;
     if (policy_.retry_if && !policy_.retry_if(error)) return std::nullopt;
     const std::chrono::nanoseconds delay = next_delay();
     // A sleep that ends at the limit has no time left for an attempt.
