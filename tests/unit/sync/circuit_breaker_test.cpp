@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <functional>
@@ -103,6 +105,7 @@ TEST(circuit_breaker, bad_options_are_refused) {
   EXPECT_THAT(refusal({.min_calls = 0}), HasSubstr("min_calls 0"));
   EXPECT_THAT(refusal({.window = 0ns}), HasSubstr("window 0 ns"));
   EXPECT_THAT(refusal({.window = -1ns}), HasSubstr("window -1 ns"));
+  EXPECT_THAT(refusal({.open_for = 0ns}), HasSubstr("open_for 0 ns"));
   EXPECT_THAT(refusal({.open_for = -1ns}), HasSubstr("open_for -1 ns"));
   EXPECT_THAT(refusal({.probes = 0}), HasSubstr("probes 0"));
   EXPECT_EQ(refusal({}), "");
@@ -192,6 +195,75 @@ TEST(circuit_breaker, the_fallback_is_not_guarded) {
            time.advance(2s);
          });
   EXPECT_EQ(b.stats().slow, 0U);
+}
+
+// Goal    References pass through with a fallback too, when that returns one as well.
+TEST(circuit_breaker, a_fallback_may_return_a_reference) {
+  circuit_breaker b;
+  int here = 1;
+  const int there = 2;
+  const auto stale = [&]() -> const int& { return there; };
+  EXPECT_EQ(&b.call([&]() -> const int& { return here; }, stale), &here);
+  b.force_open();
+  EXPECT_EQ(&b.call([&]() -> const int& { return here; }, stale), &there);
+  EXPECT_EQ(b.call([&] { return here; }, stale), 2);
+}
+
+// ---- failures that are returned -----------------------------------------------------------------
+
+using singleflight::outcome;
+
+// Goal    An outcome without a value counts as if its error had been thrown, and is returned as it
+//         is, in each form of a call.
+TEST(circuit_breaker, an_outcome_without_a_value_is_a_failure) {
+  manual_timer time;
+  circuit_breaker b(small(time));
+  const auto late = []() -> outcome<int> { return flight_errc::timed_out; };
+  EXPECT_EQ(*b.call([]() -> outcome<int> { return 1; }), 1);
+  EXPECT_EQ(b.stats().failures, 0U);
+  EXPECT_EQ(b.call(late).errc(), flight_errc::timed_out);
+  EXPECT_EQ(b.stats().failures, 1U);
+  EXPECT_EQ(b.call(as_outcome, late).errc(), flight_errc::timed_out);
+  EXPECT_EQ(b.stats().failures, 2U);
+  EXPECT_EQ(*b.call(late, [] { return outcome<int>(7); }), 7);
+  EXPECT_EQ(b.state(), breaker_state::open) << "three of four";
+  EXPECT_EQ(b.call(as_outcome, late).errc(), flight_errc::rejected);
+  static_assert(std::is_same_v<outcome<int>, decltype(b.call(as_outcome, late))>);
+}
+
+// Goal    What a call says by an outcome is judged like an exception: by is_failure, and cancelled
+//         says nothing, as a code or as an exception.
+TEST(circuit_breaker, an_outcome_is_judged_like_an_exception) {
+  manual_timer time;
+  circuit_breaker_options options = small(time);
+  options.is_failure = is_no_answer;
+  circuit_breaker b(options);
+  const auto stale = [] { return outcome<void>(); };
+  const auto with = [](const auto& error) { return [error]() -> outcome<void> { return error; }; };
+  EXPECT_THROW(b.call(with(std::make_exception_ptr(not_found())), stale).rethrow(), not_found);
+  EXPECT_EQ(b.stats().calls, 1U);
+  EXPECT_EQ(b.stats().failures, 0U);
+  EXPECT_EQ(b.call(with(flight_errc::cancelled), stale).errc(), flight_errc::cancelled);
+  const auto thrown = std::make_exception_ptr(flight_error(flight_errc::cancelled));
+  EXPECT_EQ(b.call(with(thrown), stale).exception(), thrown);
+  EXPECT_EQ(b.stats().calls, 1U) << "cancelled says nothing";
+  EXPECT_TRUE(b.call(with(std::make_exception_ptr(failure())), stale));
+  EXPECT_EQ(b.stats().failures, 1U);
+  // A reference stays one.
+  outcome<int> here = flight_errc::broken;
+  EXPECT_EQ(&b.call([&]() -> outcome<int>& { return here; }), &here);
+  EXPECT_EQ(b.stats().failures, 2U);
+}
+
+// Goal    A predicate that throws about an outcome harms its own call only.
+TEST(circuit_breaker, a_throwing_predicate_about_an_outcome) {
+  manual_timer time;
+  circuit_breaker_options options = small(time);
+  options.is_failure = [](const std::exception_ptr&) -> bool { throw std::logic_error("odd"); };
+  circuit_breaker b(options);
+  EXPECT_THROW((void)b.call([]() -> outcome<int> { return flight_errc::broken; }),
+               std::logic_error);
+  EXPECT_EQ(b.stats().calls, 0U);
 }
 
 // ---- opening ------------------------------------------------------------------------------------
@@ -425,6 +497,22 @@ TEST(circuit_breaker, slow_probes_open_it_again) {
   EXPECT_EQ(b.state(), breaker_state::open);
 }
 
+// Goal    What on_change does as the first probe begins is no part of that probe's time.
+TEST(circuit_breaker, the_hook_makes_no_probe_slow) {
+  manual_timer time;
+  circuit_breaker_options options = small(time);
+  options.probes = 1;
+  options.slow_call_rate = 1;
+  options.slow_call = 1s;
+  options.on_change = [&](breaker_state, breaker_state) { time.advance(2s); };
+  circuit_breaker b(options);
+  b.force_open();
+  time.advance(5s);
+  succeed(b);
+  EXPECT_EQ(b.state(), breaker_state::closed);
+  EXPECT_EQ(b.stats().slow, 0U);
+}
+
 // Goal    Neither verdict falls while slow probes could still change it.
 TEST(circuit_breaker, probes_that_are_out_may_be_slow) {
   manual_timer time;
@@ -481,9 +569,10 @@ TEST(circuit_breaker, probes_are_bounded) {
   EXPECT_EQ(b.stats().rejected, 10U);
 }
 
-// Goal    A round of probes that hang gives way to another one, open_for after the last of them
-//         began, and when they come back at last they change nothing.
-TEST(circuit_breaker, hung_probes_give_way) {
+// Goal    Probes that hang do not keep everybody out: one call more is let through open_for after
+//         the last of them began, and who comes back with a result makes room as well. Results that
+//         come late in the round count in it.
+TEST(circuit_breaker, hung_probes_make_room) {
   manual_timer time;
   std::vector<change> heard;
   circuit_breaker_options options = small(time);
@@ -507,16 +596,113 @@ TEST(circuit_breaker, hung_probes_give_way) {
   time.advance(5s - 1ns);
   EXPECT_TRUE(rejects(b));
   time.advance(1ns);
-  succeed(b);
-  hold.open();
-  hung.clear();
+  b.call([&] { EXPECT_TRUE(rejects(b)) << "more than one call more"; });
   EXPECT_EQ(b.state(), breaker_state::half_open);
   succeed(b);
+  EXPECT_EQ(b.state(), breaker_state::closed);
+  hold.open();
+  hung.clear();
   EXPECT_EQ(b.state(), breaker_state::closed);
   EXPECT_EQ(b.stats().failures, 0U);
   EXPECT_THAT(heard, ElementsAre(change{breaker_state::closed, breaker_state::open},
                                  change{breaker_state::open, breaker_state::half_open},
                                  change{breaker_state::half_open, breaker_state::closed}));
+}
+
+/// Calls that overlap in virtual time, a hundred a second, for as long as a test says.
+struct traffic {
+  using core = singleflight::detail::breaker_core;
+  using call_result = singleflight::detail::call_result;
+
+  explicit traffic(circuit_breaker_options options) : time(), breaker(with(options, time)) {
+    breaker.force_open();
+  }
+  static circuit_breaker_options with(circuit_breaker_options options, manual_timer& time) {
+    options.timer = &time;
+    return options;
+  }
+  /// Each call ends with `result` after `length`; for at most `during`, or until the state is `to`.
+  void run(std::chrono::nanoseconds during, std::chrono::nanoseconds length, call_result result,
+           breaker_state to) {
+    for (const auto end = time.now() + during; time.now() < end && breaker.state() != to;) {
+      time.advance(10ms);
+      while (!out.empty() && out.begin()->first <= time.now()) {
+        breaker.settle(out.begin()->second, result);
+        out.erase(out.begin());
+      }
+      if (const auto leave = breaker.admit()) {
+        out.emplace(time.now() + length, leave);
+        ++let_in;
+      }
+      most = std::max(most, out.size());
+    }
+  }
+
+  manual_timer time;
+  core breaker;
+  std::multimap<manual_timer::time_point, core::admission> out;  // by their ends
+  std::size_t most = 0;                                          // at a time
+  std::size_t let_in = 0;
+};
+
+// Goal    A backend that answers, but later than open_for, closes the breaker with its first
+//         results; meanwhile one call an open_for is let through beside the probes.
+TEST(circuit_breaker, a_slow_backend_closes_it) {
+  for (const auto length : {4s, 6s, 12s, 100s}) {
+    traffic t({.open_for = 5s, .probes = 10});
+    t.run(5s, length, traffic::call_result::success, breaker_state::half_open);
+    const auto began = t.time.now();
+    t.run(1h, length, traffic::call_result::success, breaker_state::closed);
+    EXPECT_EQ(t.breaker.state(), breaker_state::closed) << length.count() << " s";
+    EXPECT_LE(t.time.now() - began, length + 100ms);
+    EXPECT_LE(t.most, 10U + static_cast<std::size_t>(length / 5s));
+  }
+}
+
+// Goal    So does one that fails after that time open it.
+TEST(circuit_breaker, a_slow_backend_that_fails_opens_it) {
+  traffic t({.open_for = 5s, .probes = 10});
+  t.run(5s, 6s, traffic::call_result::failure, breaker_state::half_open);
+  t.run(7s, 6s, traffic::call_result::failure, breaker_state::open);
+  EXPECT_EQ(t.breaker.state(), breaker_state::open);
+  EXPECT_EQ(t.breaker.stats().failures, 5U);
+}
+
+// Goal    A backend that has hung is asked once an open_for, however long it hangs; and when it is
+//         back the breaker is closed within an open_for, though what hung never ends.
+TEST(circuit_breaker, a_hung_backend_is_asked_now_and_then) {
+  traffic t({.open_for = 5s, .probes = 10});
+  t.run(5s, 24h, traffic::call_result::success, breaker_state::half_open);
+  t.run(1h, 24h, traffic::call_result::success, breaker_state::closed);
+  EXPECT_EQ(t.breaker.state(), breaker_state::half_open);
+  EXPECT_GE(t.let_in, 10U + 700U);
+  EXPECT_LE(t.let_in, 10U + 720U);
+  t.run(5200ms, 10ms, traffic::call_result::success, breaker_state::closed);
+  EXPECT_EQ(t.breaker.state(), breaker_state::closed);
+}
+
+// Goal    Probes that hang in round after round grow by no more than `probes` in each open_for, and
+//         what they bring later counts nowhere.
+// Method  Half of each round hangs, the other half fails, which ends the round.
+TEST(circuit_breaker, hung_probes_of_many_rounds_are_bounded) {
+  traffic t({.open_for = 5s, .probes = 10});
+  std::vector<traffic::core::admission> hung;
+  constexpr int rounds = 20;
+  for (int round = 0; round < rounds; ++round) {
+    t.time.advance(5s);
+    for (int i = 0; i < 5; ++i) hung.push_back(t.breaker.admit());
+    for (int i = 0; i < 5; ++i) {
+      t.breaker.settle(t.breaker.admit(), traffic::call_result::failure);
+    }
+    EXPECT_EQ(t.breaker.state(), breaker_state::open);
+    EXPECT_FALSE(t.breaker.admit());
+  }
+  t.time.advance(5s);
+  const auto probe = t.breaker.admit();
+  for (const auto& late : hung) t.breaker.settle(late, traffic::call_result::failure);
+  EXPECT_EQ(t.breaker.state(), breaker_state::half_open);
+  EXPECT_EQ(t.breaker.stats().failures, 5U * rounds);
+  t.breaker.settle(probe, traffic::call_result::success);
 }
 
 // Goal    Where calls are rare a round may last longer than open_for: what its probes said stays.
@@ -673,17 +859,10 @@ TEST(circuit_breaker, reset_and_force_open) {
   EXPECT_EQ(b.stats().opened, 1U);
 }
 
-// Goal    With open_for zero the next call is a probe; with one that passes the range of the clock
-//         only reset closes it.
-TEST(circuit_breaker, open_for_nothing_and_for_ever) {
+// Goal    With an open_for that passes the range of the clock only reset closes it.
+TEST(circuit_breaker, open_for_ever) {
   manual_timer time;
   circuit_breaker_options options = small(time);
-  options.probes = 1;
-  options.open_for = 0ns;
-  circuit_breaker brief(options);
-  brief.force_open();
-  succeed(brief);
-  EXPECT_EQ(brief.state(), breaker_state::closed);
   options.open_for = std::chrono::nanoseconds::max();
   circuit_breaker eternal(options);
   eternal.force_open();

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -29,7 +31,9 @@ namespace {
 using namespace std::chrono_literals;
 using singleflight::flight_errc;
 using singleflight::flight_error;
+using singleflight::limits;
 using singleflight::manual_timer;
+using singleflight::outcome;
 using singleflight::retry;
 using singleflight::retry_policy;
 using singleflight::detail::retry_schedule;
@@ -129,6 +133,29 @@ TEST(retry_schedule, threads_draw_differently) {
     }).join();
   }
   EXPECT_EQ(drawn.size(), 32U);
+}
+
+// Goal    Processes that were forked from one another draw differently.
+// Method  One after the other, so each draws at a moment of its own.
+TEST(retry_schedule, forked_processes_draw_differently) {
+  std::set<std::uint64_t> drawn{singleflight::detail::random_bits()};
+  for (int i = 0; i < 3; ++i) {
+    int ends[2];
+    ASSERT_EQ(pipe(ends), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+      const std::uint64_t bits = singleflight::detail::random_bits();
+      _exit(write(ends[1], &bits, sizeof bits) == sizeof bits ? 0 : 1);
+    }
+    ASSERT_GT(child, 0);
+    std::uint64_t bits = 0;
+    EXPECT_EQ(read(ends[0], &bits, sizeof bits), static_cast<ssize_t>(sizeof bits));
+    EXPECT_EQ(waitpid(child, nullptr, 0), child);
+    close(ends[0]);
+    close(ends[1]);
+    drawn.insert(bits);
+  }
+  EXPECT_EQ(drawn.size(), 4U);
 }
 
 // Goal    Every cause to give up, and what is asked in which order.
@@ -485,6 +512,153 @@ TEST(retry, a_stop_during_an_attempt) {
                   },
                   {.stop = second.get_token()}),
             7);
+}
+
+// Goal    After a stop during an attempt nothing that the policy brings is asked; the last attempt's
+//         exception is what it is.
+TEST(retry, a_stop_comes_before_the_policys_functions) {
+  retry_policy policy{.max_attempts = 2, .base = 1ns};
+  policy.retry_if = [](const std::exception_ptr&) {
+    ADD_FAILURE() << "asked after the stop";
+    return true;
+  };
+  policy.on_retry = [](std::uint32_t, const std::exception_ptr&, nanoseconds) {
+    ADD_FAILURE() << "told after the stop";
+  };
+  policy.random = [] {
+    ADD_FAILURE() << "drawn after the stop";
+    return all_bits;
+  };
+  for (const std::uint32_t attempts : {1U, 2U}) {
+    std::stop_source stop;
+    policy.max_attempts = attempts;
+    const auto fails = [&] {
+      stop.request_stop();
+      throw failure(1);
+    };
+    const limits until{.stop = stop.get_token()};
+    if (attempts == 1) {
+      EXPECT_THROW(retry(policy, fails, until), failure);
+    } else {
+      EXPECT_EQ(error_of([&] { retry(policy, fails, until); }), flight_errc::cancelled);
+    }
+  }
+}
+
+// Goal    A stop by one of the policy's functions ends it before the sleep, and with no delay too.
+TEST(retry, a_stop_by_the_hook) {
+  for (const auto base : {0ns, nanoseconds(1h)}) {
+    std::stop_source stop;
+    manual_timer time;
+    int calls = 0;
+    retry_policy policy{.base = base, .cap = 1h, .random = longest, .timer = &time};
+    policy.on_retry = [&](std::uint32_t, const std::exception_ptr&, nanoseconds) {
+      stop.request_stop();
+    };
+    EXPECT_EQ(error_of([&] {
+                retry(policy, [&] { throw failure(++calls); }, {.stop = stop.get_token()});
+              }),
+              flight_errc::cancelled);
+    EXPECT_EQ(calls, 1);
+  }
+}
+
+// Goal    The time of the policy's functions counts: no attempt begins past the budget or the
+//         deadline, and the last exception is thrown.
+TEST(retry, a_slow_hook_does_not_stretch_the_limit) {
+  for (const bool budget : {true, false}) {
+    manual_timer time;
+    int calls = 0;
+    retry_policy policy{.max_attempts = 0, .base = 0ns, .timer = &time};
+    policy.on_retry = [&](std::uint32_t attempt, const std::exception_ptr&, nanoseconds) {
+      time.advance(attempt == 1 ? 4s : 1s);
+    };
+    limits until;
+    if (budget) {
+      policy.budget = 5s;
+    } else {
+      until.deadline = time.now() + 5s;
+    }
+    EXPECT_THROW(retry(
+                     policy, [&] { throw failure(++calls); }, until),
+                 failure);
+    EXPECT_EQ(calls, 2) << "the second hook ends at the limit";
+  }
+}
+
+// ---- failures that are returned -----------------------------------------------------------------
+
+// Goal    An outcome without a value is a failed attempt: retried, judged, told, and the last one
+//         returned as it is.
+TEST(retry, an_outcome_without_a_value_is_retried) {
+  int calls = 0;
+  EXPECT_EQ(*retry(eager,
+                   [&]() -> outcome<int> {
+                     if (++calls < 3) return flight_errc::timed_out;
+                     return calls;
+                   }),
+            3);
+  calls = 0;
+  const auto last = retry(eager, [&]() -> outcome<int> {
+    return ++calls < 5 ? flight_errc::timed_out : flight_errc::overloaded;
+  });
+  EXPECT_EQ(calls, 5);
+  EXPECT_EQ(last.errc(), flight_errc::overloaded) << "the code, not an exception made from it";
+  const auto error = std::make_exception_ptr(failure(1));
+  EXPECT_EQ(retry(eager, [&] { return outcome<void>(error); }).exception(), error);
+
+  calls = 0;
+  int told = 0;
+  retry_policy policy = eager;
+  policy.retry_if = [&](const std::exception_ptr& e) { return e == error; };
+  policy.on_retry = [&](std::uint32_t, const std::exception_ptr& e, nanoseconds) {
+    EXPECT_EQ(e, error);
+    ++told;
+  };
+  const auto turned_down = retry(policy, [&](std::uint32_t attempt) -> outcome<int> {
+    ++calls;
+    if (attempt == 1) return error;
+    return flight_errc::rejected;
+  });
+  EXPECT_EQ(turned_down.errc(), flight_errc::rejected);
+  EXPECT_EQ(calls, 2);
+  EXPECT_EQ(told, 1);
+}
+
+// Goal    Such a function may throw as well, its value may be one that can only be moved, and it
+//         may return a reference; what the policy's functions throw is no attempt's failure.
+TEST(retry, functions_that_return_outcomes) {
+  const auto some = retry(eager, [](std::uint32_t attempt) -> outcome<std::unique_ptr<int>> {
+    if (attempt == 1) throw failure(1);
+    if (attempt == 2) return flight_errc::broken;
+    return std::make_unique<int>(5);
+  });
+  EXPECT_EQ(**some, 5);
+  EXPECT_THROW((void)retry(eager, []() -> outcome<int> { throw failure(1); }), failure);
+  const outcome<int> here = 7;
+  const auto copy = retry(eager, [&]() -> const outcome<int>& { return here; });
+  EXPECT_EQ(*copy, 7);
+
+  retry_policy policy = eager;
+  int asked = 0;
+  policy.retry_if = [&](const std::exception_ptr&) -> bool {
+    ++asked;
+    throw std::logic_error("odd");
+  };
+  EXPECT_THROW((void)retry(policy, []() -> outcome<int> { return flight_errc::broken; }),
+               std::logic_error);
+  EXPECT_EQ(asked, 1);
+
+  std::stop_source stop;
+  EXPECT_EQ(error_of([&] {
+              (void)retry(eager,
+                          [&]() -> outcome<int> {
+                            stop.request_stop();
+                            return flight_errc::broken;
+                          },
+                          {.stop = stop.get_token()});
+            }),
+            flight_errc::cancelled);
 }
 
 // Goal    A thread that ends in an attempt is not kept from it.

@@ -495,6 +495,87 @@ TEST(start_retry, a_stop_during_an_attempt) {
   EXPECT_THROW(last.get(), failure);
 }
 
+// Goal    An outcome without a value, returned or awaited, is a failed attempt; the last one is the
+//         result as it is, and so is one with a value.
+TEST(start_retry, an_outcome_without_a_value_is_retried) {
+  for (const std::uint32_t good : {1U, 3U, 4U}) {
+    scene s;
+    const auto call = [&](std::uint32_t attempt) -> outcome<std::uint32_t> {
+      ++s.calls;
+      if (attempt < good) return flight_errc::overloaded;
+      return attempt;
+    };
+    auto called = start_retry(s.policy(), call, {}, s.tasks);
+    auto awaited = start_retry(
+        s.policy(),
+        [&](std::uint32_t attempt) -> support::lazy<outcome<std::uint32_t>> {
+          co_return call(attempt);
+        },
+        {}, s.tasks);
+    for (int i = 0; i < 3; ++i) {
+      s.tasks.run_all();
+      s.time.advance(10s);
+    }
+    EXPECT_EQ(s.calls, good == 1 ? 2 : 6);
+    for (auto* const all : {&called, &awaited}) {
+      ASSERT_TRUE(all->ready());
+      const outcome<std::uint32_t> how = all->get();
+      EXPECT_EQ(how.has_value(), good < 4);
+      EXPECT_EQ(how.errc(), good < 4 ? std::nullopt : std::optional(flight_errc::overloaded));
+    }
+  }
+}
+
+// Goal    What the policy says of such an outcome holds: retry_if sees its error, and what that
+//         throws, or a stop, is the result in its place.
+TEST(start_retry, an_outcome_is_judged_like_an_exception) {
+  scene s;
+  retry_policy policy = s.policy();
+  const auto fails = [] { return outcome<int>(std::make_exception_ptr(failure(3))); };
+  policy.retry_if = [](const std::exception_ptr& e) { return failure_in(e) != 3; };
+  auto turned_down = start_retry(policy, fails, {}, s.tasks);
+  policy.retry_if = [](const std::exception_ptr&) -> bool { throw failure(4); };
+  auto odd = start_retry(policy, fails, {}, s.tasks);
+  policy.retry_if = nullptr;
+  std::stop_source stop;
+  auto stopped = start_retry(policy, fails, {.stop = stop.get_token()}, s.tasks);
+  s.tasks.run_all();
+  EXPECT_EQ(failure_in(turned_down.get().exception()), 3);
+  EXPECT_EQ(failure_in(odd.get_outcome().exception()), 4);
+  EXPECT_FALSE(stopped.ready());
+  stop.request_stop();
+  s.tasks.run_all();
+  EXPECT_EQ(stopped.get_outcome().errc(), flight_errc::cancelled);
+}
+
+// Goal    A hook that passes the budget, with no delay: no attempt follows. After a stop in an
+//         attempt the hook hears nothing.
+TEST(start_retry, the_hooks_time_counts) {
+  scene s;
+  retry_policy policy{.max_attempts = 0, .base = 0ns, .budget = 5s, .timer = &s.time};
+  int told = 0;
+  policy.on_retry = [&](auto, const auto&, auto) {
+    ++told;
+    s.time.advance(5s);
+  };
+  auto all = start_retry(policy, s.never_good(), {}, s.tasks);
+  s.tasks.run_all();
+  EXPECT_THROW(all.get(), failure);
+  EXPECT_EQ(s.calls, 1);
+  EXPECT_EQ(told, 1);
+  std::stop_source stop;
+  auto stopped = start_retry(
+      policy,
+      [&] {
+        stop.request_stop();
+        throw failure(1);
+      },
+      {.stop = stop.get_token()}, s.tasks);
+  s.tasks.run_all();
+  EXPECT_EQ(stopped.get_outcome().errc(), flight_errc::cancelled);
+  EXPECT_EQ(told, 1);
+}
+
 // Goal    No sleep begins that would not end before the deadline, or the budget, which begins with
 //         the call: the attempt's own exception is the result.
 TEST(start_retry, deadline_and_budget_bound_all_of_it) {
