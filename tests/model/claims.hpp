@@ -121,6 +121,7 @@ inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(sleeper_hears_early_ring, "start_retry: a stop beside the begin of a sleep"),
     SINGLEFLIGHT_CLAIM(first_ring_resumes, "start_retry: a stop beside the alarm"),
     SINGLEFLIGHT_CLAIM(awake_run_is_disarmed, "start_retry: a stop beside the alarm"),
+    SINGLEFLIGHT_CLAIM(overdue_probe_makes_room, "circuit_breaker: a probe that hangs"),
 };
 #undef SINGLEFLIGHT_CLAIM
 

@@ -130,6 +130,58 @@ const add_world late("circuit_breaker: a late result", three, [](world& w) {
   s.finish(breaker_state::closed);
 });
 
+// A probe hangs until another call has ended, which so has to be let through.
+const add_world hung("circuit_breaker: a probe that hangs", three, [](world& w) {
+  site s(w);
+  s.breaker.force_open();
+  s.time.advance(1s);
+  gate hangs;
+  gate other_ended;
+  w.thread([&] {
+    (void)s.breaker.call(as_outcome, [&] {
+      hangs.open();
+      other_ended.wait();
+      throw failure();
+    });
+  });
+  w.thread([&] {
+    hangs.wait();
+    s.time.advance(1s);
+    w.check(s.succeed(), "a probe that hangs keeps all others out");
+    other_ended.open();
+  });
+  w.run();
+  w.check(s.breaker.stats().failures == 0, "a late probe counts");
+  s.finish(breaker_state::closed);
+});
+
+// Two calls come as a probe is overdue; it comes back beside them. Of these one at most may be let
+// through, or the probe has decided and both count in what comes next.
+const add_world overdue("circuit_breaker: two calls beside an overdue probe", two, [](world& w) {
+  site s(w);
+  s.breaker.force_open();
+  s.time.advance(1s);
+  gate hangs;
+  platform::atomic<int> out{0};
+  w.thread([&] {
+    (void)s.breaker.call(as_outcome, [&] {
+      s.time.advance(1s);
+      hangs.open();
+    });
+  });
+  for (int i = 0; i < 2; ++i) {
+    w.thread([&] {
+      hangs.wait();
+      (void)s.breaker.call(as_outcome, [&] {
+        if (s.breaker.state() != breaker_state::half_open) return;
+        w.check(out.fetch_add(1, std::memory_order_relaxed) == 0, "two for one overdue probe");
+      });
+    });
+  }
+  w.run();
+  s.finish(breaker_state::closed);
+});
+
 // A probe that hung comes back within the next round, whose verdict is still out.
 const add_world late_probe("circuit_breaker: a late probe", three, [](world& w) {
   site s(w);
@@ -150,13 +202,17 @@ const add_world late_probe("circuit_breaker: a late probe", three, [](world& w) 
   w.thread([&] {
     hangs.wait();
     s.time.advance(1s);
+    s.fail();
+    w.check(s.breaker.state() == breaker_state::open, "the round goes on after its verdict");
+    s.time.advance(1s);
     const auto o = s.breaker.call(as_outcome, [&] {
       next_round.open();
       back.wait();
     });
-    w.check(o.has_value(), "a round that hangs does not give way");
+    w.check(o.has_value(), "no round follows");
   });
   w.run();
+  w.check(s.breaker.stats().failures == 1, "a late probe counts");
   s.finish(breaker_state::closed);
 });
 
