@@ -155,31 +155,30 @@ const add_world hung("circuit_breaker: a probe that hangs", three, [](world& w) 
   s.finish(breaker_state::closed);
 });
 
-// Two calls come as a probe is overdue; it comes back beside them. Of these one at most may be let
-// through, or the probe has decided and both count in what comes next.
-const add_world overdue("circuit_breaker: two calls beside an overdue probe", two, [](world& w) {
+// The overdue probe never ends. The call that is let through beside it waits for the other's end, so the
+// other one has to be rejected.
+const add_world overdue("circuit_breaker: two calls beside an overdue probe", three, [](world& w) {
   site s(w);
-  s.breaker.force_open();
+  singleflight::detail::breaker_core core(site::options(s));
+  core.force_open();
   s.time.advance(1s);
-  gate hangs;
-  platform::atomic<int> out{0};
-  w.thread([&] {
-    (void)s.breaker.call(as_outcome, [&] {
-      s.time.advance(1s);
-      hangs.open();
-    });
-  });
+  w.check(static_cast<bool>(core.admit()), "the probe was rejected");
+  s.time.advance(1s);
+  gate other_ended;
+  platform::atomic<int> probes{0};
   for (int i = 0; i < 2; ++i) {
     w.thread([&] {
-      hangs.wait();
-      (void)s.breaker.call(as_outcome, [&] {
-        if (s.breaker.state() != breaker_state::half_open) return;
-        w.check(out.fetch_add(1, std::memory_order_relaxed) == 0, "two for one overdue probe");
-      });
+      if (const auto leave = core.admit()) {
+        w.check(probes.fetch_add(1, std::memory_order_relaxed) == 0, "two for one overdue probe");
+        other_ended.wait();
+        core.settle(leave, singleflight::detail::call_result::success);
+      }
+      other_ended.open();
     });
   }
   w.run();
-  s.finish(breaker_state::closed);
+  w.check(probes.load(std::memory_order_relaxed) == 1, "none for an overdue probe");
+  w.check(core.state() == breaker_state::closed, "the result of the second probe does not count");
 });
 
 // A probe that hung comes back within the next round, whose verdict is still out.

@@ -69,7 +69,7 @@ inline outcome<steady_time> next_attempt(const retry_policy& policy, retry_sched
   if (!delay) return error;
   // The policy's functions have taken time of their own.
   if (platform::stop_requested(stop)) return flight_errc::cancelled;
-  if (schedule.is_over(clock)) return error;
+  if (schedule.is_over(clock.now())) return error;
   return delay->count() == 0 ? at_once : deadline_after(now, *delay);
 }
 

@@ -2,7 +2,7 @@
 #pragma once
 
 // retry_schedule: what to do after an attempt has failed: sleep for so long, or give up. It waits
-// for nothing, and decides by the times that it is told, so blocking and awaited retries decide alike.
+// for nothing and reads no clock, so blocking and awaited retries decide alike.
 
 #include <algorithm>
 #include <chrono>
@@ -55,10 +55,7 @@ class retry_schedule {
   bool is_last() const noexcept {
     return policy_.max_attempts != 0 && attempt_ >= policy_.max_attempts;
   }
-  /// Whether `end` has come.
-  bool is_over(timer& clock) const noexcept {
-    return end_ != steady_time::max() && clock.now() >= end_;
-  }
+  bool is_over(steady_time now) const noexcept { return now >= end_; }
 
   /// The attempt has failed with `error` at `now`: how long to sleep before the next one, or
   /// nothing: give up. Calls what the policy brings: retry_if, random, on_retry, in this order.
