@@ -54,8 +54,8 @@ class circuit_breaker final : public observable {
     return p.run(fn);
   }
 
-  /// The same without throwing: `fn`'s value or exception, or flight_errc::rejected. An outcome that
-  /// `fn` returns is what is returned, not put into another one.
+  /// The same without throwing: `fn`'s value or exception, or flight_errc::rejected. An outcome
+  /// that `fn` returns is returned as it is, not put into another one.
   template <class Fn>
   auto call(as_outcome_t, Fn&& fn) {
     using returned = std::decay_t<std::invoke_result_t<Fn&>>;

@@ -40,8 +40,8 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// After an attempt that failed with `error`: returns when the next one's time has come. False: there
-/// is none, and `error` is how it ends.
+/// After an attempt that failed with `error`: returns when the next one's time has come. False:
+/// there is none, and `error` is how it ends.
 SINGLEFLIGHT_COLD inline bool sleep_before_next(const retry_policy& policy,
                                                 retry_schedule& schedule,
                                                 const std::exception_ptr& error,

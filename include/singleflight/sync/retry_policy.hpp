@@ -21,11 +21,12 @@ struct retry_policy {
   std::chrono::nanoseconds base = std::chrono::milliseconds(100);
   double multiplier = 2;
   std::chrono::nanoseconds cap = std::chrono::seconds(20);
-  /// Time for all of it, attempts included; zero: no bound. No sleep begins that would not end
-  /// before; an attempt is not interrupted. Costs a clock call.
+  /// Time for all of it, attempts and the functions below included; zero: no bound. No sleep begins
+  /// that would not end before, and no attempt begins after it; none is interrupted. Costs a clock
+  /// call.
   std::chrono::nanoseconds budget{0};
-  /// Whether this exception is worth another attempt; empty: every one is. Asked after each attempt
-  /// but the last.
+  /// Whether this exception, or error of an outcome that was returned, is worth another attempt;
+  /// empty: every one is. Asked after each attempt but the last, unless a stop has come.
   std::function<bool(const std::exception_ptr& error)> retry_if{};
   /// Hears before each sleep which attempt (from 1 on) failed, with what, and how long the sleep
   /// will be.

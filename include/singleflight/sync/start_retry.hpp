@@ -19,9 +19,9 @@
 ///             wait gives up, does as a stop; an attempt is never interrupted.
 /// Errors      std::invalid_argument is thrown by the call itself, as by retry. The rest is the
 ///             result: the last attempt's exception, with its own type, or its outcome without a
-///             value; what retry_if, on_retry, random or the timer throw; flight_error. A task that the executor refuses or drops,
-///             an awaited coroutine that is destroyed, the end of the thread (pthread_exit) in an
-///             attempt: broken.
+///             value; what retry_if, on_retry, random or the timer throw; flight_error. A task that
+///             the executor refuses or drops, an awaited coroutine that is destroyed, the end of
+///             the thread (pthread_exit) in an attempt: broken.
 /// Lifetime    owns policy, function and limits, and destroys them before the result is there. What
 ///             they refer to, the timer and the executor outlive that.
 /// Cost        one allocation; each attempt one task; each sleep one alarm.

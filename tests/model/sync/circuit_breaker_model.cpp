@@ -155,8 +155,8 @@ const add_world hung("circuit_breaker: a probe that hangs", three, [](world& w) 
   s.finish(breaker_state::closed);
 });
 
-// The overdue probe never ends. The call that is let through beside it waits for the other's end, so the
-// other one has to be rejected.
+// The overdue probe never ends. The call that is let through beside it waits for the other's end,
+// so the other one has to be rejected.
 const add_world overdue("circuit_breaker: two calls beside an overdue probe", three, [](world& w) {
   site s(w);
   singleflight::detail::breaker_core core(site::options(s));

@@ -681,6 +681,35 @@ TEST(circuit_breaker, a_hung_backend_is_asked_now_and_then) {
   EXPECT_EQ(t.breaker.state(), breaker_state::closed);
 }
 
+// Goal    Calls that are all cancelled after more than open_for decide nothing, and do not become
+//         more from one open_for to the next.
+TEST(circuit_breaker, cancelled_slow_probes_are_bounded) {
+  traffic t({.open_for = 5s, .probes = 10});
+  t.run(2h, 6s, traffic::call_result::none, breaker_state::closed);
+  EXPECT_EQ(t.breaker.state(), breaker_state::half_open);
+  EXPECT_LE(t.most, 12U);
+  t.run(7s, 10ms, traffic::call_result::success, breaker_state::closed);
+  EXPECT_EQ(t.breaker.state(), breaker_state::closed);
+}
+
+// Goal    An extra probe that is cancelled gives no place back: the next one comes open_for later.
+TEST(circuit_breaker, a_cancelled_extra_probe) {
+  traffic t({.open_for = 5s, .probes = 1});
+  t.time.advance(5s);
+  const auto hung = t.breaker.admit();
+  t.time.advance(5s);
+  t.breaker.settle(t.breaker.admit(), traffic::call_result::none);
+  EXPECT_FALSE(t.breaker.admit());
+  t.time.advance(5s);
+  const auto next = t.breaker.admit();
+  EXPECT_TRUE(next);
+  EXPECT_FALSE(t.breaker.admit());
+  t.breaker.settle(hung, traffic::call_result::failure);
+  EXPECT_EQ(t.breaker.state(), breaker_state::open);
+  t.breaker.settle(next, traffic::call_result::success);
+  EXPECT_EQ(t.breaker.state(), breaker_state::open);
+}
+
 // Goal    Probes that hang in round after round grow by no more than `probes` in each open_for, and
 //         what they bring later counts nowhere.
 // Method  Half of each round hangs, the other half fails, which ends the round.

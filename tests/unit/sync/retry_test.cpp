@@ -514,8 +514,8 @@ TEST(retry, a_stop_during_an_attempt) {
             7);
 }
 
-// Goal    After a stop during an attempt nothing that the policy brings is asked; the last attempt's
-//         exception is what it is.
+// Goal    After a stop during an attempt none of the policy's functions is called; the last
+//         attempt's exception is what it is.
 TEST(retry, a_stop_comes_before_the_policys_functions) {
   retry_policy policy{.max_attempts = 2, .base = 1ns};
   policy.retry_if = [](const std::exception_ptr&) {

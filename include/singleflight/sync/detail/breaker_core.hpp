@@ -8,9 +8,9 @@
 //
 // A *round* is one stay in half_open. It hands out `probes` places, and the first `probes` results
 // decide it, whenever they come. When no place is left and the last was taken open_for ago, those
-// who are out may hang: one place more is handed out, and from then on a result gives its place
-// back. So a backend that is slow closes the breaker by slow results, one that has hung can still
-// be seen to be back, and no more than `probes` calls are out, and one for each open_for since.
+// who are out may hang: an extra place is handed out, and as long as there is one, a result gives
+// its place back. So a backend that is slow closes the breaker by slow results, one that has hung
+// can still be seen to be back, and no more calls are out than `probes`, and one an open_for since.
 //
 // Rounds begin open_for apart, so probes that hang in one after the other grow by no more than
 // `probes` in each open_for.
@@ -21,10 +21,9 @@
 //     call let in as the breaker opens, one rejected as it closes).
 // B2  places_ is 0 unless half_open: then it is how many probes may still begin. So in either state
 //     that is not closed a call is rejected while there is no place and until_ has not come.
-// B3  Half-open, places_ + probes under way + round_.calls == probes, as long as no probe was
-//     overdue; then places_ + probes under way grows by one each time, and results take nothing
-//     off. A probe that ends without a result gives its place back; one of an older generation
-//     touches nothing.
+// B3  Half-open, places_ + probes under way <= probes + extra_, and no less than the results that
+//     are still to come. A probe that ends without a result gives its place back: an extra one is
+//     gone then, another one can be taken anew. One of an older generation touches nothing.
 //
 // A result of a closed generation is counted without the lock, after a look at state_. A thread
 // that is held up between the two, through a change to open, half_open and closed again, counts one
@@ -177,7 +176,7 @@ class breaker_core {
     std::uint32_t places = places_.load(memory_order_relaxed);
     if (places == 0 && state_of(present) == breaker_state::half_open) {
       if (!platform::holds(rule::overdue_probe_makes_room)) return reject();
-      overdue_ = true;
+      ++extra_;
       places = 1;
     } else if (places == 0) {
       change_locked(breaker_state::half_open, now);
@@ -202,11 +201,15 @@ class breaker_core {
     const steady_time now = clock_.coarse_now();
     platform::unique_lock hold(lock_);
     if (!is_current(call.generation)) return;
-    if (overdue_ ||
-        (result == call_result::none && platform::holds(rule::probe_gives_place_back))) {
-      places_.store(places_.load(memory_order_relaxed) + 1, memory_order_relaxed);
+    if (result == call_result::none) {
+      if (extra_ != 0) {
+        --extra_;
+      } else if (platform::holds(rule::probe_gives_place_back)) {
+        add_place_locked();
+      }
+      return;
     }
-    if (result == call_result::none) return;
+    if (extra_ != 0) add_place_locked();
     const bool failed = result == call_result::failure;
     const bool slow = is_slow(call, now);
     window_.add(failed, slow);
@@ -232,6 +235,9 @@ class breaker_core {
     tell(hold);
   }
 
+  void add_place_locked() noexcept {
+    places_.store(places_.load(memory_order_relaxed) + 1, memory_order_relaxed);
+  }
   void set_until_locked(steady_time now) noexcept {
     until_.store(deadline_after(now, options_.open_for), memory_order_relaxed);
   }
@@ -240,7 +246,7 @@ class breaker_core {
     const std::uint64_t old = state_.load(memory_order_relaxed);
     places_.store(0, memory_order_relaxed);
     round_ = {};
-    overdue_ = false;
+    extra_ = 0;
     if (to == breaker_state::closed) {
       window_.restart_locked();
     } else {
@@ -277,9 +283,9 @@ class breaker_core {
   atomic<std::uint64_t> opened_{0};
   call_window window_;
 
-  platform::mutex lock_;  // guards all below, and what B1 says; no user code runs under it
-  call_counts round_;     // the results of this round's probes
-  bool overdue_ = false;  // one of them has been out for open_for, with no place left
+  platform::mutex lock_;     // guards all below, and what B1 says; no user code runs under it
+  call_counts round_;        // the results of this round's probes
+  std::uint32_t extra_ = 0;  // places beyond `probes`, for those that may hang
   std::array<std::pair<breaker_state, breaker_state>, 32> changes_{};
   std::uint64_t changed_ = 0;  // changes so far; the last of them are kept in changes_
   std::uint64_t told_ = 0;     // of these, told to on_change
