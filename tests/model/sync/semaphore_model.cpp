@@ -182,7 +182,6 @@ const add_world stop_beside_ready("30: semaphore: a stop beside the grant of a c
 const add_world front_is_stopped("30: semaphore: the front waiter is stopped", three, [](world& w) {
   scene s(w, 2);
   std::stop_source stop;
-  gate queued;
   permit held = s.all->acquire(1);
   auto behind = std::optional<support::owned>();
   auto front = s.await(2, stop.get_token());
