@@ -183,7 +183,6 @@ const add_world front_is_stopped("30: semaphore: the front waiter is stopped", t
   scene s(w, 2);
   std::stop_source stop;
   permit held = s.all->acquire(1);
-  auto behind = std::optional<support::owned>();
   auto front = s.await(2, stop.get_token());
   s.thread([&] { w.check(!s.block(1), "a permit was refused"); });
   s.thread([&] { platform::request_stop(stop); });
