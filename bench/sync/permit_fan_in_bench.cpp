@@ -48,8 +48,9 @@ int main(int argc, char** argv) {
     if (s.told != waiters) bench::fail("not everybody was told");
     found.push_back(bench::nanoseconds(s.last - begin) / static_cast<double>(waiters));
   }
-  std::nth_element(found.begin(), found.begin() + found.size() / 2, found.end());
+  const auto middle = found.begin() + static_cast<std::ptrdiff_t>(found.size() / 2);
+  std::nth_element(found.begin(), middle, found.end());
   bench::figures figures;
-  figures.add("wake_ns", found[found.size() / 2]);
+  figures.add("wake_ns", *middle);
   figures.print();
 }

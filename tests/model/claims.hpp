@@ -82,6 +82,7 @@ inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(dropped_grant_returns, "30: semaphore: a handle dropped beside the grant"),
     SINGLEFLIGHT_CLAIM(close_tells_the_queue, "30: semaphore: close beside those who queue"),
     SINGLEFLIGHT_CLAIM(resize_refuses_the_heavy, "30: semaphore: resize below a queued request"),
+    SINGLEFLIGHT_CLAIM(sweep_outlasts_resize, "30: semaphore: resize up beside resize down"),
     SINGLEFLIGHT_CLAIM(handles_hold_reference,
                        "30: semaphore: it goes beside a limit that strikes"),
     SINGLEFLIGHT_CLAIM(server_holds_reference, "30: semaphore: it goes with the last it served"),

@@ -45,7 +45,7 @@ struct handle_base : waiter {
 /// is what keeps the load that was named. What is not used takes no room: a wait stands in its
 /// coroutine's frame.
 ///
-/// Handle, a handle_base, says what is waited for, and where: `result`, `batch_type`, settled(),
+/// Handle, a handle_base, says what is waited for, and where: `result`, `batch_type`, `calls_back`, settled(),
 /// clock(), home_batch(), batch_on(executor), enrol(batch, deadline, always), cancel(batch, why),
 /// take_out(batch), end_limit(), take(how), blocked_outcome(limits).
 template <class Handle, class Executor = detail::no_executor, bool AsOutcome = false,
@@ -109,6 +109,7 @@ class [[nodiscard]] handle_wait : private timer_node {
   // ---- calling back -----------------------------------------------------------------------------
   /// Calls `callback(outcome<value>)` once, on the executor. Consumes the handle.
   template <class Callback>
+    requires(Handle::calls_back)
   void on_ready(Callback&& callback) && {
     of_->template call_back<Within>(when, std::move(token_), named_load(), take_executor(),
                                     std::forward<Callback>(callback));
@@ -181,15 +182,15 @@ class [[nodiscard]] handle_wait : private timer_node {
     of_->target = target;
     if constexpr (within_load) within_.enter(*of_);
     set(waiting);
-    if (bounded()) {
-      of_->clock().arm(*this, when);
-      set(armed);
-    }
     if (token_.stop_possible()) {
       std::stop_token token = std::move(token_);
       token_.~stop_token();
       set(armed_stop);
       ::new (static_cast<void*>(&callback_)) stop_callback(std::move(token), claimer{this});
+    }
+    if (bounded()) {  // after the token: where both have struck already, the wait is cancelled
+      of_->clock().arm(*this, when);
+      set(armed);
     }
     return of_->enrol(batch(), bounded() ? &when : nullptr, always);
   }
@@ -260,8 +261,8 @@ class handle_of {
   template <class H = Handle>
   typename H::awaiter operator co_await() && {
     static_assert(always_false<H>,
-                  "singleflight: await a named handle, not a temporary: auto f = group.start(...); "
-                  "co_await f;");
+                  "singleflight: await a named handle, not a temporary: auto h = group.start(...), "
+                  "or whatever was started; co_await h;");
   }
 
  private:

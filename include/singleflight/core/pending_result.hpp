@@ -32,6 +32,7 @@ class [[nodiscard]] pending_result : public detail::handle_of<pending_result<V>>
                                      private detail::handle_base {
  public:
   using result = V;
+  static constexpr bool calls_back = false;
 
   pending_result(pending_result&& other) noexcept
       : of_(std::exchange(other.of_, nullptr)),

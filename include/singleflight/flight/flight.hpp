@@ -56,6 +56,7 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
  public:
   using value_type = V;
   using result = shared_result<V>;
+  static constexpr bool calls_back = true;
 
   flight(flight&& other) noexcept
       : role_(other.role_), kept_(other.kept_), block_(std::exchange(other.block_, nullptr)) {

@@ -16,8 +16,8 @@
 ///             awaited; the rest never waits.
 /// Cancel      a limit ends its own wait only, and those behind move up. A grant that came first
 ///             holds; one that nobody takes is returned.
-/// Errors      std::invalid_argument for a weight below 1 or over the capacity, and for more than
-///             a permit holds; flight_error: timed_out, cancelled, closed, overloaded
+/// Errors      std::invalid_argument for a weight below 1 or over the capacity (try_acquire: for
+///             that it has nothing to give), and for more than a permit holds; flight_error: timed_out, cancelled, closed, overloaded
 ///             (max_waiters), rejected (a resize below the weight of one that queues).
 /// Lifetime    outlives its permits: the destructor aborts the process when one is held, and so
 ///             when anybody queues; close() turns those away. What close() has told may come to
@@ -30,6 +30,7 @@
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -136,6 +137,7 @@ class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
                                      private detail::permit_waiter {
  public:
   using result = permit;
+  static constexpr bool calls_back = false;
 
   pending_permit(const pending_permit&) = delete;
   pending_permit& operator=(const pending_permit&) = delete;
@@ -159,7 +161,9 @@ class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
       of_.target = reinterpret_cast<std::uintptr_t>(frame.address());
       return of_.core_->enrol(of_, of_.core_->home, false);
     }
-    permit await_resume() { return of_.take(detail::wait_verdict::outcome).value(); }
+    permit await_resume() {
+      return of_.take(of_.verdict.load(detail::memory_order_relaxed)).value();
+    }
 
    private:
     pending_permit& of_;
@@ -178,8 +182,9 @@ class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
 
   bool settled() const noexcept {
     detail::require(!taken_, "pending_permit: used twice");
-    return is_settled.load(
-        detail::platform::order(detail::rule::settled_acquires, detail::memory_order_acquire));
+    return is_settled.load(detail::platform::order(detail::rule::settled_acquires,
+                                                   detail::memory_order_acquire)) ||
+           verdict.load(detail::memory_order_relaxed) != detail::wait_verdict::outcome;
   }
 
   // ---- for handle_wait --------------------------------------------------------------------------
@@ -189,9 +194,10 @@ class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
     return own_batch_ != nullptr ? *own_batch_ : core_->home;
   }
   batch_type& batch_on(const any_executor& executor) {
-    own_batch_ = new batch_type(executor);
-    own_batch_->owner = core_;
-    return *own_batch_;
+    auto made = std::make_unique<batch_type>(executor);
+    made->owner = core_;
+    if (own_batch_ != nullptr) core_->release_batch(*own_batch_);  // of a coroutine that has gone
+    return *(own_batch_ = made.release());
   }
   bool enrol(batch_type& on, const detail::steady_time*, bool always) {
     return core_->enrol(*this, on, always);
@@ -202,7 +208,7 @@ class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
 
   /// Consumes: the permit, or why there is none.
   outcome<permit> take(detail::wait_verdict how) noexcept {
-    taken_ = true;
+    detail::require(!std::exchange(taken_, true), "pending_permit: used twice");
     if (how == detail::wait_verdict::timed_out) return flight_errc::timed_out;
     if (how == detail::wait_verdict::cancelled) return flight_errc::cancelled;
     if (refused != flight_errc{}) return refused;
@@ -211,12 +217,14 @@ class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
 
   outcome<permit> blocked_outcome(const limits& bounds) {
     using detail::wait_verdict;
-    if (settled()) return take(wait_verdict::outcome);
-    detail::sleeper me(core_->clock, bounds.deadline, bounds.stop);
-    if (!core_->fall_asleep(*this, me)) return take(wait_verdict::outcome);
-    const wait_verdict why = me.sleep();
-    return take(why == wait_verdict::outcome || !core_->give_up(*this, why) ? wait_verdict::outcome
-                                                                            : why);
+    if (!settled()) {
+      detail::sleeper me(core_->clock, bounds.deadline, bounds.stop);
+      if (core_->fall_asleep(*this, me)) {
+        const wait_verdict why = me.sleep();
+        if (why != wait_verdict::outcome) core_->give_up(*this, why);
+      }
+    }
+    return take(verdict.load(detail::memory_order_relaxed));
   }
 
   detail::semaphore_core* core_;     // a reference of its own, from enter()
@@ -237,8 +245,7 @@ class semaphore final : public observable {
   semaphore& operator=(const semaphore&) = delete;
   /// Aborts the process when a permit is still held: its holder would return it to nobody.
   ~semaphore() {
-    detail::require(core_->available() == core_->capacity(),
-                    "semaphore: destroyed while permits are held");
+    detail::require(core_->is_whole(), "semaphore: destroyed while permits are held");
     core_->drop_reference();
   }
 

@@ -182,9 +182,7 @@ const add_world stop_beside_ready("30: semaphore: a stop beside the grant of a c
 const add_world front_is_stopped("30: semaphore: the front waiter is stopped", three, [](world& w) {
   scene s(w, 2);
   std::stop_source stop;
-  gate queued;
   permit held = s.all->acquire(1);
-  auto behind = std::optional<support::owned>();
   auto front = s.await(2, stop.get_token());
   s.thread([&] { w.check(!s.block(1), "a permit was refused"); });
   s.thread([&] { platform::request_stop(stop); });
@@ -300,6 +298,19 @@ const add_world resizes("30: semaphore: resize beside resize and a release", two
   w.run();
   s.finish();
   w.check(s.served.load(std::memory_order_relaxed) == 1, "somebody was not served");
+});
+
+const add_world resize_in_rounds("30: semaphore: resize up beside resize down", two, [](world& w) {
+  scene s(w, 3);
+  std::optional<permit> held(s.all->acquire(3));
+  auto one = s.await(3);
+  auto two_of_them = s.await(3);
+  s.thread([&] { s.all->resize(1); });
+  s.thread([&] { s.all->resize(2); });
+  w.run();
+  held.reset();
+  s.finish();
+  w.check(s.refused.load(std::memory_order_relaxed) == 2, "a request that is too large was left");
 });
 
 const add_world gone_beside_limit("30: semaphore: it goes beside a limit that strikes", three,

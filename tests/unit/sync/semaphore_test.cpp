@@ -30,6 +30,7 @@ using singleflight::inline_executor;
 using singleflight::limits;
 using singleflight::manual_timer;
 using singleflight::outcome;
+using singleflight::pending_permit;
 using singleflight::permit;
 using singleflight::semaphore;
 
@@ -486,7 +487,7 @@ TEST(pending_permit, an_unused_grant_is_passed_on) {
   EXPECT_EQ(order, std::vector{1});
 }
 
-// Goal  get() blocks like acquire; a granted handle gives at once.
+// Goal  get() gives the permit, whether that comes before the wait or in it.
 TEST(pending_permit, may_be_waited_for_by_a_thread) {
   semaphore all(1);
   permit held = all.acquire();
@@ -599,6 +600,77 @@ TEST(pending_permit, a_coroutine_may_be_destroyed_while_it_waits) {
   EXPECT_TRUE(order.empty());
 }
 
+// Goal    A limit that has struck ends what the handle is for, also when the coroutine that waited is
+//         destroyed before it resumes: who uses the handle next gets that limit, and no permit.
+TEST(pending_permit, a_limit_outlives_the_wait_that_it_struck) {
+  manual_timer time;
+  support::manual_executor later;
+  semaphore all(1, {.executor = later, .timer = &time});
+  permit held = all.acquire();
+  const auto wait = [](pending_permit& on, manual_timer& clock) -> support::owned {
+    const auto got = co_await on.until(clock.now() + 1s).as_outcome();
+    ADD_FAILURE() << "a destroyed coroutine went on";
+  };
+  auto first = all.start_acquire();
+  auto second = all.start_acquire();
+  auto waits_for_first = std::make_optional(wait(first, time));
+  auto waits_for_second = std::make_optional(wait(second, time));
+  time.advance(1s);  // both are out of the queue, and about to be resumed
+  waits_for_first.reset();
+  waits_for_second.reset();
+  EXPECT_TRUE(first.ready());
+  EXPECT_EQ(first.get_outcome().errc(), flight_errc::timed_out);
+  std::optional<outcome<permit>> got;
+  const auto again = [](pending_permit& on, std::optional<outcome<permit>>& to) -> support::owned {
+    try {
+      to.emplace(co_await on);
+    } catch (const flight_error& error) {
+      to.emplace(error.errc());
+    }
+  }(second, got);
+  ASSERT_TRUE(got.has_value());
+  EXPECT_EQ(got->errc(), flight_errc::timed_out);
+  held.release();
+  EXPECT_EQ(all.available(), 1);
+  later.run_all();
+}
+
+// Goal  A wait on a named executor that was given up does not keep the next one from its own.
+TEST(pending_permit, may_be_waited_for_again_after_a_wait_was_destroyed) {
+  support::manual_executor named;
+  semaphore all(1);
+  permit held = all.acquire();
+  auto place = all.start_acquire();
+  int told = 0;
+  const auto wait = [](pending_permit& on, support::manual_executor where,
+                       int& count) -> support::owned {
+    const permit mine = co_await on.on(where);
+    ++count;
+  };
+  { const auto given_up = wait(place, named, told); }
+  const auto kept = wait(place, named, told);
+  held.release();
+  named.run_all();
+  EXPECT_EQ(told, 1);
+  EXPECT_EQ(all.available(), 1);
+}
+
+// Goal  Where a stop and a deadline have both struck before the wait, the wait is cancelled.
+TEST(pending_permit, a_stop_goes_before_a_deadline) {
+  manual_timer time;
+  semaphore all(1, {.executor = inline_executor, .timer = &time});
+  const permit held = all.acquire();
+  std::stop_source stop;
+  stop.request_stop();
+  std::optional<outcome<permit>> got;
+  const auto waiting = take_until(all, 1, time.now() - 1s, stop.get_token(), got);
+  ASSERT_TRUE(got.has_value());
+  EXPECT_EQ(got->errc(), flight_errc::cancelled);
+  const auto blocked =
+      all.acquire(as_outcome, 1, {.deadline = time.now() - 1s, .stop = stop.get_token()});
+  EXPECT_EQ(blocked.errc(), flight_errc::cancelled);
+}
+
 // Goal  The same where the wait named an executor, whose task then finds nobody.
 TEST(pending_permit, destroyed_before_its_named_executor_ran) {
   support::manual_executor named;
@@ -693,6 +765,38 @@ TEST(semaphore, a_smaller_capacity_rejects_the_heavy) {
   EXPECT_EQ(all.stats().rejected, 2U);
 }
 
+// Goal    A larger capacity that comes between the rounds of a smaller one leaves nobody in the queue
+//         that asks for more than there is.
+// Method  The executor, handed the first round's resumptions, sets the larger one.
+TEST(semaphore, a_resize_between_the_rounds_of_another_loses_nothing) {
+  constexpr int heavy = 100;  // more than one round tells
+  struct resizing {
+    semaphore** all;
+    support::manual_executor to;
+    void execute(singleflight::task work) {
+      if (semaphore* const s = std::exchange(*all, nullptr)) s->resize(6);
+      to.execute(std::move(work));
+    }
+  };
+  semaphore* to_resize = nullptr;
+  support::manual_executor later;
+  semaphore all(10, {.executor = resizing{&to_resize, later}});
+  permit held = all.acquire(10);
+  std::vector<std::optional<outcome<permit>>> got(heavy);
+  std::vector<support::owned> waiting;
+  for (auto& one : got) {
+    waiting.push_back(take_until(all, 8, std::chrono::steady_clock::time_point::max(), {}, one));
+  }
+  to_resize = &all;
+  all.resize(1);
+  held.release();
+  EXPECT_EQ(all.capacity(), 6);
+  EXPECT_EQ(all.waiters_approx(), 0U);
+  EXPECT_TRUE(all.try_acquire(6));
+  later.run_all();
+  for (const auto& one : got) EXPECT_EQ(one->errc(), flight_errc::rejected);
+}
+
 // Goal  close refuses newcomers and tells those who queue; what is held stays valid.
 TEST(semaphore, close_tells_everybody) {
   semaphore all(1, {.executor = inline_executor});
@@ -747,16 +851,33 @@ TEST(semaphore_death, permits_must_not_outlive_it) {
       "semaphore: destroyed while permits are held");
 }
 
-// Goal  A handle is used once.
+// Goal  A handle is used once, whichever way, and waited for by one at a time.
 TEST(semaphore_death, a_handle_is_used_once) {
+  const auto twice = [](auto how) {
+    semaphore all(2);
+    auto place = all.start_acquire();
+    const permit one = place.get();
+    how(place);
+  };
+  EXPECT_DEATH(twice([](pending_permit& place) { (void)place.get(); }), "used twice");
+  EXPECT_DEATH(twice([](pending_permit& place) {
+                 const auto again = [](pending_permit& on) -> support::owned {
+                   const permit two = co_await on.on(inline_executor);
+                 }(place);
+               }),
+               "used twice");
   EXPECT_DEATH(
       {
-        semaphore all(2);
+        semaphore all(1);
+        const permit held = all.acquire();
         auto place = all.start_acquire();
-        const permit one = place.get();
-        const permit two = place.get();
+        const auto wait = [](pending_permit& on) -> support::owned {
+          const permit mine = co_await on;
+        };
+        const auto one = wait(place);
+        const auto two = wait(place);
       },
-      "pending_permit: used twice");
+      "waited for twice");
 }
 
 // Goal  max_waiters bounds the queue; those inside are unharmed.

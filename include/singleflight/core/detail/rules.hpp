@@ -80,6 +80,7 @@ namespace detail {
   X(dropped_grant_returns, "a handle goes with what it was granted")                          \
   X(close_tells_the_queue, "those who queue wait for ever at a closed semaphore")             \
   X(resize_refuses_the_heavy, "one that asks for more than there is blocks the queue")        \
+  X(sweep_outlasts_resize, "a larger capacity leaves one that asks for more than it")         \
   X(handles_hold_reference, "a limit strikes at a semaphore that has gone")                   \
   X(server_holds_reference, "a semaphore goes while its queue is served in rounds")           \
   X(late_result_is_dropped, "a call that began before a breaker changed counts after it")     \

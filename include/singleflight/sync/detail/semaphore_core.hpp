@@ -29,6 +29,7 @@
 #include <utility>
 
 #include "singleflight/core/detail/bit_lock.hpp"
+#include "singleflight/core/detail/require.hpp"
 #include "singleflight/core/detail/sleeper.hpp"
 #include "singleflight/core/errors.hpp"
 #include "singleflight/core/handle_wait.hpp"
@@ -158,8 +159,8 @@ class semaphore_core : public platform::allocated {
     const call_scope scope;
     permit_batch::runner* runners = nullptr;
     lock();
-    const bool over = w.is_settled.load(memory_order_relaxed) ||
-                      w.verdict.load(memory_order_relaxed) != wait_verdict::outcome;
+    require_idle(w);
+    const bool over = over_locked(w);
     if (over && !always) {
       unlock();
       return false;
@@ -172,28 +173,26 @@ class semaphore_core : public platform::allocated {
     return true;
   }
 
-  /// A limit has struck: true if it comes before the grant, and then `w` is out of the queue.
-  bool give_up(permit_waiter& w, wait_verdict why) {
-    bool first = false;
+  /// A limit has struck: if it comes before the grant, `w` leaves the queue with that verdict.
+  void give_up(permit_waiter& w, wait_verdict why) {
     change([&](aftermath& after) {
       if (w.is_settled.load(memory_order_relaxed) &&
           platform::holds(rule::cancel_yields_to_grant)) {
         return;
       }
       if (w.verdict.load(memory_order_relaxed) != wait_verdict::outcome) return;
-      first = true;
       ++(why == wait_verdict::timed_out ? figures_.timed_out : figures_.cancelled);
       w.verdict.store(why, memory_order_relaxed);
       take_out_locked(w);
       if (w.state == wait_state::pending) make_ready_locked(w, after.runners);
     });
-    return first;
   }
 
-  /// A thread is about to sleep. False: `w` is settled.
+  /// A thread is about to sleep. False: `w` is over.
   bool fall_asleep(permit_waiter& w, sleeper& thread) noexcept {
     lock();
-    const bool waits = !w.is_settled.load(memory_order_relaxed);
+    require_idle(w);
+    const bool waits = !over_locked(w);
     if (waits) w.thread = &thread;
     unlock();
     return waits;
@@ -232,12 +231,24 @@ class semaphore_core : public platform::allocated {
     check_capacity(capacity);
     change([&](aftermath&) {
       available_ += capacity - capacity_;
-      sweep_ = capacity < capacity_ && platform::holds(rule::resize_refuses_the_heavy);
+      if (capacity < capacity_ && platform::holds(rule::resize_refuses_the_heavy)) {
+        sweep_at_ = queue_.first();
+      } else if (!platform::holds(rule::sweep_outlasts_resize)) {
+        sweep_at_ = nullptr;
+      }
       capacity_ = capacity;
     });
   }
   void close() {
     change([&](aftermath&) { closed_ = true; });
+  }
+
+  /// Whether everything has come back. Acquires what the last holder did.
+  bool is_whole() noexcept {
+    lock();
+    const bool whole = available_ == capacity_;
+    unlock();
+    return whole;
   }
 
   // ---- looking ----------------------------------------------------------------------------------
@@ -271,7 +282,7 @@ class semaphore_core : public platform::allocated {
   }
 
   static void check_weight(count n) {
-    if (n < 1 || n > most) [[unlikely]] {
+    if (n < 1) [[unlikely]] {
       throw std::invalid_argument("semaphore: a weight of " + std::to_string(n) +
                                   " makes no sense; it must be at least 1");
     }
@@ -295,15 +306,17 @@ class semaphore_core : public platform::allocated {
     return n;
   }
 
-  /// What is done after the lock: threads first, then coroutines. Who is told is bounded, so that
-  /// the lock is never held for long; the rest is for the next round.
+  /// What is done after the lock: threads first, then coroutines. How many are told, and looked at,
+  /// is bounded, so that the lock is never held for long; the rest is for the next round.
   struct aftermath {
     static constexpr std::size_t most_told = platform::tuned(std::size_t{32}, std::size_t{1});
+    static constexpr std::size_t most_looked_at = 32 * most_told;
     std::array<sleeper::name, most_told> threads;
     std::size_t thread_count = 0;
     std::size_t told = 0;
+    std::size_t looked_at = 0;
     permit_batch::runner* runners = nullptr;
-    bool room() const noexcept { return told < most_told; }
+    bool room() const noexcept { return told < most_told && looked_at < most_looked_at; }
   };
 
   /// One change under the lock, and what follows from it for those who queue.
@@ -332,15 +345,12 @@ class semaphore_core : public platform::allocated {
 
   /// Settles those who need not queue any longer, from the front, as many as there is room for.
   void serve_locked(aftermath& after) noexcept {
-    if (sweep_) {  // some may ask for more than there is by now
-      waiter* w = queue_.first();
-      while (w != nullptr && after.room()) {
-        auto& one = static_cast<permit_waiter&>(*std::exchange(w, w->next));
-        if (one.weight <= capacity_) continue;
-        ++figures_.rejected;
-        settle_locked(one, flight_errc::rejected, after);
-      }
-      sweep_ = w != nullptr;
+    while (sweep_at_ != nullptr && after.room()) {
+      ++after.looked_at;
+      auto& one = static_cast<permit_waiter&>(*std::exchange(sweep_at_, sweep_at_->next));
+      if (one.weight <= capacity_) continue;
+      ++figures_.rejected;
+      settle_locked(one, flight_errc::rejected, after);
     }
     while (after.room() && !queue_.empty()) {
       auto& front = static_cast<permit_waiter&>(*queue_.first());
@@ -373,9 +383,19 @@ class semaphore_core : public platform::allocated {
 
   void take_out_locked(permit_waiter& w) noexcept {
     if (!w.queued) return;
+    if (sweep_at_ == &w) sweep_at_ = w.next;
     queue_.remove(w);
     w.queued = false;
     count_waiters_locked(-1);
+  }
+  /// Settled, or given up by a limit that has struck.
+  static bool over_locked(const permit_waiter& w) noexcept {
+    return w.is_settled.load(memory_order_relaxed) ||
+           w.verdict.load(memory_order_relaxed) != wait_verdict::outcome;
+  }
+  static void require_idle(const permit_waiter& w) noexcept {
+    require(w.state == wait_state::idle && w.thread == nullptr,
+            "pending_permit: waited for twice at a time");
   }
   void refuse_locked(permit_waiter& w, flight_errc why) noexcept {
     ++(why == flight_errc::closed ? figures_.closed : figures_.overloaded);
@@ -410,7 +430,7 @@ class semaphore_core : public platform::allocated {
   waiter_list queue_;
   figures figures_;
   bool closed_ = false;
-  bool sweep_ = false;  // somebody in the queue may ask for more than the capacity
+  waiter* sweep_at_ = nullptr;  // from here on some may ask for more than the capacity
   const std::size_t max_waiters_;
 
  public:
