@@ -116,6 +116,7 @@ class batcher final : public observable {
   ~batcher() {
     detail::require(!flights_.core_.leads_on_this_thread(),
                     "batcher: destroyed within its own loader");
+    const detail::call_scope scope;  // who resumes on this thread does so once all have ended
     shut();
     line_->drop_loader();
   }
@@ -252,14 +253,14 @@ class batcher final : public observable {
     return detail::expired(bounds, flights_.core_.clock());
   }
   static outcome<result> wait_on(flight<Value>& handle, const limits& bounds) {
-    return flight_wait<Value, detail::no_executor, true, detail::flight_within>(
-               handle, bounds.deadline, bounds.stop, bounds.within, {})
-        .get();
+    return handle.blocked_outcome(bounds, detail::blocked_wait::form::join);
   }
 
   /// 1. the group refuses newcomers, and no load begins any more; 2. batches that are not with the
   /// loader end, and the alarm is cancelled; 3. the loader's calls are waited for.
+  /// Who resumes on this thread does so last, and may take the batcher with it.
   void shut() {
+    const detail::call_scope scope;
     (void)flights_.core_.close_until(detail::steady_time::min());
     line_->close();
     (void)flights_.core_.close_until(detail::steady_time::max());
