@@ -43,6 +43,8 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 
 template <class V>
 class flight;
+template <class Key, class Value, class Hash, class Equal>
+class batcher;
 
 /// A wait on a flight with limits, an executor, a load, or without throwing.
 template <class V, class Executor = detail::no_executor, bool AsOutcome = false,
@@ -166,6 +168,8 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
  private:
   template <class, class, bool, class>
   friend class singleflight::handle_wait;
+  template <class, class, class, class>
+  friend class singleflight::batcher;
 
   template <class Executor, class Callback, class Within>
   struct callback_state;
@@ -204,9 +208,10 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
     return how;
   }
 
-  outcome<shared_result<V>> blocked_outcome(const limits& bounds) {
+  outcome<shared_result<V>> blocked_outcome(
+      const limits& bounds, detail::blocked_wait::form how = detail::blocked_wait::form::take) {
     if (settled()) return take(detail::wait_verdict::outcome);
-    return take(detail::blocked_wait(*block_, bounds, detail::blocked_wait::form::take).wait());
+    return take(detail::blocked_wait(*block_, bounds, how).wait());
   }
 
   /// Consumes: the outcome, or the error of a wait that ended without, after leaving.

@@ -11,14 +11,19 @@
 ///
 /// Threads     every member, from any thread; the destructor once no new call can begin. The loader
 ///             is called on the executor, up to max_in_flight times at once.
-/// Ordering    the keys of a batch stand in the order of their calls; batches begin in the order of
-///             their first keys. The load's effects happen-before every return of its outcome (P7).
+/// Ordering    the keys of a batch stand in the order of their calls. Batches are handed to the
+///             executor in the order of their first keys; one that a waiter runs may overtake
+///             those, but passes over each of them once at most. The load's effects happen-before
+///             every return of its outcome (P7).
 /// Blocking    start and flush return at once. load waits, up to its limits; on a thread of the
-///             executor it may run its batch itself, once that is due, so a pool of one thread does
-///             not wait for itself. Within the loader, load is refused as `recursive`, for the
-///             batch holds the place that it would wait for; what start returns must not be waited
-///             for there either.
-/// Cancel      a caller's limit ends its own wait only. A key whose callers have all left before
+///             executor it may run its batch itself, once that is due (and before it one that was
+///             passed over), so a pool of one thread does not wait for itself. Of waits on a handle
+///             only those without limits do. Within the loader, load is refused as `recursive`, for
+///             the batch holds the place that it would wait for; what start returns must not be
+///             waited for there either. The same goes for loaders that ask each other's batchers in
+///             a ring: with max_in_flight = 1 that is refused, too; with more places it may hang.
+/// Cancel      a caller's limit ends its own wait only, and not while its thread runs a batch: as
+///             with the leader of a run, it stays until the loader returns. A key whose callers have all left before
 ///             its batch begins is not loaded, nor is a batch without keys. Later nothing is told
 ///             to stop: the answer goes to nobody, and a newcomer for that key asks anew.
 /// Errors      an exception of the loader, to every caller of its batch, with its own type; a
@@ -116,6 +121,7 @@ class batcher final : public observable {
   ~batcher() {
     detail::require(!flights_.core_.leads_on_this_thread(),
                     "batcher: destroyed within its own loader");
+    const detail::call_scope scope;  // who resumes on this thread does so once all have ended
     shut();
     line_->drop_loader();
   }
@@ -252,14 +258,14 @@ class batcher final : public observable {
     return detail::expired(bounds, flights_.core_.clock());
   }
   static outcome<result> wait_on(flight<Value>& handle, const limits& bounds) {
-    return flight_wait<Value, detail::no_executor, true, detail::flight_within>(
-               handle, bounds.deadline, bounds.stop, bounds.within, {})
-        .get();
+    return handle.blocked_outcome(bounds, detail::blocked_wait::form::join);
   }
 
   /// 1. the group refuses newcomers, and no load begins any more; 2. batches that are not with the
   /// loader end, and the alarm is cancelled; 3. the loader's calls are waited for.
+  /// Who resumes on this thread does so last, and may take the batcher with it.
   void shut() {
+    const detail::call_scope scope;
     (void)flights_.core_.close_until(detail::steady_time::min());
     line_->close();
     (void)flights_.core_.close_until(detail::steady_time::max());

@@ -304,6 +304,35 @@ const add_world claims_delayed("21: batcher, a waiter on the pool is woken by th
                                            s.clock.advance(10ms);
                                          });
                                });
+/// While the only place is with a loader whose thread, the pool's other one, waits for the waiter
+/// afterwards: nobody but that can run its batch.
+void no_place(world& w, const singleflight::limits& bounds) {
+  std::optional<singleflight::thread_pool> pool(
+      std::in_place, singleflight::thread_pool_options{.max_threads = 2});
+  scene s(w, {.max_batch = 1, .max_in_flight = 1, .executor = *pool}, false);
+  gate answered;
+  gate done;
+  s.thread([&] {
+    pool->execute(singleflight::task([&] {
+      s.get(1);
+      answered.wait();
+      done.open();
+    }));
+    pool->execute(singleflight::task([&] {
+      ++s.asked;
+      s.told(2, s.keys->load(singleflight::as_outcome, 2, bounds));
+      answered.open();
+    }));
+    done.wait();
+    s.keys.reset();
+    pool.reset();
+  });
+  w.run();
+  s.finish();
+}
+const add_world waits_for_place("21: batcher, a waiter of the pool without a place", two,
+                                [](world& w) { no_place(w, {}); });
+
 const add_world claims_and_close("23: batcher, close beside a waiter of the pool", two,
                                  [](world& w) {
                                    claimed(w, 2, {.max_batch = 2, .max_in_flight = 1}, true,

@@ -816,46 +816,175 @@ TEST(batcher, a_waiter_that_sleeps_on_the_pool_is_woken_for_its_batch) {
   EXPECT_THAT(*load.calls, ElementsAre(ElementsAre(1, 2)));
 }
 
+/// Tells when a thread is about to sleep until its deadline.
+struct watched_timer final : sf::timer {
+  time_point now() const noexcept override { return clock.now(); }
+  void arm(sf::timer_node& node, time_point when) override {
+    clock.arm(node, when);
+    armed.open();
+  }
+  void cancel(sf::timer_node& node) noexcept override { clock.cancel(node); }
+  sf::manual_timer clock;
+  support::gate armed;
+};
+
 // Goal    A waiter of the pool whose batch is due, while the only place is with a loader on another
-//         thread, gets its answer when that one ends.
+//         thread, runs it when that one ends: also where no thread is left for the batch's task.
+// Method  It has a deadline: when its timer is armed it has looked for a place, and found none. The
+//         thread of the other loader waits until it has its answer.
 TEST(batcher, a_waiter_of_the_pool_waits_for_a_place) {
   support::gate hold;
+  support::gate over;
   tenfold load;
+  watched_timer time;
   sf::thread_pool pool({.max_threads = 2});
   ints keys(
       [&](std::span<const int> all) {
         if (all.front() == 1) hold.wait();
         return load(all);
       },
-      {.max_in_flight = 1, .executor = pool});
+      {.max_in_flight = 1, .executor = pool, .timer = &time});
+  support::gate busy;
+  support::gate other;
+  pool.execute(sf::task([&] {
+    busy.wait();
+    EXPECT_EQ(*keys.load(2, {.deadline = time.now() + 1h}), 20);
+    over.open();
+  }));
+  busy.await_arrivals();
+  pool.execute(sf::task([&] {
+    EXPECT_EQ(*keys.load(1), 10);
+    over.wait();
+    other.open();
+  }));
+  hold.await_arrivals();
+  busy.open();
+  time.armed.wait();
+  hold.open();
+  other.wait();
+}
+
+// Goal    While it waits for a place, its limits hold.
+TEST(batcher, a_waiter_without_a_place_leaves_at_its_deadline) {
+  support::gate hold;
+  watched_timer time;
+  sf::thread_pool pool({.max_threads = 2});
+  ints keys(
+      [&](std::span<const int> all) {
+        hold.wait();
+        return outcomes(all.size(), sf::outcome<int>(1));
+      },
+      {.max_in_flight = 1, .executor = pool, .timer = &time});
   auto one = keys.start(1);
   hold.await_arrivals();
   support::gate over;
   pool.execute(sf::task([&] {
-    EXPECT_EQ(*keys.load(2), 20);
+    EXPECT_EQ(keys.load(as_outcome, 2, {.deadline = time.now() + 1s}).errc(),
+              flight_errc::timed_out);
     over.open();
   }));
-  support::until_flights(keys, 2);
-  hold.open();
+  time.armed.wait();
+  time.clock.advance(1s);
   over.wait();
-  EXPECT_EQ(*one.get(), 10);
+  hold.open();
+  EXPECT_EQ(*one.get(), 1);
 }
 
-/// Holds a pool's waiter between its claim of a load and that load's begin.
+// Scenario 21
+// Goal    load with limits runs its batch, too, on the pool's only thread, at once or when it is
+//         due; a limit that strikes meanwhile does not take its answer.
+TEST(batcher, load_with_limits_on_the_pools_only_thread) {
+  watched_timer time;
+  std::stop_source stop;
+  sf::thread_pool pool({.max_threads = 1});
+  const auto load = [&](std::span<const int> all) {
+    time.clock.advance(1h);
+    stop.request_stop();
+    return outcomes(all.size(), sf::outcome<int>(1));
+  };
+  ints keys(load, {.executor = pool, .timer = &time});
+  on_pool(pool, [&] {
+    EXPECT_EQ(*keys.load(1, {.deadline = time.now() + 1s}), 1);
+    stop = std::stop_source();
+    EXPECT_EQ(*keys.load(2, {.stop = stop.get_token()}), 1);
+    stop = std::stop_source();
+    const auto both = keys.load_many(std::vector{3, 4}, {.stop = stop.get_token()});
+    EXPECT_TRUE(both[0].has_value() && both[1].has_value());
+  });
+  ints slow(load, {.max_delay = 10ms, .executor = pool, .timer = &time.clock});
+  std::jthread waking([&] {
+    support::until_callers(slow, 1);
+    time.clock.advance(10ms);
+  });
+  on_pool(pool, [&] { EXPECT_EQ(*slow.load(1, {.deadline = time.now() + 1h}), 1); });
+}
+
+// Goal    A wait with limits on a handle does not run the batch: flight says so.
+TEST(batcher, a_limited_wait_on_a_handle_runs_nothing) {
+  sf::manual_timer clock;
+  sf::thread_pool pool({.max_threads = 1});
+  ints keys(tenfold(), {.executor = pool, .timer = &clock});
+  std::stop_source stop;
+  on_pool(pool, [&] {
+    auto f = keys.start(2);
+    std::jthread later([&] { stop.request_stop(); });
+    EXPECT_EQ(f.until(clock.now() + 1h, stop.get_token()).as_outcome().get().errc(),
+              flight_errc::cancelled);
+  });
+}
+
+// Goal    A batch whose task has found its place taken by a waiter is passed over once: the next
+//         waiter runs it before its own.
+// Method  A pool of two threads. The second one runs the task while the first one's loader has the
+//         place, and nothing else until the end.
+TEST(batcher, a_batch_that_was_passed_over_goes_first) {
+  support::gate busy;
+  support::gate hold;
+  support::gate task_is_over;
+  support::gate over;
+  tenfold load;
+  sf::thread_pool pool({.max_threads = 2});
+  ints keys(
+      [&](std::span<const int> all) {
+        if (all.front() == 2) hold.wait();
+        return load(all);
+      },
+      {.max_batch = 1, .max_in_flight = 1, .executor = pool});
+  pool.execute(sf::task([&] { busy.wait(); }));
+  busy.await_arrivals();
+  pool.execute(sf::task([&] {
+    auto one = keys.start(1);
+    EXPECT_EQ(*keys.load(2), 20);
+    EXPECT_FALSE(one.ready());
+    EXPECT_EQ(*keys.load(3), 30);
+    EXPECT_TRUE(one.ready());
+    over.open();
+  }));
+  hold.await_arrivals();
+  pool.execute(sf::task([&] {
+    task_is_over.open();
+    over.wait();
+  }));
+  busy.open();
+  task_is_over.wait();
+  hold.open();
+  over.wait();
+  EXPECT_THAT(*load.calls, ElementsAre(ElementsAre(2), ElementsAre(1), ElementsAre(3)));
+}
+
+/// Holds a pool's waiter between its claims of the first and of the second key of its batch.
 struct claim_holder final : sf::observer {
-  void load_began(std::uint64_t) noexcept override {
-    if (std::this_thread::get_id() == waiter.load()) hold.wait();
-  }
-  std::atomic<std::thread::id> waiter{};
+  void load_began(std::uint64_t) noexcept override { hold.wait(); }
   support::gate hold;
 };
 
-/// A pool's waiter has claimed key 2 of the batch {1, 2}; its task has run meanwhile, and is over.
+/// A pool's waiter for key 2 gathers the batch {1, 2} and has claimed key 1; the batch's task has
+/// run meanwhile, and is over.
 struct crossed_claim {
   crossed_claim() {
     pool.execute(sf::task([this] { busy.wait(); }));
     pool.execute(sf::task([this] {
-      watch.waiter = std::this_thread::get_id();
+      waiter = std::this_thread::get_id();
       one.emplace(keys.start(1));
       auto two = keys.start(2);
       got.emplace(two.get_outcome());
@@ -869,6 +998,7 @@ struct crossed_claim {
   ~crossed_claim() { watch.hold.open(); }
 
   tenfold load;
+  std::atomic<std::thread::id> waiter{};
   std::atomic<std::thread::id> loaded_on{};
   claim_holder watch;
   support::gate busy;
@@ -884,31 +1014,34 @@ struct crossed_claim {
             {.max_in_flight = 1, .executor = pool, .observer = &watch}};
 };
 
-// Goal    A batch whose task crosses with a waiter that has claimed one of its keys goes once, and
-//         whole: the waiter sends it when it comes.
-TEST(batcher, a_claim_that_crosses_with_the_task) {
+// Goal    A batch whose task crosses with a waiter that has begun it goes once, and whole.
+TEST(batcher, a_waiter_that_crosses_with_the_task) {
   crossed_claim c;
   EXPECT_TRUE(c.load.calls->empty());
   c.watch.hold.open();
   c.over.wait();
   EXPECT_EQ(***c.got, 20);
   EXPECT_EQ(*c.one->get(), 10);
-  EXPECT_EQ(c.loaded_on.load(), c.watch.waiter.load());
+  EXPECT_EQ(c.loaded_on.load(), c.waiter.load());
   EXPECT_THAT(*c.load.calls, ElementsAre(ElementsAre(1, 2)));
   EXPECT_EQ(*c.keys.load(3), 30) << "its place is free";
 }
 
 // Scenario 23
-// Goal    close, while a batch waits for such a waiter: its keys are closed at once, and the waiter
-//         comes too late.
-TEST(batcher, close_while_a_batch_waits_for_a_claim) {
+// Goal    close while a waiter gathers its batch: the key that has begun is answered, the other is
+//         closed, and close waits for the loader.
+TEST(batcher, close_while_a_waiter_gathers_its_batch) {
   crossed_claim c;
-  std::jthread closing([&] { c.keys.close(); });
-  EXPECT_EQ(c.one->get_outcome().errc(), flight_errc::closed);
+  std::jthread closing([&] {
+    c.keys.close();
+    EXPECT_FALSE(c.load.calls->empty());
+  });
+  EXPECT_TRUE(support::eventually([&] { return c.keys.stats().closed == 1; }, "key 2 is closed"));
   c.watch.hold.open();
   c.over.wait();
   EXPECT_EQ(c.got->errc(), flight_errc::closed);
-  EXPECT_TRUE(c.load.calls->empty());
+  EXPECT_EQ(*c.one->get(), 10);
+  EXPECT_THAT(*c.load.calls, ElementsAre(ElementsAre(1)));
 }
 
 support::detached ask(ints& keys, int key, std::chrono::steady_clock::time_point deadline,
@@ -970,7 +1103,95 @@ TEST(batcher, recursion) {
   EXPECT_EQ(keys->stats().recursive, 4u);
 }
 
+// Scenario 13
+// Goal    Two batchers whose loaders ask each other, one place each, on an executor whose threads
+//         cannot run the other's batch: the wait that closes the ring, whichever of the two it is,
+//         is refused, though a key that it comes by is led by nobody and only stands behind the
+//         place.
+TEST(batcher, a_ring_through_another_batcher) {
+  support::thread_per_task threads;
+  std::optional<ints> a;
+  std::optional<ints> b;
+  std::atomic<int> refused{0};
+  const auto ask = [&](ints& other, int key) {
+    const auto got = other.load(as_outcome, key);
+    if (got.errc() == flight_errc::recursive) {
+      ++refused;
+    } else {
+      EXPECT_TRUE(got.has_value());
+    }
+  };
+  a.emplace(
+      [&](std::span<const int> all) {
+        if (all.front() == 1) ask(*b, 10);
+        return outcomes(all.size(), sf::outcome<int>(4));
+      },
+      sf::batcher_options{.max_in_flight = 1, .executor = threads});
+  b.emplace(
+      [&](std::span<const int> all) {
+        ask(*a, 2);
+        return outcomes(all.size(), sf::outcome<int>(5));
+      },
+      sf::batcher_options{.max_in_flight = 1, .executor = threads});
+  EXPECT_EQ(*a->load(1), 4);
+  EXPECT_EQ(*a->load(2), 4) << "the place is free, and the key";
+  b->close();
+  EXPECT_EQ(refused, 1);
+}
+
 // ---- the end ------------------------------------------------------------------------------------
+
+/// Waits for key 1 of a batch of two, on the thread that ends it, and goes on there.
+template <class Then>
+support::owned then_go_on(ints& keys, Then then) {
+  auto one = keys.start(1);
+  auto two = keys.start(2);
+  const auto got = co_await one.as_outcome();
+  EXPECT_EQ(got.errc(), flight_errc::closed);
+  then(two);
+}
+
+// Scenario 23
+// Goal    close, and the destructor, resume nobody before every key has ended: a waiter that runs
+//         on their thread may close again, or wait with limits for another key of its batch.
+TEST(batcher, close_with_waiters_on_its_own_thread) {
+  for (const bool destroys : {false, true}) {
+    for (const bool closes : {false, true}) {
+      sf::manual_timer clock;
+      auto keys = std::make_unique<ints>(
+          tenfold(),
+          sf::batcher_options{.max_delay = 1s, .executor = sf::inline_executor, .timer = &clock});
+      int resumed = 0;
+      auto waits = then_go_on(*keys, [&](sf::flight<int>& two) {
+        if (closes && !destroys) keys->close();
+        std::stop_source never;
+        const auto got = two.until(clock.now() + 1h, never.get_token()).as_outcome().get();
+        EXPECT_EQ(got.errc(), flight_errc::closed);
+        ++resumed;
+      });
+      if (destroys) {
+        keys.reset();
+      } else {
+        keys->close();
+      }
+      EXPECT_EQ(resumed, 1);
+    }
+  }
+}
+
+// Goal    A waiter that close resumes may take the batcher with it.
+TEST(batcher, close_with_a_waiter_that_destroys_the_batcher) {
+  sf::manual_timer clock;
+  auto keys = std::make_unique<ints>(
+      tenfold(),
+      sf::batcher_options{.max_delay = 1s, .executor = sf::inline_executor, .timer = &clock});
+  auto waits = then_go_on(*keys, [&](sf::flight<int>& two) {
+    keys.reset();
+    EXPECT_EQ(two.get_outcome().errc(), flight_errc::closed);
+  });
+  keys->close();
+  EXPECT_EQ(keys, nullptr);
+}
 
 // Scenario 23. P10.
 // Goal    close ends what is gathered, and what is due but not begun, as closed; nothing is loaded,

@@ -102,12 +102,11 @@ namespace detail {
   X(stop_outside_group_lock, "a stop callback finds its group locked")                        \
   X(error_ends_with_its_use, "an error is told again by the next wait")                       \
   X(batch_is_sealed_once, "a batch that a waiter runs is run again from its queue")           \
-  X(batch_waits_for_claimed, "a batch goes without the key that a waiter has claimed")        \
   X(late_key_is_opened, "a key that comes to a batch which is due is never loaded")           \
   X(ended_batch_posts_next, "the next batch waits for ever for its place")                    \
   X(alarm_rings_again, "a batch behind one that was full waits for ever for its delay")       \
   X(close_ends_gathering, "close waits for a batch that nobody sends")                        \
-  X(close_gives_up_parked, "close waits for a key that was claimed and ended")                \
+  X(free_place_is_told, "a pool's thread sleeps for a key in the pool's own queue")           \
   X(close_waits_for_arming, "an alarm is armed for a batcher that has gone")                  \
   X(late_waiter_sees_result, "a coroutine waits for a result that is there")                  \
   X(limit_yields_to_result, "a wait is given up that had its result")                         \

@@ -22,6 +22,7 @@ class blocked_wait {
   enum class form : std::uint8_t {
     run,   ///< can lead, and leaves when a limit strikes
     take,  ///< leaves when a limit strikes
+    join,  ///< the same; on a thread of the executor begins a gathered load in spite of its limits
     look,  ///< stays with the flight whatever happens
   };
   blocked_wait(block_base& block, const limits& bounds, form how) noexcept
@@ -35,7 +36,8 @@ class blocked_wait {
   /// it still has to leave() it.
   wait_verdict wait() {
     if (block_.done()) return wait_verdict::outcome;
-    may_run_ = !bounded() && !bounds_.stop.stop_possible() && block_.executor.runs_here();
+    may_run_ = (form_ == form::join || (!bounded() && !bounds_.stop.stop_possible())) &&
+               block_.executor.runs_here();
     if (may_run_) run_if_queued();
     const thread_state& self = this_thread();
     wait_graph::record record;
@@ -98,21 +100,29 @@ class blocked_wait {
   }
 
   /// A thread that the executor runs its tasks on must not wait for its own queue: while the
-  /// flight's load is still queued there, it is run here (its own flight's only). Without limits
-  /// only: a load cannot be left.
+  /// flight's load is still queued there, it is run here (its own flight's only, and those gathered
+  /// with it). Without limits only, but for `join`: a load cannot be left.
   void run_if_queued() {
     load_base* load = nullptr;
+    std::shared_ptr<gathering> others;
     block_.lock();
     if (block_.phase(memory_order_relaxed) == flight_phase::running && block_.load != nullptr &&
-        block_.load->claim()) {
-      load = block_.load;
-      load->home->add_reference();
+        block_.load->open()) {
+      others = block_.load->gathered_in();
+      if (others == nullptr && block_.load->claim()) {
+        load = block_.load;
+        load->home->add_reference();
+      }
     }
     block_.room.claimers = true;
     block_.unlock();
-    if (load == nullptr) return;
+    if (load == nullptr && others == nullptr) return;
     const call_scope scope;
-    load->run();
+    if (others != nullptr) {
+      others->begin_here();
+    } else {
+      load->run();
+    }
   }
 
   /// `lead` when the flight is there for the taking, else `outcome`: nothing decided yet.
@@ -154,11 +164,6 @@ class blocked_wait {
           block_.state.load(platform::order(rule::waiter_acquires, memory_order_acquire));
       const auto phase = static_cast<flight_phase>(seen & block_base::phase_bits);
       if (phase == flight_phase::done) return wait_verdict::outcome;
-      if (may_run_ && (seen & ~block_base::locked) != last_look_) {
-        last_look_ = seen & ~block_base::locked;
-        run_if_queued();
-        continue;
-      }
       wait_verdict verdict = node_.verdict.load(memory_order_acquire);
       const bool stopped = platform::stop_requested(bounds_.stop);
       if (stopped || (bounded() && block_.clock->now() >= bounds_.deadline)) {
@@ -166,6 +171,11 @@ class blocked_wait {
       }
       if (verdict != wait_verdict::outcome || (can_lead_ && phase == flight_phase::vacant)) {
         if (decide(verdict)) return verdict;
+        continue;
+      }
+      if (may_run_ && (seen & ~block_base::locked) != last_look_) {
+        last_look_ = seen & ~block_base::locked;
+        run_if_queued();
         continue;
       }
       if ((seen & block_base::sleeping) == 0 && platform::holds(rule::sleepers_are_marked)) {

@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <stop_token>
 #include <type_traits>
 #include <utility>
@@ -129,6 +130,9 @@ struct typed_load : load_base {
   }
 };
 
+/// A loader whose member `in` says with which others it is called.
+struct gathered_loader {};
+
 // ---- an owned loader ----------------------------------------------------------------------------
 
 template <class V, class Fn>
@@ -156,6 +160,13 @@ struct load_impl final : typed_load<V> {
   Fn& loader() noexcept { return fn_; }
 
   bool repeatable() const noexcept override { return std::is_copy_constructible_v<Fn>; }
+  std::shared_ptr<gathering> gathered_in() const noexcept override {
+    if constexpr (std::derived_from<Fn, gathered_loader>) {
+      return fn_.in;
+    } else {
+      return nullptr;
+    }
+  }
 
   void run() override { this->block->core->run_owned(*this); }
 

@@ -4,12 +4,22 @@
 // load_base: an owned load, as the life of a flight sees it: queued, claimed, run, and at its end.
 
 #include <cstdint>
+#include <memory>
 #include <utility>
 
 #include "singleflight/flight/detail/flight_block.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
+
+/// Loads that begin together, and not one by one.
+struct gathering {
+  /// A thread of the executor waits for one of them, which is open: it may begin them here.
+  virtual void begin_here() = 0;
+
+ protected:
+  ~gathering() = default;
+};
 
 /// A load that owns its loader and key, to be run on the executor; part of the block that start()
 /// made.
@@ -21,12 +31,15 @@ struct load_base : task_node {
   virtual void run() = 0;
   /// Whether run() may be made once more after a failure.
   virtual bool repeatable() const noexcept = 0;
+  /// With which others it begins, if it does; asked under the block lock while it is open.
+  virtual std::shared_ptr<gathering> gathered_in() const noexcept = 0;
 
   // `state`: queued while the node is in an executor's queue, claimed once somebody runs the load.
   // A load that was claimed by a waiter leaves its node queued; a relaunch then uses that place.
   static constexpr std::uint8_t queued = 1;
   static constexpr std::uint8_t claimed = 2;
 
+  bool open() const noexcept { return (state.load(memory_order_acquire) & claimed) == 0; }
   /// True for the one who may run it.
   bool claim() noexcept { return (state.fetch_or(claimed, memory_order_acq_rel) & claimed) == 0; }
 

@@ -24,14 +24,12 @@ class batch_line;
 
 /// The loader of one key: leaves its promise beside the key, for the batch to answer.
 template <class Key, class Value>
-struct batched_key {
+struct batched_key : gathered_loader {
   explicit batched_key(Key&& own) : key(std::move(own)) {}
 
   void operator()(flight_promise<Value> answer) {
-    const std::shared_ptr<batch<Key, Value>> of = std::move(in);
-    if (of == nullptr) throw std::bad_alloc();  // there was no memory for a batch
+    if (in == nullptr) throw std::bad_alloc();  // there was no memory for a batch
     promise.emplace(std::move(answer));
-    if (!settled) of->line->arrive(of, *this);
   }
 
   /// Requires that there is one.
@@ -42,9 +40,9 @@ struct batched_key {
   }
 
   Key key;
-  std::shared_ptr<batch<Key, Value>> in{};  ///< set before the load is opened
+  /// Set before the load is opened; from then on guarded by the flight's block lock.
+  std::shared_ptr<batch<Key, Value>> in{};
   std::optional<flight_promise<Value>> promise{};
-  bool settled = false;  ///< the promise, if there is one, is the batch's to answer
 };
 
 struct batch_options {
@@ -64,7 +62,7 @@ struct batch_counts {
 };
 
 template <class Key, class Value>
-struct batch final : task_node {
+struct batch final : task_node, gathering, std::enable_shared_from_this<batch<Key, Value>> {
   using pointer = std::shared_ptr<batch>;
   using line_type = batch_line<Key, Value>;
 
@@ -91,6 +89,7 @@ struct batch final : task_node {
       if (platform::is_thread_exit()) throw;
     }
   }
+  void begin_here() override { line->take_here(this->shared_from_this()); }
   static void act_on(task_node* node, bool run) {
     const call_scope scope;
     auto& b = *static_cast<batch*>(node);
@@ -112,10 +111,10 @@ struct batch final : task_node {
   bool flushed = false;
   bool posted = false;
   bool sealed = false;
-  bool counted = false;      ///< `awaited` is final but for arrivals
-  flight_errc given_up{};    ///< why it is not sent: who arrives now gets that too
-  std::int64_t awaited = 0;  ///< loads claimed by waiters, less those that have arrived
-  pointer self{};            ///< while its task is with the executor
+  bool passed = false;           ///< its task has found no place
+  bool wanted = false;           ///< in the line's list of those that a waiter would begin
+  batch* next_wanted = nullptr;  ///< in that list
+  pointer self{};                ///< while its task is with the executor
   bool dropped = false;
 };
 

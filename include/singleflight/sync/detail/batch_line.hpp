@@ -6,25 +6,33 @@
 // A key is a flight of the batcher's group, whose owned load the batch holds back. The life of a
 // batch, all of it decided under the line's lock:
 //
-//   gathering   its loads are not open: nobody can claim them
-//   due         full, its delay over, or flushed: its loads are open, so a waiter on a thread of
-//               the executor may claim one; until the batch is sealed more keys still come in
+//   gathering   its loads are not open: nobody asks for it
+//   due         full, its delay over, or flushed: its loads are open, so a thread of the executor
+//               that waits for one may begin it; until it is sealed more keys still come in
 //   posted      due, and a task of it is with the executor
-//   sealed      somebody runs it: the task, or the waiter who claimed one of its loads, or close()
+//   sealed      somebody runs it: the task, such a waiter, or close()
 //
 // B1  `lock_` guards the lists, the counts, and every field of a batch but `self` and `dropped`,
-//     which are the task's. A sealed batch takes no more keys: its chain of loads is constant.
-// B2  Who seals a batch claims its loads one after the other; each that still has callers leaves
-//     its promise in its loader. A load that a waiter has claimed before is on its way to arrive():
-//     whoever settles the last of a batch's loads sends it, so a batch is sent once, and whole.
+//     which are the task's. A sealed batch takes no more keys: its chain of loads is constant, and
+//     its sealer's alone.
+// B2  Only who has sealed a batch claims its loads, but for the close of the group, which ends
+//     those that are open. So a batch is sent once, and whole.
 // B3  At most `max_in_flight` batches are sealed (close() apart, which sends none). Before that
-//     they need no place: a thread that waits for a due key never waits for a queued task.
+//     they need no place: a thread that waits for a due key never waits for a queued task. If it
+//     finds no place its batch is `wanted`, and is told of the next one that is free.
 // B4  A batch that is due and neither posted nor sealed stands behind `max_in_flight` others that
 //     are, and each of those posts the next when it ends.
-// B5  The line outlives the batcher, for tasks that run late; what else the batcher was given is
+// B5  A batch whose task has found its place taken is passed over no more once it is the first:
+//     the next waiter runs it before its own.
+// B6  The line outlives the batcher, for tasks that run late; what else the batcher was given is
 //     used only while a flight of its group has not ended, or close() waits (`arming_`).
+// B7  With one place, every flight of the line is marked as standing behind `place_id_`, which the
+//     loader's thread leads: so the wait graph sees a loader that waits for its own place through
+//     other loads. The mark goes with the batch, before its place does.
 //
-// Lock order: `lock_`, then the block lock of a flight. No user code under it.
+// Lock order: `lock_`, then the block lock of a flight. No user code under it: opening a load and
+// poking it store to its word and wake threads that sleep on that, nothing else. They stay under
+// the lock since who begins one of a batch must find all of them open.
 
 #include <algorithm>
 #include <cstddef>
@@ -77,6 +85,7 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
           }
           batch_type& b = *waiting_.back();
           batch_type::loader_of(load).in = waiting_.back();
+          if (has_one_place()) load.block->behind.store(place_id_, memory_order_release);
           b.push(load);
           if (b.due && platform::holds(rule::late_key_is_opened)) flight_core::open_load(load);
           if (!b.due && (!delays || b.size == bounds_.max_batch)) make_due_locked(b);
@@ -123,45 +132,38 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
       if (b->sealed && platform::holds(rule::batch_is_sealed_once)) return;
       b->posted = false;
       --posted_;
-      // A waiter has taken the place of this one; who ends will post it again (B4).
-      if (sealed_.size() >= bounds_.max_in_flight && !b->sealed) return;
+      if (sealed_.size() >= bounds_.max_in_flight && !b->sealed) {
+        b->passed = true;  // a waiter has taken its place; who ends will post it again (B4)
+        return;
+      }
       seal_locked(*b);
     }
     go(b, run ? flight_errc{} : flight_errc::broken);
   }
 
-  /// A waiter, on a thread of the executor, has claimed the load of a due key: it runs the batch,
-  /// unless somebody else does.
-  void arrive(const pointer& b, batched_key<Key, Value>& own) {
-    bool last = false;
-    flight_errc late{};
+  /// A thread of the executor waits for a key of `own`, which is due: it runs the batch, unless
+  /// somebody does, or there is no place.
+  void take_here(const pointer& own) {
+    pointer b = own;
     {
       platform::unique_lock hold(lock_);
-      late = b->given_up;
-      if (late == flight_errc{}) {
-        own.settled = true;
-        --b->awaited;
-        last = b->counted && b->awaited == 0;
-        // The places are all with batches that run.
-        while (!b->sealed && sealed_.size() >= bounds_.max_in_flight) place_.wait(hold);
-        if (b->sealed && !last) return;
-        if (!b->sealed) seal_locked(*b);
+      if (own->sealed) return;
+      const bool full = sealed_.size() >= bounds_.max_in_flight;
+      const bool after = waiting_.front()->passed && waiting_.front() != own;
+      if ((full || after) && !std::exchange(own->wanted, true)) {
+        own->next_wanted = std::exchange(wanted_, own.get());
       }
+      if (full) return;
+      if (after) b = waiting_.front();
+      seal_locked(*b);
     }
-    if (late != flight_errc{}) {
-      own.take_promise().set_error(late);
-    } else if (last) {
-      send(b);
-    } else {
-      go(b, {});
-    }
+    go(b, {});
   }
 
   /// Ends what has not been sent, once the group is closed. Afterwards no alarm is armed.
   void close() {
     for (;;) {
       pointer b;
-      bool parked = false;
       {
         platform::unique_lock hold(lock_);
         closed_ = true;
@@ -170,25 +172,12 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
           if (!b->due) make_due_locked(*b);
           seal_locked(*b);
         } else {
-          const auto at = std::find_if(sealed_.begin(), sealed_.end(), [](const pointer& p) {
-            return p->counted && p->awaited > 0 && p->given_up == flight_errc{};
-          });
-          parked = at != sealed_.end() && platform::holds(rule::close_gives_up_parked);
-          if (parked) {
-            b = *at;
-            b->given_up = flight_errc::closed;
-          } else {
-            while (arming_ > 0 && platform::holds(rule::close_waits_for_arming)) place_.wait(hold);
-          }
+          while (arming_ > 0 && platform::holds(rule::close_waits_for_arming))
+            armed_or_not_.wait(hold);
         }
       }
       if (b == nullptr) break;
-      place_.notify_all();
-      if (parked) {
-        give_up(b, flight_errc::closed);
-      } else {
-        go(b, flight_errc::closed);
-      }
+      go(b, flight_errc::closed);
     }
     clock_.cancel(alarm_);
   }
@@ -208,10 +197,11 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
     batch_line& line;
   };
 
+  bool has_one_place() const noexcept { return bounds_.max_in_flight == 1; }
+
   // ---- under the lock ---------------------------------------------------------------------------
 
-  /// Opens the loads. Under the lock, so that who claims one of them finds all of them open; the
-  /// threads of the executor that sleep for a key are woken by it.
+  /// Opens the loads; the threads of the executor that sleep for one of them are woken by it.
   void make_due_locked(batch_type& b) {
     b.due = true;
     for (load_base* load = b.first; load != nullptr; load = load->next) {
@@ -236,54 +226,50 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
     sealed_.splice(sealed_.end(), waiting_, b.place);
   }
 
-  // ---- the life of a batch ----------------------------------------------------------------------
-
-  /// Claims the loads of a sealed batch, and sends it if none of them is with a waiter. With a code
-  /// for `end` it ends so, and is not sent.
-  void go(const pointer& b, flight_errc end) {
-    std::int64_t elsewhere = 0;
-    for (load_base* load = b->first; load != nullptr; load = load->next) {
-      if (!load->claim()) {
-        ++elsewhere;
-      } else if (end == flight_errc{}) {
-        batch_type::loader_of(*load).settled = true;
-        load->home->add_reference();  // the run's
-        load->run();                  // nothing, when its callers have left or the group is closed
-      } else {
-        load->block->core->finish_and_drop(*load->block, flight_result::code, end);
+  /// A place is free: whoever sleeps on a thread of the executor, for a batch that found none,
+  /// looks again.
+  void tell_wanted_locked() {
+    while (batch_type* const b = wanted_) {
+      wanted_ = b->next_wanted;
+      b->wanted = false;
+      if (b->sealed) continue;
+      for (load_base* load = b->first; load != nullptr; load = load->next) {
+        if (platform::holds(rule::free_place_is_told)) {
+          load->block->poke(block_base::claimer_channel);
+        }
       }
-    }
-    {
-      platform::unique_lock hold(lock_);
-      b->counted = true;
-      b->awaited += elsewhere;
-      // A load that was claimed in a closed group does not arrive any more.
-      if (end == flight_errc{} && b->awaited > 0 && closed_) end = flight_errc::closed;
-      b->given_up = end;
-      if (b->awaited > 0 && end == flight_errc{} &&
-          platform::holds(rule::batch_waits_for_claimed)) {
-        return;
-      }
-    }
-    if (end == flight_errc{}) {
-      send(b);
-    } else {
-      give_up(b, end);
     }
   }
 
-  /// Calls the loader for the keys that still have callers, and answers them.
-  void send(const pointer& b) {
+  // ---- the life of a batch ----------------------------------------------------------------------
+
+  /// Runs a sealed batch: calls the loader for the keys that still have callers, and answers them.
+  /// With a code for `why_not` it ends so instead.
+  void go(const pointer& b, flight_errc why_not) {
     const call_scope scope;
-    struct ending {  // also when the loader ends its thread
+    struct running {  // gives the place back, also when the loader ends its thread
       batch_line& line;
       const pointer& b;
+      thread_state& self;
+      led_frame place;  // on this thread as long as the batch has it (B7)
       bool over = false;
-      void now() {
-        if (!std::exchange(over, true)) line.end(b);
+      void end() {
+        if (std::exchange(over, true)) return;
+        self.led = place.outer;
+        line.end(b);
       }
-      ~ending() noexcept(false) { now(); }
-    } place{*this, b};
+      ~running() noexcept(false) { end(); }
+    } run{*this, b, this_thread(), {place_id_, this_thread().led, nullptr, nullptr, false}};
+    if (has_one_place()) run.self.led = &run.place;
+    for (load_base* load = b->first; load != nullptr; load = load->next) {
+      if (!load->claim()) continue;  // the close of the group has ended it
+      if (why_not == flight_errc{}) {
+        load->home->add_reference();  // the run's
+        load->run();                  // nothing, when its callers have left or the group is closed
+      } else {
+        load->block->core->finish_and_drop(*load->block, flight_result::code, why_not);
+      }
+    }
     deposits<Key, Value> given;
     for (load_base* load = b->first; load != nullptr; load = load->next) {
       batched_key<Key, Value>& from = batch_type::loader_of(*load);
@@ -307,22 +293,18 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
          : b->flushed                 ? counts_.flushed
                                       : counts_.delayed);
     }
-    given.load(load_, [&place] { place.now(); });
-  }
-
-  void give_up(const pointer& b, flight_errc why) {
-    const call_scope scope;
-    for (load_base* load = b->first; load != nullptr; load = load->next) {
-      batched_key<Key, Value>& from = batch_type::loader_of(*load);
-      if (from.settled && from.promise) from.take_promise().set_error(why);
-    }
-    end(b);
+    given.load(load_, [&run] { run.end(); });
   }
 
   /// The place of `b` is free, for the next in the line.
   void end(const pointer& b) {
     for (load_base* load = std::exchange(b->first, nullptr); load != nullptr;) {
       load_base* const next = load->next;
+      pointer in;  // goes after the lock
+      load->block->lock();
+      in.swap(batch_type::loader_of(*load).in);
+      load->block->behind.store(0, memory_order_release);
+      load->block->unlock();
       load->home->drop_reference();
       load = next;
     }
@@ -332,8 +314,8 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
       platform::unique_lock hold(lock_);
       ended.splice(ended.begin(), sealed_, b->place);
       if (platform::holds(rule::ended_batch_posts_next)) ready = post_next_locked();
+      tell_wanted_locked();
     }
-    place_.notify_all();
     batch_type::post(std::move(ready));
   }
 
@@ -348,7 +330,7 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
           platform::unique_lock hold(line->lock_);
           --line->arming_;
         }
-        line->place_.notify_all();
+        line->armed_or_not_.notify_all();
       }
     } const here{this->shared_from_this()};
     try {
@@ -389,15 +371,17 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
   }
 
   const batch_options bounds_;
+  const std::uint64_t place_id_ = next_flight_id(this_thread());
   const any_executor executor_;
   timer& clock_;
   load_many load_;
   alarm alarm_{*this};
   mutable platform::mutex lock_;
-  platform::condition_variable place_;  // a place is free, a batch sealed, an alarm armed
+  platform::condition_variable armed_or_not_;  // `arming_` has changed
   std::list<pointer> waiting_;  // not sealed, in the order of their first keys; only the last may
                                 // be gathering, or have room
   std::list<pointer> sealed_;
+  batch_type* wanted_ = nullptr;  // those that found no place; each end empties it, its own too
   std::size_t posted_ = 0;
   std::uint32_t arming_ = 0;  // threads that are about to arm
   bool armed_ = false;
