@@ -41,6 +41,7 @@
 #include "singleflight/core/executor.hpp"
 #include "singleflight/core/outcome.hpp"
 #include "singleflight/flight/detail/flight_block.hpp"
+#include "singleflight/sync/detail/group_frame.hpp"
 #include "singleflight/sync/detail/group_task.hpp"
 #include "singleflight/sync/detail/group_waiters.hpp"
 
@@ -143,26 +144,7 @@ class task_group final : private task_node, public platform::allocated {
   }
 
   /// In the order in which they failed.
-  std::vector<task_error> errors() {
-    std::vector<task_error> all;
-    for (;;) {
-      lock_.lock();
-      const std::size_t count = failed_.count;
-      if (count <= all.capacity()) {
-        for (const group_task* t = failed_.first; t != nullptr; t = t->next) {
-          all.push_back({t->index, t->error});
-        }
-        lock_.unlock();
-        break;
-      }
-      lock_.unlock();
-      all.reserve(count);
-    }
-    for (task_error& one : all) {
-      if (one.error == nullptr) one.error = outcome<void>(flight_errc::broken).exception();
-    }
-    return all;
-  }
+  std::vector<task_error> errors() { return errors_of(failed_, lock_); }
 
   std::size_t skipped() noexcept {
     lock_.lock();
@@ -173,7 +155,7 @@ class task_group final : private task_node, public platform::allocated {
 
   /// Whether this thread is within a task of the group, or within its stop: a wait here would wait
   /// for itself.
-  bool runs_on_this_thread() const noexcept { return is_inside(false); }
+  bool runs_on_this_thread() const noexcept { return group_frame::is_inside(this); }
 
   /// The owner goes; nothing is pending. A ticket may still be in the executor, and the executor
   /// may be kept alive by what it holds: so it is let go here.
@@ -191,24 +173,6 @@ class task_group final : private task_node, public platform::allocated {
     const atomic<std::uint32_t>* sleeper = nullptr;
     std::optional<any_executor> ticket;  ///< for whom: the group may have gone when it gets there
   };
-
-  /// Marks this thread as inside of the group.
-  struct inside : task_frame {
-    inside(const task_group& g, bool works) noexcept
-        : task_frame{&g, this_thread().tasks, works}, on(this_thread()) {
-      on.tasks = this;
-    }
-    inside(const inside&) = delete;
-    inside& operator=(const inside&) = delete;
-    ~inside() { on.tasks = outer; }
-    thread_state& on;
-  };
-  bool is_inside(bool works) const noexcept {
-    for (const task_frame* f = this_thread().tasks; f != nullptr; f = f->outer) {
-      if (f->group == this && (f->works || !works)) return true;
-    }
-    return false;
-  }
 
   bool full(bool at_once) const noexcept {
     const std::size_t all = running_ + queue_.count;
@@ -232,27 +196,26 @@ class task_group final : private task_node, public platform::allocated {
       posted_ = true;
       references_ += ticket_reference();
       // What a dying thread leaves behind goes to the default pool, as in the trampoline.
-      if (thread_ends && with_.executor.is_inline()) {
-        call.ticket.emplace();
-      } else {
-        call.ticket.emplace(with_.executor);
-      }
+      const bool here = thread_ends && with_.executor.is_inline();
+      call.ticket.emplace(here ? any_executor() : with_.executor);
     }
     return call;
   }
   /// A ticket for inline_executor would bring this very thread, and that within the task that it is
   /// about to begin: later tasks would come before it.
   bool comes_to_it_locked() const noexcept {
-    return with_.executor.is_inline() && is_inside(true) &&
+    return with_.executor.is_inline() && group_frame::works_for(this) &&
            platform::holds(rule::worker_keeps_order);
   }
   /// Without the lock.
-  void answer(const summons& call) {
+  void answer(summons& call) {
     if (call.sleeper != nullptr) {
       platform::wake(*call.sleeper, 1);  // by its address: it may have left
     } else if (call.ticket) {
+      const any_executor mine =
+          std::exchange(*call.ticket, {});  // goes here, where no lock is held
       const any_executor& to =
-          platform::holds(rule::summons_holds_executor) ? *call.ticket : with_.executor;
+          platform::holds(rule::summons_holds_executor) ? mine : with_.executor;
       try {
         to.execute(task(static_cast<task_node*>(this)));
       } catch (...) {  // refused: the ticket was dropped; whoever waits runs the tasks
@@ -287,26 +250,25 @@ class task_group final : private task_node, public platform::allocated {
   /// free.
   void work_locked() {
     if (!may_begin()) return;
-    const inside here(*this, true);
+    const group_frame here(this, group_frame::kind::works);
     do {
       group_task* const t = queue_.pop();
       ++running_;
       // Before the task, which may wait for one that has not begun.
-      const summons call =
-          platform::holds(rule::ticket_comes_before_task) ? summon_locked() : summons{};
+      summons call = platform::holds(rule::ticket_comes_before_task) ? summon_locked() : summons{};
       lock_.unlock();
       run_and_lock(*t, call);
     } while (may_begin());
   }
 
-  void run_and_lock(group_task& t, const summons& first) {
+  void run_and_lock(group_task& t, summons& first) {
     try {
       answer(first);
       t.run(*this);
     } catch (...) {
       if (platform::is_thread_exit()) {
         pending_ -= fail_and_lock(t);
-        const summons call = summon_locked(true);  // this thread takes no more
+        summons call = summon_locked(true);  // this thread takes no more
         group_waiter* const told = end_use_if_over_locked();
         lock_.unlock();
         group_waiters::tell(told);
@@ -356,8 +318,8 @@ class task_group final : private task_node, public platform::allocated {
     std::stop_source stop = stop_;
     if (platform::holds(rule::stop_outside_group_lock)) lock_.unlock();
     {
-      std::optional<inside> here;
-      if (platform::holds(rule::stop_counts_as_task)) here.emplace(*this, false);
+      std::optional<group_frame> here;
+      if (platform::holds(rule::stop_counts_as_task)) here.emplace(this, group_frame::kind::stops);
       if (stop.stop_possible()) platform::request_stop(stop);
       if (!platform::holds(rule::stop_outside_group_lock)) lock_.unlock();
       group_tasks::destroy(skipped);
