@@ -121,6 +121,15 @@ inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(first_ring_resumes, "start_retry: a stop beside the alarm"),
     SINGLEFLIGHT_CLAIM(awake_run_is_disarmed, "start_retry: a stop beside the alarm"),
     SINGLEFLIGHT_CLAIM(overdue_probe_makes_room, "circuit_breaker: a probe that hangs"),
+    SINGLEFLIGHT_CLAIM(sleeper_holds_group, "error_group: it goes beside a waiter that is told"),
+    SINGLEFLIGHT_CLAIM(summons_holds_executor,
+                       "error_group: it goes while a go hands over its ticket"),
+    SINGLEFLIGHT_CLAIM(worker_keeps_order,
+                       "28a: inline_executor, a waiter is called for two tasks"),
+    SINGLEFLIGHT_CLAIM(stop_counts_as_task,
+                       "29: a stop callback, and what is skipped, wait for their group"),
+    SINGLEFLIGHT_CLAIM(claimed_strike_stays_away,
+                       "run_all: the deadline beside calls that begin and end"),
 };
 #undef SINGLEFLIGHT_CLAIM
 

@@ -18,7 +18,7 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 enum class flight_errc {
   timed_out = 1,  ///< the caller's deadline, or the group's load_timeout, passed
   cancelled,      ///< the caller's stop token fired, or every caller left before the load began
-  overloaded,     ///< max_waiters or max_flights was reached
+  overloaded,     ///< a bound was reached: max_waiters, max_flights, max_queued, ...
   recursive,      ///< the wait would never end: a load would wait for itself
   broken,         ///< the load ended without a result (dropped task, destroyed promise)
   closed,         ///< the group is closed
@@ -37,7 +37,8 @@ class flight_category_impl final : public std::error_category {
       case flight_errc::cancelled:
         return "cancelled by the caller's stop token, or by the last caller leaving";
       case flight_errc::overloaded:
-        return "too many waiters or flights; raise max_waiters or max_flights, or shed load";
+        return "a bound was reached (max_waiters, max_flights, max_queued, ...); raise it, or shed "
+               "load";
       case flight_errc::recursive:
         return "the load would wait for itself; do not ask for a key from within its own load";
       case flight_errc::broken:

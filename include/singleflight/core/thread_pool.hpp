@@ -186,11 +186,11 @@ SINGLEFLIGHT_SHARED_STATE inline thread_pool& default_pool() {
 }
 
 namespace detail {
-/// Where load_timeouts strike: not on default_pool(), whose threads may all be in the loads that
-/// hang.
+/// Where timeouts strike: not on default_pool(), whose threads may all be in the loads that hang. A
+/// strike runs stop callbacks; as many may hang at a time as there are threads, less one.
 SINGLEFLIGHT_SHARED_STATE inline thread_pool& timeout_pool() {
   static platform::never_destroyed<thread_pool> pool(
-      thread_pool_options{.max_threads = 2, .name = "sf-timeout"});
+      thread_pool_options{.max_threads = 16, .name = "sf-timeout"});
   return pool.get();
 }
 inline void execute_on_default_pool(task&& t) { default_pool().execute(std::move(t)); }

@@ -22,7 +22,8 @@
 /// Errors      wait throws the first error with its own type, or flight_error: broken, when a task
 ///             ended its thread; cancelled, when tasks were skipped without an error (so a wait
 ///             that returns has seen all tasks to their end); recursive, within a task of the
-///             group, which would wait for itself.
+///             group, or within its stop (a callback of its token, the destructor of what is
+///             skipped), which would wait for itself.
 /// Lifetime    owns its tasks. After a wait the group is as new. May go before its executor has
 ///             come to what it was given.
 /// Cost        a task: one allocation and two short critical sections; the executor is asked for a
@@ -41,7 +42,7 @@
 #include <vector>
 
 #include "singleflight/core/detail/require.hpp"
-#include "singleflight/sync/detail/task_group.hpp"
+#include "singleflight/sync/detail/owned_task_group.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
@@ -71,10 +72,10 @@ class error_group {
   error_group(const error_group&) = delete;
   error_group& operator=(const error_group&) = delete;
   /// Stops the group and waits for what runs. Aborts the process when called within one of the
-  /// group's own tasks: it would wait for itself.
+  /// group's own tasks or stop callbacks: it would wait for itself.
   ~error_group() {
     detail::require(!group_->runs_on_this_thread(),
-                    "error_group: destroyed within one of its own tasks");
+                    "error_group: destroyed within one of its own tasks or stop callbacks");
   }
 
   /// Hands over a task: any callable that returns nothing; it may take a std::stop_token. In a
@@ -86,8 +87,8 @@ class error_group {
       throw flight_error(flight_errc::overloaded);
     }
   }
-  /// False, and nothing of it counts, when the task would have to queue behind the limit, or the
-  /// group was stopped.
+  /// False, and nothing of it counts, when the task would have to queue behind the limit, when
+  /// max_queued is reached, or when the group was stopped.
   template <class Fn>
   [[nodiscard]] bool try_go(Fn&& fn) {
     using entry = detail::task_group::entry;
@@ -136,7 +137,7 @@ std::vector<T> collect(Calls&& calls, error_group_options options = {}) {
   error_group group(std::move(options));
   for (auto&& call : calls) {
     auto keep = [&slot = slots.emplace_back()](auto&& result) { slot.emplace(result()); };
-    group.go(detail::kept_call<held, decltype(keep)>{static_cast<held>(call), keep});
+    group.go(detail::kept_call<held, decltype(keep)>{std::forward<decltype(call)>(call), keep});
   }
   group.wait();
   std::vector<T> all;

@@ -248,6 +248,26 @@ const add_world nested("21: nested groups on a pool of one thread", two, [](worl
   w.check(ran.value() == 1, "a task did not run once");
 });
 
+// Scenario 28a.
+const add_world inline_order("28a: inline_executor, a waiter is called for two tasks", two,
+                             [](world& w) {
+                               error_group g({.executor = singleflight::inline_executor});
+                               gate begun;
+                               gate first;
+                               w.thread([&] {
+                                 g.go([&] {
+                                   begun.open();
+                                   g.go([&] { first.open(); });
+                                   g.go([&] { first.wait(); });  // it has begun before
+                                 });
+                               });
+                               w.thread([&] {
+                                 begun.wait();
+                                 g.wait();
+                               });
+                               w.run();
+                             });
+
 // ---- stops --------------------------------------------------------------------------------------
 
 const add_world stop_races("29: the first error beside tasks that begin", two, [](world& w) {
@@ -304,6 +324,37 @@ const add_world stop_callback("29: a stop callback that calls the group", two, [
   s.server();
   w.run();
 });
+
+const add_world stop_waits("29: a stop callback, and what is skipped, wait for their group", two,
+                           [](world& w) {
+                             site s(w);
+                             error_group g = s.group(1);
+                             struct waits {
+                               error_group* group;
+                               world* in;
+                               waits(error_group& of, world& w) : group(&of), in(&w) {}
+                               waits(waits&& other) noexcept
+                                   : group(std::exchange(other.group, nullptr)), in(other.in) {}
+                               waits& operator=(waits&&) = delete;
+                               ~waits() {
+                                 if (group == nullptr) return;
+                                 in->check(group->wait(as_outcome).errc() == flight_errc::recursive,
+                                           "what is skipped waits for itself");
+                               }
+                               void operator()() const {}
+                             };
+                             w.thread([&] {
+                               const auto token = g.stop_token();
+                               const auto wait = [&] {
+                                 w.check(g.wait(as_outcome).errc() == flight_errc::recursive,
+                                         "a stop callback waits for its own group");
+                               };
+                               const platform::stop_callback<decltype(wait)> told(token, wait);
+                               g.go(waits(g, w));
+                               g.request_stop();
+                             });
+                             w.run();
+                           });
 
 const add_world parent_stops("29: the parent's stop beside a group that begins and ends", two,
                              [](world& w) {
@@ -363,6 +414,52 @@ const add_world late_ticket("error_group: a ticket comes as the group has gone",
                               s.server();
                               w.run();
                             });
+
+/// Drops what it is given, so that only waiters run tasks.
+struct drops {
+  counter* given;
+  void execute(singleflight::task work) const {
+    given->count();
+    const singleflight::task unrun(std::move(work));
+  }
+};
+
+const add_world told_and_gone("error_group: it goes beside a waiter that is told", three,
+                              [](world& w) {
+                                counter given;
+                                auto g = std::make_unique<error_group>(
+                                    singleflight::error_group_options{.executor = drops{&given}});
+                                gate waits;
+                                w.thread([&, use = g.get()] {
+                                  use->go([&, use] {
+                                    use->go([] {});
+                                    waits.open();  // this thread is in wait
+                                  });
+                                  (void)use->wait(as_outcome);
+                                });
+                                w.thread([&] {
+                                  waits.wait();
+                                  g.reset();
+                                });
+                                w.run();
+                              });
+
+const add_world gone_beside_go("error_group: it goes while a go hands over its ticket", three,
+                               [](world& w) {
+                                 counter given;
+                                 auto g = std::make_unique<error_group>(
+                                     singleflight::error_group_options{.executor = drops{&given}});
+                                 counter ran;
+                                 w.thread([&, use = g.get()] { use->go([&] { ran.count(); }); });
+                                 w.thread([&] {
+                                   g->wait();
+                                   if (ran.value() == 1)
+                                     g.reset();  // go has begun, and may not have returned
+                                 });
+                                 w.run();
+                                 w.check(given.value() == 1,
+                                         "a ticket went elsewhere than to the group's executor");
+                               });
 
 // ---- run_all ------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/asleep.hpp"
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
@@ -353,12 +354,13 @@ TEST(error_group, nested_groups_on_a_pool_of_one_thread) {
   };
   error_group outer({.executor = pool});
   support::gate done;
-  pool.execute(sf::task([&] {  // all of it on the pool's only thread
+  outer.go([&] {  // on the pool's only thread: nobody waits yet
     fan_out(4);
     done.open();
-  }));
+  });
   done.wait();
   EXPECT_EQ(leaves, 81);
+  outer.wait();
 }
 
 // Scenario 28a.
@@ -393,21 +395,28 @@ TEST(error_group, tasks_that_wait_for_each_other_all_begin) {
 }
 
 // Goal    A waiter that sleeps comes back for a task that no other thread can run.
-// Method  The pool's only thread is inside a task that hands over another and waits for it.
+// Method  The pool's only thread is inside a task that waits until the system says that the waiter
+//         is asleep, hands over another task and waits for it.
 TEST(error_group, a_sleeping_waiter_is_called_for_a_late_task) {
   sf::thread_pool pool({.max_threads = 1});
   error_group group({.executor = pool});
   support::gate begun;
   support::gate second_ran;
+  const support::asleep waiter;
+  std::thread::id ran_on;
   group.go([&] {
     begun.wait();
-    group.go([&] { second_ran.open(); });
+    support::eventually([&] { return waiter(); }, "the waiter's sleep");
+    group.go([&] {
+      ran_on = std::this_thread::get_id();
+      second_ran.open();
+    });
     second_ran.wait();
   });
   begun.await_arrivals();  // on the pool
-  std::jthread opener([&] { begun.open(); });
+  begun.open();
   group.wait();
-  EXPECT_TRUE(second_ran.is_open());
+  EXPECT_EQ(ran_on, std::this_thread::get_id());
 }
 
 // Goal    An executor that refuses, or drops, all tickets harms nobody: the waiter runs the tasks.
@@ -461,6 +470,67 @@ TEST(error_group, on_the_calling_thread) {
   group.wait();
 }
 
+// Goal    inline_executor: what a task hands over on a waiter's thread begins after that task, in the
+//         order of go.
+// Method  The group's first task holds its thread until all is over, so the waiter runs the others.
+TEST(error_group, a_waiter_keeps_the_order_of_inline_tasks) {
+  error_group group({.executor = sf::inline_executor});
+  support::gate begun;
+  support::gate waiting;
+  support::gate over;
+  const support::asleep waiter;
+  std::vector<int> order;  // by the waiter alone
+  std::jthread other([&] {
+    group.go([&] {
+      begun.open();
+      waiting.wait();
+      support::eventually([&] { return waiter(); }, "the waiter's sleep");
+      group.go([&] {
+        group.go([&] { order.push_back(2); });
+        group.go([&] {
+          order.push_back(3);
+          over.open();
+        });
+        order.push_back(1);
+      });
+      over.wait();
+    });
+  });
+  begun.wait();
+  waiting.open();
+  group.wait();
+  EXPECT_EQ(order, (std::vector<int>{1, 2, 3}));
+}
+
+// Goal    inline_executor: a chain of tasks on a waiter's thread needs no stack.
+TEST(error_group, inline_tasks_of_a_waiter_do_not_nest) {
+  error_group group({.executor = sf::inline_executor});
+  int left = 100'000;
+  std::function<void()> next = [&] {
+    if (--left > 0) group.go(next);
+  };
+  support::gate begun;
+  support::gate waiting;
+  support::gate over;
+  const support::asleep waiter;
+  std::jthread other([&] {
+    group.go([&] {
+      begun.open();
+      waiting.wait();
+      support::eventually([&] { return waiter(); }, "the waiter's sleep");
+      group.go([&] {
+        next();
+        group.go([&] { over.open(); });
+      });
+      over.wait();
+    });
+  });
+  begun.wait();
+  waiting.open();
+  group.wait();
+  EXPECT_EQ(left, 0);
+}
+
 // ---- bounds -------------------------------------------------------------------------------------
 
 // Goal    Beyond max_queued go throws overloaded; nothing of it counts.
@@ -480,8 +550,13 @@ TEST(error_group, the_queue_is_bounded) {
   error_group unlimited({.executor = queue, .max_queued = 1});
   unlimited.go([&] { ++ran; });
   EXPECT_EQ(code_of([&] { unlimited.go([&] { ran = 100; }); }), flight_errc::overloaded);
+  EXPECT_FALSE(unlimited.try_go([&] { ran = 100; }));
   unlimited.wait();
   EXPECT_EQ(ran, 7);
+  EXPECT_TRUE(unlimited.try_go([&] { ++ran; }));
+  EXPECT_FALSE(unlimited.try_go([&] { ran = 100; }));
+  unlimited.wait();
+  EXPECT_EQ(ran, 8);
 }
 
 // ---- stops --------------------------------------------------------------------------------------
@@ -559,6 +634,39 @@ TEST(error_group, a_skipped_callable_may_use_the_group_as_it_goes) {
   group.request_stop();
   EXPECT_EQ(skipped, 1U);
   EXPECT_EQ(group.wait(as_outcome).errc(), flight_errc::cancelled);
+}
+
+// Goal    A wait within the group's own stop would wait for itself: recursive, on whatever thread
+//         the stop is told, also in the destructor of what is skipped. Not once the stop is over.
+TEST(error_group, a_wait_within_the_groups_own_stop_is_refused) {
+  struct waits {
+    error_group* group;
+    std::vector<std::optional<flight_errc>>* answers;
+    waits(error_group* g, std::vector<std::optional<flight_errc>>* a) : group(g), answers(a) {}
+    waits(waits&& other) noexcept
+        : group(std::exchange(other.group, nullptr)), answers(other.answers) {}
+    ~waits() {
+      if (group != nullptr) answers->push_back(group->wait(as_outcome).errc());
+    }
+    void operator()() const {}
+  };
+  std::vector<std::optional<flight_errc>> answers;
+  std::stop_source parent;
+  for (const bool from_parent : {false, true}) {
+    answers.clear();
+    error_group group({.executor = support::dropping_executor(), .stop = parent.get_token()});
+    group.go(waits(&group, &answers));
+    const std::stop_callback told(group.stop_token(), [&] {
+      answers.push_back(group.wait(as_outcome).errc());
+      error_group another({.executor = support::dropping_executor()});
+      another.go([] {});
+      EXPECT_TRUE(another.wait(as_outcome));
+    });
+    from_parent ? parent.request_stop() : group.request_stop();
+    EXPECT_EQ(answers, (std::vector<std::optional<flight_errc>>{flight_errc::recursive,
+                                                                flight_errc::recursive}));
+    EXPECT_EQ(group.wait(as_outcome).errc(), flight_errc::cancelled);
+  }
 }
 
 // ---- waiting ------------------------------------------------------------------------------------
@@ -695,6 +803,70 @@ TEST(error_group_death, destroyed_within_its_own_task) {
       "error_group: destroyed within one of its own tasks");
 }
 
+// Goal    Within its own stop neither, whether or not it would have ended.
+TEST(error_group_death, destroyed_within_its_own_stop) {
+  testing::GTEST_FLAG(death_test_style) = "threadsafe";
+  EXPECT_DEATH(
+      {
+        auto* const group = new error_group({.executor = support::manual_executor()});
+        const std::stop_callback told(group->stop_token(), [group] { delete group; });
+        group->request_stop();
+      },
+      "error_group: destroyed within one of its own tasks or stop callbacks");
+}
+
+// Goal    The end of a group tells those who sleep in wait; they touch nothing of it after that.
+// Method  Its only task ends when it is told to stop, which is the destructor's doing, once the
+//         system says that the waiter is asleep.
+TEST(error_group, destroyed_beside_a_sleeping_waiter) {
+  for (int i = 0; i < 100; ++i) {
+    auto group = std::make_unique<error_group>();
+    group->go(
+        [](std::stop_token stop) { support::eventually([&] { return stop.stop_requested(); }); });
+    std::optional<support::asleep> waiter;
+    support::gate made;
+    std::jthread other([&, use = group.get()] {
+      waiter.emplace();
+      made.open();
+      EXPECT_TRUE(use->wait(as_outcome));
+    });
+    made.wait();
+    support::eventually([&] { return (*waiter)(); }, "the waiter's sleep");
+    group.reset();
+  }
+}
+
+// Goal    A go whose task has ended may still be handing over the ticket as the group goes: its
+//         executor is there until then.
+// Method  The executor drops the ticket, and holds the call until the group has gone.
+TEST(error_group, gone_while_go_hands_over) {
+  struct slow {
+    std::shared_ptr<int> life;
+    support::gate* inside;
+    support::gate* gone;
+    void execute(sf::task work) const {
+      { const sf::task dropped(std::move(work)); }
+      const std::weak_ptr<int> seen = life;
+      auto* const in = inside;
+      auto* const out = gone;
+      in->open();
+      out->wait();
+      EXPECT_FALSE(seen.expired());
+    }
+  };
+  support::gate inside;
+  support::gate gone;
+  auto group = std::make_unique<error_group>(
+      sf::error_group_options{.executor = slow{std::make_shared<int>(), &inside, &gone}});
+  bool ran = false;
+  std::jthread other([&, use = group.get()] { use->go([&] { ran = true; }); });
+  inside.wait();
+  group->wait();
+  EXPECT_TRUE(ran);
+  group.reset();
+  gone.open();
+}
+
 // Goal    Tasks of all sorts: a move-only callable, a function, a member that takes a token.
 TEST(error_group, callables_of_all_sorts) {
   static std::atomic<int> ran;
@@ -745,6 +917,42 @@ TEST(collect, the_first_error) {
     EXPECT_EQ(thrown.number, 3);
   }
   EXPECT_EQ(ran, 3);
+}
+
+// Goal    A range that throws leaves nothing behind: what runs is told and waited for, what has not
+//         begun never does.
+TEST(collect, a_range_that_throws) {
+  support::gate begun;
+  std::atomic<int> ended{0};
+  auto alive = std::make_shared<int>();
+  const auto make = [&](int i) {
+    if (i == 3) {
+      begun.await_arrivals();
+      begun.open();
+      throw failure{i};
+    }
+    return [&, i, alive](const std::stop_token& stop) {
+      begun.wait();
+      support::eventually([&] { return stop.stop_requested(); });
+      ++ended;
+      return i;
+    };
+  };
+  try {
+    (void)sf::collect<int>(std::views::iota(0, 5) | std::views::transform(make), {.limit = 1});
+    ADD_FAILURE() << "no throw";
+  } catch (const failure& thrown) {
+    EXPECT_EQ(thrown.number, 3);
+  }
+  EXPECT_EQ(ended, 1);
+  EXPECT_EQ(alive.use_count(), 1);
+}
+
+// Goal    Calls that can only be moved, made on the fly.
+TEST(collect, calls_on_the_fly_that_only_move) {
+  const auto make = [](int i) { return [owned = std::make_unique<int>(i)] { return *owned; }; };
+  EXPECT_EQ(sf::collect<int>(std::views::iota(0, 3) | std::views::transform(make)),
+            (std::vector<int>{0, 1, 2}));
 }
 
 // Goal    Calls made on the fly, calls that take a token, move-only values, bool, no call at all.

@@ -154,6 +154,66 @@ TEST(run_all, in_time) {
   time.advance(10s);
 }
 
+// Goal    Calls that have ended are not held up by a strike that cannot begin.
+// Method  All threads on which timeouts strike stand at a gate; a manual clock.
+TEST(run_all, strangers_do_not_hold_up_its_return) {
+  constexpr std::size_t threads = 16;
+  support::gate hold;
+  for (std::size_t i = 0; i < threads; ++i) {
+    sf::detail::timeout_pool().execute(sf::task([&] { hold.wait(); }));
+  }
+  hold.await_arrivals(threads);
+  support::gate freed;  // nothing of the gates is touched past this test
+  sf::detail::timeout_pool().execute(sf::task([&] { freed.open(); }));
+  sf::manual_timer time;
+  std::vector<std::function<int()>> calls(2, [] { return 1; });
+  calls[0] = [&] {
+    time.advance(1s);
+    return 0;
+  };
+  const auto all = sf::run_all(calls, {.timeout = 1s, .limit = 1, .timer = &time});
+  EXPECT_EQ(*all.at(0), 0);
+  EXPECT_EQ(all.at(1).errc(), flight_errc::timed_out);
+  hold.open();
+  freed.wait();
+}
+
+// Goal    A range that throws leaves nothing behind, whatever has begun, and no alarm.
+TEST(run_all, a_range_that_throws) {
+  for (const bool passed : {false, true}) {
+    sf::manual_timer time;
+    support::gate begun;
+    std::atomic<int> ended{0};
+    auto alive = std::make_shared<int>();
+    const auto make = [&](int i) {
+      if (i == 3) {
+        begun.await_arrivals();
+        begun.open();
+        if (passed) time.advance(2s);
+        throw failure{i};
+      }
+      return [&, alive](const std::stop_token& stop) {
+        begun.wait();
+        support::eventually([&] { return stop.stop_requested(); });
+        ++ended;
+      };
+    };
+    EXPECT_THROW((void)sf::run_all(std::views::iota(0, 5) | std::views::transform(make),
+                                   {.timeout = 1s, .limit = 1, .timer = &time}),
+                 failure);
+    EXPECT_EQ(ended, 1);
+    EXPECT_EQ(alive.use_count(), 1);
+    time.advance(10s);
+  }
+}
+
+// Goal    Calls that can only be moved, made on the fly.
+TEST(run_all, calls_on_the_fly_that_only_move) {
+  const auto make = [](int i) { return [owned = std::make_unique<int>(i)] { return *owned; }; };
+  const auto all = sf::run_all(std::views::iota(0, 3) | std::views::transform(make));
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(*all.at(static_cast<std::size_t>(i)), i);
+}
+
 // Goal    A stop, before or meanwhile: what has not begun is cancelled, what runs is told.
 TEST(run_all, a_stop) {
   std::stop_source source;

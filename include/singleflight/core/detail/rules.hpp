@@ -114,7 +114,14 @@ namespace detail {
   X(sleeper_hears_early_ring, "a retry sleeps past the stop that came as it fell asleep")     \
   X(first_ring_resumes, "two that end one sleep resume a retry twice")                        \
   X(awake_run_is_disarmed, "an alarm rings for a retry that has gone")                        \
-  X(overdue_probe_makes_room, "a probe that hangs keeps a breaker half open for ever")
+  X(overdue_probe_makes_room, "a probe that hangs keeps a breaker half open for ever")        \
+  X(batch_waits_for_claimed, "a batch goes without the key that a waiter has claimed")        \
+  X(close_gives_up_parked, "close waits for a key that was claimed and ended")                \
+  X(sleeper_holds_group, "a waiter that was told comes to a group that has gone")             \
+  X(summons_holds_executor, "a ticket goes to an executor that its group has let go")         \
+  X(worker_keeps_order, "a waiter begins later tasks before the one it has taken")            \
+  X(stop_counts_as_task, "a stop callback waits for its own group")                           \
+  X(claimed_strike_stays_away, "a deadline strikes at a group that has gone")
 
 // X(order, what breaks without it)
 #define SINGLEFLIGHT_ORDER_RULES(X)                                                           \

@@ -26,10 +26,11 @@ struct led_frame {
   bool inline_run;  ///< led by run(): under the caller's own locks, perhaps
 };
 
-/// A group of tasks that this thread works for; lives on the stack of the call that runs them.
+/// A group of tasks that this thread is inside of; lives on the stack of the call that runs them.
 struct task_frame {
   const void* group;
   const task_frame* outer;
+  bool works;  ///< takes one task after the other; not: runs its stop callbacks
 };
 
 struct SINGLEFLIGHT_SHARED_STATE thread_state {

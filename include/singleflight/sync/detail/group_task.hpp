@@ -13,8 +13,10 @@
 #include <stop_token>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "singleflight/core/detail/platform.hpp"
+#include "singleflight/core/outcome.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
@@ -66,6 +68,29 @@ struct group_tasks {
     while (all.first != nullptr) delete all.pop();
   }
 };
+
+/// What `failed` records, which `lock` guards; no memory is asked for under the lock.
+template <class Lock>
+std::vector<task_error> errors_of(const group_tasks& failed, Lock& lock) {
+  std::vector<task_error> all;
+  for (;;) {
+    lock.lock();
+    const std::size_t count = failed.count;
+    if (count <= all.capacity()) {
+      for (const group_task* t = failed.first; t != nullptr; t = t->next) {
+        all.push_back({t->index, t->error});
+      }
+      lock.unlock();
+      break;
+    }
+    lock.unlock();
+    all.reserve(count);
+  }
+  for (task_error& one : all) {
+    if (one.error == nullptr) one.error = outcome<void>(flight_errc::broken).exception();
+  }
+  return all;
+}
 
 // ---- tasks made of callables --------------------------------------------------------------------
 

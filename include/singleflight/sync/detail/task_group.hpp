@@ -8,8 +8,9 @@
 // in the executor; its node is part of the group, so queueing costs a task nothing.
 //
 // G1  While a task may begin (one is unbegun, and fewer run than the limit), somebody is on the
-//     way: a ticket is posted, or a sleeping waiter has been called; unless the executor has
-//     refused the ticket, and then nobody sleeps in wait().
+//     way: a ticket is posted, or a sleeping waiter has been called, or, on inline_executor, a
+//     thread that works for the group will come to it; unless the executor has refused the ticket,
+//     and then nobody sleeps in wait().
 // G2  A waiter sleeps only after it has seen, under the lock, that no task may begin. What changes
 //     that later (a go, the end of a runner's thread) calls it before it would post a ticket.
 // G3  `pending_` counts what a wait waits for: tasks unbegun, running, or skipped and not destroyed
@@ -17,7 +18,9 @@
 //     the list in the same critical section; each is given its outcome, then told.
 // G4  A listed waiter's node is alive: it leaves by itself under the lock, or once it has been told
 //     (its `word` is `over`), after which nobody touches it.
-// G5  The owner and a ticket that is posted or at work hold a reference each.
+// G5  The owner, a ticket that is posted or at work, a listed waiter until it has had the lock
+//     again, and a stop that is being told hold a reference each. What is to be done after an
+//     unlock needs nothing of the group: a summons has its own copy of the executor.
 //
 // One lock guards all but the waiters' words; no user code under it (a task, its destructor, a stop
 // callback, the executor). Its unlock releases, its lock acquires: so the effects of a task come
@@ -38,7 +41,9 @@
 #include "singleflight/core/executor.hpp"
 #include "singleflight/core/outcome.hpp"
 #include "singleflight/flight/detail/flight_block.hpp"
+#include "singleflight/sync/detail/group_frame.hpp"
 #include "singleflight/sync/detail/group_task.hpp"
+#include "singleflight/sync/detail/group_waiters.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
@@ -76,34 +81,34 @@ class task_group final : private task_node, public platform::allocated {
       call = summon_locked();
     }
     lock_.unlock();
-    answer(call);
     group_tasks::destroy(past);
+    answer(call);
     return how;
   }
 
   /// Runs tasks of this group until nothing is left to be waited for.
   outcome<void> wait() {
-    waiter self;
+    group_waiter self;
     lock_.lock();
     for (;;) {
       if (platform::holds(rule::waiter_helps)) work_locked();
       if (pending_ == 0) break;
-      self.word.store(waiter::asleep, memory_order_relaxed);
-      self.listed = true;
-      self.next = std::exchange(waiters_, &self);
+      waiters_.list(self);
+      references_ += waiter_reference();
       lock_.unlock();
-      sleep_while(self, waiter::asleep);
+      self.sleep_while(group_waiter::asleep);
       lock_.lock();
       if (!self.listed && platform::holds(rule::called_waiter_is_told)) {
-        lock_.unlock();
-        sleep_while(self, waiter::called);
+        unlock_and_drop(waiter_reference());
+        self.sleep_while(group_waiter::called);
         return self.leave();
       }
-      unlist_locked(self);
+      references_ -= waiter_reference();  // not the last: the use goes on, and so does the owner
+      if (self.listed) waiters_.unlist(self);
     }
-    waiter* const others = end_use_locked(&self);
+    group_waiter* const others = end_use_locked(&self);
     lock_.unlock();
-    tell(others);
+    group_waiters::tell(others);
     return self.leave();
   }
 
@@ -139,26 +144,7 @@ class task_group final : private task_node, public platform::allocated {
   }
 
   /// In the order in which they failed.
-  std::vector<task_error> errors() {
-    std::vector<task_error> all;
-    for (;;) {
-      lock_.lock();
-      const std::size_t count = failed_.count;
-      if (count <= all.capacity()) {
-        for (const group_task* t = failed_.first; t != nullptr; t = t->next) {
-          all.push_back({t->index, t->error});
-        }
-        lock_.unlock();
-        break;
-      }
-      lock_.unlock();
-      all.reserve(count);
-    }
-    for (task_error& one : all) {
-      if (one.error == nullptr) one.error = outcome<void>(flight_errc::broken).exception();
-    }
-    return all;
-  }
+  std::vector<task_error> errors() { return errors_of(failed_, lock_); }
 
   std::size_t skipped() noexcept {
     lock_.lock();
@@ -167,12 +153,9 @@ class task_group final : private task_node, public platform::allocated {
     return count;
   }
 
-  bool runs_on_this_thread() const noexcept {
-    for (const task_frame* f = this_thread().tasks; f != nullptr; f = f->outer) {
-      if (f->group == this) return true;
-    }
-    return false;
-  }
+  /// Whether this thread is within a task of the group, or within its stop: a wait here would wait
+  /// for itself.
+  bool runs_on_this_thread() const noexcept { return group_frame::is_inside(this); }
 
   /// The owner goes; nothing is pending. A ticket may still be in the executor, and the executor
   /// may be kept alive by what it holds: so it is let go here.
@@ -185,38 +168,16 @@ class task_group final : private task_node, public platform::allocated {
   }
 
  private:
-  /// A thread in wait(), on its stack.
-  struct waiter {
-    enum : std::uint32_t { asleep, called, over };
-
-    waiter() = default;
-    waiter(const waiter&) = delete;
-    waiter& operator=(const waiter&) = delete;
-
-    /// Whoever still has a token of the use is told before the wait returns.
-    outcome<void> leave() {
-      if (stop.stop_possible()) platform::request_stop(stop);
-      return std::move(result);
-    }
-
-    waiter* next = nullptr;
-    bool listed = false;  ///< under the group's lock
-    atomic<std::uint32_t> word{asleep};
-    outcome<void> result;
-    std::stop_source stop{std::nostopstate};
-  };
-
   /// Who is to be set to work once the lock is free.
   struct summons {
     const atomic<std::uint32_t>* sleeper = nullptr;
-    bool ticket = false;
+    std::optional<any_executor> ticket;  ///< for whom: the group may have gone when it gets there
   };
 
   bool full(bool at_once) const noexcept {
     const std::size_t all = running_ + queue_.count;
-    if (at_once) return all >= with_.limit;
     if (with_.limit == unlimited) return queue_.count >= with_.max_queued;
-    return all >= with_.limit && all - with_.limit >= with_.max_queued;
+    return all >= with_.limit && (at_once || all - with_.limit >= with_.max_queued);
   }
 
   // ---- who comes to work (G1, G2) ---------------------------------------------------------------
@@ -226,27 +187,37 @@ class task_group final : private task_node, public platform::allocated {
            (running_ < with_.limit || !platform::holds(rule::task_limit_is_kept));
   }
 
-  summons summon_locked() noexcept {
+  summons summon_locked(bool thread_ends = false) noexcept {
     summons call;
-    if (!may_begin() || called_) return call;
-    if (waiters_ != nullptr && platform::holds(rule::sleeper_is_called)) {
-      called_ = true;
-      waiters_->word.store(waiter::called, memory_order_relaxed);
-      call.sleeper = &waiters_->word;
-    } else if (!posted_) {
+    if (!may_begin() || waiters_.called()) return call;
+    if (!waiters_.empty() && platform::holds(rule::sleeper_is_called)) {
+      call.sleeper = waiters_.call();
+    } else if (!posted_ && (thread_ends || !comes_to_it_locked())) {
       posted_ = true;
       references_ += ticket_reference();
-      call.ticket = true;
+      // What a dying thread leaves behind goes to the default pool, as in the trampoline.
+      const bool here = thread_ends && with_.executor.is_inline();
+      call.ticket.emplace(here ? any_executor() : with_.executor);
     }
     return call;
   }
-  /// Without the lock; something is pending, or the caller is the owner: the executor is there.
-  void answer(const summons& call) {
+  /// A ticket for inline_executor would bring this very thread, and that within the task that it is
+  /// about to begin: later tasks would come before it.
+  bool comes_to_it_locked() const noexcept {
+    return with_.executor.is_inline() && group_frame::works_for(this) &&
+           platform::holds(rule::worker_keeps_order);
+  }
+  /// Without the lock.
+  void answer(summons& call) {
     if (call.sleeper != nullptr) {
       platform::wake(*call.sleeper, 1);  // by its address: it may have left
     } else if (call.ticket) {
+      const any_executor mine =
+          std::exchange(*call.ticket, {});  // goes here, where no lock is held
+      const any_executor& to =
+          platform::holds(rule::summons_holds_executor) ? mine : with_.executor;
       try {
-        with_.executor.execute(task(static_cast<task_node*>(this)));
+        to.execute(task(static_cast<task_node*>(this)));
       } catch (...) {  // refused: the ticket was dropped; whoever waits runs the tasks
         if (platform::is_thread_exit()) throw;
       }
@@ -255,6 +226,9 @@ class task_group final : private task_node, public platform::allocated {
 
   static std::uint32_t ticket_reference() noexcept {
     return platform::holds(rule::ticket_holds_group) ? 1 : 0;
+  }
+  static std::uint32_t waiter_reference() noexcept {
+    return platform::holds(rule::sleeper_holds_group) ? 1 : 0;
   }
   static void on_ticket(task_node* node, bool run) {
     auto& self = static_cast<task_group&>(*node);
@@ -276,42 +250,29 @@ class task_group final : private task_node, public platform::allocated {
   /// free.
   void work_locked() {
     if (!may_begin()) return;
-    thread_state& self = this_thread();
-    struct frame : task_frame {
-      frame(thread_state& s, const task_group& g) noexcept : task_frame{&g, s.tasks}, on(s) {
-        s.tasks = this;
-      }
-      frame(const frame&) = delete;
-      frame& operator=(const frame&) = delete;
-      ~frame() { on.tasks = outer; }
-      thread_state& on;
-    } const here(self, *this);
+    const group_frame here(this, group_frame::kind::works);
     do {
       group_task* const t = queue_.pop();
       ++running_;
       // Before the task, which may wait for one that has not begun.
-      const summons call =
-          platform::holds(rule::ticket_comes_before_task) ? summon_locked() : summons{};
+      summons call = platform::holds(rule::ticket_comes_before_task) ? summon_locked() : summons{};
       lock_.unlock();
-      answer(call);
-      run_and_lock(*t);
+      run_and_lock(*t, call);
     } while (may_begin());
   }
 
-  void run_and_lock(group_task& t) {
+  void run_and_lock(group_task& t, summons& first) {
     try {
+      answer(first);
       t.run(*this);
     } catch (...) {
       if (platform::is_thread_exit()) {
-        const std::size_t ended = fail_and_lock(t);
-        const summons call = summon_locked();  // this thread takes no more
+        pending_ -= fail_and_lock(t);
+        summons call = summon_locked(true);  // this thread takes no more
+        group_waiter* const told = end_use_if_over_locked();
         lock_.unlock();
+        group_waiters::tell(told);
         answer(call);
-        lock_.lock();
-        pending_ -= ended;
-        waiter* const told = end_use_if_over_locked();
-        lock_.unlock();
-        tell(told);
         throw;
       }
       t.error = keep_alive(std::current_exception());
@@ -356,9 +317,13 @@ class task_group final : private task_node, public platform::allocated {
   void tell_stop_and_lock(const group_tasks& skipped) {
     std::stop_source stop = stop_;
     if (platform::holds(rule::stop_outside_group_lock)) lock_.unlock();
-    if (stop.stop_possible()) platform::request_stop(stop);
-    if (!platform::holds(rule::stop_outside_group_lock)) lock_.unlock();
-    group_tasks::destroy(skipped);
+    {
+      std::optional<group_frame> here;
+      if (platform::holds(rule::stop_counts_as_task)) here.emplace(this, group_frame::kind::stops);
+      if (stop.stop_possible()) platform::request_stop(stop);
+      if (!platform::holds(rule::stop_outside_group_lock)) lock_.unlock();
+      group_tasks::destroy(skipped);
+    }
     lock_.lock();
   }
 
@@ -384,54 +349,28 @@ class task_group final : private task_node, public platform::allocated {
   }
 
   /// Gives the outcome to `self` and to all who are listed; these are returned, to be told.
-  waiter* end_use_locked(waiter* self) {
+  group_waiter* end_use_locked(group_waiter* self) {
     const outcome<void> how = outcome_locked();
-    const auto give = [&](waiter& w) {
-      w.result = how;
-      w.stop = stop_;
-    };
-    if (self != nullptr) give(*self);
-    for (waiter* w = waiters_; w != nullptr; w = w->next) {
-      give(*w);
-      w->listed = false;
-    }
+    if (self != nullptr) self->give(how, stop_);
+    group_waiter* const others = waiters_.end(how, stop_);
     over_ = true;
-    called_ = false;
     stop_ = std::stop_source(std::nostopstate);  // those who were given it have the last one
     stopped_ = platform::stop_requested(with_.parent);
-    return std::exchange(waiters_, nullptr);
+    return others;
   }
-  waiter* end_use_if_over_locked() {
-    return pending_ == 0 && waiters_ != nullptr && platform::holds(rule::last_task_tells_waiters)
+  group_waiter* end_use_if_over_locked() {
+    return pending_ == 0 && !waiters_.empty() && platform::holds(rule::last_task_tells_waiters)
                ? end_use_locked(nullptr)
                : nullptr;
-  }
-  static void tell(waiter* all) noexcept {
-    while (all != nullptr) {
-      waiter& w = *std::exchange(all, all->next);
-      w.word.store(waiter::over, memory_order_release);
-      platform::wake(w.word, 1);  // by its address: it may have left
-    }
-  }
-
-  static void sleep_while(const waiter& w, std::uint32_t is) noexcept {
-    while (w.word.load(memory_order_acquire) == is) platform::wait(w.word, is);
-  }
-  void unlist_locked(waiter& w) noexcept {
-    if (!std::exchange(w.listed, false)) return;
-    waiter** at = &waiters_;
-    while (*at != &w) at = &(*at)->next;
-    *at = w.next;
-    called_ = false;  // one at a time is called, so it was this one
   }
 
   /// The end of a visit.
   void unlock_and_drop(std::uint32_t references) {
-    waiter* const told = end_use_if_over_locked();
+    group_waiter* const told = end_use_if_over_locked();
     references_ -= references;
     const bool last = references_ == 0;
     lock_.unlock();
-    tell(told);
+    group_waiters::tell(told);
     if (last) delete this;
   }
 
@@ -440,7 +379,6 @@ class task_group final : private task_node, public platform::allocated {
   // The lock, and what each task changes under it, on one line: two threads meet here all the time.
   alignas(64) word_lock lock_;  // guards all below
   bool posted_ = false;         // a ticket is in the executor
-  bool called_ = false;         // a listed waiter has been called and has not come yet
   bool stopped_ = false;        // nothing begins any more in this use
   bool over_ = true;            // the last wait has spoken of all there is
   group_tasks queue_;
@@ -448,7 +386,7 @@ class task_group final : private task_node, public platform::allocated {
   std::size_t pending_ = 0;
   std::size_t next_index_ = 0;
 
-  alignas(64) waiter* waiters_ = nullptr;
+  alignas(64) group_waiters waiters_;
   std::size_t skipped_ = 0;
   group_tasks failed_;
   std::stop_source stop_{std::nostopstate};  // made when first asked for
@@ -456,34 +394,6 @@ class task_group final : private task_node, public platform::allocated {
 };
 
 inline std::stop_token token_of(task_group& group) { return group.token(); }
-
-/// A group with its owner, and with a parent whose stop is its own.
-class owned_task_group {
- public:
-  explicit owned_task_group(const task_group::settings& with) : group_(new task_group(with)) {
-    if (with.parent.stop_possible()) on_parent_.emplace(with.parent, stopper{group_});
-  }
-  owned_task_group(const owned_task_group&) = delete;
-  owned_task_group& operator=(const owned_task_group&) = delete;
-  /// 1. the parent is not heard any more; 2. nothing more begins, and what runs is told to stop; 3.
-  /// it is waited for; 4. the group goes, with its last ticket.
-  ~owned_task_group() {
-    on_parent_.reset();
-    group_->request_stop();
-    (void)group_->wait();
-    group_->disown();
-  }
-  task_group& operator*() const noexcept { return *group_; }
-  task_group* operator->() const noexcept { return group_; }
-
- private:
-  struct stopper {
-    task_group* group;
-    void operator()() const noexcept { group->request_stop(); }
-  };
-  task_group* const group_;
-  std::optional<platform::stop_callback<stopper>> on_parent_;
-};
 
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE

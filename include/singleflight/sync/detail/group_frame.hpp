@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// group_frame: marks a thread as inside of a group of tasks, on the stack of what runs there.
+
+#include <cstdint>
+
+#include "singleflight/core/detail/thread_state.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+class group_frame : task_frame {
+ public:
+  enum class kind : std::uint8_t {
+    stops,  ///< runs stop callbacks of the group, and destructors of skipped tasks
+    works,  ///< takes one task of the group after the other
+  };
+
+  group_frame(const void* of, kind what) noexcept
+      : task_frame{of, this_thread().tasks, what == kind::works}, on_(this_thread()) {
+    on_.tasks = this;
+  }
+  group_frame(const group_frame&) = delete;
+  group_frame& operator=(const group_frame&) = delete;
+  ~group_frame() { on_.tasks = outer; }
+
+  /// Whether this thread is inside of a group, however deep.
+  static bool is_inside(const void* of) noexcept {
+    return find(of, [](const task_frame&) { return true; });
+  }
+  /// Whether it will come back to what it has queued.
+  static bool works_for(const void* of) noexcept {
+    return find(of, [](const task_frame& f) { return f.works; });
+  }
+
+ private:
+  template <class Fits>
+  static bool find(const void* of, Fits fits) noexcept {
+    for (const task_frame* f = this_thread().tasks; f != nullptr; f = f->outer) {
+      if (f->group == of && fits(*f)) return true;
+    }
+    return false;
+  }
+
+  thread_state& on_;
+};
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

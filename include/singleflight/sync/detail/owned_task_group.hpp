@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// owned_task_group: a task_group with its owner, whose parent's stop is its own.
+
+#include <optional>
+
+#include "singleflight/sync/detail/task_group.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+/// A group with its owner, and with a parent whose stop is its own.
+class owned_task_group {
+ public:
+  explicit owned_task_group(const task_group::settings& with) : group_(new task_group(with)) {
+    if (with.parent.stop_possible()) on_parent_.emplace(with.parent, stopper{group_});
+  }
+  owned_task_group(const owned_task_group&) = delete;
+  owned_task_group& operator=(const owned_task_group&) = delete;
+  /// 1. the parent is not heard any more; 2. nothing more begins, and what runs is told to stop; 3.
+  /// it is waited for; 4. the group goes, with its last ticket.
+  ~owned_task_group() {
+    on_parent_.reset();
+    group_->request_stop();
+    (void)group_->wait();
+    group_->disown();
+  }
+  task_group& operator*() const noexcept { return *group_; }
+  task_group* operator->() const noexcept { return group_; }
+
+ private:
+  struct stopper {
+    task_group* group;
+    void operator()() const noexcept { group->request_stop(); }
+  };
+  task_group* const group_;
+  std::optional<platform::stop_callback<stopper>> on_parent_;
+};
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

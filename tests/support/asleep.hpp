@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Whether a thread is asleep, as the system sees it (Linux). For tests in which that thread, from
+// some moment on, can fall asleep in one place only.
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <string>
+
+namespace support {
+
+/// Made by the thread in question, asked by others.
+class asleep {
+ public:
+  asleep() : path_("/proc/self/task/" + std::to_string(::gettid()) + "/stat") {}
+
+  bool operator()() const {
+    char text[512] = {};
+    std::FILE* const file = std::fopen(path_.c_str(), "r");
+    if (file == nullptr) return false;
+    const std::size_t count = std::fread(text, 1, sizeof(text) - 1, file);
+    std::fclose(file);
+    const std::string line(text, count);  // number (name) state …
+    const std::size_t at = line.rfind(')');
+    return at != std::string::npos && at + 2 < line.size() && line[at + 2] == 'S';
+  }
+
+ private:
+  const std::string path_;
+};
+
+}  // namespace support
