@@ -821,8 +821,12 @@ TEST(error_group_death, destroyed_within_its_own_stop) {
 TEST(error_group, destroyed_beside_a_sleeping_waiter) {
   for (int i = 0; i < 100; ++i) {
     auto group = std::make_unique<error_group>();
-    group->go(
-        [](std::stop_token stop) { support::eventually([&] { return stop.stop_requested(); }); });
+    support::gate begun;
+    group->go([&](std::stop_token stop) {
+      begun.open();
+      support::eventually([&] { return stop.stop_requested(); });
+    });
+    begun.wait();  // on the pool
     std::optional<support::asleep> waiter;
     support::gate made;
     std::jthread other([&, use = group.get()] {

@@ -196,7 +196,8 @@ class task_group final : private task_node, public platform::allocated {
       posted_ = true;
       references_ += ticket_reference();
       // What a dying thread leaves behind goes to the default pool, as in the trampoline.
-      const bool here = thread_ends && with_.executor.is_inline();
+      const bool here = (thread_ends && with_.executor.is_inline()) ||
+                        !platform::holds(rule::summons_holds_executor);
       call.ticket.emplace(here ? any_executor() : with_.executor);
     }
     return call;
