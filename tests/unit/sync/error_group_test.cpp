@@ -470,8 +470,8 @@ TEST(error_group, on_the_calling_thread) {
   group.wait();
 }
 
-// Goal    inline_executor: what a task hands over on a waiter's thread begins after that task, in the
-//         order of go.
+// Goal    inline_executor: what a task hands over on a waiter's thread begins after that task, in
+//         the order of go.
 // Method  The group's first task holds its thread until all is over, so the waiter runs the others.
 TEST(error_group, a_waiter_keeps_the_order_of_inline_tasks) {
   error_group group({.executor = sf::inline_executor});

@@ -202,8 +202,7 @@ class task_group final : private task_node, public platform::allocated {
     }
     return call;
   }
-  /// A ticket for inline_executor would bring this very thread, and that within the task that it is
-  /// about to begin: later tasks would come before it.
+  /// A ticket for inline_executor would bring this very thread: later tasks, before its own.
   bool comes_to_it_locked() const noexcept {
     return with_.executor.is_inline() && group_frame::works_for(this) &&
            platform::holds(rule::worker_keeps_order);
