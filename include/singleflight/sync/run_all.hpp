@@ -20,7 +20,7 @@
 /// Errors      std::invalid_argument for a limit of 0 and a negative timeout, before any call.
 ///             broken for a call that ended its thread.
 /// Lifetime    calls that the range keeps are borrowed.
-/// Cost        as an error_group; with a timeout also an allocation, and a clock call for each call.
+/// Cost        as an error_group; with a timeout also one allocation, and a clock call a call.
 
 #include <chrono>
 #include <deque>

@@ -470,8 +470,8 @@ TEST(error_group, on_the_calling_thread) {
   group.wait();
 }
 
-// Goal    inline_executor: what a task hands over on a waiter's thread begins after that task, in the
-//         order of go.
+// Goal    inline_executor: what a task hands over on a waiter's thread begins after that task, in
+//         the order of go.
 // Method  The group's first task holds its thread until all is over, so the waiter runs the others.
 TEST(error_group, a_waiter_keeps_the_order_of_inline_tasks) {
   error_group group({.executor = sf::inline_executor});
@@ -821,8 +821,12 @@ TEST(error_group_death, destroyed_within_its_own_stop) {
 TEST(error_group, destroyed_beside_a_sleeping_waiter) {
   for (int i = 0; i < 100; ++i) {
     auto group = std::make_unique<error_group>();
-    group->go(
-        [](std::stop_token stop) { support::eventually([&] { return stop.stop_requested(); }); });
+    support::gate begun;
+    group->go([&](std::stop_token stop) {
+      begun.open();
+      support::eventually([&] { return stop.stop_requested(); });
+    });
+    begun.wait();  // on the pool
     std::optional<support::asleep> waiter;
     support::gate made;
     std::jthread other([&, use = group.get()] {

@@ -196,13 +196,13 @@ class task_group final : private task_node, public platform::allocated {
       posted_ = true;
       references_ += ticket_reference();
       // What a dying thread leaves behind goes to the default pool, as in the trampoline.
-      const bool here = thread_ends && with_.executor.is_inline();
+      const bool here = (thread_ends && with_.executor.is_inline()) ||
+                        !platform::holds(rule::summons_holds_executor);
       call.ticket.emplace(here ? any_executor() : with_.executor);
     }
     return call;
   }
-  /// A ticket for inline_executor would bring this very thread, and that within the task that it is
-  /// about to begin: later tasks would come before it.
+  /// A ticket for inline_executor would bring this very thread: later tasks, before its own.
   bool comes_to_it_locked() const noexcept {
     return with_.executor.is_inline() && group_frame::works_for(this) &&
            platform::holds(rule::worker_keeps_order);
