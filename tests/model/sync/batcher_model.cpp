@@ -25,12 +25,16 @@ using model::add_world;
 using model::gate;
 using model::three;
 using model::two;
-using model::two_and_a_fault;
 using model::world;
 using singleflight::flight_errc;
 using keys_of_ints = singleflight::batcher<int, int>;
 using outcomes = std::vector<singleflight::outcome<int>>;
 namespace platform = singleflight::detail::platform;
+
+/// For worlds too large to be exhausted in a few seconds.
+constexpr model::limits samples{.preemptions = 3, .random_schedules = 20'000};
+constexpr model::limits samples_and_a_fault{
+    .preemptions = 3, .faults = 1, .random_schedules = 20'000};
 
 /// A batcher, and callers that are answered with ten times their key.
 struct scene {
@@ -172,7 +176,7 @@ const add_world one_place("batcher: a line behind one place", two, [](world& w) 
 const add_world dropped("9: batcher, the executor drops a batch", two, [](world& w) {
   two_callers(w, {.max_batch = 2, .max_in_flight = 1}, true);
 });
-const add_world fault("batcher: two keys beside each other, a fault", two_and_a_fault,
+const add_world fault("batcher: two keys beside each other, a fault", samples_and_a_fault,
                       [](world& w) { two_callers(w, {.max_batch = 1, .max_in_flight = 1}); });
 
 const add_world same_key("12: batcher, one key from two threads", two, [](world& w) {
@@ -189,7 +193,7 @@ const add_world same_key("12: batcher, one key from two threads", two, [](world&
 
 // ---- a batch full beside its delay --------------------------------------------------------------
 
-const add_world full_and_delay("batcher: a batch full beside its delay", two, [](world& w) {
+const add_world full_and_delay("batcher: a batch full beside its delay", samples, [](world& w) {
   scene s(w, {.max_batch = 2, .max_delay = 10ms, .max_in_flight = 1});
   s.thread([&] {
     s.ask(0, 1);
@@ -207,7 +211,7 @@ const add_world full_and_delay("batcher: a batch full beside its delay", two, []
   s.finish();
 });
 
-const add_world flush_and_delay("batcher: flush beside the delay", two, [](world& w) {
+const add_world flush_and_delay("batcher: flush beside the delay", samples, [](world& w) {
   scene s(w, {.max_batch = 2, .max_delay = 10ms, .max_in_flight = 1});
   s.ask(0, 1);
   s.thread([&] {
@@ -252,7 +256,6 @@ const add_world all_leave("batcher: all leave, and a newcomer comes", two, [](wo
     s.ask(0, 1);
     s.queue.run_all();
   });
-  s.thread([&] { s.queue.run_all(); });
   w.run();
   s.finish();
 });
@@ -286,7 +289,7 @@ void claimed(world& w, std::size_t max_threads, const singleflight::batcher_opti
   w.run();
   s.finish();
 }
-const add_world claims("21: batcher, a waiter of the pool beside the batch's task", two,
+const add_world claims("21: batcher, a waiter of the pool beside the batch's task", samples,
                        [](world& w) {
                          claimed(w, 2, {.max_batch = 2, .max_in_flight = 1}, false, [](scene&) {});
                        });
@@ -330,10 +333,10 @@ void no_place(world& w, const singleflight::limits& bounds) {
   w.run();
   s.finish();
 }
-const add_world waits_for_place("21: batcher, a waiter of the pool without a place", two,
+const add_world waits_for_place("21: batcher, a waiter of the pool without a place", samples,
                                 [](world& w) { no_place(w, {}); });
 
-const add_world claims_and_close("23: batcher, close beside a waiter of the pool", two,
+const add_world claims_and_close("23: batcher, close beside a waiter of the pool", samples,
                                  [](world& w) {
                                    claimed(w, 2, {.max_batch = 2, .max_in_flight = 1}, true,
                                            [](scene& s) { s.keys->close(); });
@@ -366,16 +369,15 @@ const add_world gone("23: batcher, the batcher goes as a key comes in", three, [
   s.finish();
 });
 
-const add_world goes_with_task("23: batcher, the batcher goes beside its task", three,
-                               [](world& w) {
-                                 scene s(w, {.max_batch = 2, .max_in_flight = 1});
-                                 s.may_end = flight_errc::closed;
-                                 s.ask(0, 1);
-                                 { const auto left = s.keys->start(2); }
-                                 s.thread([&] { s.queue.run_all(); });
-                                 s.thread([&] { s.keys.reset(); });
-                                 w.run();
-                                 s.finish();
-                               });
+const add_world goes_with_task("23: batcher, the batcher goes beside its task", two, [](world& w) {
+  scene s(w, {.max_batch = 2, .max_in_flight = 1});
+  s.may_end = flight_errc::closed;
+  s.ask(0, 1);
+  { const auto left = s.keys->start(2); }
+  s.thread([&] { s.queue.run_all(); });
+  s.thread([&] { s.keys.reset(); });
+  w.run();
+  s.finish();
+});
 
 }  // namespace
