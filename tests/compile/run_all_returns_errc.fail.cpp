@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// expect: run_all would take a flight_errc or a std::exception_ptr that a call returns for its error
+// expect: run_all would take a flight_errc or a std::exception_ptr that a call
 //
 // A code that is an answer would count as a failure.
 #include <vector>

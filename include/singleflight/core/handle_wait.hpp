@@ -45,9 +45,9 @@ struct handle_base : waiter {
 /// is what keeps the load that was named. What is not used takes no room: a wait stands in its
 /// coroutine's frame.
 ///
-/// Handle, a handle_base, says what is waited for, and where: `result`, `batch_type`, `calls_back`, settled(),
-/// clock(), home_batch(), batch_on(executor), enrol(batch, deadline, always), cancel(batch, why),
-/// take_out(batch), end_limit(), take(how), blocked_outcome(limits).
+/// Handle, a handle_base, says what is waited for, and where: `result`, `batch_type`,
+/// `calls_back`, settled(), clock(), home_batch(), batch_on(executor), enrol(batch, deadline,
+/// always), cancel(batch, why), take_out(batch), end_limit(), take(how), blocked_outcome(limits).
 template <class Handle, class Executor = detail::no_executor, bool AsOutcome = false,
           class Within = detail::no_within>
 class [[nodiscard]] handle_wait : private timer_node {

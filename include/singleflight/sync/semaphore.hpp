@@ -17,8 +17,9 @@
 /// Cancel      a limit ends its own wait only, and those behind move up. A grant that came first
 ///             holds; one that nobody takes is returned.
 /// Errors      std::invalid_argument for a weight below 1 or over the capacity (try_acquire: for
-///             that it has nothing to give), and for more than a permit holds; flight_error: timed_out, cancelled, closed, overloaded
-///             (max_waiters), rejected (a resize below the weight of one that queues).
+///             that it has nothing to give), and for more than a permit holds; flight_error:
+///             timed_out, cancelled, closed, overloaded (max_waiters), rejected (a resize below
+///             the weight of one that queues).
 /// Lifetime    outlives its permits: the destructor aborts the process when one is held, and so
 ///             when anybody queues; close() turns those away. What close() has told may come to
 ///             know of it, and resume, after the semaphore has gone.

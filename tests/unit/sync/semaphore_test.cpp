@@ -600,8 +600,8 @@ TEST(pending_permit, a_coroutine_may_be_destroyed_while_it_waits) {
   EXPECT_TRUE(order.empty());
 }
 
-// Goal    A limit that has struck ends what the handle is for, also when the coroutine that waited is
-//         destroyed before it resumes: who uses the handle next gets that limit, and no permit.
+// Goal    A limit that has struck ends what the handle is for, also when the coroutine that waited
+//         is destroyed before it resumes: who uses the handle next gets that limit, and no permit.
 TEST(pending_permit, a_limit_outlives_the_wait_that_it_struck) {
   manual_timer time;
   support::manual_executor later;
@@ -765,8 +765,8 @@ TEST(semaphore, a_smaller_capacity_rejects_the_heavy) {
   EXPECT_EQ(all.stats().rejected, 2U);
 }
 
-// Goal    A larger capacity that comes between the rounds of a smaller one leaves nobody in the queue
-//         that asks for more than there is.
+// Goal    A larger capacity that comes between the rounds of a smaller one leaves nobody in the
+//         queue that asks for more than there is.
 // Method  The executor, handed the first round's resumptions, sets the larger one.
 TEST(semaphore, a_resize_between_the_rounds_of_another_loses_nothing) {
   constexpr int heavy = 100;  // more than one round tells
