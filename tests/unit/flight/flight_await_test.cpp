@@ -295,6 +295,7 @@ struct nosy {
 
 TEST(flight_await, user_code_may_call_the_group_again) {
   group inner;
+  std::atomic<int> done{0};  // callbacks and coroutines that leave the group alone from now on
   {
     singleflight::group<int, nosy> g({.on_error = singleflight::hand_over(1)});
     for (int key = 0; key < 50; ++key) {
@@ -311,20 +312,25 @@ TEST(flight_await, user_code_may_call_the_group_again) {
       });
       running.wait();
       auto f = g.start(key, [held = nosy(inner)] { return nosy(*held.g); });
-      std::move(f).on_ready([&g, key, held = nosy(inner)](const auto&) {
-        (void)g.forget(key);
-        auto again = g.start(key, [in = held.g] { return nosy(*in); });
-        (void)g.in_flight();
+      std::move(f).on_ready([&g, key, held = nosy(inner), &done](const auto&) {
+        {
+          (void)g.forget(key);
+          auto again = g.start(key, [in = held.g] { return nosy(*in); });
+          (void)g.in_flight();
+        }
+        ++done;
       });
-      [](auto& in, int mine, group& other) -> support::detached {
+      [](auto& in, int mine, group& other, std::atomic<int>& ended) -> support::detached {
         auto waiting = in.start(mine, [&other] { return nosy(other); });
         const auto r = co_await waiting.as_outcome();
         (void)in.forget_all();
-      }(g, key, inner);
+        ++ended;
+      }(g, key, inner, done);
       finish.open();
     }
-    // What callbacks have started is still to come to its end before the group may go.
-    EXPECT_TRUE(support::eventually([&] { return g.stats().calls >= 200; }, "the callbacks"));
+    // What callbacks and coroutines do with the group is still to come before it may go.
+    EXPECT_TRUE(support::eventually([&] { return done == 100; }, "callbacks and coroutines"));
+    EXPECT_GE(g.stats().calls, 200U);
   }
   // A value goes with its last holder, which may be a thread of the pool.
   EXPECT_TRUE(support::eventually([] { return nosy::alive == 0; }, "the last value"));
