@@ -115,8 +115,6 @@ namespace detail {
   X(first_ring_resumes, "two that end one sleep resume a retry twice")                        \
   X(awake_run_is_disarmed, "an alarm rings for a retry that has gone")                        \
   X(overdue_probe_makes_room, "a probe that hangs keeps a breaker half open for ever")        \
-  X(batch_waits_for_claimed, "a batch goes without the key that a waiter has claimed")        \
-  X(close_gives_up_parked, "close waits for a key that was claimed and ended")                \
   X(sleeper_holds_group, "a waiter that was told comes to a group that has gone")             \
   X(summons_holds_executor, "a ticket goes to an executor that its group has let go")         \
   X(worker_keeps_order, "a waiter begins later tasks before the one it has taken")            \
