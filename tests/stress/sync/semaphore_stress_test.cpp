@@ -88,6 +88,7 @@ support::detached in_coroutine(semaphore& all, ledger& book, std::ptrdiff_t n, b
   alive.fetch_sub(1);
 }
 
+// Scenario 30.
 // Goal    Permits are conserved, whoever asks, gives up, parts and joins them.
 // Method  What callers hold, by their own book, is never more than there is; in the end all is
 //         there.
@@ -162,6 +163,7 @@ TEST(semaphore_stress, permits_are_conserved) {
   EXPECT_GT(book.granted(), 100U);
 }
 
+// Scenario 30.
 // Goal    The capacity may change at any time; in the end all is there.
 TEST(semaphore_stress, resize_loses_nothing) {
   semaphore all(4);
@@ -190,6 +192,7 @@ TEST(semaphore_stress, resize_loses_nothing) {
   EXPECT_GT(granted.load(), 0U);
 }
 
+// Scenario 30.
 // Goal    Threads and coroutines that queue for everything are served in the order in which they
 //         queued; those who give up leave no gap.
 // Method  Queueing and taking a number are one step, under a lock of the test's. Each asks for all

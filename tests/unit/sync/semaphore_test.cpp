@@ -100,6 +100,7 @@ TEST(semaphore, try_acquire_never_waits) {
   EXPECT_TRUE(all.try_acquire(1));
 }
 
+// Scenario 30.
 // Goal  try_acquire fails while anybody queues, though what it asks for is there.
 TEST(semaphore, try_acquire_does_not_overtake) {
   semaphore all(3, {.executor = inline_executor});
@@ -157,6 +158,7 @@ TEST(permit, assignment_returns_what_was_held) {
   EXPECT_EQ(all.available(), 3);
 }
 
+// Scenario 30.
 // Goal  An over-release is refused loudly and changes nothing.
 TEST(permit, refuses_more_than_it_holds) {
   semaphore all(3);
@@ -177,6 +179,7 @@ TEST(permit, refuses_more_than_it_holds) {
 
 // ---- bad input ----------------------------------------------------------------------------------
 
+// Scenario 30.
 // Goal  What can never be served is refused at once, with the value and why.
 TEST(semaphore, refuses_what_makes_no_sense) {
   EXPECT_EQ(refusal([] { semaphore none(0); }),
@@ -203,6 +206,7 @@ TEST(semaphore, refuses_what_makes_no_sense) {
 
 // ---- first in, first out ------------------------------------------------------------------------
 
+// Scenario 30.
 // Goal    A large request is served before small ones that came after it.
 // Method  Small ones queue behind it and would fit all the time.
 TEST(semaphore, a_large_request_is_not_starved) {
@@ -293,6 +297,7 @@ TEST(semaphore, expired_limits_acquire_nothing) {
   EXPECT_EQ(all.stats().queued, 0U);
 }
 
+// Scenario 30.
 // Goal    A blocked thread leaves at its deadline, and those behind it move up.
 // Method  It asks for too much, so that it alone stands in the way of the small one.
 TEST(semaphore, a_front_thread_that_times_out_lets_others_go) {
@@ -325,6 +330,7 @@ TEST(semaphore, a_thread_times_out_on_the_steady_clock) {
   EXPECT_EQ(all.waiters_approx(), 0U);
 }
 
+// Scenario 30.
 // Goal  A stop token ends a blocked wait, and the small request behind it is served.
 TEST(semaphore, a_front_thread_that_is_stopped_lets_others_go) {
   semaphore all(3, {.executor = inline_executor});
@@ -350,6 +356,7 @@ support::owned take_until(semaphore& from, std::ptrdiff_t n,
   got.emplace(co_await place.until(deadline, stop).as_outcome());
 }
 
+// Scenario 30.
 // Goal  A coroutine at the front leaves at its deadline, or when it is stopped.
 TEST(semaphore, a_front_coroutine_that_leaves_lets_others_go) {
   manual_timer time;
@@ -374,6 +381,7 @@ TEST(semaphore, a_front_coroutine_that_leaves_lets_others_go) {
   EXPECT_EQ(all.stats().queued, 3U);
 }
 
+// Scenario 30.
 // Goal  A limit after the grant changes nothing: the permit is the caller's.
 TEST(semaphore, a_grant_holds_against_a_later_limit) {
   manual_timer time;
@@ -433,6 +441,7 @@ TEST(semaphore, many_cancellations_lose_nothing) {
 
 // ---- handles ------------------------------------------------------------------------------------
 
+// Scenario 30.
 // Goal  start_acquire takes its place at once; a dropped handle leaves it, or returns its grant.
 TEST(pending_permit, dropped_leaves_or_returns) {
   semaphore all(2, {.executor = inline_executor});
@@ -457,6 +466,7 @@ TEST(pending_permit, dropped_leaves_or_returns) {
   EXPECT_EQ(order, std::vector{2});
 }
 
+// Scenario 30.
 // Goal  A handle that leaves the front of the queue lets those behind it go.
 TEST(pending_permit, dropped_at_the_front_lets_others_go) {
   semaphore all(2, {.executor = inline_executor});
@@ -471,6 +481,7 @@ TEST(pending_permit, dropped_at_the_front_lets_others_go) {
   EXPECT_EQ(order, std::vector{1});
 }
 
+// Scenario 30.
 // Goal  A handle that is granted and dropped gives to those behind it.
 TEST(pending_permit, an_unused_grant_is_passed_on) {
   semaphore all(1, {.executor = inline_executor});
@@ -515,8 +526,9 @@ TEST(pending_permit, a_blocking_wait_may_be_bounded) {
   EXPECT_EQ(all.waiters_approx(), 0U);
 }
 
+// Scenario 28a.
 // Goal    A coroutine resumes on the semaphore's executor, or on the one that its wait named; the
-//         releasing thread runs none of it (28a).
+//         releasing thread runs none of it.
 TEST(pending_permit, resumes_where_it_was_told) {
   support::manual_executor ours;
   support::manual_executor named;
@@ -560,7 +572,8 @@ TEST(pending_permit, a_named_executor_is_used_in_any_case) {
   EXPECT_EQ(all.available(), 1);
 }
 
-// Goal    A thread inside a call of run never runs a coroutine that waits for a permit (28a).
+// Scenario 28a.
+// Goal    A thread inside a call of run never runs a coroutine that waits for a permit.
 TEST(pending_permit, is_not_resumed_on_a_thread_inside_run) {
   semaphore all(1, {.executor = inline_executor});
   permit held = all.acquire();
@@ -581,8 +594,9 @@ TEST(pending_permit, is_not_resumed_on_a_thread_inside_run) {
   EXPECT_EQ(all.available(), 1);
 }
 
+// Scenarios 28b, 30.
 // Goal    A coroutine that is destroyed while it waits leaves the queue; made ready and not yet
-//         resumed, it returns its grant (28b).
+//         resumed, it returns its grant.
 TEST(pending_permit, a_coroutine_may_be_destroyed_while_it_waits) {
   support::manual_executor later;
   semaphore all(1, {.executor = later});
@@ -600,6 +614,7 @@ TEST(pending_permit, a_coroutine_may_be_destroyed_while_it_waits) {
   EXPECT_TRUE(order.empty());
 }
 
+// Scenario 28b.
 // Goal    A limit that has struck ends what the handle is for, also when the coroutine that waited
 //         is destroyed before it resumes: who uses the handle next gets that limit, and no permit.
 TEST(pending_permit, a_limit_outlives_the_wait_that_it_struck) {
@@ -635,6 +650,7 @@ TEST(pending_permit, a_limit_outlives_the_wait_that_it_struck) {
   later.run_all();
 }
 
+// Scenario 28b.
 // Goal  A wait on a named executor that was given up does not keep the next one from its own.
 TEST(pending_permit, may_be_waited_for_again_after_a_wait_was_destroyed) {
   support::manual_executor named;
@@ -671,7 +687,9 @@ TEST(pending_permit, a_stop_goes_before_a_deadline) {
   EXPECT_EQ(blocked.errc(), flight_errc::cancelled);
 }
 
-// Goal  The same where the wait named an executor, whose task then finds nobody.
+// Scenario 28b.
+// Goal  A coroutine that is destroyed before the executor that it named resumes it returns its
+//       grant, and the task there finds nobody.
 TEST(pending_permit, destroyed_before_its_named_executor_ran) {
   support::manual_executor named;
   auto all = std::make_unique<semaphore>(1);
@@ -725,6 +743,7 @@ TEST(semaphore, a_larger_capacity_serves_the_queue) {
   EXPECT_EQ(all.available(), 0);
 }
 
+// Scenario 30.
 // Goal  A resize below what is held is allowed and drains.
 TEST(semaphore, a_smaller_capacity_drains) {
   semaphore all(4, {.executor = inline_executor});

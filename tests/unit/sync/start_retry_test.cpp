@@ -864,6 +864,7 @@ TEST(pending_result, is_awaited) {
   EXPECT_TRUE(through);
 }
 
+// Scenario 28b.
 // Goal    A coroutine that is destroyed while it waits, or when its resumption is queued already,
 //         is not resumed; its handle goes with it, and the retries end.
 TEST(pending_result, a_coroutine_destroyed_while_it_waits) {
@@ -889,6 +890,7 @@ TEST(pending_result, a_coroutine_destroyed_while_it_waits) {
   mine.run_all();
 }
 
+// Scenario 28b.
 // Goal    A handle whose coroutine was destroyed may be waited for anew.
 TEST(pending_result, outlives_a_coroutine_that_waited_for_it) {
   scene s;
