@@ -35,8 +35,7 @@ class [[nodiscard]] pending_result : public detail::handle_of<pending_result<V>>
   static constexpr bool calls_back = false;
 
   pending_result(pending_result&& other) noexcept
-      : of_(std::exchange(other.of_, nullptr)),
-        own_batch_(std::exchange(other.own_batch_, nullptr)) {
+      : of_(std::exchange(other.of_, nullptr)), own_batch_(std::move(other.own_batch_)) {
     detail::require(other.state == detail::wait_state::idle,
                     "pending_result: moved while it waits");
   }
@@ -89,12 +88,7 @@ class [[nodiscard]] pending_result : public detail::handle_of<pending_result<V>>
   using batch_type = detail::one_shot_base::batch_type;
   timer& clock() const noexcept { return of_->clock; }
   batch_type& home_batch() const noexcept { return of_->home; }
-  batch_type& batch_on(const any_executor& executor) {
-    auto batch = std::make_unique<batch_type>(executor);
-    batch->owner = of_;
-    if (own_batch_ != nullptr) of_->release_batch(*own_batch_);  // of a coroutine that has gone
-    return *(own_batch_ = batch.release());
-  }
+  batch_type& batch_on(const any_executor& executor) { return own_batch_.make(*of_, executor); }
   bool enrol(batch_type& on, const detail::steady_time*, bool always) {
     return of_->enrol(*this, on, always);
   }
@@ -106,7 +100,7 @@ class [[nodiscard]] pending_result : public detail::handle_of<pending_result<V>>
   detail::one_shot<V>& let_go() noexcept {
     detail::one_shot<V>& of = *std::exchange(of_, nullptr);
     if (state != detail::wait_state::idle) of.take_out(*this);
-    if (own_batch_ != nullptr) of.release_batch(*std::exchange(own_batch_, nullptr));
+    own_batch_.let_go();
     return of;
   }
 
@@ -124,8 +118,8 @@ class [[nodiscard]] pending_result : public detail::handle_of<pending_result<V>>
     return take(settled() ? detail::wait_verdict::outcome : of_->sleep(bounds));
   }
 
-  detail::one_shot<V>* of_;          // with a reference of its own
-  batch_type* own_batch_ = nullptr;  // for the executor that its wait named
+  detail::one_shot<V>* of_;  // with a reference of its own
+  detail::own_batch<detail::one_shot_base> own_batch_;
 };
 
 SINGLEFLIGHT_END_NAMESPACE

@@ -31,7 +31,6 @@
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -143,7 +142,7 @@ class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
   pending_permit(const pending_permit&) = delete;
   pending_permit& operator=(const pending_permit&) = delete;
   ~pending_permit() {
-    if (own_batch_ != nullptr) core_->release_batch(*own_batch_);
+    own_batch_.let_go();
     if (!taken_) core_->drop(*this);
     if (detail::platform::holds(detail::rule::handles_hold_reference)) core_->drop_reference();
   }
@@ -191,15 +190,8 @@ class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
   // ---- for handle_wait --------------------------------------------------------------------------
   using batch_type = detail::permit_batch;
   timer& clock() const noexcept { return core_->clock; }
-  batch_type& home_batch() const noexcept {
-    return own_batch_ != nullptr ? *own_batch_ : core_->home;
-  }
-  batch_type& batch_on(const any_executor& executor) {
-    auto made = std::make_unique<batch_type>(executor);
-    made->owner = core_;
-    if (own_batch_ != nullptr) core_->release_batch(*own_batch_);  // of a coroutine that has gone
-    return *(own_batch_ = made.release());
-  }
+  batch_type& home_batch() const noexcept { return own_batch_.or_home(core_->home); }
+  batch_type& batch_on(const any_executor& executor) { return own_batch_.make(*core_, executor); }
   bool enrol(batch_type& on, const detail::steady_time*, bool always) {
     return core_->enrol(*this, on, always);
   }
@@ -228,8 +220,8 @@ class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
     return take(verdict.load(detail::memory_order_relaxed));
   }
 
-  detail::semaphore_core* core_;     // a reference of its own, from enter()
-  batch_type* own_batch_ = nullptr;  // for the executor that its wait named
+  detail::semaphore_core* core_;  // a reference of its own, from enter()
+  detail::own_batch<detail::semaphore_core> own_batch_;
   bool taken_ = false;
 };
 

@@ -108,15 +108,6 @@ class one_shot_base : public platform::allocated {
     drop_reference();
   }
 
-  /// Frees a batch that was made for one wait, now or when its runner is done.
-  void release_batch(batch_type& batch) noexcept {
-    lock();
-    const bool idle = !batch.main.active && !batch.spare.active;
-    if (!idle) batch.orphaned = true;
-    unlock();
-    if (idle) delete &batch;
-  }
-
   // ---- as the owner of batches ------------------------------------------------------------------
 
   void lock() noexcept { lock_bit::lock(word_); }
@@ -157,10 +148,7 @@ class one_shot_base : public platform::allocated {
   virtual void abandoned() noexcept = 0;
 
   void make_ready_locked(batch_type::runner*& runners) noexcept {
-    handle_base& h = *std::exchange(waiting_, nullptr);
-    h.state = wait_state::ready;
-    batch_->ready.push(h);
-    batch_->activate_locked(runners);
+    batch_->make_ready_locked(*std::exchange(waiting_, nullptr), runners);
   }
 
   atomic<std::uint32_t> word_{0};

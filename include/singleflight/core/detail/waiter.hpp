@@ -11,6 +11,7 @@
 #include <coroutine>
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <utility>
 
 #include "singleflight/core/executor.hpp"
@@ -122,6 +123,24 @@ struct resume_batch {
     chain = &r;
   }
 
+  /// Under the lock: `w`, in no list, is to be resumed with its verdict.
+  void make_ready_locked(waiter& w, runner*& chain) noexcept {
+    w.state = wait_state::ready;
+    ready.push(w);
+    activate_locked(chain);
+  }
+
+  /// Frees a batch that was made for one wait, now or when its last runner is done. The caller has
+  /// a reference on the owner.
+  void release() noexcept {
+    Owner& of = *owner;
+    of.lock();
+    const bool idle = !main.active && !spare.active;
+    if (!idle) orphaned = true;
+    of.unlock();
+    if (idle) delete this;
+  }
+
   static void submit(runner* chain) {
     while (runner* const r = chain) {
       chain = static_cast<runner*>(r->next);
@@ -194,6 +213,35 @@ struct resume_batch {
       guard.finished = true;
     }
   }
+};
+
+/// A handle's batch for the executor that its wait named, where one was. The handle lets go of it
+/// while it still has its reference on the owner.
+template <class Owner>
+class own_batch {
+ public:
+  using batch_type = resume_batch<Owner>;
+
+  own_batch() noexcept = default;
+  own_batch(own_batch&& other) noexcept : batch_(std::exchange(other.batch_, nullptr)) {}
+  own_batch& operator=(own_batch&&) = delete;
+
+  batch_type& or_home(batch_type& home) const noexcept {
+    return batch_ != nullptr ? *batch_ : home;
+  }
+  /// In place of that of a coroutine that has gone.
+  batch_type& make(Owner& owner, const any_executor& executor) {
+    auto made = std::make_unique<batch_type>(executor);
+    made->owner = &owner;
+    let_go();
+    return *(batch_ = made.release());
+  }
+  void let_go() noexcept {
+    if (batch_ != nullptr) std::exchange(batch_, nullptr)->release();
+  }
+
+ private:
+  batch_type* batch_ = nullptr;
 };
 
 }  // namespace detail

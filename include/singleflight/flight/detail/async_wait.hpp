@@ -57,9 +57,7 @@ inline void cancel_wait(block_base& b, waiter& w, flight_batch& batch, wait_verd
     w.verdict.store(why, memory_order_relaxed);
     if (w.state == wait_state::pending) {  // else enrol() will see it
       batch.pending.remove(w);
-      w.state = wait_state::ready;
-      batch.ready.push(w);
-      batch.activate_locked(runners);
+      batch.make_ready_locked(w, runners);
     }
   }
   b.unlock();

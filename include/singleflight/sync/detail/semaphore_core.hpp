@@ -167,7 +167,7 @@ class semaphore_core : public platform::allocated {
     }
     w.batch = &batch;
     w.state = wait_state::pending;
-    if (over) make_ready_locked(w, runners);
+    if (over) batch.make_ready_locked(w, runners);
     unlock();
     permit_batch::submit(runners);
     return true;
@@ -184,7 +184,7 @@ class semaphore_core : public platform::allocated {
       ++(why == wait_verdict::timed_out ? figures_.timed_out : figures_.cancelled);
       w.verdict.store(why, memory_order_relaxed);
       take_out_locked(w);
-      if (w.state == wait_state::pending) make_ready_locked(w, after.runners);
+      if (w.state == wait_state::pending) w.batch->make_ready_locked(w, after.runners);
     });
   }
 
@@ -216,15 +216,6 @@ class semaphore_core : public platform::allocated {
         available_ += w.weight;
       }
     });
-  }
-
-  /// Frees a batch that was made for one wait, now or when its runner is done.
-  void release_batch(permit_batch& batch) noexcept {
-    lock();
-    const bool idle = !batch.main.active && !batch.spare.active;
-    if (!idle) batch.orphaned = true;
-    unlock();
-    if (idle) delete &batch;
   }
 
   void resize(count capacity) {
@@ -375,7 +366,7 @@ class semaphore_core : public platform::allocated {
       after.threads[after.thread_count++] = w.thread->tell();  // it may be gone now
       return;
     }
-    if (w.state == wait_state::pending) make_ready_locked(w, after.runners);
+    if (w.state == wait_state::pending) w.batch->make_ready_locked(w, after.runners);
     w.is_settled.store(true,
                        platform::order(rule::settle_releases,
                                        memory_order_release));  // likewise, if it does not wait yet
@@ -401,11 +392,6 @@ class semaphore_core : public platform::allocated {
     ++(why == flight_errc::closed ? figures_.closed : figures_.overloaded);
     w.refused = why;
     w.is_settled.store(true, memory_order_relaxed);
-  }
-  static void make_ready_locked(permit_waiter& w, permit_batch::runner*& runners) noexcept {
-    w.state = wait_state::ready;
-    w.batch->ready.push(w);
-    w.batch->activate_locked(runners);
   }
   static void leave_batch_locked(permit_waiter& w) noexcept {
     if (w.state == wait_state::ready && platform::holds(rule::destroyed_leaves_list)) {
