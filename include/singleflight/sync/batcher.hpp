@@ -49,6 +49,7 @@
 #include <vector>
 
 #include "singleflight/core/default_timer.hpp"
+#include "singleflight/flight/detail/deposits.hpp"
 #include "singleflight/flight/group.hpp"
 #include "singleflight/sync/detail/batch_line.hpp"
 

@@ -9,83 +9,16 @@
 // claims them all, then makes one call for the promises it was given. A load that is run alone,
 // because a waiter claimed it or it was handed over, makes a call for its one key.
 
-#include <algorithm>
 #include <memory>
 #include <span>
 #include <utility>
 #include <vector>
 
+#include "singleflight/flight/detail/deposits.hpp"
 #include "singleflight/flight/group.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
-
-/// Makes room for one more, so that the next push_back cannot throw for want of it.
-template <class T>
-void make_room(std::vector<T>& list) {
-  if (list.size() == list.capacity()) list.reserve(std::max<std::size_t>(8, 2 * list.size()));
-}
-
-/// Keys, and the promises of their flights: what one call of a bulk loader is to answer.
-template <class Key, class Value>
-struct deposits {
-  /// Both or, when it throws, neither.
-  void add(Key&& key, flight_promise<Value>&& promise) {
-    keys.push_back(std::move(key));
-    try {
-      promises.push_back(std::move(promise));
-    } catch (...) {
-      keys.pop_back();
-      throw;
-    }
-  }
-
-  /// Calls `load_many` for all of them, then `loaded`, and answers.
-  template <class LoadMany, class Loaded>
-  void load(LoadMany& load_many, Loaded loaded) {
-    const call_scope scope;  // nobody is told of one key before all are answered
-    std::vector<outcome<Value>> outcomes;
-    std::exception_ptr error;
-    try {
-      const leading led(*this);
-      outcomes = load_many(std::span<const Key>(keys));
-    } catch (...) {
-      if (platform::is_thread_exit()) throw;  // the promises die unanswered: broken
-      error = std::current_exception();
-    }
-    loaded();
-    const bool fits = error == nullptr && outcomes.size() == keys.size();
-    for (std::size_t i = 0; i < promises.size(); ++i) {
-      flight_promise<Value> promise = std::move(promises[i]);
-      if (error != nullptr) {
-        promise.set_error(error);
-      } else if (fits) {
-        promise.set_outcome(std::move(outcomes[i]));
-      }  // else the promise dies unanswered: broken
-    }
-  }
-
-  std::vector<Key> keys;
-  std::vector<flight_promise<Value>> promises;
-
- private:
-  /// Marks this thread as leading all the flights of the promises.
-  struct leading {
-    explicit leading(const deposits& given)
-        : self(this_thread()), outer(self.led), frames(given.promises.size()) {
-      for (std::size_t i = 0; i < frames.size(); ++i) {
-        frames[i] = given.promises[i].led_frame_here(self.led);
-        self.led = &frames[i];
-      }
-    }
-    leading(const leading&) = delete;
-    leading& operator=(const leading&) = delete;
-    ~leading() { self.led = outer; }
-    thread_state& self;
-    const led_frame* outer;
-    std::vector<led_frame> frames;
-  };
-};
 
 /// What several started loads of one start_many share.
 template <class Key, class Value, class LoadMany>

@@ -45,6 +45,7 @@
 #include <utility>
 #include <vector>
 
+#include "singleflight/flight/detail/deposits.hpp"
 #include "singleflight/sync/detail/batch.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

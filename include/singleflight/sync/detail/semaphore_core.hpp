@@ -29,28 +29,12 @@
 #include <utility>
 
 #include "singleflight/core/detail/bit_lock.hpp"
-#include "singleflight/core/detail/require.hpp"
 #include "singleflight/core/detail/sleeper.hpp"
 #include "singleflight/core/errors.hpp"
-#include "singleflight/core/handle_wait.hpp"
+#include "singleflight/sync/detail/permit_waiter.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
-
-class semaphore_core;
-using permit_batch = resume_batch<semaphore_core>;
-
-/// One who asks for permits: a coroutine or a thread, or neither yet. Guarded by the lock.
-struct permit_waiter : handle_base {
-  explicit permit_waiter(std::ptrdiff_t n) noexcept : weight(n) {}
-  const std::ptrdiff_t weight;
-  sleeper* thread = nullptr;      ///< a blocked one
-  permit_batch* batch = nullptr;  ///< of a suspended one
-  bool queued = false;
-  flight_errc refused{};           ///< settled so; 0: granted
-  atomic<bool> is_settled{false};  ///< released by who settles it, as the last touch of one that
-                                   ///< is neither suspended nor asleep
-};
 
 class semaphore_core : public platform::allocated {
  public:
@@ -159,8 +143,8 @@ class semaphore_core : public platform::allocated {
     const call_scope scope;
     permit_batch::runner* runners = nullptr;
     lock();
-    require_idle(w);
-    const bool over = over_locked(w);
+    w.require_idle_locked();
+    const bool over = w.over_locked();
     if (over && !always) {
       unlock();
       return false;
@@ -191,8 +175,8 @@ class semaphore_core : public platform::allocated {
   /// A thread is about to sleep. False: `w` is over.
   bool fall_asleep(permit_waiter& w, sleeper& thread) noexcept {
     lock();
-    require_idle(w);
-    const bool waits = !over_locked(w);
+    w.require_idle_locked();
+    const bool waits = !w.over_locked();
     if (waits) w.thread = &thread;
     unlock();
     return waits;
@@ -201,18 +185,17 @@ class semaphore_core : public platform::allocated {
   /// The coroutine of `w` will not be resumed any more.
   void leave_batch(permit_waiter& w) noexcept {
     lock();
-    leave_batch_locked(w);
+    w.leave_batch_locked();
     unlock();
   }
 
   /// The handle of `w` goes, unused: it leaves the queue, or returns what it was granted.
   void drop(permit_waiter& w) {
     change([&](aftermath&) {
-      leave_batch_locked(w);
+      w.leave_batch_locked();
       if (w.queued) {
         take_out_locked(w);
-      } else if (w.is_settled.load(memory_order_relaxed) && w.refused == flight_errc{} &&
-                 platform::holds(rule::dropped_grant_returns)) {
+      } else if (w.granted_locked() && platform::holds(rule::dropped_grant_returns)) {
         available_ += w.weight;
       }
     });
@@ -379,25 +362,10 @@ class semaphore_core : public platform::allocated {
     w.queued = false;
     count_waiters_locked(-1);
   }
-  /// Settled, or given up by a limit that has struck.
-  static bool over_locked(const permit_waiter& w) noexcept {
-    return w.is_settled.load(memory_order_relaxed) ||
-           w.verdict.load(memory_order_relaxed) != wait_verdict::outcome;
-  }
-  static void require_idle(const permit_waiter& w) noexcept {
-    require(w.state == wait_state::idle && w.thread == nullptr,
-            "pending_permit: waited for twice at a time");
-  }
   void refuse_locked(permit_waiter& w, flight_errc why) noexcept {
     ++(why == flight_errc::closed ? figures_.closed : figures_.overloaded);
     w.refused = why;
     w.is_settled.store(true, memory_order_relaxed);
-  }
-  static void leave_batch_locked(permit_waiter& w) noexcept {
-    if (w.state == wait_state::ready && platform::holds(rule::destroyed_leaves_list)) {
-      w.batch->ready.remove(w);
-    }
-    w.state = wait_state::idle;
   }
   void add_handle() noexcept {
     if (platform::holds(rule::handles_hold_reference)) add_reference();

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// deposits: keys whose loads wait for one call of a bulk loader, which answers them all. start_many
+// gathers them, and the batcher.
+
+#include <algorithm>
+#include <cstddef>
+#include <exception>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "singleflight/core/detail/thread_state.hpp"
+#include "singleflight/core/detail/trampoline.hpp"
+#include "singleflight/core/outcome.hpp"
+#include "singleflight/flight/flight_promise.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+/// Makes room for one more, so that the next push_back cannot throw for want of it.
+template <class T>
+void make_room(std::vector<T>& list) {
+  if (list.size() == list.capacity()) list.reserve(std::max<std::size_t>(8, 2 * list.size()));
+}
+
+/// Keys, and the promises of their flights: what one call of a bulk loader is to answer.
+template <class Key, class Value>
+struct deposits {
+  /// Both or, when it throws, neither.
+  void add(Key&& key, flight_promise<Value>&& promise) {
+    keys.push_back(std::move(key));
+    try {
+      promises.push_back(std::move(promise));
+    } catch (...) {
+      keys.pop_back();
+      throw;
+    }
+  }
+
+  /// Calls `load_many` for all of them, then `loaded`, and answers.
+  template <class LoadMany, class Loaded>
+  void load(LoadMany& load_many, Loaded loaded) {
+    const call_scope scope;  // nobody is told of one key before all are answered
+    std::vector<outcome<Value>> outcomes;
+    std::exception_ptr error;
+    try {
+      const leading led(*this);
+      outcomes = load_many(std::span<const Key>(keys));
+    } catch (...) {
+      if (platform::is_thread_exit()) throw;  // the promises die unanswered: broken
+      error = std::current_exception();
+    }
+    loaded();
+    const bool fits = error == nullptr && outcomes.size() == keys.size();
+    for (std::size_t i = 0; i < promises.size(); ++i) {
+      flight_promise<Value> promise = std::move(promises[i]);
+      if (error != nullptr) {
+        promise.set_error(error);
+      } else if (fits) {
+        promise.set_outcome(std::move(outcomes[i]));
+      }  // else the promise dies unanswered: broken
+    }
+  }
+
+  std::vector<Key> keys;
+  std::vector<flight_promise<Value>> promises;
+
+ private:
+  /// Marks this thread as leading all the flights of the promises.
+  struct leading {
+    explicit leading(const deposits& given)
+        : self(this_thread()), outer(self.led), frames(given.promises.size()) {
+      for (std::size_t i = 0; i < frames.size(); ++i) {
+        frames[i] = given.promises[i].led_frame_here(self.led);
+        self.led = &frames[i];
+      }
+    }
+    leading(const leading&) = delete;
+    leading& operator=(const leading&) = delete;
+    ~leading() { self.led = outer; }
+    thread_state& self;
+    const led_frame* outer;
+    std::vector<led_frame> frames;
+  };
+};
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE
