@@ -41,27 +41,9 @@
 #include "singleflight/core/observable.hpp"
 #include "singleflight/core/outcome.hpp"
 #include "singleflight/sync/detail/semaphore_core.hpp"
+#include "singleflight/sync/semaphore_options.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
-
-struct semaphore_options {
-  /// Where coroutines resume unless their wait names another executor.
-  any_executor executor{};
-  /// Time for every limit; null: default_timer(). Outlives the semaphore and its handles.
-  singleflight::timer* timer = nullptr;
-  /// Callers in the queue; beyond: overloaded. Zero: no bound.
-  std::size_t max_waiters = 0;
-};
-
-/// Totals since the semaphore was made.
-struct semaphore_stats {
-  std::uint64_t queued = 0;     ///< calls that had to wait
-  std::uint64_t timed_out = 0;  ///< from here on: of those, or of newcomers, how many ended so
-  std::uint64_t cancelled = 0;
-  std::uint64_t overloaded = 0;
-  std::uint64_t rejected = 0;
-  std::uint64_t closed = 0;
-};
 
 /// A share of a semaphore; returned when it goes. Move-only; one thread at a time.
 class [[nodiscard]] permit {
@@ -280,15 +262,7 @@ class semaphore final : public observable {
   /// Callers in the queue; stale on arrival.
   std::size_t waiters_approx() const noexcept { return core_->waiters(); }
 
-  semaphore_stats stats() const noexcept {
-    const auto f = core_->totals();
-    return {.queued = f.queued,
-            .timed_out = f.timed_out,
-            .cancelled = f.cancelled,
-            .overloaded = f.overloaded,
-            .rejected = f.rejected,
-            .closed = f.closed};
-  }
+  semaphore_stats stats() const noexcept { return core_->stats(); }
   void observe(metric_visitor& visitor) const override {
     const semaphore_stats s = stats();
     const auto tell = [&visitor](const char* name, metric_kind kind, auto value) {

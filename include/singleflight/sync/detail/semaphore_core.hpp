@@ -32,6 +32,7 @@
 #include "singleflight/core/detail/sleeper.hpp"
 #include "singleflight/core/errors.hpp"
 #include "singleflight/sync/detail/permit_waiter.hpp"
+#include "singleflight/sync/semaphore_options.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
@@ -40,15 +41,6 @@ class semaphore_core : public platform::allocated {
  public:
   using count = std::ptrdiff_t;
   static constexpr count most = count{1} << 60;
-
-  struct figures {
-    std::uint64_t queued = 0;
-    std::uint64_t timed_out = 0;
-    std::uint64_t cancelled = 0;
-    std::uint64_t overloaded = 0;
-    std::uint64_t rejected = 0;
-    std::uint64_t closed = 0;
-  };
 
   semaphore_core(count capacity, const any_executor& executor, timer& time, std::size_t max_waiters)
       : clock(time),
@@ -116,7 +108,7 @@ class semaphore_core : public platform::allocated {
       queue_.push(w);
       w.queued = true;
       count_waiters_locked(1);
-      ++figures_.queued;
+      ++stats_.queued;
     }
     add_handle();
     unlock();
@@ -124,7 +116,7 @@ class semaphore_core : public platform::allocated {
   /// Counts a call that is refused before it has begun.
   flight_errc refuse(flight_errc why) noexcept {
     lock();
-    ++(why == flight_errc::timed_out ? figures_.timed_out : figures_.cancelled);
+    ++(why == flight_errc::timed_out ? stats_.timed_out : stats_.cancelled);
     unlock();
     return why;
   }
@@ -165,7 +157,7 @@ class semaphore_core : public platform::allocated {
         return;
       }
       if (w.verdict.load(memory_order_relaxed) != wait_verdict::outcome) return;
-      ++(why == wait_verdict::timed_out ? figures_.timed_out : figures_.cancelled);
+      ++(why == wait_verdict::timed_out ? stats_.timed_out : stats_.cancelled);
       w.verdict.store(why, memory_order_relaxed);
       take_out_locked(w);
       if (w.state == wait_state::pending) w.batch->make_ready_locked(w, after.runners);
@@ -235,9 +227,9 @@ class semaphore_core : public platform::allocated {
     unlock();
     return now;
   }
-  figures totals() noexcept {
+  semaphore_stats stats() noexcept {
     lock();
-    const figures now = figures_;
+    const semaphore_stats now = stats_;
     unlock();
     return now;
   }
@@ -323,13 +315,13 @@ class semaphore_core : public platform::allocated {
       ++after.looked_at;
       auto& one = static_cast<permit_waiter&>(*std::exchange(sweep_at_, sweep_at_->next));
       if (one.weight <= capacity_) continue;
-      ++figures_.rejected;
+      ++stats_.rejected;
       settle_locked(one, flight_errc::rejected, after);
     }
     while (after.room() && !queue_.empty()) {
       auto& front = static_cast<permit_waiter&>(*queue_.first());
       if (closed_ && platform::holds(rule::close_tells_the_queue)) {
-        ++figures_.closed;
+        ++stats_.closed;
         settle_locked(front, flight_errc::closed, after);
       } else if (front.weight <= available_) {
         available_ -= front.weight;
@@ -363,7 +355,7 @@ class semaphore_core : public platform::allocated {
     count_waiters_locked(-1);
   }
   void refuse_locked(permit_waiter& w, flight_errc why) noexcept {
-    ++(why == flight_errc::closed ? figures_.closed : figures_.overloaded);
+    ++(why == flight_errc::closed ? stats_.closed : stats_.overloaded);
     w.refused = why;
     w.is_settled.store(true, memory_order_relaxed);
   }
@@ -382,7 +374,7 @@ class semaphore_core : public platform::allocated {
   count available_ = 0;  // while it is held
   count capacity_;
   waiter_list queue_;
-  figures figures_;
+  semaphore_stats stats_;
   bool closed_ = false;
   waiter* sweep_at_ = nullptr;  // from here on some may ask for more than the capacity
   const std::size_t max_waiters_;

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// semaphore_options, semaphore_stats: what a semaphore is told, and what it tells.
+
+#include <cstddef>
+#include <cstdint>
+
+#include "singleflight/core/executor.hpp"
+#include "singleflight/core/timer.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+struct semaphore_options {
+  /// Where coroutines resume unless their wait names another executor.
+  any_executor executor{};
+  /// Time for every limit; null: default_timer(). Outlives the semaphore and its handles.
+  singleflight::timer* timer = nullptr;
+  /// Callers in the queue; beyond: overloaded. Zero: no bound.
+  std::size_t max_waiters = 0;
+};
+
+/// Totals since the semaphore was made.
+struct semaphore_stats {
+  std::uint64_t queued = 0;     ///< calls that had to wait
+  std::uint64_t timed_out = 0;  ///< from here on: of those, or of newcomers, how many ended so
+  std::uint64_t cancelled = 0;
+  std::uint64_t overloaded = 0;
+  std::uint64_t rejected = 0;
+  std::uint64_t closed = 0;
+};
+
+SINGLEFLIGHT_END_NAMESPACE
