@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// semaphore_core: what the callers of one semaphore share: the permits that are left, and the
+// semaphore_core: what the callers of one semaphore share: the permits that are left, and those who
 // queue.
 //
 // S1  `word_` is the lock (bit 0), `slow` (bit 1), and what is available in the rest: less than
@@ -9,18 +9,18 @@
 //     semaphore is closed.
 // S2  Without the lock permits are taken and given by one compare-exchange that wants both bits
 //     clear. So while anybody queues everyone comes through the lock, and nobody overtakes.
-// S3  Only the front of the queue is served. When the lock is released the front asks for more than
-//     is available, or whoever released it comes back (serve() in rounds).
+// S3  Only the front of the queue is served. While nobody has the lock the front asks for more than
+//     is available, or a thread is between two rounds of change(), and comes back for the rest.
 // S4  A waiter is settled once, under the lock, in the critical section that takes it out of the
 //     queue: granted, refused, or given up by its own limit. Whichever comes first holds.
-// S5  References: the semaphore's, one for each handle, and the runners'. A permit
-//     has none: the semaphore outlives it, and the fast release is the last touch of its holder.
+// S5  References: the semaphore's, one for each handle, the runners', and one for each thread
+//     between two rounds of change(). A permit has none: the semaphore outlives it, and the fast
+//     release is the last touch of its holder.
 //
 // The release of a permit (compare-exchange, or the unlock's store) pairs with the acquire of
 // whoever takes it, at the fast path or at the lock: what was done under a permit happens-before
 // what the next one does with it.
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -342,9 +342,8 @@ class semaphore_core : public platform::allocated {
       return;
     }
     if (w.state == wait_state::pending) w.batch->make_ready_locked(w, after.runners);
-    w.is_settled.store(true,
-                       platform::order(rule::settle_releases,
-                                       memory_order_release));  // likewise, if it does not wait yet
+    // If it does not wait yet, it may be gone after this.
+    w.is_settled.store(true, platform::order(rule::settle_releases, memory_order_release));
   }
 
   void take_out_locked(permit_waiter& w) noexcept {
