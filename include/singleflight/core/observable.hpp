@@ -13,6 +13,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string_view>
+#include <type_traits>
 
 #include "singleflight/core/detail/config.hpp"
 
@@ -45,6 +46,16 @@ enum class metric_kind : std::uint8_t { counter, gauge };
 class metric_visitor {
  public:
   virtual void visit(std::string_view name, metric_kind kind, double value) = 0;
+
+  // For those who are observed:
+  void counter(std::string_view name, std::uint64_t total) {
+    visit(name, metric_kind::counter, static_cast<double>(total));
+  }
+  template <class Number>
+    requires(std::is_arithmetic_v<Number>)
+  void gauge(std::string_view name, Number now) {
+    visit(name, metric_kind::gauge, static_cast<double>(now));
+  }
 
  protected:
   ~metric_visitor() = default;

@@ -243,21 +243,18 @@ class group final : public observable {
 
   void observe(metric_visitor& visitor) const override {
     const group_stats s = stats();
-    const auto counter = [&visitor](const char* name, std::uint64_t n) {
-      visitor.visit(name, metric_kind::counter, static_cast<double>(n));
-    };
-    counter("calls", s.calls);
-    counter("loads", s.loads);
-    counter("joined", s.joined);
-    counter("handed_over", s.handed_over);
-    counter("abandoned", s.abandoned);
-    counter("timed_out", s.timed_out);
-    counter("cancelled", s.cancelled);
-    counter("overloaded", s.overloaded);
-    counter("recursive", s.recursive);
-    counter("broken", s.broken);
-    counter("closed", s.closed);
-    counter("rejected", s.rejected);
+    visitor.counter("calls", s.calls);
+    visitor.counter("loads", s.loads);
+    visitor.counter("joined", s.joined);
+    visitor.counter("handed_over", s.handed_over);
+    visitor.counter("abandoned", s.abandoned);
+    visitor.counter("timed_out", s.timed_out);
+    visitor.counter("cancelled", s.cancelled);
+    visitor.counter("overloaded", s.overloaded);
+    visitor.counter("recursive", s.recursive);
+    visitor.counter("broken", s.broken);
+    visitor.counter("closed", s.closed);
+    visitor.counter("rejected", s.rejected);
   }
 
   // ---- the end ----------------------------------------------------------------------------------

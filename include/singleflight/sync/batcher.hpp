@@ -192,24 +192,21 @@ class batcher final : public observable {
 
   void observe(metric_visitor& visitor) const override {
     const batcher_stats s = stats();
-    const auto counter = [&visitor](const char* name, std::uint64_t n) {
-      visitor.visit(name, metric_kind::counter, static_cast<double>(n));
-    };
-    counter("calls", s.calls);
-    counter("joined", s.joined);
-    counter("keys", s.keys);
-    counter("batches", s.batches);
-    counter("full", s.full);
-    counter("delayed", s.delayed);
-    counter("flushed", s.flushed);
-    visitor.visit("largest", metric_kind::gauge, static_cast<double>(s.largest));
-    counter("abandoned", s.abandoned);
-    counter("timed_out", s.timed_out);
-    counter("cancelled", s.cancelled);
-    counter("overloaded", s.overloaded);
-    counter("recursive", s.recursive);
-    counter("broken", s.broken);
-    counter("closed", s.closed);
+    visitor.counter("calls", s.calls);
+    visitor.counter("joined", s.joined);
+    visitor.counter("keys", s.keys);
+    visitor.counter("batches", s.batches);
+    visitor.counter("full", s.full);
+    visitor.counter("delayed", s.delayed);
+    visitor.counter("flushed", s.flushed);
+    visitor.gauge("largest", s.largest);
+    visitor.counter("abandoned", s.abandoned);
+    visitor.counter("timed_out", s.timed_out);
+    visitor.counter("cancelled", s.cancelled);
+    visitor.counter("overloaded", s.overloaded);
+    visitor.counter("recursive", s.recursive);
+    visitor.counter("broken", s.broken);
+    visitor.counter("closed", s.closed);
   }
 
   // ---- the end ----------------------------------------------------------------------------------

@@ -119,15 +119,12 @@ class circuit_breaker final : public observable {
   circuit_breaker_stats stats() const noexcept { return core_.stats(); }
   void observe(metric_visitor& visitor) const override {
     const circuit_breaker_stats s = stats();
-    const auto counter = [&visitor](const char* name, std::uint64_t n) {
-      visitor.visit(name, metric_kind::counter, static_cast<double>(n));
-    };
-    counter("calls", s.calls);
-    counter("failures", s.failures);
-    counter("slow", s.slow);
-    counter("rejected", s.rejected);
-    counter("opened", s.opened);
-    visitor.visit("state", metric_kind::gauge, static_cast<double>(state()));
+    visitor.counter("calls", s.calls);
+    visitor.counter("failures", s.failures);
+    visitor.counter("slow", s.slow);
+    visitor.counter("rejected", s.rejected);
+    visitor.counter("opened", s.opened);
+    visitor.gauge("state", static_cast<int>(state()));
   }
 
   /// Closes with an empty window, whatever the state.

@@ -265,18 +265,15 @@ class semaphore final : public observable {
   semaphore_stats stats() const noexcept { return core_->stats(); }
   void observe(metric_visitor& visitor) const override {
     const semaphore_stats s = stats();
-    const auto tell = [&visitor](const char* name, metric_kind kind, auto value) {
-      visitor.visit(name, kind, static_cast<double>(value));
-    };
-    tell("capacity", metric_kind::gauge, capacity());
-    tell("available", metric_kind::gauge, available());
-    tell("waiters", metric_kind::gauge, waiters_approx());
-    tell("queued", metric_kind::counter, s.queued);
-    tell("timed_out", metric_kind::counter, s.timed_out);
-    tell("cancelled", metric_kind::counter, s.cancelled);
-    tell("overloaded", metric_kind::counter, s.overloaded);
-    tell("rejected", metric_kind::counter, s.rejected);
-    tell("closed", metric_kind::counter, s.closed);
+    visitor.gauge("capacity", capacity());
+    visitor.gauge("available", available());
+    visitor.gauge("waiters", waiters_approx());
+    visitor.counter("queued", s.queued);
+    visitor.counter("timed_out", s.timed_out);
+    visitor.counter("cancelled", s.cancelled);
+    visitor.counter("overloaded", s.overloaded);
+    visitor.counter("rejected", s.rejected);
+    visitor.counter("closed", s.closed);
   }
 
  private:
