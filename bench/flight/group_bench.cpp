@@ -18,7 +18,7 @@
 
 #include "bench/support/call_cycle.hpp"
 #include "bench/support/coroutines.hpp"
-#include "bench/support/process.hpp"
+#include "bench/support/run_benchmarks.hpp"
 #include "singleflight/flight.hpp"
 
 namespace {
@@ -102,11 +102,4 @@ BENCHMARK(awaited_in_place);
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const bench::idle_thread other;
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return 0;
-}
+int main(int argc, char** argv) { return bench::run_benchmarks(argc, argv); }

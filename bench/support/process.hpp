@@ -18,11 +18,9 @@ inline double nanoseconds(steady::duration d) {
   return std::chrono::duration<double, std::nano>(d).count();
 }
 
-/// Resident memory that is no file's (heap and stacks), counted page by page; the peers read
-/// it there as
-/// well. VmRSS would be off by some hundred kilobytes: the kernel sums it up lazily, and code
-/// pages that
-/// are touched for the first time are in it.
+/// Resident memory that is no file's (heap and stacks), counted page by page; the peers read it
+/// there as well. VmRSS would be off by some hundred kilobytes: the kernel sums it up lazily, and
+/// code pages that are touched for the first time are in it.
 inline double resident_bytes() {
   std::FILE* const file = std::fopen("/proc/self/smaps_rollup", "r");
   if (file == nullptr) fail("cannot read /proc/self/smaps_rollup");

@@ -11,7 +11,7 @@
 
 #include <chrono>
 
-#include "bench/support/process.hpp"
+#include "bench/support/run_benchmarks.hpp"
 #include "singleflight/sync.hpp"
 #include "support/allocation_count.hpp"
 
@@ -77,11 +77,4 @@ BENCHMARK(retry);
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const bench::idle_thread other;
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return 0;
-}
+int main(int argc, char** argv) { return bench::run_benchmarks(argc, argv); }

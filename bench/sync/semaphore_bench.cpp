@@ -7,7 +7,7 @@
 
 #include <benchmark/benchmark.h>
 
-#include "bench/support/process.hpp"
+#include "bench/support/run_benchmarks.hpp"
 #include "singleflight/sync/semaphore.hpp"
 #include "support/allocation_count.hpp"
 
@@ -38,11 +38,4 @@ BENCHMARK(two_threads)->Threads(2)->UseRealTime();
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const bench::idle_thread other;
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return 0;
-}
+int main(int argc, char** argv) { return bench::run_benchmarks(argc, argv); }

@@ -11,7 +11,7 @@
 
 #include "bench/peers/cpp/future_group.hpp"
 #include "bench/support/call_cycle.hpp"
-#include "bench/support/process.hpp"
+#include "bench/support/run_benchmarks.hpp"
 
 namespace {
 
@@ -45,11 +45,4 @@ BENCHMARK(hot)->Threads(2)->UseRealTime();
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const bench::idle_thread other;
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return 0;
-}
+int main(int argc, char** argv) { return bench::run_benchmarks(argc, argv); }
