@@ -172,7 +172,7 @@ class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
   // ---- for handle_wait --------------------------------------------------------------------------
   using batch_type = detail::permit_batch;
   timer& clock() const noexcept { return core_->clock; }
-  batch_type& home_batch() const noexcept { return own_batch_.or_home(core_->home); }
+  batch_type& home_batch() const noexcept { return core_->home; }
   batch_type& batch_on(const any_executor& executor) { return own_batch_.make(*core_, executor); }
   bool enrol(batch_type& on, const detail::steady_time*, bool always) {
     return core_->enrol(*this, on, always);

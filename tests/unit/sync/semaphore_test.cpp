@@ -671,6 +671,35 @@ TEST(pending_permit, may_be_waited_for_again_after_a_wait_was_destroyed) {
   EXPECT_EQ(all.available(), 1);
 }
 
+// Scenario 28b.
+// Goal  The next wait, where it names no executor, resumes on the semaphore's: not on the one that
+//       the wait before it had named.
+TEST(pending_permit, a_later_wait_that_names_no_executor_resumes_on_the_semaphores) {
+  manual_timer time;
+  support::manual_executor home;
+  support::manual_executor named;
+  semaphore all(1, {.executor = home, .timer = &time});
+  permit held = all.acquire();
+  auto place = all.start_acquire();
+  int told = 0;
+  const auto wait_there = [](pending_permit& on, support::manual_executor where,
+                             int& count) -> support::owned {
+    const permit mine = co_await on.on(where);
+    ++count;
+  };
+  const auto wait_at_home = [](pending_permit& on, manual_timer::time_point by,
+                               int& count) -> support::owned {
+    const permit mine = co_await on.until(by);
+    ++count;
+  };
+  { const auto given_up = wait_there(place, named, told); }
+  const auto kept = wait_at_home(place, time.now() + 1s, told);
+  held.release();
+  EXPECT_EQ(named.run_all(), 0U);
+  EXPECT_EQ(home.run_all(), 1U);
+  EXPECT_EQ(told, 1);
+}
+
 // Goal  Where a stop and a deadline have both struck before the wait, the wait is cancelled.
 TEST(pending_permit, a_stop_goes_before_a_deadline) {
   manual_timer time;

@@ -226,9 +226,6 @@ class own_batch {
   own_batch(own_batch&& other) noexcept : batch_(std::exchange(other.batch_, nullptr)) {}
   own_batch& operator=(own_batch&&) = delete;
 
-  batch_type& or_home(batch_type& home) const noexcept {
-    return batch_ != nullptr ? *batch_ : home;
-  }
   /// In place of that of a coroutine that has gone.
   batch_type& make(Owner& owner, const any_executor& executor) {
     auto made = std::make_unique<batch_type>(executor);
