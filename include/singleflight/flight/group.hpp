@@ -49,6 +49,8 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 
 template <class Key, class Value, class Hash, class Equal>
 class batcher;
+template <class Key, class Value, class Hash, class Equal>
+class loading_cache;
 
 template <class Key, class Value, class Hash = key_hash<Key>, class Equal = key_equal>
 class group final : public observable {
@@ -153,20 +155,8 @@ class group final : public observable {
   /// run_fresh behind it begin at once. False when there is none.
   template <class Arg>
   bool forget(const Arg& key) {
-    const detail::call_scope scope;
     const argument<Arg> k(key);
-    const std::size_t hash = hash_of(k.view());
-    detail::block_base* successor = nullptr;
-    bool found = false;
-    {
-      locked_bucket b(core_.table.lock(hash));
-      if (node* const n = find(b, hash, k.view())) {
-        successor = core_.forget_locked(b, *n);
-        found = true;
-      }
-    }
-    if (successor != nullptr) core_.activate(*successor);
-    return found;
+    return forget_hashed(hash_of(k.view()), k.view());
   }
 
   /// forget for every key; returns how many flights were forgotten.
@@ -271,6 +261,8 @@ class group final : public observable {
 
  private:
   friend class batcher<Key, Value, Hash, Equal>;  // its keys start here, and launch together
+  template <class, class, class, class>
+  friend class loading_cache;  // hashes a key once for both
 
   /// A locked bucket that is unlocked at the end of its scope, also when a comparison throws.
   struct locked_bucket : detail::flight_table::bucket {
@@ -294,6 +286,21 @@ class group final : public observable {
   static const limits& no_limits() noexcept {
     static const limits none;
     return none;
+  }
+
+  bool forget_hashed(std::size_t hash, view key) {
+    const detail::call_scope scope;
+    detail::block_base* successor = nullptr;
+    bool found = false;
+    {
+      locked_bucket b(core_.table.lock(hash));
+      if (node* const n = find(b, hash, key)) {
+        successor = core_.forget_locked(b, *n);
+        found = true;
+      }
+    }
+    if (successor != nullptr) core_.activate(*successor);
+    return found;
   }
 
   std::size_t hash_of(view key) const {

@@ -184,6 +184,8 @@ struct key_access {
       return *key;
     }
   }
+  /// A view of a key that is kept as it is.
+  static view load_own(const Key& key) noexcept { return view(key); }
   /// Whether a block can keep the key as bytes behind itself instead of as a Key.
   static consteval bool bytes_suffice() {
     if constexpr (viewed) {

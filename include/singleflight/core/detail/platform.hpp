@@ -32,6 +32,7 @@
 
 #if defined(__linux__)
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <pthread.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -228,6 +229,26 @@ void wake(const atomic<Word>& word, int, std::uint32_t = all_channels) noexcept 
 }
 
 #endif
+
+// ---- a barrier in all threads -------------------------------------------------------------------
+// Lets one side of a store-then-load race pay for both: once barrier_in_all_threads() has returned,
+// every thread has either made its earlier stores visible, or not yet done its later loads. The
+// other side needs no more than keep_order() between its store and its load.
+
+#if defined(__linux__) && !SINGLEFLIGHT_TSAN  // which knows nothing of such a barrier
+/// Asks for the barrier, before its first use; false: this machine has none.
+inline bool ask_for_barrier() noexcept {
+  return ::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+}
+inline void barrier_in_all_threads() noexcept {
+  ::syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+}
+#else
+inline bool ask_for_barrier() noexcept { return false; }
+inline void barrier_in_all_threads() noexcept {}
+#endif
+/// The compiler keeps the order of what is before and after.
+inline void keep_order() noexcept { std::atomic_signal_fence(std::memory_order_seq_cst); }
 
 }  // namespace detail::platform
 SINGLEFLIGHT_END_NAMESPACE

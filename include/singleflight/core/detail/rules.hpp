@@ -119,7 +119,12 @@ namespace detail {
   X(summons_holds_executor, "a ticket goes to an executor that its group has let go")         \
   X(worker_keeps_order, "a waiter begins later tasks before the one it has taken")            \
   X(stop_counts_as_task, "a stop callback waits for its own group")                           \
-  X(claimed_strike_stays_away, "a deadline strikes at a group that has gone")
+  X(claimed_strike_stays_away, "a deadline strikes at a group that has gone")                 \
+  X(found_is_confirmed, "a reader holds an entry that had left before it was announced")      \
+  X(held_is_kept, "an entry is freed under a reader")                                         \
+  X(left_table_is_emptied, "a reader of an old table finds what has left the new one")        \
+  X(forgotten_is_not_stored, "a load stores a value that is older than an invalidation")      \
+  X(invalidation_forgets_flight, "a newcomer joins a load that began before an invalidation")
 
 // X(order, what breaks without it)
 #define SINGLEFLIGHT_ORDER_RULES(X)                                                           \
@@ -146,7 +151,8 @@ namespace detail {
   X(told_acquires, "a thread that was told does not see what it was told of")                 \
   X(tell_releases, "a thread is told before that is there which it is told of")               \
   X(settled_acquires, "a handle is ready, and what was done under its permit is not seen")    \
-  X(settle_releases, "a handle is ready before what was done under its permit")
+  X(settle_releases, "a handle is ready before what was done under its permit")               \
+  X(sole_owner_acquires, "the last owner frees an entry that others still use")
 
 enum class rule {
   none,

@@ -20,6 +20,20 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
+/// The flights that a bulk call of run_many leads, by the position of its keys; a bulk loader may
+/// take them as its second argument.
+class bulk_flights {
+ public:
+  explicit bulk_flights(std::span<const flight_context* const> each) noexcept : each_(each) {}
+  const flight_context& operator[](std::size_t i) const noexcept { return *each_[i]; }
+
+ private:
+  std::span<const flight_context* const> each_;
+};
+template <class Key, class LoadMany>
+inline constexpr bool takes_flights =
+    std::is_invocable_v<LoadMany&, std::span<const Key>, const bulk_flights&>;
+
 /// What several started loads of one start_many share.
 template <class Key, class Value, class LoadMany>
 struct bulk_call {
@@ -146,8 +160,9 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
   struct position {
     node own;
     led_frame frame{};
-    block* joined = nullptr;  // with a reference and an interest
-    block* led = nullptr;     // the block of a led flight that had one from the begin
+    std::optional<flight_context> context{};  // where the loader asks for it
+    block* joined = nullptr;                  // with a reference and an interest
+    block* led = nullptr;  // the block of a led flight that had one from the begin
     std::optional<platform::stop_callback<withdrawing>> on_stop{};
     bool leads = false;
     flight_errc refused{};
@@ -233,7 +248,17 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
           core_.mark_begin(places[i].own);
         }
       }
-      loaded = load_many(std::span<const Key>(mine));
+      if constexpr (takes_flights<Key, LoadMany>) {
+        std::vector<const flight_context*> flights;
+        for (std::size_t i = 0; i < all.size(); ++i) {
+          if (!places[i].leads) continue;
+          places[i].context.emplace(core_, places[i].own, places[i].frame);
+          flights.push_back(&*places[i].context);
+        }
+        loaded = load_many(std::span<const Key>(mine), bulk_flights(flights));
+      } else {
+        loaded = load_many(std::span<const Key>(mine));
+      }
     } catch (...) {
       if (platform::is_thread_exit()) throw;
       error = std::current_exception();
@@ -260,8 +285,16 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
   for (std::size_t i = 0; i < all.size(); ++i) {
     block* const b = std::exchange(places[i].joined, nullptr);
     if (b == nullptr) continue;
-    const auto load_one = [&]() -> Value {  // elected after a failure, or in a successor's turn
-      std::vector<outcome<Value>> just = load_many(std::span<const Key>(&all[i], 1));
+    // Elected after a failure, or in a successor's turn.
+    const auto load_one = [&](const flight_context& context) -> Value {
+      const std::span<const Key> key(&all[i], 1);
+      std::vector<outcome<Value>> just;
+      if constexpr (takes_flights<Key, LoadMany>) {
+        const flight_context* const flight = &context;
+        just = load_many(key, bulk_flights(std::span(&flight, 1)));
+      } else {
+        just = load_many(key);
+      }
       if (just.size() != 1) throw flight_error(flight_errc::broken);
       return std::move(just.front()).value();
     };

@@ -409,7 +409,7 @@ auto group<Key, Value, Hash, Equal>::await_joined(block& b, detail::thread_state
     throw;
   }
   switch (verdict) {
-    case wait_verdict::outcome: return flight<Value>::outcome_of(b, flight_role::joiner);
+    case wait_verdict::outcome: return flight_share<Value>::outcome_of(b, flight_role::joiner);
     case wait_verdict::lead:
       core_.stats.add(figure::begun);
       b.lock();

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// The cache floor: answers that are kept. Standard library only.
+
+#include "singleflight/cache/loading_cache.hpp"
+#include "singleflight/flight.hpp"

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// cached: what a cache answers: a value that is shared, how fresh it is, how old.
+///
+/// Use when    never by name: loading_cache::get returns one, live_value::get another.
+/// Threads     one handle, one thread at a time; it may go to another thread. The value is shared
+///             and const.
+/// Ordering    what the load did happens-before every use (P7).
+/// Lifetime    the value lives as long as a handle to it: eviction, invalidation and the cache's
+///             own end do not touch it. Its destructor runs on a thread that drops a handle or
+///             changes a cache, not always at once.
+/// Cost        40 bytes. Of a hit: a slot of the calling thread, no counting; a thread has six at a
+///             time, for all its caches, and counts what it holds beyond. A copy is counted: one
+///             read-modify-write.
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "singleflight/cache/detail/entry.hpp"
+#include "singleflight/core/timer.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+enum class freshness : std::uint8_t {
+  fresh,
+  stale,   ///< its time is over; nothing newer could be had
+  absent,  ///< the loader has said that there is no value
+};
+
+template <class Value>
+class cached {
+ public:
+  using value_type = Value;
+
+  cached(cached&&) noexcept = default;
+  cached& operator=(cached&&) noexcept = default;
+  cached(const cached& other) noexcept
+      : hold_(other.hold_.share()), value_(other.value_), clock_(other.clock_), how_(other.how_) {}
+  cached& operator=(const cached& other) noexcept {
+    if (this != &other) *this = cached(other);
+    return *this;
+  }
+  ~cached() = default;
+
+  /// False for an absence.
+  bool has_value() const noexcept { return value_ != nullptr; }
+  explicit operator bool() const noexcept { return has_value(); }
+  /// Throws std::bad_optional_access for an absence.
+  const Value& value() const {
+    if (value_ == nullptr) throw std::bad_optional_access();
+    return *value_;
+  }
+  /// Requires has_value().
+  const Value& operator*() const noexcept { return *value_; }
+  const Value* operator->() const noexcept { return value_; }
+
+  singleflight::freshness freshness() const noexcept { return how_; }
+  bool stale() const noexcept { return how_ == singleflight::freshness::stale; }
+  /// Since its load ended. A clock call.
+  std::chrono::nanoseconds age() const noexcept {
+    const auto* const of = static_cast<const detail::entry_base*>(hold_.object());
+    return detail::from_ticks(of->age(detail::to_ticks(clock_->now())));
+  }
+
+  /// The value as a shared_ptr. One allocation. Null for an absence.
+  std::shared_ptr<const Value> share() && {
+    if (value_ == nullptr) return nullptr;
+    hold_.count();
+    const Value* const value = value_;
+    return {value, [hold = std::move(hold_)](const Value*) {}};
+  }
+
+  // For the library: what holds the entry of `value`.
+  cached(detail::hazard_hold hold, const Value* value, timer& clock,
+         singleflight::freshness how) noexcept
+      : hold_(std::move(hold)), value_(value), clock_(&clock), how_(how) {}
+  detail::hazard_hold& hold() noexcept { return hold_; }
+
+ private:
+  detail::hazard_hold hold_;
+  const Value* value_;
+  timer* clock_;
+  singleflight::freshness how_;
+};
+
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// entry: what a cache keeps of a key: 32 bytes, key, value; and 32 bytes before them where an
+// option asks for more than one ttl and one weight for all.
+//
+// What stands in an entry does not change while it can be found, but for its place in the queues
+// (the cache's lock), `hits` (any reader: a lost increment is harmless) and the two atomics of its
+// extras. A new value is a new entry.
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <new>
+#include <type_traits>
+#include <utility>
+
+#include "singleflight/cache/detail/hazard.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+/// Time in a cache: 65.536 microseconds a tick, so that a time and more fit into 48 bits.
+using cache_ticks = std::int64_t;
+
+constexpr cache_ticks to_ticks(steady_time at) noexcept {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(at.time_since_epoch()).count() >> 16;
+}
+/// A duration; one that is not zero is at least a tick.
+constexpr cache_ticks to_ticks(std::chrono::nanoseconds of) noexcept {
+  return (of.count() >> 16) + (of.count() > 0 && (of.count() >> 16) == 0 ? 1 : 0);
+}
+constexpr std::chrono::nanoseconds from_ticks(cache_ticks ticks) noexcept {
+  return std::chrono::nanoseconds(ticks << 16);
+}
+
+enum class entry_kind : std::uint8_t { value, absent, error };
+
+/// What one ttl and one weight for all do without.
+struct entry_extras {
+  atomic<cache_ticks> retry_at{0};    ///< before this neither a refresh, nor a load while stale
+  atomic<std::uint32_t> failures{0};  ///< of these, in a row
+  cache_ticks ttl = 0;                ///< 0: what the options say
+  std::size_t weight = 1;
+};
+
+struct entry_base : reclaimable {
+  static constexpr std::uint8_t max_hits = 3;
+
+  atomic<std::uint8_t> hits{0};
+
+ private:
+  std::uint16_t high_;  // 14 bits of time, 2 of kind
+
+ public:
+  const std::uint32_t hash;
+
+ private:
+  std::uint32_t low_;
+
+ public:
+  entry_base(std::uint32_t key_hash, cache_ticks now, entry_kind of) noexcept
+      : high_(static_cast<std::uint16_t>(((now >> 32) & 0x3fff) << 2 |
+                                         static_cast<std::uint16_t>(of))),
+        hash(key_hash),
+        low_(static_cast<std::uint32_t>(now)) {}
+
+  entry_kind kind() const noexcept { return static_cast<entry_kind>(high_ & 3); }
+  /// Since it was stored; a clock that lags behind makes it no older than that.
+  cache_ticks age(cache_ticks now) const noexcept {
+    const std::uint64_t since = (static_cast<std::uint64_t>(now) - born()) << 18;
+    const auto age = static_cast<std::int64_t>(since) >> 18;  // 46 bits, with their sign
+    return age < 0 ? 0 : age;
+  }
+  void touch() noexcept {
+    const std::uint8_t seen = hits.load(memory_order_relaxed);
+    if (seen < max_hits) hits.store(static_cast<std::uint8_t>(seen + 1), memory_order_relaxed);
+  }
+
+ private:
+  std::uint64_t born() const noexcept {
+    return static_cast<std::uint64_t>(high_ >> 2) << 32 | low_;
+  }
+};
+static_assert(sizeof(entry_base) == 32);
+
+template <class Key, class Value>
+struct entry final : entry_base {
+  const Key key;
+  union {
+    Value value;               // entry_kind::value
+    std::exception_ptr error;  // entry_kind::error
+  };
+
+  /// With extras, there is room for them before the entry.
+  template <class... Args>
+  static entry& make(bool with_extras, std::uint32_t key_hash, cache_ticks now, entry_kind of,
+                     Key&& k, Args&&... args) {
+    const std::size_t before = with_extras ? room : 0;
+    void* const memory = platform::allocate(before + sizeof(entry), alignof(entry));
+    void* const at = static_cast<std::byte*>(memory) + before;
+    try {
+      auto* const made =
+          ::new (at) entry(key_hash, now, of, std::move(k), std::forward<Args>(args)...);
+      made->destroy = with_extras ? &end<room> : &end<0>;
+      if (with_extras) ::new (memory) entry_extras;
+      return *made;
+    } catch (...) {
+      platform::deallocate(memory, alignof(entry));
+      throw;
+    }
+  }
+  /// Requires that it was made with them.
+  entry_extras& extras() noexcept {
+    return *std::launder(
+        reinterpret_cast<entry_extras*>(reinterpret_cast<std::byte*>(this) - room));
+  }
+  /// Out of the structure: `prev` becomes what ends it.
+  void leave(bool with_extras) noexcept {
+    place.store(left, memory_order_relaxed);
+    destroy = with_extras ? &end<room> : &end<0>;
+  }
+
+ private:
+  static constexpr std::size_t room =
+      (sizeof(entry_extras) + alignof(entry_base) - 1) / alignof(entry_base) * alignof(entry_base);
+
+  template <class... Args>
+  entry(std::uint32_t key_hash, cache_ticks now, entry_kind of, Key&& k, Args&&... args)
+      : entry_base(key_hash, now, of), key(std::move(k)) {
+    if constexpr (sizeof...(Args) == 1 && (std::is_same_v<Args, std::exception_ptr> && ...)) {
+      ::new (static_cast<void*>(&error)) std::exception_ptr(std::forward<Args>(args)...);
+    } else if constexpr (sizeof...(Args) > 0) {
+      ::new (static_cast<void*>(&value)) Value(std::forward<Args>(args)...);
+    }
+  }
+  ~entry() {
+    if (kind() == entry_kind::value) value.~Value();
+    if (kind() == entry_kind::error) error.~exception_ptr();
+  }
+
+  template <std::size_t Before>
+  static void end(reclaimable* of) noexcept {
+    auto* const self = static_cast<entry*>(of);
+    self->~entry();
+    platform::deallocate(reinterpret_cast<std::byte*>(self) - Before, alignof(entry));
+  }
+};
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

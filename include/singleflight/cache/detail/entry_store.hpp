@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// entry_store: the entries of a cache: found without a lock; stored, evicted and expired under one.
+//
+// S1  `lock_` guards the table's changes, the queues, the weight and the sweep's place. Under it
+//     run, of what is a user's, the comparison of keys (which may throw: before any change) and
+//     `forget` of the group, whose bucket locks come after it; nothing else. What has left is
+//     collected in `departed`, told to the listener and given to the reclaimer after the lock.
+// S2  One lock for all keys: hits do not take it, and who takes it has just loaded a value. Shards
+//     would divide the capacity, and with it what one entry may weigh.
+// S3  An entry that can be found is in the table and in a queue; it leaves both at once.
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <utility>
+
+#include "singleflight/cache/cache_options.hpp"
+#include "singleflight/cache/detail/entry_table.hpp"
+#include "singleflight/cache/detail/lifetimes.hpp"
+#include "singleflight/cache/detail/s3_fifo.hpp"
+#include "singleflight/core/detail/trampoline.hpp"
+#include "singleflight/flight/key.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+template <class Key, class Value, class Access, class Equal>
+class entry_store {
+ public:
+  using entry = detail::entry<Key, Value>;
+  using view = typename Access::view;
+
+  /// What left under the lock, by cause.
+  struct departed {
+    static constexpr std::size_t causes = 4;
+    reclaimable* entries[causes]{};
+    std::size_t counts[causes]{};
+    reclaimable* tables = nullptr;
+
+    void add(entry& e, removal_cause cause) noexcept {
+      const auto at = static_cast<std::size_t>(cause);
+      e.next = entries[at];
+      entries[at] = &e;
+      ++counts[at];
+    }
+  };
+
+  entry_store(const cache_options<Key, Value>& options, const lifetimes& times, Equal equal)
+      : capacity_(options.capacity),
+        extras_(options.weigher || times.need_extras()),
+        times_(times),
+        on_removal_(options.on_removal),
+        equal_(std::move(equal)),
+        table_(options.capacity),
+        queues_(options.capacity, weight_of{extras_}) {}
+  entry_store(const entry_store&) = delete;
+  entry_store& operator=(const entry_store&) = delete;
+  /// Nobody calls any more; handles may be out.
+  ~entry_store() {
+    departed gone;
+    queues_.clear([&](entry_base& e) {
+      static_cast<entry&>(e).leave(extras_);
+      gone.add(static_cast<entry&>(e), removal_cause::invalidated);
+    });
+    append(waiting_.exchange(nullptr, memory_order_acquire), gone.entries[0]);
+    hazard_domain::instance().reclaim(gone.entries[0]);
+  }
+
+  bool has_extras() const noexcept { return extras_; }
+  std::size_t capacity() const noexcept { return capacity_; }
+  platform::mutex& lock() const noexcept { return lock_; }
+
+  struct found {
+    entry* at = nullptr;
+    hazard_hold hold{};
+    explicit operator bool() const noexcept { return at != nullptr; }
+  };
+
+  /// The entry for `key`, whatever its standing. May throw what the comparison throws.
+  found find(std::uint32_t hash, view key) const {
+    if (hazard_record* const record = this_hazard_record()) [[likely]] {
+      if (hazard_slot* const slot = record->free_handle()) [[likely]] {
+        entry_base* const e = table_.find(hash, *record, *slot, same_as(key));
+        if (e == nullptr) return {};
+        return {static_cast<entry*>(e), hazard_hold(*e, slot)};
+      }
+      entry_base* const e = table_.find(hash, *record, record->passing(), same_as(key));
+      if (e == nullptr) return {};
+      hazard_hold hold(*e, &record->passing());
+      hold.count();
+      return {static_cast<entry*>(e), std::move(hold)};
+    }
+    platform::unique_lock held(lock_);
+    return counted_locked(hash, key);
+  }
+  /// The same, by a count, for who holds on for long.
+  found find_counted(std::uint32_t hash, view key) const {
+    found f = find(hash, key);
+    f.hold.count();
+    return f;
+  }
+
+  // ---- under lock() -----------------------------------------------------------------------------
+
+  /// Stores `fresh`, in place of what is there for its key; false: it is too heavy, or there is no
+  /// memory to find it by; what was there for its key has left all the same. Where it is stored,
+  /// the table has a reference of its own. `now`: to tell a replaced entry from an expired one.
+  bool store_locked(entry& fresh, cache_ticks now, departed& gone) {
+    auto* const old =
+        static_cast<entry*>(table_.find_locked(fresh.hash, same_as(Access::load_own(fresh.key))));
+    const bool fits = weight_of{extras_}(fresh) <= capacity_;
+    if (!fits || (old == nullptr && !table_.make_room_locked(gone.tables))) {
+      if (old != nullptr) remove_locked(*old, cause_of(*old, now, removal_cause::replaced), gone);
+      return false;
+    }
+    fresh.references.store(2, memory_order_relaxed);
+    if (old != nullptr) {
+      table_.replace_locked(*old, fresh);
+      queues_.replace(*old, fresh);
+      depart(*old, cause_of(*old, now, removal_cause::replaced), gone);
+    } else {
+      queues_.insert(fresh);
+      table_.insert_locked(fresh);
+    }
+    while (queues_.over()) {
+      auto* const victim = static_cast<entry*>(queues_.evict());
+      table_.remove_locked(*victim);
+      depart(*victim, cause_of(*victim, now, removal_cause::evicted), gone);
+    }
+    return true;
+  }
+  entry* find_locked(std::uint32_t hash, view key) const {
+    return static_cast<entry*>(table_.find_locked(hash, same_as(key)));
+  }
+  void remove_locked(entry& e, removal_cause cause, departed& gone) noexcept {
+    queues_.remove(e);
+    table_.remove_locked(e);
+    depart(e, cause, gone);
+  }
+  void clear_locked(departed& gone) noexcept {
+    queues_.clear(
+        [&](entry_base& e) { depart(static_cast<entry&>(e), removal_cause::invalidated, gone); });
+    table_.clear_locked(gone.tables);
+  }
+  /// Takes out what is over, line by line; returns whether the end of the table was reached.
+  bool sweep_locked(std::size_t lines, cache_ticks now, departed& gone) noexcept {
+    sweep_at_ = table_.visit_locked(sweep_at_, lines, [&](entry_base& base) {
+      auto& e = static_cast<entry&>(base);
+      if (times_.of_entry(e, now, extras_) == standing::over) {
+        remove_locked(e, removal_cause::expired, gone);
+      }
+    });
+    return sweep_at_ == 0;
+  }
+  /// A counted handle on each entry of the next lines.
+  template <class Visit>
+  std::size_t visit_locked(std::size_t from, std::size_t lines, Visit&& visit) {
+    return table_.visit_locked(from, lines, [&](entry_base& e) { visit(static_cast<entry&>(e)); });
+  }
+  std::size_t lines_locked() const noexcept { return table_.lines_locked(); }
+  std::size_t size_locked() const noexcept { return table_.size(); }
+  std::size_t weight_locked() const noexcept { return queues_.weight(); }
+
+  // ---- after it ---------------------------------------------------------------------------------
+
+  /// Tells the listener, and gives back what nobody holds.
+  template <class Count>
+  void finish(departed& gone, Count&& count) {
+    std::size_t all = 0;
+    reclaimable* list = std::exchange(gone.tables, nullptr);
+    for (std::size_t cause = 0; cause < departed::causes; ++cause) {
+      if (gone.entries[cause] == nullptr) continue;
+      count(static_cast<removal_cause>(cause), gone.counts[cause]);
+      all += gone.counts[cause];
+      if (on_removal_) {
+        for (reclaimable* at = gone.entries[cause]; at != nullptr; at = at->next) {
+          auto& e = *static_cast<entry*>(static_cast<entry_base*>(at));
+          on_removal_(e.key, e.kind() == entry_kind::value ? &e.value : nullptr,
+                      static_cast<removal_cause>(cause));
+        }
+      }
+      append(gone.entries[cause], list);
+    }
+    if (list == nullptr) return;
+    push_waiting(list, all);
+  }
+  /// Gives back what waits for more to come.
+  void flush() noexcept {
+    waiting_count_.store(0, memory_order_relaxed);
+    hazard_domain::instance().reclaim(waiting_.exchange(nullptr, memory_order_acquire));
+  }
+
+  auto same_as(view key) const noexcept {
+    return [this, key](const entry_base& e) {
+      return equal_(Access::load_own(static_cast<const entry&>(e).key), key);
+    };
+  }
+
+ private:
+  /// What may wait for the reclaimer's barrier, which reaches all threads and costs up to some
+  /// microseconds: a part of the capacity.
+  std::size_t most_waiting() const noexcept {
+    const std::size_t part = capacity_ / 32;
+    return part < 16 ? 16 : part > 256 ? 256 : part;
+  }
+
+  struct weight_of {
+    bool extras;
+    std::size_t operator()(const entry_base& e) const noexcept {
+      return extras ? static_cast<entry&>(const_cast<entry_base&>(e)).extras().weight : 1;
+    }
+  };
+
+  found counted_locked(std::uint32_t hash, view key) const {
+    entry* const e = find_locked(hash, key);
+    if (e == nullptr) return {};
+    e->add_reference();
+    return {e, hazard_hold(*e, nullptr)};
+  }
+
+  removal_cause cause_of(entry& e, cache_ticks now, removal_cause otherwise) const noexcept {
+    const standing stands = times_.timed() ? times_.of_entry(e, now, extras_) : standing::fresh;
+    return stands == standing::stale || stands == standing::over ? removal_cause::expired
+                                                                 : otherwise;
+  }
+  void depart(entry& e, removal_cause cause, departed& gone) noexcept {
+    e.leave(extras_);
+    gone.add(e, cause);
+  }
+
+  static void append(reclaimable* more, reclaimable*& list) noexcept {
+    if (more == nullptr) return;
+    reclaimable* last = more;
+    while (last->next != nullptr) last = last->next;
+    last->next = list;
+    list = more;
+  }
+  void push_waiting(reclaimable* list, std::size_t count) noexcept {
+    reclaimable* last = list;
+    while (last->next != nullptr) last = last->next;
+    reclaimable* head = waiting_.load(memory_order_relaxed);
+    do {
+      last->next = head;
+    } while (
+        !waiting_.compare_exchange_strong(head, list, memory_order_release, memory_order_relaxed));
+    if (waiting_count_.fetch_add(count, memory_order_relaxed) + count >= most_waiting()) flush();
+  }
+
+  const std::size_t capacity_;
+  const bool extras_;
+  const lifetimes& times_;
+  const std::function<void(const Key&, const Value*, removal_cause)>& on_removal_;
+  [[no_unique_address]] Equal equal_;
+  entry_table table_;
+  alignas(64) mutable platform::mutex lock_;
+  s3_fifo<weight_of> queues_;
+  std::size_t sweep_at_ = 0;
+  atomic<reclaimable*> waiting_{nullptr};  // left, told, and to be reclaimed with others
+  atomic<std::size_t> waiting_count_{0};
+};
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// entry_table: the entries of a cache by key: lines of seven slots, searched without a lock.
+//
+// A line is one cache line: seven addresses, and a word with a byte of hash for each (0: free) and
+// a count of the entries that passed by, because the line was full, on their way to a later one. A
+// search reads the word, then the entries whose byte fits: one miss of the machine's cache for the
+// line, one for the entry. (F14 does so, with other counts: Bronson and Shi, "Open-sourcing F14",
+// Facebook Engineering, 2019.)
+//
+// T1  The cache's lock guards every change. An entry's slot does not change while it is there.
+// T2  To appear: the slot, then its byte, both released. To go: the byte, then the slot. Who
+//     replaces an entry of the same key stores the new one over it: a search finds one of the two.
+// T3  A search announces the table, then looks whether it is still the present one; it announces
+//     what it finds in a slot, then looks whether that is still there (hazard.hpp, H2). A table
+//     that was left has no entry any more: it is emptied before the lock goes. So what is still in
+//     its slot has not been given to the reclaimer.
+// T4  A count of passers-by that has reached its most stays there: such a line is passed by every
+//     search.
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <new>
+
+#include "singleflight/cache/detail/entry.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+struct alignas(64) entry_line {
+  static constexpr std::size_t places = 7;
+  static constexpr unsigned passed_shift = 56;
+  static constexpr std::uint64_t one_passed = std::uint64_t{1} << passed_shift;
+
+  atomic<std::uint64_t> word{0};
+  atomic<entry_base*> slots[places]{};
+
+  static std::uint64_t tag_of(std::uint32_t hash) noexcept { return 0x80 | (hash & 0x7f); }
+  static std::uint64_t passed(std::uint64_t word) noexcept { return word >> passed_shift; }
+  /// A bit at the top of each byte that may be `tag` (seldom one that is not: the next one's
+  /// borrow).
+  static std::uint64_t match(std::uint64_t word, std::uint64_t tag) noexcept {
+    constexpr std::uint64_t ones = 0x0001010101010101U;
+    const std::uint64_t x = word ^ (ones * tag);
+    return (x - ones) & ~x & (ones << 7);
+  }
+  static std::size_t place_of(std::uint64_t matches) noexcept {
+    return static_cast<std::size_t>(std::countr_zero(matches)) / 8;
+  }
+};
+
+class entry_table {
+ public:
+  /// What is searched; replaced as a whole when it grows.
+  struct lines final : reclaimable {
+    lines(entry_line* first, std::size_t n) noexcept : at(first), count(n) {}
+    ~lines() { delete[] at; }
+    entry_line& home(std::uint32_t hash) const noexcept {
+      return at[(std::uint64_t{hash} * count) >> 32];  // a line by the upper bits of the hash
+    }
+    entry_line& after(const entry_line& line) const noexcept {
+      return &line + 1 == at + count ? *at : *(const_cast<entry_line*>(&line) + 1);
+    }
+    static void end(reclaimable* of) noexcept { delete static_cast<lines*>(of); }
+
+    entry_line* const at;
+    const std::size_t count;
+  };
+
+  /// `most`: how many entries there will be at a time, at most.
+  explicit entry_table(std::size_t most)
+      : most_lines_(most / per_line < most_lines ? most / per_line + 1 : most_lines) {
+    lines* const first = make(most_lines_ < first_lines ? most_lines_ : first_lines);
+    if (first == nullptr) throw std::bad_alloc();
+    current_.store(first, memory_order_relaxed);
+  }
+  entry_table(const entry_table&) = delete;
+  entry_table& operator=(const entry_table&) = delete;
+  ~entry_table() { delete current_.load(memory_order_relaxed); }
+
+  /// The entry of `hash` for which same(entry) holds, named by `slot`; null when there is none.
+  /// `record` is the calling thread's. same() may throw, and must not search another table.
+  template <class Same>
+  entry_base* find(std::uint32_t hash, hazard_record& record, hazard_slot& slot,
+                   Same&& same) const {
+    struct searching {
+      hazard_slot& structure;
+      hazard_slot* found;
+      ~searching() {
+        withdraw(structure);
+        if (found != nullptr) withdraw(*found);
+      }
+    } mark{record.structure(), &slot};
+    const std::uint64_t tag = entry_line::tag_of(hash);
+    for (;;) {
+      lines* const all = current_.load(memory_order_acquire);
+      announce(mark.structure, all);
+      if (current_.load(memory_order_acquire) != all) continue;  // T3
+      const entry_line* line = &all->home(hash);
+      for (std::size_t passed = 0; passed < all->count; ++passed) {
+        const std::uint64_t word = line->word.load(memory_order_acquire);
+        for (std::uint64_t fits = entry_line::match(word, tag); fits != 0; fits &= fits - 1) {
+          const atomic<entry_base*>& at = line->slots[entry_line::place_of(fits)];
+          entry_base* found = at.load(memory_order_acquire);
+          while (found != nullptr) {
+            announce(slot, found);
+            entry_base* const still = at.load(memory_order_acquire);
+            if (still == found || !platform::holds(rule::found_is_confirmed)) break;
+            found = still;
+          }
+          if (found != nullptr && found->hash == hash && same(*found)) {
+            mark.found = nullptr;
+            return found;
+          }
+        }
+        if (entry_line::passed(word) == 0) break;
+        line = &all->after(*line);
+      }
+      if (current_.load(memory_order_acquire) == all) return nullptr;
+    }
+  }
+
+  // ---- under the lock ---------------------------------------------------------------------------
+
+  template <class Same>
+  entry_base* find_locked(std::uint32_t hash, Same&& same) const {
+    const lines& all = *current_.load(memory_order_relaxed);
+    const std::uint64_t tag = entry_line::tag_of(hash);
+    const entry_line* line = &all.home(hash);
+    for (std::size_t passed = 0; passed < all.count; ++passed) {
+      const std::uint64_t word = line->word.load(memory_order_relaxed);
+      for (std::uint64_t fits = entry_line::match(word, tag); fits != 0; fits &= fits - 1) {
+        entry_base* const found =
+            line->slots[entry_line::place_of(fits)].load(memory_order_relaxed);
+        if (found != nullptr && found->hash == hash && same(*found)) {
+          return found;
+        }
+      }
+      if (entry_line::passed(word) == 0) break;
+      line = &all.after(*line);
+    }
+    return nullptr;
+  }
+
+  std::size_t size() const noexcept { return size_; }
+
+  /// Whether there is room for one more; makes it, as far as there is memory. What was searched
+  /// until then is `left`, to be reclaimed.
+  bool make_room_locked(reclaimable*& left) noexcept {
+    lines* const old = current_.load(memory_order_relaxed);
+    if (size_ < old->count * per_line) return true;
+    if (old->count < most_lines_) {
+      std::size_t count = old->count * 2;
+      if (count > most_lines_) count = most_lines_;
+      if (lines* const fresh = make(count)) {
+        for (std::size_t i = 0; i < old->count; ++i) {
+          for (auto& slot : old->at[i].slots) {
+            if (entry_base* const e = slot.load(memory_order_relaxed)) {
+              put(*fresh, *e);
+            }
+          }
+        }
+        replace(*fresh, left);
+        return true;
+      }
+    }
+    return size_ < old->count * entry_line::places - 1;
+  }
+  /// Requires room, and that the key is not there.
+  void insert_locked(entry_base& e) noexcept {
+    put(*current_.load(memory_order_relaxed), e);
+    ++size_;
+  }
+  /// Puts `fresh` into the slot of `old`, which has the same key.
+  void replace_locked(entry_base& old, entry_base& fresh) noexcept {
+    lines& all = *current_.load(memory_order_relaxed);
+    entry_line* line = &all.home(old.hash);
+    for (;; line = &all.after(*line)) {
+      for (auto& slot : line->slots) {
+        if (slot.load(memory_order_relaxed) != &old) continue;
+        slot.store(&fresh, memory_order_release);
+        return;
+      }
+    }
+  }
+  void remove_locked(entry_base& e) noexcept {
+    lines& all = *current_.load(memory_order_relaxed);
+    entry_line* line = &all.home(e.hash);
+    for (;; line = &all.after(*line)) {
+      for (std::size_t i = 0; i < entry_line::places; ++i) {
+        if (line->slots[i].load(memory_order_relaxed) != &e) continue;
+        const std::uint64_t word = line->word.load(memory_order_relaxed);
+        line->word.store(word & ~(std::uint64_t{0xff} << (8 * i)), memory_order_release);
+        line->slots[i].store(nullptr, memory_order_release);
+        --size_;
+        for (entry_line* by = &all.home(e.hash); by != line; by = &all.after(*by)) {
+          const std::uint64_t was = by->word.load(memory_order_relaxed);
+          if (entry_line::passed(was) != most_passed) {
+            by->word.store(was - entry_line::one_passed, memory_order_release);
+          }
+        }
+        return;
+      }
+    }
+  }
+  /// Empty, and small again as far as there is memory. The entries are the caller's.
+  void clear_locked(reclaimable*& left) noexcept {
+    lines* const old = current_.load(memory_order_relaxed);
+    size_ = 0;
+    if (old->count > first_lines) {
+      if (lines* const fresh = make(first_lines)) return replace(*fresh, left);
+    }
+    empty(*old);
+  }
+  /// Calls visit(entry) for the entries of the lines from `from` on, as many lines as `count`;
+  /// returns the line to go on with, 0 at the end. visit may remove its entry.
+  template <class Visit>
+  std::size_t visit_locked(std::size_t from, std::size_t count, Visit&& visit) {
+    lines& all = *current_.load(memory_order_relaxed);
+    for (; from < all.count && count > 0; ++from, --count) {
+      for (auto& slot : all.at[from].slots) {
+        if (entry_base* const e = slot.load(memory_order_relaxed)) visit(*e);
+      }
+    }
+    return from < all.count ? from : 0;
+  }
+  std::size_t lines_locked() const noexcept { return current_.load(memory_order_relaxed)->count; }
+  std::size_t bytes_locked() const noexcept { return lines_locked() * sizeof(entry_line); }
+
+ private:
+  static constexpr std::size_t per_line = 6;  ///< entries a line, on average, when it is to grow
+  static constexpr std::size_t first_lines = platform::tuned(std::size_t{4}, std::size_t{1});
+  static constexpr std::uint64_t most_passed = 0xff;
+  static constexpr std::size_t most_lines = std::size_t{1} << 32;  ///< by a hash of 32 bits
+
+  static lines* make(std::size_t count) noexcept {
+    auto* const first = new (std::nothrow) entry_line[count];
+    if (first == nullptr) return nullptr;
+    try {
+      return new lines(first, count);
+    } catch (const std::bad_alloc&) {
+      delete[] first;
+      return nullptr;
+    }
+  }
+
+  static void put(lines& all, entry_base& e) noexcept {
+    entry_line* line = &all.home(e.hash);
+    for (;; line = &all.after(*line)) {
+      const std::uint64_t word = line->word.load(memory_order_relaxed);
+      const std::uint64_t free = ~word & 0x0080808080808080U;
+      if (free != 0) {
+        const std::size_t i = entry_line::place_of(free);
+        line->slots[i].store(&e, memory_order_release);
+        line->word.store(word | entry_line::tag_of(e.hash) << (8 * i), memory_order_release);
+        return;
+      }
+      if (entry_line::passed(word) != most_passed) {
+        line->word.store(word + entry_line::one_passed, memory_order_release);
+      }
+    }
+  }
+  static void empty(lines& all) noexcept {
+    for (std::size_t i = 0; i < all.count; ++i) {
+      all.at[i].word.store(0, memory_order_release);
+      for (auto& slot : all.at[i].slots) slot.store(nullptr, memory_order_release);
+    }
+  }
+  void replace(lines& fresh, reclaimable*& left) noexcept {
+    lines* const old = current_.load(memory_order_relaxed);
+    current_.store(&fresh, memory_order_release);
+    if (platform::holds(rule::left_table_is_emptied)) empty(*old);
+    old->destroy = &lines::end;
+    old->next = left;
+    left = old;
+  }
+
+  const std::size_t most_lines_;
+  atomic<lines*> current_{nullptr};
+  std::size_t size_ = 0;  // the lock
+};
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// hazard: how readers hold memory without a lock and without counting, and when it is freed.
+//
+// Hazard pointers (M. Michael, "Hazard Pointers: Safe Memory Reclamation for Lock-Free Objects",
+// IEEE TPDS 2004), with the fence on the reclaimer's side alone, as in folly's hazptr and P1202.
+//
+// A reader announces the object it has found in a slot of its thread's record, then looks again
+// whether the object is still where it found it; only then does it touch it. Whoever has taken an
+// object out of where it is found gives it to reclaim(), which frees what no slot names and keeps
+// the rest. A count goes beside the slots, for who holds more objects than a thread has slots, or
+// for longer than a call.
+//
+// H1  An object owns itself through `references`: one is the structure's in which it is found,
+//     and goes with reclaim(); one is every counted holder's. The last one destroys it.
+// H2  Reader: slot = object; barrier; is the object still found? Reclaimer: the object is not found
+//     any more; barrier; read the slots. So either the reader sees that it is gone, or the
+//     reclaimer sees the slot. The reclaimer's barrier reaches all threads (platform), and the
+//     reader's is then one of the compiler only. Where the machine has no such barrier, every
+//     change of a slot is a read-modify-write, and the reclaimer's look is one too: they form one
+//     release sequence, so that a reader that comes after the look has seen what happened before.
+// H3  A slot is emptied with release, and looked at with acquire: what its reader did with the
+//     object happens-before its end. A slot is reused by its own thread, after an acquire: the
+//     chain goes on through whoever emptied it.
+// H4  A reader that goes from slot to count counts first: the reclaimer reads slots, then counts.
+// H5  `lock_` guards the list of records, `kept_` and `seen_`. No destructor of a user runs under
+//     it. Records are never freed: a thread that ends gives its own back, with the slots that
+//     handles still hold, for the next thread.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <utility>
+#include <vector>
+
+#include "singleflight/core/detail/thread_state.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+/// Base of what can be held so. Made with the reference of the structure that it will be found in.
+struct reclaimable : platform::allocated {
+  using end = void (*)(reclaimable*) noexcept;
+
+  reclaimable* next = nullptr;  ///< in the structure, then in a list of what has left it
+  union {
+    reclaimable* prev;  ///< in the structure
+    end destroy;        ///< from when it has left, or when it never enters
+  };
+  atomic<std::uint32_t> references{1};
+  atomic<std::uint8_t> place{0};  ///< where in the structure: the structure's own numbers, and:
+  static constexpr std::uint8_t left = 0xff;
+
+  reclaimable() noexcept : prev(nullptr) {}
+  reclaimable(const reclaimable&) = delete;
+  reclaimable& operator=(const reclaimable&) = delete;
+
+  void add_reference() noexcept { references.fetch_add(1, memory_order_relaxed); }
+  /// Requires that `destroy` is set when this is the last one.
+  void drop_reference() noexcept {
+    // The release orders this owner's uses before the end by the last one (acquire).
+    if (references.load(platform::order(rule::sole_owner_acquires, memory_order_acquire)) == 1 ||
+        references.fetch_sub(1, memory_order_acq_rel) == 1) {
+      destroy(this);
+    }
+  }
+
+ protected:
+  ~reclaimable() = default;
+};
+
+using hazard_slot = atomic<reclaimable*>;
+
+/// One thread's slots.
+struct alignas(64) hazard_record : platform::allocated {
+  static constexpr std::size_t handles = 6;
+  static constexpr std::size_t all = handles + 2;
+
+  hazard_slot slots[all]{};
+  hazard_record* next = nullptr;  // these two: the domain's lock
+  bool taken = true;
+
+  hazard_slot& passing() noexcept { return slots[handles]; }        ///< from slot to count
+  hazard_slot& structure() noexcept { return slots[handles + 1]; }  ///< what is searched
+
+  /// Null when all are in use.
+  hazard_slot* free_handle() noexcept {
+    for (std::size_t i = 0; i < handles; ++i) {
+      if (slots[i].load(memory_order_acquire) == nullptr) return &slots[i];  // H3
+    }
+    return nullptr;
+  }
+};
+
+/// Whether the reclaimer's barrier reaches all threads; set before any record is given out.
+struct SINGLEFLIGHT_SHARED_STATE hazard_mode {
+  static inline constinit bool one_sided = false;
+};
+
+/// H2, the reader: what follows looks whether `object` is still found.
+inline void announce(hazard_slot& slot, reclaimable* object) noexcept {
+  if (hazard_mode::one_sided) [[likely]] {
+    slot.store(object, memory_order_release);
+    platform::keep_order();
+  } else {
+    slot.exchange(object, memory_order_acq_rel);
+  }
+}
+inline void withdraw(hazard_slot& slot) noexcept {
+  if (hazard_mode::one_sided) [[likely]] {
+    slot.store(nullptr, memory_order_release);
+  } else {
+    slot.exchange(nullptr, memory_order_acq_rel);
+  }
+}
+
+/// The process's records, and what could not be freed yet.
+class SINGLEFLIGHT_SHARED_STATE hazard_domain {
+ public:
+  static hazard_domain& instance() {
+    static platform::never_destroyed<hazard_domain> one;
+    return one.get();
+  }
+  hazard_domain() noexcept { hazard_mode::one_sided = platform::ask_for_barrier(); }
+
+  /// Throws std::bad_alloc.
+  hazard_record& take() {
+    platform::unique_lock hold(lock_);
+    hazard_record* of = records_;
+    while (of != nullptr && of->taken) of = of->next;
+    if (of == nullptr) {
+      seen_.reserve((count_ + 1) * hazard_record::all);
+      of = new hazard_record;
+      of->next = records_;
+      records_ = of;
+      ++count_;
+    }
+    of->taken = true;
+    return *of;
+  }
+  void give_back(hazard_record& of) noexcept {
+    platform::unique_lock hold(lock_);
+    of.taken = false;
+  }
+
+  /// Drops the structure's reference on each of `list`, linked by `next`, none of which is found
+  /// any more: now, or when the handle that names it has gone and somebody calls this again.
+  void reclaim(reclaimable* list) noexcept {
+    reclaimable* over = nullptr;
+    {
+      platform::unique_lock hold(lock_);
+      if (kept_ != nullptr) {
+        reclaimable* last = kept_;
+        while (last->next != nullptr) last = last->next;
+        last->next = list;
+        list = kept_;
+        kept_ = nullptr;
+      }
+      if (list == nullptr) return;
+      platform::barrier_in_all_threads();
+      look();
+      while (reclaimable* const at = list) {
+        list = at->next;
+        reclaimable*& to = held(at) ? kept_ : over;
+        at->next = to;
+        to = at;
+      }
+    }
+    while (reclaimable* const at = over) {
+      over = at->next;
+      at->drop_reference();
+    }
+  }
+
+ private:
+  /// What the slots name, sorted.
+  void look() noexcept {
+    seen_.clear();
+    for (hazard_record* of = records_; of != nullptr; of = of->next) {
+      for (hazard_slot& slot : of->slots) {
+        reclaimable* object = slot.load(memory_order_acquire);
+        if (!hazard_mode::one_sided) {
+          while (!slot.compare_exchange_strong(object, object, memory_order_acq_rel,
+                                               memory_order_acquire)) {
+          }
+        }
+        if (object != nullptr) seen_.push_back(object);  // there is room: take()
+      }
+    }
+    if (seen_.size() > 1) std::sort(seen_.begin(), seen_.end());
+  }
+  bool held(reclaimable* object) const noexcept {
+    if (!platform::holds(rule::held_is_kept)) return false;
+    return !seen_.empty() && std::binary_search(seen_.begin(), seen_.end(), object);
+  }
+
+  platform::mutex lock_;
+  hazard_record* records_ = nullptr;
+  std::size_t count_ = 0;
+  reclaimable* kept_ = nullptr;
+  std::vector<reclaimable*> seen_;
+};
+
+struct SINGLEFLIGHT_SHARED_STATE hazard_thread {
+  hazard_record* record = nullptr;
+  bool ended = false;  ///< code that runs later in the thread's end goes without
+};
+
+inline void give_hazard_record_back() noexcept {
+  auto& self = platform::per_thread<hazard_thread>();
+  self.ended = true;
+  if (hazard_record* const mine = self.record) {
+    self.record = nullptr;
+    hazard_domain::instance().give_back(*mine);
+  }
+}
+
+SINGLEFLIGHT_COLD inline hazard_record* take_hazard_record(hazard_thread& self) noexcept {
+  if (self.ended) return nullptr;
+  try {
+    self.record = &hazard_domain::instance().take();
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+  platform::at_thread_exit<&give_hazard_record_back>();
+  return self.record;
+}
+
+/// The calling thread's record; null at the thread's end, and without memory for one.
+inline hazard_record* this_hazard_record() noexcept {
+  auto& self = platform::per_thread<hazard_thread>();
+  if (self.record == nullptr) [[unlikely]] {
+    return take_hazard_record(self);
+  }
+  return self.record;
+}
+
+/// What a handle holds an object by: a slot, or a count. Move-only here; copies are counted.
+class hazard_hold {
+ public:
+  hazard_hold() noexcept = default;
+  /// By a slot that names it already, or, with none, by a reference that is the caller's.
+  hazard_hold(reclaimable& object, hazard_slot* slot) noexcept : object_(&object), slot_(slot) {}
+  hazard_hold(hazard_hold&& other) noexcept
+      : object_(std::exchange(other.object_, nullptr)), slot_(other.slot_) {}
+  hazard_hold& operator=(hazard_hold&& other) noexcept {
+    if (this != &other) {
+      drop();
+      object_ = std::exchange(other.object_, nullptr);
+      slot_ = other.slot_;
+    }
+    return *this;
+  }
+  ~hazard_hold() { drop(); }
+
+  reclaimable* object() const noexcept { return object_; }
+  /// One more, counted.
+  hazard_hold share() const noexcept {
+    if (object_ == nullptr) return {};
+    object_->add_reference();
+    return {*object_, nullptr};
+  }
+  /// From slot to count, for who holds on for longer than a call.
+  void count() noexcept {
+    if (object_ == nullptr || slot_ == nullptr) return;
+    object_->add_reference();  // H4
+    withdraw(*std::exchange(slot_, nullptr));
+  }
+
+ private:
+  void drop() noexcept {
+    if (object_ == nullptr) return;
+    if (slot_ == nullptr) return object_->drop_reference();
+    const bool left = object_->place.load(memory_order_relaxed) == reclaimable::left;
+    withdraw(*slot_);
+    // It may be kept for this slot alone. (Should it leave between the two steps above, it stays
+    // until the next reclaim.)
+    if (left) [[unlikely]] {
+      hazard_domain::instance().reclaim(nullptr);
+    }
+  }
+
+  reclaimable* object_ = nullptr;
+  hazard_slot* slot_ = nullptr;  // null: counted
+};
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

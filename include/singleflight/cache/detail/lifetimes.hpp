@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// lifetimes: what a cache's options say of time, and how an entry stands by them.
+
+#include <chrono>
+#include <cstdint>
+#include <limits>
+#include <stdexcept>
+#include <string>
+
+#include "singleflight/cache/cache_options.hpp"
+#include "singleflight/cache/detail/entry.hpp"
+#include "singleflight/core/detail/random.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+/// How an entry stands at some moment.
+enum class standing : std::uint8_t {
+  fresh,
+  due,    ///< fresh, and to be refreshed
+  stale,  ///< of use where a load fails
+  over,   ///< of no use
+};
+
+class lifetimes {
+ public:
+  static constexpr cache_ticks never = std::numeric_limits<cache_ticks>::max();
+
+  /// Throws std::invalid_argument. `per_value`: the loader says how long values are good for.
+  template <class Key, class Value>
+  lifetimes(const cache_options<Key, Value>& options, bool per_value)
+      : ttl_(of("ttl", options.ttl)),
+        refresh_after_(of("refresh_after", options.refresh_after)),
+        stale_for_(of("stale_if_error", options.stale_if_error)),
+        negative_ttl_(of("negative_ttl", options.negative_ttl)),
+        error_ttl_(of("error_ttl", options.error_ttl)),
+        retry_after_(of("retry_after", options.retry_after)),
+        max_retry_after_(of("max_retry_after", options.max_retry_after)),
+        jitter_(options.jitter),
+        shortest_(static_cast<cache_ticks>(static_cast<double>(ttl_) * options.jitter)),
+        seed_(static_cast<std::uint32_t>(options.random ? options.random() : random_bits()) | 1),
+        per_value_(per_value || options.ttl_of) {
+    of("soft_timeout", options.soft_timeout);
+    if (!(options.jitter >= 0 && options.jitter <= 1)) {
+      throw std::invalid_argument("loading_cache: jitter " + std::to_string(options.jitter) +
+                                  " is not in [0, 1]");
+    }
+    if (options.soft_timeout.count() > 0 && stale_for_ == 0) {
+      throw std::invalid_argument(
+          "loading_cache: soft_timeout serves stale values, and stale_if_error, for how long they "
+          "are kept, is zero");
+    }
+    if (max_retry_after_ < retry_after_) max_retry_after_ = retry_after_;
+  }
+
+  /// Whether the time plays a part in what a hit answers.
+  bool timed() const noexcept {
+    return ttl_ > 0 || per_value_ || refresh_after_ > 0 || negative_ttl_ > 0 || error_ttl_ > 0;
+  }
+  /// Whether entries differ in their time, or are loaded again while they are there.
+  bool need_extras() const noexcept {
+    return per_value_ || (refresh_after_ > 0 && (ttl_ == 0 || refresh_after_ < ttl_)) ||
+           stale_for_ > 0;
+  }
+  bool per_value() const noexcept { return per_value_; }
+  bool keeps_absence() const noexcept { return negative_ttl_ > 0; }
+  bool keeps_errors() const noexcept { return error_ttl_ > 0; }
+  bool keeps_stale() const noexcept { return stale_for_ > 0; }
+
+  /// For how long the entry is fresh, from its store on.
+  template <class Entry>
+  cache_ticks fresh_for(Entry& e, bool has_extras) const noexcept {
+    switch (e.kind()) {
+      case entry_kind::absent: return negative_ttl_;
+      case entry_kind::error: return error_ttl_;
+      case entry_kind::value: break;
+    }
+    if (has_extras) {
+      if (const cache_ticks own = e.extras().ttl; own != 0) return own;
+    }
+    return ttl_ == 0 ? never : ttl_ - shortened(shortest_, e.hash);
+  }
+  /// A value's own time, shortened as all are.
+  cache_ticks own_ttl(std::chrono::nanoseconds ttl, std::uint32_t hash) const noexcept {
+    const cache_ticks whole = to_ticks(ttl);
+    const auto most = static_cast<cache_ticks>(static_cast<double>(whole) * jitter_);
+    const cache_ticks left = whole - shortened(most, hash);
+    return left > 0 ? left : 1;
+  }
+
+  template <class Entry>
+  standing of_entry(Entry& e, cache_ticks now, bool has_extras) const noexcept {
+    const cache_ticks age = e.age(now);
+    const cache_ticks fresh = fresh_for(e, has_extras);
+    if (age < fresh) {
+      return refresh_after_ > 0 && has_extras && age >= refresh_after_ &&
+                     e.kind() == entry_kind::value
+                 ? standing::due
+                 : standing::fresh;
+    }
+    return e.kind() == entry_kind::value && stale_for_ > 0 && age - fresh < stale_for_
+               ? standing::stale
+               : standing::over;
+  }
+
+  /// When to load again after `failures` in a row, the latest just now.
+  cache_ticks retry_at(cache_ticks now, std::uint32_t failures) const noexcept {
+    const std::uint32_t doublings = failures > 0 ? failures - 1 : 0;
+    cache_ticks wait = retry_after_;
+    for (std::uint32_t i = 0; i < doublings && wait < max_retry_after_; ++i) wait *= 2;
+    return now + (wait < max_retry_after_ ? wait : max_retry_after_);
+  }
+
+  /// How often to look for entries that are over, so that they stay for a quarter of their time
+  /// at most, or a second.
+  std::chrono::nanoseconds sweep_interval() const noexcept {
+    cache_ticks shortest = never;
+    for (const cache_ticks time : {ttl_, negative_ttl_, error_ttl_}) {
+      if (time > 0 && time + (time == ttl_ ? stale_for_ : 0) < shortest) shortest = time;
+    }
+    const cache_ticks second = to_ticks(std::chrono::nanoseconds(std::chrono::seconds(1)));
+    if (shortest == never || shortest / 4 < second) return from_ticks(second);
+    return from_ticks(shortest / 4 < 60 * second ? shortest / 4 : 60 * second);
+  }
+
+ private:
+  static cache_ticks of(const char* name, std::chrono::nanoseconds given) {
+    if (given.count() < 0) {
+      throw std::invalid_argument(std::string("loading_cache: ") + name + " is negative (" +
+                                  std::to_string(given.count()) + " ns)");
+    }
+    return to_ticks(given);
+  }
+  /// A part of `most` that is the entry's own: by its hash, and this cache's seed.
+  cache_ticks shortened(cache_ticks most, std::uint32_t hash) const noexcept {
+    return most * static_cast<cache_ticks>((hash * seed_) >> 24) / 256;
+  }
+
+  cache_ticks ttl_, refresh_after_, stale_for_, negative_ttl_, error_ttl_, retry_after_,
+      max_retry_after_;
+  double jitter_;
+  cache_ticks shortest_;  // how much jitter takes from the ttl, at most
+  std::uint32_t seed_;
+  bool per_value_;
+};
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// s3_fifo: which entry goes when the cache is over its capacity.
+//
+//   miss --> [ small ] -- hit there, or main is below its share --> [ main ] --> out: no hit since
+//                | no hit                                            ^  |  ^       its last round
+//                v                                                   |  v  |
+//            ( ghost ) ----- asked for again soon enough ------------'  '--' hit: one hit less, and
+//                                                                            to the head
+//
+// A hit takes no lock and moves nothing: it bumps a counter of the entry that saturates at 3
+// (entry_base::touch). All else happens under the cache's lock, in O(1): an eviction passes at most
+// `max_steps` entries.
+//
+// Q1  The small queue's share adapts. An entry that is asked for again within 5 % of the capacity
+//     after a queue let it go would have been a hit had that queue been 5 % longer: a vote for that
+//     queue, worth the entry's weight. In balance one more entry earns either queue the same.
+// Q2  The ghost's reach adapts. Whom it sends to main is on trial until main first passes it: no
+//     hit by then, and the reach shrinks by the entry's weight; a hit, and it grows by three. So a
+//     loop longer than the cache, whose entries all return from the ghost and none in time, cannot
+//     wash main out.
+// Q3  Main fills freely while it is below its share (plain S3-FIFO never fills it under a cyclic
+//     scan), and its hand moves on once in `aging_period` evictions from the small queue, so that
+//     it does not keep for good what an earlier workload liked.
+//
+// Memory: two links and two bytes in the entry; 4 bytes for the ghost an entry, from the first
+// eviction on.
+//
+// Sources: S3-FIFO (Yang et al., "FIFO Queues are All You Need for Cache Eviction", SOSP 2023): the
+// three queues; CLOCK (Corbato, 1968): the second chance; ARC (Megiddo and Modha, FAST 2003): that
+// ghosts tell which queue is too short. What was measured, and left out: docs/design/eviction.md.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+
+#include "singleflight/cache/detail/entry.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+/// What was evicted of late: a table of 4-byte slots, 16 a cache line: 16 bits of the hash, the
+/// queue it left, and 15 bits of that queue's clock. The clock counts the weight that the queue has
+/// evicted, in 2,048ths of the capacity, so that an age says how much longer the queue should have
+/// been; it wraps after 16 capacities, when the line has long been overwritten. A false match (1
+/// miss in 4,000) admits one entry to main early, no more.
+class ghost_queue {
+ public:
+  enum class from : std::uint8_t { small, main };
+  struct sighting {
+    bool seen = false;
+    from left{};
+    std::uint64_t age = 0;  ///< in weight evicted by that queue since
+  };
+
+  /// The clocks' step, in weight.
+  void set_step(std::uint64_t step) noexcept { step_ = step; }
+
+  /// Takes note; `entries`: how many are in the cache.
+  void remember(std::uint32_t hash, from left, std::uint64_t weight, std::size_t entries) noexcept {
+    if (entries >= 20 * count_) grow(entries);
+    clock& c = clocks_[static_cast<std::size_t>(left)];
+    if (count_ > 0) {  // in place of the oldest
+      slot* at = nullptr;
+      std::uint32_t oldest = 0;
+      for (slot& s : line_of(hash).slots) {
+        const std::uint32_t a = s.free() ? 0xffffffffU : age(s);
+        if (at != nullptr && a <= oldest) continue;
+        at = &s;
+        oldest = a;
+      }
+      at->print = static_cast<std::uint16_t>(hash);
+      at->stamp =
+          static_cast<std::uint16_t>((c.ticks & time_mask) | (left == from::main ? main_bit : 0));
+    }
+    c.rest += weight;
+    c.ticks = static_cast<std::uint16_t>(c.ticks + c.rest / step_);
+    c.rest %= step_;
+  }
+  /// Whether it is here, and since when; it is forgotten.
+  sighting recall(std::uint32_t hash) noexcept {
+    if (count_ == 0) return {};
+    for (slot& s : line_of(hash).slots) {
+      if (s.print != static_cast<std::uint16_t>(hash) || s.free()) continue;
+      const sighting seen{true, (s.stamp & main_bit) != 0 ? from::main : from::small,
+                          age(s) * step_};
+      s = {};
+      return seen;
+    }
+    return {};
+  }
+  void clear() noexcept {
+    lines_.reset();
+    count_ = 0;
+  }
+
+ private:
+  static constexpr std::uint16_t main_bit = 0x8000;
+  static constexpr std::uint16_t time_mask = 0x7fff;
+
+  struct slot {
+    std::uint16_t print = 0;
+    std::uint16_t stamp = 0;
+    bool free() const noexcept { return print == 0 && stamp == 0; }
+  };
+  struct alignas(64) line {
+    slot slots[16];
+  };
+  struct clock {
+    std::uint64_t rest = 0;
+    std::uint16_t ticks = 0;
+  };
+
+  line& line_of(std::uint32_t hash) const noexcept {
+    return lines_[(std::uint64_t{hash} * count_) >> 32];
+  }
+  std::uint32_t age(const slot& s) const noexcept {
+    const clock& c = clocks_[(s.stamp & main_bit) != 0 ? 1 : 0];
+    return (std::uint32_t{c.ticks} - s.stamp) & time_mask;
+  }
+  /// A slot for each entry; starts afresh. It happens at the first eviction, and then only when
+  /// lighter entries let many more of them in. Goes on without where there is no memory.
+  void grow(std::size_t entries) noexcept {
+    clear();
+    const std::size_t count = entries / 16 + 1;
+    lines_.reset(new (std::nothrow) line[count]);
+    if (lines_ != nullptr) count_ = count;
+  }
+
+  std::unique_ptr<line[]> lines_;
+  std::size_t count_ = 0;
+  std::uint64_t step_ = 1;
+  clock clocks_[2];
+};
+
+/// `WeightOf`: an entry's weight, which does not change.
+template <class WeightOf>
+class s3_fifo {
+ public:
+  s3_fifo(std::uint64_t capacity, WeightOf weight_of) noexcept
+      : weight_of_(weight_of), capacity_(capacity) {
+    start();
+  }
+  s3_fifo(const s3_fifo&) = delete;
+  s3_fifo& operator=(const s3_fifo&) = delete;
+
+  std::uint64_t weight() const noexcept { return small_.weight + main_.weight; }
+  bool over() const noexcept { return weight() > capacity_; }
+
+  /// A new entry. Then, while over(): evict().
+  void insert(entry_base& e) noexcept {
+    const ghost_queue::sighting seen = ghosts_.recall(e.hash);
+    if (seen.seen && seen.age < shadow_) {  // Q1
+      const std::uint64_t vote = weight_of_(e);
+      if (seen.left == ghost_queue::from::main) {
+        small_target_ -= std::min(vote, small_target_ - small_min_);
+      } else {
+        small_target_ += std::min(vote, small_max_ - small_target_);
+      }
+    }
+    if (seen.seen && seen.age < reach_) {
+      push(main_, e, in_main_on_trial);
+    } else {
+      push(small_, e, in_small);
+    }
+    newest_ = &e;
+  }
+  /// The one to go, out of its queue. Requires that there is one. The entry that was inserted last
+  /// only if it is the only one.
+  entry_base* evict() noexcept {
+    int steps = 0;
+    while (entry_base* const e = oldest(small_)) {
+      if (small_.weight <= small_target_ && main_.last != nullptr) break;
+      const bool room = main_.weight + weight_of_(*e) <= capacity_ - small_target_;  // Q3
+      if ((!room && e->hits.load(memory_order_relaxed) == 0) || ++steps > max_steps) {
+        entry_base* const m = ++small_evictions_ % aging_period == 0 ? oldest(main_) : nullptr;
+        return m != nullptr && !pass(*m) ? take(*m) : take(*e);
+      }
+      unlink(*e);
+      if (!room) e->hits.store(0, memory_order_relaxed);  // they paid for the promotion
+      push(main_, *e, in_main);
+    }
+    while (entry_base* const e = oldest(main_)) {
+      if (!pass(*e)) return take(*e);
+      if (++steps >= max_steps) break;
+    }
+    // Main is hot all over, or empty.
+    if (entry_base* const e = oldest(small_)) return take(*e);
+    if (entry_base* const e = oldest(main_)) return take(*e);
+    return take(*newest_);
+  }
+  /// Invalidation, expiry: out of its queue, without a ghost.
+  void remove(entry_base& e) noexcept { unlink(e); }
+  /// `fresh` takes the place of `old`, with its hits.
+  void replace(entry_base& old, entry_base& fresh) noexcept {
+    queue& in = queue_of(old);
+    fresh.hits.store(old.hits.load(memory_order_relaxed), memory_order_relaxed);
+    fresh.place.store(old.place.load(memory_order_relaxed), memory_order_relaxed);
+    fresh.next = old.next;
+    fresh.prev = old.prev;
+    (fresh.prev != nullptr ? fresh.prev->next : in.first) = &fresh;
+    (fresh.next != nullptr ? fresh.next->prev : in.last) = &fresh;
+    in.weight += weight_of_(fresh) - weight_of_(old);
+    if (newest_ == &old) newest_ = &fresh;
+  }
+  /// Calls visit(entry) for every one, out of its queue.
+  template <class Visit>
+  void clear(Visit&& visit) noexcept {
+    for (queue* q : {&small_, &main_}) {
+      while (reclaimable* const e = q->last) {
+        unlink(static_cast<entry_base&>(*e));
+        visit(static_cast<entry_base&>(*e));
+      }
+    }
+    start();
+  }
+
+ private:
+  // Places of an entry.
+  static constexpr std::uint8_t in_small = 1;
+  static constexpr std::uint8_t in_main = 2;
+  static constexpr std::uint8_t in_main_on_trial = 3;
+
+  static constexpr int max_steps =
+      16;  ///< entries passed in one eviction; then one goes, hit or not
+  static constexpr int start_percent = 5;  ///< the small queue's share: at first, at least, at most
+  static constexpr int min_percent = 1;
+  static constexpr int max_percent = 90;
+  static constexpr int reach_percent = 60;  ///< a ghost is good for main for at most so long,
+  static constexpr int shadow_percent = 5;  ///< and votes for so long, in capacity evicted since
+  static constexpr int trial_reward = 3;    ///< what a passed trial gives the reach
+  static constexpr std::size_t trial_entries = 64;  ///< with fewer, trials prove nothing
+  static constexpr std::uint32_t aging_period = 128;
+  static constexpr std::uint64_t steps_per_capacity = 2048;
+
+  struct queue {
+    reclaimable* first = nullptr;  // the newest
+    reclaimable* last = nullptr;
+    std::uint64_t weight = 0;
+  };
+
+  std::uint64_t part(int percent) const noexcept {
+    const auto p = static_cast<std::uint64_t>(percent);
+    return std::max<std::uint64_t>(1, capacity_ / 100 * p + capacity_ % 100 * p / 100);
+  }
+  void start() noexcept {
+    small_min_ = std::min(capacity_, part(min_percent));
+    small_max_ = std::max(small_min_, std::min(capacity_, part(max_percent)));
+    small_target_ = std::clamp(part(start_percent), small_min_, small_max_);
+    step_ = std::max<std::uint64_t>(1, capacity_ / steps_per_capacity);
+    shadow_ = part(shadow_percent);
+    reach_ = reach_max_ = std::max(step_, part(reach_percent));
+    ghosts_.clear();
+    ghosts_.set_step(step_);
+  }
+
+  queue& queue_of(const entry_base& e) noexcept {
+    return e.place.load(memory_order_relaxed) == in_small ? small_ : main_;
+  }
+  void push(queue& q, entry_base& e, std::uint8_t place) noexcept {
+    e.place.store(place, memory_order_relaxed);
+    e.prev = nullptr;
+    e.next = q.first;
+    (q.first != nullptr ? q.first->prev : q.last) = &e;
+    q.first = &e;
+    q.weight += weight_of_(e);
+    ++count_;
+  }
+  void unlink(entry_base& e) noexcept {
+    queue& q = queue_of(e);
+    (e.prev != nullptr ? e.prev->next : q.first) = e.next;
+    (e.next != nullptr ? e.next->prev : q.last) = e.prev;
+    q.weight -= weight_of_(e);
+    --count_;
+    if (newest_ == &e) newest_ = nullptr;
+  }
+  entry_base* take(entry_base& e) noexcept {
+    const bool small = e.place.load(memory_order_relaxed) == in_small;
+    unlink(e);
+    ghosts_.remember(e.hash, small ? ghost_queue::from::small : ghost_queue::from::main,
+                     weight_of_(e), count_);
+    return &e;
+  }
+  /// The one to go first; not the newest.
+  entry_base* oldest(const queue& q) const noexcept {
+    return static_cast<entry_base*>(q.last != nullptr && q.last == newest_ ? q.last->prev : q.last);
+  }
+  /// Main's second chance: back to the head for one hit. False: it has none.
+  bool pass(entry_base& e) noexcept {
+    const std::uint8_t hits = e.hits.load(memory_order_relaxed);
+    if (e.place.load(memory_order_relaxed) == in_main_on_trial) end_trial(e, hits > 0);
+    if (hits == 0) return false;
+    e.hits.store(static_cast<std::uint8_t>(hits - 1), memory_order_relaxed);
+    unlink(e);
+    push(main_, e, in_main);
+    return true;
+  }
+  void end_trial(entry_base& e, bool passed) noexcept {  // Q2
+    e.place.store(in_main, memory_order_relaxed);
+    if (count_ < trial_entries) return;
+    const std::uint64_t weight = weight_of_(e);
+    if (passed) {
+      reach_ = std::min(reach_max_, reach_ + trial_reward * weight);
+    } else {  // never to nothing: it recovers by what returns at once
+      reach_ = reach_ > weight + step_ ? reach_ - weight : step_;
+    }
+  }
+
+  [[no_unique_address]] WeightOf weight_of_;
+  const std::uint64_t capacity_;
+  std::uint64_t small_target_ = 0, small_min_ = 0, small_max_ = 0;
+  std::uint64_t step_ = 1, shadow_ = 1, reach_ = 1, reach_max_ = 1;
+  queue small_, main_;
+  std::size_t count_ = 0;
+  entry_base* newest_ = nullptr;
+  std::uint32_t small_evictions_ = 0;
+  ghost_queue ghosts_;
+};
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

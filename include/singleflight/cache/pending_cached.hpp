@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// pending_cached: what start_get returns: an answer that is there, or a share of its load.
+///
+/// Use when    never by name: to be awaited, or blocked on; one-shot, like flight.
+/// Threads     one thread at a time.
+/// Ordering    the load's effects happen-before the return of get and co_await (P7).
+/// Blocking    get and get_outcome block; co_await suspends, unless the answer is there.
+/// Cancel      dropping it, or a limit, ends this caller's wait only; the load goes on.
+/// Errors      the loader's exception with its own type; flight_error for the library's own. A
+///             second use, and awaiting a temporary, are refused: an assertion, and a compile
+///             error.
+/// Lifetime    as flight (flight/flight.hpp). on() while the answer is there: before the cache's
+///             end.
+/// Cost        in the caller's frame; no allocation to wait, but two for on().
+
+#include <coroutine>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "singleflight/cache/cached.hpp"
+#include "singleflight/flight/flight.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+template <class Value>
+class [[nodiscard]] pending_cached : public detail::handle_of<pending_cached<Value>>,
+                                     private detail::flight_share<cached<Value>> {
+  using share = detail::flight_share<cached<Value>>;
+  using share::block_;
+  using typename share::time_point;
+
+ public:
+  using result = cached<Value>;
+  static constexpr bool calls_back = false;
+
+  pending_cached(pending_cached&&) noexcept = default;
+  pending_cached& operator=(pending_cached&&) noexcept = default;
+  ~pending_cached() = default;
+
+  /// Blocks until it is there; the answer, or what was thrown, or flight_error.
+  result get() { return get_outcome().value(); }
+  outcome<result> get_outcome() { return blocked_outcome({}); }
+  /// Whether get and co_await would return at once.
+  [[nodiscard]] bool ready() const noexcept { return settled(); }
+
+  class awaiter {
+   public:
+    explicit awaiter(pending_cached& of) noexcept : of_(of) {}
+    bool await_ready() const { return of_.settled(); }
+    bool await_suspend(std::coroutine_handle<> frame) { return of_.suspend(frame); }
+    result await_resume() { return of_.take(detail::wait_verdict::outcome).value(); }
+
+   private:
+    pending_cached& of_;
+  };
+  awaiter operator co_await() & noexcept { return awaiter(*this); }
+  using detail::handle_of<pending_cached>::operator co_await;
+
+  /// The load that the wait that follows belongs to.
+  handle_wait<pending_cached, detail::no_executor, false, detail::flight_within> within(
+      const flight_context& context) & {
+    return {*this, time_point::max(), {}, within_ref(context), {}};
+  }
+  handle_wait<pending_cached, detail::no_executor, false, detail::flight_within> within(
+      const flight_context&) && = delete;
+
+  // For the cache: an answer that is there, and the group that it would have come from; a share of
+  // its load.
+  pending_cached(outcome<result>&& there, detail::flight_core& group) noexcept
+      : share(nullptr, flight_role::joiner, 0), there_(std::move(there)), group_(&group) {}
+  explicit pending_cached(flight<result>&& load) noexcept : share(std::move(load)) {}
+
+ private:
+  template <class, class, bool, class>
+  friend class handle_wait;
+
+  // ---- for handle_wait --------------------------------------------------------------------------
+  using typename share::batch_type;
+  struct within_type : detail::flight_within {
+    void enter(pending_cached& p) {
+      if (p.block_ != nullptr) flight_within::enter(p);
+    }
+  };
+  friend detail::flight_within;
+
+  timer& clock() const noexcept { return block_ != nullptr ? share::clock() : group_->clock(); }
+  /// Where the answer is there, the wait becomes one on a flight that is over.
+  batch_type& batch_on(const any_executor& executor) {
+    if (block_ == nullptr) {
+      auto done = std::make_unique<detail::flight_block<result>>(
+          *group_, group_->options().executor, group_->clock(), detail::flight_phase::done);
+      done->counts.store(detail::block_base::one_reference, detail::memory_order_relaxed);
+      if (there_->has_value()) {
+        done->construct(*std::move(*there_));
+        done->result = detail::flight_result::value;
+      } else {
+        done->error = there_->exception();
+        done->result = detail::flight_result::error;
+      }
+      there_.reset();
+      block_ = done.release();
+    }
+    return share::batch_on(executor);
+  }
+  void end_limit() noexcept {
+    if (block_ != nullptr) share::end_limit();
+  }
+
+  bool settled() const { return there_.has_value() || share::settled(); }
+  outcome<result> blocked_outcome(const limits& bounds) {
+    if (there_.has_value()) return take(detail::wait_verdict::outcome);
+    return plain(share::blocked_outcome(bounds));
+  }
+  outcome<result> take(detail::wait_verdict how) {
+    if (!there_.has_value()) return plain(share::take(how));
+    outcome<result> taken = *std::move(there_);
+    there_.reset();
+    return taken;
+  }
+
+  static outcome<result> plain(outcome<shared_result<result>>&& shared) {
+    if (!shared.has_value()) {
+      if (const auto code = shared.errc()) return *code;
+      return shared.exception();
+    }
+    if (auto alone = std::move(*shared).try_take()) return *std::move(alone);
+    return **shared;
+  }
+
+  std::optional<outcome<result>> there_{};
+  detail::flight_core* group_ = nullptr;
+};
+
+SINGLEFLIGHT_END_NAMESPACE

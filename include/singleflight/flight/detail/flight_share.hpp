@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// flight_share: what a handle on a flight holds, and how it waits and leaves: the base of flight,
+// and of a handle that yields another form of its value.
+
+#include <chrono>
+#include <coroutine>
+#include <memory>
+#include <new>
+#include <utility>
+
+#include "singleflight/core/detail/require.hpp"
+#include "singleflight/core/handle_wait.hpp"
+#include "singleflight/core/outcome.hpp"
+#include "singleflight/flight/detail/async_wait.hpp"
+#include "singleflight/flight/detail/load.hpp"
+#include "singleflight/flight/shared_result.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+template <class V>
+class flight_share : protected handle_base {
+ public:
+  using time_point = std::chrono::steady_clock::time_point;
+
+  /// A reference and an interest on `b`; null: what was given away.
+  flight_share(flight_block<V>* b, flight_role role, std::uint32_t kept) noexcept
+      : role_(role), kept_(kept), block_(b) {}
+  flight_share(flight_share&& other) noexcept
+      : role_(other.role_), kept_(other.kept_), block_(std::exchange(other.block_, nullptr)) {
+    require(other.state == wait_state::idle, "flight: moved while it waits");
+  }
+  flight_share& operator=(flight_share&& other) noexcept {
+    if (this != &other) {
+      std::destroy_at(this);
+      ::new (static_cast<void*>(this)) flight_share(std::move(other));
+    }
+    return *this;
+  }
+  ~flight_share() {
+    if (block_ == nullptr) return;
+    const bool done = block_->done();
+    if (state != wait_state::idle) detail::take_out(*block_, *this, block_->room.batch);
+    if (done || !platform::holds(rule::handle_leaves)) {
+      block_->drop_reference();
+    } else {
+      leave(wait_verdict::outcome);
+    }
+  }
+
+  /// The outcome of a done flight; takes over the caller's reference.
+  static outcome<shared_result<V>> outcome_of(flight_block<V>& b, flight_role role) {
+    if (b.result == flight_result::value) {
+      return shared_result<V>(typename shared_result<V>::from_block{}, b, role);
+    }
+    struct dropping {
+      flight_block<V>& b;
+      ~dropping() { b.drop_reference(); }
+    } const drop{b};
+    if (b.result == flight_result::error) return b.error;
+    return b.code;
+  }
+
+ protected:
+  template <class, class, bool, class>
+  friend class singleflight::handle_wait;
+  friend flight_within;
+
+  // ---- for handle_wait --------------------------------------------------------------------------
+  using batch_type = flight_batch;
+  using within_type = flight_within;
+  timer& clock() const noexcept { return *block_->clock; }
+  batch_type& home_batch() const noexcept { return block_->room.batch; }
+  batch_type& batch_on(const any_executor& executor) { return batch_for(*block_, executor); }
+  bool enrol(batch_type& batch, const steady_time* deadline, bool always) {
+    return detail::enrol(*block_, *this, batch, deadline, always);
+  }
+  void cancel(batch_type& batch, wait_verdict why) { cancel_wait(*block_, *this, batch, why); }
+  void take_out(batch_type& batch) noexcept { detail::take_out(*block_, *this, batch); }
+  void end_limit() noexcept { detail::end_limit(*block_, *this); }
+
+  bool suspend(std::coroutine_handle<> frame) {
+    target = reinterpret_cast<std::uintptr_t>(frame.address());
+    return detail::enrol(*block_, *this, block_->room.batch, nullptr, false);
+  }
+  bool settled() const {
+    require(block_ != nullptr, "flight: used twice, or after a move");
+    return block_->done();
+  }
+  /// Waits without consuming, which fails in one way only: it would never end. False: a limit.
+  bool look(const limits& bounds) {
+    if (settled()) return true;
+    const wait_verdict how = blocked_wait(*block_, bounds, blocked_wait::form::look).wait();
+    if (how == wait_verdict::recursive) throw flight_error(flight_errc::recursive);
+    return how == wait_verdict::outcome;
+  }
+
+  outcome<shared_result<V>> blocked_outcome(const limits& bounds,
+                                            blocked_wait::form how = blocked_wait::form::take) {
+    if (settled()) return take(wait_verdict::outcome);
+    return take(blocked_wait(*block_, bounds, how).wait());
+  }
+  /// Consumes: the outcome, or the error of a wait that ended without, after leaving.
+  outcome<shared_result<V>> take(wait_verdict how) {
+    require(block_ != nullptr, "flight: used twice, or after a move");
+    state = wait_state::idle;
+    if (how == wait_verdict::outcome) return outcome_of(*std::exchange(block_, nullptr), role_);
+    leave(how);
+    return how == wait_verdict::timed_out   ? flight_errc::timed_out
+           : how == wait_verdict::cancelled ? flight_errc::cancelled
+                                            : flight_errc::recursive;
+  }
+  void leave(wait_verdict why) {
+    block_base* const b = std::exchange(block_, nullptr);
+    flight_core::leave(*b, why, false, kept_, role_ == flight_role::leader);
+  }
+
+  flight_role role_;
+  std::uint32_t kept_;  // the serial of a load kept with the flight
+  flight_block<V>* block_;
+};
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE
