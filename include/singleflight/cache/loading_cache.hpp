@@ -253,6 +253,11 @@ class loading_cache final : public observable {
     if (!timed_) return detail::standing::fresh;
     return times_.of_entry(e, detail::to_ticks(clock_.coarse_now()), store_.has_extras());
   }
+  /// A fresh value of which nothing else is to be said.
+  bool is_plainly_fresh(entry& e) const noexcept {
+    return !timed_ ||
+           times_.is_plainly_fresh(e, detail::to_ticks(clock_.coarse_now()), store_.has_extras());
+  }
   result answer(found&& f, freshness how) const noexcept {
     entry& e = *f.at;
     const bool value = e.kind() == detail::entry_kind::value;
@@ -262,27 +267,19 @@ class loading_cache final : public observable {
   template <class Arg, class Source>
   result get_by(const Arg& key, const Source& source, const limits* bounds) {
     const argument<Arg> k(key);
-    const std::size_t hash = flights_.hash_of(k.view());
-    found f = store_.find(static_cast<std::uint32_t>(hash), k.view());
-    auto stands = detail::standing::over;
-    if (f) [[likely]] {
-      stands = standing_of(*f.at);
-      if (stands == detail::standing::fresh && f.at->kind() == detail::entry_kind::value)
-          [[likely]] {
-        f.at->touch();
-        stats_.add(figure::hits);
-        const Value* const value = &f.at->value;
-        return {std::move(f.hold), value, clock_, freshness::fresh};
-      }
+    const auto hash = static_cast<std::uint32_t>(flights_.hash_of(k.view()));
+    const auto seen = store_.sight(hash, k.view());
+    if (seen.at != nullptr && is_plainly_fresh(*seen.at)) [[likely]] {
+      seen.at->touch();
+      stats_.add(figure::hits);
+      return {detail::hazard_hold(*seen.at, seen.slot), &seen.at->value, clock_, freshness::fresh};
     }
-    return get_slowly(k.view(), static_cast<std::uint32_t>(hash), std::move(f), stands, source,
-                      bounds);
+    return get_slowly(k.view(), hash, seen.keep(), source, bounds);
   }
 
   template <class Source>
   SINGLEFLIGHT_NOINLINE result get_slowly(view key, std::uint32_t hash, found f,
-                                          detail::standing stands, const Source& source,
-                                          const limits* bounds);
+                                          const Source& source, const limits* bounds);
   template <class Arg, class Source>
   pending_cached<Value> start_get_by(const Arg& key, const Source& source);
   /// What can be answered without a load: empty when there is nothing. Counts.

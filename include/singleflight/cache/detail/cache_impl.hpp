@@ -79,9 +79,9 @@ void loading_cache<Key, Value, Hash, Equal>::refresh_behind(view key, std::uint3
 template <class Key, class Value, class Hash, class Equal>
 template <class Source>
 auto loading_cache<Key, Value, Hash, Equal>::get_slowly(view key, std::uint32_t hash, found f,
-                                                        detail::standing stands,
                                                         const Source& source, const limits* bounds)
     -> result {
+  const auto stands = f ? standing_of(*f.at) : detail::standing::over;
   if (auto known = answer_now(key, hash, f, stands)) return std::move(*known).value();
   if (stands != detail::standing::stale || options_.soft_timeout.count() == 0) {
     f = {};

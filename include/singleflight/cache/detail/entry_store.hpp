@@ -77,24 +77,26 @@ class entry_store {
     hazard_hold hold{};
     explicit operator bool() const noexcept { return at != nullptr; }
   };
+  /// The same, and its hold not yet in anybody's care.
+  struct sighting {
+    entry* at = nullptr;
+    hazard_slot* slot = nullptr;  // null: counted
+    found keep() const noexcept {
+      if (at == nullptr) return {};
+      return {at, hazard_hold(*at, slot)};
+    }
+  };
 
   /// The entry for `key`, whatever its standing. May throw what the comparison throws.
-  found find(std::uint32_t hash, view key) const {
+  sighting sight(std::uint32_t hash, view key) const {
     if (hazard_record* const record = this_hazard_record()) [[likely]] {
       if (hazard_slot* const slot = record->free_handle()) [[likely]] {
-        entry_base* const e = table_.find(hash, *record, *slot, same_as(key));
-        if (e == nullptr) return {};
-        return {static_cast<entry*>(e), hazard_hold(*e, slot)};
+        return {static_cast<entry*>(table_.find(hash, *record, *slot, same_as(key))), slot};
       }
-      entry_base* const e = table_.find(hash, *record, record->passing(), same_as(key));
-      if (e == nullptr) return {};
-      hazard_hold hold(*e, &record->passing());
-      hold.count();
-      return {static_cast<entry*>(e), std::move(hold)};
     }
-    platform::unique_lock held(lock_);
-    return counted_locked(hash, key);
+    return sight_counted(hash, key);
   }
+  found find(std::uint32_t hash, view key) const { return sight(hash, key).keep(); }
   /// The same, by a count, for who holds on for long.
   found find_counted(std::uint32_t hash, view key) const {
     found f = find(hash, key);
@@ -213,11 +215,19 @@ class entry_store {
     }
   };
 
-  found counted_locked(std::uint32_t hash, view key) const {
+  /// Without a slot for a handle, or at the thread's end.
+  SINGLEFLIGHT_NOINLINE sighting sight_counted(std::uint32_t hash, view key) const {
+    if (hazard_record* const record = this_hazard_record()) {
+      entry_base* const e = table_.find(hash, *record, record->passing(), same_as(key));
+      if (e == nullptr) return {};
+      e->add_reference();  // H4
+      withdraw(record->passing());
+      return {static_cast<entry*>(e), nullptr};
+    }
+    platform::unique_lock hold(lock_);
     entry* const e = find_locked(hash, key);
-    if (e == nullptr) return {};
-    e->add_reference();
-    return {e, hazard_hold(*e, nullptr)};
+    if (e != nullptr) e->add_reference();
+    return {e, nullptr};
   }
 
   removal_cause cause_of(entry& e, cache_ticks now, removal_cause otherwise) const noexcept {

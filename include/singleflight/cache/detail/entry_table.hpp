@@ -84,42 +84,22 @@ class entry_table {
   /// `record` is the calling thread's. same() may throw, and must not search another table.
   template <class Same>
   entry_base* find(std::uint32_t hash, hazard_record& record, hazard_slot& slot,
-                   Same&& same) const {
-    struct searching {
-      hazard_slot& structure;
-      hazard_slot* found;
-      ~searching() {
-        withdraw(structure);
-        if (found != nullptr) withdraw(*found);
+                   const Same& same) const {
+    const marks mark{record.structure(), slot};
+    const lines& all = present(mark.structure);
+    const entry_line& line = all.home(hash);
+    const std::uint64_t word = line.word.load(memory_order_acquire);
+    const std::uint64_t fits = entry_line::match(word, entry_line::tag_of(hash));
+    if (fits != 0) [[likely]] {  // most often it is the first one that fits
+      if (entry_base* const e = confirmed(line.slots[entry_line::place_of(fits)], slot);
+          e != nullptr && e->hash == hash && same(*e)) [[likely]] {
+        mark.found = true;
+        return e;
       }
-    } mark{record.structure(), &slot};
-    const std::uint64_t tag = entry_line::tag_of(hash);
-    for (;;) {
-      lines* const all = current_.load(memory_order_acquire);
-      announce(mark.structure, all);
-      if (current_.load(memory_order_acquire) != all) continue;  // T3
-      const entry_line* line = &all->home(hash);
-      for (std::size_t passed = 0; passed < all->count; ++passed) {
-        const std::uint64_t word = line->word.load(memory_order_acquire);
-        for (std::uint64_t fits = entry_line::match(word, tag); fits != 0; fits &= fits - 1) {
-          const atomic<entry_base*>& at = line->slots[entry_line::place_of(fits)];
-          entry_base* found = at.load(memory_order_acquire);
-          while (found != nullptr) {
-            announce(slot, found);
-            entry_base* const still = at.load(memory_order_acquire);
-            if (still == found || !platform::holds(rule::found_is_confirmed)) break;
-            found = still;
-          }
-          if (found != nullptr && found->hash == hash && same(*found)) {
-            mark.found = nullptr;
-            return found;
-          }
-        }
-        if (entry_line::passed(word) == 0) break;
-        line = &all->after(*line);
-      }
-      if (current_.load(memory_order_acquire) == all) return nullptr;
+    } else if (entry_line::passed(word) == 0 && is_present(all)) {
+      return nullptr;
     }
+    return search(hash, mark, same);
   }
 
   // ---- under the lock ---------------------------------------------------------------------------
@@ -230,6 +210,61 @@ class entry_table {
   std::size_t bytes_locked() const noexcept { return lines_locked() * sizeof(entry_line); }
 
  private:
+  /// What a search has announced, until it ends.
+  struct marks {
+    hazard_slot& structure;
+    hazard_slot& slot;
+    mutable bool found = false;
+    ~marks() {
+      withdraw(structure);
+      if (!found) withdraw(slot);
+    }
+  };
+  bool is_present(const lines& all) const noexcept {
+    return current_.load(memory_order_acquire) == &all;
+  }
+  /// The present table, announced (T3).
+  const lines& present(hazard_slot& structure) const noexcept {
+    for (;;) {
+      lines* const all = current_.load(memory_order_acquire);
+      announce(structure, all);
+      if (is_present(*all) || !platform::holds(rule::found_is_confirmed)) return *all;
+    }
+  }
+  /// What is in the slot of the table, announced (T3).
+  static entry_base* confirmed(const atomic<entry_base*>& at, hazard_slot& slot) noexcept {
+    entry_base* e = at.load(memory_order_acquire);
+    while (e != nullptr) {
+      announce(slot, e);
+      entry_base* const still = at.load(memory_order_acquire);
+      if (still == e || !platform::holds(rule::found_is_confirmed)) break;
+      e = still;
+    }
+    return e;
+  }
+  template <class Same>
+  SINGLEFLIGHT_NOINLINE entry_base* search(std::uint32_t hash, const marks& mark,
+                                           const Same& same) const {
+    const std::uint64_t tag = entry_line::tag_of(hash);
+    for (;;) {
+      const lines& all = present(mark.structure);
+      const entry_line* line = &all.home(hash);
+      for (std::size_t passed = 0; passed < all.count; ++passed) {
+        const std::uint64_t word = line->word.load(memory_order_acquire);
+        for (std::uint64_t fits = entry_line::match(word, tag); fits != 0; fits &= fits - 1) {
+          entry_base* const e = confirmed(line->slots[entry_line::place_of(fits)], mark.slot);
+          if (e != nullptr && e->hash == hash && same(*e)) {
+            mark.found = true;
+            return e;
+          }
+        }
+        if (entry_line::passed(word) == 0) break;
+        line = &all.after(*line);
+      }
+      if (is_present(all)) return nullptr;
+    }
+  }
+
   static constexpr std::size_t per_line = 6;  ///< entries a line, on average, when it is to grow
   static constexpr std::size_t first_lines = platform::tuned(std::size_t{4}, std::size_t{1});
   static constexpr std::uint64_t most_passed = 0xff;

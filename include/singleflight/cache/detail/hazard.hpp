@@ -271,6 +271,9 @@ class hazard_hold {
   }
 
  private:
+  SINGLEFLIGHT_COLD static void reclaim_kept() noexcept {
+    hazard_domain::instance().reclaim(nullptr);
+  }
   void drop() noexcept {
     if (object_ == nullptr) return;
     if (slot_ == nullptr) return object_->drop_reference();
@@ -279,7 +282,7 @@ class hazard_hold {
     // It may be kept for this slot alone. (Should it leave between the two steps above, it stays
     // until the next reclaim.)
     if (left) [[unlikely]] {
-      hazard_domain::instance().reclaim(nullptr);
+      reclaim_kept();
     }
   }
 

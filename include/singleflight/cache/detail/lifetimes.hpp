@@ -39,6 +39,7 @@ class lifetimes {
         retry_after_(of("retry_after", options.retry_after)),
         max_retry_after_(of("max_retry_after", options.max_retry_after)),
         jitter_(options.jitter),
+        plain_ttl_(ttl_ == 0 ? never : ttl_),
         shortest_(static_cast<cache_ticks>(static_cast<double>(ttl_) * options.jitter)),
         seed_(static_cast<std::uint32_t>(options.random ? options.random() : random_bits()) | 1),
         per_value_(per_value || options.ttl_of) {
@@ -80,7 +81,18 @@ class lifetimes {
     if (has_extras) {
       if (const cache_ticks own = e.extras().ttl; own != 0) return own;
     }
-    return ttl_ == 0 ? never : ttl_ - shortened(shortest_, e.hash);
+    return plain_ttl_ - shortened(shortest_, e.hash);
+  }
+  /// A value that is neither over nor due; what most hits ask.
+  template <class Entry>
+  bool is_plainly_fresh(Entry& e, cache_ticks now, bool has_extras) const noexcept {
+    if (e.kind() != entry_kind::value) return false;
+    cache_ticks fresh = plain_ttl_ - shortened(shortest_, e.hash);
+    if (has_extras) {
+      if (const cache_ticks own = e.extras().ttl; own != 0) fresh = own;
+      if (refresh_after_ > 0 && refresh_after_ < fresh) fresh = refresh_after_;
+    }
+    return e.age(now) < fresh;
   }
   /// A value's own time, shortened as all are.
   cache_ticks own_ttl(std::chrono::nanoseconds ttl, std::uint32_t hash) const noexcept {
@@ -135,13 +147,14 @@ class lifetimes {
   }
   /// A part of `most` that is the entry's own: by its hash, and this cache's seed.
   cache_ticks shortened(cache_ticks most, std::uint32_t hash) const noexcept {
-    return most * static_cast<cache_ticks>((hash * seed_) >> 24) / 256;
+    return (most * static_cast<cache_ticks>((hash * seed_) >> 24)) >> 8;
   }
 
   cache_ticks ttl_, refresh_after_, stale_for_, negative_ttl_, error_ttl_, retry_after_,
       max_retry_after_;
   double jitter_;
-  cache_ticks shortest_;  // how much jitter takes from the ttl, at most
+  cache_ticks plain_ttl_;  // where a value has none of its own
+  cache_ticks shortest_;   // how much jitter takes from the ttl, at most
   std::uint32_t seed_;
   bool per_value_;
 };
