@@ -312,9 +312,9 @@ class loading_cache final : public observable {
   result lead(Key key, std::uint32_t hash, const flight_context& flight, bool anew, Call&& call);
   std::vector<outcome<result>> lead_many(std::span<const Key> keys,
                                          const detail::bulk_flights& flights);
-  /// A load has answered: stores it, unless forgotten() holds.
+  /// A load has answered: stores it, unless forgotten() holds. May move from `key`, unless it throws.
   template <class Forgotten>
-  result settle(Key key, std::uint32_t hash, loaded&& answer, Forgotten&& forgotten);
+  result settle(Key& key, std::uint32_t hash, loaded&& answer, Forgotten&& forgotten);
   /// A load has failed: what is served instead, or throws `error`.
   template <class Forgotten>
   result fail(Key key, std::uint32_t hash, const std::exception_ptr& error, Forgotten&& forgotten);

@@ -95,6 +95,8 @@ auto loading_cache<Key, Value, Hash, Equal>::get_slowly(view key, std::uint32_t 
   auto in_time =
       f_load.until(by, bounds != nullptr ? bounds->stop : std::stop_token{}).get_outcome();
   if (in_time.errc() == flight_errc::timed_out) {
+    // Who comes next does not wait as long again.
+    f.at->extras().retry_at.store(times_.retry_at(now(), 1), detail::memory_order_relaxed);
     stats_.add(figure::stale_hits);
     return answer(std::move(f), freshness::stale);
   }
@@ -231,7 +233,7 @@ struct loading_cache<Key, Value, Hash, Equal>::awaited_load final : detail::load
   }
 
   loading_cache& of;
-  const Key key;
+  Key key;
   const std::uint32_t hash;
   const std::shared_ptr<loader_type> from;
   flight_promise<result> promise;
@@ -283,7 +285,7 @@ auto loading_cache<Key, Value, Hash, Equal>::lead(Key key, std::uint32_t hash,
   const auto forgotten = [&flight] { return flight.forgotten(); };
   std::exception_ptr error;
   try {
-    loaded answer = call(key);
+    loaded answer = call(std::as_const(key));
     return settle(key, hash, std::move(answer), forgotten);
   } catch (...) {
     if (detail::platform::is_thread_exit()) throw;
@@ -415,9 +417,12 @@ void loading_cache<Key, Value, Hash, Equal>::store_locked(entry& e, bool keep,
 
 template <class Key, class Value, class Hash, class Equal>
 template <class Forgotten>
-auto loading_cache<Key, Value, Hash, Equal>::settle(Key key, std::uint32_t hash, loaded&& answer_,
+auto loading_cache<Key, Value, Hash, Equal>::settle(Key& key, std::uint32_t hash, loaded&& answer_,
                                                     Forgotten&& forgotten) -> result {
-  const auto [e, keep] = make_entry(std::move(key), hash, std::move(answer_));
+  // Where nothing can throw after it, the key is moved.
+  const auto [e, keep] = std::is_nothrow_move_constructible_v<Value>
+                             ? make_entry(std::move(key), hash, std::move(answer_))
+                             : make_entry(Key(std::as_const(key)), hash, std::move(answer_));
   found mine{&e, detail::hazard_hold(e, nullptr)};
   typename store_type::departed gone;
   {

@@ -179,8 +179,7 @@ class entry_store {
       if (on_removal_) {
         for (reclaimable* at = gone.entries[cause]; at != nullptr; at = at->next) {
           auto& e = *static_cast<entry*>(static_cast<entry_base*>(at));
-          on_removal_(e.key, e.kind() == entry_kind::value ? &e.value : nullptr,
-                      static_cast<removal_cause>(cause));
+          tell(e, static_cast<removal_cause>(cause));
         }
       }
       append(gone.entries[cause], list);
@@ -201,6 +200,9 @@ class entry_store {
   }
 
  private:
+  void tell(const entry& e, removal_cause cause) const noexcept {
+    on_removal_(e.key, e.kind() == entry_kind::value ? &e.value : nullptr, cause);
+  }
   /// What may wait for the reclaimer's barrier, which reaches all threads and costs up to some
   /// microseconds: a part of the capacity.
   std::size_t most_waiting() const noexcept {
