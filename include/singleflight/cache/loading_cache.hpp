@@ -312,15 +312,18 @@ class loading_cache final : public observable {
   result lead(Key key, std::uint32_t hash, const flight_context& flight, bool anew, Call&& call);
   std::vector<outcome<result>> lead_many(std::span<const Key> keys,
                                          const detail::bulk_flights& flights);
-  /// A load has answered: stores it, unless forgotten() holds. May move from `key`, unless it throws.
+  /// What a load returns, or throws: stores it unless forgotten() holds by then, or serves what is
+  /// there instead. May move from `key`.
+  template <class Call, class Forgotten>
+  result conclude(Key& key, std::uint32_t hash, Call&& call, Forgotten&& forgotten);
   template <class Forgotten>
-  result settle(Key& key, std::uint32_t hash, loaded&& answer, Forgotten&& forgotten);
-  /// A load has failed: what is served instead, or throws `error`.
-  template <class Forgotten>
-  result fail(Key key, std::uint32_t hash, const std::exception_ptr& error, Forgotten&& forgotten);
+  result fail(Key& key, std::uint32_t hash, const std::exception_ptr& error, Forgotten&& forgotten);
 
-  /// An entry for an answer; whether it is to be stored.
-  std::pair<entry&, bool> make_entry(Key&& key, std::uint32_t hash, loaded&& answer);
+  struct made_entry {
+    found of;
+    bool keep;  ///< it is to be stored
+  };
+  made_entry make_entry(Key& key, std::uint32_t hash, loaded&& answer);
   template <class Arg>
   void put_loaded(const Arg& key, loaded&& value);
   /// Under the store's lock.

@@ -214,13 +214,14 @@ struct loading_cache<Key, Value, Hash, Equal>::awaited_load final : detail::load
 
   void answer(loaded* value, std::exception_ptr error) override {
     std::optional<result> settled;
-    const auto forgotten = [this] { return promise.context().forgotten(); };
     try {
-      if (value != nullptr) {
-        settled.emplace(of.settle(key, hash, std::move(*value), forgotten));
-      } else {
-        settled.emplace(of.fail(key, hash, error, forgotten));
-      }
+      settled.emplace(of.conclude(
+          key, hash,
+          [&]() -> loaded {
+            if (value == nullptr) std::rethrow_exception(error);
+            return std::move(*value);
+          },
+          [this] { return promise.context().forgotten(); }));
     } catch (...) {
       if (detail::platform::is_thread_exit()) throw;
       error = std::current_exception();
@@ -282,16 +283,9 @@ auto loading_cache<Key, Value, Hash, Equal>::lead(Key key, std::uint32_t hash,
     if (auto known = look_again(key_view_of(key), hash)) return *std::move(known);
   }
   stats_.add(figure::loads);
-  const auto forgotten = [&flight] { return flight.forgotten(); };
-  std::exception_ptr error;
-  try {
-    loaded answer = call(std::as_const(key));
-    return settle(key, hash, std::move(answer), forgotten);
-  } catch (...) {
-    if (detail::platform::is_thread_exit()) throw;
-    error = std::current_exception();
-  }
-  return fail(std::move(key), hash, error, forgotten);
+  return conclude(
+      key, hash, [&]() -> loaded { return call(std::as_const(key)); },
+      [&flight] { return flight.forgotten(); });
 }
 
 template <class Key, class Value, class Hash, class Equal>
@@ -327,21 +321,15 @@ auto loading_cache<Key, Value, Hash, Equal>::lead_many(std::span<const Key> keys
   }
   for (std::size_t i = 0; i < left.size(); ++i) {
     const auto hash = static_cast<std::uint32_t>(flights_.hash_of(key_view_of(left[i])));
-    const auto forgotten = [&, i] { return flights[places[i]].forgotten(); };
     try {
-      std::exception_ptr failed = error;
-      if (failed == nullptr) {
-        try {
-          loaded answer = load_many_ ? std::move(answers[i]).value()
-                                     : loader_->load(left[i], flights[places[i]]);
-          results[places[i]] = settle(left[i], hash, std::move(answer), forgotten);
-          continue;
-        } catch (...) {
-          if (detail::platform::is_thread_exit()) throw;
-          failed = std::current_exception();
-        }
-      }
-      results[places[i]] = fail(left[i], hash, failed, forgotten);
+      results[places[i]] = conclude(
+          left[i], hash,
+          [&]() -> loaded {
+            if (error != nullptr) std::rethrow_exception(error);
+            if (load_many_) return std::move(answers[i]).value();
+            return loader_->load(left[i], flights[places[i]]);
+          },
+          [&] { return flights[places[i]].forgotten(); });
     } catch (...) {
       if (detail::platform::is_thread_exit()) throw;
       results[places[i]] = std::current_exception();
@@ -372,37 +360,52 @@ auto loading_cache<Key, Value, Hash, Equal>::bulk_loader_of(LoadMany&& load_many
 
 // ---- how a load ends ----------------------------------------------------------------------------
 
+/// Moves from `key` where nothing can throw after it.
 template <class Key, class Value, class Hash, class Equal>
-auto loading_cache<Key, Value, Hash, Equal>::make_entry(Key&& key, std::uint32_t hash,
-                                                        loaded&& answer)
-    -> std::pair<entry&, bool> {
+auto loading_cache<Key, Value, Hash, Equal>::make_entry(Key& key, std::uint32_t hash,
+                                                        loaded&& answer) -> made_entry {
   using namespace detail;
+  const auto made = [](entry& e, bool keep) {
+    return made_entry{{&e, hazard_hold(e, nullptr)}, keep};
+  };
   const bool extras = store_.has_extras();
   if (!answer.value.has_value()) {
-    return {entry::make(extras, hash, now(), entry_kind::absent, std::move(key)),
-            times_.keeps_absence()};
+    return made(entry::make(extras, hash, now(), entry_kind::absent, std::move(key)),
+                times_.keeps_absence());
   }
   if (answer.ttl.has_value() && !times_.per_value()) {
     throw std::invalid_argument(
         "loading_cache: with_ttl, in a cache whose entries have no time of their own: give it "
         "ttl_of, or a loader that returns with_ttl");
   }
+  const Key& as_it_is = key;
   bool keep = true;
   cache_ticks ttl = 0;
-  if (!answer.ttl.has_value() && options_.ttl_of) answer.ttl = options_.ttl_of(key, *answer.value);
+  if (!answer.ttl.has_value() && options_.ttl_of) {
+    answer.ttl = options_.ttl_of(as_it_is, *answer.value);
+  }
   if (answer.ttl.has_value()) {
     keep = answer.ttl->count() > 0;
     if (keep) ttl = times_.own_ttl(*answer.ttl, hash);
   }
   std::size_t weight = 1;
-  if (options_.weigher) weight = std::max<std::size_t>(1, options_.weigher(key, *answer.value));
+  if (options_.weigher) {
+    weight = std::max<std::size_t>(1, options_.weigher(as_it_is, *answer.value));
+  }
+  const auto take_key = [&]() -> Key {
+    if constexpr (std::is_nothrow_move_constructible_v<Value>) {
+      return std::move(key);
+    } else {
+      return as_it_is;
+    }
+  };
   entry& e =
-      entry::make(extras, hash, now(), entry_kind::value, std::move(key), *std::move(answer.value));
+      entry::make(extras, hash, now(), entry_kind::value, take_key(), *std::move(answer.value));
   if (extras) {
     e.extras().ttl = ttl;
     e.extras().weight = weight;
   }
-  return {e, keep};
+  return made(e, keep);
 }
 
 template <class Key, class Value, class Hash, class Equal>
@@ -416,30 +419,34 @@ void loading_cache<Key, Value, Hash, Equal>::store_locked(entry& e, bool keep,
 }
 
 template <class Key, class Value, class Hash, class Equal>
-template <class Forgotten>
-auto loading_cache<Key, Value, Hash, Equal>::settle(Key& key, std::uint32_t hash, loaded&& answer_,
-                                                    Forgotten&& forgotten) -> result {
-  // Where nothing can throw after it, the key is moved.
-  const auto [e, keep] = std::is_nothrow_move_constructible_v<Value>
-                             ? make_entry(std::move(key), hash, std::move(answer_))
-                             : make_entry(Key(std::as_const(key)), hash, std::move(answer_));
-  found mine{&e, detail::hazard_hold(e, nullptr)};
+template <class Call, class Forgotten>
+auto loading_cache<Key, Value, Hash, Equal>::conclude(Key& key, std::uint32_t hash, Call&& call,
+                                                      Forgotten&& forgotten) -> result {
+  std::optional<made_entry> made;
+  std::exception_ptr error;
+  try {
+    made.emplace(make_entry(key, hash, call()));
+  } catch (...) {
+    if (detail::platform::is_thread_exit()) throw;
+    error = std::current_exception();
+  }
+  if (!made) return fail(key, hash, error, forgotten);
   typename store_type::departed gone;
   {
     detail::platform::unique_lock hold(store_.lock());
     if (detail::platform::holds(detail::rule::forgotten_is_not_stored) && forgotten()) {
       stats_.add(figure::not_stored);
     } else {
-      store_locked(e, keep, gone);
+      store_locked(*made->of.at, made->keep, gone);
     }
   }
   finish(gone);
-  return answer(std::move(mine), freshness::fresh);
+  return answer(std::move(made->of), freshness::fresh);
 }
 
 template <class Key, class Value, class Hash, class Equal>
 template <class Forgotten>
-auto loading_cache<Key, Value, Hash, Equal>::fail(Key key, std::uint32_t hash,
+auto loading_cache<Key, Value, Hash, Equal>::fail(Key& key, std::uint32_t hash,
                                                   const std::exception_ptr& error,
                                                   Forgotten&& forgotten) -> result {
   using namespace detail;
@@ -487,14 +494,13 @@ void loading_cache<Key, Value, Hash, Equal>::put_loaded(const Arg& key, loaded&&
   const detail::call_scope scope;
   const argument<Arg> k(key);
   const std::size_t hash = flights_.hash_of(k.view());
-  const auto [e, keep] =
-      make_entry(access::own(k.view()), static_cast<std::uint32_t>(hash), std::move(value));
-  const detail::hazard_hold mine(e, nullptr);
+  Key own = access::own(k.view());
+  const made_entry made = make_entry(own, static_cast<std::uint32_t>(hash), std::move(value));
   typename store_type::departed gone;
   {
     detail::platform::unique_lock hold(store_.lock());
     flights_.forget_hashed(hash, k.view());
-    store_locked(e, keep, gone);
+    store_locked(*made.of.at, made.keep, gone);
   }
   finish(gone);
 }
