@@ -13,8 +13,8 @@ import com.github.benmanes.caffeine.cache.LoadingCache;
 /**
  * The same work as bench/cache, done with Caffeine's LoadingCache.
  *
- * <p>Each run plays one case in a fresh process, so that the compiler sees one kind of cache and can
- * inline through it, and prints one JSON object of figures on standard output. The driver
+ * <p>Each run plays one case in a fresh process, so that the compiler sees one kind of cache and
+ * can inline through it, and prints one JSON object of figures on standard output. The driver
  * (bench/run.py) interleaves these runs with ours. Plain loops, run until they are compiled, then
  * timed; what they read is summed up and checked, so that none of it can be left out.
  */
@@ -67,7 +67,7 @@ final class Peer {
     return String.format("key:%012d", i);
   }
 
-  /** Every key drawn, as the object that a caller would hold; {@code keys} has one for each rank. */
+  /** Every key drawn, as the object that a caller holds; {@code keys} has one for each rank. */
   private static <K> K[] drawn(K[] keys) {
     int[] ranks = drawRanks(keys.length);
     K[] all = Arrays.copyOf(keys, DRAWS);
@@ -112,7 +112,7 @@ final class Peer {
     return (double) took / (2.0 * DRAWS * threads);
   }
 
-  /** Hits alone, then on two threads; {@code stored} are the objects with which the cache is filled. */
+  /** Hits alone, then on two threads; {@code stored} are the objects that fill the cache. */
   private static <K> void measureHits(LoadingCache<K, Long> cache, K[] stored, K[] asked)
       throws InterruptedException {
     for (K key : stored) cache.get(key);
@@ -171,8 +171,10 @@ final class Peer {
   private static void print(Object... namesAndValues) {
     StringBuilder line = new StringBuilder("{");
     for (int i = 0; i < namesAndValues.length; i += 2) {
-      line.append(i == 0 ? "" : ", ")
-          .append(String.format(Locale.ROOT, "\"%s\": %.4f", namesAndValues[i], namesAndValues[i + 1]));
+      Object name = namesAndValues[i];
+      Object value = namesAndValues[i + 1];
+      line.append(i == 0 ? "" : ", ");
+      line.append(String.format(Locale.ROOT, "\"%s\": %.4f", name, value));
     }
     System.out.println(line.append("}"));
   }
