@@ -10,6 +10,7 @@ rounds' ratios. bench/README.md says what each row asks and how to read it.
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import os
 import re
@@ -55,9 +56,10 @@ class Row:
     peer_figure: str = ""
     # How the ratio is formed: "faster" is peer/ours, "share" is ours/peer.
     ratio: str = "faster"
-    # The target: at least this ratio, at most this ratio, or at most this value of ours.
+    # The target: at least or at most this ratio, or at least or at most this value of ours.
     min_ratio: float | None = None
     max_ratio: float | None = None
+    min_value: float | None = None
     max_value: float | None = None
     # Subtracted from both sides before the ratio is formed.
     less: float = 0.0
@@ -67,6 +69,8 @@ class Row:
             return f">= {self.min_ratio:g}x"
         if self.max_ratio is not None:
             return f"<= {self.max_ratio:g}x"
+        if self.min_value is not None:
+            return f">= {self.min_value:g} {self.unit}"
         if self.max_value is not None:
             return f"<= {self.max_value:g} {self.unit}" if self.max_value else "0"
         return None
@@ -81,6 +85,8 @@ class Row:
             return ratio is not None and ratio >= self.min_ratio
         if self.max_ratio is not None:
             return ratio is not None and ratio <= self.max_ratio
+        if self.min_value is not None:
+            return ours >= self.min_value
         if self.max_value is not None:
             return ours <= self.max_value
         return True
@@ -90,6 +96,19 @@ GO = "go singleflight.Do"
 GO_SEMAPHORE = "go semaphore.Weighted"
 ERRGROUP = "go errgroup.Group"
 FUTURE = "mutex + unordered_map<string, shared_future>"
+CAFFEINE = "caffeine LoadingCache.get"
+GROUPCACHE = "groupcache Group.Get"
+
+# The traces of row 20, and the capacities, in entries, at which they are played.
+TRACES = {
+    "loop": (512,),
+    "multi1": (1_000,),
+    "sprite": (353, 707),
+    "web07": (204, 2_048),
+    "domains": (176, 1_763),
+    "oltp": (1_000, 5_000, 10_000),
+}
+TRACE_POINTS = [(trace, capacity) for trace, sizes in TRACES.items() for capacity in sizes]
 
 ROWS = [
     Row("1", "1", "run, distinct 16-byte keys, no-op load, 1 thread", "ns/call", "calls",
@@ -159,6 +178,50 @@ ROWS = [
         "ours.retry_overhead_ns", max_value=10),
     Row("13ba", "13", "the same: allocations", "per call", "guards",
         "ours.retry_allocations", max_value=0),
+    Row("14", "14", "hit, 1,000 entries, keys are numbers, Zipf 0.99, 1 thread", "ns/call", "hits",
+        "ours.hit_ns", CAFFEINE, "java.hit.alone_ns", min_ratio=1.5),
+    Row("14t", "14", "the same, 2 threads", "ns/call", "hits",
+        "ours.hit_two_ns", CAFFEINE, "java.hit.two_threads_ns", min_ratio=1.5),
+    Row("14a", "14", "the same: allocations", "per call", "hits", "ours.hit_allocations",
+        max_value=0),
+    Row("14g", "14", "the same, 16-byte keys, 1 thread", "ns/call", "hits",
+        "ours.hit_text_ns", GROUPCACHE, "go.alone_ns", min_ratio=6),
+    Row("14gt", "14", "the same, 16-byte keys, 2 threads", "ns/call", "hits",
+        "ours.hit_text_two_ns", GROUPCACHE, "go.two_threads_ns", min_ratio=6),
+    Row("15", "15", "hit with ttl and statistics, 1 thread", "ns/call", "hits",
+        "ours.hit_ttl_ns", CAFFEINE, "java.hit-ttl.alone_ns", min_ratio=2.5),
+    Row("15t", "15", "the same, 2 threads", "ns/call", "hits",
+        "ours.hit_ttl_two_ns", CAFFEINE, "java.hit-ttl.two_threads_ns", min_ratio=2.5),
+    Row("16", "16", "hit, 100,000 entries, 16-byte keys, Zipf 0.99, 1 thread", "ns/call", "hits",
+        "ours.hit_many_ns", CAFFEINE, "java.hit-strings.alone_ns", min_ratio=1.5),
+    Row("16t", "16", "the same, 2 threads", "ns/call", "hits",
+        "ours.hit_many_two_ns", CAFFEINE, "java.hit-strings.two_threads_ns", min_ratio=1.5),
+    Row("16e", "16", "the same, 1 thread, the peer's keys equal, not identical", "ns/call", "hits",
+        "ours.hit_many_ns", CAFFEINE, "java.hit-strings-equal.alone_ns"),
+    Row("17", "17", "what a ttl adds to a hit (15 less 14)", "ns/call", "hits",
+        "ours.ttl_overhead_ns", max_value=2),
+    Row("18", "18", "miss: no-op load, insert, evict; 10,000 entries", "ns/call", "misses",
+        "ours.miss_ns", CAFFEINE, "java.miss_ns", min_ratio=1.2),
+    Row("18s", "18", "the same, the peer evicts on the calling thread", "ns/call", "misses",
+        "ours.miss_ns", CAFFEINE, "java.miss-same-thread.miss_ns"),
+    Row("18a", "18", "the same: allocations", "per call", "misses", "ours.miss_allocations"),
+    Row("19", "19", "memory beside key and value, 1,000,000 entries, one ttl", "bytes",
+        "cache-memory", "ours.bytes_per_entry", max_value=48),
+    Row("20", "20", "hit ratio of six traces as a share of OPT's, mean", "of OPT", "hit-ratio",
+        "ours.of_opt", min_value=0.86),
+    Row("20l", "20", "the same: below LRU where that is worst", "points", "hit-ratio",
+        "ours.below_lru", max_value=1),
+    Row("20c", "20", "the same from 8 threads: difference where that is worst", "points",
+        "hit-ratio", "ours.eight_worst", max_value=0.5),
+    Row("20cm", "20", "the same from 8 threads: difference of the means", "points", "hit-ratio",
+        "ours.eight_mean"),
+    *(Row(f"20.{n}", "20", f"hit ratio, {trace}, {capacity:,} entries", "%", "hit-ratio",
+          f"ours.{trace}_{capacity}", "OPT", f"opt.{trace}_{capacity}", ratio="share")
+      for n, (trace, capacity) in enumerate(TRACE_POINTS, 1)),
+    Row("21", "21", "10,000 coroutines as a hot key is refreshed: loads", "loads", "refresh",
+        "ours.loads", max_value=1),
+    Row("21s", "21", "the same: callers that were suspended", "callers", "refresh",
+        "ours.suspended", max_value=0),
 ]
 
 
@@ -176,17 +239,23 @@ def select(only: str | None) -> list[Row]:
     return [row for row in ROWS if row.id in asked or row.group in asked]
 
 
+# The collector with which Caffeine's figures are best; with the default one a write costs more.
+JAVA_OPTIONS = ("-XX:+UseParallelGC",)
+
+
 # --- programs -----------------------------------------------------------------------------------
 
 
-def run_program(command: list[str], environment: dict[str, str] | None = None) -> str:
-    """Standard output of a program that must succeed."""
+def run_program(command: list[str], environment: dict[str, str] | None = None,
+                given: str | None = None) -> str:
+    """Standard output of a program that must succeed; `given` is its standard input."""
     name = Path(command[0]).name
+    source = {"stdin": subprocess.DEVNULL} if given is None else {"input": given}
     try:
         done = subprocess.run(
             command,
             env={**os.environ, **(environment or {})},
-            stdin=subprocess.DEVNULL,
+            **source,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -208,9 +277,10 @@ def run_program(command: list[str], environment: dict[str, str] | None = None) -
     return done.stdout
 
 
-def figures_of(command: list[str], environment: dict[str, str] | None = None) -> Figures:
+def figures_of(command: list[str], environment: dict[str, str] | None = None,
+               given: str | None = None) -> Figures:
     """What a program printed as one JSON object of numbers."""
-    output = run_program(command, environment)
+    output = run_program(command, environment, given)
     try:
         return {name: float(value) for name, value in json.loads(output).items()}
     except (ValueError, TypeError, AttributeError) as error:
@@ -219,9 +289,10 @@ def figures_of(command: list[str], environment: dict[str, str] | None = None) ->
 
 @dataclass
 class Programs:
-    """Where the programs are. Building the Go peer is this script's part, the rest is CMake's."""
+    """Where the programs are. The Go and Java peers are built here, the rest is CMake's part."""
 
     build: Path
+    traces: Path
 
     def ours(self, name: str) -> str:
         path = self.build / "bench" / name
@@ -237,17 +308,21 @@ class Programs:
             if candidate and os.access(candidate, os.X_OK):
                 return candidate
         raise Failure("missing peer: Go is not installed. On Debian: "
-                      "apt-get install golang-1.19 golang-golang-x-sync-dev")
+                      "apt-get install golang-1.19 golang-golang-x-sync-dev "
+                      "golang-github-golang-groupcache-dev")
 
     def build_go(self) -> None:
         out = self.build / "bench" / "peers" / "go"
         out.mkdir(parents=True, exist_ok=True)
         go_path = os.environ.get("SINGLEFLIGHT_GOPATH", "/usr/share/gocode")
-        package = Path(go_path) / "src/golang.org/x/sync/singleflight"
         compiler = self.go_compiler()
-        if not package.is_dir():
-            raise Failure(f"missing peer: golang.org/x/sync/singleflight is not in {go_path}. On "
-                          "Debian: apt-get install golang-golang-x-sync-dev")
+        for package, debian in (
+            ("golang.org/x/sync/singleflight", "golang-golang-x-sync-dev"),
+            ("github.com/golang/groupcache", "golang-github-golang-groupcache-dev"),
+        ):
+            if not (Path(go_path) / "src" / package).is_dir():
+                raise Failure(f"missing peer: {package} is not in {go_path}. On Debian: "
+                              f"apt-get install {debian}")
         done = subprocess.run(
             [compiler, "build", "-o", str(out / "peer"), "."],
             cwd=ROOT / "bench" / "peers" / "go",
@@ -267,6 +342,45 @@ class Programs:
         command += [f"-{name}={value:g}" if isinstance(value, float) else f"-{name}={value}"
                     for name, value in options.items()]
         return figures_of(command, {"GOMAXPROCS": "2"})
+
+    @staticmethod
+    def java(tool: str) -> str:
+        home = os.environ.get("JAVA_HOME", "")
+        for candidate in (f"{home}/bin/{tool}" if home else "", shutil.which(tool) or ""):
+            if candidate and os.access(candidate, os.X_OK):
+                return candidate
+        raise Failure(f"missing peer: {tool} is not installed. On Debian: "
+                      "apt-get install default-jdk-headless libcaffeine-java")
+
+    @staticmethod
+    def caffeine_jar() -> str:
+        jar = os.environ.get("SINGLEFLIGHT_CAFFEINE_JAR", "/usr/share/java/caffeine.jar")
+        if not Path(jar).is_file():
+            raise Failure(f"missing peer: there is no {jar}. On Debian: "
+                          "apt-get install libcaffeine-java")
+        return jar
+
+    def build_java(self) -> None:
+        out = self.build / "bench" / "peers" / "java"
+        out.mkdir(parents=True, exist_ok=True)
+        self.java("java")
+        done = subprocess.run(
+            [self.java("javac"), "-d", str(out), "-cp", self.caffeine_jar(),
+             str(ROOT / "bench" / "peers" / "java" / "Peer.java")],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise Failure(f"the Java peer does not build:\n{done.stdout.strip()}")
+
+    def caffeine(self, case: str) -> Figures:
+        classes = self.build / "bench" / "peers" / "java"
+        found = figures_of([self.java("java"), *JAVA_OPTIONS, "-cp",
+                            f"{classes}:{self.caffeine_jar()}", "Peer", case])
+        return {f"{case}.{figure}": value for figure, value in found.items()}
 
     def google_benchmark(self, name: str) -> Figures:
         """Medians of a Google Benchmark program: <case>_ns and <case>_<counter>."""
@@ -313,6 +427,13 @@ class Scenario:
 
     def needs_go(self) -> bool:
         return "go" in self.sides()
+
+    def needs_java(self) -> bool:
+        return "java" in self.sides()
+
+    def skipped(self) -> str | None:
+        """Why this cannot be measured here, where that is no failure."""
+        return None
 
     def round(self, number: int) -> Figures:
         sides = list(self.sides().items())
@@ -536,11 +657,105 @@ class ErrorGroup(Scenario):
 
 class ErrorGroupLimit(ErrorGroup):
     limit = 64
+
+
 class Batcher(Scenario):
     ours = ("batcher_bench",)
 
     def sides(self):
         return {"ours": lambda: figures_of([self.programs.ours("batcher_bench")])}
+
+
+class Hits(Scenario):
+    ours = ("hit_bench",)
+    cases = ("hit", "hit-ttl", "hit-strings", "hit-strings-equal")
+
+    def sides(self):
+        def ours() -> Figures:
+            found = self.programs.google_benchmark("hit_bench")
+            found["ttl_overhead_ns"] = found["hit_ttl_ns"] - found["hit_ns"]
+            return found
+
+        def java() -> Figures:
+            return {name: value for case in self.cases
+                    for name, value in self.programs.caffeine(case).items()}
+
+        return {"ours": ours, "java": java, "go": lambda: self.programs.go("cache")}
+
+
+class Misses(Scenario):
+    ours = ("miss_bench",)
+
+    def sides(self):
+        # Whether Caffeine evicts on its pool or on the calling thread: the faster one counts.
+        def java() -> Figures:
+            found = {**self.programs.caffeine("miss"), **self.programs.caffeine("miss-same-thread")}
+            return {**found, "miss_ns": min(found.values())}
+
+        return {"ours": lambda: self.programs.google_benchmark("miss_bench"), "java": java}
+
+
+class CacheMemory(Scenario):
+    ours = ("memory_bench",)
+    once = True
+
+    def sides(self):
+        return {"ours": lambda: figures_of([self.programs.ours("memory_bench"),
+                                            "--entries=1000000"])}
+
+
+def trace_file(directory: Path, trace: str) -> Path:
+    return directory / f"{trace}.txt.gz"
+
+
+class HitRatio(Scenario):
+    ours = ("hit_ratio_bench",)
+    once = True
+
+    def skipped(self) -> str | None:
+        for trace in TRACES:
+            if not trace_file(self.programs.traces, trace).is_file():
+                return (f"there is no {trace_file(self.programs.traces, trace)}; "
+                        "--traces names the directory of the traces (bench/README.md lists them)")
+        return None
+
+    def play(self, trace: str, capacities: tuple[int, ...]) -> Figures:
+        path = trace_file(self.programs.traces, trace)
+        try:
+            with gzip.open(path, "rt", encoding="utf-8") as file:
+                requests = file.read()
+        except (OSError, EOFError, UnicodeDecodeError) as error:
+            raise Failure(f"{path} cannot be read: {error}") from error
+        return figures_of([self.programs.ours("hit_ratio_bench"),
+                           f"--capacities={','.join(map(str, capacities))}"], given=requests)
+
+    def round(self, number: int) -> Figures:
+        played = {trace: self.play(trace, capacities) for trace, capacities in TRACES.items()}
+
+        def column(name: str) -> list[float]:
+            return [played[trace][f"{name}_{capacity}"] for trace, capacity in TRACE_POINTS]
+
+        ours, eight, opt, lru = map(column, ("ours", "eight", "opt", "lru"))
+        found: Figures = {
+            "ours.of_opt": statistics.mean(a / b for a, b in zip(ours, opt)),
+            "ours.below_lru": max(b - a for a, b in zip(ours, lru)),
+            "ours.eight_worst": max(abs(a - b) for a, b in zip(ours, eight)),
+            "ours.eight_mean": abs(statistics.mean(ours) - statistics.mean(eight)),
+        }
+        for (trace, capacity), a, b in zip(TRACE_POINTS, ours, opt):
+            found[f"ours.{trace}_{capacity}"] = a
+            found[f"opt.{trace}_{capacity}"] = b
+        return found
+
+    def sides(self):
+        return {}
+
+
+class Refresh(Scenario):
+    ours = ("refresh_bench",)
+
+    def sides(self):
+        return {"ours": lambda: figures_of([self.programs.ours("refresh_bench")])}
 
 
 SCENARIOS: dict[str, type[Scenario]] = {
@@ -556,6 +771,11 @@ SCENARIOS: dict[str, type[Scenario]] = {
     "error-group": ErrorGroup,
     "error-group-limit": ErrorGroupLimit,
     "batcher": Batcher,
+    "hits": Hits,
+    "misses": Misses,
+    "cache-memory": CacheMemory,
+    "hit-ratio": HitRatio,
+    "refresh": Refresh,
 }
 
 
@@ -580,7 +800,7 @@ def cmake_cache(build: Path) -> dict[str, str]:
     return dict(re.findall(r"^([A-Za-z0-9_]+):[A-Z]+=(.*)$", text, re.MULTILINE))
 
 
-def machine(cache: dict[str, str], with_go: bool) -> str:
+def machine(cache: dict[str, str], with_go: bool, with_java: bool) -> str:
     """Everything a figure depends on but the code: machine, system, compilers and their flags."""
     cpu = "unknown processor"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -596,6 +816,10 @@ def machine(cache: dict[str, str], with_go: bool) -> str:
     if with_go:
         version = first_line([Programs.go_compiler(), "version"])
         parts.append(f"{version.removeprefix('go version ')}, GOMAXPROCS=2")
+    if with_java:
+        version = first_line([Programs.java("java"), "--version"])
+        jar = Path(Programs.caffeine_jar()).resolve().stem
+        parts.append(f"{version}, {' '.join(JAVA_OPTIONS)}, {jar}")
     return "; ".join(parts)
 
 
@@ -611,16 +835,17 @@ def commit() -> str:
 # --- the report ---------------------------------------------------------------------------------
 
 
-def report_row(row: Row, rounds: list[Figures]) -> dict[str, object]:
+def report_row(row: Row, rounds: list[Figures], skipped: str | None) -> dict[str, object]:
     def series(figure: str) -> list[float]:
         try:
             return [one[figure] for one in rounds]
         except KeyError as error:
             raise Failure(f"row {row.id}: nothing was measured for {figure}") from error
 
-    ours = statistics.median(series(row.ours))
-    peer_value = ratio = None
-    if row.peer:
+    ours = peer_value = ratio = None
+    if not skipped:
+        ours = statistics.median(series(row.ours))
+    if row.peer and not skipped:
         peer_value = statistics.median(series(row.peer_figure))
         ratio = statistics.median(
             row.ratio_of(a, b) for a, b in zip(series(row.ours), series(row.peer_figure)))
@@ -633,7 +858,8 @@ def report_row(row: Row, rounds: list[Figures]) -> dict[str, object]:
         "peer_value": peer_value,
         "ratio": ratio,
         "target": row.target(),
-        "ok": row.meets(ours, ratio),
+        "ok": None if skipped else row.meets(ours, ratio),
+        "skipped": skipped,
     }
 
 
@@ -648,10 +874,14 @@ def number(value: float | None) -> str:
 def print_table(rows: Iterable[dict]) -> None:
     lines = [("metric", "ours", "peer", "ratio", "target", "ok")]
     for row in rows:
+        if row["skipped"]:
+            lines.append((f"{row['id']:<6}{row['metric']}, {row['unit']}", "SKIPPED", "-", "-",
+                          row["target"] or "-", "SKIPPED"))
+            continue
         peer = f"{number(row['peer_value'])} ({row['peer']})" if row["peer"] else "-"
         ratio = f"{number(row['ratio'])}x" if row["ratio"] is not None else "-"
         verdict = "-" if row["target"] is None else "yes" if row["ok"] else "NO"
-        lines.append((f"{row['id']:<4}{row['metric']}, {row['unit']}", number(row["ours"]), peer,
+        lines.append((f"{row['id']:<6}{row['metric']}, {row['unit']}", number(row["ours"]), peer,
                       ratio, row["target"] or "-", verdict))
     widths = [max(len(line[i]) for line in lines) for i in range(6)]
     for n, line in enumerate(lines):
@@ -706,7 +936,8 @@ def arguments(given: list[str]) -> argparse.Namespace:
         prog="./dev bench",
         description="Our benchmarks and, beside them and interleaved, the same work elsewhere.",
         epilog="Exit code: 0 when everything was measured, whether targets are met or not (see the "
-               "column ok); 1 when a program or a peer is missing or failed; 2 for a wrong option.",
+               "column ok) and apart from rows that say SKIPPED; 1 when a program or a peer is "
+               "missing or failed; 2 for a wrong option.",
     )
     parser.add_argument("--only", metavar="ROWS",
                         help="rows or groups of rows, such as 1,2,5a (all of them by default)")
@@ -715,20 +946,27 @@ def arguments(given: list[str]) -> argparse.Namespace:
     parser.add_argument("--json", metavar="FILE", type=Path, help="also write the report there")
     parser.add_argument("--build", metavar="DIR", type=Path, default=ROOT / "build" / "release",
                         help="a Release build with benchmarks (default build/release)")
+    parser.add_argument("--traces", metavar="DIR", type=Path,
+                        help="the traces of row 20, NAME.txt.gz with a key a line (default "
+                             "../shared/traces beside the project; without it the row is skipped)")
     options = parser.parse_args(given)
+    if options.traces is not None and not options.traces.is_dir():
+        raise UsageError(f"--traces: {options.traces} is no directory")
     if options.rounds < MIN_ROUNDS:
         raise UsageError(f"--rounds: {options.rounds} is too few for a median; "
                          f"{MIN_ROUNDS} is the least")
     return options
 
 
-def measure(rows: list[Row], programs: Programs, rounds: int) -> dict[str, list[Figures]]:
-    scenarios = {row.scenario: SCENARIOS[row.scenario](programs) for row in rows}
+def measure(scenarios: dict[str, Scenario], programs: Programs,
+            rounds: int) -> dict[str, list[Figures]]:
     for scenario in scenarios.values():
         for name in scenario.ours:
             programs.ours(name)
     if any(scenario.needs_go() for scenario in scenarios.values()):
         programs.build_go()
+    if any(scenario.needs_java() for scenario in scenarios.values()):
+        programs.build_java()
     found: dict[str, list[Figures]] = {name: [] for name in scenarios}
     for n in range(rounds):
         for name, scenario in scenarios.items():
@@ -752,14 +990,28 @@ def main(given: list[str]) -> int:
         busy = os.getloadavg()[0]
         if busy > 0.5:
             say(f"the machine is not idle (load {busy:.1f}): look at ratios rather than at times")
-        found = measure(rows, Programs(build), options.rounds)
-        reported = [report_row(row, found[row.scenario]) for row in rows]
-        with_go = any(row.peer_figure.startswith("go.") for row in rows)
-        report = {"machine": machine(cache, with_go), "commit": commit(), "rows": reported}
+        programs = Programs(build, options.traces or ROOT.parent / "shared" / "traces")
+        scenarios = {row.scenario: SCENARIOS[row.scenario](programs) for row in rows}
+        skipped = {name: why for name, scenario in scenarios.items() if (why := scenario.skipped())}
+        for name, why in skipped.items():
+            if options.traces:
+                raise UsageError(f"--traces: {why}")
+            say(f"SKIPPED: {name}: {why}")
+        found = measure({name: one for name, one in scenarios.items() if name not in skipped},
+                        programs, options.rounds)
+        reported = [report_row(row, found.get(row.scenario, []), skipped.get(row.scenario))
+                    for row in rows]
+        with_go, with_java = (any(row.peer_figure.startswith(f"{peer}.") for row in rows)
+                              for peer in ("go", "java"))
+        report = {"machine": machine(cache, with_go, with_java), "commit": commit(),
+                  "rows": reported}
         if json_file:
             json_file.write(report)
         print_table(reported)
-        missed = [row["id"] for row in reported if not row["ok"]]
+        for name, why in skipped.items():
+            ids = ", ".join(row.id for row in rows if row.scenario == name)
+            say(f"SKIPPED: rows {ids}: {why}")
+        missed = [row["id"] for row in reported if row["ok"] is False]
         if missed:
             say(f"below target: {', '.join(missed)}")
         return 0

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What the benchmarks ask for: keys, and requests that arrive at random times. bench/peers/go draws
-// the same sequence from the same seed, so that both sides see one workload.
+// What the benchmarks ask for: keys, and requests that arrive at random times. bench/peers/go and
+// bench/peers/java draw the same sequence from the same seed, so that all sides see one workload.
 
 #include <algorithm>
 #include <cmath>
@@ -45,6 +45,26 @@ class random {
   std::uint64_t state_;
 };
 
+/// Ranks with Zipf's distribution; the most popular is 0.
+class zipf {
+ public:
+  zipf(std::size_t keys, double skew) : cumulative_(keys) {
+    double sum = 0;
+    for (std::size_t i = 0; i < keys; ++i) {
+      sum += 1 / std::pow(static_cast<double>(i + 1), skew);
+      cumulative_[i] = sum;
+    }
+  }
+  std::size_t rank(random& draw) const {
+    const double at = draw.unit() * cumulative_.back();
+    const auto chosen = std::lower_bound(cumulative_.begin(), cumulative_.end(), at);
+    return std::min(static_cast<std::size_t>(chosen - cumulative_.begin()), cumulative_.size() - 1);
+  }
+
+ private:
+  std::vector<double> cumulative_;
+};
+
 struct arrival_plan {
   double rate;         ///< requests per second, on average
   double seconds;      ///< how long they keep arriving
@@ -60,12 +80,7 @@ struct arrivals {
 
 /// Poisson arrivals, Zipf keys.
 inline arrivals draw_arrivals(const arrival_plan& plan) {
-  std::vector<double> cumulative(plan.keys);
-  double sum = 0;
-  for (std::size_t i = 0; i < plan.keys; ++i) {
-    sum += 1 / std::pow(static_cast<double>(i + 1), plan.skew);
-    cumulative[i] = sum;
-  }
+  const zipf ranks(plan.keys, plan.skew);
   arrivals drawn;
   const auto expected = static_cast<std::size_t>(plan.rate * plan.seconds * 1.05) + 1000;
   drawn.due_ns.reserve(expected);
@@ -75,11 +90,8 @@ inline arrivals draw_arrivals(const arrival_plan& plan) {
   for (;;) {
     at += -std::log(1 - draw.unit()) / plan.rate;
     if (at >= plan.seconds) return drawn;
-    const auto chosen = std::lower_bound(cumulative.begin(), cumulative.end(), draw.unit() * sum);
-    const auto rank = std::min<std::ptrdiff_t>(chosen - cumulative.begin(),
-                                               static_cast<std::ptrdiff_t>(plan.keys) - 1);
     drawn.due_ns.push_back(static_cast<std::int64_t>(at * 1e9));
-    drawn.key.push_back(static_cast<std::uint16_t>(rank));
+    drawn.key.push_back(static_cast<std::uint16_t>(ranks.rank(draw)));
   }
 }
 

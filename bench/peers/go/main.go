@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The same work as bench/flight and bench/sync, done with golang.org/x/sync.
+// The same work as bench/flight and bench/sync, done with golang.org/x/sync, and some of
+// bench/cache, done with groupcache.
 //
 // Each run plays one scenario once, in a fresh process, and prints one JSON object of figures on
 // standard output. The driver (bench/run.py) sets GOMAXPROCS and interleaves these runs with ours.
@@ -19,10 +20,10 @@ type figures map[string]float64
 
 func main() {
 	scenario := flag.String("scenario", "",
-		"do | fan-in | fan-in-limits | stampede | semaphore | permit-fan-in | errgroup")
+		"do | fan-in | fan-in-limits | stampede | semaphore | permit-fan-in | errgroup | cache")
 	repetitions := flag.Int("repetitions", 5,
-		"do, semaphore, errgroup: repetitions, of which the median counts")
-	calls := flag.Int("calls", 500_000, "do: calls in one repetition")
+		"do, semaphore, errgroup, cache: repetitions, of which the median counts")
+	calls := flag.Int("calls", 500_000, "do, semaphore, cache: calls in one repetition")
 	waiters := flag.Int("waiters", 1_000_000, "fan-in: goroutines blocked in Do")
 	turns := flag.Int("turns", 51, "permit-fan-in: turns, of which the median counts")
 	rate := flag.Float64("rate", 100_000, "stampede: requests per second")
@@ -50,6 +51,8 @@ func main() {
 		result, err = stampede(*rate, *seconds, *seed, *dispatchers)
 	case "errgroup":
 		result, err = errGroup(*repetitions, *tasks, *limit)
+	case "cache":
+		result, err = benchCache(*repetitions, *calls)
 	default:
 		err = fmt.Errorf("unknown -scenario %q: it is one of those that -help lists", *scenario)
 	}

@@ -33,14 +33,31 @@ func (r *random) next() uint64 {
 
 func (r *random) unit() float64 { return float64(r.next()>>11) / float64(uint64(1)<<53) }
 
-// arrivals returns when each request is due (nanoseconds from the start) and which key it asks for.
-func arrivals(rate, seconds float64, seed uint64) ([]int64, []uint16) {
-	cumulative := make([]float64, stampedeKeys)
+// zipf draws ranks; the most popular is 0.
+type zipf struct{ cumulative []float64 }
+
+func newZipf(keys int, skew float64) zipf {
+	cumulative := make([]float64, keys)
 	sum := 0.0
 	for i := range cumulative {
-		sum += 1 / math.Pow(float64(i+1), zipfSkew)
+		sum += 1 / math.Pow(float64(i+1), skew)
 		cumulative[i] = sum
 	}
+	return zipf{cumulative}
+}
+
+func (z zipf) rank(draw *random) int {
+	last := len(z.cumulative) - 1
+	chosen := sort.SearchFloat64s(z.cumulative, draw.unit()*z.cumulative[last])
+	if chosen > last {
+		chosen = last
+	}
+	return chosen
+}
+
+// arrivals returns when each request is due (nanoseconds from the start) and which key it asks for.
+func arrivals(rate, seconds float64, seed uint64) ([]int64, []uint16) {
+	ranks := newZipf(stampedeKeys, zipfSkew)
 	expected := int(rate*seconds*1.05) + 1000
 	due, key := make([]int64, 0, expected), make([]uint16, 0, expected)
 	draw := random{seed}
@@ -49,11 +66,7 @@ func arrivals(rate, seconds float64, seed uint64) ([]int64, []uint16) {
 		if at >= seconds {
 			return due, key
 		}
-		chosen := sort.SearchFloat64s(cumulative, draw.unit()*sum)
-		if chosen >= stampedeKeys {
-			chosen = stampedeKeys - 1
-		}
-		due, key = append(due, int64(at*1e9)), append(key, uint16(chosen))
+		due, key = append(due, int64(at*1e9)), append(key, uint16(ranks.rank(&draw)))
 	}
 }
 

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Counts the bytes that the process has asked operator new for and not given back. The size of each
+// allocation is kept in front of it, and is not counted; nor is what the allocator adds.
+//
+// Include it in one source file of an executable only.
+
+#include <atomic>
+#include <cstddef>
+#include <cstdlib>
+#include <new>
+
+namespace bench {
+
+inline constinit std::atomic<std::size_t> requested{0};
+
+/// At a moment when nobody allocates.
+inline std::size_t requested_bytes() noexcept { return requested.load(std::memory_order_relaxed); }
+
+inline void* allocate(std::size_t bytes, std::size_t alignment) {
+  const std::size_t front = alignment < 16 ? 16 : alignment;
+  const std::size_t whole = (front + bytes + front - 1) / front * front;
+  auto* const memory = static_cast<std::byte*>(std::aligned_alloc(front, whole));
+  if (memory == nullptr) throw std::bad_alloc();
+  std::byte* const given = memory + front;
+  ::new (given - sizeof(std::size_t)) std::size_t(bytes);
+  requested.fetch_add(bytes, std::memory_order_relaxed);
+  return given;
+}
+inline void release(void* given, std::size_t alignment) noexcept {
+  if (given == nullptr) return;
+  const std::size_t front = alignment < 16 ? 16 : alignment;
+  auto* const at = static_cast<std::byte*>(given);
+  requested.fetch_sub(*reinterpret_cast<std::size_t*>(at - sizeof(std::size_t)),
+                      std::memory_order_relaxed);
+  std::free(at - front);
+}
+
+}  // namespace bench
+
+// The array, nothrow and sized forms of the standard library end in these.
+void* operator new(std::size_t bytes) { return bench::allocate(bytes, 16); }
+void* operator new(std::size_t bytes, std::align_val_t alignment) {
+  return bench::allocate(bytes, static_cast<std::size_t>(alignment));
+}
+void operator delete(void* given) noexcept { bench::release(given, 16); }
+void operator delete(void* given, std::size_t) noexcept { bench::release(given, 16); }
+void operator delete(void* given, std::align_val_t alignment) noexcept {
+  bench::release(given, static_cast<std::size_t>(alignment));
+}
+void operator delete(void* given, std::size_t, std::align_val_t alignment) noexcept {
+  bench::release(given, static_cast<std::size_t>(alignment));
+}
