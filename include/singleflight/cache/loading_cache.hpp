@@ -246,17 +246,10 @@ class loading_cache final : public observable {
 
   // ---- hits -------------------------------------------------------------------------------------
 
-  detail::cache_ticks now() const noexcept {
-    return detail::to_ticks(timed_ ? clock_.coarse_now() : clock_.now());
-  }
+  detail::cache_ticks now() const noexcept { return detail::to_ticks(clock_.coarse_now()); }
   detail::standing standing_of(entry& e) const noexcept {
     if (!timed_) return detail::standing::fresh;
-    return times_.of_entry(e, detail::to_ticks(clock_.coarse_now()), store_.has_extras());
-  }
-  /// A fresh value of which nothing else is to be said.
-  bool is_plainly_fresh(entry& e) const noexcept {
-    return !timed_ ||
-           times_.is_plainly_fresh(e, detail::to_ticks(clock_.coarse_now()), store_.has_extras());
+    return times_.of_entry(e, now(), store_.has_extras());
   }
   result answer(found&& f, freshness how) const noexcept {
     entry& e = *f.at;
@@ -269,7 +262,7 @@ class loading_cache final : public observable {
     const argument<Arg> k(key);
     const auto hash = static_cast<std::uint32_t>(flights_.hash_of(k.view()));
     const auto seen = store_.sight(hash, k.view());
-    if (seen.at != nullptr && is_plainly_fresh(*seen.at)) [[likely]] {
+    if (seen.at != nullptr && (!timed_ || times_.is_young(*seen.at, now()))) [[likely]] {
       seen.at->touch();
       stats_.add(figure::hits);
       return {detail::hazard_hold(*seen.at, seen.slot), &seen.at->value, clock_, freshness::fresh};

@@ -25,17 +25,10 @@ namespace detail {
 
 class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer {
  public:
-  steady_timer() : queue_(platform::now()) {}
+  steady_timer() : queue_(platform::now()) { coarse_ = &clock_; }
 
   time_point now() const noexcept override { return platform::now(); }
   bool follows_steady_clock() const noexcept override { return true; }
-
-  time_point coarse_now() noexcept override {
-    const std::int64_t ticks = coarse_.load(memory_order_relaxed);
-    if (ticks == parked) return start_ticking();
-    if (!read_.load(memory_order_relaxed)) read_.store(true, memory_order_relaxed);
-    return time_point(time_point::duration(ticks));
-  }
 
   void arm(timer_node& node, time_point when) override {
     bool earlier = false;
@@ -53,7 +46,7 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer {
   void cancel(timer_node& node) noexcept override { queue_.cancel(node); }
 
  private:
-  static constexpr std::int64_t parked = 0;
+  static constexpr std::int64_t parked = coarse_clock::parked;
   static constexpr std::chrono::milliseconds tick{1};
 
   void start_thread_locked() {
@@ -62,14 +55,15 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer {
     started_ = true;
   }
 
-  SINGLEFLIGHT_COLD time_point start_ticking() noexcept {
+  /// Parked: starts the ticking.
+  SINGLEFLIGHT_COLD time_point read_clock() noexcept override {
     const time_point present = now();
     try {
       {
         platform::unique_lock hold(queue_.lock());
         start_thread_locked();
-        coarse_.store(present.time_since_epoch().count(), memory_order_relaxed);
-        read_.store(true, memory_order_relaxed);
+        clock_.ticks.store(present.time_since_epoch().count(), memory_order_relaxed);
+        clock_.read.store(true, memory_order_relaxed);
         sleeping_until_ = time_point::min();
       }
       if (platform::holds(rule::ticking_wakes_timer)) changed_.notify_one();
@@ -86,14 +80,14 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer {
       const time_point present = now();
       queue_.fire_due(hold, present);
       time_point wake = queue_.next_locked();
-      if (coarse_.load(memory_order_relaxed) != parked) {
+      if (clock_.ticks.load(memory_order_relaxed) != parked) {
         if (present >= next_tick_) {
           next_tick_ = present + tick;
-          const bool parking = !read_.exchange(false, memory_order_relaxed);
-          coarse_.store(parking ? parked : present.time_since_epoch().count(),
-                        memory_order_relaxed);
+          const bool parking = !clock_.read.exchange(false, memory_order_relaxed);
+          clock_.ticks.store(parking ? parked : present.time_since_epoch().count(),
+                             memory_order_relaxed);
         }
-        if (coarse_.load(memory_order_relaxed) != parked) wake = std::min(wake, next_tick_);
+        if (clock_.ticks.load(memory_order_relaxed) != parked) wake = std::min(wake, next_tick_);
       }
       sleeping_until_ = wake;
       while (sleeping_until_ == wake && wake > now()) {
@@ -112,8 +106,7 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer {
   bool started_ = false;
   time_point sleeping_until_ = time_point::min();
   time_point next_tick_{};
-  alignas(64) atomic<std::int64_t> coarse_{parked};
-  alignas(64) atomic<bool> read_{false};
+  coarse_clock clock_;
 };
 
 }  // namespace detail

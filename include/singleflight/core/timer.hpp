@@ -15,6 +15,7 @@
 /// Cost        arm and cancel: one short critical section, no allocation.
 
 #include <chrono>
+#include <cstdint>
 
 #include "singleflight/core/detail/platform.hpp"
 
@@ -35,6 +36,20 @@ class timer_node {
   const action fire;
 };
 
+namespace detail {
+/// A word that somebody renews while it is read, so that a look at the time is a load.
+struct coarse_clock {
+  static constexpr std::int64_t parked = 0;
+  alignas(64) atomic<std::int64_t> ticks{parked};  ///< nanoseconds of the steady clock's epoch
+  alignas(64) atomic<bool> read{false};            ///< a reader's mark
+
+  static coarse_clock& always_parked() noexcept {
+    static constinit coarse_clock none;
+    return none;
+  }
+};
+}  // namespace detail
+
 class timer {
  public:
   using time_point = std::chrono::steady_clock::time_point;
@@ -42,7 +57,14 @@ class timer {
   virtual ~timer() = default;
   virtual time_point now() const noexcept = 0;
   /// The time, at most about 1 ms old (older while the timer's thread is not scheduled); one load.
-  virtual time_point coarse_now() noexcept { return now(); }
+  time_point coarse_now() noexcept {
+    const std::int64_t ticks = coarse_->ticks.load(detail::memory_order_relaxed);
+    if (ticks == detail::coarse_clock::parked) return read_clock();
+    if (!coarse_->read.load(detail::memory_order_relaxed)) {
+      coarse_->read.store(true, detail::memory_order_relaxed);
+    }
+    return time_point(std::chrono::nanoseconds(ticks));
+  }
   /// Fires `node` once `when` has come; at once, on the timer's thread, when it has passed already.
   /// Requires that `node` is not armed.
   virtual void arm(timer_node& node, time_point when) = 0;
@@ -56,6 +78,10 @@ class timer {
   timer() = default;
   timer(const timer&) = default;
   timer& operator=(const timer&) = default;
+
+  /// What coarse_now() asks while its word is parked: always, where a timer has none of its own.
+  virtual time_point read_clock() noexcept { return now(); }
+  detail::coarse_clock* coarse_ = &detail::coarse_clock::always_parked();
 };
 
 namespace detail {

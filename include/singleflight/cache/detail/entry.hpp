@@ -70,9 +70,13 @@ struct entry_base : reclaimable {
   entry_kind kind() const noexcept { return static_cast<entry_kind>(high_ & 3); }
   /// Since it was stored; a clock that lags behind makes it no older than that.
   cache_ticks age(cache_ticks now) const noexcept {
+    const cache_ticks since = since_store(now);
+    return since < 0 ? 0 : since;
+  }
+  /// The same, negative where the clock lags behind.
+  cache_ticks since_store(cache_ticks now) const noexcept {
     const std::uint64_t since = (static_cast<std::uint64_t>(now) - born()) << 18;
-    const auto age = static_cast<std::int64_t>(since) >> 18;  // 46 bits, with their sign
-    return age < 0 ? 0 : age;
+    return static_cast<std::int64_t>(since) >> 18;  // 46 bits, with their sign
   }
   void touch() noexcept {
     const std::uint8_t seen = hits.load(memory_order_relaxed);

@@ -169,9 +169,11 @@ class entry_table {
     lines& all = *current_.load(memory_order_relaxed);
     entry_line* line = &all.home(e.hash);
     for (;; line = &all.after(*line)) {
-      for (std::size_t i = 0; i < entry_line::places; ++i) {
+      const std::uint64_t word = line->word.load(memory_order_relaxed);
+      for (std::uint64_t fits = entry_line::match(word, entry_line::tag_of(e.hash)); fits != 0;
+           fits &= fits - 1) {
+        const std::size_t i = entry_line::place_of(fits);
         if (line->slots[i].load(memory_order_relaxed) != &e) continue;
-        const std::uint64_t word = line->word.load(memory_order_relaxed);
         line->word.store(word & ~(std::uint64_t{0xff} << (8 * i)), memory_order_release);
         line->slots[i].store(nullptr, memory_order_release);
         --size_;

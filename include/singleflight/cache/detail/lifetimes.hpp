@@ -54,6 +54,8 @@ class lifetimes {
           "are kept, is zero");
     }
     if (max_retry_after_ < retry_after_) max_retry_after_ = retry_after_;
+    young_for_ = per_value_ ? 0 : plain_ttl_ - shortest_;
+    if (refresh_after_ > 0 && refresh_after_ < young_for_) young_for_ = refresh_after_;
   }
 
   /// Whether the time plays a part in what a hit answers.
@@ -83,16 +85,9 @@ class lifetimes {
     }
     return plain_ttl_ - shortened(shortest_, e.hash);
   }
-  /// A value that is neither over nor due; what most hits ask.
-  template <class Entry>
-  bool is_plainly_fresh(Entry& e, cache_ticks now, bool has_extras) const noexcept {
-    if (e.kind() != entry_kind::value) return false;
-    cache_ticks fresh = plain_ttl_ - shortened(shortest_, e.hash);
-    if (has_extras) {
-      if (const cache_ticks own = e.extras().ttl; own != 0) fresh = own;
-      if (refresh_after_ > 0 && refresh_after_ < fresh) fresh = refresh_after_;
-    }
-    return e.age(now) < fresh;
+  /// A value so young that no option can have any effect; what most hits ask.
+  bool is_young(const entry_base& e, cache_ticks now) const noexcept {
+    return e.kind() == entry_kind::value && e.since_store(now) < young_for_;
   }
   /// A value's own time, shortened as all are.
   cache_ticks own_ttl(std::chrono::nanoseconds ttl, std::uint32_t hash) const noexcept {
@@ -152,6 +147,7 @@ class lifetimes {
 
   cache_ticks ttl_, refresh_after_, stale_for_, negative_ttl_, error_ttl_, retry_after_,
       max_retry_after_;
+  cache_ticks young_for_ = 0;
   double jitter_;
   cache_ticks plain_ttl_;  // where a value has none of its own
   cache_ticks shortest_;   // how much jitter takes from the ttl, at most

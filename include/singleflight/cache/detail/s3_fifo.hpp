@@ -32,6 +32,7 @@
 // ghosts tell which queue is too short. What was measured, and left out: docs/design/eviction.md.
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -42,11 +43,11 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// What was evicted of late: a table of 4-byte slots, 16 a cache line: 16 bits of the hash, the
-/// queue it left, and 15 bits of that queue's clock. The clock counts the weight that the queue has
-/// evicted, in 2,048ths of the capacity, so that an age says how much longer the queue should have
-/// been; it wraps after 16 capacities, when the line has long been overwritten. A false match (1
-/// miss in 4,000) admits one entry to main early, no more.
+/// What was evicted of late: a table of lines, each of fifteen ghosts and a hand: 16 bits of the
+/// hash, the queue it left, and 15 bits of that queue's clock. The clock counts the weight that the
+/// queue has evicted, in 2,048ths of the capacity, so that an age says how much longer the queue
+/// should have been; it wraps after 16 capacities, when the line has long been overwritten. A false
+/// match (1 miss in 4,000) admits one entry to main early, no more.
 class ghost_queue {
  public:
   enum class from : std::uint8_t { small, main };
@@ -63,34 +64,30 @@ class ghost_queue {
   void remember(std::uint32_t hash, from left, std::uint64_t weight, std::size_t entries) noexcept {
     if (entries >= 20 * count_) grow(entries);
     clock& c = clocks_[static_cast<std::size_t>(left)];
-    if (count_ > 0) {  // in place of the oldest
-      slot* at = nullptr;
-      std::uint32_t oldest = 0;
-      for (slot& s : line_of(hash).slots) {
-        const std::uint32_t a = s.free() ? 0xffffffffU : age(s);
-        if (at != nullptr && a <= oldest) continue;
-        at = &s;
-        oldest = a;
-      }
-      at->print = static_cast<std::uint16_t>(hash);
-      at->stamp =
+    if (count_ > 0) {
+      line& l = line_of(hash);
+      const std::size_t at = l.hand();
+      l.set_print(at, print_of(hash));
+      l.stamps[at] =
           static_cast<std::uint16_t>((c.ticks & time_mask) | (left == from::main ? main_bit : 0));
+      l.stamps[line::hand_at] = static_cast<std::uint16_t>((at + 1) % line::places);
     }
     c.rest += weight;
+    if (c.rest < step_) return;
     c.ticks = static_cast<std::uint16_t>(c.ticks + c.rest / step_);
     c.rest %= step_;
   }
   /// Whether it is here, and since when; it is forgotten.
   sighting recall(std::uint32_t hash) noexcept {
     if (count_ == 0) return {};
-    for (slot& s : line_of(hash).slots) {
-      if (s.print != static_cast<std::uint16_t>(hash) || s.free()) continue;
-      const sighting seen{true, (s.stamp & main_bit) != 0 ? from::main : from::small,
-                          age(s) * step_};
-      s = {};
-      return seen;
-    }
-    return {};
+    line& l = line_of(hash);
+    const std::size_t at = l.find(print_of(hash));
+    if (at == line::places) return {};
+    const std::uint16_t stamp = l.stamps[at];
+    l.set_print(at, 0);
+    const clock& c = clocks_[(stamp & main_bit) != 0 ? 1 : 0];
+    return {true, (stamp & main_bit) != 0 ? from::main : from::small,
+            ((std::uint32_t{c.ticks} - stamp) & time_mask) * step_};
   }
   void clear() noexcept {
     lines_.reset();
@@ -101,32 +98,50 @@ class ghost_queue {
   static constexpr std::uint16_t main_bit = 0x8000;
   static constexpr std::uint16_t time_mask = 0x7fff;
 
-  struct slot {
-    std::uint16_t print = 0;
-    std::uint16_t stamp = 0;
-    bool free() const noexcept { return print == 0 && stamp == 0; }
-  };
+  /// Places are taken in turn, so that it is the oldest that goes. A print of 0 is a free place.
   struct alignas(64) line {
-    slot slots[16];
+    static constexpr std::size_t places = 15;
+    static constexpr std::size_t hand_at = 15;  ///< the place after the last one keeps the hand
+
+    std::uint64_t prints[4];  // four a word
+    std::uint16_t stamps[16];
+
+    std::size_t hand() const noexcept { return stamps[hand_at]; }
+    void set_print(std::size_t at, std::uint16_t print) noexcept {
+      const auto shift = 16 * (at % 4);
+      std::uint64_t& word = prints[at / 4];
+      word = (word & ~(std::uint64_t{0xffff} << shift)) | std::uint64_t{print} << shift;
+    }
+    /// Its place; `places` when it is not here.
+    std::size_t find(std::uint16_t print) const noexcept {
+      constexpr std::uint64_t ones = 0x0001000100010001U;
+      for (std::size_t i = 0; i < 4; ++i) {
+        const std::uint64_t x = prints[i] ^ (ones * print);
+        const std::uint64_t hit = (x - ones) & ~x & (ones << 15);  // its lowest bit is exact
+        if (hit != 0) {
+          return i * 4 + static_cast<std::size_t>(std::countr_zero(hit)) / 16;
+        }
+      }
+      return places;
+    }
   };
   struct clock {
     std::uint64_t rest = 0;
     std::uint16_t ticks = 0;
   };
 
+  static std::uint16_t print_of(std::uint32_t hash) noexcept {
+    return static_cast<std::uint16_t>(hash | 1);
+  }
   line& line_of(std::uint32_t hash) const noexcept {
     return lines_[(std::uint64_t{hash} * count_) >> 32];
   }
-  std::uint32_t age(const slot& s) const noexcept {
-    const clock& c = clocks_[(s.stamp & main_bit) != 0 ? 1 : 0];
-    return (std::uint32_t{c.ticks} - s.stamp) & time_mask;
-  }
-  /// A slot for each entry; starts afresh. It happens at the first eviction, and then only when
+  /// A place for each entry; starts afresh. It happens at the first eviction, and then only when
   /// lighter entries let many more of them in. Goes on without where there is no memory.
   void grow(std::size_t entries) noexcept {
     clear();
     const std::size_t count = entries / 16 + 1;
-    lines_.reset(new (std::nothrow) line[count]);
+    lines_.reset(new (std::nothrow) line[count]());
     if (lines_ != nullptr) count_ = count;
   }
 
