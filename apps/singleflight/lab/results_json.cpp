@@ -2,19 +2,13 @@
 #include <cmath>
 
 #include "lab/results.hpp"
+#include "lab/units.hpp"
 
 namespace singleflight::lab {
 
 namespace {
 
 using json = nlohmann::ordered_json;
-
-// Five significant digits: what lies beyond is noise, and the files stay small and legible.
-double rounded(double value) {
-  if (value == 0 || !std::isfinite(value)) return 0;
-  const double scale = std::pow(10.0, 4 - std::floor(std::log10(std::fabs(value))));
-  return std::round(value * scale) / scale;
-}
 
 double ms(std::chrono::nanoseconds duration) {
   return rounded(static_cast<double>(duration.count()) / 1e6);

@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "lab/results.hpp"
+#include "lab/text_table.hpp"
 #include "lab/units.hpp"
 #include "lab/usage_error.hpp"
 
@@ -14,28 +15,9 @@ namespace singleflight::lab {
 
 namespace {
 
-using cells = std::vector<std::string>;
-
 std::string percent(std::uint64_t part, std::uint64_t whole) {
   if (whole == 0) return "-";
   return fmt::format("{:.1f} %", static_cast<double>(part) * 100 / static_cast<double>(whole));
-}
-
-std::string aligned(const std::vector<cells>& rows) {
-  std::vector<std::size_t> widths(rows.front().size());
-  for (const auto& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  std::string text;
-  for (const auto& row : rows) {
-    std::string line;
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      line += i == 0 ? fmt::format("{:<{}}", row[i], widths[i])
-                     : fmt::format("  {:>{}}", row[i], widths[i]);
-    }
-    text += line + "\n";
-  }
-  return text;
 }
 
 cells row_of(const run_result& run) {
