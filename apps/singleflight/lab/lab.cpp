@@ -67,6 +67,7 @@ void print_head(const results& all) {
   fmt::print("backend   {}{}\n", all.backend,
              all.connections > 0 ? fmt::format(", {} connections", all.connections) : "");
   if (all.guards.any()) fmt::print("guards    {}\n", all.guards.describe());
+  if (all.cache) fmt::print("cache     {}\n", all.cache->describe());
   fmt::print("machine   {}\n\n", all.machine);
   std::fflush(stdout);
 }
@@ -129,11 +130,13 @@ int run_lab(const lab_options& options) {
     all.injected = options.injected;
     all.deadline = options.deadline;
     all.guards = options.guards;
+    all.cache = options.cache;
     all.machine = describe_machine();
     all.version = program_version;
     print_head(all);
 
-    const experiment what{requests, options.pace, options.deadline, options.guards};
+    const experiment what{requests, options.pace, options.deadline, options.guards,
+                          options.cache.value_or(cache_settings{})};
     for (const auto& protection : options.protections) {
       if (stop.stop_requested()) break;
       std::atomic<std::uint64_t> done = 0;

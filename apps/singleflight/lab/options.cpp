@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <string_view>
+#include <utility>
 
 #include "lab/command_line.hpp"
 #include "lab/protection.hpp"
@@ -134,6 +135,46 @@ void check_guards(const lab_arguments& arguments, guard_settings& guards) {
   }
 }
 
+void check_cache(const lab_arguments& arguments, lab_options& options) {
+  const auto& chosen = options.protections;
+  const bool caches = std::find(chosen.begin(), chosen.end(), "cache") != chosen.end();
+  const std::pair<const char*, const std::string&> its_own[] = {
+      {"--capacity", arguments.capacity},
+      {"--ttl", arguments.ttl},
+      {"--refresh-after", arguments.refresh_after},
+      {"--stale-if-error", arguments.stale_if_error}};
+  for (const auto& [name, argument] : its_own) {
+    if (given(argument) && !caches) {
+      throw usage_error(fmt::format(
+          "{} is for the protection cache; add it, for example --protect none,cache, or leave {} "
+          "out",
+          name, name));
+    }
+  }
+  if (!caches) return;
+  cache_settings cache;
+  if (given(arguments.capacity))
+    cache.capacity = parse_count("--capacity", arguments.capacity, {1, 10'000'000, "1000"});
+  constexpr double shortest = 0.001;
+  constexpr double longest = 7 * 24 * 3600;
+  if (given(arguments.ttl))
+    cache.ttl = parse_duration("--ttl", arguments.ttl, {shortest, longest, "10s"});
+  if (given(arguments.refresh_after)) {
+    cache.refresh_after =
+        parse_duration("--refresh-after", arguments.refresh_after, {shortest, longest, "5s"});
+    refuse_if(given(arguments.ttl) && cache.refresh_after >= cache.ttl,
+              "--refresh-after is not shorter than --ttl: an answer is gone before it is loaded "
+              "again; for example --ttl 10s --refresh-after 5s");
+  }
+  if (given(arguments.stale_if_error)) {
+    refuse_if(!given(arguments.ttl),
+              "--stale-if-error needs a time after which an answer is stale; add --ttl 10s");
+    cache.stale_if_error =
+        parse_duration("--stale-if-error", arguments.stale_if_error, {shortest, longest, "60s"});
+  }
+  options.cache = cache;
+}
+
 std::vector<std::string> check_protections(std::string_view text) {
   const auto& known = protection_names();
   std::vector<std::string> chosen;
@@ -199,9 +240,19 @@ void declare_options(CLI::App& command, lab_arguments& arguments) {
 
   constexpr const char* protection = "Protection: what stands between";
   add("--protect", arguments.protect, protection, "NAMES",
-      "Replay once through each: none, flight (one load per key at a time) [none,flight]");
+      "Replay once through each: none, flight (one load per key at a time), cache (whose answer is "
+      "kept) [none,flight]");
   add("--deadline", arguments.deadline, protection, "TIME",
       "How long each caller waits, for example 500ms [forever]");
+
+  constexpr const char* cache = "Cache: what --protect cache keeps";
+  add("--capacity", arguments.capacity, cache, "N", "At most N answers [10000]");
+  add("--ttl", arguments.ttl, cache, "TIME",
+      "How long an answer is fresh, for example 10s [forever]");
+  add("--refresh-after", arguments.refresh_after, cache, "TIME",
+      "Load an answer older than this again, behind the one who asks [never]");
+  add("--stale-if-error", arguments.stale_if_error, cache, "TIME",
+      "For this long after its --ttl an answer is served if its load fails [not at all]");
 
   constexpr const char* guards = "Guards: what stands between the protection and the backend";
   add("--retry", arguments.retry, guards, "[N]",
@@ -232,6 +283,7 @@ lab_options check_options(const lab_arguments& arguments) {
   if (given(arguments.deadline)) {
     options.deadline = parse_duration("--deadline", arguments.deadline, {1e-6, 3600, "500ms"});
   }
+  check_cache(arguments, options);
   check_guards(arguments, options.guards);
   check_outputs(arguments.json, arguments.report,
                 {options.log == "-" ? "" : options.log, options.database});

@@ -71,6 +71,18 @@ std::string table_of(const results& all) {
     row("Longest wait in the queue",
         [](const run_result& run) { return show_duration(run.guards.longest_wait); });
   }
+  const auto cached = [&](const char* name, std::uint64_t cache_counts::*which) {
+    if (!all.cache) return;
+    row(name, [which](const run_result& run) {
+      return run.cached ? show_count(*run.cached.*which) : std::string("-");
+    });
+  };
+  cached("Hits of the cache", &cache_counts::hits);
+  cached("Stale answers of the cache", &cache_counts::stale);
+  cached("Misses of the cache", &cache_counts::misses);
+  cached("Loads behind hits", &cache_counts::refreshes);
+  cached("Entries expired", &cache_counts::expired);
+  cached("Entries evicted", &cache_counts::evicted);
   row("Latency, p50", quantile(0.5));
   row("Latency, p99", quantile(0.99));
   row("Latency, p99.9", quantile(0.999));
@@ -141,6 +153,7 @@ std::string about(const results& all) {
                                     ? fmt::format(", {} connections", show_count(all.connections))
                                     : ""));
   if (all.guards.any()) entry("Guards", escaped(all.guards.describe()));
+  if (all.cache) entry("Cache", escaped(all.cache->describe()));
   if (!all.query.empty()) entry("Query", "<pre>" + escaped(all.query) + "</pre>");
   entry("Machine", escaped(all.machine));
   entry("Saved", "requests that another request&#39;s load served");

@@ -61,6 +61,12 @@ json guards_of(const guard_settings& guards, const guard_counts& counts) {
   return made;
 }
 
+json cache_of(const cache_counts& counts) {
+  return {{"hits", counts.hits},           {"stale", counts.stale},   {"misses", counts.misses},
+          {"refreshes", counts.refreshes}, {"failed", counts.failed}, {"expired", counts.expired},
+          {"evicted", counts.evicted}};
+}
+
 json to_json(const run_result& run, const guard_settings& guards) {
   const auto& latency = run.seen.latency;
   json made;
@@ -78,6 +84,7 @@ json to_json(const run_result& run, const guard_settings& guards) {
   made["wall_s"] = rounded(std::chrono::duration<double>(run.wall).count());
   made["complete"] = run.complete;
   if (guards.any()) made["guards"] = guards_of(guards, run.guards);
+  if (run.cached) made["cache"] = cache_of(*run.cached);
   made["empty_answers"] = run.seen.empty;
   made["error_examples"] = examples_of(run);
   made["threads"] = run.calls.threads;
@@ -110,6 +117,15 @@ json to_json(const results& all) {
   if (all.guards.attempts) workload["retry_attempts"] = *all.guards.attempts;
   if (all.guards.error_rate) workload["breaker_error_rate"] = rounded(*all.guards.error_rate);
   if (all.guards.max_loads) workload["max_loads"] = *all.guards.max_loads;
+  if (all.cache) {
+    workload["cache_capacity"] = all.cache->capacity;
+    const auto time = [&](const char* name, std::chrono::nanoseconds set) {
+      if (set != set.zero()) workload[name] = ms(set);
+    };
+    time("cache_ttl_ms", all.cache->ttl);
+    time("cache_refresh_after_ms", all.cache->refresh_after);
+    time("cache_stale_if_error_ms", all.cache->stale_if_error);
+  }
   made["machine"] = all.machine;
   made["version"] = all.version;
   made["interrupted"] = all.interrupted;

@@ -14,6 +14,9 @@
       low -= 0.5;
       high += 0.5;
     }
+    const margin = 0.06 * (high - low);  // room for the outer labels
+    low -= margin;
+    high += margin;
     const place = (i) => (sizes[i] - low) / (high - low);
     const percent = (each, name) => 100 * each[name].ratio;
     return {

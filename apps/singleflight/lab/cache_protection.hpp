@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+
+#include "lab/cache_settings.hpp"
+#include "lab/protection.hpp"
+
+namespace singleflight::lab {
+
+/// One load per key at a time, whose answer is kept for those who ask later.
+std::unique_ptr<protection> make_cache_protection(backend& asked, const cache_settings& settings);
+
+}  // namespace singleflight::lab
