@@ -11,14 +11,14 @@ namespace {
 
 class cache_protection : public protection {
  public:
-  cache_protection(backend& asked, const cache_settings& settings)
+  cache_protection(backend& asked, const cache_settings& settings, timer& clock)
       : asked_(asked),
         cache_([this](const std::string& key) { return refresh(key); },
                {.capacity = settings.capacity,
                 .ttl = settings.ttl,
                 .refresh_after = settings.refresh_after,
                 .stale_if_error = settings.stale_if_error,
-                .group = {.executor = refreshing_}}) {}
+                .group = {.executor = refreshing_, .timer = &clock}}) {}
 
   reply ask(const std::string& key, steady_time deadline) override {
     if (const auto late = refuse_late(deadline)) return *late;
@@ -67,8 +67,9 @@ class cache_protection : public protection {
 
 }  // namespace
 
-std::unique_ptr<protection> make_cache_protection(backend& asked, const cache_settings& settings) {
-  return std::make_unique<cache_protection>(asked, settings);
+std::unique_ptr<protection> make_cache_protection(backend& asked, const cache_settings& settings,
+                                                  timer& clock) {
+  return std::make_unique<cache_protection>(asked, settings, clock);
 }
 
 }  // namespace singleflight::lab

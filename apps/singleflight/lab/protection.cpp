@@ -46,7 +46,10 @@ constexpr std::array<known_protection, 3> known_protections{{
        return std::make_unique<no_protection>(asked);
      }},
     {"flight", [](backend& asked, const cache_settings&) { return make_flight_protection(asked); }},
-    {"cache", &make_cache_protection},
+    {"cache",
+     [](backend& asked, const cache_settings& settings) {
+       return make_cache_protection(asked, settings);
+     }},
 }};
 
 const char* name_of(flight_errc code) {

@@ -316,6 +316,89 @@ class backends(LabCase):
         self.assertEqual(none["saved"], 0)
 
 
+class cache(LabCase):
+    def run_of(self, *arguments):
+        figures, text, _ = self.lab("--protect", "none,cache", *arguments)
+        none, cached = figures["runs"]
+        self.assertNotIn("cache", none)
+        counts = cached["cache"]
+        self.assertEqual(counts["hits"] + counts["stale"] + counts["misses"], cached["requests"])
+        return figures["workload"], none, cached, text
+
+    def test_answers_are_kept(self):
+        keys = self.write("keys", "".join(f"{i * 7 % 40}\n" for i in range(800)))
+        workload, none, cached, text = self.run_of("--log", keys, *QUICK)
+        self.assertEqual(none["backend_loads"], 800)
+        self.assertEqual(cached["backend_loads"], 40)
+        self.assertEqual(cached["saved"], 760)
+        self.assertEqual(cached["errors"], {})
+        self.assertLess(cached["latency_ms"]["p50"], none["latency_ms"]["p50"])
+        self.assertEqual(workload["cache_capacity"], 10000)
+        self.assertNotIn("cache_ttl_ms", workload)
+        self.assertIn("at most 10,000 entries; fresh forever", text)
+        self.assertIn("refreshes", text)
+
+    def test_a_small_one(self):
+        _, _, cached, _ = self.run_of("--generate", "uniform:keys=100", "--requests", "1000", *QUICK, "--capacity", "10")
+        self.assertGreater(cached["cache"]["evicted"], 500)
+        self.assertGreater(cached["backend_loads"], 500)
+
+    def test_its_times(self):
+        workload, none, cached, text = self.run_of(
+            "--generate", "uniform:keys=5", "--rate", "400", "--requests", "600", "--backend", "delay:2ms",
+            "--ttl", "400ms", "--refresh-after", "100ms", "--stale-if-error", "10s",
+        )  # fmt: skip
+        self.assertEqual(
+            [workload[name] for name in ("cache_ttl_ms", "cache_refresh_after_ms", "cache_stale_if_error_ms")], [400, 100, 10000]
+        )
+        self.assertGreater(cached["cache"]["refreshes"], 20)
+        self.assertLess(cached["cache"]["misses"], 50)
+        self.assertLess(cached["backend_loads"], none["backend_loads"] / 3)
+        self.assertIn("fresh for 400 ms", text)
+
+    def test_stale_answers_when_the_backend_is_down(self):
+        arguments = ("--generate", "uniform:keys=5", "--rate", "400", "--requests", "600", "--backend", "delay:1ms",
+                     "--fail", "50%", "--ttl", "50ms")  # fmt: skip
+        _, none, without, _ = self.run_of(*arguments)
+        _, _, cached, _ = self.run_of(*arguments, "--stale-if-error", "10s")
+        self.assertGreater(none["errors"]["injected"], 200)
+        self.assertGreater(without["errors"]["injected"], 10)
+        self.assertGreater(cached["cache"]["stale"], 20)
+        self.assertLess(sum(cached["errors"].values()), sum(without["errors"].values()) / 2)
+
+    def test_before_all_guards(self):
+        figures, _, _ = self.lab("--protect", "none,flight,cache", *QUICK, "--requests", "500", "--fail", "20%",
+                                 "--retry", "--breaker", "--max-loads", "2")  # fmt: skip
+        none, flight, cached = figures["runs"]
+        self.assertLess(cached["guards"]["asked"], flight["guards"]["asked"])
+        self.assertLessEqual(cached["peak_loads"], 2)
+        self.assertEqual(none["guards"]["asked"], 500)
+
+    def test_a_page(self):
+        page = self.folder / "page.html"
+        self.lab("--protect", "flight,cache", *QUICK, "--requests", "100", "--report", page)
+        self.assertIn("Hits of the cache", page.read_text())
+
+    def test_bad_input(self):
+        for arguments, saying in (
+            (["--ttl", "10s"], "--protect none,cache"),
+            (["--capacity", "10", "--protect", "none,flight"], "is for the protection cache"),
+            (["--refresh-after", "10s"], "is for the protection cache"),
+            (["--stale-if-error", "10s"], "is for the protection cache"),
+            (["--protect", "cache", "--capacity", "0"], "--capacity 1000"),
+            (["--protect", "cache", "--capacity", "5%"], "--capacity 1000"),
+            (["--protect", "cache", "--ttl", "10"], "--ttl 10s"),
+            (["--protect", "cache", "--ttl", "-1s"], "--ttl 10s"),
+            (["--protect", "cache", "--ttl", ""], "--ttl"),
+            (["--protect", "cache", "--ttl", "5s", "--refresh-after", "5s"], "not shorter than --ttl"),
+            (["--protect", "cache", "--refresh-after", "soon"], "--refresh-after 5s"),
+            (["--protect", "cache", "--stale-if-error", "5s"], "add --ttl 10s"),
+            (["--protect", "cache", "--ttl", "5s", "--stale-if-error", "no"], "--stale-if-error 60s"),
+        ):
+            with self.subTest(arguments=arguments):
+                self.refused(*arguments, saying=saying)
+
+
 class pacing(LabCase):
     def test_a_rate(self):
         figures, _, _ = self.lab(
@@ -378,7 +461,7 @@ class outputs(LabCase):
 class bad_input(LabCase):
     def test_options(self):
         for arguments, saying in (
-            (["--protect", "umbrella"], "none, flight"),
+            (["--protect", "umbrella"], "none, flight, cache"),
             (["--protect", ""], "--protect"),
             (["--callers", "0"], "--callers 50"),
             (["--callers", "-3"], "--callers"),
