@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lab/cache_protection.hpp"
 
+#include <atomic>
 #include <string>
 
 #include <singleflight/cache/loading_cache.hpp>
@@ -31,6 +32,7 @@ class cache_protection : public protection {
     const auto shared = [&led] { return led ? reply::origin::own_load : reply::origin::shared; };
     try {
       const auto answer = cache_.get(key, load, {.deadline = deadline});
+      if (answer.stale()) stale_.fetch_add(1, std::memory_order_relaxed);
       got.from = shared();
       got.empty = answer->rows == 0;
     } catch (const flight_error& refused) {
@@ -43,10 +45,12 @@ class cache_protection : public protection {
   }
 
   std::optional<cache_counts> cached() const override {
+    // The cache's own stale_hits are those that did not load first.
+    const auto stale = stale_.load(std::memory_order_relaxed);
     const auto stats = cache_.stats();
     return cache_counts{.hits = stats.hits,
-                        .stale = stats.stale_hits,
-                        .misses = stats.misses,
+                        .stale = stale,
+                        .misses = stats.misses + stats.stale_hits - stale,
                         .refreshes = stats.refreshes,
                         .failed = stats.load_failures,
                         .expired = stats.expired,
@@ -60,6 +64,7 @@ class cache_protection : public protection {
   }
 
   backend& asked_;
+  std::atomic<std::uint64_t> stale_ = 0;
   // As many at a time as there may be: they wait for a connection on a thread of their own.
   thread_pool refreshing_{{.max_threads = 1000}};
   loading_cache<std::string, row> cache_;

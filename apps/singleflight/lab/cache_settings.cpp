@@ -12,10 +12,9 @@ std::string cache_settings::describe() const {
   auto text =
       fmt::format("at most {} {}", show_count(capacity), capacity == 1 ? "entry" : "entries");
   text += ttl == nanoseconds(0) ? "; fresh forever" : "; fresh for " + show_duration(ttl);
-  if (refresh_after != nanoseconds(0))
-    text += "; loaded again behind hits after " + show_duration(refresh_after);
+  if (refresh_after != nanoseconds(0)) text += "; refreshed after " + show_duration(refresh_after);
   if (stale_if_error != nanoseconds(0))
-    text += "; served when loads fail for another " + show_duration(stale_if_error);
+    text += fmt::format("; stale for {} more if loads fail", show_duration(stale_if_error));
   return text;
 }
 

@@ -19,10 +19,11 @@ struct cache_settings {
   std::string describe() const;
 };
 
-/// cache_counts: what a cache did. A request ends in one of three: a hit, a stale answer, a miss.
+/// cache_counts: what a cache did. A request that asks it ends in one of three:
+/// a hit, a stale answer, a miss.
 struct cache_counts {
   std::uint64_t hits = 0;
-  std::uint64_t stale = 0;
+  std::uint64_t stale = 0;      // no longer fresh, but its load has failed
   std::uint64_t misses = 0;     // led a load, or waited for one
   std::uint64_t refreshes = 0;  // loads behind a hit
   std::uint64_t failed = 0;     // loads

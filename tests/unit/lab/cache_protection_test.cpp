@@ -86,7 +86,9 @@ TEST(cache_protection, stale_answers) {
   const auto got = ask(*it.guard, "k");
   EXPECT_FALSE(got.error);
   EXPECT_EQ(got.from, reply::origin::own_load) << "it did load, in vain";
-  EXPECT_EQ(it.guard->cached()->stale, 1U);
+  EXPECT_EQ(ask(*it.guard, "k").from, reply::origin::shared) << "not again so soon";
+  EXPECT_EQ(it.guard->cached()->stale, 2U);
+  EXPECT_EQ(it.guard->cached()->misses, 1U);
   it.clock.advance(60s);
   EXPECT_EQ(ask(*it.guard, "k").error->kind, "odd");
 }

@@ -78,8 +78,8 @@ TEST(options, a_cache) {
   EXPECT_EQ(options.cache->refresh_after, 500ms);
   EXPECT_EQ(options.cache->stale_if_error, 60s);
   EXPECT_EQ(options.cache->describe(),
-            "at most 1 entry; fresh for 10.0 s; loaded again behind hits after 500 ms; served when "
-            "loads fail for another 60.0 s");
+            "at most 1 entry; fresh for 10.0 s; refreshed after 500 ms; stale for 60.0 s more if "
+            "loads fail");
 }
 
 // Goal    The options of the cache are refused without it, and where they could have no effect.
