@@ -6,6 +6,7 @@
 #include <exception>
 #include <string>
 
+#include "lab/hit_ratio_command.hpp"
 #include "lab/lab.hpp"
 #include "lab/options.hpp"
 #include "lab/usage_error.hpp"
@@ -35,6 +36,10 @@ int main(int argc, char** argv) {
         "Replay a workload against a backend, once per protection, and show what each costs");
     lab::lab_arguments arguments;
     lab::declare_options(lab_command, arguments);
+    auto& hit_ratio_command = *lab_command.add_subcommand(
+        "hit-ratio", "Show how much of a log a cache would answer itself, by its capacity");
+    lab::hit_ratio_arguments hit_ratio_arguments;
+    lab::declare_options(hit_ratio_command, hit_ratio_arguments);
     try {
       app.parse(argc, argv);
     } catch (const CLI::Success& help_or_version) {
@@ -43,8 +48,20 @@ int main(int argc, char** argv) {
       return complain("say what to do; try singleflight lab, or singleflight --help",
                       usage_exit_code);
     } catch (const CLI::ParseError& error) {
-      return complain(fmt::format("{}; singleflight lab --help lists the options", error.what()),
+      return complain(fmt::format("{}; singleflight lab {}--help lists the options", error.what(),
+                                  hit_ratio_command.count() > 0 ? "hit-ratio " : ""),
                       usage_exit_code);
+    }
+    if (hit_ratio_command.parsed()) {
+      for (const auto* option : lab_command.get_options()) {
+        if (option->count() > 0) {
+          return complain(fmt::format("{} stands before hit-ratio; the options of hit-ratio come "
+                                      "after it, singleflight lab hit-ratio --help lists them",
+                                      option->get_name()),
+                          usage_exit_code);
+        }
+      }
+      return lab::run_hit_ratio(lab::check_options(hit_ratio_arguments));
     }
     return lab::run_lab(lab::check_options(arguments));
   } catch (const lab::usage_error& error) {

@@ -28,7 +28,7 @@ run_result measure(const experiment& what, const std::string& protection, backen
                    const std::stop_token& stop, std::atomic<std::uint64_t>& done) {
   load_meter loads(measured);
   guarded_backend guarded(loads, what.guards);
-  const auto between = make_protection(protection, guarded);
+  const auto between = make_protection(protection, guarded, what.cache);
   recorder record;
 
   const auto make = [&](std::size_t thread, std::size_t request, clock::time_point waits_since) {
@@ -52,12 +52,14 @@ run_result measure(const experiment& what, const std::string& protection, backen
   // What the stop itself ends counts nowhere.
   std::optional<clock::time_point> stopped_at;
   std::optional<guard_counts> guards;
+  std::optional<cache_counts> cached;
   loads.start();
   {
     const std::stop_callback on_stop(stop, [&] {
       stopped_at = clock::now();
       loads.stop();
       guards = guarded.counts();
+      cached = between->cached();
       guarded.interrupt();
     });
     result.calls = what.pace.open() ? call_in_open_loop(due, most_open_loop_threads, make, stop)
@@ -70,6 +72,7 @@ run_result measure(const experiment& what, const std::string& protection, backen
   result.complete = result.seen.requests == count;
   result.backend_loads = loads.loads();
   result.guards = guards ? *guards : guarded.counts();
+  result.cached = cached ? cached : between->cached();
   result.loads_in_flight = loads.series();
   return result;
 }

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "lab/backend.hpp"
+#include "lab/cache_settings.hpp"
 #include "lab/callers.hpp"
 #include "lab/guards.hpp"
 #include "lab/load_series.hpp"
@@ -22,6 +23,7 @@ struct experiment {
   const pacing& pace;
   std::optional<std::chrono::nanoseconds> deadline = {};  // of each caller, since it waits
   guard_settings guards = {};
+  cache_settings cache = {};  // of the protection `cache`
 };
 
 /// What one protection did with it.
@@ -30,6 +32,7 @@ struct run_result {
   tally seen;
   std::uint64_t backend_loads = 0;
   guard_counts guards;
+  std::optional<cache_counts> cached;  // of a cache
   load_series loads_in_flight;
   calling calls;
   std::chrono::nanoseconds wall{0};

@@ -31,7 +31,7 @@ class flight_protection : public protection {
       return got;
     }
     if (const auto refused = outcome.errc()) {
-      got.error = {name_of(*refused), make_error_code(*refused).message()};
+      got.error = describe_refusal(*refused);
       return got;
     }
     got.error = describe_failure(outcome.exception());
@@ -40,19 +40,6 @@ class flight_protection : public protection {
   }
 
  private:
-  static const char* name_of(flight_errc code) {
-    switch (code) {
-      case flight_errc::timed_out: return "timed_out";
-      case flight_errc::cancelled: return "cancelled";
-      case flight_errc::overloaded: return "overloaded";
-      case flight_errc::recursive: return "recursive";
-      case flight_errc::broken: return "broken";
-      case flight_errc::closed: return "closed";
-      case flight_errc::rejected: return "rejected";
-    }
-    return "flight_error";
-  }
-
   backend& asked_;
   group<std::string, row> flights_;
 };

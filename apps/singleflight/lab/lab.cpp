@@ -39,28 +39,6 @@ std::unique_ptr<backend> open_backend(const lab_options& options) {
   return std::make_unique<sqlite_backend>(std::move(settings));
 }
 
-void tell_about(const log_account& account) {
-  for (const auto& [number, reason] : account.first_malformed) {
-    fmt::print(stderr, "line {}: {}\n", show_count(number), reason);
-  }
-  if (account.malformed > 0) {
-    fmt::print(stderr, "{} of {} lines are malformed; they are skipped\n",
-               show_count(account.malformed), show_count(account.lines));
-  }
-  if (account.without_key > 0) {
-    fmt::print(stderr,
-               "{} of {} lines ask for nothing (no request, or no such key); they are skipped\n",
-               show_count(account.without_key), show_count(account.lines));
-  }
-  if (account.truncated) fmt::print(stderr, "the gzip data is cut off; its whole lines are used\n");
-  if (account.out_of_order > 0) {
-    fmt::print(
-        stderr,
-        "{} requests are stamped before their predecessor; they are replayed in order of time\n",
-        show_count(account.out_of_order));
-  }
-}
-
 workload obtain_workload(const lab_options& options, results& all, bool& log_goes_on,
                          const std::stop_token& stop) {
   if (options.log.empty() || options.injected.any()) all.seed = options.seed;
@@ -89,6 +67,7 @@ void print_head(const results& all) {
   fmt::print("backend   {}{}\n", all.backend,
              all.connections > 0 ? fmt::format(", {} connections", all.connections) : "");
   if (all.guards.any()) fmt::print("guards    {}\n", all.guards.describe());
+  if (all.cache) fmt::print("cache     {}\n", all.cache->describe());
   fmt::print("machine   {}\n\n", all.machine);
   std::fflush(stdout);
 }
@@ -151,11 +130,13 @@ int run_lab(const lab_options& options) {
     all.injected = options.injected;
     all.deadline = options.deadline;
     all.guards = options.guards;
+    all.cache = options.cache;
     all.machine = describe_machine();
     all.version = program_version;
     print_head(all);
 
-    const experiment what{requests, options.pace, options.deadline, options.guards};
+    const experiment what{requests, options.pace, options.deadline, options.guards,
+                          options.cache.value_or(cache_settings{})};
     for (const auto& protection : options.protections) {
       if (stop.stop_requested()) break;
       std::atomic<std::uint64_t> done = 0;

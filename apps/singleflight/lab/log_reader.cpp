@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <numeric>
 #include <utility>
 
@@ -131,6 +132,28 @@ workload read_log(const log_request& request, log_account& account, const std::s
   made.source = fmt::format("{} ({})", source.name(), format->describe());
   if (request.by_time) arrange_by_time(made);
   return made;
+}
+
+void tell_about(const log_account& account) {
+  for (const auto& [number, reason] : account.first_malformed) {
+    fmt::print(stderr, "line {}: {}\n", show_count(number), reason);
+  }
+  if (account.malformed > 0) {
+    fmt::print(stderr, "{} of {} lines are malformed; they are skipped\n",
+               show_count(account.malformed), show_count(account.lines));
+  }
+  if (account.without_key > 0) {
+    fmt::print(stderr,
+               "{} of {} lines ask for nothing (no request, or no such key); they are skipped\n",
+               show_count(account.without_key), show_count(account.lines));
+  }
+  if (account.truncated) fmt::print(stderr, "the gzip data is cut off; its whole lines are used\n");
+  if (account.out_of_order > 0) {
+    fmt::print(
+        stderr,
+        "{} requests are stamped before their predecessor; they are replayed in order of time\n",
+        show_count(account.out_of_order));
+  }
 }
 
 void arrange_by_time(workload& requests) {

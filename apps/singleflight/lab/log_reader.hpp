@@ -43,6 +43,9 @@ inline constexpr std::uint64_t most_log_requests = 10'000'000;
 /// lines are malformed, or if it holds no request; `interrupted` when asked to stop.
 workload read_log(const log_request& request, log_account& account, const std::stop_token& stop);
 
+/// Says on standard error what was skipped, and why.
+void tell_about(const log_account& account);
+
 /// Sorts the requests by their stamps, lets the first be at zero, and spreads those that share a
 /// one-second stamp evenly over that second (if the log knows whole seconds only).
 void arrange_by_time(workload& requests);

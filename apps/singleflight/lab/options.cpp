@@ -8,7 +8,9 @@
 #include <algorithm>
 #include <filesystem>
 #include <string_view>
+#include <utility>
 
+#include "lab/command_line.hpp"
 #include "lab/protection.hpp"
 #include "lab/units.hpp"
 #include "lab/usage_error.hpp"
@@ -19,25 +21,21 @@ namespace {
 
 bool given(const std::string& argument) { return !argument.empty(); }
 
-void refuse_both(bool both, const char* message) {
-  if (both) throw usage_error(message);
-}
-
 void check_workload(const lab_arguments& arguments, lab_options& options) {
-  refuse_both(given(arguments.log) && given(arguments.generate),
-              "--log and --generate exclude each other; leave one out");
-  refuse_both(given(arguments.key_from) && !given(arguments.log),
-              "--key-from needs a log; add --log FILE");
+  refuse_if(given(arguments.log) && given(arguments.generate),
+            "--log and --generate exclude each other; leave one out");
+  refuse_if(given(arguments.key_from) && !given(arguments.log),
+            "--key-from needs a log; add --log FILE");
   const bool faulty = given(arguments.fail) || given(arguments.slow);
-  refuse_both(given(arguments.seed) && given(arguments.log) && !faulty,
-              "--seed is for --generate, --fail and --slow; leave it out");
+  refuse_if(given(arguments.seed) && given(arguments.log) && !faulty,
+            "--seed is for --generate, --fail and --slow; leave it out");
   options.log = arguments.log;
   if (given(arguments.key_from)) options.key = key_choice::parse(arguments.key_from);
   if (given(arguments.generate)) options.generate = generator::parse(arguments.generate);
   if (given(arguments.seed)) options.seed = parse_count("--seed", arguments.seed, {0, 1e18, "1"});
   options.all_requests = arguments.requests == "all";
-  refuse_both(options.all_requests && !given(arguments.log),
-              "--requests: 'all' needs a log; give a number, for example --requests 2000");
+  refuse_if(options.all_requests && !given(arguments.log),
+            "--requests: 'all' needs a log; give a number, for example --requests 2000");
   if (given(arguments.requests) && !options.all_requests) {
     options.requests = parse_count("--requests", arguments.requests, {1, 10'000'000, "2000"});
   }
@@ -46,9 +44,9 @@ void check_workload(const lab_arguments& arguments, lab_options& options) {
 void check_pacing(const lab_arguments& arguments, pacing& pace) {
   const int forms =
       int{given(arguments.callers)} + int{given(arguments.rate)} + int{given(arguments.speed)};
-  refuse_both(forms > 1, "--callers, --rate and --speed exclude each other; leave one");
-  refuse_both(given(arguments.speed) && !given(arguments.log),
-              "--speed needs a log with times; add --log FILE, or use --callers N or --rate R");
+  refuse_if(forms > 1, "--callers, --rate and --speed exclude each other; leave one");
+  refuse_if(given(arguments.speed) && !given(arguments.log),
+            "--speed needs a log with times; add --log FILE, or use --callers N or --rate R");
   if (given(arguments.callers))
     pace.callers = parse_count("--callers", arguments.callers, {1, 10'000, "50"});
   if (given(arguments.rate)) {
@@ -62,12 +60,12 @@ void check_pacing(const lab_arguments& arguments, pacing& pace) {
 }
 
 void check_backend(const lab_arguments& arguments, lab_options& options) {
-  refuse_both(given(arguments.db) && given(arguments.backend),
-              "--db and --backend exclude each other; leave one out");
-  refuse_both(given(arguments.db) && !given(arguments.query),
-              "--db needs a query; add --query 'SELECT ... WHERE id = :key'");
-  refuse_both(given(arguments.query) && !given(arguments.db),
-              "--query needs a database; add --db sqlite:FILE");
+  refuse_if(given(arguments.db) && given(arguments.backend),
+            "--db and --backend exclude each other; leave one out");
+  refuse_if(given(arguments.db) && !given(arguments.query),
+            "--db needs a query; add --query 'SELECT ... WHERE id = :key'");
+  refuse_if(given(arguments.query) && !given(arguments.db),
+            "--query needs a database; add --db sqlite:FILE");
   if (given(arguments.db)) {
     constexpr std::string_view scheme = "sqlite:";
     if (!arguments.db.starts_with(scheme) || arguments.db.size() == scheme.size()) {
@@ -95,8 +93,8 @@ void check_backend(const lab_arguments& arguments, lab_options& options) {
     options.delay =
         parse_duration("--backend delay", std::string_view(arguments.backend).substr(scheme.size()),
                        {0, 3600, "delay:20ms"});
-    refuse_both(given(arguments.connections),
-                "--connections is for databases; a delay has none, leave it out");
+    refuse_if(given(arguments.connections),
+              "--connections is for databases; a delay has none, leave it out");
   }
   if (given(arguments.connections)) {
     options.connections = parse_count("--connections", arguments.connections, {1, 1000, "4"});
@@ -137,6 +135,46 @@ void check_guards(const lab_arguments& arguments, guard_settings& guards) {
   }
 }
 
+void check_cache(const lab_arguments& arguments, lab_options& options) {
+  const auto& chosen = options.protections;
+  const bool caches = std::find(chosen.begin(), chosen.end(), "cache") != chosen.end();
+  const std::pair<const char*, const std::string&> its_own[] = {
+      {"--capacity", arguments.capacity},
+      {"--ttl", arguments.ttl},
+      {"--refresh-after", arguments.refresh_after},
+      {"--stale-if-error", arguments.stale_if_error}};
+  for (const auto& [name, argument] : its_own) {
+    if (given(argument) && !caches) {
+      throw usage_error(fmt::format(
+          "{} is for the protection cache; add it, for example --protect none,cache, or leave {} "
+          "out",
+          name, name));
+    }
+  }
+  if (!caches) return;
+  cache_settings cache;
+  if (given(arguments.capacity))
+    cache.capacity = parse_count("--capacity", arguments.capacity, {1, 10'000'000, "1000"});
+  constexpr double shortest = 0.001;
+  constexpr double longest = 7 * 24 * 3600;
+  if (given(arguments.ttl))
+    cache.ttl = parse_duration("--ttl", arguments.ttl, {shortest, longest, "10s"});
+  if (given(arguments.refresh_after)) {
+    cache.refresh_after =
+        parse_duration("--refresh-after", arguments.refresh_after, {shortest, longest, "5s"});
+    refuse_if(given(arguments.ttl) && cache.refresh_after >= cache.ttl,
+              "--refresh-after is not shorter than --ttl: an answer is gone before it is loaded "
+              "again; for example --ttl 10s --refresh-after 5s");
+  }
+  if (given(arguments.stale_if_error)) {
+    refuse_if(!given(arguments.ttl),
+              "--stale-if-error needs a time after which an answer is stale; add --ttl 10s");
+    cache.stale_if_error =
+        parse_duration("--stale-if-error", arguments.stale_if_error, {shortest, longest, "60s"});
+  }
+  options.cache = cache;
+}
+
 std::vector<std::string> check_protections(std::string_view text) {
   const auto& known = protection_names();
   std::vector<std::string> chosen;
@@ -156,47 +194,12 @@ std::vector<std::string> check_protections(std::string_view text) {
   }
 }
 
-bool same_file(const std::string& a, const std::string& b) {
-  if (a.empty() || b.empty()) return false;
-  namespace fs = std::filesystem;
-  std::error_code error;
-  if (fs::exists(a, error) && fs::exists(b, error)) {
-    // Two names of the null device are no clash.
-    return fs::is_regular_file(a, error) && fs::equivalent(a, b, error);
-  }
-  return fs::weakly_canonical(a, error) == fs::weakly_canonical(b, error);
-}
-
-void check_outputs(const lab_arguments& arguments, lab_options& options) {
-  options.json = arguments.json;
-  options.report = arguments.report;
-  refuse_both(options.json == "-",
-              "--json: '-' is no file; name one, for example --json figures.json");
-  refuse_both(options.report == "-",
-              "--report: '-' is no file; name one, for example --report lab.html");
-  refuse_both(same_file(options.json, options.report),
-              "--json and --report name the same file; give each its own");
-  for (const auto& input : {options.log == "-" ? "" : options.log, options.database}) {
-    refuse_both(same_file(options.json, input),
-                "--json would overwrite what is read; give another file");
-    refuse_both(same_file(options.report, input),
-                "--report would overwrite what is read; give another file");
-  }
-}
-
 }  // namespace
 
 void declare_options(CLI::App& command, lab_arguments& arguments) {
   const auto add = [&](const char* name, std::string& target, const char* group, const char* type,
                        const char* help) {
-    return command.add_option(name, target, help)
-        ->group(group)
-        ->type_name(type)
-        ->each([name](const std::string& text) {
-          if (text.empty())
-            throw usage_error(
-                fmt::format("{}: it has no value; give one or leave the option out", name));
-        });
+    return add_text_option(command, name, target, {group, type, help});
   };
   constexpr const char* workload = "Workload: what is asked for";
   add("--log", arguments.log, workload, "FILE",
@@ -237,9 +240,19 @@ void declare_options(CLI::App& command, lab_arguments& arguments) {
 
   constexpr const char* protection = "Protection: what stands between";
   add("--protect", arguments.protect, protection, "NAMES",
-      "Replay once through each: none, flight (one load per key at a time) [none,flight]");
+      "Replay once through each: none, flight (one load per key at a time), cache (whose answer is "
+      "kept) [none,flight]");
   add("--deadline", arguments.deadline, protection, "TIME",
       "How long each caller waits, for example 500ms [forever]");
+
+  constexpr const char* cache = "Cache: what --protect cache keeps";
+  add("--capacity", arguments.capacity, cache, "N", "At most N answers [10000]");
+  add("--ttl", arguments.ttl, cache, "TIME",
+      "How long an answer is fresh, for example 10s [forever]");
+  add("--refresh-after", arguments.refresh_after, cache, "TIME",
+      "Load an answer older than this again, behind the one who asks [never]");
+  add("--stale-if-error", arguments.stale_if_error, cache, "TIME",
+      "For this long after its --ttl an answer is served if its load fails [not at all]");
 
   constexpr const char* guards = "Guards: what stands between the protection and the backend";
   add("--retry", arguments.retry, guards, "[N]",
@@ -270,8 +283,12 @@ lab_options check_options(const lab_arguments& arguments) {
   if (given(arguments.deadline)) {
     options.deadline = parse_duration("--deadline", arguments.deadline, {1e-6, 3600, "500ms"});
   }
+  check_cache(arguments, options);
   check_guards(arguments, options.guards);
-  check_outputs(arguments, options);
+  check_outputs(arguments.json, arguments.report,
+                {options.log == "-" ? "" : options.log, options.database});
+  options.json = arguments.json;
+  options.report = arguments.report;
   return options;
 }
 

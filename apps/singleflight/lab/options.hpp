@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "lab/cache_settings.hpp"
 #include "lab/faulty_backend.hpp"
 #include "lab/generator.hpp"
 #include "lab/guards.hpp"
@@ -25,6 +26,7 @@ struct lab_arguments {
   std::string callers, rate, speed;
   std::string db, query, connections, backend, fail, slow;
   std::string protect, deadline;
+  std::string capacity, ttl, refresh_after, stale_if_error;
   std::string retry, breaker, max_loads;
   std::string json, report;
 };
@@ -49,6 +51,7 @@ struct lab_options {
   std::vector<std::string> protections;
   std::optional<std::chrono::nanoseconds> deadline;
   guard_settings guards;
+  std::optional<cache_settings> cache;  // if it is among the protections
   std::string json;
   std::string report;
 };

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "lab/backend.hpp"
+#include "lab/cache_settings.hpp"
+#include <singleflight/core/errors.hpp>
 
 namespace singleflight::lab {
 
@@ -15,7 +17,7 @@ namespace singleflight::lab {
 struct reply {
   enum class origin {
     own_load,  // it loaded itself
-    shared,    // another request's load answered it, or failed for it
+    shared,    // another load answered it, maybe long ago, or failed for it
     no_load    // it gave up, or was refused, before any load had an outcome for it
   };
   struct failure {
@@ -39,15 +41,24 @@ class protection {
   /// that somebody else is loading. A deadline that has passed already loads nothing. Does not
   /// throw for a failed load.
   virtual reply ask(const std::string& key, steady_time deadline) = 0;
+
+  /// What it did as a cache; empty if it is none.
+  virtual std::optional<cache_counts> cached() const { return std::nullopt; }
 };
 
 /// The names that make_protection knows, in the order in which they are offered.
 const std::vector<std::string>& protection_names();
 
-/// Null for an unknown name.
-std::unique_ptr<protection> make_protection(std::string_view name, backend& asked);
+/// Null for an unknown name. The settings are for `cache`.
+std::unique_ptr<protection> make_protection(std::string_view name, backend& asked,
+                                            const cache_settings& settings = {});
+
+/// What a request gets whose deadline has passed before it could begin; empty if it has not.
+std::optional<reply> refuse_late(steady_time deadline);
 
 /// What a load's exception is called and says. Call it from a handler's exception.
 reply::failure describe_failure(const std::exception_ptr& error);
+/// The same for what the library itself says. Nothing was asked for this request.
+reply::failure describe_refusal(flight_errc code);
 
 }  // namespace singleflight::lab

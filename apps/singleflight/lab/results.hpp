@@ -28,6 +28,7 @@ struct results {
   faults injected;
   std::optional<std::chrono::nanoseconds> deadline;
   guard_settings guards;
+  std::optional<cache_settings> cache;  // if there is a run with one
   std::string machine;
   std::string version;
   bool interrupted = false;
@@ -45,9 +46,10 @@ std::string to_table(const results& all);
 /// requests        that finished, failed ones included; latency_ms is of them all
 /// saved           requests that another request's load served: requests - backend_loads, less
 ///                 those that gave up or were refused without a load; with retries, a request
-///                 may have cost several loads
+///                 may have cost several loads, and a refresh is a load that no request waits for
 /// peak_loads      the most loads at once, waiting for a connection included, for a turn not
 /// guards          what the guards did, where there are any: those of guard_counts that apply
+/// cache           what the cache did, of a run with one: cache_counts
 /// requests_per_s  answered requests, failed ones not included
 /// series          loads in flight: mean and most in intervals of interval_ms
 /// latencies       of the requests: [from_ms, to_ms, count] of each bucket that holds any

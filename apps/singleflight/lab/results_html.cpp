@@ -2,10 +2,10 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <map>
 #include <string_view>
 #include <utility>
 
+#include "lab/html.hpp"
 #include "lab/page/page_assets.hpp"
 #include "lab/results.hpp"
 #include "lab/units.hpp"
@@ -13,39 +13,6 @@
 namespace singleflight::lab {
 
 namespace {
-
-std::string escaped(std::string_view text) {
-  std::string safe;
-  for (const char c : text) {
-    switch (c) {
-      case '&': safe += "&amp;"; break;
-      case '<': safe += "&lt;"; break;
-      case '>': safe += "&gt;"; break;
-      case '"': safe += "&quot;"; break;
-      case '\'': safe += "&#39;"; break;
-      default: safe += c;
-    }
-  }
-  return safe;
-}
-
-// Fills the {{places}} of the page; what is filled in is not looked at again, so no text can forge
-// a place.
-std::string fill(std::string_view page,
-                 const std::map<std::string, std::string, std::less<>>& places) {
-  std::string filled;
-  while (true) {
-    const auto open = page.find("{{");
-    const auto close = open == std::string_view::npos ? open : page.find("}}", open);
-    if (close == std::string_view::npos) return filled.append(page);
-    filled.append(page.substr(0, open));
-    if (const auto found = places.find(page.substr(open + 2, close - open - 2));
-        found != places.end()) {
-      filled += found->second;
-    }
-    page = page.substr(close + 2);
-  }
-}
 
 std::string errors_cell(const run_result& run) {
   if (run.seen.errors.empty()) return "0";
@@ -104,6 +71,18 @@ std::string table_of(const results& all) {
     row("Longest wait in the queue",
         [](const run_result& run) { return show_duration(run.guards.longest_wait); });
   }
+  const auto cached = [&](const char* name, std::uint64_t cache_counts::*which) {
+    if (!all.cache) return;
+    row(name, [which](const run_result& run) {
+      return run.cached ? show_count(*run.cached.*which) : std::string("-");
+    });
+  };
+  cached("Hits of the cache", &cache_counts::hits);
+  cached("Stale answers of the cache", &cache_counts::stale);
+  cached("Misses of the cache", &cache_counts::misses);
+  cached("Loads behind hits", &cache_counts::refreshes);
+  cached("Entries expired", &cache_counts::expired);
+  cached("Entries evicted", &cache_counts::evicted);
   row("Latency, p50", quantile(0.5));
   row("Latency, p99", quantile(0.99));
   row("Latency, p99.9", quantile(0.999));
@@ -121,11 +100,6 @@ std::string times(double base, double other, const char* more, const char* less)
   if (std::fabs(other / base - 1) < 0.005) return "the same";
   return other >= base ? fmt::format("{}&times; {}", show_number(other / base), more)
                        : fmt::format("{}&times; {}", show_number(base / other), less);
-}
-
-std::string card(const std::string& figure, bool good, const std::string& what) {
-  return fmt::format("<div class=\"card\"><b{}>{}</b><span>{}</span></div>\n",
-                     good ? " class=\"good\"" : "", figure, what);
 }
 
 std::string cards_of(const results& all) {
@@ -162,9 +136,9 @@ std::string cards_of(const results& all) {
 }
 
 std::string about(const results& all) {
-  std::string html = "<dl>\n";
+  std::string html;
   const auto entry = [&](const char* name, const std::string& value) {
-    html += fmt::format("<dt>{}</dt><dd>{}</dd>\n", name, value);
+    html += about_entry(name, value);
   };
   entry("Workload", escaped(all.workload));
   entry("Requests", fmt::format("{}, for {} distinct keys", show_count(all.requests),
@@ -179,6 +153,7 @@ std::string about(const results& all) {
                                     ? fmt::format(", {} connections", show_count(all.connections))
                                     : ""));
   if (all.guards.any()) entry("Guards", escaped(all.guards.describe()));
+  if (all.cache) entry("Cache", escaped(all.cache->describe()));
   if (!all.query.empty()) entry("Query", "<pre>" + escaped(all.query) + "</pre>");
   entry("Machine", escaped(all.machine));
   entry("Saved", "requests that another request&#39;s load served");
@@ -189,34 +164,30 @@ std::string about(const results& all) {
   entry("Latency",
         "of all requests, failed ones included; in an open loop since the request was due");
   entry("Requests/s", "answered ones");
-  return html + "</dl>";
+  return html;
 }
 
 }  // namespace
 
 std::string to_html(const results& all) {
-  auto data = to_text(to_json(all), -1);
-  // Within <script> only these two end or comment it.
-  for (std::size_t at = 0; (at = data.find('<', at)) != std::string::npos; at += 6)
-    data.replace(at, 1, "\\u003c");
-  const auto title = all.runs.size() < 2 ? "What the backend and the callers bear"
-                                         : "What protection spares the backend and the callers";
-  return fill(
-      page_html,
-      {{"title", title},
-       {"css", page_css},
-       {"js", page_js},
-       {"lead", escaped(fmt::format("{}; {} requests; {}; {}", all.workload,
-                                    show_count(all.requests), all.pacing, all.backend))},
-       {"warning",
-        all.interrupted
-            ? "<p class=\"warning\">This run was broken off; these are its results until then.</p>"
-            : ""},
-       {"cards", cards_of(all)},
-       {"table", table_of(all)},
-       {"about", about(all)},
-       {"data", data},
-       {"footer", fmt::format("singleflight {}", escaped(all.version))}});
+  report_page page{.title = all.runs.size() < 2
+                                ? "What the backend and the callers bear"
+                                : "What protection spares the backend and the callers",
+                   .lead = fmt::format("{}; {} requests; {}; {}", all.workload,
+                                       show_count(all.requests), all.pacing, all.backend),
+                   .cards = cards_of(all),
+                   .figures_of = "Figures of each protection",
+                   .table = table_of(all),
+                   .charts = replay_charts_html,
+                   .script = replay_js,
+                   .about = about(all),
+                   .data = to_json(all),
+                   .version = all.version};
+  if (all.interrupted) {
+    page.warning =
+        "<p class=\"warning\">This run was broken off; these are its results until then.</p>";
+  }
+  return to_html(page);
 }
 
 }  // namespace singleflight::lab

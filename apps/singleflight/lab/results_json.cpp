@@ -2,19 +2,13 @@
 #include <cmath>
 
 #include "lab/results.hpp"
+#include "lab/units.hpp"
 
 namespace singleflight::lab {
 
 namespace {
 
 using json = nlohmann::ordered_json;
-
-// Five significant digits: what lies beyond is noise, and the files stay small and legible.
-double rounded(double value) {
-  if (value == 0 || !std::isfinite(value)) return 0;
-  const double scale = std::pow(10.0, 4 - std::floor(std::log10(std::fabs(value))));
-  return std::round(value * scale) / scale;
-}
 
 double ms(std::chrono::nanoseconds duration) {
   return rounded(static_cast<double>(duration.count()) / 1e6);
@@ -67,6 +61,12 @@ json guards_of(const guard_settings& guards, const guard_counts& counts) {
   return made;
 }
 
+json cache_of(const cache_counts& counts) {
+  return {{"hits", counts.hits},           {"stale", counts.stale},   {"misses", counts.misses},
+          {"refreshes", counts.refreshes}, {"failed", counts.failed}, {"expired", counts.expired},
+          {"evicted", counts.evicted}};
+}
+
 json to_json(const run_result& run, const guard_settings& guards) {
   const auto& latency = run.seen.latency;
   json made;
@@ -84,6 +84,7 @@ json to_json(const run_result& run, const guard_settings& guards) {
   made["wall_s"] = rounded(std::chrono::duration<double>(run.wall).count());
   made["complete"] = run.complete;
   if (guards.any()) made["guards"] = guards_of(guards, run.guards);
+  if (run.cached) made["cache"] = cache_of(*run.cached);
   made["empty_answers"] = run.seen.empty;
   made["error_examples"] = examples_of(run);
   made["threads"] = run.calls.threads;
@@ -116,6 +117,15 @@ json to_json(const results& all) {
   if (all.guards.attempts) workload["retry_attempts"] = *all.guards.attempts;
   if (all.guards.error_rate) workload["breaker_error_rate"] = rounded(*all.guards.error_rate);
   if (all.guards.max_loads) workload["max_loads"] = *all.guards.max_loads;
+  if (all.cache) {
+    workload["cache_capacity"] = all.cache->capacity;
+    const auto time = [&](const char* name, std::chrono::nanoseconds set) {
+      if (set != set.zero()) workload[name] = ms(set);
+    };
+    time("cache_ttl_ms", all.cache->ttl);
+    time("cache_refresh_after_ms", all.cache->refresh_after);
+    time("cache_stale_if_error_ms", all.cache->stale_if_error);
+  }
   made["machine"] = all.machine;
   made["version"] = all.version;
   made["interrupted"] = all.interrupted;

@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "lab/results.hpp"
+#include "lab/text_table.hpp"
 #include "lab/units.hpp"
 #include "lab/usage_error.hpp"
 
@@ -14,28 +15,9 @@ namespace singleflight::lab {
 
 namespace {
 
-using cells = std::vector<std::string>;
-
 std::string percent(std::uint64_t part, std::uint64_t whole) {
   if (whole == 0) return "-";
   return fmt::format("{:.1f} %", static_cast<double>(part) * 100 / static_cast<double>(whole));
-}
-
-std::string aligned(const std::vector<cells>& rows) {
-  std::vector<std::size_t> widths(rows.front().size());
-  for (const auto& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  std::string text;
-  for (const auto& row : rows) {
-    std::string line;
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      line += i == 0 ? fmt::format("{:<{}}", row[i], widths[i])
-                     : fmt::format("  {:>{}}", row[i], widths[i]);
-    }
-    text += line + "\n";
-  }
-  return text;
 }
 
 cells row_of(const run_result& run) {
@@ -86,6 +68,20 @@ std::string guards_table(const results& all) {
     for (const auto& each : columns) rows.back().push_back(each.cell(run.guards));
   }
   return aligned(rows) + "\n";
+}
+
+std::string cache_table(const results& all) {
+  std::vector<cells> rows{
+      {"cache", "hits", "stale", "misses", "refreshes", "failed", "expired", "evicted"}};
+  for (const auto& run : all.runs) {
+    if (!run.cached) continue;
+    const auto& counts = *run.cached;
+    rows.push_back({run.protection, show_count(counts.hits), show_count(counts.stale),
+                    show_count(counts.misses), show_count(counts.refreshes),
+                    show_count(counts.failed), show_count(counts.expired),
+                    show_count(counts.evicted)});
+  }
+  return rows.size() == 1 ? "" : aligned(rows) + "\n";
 }
 
 // "flight: 87 % fewer backend loads than none, p99 4.1 times lower, 7.9 times the throughput."
@@ -147,6 +143,7 @@ std::string to_table(const results& all) {
   for (const auto& run : all.runs) rows.push_back(row_of(run));
   std::string text = aligned(rows) + "\n";
   if (all.guards.any()) text += guards_table(all);
+  text += cache_table(all);
   for (const auto& run : all.runs) {
     if (&run != &all.runs.front()) text += comparison(all.runs.front(), run);
   }

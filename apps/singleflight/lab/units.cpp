@@ -137,6 +137,12 @@ std::string show_number(double value) {
   return fmt::format("{:.2f}", value);
 }
 
+double rounded(double value) {
+  if (value == 0 || !std::isfinite(value)) return 0;
+  const double scale = std::pow(10.0, 4 - std::floor(std::log10(std::fabs(value))));
+  return std::round(value * scale) / scale;
+}
+
 std::string show_duration(nanoseconds duration) {
   const auto ns = static_cast<double>(duration.count());
   if (ns < 999.5) return fmt::format("{} ns", duration.count());

@@ -38,4 +38,8 @@ std::string show_duration(std::chrono::nanoseconds duration);
 /// Three significant digits without an exponent: "0.25", "13.4", "1,290".
 std::string show_number(double value);
 
+/// For JSON: five significant digits; what lies beyond is noise, and the files stay small and
+/// legible.
+double rounded(double value);
+
 }  // namespace singleflight::lab

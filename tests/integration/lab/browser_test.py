@@ -88,8 +88,16 @@ class browser(LabCase):
         self.assertTrue(told and told.group(1), done.stdout.decode()[-2000:] + done.stderr.decode()[-2000:])
         return json.loads(html.unescape(told.group(1)))
 
-    def check(self, seen):
+    def check_readable(self, seen):
         self.assertEqual(seen["errors"], [])
+        for each in seen["texts"]:
+            self.assertGreaterEqual(contrast(each["ink"], each["ground"]), 4.5, each)
+        for each in seen["lines"]:
+            self.assertGreaterEqual(contrast(each["ink"], each["ground"]), 3, each)
+        self.assertLessEqual(seen["overflow"], 0)
+
+    def check(self, seen):
+        self.check_readable(seen)
         self.assertEqual(seen["charts"], "2")
         self.assertEqual(seen["series"], 4)
         self.assertEqual([" ".join(legend.split()) for legend in seen["legends"]], ["none flight"] * 2)
@@ -98,11 +106,6 @@ class browser(LabCase):
         self.assertTrue([label for label in seen["labels"] if label.endswith(" ms")])
         for words in ("fewer", "Backend loads", "Latency, p99.9", "How it was measured", "Machine"):
             self.assertIn(words, seen["text"])
-        for each in seen["texts"]:
-            self.assertGreaterEqual(contrast(each["ink"], each["ground"]), 4.5, each)
-        for each in seen["lines"]:
-            self.assertGreaterEqual(contrast(each["ink"], each["ground"]), 3, each)
-        self.assertLessEqual(seen["overflow"], 0)
 
     def test_light_and_dark_wide_and_narrow(self):
         page = self.page("--requests", "200", "--callers", "20")
@@ -113,6 +116,21 @@ class browser(LabCase):
                     self.assertEqual(seen["width"], width)
                     self.assertEqual(sum(seen["ground"][:3]) < 200, dark)
                     self.check(seen)
+
+    def test_hit_ratio(self):
+        log = self.write("keys", "".join(f"{i * i % 97}\n" for i in range(3000)))
+        for capacities, sizes in (("1%,5%,20%,30", ["1", "2", "10", "30"]), ("5", ["5"])):
+            page = self.page("hit-ratio", "--log", log, "--capacity", capacities)
+            for dark in (False, True):
+                for width in (1100, 360):
+                    with self.subTest(capacities=capacities, dark=dark, width=width):
+                        seen = self.seen(page, dark, width)
+                        self.check_readable(seen)
+                        self.assertEqual((seen["charts"], seen["series"]), ("1", 3))
+                        self.assertEqual([" ".join(each.split()) for each in seen["legends"]], ["LRU loading_cache optimum"])
+                        for label in (*sizes, "hit ratio (%)", "capacity in entries (logarithmic)"):
+                            self.assertIn(label, seen["labels"])
+                        self.assertIn("Of the optimum", seen["text"])
 
     # Goal    Whatever was measured, there is a page without an error.
     def test_odd_runs(self):

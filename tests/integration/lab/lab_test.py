@@ -31,11 +31,12 @@ class defaults(LabCase):
         self.assertIn("fewer backend loads than none", text)
 
     def test_help_and_version(self):
-        for arguments in (["--help"], ["lab", "--help"], ["--version"]):
+        for arguments in (["--help"], ["lab", "--help"], ["lab", "hit-ratio", "--help"], ["--version"]):
             done = run(*arguments)
             self.assertEqual(done.returncode, 0)
             self.assertEqual(done.stderr, b"")
         self.assertIn(b"--protect", run("lab", "--help").stdout)
+        self.assertIn(b"--capacity", run("lab", "hit-ratio", "--help").stdout)
         self.assertRegex(run("--version").stdout, rb"singleflight \d+\.\d+\.\d+")
 
     def test_no_progress_without_a_terminal(self):
@@ -315,6 +316,89 @@ class backends(LabCase):
         self.assertEqual(none["saved"], 0)
 
 
+class cache(LabCase):
+    def run_of(self, *arguments):
+        figures, text, _ = self.lab("--protect", "none,cache", *arguments)
+        none, cached = figures["runs"]
+        self.assertNotIn("cache", none)
+        counts = cached["cache"]
+        self.assertEqual(counts["hits"] + counts["stale"] + counts["misses"], cached["requests"])
+        return figures["workload"], none, cached, text
+
+    def test_answers_are_kept(self):
+        keys = self.write("keys", "".join(f"{i * 7 % 40}\n" for i in range(800)))
+        workload, none, cached, text = self.run_of("--log", keys, *QUICK)
+        self.assertEqual(none["backend_loads"], 800)
+        self.assertEqual(cached["backend_loads"], 40)
+        self.assertEqual(cached["saved"], 760)
+        self.assertEqual(cached["errors"], {})
+        self.assertLess(cached["latency_ms"]["p50"], none["latency_ms"]["p50"])
+        self.assertEqual(workload["cache_capacity"], 10000)
+        self.assertNotIn("cache_ttl_ms", workload)
+        self.assertIn("at most 10,000 entries; fresh forever", text)
+        self.assertIn("refreshes", text)
+
+    def test_a_small_one(self):
+        _, _, cached, _ = self.run_of("--generate", "uniform:keys=100", "--requests", "1000", *QUICK, "--capacity", "10")
+        self.assertGreater(cached["cache"]["evicted"], 500)
+        self.assertGreater(cached["backend_loads"], 500)
+
+    def test_its_times(self):
+        workload, none, cached, text = self.run_of(
+            "--generate", "uniform:keys=5", "--rate", "400", "--requests", "600", "--backend", "delay:2ms",
+            "--ttl", "400ms", "--refresh-after", "100ms", "--stale-if-error", "10s",
+        )  # fmt: skip
+        self.assertEqual(
+            [workload[name] for name in ("cache_ttl_ms", "cache_refresh_after_ms", "cache_stale_if_error_ms")], [400, 100, 10000]
+        )
+        self.assertGreater(cached["cache"]["refreshes"], 20)
+        self.assertLess(cached["cache"]["misses"], 50)
+        self.assertLess(cached["backend_loads"], none["backend_loads"] / 3)
+        self.assertIn("fresh for 400 ms", text)
+
+    def test_stale_answers_when_the_backend_is_down(self):
+        arguments = ("--generate", "uniform:keys=5", "--rate", "400", "--requests", "600", "--backend", "delay:1ms",
+                     "--fail", "50%", "--ttl", "50ms")  # fmt: skip
+        _, none, without, _ = self.run_of(*arguments)
+        _, _, cached, _ = self.run_of(*arguments, "--stale-if-error", "10s")
+        self.assertGreater(none["errors"]["injected"], 200)
+        self.assertGreater(without["errors"]["injected"], 10)
+        self.assertGreater(cached["cache"]["stale"], 20)
+        self.assertLess(sum(cached["errors"].values()), sum(without["errors"].values()) / 2)
+
+    def test_before_all_guards(self):
+        figures, _, _ = self.lab("--protect", "none,flight,cache", *QUICK, "--requests", "500", "--fail", "20%",
+                                 "--retry", "--breaker", "--max-loads", "2")  # fmt: skip
+        none, flight, cached = figures["runs"]
+        self.assertLess(cached["guards"]["asked"], flight["guards"]["asked"])
+        self.assertLessEqual(cached["peak_loads"], 2)
+        self.assertEqual(none["guards"]["asked"], 500)
+
+    def test_a_page(self):
+        page = self.folder / "page.html"
+        self.lab("--protect", "flight,cache", *QUICK, "--requests", "100", "--report", page)
+        self.assertIn("Hits of the cache", page.read_text())
+
+    def test_bad_input(self):
+        for arguments, saying in (
+            (["--ttl", "10s"], "--protect none,cache"),
+            (["--capacity", "10", "--protect", "none,flight"], "is for the protection cache"),
+            (["--refresh-after", "10s"], "is for the protection cache"),
+            (["--stale-if-error", "10s"], "is for the protection cache"),
+            (["--protect", "cache", "--capacity", "0"], "--capacity 1000"),
+            (["--protect", "cache", "--capacity", "5%"], "--capacity 1000"),
+            (["--protect", "cache", "--ttl", "10"], "--ttl 10s"),
+            (["--protect", "cache", "--ttl", "-1s"], "--ttl 10s"),
+            (["--protect", "cache", "--ttl", ""], "--ttl"),
+            (["--protect", "cache", "--ttl", "5s", "--refresh-after", "5s"], "not shorter than --ttl"),
+            (["--protect", "cache", "--refresh-after", "soon"], "--refresh-after 5s"),
+            (["--protect", "cache", "--stale-if-error", "5s"], "add --ttl 10s"),
+            (["--protect", "cache", "--ttl", "5s", "--stale-if-error", "no"], "--stale-if-error 60s"),
+        ):
+            with self.subTest(arguments=arguments):
+                self.refused(*arguments, saying=saying)
+
+
 class pacing(LabCase):
     def test_a_rate(self):
         figures, _, _ = self.lab(
@@ -377,7 +461,7 @@ class outputs(LabCase):
 class bad_input(LabCase):
     def test_options(self):
         for arguments, saying in (
-            (["--protect", "umbrella"], "none, flight"),
+            (["--protect", "umbrella"], "none, flight, cache"),
             (["--protect", ""], "--protect"),
             (["--callers", "0"], "--callers 50"),
             (["--callers", "-3"], "--callers"),
@@ -470,6 +554,91 @@ class bad_input(LabCase):
         self.refused("--json", self.folder / "x", "--report", self.folder / "x", saying="same file")
         # Nothing is left behind if something else is wrong.
         self.refused("--json", self.folder / "x", "--log", self.folder / "missing", saying="No such file")
+
+
+class hit_ratio(LabCase):
+    def test_figures(self):
+        # 100 rounds over 20 keys: LRU with 10 entries has never the right ones.
+        loop = self.write("loop", "".join(f"{i % 20}\n" for i in range(2000)), packed=True)
+        figures, text, complaints = self.lab("hit-ratio", "--log", loop, "--capacity", "50%,1000,1")
+        self.assertEqual(complaints, "")
+        self.assertEqual((figures["workload"]["requests"], figures["workload"]["distinct_keys"]), (2000, 20))
+        self.assertEqual(figures["ceiling"], 0.99)
+        one, half, all_keys = figures["capacities"]
+        self.assertEqual([each["capacity"] for each in (one, half, all_keys)], ["1", "50%", "1000"])
+        self.assertEqual([each["entries"] for each in (one, half, all_keys)], [1, 10, 1000])
+        self.assertEqual(half["lru"], {"hits": 0, "ratio": 0})
+        self.assertGreater(half["optimum"]["ratio"], 0.4)
+        for each in figures["capacities"]:
+            self.assertLessEqual(each["loading_cache"]["hits"], each["optimum"]["hits"])
+        for cache in ("lru", "loading_cache", "optimum"):
+            self.assertEqual(all_keys[cache]["hits"], 1980)
+        self.assertEqual(all_keys["of_optimum"], 1)
+        for words in ("2,000 requests, 20 distinct keys", "99.0 %", "loading_cache", "LRU", "of the optimum"):
+            self.assertIn(words, text)
+
+    def test_every_format(self):
+        log = self.write("access", access_log(300))
+        by = {}
+        for part in ("path", "query"):
+            figures, _, _ = self.lab("hit-ratio", "--log", log, "--key-from", part, "--capacity", "2")
+            by[part] = figures["workload"]["distinct_keys"]
+        self.assertEqual(by["query"], 3)
+        self.assertGreater(by["path"], 3)
+        csv = "time,key\n" + "".join(f"{i},k{i % 9}\n" for i in range(90))
+        figures, _, _ = self.lab("hit-ratio", "--log", self.write("csv", csv), "--capacity", "100%")
+        self.assertEqual(figures["capacities"][0]["optimum"]["hits"], 81)
+        figures, _, complaints = self.lab("hit-ratio", "--log", "-", "--capacity", "1", "--requests", "3", stdin=b"a\na\na\nb\n")
+        self.assertEqual(figures["capacities"][0]["loading_cache"]["hits"], 2)
+        self.assertIn("more than 3 requests", complaints)
+
+    def test_lines_that_are_no_requests(self):
+        lines = access_log(20).splitlines()
+        lines[2] = "garbage"
+        figures, _, complaints = self.lab("hit-ratio", "--log", self.write("access", "\n".join(lines)), "--capacity", "5")
+        self.assertEqual(figures["workload"]["skipped_lines"], 1)
+        self.assertIn("line 3:", complaints)
+
+    def test_capacities_that_come_to_the_same(self):
+        figures, text, complaints = self.lab("hit-ratio", "--log", "-", stdin=b"a\nb\na\n")
+        self.assertEqual([each["entries"] for each in figures["capacities"]], [1])
+        self.assertEqual(complaints.count("are the same"), 2)
+        self.assertIn("1% ", text)
+
+    def test_bad_input(self):
+        log = self.write("log", "a\nb\na\n")
+        for arguments, saying in (
+            ([], "add --log FILE"),
+            (["--log", self.folder / "missing"], "No such file"),
+            (["--log", self.write("empty", "")], "holds no requests"),
+            (["--log", log, "--capacity", "0%"], "no entry"),
+            (["--log", log, "--capacity", "0"], "from 1"),
+            (["--log", log, "--capacity", "120%"], "from 0% to 100%"),
+            (["--log", log, "--capacity", "-5"], "neither a share"),
+            (["--log", log, "--capacity", "lots"], "neither a share"),
+            (["--log", log, "--capacity", "5%,,10%"], "two commas"),
+            (["--log", log, "--capacity", ","], "two commas"),
+            (["--log", log, "--capacity", ""], "no value"),
+            (["--log", log, "--capacity", "5%,5.0%"], "named twice"),
+            (["--log", log, "--callers", "5"], "lab hit-ratio --help"),
+            (["--log", log, "--json", log], "overwrite"),
+            (["--log", log, "--report", self.folder], "is a directory"),
+        ):
+            with self.subTest(arguments=arguments):
+                self.refused("hit-ratio", *arguments, saying=saying)
+        done = run("lab", "--callers", "5", "hit-ratio", "--log", log)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(b"--callers stands before hit-ratio", done.stderr)
+
+    def test_page(self):
+        log = self.write("<b>.log", "a\n<i>\na\n")
+        page = self.folder / "page.html"
+        _, text, _ = self.lab("hit-ratio", "--log", log, "--capacity", "1,2", "--report", page)
+        self.assertIn("report", text)
+        content = page.read_text()
+        self.assertTrue(content.startswith("<!DOCTYPE html>"))
+        self.assertTrue(content.endswith("</html>\n"))
+        self.assertNotIn("<b>.log", content)
 
 
 class interrupts(LabCase):

@@ -32,7 +32,7 @@ TEST(experiment, figures_add_up) {
   const auto requests = generator::parse("uniform:keys=5").make(2000, 1);
   pacing pace;
   pace.callers = 4;
-  for (const char* protection : {"none", "flight"}) {
+  for (const char* protection : {"none", "flight", "cache"}) {
     const auto result = replay(requests, pace, protection, backend);
     EXPECT_TRUE(result.complete);
     EXPECT_EQ(result.seen.requests, 2000U);
@@ -71,7 +71,7 @@ TEST(experiment, broken_off) {
   const auto requests = generator::parse("uniform:keys=5").make(100, 1);
   pacing pace;
   pace.callers = 4;
-  for (const char* protection : {"none", "flight"}) {
+  for (const char* protection : {"none", "flight", "cache"}) {
     delay_backend slow(1h);
     std::stop_source stop;
     std::atomic<std::uint64_t> done = 0;
@@ -82,6 +82,27 @@ TEST(experiment, broken_off) {
     EXPECT_EQ(result.backend_loads, 0U);
     EXPECT_TRUE(result.seen.errors.empty());
   }
+}
+
+// Goal    What is kept is loaded once; the counts tell the same as the tally.
+TEST(experiment, a_cache_keeps_answers) {
+  fake_backend backend([](const std::string& key) { return row{key, 1}; });
+  const auto requests = generator::parse("uniform:keys=50").make(2000, 1);
+  pacing pace;
+  pace.callers = 4;
+  std::atomic<std::uint64_t> done = 0;
+  experiment what{requests, pace};
+  auto result = measure(what, "cache", backend, {}, done);
+  EXPECT_EQ(result.backend_loads, 50U);
+  EXPECT_EQ(result.seen.saved, 1950U);
+  ASSERT_TRUE(result.cached);
+  EXPECT_EQ(result.cached->hits + result.cached->misses, 2000U);
+  EXPECT_EQ(result.cached->evicted, 0U);
+  what.cache.capacity = 10;
+  result = measure(what, "cache", backend, {}, done);
+  EXPECT_GT(result.backend_loads, 500U);
+  EXPECT_GT(result.cached->evicted, 400U);
+  EXPECT_FALSE(measure(what, "flight", backend, {}, done).cached);
 }
 
 // Goal    What counts is what reaches the backend: a load that waits for its turn is not in flight.

@@ -30,6 +30,7 @@ TEST(options, defaults) {
   EXPECT_FALSE(options.delay);
   EXPECT_FALSE(options.injected.any());
   EXPECT_FALSE(options.guards.any());
+  EXPECT_FALSE(options.cache);
   EXPECT_FALSE(options.deadline);
 }
 
@@ -59,6 +60,55 @@ TEST(options, what_was_typed) {
   EXPECT_EQ(options.guards.attempts, 5U);
   EXPECT_EQ(options.guards.error_rate, 0.125);
   EXPECT_EQ(options.guards.max_loads, 8U);
+}
+
+TEST(options, a_cache) {
+  lab_arguments arguments;
+  arguments.protect = "none,cache";
+  auto options = check_options(arguments);
+  ASSERT_TRUE(options.cache);
+  EXPECT_EQ(options.cache->capacity, 10'000U);
+  EXPECT_EQ(options.cache->describe(), "at most 10,000 entries; fresh forever");
+  arguments.capacity = "1";
+  arguments.ttl = "10s";
+  arguments.refresh_after = "500ms";
+  arguments.stale_if_error = "1m";
+  options = check_options(arguments);
+  EXPECT_EQ(options.cache->ttl, 10s);
+  EXPECT_EQ(options.cache->refresh_after, 500ms);
+  EXPECT_EQ(options.cache->stale_if_error, 60s);
+  EXPECT_EQ(options.cache->describe(),
+            "at most 1 entry; fresh for 10.0 s; refreshed after 500 ms; stale for 60.0 s more if "
+            "loads fail");
+}
+
+// Goal    The options of the cache are refused without it, and where they could have no effect.
+TEST(options, a_cache_that_cannot_be_meant) {
+  for (const auto member : {&lab_arguments::capacity, &lab_arguments::ttl,
+                            &lab_arguments::refresh_after, &lab_arguments::stale_if_error}) {
+    for (const char* value : {"", "0", "-1", "5%", "5s5", "0s", "nan", "10000001", "1e9h"}) {
+      lab_arguments arguments;
+      arguments.*member = *value == '\0' ? "10" : value;
+      EXPECT_NE(refusal(arguments).find("is for the protection cache"), std::string::npos);
+      if (*value == '\0') continue;
+      arguments.protect = "cache";
+      if (member == &lab_arguments::stale_if_error) arguments.ttl = "1s";
+      const auto what = refusal(arguments);
+      EXPECT_TRUE(what.starts_with("--")) << value << ": " << what;
+      EXPECT_NE(what.find("for example --"), std::string::npos) << what;
+    }
+  }
+  lab_arguments arguments;
+  arguments.protect = "cache";
+  arguments.refresh_after = "5s";
+  EXPECT_EQ(refusal(arguments), "");
+  arguments.ttl = "5s";
+  EXPECT_TRUE(refusal(arguments).starts_with("--refresh-after is not shorter than --ttl"));
+  arguments.refresh_after = "";
+  arguments.stale_if_error = "5s";
+  EXPECT_EQ(refusal(arguments), "");
+  arguments.ttl = "";
+  EXPECT_TRUE(refusal(arguments).starts_with("--stale-if-error needs"));
 }
 
 // Goal    What cannot be meant is refused, in one line that names its option.

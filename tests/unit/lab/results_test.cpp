@@ -123,6 +123,40 @@ TEST(results, guards_that_are_on) {
   EXPECT_TRUE(has(to_html(all), "a breaker that opens at 50 % failures; at most 1 load at a time"));
 }
 
+// Goal    The outputs tell of a cache where there is one, and of no other run.
+TEST(results, a_cache) {
+  auto all = sample();
+  EXPECT_FALSE(to_json(all)["runs"][1].contains("cache"));
+  EXPECT_FALSE(to_json(all)["workload"].contains("cache_capacity"));
+  EXPECT_EQ(to_table(all).find("refreshes"), std::string::npos);
+  EXPECT_FALSE(has(to_html(all), "of the cache"));
+  all.runs[1].protection = "cache";
+  all.runs[1].cached = {.hits = 1070,
+                        .stale = 3,
+                        .misses = 20,
+                        .refreshes = 5,
+                        .failed = 2,
+                        .expired = 4,
+                        .evicted = 6};
+  all.cache = {.capacity = 1000, .ttl = 10s, .refresh_after = {}, .stale_if_error = 60s};
+  const auto json = to_json(all);
+  EXPECT_EQ(json["workload"]["cache_capacity"], 1000);
+  EXPECT_EQ(json["workload"]["cache_ttl_ms"], 10'000);
+  EXPECT_FALSE(json["workload"].contains("cache_refresh_after_ms"));
+  EXPECT_EQ(json["workload"]["cache_stale_if_error_ms"], 60'000);
+  EXPECT_FALSE(json["runs"][0].contains("cache"));
+  EXPECT_EQ(json["runs"][1]["cache"].dump(),
+            R"({"hits":1070,"stale":3,"misses":20,"refreshes":5,"failed":2,"expired":4,)"
+            R"("evicted":6})");
+  EXPECT_THAT(to_table(all), HasSubstr("\ncache   hits  stale  misses  refreshes  failed  expired  "
+                                       "evicted\n"
+                                       "cache  1,070      3      20          5       2        4  "
+                                       "      6\n"));
+  const auto page = to_html(all);
+  EXPECT_TRUE(has(page, "<th scope=\"row\">Hits of the cache</th><td>-</td><td>1,070</td>"));
+  EXPECT_TRUE(has(page, "<dt>Cache</dt><dd>at most 1,000 entries; fresh for 10.0 s"));
+}
+
 TEST(results, json_survives_bytes_that_are_no_text) {
   auto all = sample();
   all.workload = "caf\xE9.log";

@@ -6,6 +6,10 @@ namespace singleflight::lab {
 /// The report's files, as they lie beside this one, built in.
 extern const char* const page_html;
 extern const char* const page_css;
-extern const char* const page_js;
+extern const char* const chart_js;
+extern const char* const replay_charts_html;
+extern const char* const replay_js;
+extern const char* const hit_ratio_charts_html;
+extern const char* const hit_ratio_js;
 
 }  // namespace singleflight::lab

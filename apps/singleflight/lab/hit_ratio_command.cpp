@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lab/hit_ratio_command.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <optional>
+
+#include "lab/command_line.hpp"
+#include "lab/hit_ratio.hpp"
+#include "lab/hit_ratio_results.hpp"
+#include "lab/interrupt.hpp"
+#include "lab/log_reader.hpp"
+#include "lab/output_file.hpp"
+#include "lab/results.hpp"
+#include "lab/units.hpp"
+#include "lab/usage_error.hpp"
+#include "lab/version.hpp"
+
+namespace singleflight::lab {
+
+namespace {
+
+constexpr const char* default_capacities = "1%,5%,10%";
+
+// Smallest first; a size that two capacities come to is there once.
+std::vector<hits_at> rows_of(const std::vector<capacity>& capacities, std::size_t distinct_keys) {
+  std::vector<hits_at> rows;
+  for (const auto& each : capacities) rows.push_back({each.text, each.of(distinct_keys)});
+  std::stable_sort(rows.begin(), rows.end(),
+                   [](const hits_at& a, const hits_at& b) { return a.entries < b.entries; });
+  std::vector<hits_at> distinct;
+  for (auto& row : rows) {
+    if (!distinct.empty() && distinct.back().entries == row.entries) {
+      fmt::print(stderr, "--capacity: with {} distinct keys {} and {} are the same; {} is shown\n",
+                 show_count(distinct_keys), distinct.back().capacity, row.capacity,
+                 distinct.back().capacity);
+    } else {
+      distinct.push_back(std::move(row));
+    }
+  }
+  return distinct;
+}
+
+hit_ratios measure(const hit_ratio_options& options, const std::stop_token& stop) {
+  log_request request;
+  request.path = options.log;
+  request.key = options.key;
+  request.at_most = options.requests;
+  log_account account;
+  const auto requests = read_log(request, account, stop);
+  tell_about(account);
+  if (account.more) {
+    fmt::print(stderr, "the log has more than {} requests; these are looked at\n",
+               show_count(requests.requests.size()));
+  }
+
+  hit_ratios all;
+  all.workload = one_line(requests.source, 400);
+  all.requests = requests.requests.size();
+  all.distinct_keys = requests.keys.size();
+  all.skipped_lines = account.malformed;
+  all.version = program_version;
+  all.rows = rows_of(options.capacities, requests.keys.size());
+  fmt::print(
+      "workload  {}\n          {} requests, {} distinct keys; no cache answers more than "
+      "{:.1f} % of them\n\n",
+      all.workload, show_count(all.requests), show_count(all.distinct_keys), all.ceiling() * 100);
+  std::fflush(stdout);
+  for (auto& row : all.rows) {
+    row.lru = hits_of_lru(requests, row.entries, stop);
+    row.loading_cache = hits_of_loading_cache(requests, row.entries, stop);
+    row.optimum = hits_of_optimum(requests, row.entries, stop);
+  }
+  return all;
+}
+
+}  // namespace
+
+void declare_options(CLI::App& command, hit_ratio_arguments& arguments) {
+  constexpr const char* workload = "Workload: what is asked for";
+  add_text_option(command, "--log", arguments.log,
+                  {workload, "FILE",
+                   "The log: an access log (Common or Combined), a CSV with a header (time,key), "
+                   "or one key per line; plain or gzip; - is standard input"});
+  add_text_option(command, "--key-from", arguments.key_from,
+                  {workload, "PART",
+                   "What of a log line is the key: path, url, query, field=N or column=NAME [path; "
+                   "column key; the line]"});
+  add_text_option(command, "--requests", arguments.requests,
+                  {workload, "N", "Look at the first N requests [all]"});
+  add_text_option(command, "--capacity", arguments.capacity,
+                  {"Caches: how large", "LIST",
+                   "Shares of the distinct keys, or numbers of entries, for example 5%,1000 "
+                   "[1%,5%,10%]"});
+  constexpr const char* output = "Output: besides the table";
+  add_text_option(command, "--json", arguments.json, {output, "FILE", "Write the figures as JSON"});
+  add_text_option(command, "--report", arguments.report,
+                  {output, "FILE", "Write a page with a chart, one self-contained HTML file"});
+}
+
+hit_ratio_options check_options(const hit_ratio_arguments& arguments) {
+  hit_ratio_options options;
+  refuse_if(arguments.log.empty(), "hit-ratio needs a log; add --log FILE");
+  options.log = arguments.log;
+  if (!arguments.key_from.empty()) options.key = key_choice::parse(arguments.key_from);
+  if (!arguments.requests.empty() && arguments.requests != "all") {
+    options.requests = parse_count("--requests", arguments.requests,
+                                   {1, static_cast<double>(most_log_requests), "100000"});
+  }
+  options.capacities =
+      parse_capacities(arguments.capacity.empty() ? default_capacities : arguments.capacity);
+  check_outputs(arguments.json, arguments.report, {options.log == "-" ? "" : options.log});
+  options.json = arguments.json;
+  options.report = arguments.report;
+  return options;
+}
+
+int run_hit_ratio(const hit_ratio_options& options) {
+  std::optional<output_file> json;
+  std::optional<output_file> report;
+  if (!options.json.empty()) json.emplace("--json", options.json);
+  if (!options.report.empty()) report.emplace("--report", options.report);
+
+  const interrupt_watch watch;
+  try {
+    const auto all = measure(options, watch.token());
+    fmt::print("{}", to_table(all));
+    if (json) json->write(to_text(to_json(all), 1) + "\n");
+    if (report) {
+      report->write(to_html(all));
+      fmt::print("\nreport    {}\n", one_line(report->path()));
+    }
+  } catch (const interrupted&) {
+    fmt::print(stderr, "interrupted before anything was measured\n");
+    return watch.exit_code() == 0 ? 130 : watch.exit_code();
+  }
+  return 0;
+}
+
+}  // namespace singleflight::lab

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "lab/capacity.hpp"
+#include "lab/line_format.hpp"
+
+namespace CLI {
+class App;
+}
+
+namespace singleflight::lab {
+
+/// The command line of `singleflight lab hit-ratio`, as it was typed.
+struct hit_ratio_arguments {
+  std::string log, key_from, requests, capacity;
+  std::string json, report;
+};
+
+void declare_options(CLI::App& command, hit_ratio_arguments& arguments);
+
+/// What it means, checked.
+struct hit_ratio_options {
+  std::string log;
+  key_choice key;
+  std::uint64_t requests = 0;  // 0: all
+  std::vector<capacity> capacities;
+  std::string json;
+  std::string report;
+};
+
+/// Throws usage_error.
+hit_ratio_options check_options(const hit_ratio_arguments& arguments);
+
+/// Reads the log, asks each cache for its keys at each capacity, writes the outputs. Returns the
+/// program's exit code: 0, or 130 after Ctrl-C. Throws usage_error before anything is written.
+int run_hit_ratio(const hit_ratio_options& options);
+
+}  // namespace singleflight::lab
