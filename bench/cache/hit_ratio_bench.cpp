@@ -178,7 +178,8 @@ int main(int argc, char** argv) {
   bench::figures figures;
   for (const std::size_t capacity : sizes) {
     if (capacity == 0) bench::fail("--capacities: a capacity is a number from 1 up");
-    const std::string suffix = "_" + std::to_string(capacity);
+    std::string suffix("_");  // in two steps: g++ 12 warns of "_" + std::to_string(...)
+    suffix += std::to_string(capacity);
     figures.add("ours" + suffix, ours(t, capacity));
     double sum = 0;
     for (int i = 0; i < repetitions; ++i) sum += ours_from_eight(t, capacity);
