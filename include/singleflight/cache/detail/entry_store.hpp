@@ -170,6 +170,7 @@ class entry_store {
   void finish(departed& gone, Count&& count) {
     std::size_t all = 0;
     reclaimable* list = std::exchange(gone.tables, nullptr);
+    if (list != nullptr) all = most_waiting();  // large, and rare: it does not wait
     for (std::size_t cause = 0; cause < departed::causes; ++cause) {
       if (gone.entries[cause] == nullptr) continue;
       count(static_cast<removal_cause>(cause), gone.counts[cause]);

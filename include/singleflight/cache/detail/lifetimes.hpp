@@ -39,7 +39,6 @@ class lifetimes {
         retry_after_(of("retry_after", options.retry_after)),
         max_retry_after_(of("max_retry_after", options.max_retry_after)),
         jitter_(options.jitter),
-        shortest_(static_cast<cache_ticks>(static_cast<double>(ttl_) * options.jitter)),
         seed_(static_cast<std::uint32_t>(options.random ? options.random() : random_bits()) | 1),
         per_value_(per_value || options.ttl_of) {
     of("soft_timeout", options.soft_timeout);
@@ -47,6 +46,7 @@ class lifetimes {
       throw std::invalid_argument("loading_cache: jitter " + std::to_string(options.jitter) +
                                   " is not in [0, 1]");
     }
+    shortest_ = static_cast<cache_ticks>(static_cast<double>(ttl_) * jitter_);
     if (options.soft_timeout.count() > 0 && stale_for_ == 0) {
       throw std::invalid_argument(
           "loading_cache: soft_timeout serves stale values, and stale_if_error, for how long they "
@@ -73,8 +73,8 @@ class lifetimes {
   template <class Entry>
   cache_ticks fresh_for(Entry& e, bool has_extras) const noexcept {
     switch (e.kind()) {
-      case entry_kind::absent: return negative_ttl_;
-      case entry_kind::error: return error_ttl_;
+      case entry_kind::absent: return less_jitter(negative_ttl_, e.hash);
+      case entry_kind::error: return less_jitter(error_ttl_, e.hash);
       case entry_kind::value: break;
     }
     if (has_extras) {
@@ -84,10 +84,7 @@ class lifetimes {
   }
   /// A value's own time, shortened as all are.
   cache_ticks own_ttl(std::chrono::nanoseconds ttl, std::uint32_t hash) const noexcept {
-    const cache_ticks whole = to_ticks(ttl);
-    const auto most = static_cast<cache_ticks>(static_cast<double>(whole) * jitter_);
-    const cache_ticks left = whole - shortened(most, hash);
-    return left > 0 ? left : 1;
+    return less_jitter(to_ticks(ttl), hash);
   }
 
   template <class Entry>
@@ -133,7 +130,10 @@ class lifetimes {
     }
     return to_ticks(given);
   }
-  /// A part of `most` that is the entry's own: by its hash, and this cache's seed.
+  cache_ticks less_jitter(cache_ticks whole, std::uint32_t hash) const noexcept {
+    return whole - shortened(static_cast<cache_ticks>(static_cast<double>(whole) * jitter_), hash);
+  }
+  /// A part of `most` that is the entry's own, never all: by its hash, and this cache's seed.
   cache_ticks shortened(cache_ticks most, std::uint32_t hash) const noexcept {
     return most * static_cast<cache_ticks>((hash * seed_) >> 24) / 256;
   }
@@ -141,7 +141,7 @@ class lifetimes {
   cache_ticks ttl_, refresh_after_, stale_for_, negative_ttl_, error_ttl_, retry_after_,
       max_retry_after_;
   double jitter_;
-  cache_ticks shortest_;  // how much jitter takes from the ttl, at most
+  cache_ticks shortest_ = 0;  // how much jitter takes from the ttl, at most
   std::uint32_t seed_;
   bool per_value_;
 };
