@@ -70,7 +70,6 @@ void loading_cache<Key, Value, Hash, Equal>::refresh_behind(view key, std::uint3
                       due, times_.retry_at(at, 1), memory_order_relaxed, memory_order_relaxed)) {
     return;
   }
-  stats_.add(figure::refreshes);
   start_load(key, hash, own_loader{*this}.own(), true).detach();
 }
 
@@ -252,10 +251,10 @@ auto loading_cache<Key, Value, Hash, Equal>::start_load(view key, std::uint32_t 
   }
   return flights_.start(key, [this, own = access::own(key), hash, from = std::move(from),
                               anew](flight_promise<result> promise) {
-    if (!anew) {
-      if (auto known = look_again(key_view_of(own), hash)) {
-        return promise.set_value(*std::move(known));
-      }
+    if (anew) {
+      stats_.add(figure::refreshes);
+    } else if (auto known = look_again(key_view_of(own), hash)) {
+      return promise.set_value(*std::move(known));
     }
     stats_.add(figure::loads);
     auto load = std::make_unique<awaited_load>(*this, own, hash, from, std::move(promise));
@@ -279,8 +278,10 @@ template <class Call>
 auto loading_cache<Key, Value, Hash, Equal>::lead(Key key, std::uint32_t hash,
                                                   const flight_context& flight, bool anew,
                                                   Call&& call) -> result {
-  if (!anew) {
-    if (auto known = look_again(key_view_of(key), hash)) return *std::move(known);
+  if (anew) {
+    stats_.add(figure::refreshes);
+  } else if (auto known = look_again(key_view_of(key), hash)) {
+    return *std::move(known);
   }
   stats_.add(figure::loads);
   return conclude(
@@ -451,18 +452,16 @@ auto loading_cache<Key, Value, Hash, Equal>::fail(Key& key, std::uint32_t hash,
                                                   Forgotten&& forgotten) -> result {
   using namespace detail;
   stats_.add(figure::load_failures);
-  if (store_.has_extras()) {
-    found f = store_.find_counted(hash, key_view_of(key));
-    if (f && f.at->kind() == entry_kind::value) {
-      const standing stands = standing_of(*f.at);
-      if (stands != standing::over) {
-        entry_extras& extras = f.at->extras();
-        const std::uint32_t failures = extras.failures.fetch_add(1, memory_order_relaxed) + 1;
-        extras.retry_at.store(times_.retry_at(now(), failures), memory_order_relaxed);
-        return answer(std::move(f),
-                      stands == standing::stale ? freshness::stale : freshness::fresh);
-      }
+  found f = store_.find_counted(hash, key_view_of(key));
+  const standing stands =
+      f && f.at->kind() == entry_kind::value ? standing_of(*f.at) : standing::over;
+  if (stands != standing::over) {
+    if (store_.has_extras() && !forgotten()) {
+      entry_extras& extras = f.at->extras();
+      const std::uint32_t failures = extras.failures.fetch_add(1, memory_order_relaxed) + 1;
+      extras.retry_at.store(times_.retry_at(now(), failures), memory_order_relaxed);
     }
+    return answer(std::move(f), stands == standing::stale ? freshness::stale : freshness::fresh);
   }
   if (times_.keeps_errors()) {
     entry& e = entry::make(store_.has_extras(), hash, now(), entry_kind::error, std::move(key),
@@ -599,7 +598,6 @@ template <class Key, class Value, class Hash, class Equal>
 template <class Arg>
 void loading_cache<Key, Value, Hash, Equal>::refresh(const Arg& key) {
   const argument<Arg> k(key);
-  stats_.add(figure::refreshes);
   start_load(k.view(), static_cast<std::uint32_t>(flights_.hash_of(k.view())),
              own_loader{*this}.own(), true)
       .detach();

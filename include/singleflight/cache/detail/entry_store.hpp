@@ -172,7 +172,7 @@ class entry_store {
   void finish(departed& gone, Count&& count) {
     std::size_t all = 0;
     reclaimable* list = std::exchange(gone.tables, nullptr);
-    const bool tables = list != nullptr;  // much memory: it does not wait for more
+    if (list != nullptr) all = most_waiting();  // large, and rare: it does not wait
     for (std::size_t cause = 0; cause < departed::causes; ++cause) {
       if (gone.entries[cause] == nullptr) continue;
       count(static_cast<removal_cause>(cause), gone.counts[cause]);
@@ -186,7 +186,7 @@ class entry_store {
       append(gone.entries[cause], list);
     }
     if (list == nullptr) return;
-    push_waiting(list, tables ? most_waiting() : all);
+    push_waiting(list, all);
   }
   /// Gives back what waits for more to come.
   void flush() noexcept {

@@ -40,7 +40,6 @@ class lifetimes {
         max_retry_after_(of("max_retry_after", options.max_retry_after)),
         jitter_(options.jitter),
         plain_ttl_(ttl_ == 0 ? never : ttl_),
-        shortest_(static_cast<cache_ticks>(static_cast<double>(ttl_) * options.jitter)),
         seed_(static_cast<std::uint32_t>(options.random ? options.random() : random_bits()) | 1),
         per_value_(per_value || options.ttl_of) {
     of("soft_timeout", options.soft_timeout);
@@ -48,6 +47,7 @@ class lifetimes {
       throw std::invalid_argument("loading_cache: jitter " + std::to_string(options.jitter) +
                                   " is not in [0, 1]");
     }
+    shortest_ = static_cast<cache_ticks>(static_cast<double>(ttl_) * jitter_);
     if (options.soft_timeout.count() > 0 && stale_for_ == 0) {
       throw std::invalid_argument(
           "loading_cache: soft_timeout serves stale values, and stale_if_error, for how long they "
@@ -76,8 +76,8 @@ class lifetimes {
   template <class Entry>
   cache_ticks fresh_for(Entry& e, bool has_extras) const noexcept {
     switch (e.kind()) {
-      case entry_kind::absent: return negative_ttl_;
-      case entry_kind::error: return error_ttl_;
+      case entry_kind::absent: return less_jitter(negative_ttl_, e.hash);
+      case entry_kind::error: return less_jitter(error_ttl_, e.hash);
       case entry_kind::value: break;
     }
     if (has_extras) {
@@ -91,10 +91,7 @@ class lifetimes {
   }
   /// A value's own time, shortened as all are.
   cache_ticks own_ttl(std::chrono::nanoseconds ttl, std::uint32_t hash) const noexcept {
-    const cache_ticks whole = to_ticks(ttl);
-    const auto most = static_cast<cache_ticks>(static_cast<double>(whole) * jitter_);
-    const cache_ticks left = whole - shortened(most, hash);
-    return left > 0 ? left : 1;
+    return less_jitter(to_ticks(ttl), hash);
   }
 
   template <class Entry>
@@ -140,7 +137,10 @@ class lifetimes {
     }
     return to_ticks(given);
   }
-  /// A part of `most` that is the entry's own: by its hash, and this cache's seed.
+  cache_ticks less_jitter(cache_ticks whole, std::uint32_t hash) const noexcept {
+    return whole - shortened(static_cast<cache_ticks>(static_cast<double>(whole) * jitter_), hash);
+  }
+  /// A part of `most` that is the entry's own, never all: by its hash, and this cache's seed.
   cache_ticks shortened(cache_ticks most, std::uint32_t hash) const noexcept {
     return (most * static_cast<cache_ticks>((hash * seed_) >> 24)) >> 8;
   }
@@ -149,8 +149,8 @@ class lifetimes {
       max_retry_after_;
   cache_ticks young_for_ = 0;
   double jitter_;
-  cache_ticks plain_ttl_;  // where a value has none of its own
-  cache_ticks shortest_;   // how much jitter takes from the ttl, at most
+  cache_ticks plain_ttl_;     // where a value has none of its own
+  cache_ticks shortest_ = 0;  // how much jitter takes from it, at most
   std::uint32_t seed_;
   bool per_value_;
 };

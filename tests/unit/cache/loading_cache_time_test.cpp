@@ -1,0 +1,724 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// A cache whose entries age: ttl, jitter, refresh, stale values, absences and errors, the sweep.
+//
+// The time is a test's own. A tick of the cache is 66 microseconds: the tests stay clear of it.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "support/cache.hpp"
+#include "support/executors.hpp"
+#include "support/gate.hpp"
+#include "support/task.hpp"
+#include <singleflight/cache.hpp>
+
+namespace {
+
+using namespace std::chrono_literals;
+using singleflight::flight_errc;
+using singleflight::flight_error;
+using singleflight::freshness;
+using singleflight::inline_executor;
+using singleflight::loading_cache;
+using singleflight::manual_timer;
+using singleflight::with_ttl;
+using support::gate;
+using support::in_thread;
+
+constexpr auto bit = 1ms;  // more than a tick
+
+struct backend {
+  int loads = 0;
+  bool works = true;
+  int operator()(int) {
+    ++loads;
+    if (!works) throw std::runtime_error("the backend is down");
+    return loads;
+  }
+};
+
+// ---- ttl ----------------------------------------------------------------------------------------
+
+// Goal  A value is fresh for its ttl, and loaded again then.
+TEST(cache_time, ttl) {
+  manual_timer time;
+  backend db;
+  loading_cache<int, int> cache(std::ref(db), {.ttl = 10s, .jitter = 0, .group = {.timer = &time}});
+  EXPECT_EQ(*cache.get(1), 1);
+  time.advance(10s - bit);
+  EXPECT_EQ(*cache.get(1), 1);
+  EXPECT_TRUE(cache.find(1));
+  time.advance(bit);
+  EXPECT_FALSE(cache.find(1));
+  const auto again = cache.get(1);
+  EXPECT_EQ(*again, 2);
+  EXPECT_EQ(again.freshness(), freshness::fresh);
+  EXPECT_LT(again.age(), bit);
+  time.advance(3s);
+  EXPECT_NEAR(std::chrono::duration<double>(again.age()).count(), 3, 0.001);
+}
+
+// Goal  The ttl counts from the end of the load, and from put.
+TEST(cache_time, ttl_counts_from_the_end_of_the_load) {
+  manual_timer time;
+  loading_cache<int, int> cache(
+      [&](int k) {
+        time.advance(1h);
+        return k;
+      },
+      {.ttl = 10s, .jitter = 0, .group = {.timer = &time}});
+  EXPECT_EQ(*cache.get(1), 1);
+  EXPECT_TRUE(cache.find(1));
+  time.advance(5s);
+  cache.put(1, 2);
+  time.advance(9s);
+  EXPECT_EQ(**cache.find(1), 2);
+  time.advance(1s);
+  EXPECT_FALSE(cache.find(1));
+}
+
+// Goal  ttl_of gives each value its own time; zero or less: it is not stored, and what was there
+//       for its key goes.
+TEST(cache_time, ttl_of) {
+  manual_timer time;
+  int seconds = 0;
+  loading_cache<int, int> cache([&](int) { return seconds; },
+                                {.ttl = 1h,
+                                 .ttl_of = [](int, int v) { return std::chrono::seconds(v); },
+                                 .jitter = 0,
+                                 .group = {.timer = &time}});
+  seconds = 5;
+  cache.get(5);
+  seconds = 50;
+  cache.get(50);
+  time.advance(5s);
+  EXPECT_FALSE(cache.find(5));
+  EXPECT_TRUE(cache.find(50));
+  time.advance(45s);
+  EXPECT_FALSE(cache.find(50));
+  seconds = 0;
+  EXPECT_EQ(*cache.get(1), 0);
+  EXPECT_FALSE(cache.find(1));
+  cache.put(2, 100);
+  EXPECT_TRUE(cache.find(2));
+  cache.put(2, -1);
+  EXPECT_FALSE(cache.find(2));
+}
+
+// Goal  A loader that returns with_ttl decides itself, over ttl_of; so does put.
+TEST(cache_time, with_ttl) {
+  manual_timer time;
+  loading_cache<int, int> cache(
+      [](int k) {
+        return with_ttl<int>{k, std::chrono::seconds(k)};
+      },
+      {.ttl = 1h, .jitter = 0, .group = {.timer = &time}});
+  cache.get(5);
+  cache.put(6, with_ttl<int>{60, 8s});
+  cache.put(7, 70);  // the ttl of all
+  EXPECT_EQ(*cache.get(0), 0);
+  EXPECT_FALSE(cache.find(0)) << "zero: not stored";
+  time.advance(6s);
+  EXPECT_FALSE(cache.find(5));
+  EXPECT_TRUE(cache.find(6));
+  time.advance(2s);
+  EXPECT_FALSE(cache.find(6));
+  EXPECT_TRUE(cache.find(7));
+  time.advance(1h);
+  EXPECT_FALSE(cache.find(7));
+}
+
+// ---- jitter -------------------------------------------------------------------------------------
+
+/// When each of many entries stored together expires, in hundredths of `ttl`.
+template <class Cache>
+std::vector<int> ends_of(Cache& cache, manual_timer& time, int keys, std::chrono::seconds ttl) {
+  std::vector<int> ends(static_cast<std::size_t>(keys), -1);
+  for (int hundredth = 0; hundredth <= 101; ++hundredth) {
+    for (int k = 0; k < keys; ++k) {
+      auto& end = ends[static_cast<std::size_t>(k)];
+      if (end < 0 && !cache.policy().explain(k).fresh) end = hundredth;
+    }
+    time.advance(ttl / 100);
+  }
+  return ends;
+}
+
+void expect_spread(const std::vector<int>& ends, int from) {
+  const std::set<int> different(ends.begin(), ends.end());
+  EXPECT_GE(*different.begin(), from);
+  EXPECT_LE(*different.rbegin(), 100) << "jitter only shortens";
+  // Alike: no hundredth of the time has more than twice its share.
+  for (const int end : different) {
+    const auto count = std::count(ends.begin(), ends.end(), end);
+    EXPECT_LT(count, 2 * static_cast<long>(ends.size()) / (100 - from)) << end;
+  }
+  EXPECT_GE(different.size(), static_cast<std::size_t>(100 - from));
+}
+
+// Goal    What is stored together does not expire together, whatever says how long it is good for:
+//         jitter takes up to its part of each time, and never adds.
+TEST(cache_time, jitter_spreads_and_only_shortens) {  // Scenario 33
+  constexpr int keys = 2000;
+  {
+    manual_timer time;
+    loading_cache<int, int> cache([](int k) { return k; },
+                                  {.ttl = 100s, .jitter = 0.2, .group = {.timer = &time}});
+    for (int k = 0; k < keys; ++k) cache.get(k);
+    expect_spread(ends_of(cache, time, keys, 100s), 80);
+  }
+  {
+    manual_timer time;
+    loading_cache<int, int> cache(
+        [](int k) {
+          return with_ttl<int>{k, 100s};
+        },
+        {.jitter = 0.2, .group = {.timer = &time}});
+    for (int k = 0; k < keys; ++k) cache.get(k);
+    expect_spread(ends_of(cache, time, keys, 100s), 80);
+  }
+  {
+    manual_timer time;
+    loading_cache<int, int> cache([](int) { return std::optional<int>(); },
+                                  {.jitter = 0.2, .negative_ttl = 100s, .group = {.timer = &time}});
+    for (int k = 0; k < keys; ++k) cache.get(k);
+    expect_spread(ends_of(cache, time, keys, 100s), 80);
+  }
+  {
+    manual_timer time;
+    loading_cache<int, int> cache([](int) -> int { throw std::runtime_error("down"); },
+                                  {.jitter = 0.2, .error_ttl = 100s, .group = {.timer = &time}});
+    for (int k = 0; k < keys; ++k) EXPECT_THROW(cache.get(k), std::runtime_error);
+    expect_spread(ends_of(cache, time, keys, 100s), 80);
+  }
+}
+
+// Goal  The jitter is the cache's own: two caches, given different random bits, differ.
+TEST(cache_time, jitter_by_the_given_bits) {
+  const auto ends_with = [](std::uint64_t bits) {
+    manual_timer time;
+    loading_cache<int, int> cache(
+        [](int k) { return k; },
+        {.ttl = 100s, .jitter = 1, .group = {.timer = &time}, .random = [bits] { return bits; }});
+    for (int k = 0; k < 50; ++k) cache.get(k);
+    return ends_of(cache, time, 50, 100s);
+  };
+  EXPECT_EQ(ends_with(0x12345677), ends_with(0x12345677));
+  EXPECT_NE(ends_with(0x12345677), ends_with(0x9876543f));
+}
+
+// ---- refresh ------------------------------------------------------------------------------------
+
+// Goal  A hit on an old value starts one load behind its back, and later hits see its value.
+TEST(cache_time, refresh_after) {
+  manual_timer time;
+  backend db;
+  support::manual_executor later;
+  loading_cache<int, int> cache(std::ref(db), {.ttl = 60s,
+                                               .jitter = 0,
+                                               .refresh_after = 10s,
+                                               .group = {.executor = later, .timer = &time}});
+  EXPECT_EQ(*cache.get(1), 1);
+  time.advance(10s - bit);
+  EXPECT_EQ(*cache.get(1), 1);
+  EXPECT_EQ(later.size(), 0U);
+  time.advance(bit);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(*cache.get(1), 1);
+  EXPECT_EQ(cache.get(1).freshness(), freshness::fresh);
+  EXPECT_EQ(*cache.start_get(1).get(), 1);
+  EXPECT_EQ(**cache.get_all(std::vector{1}).front(), 1);
+  EXPECT_EQ(later.size(), 1U);
+  EXPECT_EQ(db.loads, 1);
+  later.run_all();
+  EXPECT_EQ(*cache.get(1), 2);
+  EXPECT_EQ(later.size(), 0U);
+  EXPECT_EQ(cache.stats().refreshes, 1U);
+  EXPECT_EQ(cache.stats().misses, 1U);
+}
+
+// Goal  Where it is not shorter than the ttl it has no effect.
+TEST(cache_time, refresh_after_the_ttl) {
+  manual_timer time;
+  support::manual_executor later;
+  loading_cache<int, int> cache([](int k) { return k; },
+                                {.ttl = 10s,
+                                 .jitter = 0,
+                                 .refresh_after = 10s,
+                                 .group = {.executor = later, .timer = &time}});
+  cache.get(1);
+  time.advance(10s - bit);
+  cache.get(1);
+  time.advance(10s);
+  cache.get(1);
+  EXPECT_EQ(later.size(), 0U);
+  EXPECT_EQ(cache.stats().loads, 2U);
+}
+
+// Goal  A refresh that fails keeps the value, and the next one comes later and later, up to the
+//       most; one that succeeds starts from the beginning.
+TEST(cache_time, a_failed_refresh_keeps_the_value_and_backs_off) {  // Scenario 32
+  manual_timer time;
+  backend db;
+  loading_cache<int, int> cache(std::ref(db),
+                                {.ttl = 1h,
+                                 .jitter = 0,
+                                 .refresh_after = 10s,
+                                 .retry_after = 1s,
+                                 .max_retry_after = 6s,
+                                 .group = {.executor = inline_executor, .timer = &time}});
+  cache.get(1);
+  db.works = false;
+  time.advance(10s);
+  std::vector<int> waits;
+  int seconds = 0;
+  for (int loads = db.loads; seconds < 40; ++seconds) {
+    const auto hit = cache.get(1);
+    ASSERT_EQ(*hit, 1);
+    ASSERT_EQ(hit.freshness(), freshness::fresh);
+    if (db.loads != loads) waits.push_back(seconds);
+    loads = db.loads;
+    time.advance(1s + bit);
+  }
+  EXPECT_THAT(waits, testing::ElementsAre(0, 1, 3, 7, 13, 19, 25, 31, 37));
+  db.works = true;
+  time.advance(6s);
+  cache.get(1);
+  EXPECT_GT(*cache.get(1), 1);
+  db.works = false;
+  time.advance(10s);
+  const int before = db.loads;
+  cache.get(1);
+  time.advance(1s + bit);
+  cache.get(1);
+  EXPECT_EQ(db.loads, before + 2) << "from the beginning";
+}
+
+// Goal  A refresh slower than the refresh interval still lands.
+TEST(cache_time, a_slow_refresh_lands) {  // Scenario 32
+  manual_timer time;
+  support::thread_per_task threads;
+  gate loading;
+  std::atomic<int> loads{0};
+  loading_cache<int, int> cache(
+      [&](int) {
+        const int n = ++loads;
+        if (n == 2) loading.wait();
+        return n;
+      },
+      {.refresh_after = 1s, .group = {.executor = threads, .timer = &time}});
+  cache.get(1);
+  time.advance(2s);
+  cache.get(1);
+  loading.await_arrivals();
+  for (int i = 0; i < 20; ++i) {
+    time.advance(2s);
+    EXPECT_EQ(*cache.get(1), 1) << "while its refresh runs";
+  }
+  EXPECT_EQ(loads, 2) << "one at a time";
+  loading.open();
+  support::eventually([&] { return *cache.get(1) == 2; }, "the refreshed value");
+  threads.join();
+}
+
+// Goal    A refresh that is lost, because its executor drops it, is tried again after retry_after.
+TEST(cache_time, a_lost_refresh_is_tried_again) {
+  manual_timer time;
+  backend db;
+  support::manual_executor later;
+  loading_cache<int, int> cache(
+      std::ref(db),
+      {.refresh_after = 10s, .retry_after = 5s, .group = {.executor = later, .timer = &time}});
+  cache.get(1);
+  time.advance(10s);
+  cache.get(1);
+  EXPECT_TRUE(later.drop_one());
+  time.advance(4s);
+  cache.get(1);
+  EXPECT_EQ(later.size(), 0U);
+  time.advance(1s + bit);
+  cache.get(1);
+  EXPECT_EQ(later.run_all(), 1U);
+  EXPECT_EQ(*cache.get(1), 2);
+}
+
+// Goal  refresh(key) loads at once whatever is there; a failure leaves it.
+TEST(cache_time, refresh_by_hand) {
+  manual_timer time;
+  backend db;
+  loading_cache<int, int> cache(
+      std::ref(db),
+      {.ttl = 10s, .jitter = 0, .group = {.executor = inline_executor, .timer = &time}});
+  cache.refresh(1);
+  EXPECT_EQ(**cache.find(1), 1) << "also what was not there";
+  time.advance(9s);
+  cache.refresh(1);
+  time.advance(9s);
+  EXPECT_EQ(**cache.find(1), 2);
+  db.works = false;
+  cache.refresh(1);
+  EXPECT_EQ(**cache.find(1), 2);
+  EXPECT_EQ(cache.stats().refreshes, 3U);
+}
+
+// ---- stale --------------------------------------------------------------------------------------
+
+// Goal    While loads fail the stale value is served, marked so, and the load is tried at most once
+//         in each period, which doubles up to its most.
+TEST(cache_time, stale_if_error) {  // Scenario 34
+  manual_timer time;
+  backend db;
+  loading_cache<int, int> cache(std::ref(db), {.ttl = 10s,
+                                               .jitter = 0,
+                                               .stale_if_error = 100s,
+                                               .retry_after = 1s,
+                                               .max_retry_after = 8s,
+                                               .group = {.timer = &time}});
+  cache.get(1);
+  db.works = false;
+  time.advance(10s);
+  EXPECT_FALSE(cache.find(1)) << "find is asked for fresh values";
+  std::vector<int> tries;
+  for (int second = 0, loads = db.loads; second < 30; ++second) {
+    for (int i = 0; i < 3; ++i) {
+      const auto got = cache.get(1);
+      ASSERT_EQ(*got, 1);
+      ASSERT_TRUE(got.stale());
+    }
+    if (db.loads != loads) tries.push_back(second);
+    ASSERT_LE(db.loads, loads + 1);
+    loads = db.loads;
+    time.advance(1s + bit);
+  }
+  EXPECT_THAT(tries, testing::ElementsAre(0, 1, 3, 7, 15, 23));
+  EXPECT_TRUE(cache.start_get(1).get().stale());
+  EXPECT_TRUE(cache.get_all(std::vector{1}).front()->stale());
+  db.works = true;
+  time.advance(8s);
+  const auto back = cache.get(1);
+  EXPECT_FALSE(back.stale());
+  EXPECT_GT(*back, 1);
+}
+
+// Goal  After stale_if_error the failure is thrown.
+TEST(cache_time, stale_for_so_long) {
+  manual_timer time;
+  backend db;
+  loading_cache<int, int> cache(std::ref(db), {.ttl = 10s,
+                                               .jitter = 0,
+                                               .stale_if_error = 20s,
+                                               .retry_after = 0s,
+                                               .group = {.timer = &time}});
+  cache.get(1);
+  db.works = false;
+  time.advance(30s - bit);
+  EXPECT_TRUE(cache.get(1).stale());
+  time.advance(bit);
+  EXPECT_THROW(cache.get(1), std::runtime_error);
+}
+
+// Goal    Those who share a load that failed are all served the stale value.
+TEST(cache_time, stale_for_all_who_share_the_load) {
+  manual_timer time;
+  support::joined_counter joined;
+  gate loading;
+  std::atomic<int> loads{0};
+  loading_cache<int, int> cache(
+      [&](int k) {
+        if (++loads == 1) return k;
+        loading.wait();
+        throw std::runtime_error("down");
+      },
+      {.ttl = 10s, .stale_if_error = 1h, .group = {.timer = &time, .observer = &joined}});
+  cache.get(1);
+  time.advance(11s);
+  auto leader = in_thread([&] { return cache.get(1).stale(); });
+  loading.await_arrivals();
+  auto other = in_thread([&] { return cache.get(1).stale(); });
+  auto all = in_thread([&] { return cache.get_all(std::vector{1}).front()->stale(); });
+  joined.await(2);
+  loading.open();
+  EXPECT_TRUE(leader.get());
+  EXPECT_TRUE(other.get());
+  EXPECT_TRUE(all.get());
+  EXPECT_EQ(loads, 2);
+}
+
+// Goal    With soft_timeout a get of a stale value waits so long for its load, then takes the stale
+//         value; the load goes on, and its value is there for the next one.
+// Method  The load is held at a gate; the time is moved once the get has joined it.
+TEST(cache_time, soft_timeout) {
+  manual_timer time;
+  support::thread_per_task threads;
+  gate loading;
+  std::atomic<int> loads{0};
+  loading_cache<int, int> cache(
+      [&](int) {
+        const int n = ++loads;
+        if (n == 2) loading.wait();
+        return n;
+      },
+      {.ttl = 10s,
+       .stale_if_error = 1h,
+       .soft_timeout = 2s,
+       .group = {.executor = threads, .timer = &time}});
+  EXPECT_EQ(*cache.get(1), 1);
+  time.advance(11s);
+  auto slow = in_thread([&] {
+    const auto got = cache.get(1);
+    return got.stale() ? *got : -*got;
+  });
+  loading.await_arrivals();
+  // Its deadline is set when it begins to wait: the time is moved until it has passed.
+  while (slow.wait_for(0s) != std::future_status::ready) time.advance(1s);
+  EXPECT_EQ(slow.get(), 1);
+  loading.open();
+  support::eventually([&] { return cache.find(1).has_value(); }, "the end of the load");
+  EXPECT_EQ(*cache.get(1), 2);
+  EXPECT_FALSE(cache.get(1).stale());
+  EXPECT_EQ(cache.stats().stale_hits, 1U);
+  // A load that is in time is waited for.
+  time.advance(11s);
+  const auto in_time = cache.get(1);
+  EXPECT_EQ(*in_time, 3);
+  EXPECT_FALSE(in_time.stale());
+  threads.join();
+}
+
+// Goal  A load that fails within the soft timeout: the stale value at once.
+TEST(cache_time, soft_timeout_and_a_failure) {
+  manual_timer time;
+  backend db;
+  loading_cache<int, int> cache(std::ref(db),
+                                {.ttl = 10s,
+                                 .stale_if_error = 1h,
+                                 .soft_timeout = 2s,
+                                 .group = {.executor = inline_executor, .timer = &time}});
+  cache.get(1);
+  time.advance(11s);
+  db.works = false;
+  EXPECT_TRUE(cache.get(1).stale());
+  EXPECT_EQ(db.loads, 2);
+}
+
+// Goal  A caller's stop token ends a wait within the soft timeout as cancelled.
+TEST(cache_time, soft_timeout_and_a_stop) {
+  manual_timer time;
+  support::manual_executor later;
+  loading_cache<int, int> cache([](int k) { return k; },
+                                {.ttl = 10s,
+                                 .stale_if_error = 1h,
+                                 .soft_timeout = 2s,
+                                 .group = {.executor = later, .timer = &time}});
+  cache.get(1);
+  time.advance(11s);
+  std::stop_source stop;
+  stop.request_stop();
+  try {
+    cache.get(1, {.stop = stop.get_token()});
+    ADD_FAILURE();
+  } catch (const flight_error& e) {
+    EXPECT_EQ(e.code(), flight_errc::cancelled);
+  }
+  // And a deadline before the soft timeout: the stale value then.
+  EXPECT_TRUE(cache.get(1, {.deadline = time.now()}).stale());
+  later.run_all();
+}
+
+// ---- absences and errors ------------------------------------------------------------------------
+
+// Goal  An absence is known for negative_ttl, its own time, beside the ttl.
+TEST(cache_time, negative_ttl) {  // Scenario 36
+  manual_timer time;
+  int loads = 0;
+  loading_cache<int, int> cache(
+      [&](int k) {
+        ++loads;
+        return k < 0 ? std::optional<int>() : k;
+      },
+      {.ttl = 100s,
+       .jitter = 0,
+       .stale_if_error = 100s,
+       .negative_ttl = 5s,
+       .group = {.timer = &time}});
+  EXPECT_FALSE(cache.get(-1));
+  EXPECT_TRUE(cache.get(1));
+  time.advance(5s - bit);
+  EXPECT_FALSE(cache.get(-1));
+  EXPECT_EQ(loads, 2);
+  time.advance(bit);
+  EXPECT_FALSE(cache.find(-1));
+  EXPECT_FALSE(cache.get(-1));
+  EXPECT_EQ(loads, 3);
+  EXPECT_TRUE(cache.get(1));
+  EXPECT_EQ(loads, 3);
+}
+
+// Goal  A failure is thrown to others as well for error_ttl, with its own type; find and the second
+//       look do not take it for an answer.
+TEST(cache_time, error_ttl) {
+  manual_timer time;
+  backend db;
+  db.works = false;
+  loading_cache<int, int> cache(
+      std::ref(db),
+      {.jitter = 0, .error_ttl = 5s, .group = {.executor = inline_executor, .timer = &time}});
+  EXPECT_THROW(cache.get(1), std::runtime_error);
+  EXPECT_THROW(cache.get(1), std::runtime_error);
+  EXPECT_THROW(cache.start_get(1).get(), std::runtime_error);
+  EXPECT_THROW(cache.get_all(std::vector{1}).front().value(), std::runtime_error);
+  EXPECT_FALSE(cache.find(1));
+  EXPECT_EQ(db.loads, 1);
+  EXPECT_EQ(cache.stats().hits, 3U);
+  db.works = true;
+  cache.refresh(1);
+  EXPECT_EQ(*cache.get(1), 2) << "a refresh that works takes its place";
+  cache.invalidate(1);
+  db.works = false;
+  EXPECT_THROW(cache.get(1), std::runtime_error);
+  db.works = true;
+  time.advance(5s);
+  EXPECT_EQ(*cache.get(1), 4);
+}
+
+// Goal  A stale value goes before a kept error.
+TEST(cache_time, stale_before_error) {
+  manual_timer time;
+  backend db;
+  loading_cache<int, int> cache(std::ref(db), {.ttl = 10s,
+                                               .jitter = 0,
+                                               .stale_if_error = 10s,
+                                               .retry_after = 1s,
+                                               .error_ttl = 5s,
+                                               .group = {.timer = &time}});
+  cache.get(1);
+  db.works = false;
+  time.advance(11s);
+  EXPECT_TRUE(cache.get(1).stale());
+  time.advance(10s);
+  EXPECT_THROW(cache.get(1), std::runtime_error);
+  EXPECT_THROW(cache.get(1), std::runtime_error);
+  EXPECT_EQ(db.loads, 3);
+}
+
+// ---- the sweep ----------------------------------------------------------------------------------
+
+// Goal    The memory of entries whose time is over comes back, though nobody asks for them.
+// Method  Values are counted. The sweep runs on the default pool, some time after the alarm.
+TEST(cache_time, the_sweep_gives_memory_back) {
+  manual_timer time;
+  std::atomic<int> told{0};
+  loading_cache<int, support::living> cache(
+      [](int k) { return support::living(k); },
+      {.ttl = 10s,
+       .jitter = 0.5,
+       .on_removal =
+           [&](int k, const support::living* v, singleflight::removal_cause cause) {
+             EXPECT_EQ(cause, singleflight::removal_cause::expired);
+             EXPECT_EQ(v->read(), k);
+             ++told;
+           },
+       .group = {.timer = &time}});
+  for (int k = 0; k < 5000; ++k) cache.get(k);
+  EXPECT_EQ(support::living::alive, 5000);
+  support::eventually(
+      [&] {
+        time.advance(1s);
+        std::this_thread::yield();
+        return support::living::alive == 0;
+      },
+      "the end of all values");
+  EXPECT_EQ(told, 5000);
+  EXPECT_EQ(cache.stats().entries, 0U);
+  EXPECT_EQ(cache.stats().expired, 5000U);
+  // And again, after it has found nothing more to do.
+  cache.get(1);
+  support::eventually(
+      [&] {
+        time.advance(1s);
+        return support::living::alive == 0;
+      },
+      "the end of one more");
+}
+
+// Goal  The sweep leaves a stale value that may be of use yet.
+TEST(cache_time, the_sweep_keeps_stale_values) {
+  manual_timer time;
+  loading_cache<int, support::living> cache(
+      [](int k) { return support::living(k); },
+      {.ttl = 10s, .stale_if_error = 100s, .group = {.timer = &time}});
+  cache.get(1);
+  cache.put(2, support::living(2));
+  time.advance(50s);
+  // The sweep of that time may have run or not: neither takes them.
+  EXPECT_EQ(cache.stats().entries, 2U);
+  support::eventually(
+      [&] {
+        time.advance(1s);
+        return cache.stats().entries == 0;
+      },
+      "the end of them");
+  EXPECT_EQ(cache.stats().expired, 2U);
+}
+
+/// A timer whose time moves on by a minute just before a node is armed, as often as told.
+class leaping_timer final : public singleflight::timer {
+ public:
+  std::atomic<int> leaps{0};
+  time_point now() const noexcept override { return at_.now(); }
+  void arm(singleflight::timer_node& node, time_point when) override {
+    if (leaps > 0) {
+      --leaps;
+      at_.advance(1min);
+    }
+    at_.arm(node, when);
+  }
+  void cancel(singleflight::timer_node& node) noexcept override { at_.cancel(node); }
+  void advance(std::chrono::nanoseconds step) { at_.advance(step); }
+
+ private:
+  manual_timer at_;
+};
+
+// Goal    The alarm of the sweep may fire as it is being armed, within the call that arms it: when
+//         the first entry is stored, and at the end of a sweep.
+// Method  A timer whose time moves on within arm.
+TEST(cache_time, an_alarm_that_fires_as_it_is_armed) {
+  leaping_timer time;
+  time.leaps = 3;
+  loading_cache<int, support::living> cache([](int k) { return support::living(k); },
+                                            {.ttl = 1h, .group = {.timer = &time}});
+  cache.get(1);
+  support::eventually([&] { return time.leaps == 0; }, "three sweeps");
+  EXPECT_TRUE(cache.find(1));
+  support::eventually(
+      [&] {
+        time.advance(1min);
+        return support::living::alive == 0;
+      },
+      "its end");
+}
+
+// Goal  The end of a cache ends its sweep, wherever that is.
+TEST(cache_time, the_end_ends_the_sweep) {
+  for (int i = 0; i < 200; ++i) {
+    leaping_timer time;
+    time.leaps = i % 3;
+    loading_cache<int, int> cache([](int k) { return k; }, {.ttl = 10s, .group = {.timer = &time}});
+    cache.get(i);
+    if (i % 2 == 0) time.advance(1s);
+  }
+}
+
+}  // namespace
