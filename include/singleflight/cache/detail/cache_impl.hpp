@@ -66,8 +66,10 @@ void loading_cache<Key, Value, Hash, Equal>::refresh_behind(view key, std::uint3
   entry_extras& extras = e.extras();
   const cache_ticks at = now();
   cache_ticks due = extras.retry_at.load(memory_order_relaxed);
-  if (due > at || !extras.retry_at.compare_exchange_strong(
-                      due, times_.retry_at(at, 1), memory_order_relaxed, memory_order_relaxed)) {
+  if (due > at) return;
+  if (!extras.retry_at.compare_exchange_strong(due, times_.retry_at(at, 1), memory_order_relaxed,
+                                               memory_order_relaxed) &&
+      platform::holds(rule::one_hit_refreshes)) {
     return;
   }
   stats_.add(figure::refreshes);
@@ -276,7 +278,7 @@ template <class Call>
 auto loading_cache<Key, Value, Hash, Equal>::lead(Key key, std::uint32_t hash,
                                                   const flight_context& flight, bool anew,
                                                   Call&& call) -> result {
-  if (!anew) {
+  if (!anew && detail::platform::holds(detail::rule::load_looks_again)) {
     if (auto known = look_again(key_view_of(key), hash)) return *std::move(known);
   }
   stats_.add(figure::loads);
@@ -357,7 +359,7 @@ auto loading_cache<Key, Value, Hash, Equal>::bulk_loader_of(LoadMany&& load_many
     answers.reserve(given.size());
     for (auto& one : given) {
       if (one.has_value()) {
-        answers.emplace_back(detail::as_loaded<Value>(*std::move(one)));
+        answers.emplace_back(detail::as_loaded<Value>(std::move(*one)));
       } else if (const auto code = one.errc()) {
         answers.emplace_back(*code);
       } else {
@@ -459,7 +461,9 @@ auto loading_cache<Key, Value, Hash, Equal>::fail(Key key, std::uint32_t hash,
     typename store_type::departed gone;
     {
       platform::unique_lock hold(store_.lock());
-      if (!forgotten()) store_locked(e, true, gone);
+      if (!forgotten() || !platform::holds(rule::forgotten_error_is_not_stored)) {
+        store_locked(e, true, gone);
+      }
     }
     finish(gone);
   }
@@ -488,7 +492,9 @@ void loading_cache<Key, Value, Hash, Equal>::put_loaded(const Arg& key, loaded&&
   typename store_type::departed gone;
   {
     detail::platform::unique_lock hold(store_.lock());
-    flights_.forget_hashed(hash, k.view());
+    if (detail::platform::holds(detail::rule::put_forgets_flight)) {
+      flights_.forget_hashed(hash, k.view());
+    }
     store_locked(e, keep, gone);
   }
   finish(gone);
@@ -523,7 +529,7 @@ void loading_cache<Key, Value, Hash, Equal>::clear() {
   typename store_type::departed gone;
   {
     detail::platform::unique_lock hold(store_.lock());
-    flights_.forget_all();
+    if (detail::platform::holds(detail::rule::clear_forgets_flights)) flights_.forget_all();
     store_.clear_locked(gone);
   }
   finish(gone);
@@ -543,7 +549,7 @@ std::size_t loading_cache<Key, Value, Hash, Equal>::invalidate_if(Which&& which)
   std::size_t count = 0;
   {
     detail::platform::unique_lock hold(store_.lock());
-    flights_.forget_all();
+    if (detail::platform::holds(detail::rule::filter_forgets_flights)) flights_.forget_all();
   }
   std::size_t at = 0;
   std::size_t size = 0;

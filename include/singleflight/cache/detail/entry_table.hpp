@@ -97,7 +97,10 @@ class entry_table {
     for (;;) {
       lines* const all = current_.load(memory_order_acquire);
       announce(mark.structure, all);
-      if (current_.load(memory_order_acquire) != all) continue;  // T3
+      if (current_.load(memory_order_acquire) != all &&  // T3
+          platform::holds(rule::table_is_confirmed)) {
+        continue;
+      }
       const entry_line* line = &all->home(hash);
       for (std::size_t passed = 0; passed < all->count; ++passed) {
         const std::uint64_t word = line->word.load(memory_order_acquire);
@@ -118,7 +121,10 @@ class entry_table {
         if (entry_line::passed(word) == 0) break;
         line = &all->after(*line);
       }
-      if (current_.load(memory_order_acquire) == all) return nullptr;
+      if (current_.load(memory_order_acquire) == all ||
+          !platform::holds(rule::overtaken_search_repeats)) {
+        return nullptr;
+      }
     }
   }
 
