@@ -118,6 +118,12 @@ void wake(const atomic<Word>& word, int count, std::uint32_t channels = all_chan
   model::wake(&word, count, channels, at);
 }
 
+// ---- a barrier in all threads: none here, so both sides of a race pay ---------------------------
+
+inline bool ask_for_barrier() noexcept { return false; }
+inline void barrier_in_all_threads() noexcept {}
+inline void keep_order() noexcept {}
+
 // ---- locks --------------------------------------------------------------------------------------
 
 class mutex {
@@ -296,6 +302,8 @@ class never_destroyed {
 
 inline void* allocate(std::size_t bytes, std::size_t) { return ::operator new(bytes); }
 inline void deallocate(void* memory, std::size_t) noexcept { ::operator delete(memory); }
+
+using kept_for_good = model::eternal;
 
 /// All stop states count as one address.
 inline constexpr char any_stop_state = 0;

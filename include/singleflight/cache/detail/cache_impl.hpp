@@ -66,8 +66,10 @@ void loading_cache<Key, Value, Hash, Equal>::refresh_behind(view key, std::uint3
   entry_extras& extras = e.extras();
   const cache_ticks at = now();
   cache_ticks due = extras.retry_at.load(memory_order_relaxed);
-  if (due > at || !extras.retry_at.compare_exchange_strong(
-                      due, times_.retry_at(at, 1), memory_order_relaxed, memory_order_relaxed)) {
+  if (due > at) return;
+  if (!extras.retry_at.compare_exchange_strong(due, times_.retry_at(at, 1), memory_order_relaxed,
+                                               memory_order_relaxed) &&
+      platform::holds(rule::one_hit_refreshes)) {
     return;
   }
   start_load(key, hash, own_loader{*this}.own(), true).detach();
@@ -280,8 +282,8 @@ auto loading_cache<Key, Value, Hash, Equal>::lead(Key key, std::uint32_t hash,
                                                   Call&& call) -> result {
   if (anew) {
     stats_.add(figure::refreshes);
-  } else if (auto known = look_again(key_view_of(key), hash)) {
-    return *std::move(known);
+  } else if (detail::platform::holds(detail::rule::load_looks_again)) {
+    if (auto known = look_again(key_view_of(key), hash)) return *std::move(known);
   }
   stats_.add(figure::loads);
   return conclude(
@@ -348,7 +350,7 @@ auto loading_cache<Key, Value, Hash, Equal>::bulk_loader_of(LoadMany&& load_many
     answers.reserve(given.size());
     for (auto& one : given) {
       if (one.has_value()) {
-        answers.emplace_back(detail::as_loaded<Value>(*std::move(one)));
+        answers.emplace_back(detail::as_loaded<Value>(std::move(*one)));
       } else if (const auto code = one.errc()) {
         answers.emplace_back(*code);
       } else {
@@ -470,7 +472,9 @@ auto loading_cache<Key, Value, Hash, Equal>::fail(Key& key, std::uint32_t hash,
     typename store_type::departed gone;
     {
       platform::unique_lock hold(store_.lock());
-      if (!forgotten()) store_locked(e, true, gone);
+      if (!forgotten() || !platform::holds(rule::forgotten_error_is_not_stored)) {
+        store_locked(e, true, gone);
+      }
     }
     finish(gone);
   }
@@ -498,7 +502,9 @@ void loading_cache<Key, Value, Hash, Equal>::put_loaded(const Arg& key, loaded&&
   typename store_type::departed gone;
   {
     detail::platform::unique_lock hold(store_.lock());
-    flights_.forget_hashed(hash, k.view());
+    if (detail::platform::holds(detail::rule::put_forgets_flight)) {
+      flights_.forget_hashed(hash, k.view());
+    }
     store_locked(*made.of.at, made.keep, gone);
   }
   finish(gone);
@@ -533,7 +539,7 @@ void loading_cache<Key, Value, Hash, Equal>::clear() {
   typename store_type::departed gone;
   {
     detail::platform::unique_lock hold(store_.lock());
-    flights_.forget_all();
+    if (detail::platform::holds(detail::rule::clear_forgets_flights)) flights_.forget_all();
     store_.clear_locked(gone);
   }
   finish(gone);
@@ -553,7 +559,7 @@ std::size_t loading_cache<Key, Value, Hash, Equal>::invalidate_if(Which&& which)
   std::size_t count = 0;
   {
     detail::platform::unique_lock hold(store_.lock());
-    flights_.forget_all();
+    if (detail::platform::holds(detail::rule::filter_forgets_flights)) flights_.forget_all();
   }
   std::size_t at = 0;
   std::size_t size = 0;

@@ -207,8 +207,9 @@ class entry_store {
   /// What may wait for the reclaimer's barrier, which reaches all threads and costs up to some
   /// microseconds: a part of the capacity.
   std::size_t most_waiting() const noexcept {
+    constexpr std::size_t least = platform::tuned(std::size_t{16}, std::size_t{1});
     const std::size_t part = capacity_ / 32;
-    return part < 16 ? 16 : part > 256 ? 256 : part;
+    return part < least ? least : part > 256 ? 256 : part;
   }
 
   struct weight_of {

@@ -96,7 +96,8 @@ class entry_table {
         mark.found = true;
         return e;
       }
-    } else if (entry_line::passed(word) == 0 && is_present(all)) {
+    } else if (entry_line::passed(word) == 0 &&
+               (is_present(all) || !platform::holds(rule::overtaken_search_repeats))) {
       return nullptr;
     }
     return search(hash, mark, same);
@@ -230,7 +231,7 @@ class entry_table {
     for (;;) {
       lines* const all = current_.load(memory_order_acquire);
       announce(structure, all);
-      if (is_present(*all) || !platform::holds(rule::found_is_confirmed)) return *all;
+      if (is_present(*all) || !platform::holds(rule::table_is_confirmed)) return *all;
     }
   }
   /// What is in the slot of the table, announced (T3).
@@ -263,7 +264,7 @@ class entry_table {
         if (entry_line::passed(word) == 0) break;
         line = &all.after(*line);
       }
-      if (is_present(all)) return nullptr;
+      if (is_present(all) || !platform::holds(rule::overtaken_search_repeats)) return nullptr;
     }
   }
 

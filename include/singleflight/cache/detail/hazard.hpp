@@ -76,7 +76,7 @@ using hazard_slot = atomic<reclaimable*>;
 
 /// One thread's slots.
 struct alignas(64) hazard_record : platform::allocated {
-  static constexpr std::size_t handles = 6;
+  static constexpr std::size_t handles = platform::tuned(std::size_t{6}, std::size_t{1});
   static constexpr std::size_t all = handles + 2;
 
   hazard_slot slots[all]{};
@@ -132,6 +132,7 @@ class SINGLEFLIGHT_SHARED_STATE hazard_domain {
     hazard_record* of = records_;
     while (of != nullptr && of->taken) of = of->next;
     if (of == nullptr) {
+      const platform::kept_for_good memory;
       seen_.reserve((count_ + 1) * hazard_record::all);
       of = new hazard_record;
       of->next = records_;
@@ -266,8 +267,13 @@ class hazard_hold {
   /// From slot to count, for who holds on for longer than a call.
   void count() noexcept {
     if (object_ == nullptr || slot_ == nullptr) return;
-    object_->add_reference();  // H4
-    withdraw(*std::exchange(slot_, nullptr));
+    if (platform::holds(rule::counted_before_withdrawn)) {  // H4
+      object_->add_reference();
+      withdraw(*std::exchange(slot_, nullptr));
+    } else {
+      withdraw(*std::exchange(slot_, nullptr));
+      object_->add_reference();
+    }
   }
 
  private:
@@ -281,7 +287,7 @@ class hazard_hold {
     withdraw(*slot_);
     // It may be kept for this slot alone. (Should it leave between the two steps above, it stays
     // until the next reclaim.)
-    if (left) [[unlikely]] {
+    if (left && platform::holds(rule::last_handle_reclaims)) [[unlikely]] {
       reclaim_kept();
     }
   }

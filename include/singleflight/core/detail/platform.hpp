@@ -139,6 +139,11 @@ void at_thread_exit() noexcept {
   (void)&at_end;
 }
 
+/// While it lives, what its thread allocates stays until the end of the process.
+struct kept_for_good {
+  kept_for_good() noexcept {}
+};
+
 inline bool stop_requested(const std::stop_token& token) noexcept { return token.stop_requested(); }
 inline void request_stop(std::stop_source& source) noexcept { source.request_stop(); }
 

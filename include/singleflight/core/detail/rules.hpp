@@ -124,7 +124,21 @@ namespace detail {
   X(held_is_kept, "an entry is freed under a reader")                                         \
   X(left_table_is_emptied, "a reader of an old table finds what has left the new one")        \
   X(forgotten_is_not_stored, "a load stores a value that is older than an invalidation")      \
-  X(invalidation_forgets_flight, "a newcomer joins a load that began before an invalidation")
+  X(invalidation_forgets_flight, "a newcomer joins a load that began before an invalidation") \
+  X(put_forgets_flight, "a load overwrites a value that was put after it began")              \
+  X(clear_forgets_flights, "a load that began before a clear is stored after it")             \
+  X(filter_forgets_flights, "a load that began before invalidate_if is stored after it")      \
+  X(forgotten_error_is_not_stored, "a load stores an error that is older than a put")         \
+  X(table_is_confirmed, "a reader searches a table that was freed before it was announced")   \
+  X(overtaken_search_repeats, "a search does not find what a growth has moved")               \
+  X(counted_before_withdrawn, "an entry is freed as its reader goes from slot to count")      \
+  X(last_handle_reclaims, "an entry that was kept for a handle stays when that has gone")     \
+  X(load_looks_again, "a call that comes late loads again what was just stored")              \
+  X(one_hit_refreshes, "each hit on a value that is due starts a load")                       \
+  X(store_needs_sweep, "an entry that is stored as a sweep ends is never swept")              \
+  X(stop_waits_for_sweep, "a sweep runs in a cache that has gone")                            \
+  X(stopped_sweep_stays, "a sweep is posted, or armed, for a cache that has gone")            \
+  X(sweep_ends_before_flights, "a sweep's listener asks a cache that ends")
 
 // X(order, what breaks without it)
 #define SINGLEFLIGHT_ORDER_RULES(X)                                                           \

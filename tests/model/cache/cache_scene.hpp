@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// What the worlds of a loading_cache have: a cache, a queue for its loads, and a history: when each
+// load, each get and each invalidation began, and when it was over.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <new>
+#include <source_location>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "model/worlds.hpp"
+#include "support/model/executor.hpp"
+#include <singleflight/cache/loading_cache.hpp>
+
+namespace model {
+
+/// The value of a load, by the load's number. To look at it is a step, so that the model finds who
+/// looks after the end.
+class item {
+ public:
+  explicit item(int number) : number_(number) {}
+  item(item&& other) noexcept : number_(other.number_) {}
+  int look() const {
+    (void)seen_.load(std::memory_order_relaxed);
+    return number_;
+  }
+
+ private:
+  int number_;
+  singleflight::detail::platform::atomic<int> seen_{0};
+};
+
+struct cache_scene {
+  using cache = singleflight::loading_cache<int, item>;
+  using options = cache::options;
+
+  explicit cache_scene(world& in, options how = {})
+      : w(in), of(with(std::move(how), queue)), all(made()) {}
+  static options with(options how, const queue_executor& executor) {
+    how.group.executor = executor;
+    how.random = [] { return std::uint64_t{1}; };
+    return how;
+  }
+
+  /// A thread of the world. Memory that runs short where no call is under way ends it.
+  template <class What>
+  void thread(What what) {
+    w.thread([this, what] {
+      // One whose last wait before a join was in vain joins at once.
+      singleflight::detail::this_thread().vain_waits = 1;
+      try {
+        what();
+      } catch (const std::bad_alloc&) {
+        w.check(faults() > 0, "memory was short, and it was not");
+      }
+      queue.run_all();  // what it has brought about is not left to those who may be blocked
+    });
+  }
+
+  // ---- loads ------------------------------------------------------------------------------------
+
+  /// Takes a number; other threads may come in while it runs.
+  int load() {
+    const int number = begin();
+    arrive(op::load, nullptr, std::source_location::current());
+    return number;
+  }
+  int begin() {
+    const spared books;
+    began_.push_back(tick());
+    return static_cast<int>(began_.size());
+  }
+  int loads() const { return static_cast<int>(began_.size()); }
+
+  // ---- calls ------------------------------------------------------------------------------------
+
+  /// A call that returns what get returns. Where it throws, that is the number of a load as well.
+  template <class What>
+  int asks(What&& what) {
+    const int began = tick();
+    const int number = given(what);
+    const spared books;
+    given_.push_back({number, began});
+    return number;
+  }
+  int get(int key = 1) {
+    return asks([&] { return all->get(key); });
+  }
+  /// The same; runs what is queued before it waits.
+  int start_get(int key = 1) {
+    return asks([&] {
+      auto handle = all->start_get(key);
+      queue.run_all();
+      return std::move(handle).get();
+    });
+  }
+  void get_all(std::vector<int> keys) {
+    const int began = tick();
+    const auto got = all->get_all(keys);
+    for (const auto& one : got) {
+      const int number = one.value().value().look();
+      const spared books;
+      given_.push_back({number, began});
+    }
+  }
+
+  /// After it returns nobody who asks is given what began before it.
+  template <class What>
+  void invalidates(What&& what) {
+    const int called = tick();
+    what();
+    const int returned = tick();
+    const spared books;
+    over_.push_back({called, returned});
+  }
+  void invalidate(int key = 1) {
+    invalidates([&] { (void)all->invalidate(key); });
+  }
+  void put(int key = 1) {
+    invalidates([&] { store(key); });
+  }
+  /// The same; not as an invalidation, since it is one of this key only.
+  void store(int key) {
+    const int number = begin();
+    all->put(key, item(number));
+    began_[static_cast<std::size_t>(number) - 1] = tick();  // an invalidation beside it came before
+  }
+
+  /// Nobody was given what he must not be, and the cache can go. Keys that are left alone by one of
+  /// the invalidations have no place in a world.
+  void finish() {
+    queue.run_all();
+    w.run();
+    for (const asked& a : given_) {
+      for (const invalidation& i : over_) {
+        w.check(i.returned > a.began || began_[static_cast<std::size_t>(a.number) - 1] > i.called,
+                "31: a value whose load began before an invalidation was given after it");
+      }
+    }
+    all.reset();
+    singleflight::detail::hazard_domain::instance().reclaim(nullptr);
+  }
+
+  world& w;
+  queue_executor queue;
+  const options of;
+  /// What the loader does; by default it loads.
+  std::function<int(int key)> loader = [this](int) { return load(); };
+  std::unique_ptr<cache> all;
+
+ private:
+  struct asked {
+    int number, began;
+  };
+  struct invalidation {
+    int called, returned;
+  };
+
+  std::unique_ptr<cache> made() {
+    return std::make_unique<cache>([this](int key) { return item(loader(key)); }, of);
+  }
+  template <class What>
+  static int given(What&& what) {
+    try {
+      return what().value().look();
+    } catch (const std::domain_error& failed) {
+      return std::stoi(failed.what());
+    }
+  }
+  int tick(const std::source_location& line = std::source_location::current()) {
+    arrive(op::exchange, this, line);
+    return ++time_;
+  }
+
+  int time_ = 0;
+  std::vector<int> began_;
+  std::vector<asked> given_;
+  std::vector<invalidation> over_;
+};
+
+}  // namespace model

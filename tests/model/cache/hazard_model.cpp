@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Readers of a cache's entries beside those who take entries out: what a reader holds is never
+// freed, what nobody holds is freed once, and nothing stays in the end.
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "model/worlds.hpp"
+#include "support/model/gate.hpp"
+#include <singleflight/cache/loading_cache.hpp>
+
+namespace {
+
+using model::add_world;
+using model::gate;
+using model::three;
+using model::two;
+using model::two_and_a_fault;
+using model::world;
+using singleflight::removal_cause;
+namespace detail = singleflight::detail;
+namespace platform = singleflight::detail::platform;
+
+/// To look at it is a step: the model finds who looks after the end.
+struct item {
+  explicit item(int v) : version(v) {}
+  item(item&& other) noexcept : version(other.version) {}
+  int look() const {
+    (void)seen.load(std::memory_order_relaxed);
+    return version;
+  }
+  int version;
+  platform::atomic<int> seen{0};
+};
+
+using store = detail::entry_store<
+    int, item, detail::key_access<int, singleflight::key_hash<int>, singleflight::key_equal>,
+    singleflight::key_equal>;
+
+/// The entries of a cache, without what loads them.
+struct scene {
+  explicit scene(world& in, std::size_t capacity = 100)
+      : w(in),
+        options{.capacity = capacity, .random = [] { return std::uint64_t{1}; }},
+        times(options, false),
+        all(std::make_unique<store>(options, times, singleflight::key_equal{})) {}
+
+  /// All keys share the first line, and the tag there.
+  static std::uint32_t hash_of(int /*key*/) { return 1; }
+
+  template <class What>
+  void thread(What what) {
+    w.thread([this, what] {
+      try {
+        what();
+      } catch (const std::bad_alloc&) {
+        w.check(model::faults() > 0, "memory was short, and it was not");
+      }
+    });
+  }
+  void put(int key, int version) {
+    auto& e = store::entry::make(false, hash_of(key), 0, detail::entry_kind::value, int{key},
+                                 item(version));
+    const detail::hazard_hold mine(e, nullptr);
+    store::departed gone;
+    {
+      platform::unique_lock hold(all->lock());
+      all->store_locked(e, 0, gone);
+    }
+    finish(gone);
+  }
+  void remove(int key) {
+    store::departed gone;
+    {
+      platform::unique_lock hold(all->lock());
+      if (auto* const e = all->find_locked(hash_of(key), key)) {
+        all->remove_locked(*e, removal_cause::invalidated, gone);
+      }
+    }
+    finish(gone);
+  }
+  void clear() {
+    store::departed gone;
+    {
+      platform::unique_lock hold(all->lock());
+      all->clear_locked(gone);
+    }
+    finish(gone);
+  }
+  void finish(store::departed& gone) {
+    all->finish(gone, [](removal_cause, std::size_t) {});
+  }
+
+  store::found find(int key) { return all->find(hash_of(key), key); }
+  /// Finds and looks; the version that was found, 0: none.
+  int read(int key) {
+    const store::found f = find(key);
+    return f ? f.at->value.look() : 0;
+  }
+  /// The cache goes; nothing is held any more.
+  void finish() {
+    all.reset();
+    detail::hazard_domain::instance().reclaim(nullptr);
+  }
+
+  world& w;
+  const singleflight::cache_options<int, item> options;
+  const detail::lifetimes times;
+  std::unique_ptr<store> all;
+};
+
+const add_world removal("entries: a find beside a removal", three, [](world& w) {
+  scene s(w);
+  s.put(1, 1);
+  s.thread([&] { (void)s.read(1); });
+  s.thread([&] { s.remove(1); });
+  w.run();
+  s.finish();
+});
+
+const add_world replacement("entries: a find beside a replacement", three, [](world& w) {
+  scene s(w);
+  s.put(1, 1);
+  s.thread([&] { w.check(s.read(1) != 0, "an entry that was replaced was not found"); });
+  s.thread([&] {
+    s.put(1, 2);
+    w.check(s.read(1) == 2, "an entry that was replaced was found");
+  });
+  w.run();
+  s.finish();
+});
+
+const add_world returns("entries: a find beside a removal, and another in its place", three,
+                        [](world& w) {
+                          scene s(w);
+                          s.put(1, 1);
+                          s.thread([&] {
+                            const int got = s.read(1);
+                            w.check(got == 0 || got == 1, "another key's value");
+                          });
+                          s.thread([&] {
+                            s.remove(1);
+                            s.put(2, 2);
+                          });
+                          w.run();
+                          s.finish();
+                        });
+
+const add_world two_finds("entries: two finds beside a removal", two, [](world& w) {
+  scene s(w);
+  s.put(1, 1);
+  s.thread([&] { (void)s.read(1); });
+  s.thread([&] { (void)s.read(1); });
+  s.thread([&] { s.remove(1); });
+  w.run();
+  s.finish();
+});
+
+const add_world two_removals("entries: a find beside two removals", two, [](world& w) {
+  scene s(w);
+  s.put(1, 1);
+  s.put(2, 2);
+  s.thread([&] { (void)s.read(1); });
+  s.thread([&] { s.remove(1); });
+  s.thread([&] { s.remove(2); });
+  w.run();
+  s.finish();
+});
+
+const add_world with_fault("entries: a find beside a replacement, a fault", two_and_a_fault,
+                           [](world& w) {
+                             scene s(w);
+                             s.put(1, 1);
+                             s.thread([&] { w.check(s.read(1) != 0, "an entry was not found"); });
+                             s.thread([&] { s.put(1, 2); });
+                             w.run();
+                             s.finish();
+                           });
+
+// ---- counts -------------------------------------------------------------------------------------
+
+const add_world no_slot("entries: a find with no slot free, beside a removal", three, [](world& w) {
+  scene s(w);
+  s.put(1, 1);
+  s.put(2, 2);
+  s.thread([&] {
+    const auto first = s.find(2);
+    const auto second = s.find(1);  // counted
+    (void)first.at->value.look();
+    if (second) (void)second.at->value.look();
+  });
+  s.thread([&] { s.remove(1); });
+  w.run();
+  s.finish();
+});
+
+const add_world to_count("entries: from slot to count beside a removal", three, [](world& w) {
+  scene s(w);
+  s.put(1, 1);
+  s.thread([&] {
+    auto f = s.find(1);
+    if (!f) return;
+    f.hold.count();
+    (void)f.at->value.look();
+  });
+  s.thread([&] { s.remove(1); });
+  w.run();
+  s.finish();
+});
+
+const add_world two_owners("entries: two who count let go beside a removal", two, [](world& w) {
+  scene s(w);
+  s.put(1, 1);
+  store::found first = s.all->find_counted(scene::hash_of(1), 1);
+  store::found second{first.at, first.hold.share()};
+  s.thread([&] {
+    (void)first.at->value.look();
+    first = {};
+  });
+  s.thread([&] {
+    (void)second.at->value.look();
+    second = {};
+  });
+  s.thread([&] { s.remove(1); });
+  w.run();
+  s.finish();
+});
+
+// ---- handles ------------------------------------------------------------------------------------
+
+const add_world dropped("entries: a handle is dropped beside a removal", three, [](world& w) {
+  scene s(w);
+  s.put(1, 1);
+  store::found held = s.find(1);
+  s.thread([&] {
+    (void)held.at->value.look();
+    held = {};
+  });
+  s.thread([&] { s.remove(1); });
+  w.run();
+  s.finish();
+});
+
+const add_world kept("entries: a handle is dropped after its cache has gone", two, [](world& w) {
+  scene s(w);
+  s.put(1, 1);
+  store::found held = s.find(1);
+  s.thread([&] { s.all.reset(); });
+  w.run();
+  (void)held.at->value.look();
+  held = {};  // and with it the entry: nothing else is reclaimed here
+});
+
+const add_world handed_on("entries: a handle is dropped elsewhere, and its slot used again", two,
+                          [](world& w) {
+                            scene s(w);
+                            s.put(1, 1);
+                            s.put(2, 2);
+                            gate found;
+                            store::found held;
+                            s.thread([&] {
+                              held = s.find(1);
+                              found.open();
+                              (void)s.read(2);
+                            });
+                            s.thread([&] {
+                              found.wait();
+                              (void)held.at->value.look();
+                              held = {};
+                            });
+                            s.thread([&] {
+                              found.wait();
+                              s.remove(1);
+                              s.remove(2);
+                            });
+                            w.run();
+                            s.finish();
+                          });
+
+const add_world outlives("entries: a handle outlives its thread, beside a removal", two,
+                         [](world& w) {
+                           scene s(w);
+                           s.put(1, 1);
+                           s.put(2, 2);
+                           store::found held;
+                           s.thread([&] { held = s.find(1); });
+                           s.thread([&] {
+                             const auto mine = s.find(2);  // perhaps by the record of the other
+                             if (mine) (void)mine.at->value.look();
+                           });
+                           s.thread([&] {
+                             s.remove(1);
+                             s.remove(2);
+                           });
+                           w.run();
+                           if (held) (void)held.at->value.look();
+                           held = {};
+                           s.finish();
+                         });
+
+// ---- the table ----------------------------------------------------------------------------------
+
+constexpr int full = 6;  // so many fill the first table
+
+const add_world growth("entries: a find beside growth", three, [](world& w) {
+  scene s(w);
+  for (int key = 1; key <= full; ++key) s.put(key, key);
+  s.thread([&] { w.check(s.read(full) == full, "a find has missed an entry as the table grew"); });
+  s.thread([&] { s.put(full + 1, full + 1); });
+  w.run();
+  s.finish();
+});
+
+const add_world growth_and_removal("entries: a find beside growth and a removal", three,
+                                   [](world& w) {
+                                     scene s(w);
+                                     for (int key = 1; key <= full; ++key) s.put(key, key);
+                                     s.thread([&] { (void)s.read(1); });
+                                     s.thread([&] {
+                                       s.put(full + 1, full + 1);
+                                       s.remove(1);
+                                     });
+                                     w.run();
+                                     s.finish();
+                                   });
+
+const add_world clearing("entries: a find beside clear", three, [](world& w) {
+  scene s(w);
+  s.put(1, 1);
+  s.thread([&] { (void)s.read(1); });
+  s.thread([&] {
+    s.clear();
+    w.check(s.read(1) == 0, "an entry is found after clear");
+  });
+  w.run();
+  s.finish();
+});
+
+const add_world shrinking("entries: a find beside clear of a table that has grown", three,
+                          [](world& w) {
+                            scene s(w);
+                            for (int key = 1; key <= full + 1; ++key) s.put(key, key);
+                            s.thread([&] { (void)s.read(1); });
+                            s.thread([&] { s.clear(); });
+                            w.run();
+                            s.finish();
+                          });
+
+const add_world passers("entries: a find behind a full line, beside a removal", three,
+                        [](world& w) {
+                          scene s(w);
+                          for (int key = 1; key <= full + 3; ++key)
+                            s.put(key, key);  // two lines, one home
+                          s.thread([&] {
+                            w.check(s.read(full + 3) == full + 3, "a find has missed an entry");
+                          });
+                          s.thread([&] {
+                            s.remove(1);
+                            s.remove(full + 2);
+                          });
+                          w.run();
+                          s.finish();
+                        });
+
+const add_world eviction("entries: a handle beside an eviction", three, [](world& w) {
+  scene s(w, 1);
+  s.put(1, 1);
+  s.thread([&] {
+    const auto f = s.find(1);
+    if (f) w.check(f.at->value.look() == 1, "another key's value");
+  });
+  s.thread([&] { s.put(2, 2); });
+  w.run();
+  w.check(s.read(1) == 0 && s.read(2) == 2, "not the older one was evicted");
+  s.finish();
+});
+
+}  // namespace
