@@ -473,7 +473,6 @@ TEST(live_value, the_end_of_a_subscription_waits) {
   EXPECT_TRUE(was_running);
   returned = false;
   number.set(4);
-  std::mutex lock;
   support::gate last;
   const auto other = number.on_change([&](int, int) { last.open(); });
   number.set(5);
