@@ -17,6 +17,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "singleflight/flight/detail/signature.hpp"
 #include "singleflight/flight/group.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -58,13 +59,6 @@ class deduplicated<R(Args...), KeyOf, Fn> {
   std::shared_ptr<state> shared_;
 };
 
-template <class Signature>
-struct plain_signature;
-template <class R, class... Args>
-struct plain_signature<std::function<R(Args...)>> {
-  using type = R(Args...);
-};
-
 }  // namespace detail
 
 /// Wraps `fn`; `key_of`, called with the same arguments, says which calls are the same. `fn` must
@@ -73,12 +67,11 @@ struct plain_signature<std::function<R(Args...)>> {
 template <class Fn, class KeyOf>
 auto deduplicate(Fn fn, KeyOf key_of, group_options options = {}) {
   static_assert(
-      requires { std::function(fn); },
+      detail::has_one_signature<Fn>,
       "singleflight: deduplicate needs a callable with one signature: a function, a "
       "lambda without auto, an object with one operator(); wrap anything else in a lambda");
-  using signature = typename detail::plain_signature<decltype(std::function(fn))>::type;
-  return detail::deduplicated<signature, KeyOf, Fn>(std::move(fn), std::move(key_of),
-                                                    std::move(options));
+  return detail::deduplicated<detail::signature_of<Fn>, KeyOf, Fn>(std::move(fn), std::move(key_of),
+                                                                   std::move(options));
 }
 
 SINGLEFLIGHT_END_NAMESPACE

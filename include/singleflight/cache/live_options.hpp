@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// live_options, live_stats: what a live_value is told, and what it tells.
+
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <optional>
+
+#include "singleflight/flight/group_options.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+template <class T>
+struct live_options {
+  /// The first version, in place of a first load.
+  std::optional<T> initial{};
+  /// A load so long after the last one of the schedule has ended, or after the value was made;
+  /// zero: only when it is asked for.
+  std::chrono::nanoseconds reload_every{0};
+  /// Each wait is shorter by a random part of it, up to this one: processes that began together do
+  /// not load together. In [0, 1].
+  double jitter = 0.1;
+  /// The wait after a load of the schedule that failed; twice as long with each failure in a row,
+  /// up to reload_every. Positive.
+  std::chrono::nanoseconds retry_after = std::chrono::seconds(1);
+  /// Hears of each load of the schedule that failed, on the executor, no lock held. It must not
+  /// throw. Empty: nobody.
+  std::function<void(const std::exception_ptr& error)> on_error{};
+  /// The group that loads: its executor, where listeners are told too, its timer, load_timeout,
+  /// observer. Its on_abandon is always finish.
+  group_options group{};
+  /// 64 random bits, once a wait, for the jitter; empty: a generator of the calling thread.
+  std::function<std::uint64_t()> random{};
+};
+
+/// Totals since the value was made; exact when no call is under way.
+struct live_stats {
+  std::uint64_t version = 0;  ///< of the value now
+  std::uint64_t loads = 0;    ///< that began
+  std::uint64_t load_failures = 0;
+  std::uint64_t not_stored = 0;  ///< answers that a set, or a load_timeout, had overtaken
+  /// Since the value was last loaded or set, changed or not.
+  std::chrono::nanoseconds since_success{0};
+};
+
+SINGLEFLIGHT_END_NAMESPACE

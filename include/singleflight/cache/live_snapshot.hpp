@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// live_snapshot: one version of a live_value, as it was when it was asked for.
+///
+/// Use when    never by name: live_value::get returns one. For as long as a piece of work is to see
+///             one and the same version, keep it.
+/// Threads     one handle, one thread at a time; it may go to another thread. The value is shared
+///             and const.
+/// Ordering    what the load did happens-before every use (P7).
+/// Lifetime    the version lives as long as a handle to it, whatever becomes of the live_value.
+///             Its destructor runs on a thread that drops a handle or changes a live_value or a
+///             cache, not always at once.
+/// Cost        24 bytes. Of the slots that a thread has for its handles (cache/cached.hpp) one, no
+///             counting; beyond these, and for a copy: one read-modify-write.
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include "singleflight/cache/detail/live_node.hpp"
+#include "singleflight/core/timer.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+template <class T>
+class live_snapshot {
+ public:
+  using value_type = T;
+
+  live_snapshot(live_snapshot&&) noexcept = default;
+  live_snapshot& operator=(live_snapshot&&) noexcept = default;
+  live_snapshot(const live_snapshot& other) noexcept
+      : hold_(other.hold_.share()), clock_(other.clock_) {}
+  live_snapshot& operator=(const live_snapshot& other) noexcept {
+    if (this != &other) *this = live_snapshot(other);
+    return *this;
+  }
+  ~live_snapshot() = default;
+
+  const T& operator*() const noexcept { return node().value; }
+  const T* operator->() const noexcept { return &node().value; }
+
+  /// 1 at first, and one more with each change.
+  std::uint64_t version() const noexcept { return node().version; }
+  /// Since its load ended. A clock call.
+  std::chrono::nanoseconds age() const noexcept { return clock_->now() - node().since; }
+
+  /// The value as a shared_ptr. One allocation.
+  std::shared_ptr<const T> share() && {
+    hold_.count();
+    const T* const value = &node().value;
+    return {value, [hold = std::move(hold_)](const T*) {}};
+  }
+
+  // For the library.
+  live_snapshot(detail::hazard_hold hold, timer& clock) noexcept
+      : hold_(std::move(hold)), clock_(&clock) {}
+
+ private:
+  const detail::live_node<T>& node() const noexcept {
+    return static_cast<const detail::live_node<T>&>(*hold_.object());
+  }
+
+  detail::hazard_hold hold_;
+  timer* clock_;
+};
+
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// subscription: a listener is told for as long as this lives.
+///
+/// Use when    never by name: live_value::on_change returns one, to be kept.
+/// Threads     one thread at a time; it may go to another thread, and end within its own listener.
+/// Blocking    its end waits for its listener, where that is running on another thread.
+/// Lifetime    the listener is not called after the end has returned, and is destroyed by then;
+///             where it ends within its own listener: as that returns. It may outlive the value.
+
+#include <memory>
+#include <utility>
+
+#include "singleflight/cache/detail/live_listeners.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+class [[nodiscard]] subscription {
+ public:
+  /// To nothing.
+  subscription() noexcept = default;
+  subscription(subscription&&) noexcept = default;
+  subscription& operator=(subscription&& other) noexcept {
+    if (this != &other) {
+      end();
+      of_ = std::move(other.of_);
+      listener_ = other.listener_;
+    }
+    return *this;
+  }
+  ~subscription() { end(); }
+
+  /// Ends it early.
+  void end() noexcept {
+    if (const auto of = std::exchange(of_, nullptr)) of->remove(*listener_);
+  }
+  explicit operator bool() const noexcept { return of_ != nullptr; }
+
+  // For the library: takes over `listener`.
+  subscription(std::shared_ptr<detail::live_listeners> of,
+               std::unique_ptr<detail::live_listeners::listener> listener) noexcept
+      : of_(std::move(of)), listener_(listener.release()) {
+    of_->add(*listener_);
+  }
+
+ private:
+  std::shared_ptr<detail::live_listeners> of_;
+  detail::live_listeners::listener* listener_ = nullptr;
+};
+
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,858 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include <gtest/gtest.h>
+#include <pthread.h>
+
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <stdexcept>
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "support/asleep.hpp"
+#include "support/eventually.hpp"
+#include "support/executors.hpp"
+#include "support/gate.hpp"
+#include "support/task.hpp"
+#include <singleflight/cache/live_value.hpp>
+#include <singleflight/core.hpp>
+
+namespace {
+
+namespace sf = singleflight;
+using namespace std::chrono_literals;
+using sf::live_value;
+using strings = std::vector<std::string>;
+
+/// What is loaded from: a number that a test changes.
+struct source {
+  std::atomic<int> number{1};
+  std::atomic<int> loads{0};
+  auto loader() {
+    return [this] {
+      ++loads;
+      return number.load();
+    };
+  }
+};
+
+/// Hears who joins.
+struct joiners : sf::observer {
+  void joined(std::uint64_t) noexcept override { ++count; }
+  std::atomic<int> count{0};
+};
+
+/// A listener that writes down what it is told.
+struct written {
+  auto listener(const std::string& name = "") {
+    return [this, name](int before, int now) {
+      const std::lock_guard hold(lock);
+      lines.push_back(name + std::to_string(before) + ">" + std::to_string(now));
+    };
+  }
+  strings take() {
+    const std::lock_guard hold(lock);
+    return std::exchange(lines, {});
+  }
+  std::mutex lock;
+  strings lines;
+};
+
+// ---- reading and reloading ----------------------------------------------------------------------
+
+// Goal    It is loaded as it is made, and then read as often as one likes.
+TEST(live_value, is_loaded_once) {
+  source from;
+  const live_value<int> number(from.loader());
+  EXPECT_EQ(*number.get(), 1);
+  from.number = 2;
+  EXPECT_EQ(*number.get(), 1);
+  EXPECT_EQ(number.get().version(), 1U);
+  EXPECT_EQ(from.loads, 1);
+}
+
+// Goal    The constructor throws what the loader throws.
+TEST(live_value, no_first_value) {
+  const auto make = [] {
+    const live_value<int> number([]() -> int { throw std::out_of_range("no file"); });
+  };
+  EXPECT_THROW(make(), std::out_of_range);
+}
+
+// Goal    With an initial value nothing is loaded until somebody asks.
+TEST(live_value, an_initial_value) {
+  source from;
+  live_value<int> number(from.loader(), {.initial = 7});
+  EXPECT_EQ(*number.get(), 7);
+  EXPECT_EQ(number.get().version(), 1U);
+  EXPECT_EQ(from.loads, 0);
+  EXPECT_TRUE(number.reload());
+  EXPECT_EQ(*number.get(), 1);
+  EXPECT_EQ(number.get().version(), 2U);
+}
+
+// Goal    A reload is seen by every get after it; an equal value is no change.
+TEST(live_value, reload) {
+  source from;
+  live_value<int> number(from.loader());
+  from.number = 2;
+  EXPECT_TRUE(number.reload());
+  EXPECT_EQ(*number.get(), 2);
+  EXPECT_EQ(number.get().version(), 2U);
+  EXPECT_FALSE(number.reload());
+  EXPECT_EQ(number.get().version(), 2U);
+  EXPECT_EQ(from.loads, 3);
+}
+
+// Goal    Values that cannot be compared, nor copied: each load is a change.
+TEST(live_value, values_that_only_move) {
+  struct page {
+    std::unique_ptr<int> number;
+  };
+  live_value<page> number(
+      [by = std::make_unique<int>(3)] { return page{std::make_unique<int>(*by)}; });
+  EXPECT_TRUE(number.reload());
+  EXPECT_EQ(*number.get()->number, 3);
+  EXPECT_TRUE(number.set(page{std::make_unique<int>(4)}));
+  EXPECT_EQ(*number.get()->number, 4);
+  EXPECT_EQ(number.get().version(), 3U);
+}
+
+// Goal    A reload that fails throws the loader's error; the last good value stays.
+TEST(live_value, a_failed_reload_changes_nothing) {
+  bool fails = false;
+  live_value<int> number([&]() -> int {
+    if (fails) throw std::out_of_range("gone");
+    return 1;
+  });
+  fails = true;
+  EXPECT_THROW(number.reload(), std::out_of_range);
+  EXPECT_EQ(*number.get(), 1);
+  EXPECT_EQ(number.get().version(), 1U);
+  EXPECT_EQ(number.stats().load_failures, 1U);
+  EXPECT_EQ(number.stats().loads, 2U);
+}
+
+// Goal    Who asks for a reload while one runs gets a value that was read after the call, and all
+//         of them share one load.
+// Method  The load that runs has read the source, and is held until all others are in: one of them
+//         is to lead the next load, and the others are told of. Before they call, the source
+//         changes.
+TEST(live_value, overlapping_reloads_share_the_next_load) {
+  constexpr int others = 4;
+  source from;
+  joiners in;
+  support::gate hold;
+  std::atomic<bool> held{false};
+  live_value<int> number(
+      [&] {
+        const int read = from.loader()();
+        if (held) hold.wait();
+        return read;
+      },
+      {.group = {.observer = &in}});
+  held = true;
+  std::jthread leader([&] { number.reload(); });
+  hold.await_arrivals();
+  from.number = 2;
+  std::atomic<int> right{0};
+  {
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < others; ++i) {
+      threads.emplace_back([&] {
+        number.reload();
+        if (*number.get() == 2) ++right;
+      });
+    }
+    support::eventually([&] { return in.count == others - 1; }, "the other reloads");
+    hold.open();
+  }
+  EXPECT_EQ(right, others);
+  EXPECT_EQ(from.loads, 3) << "as it was made, the one that was held, and one for all others";
+}
+
+// Goal    A started reload can be awaited, blocked on, bounded, and left alone.
+TEST(live_value, start_reload) {
+  source from;
+  support::manual_executor executor;
+  live_value<int> number(from.loader(), {.group = {.executor = executor}});
+  from.number = 2;
+  std::optional<bool> changed;
+  const auto awaiting = [&]() -> support::detached {
+    auto reload = number.start_reload();
+    changed = *co_await reload;
+  };
+  awaiting();
+  EXPECT_EQ(*number.get(), 1);
+  while (!changed && executor.run_all() > 0) {
+  }
+  EXPECT_EQ(changed, true);
+  EXPECT_EQ(*number.get(), 2);
+
+  from.number = 3;
+  { auto dropped = number.start_reload(); }
+  executor.run_all();
+  EXPECT_EQ(*number.get(), 3) << "the load goes on when nobody waits for it";
+}
+
+// Goal    A limit ends the wait for a reload, not the reload.
+TEST(live_value, a_bounded_wait) {
+  source from;
+  support::manual_executor executor;
+  sf::manual_timer time;
+  live_value<int> number(from.loader(), {.group = {.executor = executor, .timer = &time}});
+  from.number = 2;
+  auto reload = number.start_reload();
+  std::stop_source stop;
+  stop.request_stop();
+  EXPECT_EQ(reload.until(time.now() + 1h, stop.get_token()).get_outcome().errc(),
+            sf::flight_errc::cancelled);
+  executor.run_all();
+  EXPECT_EQ(*number.get(), 2);
+}
+
+// Goal    A load that would wait for itself is told so.
+TEST(live_value, a_reload_within_the_loader) {
+  live_value<int>* self = nullptr;
+  live_value<int> number([&] {
+    if (self != nullptr) self->reload();
+    return 1;
+  });
+  self = &number;
+  try {
+    number.reload();
+    ADD_FAILURE() << "it waited for itself";
+  } catch (const sf::flight_error& error) {
+    EXPECT_EQ(error.errc(), sf::flight_errc::recursive);
+  }
+  EXPECT_EQ(*number.get(), 1);
+}
+
+// ---- set ----------------------------------------------------------------------------------------
+
+// Goal    A value by hand is a version like another, unless it is equal.
+TEST(live_value, set) {
+  source from;
+  live_value<int> number(from.loader());
+  EXPECT_TRUE(number.set(5));
+  EXPECT_EQ(*number.get(), 5);
+  EXPECT_EQ(number.get().version(), 2U);
+  EXPECT_FALSE(number.set(5));
+  EXPECT_TRUE(number.reload());
+  EXPECT_EQ(*number.get(), 1) << "a later load knows nothing of it";
+}
+
+// Goal    A reload that began before a set is not stored, and says so to its caller.
+TEST(live_value, a_set_overtakes_a_reload) {
+  source from;
+  support::gate hold;
+  std::atomic<bool> held{false};
+  live_value<int> number([&] {
+    const int read = from.loader()();
+    if (held) hold.wait();
+    return read;
+  });
+  held = true;
+  from.number = 2;
+  bool changed = true;
+  std::jthread reload([&] { changed = number.reload(); });
+  hold.await_arrivals();
+  EXPECT_TRUE(number.set(9));
+  EXPECT_EQ(*number.get(), 9);
+  hold.open();
+  reload.join();
+  EXPECT_FALSE(changed);
+  EXPECT_EQ(*number.get(), 9);
+  EXPECT_EQ(number.get().version(), 2U);
+  EXPECT_EQ(number.stats().not_stored, 1U);
+}
+
+// Goal    A reload that is called after a set is stored, also while an older one still runs.
+TEST(live_value, a_reload_after_a_set) {
+  source from;
+  support::gate hold;
+  std::atomic<int> call{0};
+  live_value<int> number([&] {
+    const int read = from.loader()();
+    if (++call == 2) hold.wait();
+    return read;
+  });
+  std::jthread old([&] { number.reload(); });
+  hold.await_arrivals();
+  number.set(9);
+  from.number = 3;
+  EXPECT_TRUE(number.reload());
+  EXPECT_EQ(*number.get(), 3);
+  hold.open();
+  old.join();
+  EXPECT_EQ(*number.get(), 3);
+}
+
+// ---- handles ------------------------------------------------------------------------------------
+
+// Goal    A handle keeps its version, beyond the value's own end, also where there are more handles
+//         than slots.
+TEST(live_value, handles_keep_their_version) {
+  std::vector<sf::live_snapshot<std::string>> kept;
+  std::shared_ptr<const std::string> shared;
+  {
+    int load = 0;
+    live_value<std::string> text([&] { return std::string(40, static_cast<char>('a' + load++)); });
+    for (int i = 0; i < 10; ++i) {
+      kept.push_back(text.get());
+      kept.push_back(kept.back());
+      text.reload();
+    }
+    shared = text.get().share();
+    kept.erase(kept.begin());
+  }
+  for (std::size_t i = 0; i < kept.size(); ++i) {
+    const auto version = (i + 1) / 2;
+    EXPECT_EQ(*kept[i], std::string(40, static_cast<char>('a' + version)));
+    EXPECT_EQ(kept[i].version(), version + 1);
+    EXPECT_EQ(kept[i]->size(), 40U);
+  }
+  EXPECT_EQ(*shared, std::string(40, 'k'));
+}
+
+// Goal    A handle may go to another thread, and end there.
+TEST(live_value, a_handle_on_another_thread) {
+  source from;
+  live_value<int> number(from.loader());
+  auto handle = number.get();
+  number.set(2);
+  std::jthread([mine = std::move(handle)] { EXPECT_EQ(*mine, 1); }).join();
+}
+
+// Goal    A version that nobody holds any more is destroyed: the one that is kept by a handle as
+//         the handle goes, the others at the change.
+TEST(live_value, old_versions_end) {
+  std::atomic<int> alive{0};
+  struct counted {
+    explicit counted(std::atomic<int>& a) : all(&a) { ++*all; }
+    counted(counted&& other) noexcept : all(other.all) { ++*all; }
+    ~counted() { --*all; }
+    std::atomic<int>* all;
+  };
+  {
+    live_value<counted> value([&] { return counted(alive); });
+    EXPECT_EQ(alive, 1);
+    value.reload();
+    EXPECT_EQ(alive, 1);
+    {
+      const auto kept = value.get();
+      value.reload();
+      value.reload();
+      EXPECT_EQ(alive, 2);
+    }
+    EXPECT_EQ(alive, 1);
+  }
+  EXPECT_EQ(alive, 0);
+}
+
+// Goal    A thread that is ending, and has given its slots back, can still read.
+TEST(live_value, get_at_the_end_of_a_thread) {
+  static source from;
+  static live_value<int> number(from.loader());
+  static std::atomic<int> read{0};
+  struct late_reader {
+    ~late_reader() { read = *number.get(); }
+  };
+  std::jthread([] {
+    static thread_local late_reader late;  // before the thread's slots, so it ends after them
+    (void)&late;
+    EXPECT_EQ(*number.get(), 1);
+  }).join();
+  EXPECT_EQ(read, 1);
+}
+
+// Goal    Age is the time since the load; since_success also counts loads that changed nothing.
+TEST(live_value, age) {
+  source from;
+  sf::manual_timer time;
+  live_value<int> number(from.loader(), {.group = {.timer = &time}});
+  time.advance(5s);
+  EXPECT_EQ(number.get().age(), 5s);
+  EXPECT_EQ(number.stats().since_success, 5s);
+  number.reload();
+  time.advance(1s);
+  EXPECT_EQ(number.get().age(), 6s);
+  EXPECT_EQ(number.stats().since_success, 1s);
+}
+
+// ---- listeners ----------------------------------------------------------------------------------
+
+// Goal    A listener is told of every change after its subscription, on the executor, in order; of
+//         no other load.
+TEST(live_value, listeners_are_told_in_order) {
+  source from;
+  support::manual_executor executor;
+  written told;
+  live_value<int> number(from.loader(), {.group = {.executor = executor}});
+  number.set(2);
+  const auto first = number.on_change(told.listener("a"));
+  number.set(3);
+  const auto second = number.on_change(told.listener("b"));
+  number.set(4);
+  number.set(4);
+  number.reload();
+  EXPECT_EQ(told.take(), strings{}) << "not on the thread that changes it";
+  EXPECT_EQ(executor.size(), 1U) << "one task for all";
+  executor.run_all();
+  EXPECT_EQ(told.take(), (strings{"a2>3", "a3>4", "b3>4", "a4>1", "b4>1"}));
+  number.set(5);
+  executor.run_all();
+  EXPECT_EQ(told.take(), (strings{"a1>5", "b1>5"}));
+}
+
+// Goal    One listener at a time, one change at a time, also where the executor has threads to
+//         spare; within a listener, get sees what it is told of, or later.
+TEST(live_value, one_listener_at_a_time) {
+  constexpr int changes = 50;
+  support::thread_per_task threads;
+  source from;
+  std::atomic<int> open{0};
+  std::atomic<int> last{1};
+  std::atomic<int> told{0};
+  live_value<int> number(from.loader(), {.group = {.executor = threads}});
+  const auto listen = [&](int before, int now) {
+    EXPECT_EQ(open.fetch_add(1), 0);
+    EXPECT_EQ(before, last.exchange(now));
+    EXPECT_LE(now, *number.get());
+    ++told;
+    --open;
+  };
+  const auto subscribed = number.on_change(listen);
+  for (int i = 0; i < changes; ++i) number.set(i + 2);
+  support::eventually([&] { return told == changes; }, "the changes");
+}
+
+// Goal    After the subscription's end its listener is not called; the end waits for a call that is
+//         under way.
+// Method  The listener is held. Whoever ends the subscription can fall asleep there only.
+TEST(live_value, the_end_of_a_subscription_waits) {
+  source from;
+  live_value<int> number(from.loader());
+  support::gate hold;
+  std::atomic<bool> returned{false};
+  auto subscribed = number.on_change([&](int, int) {
+    hold.wait();
+    returned = true;
+  });
+  number.set(2);
+  hold.await_arrivals();
+  std::atomic<const support::asleep*> ender{nullptr};
+  bool was_running = false;
+  std::jthread ending([&] {
+    const support::asleep self;
+    ender = &self;
+    subscribed.end();
+    was_running = returned;
+    ender = nullptr;
+  });
+  support::eventually(
+      [&] {
+        const auto* const who = ender.load();
+        return who != nullptr && (*who)();
+      },
+      "the end waits");
+  number.set(3);
+  EXPECT_FALSE(returned);
+  hold.open();
+  ending.join();
+  EXPECT_TRUE(was_running);
+  returned = false;
+  number.set(4);
+  support::gate last;
+  const auto other = number.on_change([&](int, int) { last.open(); });
+  number.set(5);
+  last.wait();
+  EXPECT_FALSE(returned) << "told, though its subscription has ended";
+}
+
+// Goal    A change that is queued as a subscription ends is not told to it.
+TEST(live_value, an_ended_subscription_is_not_told) {
+  source from;
+  support::manual_executor executor;
+  written told;
+  live_value<int> number(from.loader(), {.group = {.executor = executor}});
+  auto a = number.on_change(told.listener("a"));
+  auto b = number.on_change(told.listener("b"));
+  number.set(2);
+  a.end();
+  EXPECT_FALSE(a);
+  EXPECT_TRUE(b);
+  executor.run_all();
+  EXPECT_EQ(told.take(), strings{"b1>2"});
+  b = number.on_change(told.listener("c"));
+  number.set(3);
+  executor.run_all();
+  EXPECT_EQ(told.take(), strings{"c2>3"});
+}
+
+// Goal    A listener may end its own subscription, and those of others, before and after it; what
+//         it captures lives until it has returned.
+TEST(live_value, a_listener_ends_subscriptions) {
+  source from;
+  support::manual_executor executor;
+  written told;
+  live_value<int> number(from.loader(), {.group = {.executor = executor}});
+  sf::subscription first;
+  sf::subscription own;
+  sf::subscription next;
+  first = number.on_change(told.listener("first "));
+  const auto kept = std::make_shared<std::string>("own ");
+  const std::weak_ptr<std::string> captured = kept;
+  own = number.on_change([&, mine = std::shared_ptr(kept)](int before, int now) {
+    first.end();
+    own.end();
+    next.end();
+    told.listener (*mine)(before, now);
+  });
+  next = number.on_change(told.listener("next "));
+  const auto last = number.on_change(told.listener("last "));
+  number.set(2);
+  number.set(3);
+  executor.run_all();
+  EXPECT_EQ(told.take(), (strings{"first 1>2", "own 1>2", "last 1>2", "last 2>3"}));
+  EXPECT_EQ(captured.use_count(), 1) << "the listener has gone";
+}
+
+// Goal    A listener may reload and set; these changes are told once it has returned.
+TEST(live_value, a_listener_that_changes_the_value) {
+  source from;
+  support::manual_executor executor;
+  written told;
+  live_value<int> number(from.loader(), {.group = {.executor = executor}});
+  const auto first = number.on_change([&](int before, int now) {
+    if (now == 2) {
+      from.number = 10;
+      EXPECT_TRUE(number.reload());
+      EXPECT_EQ(*number.get(), 10);
+      number.set(11);
+    }
+    told.listener("a")(before, now);
+  });
+  const auto second = number.on_change(told.listener("b"));
+  number.set(2);
+  executor.run_all();
+  EXPECT_EQ(told.take(), (strings{"a1>2", "b1>2", "a2>10", "b2>10", "a10>11", "b10>11"}));
+}
+
+// Goal    Listeners are told though the executor refuses, or drops, the task.
+TEST(live_value, an_executor_that_fails) {
+  const auto tells = [](sf::any_executor executor) {
+    source from;
+    support::gate told;
+    live_value<int> number(from.loader(), {.group = {.executor = std::move(executor)}});
+    const auto subscribed = number.on_change([&](int, int) { told.open(); });
+    number.set(2);
+    told.wait();
+  };
+  tells(support::dropping_executor{});
+  tells(support::refusing_executor{});
+}
+
+// Goal    On the inline executor a listener runs as set returns.
+TEST(live_value, inline_listeners) {
+  source from;
+  written told;
+  live_value<int> number(from.loader(), {.group = {.executor = sf::inline_executor}});
+  const auto subscribed = number.on_change(told.listener());
+  number.set(2);
+  EXPECT_EQ(told.take(), strings{"1>2"});
+}
+
+#if !defined(__SANITIZE_THREAD__)  // which does not know of threads that end so
+// Goal    A listener that ends its thread leaves the others, and later changes, to another one.
+TEST(live_value, a_listener_that_ends_its_thread) {
+  source from;
+  support::thread_per_task threads;
+  support::gate told;
+  live_value<int> number(from.loader(), {.group = {.executor = threads}});
+  const auto fatal = number.on_change([](int, int now) {
+    if (now == 2) ::pthread_exit(nullptr);
+  });
+  const auto other = number.on_change([&](int, int now) {
+    if (now == 3) told.open();
+  });
+  number.set(2);
+  number.set(3);
+  told.wait();
+}
+#endif
+
+// ---- the schedule -------------------------------------------------------------------------------
+
+struct schedule : testing::Test {
+  source from;
+  support::manual_executor executor;
+  sf::manual_timer time;
+  std::vector<std::string> errors;
+  std::atomic<bool> fails{false};
+
+  auto loader() {
+    return [this] {
+      const int read = from.loader()();
+      if (fails) throw std::runtime_error("load " + std::to_string(from.loads));
+      return read;
+    };
+  }
+  sf::live_options<int> every(std::chrono::nanoseconds interval) {
+    sf::live_options<int> options;
+    options.reload_every = interval;
+    options.jitter = 0;
+    options.group = {.executor = executor, .timer = &time};
+    options.on_error = [this](const std::exception_ptr& error) {
+      try {
+        std::rethrow_exception(error);
+      } catch (const std::exception& e) {
+        errors.emplace_back(e.what());
+      }
+    };
+    return options;
+  }
+  /// Whether it loads when so much time has passed, and not before.
+  bool loads_after(std::chrono::nanoseconds wait) {
+    const int before = from.loads;
+    time.advance(wait - 1ns);
+    executor.run_all();
+    if (from.loads != before) return false;
+    time.advance(1ns);
+    executor.run_all();
+    return from.loads == before + 1;
+  }
+};
+
+// Goal    It reloads when its time has come, on the executor, again and again.
+TEST_F(schedule, reloads_by_itself) {
+  const live_value<int> number(loader(), every(30s));
+  from.number = 2;
+  EXPECT_TRUE(loads_after(30s));
+  EXPECT_EQ(*number.get(), 2);
+  from.number = 3;
+  time.advance(30s);
+  EXPECT_EQ(*number.get(), 2) << "not on the timer's thread";
+  executor.run_all();
+  EXPECT_EQ(*number.get(), 3);
+  EXPECT_TRUE(loads_after(30s));
+  EXPECT_EQ(errors, strings{});
+}
+
+// Goal    Jitter makes the waits shorter, by no more than its share.
+TEST_F(schedule, jitter_shortens) {
+  auto options = every(100s);
+  options.jitter = 0.5;
+  std::uint64_t bits = 0;
+  options.random = [&] { return bits; };
+  const live_value<int> number(loader(), std::move(options));
+  bits = ~std::uint64_t{0};
+  EXPECT_TRUE(loads_after(100s)) << "no bits: nothing is taken off";
+  bits = std::uint64_t{1} << 63;
+  EXPECT_TRUE(loads_after(50s));
+  EXPECT_FALSE(loads_after(75s - 1s));
+  EXPECT_TRUE(loads_after(1s));
+}
+
+// Goal    A load that fails is told to on_error, and tried again soon, less and less often up to
+//         reload_every; one that succeeds ends that.
+TEST_F(schedule, failures_back_off) {
+  const live_value<int> number(loader(), every(5s));
+  fails = true;
+  EXPECT_TRUE(loads_after(5s));
+  EXPECT_EQ(errors, strings{"load 2"});
+  EXPECT_TRUE(loads_after(1s));
+  EXPECT_TRUE(loads_after(2s));
+  EXPECT_TRUE(loads_after(4s));
+  EXPECT_TRUE(loads_after(5s));
+  EXPECT_TRUE(loads_after(5s));
+  EXPECT_EQ(errors.size(), 6U);
+  EXPECT_EQ(*number.get(), 1) << "the last good value";
+  fails = false;
+  from.number = 2;
+  EXPECT_TRUE(loads_after(5s));
+  EXPECT_EQ(*number.get(), 2);
+  fails = true;
+  EXPECT_TRUE(loads_after(5s));
+  EXPECT_TRUE(loads_after(1s));
+  EXPECT_EQ(number.stats().load_failures, 8U);
+}
+
+// Goal    A schedule that fails sooner than retry_after allows keeps to reload_every.
+TEST_F(schedule, retry_after_is_not_longer_than_the_interval) {
+  auto options = every(2s);
+  options.retry_after = 1h;
+  const live_value<int> number(loader(), std::move(options));
+  fails = true;
+  EXPECT_TRUE(loads_after(2s));
+  EXPECT_TRUE(loads_after(2s));
+}
+
+// Goal    A load that takes longer than the interval does not overlap the next one, whose time is
+//         counted from its end.
+TEST_F(schedule, loads_do_not_overlap) {
+  const live_value<int> number(loader(), every(10s));
+  time.advance(10s);
+  time.advance(1h);
+  EXPECT_EQ(executor.size(), 1U);
+  executor.run_all();
+  EXPECT_EQ(from.loads, 2);
+  EXPECT_TRUE(loads_after(10s));
+}
+
+// Goal    A load of the schedule joins one that runs.
+TEST_F(schedule, joins_a_running_reload) {
+  support::gate hold;
+  std::atomic<bool> held{false};
+  live_value<int> number(
+      [&] {
+        const int read = from.loader()();
+        if (held) hold.wait();
+        return read;
+      },
+      every(10s));
+  held = true;
+  std::jthread by_hand([&] { number.reload(); });
+  hold.await_arrivals();
+  time.advance(10s);
+  hold.open();
+  by_hand.join();
+  executor.run_all();
+  EXPECT_EQ(from.loads, 2);
+  EXPECT_TRUE(loads_after(10s));
+}
+
+// Goal    An executor that drops the load ends it as broken, and the schedule goes on.
+TEST_F(schedule, a_dropped_load) {
+  support::gate told;
+  auto options = every(10s);
+  options.on_error = [&](const std::exception_ptr&) { told.open(); };
+  const live_value<int> number(loader(), std::move(options));
+  time.advance(10s);
+  EXPECT_TRUE(executor.drop_one());
+  executor.run_all();
+  told.wait();
+  EXPECT_TRUE(loads_after(1s));
+}
+
+// Goal    Listeners hear of what the schedule loads.
+TEST_F(schedule, tells_listeners) {
+  written told;
+  live_value<int> number(loader(), every(10s));
+  const auto subscribed = number.on_change(told.listener());
+  from.number = 2;
+  EXPECT_TRUE(loads_after(10s));
+  EXPECT_EQ(told.take(), strings{"1>2"});
+}
+
+// Goal    Nothing comes after the end: no load, no report, no listener, though tasks are queued.
+TEST_F(schedule, the_end) {
+  written told;
+  sf::subscription subscribed;
+  {
+    live_value<int> number(loader(), every(10s));
+    subscribed = number.on_change(told.listener());
+    number.set(2);
+    time.advance(10s);
+    EXPECT_EQ(executor.size(), 2U);
+  }
+  time.advance(1h);
+  executor.run_all();
+  EXPECT_EQ(from.loads, 1);
+  EXPECT_EQ(told.take(), strings{});
+  EXPECT_EQ(errors, strings{});
+}
+
+// Goal    Options out of range are refused, by name.
+TEST_F(schedule, refuses_options) {
+  const auto refused = [&](sf::live_options<int> options) {
+    try {
+      const live_value<int> number(loader(), std::move(options));
+    } catch (const std::invalid_argument& error) {
+      return std::string(error.what());
+    }
+    return std::string("taken");
+  };
+  EXPECT_EQ(refused({.reload_every = -1ns}), "live_value: reload_every is negative (-1 ns)");
+  EXPECT_EQ(refused({.retry_after = 0ns}), "live_value: retry_after is not positive (0 ns)");
+  EXPECT_EQ(refused({.jitter = 1.5}), "live_value: jitter 1.500000 is not in [0, 1]");
+  EXPECT_EQ(from.loads, 0);
+}
+
+// ---- the end ------------------------------------------------------------------------------------
+
+// Goal    The destructor tells a running load to stop and waits for it, and waits for a listener.
+TEST(live_value, the_destructor_waits) {
+  std::atomic<bool> load_ended{false};
+  std::atomic<bool> listener_ended{false};
+  {
+    support::gate loading;
+    std::atomic<bool> hangs{false};
+    live_value<int> number([&](std::stop_token stop) {
+      if (hangs) {
+        loading.open();
+        support::eventually([&] { return stop.stop_requested(); }, "the stop");
+        load_ended = true;
+      }
+      return 1;
+    });
+    support::gate listening;
+    const support::gate* const never = &loading;
+    const auto subscribed = number.on_change([&, never](int, int) {
+      listening.open();
+      support::eventually([&] { return never->is_open(); }, "the load");
+      listener_ended = true;
+    });
+    number.set(2);
+    listening.wait();
+    hangs = true;
+    number.start_reload().detach();
+    loading.wait();
+  }
+  EXPECT_TRUE(load_ended);
+  EXPECT_TRUE(listener_ended);
+}
+
+// Goal    A value that is destroyed by its own listener says so.
+TEST(live_value, destroyed_within_its_listener) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(
+      {
+        support::manual_executor executor;
+        auto number = std::make_unique<live_value<int>>(
+            [] { return 1; }, sf::live_options<int>{.group = {.executor = executor}});
+        const auto subscribed = number->on_change([&](int, int) { number.reset(); });
+        number->set(2);
+        executor.run_all();
+      },
+      "live_value: destroyed within its listener");
+}
+
+// Goal    The figures are there for who looks.
+TEST(live_value, figures) {
+  struct : sf::metric_visitor {
+    void visit(std::string_view name, sf::metric_kind, double value) override {
+      if (value != 0) text += std::string(name) + "=" + std::to_string(std::lround(value)) + " ";
+    }
+    std::string text;
+  } visitor;
+  source from;
+  sf::manual_timer time;
+  live_value<int> number(from.loader(), {.group = {.timer = &time}});
+  number.set(4);
+  time.advance(3s);
+  number.observe(visitor);
+  EXPECT_EQ(visitor.text, "version=2 loads=1 seconds_since_success=3 ");
+}
+
+}  // namespace
