@@ -93,23 +93,26 @@ class entry_table {
         if (found != nullptr) withdraw(*found);
       }
     } mark{record.structure(), &slot};
+    const memory_order_t table_acquire =
+        platform::order(rule::table_acquires, memory_order_acquire);
+    const memory_order_t acquire = platform::order(rule::find_acquires, memory_order_acquire);
     const std::uint64_t tag = entry_line::tag_of(hash);
     for (;;) {
-      lines* const all = current_.load(memory_order_acquire);
+      lines* const all = current_.load(table_acquire);
       announce(mark.structure, all);
-      if (current_.load(memory_order_acquire) != all &&  // T3
+      if (current_.load(table_acquire) != all &&  // T3
           platform::holds(rule::table_is_confirmed)) {
         continue;
       }
       const entry_line* line = &all->home(hash);
       for (std::size_t passed = 0; passed < all->count; ++passed) {
-        const std::uint64_t word = line->word.load(memory_order_acquire);
+        const std::uint64_t word = line->word.load(acquire);
         for (std::uint64_t fits = entry_line::match(word, tag); fits != 0; fits &= fits - 1) {
           const atomic<entry_base*>& at = line->slots[entry_line::place_of(fits)];
-          entry_base* found = at.load(memory_order_acquire);
+          entry_base* found = at.load(acquire);
           while (found != nullptr) {
             announce(slot, found);
-            entry_base* const still = at.load(memory_order_acquire);
+            entry_base* const still = at.load(acquire);
             if (still == found || !platform::holds(rule::found_is_confirmed)) break;
             found = still;
           }
@@ -121,8 +124,7 @@ class entry_table {
         if (entry_line::passed(word) == 0) break;
         line = &all->after(*line);
       }
-      if (current_.load(memory_order_acquire) == all ||
-          !platform::holds(rule::overtaken_search_repeats)) {
+      if (current_.load(table_acquire) == all || !platform::holds(rule::overtaken_search_repeats)) {
         return nullptr;
       }
     }
@@ -186,7 +188,7 @@ class entry_table {
     for (;; line = &all.after(*line)) {
       for (auto& slot : line->slots) {
         if (slot.load(memory_order_relaxed) != &old) continue;
-        slot.store(&fresh, memory_order_release);
+        slot.store(&fresh, platform::order(rule::entry_releases, memory_order_release));
         return;
       }
     }
@@ -259,8 +261,9 @@ class entry_table {
       const std::uint64_t free = ~word & 0x0080808080808080U;
       if (free != 0) {
         const std::size_t i = entry_line::place_of(free);
-        line->slots[i].store(&e, memory_order_release);
-        line->word.store(word | entry_line::tag_of(e.hash) << (8 * i), memory_order_release);
+        const memory_order_t release = platform::order(rule::entry_releases, memory_order_release);
+        line->slots[i].store(&e, release);
+        line->word.store(word | entry_line::tag_of(e.hash) << (8 * i), release);
         return;
       }
       if (entry_line::passed(word) != most_passed) {
@@ -276,7 +279,7 @@ class entry_table {
   }
   void replace(lines& fresh, reclaimable*& left) noexcept {
     lines* const old = current_.load(memory_order_relaxed);
-    current_.store(&fresh, memory_order_release);
+    current_.store(&fresh, platform::order(rule::table_releases, memory_order_release));
     if (platform::holds(rule::left_table_is_emptied)) empty(*old);
     old->destroy = &lines::end;
     old->next = left;

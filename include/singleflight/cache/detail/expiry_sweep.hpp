@@ -5,9 +5,12 @@
 // is more to come.
 //
 // One alarm and one task a cache, each in one place at a time: the alarm is armed, or the task is
-// queued or running, or neither (idle). `lock_` guards which.
+// queued or running, or neither (idle). `lock_` guards which. The alarm is armed with the lock let
+// go, since a timer may fire within arm; `arming_` keeps stop() until it has been.
 
 #include <chrono>
+#include <cstdint>
+#include <exception>
 
 #include "singleflight/core/default_timer.hpp"
 #include "singleflight/core/thread_pool.hpp"
@@ -31,11 +34,15 @@ class expiry_sweep : timer_node, task_node {
   expiry_sweep& operator=(const expiry_sweep&) = delete;
   ~expiry_sweep() { stop(); }
 
-  /// There is something to sweep, one day. May throw what arm throws.
+  /// There is something to sweep, one day. Where no alarm can be armed, the next call tries again.
   void need() {
-    if (phase_.load(memory_order_relaxed) != phase::idle) return;
-    platform::unique_lock hold(lock_);
-    if (phase_.load(memory_order_relaxed) == phase::idle) arm_locked();
+    if (phase_.load(memory_order_relaxed) == phase::armed) return;
+    {
+      platform::unique_lock hold(lock_);
+      again_ = true;  // a sweep that is under way may have passed it
+      if (phase_.load(memory_order_relaxed) != phase::idle || !claim_locked()) return;
+    }
+    arm();
   }
 
   /// Afterwards it does not run, nor will it.
@@ -43,26 +50,49 @@ class expiry_sweep : timer_node, task_node {
     {
       platform::unique_lock hold(lock_);
       stopped_ = true;
+      while (arming_ > 0 && platform::holds(rule::stop_waits_for_arming)) ended_.wait(hold);
     }
     clock_.cancel(*this);
     platform::unique_lock hold(lock_);
-    while (phase_.load(memory_order_relaxed) == phase::running) ended_.wait(hold);
+    while (phase_.load(memory_order_relaxed) == phase::running &&
+           platform::holds(rule::stop_waits_for_sweep)) {
+      ended_.wait(hold);
+    }
   }
 
  private:
   enum class phase : std::uint8_t { idle, armed, running };
 
-  void arm_locked() {
-    if (stopped_) return;
-    clock_.arm(*this, deadline_after(clock_.now(), interval_));
+  /// Whether the caller is to arm(), with the lock let go.
+  bool claim_locked() noexcept {
+    if (stopped_ && platform::holds(rule::stopped_sweep_stays)) return false;
     phase_.store(phase::armed, memory_order_relaxed);
+    ++arming_;
+    return true;
+  }
+  void arm() {
+    struct arming {
+      expiry_sweep& self;
+      bool armed = false;
+      ~arming() {
+        platform::unique_lock hold(self.lock_);
+        --self.arming_;
+        if (!armed) self.phase_.store(phase::idle, memory_order_relaxed);
+        if (self.stopped_) self.ended_.notify_all();  // under the lock: it may be gone after
+      }
+    } under_way{*this};
+    try {
+      clock_.arm(*this, deadline_after(clock_.now(), interval_));
+      under_way.armed = true;
+    } catch (const std::exception&) {  // no thread for the timer
+    }
   }
   static void on_fire(timer_node& node) noexcept {
     auto& self = static_cast<expiry_sweep&>(node);
     {
       platform::unique_lock hold(self.lock_);
-      self.phase_.store(self.stopped_ ? phase::idle : phase::running, memory_order_relaxed);
-      if (self.stopped_) return;
+      self.phase_.store(phase::running, memory_order_relaxed);
+      self.again_ = false;
     }
     post_on_default_pool(&self);
   }
@@ -76,13 +106,14 @@ class expiry_sweep : timer_node, task_node {
     end.more = self.sweep_(self.of_);
   }
   void end(bool more) noexcept {
-    platform::unique_lock hold(lock_);
-    phase_.store(phase::idle, memory_order_relaxed);
-    if (stopped_) {
-      ended_.notify_all();  // under the lock: it may be gone after
-      return;
+    {
+      platform::unique_lock hold(lock_);
+      phase_.store(phase::idle, memory_order_relaxed);
+      if (stopped_) ended_.notify_all();  // under the lock: it may be gone after
+      const bool again = again_ && platform::holds(rule::store_needs_sweep);
+      if ((!more && !again) || !claim_locked()) return;
     }
-    if (more) arm_locked();
+    arm();
   }
 
   timer& clock_;
@@ -92,6 +123,8 @@ class expiry_sweep : timer_node, task_node {
   platform::mutex lock_;
   platform::condition_variable ended_;
   atomic<phase> phase_{phase::idle};  // changed under the lock
+  unsigned arming_ = 0;
+  bool again_ = false;  // need() was called since the last sweep began
   bool stopped_ = false;
 };
 

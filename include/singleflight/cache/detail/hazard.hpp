@@ -63,7 +63,8 @@ struct reclaimable : platform::allocated {
   void drop_reference() noexcept {
     // The release orders this owner's uses before the end by the last one (acquire).
     if (references.load(platform::order(rule::sole_owner_acquires, memory_order_acquire)) == 1 ||
-        references.fetch_sub(1, memory_order_acq_rel) == 1) {
+        references.fetch_sub(1, platform::acquire_release(rule::sole_owner_acquires,
+                                                          rule::owner_drop_releases)) == 1) {
       destroy(this);
     }
   }
@@ -89,7 +90,10 @@ struct alignas(64) hazard_record : platform::allocated {
   /// Null when all are in use.
   hazard_slot* free_handle() noexcept {
     for (std::size_t i = 0; i < handles; ++i) {
-      if (slots[i].load(memory_order_acquire) == nullptr) return &slots[i];  // H3
+      if (slots[i].load(platform::order(rule::free_slot_acquires, memory_order_acquire)) ==
+          nullptr) {
+        return &slots[i];  // H3
+      }
     }
     return nullptr;
   }
@@ -111,9 +115,9 @@ inline void announce(hazard_slot& slot, reclaimable* object) noexcept {
 }
 inline void withdraw(hazard_slot& slot) noexcept {
   if (hazard_mode::one_sided) [[likely]] {
-    slot.store(nullptr, memory_order_release);
+    slot.store(nullptr, platform::order(rule::withdraw_releases, memory_order_release));
   } else {
-    slot.exchange(nullptr, memory_order_acq_rel);
+    slot.exchange(nullptr, platform::order(rule::withdraw_releases, memory_order_acq_rel));
   }
 }
 
@@ -182,10 +186,12 @@ class SINGLEFLIGHT_SHARED_STATE hazard_domain {
     seen_.clear();
     for (hazard_record* of = records_; of != nullptr; of = of->next) {
       for (hazard_slot& slot : of->slots) {
-        reclaimable* object = slot.load(memory_order_acquire);
+        const memory_order_t acquire = platform::order(rule::look_acquires, memory_order_acquire);
+        reclaimable* object = slot.load(acquire);
         if (!hazard_mode::one_sided) {
-          while (!slot.compare_exchange_strong(object, object, memory_order_acq_rel,
-                                               memory_order_acquire)) {
+          while (!slot.compare_exchange_strong(
+              object, object, platform::order(rule::look_acquires, memory_order_acq_rel),
+              acquire)) {
           }
         }
         if (object != nullptr) seen_.push_back(object);  // there is room: take()
