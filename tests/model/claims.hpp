@@ -148,6 +148,7 @@ inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(load_looks_again, "a key is loaded once for two who ask"),
     SINGLEFLIGHT_CLAIM(store_needs_sweep, "expiry: a put beside the end of a sweep"),
     SINGLEFLIGHT_CLAIM(stop_waits_for_sweep, "expiry: the sweep goes beside its alarm"),
+    SINGLEFLIGHT_CLAIM(stop_waits_for_arming, "expiry: the sweep goes beside its alarm"),
     SINGLEFLIGHT_CLAIM(stopped_sweep_stays, "expiry: the sweep goes beside its alarm"),
     SINGLEFLIGHT_CLAIM(sweep_ends_before_flights,
                        "expiry: the cache goes beside a sweep whose listener asks it"),

@@ -11,12 +11,14 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include <singleflight/cache/loading_cache.hpp>
 #include <singleflight/flight.hpp>
 #include <singleflight/sync/semaphore.hpp>
 
@@ -68,7 +70,7 @@ class flag {
   std::atomic<bool> up_{false};
 };
 
-/// Runs both at a time. A thread's small index is given out and given back under one lock: here
+/// Runs both at a time. A thread's index and slots are given out and given back under locks: here
 /// before the first of them begins, and after the last has ended.
 template <class First, class Second>
 void side_by_side(First&& first, Second&& second) {
@@ -80,6 +82,7 @@ void side_by_side(First&& first, Second&& second) {
   };
   const auto act = [&](auto& what) {
     (void)singleflight::detail::thread_index(singleflight::detail::this_thread());
+    (void)singleflight::detail::this_hazard_record();
     arrive(begun);
     what();
     arrive(ended);
@@ -396,6 +399,176 @@ void sum(flight_stats& stats) {
 }
 void count(flight_stats& stats) { stats.add_error(flight_errc::closed); }
 
+// ---- the entries of a cache ---------------------------------------------------------------------
+
+using store = singleflight::detail::entry_store<
+    int, int,
+    singleflight::detail::key_access<int, singleflight::key_hash<int>, singleflight::key_equal>,
+    singleflight::key_equal>;
+
+struct entries {
+  entries() : all(options, times, {}) {}
+
+  static store::entry& make(int key) {
+    return store::entry::make(false, 1, 0, singleflight::detail::entry_kind::value, int{key},
+                              int{key});
+  }
+  void put(int key) {
+    store::entry& e = make(key);
+    const singleflight::detail::hazard_hold mine(e, nullptr);
+    store::departed gone;
+    {
+      const std::lock_guard hold(all.lock());
+      all.store_locked(e, 0, gone);
+    }
+    finish(gone);
+  }
+  void remove(int key) {
+    store::departed gone;
+    {
+      const std::lock_guard hold(all.lock());
+      all.remove_locked(*all.find_locked(1, key), singleflight::removal_cause::invalidated, gone);
+    }
+    finish(gone);
+  }
+  void finish(store::departed& gone) {
+    all.finish(gone, [](singleflight::removal_cause, std::size_t) {});
+  }
+  void read(int key) {
+    const store::found f = all.find(1, key);
+    require(f && f.at->value == key, "not the entry's value");
+  }
+
+  const singleflight::cache_options<int, int> options{};
+  const singleflight::detail::lifetimes times{options, false};
+  store all;
+};
+
+/// With the barrier in all threads, or as if there were one: no scene is about that race.
+struct mode {
+  explicit mode(bool one_sided) {
+    (void)singleflight::detail::hazard_domain::instance();
+    singleflight::detail::hazard_mode::one_sided = one_sided;
+  }
+  mode(const mode&) = delete;
+  mode& operator=(const mode&) = delete;
+  ~mode() { singleflight::detail::hazard_mode::one_sided = false; }
+};
+
+/// The last reader has let go; who takes the entry out frees it.
+template <bool OneSided>
+void reader_then_reclaimer() {
+  const mode by(OneSided);
+  entries e;
+  e.put(1);
+  flag dropped;
+  side_by_side(
+      [&] {
+        e.read(1);
+        dropped.raise();
+      },
+      [&] {
+        dropped.await();
+        e.remove(1);
+        e.all.flush();
+      });
+}
+
+/// One thread's handle is dropped by another; the first finds the slot free, and uses it again.
+void slot_is_used_again() {
+  const mode by(true);
+  entries e;
+  e.put(1);
+  e.put(2);
+  store::found handle;
+  std::atomic<bool> found{false};
+  flag dropped;
+  side_by_side(
+      [&] {
+        handle = e.all.find(1, 1);
+        found.store(true, std::memory_order_release);  // the other way round
+        dropped.await();
+        const store::found other = e.all.find(1, 2);
+        e.remove(1);
+        e.all.flush();
+      },
+      [&] {
+        await([&] { return found.load(std::memory_order_acquire); });
+        require(handle.at->value == 1, "not the entry's value");
+        handle = {};
+        dropped.raise();
+      });
+}
+
+/// Two who count; the first reads, the last frees.
+void last_counter_frees() {
+  store::entry& e = entries::make(1);
+  std::optional<singleflight::detail::hazard_hold> last(std::in_place, e, nullptr);
+  std::optional<singleflight::detail::hazard_hold> first(last->share());
+  flag dropped;
+  side_by_side(
+      [&] {
+        require(e.value == 1, "not the entry's value");
+        first.reset();
+        dropped.raise();
+      },
+      [&] {
+        dropped.await();
+        last.reset();
+      });
+}
+
+/// A reader takes no lock: what it finds was made by the thread that stored it.
+template <int Key, int Before>
+void entry_is_found() {
+  entries e;
+  for (int key = 1; key <= Before; ++key) e.put(key);
+  flag stored;
+  side_by_side(
+      [&] {
+        e.put(Key);
+        stored.raise();
+      },
+      [&] {
+        stored.await();
+        e.read(Key);
+      });
+}
+/// The same where the table grows: what is found was there before. Without the barrier the
+/// reclaimer's look at the reader's slot would be an edge as well.
+void entry_is_found_in_grown_table() {
+  const mode by(true);
+  constexpr int full = 24;
+  entries e;
+  for (int key = 1; key <= full; ++key) e.put(key);
+  flag grown;
+  side_by_side(
+      [&] {
+        e.put(full + 1);
+        grown.raise();
+      },
+      [&] {
+        grown.await();
+        e.read(1);
+      });
+}
+
+/// One takes an entry out, another gives it back.
+void departed_is_reclaimed() {
+  entries e;
+  e.put(1);
+  flag left;
+  side_by_side(
+      [&] {
+        e.remove(1);
+        left.raise();
+      },
+      [&] {
+        left.await();
+        e.all.flush();
+      });
+}
+
 constexpr scene scenes[] = {
     {rule::unlock_releases, "two holders of a lock", two_holders},
     {rule::lock_acquires, "two holders of a lock", two_holders},
@@ -425,6 +598,21 @@ constexpr scene scenes[] = {
     {rule::tell_releases, "a thread is told", told_thread},
     {rule::settled_acquires, "a permit is ready", permit_is_ready},
     {rule::settle_releases, "a permit is ready", permit_is_ready},
+    {rule::sole_owner_acquires, "the last who counts an entry", last_counter_frees},
+    {rule::owner_drop_releases, "the last who counts an entry", last_counter_frees},
+    {rule::withdraw_releases, "a reader, then a reclaimer", reader_then_reclaimer<false>},
+    {rule::look_acquires, "a reader, then a reclaimer", reader_then_reclaimer<false>},
+    {rule::withdraw_releases, "a reader, then a reclaimer's barrier", reader_then_reclaimer<true>},
+    {rule::look_acquires, "a reader, then a reclaimer's barrier", reader_then_reclaimer<true>},
+    {rule::free_slot_acquires, "a slot is used again", slot_is_used_again},
+    {rule::entry_releases, "an entry is found", entry_is_found<1, 0>},
+    {rule::find_acquires, "an entry is found", entry_is_found<1, 0>},
+    {rule::entry_releases, "an entry that replaces another", entry_is_found<1, 1>},
+    {rule::find_acquires, "an entry that replaces another", entry_is_found<1, 1>},
+    {rule::table_releases, "an entry in a grown table", entry_is_found_in_grown_table},
+    {rule::table_acquires, "an entry in a grown table", entry_is_found_in_grown_table},
+    {rule::departed_releases, "what has left is given back", departed_is_reclaimed},
+    {rule::departed_acquires, "what has left is given back", departed_is_reclaimed},
     {rule::stripes_release, "a sum over new counters", chunk_is_made<sum>},
     {rule::stripes_acquire, "a sum over new counters", chunk_is_made<sum>},
     {rule::stripes_acquire, "a count in new counters", chunk_is_made<count>},

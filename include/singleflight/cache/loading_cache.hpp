@@ -90,7 +90,10 @@ class loading_cache final : public observable {
   loading_cache(const loading_cache&) = delete;
   loading_cache& operator=(const loading_cache&) = delete;
   /// Requires that no call is under way.
-  ~loading_cache() = default;
+  ~loading_cache() {
+    // Its listener may ask this cache, and so start flights.
+    if (detail::platform::holds(detail::rule::sweep_ends_before_flights)) sweep_.stop();
+  }
 
   // ---- asking -----------------------------------------------------------------------------------
 

@@ -170,7 +170,7 @@ class entry_store {
   /// Tells the listener, and gives back what nobody holds.
   template <class Count>
   void finish(departed& gone, Count&& count) {
-    std::size_t all = 0;
+    std::size_t all = gone.tables != nullptr ? most_waiting() : 0;  // a table is large: at once
     reclaimable* list = std::exchange(gone.tables, nullptr);
     if (list != nullptr) all = most_waiting();  // large, and rare: it does not wait
     for (std::size_t cause = 0; cause < departed::causes; ++cause) {
@@ -191,7 +191,8 @@ class entry_store {
   /// Gives back what waits for more to come.
   void flush() noexcept {
     waiting_count_.store(0, memory_order_relaxed);
-    hazard_domain::instance().reclaim(waiting_.exchange(nullptr, memory_order_acquire));
+    hazard_domain::instance().reclaim(
+        waiting_.exchange(nullptr, platform::order(rule::departed_acquires, memory_order_acquire)));
   }
 
   auto same_as(view key) const noexcept {
@@ -207,9 +208,8 @@ class entry_store {
   /// What may wait for the reclaimer's barrier, which reaches all threads and costs up to some
   /// microseconds: a part of the capacity.
   std::size_t most_waiting() const noexcept {
-    constexpr std::size_t least = platform::tuned(std::size_t{16}, std::size_t{1});
     const std::size_t part = capacity_ / 32;
-    return part < least ? least : part > 256 ? 256 : part;
+    return platform::tuned(part < 16 ? 16 : part > 256 ? 256 : part, std::size_t{1});
   }
 
   struct weight_of {
@@ -257,8 +257,9 @@ class entry_store {
     reclaimable* head = waiting_.load(memory_order_relaxed);
     do {
       last->next = head;
-    } while (
-        !waiting_.compare_exchange_strong(head, list, memory_order_release, memory_order_relaxed));
+    } while (!waiting_.compare_exchange_strong(
+        head, list, platform::order(rule::departed_releases, memory_order_release),
+        memory_order_relaxed));
     if (waiting_count_.fetch_add(count, memory_order_relaxed) + count >= most_waiting()) flush();
   }
 

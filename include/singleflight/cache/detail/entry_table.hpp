@@ -88,7 +88,7 @@ class entry_table {
     const marks mark{record.structure(), slot};
     const lines& all = present(mark.structure);
     const entry_line& line = all.home(hash);
-    const std::uint64_t word = line.word.load(memory_order_acquire);
+    const std::uint64_t word = line.word.load(find_order());
     const std::uint64_t fits = entry_line::match(word, entry_line::tag_of(hash));
     if (fits != 0) [[likely]] {  // most often it is the first one that fits
       if (entry_base* const e = confirmed(line.slots[entry_line::place_of(fits)], slot);
@@ -161,7 +161,7 @@ class entry_table {
     for (;; line = &all.after(*line)) {
       for (auto& slot : line->slots) {
         if (slot.load(memory_order_relaxed) != &old) continue;
-        slot.store(&fresh, memory_order_release);
+        slot.store(&fresh, platform::order(rule::entry_releases, memory_order_release));
         return;
       }
     }
@@ -223,23 +223,27 @@ class entry_table {
       if (!found) withdraw(slot);
     }
   };
-  bool is_present(const lines& all) const noexcept {
-    return current_.load(memory_order_acquire) == &all;
+  static memory_order_t table_order() noexcept {
+    return platform::order(rule::table_acquires, memory_order_acquire);
   }
+  static memory_order_t find_order() noexcept {
+    return platform::order(rule::find_acquires, memory_order_acquire);
+  }
+  bool is_present(const lines& all) const noexcept { return current_.load(table_order()) == &all; }
   /// The present table, announced (T3).
   const lines& present(hazard_slot& structure) const noexcept {
     for (;;) {
-      lines* const all = current_.load(memory_order_acquire);
+      lines* const all = current_.load(table_order());
       announce(structure, all);
       if (is_present(*all) || !platform::holds(rule::table_is_confirmed)) return *all;
     }
   }
   /// What is in the slot of the table, announced (T3).
   static entry_base* confirmed(const atomic<entry_base*>& at, hazard_slot& slot) noexcept {
-    entry_base* e = at.load(memory_order_acquire);
+    entry_base* e = at.load(find_order());
     while (e != nullptr) {
       announce(slot, e);
-      entry_base* const still = at.load(memory_order_acquire);
+      entry_base* const still = at.load(find_order());
       if (still == e || !platform::holds(rule::found_is_confirmed)) break;
       e = still;
     }
@@ -253,7 +257,7 @@ class entry_table {
       const lines& all = present(mark.structure);
       const entry_line* line = &all.home(hash);
       for (std::size_t passed = 0; passed < all.count; ++passed) {
-        const std::uint64_t word = line->word.load(memory_order_acquire);
+        const std::uint64_t word = line->word.load(find_order());
         for (std::uint64_t fits = entry_line::match(word, tag); fits != 0; fits &= fits - 1) {
           entry_base* const e = confirmed(line->slots[entry_line::place_of(fits)], mark.slot);
           if (e != nullptr && e->hash == hash && same(*e)) {
@@ -291,8 +295,9 @@ class entry_table {
       const std::uint64_t free = ~word & 0x0080808080808080U;
       if (free != 0) {
         const std::size_t i = entry_line::place_of(free);
-        line->slots[i].store(&e, memory_order_release);
-        line->word.store(word | entry_line::tag_of(e.hash) << (8 * i), memory_order_release);
+        const memory_order_t release = platform::order(rule::entry_releases, memory_order_release);
+        line->slots[i].store(&e, release);
+        line->word.store(word | entry_line::tag_of(e.hash) << (8 * i), release);
         return;
       }
       if (entry_line::passed(word) != most_passed) {
@@ -308,7 +313,7 @@ class entry_table {
   }
   void replace(lines& fresh, reclaimable*& left) noexcept {
     lines* const old = current_.load(memory_order_relaxed);
-    current_.store(&fresh, memory_order_release);
+    current_.store(&fresh, platform::order(rule::table_releases, memory_order_release));
     if (platform::holds(rule::left_table_is_emptied)) empty(*old);
     old->destroy = &lines::end;
     old->next = left;

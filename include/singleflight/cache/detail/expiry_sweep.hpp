@@ -4,13 +4,13 @@
 // expiry_sweep: calls a sweep on the default pool once an interval, as long as it says that there
 // is more to come.
 //
-// One alarm and one task a cache, each in one place at a time: the alarm is being armed, or armed,
-// or the task is queued or running, or neither (idle). `lock_` guards which. Arming is not done
-// under it: a timer whose time has moved on meanwhile fires at once, on this thread.
+// One alarm and one task a cache, each in one place at a time: the alarm is armed, or the task is
+// queued or running, or neither (idle). `lock_` guards which. The alarm is armed with the lock let
+// go, since a timer may fire within arm; `arming_` keeps stop() until it has been.
 
 #include <chrono>
 #include <cstdint>
-#include <utility>
+#include <exception>
 
 #include "singleflight/core/default_timer.hpp"
 #include "singleflight/core/thread_pool.hpp"
@@ -34,78 +34,65 @@ class expiry_sweep : timer_node, task_node {
   expiry_sweep& operator=(const expiry_sweep&) = delete;
   ~expiry_sweep() { stop(); }
 
-  /// There is something to sweep, one day. May throw what arm throws.
+  /// There is something to sweep, one day. Where no alarm can be armed, the next call tries again.
   void need() {
-    const phase seen = phase_.load(memory_order_relaxed);
-    if (seen != phase::idle && seen != phase::running) return;
+    if (phase_.load(memory_order_relaxed) == phase::armed) return;
     {
       platform::unique_lock hold(lock_);
-      if (phase_.load(memory_order_relaxed) != phase::idle) {
-        needed_ = true;  // the sweep that runs may have passed it
-        return;
-      }
-      if (stopped_) return;
-      phase_.store(phase::arming, memory_order_relaxed);
+      again_ = true;  // a sweep that is under way may have passed it
+      if (phase_.load(memory_order_relaxed) != phase::idle || !claim_locked()) return;
     }
     arm();
   }
 
-  /// Afterwards it does not run, nor will it. No need() is under way.
+  /// Afterwards it does not run, nor will it.
   void stop() noexcept {
     {
       platform::unique_lock hold(lock_);
       stopped_ = true;
-      wait_locked(hold);
+      while (arming_ > 0 && platform::holds(rule::stop_waits_for_arming)) ended_.wait(hold);
     }
     clock_.cancel(*this);
     platform::unique_lock hold(lock_);
-    wait_locked(hold);
-  }
-
- private:
-  enum class phase : std::uint8_t { idle, arming, armed, running };
-
-  void wait_locked(platform::unique_lock& hold) noexcept {
-    for (;;) {
-      const phase now = phase_.load(memory_order_relaxed);
-      if (now != phase::arming && now != phase::running) return;
+    while (phase_.load(memory_order_relaxed) == phase::running &&
+           platform::holds(rule::stop_waits_for_sweep)) {
       ended_.wait(hold);
     }
   }
-  /// Requires the phase arming.
+
+ private:
+  enum class phase : std::uint8_t { idle, armed, running };
+
+  /// Whether the caller is to arm(), with the lock let go.
+  bool claim_locked() noexcept {
+    if (stopped_ && platform::holds(rule::stopped_sweep_stays)) return false;
+    phase_.store(phase::armed, memory_order_relaxed);
+    ++arming_;
+    return true;
+  }
   void arm() {
+    struct arming {
+      expiry_sweep& self;
+      bool armed = false;
+      ~arming() {
+        platform::unique_lock hold(self.lock_);
+        --self.arming_;
+        if (!armed) self.phase_.store(phase::idle, memory_order_relaxed);
+        if (self.stopped_) self.ended_.notify_all();  // under the lock: it may be gone after
+      }
+    } under_way{*this};
     try {
       clock_.arm(*this, deadline_after(clock_.now(), interval_));
-    } catch (...) {
-      platform::unique_lock hold(lock_);
-      phase_.store(phase::idle, memory_order_relaxed);
-      ended_.notify_all();
-      throw;
+      under_way.armed = true;
+    } catch (const std::exception&) {  // no thread for the timer
     }
-    {
-      platform::unique_lock hold(lock_);
-      const bool fired = std::exchange(fired_, false);
-      phase_.store(!fired     ? phase::armed
-                   : stopped_ ? phase::idle
-                              : phase::running,
-                   memory_order_relaxed);
-      if (!fired || stopped_) {
-        ended_.notify_all();  // under the lock: it may be gone after
-        return;
-      }
-    }
-    post_on_default_pool(this);
   }
   static void on_fire(timer_node& node) noexcept {
     auto& self = static_cast<expiry_sweep&>(node);
     {
       platform::unique_lock hold(self.lock_);
-      if (self.phase_.load(memory_order_relaxed) == phase::arming) {
-        self.fired_ = true;  // arm() goes on
-        return;
-      }
-      self.phase_.store(self.stopped_ ? phase::idle : phase::running, memory_order_relaxed);
-      if (self.stopped_) return;
+      self.phase_.store(phase::running, memory_order_relaxed);
+      self.again_ = false;
     }
     post_on_default_pool(&self);
   }
@@ -121,15 +108,12 @@ class expiry_sweep : timer_node, task_node {
   void end(bool more) noexcept {
     {
       platform::unique_lock hold(lock_);
-      const bool needed = std::exchange(needed_, false);
-      if (stopped_ || !(more || needed)) {
-        phase_.store(phase::idle, memory_order_relaxed);
-        ended_.notify_all();  // under the lock: it may be gone after
-        return;
-      }
-      phase_.store(phase::arming, memory_order_relaxed);
+      phase_.store(phase::idle, memory_order_relaxed);
+      if (stopped_) ended_.notify_all();  // under the lock: it may be gone after
+      const bool again = again_ && platform::holds(rule::store_needs_sweep);
+      if ((!more && !again) || !claim_locked()) return;
     }
-    arm();  // does not throw: the timer has its thread
+    arm();
   }
 
   timer& clock_;
@@ -139,9 +123,9 @@ class expiry_sweep : timer_node, task_node {
   platform::mutex lock_;
   platform::condition_variable ended_;
   atomic<phase> phase_{phase::idle};  // changed under the lock
+  unsigned arming_ = 0;
+  bool again_ = false;  // need() was called since the last sweep began
   bool stopped_ = false;
-  bool fired_ = false;   // as it was being armed
-  bool needed_ = false;  // as the sweep ran
 };
 
 }  // namespace detail

@@ -63,7 +63,8 @@ struct reclaimable : platform::allocated {
   void drop_reference() noexcept {
     // The release orders this owner's uses before the end by the last one (acquire).
     if (references.load(platform::order(rule::sole_owner_acquires, memory_order_acquire)) == 1 ||
-        references.fetch_sub(1, memory_order_acq_rel) == 1) {
+        references.fetch_sub(1, platform::acquire_release(rule::sole_owner_acquires,
+                                                          rule::owner_drop_releases)) == 1) {
       destroy(this);
     }
   }
@@ -89,7 +90,10 @@ struct alignas(64) hazard_record : platform::allocated {
   /// Null when all are in use.
   hazard_slot* free_handle() noexcept {
     for (std::size_t i = 0; i < handles; ++i) {
-      if (slots[i].load(memory_order_acquire) == nullptr) return &slots[i];  // H3
+      if (slots[i].load(platform::order(rule::free_slot_acquires, memory_order_acquire)) ==
+          nullptr) {
+        return &slots[i];  // H3
+      }
     }
     return nullptr;
   }
@@ -111,9 +115,9 @@ inline void announce(hazard_slot& slot, reclaimable* object) noexcept {
 }
 inline void withdraw(hazard_slot& slot) noexcept {
   if (hazard_mode::one_sided) [[likely]] {
-    slot.store(nullptr, memory_order_release);
+    slot.store(nullptr, platform::order(rule::withdraw_releases, memory_order_release));
   } else {
-    slot.exchange(nullptr, memory_order_acq_rel);
+    slot.exchange(nullptr, platform::order(rule::withdraw_releases, memory_order_acq_rel));
   }
 }
 
@@ -182,10 +186,12 @@ class SINGLEFLIGHT_SHARED_STATE hazard_domain {
     seen_.clear();
     for (hazard_record* of = records_; of != nullptr; of = of->next) {
       for (hazard_slot& slot : of->slots) {
-        reclaimable* object = slot.load(memory_order_acquire);
+        const memory_order_t acquire = platform::order(rule::look_acquires, memory_order_acquire);
+        reclaimable* object = slot.load(acquire);
         if (!hazard_mode::one_sided) {
-          while (!slot.compare_exchange_strong(object, object, memory_order_acq_rel,
-                                               memory_order_acquire)) {
+          while (!slot.compare_exchange_strong(
+              object, object, platform::order(rule::look_acquires, memory_order_acq_rel),
+              acquire)) {
           }
         }
         if (object != nullptr) seen_.push_back(object);  // there is room: take()
@@ -267,13 +273,10 @@ class hazard_hold {
   /// From slot to count, for who holds on for longer than a call.
   void count() noexcept {
     if (object_ == nullptr || slot_ == nullptr) return;
-    if (platform::holds(rule::counted_before_withdrawn)) {  // H4
-      object_->add_reference();
-      withdraw(*std::exchange(slot_, nullptr));
-    } else {
-      withdraw(*std::exchange(slot_, nullptr));
-      object_->add_reference();
-    }
+    const bool first = platform::holds(rule::counted_before_withdrawn);  // H4
+    if (first) object_->add_reference();
+    leave_slot();
+    if (!first) object_->add_reference();
   }
 
  private:
@@ -283,8 +286,11 @@ class hazard_hold {
   void drop() noexcept {
     if (object_ == nullptr) return;
     if (slot_ == nullptr) return object_->drop_reference();
+    leave_slot();
+  }
+  void leave_slot() noexcept {
     const bool left = object_->place.load(memory_order_relaxed) == reclaimable::left;
-    withdraw(*slot_);
+    withdraw(*std::exchange(slot_, nullptr));
     // It may be kept for this slot alone. (Should it leave between the two steps above, it stays
     // until the next reclaim.)
     if (left && platform::holds(rule::last_handle_reclaims)) [[unlikely]] {

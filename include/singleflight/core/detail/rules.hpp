@@ -137,6 +137,7 @@ namespace detail {
   X(one_hit_refreshes, "each hit on a value that is due starts a load")                       \
   X(store_needs_sweep, "an entry that is stored as a sweep ends is never swept")              \
   X(stop_waits_for_sweep, "a sweep runs in a cache that has gone")                            \
+  X(stop_waits_for_arming, "a sweep's alarm is armed for a cache that has gone")              \
   X(stopped_sweep_stays, "a sweep is posted, or armed, for a cache that has gone")            \
   X(sweep_ends_before_flights, "a sweep's listener asks a cache that ends")
 
@@ -166,7 +167,17 @@ namespace detail {
   X(tell_releases, "a thread is told before that is there which it is told of")               \
   X(settled_acquires, "a handle is ready, and what was done under its permit is not seen")    \
   X(settle_releases, "a handle is ready before what was done under its permit")               \
-  X(sole_owner_acquires, "the last owner frees an entry that others still use")
+  X(sole_owner_acquires, "the last owner frees an entry that others still use")               \
+  X(owner_drop_releases, "an owner's use of an entry does not end before its deletion")       \
+  X(withdraw_releases, "a reader's use of an entry does not end before its deletion")         \
+  X(look_acquires, "an entry is freed that its last reader still uses")                       \
+  X(free_slot_acquires, "a slot is used again, and who used it before is forgotten")          \
+  X(entry_releases, "an entry is found before it is made")                                    \
+  X(find_acquires, "a reader does not see what stands in an entry")                           \
+  X(table_releases, "a larger table is found before it is filled")                            \
+  X(table_acquires, "a larger table is searched before it is filled")                         \
+  X(departed_releases, "what has left is given back before it has been taken out")            \
+  X(departed_acquires, "what has left is given back, and who took it out is not seen")
 
 enum class rule {
   none,

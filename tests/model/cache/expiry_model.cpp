@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// What time does to a cache: the sweep beside those who ask and store, its end beside its alarm, and
+// loads behind a hit.
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include "model/cache/cache_scene.hpp"
+#include <singleflight/core/manual_timer.hpp>
+
+namespace {
+
+using model::add_world;
+using model::cache_scene;
+using model::item;
+using model::three;
+using model::two;
+using model::two_and_a_fault;
+using model::world;
+using singleflight::manual_timer;
+using singleflight::removal_cause;
+using singleflight::detail::expiry_sweep;
+using namespace std::chrono_literals;
+namespace platform = singleflight::detail::platform;
+
+cache_scene::options short_lived(manual_timer& time) {
+  return {.ttl = 1s, .jitter = 0, .group = {.timer = &time}};
+}
+
+// ---- the sweep of a cache -----------------------------------------------------------------------
+
+const add_world beside_get("expiry: a get beside the sweep", two, [](world& w) {
+  manual_timer time;
+  cache_scene s(w, short_lived(time));
+  const int old = s.get();
+  platform::atomic<int> got{0};
+  s.thread([&] { time.advance(2s); });
+  s.thread([&] { got.store(s.get(), std::memory_order_relaxed); });
+  w.run();
+  const bool reloaded = got.load(std::memory_order_relaxed) != old;
+  w.check(s.all->find(1).has_value() == reloaded, "the sweep took the wrong one");
+  s.finish();
+});
+
+const add_world beside_put("expiry: a put beside the end of a sweep", two, [](world& w) {
+  manual_timer time;
+  cache_scene s(w, short_lived(time));
+  (void)s.get();
+  s.thread([&] { time.advance(2s); });
+  s.thread([&] { s.store(2); });
+  w.run();
+  for (int i = 0; i < 2; ++i) {  // what is stored as a sweep runs is left to the next one
+    time.advance(2s);
+    w.run();
+  }
+  w.check(s.all->stats().entries == 0, "an entry is never swept");
+  s.finish();
+});
+
+/// A hash that goes with its cache's flights.
+struct hashing {
+  std::size_t operator()(int key) const {
+    return static_cast<std::size_t>(key + seed->load(std::memory_order_relaxed));
+  }
+  std::shared_ptr<platform::atomic<int>> seed = std::make_shared<platform::atomic<int>>(0);
+};
+const add_world beside_end("expiry: the cache goes beside a sweep whose listener asks it", two,
+                           [](world& w) {
+                             using cache = singleflight::loading_cache<int, int, hashing>;
+                             manual_timer time;
+                             cache* asked = nullptr;
+                             auto all = std::make_unique<cache>(
+                                 [](int key) { return key; },
+                                 cache::options{
+                                     .ttl = 1s,
+                                     .jitter = 0,
+                                     .on_removal = [&](int, const int*,
+                                                       removal_cause) { (void)asked->find(2); },
+                                     .group = {.timer = &time},
+                                     .random = [] { return std::uint64_t{1}; }});
+                             asked = all.get();
+                             (void)all->get(1);
+                             w.thread([&] { time.advance(2s); });
+                             w.thread([&] { all.reset(); });
+                             w.run();
+                             singleflight::detail::hazard_domain::instance().reclaim(nullptr);
+                           });
+
+const add_world beside_refresh("expiry: the sweep beside refresh", two, [](world& w) {
+  manual_timer time;
+  cache_scene s(w, short_lived(time));
+  (void)s.get();
+  s.thread([&] { time.advance(2s); });
+  s.thread([&] { s.all->refresh(1); });
+  w.run();
+  w.check(s.loads() == 2, "a refresh has loaded not once");
+  s.finish();
+});
+
+const add_world no_timer("expiry: the timer has no thread, a fault", two_and_a_fault, [](world& w) {
+  cache_scene s(w, {.ttl = 1s, .jitter = 0});
+  s.thread([&] {
+    (void)s.get();
+    s.all.reset();
+  });
+  w.run();
+  s.finish();
+});
+
+// ---- the sweep by itself ------------------------------------------------------------------------
+
+/// What is swept: gone with its sweep.
+struct swept {
+  explicit swept(manual_timer& time) : sweep(time, 1s, &sweep_one, this) {}
+  static bool sweep_one(void* of) {
+    auto& self = *static_cast<swept*>(of);
+    self.begun.fetch_add(1, std::memory_order_relaxed);
+    self.over.fetch_add(1, std::memory_order_relaxed);
+    return true;
+  }
+  platform::atomic<int> begun{0};
+  platform::atomic<int> over{0};
+  expiry_sweep sweep;
+};
+
+const add_world sweep_goes("expiry: the sweep goes beside its alarm", three, [](world& w) {
+  manual_timer time;
+  auto all = std::make_unique<swept>(time);
+  all->sweep.need();
+  w.thread([&] { time.advance(1s); });
+  w.thread([&] { all.reset(); });
+  w.run();
+  time.advance(2s);
+  w.run();
+});
+
+const add_world need_beside_stop("expiry: need beside the sweep's end", three, [](world& w) {
+  manual_timer time;
+  auto all = std::make_unique<swept>(time);
+  w.thread([&] { all->sweep.need(); });
+  w.thread([&] {
+    all->sweep.stop();
+    w.check(all->begun.load(std::memory_order_relaxed) == 0, "a sweep before its time");
+  });
+  w.run();
+  all->sweep.need();
+  time.advance(2s);
+  w.run();
+  w.check(all->begun.load(std::memory_order_relaxed) == 0, "a sweep after its end");
+});
+
+const add_world need_beside_time("expiry: need beside the time it takes", three, [](world& w) {
+  manual_timer time;
+  auto all = std::make_unique<swept>(time);
+  w.thread([&] { all->sweep.need(); });
+  w.thread([&] { time.advance(1s); });
+  w.run();
+  time.advance(1s);
+  w.run();
+  w.check(all->over.load(std::memory_order_relaxed) > 0, "no sweep");
+});
+
+// ---- loads behind a hit -------------------------------------------------------------------------
+
+cache_scene::options refreshing(manual_timer& time) {
+  return {.ttl = 100s, .jitter = 0, .refresh_after = 1s, .group = {.timer = &time}};
+}
+
+const add_world two_hits("expiry: two hits on a value that is due", two, [](world& w) {
+  manual_timer time;
+  cache_scene s(w, refreshing(time));
+  (void)s.get();
+  time.advance(2s);
+  s.thread([&] { (void)s.get(); });
+  s.thread([&] { (void)s.get(); });
+  w.run();
+  w.check(s.loads() == 2, "a value that was due was loaded not once");
+  s.finish();
+});
+
+const add_world due_and_invalidate("31: invalidate beside a load behind a hit", two, [](world& w) {
+  manual_timer time;
+  cache_scene s(w, refreshing(time));
+  (void)s.get();
+  time.advance(2s);
+  s.thread([&] { (void)s.get(); });
+  s.thread([&] {
+    s.invalidate();
+    (void)s.get();
+  });
+  w.run();
+  (void)s.get();
+  s.finish();
+});
+
+}  // namespace
