@@ -23,6 +23,7 @@
 #include <utility>
 #include <vector>
 
+#include <singleflight/cache.hpp>
 #include <singleflight/core.hpp>
 #include <singleflight/flight.hpp>
 #include <singleflight/sync.hpp>
@@ -60,6 +61,11 @@ struct database {
 
 extern database db;
 extern singleflight::group<std::string, user> users;
+struct config {
+  int workers = 0;
+  friend bool operator==(const config&, const config&) = default;
+};
+config read_config();
 extern std::string id;
 user load_user(std::string_view id);
 void use(const user& who);

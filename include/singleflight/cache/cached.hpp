@@ -3,7 +3,7 @@
 
 /// cached: what a cache answers: a value that is shared, how fresh it is, how old.
 ///
-/// Use when    never by name: loading_cache::get returns one, live_value::get another.
+/// Use when    never by name: loading_cache::get returns one.
 /// Threads     one handle, one thread at a time; it may go to another thread. The value is shared
 ///             and const.
 /// Ordering    what the load did happens-before every use (P7).
