@@ -22,8 +22,9 @@
 ///             (stale_if_error). flight_error for the library's own. std::invalid_argument for
 ///             options out of range. A throwing hash, comparison, key copy or allocation harms its
 ///             own call only.
-/// Lifetime    owns its loader and copies of its keys; get borrows its arguments. The destructor
-///             tells running loads to stop, and waits for them. Handles outlive the cache.
+/// Lifetime    owns its loader and copies of its keys; get borrows its arguments, but for a loader
+///             that is started. The destructor tells running loads to stop, and waits for them.
+///             Handles outlive the cache.
 /// Cost        a hit: no lock, no allocation, no clock call, no read-modify-write. A miss: one
 ///             allocation, one short critical section beside the load. An entry: 48 bytes beside
 ///             key and value, and 32 more with weights, times of its own, refresh_after or
@@ -106,7 +107,9 @@ class loading_cache final : public observable {
   result get(const Arg& key, const limits& bounds) {
     return get_by(key, own_loader{*this}, &bounds);
   }
-  /// The same with `loader` in place of the cache's, if this call is the one that loads.
+  /// The same with `loader` in place of the cache's, if this call is the one that loads. It is
+  /// borrowed, but copied or moved where its load is started (it is awaited, or soft_timeout is
+  /// set): such a load may outlast the call.
   template <class Arg, class Loader>
     requires(!std::convertible_to<const Loader&, const limits&>)
   result get(const Arg& key, Loader&& loader, const limits& bounds = {}) {

@@ -6,11 +6,14 @@
 //
 // One alarm and one task a cache, each in one place at a time: the alarm is armed, or the task is
 // queued or running, or neither (idle). `lock_` guards which. The alarm is armed with the lock let
-// go, since a timer may fire within arm; `arming_` keeps stop() until it has been.
+// go, since a timer may fire within arm; `arming_` keeps stop() until it has been. A pool may be
+// full of what waits for the cache's end: so stop() waits for a sweep that has begun, and leaves a
+// task that is but queued to free itself.
 
 #include <chrono>
 #include <cstdint>
 #include <exception>
+#include <memory>
 
 #include "singleflight/core/default_timer.hpp"
 #include "singleflight/core/thread_pool.hpp"
@@ -18,18 +21,18 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-class expiry_sweep : timer_node, task_node {
+class expiry_sweep : timer_node {
  public:
   using action = bool (*)(void* of);
 
   /// `sweep(of)`: true when it is to be called again.
-  expiry_sweep(timer& clock, std::chrono::nanoseconds interval, action sweep, void* of) noexcept
+  expiry_sweep(timer& clock, std::chrono::nanoseconds interval, action sweep, void* of)
       : timer_node(&on_fire),
-        task_node(&on_task),
         clock_(clock),
         interval_(interval),
         sweep_(sweep),
-        of_(of) {}
+        of_(of),
+        errand_(std::make_unique<errand>(*this)) {}
   expiry_sweep(const expiry_sweep&) = delete;
   expiry_sweep& operator=(const expiry_sweep&) = delete;
   ~expiry_sweep() { stop(); }
@@ -54,6 +57,11 @@ class expiry_sweep : timer_node, task_node {
     }
     clock_.cancel(*this);
     platform::unique_lock hold(lock_);
+    if (phase_.load(memory_order_relaxed) == phase::running && errand_->move_on(stage::left)) {
+      (void)errand_.release();
+      phase_.store(phase::idle, memory_order_relaxed);
+      return;
+    }
     while (phase_.load(memory_order_relaxed) == phase::running &&
            platform::holds(rule::stop_waits_for_sweep)) {
       ended_.wait(hold);
@@ -62,6 +70,19 @@ class expiry_sweep : timer_node, task_node {
 
  private:
   enum class phase : std::uint8_t { idle, armed, running };
+  enum class stage : std::uint8_t { queued, begun, left };
+
+  /// The task; its sweep's, or, once it was left, its own.
+  struct errand : task_node, platform::allocated {
+    explicit errand(expiry_sweep& sweep) noexcept : task_node(&on_task), of(sweep) {}
+    /// From `queued`. Of the task that begins and the stop that leaves it, one is first.
+    bool move_on(stage to) noexcept {
+      stage from = stage::queued;
+      return at.compare_exchange_strong(from, to, memory_order_acq_rel, memory_order_acquire);
+    }
+    expiry_sweep& of;
+    atomic<stage> at{stage::queued};
+  };
 
   /// Whether the caller is to arm(), with the lock let go.
   bool claim_locked() noexcept {
@@ -93,11 +114,17 @@ class expiry_sweep : timer_node, task_node {
       platform::unique_lock hold(self.lock_);
       self.phase_.store(phase::running, memory_order_relaxed);
       self.again_ = false;
+      self.errand_->at.store(stage::queued, memory_order_relaxed);  // seen with the task
     }
-    post_on_default_pool(&self);
+    post_on_default_pool(self.errand_.get());
   }
   static void on_task(task_node* node, bool) {
-    auto& self = static_cast<expiry_sweep&>(*node);
+    auto* const task = static_cast<errand*>(node);
+    if (!task->move_on(stage::begun)) {
+      delete task;
+      return;
+    }
+    expiry_sweep& self = task->of;
     struct ending {  // also when the thread ends in the sweep
       expiry_sweep& self;
       bool more = true;
@@ -120,6 +147,7 @@ class expiry_sweep : timer_node, task_node {
   const std::chrono::nanoseconds interval_;
   const action sweep_;
   void* const of_;
+  std::unique_ptr<errand> errand_;
   platform::mutex lock_;
   platform::condition_variable ended_;
   atomic<phase> phase_{phase::idle};  // changed under the lock
