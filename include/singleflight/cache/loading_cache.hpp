@@ -312,7 +312,7 @@ class loading_cache final : public observable {
   std::optional<result> look_again(view key, std::uint32_t hash);
   /// A flight's load.
   template <class Call>
-  result lead(Key key, std::uint32_t hash, const flight_context& flight, bool anew, Call&& call);
+  result lead(view key, std::uint32_t hash, const flight_context& flight, bool anew, Call&& call);
   std::vector<outcome<result>> lead_many(std::span<const Key> keys,
                                          const detail::bulk_flights& flights);
   /// A load has answered: stores it, unless forgotten() holds.
@@ -320,7 +320,7 @@ class loading_cache final : public observable {
   result settle(Key key, std::uint32_t hash, loaded&& answer, Forgotten&& forgotten);
   /// A load has failed: what is served instead, or throws `error`.
   template <class Forgotten>
-  result fail(Key key, std::uint32_t hash, const std::exception_ptr& error, Forgotten&& forgotten);
+  result fail(view key, std::uint32_t hash, const std::exception_ptr& error, Forgotten&& forgotten);
 
   /// An entry for an answer; whether it is to be stored.
   std::pair<entry&, bool> make_entry(Key&& key, std::uint32_t hash, loaded&& answer);

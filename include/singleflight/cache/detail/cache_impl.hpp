@@ -129,8 +129,7 @@ auto loading_cache<Key, Value, Hash, Equal>::load_and_wait(view key, std::uint32
                     .get());
   }
   const auto load = [&](flight_context& flight) {
-    return lead(access::own(key), hash, flight, false,
-                [&](const Key& own) { return source.load(own, flight); });
+    return lead(key, hash, flight, false, [&](const Key& own) { return source.load(own, flight); });
   };
   return take(bounds == nullptr ? flights_.run(key, load) : flights_.run(key, load, *bounds));
 }
@@ -216,7 +215,7 @@ struct loading_cache<Key, Value, Hash, Equal>::awaited_load final : detail::load
       if (value != nullptr) {
         settled.emplace(of.settle(key, hash, std::move(*value), forgotten));
       } else {
-        settled.emplace(of.fail(key, hash, error, forgotten));
+        settled.emplace(of.fail(key_view_of(key), hash, error, forgotten));
       }
     } catch (...) {
       if (detail::platform::is_thread_exit()) throw;
@@ -243,7 +242,8 @@ auto loading_cache<Key, Value, Hash, Equal>::start_load(view key, std::uint32_t 
   if (!from->awaits()) {
     return flights_.start(key, [this, own = access::own(key), hash, from = std::move(from),
                                 anew](flight_context& flight) {
-      return lead(own, hash, flight, anew, [&](const Key& k) { return from->load(k, flight); });
+      return lead(key_view_of(own), hash, flight, anew,
+                  [&](const Key& k) { return from->load(k, flight); });
     });
   }
   return flights_.start(key, [this, own = access::own(key), hash, from = std::move(from),
@@ -272,25 +272,26 @@ auto loading_cache<Key, Value, Hash, Equal>::look_again(view key, std::uint32_t 
 
 template <class Key, class Value, class Hash, class Equal>
 template <class Call>
-auto loading_cache<Key, Value, Hash, Equal>::lead(Key key, std::uint32_t hash,
+auto loading_cache<Key, Value, Hash, Equal>::lead(view key, std::uint32_t hash,
                                                   const flight_context& flight, bool anew,
                                                   Call&& call) -> result {
   if (anew) {
     stats_.add(figure::refreshes);
-  } else if (auto known = look_again(key_view_of(key), hash)) {
+  } else if (auto known = look_again(key, hash)) {
     return *std::move(known);
   }
   stats_.add(figure::loads);
   const auto forgotten = [&flight] { return flight.forgotten(); };
   std::exception_ptr error;
   try {
-    loaded answer = call(key);
-    return settle(key, hash, std::move(answer), forgotten);
+    Key own = access::own(key);
+    loaded answer = call(std::as_const(own));
+    return settle(std::move(own), hash, std::move(answer), forgotten);
   } catch (...) {
     if (detail::platform::is_thread_exit()) throw;
     error = std::current_exception();
   }
-  return fail(std::move(key), hash, error, forgotten);
+  return fail(key, hash, error, forgotten);
 }
 
 template <class Key, class Value, class Hash, class Equal>
@@ -340,7 +341,7 @@ auto loading_cache<Key, Value, Hash, Equal>::lead_many(std::span<const Key> keys
           failed = std::current_exception();
         }
       }
-      results[places[i]] = fail(left[i], hash, failed, forgotten);
+      results[places[i]] = fail(key_view_of(left[i]), hash, failed, forgotten);
     } catch (...) {
       if (detail::platform::is_thread_exit()) throw;
       results[places[i]] = std::current_exception();
@@ -435,12 +436,12 @@ auto loading_cache<Key, Value, Hash, Equal>::settle(Key key, std::uint32_t hash,
 
 template <class Key, class Value, class Hash, class Equal>
 template <class Forgotten>
-auto loading_cache<Key, Value, Hash, Equal>::fail(Key key, std::uint32_t hash,
+auto loading_cache<Key, Value, Hash, Equal>::fail(view key, std::uint32_t hash,
                                                   const std::exception_ptr& error,
                                                   Forgotten&& forgotten) -> result {
   using namespace detail;
   stats_.add(figure::load_failures);
-  found f = store_.find_counted(hash, key_view_of(key));
+  found f = store_.find_counted(hash, key);
   const standing stands =
       f && f.at->kind() == entry_kind::value ? standing_of(*f.at) : standing::over;
   if (stands != standing::over) {
@@ -452,7 +453,7 @@ auto loading_cache<Key, Value, Hash, Equal>::fail(Key key, std::uint32_t hash,
     return answer(std::move(f), stands == standing::stale ? freshness::stale : freshness::fresh);
   }
   if (times_.keeps_errors()) {
-    entry& e = entry::make(store_.has_extras(), hash, now(), entry_kind::error, std::move(key),
+    entry& e = entry::make(store_.has_extras(), hash, now(), entry_kind::error, access::own(key),
                            std::exception_ptr(keep_alive(error)));
     const hazard_hold mine(e, nullptr);
     typename store_type::departed gone;
