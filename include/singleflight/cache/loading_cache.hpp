@@ -14,14 +14,14 @@
 ///             clear and invalidate_if. A load of that time answers those who wait for it already,
 ///             and is not stored. What a load did happens-before every use of its value (P7).
 /// Blocking    a hit never waits. A miss leads the key's load on the calling thread, or waits for
-///             it, up to its limits; with soft_timeout, or a loader that is awaited, loads run on
-///             the executor. start_get never blocks.
+///             it, up to its limits; behind a stale value with soft_timeout, and for a loader that
+///             is awaited, the load runs on the executor. start_get never blocks.
 /// Cancel      a limit ends this caller's wait only. A load goes on when everybody has left: its
 ///             answer is stored.
 /// Errors      the loader's exception, to every sharer, own type, unless a stale value is served
-///             (stale_if_error). flight_error for the library's own. std::invalid_argument for
-///             options out of range. A throwing hash, comparison, key copy or allocation harms its
-///             own call only.
+///             (stale_if_error), or a newer one is there. flight_error for the library's own.
+///             std::invalid_argument for options out of range. A throwing hash, comparison, key
+///             copy or allocation harms its own call only.
 /// Lifetime    owns its loader and copies of its keys; get borrows its arguments. The destructor
 ///             tells running loads to stop, and waits for them. Handles outlive the cache.
 /// Cost        a hit: no lock, no allocation, no clock call, no read-modify-write. A miss: one
@@ -138,7 +138,7 @@ class loading_cache final : public observable {
     put_loaded(key, loaded{Value(std::forward<V>(value))});
   }
   /// The same with a time of its own; for a cache that has those (ttl_of, or a loader that returns
-  /// with_ttl).
+  /// with_ttl): std::invalid_argument otherwise, as it is for such a loader given with a call.
   template <class Arg>
   void put(const Arg& key, with_ttl<Value> value) {
     put_loaded(key, loaded{std::move(value.value), value.ttl});

@@ -294,6 +294,23 @@ TEST(start_get, shared_by_many) {
   EXPECT_EQ(living::alive, 0);
 }
 
+// Goal  A second use is refused, and so is one after a move, of a hit and of a
+//       load.
+TEST(start_get_death, used_twice) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  cache_type cache(load, {.group = {.executor = inline_executor}});
+  cache.get(1);
+  for (const int key : {1, 2}) {
+    auto handle = cache.start_get(key);
+    (void)handle.get();
+    EXPECT_DEATH((void)handle.get(), "used twice");
+    auto first = cache.start_get(key == 1 ? 1 : 20);
+    const auto second = std::move(first);
+    EXPECT_DEATH((void)first.get(), "after a move");  // NOLINT(bugprone-use-after-move)
+    EXPECT_TRUE(second.ready());
+  }
+}
+
 // Goal  A refusal is found in the handle; an executor that drops or refuses the load: broken.
 TEST(start_get, refused) {
   loading_cache<int, int> dropped([](int k) { return k; },
