@@ -44,7 +44,8 @@ struct cache_options {
   /// How long a value is fresh, from the end of its load; zero: for ever.
   std::chrono::nanoseconds ttl{0};
   /// The same by value; empty: `ttl` for all. Called once a value, no lock held. Zero or less: the
-  /// value is not stored. A loader that returns with_ttl decides itself.
+  /// value is not stored. If it throws, so does the load. A loader that returns with_ttl decides
+  /// itself.
   std::function<std::chrono::nanoseconds(const Key& key, const Value& value)> ttl_of{};
   /// Each entry's time is shorter by a random part of it, up to this one: what was stored together
   /// does not expire together. In [0, 1].
@@ -61,8 +62,8 @@ struct cache_options {
   std::chrono::nanoseconds retry_after = std::chrono::seconds(1);
   std::chrono::nanoseconds max_retry_after = std::chrono::seconds(60);
   /// A get that finds a stale value waits this long for its load, then takes the stale value, and
-  /// the load goes on; zero: it waits for its end. Loads then run on the executor. Needs
-  /// stale_if_error.
+  /// the load goes on, on the executor; zero: it waits for its end. Needs stale_if_error. start_get
+  /// and get_all wait as long as their limits say.
   std::chrono::nanoseconds soft_timeout{0};
 
   /// How long an absence (a loader's empty std::optional) is known; zero: it is not stored.
@@ -84,8 +85,8 @@ struct cache_options {
 
 /// Totals since the cache was made; exact when no call is under way.
 struct cache_stats {
-  std::uint64_t hits = 0;        ///< calls answered by an entry that was fresh, absences included
-  std::uint64_t stale_hits = 0;  ///< by one that was not
+  std::uint64_t hits = 0;  ///< answered by an entry that was fresh, an absence or error included
+  std::uint64_t stale_hits = 0;  ///< by one that was not, before any load had ended
   std::uint64_t misses = 0;      ///< the other calls
   std::uint64_t loads = 0;  ///< keys whose loader was called, refreshes and bulk calls included
   std::uint64_t load_failures = 0;  ///< of these

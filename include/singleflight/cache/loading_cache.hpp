@@ -308,7 +308,7 @@ class loading_cache final : public observable {
   std::optional<result> look_again(view key, std::uint32_t hash);
   /// A flight's load.
   template <class Call>
-  result lead(Key key, std::uint32_t hash, const flight_context& flight, bool anew, Call&& call);
+  result lead(view key, std::uint32_t hash, const flight_context& flight, bool anew, Call&& call);
   std::vector<outcome<result>> lead_many(std::span<const Key> keys,
                                          const detail::bulk_flights& flights);
   /// What a load returns, or throws: stores it unless forgotten() holds by then, or serves what is

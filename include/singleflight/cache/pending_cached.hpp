@@ -36,8 +36,19 @@ class [[nodiscard]] pending_cached : public detail::handle_of<pending_cached<Val
   using result = cached<Value>;
   static constexpr bool calls_back = false;
 
-  pending_cached(pending_cached&&) noexcept = default;
-  pending_cached& operator=(pending_cached&&) noexcept = default;
+  pending_cached(pending_cached&& other) noexcept
+      : share(std::move(other)), there_(std::move(other.there_)), group_(other.group_) {
+    other.there_.reset();  // moved from is used
+  }
+  pending_cached& operator=(pending_cached&& other) noexcept {
+    if (this != &other) {
+      share::operator=(std::move(other));
+      there_ = std::move(other.there_);
+      other.there_.reset();
+      group_ = other.group_;
+    }
+    return *this;
+  }
   ~pending_cached() = default;
 
   /// Blocks until it is there; the answer, or what was thrown, or flight_error.

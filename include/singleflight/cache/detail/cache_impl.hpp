@@ -133,8 +133,7 @@ auto loading_cache<Key, Value, Hash, Equal>::load_and_wait(view key, std::uint32
                     .get());
   }
   const auto load = [&](flight_context& flight) {
-    return lead(access::own(key), hash, flight, false,
-                [&](const Key& own) { return source.load(own, flight); });
+    return lead(key, hash, flight, false, [&](const Key& own) { return source.load(own, flight); });
   };
   return take(bounds == nullptr ? flights_.run(key, load) : flights_.run(key, load, *bounds));
 }
@@ -248,7 +247,8 @@ auto loading_cache<Key, Value, Hash, Equal>::start_load(view key, std::uint32_t 
   if (!from->awaits()) {
     return flights_.start(key, [this, own = access::own(key), hash, from = std::move(from),
                                 anew](flight_context& flight) {
-      return lead(own, hash, flight, anew, [&](const Key& k) { return from->load(k, flight); });
+      return lead(key_view_of(own), hash, flight, anew,
+                  [&](const Key& k) { return from->load(k, flight); });
     });
   }
   return flights_.start(key, [this, own = access::own(key), hash, from = std::move(from),
@@ -277,17 +277,18 @@ auto loading_cache<Key, Value, Hash, Equal>::look_again(view key, std::uint32_t 
 
 template <class Key, class Value, class Hash, class Equal>
 template <class Call>
-auto loading_cache<Key, Value, Hash, Equal>::lead(Key key, std::uint32_t hash,
+auto loading_cache<Key, Value, Hash, Equal>::lead(view key, std::uint32_t hash,
                                                   const flight_context& flight, bool anew,
                                                   Call&& call) -> result {
   if (anew) {
     stats_.add(figure::refreshes);
   } else if (detail::platform::holds(detail::rule::load_looks_again)) {
-    if (auto known = look_again(key_view_of(key), hash)) return *std::move(known);
+    if (auto known = look_again(key, hash)) return *std::move(known);
   }
   stats_.add(figure::loads);
+  Key own = access::own(key);
   return conclude(
-      key, hash, [&]() -> loaded { return call(std::as_const(key)); },
+      own, hash, [&]() -> loaded { return call(std::as_const(own)); },
       [&flight] { return flight.forgotten(); });
 }
 

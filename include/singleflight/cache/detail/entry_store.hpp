@@ -196,8 +196,8 @@ class entry_store {
   }
 
   auto same_as(view key) const noexcept {
-    return [this, key](const entry_base& e) {
-      return equal_(Access::load_own(static_cast<const entry&>(e).key), key);
+    return [this, at = Access::store(key)](const entry_base& e) {  // no copy of a key
+      return equal_(Access::load_own(static_cast<const entry&>(e).key), Access::load(at));
     };
   }
 

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The table of a cache's entries: growth, removal, lines that were passed by, equal hashes, and
+// searches beside changes.
+
+#include "singleflight/cache/detail/entry_table.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <thread>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "singleflight/core/default_timer.hpp"
+
+namespace {
+
+using singleflight::detail::entry;
+using singleflight::detail::entry_base;
+using singleflight::detail::entry_kind;
+using singleflight::detail::entry_line;
+using singleflight::detail::entry_table;
+using singleflight::detail::hazard_domain;
+using singleflight::detail::hazard_hold;
+using singleflight::detail::hazard_record;
+using singleflight::detail::hazard_slot;
+using singleflight::detail::reclaimable;
+using singleflight::detail::this_hazard_record;
+using node = entry<int, int>;
+
+auto same_key(int key) {
+  return [key](const entry_base& e) { return static_cast<const node&>(e).key == key; };
+}
+
+/// A table with its lock, and what the caches do around it.
+class table {
+ public:
+  explicit table(std::size_t most) : of_(most) {}
+  ~table() {
+    clear();
+    hazard_domain::instance().reclaim(nullptr);
+  }
+  entry_table& of() { return of_; }
+
+  bool insert(int key, int value, std::uint32_t hash) {
+    node& fresh = node::make(false, hash, 0, entry_kind::value, int(key), value);
+    reclaimable* left = nullptr;
+    bool stored = false;
+    {
+      const std::lock_guard hold(lock_);
+      if (entry_base* const old = of_.find_locked(hash, same_key(key))) {
+        of_.replace_locked(*old, fresh);
+        leave(*old, left);
+        stored = true;
+      } else if (of_.make_room_locked(left)) {
+        of_.insert_locked(fresh);
+        stored = true;
+      }
+    }
+    if (!stored) fresh.drop_reference();
+    hazard_domain::instance().reclaim(left);
+    return stored;
+  }
+  bool remove(int key, std::uint32_t hash) {
+    reclaimable* left = nullptr;
+    {
+      const std::lock_guard hold(lock_);
+      entry_base* const old = of_.find_locked(hash, same_key(key));
+      if (old == nullptr) return false;
+      of_.remove_locked(*old);
+      leave(*old, left);
+    }
+    hazard_domain::instance().reclaim(left);
+    return true;
+  }
+  void clear() {
+    reclaimable* left = nullptr;
+    {
+      const std::lock_guard hold(lock_);
+      std::size_t at = 0;
+      do {
+        at = of_.visit_locked(at, 3, [&](entry_base& e) { leave(e, left); });
+      } while (at != 0);
+      of_.clear_locked(left);
+    }
+    hazard_domain::instance().reclaim(left);
+  }
+  /// -1: not there. As a cache searches, without the lock.
+  int find(int key, std::uint32_t hash) const {
+    hazard_record& record = *this_hazard_record();
+    hazard_slot& slot = *record.free_handle();
+    entry_base* const e = of_.find(hash, record, slot, same_key(key));
+    if (e == nullptr) {
+      EXPECT_EQ(slot.load(), nullptr);
+      EXPECT_EQ(record.structure().load(), nullptr);
+      return -1;
+    }
+    const hazard_hold hold(*e, &slot);
+    return static_cast<node*>(e)->value;
+  }
+  int find_locked(int key, std::uint32_t hash) {
+    const std::lock_guard hold(lock_);
+    entry_base* const e = of_.find_locked(hash, same_key(key));
+    return e == nullptr ? -1 : static_cast<node*>(e)->value;
+  }
+  std::size_t size() {
+    const std::lock_guard hold(lock_);
+    return of_.size();
+  }
+  std::size_t visited() {
+    const std::lock_guard hold(lock_);
+    std::size_t count = 0;
+    std::size_t at = 0;
+    do {
+      at = of_.visit_locked(at, 1, [&](entry_base&) { ++count; });
+    } while (at != 0);
+    return count;
+  }
+
+ private:
+  static void leave(entry_base& e, reclaimable*& left) {
+    static_cast<node&>(e).leave(false);
+    e.next = left;
+    left = &e;
+  }
+  entry_table of_;
+  mutable std::mutex lock_;
+};
+
+std::uint32_t mixed(int key) { return static_cast<std::uint32_t>(key) * 2654435769U; }
+
+// Goal  A byte of a line's word fits where the tag is, and where it is only by a borrow, which the
+//       whole hash tells apart; a free place never fits.
+TEST(entry_line, match) {
+  const std::uint64_t tag = entry_line::tag_of(0x2a);
+  const std::uint64_t word = tag << 16 | tag << 48 | std::uint64_t{200} << 56;
+  std::uint64_t fits = entry_line::match(word, tag);
+  EXPECT_EQ(entry_line::place_of(fits), 2U);
+  fits &= fits - 1;
+  EXPECT_EQ(entry_line::place_of(fits), 6U);
+  EXPECT_EQ(fits & (fits - 1), 0U);
+  EXPECT_EQ(entry_line::passed(word), 200U);
+  EXPECT_EQ(entry_line::match(0, entry_line::tag_of(0)), 0U);
+  for (std::uint64_t passed = 0; passed < 256; ++passed) {
+    for (std::uint32_t hash = 0; hash < 128; ++hash) {
+      const std::uint64_t empty = passed << entry_line::passed_shift;
+      ASSERT_EQ(entry_line::match(empty, entry_line::tag_of(hash)), 0U);
+      for (int i = 0; i < 7; ++i) {
+        const std::uint64_t one = empty | entry_line::tag_of(hash) << (8 * i);
+        ASSERT_EQ(entry_line::place_of(entry_line::match(one, entry_line::tag_of(hash))),
+                  static_cast<std::size_t>(i));
+      }
+    }
+  }
+}
+
+// Goal    Whatever is stored and removed, in whatever order: a search finds what is there, and
+//         nothing else; with good hashes, bad ones, and one for all.
+// Method  Random changes beside a map.
+TEST(entry_table, beside_a_map) {
+  using hash_of = std::uint32_t (*)(int);
+  const hash_of hashes[] = {
+      mixed,
+      [](int) { return 0xffffffffU; },                              // one for all, the last line
+      [](int k) { return static_cast<std::uint32_t>(k % 3); },      // all in the first line
+      [](int k) { return mixed(k) & 0xff000000U; },                 // one tag
+      [](int k) { return static_cast<std::uint32_t>(k) & 0x7fU; },  // one home, all tags
+  };
+  for (const hash_of hash : hashes) {
+    std::mt19937 random(7);
+    table t(800);
+    std::unordered_map<int, int> map;
+    for (int i = 0; i < 12'000; ++i) {
+      const int key = static_cast<int>(random() % 1500);
+      // Fills, then empties, then fills.
+      const bool insert = random() % 100 < ((i / 4000) % 2 == 0 ? 80U : 20U);
+      if (insert && (map.size() < 800 || map.contains(key))) {
+        ASSERT_TRUE(t.insert(key, i, hash(key)));
+        map[key] = i;
+      } else {
+        ASSERT_EQ(t.remove(key, hash(key)), map.erase(key) == 1);
+      }
+      const int other = static_cast<int>(random() % 1500);
+      const auto at = map.find(other);
+      const int expected = at == map.end() ? -1 : at->second;
+      ASSERT_EQ(t.find(other, hash(other)), expected);
+      ASSERT_EQ(t.find_locked(other, hash(other)), expected);
+      ASSERT_EQ(t.size(), map.size());
+    }
+    EXPECT_EQ(t.visited(), map.size());
+    for (const auto& [key, value] : map) ASSERT_EQ(t.find(key, hash(key)), value);
+    t.clear();
+    EXPECT_EQ(t.size(), 0U);
+    for (const auto& [key, value] : map) ASSERT_EQ(t.find(key, hash(key)), -1);
+  }
+}
+
+// Goal    A line that more entries have passed by than can be counted is passed by every search from
+//         then on: what is behind it stays to be found when some, and when all, others have left.
+TEST(entry_table, passers_by_beyond_counting) {
+  table t(1000);
+  constexpr std::uint32_t hash = 0x40000000;
+  for (int k = 0; k < 600; ++k) ASSERT_TRUE(t.insert(k, k, hash));
+  for (int k = 0; k < 599; ++k) {
+    ASSERT_TRUE(t.remove(k, hash));
+    ASSERT_EQ(t.find(599, hash), 599);
+  }
+  ASSERT_TRUE(t.insert(1, 11, hash));
+  EXPECT_EQ(t.find(1, hash), 11);
+  EXPECT_EQ(t.find(599, hash), 599);
+  ASSERT_TRUE(t.remove(599, hash));
+  EXPECT_EQ(t.find(599, hash), -1);
+  EXPECT_EQ(t.find(1, hash), 11);
+}
+
+// Goal  There is always room for as many as were announced, and one more; the table does not grow
+//       for less.
+TEST(entry_table, room_for_all) {
+  for (const std::size_t most : {1U, 2U, 5U, 6U, 7U, 23U, 24U, 25U, 100U, 1000U}) {
+    table t(most);
+    for (std::size_t k = 0; k <= most; ++k) {
+      ASSERT_TRUE(t.insert(static_cast<int>(k), 1, mixed(static_cast<int>(k)))) << most;
+    }
+    EXPECT_LE(t.of().lines_locked(), most / 6 + 1);
+    EXPECT_EQ(t.visited(), most + 1);
+  }
+}
+
+// Goal  A table that was emptied is small again.
+TEST(entry_table, small_again) {
+  table t(100'000);
+  const std::size_t small = t.of().bytes_locked();
+  for (int k = 0; k < 50'000; ++k) t.insert(k, k, mixed(k));
+  EXPECT_GT(t.of().bytes_locked(), 100 * small);
+  t.clear();
+  EXPECT_EQ(t.of().bytes_locked(), small);
+  EXPECT_TRUE(t.insert(1, 1, mixed(1)));
+  EXPECT_EQ(t.find(1, mixed(1)), 1);
+}
+
+// Goal  A comparison that throws leaves no slot in use.
+TEST(entry_table, a_comparison_that_throws) {
+  table t(10);
+  t.insert(1, 1, mixed(1));
+  hazard_record& record = *this_hazard_record();
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_THROW(t.of().find(mixed(1), record, *record.free_handle(),
+                             [](const entry_base&) -> bool { throw std::runtime_error("no"); }),
+                 std::runtime_error);
+  }
+  EXPECT_EQ(record.free_handle(), &record.slots[0]);
+  EXPECT_EQ(record.structure().load(), nullptr);
+}
+
+// Goal    Searches beside stores, replacements, removals, growth and clearing: what stays all the
+//         time is always found, with one of its values; what is found is alive, and the right key.
+// Method  Threads search while one changes, for many rounds; the hashes crowd into a few lines.
+TEST(entry_table, searches_beside_changes) {
+  const auto hash = [](int k) { return mixed(k) & 0xf000003fU; };
+  std::atomic<bool> over{false};
+  table t(2000);
+  constexpr int stay = 8;
+  for (int k = 0; k < stay; ++k) t.insert(k, k, hash(k));
+  std::vector<std::jthread> readers;
+  std::atomic<std::uint64_t> seen{0};
+  for (int r = 0; r < 2; ++r) {
+    readers.emplace_back([&, r] {
+      std::mt19937 random(static_cast<unsigned>(r));
+      while (!over) {
+        const int fixed = static_cast<int>(random() % stay);
+        const int value = t.find(fixed, hash(fixed));
+        ASSERT_GE(value, 0) << "what was there all the time was not found";
+        ASSERT_EQ(value % 10'000, fixed);
+        const int other = stay + static_cast<int>(random() % 500);
+        const int got = t.find(other, hash(other));
+        ASSERT_TRUE(got == -1 || got % 10'000 == other) << got;
+        seen.fetch_add(1, std::memory_order_relaxed);
+      }
+    });
+  }
+  std::mt19937 random(5);
+  for (int i = 0; i < 40'000 || seen < 1000; ++i) {
+    const int k = static_cast<int>(random() % 500);
+    const int value = k + 10'000 * static_cast<int>(random() % 100);
+    if (k < stay) {
+      t.insert(k, value, hash(k));
+    } else if (random() % 2 == 0) {
+      t.insert(k, value, hash(k));
+    } else {
+      t.remove(k, hash(k));
+    }
+  }
+  over = true;
+}
+
+}  // namespace

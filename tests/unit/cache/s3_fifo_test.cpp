@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Which entry goes: the queues alone, without a table.
+
+#include "singleflight/cache/detail/s3_fifo.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <random>
+#include <set>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using singleflight::detail::entry;
+using singleflight::detail::entry_base;
+using singleflight::detail::entry_kind;
+using singleflight::detail::s3_fifo;
+
+/// The value is the weight.
+using node = entry<int, std::uint64_t>;
+
+struct weight_of {
+  std::uint64_t operator()(const entry_base& e) const noexcept {
+    return static_cast<const node&>(e).value;
+  }
+};
+
+std::uint32_t hash_of(int key) { return static_cast<std::uint32_t>(key) * 2654435769U; }
+
+/// The queues, with the entries that are in them.
+class queues {
+ public:
+  explicit queues(std::uint64_t capacity) : of_(capacity, weight_of{}), capacity_(capacity) {}
+  ~queues() { clear(); }
+
+  /// As a cache does: true for a hit.
+  bool ask(int key, std::uint64_t weight = 1) {
+    if (const auto at = in_.find(key); at != in_.end()) {
+      at->second->touch();
+      return true;
+    }
+    insert(key, weight);
+    return false;
+  }
+  void insert(int key, std::uint64_t weight) {
+    node& fresh = node::make(false, hash_of(key), 0, entry_kind::value, int(key), weight);
+    of_.insert(fresh);
+    in_[key] = &fresh;
+    weight_ += weight;
+    shrink();
+  }
+  void replace(int key, std::uint64_t weight) {
+    node& old = *in_.at(key);
+    node& fresh = node::make(false, hash_of(key), 0, entry_kind::value, int(key), weight);
+    of_.replace(old, fresh);
+    in_[key] = &fresh;
+    weight_ += weight - old.value;
+    end(old);
+    shrink();
+  }
+  void remove(int key) {
+    node& old = *in_.at(key);
+    of_.remove(old);
+    in_.erase(key);
+    weight_ -= old.value;
+    end(old);
+  }
+  void clear() {
+    std::size_t count = 0;
+    of_.clear([&](entry_base& e) {
+      ++count;
+      end(static_cast<node&>(e));
+    });
+    EXPECT_EQ(count, in_.size());
+    in_.clear();
+    weight_ = 0;
+    EXPECT_EQ(of_.weight(), 0U);
+  }
+  bool has(int key) const { return in_.contains(key); }
+  std::size_t size() const { return in_.size(); }
+  std::uint64_t weight() const { return weight_; }
+  const std::vector<int>& evicted() const { return evicted_; }
+
+ private:
+  void shrink() {
+    EXPECT_EQ(of_.weight(), weight_);
+    while (of_.over()) {
+      ASSERT_FALSE(in_.empty());
+      node& victim = static_cast<node&>(*of_.evict());
+      ASSERT_EQ(in_.at(victim.key), &victim);
+      in_.erase(victim.key);
+      weight_ -= victim.value;
+      evicted_.push_back(victim.key);
+      end(victim);
+    }
+    EXPECT_EQ(of_.weight(), weight_);
+    EXPECT_LE(weight_, capacity_);
+  }
+  static void end(node& e) {
+    e.leave(false);
+    e.drop_reference();
+  }
+
+  s3_fifo<weight_of> of_;
+  const std::uint64_t capacity_;
+  std::unordered_map<int, node*> in_;
+  std::uint64_t weight_ = 0;
+  std::vector<int> evicted_;
+};
+
+// Goal  Nothing goes before the cache is full; then one for one; the newest stays.
+TEST(s3_fifo, one_for_one) {
+  for (const int capacity : {1, 2, 3, 10, 99, 1000}) {
+    queues q(static_cast<std::uint64_t>(capacity));
+    for (int k = 0; k < capacity; ++k) q.ask(k);
+    EXPECT_TRUE(q.evicted().empty());
+    for (int k = capacity; k < 5 * capacity; ++k) {
+      q.ask(k);
+      ASSERT_TRUE(q.has(k)) << "the one just stored";
+      ASSERT_EQ(q.size(), static_cast<std::size_t>(capacity));
+    }
+  }
+}
+
+// Goal    Whatever is done, the queues know every entry, its weight, and keep to the capacity.
+// Method  Random stores, hits, replacements and removals, of random weights.
+TEST(s3_fifo, keeps_to_its_capacity) {
+  std::mt19937 random(3);
+  for (const std::uint64_t capacity : {1U, 5U, 100U, 5000U}) {
+    queues q(capacity);
+    for (int i = 0; i < 30'000; ++i) {
+      const int key = static_cast<int>(random() % 300);
+      const std::uint64_t weight = 1 + random() % std::min<std::uint64_t>(capacity, 60);
+      switch (random() % 8) {
+        case 0:
+          if (q.has(key)) q.remove(key);
+          break;
+        case 1:
+          if (q.has(key)) q.replace(key, weight);
+          break;
+        default: q.ask(key, weight);
+      }
+      ASSERT_FALSE(testing::Test::HasFailure());
+    }
+    q.clear();
+    for (int k = 0; k < 100; ++k) q.ask(k);
+  }
+}
+
+// Goal  An entry as heavy as all is stored, and everything else goes.
+TEST(s3_fifo, one_that_fills_it) {
+  queues q(100);
+  for (int k = 0; k < 100; ++k) q.ask(k);
+  q.insert(1000, 100);
+  EXPECT_TRUE(q.has(1000));
+  EXPECT_EQ(q.size(), 1U);
+  q.insert(1001, 1);
+  EXPECT_TRUE(q.has(1001));
+  EXPECT_EQ(q.size(), 1U);
+}
+
+// Goal  Every entry hit all the time: still O(1), and one goes.
+TEST(s3_fifo, all_hot) {
+  queues q(1000);
+  for (int k = 0; k < 1000; ++k) q.ask(k);
+  for (int k = 1000; k < 3000; ++k) {
+    for (int j = 0; j < 3000; j += 1 + k % 7) {
+      if (q.has(j)) q.ask(j);
+    }
+    q.ask(k);
+    ASSERT_EQ(q.size(), 1000U);
+    ASSERT_TRUE(q.has(k));
+  }
+}
+
+// Goal  What is asked for again and again outlives a scan of ten times the capacity.
+TEST(s3_fifo, a_scan_does_not_wash_it_out) {
+  constexpr int hot = 500;
+  queues q(1000);
+  for (int round = 0; round < 20; ++round) {
+    for (int k = 0; k < hot; ++k) q.ask(k);
+  }
+  int scanned = 10'000;
+  int hits = 0;
+  for (int i = 0; i < 10'000; ++i) {
+    q.ask(scanned++);
+    if (i % 2 == 0) hits += q.ask(i / 2 % hot) ? 1 : 0;
+  }
+  EXPECT_GT(hits, 4800) << "of 5000";
+}
+
+// Goal  A loop longer than the cache does not miss all the time, as under LRU.
+TEST(s3_fifo, a_loop_longer_than_the_cache) {
+  queues q(1000);
+  int hits = 0;
+  constexpr int rounds = 50;
+  constexpr int loop = 1250;
+  for (int i = 0; i < rounds * loop; ++i) hits += q.ask(i % loop) ? 1 : 0;
+  EXPECT_GT(hits, rounds * loop / 4);
+}
+
+// Goal  Skewed keys: not far from the best that is possible, which is to keep the most frequent.
+TEST(s3_fifo, skewed_keys) {
+  std::mt19937 random(11);
+  constexpr int keys = 20'000;
+  std::vector<double> weights;
+  for (int k = 1; k <= keys; ++k) weights.push_back(1.0 / k);
+  std::discrete_distribution<int> zipf(weights.begin(), weights.end());
+  constexpr int capacity = 1000;
+  queues q(capacity);
+  int hits = 0;
+  int best = 0;
+  constexpr int calls = 400'000;
+  for (int i = 0; i < calls; ++i) {
+    const int k = zipf(random);
+    const bool hit = q.ask(k);
+    if (i < calls / 4) continue;
+    hits += hit ? 1 : 0;
+    best += k < capacity ? 1 : 0;
+  }
+  EXPECT_GT(hits, best * 9 / 10);
+}
+
+// Goal  When the workload moves on, what the earlier one liked does not stay for good.
+TEST(s3_fifo, a_new_workload) {
+  std::mt19937 random(12);
+  std::vector<double> weights;
+  for (int k = 1; k <= 20'000; ++k) weights.push_back(1.0 / k);
+  std::discrete_distribution<int> zipf(weights.begin(), weights.end());
+  queues q(1000);
+  const auto hits_of = [&](int from, int calls) {
+    int hits = 0;
+    for (int i = 0; i < calls; ++i) hits += q.ask(from + zipf(random)) ? 1 : 0;
+    return hits;
+  };
+  hits_of(0, 200'000);
+  const int before = hits_of(0, 50'000);
+  hits_of(100'000, 200'000);
+  const int after = hits_of(100'000, 50'000);
+  EXPECT_GT(after, before * 95 / 100);
+}
+
+}  // namespace
