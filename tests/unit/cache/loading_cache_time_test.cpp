@@ -652,6 +652,36 @@ TEST(cache_time, the_sweep_gives_memory_back) {
       "the end of one more");
 }
 
+// Goal    What is stored while a sweep ends is swept as well, one day.
+// Method  The listener of the last entry to go, which the sweep calls, stores another one.
+TEST(cache_time, what_is_stored_as_a_sweep_ends) {
+  manual_timer time;
+  loading_cache<int, int>* self = nullptr;
+  std::atomic<int> told{0};
+  loading_cache<int, int> cache([](int k) { return k; },
+                                {.ttl = 10s,
+                                 .on_removal =
+                                     [&](int k, const int*, singleflight::removal_cause) {
+                                       if (k == 1) self->put(2, 2);
+                                       ++told;
+                                     },
+                                 .group = {.timer = &time}});
+  self = &cache;
+  cache.get(1);
+  support::eventually(
+      [&] {
+        time.advance(1s);
+        return told >= 1;
+      },
+      "the first to go");
+  support::eventually(
+      [&] {
+        time.advance(1s);
+        return told == 2;
+      },
+      "the second one to go");
+}
+
 // Goal  The sweep leaves a stale value that may be of use yet.
 TEST(cache_time, the_sweep_keeps_stale_values) {
   manual_timer time;
