@@ -41,6 +41,9 @@ struct cache_options {
   /// to its callers and not stored; if it throws, so does the load.
   std::function<std::size_t(const Key& key, const Value& value)> weigher{};
 
+  /// What an absence or an error weighs, where there is a weigher: at least the memory of a key.
+  std::size_t absent_weight = 1;
+
   /// How long a value is fresh, from the end of its load; zero: for ever.
   std::chrono::nanoseconds ttl{0};
   /// The same by value; empty: `ttl` for all. Called once a value, no lock held. Zero or less: the
@@ -55,7 +58,8 @@ struct cache_options {
   /// shorter than the ttl it has no effect.
   std::chrono::nanoseconds refresh_after{0};
   /// For this long after its ttl a value is kept, to be served (as stale) where its load fails;
-  /// zero: not at all.
+  /// zero: not at all. To get, also where the load cannot begin, breaks off or is not in time;
+  /// start_get and get_all get the library's own errors as they are.
   std::chrono::nanoseconds stale_if_error{0};
   /// After a load that failed, a stale value is served without another load, and an old one is not
   /// refreshed, for this long; twice as long with each failure in a row, up to max_retry_after.
@@ -73,8 +77,8 @@ struct cache_options {
   std::chrono::nanoseconds error_ttl{0};
 
   /// Hears of each entry that has left, once, on the thread that took it out, no lock held; `value`
-  /// is null for an absence or an error. It must not throw. It may use the cache. Not called for
-  /// what is there when the cache is destroyed.
+  /// is null for an absence or an error. It must not throw. It may use the cache. Not called
+  /// once the cache's destructor has begun.
   std::function<void(const Key& key, const Value* value, removal_cause cause)> on_removal{};
 
   /// The group that loads: its executor, timer, observer, bounds. Its on_abandon is always finish.

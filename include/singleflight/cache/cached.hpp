@@ -9,7 +9,8 @@
 /// Ordering    what the load did happens-before every use (P7).
 /// Lifetime    the value lives as long as a handle to it: eviction, invalidation and the cache's
 ///             own end do not touch it. Its destructor runs on a thread that drops a handle or
-///             changes a cache, not always at once.
+///             changes a cache, perhaps another one, and not always at once: a value must not want
+///             a lock that is held around such calls.
 /// Cost        40 bytes. Of a hit: a slot of the calling thread, no counting; a thread has six at a
 ///             time, for all its caches, and counts what it holds beyond. A copy is counted: one
 ///             read-modify-write.
@@ -36,8 +37,18 @@ class cached {
  public:
   using value_type = Value;
 
-  cached(cached&&) noexcept = default;
-  cached& operator=(cached&&) noexcept = default;
+  cached(cached&& other) noexcept
+      : hold_(std::move(other.hold_)),
+        value_(std::exchange(other.value_, nullptr)),
+        clock_(other.clock_),
+        how_(other.how_) {}
+  cached& operator=(cached&& other) noexcept {
+    hold_ = std::move(other.hold_);
+    value_ = this == &other ? value_ : std::exchange(other.value_, nullptr);
+    clock_ = other.clock_;
+    how_ = other.how_;
+    return *this;
+  }
   cached(const cached& other) noexcept
       : hold_(other.hold_.share()), value_(other.value_), clock_(other.clock_), how_(other.how_) {}
   cached& operator=(const cached& other) noexcept {
@@ -60,7 +71,7 @@ class cached {
 
   singleflight::freshness freshness() const noexcept { return how_; }
   bool stale() const noexcept { return how_ == singleflight::freshness::stale; }
-  /// Since its load ended. A clock call.
+  /// Since its load ended. A clock call. Requires that it was not moved from.
   std::chrono::nanoseconds age() const noexcept {
     const auto* const of = static_cast<const detail::entry_base*>(hold_.object());
     return detail::from_ticks(of->age(detail::to_ticks(clock_->now())));
@@ -70,7 +81,7 @@ class cached {
   std::shared_ptr<const Value> share() && {
     if (value_ == nullptr) return nullptr;
     hold_.count();
-    const Value* const value = value_;
+    const Value* const value = std::exchange(value_, nullptr);
     return {value, [hold = std::move(hold_)](const Value*) {}};
   }
 

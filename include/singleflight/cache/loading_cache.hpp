@@ -21,15 +21,16 @@
 /// Errors      the loader's exception, to every sharer, own type, unless a stale value is served
 ///             (stale_if_error). flight_error for the library's own. std::invalid_argument for
 ///             options out of range. A throwing hash, comparison, key copy or allocation harms its
-///             own call only.
+///             own call only. A comparison must not ask a cache.
 /// Lifetime    owns its loader and copies of its keys; get borrows its arguments, but for a loader
 ///             that is started. The destructor tells running loads to stop, and waits for them.
 ///             Handles outlive the cache.
 /// Cost        a hit: no lock, no allocation, no clock call, no read-modify-write. A miss: one
-///             allocation, one short critical section beside the load. An entry: 48 bytes beside
-///             key and value, and 32 more with weights, times of its own, refresh_after or
-///             stale_if_error. What has left the cache may wait, up to 256 entries or a 32nd of the
-///             capacity, to be freed together.
+///             allocation, one short critical section beside the load; where the table grows, one
+///             in which all entries move (some 50 ns each). An entry: 48 bytes beside key and
+///             value, and 32 more with weights, times of its own, refresh_after or stale_if_error.
+///             What has left the cache may wait to be freed together: a 32nd of the capacity (of a
+///             small one, an eighth), 256 entries at most.
 
 #include <concepts>
 #include <cstddef>
@@ -92,6 +93,7 @@ class loading_cache final : public observable {
   loading_cache& operator=(const loading_cache&) = delete;
   /// Requires that no call is under way.
   ~loading_cache() {
+    store_.end_telling();
     // Its listener may ask this cache, and so start flights.
     if (detail::platform::holds(detail::rule::sweep_ends_before_flights)) sweep_.stop();
   }
@@ -130,7 +132,8 @@ class loading_cache final : public observable {
   template <class Arg>
   std::optional<result> find(const Arg& key);
   /// One outcome per key, by position, repeats included. Keys in flight are joined; the rest is
-  /// loaded by one call of `load_many`, or, without one, one after the other.
+  /// loaded by one call of `load_many`, or, without one, one after the other: whoever joins one of
+  /// them waits for the last.
   template <class Keys>
   std::vector<outcome<result>> get_all(const Keys& keys, const limits& bounds = {});
 
@@ -297,8 +300,18 @@ class loading_cache final : public observable {
     if (std::optional<result> alone = std::move(shared).try_take()) return *std::move(alone);
     return *shared;
   }
+  static outcome<result> plain(outcome<shared_result<result>>&& shared) {
+    if (shared.has_value()) return take(std::move(*shared));
+    if (const auto code = shared.errc()) return *code;
+    return shared.exception();
+  }
   template <class Source>
   result load_and_wait(view key, std::uint32_t hash, const Source& source, const limits* bounds);
+  template <class Source>
+  outcome<result> run_load(as_outcome_t, view key, std::uint32_t hash, const Source& source,
+                           const limits& bounds);
+  outcome<result> wait_for(flight<result>& load, const limits& bounds);
+  std::optional<result> serve_stale(view key, std::uint32_t hash);
   /// `anew`: also where there is a fresh value.
   flight<result> start_load(view key, std::uint32_t hash, std::shared_ptr<loader_type> from,
                             bool anew);
@@ -326,7 +339,7 @@ class loading_cache final : public observable {
   template <class Arg>
   void put_loaded(const Arg& key, loaded&& value);
   /// Under the store's lock.
-  void store_locked(entry& e, bool keep, typename store_type::departed& gone);
+  void store_locked(entry& e, entry* old, bool keep, typename store_type::departed& gone);
   void finish(typename store_type::departed& gone);
 
   static bool sweep(void* of);

@@ -57,11 +57,12 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer {
 
   /// Parked: starts the ticking.
   SINGLEFLIGHT_COLD time_point read_clock() noexcept override {
-    const time_point present = now();
+    time_point present = now();
     try {
       {
         platform::unique_lock hold(queue_.lock());
         start_thread_locked();
+        present = now();  // once more: with the lock, it is no older than what a tick has written
         clock_.ticks.store(present.time_since_epoch().count(), memory_order_relaxed);
         clock_.read.store(true, memory_order_relaxed);
         sleeping_until_ = time_point::min();

@@ -8,8 +8,8 @@
 /// Threads     from any thread, while the load runs.
 /// Lifetime    a reference given to a loader is valid until the loader returns; for a promise
 ///             loader as long as the promise is; for an awaitable loader until its coroutine ends.
-/// Cost        flight_id and forgotten: a load. stop_token: two allocations on first use. deadline:
-///             a walk over the callers when every one of them has a deadline.
+/// Cost        flight_id, forgotten, revoked: a load. stop_token: two allocations on first use.
+///             deadline: a walk over the callers when every one of them has a deadline.
 
 #include <chrono>
 #include <cstddef>
@@ -44,6 +44,9 @@ class flight_context {
   std::size_t callers() const noexcept;
   /// Whether newcomers no longer find this flight, by whatever cause.
   bool forgotten() const noexcept;
+  /// Whether forget or forget_all was called for it since it began: what it loads may be older than
+  /// what that call was about.
+  bool revoked() const noexcept;
 
  private:
   friend class within_ref;

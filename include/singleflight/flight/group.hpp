@@ -169,6 +169,7 @@ class group final : public observable {
         locked_bucket b(detail::flight_table::lock_at(at));
         // A successor is linked at the front: this walk does not meet it.
         for (detail::flight_node* n = b.first(); n != nullptr; n = n->next) {
+          n->revoked.store(true, detail::memory_order_release);
           if (n->mode.load(detail::memory_order_relaxed) == detail::flight_mode::gone) continue;
           ++count;
           if (detail::block_base* const next = core_.forget_locked(b, *n)) {
@@ -294,8 +295,16 @@ class group final : public observable {
     bool found = false;
     {
       locked_bucket b(core_.table.lock(hash));
-      if (node* const n = find(b, hash, key)) {
-        successor = core_.forget_locked(b, *n);
+      node* present = nullptr;
+      for (detail::flight_node* n = b.first(); n != nullptr; n = n->next) {
+        if (n->hash != hash || !equal_(access::load(static_cast<node*>(n)->key), key)) continue;
+        n->revoked.store(true, detail::memory_order_release);
+        if (n->mode.load(detail::memory_order_relaxed) != detail::flight_mode::gone) {
+          present = static_cast<node*>(n);
+        }
+      }
+      if (present != nullptr) {
+        successor = core_.forget_locked(b, *present);
         found = true;
       }
     }

@@ -121,7 +121,7 @@ void wake(const atomic<Word>& word, int count, std::uint32_t channels = all_chan
 // ---- a barrier in all threads: none here, so both sides of a race pay ---------------------------
 
 inline bool ask_for_barrier() noexcept { return false; }
-inline void barrier_in_all_threads() noexcept {}
+inline bool barrier_in_all_threads() noexcept { return true; }
 inline void keep_order() noexcept {}
 
 // ---- locks --------------------------------------------------------------------------------------

@@ -72,7 +72,11 @@ void loading_cache<Key, Value, Hash, Equal>::refresh_behind(view key, std::uint3
       platform::holds(rule::one_hit_refreshes)) {
     return;
   }
-  start_load(key, hash, own_loader{*this}.own(), true).detach();
+  try {
+    start_load(key, hash, own_loader{*this}.own(), true).detach();
+  } catch (...) {  // the hit is answered; another one tries again
+    if (platform::is_thread_exit()) throw;
+  }
 }
 
 // ---- asking -------------------------------------------------------------------------------------
@@ -84,25 +88,57 @@ auto loading_cache<Key, Value, Hash, Equal>::get_slowly(view key, std::uint32_t 
     -> result {
   const auto stands = f ? standing_of(*f.at) : detail::standing::over;
   if (auto known = answer_now(key, hash, f, stands)) return std::move(*known).value();
-  if (stands != detail::standing::stale || options_.soft_timeout.count() == 0) {
+  if (stands != detail::standing::stale) {
     f = {};
     stats_.add(figure::misses);
     return load_and_wait(key, hash, source, bounds);
   }
-  // The load is given so long; then it goes on alone, as this group's loads do.
-  flight<result> f_load = start_load(key, hash, source.own(), false);
-  auto by = detail::deadline_after(clock_.now(), options_.soft_timeout);
-  if (bounds != nullptr && bounds->deadline < by) by = bounds->deadline;
-  auto in_time =
-      f_load.until(by, bounds != nullptr ? bounds->stop : std::stop_token{}).get_outcome();
-  if (in_time.errc() == flight_errc::timed_out) {
-    // Who comes next does not wait as long again.
-    f.at->extras().retry_at.store(times_.retry_at(now(), 1), detail::memory_order_relaxed);
-    stats_.add(figure::stale_hits);
-    return answer(std::move(f), freshness::stale);
+  f = {};
+  const limits unlimited;
+  const limits& given = bounds != nullptr ? *bounds : unlimited;
+  // Given so long; then it goes on alone, as this group's loads do.
+  const bool soft = options_.soft_timeout.count() > 0;
+  auto by = given.deadline;
+  if (soft) by = std::min(by, detail::deadline_after(clock_.now(), options_.soft_timeout));
+  outcome<result> loaded_anew(flight_errc::broken);
+  if (soft || source.awaits()) {
+    flight<result> load = start_load(key, hash, source.own(), false);
+    loaded_anew = wait_for(load, {.deadline = by, .stop = given.stop, .within = given.within});
+  } else {
+    loaded_anew = run_load(as_outcome, key, hash, source, given);
+  }
+  const auto code = loaded_anew.errc();
+  if (code && *code != flight_errc::cancelled && *code != flight_errc::recursive) {
+    if (auto old = serve_stale(key, hash)) return *std::move(old);
   }
   stats_.add(figure::misses);
-  return take(std::move(in_time).value());
+  return std::move(loaded_anew).value();
+}
+
+/// The load has not answered in time, or could not be: what is still there, if it is.
+template <class Key, class Value, class Hash, class Equal>
+auto loading_cache<Key, Value, Hash, Equal>::serve_stale(view key, std::uint32_t hash)
+    -> std::optional<result> {
+  found f = store_.find(hash, key);
+  if (!f || f.at->kind() != detail::entry_kind::value) return std::nullopt;
+  const detail::standing stands = standing_of(*f.at);
+  if (stands == detail::standing::over) return std::nullopt;
+  if (stands != detail::standing::stale) {
+    stats_.add(figure::hits);
+    return answer(std::move(f), freshness::fresh);
+  }
+  // Who comes next does not wait as long again.
+  f.at->extras().retry_at.store(times_.retry_at(now(), 1), detail::memory_order_relaxed);
+  stats_.add(figure::stale_hits);
+  return answer(std::move(f), freshness::stale);
+}
+
+template <class Key, class Value, class Hash, class Equal>
+auto loading_cache<Key, Value, Hash, Equal>::wait_for(flight<result>& load, const limits& bounds)
+    -> outcome<result> {
+  return plain(handle_wait<flight<result>, detail::no_executor, false, detail::flight_within>(
+                   load, bounds.deadline, bounds.stop, bounds.within, {})
+                   .get_outcome());
 }
 
 template <class Key, class Value, class Hash, class Equal>
@@ -126,16 +162,26 @@ auto loading_cache<Key, Value, Hash, Equal>::load_and_wait(view key, std::uint32
                                                            const Source& source,
                                                            const limits* bounds) -> result {
   if (source.awaits()) {
-    flight<result> f = start_load(key, hash, source.own(), false);
-    if (bounds == nullptr) return take(f.get());
-    return take(handle_wait<flight<result>, detail::no_executor, false, detail::flight_within>(
-                    f, bounds->deadline, bounds->stop, bounds->within, {})
-                    .get());
+    flight<result> load = start_load(key, hash, source.own(), false);
+    return wait_for(load, bounds != nullptr ? *bounds : limits{}).value();
   }
-  const auto load = [&](flight_context& flight) {
+  if (bounds != nullptr) return run_load(as_outcome, key, hash, source, *bounds).value();
+  return take(flights_.run(key, [&](flight_context& flight) {
     return lead(key, hash, flight, false, [&](const Key& own) { return source.load(own, flight); });
-  };
-  return take(bounds == nullptr ? flights_.run(key, load) : flights_.run(key, load, *bounds));
+  }));
+}
+template <class Key, class Value, class Hash, class Equal>
+template <class Source>
+auto loading_cache<Key, Value, Hash, Equal>::run_load(as_outcome_t, view key, std::uint32_t hash,
+                                                      const Source& source, const limits& bounds)
+    -> outcome<result> {
+  return plain(flights_.run(
+      as_outcome, key,
+      [&](flight_context& flight) {
+        return lead(key, hash, flight, false,
+                    [&](const Key& own) { return source.load(own, flight); });
+      },
+      bounds));
 }
 
 template <class Key, class Value, class Hash, class Equal>
@@ -167,21 +213,19 @@ auto loading_cache<Key, Value, Hash, Equal>::get_all(const Keys& keys, const lim
   }
   if (missing.empty()) return all;
   if (!load_many_ && loader_->awaits()) {
-    std::vector<flight<result>> started;
-    started.reserve(missing.size());
-    for (const Key& key : missing) {
-      started.push_back(start_load(key, static_cast<std::uint32_t>(flights_.hash_of(key)),
-                                   own_loader{*this}.own(), false));
+    std::vector<std::optional<flight<result>>> started(missing.size());
+    for (std::size_t i = 0; i < missing.size(); ++i) {
+      try {
+        const view key = key_view_of(missing[i]);
+        started[i].emplace(start_load(key, static_cast<std::uint32_t>(flights_.hash_of(key)),
+                                      own_loader{*this}.own(), false));
+      } catch (...) {
+        if (detail::platform::is_thread_exit()) throw;
+        all[places[i]] = std::current_exception();
+      }
     }
     for (std::size_t i = 0; i < started.size(); ++i) {
-      auto one = started[i].until(bounds.deadline, bounds.stop).get_outcome();
-      if (one.has_value()) {
-        all[places[i]] = take(std::move(*one));
-      } else if (const auto code = one.errc()) {
-        all[places[i]] = *code;
-      } else {
-        all[places[i]] = one.exception();
-      }
+      if (started[i]) all[places[i]] = wait_for(*started[i], bounds);
     }
     return all;
   }
@@ -191,15 +235,7 @@ auto loading_cache<Key, Value, Hash, Equal>::get_all(const Keys& keys, const lim
         return lead_many(these, flights);
       },
       bounds);
-  for (std::size_t i = 0; i < each.size(); ++i) {
-    if (each[i].has_value()) {
-      all[places[i]] = take(std::move(*each[i]));
-    } else if (const auto code = each[i].errc()) {
-      all[places[i]] = *code;
-    } else {
-      all[places[i]] = each[i].exception();
-    }
-  }
+  for (std::size_t i = 0; i < each.size(); ++i) all[places[i]] = plain(std::move(each[i]));
   return all;
 }
 
@@ -221,7 +257,7 @@ struct loading_cache<Key, Value, Hash, Equal>::awaited_load final : detail::load
             if (value == nullptr) std::rethrow_exception(error);
             return std::move(*value);
           },
-          [this] { return promise.context().forgotten(); }));
+          [this] { return promise.context().revoked(); }));
     } catch (...) {
       if (detail::platform::is_thread_exit()) throw;
       error = std::current_exception();
@@ -289,7 +325,7 @@ auto loading_cache<Key, Value, Hash, Equal>::lead(view key, std::uint32_t hash,
   Key own = access::own(key);
   return conclude(
       own, hash, [&]() -> loaded { return call(std::as_const(own)); },
-      [&flight] { return flight.forgotten(); });
+      [&flight] { return flight.revoked(); });
 }
 
 template <class Key, class Value, class Hash, class Equal>
@@ -299,15 +335,24 @@ auto loading_cache<Key, Value, Hash, Equal>::lead_many(std::span<const Key> keys
   std::vector<outcome<result>> results;
   std::vector<Key> left;
   std::vector<std::size_t> places;
+  std::vector<std::uint32_t> hashes;
+  places.reserve(keys.size());
+  hashes.reserve(keys.size());
   for (const Key& key : keys) {
     results.emplace_back(flight_errc::broken);
-    if (auto known = look_again(key_view_of(key),
-                                static_cast<std::uint32_t>(flights_.hash_of(key_view_of(key))))) {
-      results.back() = *std::move(known);
-      continue;
+    try {
+      const auto hash = static_cast<std::uint32_t>(flights_.hash_of(key_view_of(key)));
+      if (auto known = look_again(key_view_of(key), hash)) {
+        results.back() = *std::move(known);
+        continue;
+      }
+      left.push_back(key);
+      places.push_back(results.size() - 1);  // there is room for these
+      hashes.push_back(hash);
+    } catch (...) {  // one key's failure is not the others'
+      if (detail::platform::is_thread_exit()) throw;
+      results.back() = std::current_exception();
     }
-    left.push_back(key);
-    places.push_back(results.size() - 1);
   }
   if (left.empty()) return results;
   stats_.add(figure::loads, left.size());
@@ -324,16 +369,15 @@ auto loading_cache<Key, Value, Hash, Equal>::lead_many(std::span<const Key> keys
     error = std::current_exception();
   }
   for (std::size_t i = 0; i < left.size(); ++i) {
-    const auto hash = static_cast<std::uint32_t>(flights_.hash_of(key_view_of(left[i])));
     try {
       results[places[i]] = conclude(
-          left[i], hash,
+          left[i], hashes[i],
           [&]() -> loaded {
             if (error != nullptr) std::rethrow_exception(error);
             if (load_many_) return std::move(answers[i]).value();
             return loader_->load(left[i], flights[places[i]]);
           },
-          [&] { return flights[places[i]].forgotten(); });
+          [&] { return flights[places[i]].revoked(); });
     } catch (...) {
       if (detail::platform::is_thread_exit()) throw;
       results[places[i]] = std::current_exception();
@@ -374,8 +418,9 @@ auto loading_cache<Key, Value, Hash, Equal>::make_entry(Key& key, std::uint32_t 
   };
   const bool extras = store_.has_extras();
   if (!answer.value.has_value()) {
-    return made(entry::make(extras, hash, now(), entry_kind::absent, std::move(key)),
-                times_.keeps_absence());
+    entry& e = entry::make(extras, hash, now(), entry_kind::absent, std::move(key));
+    if (extras) e.extras().weight = std::max<std::size_t>(1, options_.absent_weight);
+    return made(e, times_.keeps_absence());
   }
   if (answer.ttl.has_value() && !times_.per_value()) {
     throw std::invalid_argument(
@@ -396,15 +441,12 @@ auto loading_cache<Key, Value, Hash, Equal>::make_entry(Key& key, std::uint32_t 
   if (options_.weigher) {
     weight = std::max<std::size_t>(1, options_.weigher(as_it_is, *answer.value));
   }
-  const auto take_key = [&]() -> Key {
-    if constexpr (std::is_nothrow_move_constructible_v<Value>) {
-      return std::move(key);
-    } else {
-      return as_it_is;
-    }
+  const auto make = [&](auto&& k) -> entry& {
+    return entry::make(extras, hash, now(), entry_kind::value, std::forward<decltype(k)>(k),
+                       *std::move(answer.value));
   };
-  entry& e =
-      entry::make(extras, hash, now(), entry_kind::value, take_key(), *std::move(answer.value));
+  constexpr bool nothing_throws_after = std::is_nothrow_move_constructible_v<Value>;
+  entry& e = nothing_throws_after ? make(std::move(key)) : make(as_it_is);
   if (extras) {
     e.extras().ttl = ttl;
     e.extras().weight = weight;
@@ -413,11 +455,11 @@ auto loading_cache<Key, Value, Hash, Equal>::make_entry(Key& key, std::uint32_t 
 }
 
 template <class Key, class Value, class Hash, class Equal>
-void loading_cache<Key, Value, Hash, Equal>::store_locked(entry& e, bool keep,
+void loading_cache<Key, Value, Hash, Equal>::store_locked(entry& e, entry* old, bool keep,
                                                           typename store_type::departed& gone) {
   if (keep) {
-    store_.store_locked(e, now(), gone);
-  } else if (entry* const old = store_.find_locked(e.hash, key_view_of(e.key))) {
+    store_.store_locked(e, old, now(), gone);
+  } else if (old != nullptr) {
     store_.remove_locked(*old, removal_cause::replaced, gone);
   }
 }
@@ -438,10 +480,12 @@ auto loading_cache<Key, Value, Hash, Equal>::conclude(Key& key, std::uint32_t ha
   typename store_type::departed gone;
   {
     detail::platform::unique_lock hold(store_.lock());
+    entry& e = *made->of.at;
+    entry* const old = store_.find_locked(hash, key_view_of(e.key));
     if (detail::platform::holds(detail::rule::forgotten_is_not_stored) && forgotten()) {
       stats_.add(figure::not_stored);
     } else {
-      store_locked(*made->of.at, made->keep, gone);
+      store_locked(e, old, made->keep, gone);
     }
   }
   finish(gone);
@@ -455,29 +499,37 @@ auto loading_cache<Key, Value, Hash, Equal>::fail(Key& key, std::uint32_t hash,
                                                   Forgotten&& forgotten) -> result {
   using namespace detail;
   stats_.add(figure::load_failures);
-  found f = store_.find_counted(hash, key_view_of(key));
-  const standing stands =
-      f && f.at->kind() == entry_kind::value ? standing_of(*f.at) : standing::over;
-  if (stands != standing::over) {
-    if (store_.has_extras() && !forgotten()) {
-      entry_extras& extras = f.at->extras();
-      const std::uint32_t failures = extras.failures.fetch_add(1, memory_order_relaxed) + 1;
-      extras.retry_at.store(times_.retry_at(now(), failures), memory_order_relaxed);
-    }
-    return answer(std::move(f), stands == standing::stale ? freshness::stale : freshness::fresh);
-  }
-  if (times_.keeps_errors()) {
-    entry& e = entry::make(store_.has_extras(), hash, now(), entry_kind::error, std::move(key),
-                           std::exception_ptr(keep_alive(error)));
-    const hazard_hold mine(e, nullptr);
-    typename store_type::departed gone;
-    {
-      platform::unique_lock hold(store_.lock());
-      if (!forgotten() || !platform::holds(rule::forgotten_error_is_not_stored)) {
-        store_locked(e, true, gone);
+  try {
+    found f = store_.find_counted(hash, key_view_of(key));
+    const standing stands =
+        f && f.at->kind() == entry_kind::value ? standing_of(*f.at) : standing::over;
+    if (stands != standing::over) {
+      if (store_.has_extras() && !forgotten()) {
+        entry_extras& extras = f.at->extras();
+        const std::uint32_t failures = extras.failures.fetch_add(1, memory_order_relaxed) + 1;
+        extras.retry_at.store(times_.retry_at(now(), failures), memory_order_relaxed);
       }
+      return answer(std::move(f), stands == standing::stale ? freshness::stale : freshness::fresh);
     }
-    finish(gone);
+    if (times_.keeps_errors()) {
+      entry& e = entry::make(store_.has_extras(), hash, now(), entry_kind::error, std::move(key),
+                             std::exception_ptr(keep_alive(error)));
+      const hazard_hold mine(e, nullptr);
+      if (store_.has_extras()) {
+        e.extras().weight = std::max<std::size_t>(1, options_.absent_weight);
+      }
+      typename store_type::departed gone;
+      {
+        platform::unique_lock hold(store_.lock());
+        entry* const old = store_.find_locked(hash, key_view_of(e.key));
+        if (!forgotten() || !platform::holds(rule::forgotten_error_is_not_stored)) {
+          store_locked(e, old, true, gone);
+        }
+      }
+      finish(gone);
+    }
+  } catch (...) {  // what is told is how the load failed
+    if (platform::is_thread_exit()) throw;
   }
   std::rethrow_exception(error);
 }
@@ -503,10 +555,11 @@ void loading_cache<Key, Value, Hash, Equal>::put_loaded(const Arg& key, loaded&&
   typename store_type::departed gone;
   {
     detail::platform::unique_lock hold(store_.lock());
+    entry* const old = store_.find_locked(static_cast<std::uint32_t>(hash), k.view());
     if (detail::platform::holds(detail::rule::put_forgets_flight)) {
       flights_.forget_hashed(hash, k.view());
     }
-    store_locked(*made.of.at, made.keep, gone);
+    store_locked(*made.of.at, old, made.keep, gone);
   }
   finish(gone);
 }
@@ -544,6 +597,7 @@ void loading_cache<Key, Value, Hash, Equal>::clear() {
     store_.clear_locked(gone);
   }
   finish(gone);
+  store_.flush();
 }
 
 /// Forgets all loads first: what is stored from then on began later. Then it goes through the
@@ -598,6 +652,7 @@ std::size_t loading_cache<Key, Value, Hash, Equal>::invalidate_if(Which&& which)
     }
     some.clear();
   } while (at != 0);
+  if (count > 0) store_.flush();
   return count;
 }
 

@@ -99,15 +99,15 @@ struct entry final : entry_base {
   };
 
   /// With extras, there is room for them before the entry.
-  template <class... Args>
+  template <class K, class... Args>
   static entry& make(bool with_extras, std::uint32_t key_hash, cache_ticks now, entry_kind of,
-                     Key&& k, Args&&... args) {
+                     K&& k, Args&&... args) {
     const std::size_t before = with_extras ? room : 0;
     void* const memory = platform::allocate(before + sizeof(entry), alignof(entry));
     void* const at = static_cast<std::byte*>(memory) + before;
     try {
       auto* const made =
-          ::new (at) entry(key_hash, now, of, std::move(k), std::forward<Args>(args)...);
+          ::new (at) entry(key_hash, now, of, std::forward<K>(k), std::forward<Args>(args)...);
       made->destroy = with_extras ? &end<room> : &end<0>;
       if (with_extras) ::new (memory) entry_extras;
       return *made;
@@ -131,9 +131,9 @@ struct entry final : entry_base {
   static constexpr std::size_t room =
       (sizeof(entry_extras) + alignof(entry_base) - 1) / alignof(entry_base) * alignof(entry_base);
 
-  template <class... Args>
-  entry(std::uint32_t key_hash, cache_ticks now, entry_kind of, Key&& k, Args&&... args)
-      : entry_base(key_hash, now, of), key(std::move(k)) {
+  template <class K, class... Args>
+  entry(std::uint32_t key_hash, cache_ticks now, entry_kind of, K&& k, Args&&... args)
+      : entry_base(key_hash, now, of), key(std::forward<K>(k)) {
     if constexpr (sizeof...(Args) == 1 && (std::is_same_v<Args, std::exception_ptr> && ...)) {
       ::new (static_cast<void*>(&error)) std::exception_ptr(std::forward<Args>(args)...);
     } else if constexpr (sizeof...(Args) > 0) {

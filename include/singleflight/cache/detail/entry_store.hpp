@@ -11,6 +11,7 @@
 //     would divide the capacity, and with it what one entry may weigh.
 // S3  An entry that can be found is in the table and in a queue; it leaves both at once.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -37,19 +38,22 @@ class entry_store {
     static constexpr std::size_t causes = 4;
     reclaimable* entries[causes]{};
     std::size_t counts[causes]{};
+    std::size_t weight = 0;
     reclaimable* tables = nullptr;
 
-    void add(entry& e, removal_cause cause) noexcept {
+    void add(entry& e, removal_cause cause, std::size_t weighs) noexcept {
       const auto at = static_cast<std::size_t>(cause);
       e.next = entries[at];
       entries[at] = &e;
       ++counts[at];
+      weight += weighs;
     }
   };
 
   entry_store(const cache_options<Key, Value>& options, const lifetimes& times, Equal equal)
       : capacity_(options.capacity),
-        extras_(options.weigher || times.need_extras()),
+        weighed_(static_cast<bool>(options.weigher)),
+        extras_(weighed_ || times.need_extras()),
         times_(times),
         on_removal_(options.on_removal),
         equal_(std::move(equal)),
@@ -62,7 +66,7 @@ class entry_store {
     departed gone;
     queues_.clear([&](entry_base& e) {
       static_cast<entry&>(e).leave(extras_);
-      gone.add(static_cast<entry&>(e), removal_cause::invalidated);
+      gone.add(static_cast<entry&>(e), removal_cause::invalidated, 0);
     });
     append(waiting_.exchange(nullptr, memory_order_acquire), gone.entries[0]);
     hazard_domain::instance().reclaim(gone.entries[0]);
@@ -106,12 +110,10 @@ class entry_store {
 
   // ---- under lock() -----------------------------------------------------------------------------
 
-  /// Stores `fresh`, in place of what is there for its key; false: it is too heavy, or there is no
-  /// memory to find it by; what was there for its key has left all the same. Where it is stored,
-  /// the table has a reference of its own. `now`: to tell a replaced entry from an expired one.
-  bool store_locked(entry& fresh, cache_ticks now, departed& gone) {
-    auto* const old =
-        static_cast<entry*>(table_.find_locked(fresh.hash, same_as(Access::load_own(fresh.key))));
+  /// Stores `fresh` in place of `old`, which is there for its key, or null; false: it is too heavy,
+  /// or there is no memory to find it by; `old` has left all the same. Where it is stored, the
+  /// table has a reference of its own. `now`: to tell a replaced entry from an expired one.
+  bool store_locked(entry& fresh, entry* old, cache_ticks now, departed& gone) noexcept {
     const bool fits = weight_of{extras_}(fresh) <= capacity_;
     if (!fits || (old == nullptr && !table_.make_room_locked(gone.tables))) {
       if (old != nullptr) remove_locked(*old, cause_of(*old, now, removal_cause::replaced), gone);
@@ -170,14 +172,15 @@ class entry_store {
   /// Tells the listener, and gives back what nobody holds.
   template <class Count>
   void finish(departed& gone, Count&& count) {
-    std::size_t all = gone.tables != nullptr ? most_waiting() : 0;  // a table is large: at once
+    // A table is large, and rare: it does not wait. Nor do light entries in any number.
+    std::size_t weight = gone.tables != nullptr ? most_waiting() : gone.weight;
+    std::size_t entries = 0;
     reclaimable* list = std::exchange(gone.tables, nullptr);
-    if (list != nullptr) all = most_waiting();  // large, and rare: it does not wait
     for (std::size_t cause = 0; cause < departed::causes; ++cause) {
       if (gone.entries[cause] == nullptr) continue;
       count(static_cast<removal_cause>(cause), gone.counts[cause]);
-      all += gone.counts[cause];
-      if (on_removal_) {
+      entries += gone.counts[cause];
+      if (on_removal_ && !ending_.load(memory_order_relaxed)) {
         for (reclaimable* at = gone.entries[cause]; at != nullptr; at = at->next) {
           auto& e = *static_cast<entry*>(static_cast<entry_base*>(at));
           tell(e, static_cast<removal_cause>(cause));
@@ -186,11 +189,13 @@ class entry_store {
       append(gone.entries[cause], list);
     }
     if (list == nullptr) return;
-    push_waiting(list, all);
+    push_waiting(list, std::max(weight, entries * (most_waiting() / 256)));
   }
+  /// The cache ends: nobody is told of what leaves from now on.
+  void end_telling() noexcept { ending_.store(true, memory_order_relaxed); }
   /// Gives back what waits for more to come.
   void flush() noexcept {
-    waiting_count_.store(0, memory_order_relaxed);
+    waiting_weight_.store(0, memory_order_relaxed);
     hazard_domain::instance().reclaim(
         waiting_.exchange(nullptr, platform::order(rule::departed_acquires, memory_order_acquire)));
   }
@@ -208,8 +213,11 @@ class entry_store {
   /// What may wait for the reclaimer's barrier, which reaches all threads and costs up to some
   /// microseconds: a part of the capacity.
   std::size_t most_waiting() const noexcept {
-    const std::size_t part = capacity_ / 32;
-    return platform::tuned(part < 16 ? 16 : part > 256 ? 256 : part, std::size_t{1});
+    const std::size_t part =
+        weighed_ ? capacity_ / 32
+                 : std::clamp<std::size_t>(capacity_ / 32, std::min<std::size_t>(16, capacity_ / 8),
+                                           256);
+    return platform::tuned(std::max<std::size_t>(1, part), std::size_t{1});
   }
 
   struct weight_of {
@@ -241,7 +249,7 @@ class entry_store {
   }
   void depart(entry& e, removal_cause cause, departed& gone) noexcept {
     e.leave(extras_);
-    gone.add(e, cause);
+    gone.add(e, cause, weight_of{extras_}(e));
   }
 
   static void append(reclaimable* more, reclaimable*& list) noexcept {
@@ -251,7 +259,7 @@ class entry_store {
     last->next = list;
     list = more;
   }
-  void push_waiting(reclaimable* list, std::size_t count) noexcept {
+  void push_waiting(reclaimable* list, std::size_t weight) noexcept {
     reclaimable* last = list;
     while (last->next != nullptr) last = last->next;
     reclaimable* head = waiting_.load(memory_order_relaxed);
@@ -260,10 +268,11 @@ class entry_store {
     } while (!waiting_.compare_exchange_strong(
         head, list, platform::order(rule::departed_releases, memory_order_release),
         memory_order_relaxed));
-    if (waiting_count_.fetch_add(count, memory_order_relaxed) + count >= most_waiting()) flush();
+    if (waiting_weight_.fetch_add(weight, memory_order_relaxed) + weight >= most_waiting()) flush();
   }
 
   const std::size_t capacity_;
+  const bool weighed_;
   const bool extras_;
   const lifetimes& times_;
   const std::function<void(const Key&, const Value*, removal_cause)>& on_removal_;
@@ -273,7 +282,8 @@ class entry_store {
   s3_fifo<weight_of> queues_;
   std::size_t sweep_at_ = 0;
   atomic<reclaimable*> waiting_{nullptr};  // left, told, and to be reclaimed with others
-  atomic<std::size_t> waiting_count_{0};
+  atomic<std::size_t> waiting_weight_{0};
+  atomic<bool> ending_{false};
 };
 
 }  // namespace detail

@@ -165,7 +165,10 @@ class SINGLEFLIGHT_SHARED_STATE hazard_domain {
         kept_ = nullptr;
       }
       if (list == nullptr) return;
-      platform::barrier_in_all_threads();
+      if (hazard_mode::one_sided && !platform::barrier_in_all_threads()) {
+        kept_ = list;  // until a later call
+        return;
+      }
       look();
       while (reclaimable* const at = list) {
         list = at->next;

@@ -245,12 +245,13 @@ void wake(const atomic<Word>& word, int, std::uint32_t = all_channels) noexcept 
 inline bool ask_for_barrier() noexcept {
   return ::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
 }
-inline void barrier_in_all_threads() noexcept {
-  ::syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+/// False: the kernel has refused it this time.
+inline bool barrier_in_all_threads() noexcept {
+  return ::syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
 }
 #else
 inline bool ask_for_barrier() noexcept { return false; }
-inline void barrier_in_all_threads() noexcept {}
+inline bool barrier_in_all_threads() noexcept { return true; }
 #endif
 /// The compiler keeps the order of what is before and after.
 inline void keep_order() noexcept { std::atomic_signal_fence(std::memory_order_seq_cst); }

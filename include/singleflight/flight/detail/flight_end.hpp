@@ -100,6 +100,7 @@ inline flight_core::finished flight_core::hand_over_from(flight_node& node, bloc
     own.id = node.id;
     own.began.store(node.began.load(memory_order_relaxed), memory_order_relaxed);
     own.mode.store(node.mode.load(memory_order_relaxed), memory_order_relaxed);
+    own.revoked.store(node.revoked.load(memory_order_relaxed), memory_order_relaxed);
     own.successor = std::exchange(node.successor, nullptr);
     own.close_seen = node.close_seen;
     own.block.store(&b, memory_order_relaxed);

@@ -160,6 +160,10 @@ inline std::size_t flight_context::callers() const noexcept {
   return block == nullptr ? 1 : block->interest();
 }
 
+inline bool flight_context::revoked() const noexcept {
+  return node_->revoked.load(detail::memory_order_acquire);
+}
+
 inline bool flight_context::forgotten() const noexcept {
   return node_->mode.load(detail::memory_order_acquire) != detail::flight_mode::open;
 }

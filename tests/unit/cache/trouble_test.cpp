@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// What a cache makes of loads that cannot begin, break off or come late; and what it keeps of what
+// has left.
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstddef>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "support/cache.hpp"
+#include "support/executors.hpp"
+#include "support/gate.hpp"
+#include <singleflight/cache.hpp>
+#include <singleflight/core/manual_timer.hpp>
+
+namespace {
+
+using namespace std::chrono_literals;
+using singleflight::flight_errc;
+using singleflight::flight_error;
+using singleflight::freshness;
+using singleflight::loading_cache;
+using singleflight::manual_timer;
+using support::gate;
+using support::in_thread;
+using support::living;
+
+// Scenario 34.
+// Goal    A stale value is served where the load cannot begin: too many run already.
+// Method  The one flight that there may be is held by another key.
+TEST(cache_trouble, stale_where_the_load_cannot_begin) {
+  manual_timer time;
+  gate held;
+  gate inside;
+  loading_cache<int, int> cache(
+      [&](int k) {
+        if (k == 2) {
+          inside.open();
+          held.wait();
+        }
+        return k;
+      },
+      {.ttl = 10s,
+       .jitter = 0,
+       .stale_if_error = 100s,
+       .group = {.timer = &time, .max_flights = 1}});
+  EXPECT_EQ(*cache.get(1), 1);
+  time.advance(11s);
+  auto other = in_thread([&] { return *cache.get(2); });
+  inside.wait();
+  const auto h = cache.get(1);
+  EXPECT_EQ(h.freshness(), freshness::stale);
+  EXPECT_EQ(*h, 1);
+  EXPECT_THROW(cache.get(3), flight_error);  // of which there is none
+  held.open();
+  EXPECT_EQ(other.get(), 2);
+}
+
+// Scenario 34.
+// Goal  A stale value is served where an executor drops the load that soft_timeout asks for.
+TEST(cache_trouble, stale_where_the_load_is_dropped) {
+  manual_timer time;
+  bool dropping = false;
+  loading_cache<int, int> cache([](int k) { return k; },
+                                {.ttl = 10s,
+                                 .jitter = 0,
+                                 .stale_if_error = 100s,
+                                 .soft_timeout = 1s,
+                                 .group = {.executor =
+                                               [&](singleflight::task t) {
+                                                 if (dropping) return;  // with the task
+                                                 t();
+                                               },
+                                           .timer = &time}});
+  EXPECT_EQ(*cache.get(1), 1);
+  time.advance(11s);
+  dropping = true;
+  EXPECT_EQ(cache.get(1).freshness(), freshness::stale);
+}
+
+// Goal    A flight that takes no more joiners (join_window) is stored all the same when it ends: it
+//         was overtaken, not invalidated; and it is not, once somebody has invalidated its key.
+// Method  The first load is held until a second one has begun beside it.
+TEST(cache_trouble, a_load_past_its_join_window) {
+  for (const bool invalidated : {false, true}) {
+    manual_timer time;
+    gate first_inside;
+    gate first_may_end;
+    gate second_inside;
+    gate second_may_end;
+    std::atomic<int> calls{0};
+    loading_cache<int, int> cache(
+        [&](int) {
+          const int call = ++calls;
+          if (call == 1) {
+            first_inside.open();
+            first_may_end.wait();
+          } else if (call == 2) {
+            second_inside.open();
+            second_may_end.wait();
+          }
+          return call;
+        },
+        {.group = {.timer = &time, .join_window = 1s}});
+    auto first = in_thread([&] { return *cache.get(1); });
+    first_inside.wait();
+    time.advance(2s);
+    auto second = in_thread([&] { return *cache.get(1); });
+    second_inside.wait();
+    if (invalidated) cache.invalidate(1);
+    first_may_end.open();
+    EXPECT_EQ(first.get(), 1);
+    EXPECT_EQ(cache.find(1).has_value(), !invalidated);
+    second_may_end.open();
+    EXPECT_EQ(second.get(), 2);
+    EXPECT_EQ(cache.find(1).has_value(), !invalidated);
+    EXPECT_EQ(cache.stats().not_stored, invalidated ? 2U : 0U);
+  }
+}
+
+/// A key whose copy throws when it is told to.
+struct moody {
+  int number = 0;
+  static inline bool throws = false;
+  explicit moody(int n) : number(n) {}
+  moody(const moody& other) : number(other.number) {
+    if (throws) throw std::runtime_error("no copy");
+  }
+  moody(moody&&) noexcept = default;
+  bool operator==(const moody& other) const { return number == other.number; }
+};
+struct moody_hash {
+  std::size_t operator()(const moody& key) const noexcept {
+    return static_cast<std::size_t>(key.number);
+  }
+};
+
+// Goal  A hit on a value that is due is answered also where its refresh cannot be started.
+TEST(cache_trouble, a_hit_whose_refresh_cannot_start) {
+  manual_timer time;
+  loading_cache<moody, int, moody_hash> cache([](const moody& k) { return k.number; },
+                                              {.refresh_after = 5s, .group = {.timer = &time}});
+  const moody one(1);
+  EXPECT_EQ(*cache.get(one), 1);
+  time.advance(6s);
+  moody::throws = true;
+  EXPECT_EQ(*cache.get(one), 1);
+  moody::throws = false;
+}
+
+// Goal  A wait within soft_timeout says which load it belongs to: one that would wait for itself is
+//       refused at once.
+TEST(cache_trouble, a_soft_wait_for_oneself) {
+  manual_timer time;
+  loading_cache<int, int>* self = nullptr;
+  std::optional<flight_errc> code;
+  bool nested = false;
+  loading_cache<int, int> cache(
+      [&](int k, singleflight::flight_context& flight) {
+        if (nested) {
+          try {
+            (void)self->get(k, {.within = flight});
+          } catch (const flight_error& e) {
+            code = e.errc();
+          }
+        }
+        return k;
+      },
+      {.ttl = 10s,
+       .jitter = 0,
+       .stale_if_error = 100s,
+       .soft_timeout = 1h,
+       .group = {.timer = &time}});
+  self = &cache;
+  EXPECT_EQ(*cache.get(1), 1);
+  time.advance(11s);
+  nested = true;
+  EXPECT_EQ(*cache.get(1), 1);
+  EXPECT_EQ(code, flight_errc::recursive);
+}
+
+// Goal  What has left waits by its weight, not by its number: never more than a part of the
+//       capacity; and clear waits for nothing.
+TEST(cache_trouble, what_has_left_is_bounded_by_weight) {
+  const long before = living::alive.load();
+  {
+    loading_cache<int, living> cache(
+        [](int k) { return living(k); },
+        {.capacity = 1000, .weigher = [](const int&, const living&) { return std::size_t{100}; }});
+    for (int i = 0; i < 100; ++i) {
+      (void)cache.get(i);
+      EXPECT_LE(living::alive.load() - before, 11);
+    }
+    cache.clear();
+    EXPECT_EQ(living::alive.load() - before, 0);
+  }
+  EXPECT_EQ(living::alive.load(), before);
+}
+
+// Goal  Absences weigh what the options say, so that they cannot fill the memory.
+TEST(cache_trouble, absences_weigh) {
+  loading_cache<int, int> cache([](int) { return std::optional<int>(); },
+                                {.capacity = 1000,
+                                 .weigher = [](const int&, const int&) { return std::size_t{1}; },
+                                 .absent_weight = 100,
+                                 .negative_ttl = 10s});
+  for (int i = 0; i < 100; ++i) EXPECT_FALSE(cache.get(i).has_value());
+  EXPECT_LE(cache.stats().weight, 1000U);
+  EXPECT_LE(cache.stats().entries, 10U);
+}
+
+// Goal  A handle that was moved from, or shared, has no value.
+TEST(cache_trouble, a_handle_that_was_moved_from) {
+  loading_cache<int, int> cache([](int k) { return k; });
+  auto h = cache.get(1);
+  const auto other = std::move(h);
+  EXPECT_FALSE(h.has_value());  // NOLINT(bugprone-use-after-move): what it says of itself
+  EXPECT_EQ(*other, 1);
+  auto again = cache.get(1);
+  const auto kept = std::move(again).share();
+  EXPECT_FALSE(again.has_value());  // NOLINT(bugprone-use-after-move)
+  EXPECT_EQ(*kept, 1);
+}
+
+/// A key whose comparison throws when it is told to.
+struct touchy_equal {
+  static inline bool throws = false;
+  bool operator()(int a, int b) const {
+    if (throws) throw std::runtime_error("no comparison");
+    return a == b;
+  }
+};
+
+// Goal  A put whose comparison throws changes nothing: the load under way is still stored.
+TEST(cache_trouble, a_put_that_throws_forgets_nothing) {
+  gate inside;
+  gate may_end;
+  loading_cache<int, int, singleflight::key_hash<int>, touchy_equal> cache([&](int k) {
+    inside.open();
+    may_end.wait();
+    return k;
+  });
+  cache.put(1, 10);
+  cache.invalidate(1);
+  auto load = in_thread([&] { return *cache.get(1); });
+  inside.wait();
+  touchy_equal::throws = true;
+  try {
+    cache.put(1, 20);  // finds the flight, and compares
+  } catch (const std::runtime_error&) {
+  }
+  touchy_equal::throws = false;
+  may_end.open();
+  EXPECT_EQ(load.get(), 1);
+  EXPECT_EQ(**cache.find(1), 1);
+  EXPECT_EQ(cache.stats().not_stored, 0U);
+}
+
+}  // namespace
