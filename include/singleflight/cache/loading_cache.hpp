@@ -360,4 +360,6 @@ class loading_cache final : public observable {
 
 SINGLEFLIGHT_END_NAMESPACE
 
-#include "singleflight/cache/detail/cache_impl.hpp"
+#include "singleflight/cache/detail/cache_answers.hpp"
+#include "singleflight/cache/detail/cache_changes.hpp"
+#include "singleflight/cache/detail/cache_loads.hpp"

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// cache_answers: how a call on a cache that is no plain hit is answered, and what a cache tells of
+// itself.
+
+#include "singleflight/cache/loading_cache.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+// ---- answers without a load ---------------------------------------------------------------------
+
+template <class Key, class Value, class Hash, class Equal>
+auto loading_cache<Key, Value, Hash, Equal>::answer_now(view key, std::uint32_t hash, found& f,
+                                                        detail::standing stands)
+    -> std::optional<outcome<result>> {
+  using detail::standing;
+  if (!f || stands == standing::over) return std::nullopt;
+  if (stands == standing::stale) {
+    if (f.at->extras().retry_at.load(detail::memory_order_relaxed) <= now()) return std::nullopt;
+    f.at->touch();
+    stats_.add(figure::stale_hits);
+    return answer(std::move(f), freshness::stale);
+  }
+  f.at->touch();
+  stats_.add(figure::hits);
+  if (f.at->kind() == detail::entry_kind::error) return outcome<result>(f.at->error);
+  if (stands == standing::due) refresh_behind(key, hash, *f.at);
+  return answer(std::move(f), freshness::fresh);
+}
+
+template <class Key, class Value, class Hash, class Equal>
+template <class Arg>
+auto loading_cache<Key, Value, Hash, Equal>::find(const Arg& key) -> std::optional<result> {
+  const argument<Arg> k(key);
+  found f = store_.find(static_cast<std::uint32_t>(flights_.hash_of(k.view())), k.view());
+  if (f) {
+    const detail::standing stands = standing_of(*f.at);
+    if ((stands == detail::standing::fresh || stands == detail::standing::due) &&
+        f.at->kind() != detail::entry_kind::error) {
+      f.at->touch();
+      stats_.add(figure::hits);
+      return answer(std::move(f), freshness::fresh);
+    }
+  }
+  stats_.add(figure::misses);
+  return std::nullopt;
+}
+
+/// One of the callers who see that the value is due starts its load; the others, for as long as
+/// retry_after, do not. Should that load be lost, the next one starts then.
+template <class Key, class Value, class Hash, class Equal>
+void loading_cache<Key, Value, Hash, Equal>::refresh_behind(view key, std::uint32_t hash,
+                                                            entry& e) {
+  using namespace detail;
+  entry_extras& extras = e.extras();
+  const cache_ticks at = now();
+  cache_ticks due = extras.retry_at.load(memory_order_relaxed);
+  if (due > at) return;
+  if (!extras.retry_at.compare_exchange_strong(due, times_.retry_at(at, 1), memory_order_relaxed,
+                                               memory_order_relaxed) &&
+      platform::holds(rule::one_hit_refreshes)) {
+    return;
+  }
+  try {
+    start_load(key, hash, own_loader{*this}.own(), true).detach();
+  } catch (...) {  // the hit is answered; another one tries again
+    if (platform::is_thread_exit()) throw;
+  }
+}
+
+// ---- asking -------------------------------------------------------------------------------------
+
+template <class Key, class Value, class Hash, class Equal>
+template <class Source>
+auto loading_cache<Key, Value, Hash, Equal>::get_slowly(view key, std::uint32_t hash, found f,
+                                                        const Source& source, const limits* bounds)
+    -> result {
+  const auto stands = f ? standing_of(*f.at) : detail::standing::over;
+  if (auto known = answer_now(key, hash, f, stands)) return std::move(*known).value();
+  if (stands != detail::standing::stale) {
+    f = {};
+    stats_.add(figure::misses);
+    return load_and_wait(key, hash, source, bounds);
+  }
+  f = {};
+  const limits unlimited;
+  const limits& given = bounds != nullptr ? *bounds : unlimited;
+  // Given so long; then it goes on alone, as this group's loads do.
+  const bool soft = options_.soft_timeout.count() > 0;
+  auto by = given.deadline;
+  if (soft) by = std::min(by, detail::deadline_after(clock_.now(), options_.soft_timeout));
+  outcome<result> loaded_anew(flight_errc::broken);
+  if (soft || source.awaits()) {
+    flight<result> load = start_load(key, hash, source.own(), false);
+    loaded_anew = wait_for(load, {.deadline = by, .stop = given.stop, .within = given.within});
+  } else {
+    loaded_anew = run_load(as_outcome, key, hash, source, given);
+  }
+  const auto code = loaded_anew.errc();
+  if (code && *code != flight_errc::cancelled && *code != flight_errc::recursive) {
+    if (auto old = serve_stale(key, hash)) return *std::move(old);
+  }
+  stats_.add(figure::misses);
+  return std::move(loaded_anew).value();
+}
+
+/// The load has not answered in time, or could not be: what is still there, if it is.
+template <class Key, class Value, class Hash, class Equal>
+auto loading_cache<Key, Value, Hash, Equal>::serve_stale(view key, std::uint32_t hash)
+    -> std::optional<result> {
+  found f = store_.find(hash, key);
+  if (!f || f.at->kind() != detail::entry_kind::value) return std::nullopt;
+  const detail::standing stands = standing_of(*f.at);
+  if (stands == detail::standing::over) return std::nullopt;
+  if (stands != detail::standing::stale) {
+    stats_.add(figure::hits);
+    return answer(std::move(f), freshness::fresh);
+  }
+  // Who comes next does not wait as long again.
+  f.at->extras().retry_at.store(times_.retry_at(now(), 1), detail::memory_order_relaxed);
+  stats_.add(figure::stale_hits);
+  return answer(std::move(f), freshness::stale);
+}
+
+template <class Key, class Value, class Hash, class Equal>
+auto loading_cache<Key, Value, Hash, Equal>::wait_for(flight<result>& load, const limits& bounds)
+    -> outcome<result> {
+  return plain(handle_wait<flight<result>, detail::no_executor, false, detail::flight_within>(
+                   load, bounds.deadline, bounds.stop, bounds.within, {})
+                   .get_outcome());
+}
+
+template <class Key, class Value, class Hash, class Equal>
+template <class Arg, class Source>
+pending_cached<Value> loading_cache<Key, Value, Hash, Equal>::start_get_by(const Arg& key,
+                                                                           const Source& source) {
+  const argument<Arg> k(key);
+  const auto hash = static_cast<std::uint32_t>(flights_.hash_of(k.view()));
+  found f = store_.find(hash, k.view());
+  const auto stands = f ? standing_of(*f.at) : detail::standing::over;
+  if (auto known = answer_now(k.view(), hash, f, stands)) {
+    return pending_cached<Value>(*std::move(known), flights_.core_);
+  }
+  stats_.add(figure::misses);
+  return pending_cached<Value>(start_load(k.view(), hash, source.own(), false));
+}
+
+template <class Key, class Value, class Hash, class Equal>
+template <class Source>
+auto loading_cache<Key, Value, Hash, Equal>::load_and_wait(view key, std::uint32_t hash,
+                                                           const Source& source,
+                                                           const limits* bounds) -> result {
+  if (source.awaits()) {
+    flight<result> load = start_load(key, hash, source.own(), false);
+    return wait_for(load, bounds != nullptr ? *bounds : limits{}).value();
+  }
+  if (bounds != nullptr) return run_load(as_outcome, key, hash, source, *bounds).value();
+  return take(flights_.run(key, [&](flight_context& flight) {
+    return lead(key, hash, flight, false, [&](const Key& own) { return source.load(own, flight); });
+  }));
+}
+template <class Key, class Value, class Hash, class Equal>
+template <class Source>
+auto loading_cache<Key, Value, Hash, Equal>::run_load(as_outcome_t, view key, std::uint32_t hash,
+                                                      const Source& source, const limits& bounds)
+    -> outcome<result> {
+  return plain(flights_.run(
+      as_outcome, key,
+      [&](flight_context& flight) {
+        return lead(key, hash, flight, false,
+                    [&](const Key& own) { return source.load(own, flight); });
+      },
+      bounds));
+}
+
+template <class Key, class Value, class Hash, class Equal>
+template <class Keys>
+auto loading_cache<Key, Value, Hash, Equal>::get_all(const Keys& keys, const limits& bounds)
+    -> std::vector<outcome<result>> {
+  std::vector<outcome<result>> all;
+  std::vector<Key> missing;
+  std::vector<std::size_t> places;
+  for (const auto& key : keys) {
+    all.emplace_back(flight_errc::broken);
+    try {
+      const argument<std::remove_cvref_t<decltype(key)>> k(key);
+      const auto hash = static_cast<std::uint32_t>(flights_.hash_of(k.view()));
+      found f = store_.find(hash, k.view());
+      const auto stands = f ? standing_of(*f.at) : detail::standing::over;
+      if (auto known = answer_now(k.view(), hash, f, stands)) {
+        all.back() = *std::move(known);
+        continue;
+      }
+      stats_.add(figure::misses);
+      places.push_back(all.size() - 1);
+      missing.push_back(access::own(k.view()));
+    } catch (...) {  // one key's failure is not the others'
+      if (detail::platform::is_thread_exit()) throw;
+      all.back() = std::current_exception();
+      if (places.size() > missing.size()) places.pop_back();
+    }
+  }
+  if (missing.empty()) return all;
+  if (!load_many_ && loader_->awaits()) {
+    std::vector<std::optional<flight<result>>> started(missing.size());
+    for (std::size_t i = 0; i < missing.size(); ++i) {
+      try {
+        const view key = key_view_of(missing[i]);
+        started[i].emplace(start_load(key, static_cast<std::uint32_t>(flights_.hash_of(key)),
+                                      own_loader{*this}.own(), false));
+      } catch (...) {
+        if (detail::platform::is_thread_exit()) throw;
+        all[places[i]] = std::current_exception();
+      }
+    }
+    for (std::size_t i = 0; i < started.size(); ++i) {
+      if (started[i]) all[places[i]] = wait_for(*started[i], bounds);
+    }
+    return all;
+  }
+  auto each = flights_.run_many(
+      missing,
+      [this](std::span<const Key> these, const detail::bulk_flights& flights) {
+        return lead_many(these, flights);
+      },
+      bounds);
+  for (std::size_t i = 0; i < each.size(); ++i) all[places[i]] = plain(std::move(each[i]));
+  return all;
+}
+
+// ---- looking ------------------------------------------------------------------------------------
+
+template <class Key, class Value, class Hash, class Equal>
+cache_stats loading_cache<Key, Value, Hash, Equal>::stats() const {
+  const auto sum = stats_.totals();
+  const auto of = [&sum](figure f) { return sum[static_cast<std::size_t>(f)]; };
+  const auto left = [&sum](removal_cause cause) {
+    return sum[static_cast<std::size_t>(figure::left) + static_cast<std::size_t>(cause)];
+  };
+  cache_stats s{
+      .hits = of(figure::hits),
+      .stale_hits = of(figure::stale_hits),
+      .misses = of(figure::misses),
+      .loads = of(figure::loads),
+      .load_failures = of(figure::load_failures),
+      .refreshes = of(figure::refreshes),
+      .not_stored = of(figure::not_stored),
+      .evicted = left(removal_cause::evicted),
+      .expired = left(removal_cause::expired),
+      .replaced = left(removal_cause::replaced),
+      .invalidated = left(removal_cause::invalidated),
+  };
+  detail::platform::unique_lock hold(store_.lock());
+  s.entries = store_.size_locked();
+  s.weight = store_.weight_locked();
+  return s;
+}
+
+template <class Key, class Value, class Hash, class Equal>
+void loading_cache<Key, Value, Hash, Equal>::observe(metric_visitor& visitor) const {
+  const cache_stats s = stats();
+  visitor.counter("hits", s.hits);
+  visitor.counter("stale_hits", s.stale_hits);
+  visitor.counter("misses", s.misses);
+  visitor.counter("loads", s.loads);
+  visitor.counter("load_failures", s.load_failures);
+  visitor.counter("refreshes", s.refreshes);
+  visitor.counter("not_stored", s.not_stored);
+  visitor.counter("evicted", s.evicted);
+  visitor.counter("expired", s.expired);
+  visitor.counter("replaced", s.replaced);
+  visitor.counter("invalidated", s.invalidated);
+  visitor.gauge("entries", s.entries);
+  visitor.gauge("weight", s.weight);
+}
+
+template <class Key, class Value, class Hash, class Equal>
+template <class Arg>
+entry_info loading_cache<Key, Value, Hash, Equal>::explain(const Arg& key) const {
+  using namespace detail;
+  const argument<Arg> k(key);
+  const found f = store_.find(static_cast<std::uint32_t>(flights_.hash_of(k.view())), k.view());
+  if (!f) return {};
+  const cache_ticks at = to_ticks(clock_.now());
+  const standing stands =
+      timed_ ? times_.of_entry(*f.at, at, store_.has_extras()) : standing::fresh;
+  entry_info info{
+      .present = true,
+      .fresh = stands == standing::fresh || stands == standing::due,
+      .absent = f.at->kind() == entry_kind::absent,
+      .error = f.at->kind() == entry_kind::error,
+      .age = from_ticks(f.at->age(at)),
+      .weight = store_.has_extras() ? f.at->extras().weight : 1,
+  };
+  if (timed_) {
+    const cache_ticks fresh = times_.fresh_for(*f.at, store_.has_extras());
+    if (fresh != lifetimes::never) info.expires_in = from_ticks(fresh - f.at->age(at));
+  }
+  return info;
+}
+
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// cache_changes: how entries are put, invalidated, refreshed and swept.
+//
+// The lock order is store, then bucket of the group. Forgetting promotes no successor, since this
+// group has none (no run_fresh, no drain): nothing is handed to an executor under the lock.
+
+#include "singleflight/cache/loading_cache.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+// ---- changing -----------------------------------------------------------------------------------
+
+template <class Key, class Value, class Hash, class Equal>
+template <class Arg>
+void loading_cache<Key, Value, Hash, Equal>::put_loaded(const Arg& key, loaded&& value) {
+  const detail::call_scope scope;
+  const argument<Arg> k(key);
+  const std::size_t hash = flights_.hash_of(k.view());
+  Key own = access::own(k.view());
+  const made_entry made = make_entry(own, static_cast<std::uint32_t>(hash), std::move(value));
+  typename store_type::departed gone;
+  {
+    detail::platform::unique_lock hold(store_.lock());
+    entry* const old = store_.find_locked(static_cast<std::uint32_t>(hash), k.view());
+    if (detail::platform::holds(detail::rule::put_forgets_flight)) {
+      flights_.forget_hashed(hash, k.view());
+    }
+    store_locked(*made.of.at, old, made.keep, gone);
+  }
+  finish(gone);
+}
+
+template <class Key, class Value, class Hash, class Equal>
+template <class Arg>
+bool loading_cache<Key, Value, Hash, Equal>::invalidate(const Arg& key) {
+  const detail::call_scope scope;
+  const argument<Arg> k(key);
+  const std::size_t hash = flights_.hash_of(k.view());
+  typename store_type::departed gone;
+  bool any = false;
+  {
+    detail::platform::unique_lock hold(store_.lock());
+    entry* const e = store_.find_locked(static_cast<std::uint32_t>(hash), k.view());
+    if (detail::platform::holds(detail::rule::invalidation_forgets_flight)) {
+      any = flights_.forget_hashed(hash, k.view());
+    }
+    if (e != nullptr) {
+      store_.remove_locked(*e, removal_cause::invalidated, gone);
+      any = true;
+    }
+  }
+  finish(gone);
+  return any;
+}
+
+template <class Key, class Value, class Hash, class Equal>
+void loading_cache<Key, Value, Hash, Equal>::clear() {
+  const detail::call_scope scope;
+  typename store_type::departed gone;
+  {
+    detail::platform::unique_lock hold(store_.lock());
+    if (detail::platform::holds(detail::rule::clear_forgets_flights)) flights_.forget_all();
+    store_.clear_locked(gone);
+  }
+  finish(gone);
+  store_.flush();
+}
+
+/// Forgets all loads first: what is stored from then on began later. Then it goes through the
+/// table, some lines at a time; where the table has grown meanwhile, once more.
+template <class Key, class Value, class Hash, class Equal>
+template <class Which>
+std::size_t loading_cache<Key, Value, Hash, Equal>::invalidate_if(Which&& which) {
+  constexpr bool by_key = std::is_invocable_v<Which&, const Key&>;
+  static_assert(by_key || std::is_invocable_v<Which&, const Key&, const Value&>,
+                "singleflight: invalidate_if asks which(key) or which(key, value)");
+  constexpr std::size_t lines = 16;
+  const detail::call_scope scope;
+  std::vector<found> some;
+  std::size_t count = 0;
+  {
+    detail::platform::unique_lock hold(store_.lock());
+    if (detail::platform::holds(detail::rule::filter_forgets_flights)) flights_.forget_all();
+  }
+  std::size_t at = 0;
+  std::size_t size = 0;
+  do {
+    some.reserve(lines * detail::entry_line::places);
+    {
+      detail::platform::unique_lock hold(store_.lock());
+      if (store_.lines_locked() != size) {
+        size = store_.lines_locked();
+        at = 0;
+      }
+      at = store_.visit_locked(at, lines, [&](entry& e) {
+        e.add_reference();
+        some.push_back({&e, detail::hazard_hold(e, nullptr)});
+      });
+    }
+    std::erase_if(some, [&](found& f) {
+      if constexpr (by_key) {
+        return !which(f.at->key);
+      } else {
+        return f.at->kind() != detail::entry_kind::value || !which(f.at->key, f.at->value);
+      }
+    });
+    if (!some.empty()) {
+      typename store_type::departed gone;
+      {
+        detail::platform::unique_lock hold(store_.lock());
+        for (const found& f : some) {
+          if (f.at->place.load(detail::memory_order_relaxed) == detail::reclaimable::left) continue;
+          store_.remove_locked(*f.at, removal_cause::invalidated, gone);
+          ++count;
+        }
+      }
+      finish(gone);
+    }
+    some.clear();
+  } while (at != 0);
+  if (count > 0) store_.flush();
+  return count;
+}
+
+template <class Key, class Value, class Hash, class Equal>
+template <class Arg>
+void loading_cache<Key, Value, Hash, Equal>::refresh(const Arg& key) {
+  const argument<Arg> k(key);
+  start_load(k.view(), static_cast<std::uint32_t>(flights_.hash_of(k.view())),
+             own_loader{*this}.own(), true)
+      .detach();
+}
+
+/// Some lines at a time: nobody waits for the whole table.
+template <class Key, class Value, class Hash, class Equal>
+bool loading_cache<Key, Value, Hash, Equal>::sweep(void* of) {
+  auto& self = *static_cast<loading_cache*>(of);
+  constexpr std::size_t lines = 64;
+  bool at_end = false;
+  bool more = false;
+  while (!at_end) {
+    typename store_type::departed gone;
+    {
+      detail::platform::unique_lock hold(self.store_.lock());
+      at_end = self.store_.sweep_locked(lines, self.now(), gone);
+      more = self.store_.size_locked() > 0;
+    }
+    self.store_.finish(gone, [&self](removal_cause cause, std::size_t count) {
+      self.stats_.add(static_cast<std::size_t>(figure::left) + static_cast<std::size_t>(cause),
+                      count);
+    });
+  }
+  self.store_.flush();
+  return more;
+}
+
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// cache_loads: the loads of a cache: begun, answered, stored.
+//
+// The generation of a key is its flight. A load stores its value under the store's lock, and only
+// while its flight is not revoked; invalidate and put forget the flight under the same lock, clear
+// and invalidate_if all flights (cache_changes.hpp). So of a load and an invalidation that overlap,
+// one comes first:
+//   the store: the invalidation finds the entry, and takes it out;
+//   the invalidation: the load sees that its flight is revoked, and its value goes to those who
+//   wait for it. Who comes later does not find that flight.
+// A flight that newcomers do not find for another cause (join_window, load_timeout) is stored; but
+// forget marks these as well, as long as they run.
+
+#include "singleflight/cache/loading_cache.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+// ---- loads --------------------------------------------------------------------------------------
+
+/// A load that is awaited: stays until it has answered, and with it what the loader borrows.
+template <class Key, class Value, class Hash, class Equal>
+struct loading_cache<Key, Value, Hash, Equal>::awaited_load final : detail::load_answer<Value> {
+  awaited_load(loading_cache& cache, const Key& k, std::uint32_t h,
+               std::shared_ptr<loader_type> loader, flight_promise<result>&& p)
+      : of(cache), key(k), hash(h), from(std::move(loader)), promise(std::move(p)) {}
+
+  void answer(loaded* value, std::exception_ptr error) override {
+    std::optional<result> settled;
+    try {
+      settled.emplace(of.conclude(
+          key, hash,
+          [&]() -> loaded {
+            if (value == nullptr) std::rethrow_exception(error);
+            return std::move(*value);
+          },
+          [this] { return promise.context().revoked(); }));
+    } catch (...) {
+      if (detail::platform::is_thread_exit()) throw;
+      error = std::current_exception();
+    }
+    if (settled) {  // with it the cache may go
+      promise.set_value(*std::move(settled));
+    } else {
+      promise.set_error(std::move(error));
+    }
+  }
+
+  loading_cache& of;
+  Key key;
+  const std::uint32_t hash;
+  const std::shared_ptr<loader_type> from;
+  flight_promise<result> promise;
+};
+
+template <class Key, class Value, class Hash, class Equal>
+auto loading_cache<Key, Value, Hash, Equal>::start_load(view key, std::uint32_t hash,
+                                                        std::shared_ptr<loader_type> from,
+                                                        bool anew) -> flight<result> {
+  if (!from->awaits()) {
+    return flights_.start(key, [this, own = access::own(key), hash, from = std::move(from),
+                                anew](flight_context& flight) {
+      return lead(key_view_of(own), hash, flight, anew,
+                  [&](const Key& k) { return from->load(k, flight); });
+    });
+  }
+  return flights_.start(key, [this, own = access::own(key), hash, from = std::move(from),
+                              anew](flight_promise<result> promise) {
+    if (anew) {
+      stats_.add(figure::refreshes);
+    } else if (auto known = look_again(key_view_of(own), hash)) {
+      return promise.set_value(*std::move(known));
+    }
+    stats_.add(figure::loads);
+    auto load = std::make_unique<awaited_load>(*this, own, hash, from, std::move(promise));
+    awaited_load& l = *load;
+    from->begin(l.key, l.promise.context(), std::move(load));
+  });
+}
+
+template <class Key, class Value, class Hash, class Equal>
+auto loading_cache<Key, Value, Hash, Equal>::look_again(view key, std::uint32_t hash)
+    -> std::optional<result> {
+  found f = store_.find_counted(hash, key);
+  if (!f || f.at->kind() == detail::entry_kind::error) return std::nullopt;
+  const detail::standing stands = standing_of(*f.at);
+  if (stands != detail::standing::fresh && stands != detail::standing::due) return std::nullopt;
+  return answer(std::move(f), freshness::fresh);
+}
+
+template <class Key, class Value, class Hash, class Equal>
+template <class Call>
+auto loading_cache<Key, Value, Hash, Equal>::lead(view key, std::uint32_t hash,
+                                                  const flight_context& flight, bool anew,
+                                                  Call&& call) -> result {
+  if (anew) {
+    stats_.add(figure::refreshes);
+  } else if (detail::platform::holds(detail::rule::load_looks_again)) {
+    if (auto known = look_again(key, hash)) return *std::move(known);
+  }
+  stats_.add(figure::loads);
+  Key own = access::own(key);
+  return conclude(
+      own, hash, [&]() -> loaded { return call(std::as_const(own)); },
+      [&flight] { return flight.revoked(); });
+}
+
+template <class Key, class Value, class Hash, class Equal>
+auto loading_cache<Key, Value, Hash, Equal>::lead_many(std::span<const Key> keys,
+                                                       const detail::bulk_flights& flights)
+    -> std::vector<outcome<result>> {
+  std::vector<outcome<result>> results;
+  std::vector<Key> left;
+  std::vector<std::size_t> places;
+  std::vector<std::uint32_t> hashes;
+  places.reserve(keys.size());
+  hashes.reserve(keys.size());
+  for (const Key& key : keys) {
+    results.emplace_back(flight_errc::broken);
+    try {
+      const auto hash = static_cast<std::uint32_t>(flights_.hash_of(key_view_of(key)));
+      if (auto known = look_again(key_view_of(key), hash)) {
+        results.back() = *std::move(known);
+        continue;
+      }
+      left.push_back(key);
+      places.push_back(results.size() - 1);  // there is room for these
+      hashes.push_back(hash);
+    } catch (...) {  // one key's failure is not the others'
+      if (detail::platform::is_thread_exit()) throw;
+      results.back() = std::current_exception();
+    }
+  }
+  if (left.empty()) return results;
+  stats_.add(figure::loads, left.size());
+
+  std::vector<outcome<loaded>> answers;
+  std::exception_ptr error;
+  try {
+    if (load_many_) {
+      answers = load_many_(std::span<const Key>(left));
+      if (answers.size() != left.size()) throw flight_error(flight_errc::broken);
+    }
+  } catch (...) {
+    if (detail::platform::is_thread_exit()) throw;
+    error = std::current_exception();
+  }
+  for (std::size_t i = 0; i < left.size(); ++i) {
+    try {
+      results[places[i]] = conclude(
+          left[i], hashes[i],
+          [&]() -> loaded {
+            if (error != nullptr) std::rethrow_exception(error);
+            if (load_many_) return std::move(answers[i]).value();
+            return loader_->load(left[i], flights[places[i]]);
+          },
+          [&] { return flights[places[i]].revoked(); });
+    } catch (...) {
+      if (detail::platform::is_thread_exit()) throw;
+      results[places[i]] = std::current_exception();
+    }
+  }
+  return results;
+}
+
+template <class Key, class Value, class Hash, class Equal>
+template <class LoadMany>
+auto loading_cache<Key, Value, Hash, Equal>::bulk_loader_of(LoadMany&& load_many) -> bulk_loader {
+  return [fn = std::forward<LoadMany>(load_many)](std::span<const Key> keys) mutable {
+    auto given = fn(keys);
+    std::vector<outcome<loaded>> answers;
+    answers.reserve(given.size());
+    for (auto& one : given) {
+      if (one.has_value()) {
+        answers.emplace_back(detail::as_loaded<Value>(std::move(*one)));
+      } else if (const auto code = one.errc()) {
+        answers.emplace_back(*code);
+      } else {
+        answers.emplace_back(one.exception());
+      }
+    }
+    return answers;
+  };
+}
+
+// ---- how a load ends ----------------------------------------------------------------------------
+
+/// Moves from `key` where nothing can throw after it.
+template <class Key, class Value, class Hash, class Equal>
+auto loading_cache<Key, Value, Hash, Equal>::make_entry(Key& key, std::uint32_t hash,
+                                                        loaded&& answer) -> made_entry {
+  using namespace detail;
+  const auto made = [](entry& e, bool keep) {
+    return made_entry{{&e, hazard_hold(e, nullptr)}, keep};
+  };
+  const bool extras = store_.has_extras();
+  if (!answer.value.has_value()) {
+    entry& e = entry::make(extras, hash, now(), entry_kind::absent, std::move(key));
+    if (extras) e.extras().weight = std::max<std::size_t>(1, options_.absent_weight);
+    return made(e, times_.keeps_absence());
+  }
+  if (answer.ttl.has_value() && !times_.per_value()) {
+    throw std::invalid_argument(
+        "loading_cache: with_ttl, in a cache whose entries have no time of their own: give it "
+        "ttl_of, or a loader that returns with_ttl");
+  }
+  const Key& as_it_is = key;
+  bool keep = true;
+  cache_ticks ttl = 0;
+  if (!answer.ttl.has_value() && options_.ttl_of) {
+    answer.ttl = options_.ttl_of(as_it_is, *answer.value);
+  }
+  if (answer.ttl.has_value()) {
+    keep = answer.ttl->count() > 0;
+    if (keep) ttl = times_.own_ttl(*answer.ttl, hash);
+  }
+  std::size_t weight = 1;
+  if (options_.weigher) {
+    weight = std::max<std::size_t>(1, options_.weigher(as_it_is, *answer.value));
+  }
+  const auto make = [&](auto&& k) -> entry& {
+    return entry::make(extras, hash, now(), entry_kind::value, std::forward<decltype(k)>(k),
+                       *std::move(answer.value));
+  };
+  constexpr bool nothing_throws_after = std::is_nothrow_move_constructible_v<Value>;
+  entry& e = nothing_throws_after ? make(std::move(key)) : make(as_it_is);
+  if (extras) {
+    e.extras().ttl = ttl;
+    e.extras().weight = weight;
+  }
+  return made(e, keep);
+}
+
+template <class Key, class Value, class Hash, class Equal>
+void loading_cache<Key, Value, Hash, Equal>::store_locked(entry& e, entry* old, bool keep,
+                                                          typename store_type::departed& gone) {
+  if (keep) {
+    store_.store_locked(e, old, now(), gone);
+  } else if (old != nullptr) {
+    store_.remove_locked(*old, removal_cause::replaced, gone);
+  }
+}
+
+template <class Key, class Value, class Hash, class Equal>
+template <class Call, class Forgotten>
+auto loading_cache<Key, Value, Hash, Equal>::conclude(Key& key, std::uint32_t hash, Call&& call,
+                                                      Forgotten&& forgotten) -> result {
+  std::optional<made_entry> made;
+  std::exception_ptr error;
+  try {
+    made.emplace(make_entry(key, hash, call()));
+  } catch (...) {
+    if (detail::platform::is_thread_exit()) throw;
+    error = std::current_exception();
+  }
+  if (!made) return fail(key, hash, error, forgotten);
+  typename store_type::departed gone;
+  {
+    detail::platform::unique_lock hold(store_.lock());
+    entry& e = *made->of.at;
+    entry* const old = store_.find_locked(hash, key_view_of(e.key));
+    if (detail::platform::holds(detail::rule::forgotten_is_not_stored) && forgotten()) {
+      stats_.add(figure::not_stored);
+    } else {
+      store_locked(e, old, made->keep, gone);
+    }
+  }
+  finish(gone);
+  return answer(std::move(made->of), freshness::fresh);
+}
+
+template <class Key, class Value, class Hash, class Equal>
+template <class Forgotten>
+auto loading_cache<Key, Value, Hash, Equal>::fail(Key& key, std::uint32_t hash,
+                                                  const std::exception_ptr& error,
+                                                  Forgotten&& forgotten) -> result {
+  using namespace detail;
+  stats_.add(figure::load_failures);
+  try {
+    found f = store_.find_counted(hash, key_view_of(key));
+    const standing stands =
+        f && f.at->kind() == entry_kind::value ? standing_of(*f.at) : standing::over;
+    if (stands != standing::over) {
+      if (store_.has_extras() && !forgotten()) {
+        entry_extras& extras = f.at->extras();
+        const std::uint32_t failures = extras.failures.fetch_add(1, memory_order_relaxed) + 1;
+        extras.retry_at.store(times_.retry_at(now(), failures), memory_order_relaxed);
+      }
+      return answer(std::move(f), stands == standing::stale ? freshness::stale : freshness::fresh);
+    }
+    if (times_.keeps_errors()) {
+      entry& e = entry::make(store_.has_extras(), hash, now(), entry_kind::error, std::move(key),
+                             std::exception_ptr(keep_alive(error)));
+      const hazard_hold mine(e, nullptr);
+      if (store_.has_extras()) {
+        e.extras().weight = std::max<std::size_t>(1, options_.absent_weight);
+      }
+      typename store_type::departed gone;
+      {
+        platform::unique_lock hold(store_.lock());
+        entry* const old = store_.find_locked(hash, key_view_of(e.key));
+        if (!forgotten() || !platform::holds(rule::forgotten_error_is_not_stored)) {
+          store_locked(e, old, true, gone);
+        }
+      }
+      finish(gone);
+    }
+  } catch (...) {  // what is told is how the load failed
+    if (platform::is_thread_exit()) throw;
+  }
+  std::rethrow_exception(error);
+}
+
+template <class Key, class Value, class Hash, class Equal>
+void loading_cache<Key, Value, Hash, Equal>::finish(typename store_type::departed& gone) {
+  store_.finish(gone, [this](removal_cause cause, std::size_t count) {
+    stats_.add(static_cast<std::size_t>(figure::left) + static_cast<std::size_t>(cause), count);
+  });
+  if (timed_) sweep_.need();
+}
+
+SINGLEFLIGHT_END_NAMESPACE
