@@ -419,7 +419,7 @@ struct entries {
     store::departed gone;
     {
       const std::lock_guard hold(all.lock());
-      all.store_locked(e, 0, gone);
+      all.store_locked(e, all.find_locked(e.hash, e.key), 0, gone);
     }
     finish(gone);
   }

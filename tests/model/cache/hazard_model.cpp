@@ -70,7 +70,7 @@ struct scene {
     store::departed gone;
     {
       platform::unique_lock hold(all->lock());
-      all->store_locked(e, 0, gone);
+      all->store_locked(e, all->find_locked(e.hash, key), 0, gone);
     }
     finish(gone);
   }
