@@ -3,9 +3,9 @@
 // Question   What does a hit cost: of 1,000 entries with keys that are numbers (hit), with a ttl
 //            (hit_ttl), with keys of 16 bytes (hit_text), and of 100,000 such entries (hit_many)?
 // Baseline   Caffeine's LoadingCache.get, and for hit_text groupcache's Group.Get.
-// Reading    Nanoseconds of wall time per call, over all threads together (_two: two of them); beside
-//            it allocations per call. The value is read through its handle, which is dropped. Keys
-//            are drawn beforehand, Zipf 0.99, the same on all sides.
+// Reading    Nanoseconds of wall time per call, over all threads together (_two: two of them);
+//            beside it allocations per call. The value is read through its handle, which goes.
+//            Keys are drawn beforehand, Zipf 0.99, the same on all sides.
 
 #include <benchmark/benchmark.h>
 

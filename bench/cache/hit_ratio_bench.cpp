@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Question   How many requests of a trace does the cache answer without a load, and does that suffer
-//            when eight threads send them?
-// Baseline   What no cache can exceed (Belady's choice of what to evict, which knows the future), and
-//            LRU; both are played here, on the same requests.
+// Question   How many requests of a trace does the cache answer without a load, and does that
+//            suffer when eight threads send them?
+// Baseline   What no cache can exceed (Belady's choice of what to evict, which knows the future),
+//            and LRU; both are played here, on the same requests.
 // Reading    Percent of the requests that were no load, for each capacity given by
 //            --capacities=C[,C...]: ours_C, opt_C, lru_C; eight_C: the mean of --repetitions=R runs
 //            of eight threads, of which the i-th sends each eighth request from the i-th on. They

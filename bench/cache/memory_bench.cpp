@@ -2,10 +2,10 @@
 
 // Question   What does an entry cost in memory beside its key and its value?
 // Baseline   none: the target is 48 bytes.
-// Reading    bytes_per_entry: what is still asked of operator new when the cache is full, all of it,
-//            the empty cache's share included, less key and value (8 bytes each), by entry. What
-//            the allocator adds is left out. One ttl for all entries, capacity by count. Twice as
-//            many keys as there is room for are loaded, so that what eviction needs is there.
+// Reading    bytes_per_entry: what is still asked of operator new when the cache is full, all of
+//            it, the empty cache's share included, less key and value (8 bytes each), by entry.
+//            What the allocator adds is left out. One ttl for all entries, capacity by count. Twice
+//            as many keys as there is room for are loaded, so that what eviction needs is there.
 
 #include <chrono>
 #include <cstddef>

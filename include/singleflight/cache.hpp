@@ -3,7 +3,7 @@
 
 /// The cache floor: answers that are kept. Standard library only.
 
-#include "singleflight/cache/loading_cache.hpp"
 #include "singleflight/cache/live_value.hpp"
+#include "singleflight/cache/loading_cache.hpp"
 #include "singleflight/cache/memoize.hpp"
 #include "singleflight/flight.hpp"

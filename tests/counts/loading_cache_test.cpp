@@ -46,8 +46,8 @@ struct name_hash {
 };
 const std::string long_text(100, 'x');
 
-// Goal  A hit allocates nothing: of every form, with times or without, with more handles than slots;
-//       nor does a copy of one.
+// Goal  A hit allocates nothing: of every form, with times or without, with more handles than
+//       slots; nor does a copy of one.
 TEST(loading_cache_counts, a_hit_allocates_nothing) {
   manual_timer time;
   loading_cache<int, int> plain([](int k) { return k; });

@@ -298,7 +298,7 @@ class loading_cache final : public observable {
   }
   static result take(shared_result<result>&& shared) {
     if (std::optional<result> alone = std::move(shared).try_take()) return *std::move(alone);
-    return *shared;
+    return *shared;  // NOLINT(bugprone-use-after-move): as it was, where others have it too
   }
   static outcome<result> plain(outcome<shared_result<result>>&& shared) {
     if (shared.has_value()) return take(std::move(*shared));

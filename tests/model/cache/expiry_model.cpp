@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// What time does to a cache: the sweep beside those who ask and store, its end beside its alarm, and
-// loads behind a hit.
+// What time does to a cache: the sweep beside those who ask and store, its end beside its alarm,
+// and loads behind a hit.
 
 #include <chrono>
 #include <cstddef>

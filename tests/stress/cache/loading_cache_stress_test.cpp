@@ -231,8 +231,8 @@ void play(player::cache_type& cache, std::uint64_t seed) {
 
 // Goal    No get, find, get_all or start_get sees a value whose load began before an invalidation
 //         was called that ended before that call began.
-// Method  Values carry when their load began, by a counter that all share; each caller notes, before
-//         it calls, when the latest invalidation that has ended was called.
+// Method  Values carry when their load began, by a counter that all share; each caller notes,
+//         before it calls, when the latest invalidation that has ended was called.
 TEST(loading_cache_stress, invalidations_are_seen) {  // Scenario 31
   const std::uint64_t seed = support::new_seed();
   {

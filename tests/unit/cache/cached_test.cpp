@@ -45,8 +45,8 @@ void expect_alive(long count) {
   EXPECT_EQ(living::alive, count);
 }
 
-// Goal  A handle holds its value over everything that takes the entry out of the cache; the last one
-//       ends it, at once or with the next change of a cache.
+// Goal  A handle holds its value over everything that takes the entry out of the cache; the last
+//       one ends it, at once or with the next change of a cache.
 TEST(cached, outlives_its_entry) {
   std::optional<cache_type> cache;
   cache.emplace([](int k) { return living(k); }, cache_type::options{.capacity = 1});
@@ -156,8 +156,8 @@ TEST(cached, share) {
   expect_alive(0);
 }
 
-// Goal  A handle goes to another thread, and ends there, while its own thread goes on, or has ended;
-//       the slot serves its own thread again.
+// Goal  A handle goes to another thread, and ends there, while its own thread goes on, or has
+//       ended; the slot serves its own thread again.
 TEST(cached, to_another_thread) {
   {
     auto cache = make();

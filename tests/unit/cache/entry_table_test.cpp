@@ -202,8 +202,9 @@ TEST(entry_table, beside_a_map) {
   }
 }
 
-// Goal    A line that more entries have passed by than can be counted is passed by every search from
-//         then on: what is behind it stays to be found when some, and when all, others have left.
+// Goal    A line that more entries have passed by than can be counted is passed by every search
+//         from then on: what is behind it stays to be found when some, and when all, others have
+//         left.
 TEST(entry_table, passers_by_beyond_counting) {
   table t(1000);
   constexpr std::uint32_t hash = 0x40000000;

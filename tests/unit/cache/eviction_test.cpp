@@ -38,8 +38,8 @@ TEST(eviction, by_count) {
   }
 }
 
-// Goal  With a weigher: the sum of the weights is kept to; 0 weighs 1; a heavier value in place of a
-//       lighter one pushes others out.
+// Goal  With a weigher: the sum of the weights is kept to; 0 weighs 1; a heavier value in place of
+//       a lighter one pushes others out.
 TEST(eviction, by_weight) {
   loading_cache<int, std::string> cache(
       [](int k) { return std::string(static_cast<std::size_t>(k % 50), 'x'); },

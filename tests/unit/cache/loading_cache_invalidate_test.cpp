@@ -43,6 +43,7 @@ constexpr int written = 1000;  // what put stores
 // ---- the invalidations --------------------------------------------------------------------------
 
 struct invalidation {
+  // NOLINTNEXTLINE(readability-identifier-naming): as GoogleTest calls it
   friend void PrintTo(const invalidation& of, std::ostream* to) { *to << of.name; }
   const char* name;
   void (*call)(loading_cache<int, int>&);
@@ -83,6 +84,7 @@ struct scene {
 };
 
 struct kind_of_load {
+  // NOLINTNEXTLINE(readability-identifier-naming): as GoogleTest calls it
   friend void PrintTo(const kind_of_load& of, std::ostream* to) { *to << of.name; }
   const char* name;
   /// Makes the cache, begins a load, and returns once it is held; the future: what its caller gets.

@@ -200,7 +200,8 @@ TEST(memoize, overlapping_calls_share) {
   EXPECT_EQ(calls, 1);
 }
 
-// Goal    A function that calls its memoized self: other arguments are computed, the same ones fail.
+// Goal    A function that calls its memoized self: other arguments are computed, the same ones
+//         fail.
 TEST(memoize, recursion) {
   std::function<long(int)> self;
   int calls = 0;

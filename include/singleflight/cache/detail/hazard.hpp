@@ -136,7 +136,7 @@ class SINGLEFLIGHT_SHARED_STATE hazard_domain {
     hazard_record* of = records_;
     while (of != nullptr && of->taken) of = of->next;
     if (of == nullptr) {
-      const platform::kept_for_good memory;
+      [[maybe_unused]] const platform::kept_for_good memory{};
       seen_.reserve((count_ + 1) * hazard_record::all);
       of = new hazard_record;
       of->next = records_;

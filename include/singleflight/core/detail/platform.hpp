@@ -140,9 +140,7 @@ void at_thread_exit() noexcept {
 }
 
 /// While it lives, what its thread allocates stays until the end of the process.
-struct kept_for_good {
-  kept_for_good() noexcept {}
-};
+struct kept_for_good {};
 
 inline bool stop_requested(const std::stop_token& token) noexcept { return token.stop_requested(); }
 inline void request_stop(std::stop_source& source) noexcept { source.request_stop(); }
