@@ -16,7 +16,7 @@
 #include <string>
 #include <vector>
 
-#include "bench/support/process.hpp"
+#include "bench/support/run_benchmarks.hpp"
 #include "bench/support/workload.hpp"
 #include "singleflight/cache/loading_cache.hpp"
 #include "support/allocation_count.hpp"
@@ -129,11 +129,4 @@ BENCHMARK(hit_many_two)->Threads(2)->UseRealTime();
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const bench::idle_thread other;
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return 0;
-}
+int main(int argc, char** argv) { return bench::run_benchmarks(argc, argv); }

@@ -10,7 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "bench/support/process.hpp"
+#include "bench/support/run_benchmarks.hpp"
 #include "singleflight/cache/loading_cache.hpp"
 #include "support/allocation_count.hpp"
 
@@ -39,11 +39,4 @@ BENCHMARK(miss);
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const bench::idle_thread other;
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return 0;
-}
+int main(int argc, char** argv) { return bench::run_benchmarks(argc, argv); }

@@ -45,6 +45,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "singleflight/cache/detail/backoff.hpp"
 #include "singleflight/cache/detail/live_listeners.hpp"
 #include "singleflight/cache/live_options.hpp"
 #include "singleflight/cache/live_snapshot.hpp"
@@ -269,11 +270,7 @@ class live_value final : public observable {
   std::chrono::nanoseconds next_wait() const {
     auto wait = options_.reload_every;
     if (failures_ > 0) {
-      wait = options_.retry_after;
-      for (std::uint32_t i = 1; i < failures_ && wait < options_.reload_every; ++i) {
-        wait += std::min(wait, options_.reload_every - wait);
-      }
-      wait = std::min(wait, options_.reload_every);
+      wait = detail::backoff(std::min(options_.retry_after, wait), failures_, wait);
     }
     const auto most =
         static_cast<std::int64_t>(static_cast<double>(wait.count()) * options_.jitter);

@@ -260,6 +260,10 @@ class loading_cache final : public observable {
     if (!timed_) return detail::standing::fresh;
     return times_.of_entry(e, now(), store_.has_extras());
   }
+  bool is_fresh(entry& e) const noexcept {
+    const detail::standing stands = standing_of(e);
+    return stands == detail::standing::fresh || stands == detail::standing::due;
+  }
   result answer(found&& f, freshness how) const noexcept {
     entry& e = *f.at;
     const bool value = e.kind() == detail::entry_kind::value;
@@ -296,20 +300,12 @@ class loading_cache final : public observable {
     return bounds.deadline == detail::steady_time::max() && !bounds.stop.stop_possible() &&
            bounds.within.frame == nullptr;
   }
-  static result take(shared_result<result>&& shared) {
-    if (std::optional<result> alone = std::move(shared).try_take()) return *std::move(alone);
-    return *shared;  // NOLINT(bugprone-use-after-move): as it was, where others have it too
-  }
-  static outcome<result> plain(outcome<shared_result<result>>&& shared) {
-    if (shared.has_value()) return take(std::move(*shared));
-    if (const auto code = shared.errc()) return *code;
-    return shared.exception();
-  }
   template <class Source>
   result load_and_wait(view key, std::uint32_t hash, const Source& source, const limits* bounds);
+  /// `start`: on the executor, where the caller may leave before its end.
   template <class Source>
-  outcome<result> run_load(as_outcome_t, view key, std::uint32_t hash, const Source& source,
-                           const limits& bounds);
+  outcome<result> load_within(view key, std::uint32_t hash, const Source& source,
+                              const limits& bounds, bool start);
   outcome<result> wait_for(flight<result>& load, const limits& bounds);
   std::optional<result> serve_stale(view key, std::uint32_t hash);
   /// `anew`: also where there is a fresh value.
@@ -324,12 +320,12 @@ class loading_cache final : public observable {
   result lead(view key, std::uint32_t hash, const flight_context& flight, bool anew, Call&& call);
   std::vector<outcome<result>> lead_many(std::span<const Key> keys,
                                          const detail::bulk_flights& flights);
-  /// What a load returns, or throws: stores it unless forgotten() holds by then, or serves what is
-  /// there instead. May move from `key`.
-  template <class Call, class Forgotten>
-  result conclude(Key& key, std::uint32_t hash, Call&& call, Forgotten&& forgotten);
-  template <class Forgotten>
-  result fail(Key& key, std::uint32_t hash, const std::exception_ptr& error, Forgotten&& forgotten);
+  /// What a load returns, or throws: stores it unless the flight was revoked by then, or serves
+  /// what is there instead. May move from `key`.
+  template <class Call>
+  result conclude(Key& key, std::uint32_t hash, const flight_context& flight, Call&& call);
+  result fail(Key& key, std::uint32_t hash, const flight_context& flight,
+              const std::exception_ptr& error);
 
   struct made_entry {
     found of;
@@ -340,7 +336,10 @@ class loading_cache final : public observable {
   void put_loaded(const Arg& key, loaded&& value);
   /// Under the store's lock.
   void store_locked(entry& e, entry* old, bool keep, typename store_type::departed& gone);
+  /// After the lock: tells of what has left; and, where something may have been stored, sees to it
+  /// that it is swept one day.
   void finish(typename store_type::departed& gone);
+  void finish_store(typename store_type::departed& gone);
 
   static bool sweep(void* of);
   template <class Arg>

@@ -25,6 +25,23 @@
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
+namespace detail {
+
+/// What a flight of a cache yields, as its callers get it: a handle of their own.
+template <class Value>
+cached<Value> own_handle(shared_result<cached<Value>>&& shared) {
+  if (auto alone = std::move(shared).try_take()) return *std::move(alone);
+  return *shared;  // NOLINT(bugprone-use-after-move): as it was, where others have it too
+}
+template <class Value>
+outcome<cached<Value>> own_handle(outcome<shared_result<cached<Value>>>&& shared) {
+  if (shared.has_value()) return own_handle(std::move(*shared));
+  if (const auto code = shared.errc()) return *code;
+  return shared.exception();
+}
+
+}  // namespace detail
+
 template <class Value>
 class [[nodiscard]] pending_cached : public detail::handle_of<pending_cached<Value>>,
                                      private detail::flight_share<cached<Value>> {
@@ -123,22 +140,13 @@ class [[nodiscard]] pending_cached : public detail::handle_of<pending_cached<Val
   bool settled() const { return there_.has_value() || share::settled(); }
   outcome<result> blocked_outcome(const limits& bounds) {
     if (there_.has_value()) return take(detail::wait_verdict::outcome);
-    return plain(share::blocked_outcome(bounds));
+    return detail::own_handle(share::blocked_outcome(bounds));
   }
   outcome<result> take(detail::wait_verdict how) {
-    if (!there_.has_value()) return plain(share::take(how));
+    if (!there_.has_value()) return detail::own_handle(share::take(how));
     outcome<result> taken = *std::move(there_);
     there_.reset();
     return taken;
-  }
-
-  static outcome<result> plain(outcome<shared_result<result>>&& shared) {
-    if (!shared.has_value()) {
-      if (const auto code = shared.errc()) return *code;
-      return shared.exception();
-    }
-    if (auto alone = std::move(*shared).try_take()) return *std::move(alone);
-    return **shared;
   }
 
   std::optional<outcome<result>> there_{};

@@ -160,93 +160,15 @@ class group final : public observable {
   }
 
   /// forget for every key; returns how many flights were forgotten.
-  std::size_t forget_all() {
-    const detail::call_scope scope;
-    std::size_t count = 0;
-    core_.table.each([&](detail::flight_table::head& at) {
-      detail::block_base* promoted = nullptr;
-      {
-        locked_bucket b(detail::flight_table::lock_at(at));
-        // A successor is linked at the front: this walk does not meet it.
-        for (detail::flight_node* n = b.first(); n != nullptr; n = n->next) {
-          n->revoked.store(true, detail::memory_order_release);
-          if (n->mode.load(detail::memory_order_relaxed) == detail::flight_mode::gone) continue;
-          ++count;
-          if (detail::block_base* const next = core_.forget_locked(b, *n)) {
-            next->next_promoted = promoted;
-            promoted = next;
-          }
-        }
-      }
-      while (detail::block_base* const next = promoted) {
-        promoted = next->next_promoted;
-        core_.activate(*next);
-      }
-    });
-    return count;
-  }
+  std::size_t forget_all();
 
   // ---- looking ----------------------------------------------------------------------------------
 
   /// The flights that newcomers would find, as they were at some moment during the call.
-  std::vector<flight_info<Key>> in_flight() const {
-    std::vector<flight_info<Key>> all;
-    const auto now = core_.clock().now();
-    core_.table.each(
-        [&](detail::flight_table::head& at) {
-          locked_bucket b(detail::flight_table::lock_at(at));
-          for (detail::flight_node* n = b.first(); n != nullptr; n = n->next) {
-            if (n->mode.load(detail::memory_order_relaxed) == detail::flight_mode::gone) continue;
-            const detail::block_base* shared = n->block.load(detail::memory_order_relaxed);
-            const auto began = n->began.load(detail::memory_order_relaxed);
-            all.push_back({access::own(access::load(static_cast<node*>(n)->key)), n->id,
-                           shared != nullptr ? shared->interest() : 1,
-                           began != detail::flight_node::not_begun ? now - began
-                                                                   : std::chrono::nanoseconds{}});
-          }
-        },
-        [&all] { all.clear(); });
-    return all;
-  }
+  std::vector<flight_info<Key>> in_flight() const;
 
-  group_stats stats() const noexcept {
-    using detail::figure;
-    const auto sum = core_.stats.totals();
-    const auto of = [&sum](figure f) { return sum[static_cast<std::size_t>(f)]; };
-    const auto ended = [&sum](flight_errc code) {
-      return sum[static_cast<std::size_t>(figure::errors) + static_cast<std::size_t>(code)];
-    };
-    return {
-        .calls = of(figure::led) + of(figure::started) + of(figure::joined) + of(figure::refused),
-        .loads = of(figure::led) + of(figure::begun),
-        .joined = of(figure::joined),
-        .handed_over = of(figure::handed_over),
-        .abandoned = of(figure::abandoned),
-        .timed_out = ended(flight_errc::timed_out),
-        .cancelled = ended(flight_errc::cancelled),
-        .overloaded = ended(flight_errc::overloaded),
-        .recursive = ended(flight_errc::recursive),
-        .broken = ended(flight_errc::broken),
-        .closed = ended(flight_errc::closed),
-        .rejected = ended(flight_errc::rejected),
-    };
-  }
-
-  void observe(metric_visitor& visitor) const override {
-    const group_stats s = stats();
-    visitor.counter("calls", s.calls);
-    visitor.counter("loads", s.loads);
-    visitor.counter("joined", s.joined);
-    visitor.counter("handed_over", s.handed_over);
-    visitor.counter("abandoned", s.abandoned);
-    visitor.counter("timed_out", s.timed_out);
-    visitor.counter("cancelled", s.cancelled);
-    visitor.counter("overloaded", s.overloaded);
-    visitor.counter("recursive", s.recursive);
-    visitor.counter("broken", s.broken);
-    visitor.counter("closed", s.closed);
-    visitor.counter("rejected", s.rejected);
-  }
+  group_stats stats() const noexcept;
+  void observe(metric_visitor& visitor) const override;
 
   // ---- the end ----------------------------------------------------------------------------------
 
@@ -289,28 +211,7 @@ class group final : public observable {
     return none;
   }
 
-  bool forget_hashed(std::size_t hash, view key) {
-    const detail::call_scope scope;
-    detail::block_base* successor = nullptr;
-    bool found = false;
-    {
-      locked_bucket b(core_.table.lock(hash));
-      node* present = nullptr;
-      for (detail::flight_node* n = b.first(); n != nullptr; n = n->next) {
-        if (n->hash != hash || !equal_(access::load(static_cast<node*>(n)->key), key)) continue;
-        n->revoked.store(true, detail::memory_order_release);
-        if (n->mode.load(detail::memory_order_relaxed) != detail::flight_mode::gone) {
-          present = static_cast<node*>(n);
-        }
-      }
-      if (present != nullptr) {
-        successor = core_.forget_locked(b, *present);
-        found = true;
-      }
-    }
-    if (successor != nullptr) core_.activate(*successor);
-    return found;
-  }
+  bool forget_hashed(std::size_t hash, view key);
 
   std::size_t hash_of(view key) const {
     const std::size_t h = hash_(key);
@@ -459,3 +360,5 @@ SINGLEFLIGHT_END_NAMESPACE
 
 #include "singleflight/flight/detail/bulk.hpp"
 #include "singleflight/flight/detail/group_impl.hpp"
+#include "singleflight/flight/detail/group_lead.hpp"
+#include "singleflight/flight/detail/group_look.hpp"

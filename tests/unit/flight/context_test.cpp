@@ -156,7 +156,7 @@ TEST(flight_context, withdrawn_leaders_deadline_does_not_count) {
 }
 
 // Goal    forgotten() is true whatever the cause: forget, forget_all, abandonment (stop, drain),
-//         load_timeout; and false under finish.
+//         load_timeout; and false under finish. revoked() is true of forget and forget_all alone.
 TEST(flight_context, forgotten_by_whatever_cause) {
   enum class cause { forget, forget_all, stop, drain, finish, timeout, window };
   for (const cause why : {cause::forget, cause::forget_all, cause::stop, cause::drain,
@@ -196,6 +196,7 @@ TEST(flight_context, forgotten_by_whatever_cause) {
       case cause::window: time.advance(2s); EXPECT_EQ(*g.run(1, [] { return 2; }), 2);
     }
     EXPECT_EQ(seen->forgotten(), why != cause::finish);
+    EXPECT_EQ(seen->revoked(), why == cause::forget || why == cause::forget_all);
     const bool stops = why == cause::stop || why == cause::drain || why == cause::timeout;
     if (stops) {  // at a timeout the waiters are woken first
       support::eventually([&] { return told.stop_requested(); }, "the stop");

@@ -34,14 +34,10 @@ template <class Arg>
 auto loading_cache<Key, Value, Hash, Equal>::find(const Arg& key) -> std::optional<result> {
   const argument<Arg> k(key);
   found f = store_.find(static_cast<std::uint32_t>(flights_.hash_of(k.view())), k.view());
-  if (f) {
-    const detail::standing stands = standing_of(*f.at);
-    if ((stands == detail::standing::fresh || stands == detail::standing::due) &&
-        f.at->kind() != detail::entry_kind::error) {
-      f.at->touch();
-      stats_.add(figure::hits);
-      return answer(std::move(f), freshness::fresh);
-    }
+  if (f && f.at->kind() != detail::entry_kind::error && is_fresh(*f.at)) {
+    f.at->touch();
+    stats_.add(figure::hits);
+    return answer(std::move(f), freshness::fresh);
   }
   stats_.add(figure::misses);
   return std::nullopt;
@@ -78,25 +74,18 @@ auto loading_cache<Key, Value, Hash, Equal>::get_slowly(view key, std::uint32_t 
     -> result {
   const auto stands = f ? standing_of(*f.at) : detail::standing::over;
   if (auto known = answer_now(key, hash, f, stands)) return std::move(*known).value();
+  f = {};
   if (stands != detail::standing::stale) {
-    f = {};
     stats_.add(figure::misses);
     return load_and_wait(key, hash, source, bounds);
   }
-  f = {};
-  const limits unlimited;
-  const limits& given = bounds != nullptr ? *bounds : unlimited;
-  // Given so long; then it goes on alone, as this group's loads do.
+  limits given = bounds != nullptr ? *bounds : limits{};
   const bool soft = options_.soft_timeout.count() > 0;
-  auto by = given.deadline;
-  if (soft) by = std::min(by, detail::deadline_after(clock_.now(), options_.soft_timeout));
-  outcome<result> loaded_anew(flight_errc::broken);
-  if (soft || source.awaits()) {
-    flight<result> load = start_load(key, hash, source.own(), false);
-    loaded_anew = wait_for(load, {.deadline = by, .stop = given.stop, .within = given.within});
-  } else {
-    loaded_anew = run_load(as_outcome, key, hash, source, given);
+  if (soft) {  // it is given so long; then it goes on alone, as this group's loads do
+    given.deadline =
+        std::min(given.deadline, detail::deadline_after(clock_.now(), options_.soft_timeout));
   }
+  outcome<result> loaded_anew = load_within(key, hash, source, given, soft);
   const auto code = loaded_anew.errc();
   if (code && *code != flight_errc::cancelled && *code != flight_errc::recursive) {
     if (auto old = serve_stale(key, hash)) return *std::move(old);
@@ -126,9 +115,10 @@ auto loading_cache<Key, Value, Hash, Equal>::serve_stale(view key, std::uint32_t
 template <class Key, class Value, class Hash, class Equal>
 auto loading_cache<Key, Value, Hash, Equal>::wait_for(flight<result>& load, const limits& bounds)
     -> outcome<result> {
-  return plain(handle_wait<flight<result>, detail::no_executor, false, detail::flight_within>(
-                   load, bounds.deadline, bounds.stop, bounds.within, {})
-                   .get_outcome());
+  return detail::own_handle(
+      handle_wait<flight<result>, detail::no_executor, false, detail::flight_within>(
+          load, bounds.deadline, bounds.stop, bounds.within, {})
+          .get_outcome());
 }
 
 template <class Key, class Value, class Hash, class Equal>
@@ -151,27 +141,25 @@ template <class Source>
 auto loading_cache<Key, Value, Hash, Equal>::load_and_wait(view key, std::uint32_t hash,
                                                            const Source& source,
                                                            const limits* bounds) -> result {
-  if (source.awaits()) {
-    flight<result> load = start_load(key, hash, source.own(), false);
-    return wait_for(load, bounds != nullptr ? *bounds : limits{}).value();
-  }
-  if (bounds != nullptr) return run_load(as_outcome, key, hash, source, *bounds).value();
-  return take(flights_.run(key, [&](flight_context& flight) {
+  if (bounds != nullptr) return load_within(key, hash, source, *bounds, false).value();
+  if (source.awaits()) return load_within(key, hash, source, {}, true).value();
+  return detail::own_handle(flights_.run(key, [&](flight_context& flight) {
     return lead(key, hash, flight, false, [&](const Key& own) { return source.load(own, flight); });
   }));
 }
 template <class Key, class Value, class Hash, class Equal>
 template <class Source>
-auto loading_cache<Key, Value, Hash, Equal>::run_load(as_outcome_t, view key, std::uint32_t hash,
-                                                      const Source& source, const limits& bounds)
-    -> outcome<result> {
-  return plain(flights_.run(
-      as_outcome, key,
-      [&](flight_context& flight) {
-        return lead(key, hash, flight, false,
-                    [&](const Key& own) { return source.load(own, flight); });
-      },
-      bounds));
+auto loading_cache<Key, Value, Hash, Equal>::load_within(view key, std::uint32_t hash,
+                                                         const Source& source, const limits& bounds,
+                                                         bool start) -> outcome<result> {
+  if (start || source.awaits()) {
+    flight<result> load = start_load(key, hash, source.own(), false);
+    return wait_for(load, bounds);
+  }
+  const auto load = [&](flight_context& flight) {
+    return lead(key, hash, flight, false, [&](const Key& own) { return source.load(own, flight); });
+  };
+  return detail::own_handle(flights_.run(as_outcome, key, load, bounds));
 }
 
 template <class Key, class Value, class Hash, class Equal>
@@ -225,7 +213,8 @@ auto loading_cache<Key, Value, Hash, Equal>::get_all(const Keys& keys, const lim
         return lead_many(these, flights);
       },
       bounds);
-  for (std::size_t i = 0; i < each.size(); ++i) all[places[i]] = plain(std::move(each[i]));
+  for (std::size_t i = 0; i < each.size(); ++i)
+    all[places[i]] = detail::own_handle(std::move(each[i]));
   return all;
 }
 

@@ -29,7 +29,7 @@ void loading_cache<Key, Value, Hash, Equal>::put_loaded(const Arg& key, loaded&&
     }
     store_locked(*made.of.at, old, made.keep, gone);
   }
-  finish(gone);
+  finish_store(gone);
 }
 
 template <class Key, class Value, class Hash, class Equal>
@@ -147,10 +147,7 @@ bool loading_cache<Key, Value, Hash, Equal>::sweep(void* of) {
       at_end = self.store_.sweep_locked(lines, self.now(), gone);
       more = self.store_.size_locked() > 0;
     }
-    self.store_.finish(gone, [&self](removal_cause cause, std::size_t count) {
-      self.stats_.add(static_cast<std::size_t>(figure::left) + static_cast<std::size_t>(cause),
-                      count);
-    });
+    self.finish(gone);
   }
   self.store_.flush();
   return more;

@@ -10,8 +10,9 @@
 //   the store: the invalidation finds the entry, and takes it out;
 //   the invalidation: the load sees that its flight is revoked, and its value goes to those who
 //   wait for it. Who comes later does not find that flight.
-// A flight that newcomers do not find for another cause (join_window, load_timeout) is stored; but
-// forget marks these as well, as long as they run.
+// A flight that was overtaken, since newcomers do not find it for another cause (join_window,
+// load_timeout), is stored, unless something fresh is there by then: that may be newer. Forget
+// marks these flights as well, as long as they run.
 
 #include "singleflight/cache/loading_cache.hpp"
 
@@ -29,13 +30,10 @@ struct loading_cache<Key, Value, Hash, Equal>::awaited_load final : detail::load
   void answer(loaded* value, std::exception_ptr error) override {
     std::optional<result> settled;
     try {
-      settled.emplace(of.conclude(
-          key, hash,
-          [&]() -> loaded {
-            if (value == nullptr) std::rethrow_exception(error);
-            return std::move(*value);
-          },
-          [this] { return promise.context().revoked(); }));
+      settled.emplace(of.conclude(key, hash, promise.context(), [&]() -> loaded {
+        if (value == nullptr) std::rethrow_exception(error);
+        return std::move(*value);
+      }));
     } catch (...) {
       if (detail::platform::is_thread_exit()) throw;
       error = std::current_exception();
@@ -84,8 +82,7 @@ auto loading_cache<Key, Value, Hash, Equal>::look_again(view key, std::uint32_t 
     -> std::optional<result> {
   found f = store_.find_counted(hash, key);
   if (!f || f.at->kind() == detail::entry_kind::error) return std::nullopt;
-  const detail::standing stands = standing_of(*f.at);
-  if (stands != detail::standing::fresh && stands != detail::standing::due) return std::nullopt;
+  if (!is_fresh(*f.at)) return std::nullopt;
   return answer(std::move(f), freshness::fresh);
 }
 
@@ -101,9 +98,7 @@ auto loading_cache<Key, Value, Hash, Equal>::lead(view key, std::uint32_t hash,
   }
   stats_.add(figure::loads);
   Key own = access::own(key);
-  return conclude(
-      own, hash, [&]() -> loaded { return call(std::as_const(own)); },
-      [&flight] { return flight.revoked(); });
+  return conclude(own, hash, flight, [&]() -> loaded { return call(std::as_const(own)); });
 }
 
 template <class Key, class Value, class Hash, class Equal>
@@ -148,14 +143,12 @@ auto loading_cache<Key, Value, Hash, Equal>::lead_many(std::span<const Key> keys
   }
   for (std::size_t i = 0; i < left.size(); ++i) {
     try {
-      results[places[i]] = conclude(
-          left[i], hashes[i],
-          [&]() -> loaded {
-            if (error != nullptr) std::rethrow_exception(error);
-            if (load_many_) return std::move(answers[i]).value();
-            return loader_->load(left[i], flights[places[i]]);
-          },
-          [&] { return flights[places[i]].revoked(); });
+      const flight_context& flight = flights[places[i]];
+      results[places[i]] = conclude(left[i], hashes[i], flight, [&]() -> loaded {
+        if (error != nullptr) std::rethrow_exception(error);
+        if (load_many_) return std::move(answers[i]).value();
+        return loader_->load(left[i], flight);
+      });
     } catch (...) {
       if (detail::platform::is_thread_exit()) throw;
       results[places[i]] = std::current_exception();
@@ -243,9 +236,10 @@ void loading_cache<Key, Value, Hash, Equal>::store_locked(entry& e, entry* old, 
 }
 
 template <class Key, class Value, class Hash, class Equal>
-template <class Call, class Forgotten>
-auto loading_cache<Key, Value, Hash, Equal>::conclude(Key& key, std::uint32_t hash, Call&& call,
-                                                      Forgotten&& forgotten) -> result {
+template <class Call>
+auto loading_cache<Key, Value, Hash, Equal>::conclude(Key& key, std::uint32_t hash,
+                                                      const flight_context& flight, Call&& call)
+    -> result {
   std::optional<made_entry> made;
   std::exception_ptr error;
   try {
@@ -254,27 +248,26 @@ auto loading_cache<Key, Value, Hash, Equal>::conclude(Key& key, std::uint32_t ha
     if (detail::platform::is_thread_exit()) throw;
     error = std::current_exception();
   }
-  if (!made) return fail(key, hash, error, forgotten);
+  if (!made) return fail(key, hash, flight, error);
   typename store_type::departed gone;
   {
     detail::platform::unique_lock hold(store_.lock());
     entry& e = *made->of.at;
     entry* const old = store_.find_locked(hash, key_view_of(e.key));
-    if (detail::platform::holds(detail::rule::forgotten_is_not_stored) && forgotten()) {
+    if (detail::platform::holds(detail::rule::forgotten_is_not_stored) && flight.revoked()) {
       stats_.add(figure::not_stored);
-    } else {
+    } else if (old == nullptr || !flight.forgotten() || !is_fresh(*old)) {
       store_locked(e, old, made->keep, gone);
-    }
+    }  // else it was overtaken: what is there may be newer
   }
-  finish(gone);
+  finish_store(gone);
   return answer(std::move(made->of), freshness::fresh);
 }
 
 template <class Key, class Value, class Hash, class Equal>
-template <class Forgotten>
 auto loading_cache<Key, Value, Hash, Equal>::fail(Key& key, std::uint32_t hash,
-                                                  const std::exception_ptr& error,
-                                                  Forgotten&& forgotten) -> result {
+                                                  const flight_context& flight,
+                                                  const std::exception_ptr& error) -> result {
   using namespace detail;
   stats_.add(figure::load_failures);
   try {
@@ -282,7 +275,7 @@ auto loading_cache<Key, Value, Hash, Equal>::fail(Key& key, std::uint32_t hash,
     const standing stands =
         f && f.at->kind() == entry_kind::value ? standing_of(*f.at) : standing::over;
     if (stands != standing::over) {
-      if (store_.has_extras() && !forgotten()) {
+      if (store_.has_extras() && !flight.revoked()) {
         entry_extras& extras = f.at->extras();
         const std::uint32_t failures = extras.failures.fetch_add(1, memory_order_relaxed) + 1;
         extras.retry_at.store(times_.retry_at(now(), failures), memory_order_relaxed);
@@ -300,11 +293,11 @@ auto loading_cache<Key, Value, Hash, Equal>::fail(Key& key, std::uint32_t hash,
       {
         platform::unique_lock hold(store_.lock());
         entry* const old = store_.find_locked(hash, key_view_of(e.key));
-        if (!forgotten() || !platform::holds(rule::forgotten_error_is_not_stored)) {
+        if (!flight.revoked() || !platform::holds(rule::forgotten_error_is_not_stored)) {
           store_locked(e, old, true, gone);
         }
       }
-      finish(gone);
+      finish_store(gone);
     }
   } catch (...) {  // what is told is how the load failed
     if (platform::is_thread_exit()) throw;
@@ -317,6 +310,10 @@ void loading_cache<Key, Value, Hash, Equal>::finish(typename store_type::departe
   store_.finish(gone, [this](removal_cause cause, std::size_t count) {
     stats_.add(static_cast<std::size_t>(figure::left) + static_cast<std::size_t>(cause), count);
   });
+}
+template <class Key, class Value, class Hash, class Equal>
+void loading_cache<Key, Value, Hash, Equal>::finish_store(typename store_type::departed& gone) {
+  finish(gone);
   if (timed_) sweep_.need();
 }
 

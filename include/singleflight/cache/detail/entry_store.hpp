@@ -158,7 +158,7 @@ class entry_store {
     });
     return sweep_at_ == 0;
   }
-  /// A counted handle on each entry of the next lines.
+  /// Calls visit(entry) for the entries of the next lines; returns the line to go on with, or 0.
   template <class Visit>
   std::size_t visit_locked(std::size_t from, std::size_t lines, Visit&& visit) {
     return table_.visit_locked(from, lines, [&](entry_base& e) { visit(static_cast<entry&>(e)); });

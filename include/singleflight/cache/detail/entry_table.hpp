@@ -210,7 +210,6 @@ class entry_table {
     return from < all.count ? from : 0;
   }
   std::size_t lines_locked() const noexcept { return current_.load(memory_order_relaxed)->count; }
-  std::size_t bytes_locked() const noexcept { return lines_locked() * sizeof(entry_line); }
 
  private:
   /// What a search has announced, until it ends.

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "singleflight/cache/cache_options.hpp"
+#include "singleflight/cache/detail/backoff.hpp"
 #include "singleflight/cache/detail/entry.hpp"
 #include "singleflight/core/detail/random.hpp"
 
@@ -70,7 +71,6 @@ class lifetimes {
   bool per_value() const noexcept { return per_value_; }
   bool keeps_absence() const noexcept { return negative_ttl_ > 0; }
   bool keeps_errors() const noexcept { return error_ttl_ > 0; }
-  bool keeps_stale() const noexcept { return stale_for_ > 0; }
 
   /// For how long the entry is fresh, from its store on.
   template <class Entry>
@@ -111,10 +111,7 @@ class lifetimes {
 
   /// When to load again after `failures` in a row, the latest just now.
   cache_ticks retry_at(cache_ticks now, std::uint32_t failures) const noexcept {
-    const std::uint32_t doublings = failures > 0 ? failures - 1 : 0;
-    cache_ticks wait = retry_after_;
-    for (std::uint32_t i = 0; i < doublings && wait < max_retry_after_; ++i) wait *= 2;
-    return now + (wait < max_retry_after_ ? wait : max_retry_after_);
+    return now + backoff(retry_after_, failures, max_retry_after_);
   }
 
   /// How often to look for entries that are over, so that they stay for a quarter of their time

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "singleflight/core/detail/config.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+/// How long to wait after so many failures in a row: `first` after one, twice as long after each
+/// more, `most` at the most. Requires failures > 0 and 0 <= first <= most.
+template <class Duration>
+constexpr Duration backoff(Duration first, std::uint32_t failures, Duration most) noexcept {
+  Duration wait = first;
+  for (std::uint32_t i = 1; i < failures && wait < most && wait != Duration{}; ++i) {
+    wait += std::min(wait, most - wait);
+  }
+  return wait;
+}
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE
