@@ -138,7 +138,7 @@ inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(counted_before_withdrawn, "entries: from slot to count beside a removal"),
     SINGLEFLIGHT_CLAIM(last_handle_reclaims,
                        "entries: a handle is dropped after its cache has gone"),
-    SINGLEFLIGHT_CLAIM(forgotten_is_not_stored, "31: invalidate beside get"),
+    SINGLEFLIGHT_CLAIM(forgotten_is_not_stored, "31: invalidate_if beside get"),
     SINGLEFLIGHT_CLAIM(forgotten_error_is_not_stored,
                        "31: put beside a load that fails, errors kept"),
     SINGLEFLIGHT_CLAIM(invalidation_forgets_flight, "31: invalidate beside get"),

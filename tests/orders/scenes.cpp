@@ -419,7 +419,7 @@ struct entries {
     store::departed gone;
     {
       const std::lock_guard hold(all.lock());
-      all.store_locked(e, all.find_locked(e.hash, e.key), 0, gone);
+      all.store_locked(e, all.find_locked(e.hash, e.key()), 0, gone);
     }
     finish(gone);
   }
@@ -437,6 +437,11 @@ struct entries {
   void read(int key) {
     const store::found f = all.find(1, key);
     require(f && f.at->value == key, "not the entry's value");
+  }
+  void glance(int key) {
+    const auto seen = all.glance(1, key);
+    require(seen.at != nullptr && seen.at->value == key, "not the entry's value");
+    singleflight::detail::withdraw(*seen.slot);
   }
 
   const singleflight::cache_options<int, int> options{};
@@ -518,8 +523,11 @@ void last_counter_frees() {
       });
 }
 
+constexpr auto find = &entries::read;
+constexpr auto glance = &entries::glance;
+
 /// A reader takes no lock: what it finds was made by the thread that stored it.
-template <int Key, int Before>
+template <int Key, int Before, auto Read>
 void entry_is_found() {
   entries e;
   for (int key = 1; key <= Before; ++key) e.put(key);
@@ -531,14 +539,15 @@ void entry_is_found() {
       },
       [&] {
         stored.await();
-        e.read(Key);
+        (e.*Read)(Key);
       });
 }
 /// The same where the table grows: what is found was there before. Without the barrier the
 /// reclaimer's look at the reader's slot would be an edge as well.
+template <auto Read>
 void entry_is_found_in_grown_table() {
   const mode by(true);
-  constexpr int full = 24;
+  constexpr int full = 22;
   entries e;
   for (int key = 1; key <= full; ++key) e.put(key);
   flag grown;
@@ -549,7 +558,7 @@ void entry_is_found_in_grown_table() {
       },
       [&] {
         grown.await();
-        e.read(1);
+        (e.*Read)(1);
       });
 }
 
@@ -605,12 +614,15 @@ constexpr scene scenes[] = {
     {rule::withdraw_releases, "a reader, then a reclaimer's barrier", reader_then_reclaimer<true>},
     {rule::look_acquires, "a reader, then a reclaimer's barrier", reader_then_reclaimer<true>},
     {rule::free_slot_acquires, "a slot is used again", slot_is_used_again},
-    {rule::entry_releases, "an entry is found", entry_is_found<1, 0>},
-    {rule::find_acquires, "an entry is found", entry_is_found<1, 0>},
-    {rule::entry_releases, "an entry that replaces another", entry_is_found<1, 1>},
-    {rule::find_acquires, "an entry that replaces another", entry_is_found<1, 1>},
-    {rule::table_releases, "an entry in a grown table", entry_is_found_in_grown_table},
-    {rule::table_acquires, "an entry in a grown table", entry_is_found_in_grown_table},
+    {rule::entry_releases, "an entry is found", entry_is_found<1, 0, find>},
+    {rule::find_acquires, "an entry is found", entry_is_found<1, 0, find>},
+    {rule::find_acquires, "an entry is found at a glance", entry_is_found<1, 0, glance>},
+    {rule::entry_releases, "an entry that replaces another", entry_is_found<1, 1, find>},
+    {rule::find_acquires, "an entry that replaces another", entry_is_found<1, 1, find>},
+    {rule::find_acquires, "one that replaces another, at a glance", entry_is_found<1, 1, glance>},
+    {rule::table_releases, "an entry in a grown table", entry_is_found_in_grown_table<find>},
+    {rule::table_acquires, "an entry in a grown table", entry_is_found_in_grown_table<find>},
+    {rule::table_acquires, "the same at a glance", entry_is_found_in_grown_table<glance>},
     {rule::departed_releases, "what has left is given back", departed_is_reclaimed},
     {rule::departed_acquires, "what has left is given back", departed_is_reclaimed},
     {rule::stripes_release, "a sum over new counters", chunk_is_made<sum>},

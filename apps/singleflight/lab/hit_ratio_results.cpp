@@ -14,14 +14,14 @@ namespace {
 
 using json = nlohmann::ordered_json;
 
-double part(std::uint64_t some, std::uint64_t all) {
+double share(std::uint64_t some, std::uint64_t all) {
   return all == 0 ? 0 : static_cast<double>(some) / static_cast<double>(all);
 }
 
 std::string percent(double share) { return fmt::format("{:.1f} %", share * 100); }
 
 std::string of_optimum(const hits_at& row) {
-  return row.optimum == 0 ? "-" : percent(part(row.loading_cache, row.optimum));
+  return row.optimum == 0 ? "-" : percent(share(row.loading_cache, row.optimum));
 }
 
 std::string size_of(const hits_at& row) {
@@ -87,9 +87,9 @@ std::string about(const hit_ratios& all) {
 
 }  // namespace
 
-double hit_ratios::ceiling() const { return part(requests - distinct_keys, requests); }
+double hit_ratios::ceiling() const { return share(requests - distinct_keys, requests); }
 
-double hit_ratios::ratio(std::uint64_t hits) const { return part(hits, requests); }
+double hit_ratios::ratio(std::uint64_t hits) const { return share(hits, requests); }
 
 std::string to_table(const hit_ratios& all) {
   std::vector<cells> rows{
@@ -119,7 +119,7 @@ json to_json(const hit_ratios& all) {
     each["lru"] = hits_of(all, row.lru);
     each["loading_cache"] = hits_of(all, row.loading_cache);
     each["optimum"] = hits_of(all, row.optimum);
-    if (row.optimum > 0) each["of_optimum"] = rounded(part(row.loading_cache, row.optimum));
+    if (row.optimum > 0) each["of_optimum"] = rounded(share(row.loading_cache, row.optimum));
     made["capacities"].push_back(std::move(each));
   }
   return made;

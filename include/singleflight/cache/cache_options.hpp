@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "singleflight/flight/group_options.hpp"
+#include "singleflight/flight/key.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
@@ -78,8 +79,9 @@ struct cache_options {
 
   /// Hears of each entry that has left, once, on the thread that took it out, no lock held; `value`
   /// is null for an absence or an error. It must not throw. It may use the cache. Not called
-  /// once the cache's destructor has begun.
-  std::function<void(const Key& key, const Value* value, removal_cause cause)> on_removal{};
+  /// once the cache's destructor has begun. The key comes as a view (of a string: a string_view),
+  /// good for the call.
+  std::function<void(key_view_t<Key> key, const Value* value, removal_cause cause)> on_removal{};
 
   /// The group that loads: its executor, timer, observer, bounds. Its on_abandon is always finish.
   group_options group{};

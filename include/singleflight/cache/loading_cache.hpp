@@ -103,11 +103,13 @@ class loading_cache final : public observable {
   /// The value for `key`: what is there, or what its load returns.
   template <class Arg>
   result get(const Arg& key) {
-    return get_by(key, own_loader{*this}, nullptr);
+    return get_by(key, [this](view k, std::uint32_t hash) { return get_own(k, hash); });
   }
   template <class Arg>
   result get(const Arg& key, const limits& bounds) {
-    return get_by(key, own_loader{*this}, &bounds);
+    return get_by(key, [&](view k, std::uint32_t hash) {
+      return get_slowly(k, hash, own_loader{*this}, &bounds);
+    });
   }
   /// The same with `loader` in place of the cache's, if this call is the one that loads. It is
   /// borrowed, but copied or moved where its load is started (it is awaited, or soft_timeout is
@@ -115,8 +117,10 @@ class loading_cache final : public observable {
   template <class Arg, class Loader>
     requires(!std::convertible_to<const Loader&, const limits&>)
   result get(const Arg& key, Loader&& loader, const limits& bounds = {}) {
-    return get_by(key, given_loader<Loader>{std::forward<Loader>(loader)},
-                  unbounded(bounds) ? nullptr : &bounds);
+    return get_by(key, [&](view k, std::uint32_t hash) {
+      return get_slowly(k, hash, given_loader<Loader>{std::forward<Loader>(loader)},
+                        unbounded(bounds) ? nullptr : &bounds);
+    });
   }
   /// The same for a caller that awaits, or does not want to lead; the load runs on the executor.
   /// What is there already is in the handle at once.
@@ -157,7 +161,8 @@ class loading_cache final : public observable {
   bool invalidate(const Arg& key);
   /// All for which `which(key)` or `which(key, value)` holds (of values, then), and every load
   /// under way. How many entries that were. `which` is called with no lock held, and should not
-  /// change its mind.
+  /// change its mind. It gets the key as a view (key_view_t); where its parameter does not take
+  /// one, as a Key that is made for the call.
   template <class Which>
   std::size_t invalidate_if(Which&& which);
   void clear();
@@ -270,22 +275,31 @@ class loading_cache final : public observable {
     return {std::move(f.hold), value ? &e.value : nullptr, clock_, value ? how : freshness::absent};
   }
 
-  template <class Arg, class Source>
-  result get_by(const Arg& key, const Source& source, const limits* bounds) {
+  /// A hit, in one piece: no call, and whatever else there is to do at its ends, so that hits of
+  /// one thread overlap in the machine as they wait for its memory.
+  template <class Arg, class Slowly>
+  SINGLEFLIGHT_FLAT result get_by(const Arg& key, const Slowly& slowly) {
     const argument<Arg> k(key);
     const auto hash = static_cast<std::uint32_t>(flights_.hash_of(k.view()));
-    const auto seen = store_.sight(hash, k.view());
-    if (seen.at != nullptr && (!timed_ || times_.is_young(*seen.at, now()))) [[likely]] {
-      seen.at->touch();
-      stats_.add(figure::hits);
-      return {detail::hazard_hold(*seen.at, seen.slot), &seen.at->value, clock_, freshness::fresh};
+    const auto seen = store_.glance(hash, k.view());
+    if (seen.at != nullptr) [[likely]] {
+      if (!timed_ || times_.is_young(*seen.at, now())) [[likely]] {
+        seen.at->touch();
+        result hit(detail::hazard_hold(*seen.at, seen.slot), &seen.at->value, clock_,
+                   freshness::fresh);
+        stats_.add(figure::hits);
+        return hit;
+      }
+      const detail::hazard_hold too_old(*seen.at, seen.slot);
     }
-    return get_slowly(k.view(), hash, seen.keep(), source, bounds);
+    return slowly(k.view(), hash);
   }
-
+  SINGLEFLIGHT_NOINLINE result get_own(view key, std::uint32_t hash) {
+    return get_slowly(key, hash, own_loader{*this}, nullptr);
+  }
   template <class Source>
-  SINGLEFLIGHT_NOINLINE result get_slowly(view key, std::uint32_t hash, found f,
-                                          const Source& source, const limits* bounds);
+  SINGLEFLIGHT_NOINLINE result get_slowly(view key, std::uint32_t hash, const Source& source,
+                                          const limits* bounds);
   template <class Arg, class Source>
   pending_cached<Value> start_get_by(const Arg& key, const Source& source);
   /// What can be answered without a load: empty when there is nothing. Counts.

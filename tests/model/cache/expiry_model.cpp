@@ -4,7 +4,6 @@
 // and loads behind a hit.
 
 #include <chrono>
-#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <utility>
@@ -61,34 +60,25 @@ const add_world beside_put("expiry: a put beside the end of a sweep", two, [](wo
   s.finish();
 });
 
-/// A hash that goes with its cache's flights.
-struct hashing {
-  std::size_t operator()(int key) const {
-    return static_cast<std::size_t>(key + seed->load(std::memory_order_relaxed));
-  }
-  std::shared_ptr<platform::atomic<int>> seed = std::make_shared<platform::atomic<int>>(0);
-};
-const add_world beside_end("expiry: the cache goes beside a sweep whose listener asks it", two,
-                           [](world& w) {
-                             using cache = singleflight::loading_cache<int, int, hashing>;
-                             manual_timer time;
-                             cache* asked = nullptr;
-                             auto all = std::make_unique<cache>(
-                                 [](int key) { return key; },
-                                 cache::options{
-                                     .ttl = 1s,
-                                     .jitter = 0,
-                                     .on_removal = [&](int, const int*,
-                                                       removal_cause) { (void)asked->find(2); },
-                                     .group = {.timer = &time},
-                                     .random = [] { return std::uint64_t{1}; }});
-                             asked = all.get();
-                             (void)all->get(1);
-                             w.thread([&] { time.advance(2s); });
-                             w.thread([&] { all.reset(); });
-                             w.run();
-                             singleflight::detail::hazard_domain::instance().reclaim(nullptr);
-                           });
+const add_world beside_end(
+    "expiry: the cache goes beside a sweep whose listener asks it", two, [](world& w) {
+      using cache = singleflight::loading_cache<int, int>;
+      manual_timer time;
+      cache* asked = nullptr;
+      auto all = std::make_unique<cache>(
+          [](int key) { return key; },
+          cache::options{.ttl = 1s,
+                         .jitter = 0,
+                         .on_removal = [&](int, const int*, removal_cause) { (void)asked->get(2); },
+                         .group = {.timer = &time},
+                         .random = [] { return std::uint64_t{1}; }});
+      asked = all.get();
+      (void)all->get(1);
+      w.thread([&] { time.advance(2s); });
+      w.thread([&] { all.reset(); });
+      w.run();
+      singleflight::detail::hazard_domain::instance().reclaim(nullptr);
+    });
 
 const add_world beside_refresh("expiry: the sweep beside refresh", two, [](world& w) {
   manual_timer time;

@@ -63,7 +63,8 @@ struct scene {
       }
     });
   }
-  void put(int key, int version) {
+  /// Whether the table has grown by it.
+  bool put(int key, int version) {
     auto& e = store::entry::make(false, hash_of(key), 0, detail::entry_kind::value, int{key},
                                  item(version));
     const detail::hazard_hold mine(e, nullptr);
@@ -72,7 +73,9 @@ struct scene {
       platform::unique_lock hold(all->lock());
       all->store_locked(e, all->find_locked(e.hash, key), 0, gone);
     }
+    const bool grown = gone.tables != nullptr;
     finish(gone);
+    return grown;
   }
   void remove(int key) {
     store::departed gone;
@@ -305,13 +308,18 @@ const add_world outlives("entries: a handle outlives its thread, beside a remova
 
 // ---- the table ----------------------------------------------------------------------------------
 
-constexpr int full = 6;  // so many fill the first table
+constexpr int full = 5;  // so many fill the first table
+
+void fill(scene& s) {
+  for (int key = 1; key <= full; ++key)
+    s.w.check(!s.put(key, key), "the table has grown too early");
+}
 
 const add_world growth("entries: a find beside growth", three, [](world& w) {
   scene s(w);
-  for (int key = 1; key <= full; ++key) s.put(key, key);
+  fill(s);
   s.thread([&] { w.check(s.read(full) == full, "a find has missed an entry as the table grew"); });
-  s.thread([&] { s.put(full + 1, full + 1); });
+  s.thread([&] { w.check(s.put(full + 1, full + 1), "the table has not grown"); });
   w.run();
   s.finish();
 });
@@ -319,10 +327,11 @@ const add_world growth("entries: a find beside growth", three, [](world& w) {
 const add_world growth_and_removal("entries: a find beside growth and a removal", three,
                                    [](world& w) {
                                      scene s(w);
-                                     for (int key = 1; key <= full; ++key) s.put(key, key);
+                                     fill(s);
                                      s.thread([&] { (void)s.read(1); });
                                      s.thread([&] {
-                                       s.put(full + 1, full + 1);
+                                       w.check(s.put(full + 1, full + 1),
+                                               "the table has not grown");
                                        s.remove(1);
                                      });
                                      w.run();
@@ -344,24 +353,27 @@ const add_world clearing("entries: a find beside clear", three, [](world& w) {
 const add_world shrinking("entries: a find beside clear of a table that has grown", three,
                           [](world& w) {
                             scene s(w);
-                            for (int key = 1; key <= full + 1; ++key) s.put(key, key);
+                            fill(s);
+                            w.check(s.put(full + 1, full + 1), "the table has not grown");
                             s.thread([&] { (void)s.read(1); });
                             s.thread([&] { s.clear(); });
                             w.run();
                             s.finish();
                           });
 
+constexpr int places = detail::entry_line::places;
+
 const add_world passers("entries: a find behind a full line, beside a removal", three,
                         [](world& w) {
                           scene s(w);
-                          for (int key = 1; key <= full + 3; ++key)
+                          for (int key = 1; key <= places + 2; ++key)
                             s.put(key, key);  // two lines, one home
                           s.thread([&] {
-                            w.check(s.read(full + 3) == full + 3, "a find has missed an entry");
+                            w.check(s.read(places + 2) == places + 2, "a find has missed an entry");
                           });
                           s.thread([&] {
                             s.remove(1);
-                            s.remove(full + 2);
+                            s.remove(places + 1);
                           });
                           w.run();
                           s.finish();

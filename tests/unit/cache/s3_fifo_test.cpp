@@ -94,10 +94,10 @@ class queues {
     while (of_.over()) {
       ASSERT_FALSE(in_.empty());
       node& victim = static_cast<node&>(*of_.evict());
-      ASSERT_EQ(in_.at(victim.key), &victim);
-      in_.erase(victim.key);
+      ASSERT_EQ(in_.at(victim.key()), &victim);
+      in_.erase(victim.key());
       weight_ -= victim.value;
-      evicted_.push_back(victim.key);
+      evicted_.push_back(victim.key());
       end(victim);
     }
     EXPECT_EQ(of_.weight(), weight_);

@@ -37,6 +37,12 @@ namespace {
 
 enum class colour : std::uint8_t { red, green };
 
+/// One whose case does not count.
+enum class letter : char {};
+bool operator==(letter a, letter b) {
+  return (static_cast<int>(a) | 0x20) == (static_cast<int>(b) | 0x20);
+}
+
 /// Whether a flight begun for `first` is found by `second`: then the second call joins.
 template <class Group, class A, class B>
 bool meet(Group& flights, support::manual_executor& queue, const A& first, const B& second) {
@@ -156,6 +162,38 @@ TEST(key, the_default_hash_spreads) {
     all.insert(sf::key_hash<std::string>{}(std::string(length, 'a')));
   }
   EXPECT_EQ(all.size(), 100U);
+}
+
+// Goal    Bytes compare as they are, whatever their number: one bit tells two apart, wherever it
+//         is.
+// Oracle  std::memcmp has no part in it: the two differ by construction.
+TEST(key, same_bytes) {
+  for (std::size_t size = 0; size <= 70; ++size) {
+    std::string one(size, '\0');
+    for (std::size_t i = 0; i < size; ++i) one[i] = static_cast<char>(i * 37);
+    const std::string two = one;
+    EXPECT_TRUE(sf::key_equal{}(std::string_view(one), std::string_view(two)));
+    for (std::size_t bit = 0; bit < size * 8; ++bit) {
+      std::string other = one;
+      other[bit / 8] = static_cast<char>(other[bit / 8] ^ (1 << bit % 8));
+      EXPECT_FALSE(sf::key_equal{}(std::string_view(one), std::string_view(other)))
+          << size << " bytes, bit " << bit;
+    }
+    EXPECT_FALSE(sf::key_equal{}(std::string_view(one), std::string_view(two + "x")));
+  }
+}
+
+// Goal    Elements whose bytes do not tell whether they are equal are compared as what they are.
+TEST(key, equal_zeroes) {
+  const std::vector<double> plus{0.0, 1.0};
+  const std::vector<double> minus{-0.0, 1.0};
+  EXPECT_TRUE(sf::key_equal{}(std::span(plus), std::span(minus)));
+  const std::vector<place> here{{1, 2}};
+  const std::vector<place> there{{1, 3}};
+  EXPECT_FALSE(sf::key_equal{}(std::span(here), std::span(there)));
+  const std::vector<letter> large{letter{'A'}};
+  const std::vector<letter> small{letter{'a'}};
+  EXPECT_TRUE(sf::key_equal{}(std::span(large), std::span(small)));
 }
 
 }  // namespace

@@ -32,24 +32,24 @@ constexpr int many = 1'000'000;
 #endif
 
 /// Counts the objects that are alive.
-struct counted {
+struct living {
   static inline std::atomic<int> alive{0};
-  counted() { ++alive; }
-  counted(const counted&) { ++alive; }
-  counted(counted&&) noexcept { ++alive; }
-  counted& operator=(const counted&) = default;
-  counted& operator=(counted&&) = default;
-  ~counted() { --alive; }
+  living() { ++alive; }
+  living(const living&) { ++alive; }
+  living(living&&) noexcept { ++alive; }
+  living& operator=(const living&) = default;
+  living& operator=(living&&) = default;
+  ~living() { --alive; }
 };
 
 // Goal    Flights whose results nobody reads leave nothing behind: no entry, no value.
 // Method  Every handle is dropped unread, half of them before the load runs, half after.
 TEST(table, results_dropped_unread_leave_nothing) {  // Scenario 20
   support::manual_executor later;
-  singleflight::group<int, counted> g(
+  singleflight::group<int, living> g(
       {.executor = later, .on_abandon = singleflight::abandon::finish});
   for (int k = 0; k < many; ++k) {
-    auto f = g.start(k, [] { return counted(); });
+    auto f = g.start(k, [] { return living(); });
     if (k % 2 == 0) {
       later.run_all();
     }
@@ -57,7 +57,7 @@ TEST(table, results_dropped_unread_leave_nothing) {  // Scenario 20
   later.run_all();
   EXPECT_TRUE(g.in_flight().empty());
   EXPECT_EQ(g.stats().loads, static_cast<std::uint64_t>(many));
-  EXPECT_EQ(counted::alive.load(), 0);
+  EXPECT_EQ(living::alive.load(), 0);
 }
 
 // Goal    The table grows under the flights that are in it: each is found before and after, each

@@ -69,9 +69,10 @@ void loading_cache<Key, Value, Hash, Equal>::refresh_behind(view key, std::uint3
 
 template <class Key, class Value, class Hash, class Equal>
 template <class Source>
-auto loading_cache<Key, Value, Hash, Equal>::get_slowly(view key, std::uint32_t hash, found f,
+auto loading_cache<Key, Value, Hash, Equal>::get_slowly(view key, std::uint32_t hash,
                                                         const Source& source, const limits* bounds)
     -> result {
+  found f = store_.find(hash, key);
   const auto stands = f ? standing_of(*f.at) : detail::standing::over;
   if (auto known = answer_now(key, hash, f, stands)) return std::move(*known).value();
   f = {};

@@ -73,8 +73,11 @@ void loading_cache<Key, Value, Hash, Equal>::clear() {
 template <class Key, class Value, class Hash, class Equal>
 template <class Which>
 std::size_t loading_cache<Key, Value, Hash, Equal>::invalidate_if(Which&& which) {
-  constexpr bool by_key = std::is_invocable_v<Which&, const Key&>;
-  static_assert(by_key || std::is_invocable_v<Which&, const Key&, const Value&>,
+  constexpr bool by_view =
+      std::is_invocable_v<Which&, view> || std::is_invocable_v<Which&, view, const Value&>;
+  using asked = std::conditional_t<by_view, view, const Key&>;
+  constexpr bool by_key = std::is_invocable_v<Which&, asked>;
+  static_assert(by_key || std::is_invocable_v<Which&, asked, const Value&>,
                 "singleflight: invalidate_if asks which(key) or which(key, value)");
   constexpr std::size_t lines = 16;
   const detail::call_scope scope;
@@ -99,11 +102,20 @@ std::size_t loading_cache<Key, Value, Hash, Equal>::invalidate_if(Which&& which)
         some.push_back({&e, detail::hazard_hold(e, nullptr)});
       });
     }
-    std::erase_if(some, [&](found& f) {
-      if constexpr (by_key) {
-        return !which(f.at->key);
+    const auto key_of = [](entry& e) -> decltype(auto) {
+      if constexpr (by_view) {
+        return e.key();
       } else {
-        return f.at->kind() != detail::entry_kind::value || !which(f.at->key, f.at->value);
+        return access::own(e.key());
+      }
+    };
+    std::erase_if(some, [&](found& f) {
+      entry& e = *f.at;
+      if constexpr (by_key) {
+        return !which(static_cast<asked>(key_of(e)));
+      } else {
+        return e.kind() != detail::entry_kind::value ||
+               !which(static_cast<asked>(key_of(e)), std::as_const(e.value));
       }
     });
     if (!some.empty()) {

@@ -253,7 +253,7 @@ auto loading_cache<Key, Value, Hash, Equal>::conclude(Key& key, std::uint32_t ha
   {
     detail::platform::unique_lock hold(store_.lock());
     entry& e = *made->of.at;
-    entry* const old = store_.find_locked(hash, key_view_of(e.key));
+    entry* const old = store_.find_locked(hash, e.key());
     if (detail::platform::holds(detail::rule::forgotten_is_not_stored) && flight.revoked()) {
       stats_.add(figure::not_stored);
     } else if (old == nullptr || !flight.forgotten() || !is_fresh(*old)) {
@@ -292,7 +292,7 @@ auto loading_cache<Key, Value, Hash, Equal>::fail(Key& key, std::uint32_t hash,
       typename store_type::departed gone;
       {
         platform::unique_lock hold(store_.lock());
-        entry* const old = store_.find_locked(hash, key_view_of(e.key));
+        entry* const old = store_.find_locked(hash, e.key());
         if (!flight.revoked() || !platform::holds(rule::forgotten_error_is_not_stored)) {
           store_locked(e, old, true, gone);
         }

@@ -30,7 +30,7 @@ namespace detail {
 template <class Key, class Value, class Access, class Equal>
 class entry_store {
  public:
-  using entry = detail::entry<Key, Value>;
+  using entry = detail::entry<Key, Value, Access>;
   using view = typename Access::view;
 
   /// What left under the lock, by cause.
@@ -81,26 +81,32 @@ class entry_store {
     hazard_hold hold{};
     explicit operator bool() const noexcept { return at != nullptr; }
   };
-  /// The same, and its hold not yet in anybody's care.
+  /// Most hits: an entry for `key`, named by a slot that is not yet in anybody's care. Null: find()
+  /// knows more. May throw what the comparison throws.
   struct sighting {
     entry* at = nullptr;
-    hazard_slot* slot = nullptr;  // null: counted
-    found keep() const noexcept {
-      if (at == nullptr) return {};
-      return {at, hazard_hold(*at, slot)};
-    }
+    hazard_slot* slot = nullptr;
   };
-
-  /// The entry for `key`, whatever its standing. May throw what the comparison throws.
-  sighting sight(std::uint32_t hash, view key) const {
-    if (hazard_record* const record = this_hazard_record()) [[likely]] {
-      if (hazard_slot* const slot = record->free_handle()) [[likely]] {
-        return {static_cast<entry*>(table_.find(hash, *record, *slot, same_as(key))), slot};
-      }
+  sighting glance(std::uint32_t hash, view key) const {
+    hazard_record* const record = platform::per_thread<hazard_thread>().record;
+    if (record == nullptr) [[unlikely]] {
+      return {};
     }
-    return sight_counted(hash, key);
+    hazard_slot* const slot = record->free_handle();
+    if (slot == nullptr) [[unlikely]] {
+      return {};
+    }
+    return {static_cast<entry*>(table_.glance(hash, *record, *slot, same_as(key))), slot};
   }
-  found find(std::uint32_t hash, view key) const { return sight(hash, key).keep(); }
+  /// The entry for `key`, whatever its standing. May throw what the comparison throws.
+  SINGLEFLIGHT_NOINLINE found find(std::uint32_t hash, view key) const {
+    hazard_record* const record = this_hazard_record();
+    if (hazard_slot* const slot = record == nullptr ? nullptr : record->free_handle()) {
+      auto* const e = static_cast<entry*>(table_.find(hash, *record, *slot, same_as(key)));
+      return e == nullptr ? found{} : found{e, hazard_hold(*e, slot)};
+    }
+    return find_without_slot(hash, key, record);
+  }
   /// The same, by a count, for who holds on for long.
   found find_counted(std::uint32_t hash, view key) const {
     found f = find(hash, key);
@@ -202,13 +208,13 @@ class entry_store {
 
   auto same_as(view key) const noexcept {
     return [this, at = Access::store(key)](const entry_base& e) {  // no copy of a key
-      return equal_(Access::load_own(static_cast<const entry&>(e).key), Access::load(at));
+      return equal_(static_cast<const entry&>(e).key(), Access::load(at));
     };
   }
 
  private:
   void tell(const entry& e, removal_cause cause) const noexcept {
-    on_removal_(e.key, e.kind() == entry_kind::value ? &e.value : nullptr, cause);
+    on_removal_(e.key(), e.kind() == entry_kind::value ? &e.value : nullptr, cause);
   }
   /// What may wait for the reclaimer's barrier, which reaches all threads and costs up to some
   /// microseconds: a part of the capacity.
@@ -227,19 +233,21 @@ class entry_store {
     }
   };
 
-  /// Without a slot for a handle, or at the thread's end.
-  SINGLEFLIGHT_NOINLINE sighting sight_counted(std::uint32_t hash, view key) const {
-    if (hazard_record* const record = this_hazard_record()) {
-      entry_base* const e = table_.find(hash, *record, record->passing(), same_as(key));
+  /// Without a slot for a handle; at the thread's end without a record.
+  found find_without_slot(std::uint32_t hash, view key, hazard_record* record) const {
+    entry_base* e = nullptr;
+    if (record != nullptr) {
+      e = table_.find(hash, *record, record->passing(), same_as(key));
       if (e == nullptr) return {};
       e->add_reference();  // H4
       withdraw(record->passing());
-      return {static_cast<entry*>(e), nullptr};
+    } else {
+      platform::unique_lock hold(lock_);
+      e = find_locked(hash, key);
+      if (e == nullptr) return {};
+      e->add_reference();
     }
-    platform::unique_lock hold(lock_);
-    entry* const e = find_locked(hash, key);
-    if (e != nullptr) e->add_reference();
-    return {e, nullptr};
+    return {static_cast<entry*>(e), hazard_hold(*e, nullptr)};
   }
 
   removal_cause cause_of(entry& e, cache_ticks now, removal_cause otherwise) const noexcept {
@@ -275,7 +283,7 @@ class entry_store {
   const bool weighed_;
   const bool extras_;
   const lifetimes& times_;
-  const std::function<void(const Key&, const Value*, removal_cause)>& on_removal_;
+  const std::function<void(key_view_t<Key>, const Value*, removal_cause)>& on_removal_;
   [[no_unique_address]] Equal equal_;
   entry_table table_;
   alignas(64) mutable platform::mutex lock_;

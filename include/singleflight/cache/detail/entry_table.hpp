@@ -71,7 +71,8 @@ class entry_table {
 
   /// `most`: how many entries there will be at a time, at most.
   explicit entry_table(std::size_t most)
-      : most_lines_(most / per_line < most_lines ? most / per_line + 1 : most_lines) {
+      : most_lines_(most / per_two_lines < most_lines / 2 ? most / per_two_lines * 2 + 2
+                                                          : most_lines) {
     lines* const first = make(most_lines_ < first_lines ? most_lines_ : first_lines);
     if (first == nullptr) throw std::bad_alloc();
     current_.store(first, memory_order_relaxed);
@@ -80,27 +81,68 @@ class entry_table {
   entry_table& operator=(const entry_table&) = delete;
   ~entry_table() { delete current_.load(memory_order_relaxed); }
 
+  /// What most hits need, without a loop or a call: the first that fits in the home line. Null: it
+  /// is not that one, nothing is announced, and find() knows more.
+  template <class Same>
+  entry_base* glance(std::uint32_t hash, hazard_record& record, hazard_slot& slot,
+                     const Same& same) const {
+    const bool one_sided = hazard_mode::one_sided;  // read once
+    hazard_slot& structure = record.structure();
+    lines* const all = current_.load(table_order());
+    announce(structure, all, one_sided);
+    entry_base* e = nullptr;
+    if (is_present(*all) || !platform::holds(rule::table_is_confirmed)) [[likely]] {
+      const entry_line& line = all->home(hash);
+      const std::uint64_t fits =
+          entry_line::match(line.word.load(find_order()), entry_line::tag_of(hash));
+      if (fits != 0) [[likely]] {
+        const atomic<entry_base*>& at = line.slots[entry_line::place_of(fits)];
+        e = at.load(find_order());
+        announce(slot, e, one_sided);
+        if (e != at.load(find_order()) && platform::holds(rule::found_is_confirmed)) [[unlikely]] {
+          e = nullptr;
+        }
+      }
+    }
+    withdraw(structure, one_sided);  // what is in the slot stands for itself
+    if (e != nullptr && e->hash == hash && is_same(same, *e, slot)) [[likely]] {
+      return e;
+    }
+    withdraw(slot, one_sided);
+    return nullptr;
+  }
   /// The entry of `hash` for which same(entry) holds, named by `slot`; null when there is none.
   /// `record` is the calling thread's. same() may throw, and must not search another table.
   template <class Same>
   entry_base* find(std::uint32_t hash, hazard_record& record, hazard_slot& slot,
                    const Same& same) const {
-    const marks mark{record.structure(), slot};
-    const lines& all = present(mark.structure);
-    const entry_line& line = all.home(hash);
-    const std::uint64_t word = line.word.load(find_order());
-    const std::uint64_t fits = entry_line::match(word, entry_line::tag_of(hash));
-    if (fits != 0) [[likely]] {  // most often it is the first one that fits
-      if (entry_base* const e = confirmed(line.slots[entry_line::place_of(fits)], slot);
-          e != nullptr && e->hash == hash && same(*e)) [[likely]] {
-        mark.found = true;
-        return e;
+    struct marks {  // what is announced, until the search ends
+      hazard_slot& structure;
+      hazard_slot& slot;
+      bool found = false;
+      ~marks() {
+        withdraw(structure);
+        if (!found) withdraw(slot);
       }
-    } else if (entry_line::passed(word) == 0 &&
-               (is_present(all) || !platform::holds(rule::overtaken_search_repeats))) {
-      return nullptr;
+    } mark{record.structure(), slot};
+    const std::uint64_t tag = entry_line::tag_of(hash);
+    for (;;) {
+      const lines& all = present(mark.structure);
+      const entry_line* line = &all.home(hash);
+      for (std::size_t passed = 0; passed < all.count; ++passed) {
+        const std::uint64_t word = line->word.load(find_order());
+        for (std::uint64_t fits = entry_line::match(word, tag); fits != 0; fits &= fits - 1) {
+          entry_base* const e = confirmed(line->slots[entry_line::place_of(fits)], slot);
+          if (e != nullptr && e->hash == hash && same(*e)) {
+            mark.found = true;
+            return e;
+          }
+        }
+        if (entry_line::passed(word) == 0) break;
+        line = &all.after(*line);
+      }
+      if (is_present(all) || !platform::holds(rule::overtaken_search_repeats)) return nullptr;
     }
-    return search(hash, mark, same);
   }
 
   // ---- under the lock ---------------------------------------------------------------------------
@@ -131,7 +173,7 @@ class entry_table {
   /// until then is `left`, to be reclaimed.
   bool make_room_locked(reclaimable*& left) noexcept {
     lines* const old = current_.load(memory_order_relaxed);
-    if (size_ < old->count * per_line) return true;
+    if (size_ < old->count * per_two_lines / 2) return true;
     if (old->count < most_lines_) {
       std::size_t count = old->count * 2;
       if (count > most_lines_) count = most_lines_;
@@ -212,16 +254,15 @@ class entry_table {
   std::size_t lines_locked() const noexcept { return current_.load(memory_order_relaxed)->count; }
 
  private:
-  /// What a search has announced, until it ends.
-  struct marks {
-    hazard_slot& structure;
-    hazard_slot& slot;
-    mutable bool found = false;
-    ~marks() {
-      withdraw(structure);
-      if (!found) withdraw(slot);
+  template <class Same>
+  static bool is_same(const Same& same, const entry_base& e, hazard_slot& slot) {
+    try {
+      return same(e);
+    } catch (...) {
+      withdraw(slot);
+      throw;
     }
-  };
+  }
   static memory_order_t table_order() noexcept {
     return platform::order(rule::table_acquires, memory_order_acquire);
   }
@@ -248,30 +289,8 @@ class entry_table {
     }
     return e;
   }
-  template <class Same>
-  SINGLEFLIGHT_NOINLINE entry_base* search(std::uint32_t hash, const marks& mark,
-                                           const Same& same) const {
-    const std::uint64_t tag = entry_line::tag_of(hash);
-    for (;;) {
-      const lines& all = present(mark.structure);
-      const entry_line* line = &all.home(hash);
-      for (std::size_t passed = 0; passed < all.count; ++passed) {
-        const std::uint64_t word = line->word.load(find_order());
-        for (std::uint64_t fits = entry_line::match(word, tag); fits != 0; fits &= fits - 1) {
-          entry_base* const e = confirmed(line->slots[entry_line::place_of(fits)], mark.slot);
-          if (e != nullptr && e->hash == hash && same(*e)) {
-            mark.found = true;
-            return e;
-          }
-        }
-        if (entry_line::passed(word) == 0) break;
-        line = &all.after(*line);
-      }
-      if (is_present(all) || !platform::holds(rule::overtaken_search_repeats)) return nullptr;
-    }
-  }
-
-  static constexpr std::size_t per_line = 6;  ///< entries a line, on average, when it is to grow
+  /// Entries, on average, when it is to grow: one in twelve is then in a later line than its own.
+  static constexpr std::size_t per_two_lines = 11;
   static constexpr std::size_t first_lines = platform::tuned(std::size_t{4}, std::size_t{1});
   static constexpr std::uint64_t most_passed = 0xff;
   static constexpr std::size_t most_lines = std::size_t{1} << 32;  ///< by a hash of 32 bits

@@ -105,16 +105,17 @@ struct SINGLEFLIGHT_SHARED_STATE hazard_mode {
 };
 
 /// H2, the reader: what follows looks whether `object` is still found.
-inline void announce(hazard_slot& slot, reclaimable* object) noexcept {
-  if (hazard_mode::one_sided) [[likely]] {
+inline void announce(hazard_slot& slot, reclaimable* object,
+                     bool one_sided = hazard_mode::one_sided) noexcept {
+  if (one_sided) [[likely]] {
     slot.store(object, memory_order_release);
     platform::keep_order();
   } else {
     slot.exchange(object, memory_order_acq_rel);
   }
 }
-inline void withdraw(hazard_slot& slot) noexcept {
-  if (hazard_mode::one_sided) [[likely]] {
+inline void withdraw(hazard_slot& slot, bool one_sided = hazard_mode::one_sided) noexcept {
+  if (one_sided) [[likely]] {
     slot.store(nullptr, platform::order(rule::withdraw_releases, memory_order_release));
   } else {
     slot.exchange(nullptr, platform::order(rule::withdraw_releases, memory_order_acq_rel));
@@ -288,8 +289,14 @@ class hazard_hold {
   }
   void drop() noexcept {
     if (object_ == nullptr) return;
-    if (slot_ == nullptr) return object_->drop_reference();
-    leave_slot();
+    if (slot_ != nullptr) [[likely]] {
+      leave_slot();
+    } else {
+      drop_reference(*object_);
+    }
+  }
+  SINGLEFLIGHT_NOINLINE static void drop_reference(reclaimable& of) noexcept {
+    of.drop_reference();
   }
   void leave_slot() noexcept {
     const bool left = object_->place.load(memory_order_relaxed) == reclaimable::left;

@@ -244,7 +244,7 @@ class s3_fifo {
   static constexpr int start_percent = 5;  ///< the small queue's share: at first, at least, at most
   static constexpr int min_percent = 1;
   static constexpr int max_percent = 90;
-  static constexpr int reach_percent = 60;  ///< a ghost is good for main for at most so long,
+  static constexpr int reach_percent = 50;  ///< a ghost is good for main for at most so long,
   static constexpr int shadow_percent = 5;  ///< and votes for so long, in capacity evicted since
   static constexpr int trial_reward = 3;    ///< what a passed trial gives the reach
   static constexpr std::size_t trial_entries = 64;  ///< with fewer, trials prove nothing

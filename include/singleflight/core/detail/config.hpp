@@ -25,10 +25,12 @@
 #define SINGLEFLIGHT_SHARED_STATE __attribute__((visibility("default")))
 #define SINGLEFLIGHT_COLD __attribute__((noinline, cold))
 #define SINGLEFLIGHT_NOINLINE __attribute__((noinline))
+#define SINGLEFLIGHT_FLAT __attribute__((flatten))  // all that it calls becomes part of it
 #else
 #define SINGLEFLIGHT_SHARED_STATE
 #define SINGLEFLIGHT_COLD
 #define SINGLEFLIGHT_NOINLINE
+#define SINGLEFLIGHT_FLAT
 #endif
 
 #if defined(__SANITIZE_THREAD__)

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Keys of every kind in a cache: those that are kept as bytes, and those that are kept as they are.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include <singleflight/cache.hpp>
+
+namespace {
+
+using namespace std::chrono_literals;
+using singleflight::cache_options;
+using singleflight::loading_cache;
+using singleflight::removal_cause;
+using testing::ElementsAre;
+
+/// Loads each of `keys` once, finds it again, and takes it out.
+template <class Key>
+void check_kind(const std::vector<Key>& keys, cache_options<Key, std::size_t> how = {}) {
+  std::size_t n = 0;
+  loading_cache<Key, std::size_t> cache([&](const Key&) { return n++; }, std::move(how));
+  for (std::size_t i = 0; i < keys.size(); ++i) EXPECT_EQ(*cache.get(keys[i]), i);
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    EXPECT_EQ(*cache.get(Key(keys[i])), i);
+    ASSERT_TRUE(cache.find(keys[i])) << i;
+  }
+  EXPECT_EQ(n, keys.size());
+  for (const Key& key : keys) EXPECT_TRUE(cache.invalidate(key));
+  EXPECT_EQ(cache.stats().entries, 0U);
+}
+
+std::vector<std::string> texts() {
+  std::vector<std::string> all;
+  for (std::size_t size = 0; size < 70; ++size) {  // of each size two that differ at their end
+    all.emplace_back(size, 'a');
+    if (size > 0) all.push_back(std::string(size - 1, 'a') + 'b');
+  }
+  return all;
+}
+
+// Goal    What is kept as bytes is found as what it was: strings of all sizes, of wide characters,
+//         vectors of what is plain. With and without what an option adds to an entry.
+TEST(keys, kept_as_bytes) {
+  check_kind<std::string>(texts());
+  check_kind<std::string>(texts(), {.ttl_of = [](auto&, auto&) { return 1h; }});
+  check_kind<std::u32string>({U"", U"a", U"b", U"a longer one", U"a longer onf"});
+  check_kind<std::vector<double>>({{}, {1.5}, {1.5, 2.5}, {2.5, 1.5}});
+  check_kind<std::vector<std::uint16_t>>({{}, {1}, {2}, {1, 2, 3, 4, 5}, {1, 2, 3, 4, 6}});
+}
+
+// Goal    What is not plain is kept as it is.
+TEST(keys, kept_as_they_are) {
+  check_kind<int>({1, 2, -1});
+  check_kind<std::vector<std::string>>({{}, {"a"}, {"a", "b"}, {"ab"}});
+}
+
+// Goal    A value that wants more room around itself than malloc's gets it, beside a key that is
+//         bytes, and beside what an option adds to an entry.
+TEST(keys, aligned_values) {
+  struct alignas(128) wide {
+    std::size_t n;
+  };
+  for (const auto& how :
+       {cache_options<std::string, wide>{},
+        cache_options<std::string, wide>{.ttl_of = [](auto&, auto&) { return 1h; }}}) {
+    loading_cache<std::string, wide> cache([](const std::string& k) { return wide{k.size()}; },
+                                           how);
+    for (const std::string& key : texts()) {
+      const auto got = cache.get(key);
+      EXPECT_EQ(got->n, key.size());
+      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(&*got) % alignof(wide), 0U);
+    }
+  }
+}
+
+// Goal    Who hears of a key that was kept as bytes gets a view; who asks for a Key gets one.
+TEST(keys, as_others_see_them) {
+  std::vector<std::pair<std::string, removal_cause>> gone;
+  loading_cache<std::string, int> cache(
+      [](const std::string&) { return 1; },
+      {.on_removal = [&](std::string_view key, const int*, removal_cause cause) {
+        gone.emplace_back(key, cause);
+      }});
+  for (const char* key : {"user:1", "user:2", "page:1", "page:2", "a:1", "a:2"}) cache.get(key);
+  EXPECT_EQ(cache.invalidate_if([](std::string_view key) { return key == "a:1"; }), 1U);
+  EXPECT_EQ(cache.invalidate_if([](const std::string& key) { return key == "a:2"; }), 1U);
+  EXPECT_EQ(cache.invalidate_if([](const auto& key) { return key == "user:2"; }), 1U);
+  EXPECT_EQ(
+      cache.invalidate_if([](const std::string& key, int v) { return key == "page:1" && v == 1; }),
+      1U);
+  cache.invalidate("user:1");
+  EXPECT_THAT(gone, ElementsAre(std::pair("a:1", removal_cause::invalidated),
+                                std::pair("a:2", removal_cause::invalidated),
+                                std::pair("user:2", removal_cause::invalidated),
+                                std::pair("page:1", removal_cause::invalidated),
+                                std::pair("user:1", removal_cause::invalidated)));
+  EXPECT_TRUE(cache.find("page:2"));
+}
+
+}  // namespace
