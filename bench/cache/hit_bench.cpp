@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Question   What does a hit cost: of 1,000 entries with keys that are numbers (hit), with a ttl
-//            (hit_ttl), with keys of 16 bytes (hit_text), and of 100,000 such entries (hit_many)?
+//            (hit_ttl), with keys of 16 bytes (hit_text), and of 100,000 such entries, asked for
+//            by a view of the key's bytes (hit_many) or by a std::string (hit_many_strings)?
 // Baseline   Caffeine's LoadingCache.get, and for hit_text groupcache's Group.Get.
 // Reading    Nanoseconds of wall time per call, over all threads together (_two: two of them);
 //            beside it allocations per call. The value is read through its handle, which goes.
@@ -14,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "bench/support/run_benchmarks.hpp"
@@ -54,6 +56,19 @@ struct texts {
   explicit texts(std::size_t count) : all(bench::make_keys("key:", count)) {}
   const key_type& operator[](std::size_t rank) const noexcept { return all[rank]; }
   std::vector<std::string> all;
+};
+
+/// A text that lies in the caller's buffer, as it was read; it is looked up by a view of it.
+struct views {
+  using key_type = std::string;
+  explicit views(std::size_t count) {
+    for (const std::string& key : bench::make_keys("key:", count)) all += key;
+  }
+  std::string_view operator[](std::size_t rank) const noexcept {
+    return std::string_view(all).substr(rank * bytes, bytes);
+  }
+  static constexpr std::size_t bytes = 16;
+  std::string all;
 };
 
 /// A cache that has room for all keys, and has loaded them.
@@ -104,6 +119,10 @@ full_cache<texts>& of_texts() {
   static full_cache<texts> full(few, 0ns);
   return full;
 }
+full_cache<views>& of_many_views() {
+  static full_cache<views> full(many, 0ns);
+  return full;
+}
 full_cache<texts>& of_many_texts() {
   static full_cache<texts> full(many, 0ns);
   return full;
@@ -115,8 +134,10 @@ void hit_ttl(benchmark::State& state) { hits(state, with_ttl()); }
 void hit_ttl_two(benchmark::State& state) { hits(state, with_ttl()); }
 void hit_text(benchmark::State& state) { hits(state, of_texts()); }
 void hit_text_two(benchmark::State& state) { hits(state, of_texts()); }
-void hit_many(benchmark::State& state) { hits(state, of_many_texts()); }
-void hit_many_two(benchmark::State& state) { hits(state, of_many_texts()); }
+void hit_many(benchmark::State& state) { hits(state, of_many_views()); }
+void hit_many_two(benchmark::State& state) { hits(state, of_many_views()); }
+void hit_many_strings(benchmark::State& state) { hits(state, of_many_texts()); }
+void hit_many_strings_two(benchmark::State& state) { hits(state, of_many_texts()); }
 
 BENCHMARK(hit);
 BENCHMARK(hit_two)->Threads(2)->UseRealTime();
@@ -126,6 +147,8 @@ BENCHMARK(hit_text);
 BENCHMARK(hit_text_two)->Threads(2)->UseRealTime();
 BENCHMARK(hit_many);
 BENCHMARK(hit_many_two)->Threads(2)->UseRealTime();
+BENCHMARK(hit_many_strings);
+BENCHMARK(hit_many_strings_two)->Threads(2)->UseRealTime();
 
 }  // namespace
 
