@@ -71,5 +71,8 @@ function(singleflight_add_test_folders kind)
       TIMEOUT ${arg_TIMEOUT}
       PROCESSORS ${arg_PROCESSORS}
     )
+    if(SINGLEFLIGHT_UNITY AND kind STREQUAL "unit")
+      singleflight_compile_in_batches(${kind}_${floor})
+    endif()
   endforeach()
 endfunction()

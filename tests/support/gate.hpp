@@ -4,7 +4,8 @@
 // gate: holds threads until a test opens it. It stays open: late comers pass.
 //
 // A gate that nobody opens is a failure of the test, not a hang: wait() gives up after a generous
-// time.
+// time. A gate outlives its waiters: its destructor waits for those that have not left wait() yet,
+// so that a test may open a gate as its last word.
 
 #include <gtest/gtest.h>
 
@@ -23,6 +24,10 @@ class gate {
   gate() = default;
   gate(const gate&) = delete;
   gate& operator=(const gate&) = delete;
+  ~gate() {
+    std::unique_lock hold(lock_);
+    changed_.wait(hold, [this] { return inside_ == 0; });
+  }
 
   void open() {
     const std::lock_guard hold(lock_);
@@ -33,10 +38,13 @@ class gate {
   void wait() {
     std::unique_lock hold(lock_);
     ++arrived_;
+    ++inside_;
     changed_.notify_all();
     if (!changed_.wait_for(hold, patience, [this] { return open_; })) {
       ADD_FAILURE() << "a gate was never opened";
     }
+    --inside_;
+    changed_.notify_all();
   }
   /// Returns once `count` threads have come to wait().
   void await_arrivals(std::size_t count = 1) {
@@ -55,6 +63,7 @@ class gate {
   std::condition_variable changed_;
   bool open_ = false;
   std::size_t arrived_ = 0;
+  std::size_t inside_ = 0;
 };
 
 }  // namespace support

@@ -24,7 +24,7 @@ inline std::uint64_t new_seed() {
   return seed;
 }
 
-inline std::chrono::milliseconds time_box(std::uint64_t otherwise = 1500) {
+inline std::chrono::milliseconds time_box(std::uint64_t otherwise = 1000) {
   return std::chrono::milliseconds(number_from("SINGLEFLIGHT_STRESS_MS", otherwise));
 }
 

@@ -23,6 +23,7 @@
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
+#include "support/sanitizers.hpp"
 #include "support/task.hpp"
 #include <singleflight/cache/live_value.hpp>
 #include <singleflight/core.hpp>
@@ -573,7 +574,7 @@ TEST(live_value, inline_listeners) {
   EXPECT_EQ(told.take(), strings{"1>2"});
 }
 
-#if !defined(__SANITIZE_THREAD__)  // which does not know of threads that end so
+#if !defined(SUPPORT_TSAN)  // which does not know of threads that end so
 // Goal    A listener that ends its thread leaves the others, and later changes, to another one.
 TEST(live_value, a_listener_that_ends_its_thread) {
   source from;

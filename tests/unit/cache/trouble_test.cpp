@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <future>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -124,58 +125,48 @@ TEST(cache_trouble, a_load_past_its_join_window) {
   }
 }
 
-// Goal    A load that was overtaken does not replace what the one that began after it has stored.
-// Method  The same, and the second load ends first.
-TEST(cache_trouble, an_overtaken_load_replaces_nothing_newer) {
-  manual_timer time;
-  gate first_inside;
-  gate first_may_end;
+/// A cache whose first load goes on until it may end, and takes no more joiners by now.
+struct overtaken_load {
+  overtaken_load() {
+    inside.wait();
+    time.advance(2s);
+  }
+
+  manual_timer time{};
+  gate inside{};
+  gate may_end{};
   std::atomic<int> calls{0};
-  loading_cache<int, int> cache(
-      [&](int) {
-        const int call = ++calls;
-        if (call == 1) {
-          first_inside.open();
-          first_may_end.wait();
-        }
-        return call;
-      },
-      {.group = {.timer = &time, .join_window = 1s}});
-  auto first = in_thread([&] { return *cache.get(1); });
-  first_inside.wait();
-  time.advance(2s);
-  EXPECT_EQ(*cache.get(1), 2);
-  first_may_end.open();
-  EXPECT_EQ(first.get(), 1);
-  EXPECT_EQ(**cache.find(1), 2);
+  loading_cache<int, int> cache{[this](int) {
+                                  const int call = ++calls;
+                                  if (call == 1) {
+                                    inside.open();
+                                    may_end.wait();
+                                  }
+                                  return call;
+                                },
+                                {.group = {.timer = &time, .join_window = 1s}}};
+  std::future<int> first = in_thread([this] { return *cache.get(1); });
+};
+
+// Goal    A load that was overtaken does not replace what the one that began after it has stored.
+TEST(cache_trouble, an_overtaken_load_replaces_nothing_newer) {
+  overtaken_load old;
+  EXPECT_EQ(*old.cache.get(1), 2);
+  old.may_end.open();
+  EXPECT_EQ(old.first.get(), 1);
+  EXPECT_EQ(**old.cache.find(1), 2);
 }
 
 // Goal    forget finds a flight that newcomers do not: what it loads is revoked, though another one
 //         is in its place.
 TEST(cache_trouble, invalidate_revokes_an_overtaken_load) {
-  manual_timer time;
-  gate first_inside;
-  gate first_may_end;
-  std::atomic<int> calls{0};
-  loading_cache<int, int> cache(
-      [&](int) {
-        const int call = ++calls;
-        if (call == 1) {
-          first_inside.open();
-          first_may_end.wait();
-        }
-        return call;
-      },
-      {.group = {.timer = &time, .join_window = 1s}});
-  auto first = in_thread([&] { return *cache.get(1); });
-  first_inside.wait();
-  time.advance(2s);
-  EXPECT_EQ(*cache.get(1), 2);
-  EXPECT_TRUE(cache.invalidate(1));
-  first_may_end.open();
-  EXPECT_EQ(first.get(), 1);
-  EXPECT_EQ(cache.find(1), std::nullopt);
-  EXPECT_EQ(cache.stats().not_stored, 1U);
+  overtaken_load old;
+  EXPECT_EQ(*old.cache.get(1), 2);
+  EXPECT_TRUE(old.cache.invalidate(1));
+  old.may_end.open();
+  EXPECT_EQ(old.first.get(), 1);
+  EXPECT_EQ(old.cache.find(1), std::nullopt);
+  EXPECT_EQ(old.cache.stats().not_stored, 1U);
 }
 
 /// A key whose copy throws when it is told to.

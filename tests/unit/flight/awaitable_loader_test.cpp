@@ -25,16 +25,16 @@ namespace {
 using strings = sf::group<int, std::string>;
 
 /// Counts what lives, so that each test sees that nothing stays behind or goes twice.
-struct counted {
-  counted() noexcept { ++alive; }
-  counted(const counted&) = delete;
-  counted& operator=(const counted&) = delete;
-  ~counted() { --alive; }
+struct awaited {
+  awaited() noexcept { ++alive; }
+  awaited(const awaited&) = delete;
+  awaited& operator=(const awaited&) = delete;
+  ~awaited() { --alive; }
   static inline std::atomic<int> alive{0};
 };
 
 /// The value is a part of the awaitable: await_resume returns a reference into it.
-struct never_ready : counted {
+struct never_ready : awaited {
   std::string value = "a value that is too long for the buffer of a string";
   bool await_ready() const noexcept { return false; }
   std::string& await_resume() noexcept { return value; }
@@ -60,10 +60,10 @@ struct resumed_before_it_returns : never_ready {
     return true;
   }
 };
-struct has_member_operator : counted {
+struct has_member_operator : awaited {
   ready operator co_await() const { return {}; }
 };
-struct has_free_operator : counted {};
+struct has_free_operator : awaited {};
 ready operator co_await(const has_free_operator&) { return {}; }
 
 /// What throws, by place.
@@ -78,13 +78,13 @@ struct fails_after : never_ready {
   void await_suspend(std::coroutine_handle<> h) const { h.resume(); }
   std::string& await_resume() const { throw std::domain_error("resume"); }
 };
-struct fails_to_be : counted {
+struct fails_to_be : awaited {
   fails_to_be() { throw std::domain_error("constructor"); }
   bool await_ready() const noexcept { return true; }
   void await_suspend(std::coroutine_handle<>) const noexcept {}
   std::string await_resume() const { return {}; }
 };
-struct fails_to_give : counted {
+struct fails_to_give : awaited {
   ready operator co_await() const { throw std::domain_error("operator"); }
 };
 
@@ -118,7 +118,7 @@ void in_every_group(const std::function<void(strings&, const std::function<void(
     check(flights, drain);
     EXPECT_EQ(flights.in_flight().size(), 0U);
   }
-  EXPECT_EQ(counted::alive, 0);
+  EXPECT_EQ(awaited::alive, 0);
 }
 
 template <class Awaitable>
@@ -127,7 +127,7 @@ void answers() {
     auto f = flights.start(1, [] { return Awaitable(); });
     drain();
     EXPECT_TRUE(f.ready());
-    EXPECT_EQ(counted::alive, 0) << "what was awaited goes with the load, not with the handle";
+    EXPECT_EQ(awaited::alive, 0) << "what was awaited goes with the load, not with the handle";
     EXPECT_EQ(*f.get(), expected);
   });
 }

@@ -20,6 +20,8 @@
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
+#include "support/held_leader.hpp"
+#include "support/sanitizers.hpp"
 #include "support/task.hpp"
 #include <singleflight/core/manual_timer.hpp>
 #include <singleflight/flight.hpp>
@@ -32,14 +34,11 @@ using singleflight::flight_errc;
 using singleflight::flight_role;
 using singleflight::inline_executor;
 using singleflight::thread_pool;
+using support::held_leader;
 using group = singleflight::group<int, int>;
 using outcome = singleflight::outcome<singleflight::shared_result<int>>;
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr int a_million = 100'000;
-#else
-constexpr int a_million = 1'000'000;
-#endif
+constexpr int a_million = support::instrumented ? 100'000 : 1'000'000;
 
 /// The lowest and highest stack address that resumed coroutines have seen.
 struct stack_extent {
@@ -50,28 +49,6 @@ struct stack_extent {
     low = std::min(low, at);
     high = std::max(high, at);
   }
-};
-
-struct held_leader {
-  support::gate running;
-  support::gate finish;
-  std::jthread thread;
-
-  explicit held_leader(group& g, int value = 1)
-      : thread([this, &g, value] {
-          EXPECT_EQ(*g.run(1,
-                           [&] {
-                             running.open();
-                             finish.wait();
-                             return value;
-                           }),
-                    value);
-        }) {
-    running.wait();
-  }
-  held_leader(const held_leader&) = delete;
-  held_leader& operator=(const held_leader&) = delete;
-  ~held_leader() { finish.open(); }
 };
 
 support::detached count_resumption(group& g, stack_extent& extent, std::uint64_t& sum) {

@@ -16,6 +16,7 @@
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
+#include "support/held_leader.hpp"
 #include "support/task.hpp"
 #include <singleflight/core/manual_timer.hpp>
 #include <singleflight/flight.hpp>
@@ -28,6 +29,7 @@ using singleflight::as_outcome;
 using singleflight::flight_context;
 using singleflight::flight_errc;
 using singleflight::flight_role;
+using support::held_leader;
 using group = singleflight::group<int, int>;
 
 /// Counts loads that are open at once.
@@ -51,29 +53,6 @@ struct open_loads {
   };
 };
 
-/// A run() that leads, and whose load ends when the test says so.
-struct held_leader {
-  support::gate running;
-  support::gate finish;
-  std::optional<int> got;
-  std::jthread thread;
-
-  explicit held_leader(group& g, int value = 1, open_loads* loads = nullptr)
-      : thread([this, &g, value, loads] {
-          got = *g.run(1, [&] {
-            std::optional<open_loads::one> open;
-            if (loads != nullptr) open.emplace(*loads);
-            running.open();
-            finish.wait();
-            return value;
-          });
-        }) {
-    running.wait();
-  }
-  held_leader(const held_leader&) = delete;
-  held_leader& operator=(const held_leader&) = delete;
-};
-
 bool until_calls(const group& g, std::uint64_t n) {
   return support::eventually([&] { return g.stats().calls == n; }, "the calls");
 }
@@ -86,7 +65,17 @@ TEST(fresh, sees_an_earlier_write_and_is_shared) {  // Scenario 19
   group g;
   open_loads loads;
   std::atomic<int> database{1};
-  held_leader old(g, database, &loads);
+  support::gate hold;
+  std::jthread old([&] {
+    const auto read = [&] {
+      const open_loads::one open(loads);
+      const int before = database;
+      hold.wait();
+      return before;
+    };
+    EXPECT_EQ(*g.run(1, read), 1);
+  });
+  hold.await_arrivals();
   database = 2;
   const auto read = [&] {
     const open_loads::one open(loads);
@@ -111,13 +100,12 @@ TEST(fresh, sees_an_earlier_write_and_is_shared) {  // Scenario 19
   }(g, read, twos);
   ASSERT_TRUE(until_calls(g, 8));
   EXPECT_EQ(loads.total, 1);
-  old.finish.open();
+  hold.open();
   blocked.clear();
-  old.thread.join();
+  old.join();
   EXPECT_EQ(*f.get(), 2);
   EXPECT_EQ(*f2.get(), 2);
   EXPECT_TRUE(support::eventually([&] { return twos == 5; }, "the coroutine"));
-  EXPECT_EQ(old.got, 1);
   EXPECT_EQ(loads.total, 2);
   EXPECT_EQ(loads.most, 1) << "two loads of one key at once";
   EXPECT_LE(leaders, 1);
@@ -365,8 +353,7 @@ TEST(fresh, start_fresh_races_another_leader) {
     std::atomic<int> ready{0};
     const auto meet = [&ready] {
       ++ready;
-      while (ready < 2) {
-      }
+      while (ready < 2) std::this_thread::yield();
     };
     std::jthread other([&] {
       meet();

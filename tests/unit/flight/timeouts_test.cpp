@@ -306,7 +306,7 @@ TEST(join_window, in_flight_tells_the_age) {
 
 // Goal    An observer hears of every load exactly once each way, with its own duration and how it
 //         ended.
-struct recorder : singleflight::observer {
+struct counting_observer : singleflight::observer {
   void load_began(std::uint64_t) noexcept override { ++began; }
   void load_ended(std::uint64_t, std::chrono::nanoseconds took, load_result how) noexcept override {
     ++ended;
@@ -326,7 +326,7 @@ struct recorder : singleflight::observer {
 TEST(observer, hears_of_every_load) {
   singleflight::manual_timer time;
   support::manual_executor later;
-  recorder seen;
+  counting_observer seen;
   group g({.executor = later, .timer = &time, .load_timeout = 1h, .observer = &seen});
   (void)g.run(1, [&] {
     time.advance(2s);
@@ -362,7 +362,7 @@ TEST(observer, hears_of_every_load) {
 
 // Goal    A handed-over flight tells the begin and the end of every try.
 TEST(observer, hears_of_every_try) {
-  recorder seen;
+  counting_observer seen;
   group g({.on_error = singleflight::hand_over(5), .observer = &seen});
   support::gate running;
   support::gate fail;

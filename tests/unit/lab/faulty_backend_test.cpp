@@ -11,13 +11,12 @@
 #include "lab/experiment.hpp"
 #include "lab/generator.hpp"
 #include "unit/lab/fake_backend.hpp"
+#include "unit/lab/forever.hpp"
 
 namespace singleflight::lab {
 namespace {
 
 using namespace std::chrono_literals;
-
-steady_time forever() { return steady_time::max(); }
 
 row answer(const std::string& key) { return {key, 1}; }
 

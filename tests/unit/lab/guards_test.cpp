@@ -15,6 +15,7 @@
 #include "support/eventually.hpp"
 #include "support/gate.hpp"
 #include "unit/lab/fake_backend.hpp"
+#include "unit/lab/forever.hpp"
 #include <singleflight/core/manual_timer.hpp>
 
 namespace singleflight::lab {
@@ -23,8 +24,6 @@ namespace {
 using namespace std::chrono_literals;
 using support::eventually;
 using testing::ElementsAre;
-
-steady_time forever() { return steady_time::max(); }
 
 /// Whoever waits for a time has come to it: so a test with one thread need not wait for it.
 class leaping_timer final : public timer {
@@ -41,7 +40,7 @@ class leaping_timer final : public timer {
 };
 
 // The kind of the failure, or nothing.
-std::string outcome(backend& asked, const std::string& key, const patience& until = forever) {
+std::string outcome_of(backend& asked, const std::string& key, const patience& until = forever) {
   try {
     EXPECT_EQ(asked.load(key, until).text, key);
   } catch (const backend_error& error) {
@@ -68,11 +67,11 @@ TEST(retrying_backend, tries_until_it_has_an_answer) {
   failing_at_first works(2);
   retrying_backend retrying(works.asked, 5, clock);
   const auto begin = clock.now();
-  EXPECT_EQ(outcome(retrying, "k"), "");
+  EXPECT_EQ(outcome_of(retrying, "k"), "");
   EXPECT_EQ(works.loads, 3);
   EXPECT_EQ(retrying.retries(), 2U);
   EXPECT_LE(clock.now() - begin, 30ms);
-  EXPECT_EQ(outcome(retrying, "k"), "");
+  EXPECT_EQ(outcome_of(retrying, "k"), "");
   EXPECT_EQ(retrying.retries(), 2U) << "what works is asked once";
 }
 
@@ -89,7 +88,7 @@ TEST(retrying_backend, gives_up_after_so_many_attempts_with_the_last_failure) {
   EXPECT_EQ(broken.loads, 3);
   EXPECT_EQ(retrying.retries(), 2U);
   retrying_backend once(broken.asked, 1, clock);
-  EXPECT_EQ(outcome(once, "k"), "odd");
+  EXPECT_EQ(outcome_of(once, "k"), "odd");
   EXPECT_EQ(broken.loads, 4);
 }
 
@@ -115,15 +114,15 @@ TEST(retrying_backend, no_delay_outlasts_those_who_wait) {
   failing_at_first broken(1000);
   retrying_backend retrying(broken.asked, 100, clock);
   const auto begin = clock.now();
-  EXPECT_EQ(outcome(retrying, "k", [&] { return begin; }), "odd");
+  EXPECT_EQ(outcome_of(retrying, "k", [&] { return begin; }), "odd");
   EXPECT_EQ(broken.loads, 1);
   EXPECT_EQ(clock.now(), begin);
-  EXPECT_EQ(outcome(retrying, "k", [&] { return begin + 50ms; }), "odd");
+  EXPECT_EQ(outcome_of(retrying, "k", [&] { return begin + 50ms; }), "odd");
   EXPECT_LT(clock.now(), begin + 50ms);
 
   broken.loads = 0;
   const auto grows = [&] { return broken.loads < 7 ? steady_time::max() : clock.now(); };
-  EXPECT_EQ(outcome(retrying, "k", grows), "odd");
+  EXPECT_EQ(outcome_of(retrying, "k", grows), "odd");
   EXPECT_EQ(broken.loads, 7);
 }
 
@@ -138,7 +137,7 @@ TEST(retrying_backend, interrupt_ends_a_delay) {
   });
   retrying_backend retrying(broken, 100, clock);
   std::string kind;
-  std::jthread loading([&] { kind = outcome(retrying, "k"); });
+  std::jthread loading([&] { kind = outcome_of(retrying, "k"); });
   eventually([&] { return loads > 0; }, "the first attempt");
   retrying.interrupt();
   loading.join();
@@ -146,7 +145,7 @@ TEST(retrying_backend, interrupt_ends_a_delay) {
   EXPECT_TRUE(broken.interrupted);
   const int before = loads;
   EXPECT_LT(before, 100);
-  EXPECT_EQ(outcome(retrying, "k"), "interrupted");
+  EXPECT_EQ(outcome_of(retrying, "k"), "interrupted");
   EXPECT_EQ(loads, before);
 }
 
@@ -158,14 +157,14 @@ TEST(breaker_backend, opens_rejects_and_closes) {
   manual_timer clock;
   failing_at_first broken(20);
   breaker_backend guarded(broken.asked, 0.5, clock);
-  for (int i = 0; i < 20; ++i) EXPECT_EQ(outcome(guarded, "k"), "odd");
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(outcome_of(guarded, "k"), "odd");
   EXPECT_EQ(guarded.opened(), 1U);
   for (int i = 0; i < 7; ++i) EXPECT_THROW(guarded.load("k", forever), load_rejected);
-  EXPECT_EQ(outcome(guarded, "k"), "rejected");
+  EXPECT_EQ(outcome_of(guarded, "k"), "rejected");
   EXPECT_EQ(guarded.rejected(), 8U);
   EXPECT_EQ(broken.loads, 20);
   clock.advance(5s);
-  for (int i = 0; i < 100; ++i) EXPECT_EQ(outcome(guarded, "k"), "");
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(outcome_of(guarded, "k"), "");
   EXPECT_EQ(guarded.rejected(), 8U);
   EXPECT_EQ(guarded.opened(), 1U);
 }
@@ -179,9 +178,9 @@ TEST(breaker_backend, its_share_of_failures) {
   });
   breaker_backend at_half(asked, 0.5, clock);
   breaker_backend at_a_fifth(asked, 0.2, clock);
-  for (int i = 0; i < 100; ++i) outcome(at_half, "k");
+  for (int i = 0; i < 100; ++i) outcome_of(at_half, "k");
   EXPECT_EQ(at_half.opened(), 0U);
-  for (int i = 0; i < 100; ++i) outcome(at_a_fifth, "k");
+  for (int i = 0; i < 100; ++i) outcome_of(at_a_fifth, "k");
   EXPECT_EQ(at_a_fifth.opened(), 1U);
 }
 
@@ -204,7 +203,7 @@ TEST(breaker_backend, what_did_not_reach_the_backend_counts_neither_way) {
   }
   EXPECT_EQ(guarded.opened(), 0U);
   reached = true;
-  for (int i = 0; i < 20; ++i) EXPECT_EQ(outcome(guarded, "k"), "odd");
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(outcome_of(guarded, "k"), "odd");
   EXPECT_EQ(guarded.opened(), 1U);
 }
 
@@ -232,20 +231,20 @@ struct one_at_a_time {
   std::vector<std::jthread> threads;
 
   void hold() {
-    threads.emplace_back([this] { EXPECT_EQ(outcome(bounded, "held"), ""); });
+    threads.emplace_back([this] { EXPECT_EQ(outcome_of(bounded, "held"), ""); });
     gate.await_arrivals();
   }
   // One more that has to wait.
   void queue(const std::string& key, std::string& kind, const patience& until = forever) {
     const auto before = bounded.waiting_approx();
-    threads.emplace_back([this, key, &kind, until] { kind = outcome(bounded, key, until); });
+    threads.emplace_back([this, key, &kind, until] { kind = outcome_of(bounded, key, until); });
     eventually([&] { return bounded.waiting_approx() == before + 1; }, "the queue");
   }
 };
 
 TEST(bounded_backend, one_at_a_time_in_order) {
   one_at_a_time it;
-  EXPECT_EQ(outcome(it.bounded, "free"), "");
+  EXPECT_EQ(outcome_of(it.bounded, "free"), "");
   EXPECT_EQ(it.bounded.queue().queued, 0U);
   it.hold();
   std::vector<std::string> kinds(3);
@@ -315,7 +314,7 @@ TEST(bounded_backend, interrupt_ends_the_wait) {
   it.threads.back().join();
   EXPECT_EQ(kind, "interrupted");
   EXPECT_TRUE(it.asked.interrupted);
-  EXPECT_EQ(outcome(it.bounded, "b"), "interrupted");
+  EXPECT_EQ(outcome_of(it.bounded, "b"), "interrupted");
   EXPECT_EQ(it.bounded.queue().queued, 0U);
   it.gate.open();
 }
@@ -325,8 +324,8 @@ TEST(bounded_backend, interrupt_ends_the_wait) {
 TEST(guarded_backend, without_guards_nothing_stands_between) {
   failing_at_first broken(1);
   guarded_backend guarded(broken.asked, {});
-  EXPECT_EQ(outcome(guarded, "k"), "odd");
-  EXPECT_EQ(outcome(guarded, "k"), "");
+  EXPECT_EQ(outcome_of(guarded, "k"), "odd");
+  EXPECT_EQ(outcome_of(guarded, "k"), "");
   EXPECT_EQ(guarded.counts().asked, 2U);
   EXPECT_EQ(guarded.name(), "fake");
   guarded.interrupt();
@@ -338,9 +337,9 @@ TEST(guarded_backend, retries_pass_through_the_breaker) {
   leaping_timer clock;
   failing_at_first broken(1000);
   guarded_backend guarded(broken.asked, {.attempts = 8, .error_rate = 0.5, .max_loads = 4}, clock);
-  EXPECT_EQ(outcome(guarded, "k"), "odd");
-  EXPECT_EQ(outcome(guarded, "k"), "odd");
-  EXPECT_EQ(outcome(guarded, "k"), "rejected");
+  EXPECT_EQ(outcome_of(guarded, "k"), "odd");
+  EXPECT_EQ(outcome_of(guarded, "k"), "odd");
+  EXPECT_EQ(outcome_of(guarded, "k"), "rejected");
   EXPECT_EQ(broken.loads, 20);
   const auto counts = guarded.counts();
   EXPECT_EQ(counts.asked, 3U);
@@ -366,16 +365,16 @@ TEST(guarded_backend, rejects_before_the_queue) {
     throw backend_error("odd", "odd");
   });
   guarded_backend guarded(asked, {.attempts = {}, .error_rate = 0.5, .max_loads = 1}, clock);
-  for (int i = 0; i < 19; ++i) EXPECT_EQ(outcome(guarded, "k"), "odd");
-  std::jthread last([&] { EXPECT_EQ(outcome(guarded, "last"), "odd"); });
+  for (int i = 0; i < 19; ++i) EXPECT_EQ(outcome_of(guarded, "k"), "odd");
+  std::jthread last([&] { EXPECT_EQ(outcome_of(guarded, "last"), "odd"); });
   fails.await_arrivals();
   std::atomic<bool> queues = false;
   std::jthread holding([&] {
-    EXPECT_EQ(outcome(guarded, "held",
-                      [&] {
-                        queues = true;  // asked by who has to wait
-                        return steady_time::max();
-                      }),
+    EXPECT_EQ(outcome_of(guarded, "held",
+                         [&] {
+                           queues = true;  // asked by who has to wait
+                           return steady_time::max();
+                         }),
               "");
   });
   eventually([&] { return queues.load(); }, "the queue");
@@ -383,7 +382,7 @@ TEST(guarded_backend, rejects_before_the_queue) {
   last.join();
   held.await_arrivals();
   EXPECT_EQ(guarded.counts().opened, 1U);
-  EXPECT_EQ(outcome(guarded, "k", [&] { return clock.now(); }), "rejected");
+  EXPECT_EQ(outcome_of(guarded, "k", [&] { return clock.now(); }), "rejected");
   held.open();
 }
 

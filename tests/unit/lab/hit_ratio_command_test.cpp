@@ -44,7 +44,7 @@ TEST(hit_ratio_options, what_was_typed) {
 
 // Goal    What cannot be meant is refused, in one line that names its option.
 TEST(hit_ratio_options, absurd_values) {
-  EXPECT_EQ(refusal({}), "hit-ratio needs a log; add --log FILE");
+  EXPECT_EQ(refusal(hit_ratio_arguments{}), "hit-ratio needs a log; add --log FILE");
   const scratch_folder folder;
   hit_ratio_arguments fine;
   fine.log = folder.write("log", "a\n");

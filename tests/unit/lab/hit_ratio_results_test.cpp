@@ -4,12 +4,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "unit/lab/has.hpp"
+
 namespace singleflight::lab {
 namespace {
 
 using testing::HasSubstr;
 
-hit_ratios sample() {
+hit_ratios sample_ratios() {
   hit_ratios all;
   all.workload = "log & <script>alert(1)</script>";
   all.requests = 10'000;
@@ -19,20 +21,15 @@ hit_ratios sample() {
   return all;
 }
 
-// Not HasSubstr: a failure would print the page.
-bool has(const std::string& page, std::string_view text) {
-  return page.find(text) != std::string::npos;
-}
-
 TEST(hit_ratio_results, table) {
-  EXPECT_EQ(to_table(sample()),
+  EXPECT_EQ(to_table(sample_ratios()),
             "capacity  entries     LRU  loading_cache  optimum  of the optimum\n"
             "1%             20  10.0 %         20.0 %   40.0 %          50.0 %\n"
             "1000        1,000  60.0 %         66.0 %   66.0 %         100.0 %\n");
 }
 
 TEST(hit_ratio_results, json) {
-  const auto json = to_json(sample());
+  const auto json = to_json(sample_ratios());
   EXPECT_EQ(json["workload"]["requests"], 10'000);
   EXPECT_EQ(json["workload"]["distinct_keys"], 2000);
   EXPECT_EQ(json["ceiling"], 0.8);
@@ -44,7 +41,7 @@ TEST(hit_ratio_results, json) {
 }
 
 TEST(hit_ratio_results, page) {
-  const auto page = to_html(sample());
+  const auto page = to_html(sample_ratios());
   EXPECT_TRUE(has(page, "<td>20.0 %</td><td>40.0 %</td><td>50.0 %</td>"));
   EXPECT_TRUE(has(page, "<th scope=\"row\">20 entries (1%)</th>"));
   EXPECT_TRUE(has(page, "<th scope=\"row\">1,000 entries</th>"));
@@ -55,7 +52,7 @@ TEST(hit_ratio_results, page) {
 }
 
 TEST(hit_ratio_results, the_page_is_self_contained_and_escaped) {
-  const auto page = to_html(sample());
+  const auto page = to_html(sample_ratios());
   EXPECT_FALSE(has(page, "<script>alert"));
   EXPECT_TRUE(has(page, "log &amp; &lt;script&gt;alert(1)&lt;/script&gt;"));
   EXPECT_TRUE(has(page, "default-src 'none'"));
@@ -64,7 +61,7 @@ TEST(hit_ratio_results, the_page_is_self_contained_and_escaped) {
 
 // Goal    A log of keys that are asked for once has no hits, and makes every output.
 TEST(hit_ratio_results, no_hits_at_all) {
-  auto all = sample();
+  auto all = sample_ratios();
   all.distinct_keys = all.requests;
   all.rows = {{"1%", 100, 0, 0, 0}};
   EXPECT_THAT(to_table(all), HasSubstr("0.0 %               -\n"));

@@ -21,7 +21,7 @@ std::string refusal(const lab_arguments& arguments) {
 }
 
 TEST(options, defaults) {
-  const auto options = check_options({});
+  const auto options = check_options(lab_arguments{});
   EXPECT_EQ(options.protections, (std::vector<std::string>{"none", "flight"}));
   EXPECT_EQ(options.pace.callers, 50U);
   EXPECT_FALSE(options.pace.open());

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "lab/progress.hpp"
+#include "unit/lab/has.hpp"
 
 namespace singleflight::lab {
 namespace {
@@ -25,11 +26,6 @@ run_result run_of(const std::string& protection, int requests, int loads) {
   run.loads_in_flight.finish(10ms);
   run.wall = 2s;
   return run;
-}
-
-// Not HasSubstr: a failure would print the page.
-bool has(const std::string& page, std::string_view text) {
-  return page.find(text) != std::string::npos;
 }
 
 results sample() {

@@ -10,6 +10,7 @@
 
 #include "lab/shop.hpp"
 #include "lab/usage_error.hpp"
+#include "unit/lab/forever.hpp"
 #include "unit/lab/scratch_file.hpp"
 
 namespace singleflight::lab {
@@ -18,8 +19,6 @@ namespace {
 using testing::HasSubstr;
 using namespace std::chrono_literals;
 using clock = std::chrono::steady_clock;
-
-steady_time forever() { return steady_time::max(); }
 
 // While slow_step is held, the query "gate" does not go on.
 std::latch* entered = nullptr;

@@ -23,6 +23,8 @@
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
+#include "support/gated_timer.hpp"
+#include "support/sanitizers.hpp"
 #include "support/task.hpp"
 #include <singleflight/core/manual_timer.hpp>
 #include <singleflight/sync/batcher.hpp>
@@ -611,7 +613,7 @@ TEST(batcher, a_dropped_task) {
 // Goal    An executor that begins to refuse when a long line waits ends it batch by batch, in
 //         constant stack.
 TEST(batcher, a_long_line_and_an_executor_that_refuses) {
-  constexpr int many = 50'000;
+  constexpr int many = support::instrumented ? 10'000 : 50'000;
   struct fickle {
     std::shared_ptr<std::atomic<bool>> refuses;
     support::manual_executor queue;
@@ -799,34 +801,22 @@ TEST(batcher, a_place_that_is_queued_behind_the_waiter) {
 //         the sleeping waiter is woken and runs the batch.
 TEST(batcher, a_waiter_that_sleeps_on_the_pool_is_woken_for_its_batch) {
   tenfold load;
-  sf::manual_timer clock;
+  support::gated_timer time;
   sf::thread_pool pool({.max_threads = 1});
-  ints keys(load, {.max_delay = 10ms, .executor = pool, .timer = &clock});
+  ints keys(load, {.max_delay = 10ms, .executor = pool, .timer = &time});
   support::gate over;
   std::optional<sf::flight<int>> two;
   pool.execute(sf::task([&] {
     EXPECT_EQ(*keys.load(1), 10);
     over.open();
   }));
-  support::until_callers(keys, 1);
+  time.armed.wait();  // the batch has its key, and its alarm
   two.emplace(keys.start(2));
-  clock.advance(10ms);
+  time.clock.advance(10ms);
   over.wait();
   EXPECT_EQ(*two->get(), 20);
   EXPECT_THAT(*load.calls, ElementsAre(ElementsAre(1, 2)));
 }
-
-/// Tells when a thread is about to sleep until its deadline.
-struct watched_timer final : sf::timer {
-  time_point now() const noexcept override { return clock.now(); }
-  void arm(sf::timer_node& node, time_point when) override {
-    clock.arm(node, when);
-    armed.open();
-  }
-  void cancel(sf::timer_node& node) noexcept override { clock.cancel(node); }
-  sf::manual_timer clock;
-  support::gate armed;
-};
 
 // Goal    A waiter of the pool whose batch is due, while the only place is with a loader on another
 //         thread, runs it when that one ends: also where no thread is left for the batch's task.
@@ -836,7 +826,7 @@ TEST(batcher, a_waiter_of_the_pool_waits_for_a_place) {
   support::gate hold;
   support::gate over;
   tenfold load;
-  watched_timer time;
+  support::gated_timer time;
   sf::thread_pool pool({.max_threads = 2});
   ints keys(
       [&](std::span<const int> all) {
@@ -867,7 +857,7 @@ TEST(batcher, a_waiter_of_the_pool_waits_for_a_place) {
 // Goal    While it waits for a place, its limits hold.
 TEST(batcher, a_waiter_without_a_place_leaves_at_its_deadline) {
   support::gate hold;
-  watched_timer time;
+  support::gated_timer time;
   sf::thread_pool pool({.max_threads = 2});
   ints keys(
       [&](std::span<const int> all) {
@@ -894,7 +884,7 @@ TEST(batcher, a_waiter_without_a_place_leaves_at_its_deadline) {
 // Goal    load with limits runs its batch, too, on the pool's only thread, at once or when it is
 //         due; a limit that strikes meanwhile does not take its answer.
 TEST(batcher, load_with_limits_on_the_pools_only_thread) {
-  watched_timer time;
+  support::gated_timer time;
   std::stop_source stop;
   sf::thread_pool pool({.max_threads = 1});
   const auto load = [&](std::span<const int> all) {
@@ -1265,7 +1255,7 @@ TEST(batcher, the_loader_goes_with_the_batcher) {
 // ---- bad input ----------------------------------------------------------------------------------
 
 template <class Make>
-std::string refusal(Make make) {
+std::string refusal_of(Make make) {
   try {
     make();
   } catch (const std::invalid_argument& e) {
@@ -1277,12 +1267,13 @@ std::string refusal(Make make) {
 // Goal    Options that make no sense are refused, with the class, the value and why.
 TEST(batcher, bad_options) {
   const auto made = [](sf::batcher_options options) {
-    return refusal([&] { const ints keys(tenfold(), options); });
+    return refusal_of([&] { const ints keys(tenfold(), options); });
   };
   EXPECT_THAT(made({.max_batch = 0}), HasSubstr("batcher: max_batch is 0"));
   EXPECT_THAT(made({.max_in_flight = 0}), HasSubstr("batcher: max_in_flight is 0"));
   EXPECT_THAT(made({.max_delay = -5ns}), HasSubstr("batcher: max_delay is -5 ns"));
-  EXPECT_THAT(refusal([] { const ints keys(nullptr); }), HasSubstr("batcher: load_many is empty"));
+  EXPECT_THAT(refusal_of([] { const ints keys(nullptr); }),
+              HasSubstr("batcher: load_many is empty"));
 }
 
 // Goal    What a metrics endpoint reads.

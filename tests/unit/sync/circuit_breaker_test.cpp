@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "support/eventually.hpp"
+#include "support/failure.hpp"
 #include "support/gate.hpp"
 #include <singleflight/core/manual_timer.hpp>
 #include <singleflight/sync/circuit_breaker.hpp>
@@ -35,13 +36,11 @@ using singleflight::circuit_breaker_options;
 using singleflight::flight_errc;
 using singleflight::flight_error;
 using singleflight::manual_timer;
+using support::failure;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using change = std::pair<breaker_state, breaker_state>;
 
-struct failure : std::runtime_error {
-  failure() : std::runtime_error("the backend failed") {}
-};
 struct not_found : std::runtime_error {
   not_found() : std::runtime_error("no such key") {}
 };

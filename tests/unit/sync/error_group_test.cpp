@@ -21,6 +21,7 @@
 #include "support/asleep.hpp"
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
+#include "support/failure.hpp"
 #include "support/gate.hpp"
 #include <singleflight/sync.hpp>
 
@@ -31,11 +32,7 @@ namespace {
 using sf::as_outcome;
 using sf::error_group;
 using sf::flight_errc;
-
-/// Told apart from everything else by its type.
-struct failure {
-  int number;
-};
+using support::failure;
 
 flight_errc code_of(const std::function<void()>& call) {
   try {

@@ -22,6 +22,7 @@
 #include <thread>
 #include <vector>
 
+#include "support/failure.hpp"
 #include "support/gate.hpp"
 #include <singleflight/core/manual_timer.hpp>
 #include <singleflight/sync/retry.hpp>
@@ -38,6 +39,7 @@ using singleflight::retry;
 using singleflight::retry_policy;
 using singleflight::detail::retry_schedule;
 using std::chrono::nanoseconds;
+using support::failure;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -47,11 +49,6 @@ std::uint64_t longest() { return all_bits; }
 std::uint64_t shortest() { return 0; }
 
 const std::exception_ptr some_error = std::make_exception_ptr(std::runtime_error("some error"));
-
-struct failure : std::runtime_error {
-  explicit failure(int which) : std::runtime_error("failure " + std::to_string(which)), n(which) {}
-  int n;
-};
 
 /// Delays until the schedule gives up, at most `most` of them, time standing still.
 std::vector<nanoseconds> delays_of(const retry_policy& policy, std::size_t most = 100) {
@@ -292,7 +289,7 @@ TEST(retry, the_last_exception_is_thrown) {
     });
     ADD_FAILURE() << "five failures, and no exception";
   } catch (const failure& f) {
-    EXPECT_EQ(f.n, 5);
+    EXPECT_EQ(f.number, 5);
     EXPECT_EQ(&f, thrown) << "another object than the function threw";
   }
   EXPECT_EQ(calls, 5);
@@ -324,7 +321,7 @@ TEST(retry, the_predicate_decides) {
     try {
       std::rethrow_exception(error);
     } catch (const failure& f) {
-      return f.n < 2;
+      return f.number < 2;
     }
   };
   EXPECT_THROW(retry(policy, [&] { throw failure(++calls); }), failure);

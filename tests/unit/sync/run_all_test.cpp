@@ -16,6 +16,7 @@
 
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
+#include "support/failure.hpp"
 #include "support/gate.hpp"
 #include <singleflight/sync.hpp>
 
@@ -25,10 +26,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using sf::flight_errc;
-
-struct failure {
-  int number;
-};
+using support::failure;
 
 using calls_of_int = std::vector<std::function<int(std::stop_token)>>;
 

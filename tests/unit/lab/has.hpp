@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace singleflight::lab {
+
+/// Not testing::HasSubstr: a failure would print the page.
+inline bool has(const std::string& page, std::string_view text) {
+  return page.find(text) != std::string::npos;
+}
+
+}  // namespace singleflight::lab
