@@ -41,7 +41,7 @@ struct live_stats {
   std::uint64_t version = 0;  ///< of the value now
   std::uint64_t loads = 0;    ///< that began
   std::uint64_t load_failures = 0;
-  std::uint64_t not_stored = 0;  ///< answers that a set, or a load_timeout, had overtaken
+  std::uint64_t not_stored = 0;  ///< answers that a set, or a later load, had overtaken
   /// Since the value was last loaded or set, changed or not.
   std::chrono::nanoseconds since_success{0};
 };

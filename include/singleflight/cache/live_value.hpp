@@ -81,7 +81,7 @@ class live_value final : public observable {
         alarm_(*this),
         flights_(group_options_of(options_)) {
     if (options_.initial) {
-      publish(*std::move(options_.initial), [] { return false; });
+      publish(*std::move(options_.initial), by_hand);
       options_.initial.reset();
     } else {
       flights_.run(only::one, load_now{*this});
@@ -114,14 +114,14 @@ class live_value final : public observable {
   [[nodiscard]] flight<bool> start_reload() {
     return flights_.start_fresh(only::one, load_now{*this});
   }
-  /// A value by hand, of which the next load knows nothing. A load that is under way is not stored.
-  /// Whether there is a new version.
+  /// A value by hand, of which the next load knows nothing. A load that is under way is not stored,
+  /// and nobody who comes later waits for it. Whether there is a new version.
   template <class V = T>
     requires std::constructible_from<T, V&&>
   bool set(V&& value) {
-    T own(std::forward<V>(value));
-    flights_.forget(only::one);  // before the value is there: no load from before can follow it
-    return publish(std::move(own), [] { return false; });
+    const bool changed = publish(T(std::forward<V>(value)), by_hand);
+    flights_.forget(only::one);
+    return changed;
   }
 
   /// `listener(const T& before, const T& now)` is told, on the executor, of each change from now
@@ -214,8 +214,9 @@ class live_value final : public observable {
   };
   bool load(const flight_context& flight) {
     loads_.fetch_add(1, detail::memory_order_relaxed);
+    const std::uint64_t began = begin();
     try {
-      return publish(loader_->load(flight), [&flight] { return flight.forgotten(); });
+      return publish(loader_->load(flight), began);
     } catch (...) {
       if (!detail::platform::is_thread_exit()) {
         load_failures_.fetch_add(1, detail::memory_order_relaxed);
@@ -224,12 +225,17 @@ class live_value final : public observable {
     }
   }
 
-  /// The next version, unless overtaken() holds, asked under the lock: set() forgets the flight
-  /// before it takes the lock. So of a load and a set one comes first: the load, whose value set
-  /// replaces; or set, and the load sees that it is forgotten. What begins in between began after
-  /// set was called. Values are compared with no lock held, once more where another has come.
-  template <class Overtaken>
-  bool publish(T&& value, Overtaken&& overtaken) {
+  /// A load's number, in the order in which loads begin and values are set.
+  std::uint64_t begin() {
+    const detail::platform::unique_lock hold(listeners_->lock());
+    return ++begun_;
+  }
+  static constexpr std::uint64_t by_hand = 0;  ///< begins as it is published
+
+  /// The next version, unless what is there began later. Whoever sees a number as overtaken sees
+  /// the value that has overtaken it: both change at once, under the lock. Values are compared with
+  /// no lock held, once more where another has come.
+  bool publish(T&& value, std::uint64_t began) {
     const auto made = new node(std::move(value));
     const detail::hazard_hold mine(*made, nullptr);
     made->since = clock_.now();
@@ -241,11 +247,16 @@ class live_value final : public observable {
       bool told = false;
       {
         const detail::platform::unique_lock hold(listeners_->lock());
-        if (overtaken()) {
+        if (began != by_hand && began < shown_ &&
+            detail::platform::holds(detail::rule::overtaken_is_not_shown)) {
           not_stored_.fetch_add(1, detail::memory_order_relaxed);
           return false;
         }
-        if (place_.present_locked() != before) continue;
+        if (place_.present_locked() != before &&
+            detail::platform::holds(detail::rule::replaced_is_compared_again)) {
+          continue;
+        }
+        shown_ = began != by_hand ? began : ++begun_;
         success_.store(made->since.time_since_epoch(), detail::memory_order_relaxed);
         if (equal) return false;
         made->version = before != nullptr ? before->version + 1 : 1;
@@ -318,7 +329,9 @@ class live_value final : public observable {
   timer& clock_;
   const std::unique_ptr<any_loader> loader_;
   const std::shared_ptr<detail::live_listeners> listeners_;
-  place place_;  // written under the lock of listeners_
+  place place_;  // written under the lock of listeners_, which guards the next two as well
+  std::uint64_t begun_ = 0;  // loads, and what was set
+  std::uint64_t shown_ = 0;  // the number of what is there
   detail::atomic<std::uint64_t> loads_{0};
   detail::atomic<std::uint64_t> load_failures_{0};
   detail::atomic<std::uint64_t> not_stored_{0};

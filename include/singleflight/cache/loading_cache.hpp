@@ -161,8 +161,8 @@ class loading_cache final : public observable {
   bool invalidate(const Arg& key);
   /// All for which `which(key)` or `which(key, value)` holds (of values, then), and every load
   /// under way. How many entries that were. `which` is called with no lock held, and should not
-  /// change its mind. It gets the key as a view (key_view_t); where its parameter does not take
-  /// one, as a Key that is made for the call.
+  /// change its mind. It gets the key as keys are looked up (key_view_t, or a Key where the hash
+  /// takes no view); where its parameter does not take that, as a Key that is made for the call.
   template <class Which>
   std::size_t invalidate_if(Which&& which);
   void clear();
@@ -348,7 +348,11 @@ class loading_cache final : public observable {
   made_entry make_entry(Key& key, std::uint32_t hash, loaded&& answer);
   template <class Arg>
   void put_loaded(const Arg& key, loaded&& value);
-  /// Under the store's lock.
+  /// Under the store's lock. Whether `old`, which may be null, is to stay, the load having been
+  /// overtaken: it may be newer.
+  bool may_be_newer(entry* old, const flight_context& flight) const noexcept {
+    return old != nullptr && flight.forgotten() && is_fresh(*old);
+  }
   void store_locked(entry& e, entry* old, bool keep, typename store_type::departed& gone);
   /// After the lock: tells of what has left; and, where something may have been stored, sees to it
   /// that it is swept one day.

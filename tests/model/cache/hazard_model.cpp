@@ -99,7 +99,13 @@ struct scene {
     all->finish(gone, [](removal_cause, std::size_t) {});
   }
 
-  store::found find(int key) { return all->find(hash_of(key), key); }
+  /// As a cache looks a hit up.
+  store::found find(int key) {
+    (void)detail::this_hazard_record();  // the first search of a thread makes it
+    const auto seen = all->glance(hash_of(key), key);
+    if (seen.at != nullptr) return {seen.at, detail::hazard_hold(*seen.at, seen.slot)};
+    return all->find(hash_of(key), key);
+  }
   /// Finds and looks; the version that was found, 0: none.
   int read(int key) {
     const store::found f = find(key);

@@ -202,22 +202,26 @@ const add_world bulk_loads_once("a key is loaded once for get and get_all", two,
   s.finish();
 });
 
+template <class Invalidate>
+void fails_beside(world& w, Invalidate&& invalidate) {
+  singleflight::manual_timer time;
+  cache_scene s(w, {.error_ttl = 1h, .group = {.timer = &time}});
+  s.loader = [&](int) -> int { throw std::domain_error(std::to_string(s.load())); };
+  s.thread([&] { (void)s.get(); });
+  s.thread([&] {
+    invalidate(s);
+    (void)s.get();
+  });
+  w.run();
+  (void)s.get();
+  s.finish();
+}
 const add_world error_beside_put("31: put beside a load that fails, errors kept", three,
                                  [](world& w) {
-                                   singleflight::manual_timer time;
-                                   cache_scene s(w, {.error_ttl = 1h, .group = {.timer = &time}});
-                                   s.loader = [&](int) -> int {
-                                     throw std::domain_error(std::to_string(s.load()));
-                                   };
-                                   s.thread([&] { (void)s.get(); });
-                                   s.thread([&] {
-                                     s.put();
-                                     (void)s.get();
-                                   });
-                                   w.run();
-                                   (void)s.get();
-                                   s.finish();
+                                   fails_beside(w, [](cache_scene& s) { s.put(); });
                                  });
+const add_world error_beside_invalidate("31: invalidate beside a load that fails, errors kept",
+                                        three, [](world& w) { fails_beside(w, invalidates); });
 
 /// An answer that is there as soon as it is awaited.
 struct at_once {

@@ -299,6 +299,72 @@ TEST(live_value, a_reload_after_a_set) {
   EXPECT_EQ(*number.get(), 3);
 }
 
+/// A number whose comparison with a 9 can be held up.
+struct compared {
+  int number;
+  static inline std::atomic<support::gate*> hold{nullptr};
+  bool operator==(const compared& other) const {
+    if (number == 9 || other.number == 9) {
+      if (support::gate* const at = hold.exchange(nullptr)) at->wait();
+    }
+    return number == other.number;
+  }
+};
+
+// Goal    A reload that ends while a set is under way is seen: nothing has overtaken its load yet.
+// Method  The set begins while the load is held, and stands where it compares the values.
+TEST(live_value, a_reload_while_a_set_is_under_way) {
+  std::atomic<int> number{1};
+  support::gate loading;
+  live_value<compared> value([&] {
+    const int read = number;
+    if (read == 2) loading.wait();
+    return compared{read};
+  });
+  number = 2;
+  std::jthread reload([&] {
+    EXPECT_TRUE(value.reload());
+    EXPECT_EQ(value.get()->number, 2);
+  });
+  loading.await_arrivals();
+  support::gate comparing;
+  compared::hold = &comparing;
+  std::jthread set([&] { EXPECT_TRUE(value.set(compared{9})); });
+  comparing.await_arrivals();
+  loading.open();
+  reload.join();
+  comparing.open();
+  set.join();
+  EXPECT_EQ(value.get()->number, 9);
+  EXPECT_EQ(value.get().version(), 3U);
+  EXPECT_EQ(value.stats().not_stored, 0U);
+}
+
+// Goal    A load that hung beyond load_timeout, and ends after a later one, does not replace its
+//         value; one that nothing has overtaken is stored, late as it is.
+TEST(live_value, a_load_that_ends_late) {
+  for (const bool overtaken : {false, true}) {
+    sf::manual_timer time;
+    support::gate hold;
+    std::atomic<int> loads{0};
+    live_value<int> number(
+        [&] {
+          const int load = ++loads;
+          if (load == 2) hold.wait();
+          return load;
+        },
+        {.group = {.timer = &time, .load_timeout = 5s}});
+    std::jthread hung([&] { EXPECT_EQ(number.reload(), !overtaken); });
+    hold.await_arrivals();
+    time.advance(5s);
+    if (overtaken) EXPECT_TRUE(number.reload());
+    hold.open();
+    hung.join();
+    EXPECT_EQ(*number.get(), overtaken ? 3 : 2);
+    EXPECT_EQ(number.stats().not_stored, overtaken ? 1U : 0U);
+  }
+}
+
 // ---- handles ------------------------------------------------------------------------------------
 
 // Goal    A handle keeps its version, beyond the value's own end, also where there are more handles

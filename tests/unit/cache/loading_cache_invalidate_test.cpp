@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -276,6 +277,31 @@ TEST(invalidate, says_whether_there_was_anything) {
   loading.open();
   EXPECT_EQ(leader.get(), 1);
   EXPECT_FALSE(cache.find(1));
+}
+
+// Goal    invalidate_if misses nothing, though others that leave meanwhile make room in lines that
+//         it has passed, to which entries of later lines would come home.
+// Method  Lines are in the order of hashes. The predicate removes others, of smaller hashes than
+//         what it is asked for: of the lines that are being passed.
+TEST(invalidate, invalidate_if_while_others_leave) {
+  constexpr int entries = 20'000;
+  loading_cache<int, int> cache([](int k) { return k; }, {.capacity = entries});
+  const auto hash_of = [](int k) {
+    return static_cast<std::uint32_t>(singleflight::key_hash<int>{}(k));
+  };
+  std::vector<int> others;
+  for (int k = 0; k < entries; ++k) {
+    cache.get(k);
+    if (k % 2 != 0) others.push_back(k);
+  }
+  std::ranges::sort(others, {}, hash_of);
+  auto next = others.begin();
+  const std::size_t count = cache.invalidate_if([&](int key) {
+    for (; next != others.end() && hash_of(*next) < hash_of(key); ++next) cache.invalidate(*next);
+    return key % 2 == 0;
+  });
+  EXPECT_EQ(count, static_cast<std::size_t>(entries / 2));
+  for (int k = 0; k < entries; k += 2) ASSERT_FALSE(cache.find(k)) << k;
 }
 
 // Goal  invalidate_if takes what fits, leaves the rest, and says how many went.

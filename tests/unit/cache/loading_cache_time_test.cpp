@@ -742,6 +742,22 @@ TEST(cache_time, an_alarm_that_fires_as_it_is_armed) {
       "its end");
 }
 
+// Goal  The sweep comes for what is over, not for what is stale and kept.
+TEST(cache_time, how_often_it_sweeps) {
+  using options = loading_cache<int, int>::options;
+  const auto interval = [](const options& how) {
+    return singleflight::detail::lifetimes(how, false).sweep_interval();
+  };
+  const auto about = [](std::chrono::nanoseconds of) {
+    return testing::AllOf(testing::Gt(of - 10ms), testing::Le(of));
+  };
+  EXPECT_THAT(interval({.ttl = 10s}), about(2500ms));
+  EXPECT_THAT(interval({.ttl = 10s, .stale_if_error = 1h}), about(60s));
+  EXPECT_THAT(interval({.ttl = 10s, .stale_if_error = 30s}), about(10s));
+  EXPECT_THAT(interval({.ttl = 1h, .negative_ttl = 20s}), about(5s));
+  EXPECT_THAT(interval({.error_ttl = 1s}), about(1s));
+}
+
 // Goal  The end of a cache ends its sweep, wherever that is.
 TEST(cache_time, the_end_ends_the_sweep) {
   for (int i = 0; i < 200; ++i) {

@@ -101,6 +101,22 @@ TEST(removal, expired_by_its_successor) {
   EXPECT_THAT(taken(gone), ElementsAre(removal(2, 2, removal_cause::evicted)));
 }
 
+// Goal  The same where the answer is not kept, and only takes the old one out.
+TEST(removal, expired_by_an_answer_that_is_not_kept) {
+  manual_timer time;
+  removals gone;
+  std::chrono::milliseconds own{100};
+  loading_cache<int, int> cache(
+      [](int k) { return k; },
+      noting(gone,
+             {.ttl_of = [&](int, int) { return own; }, .jitter = 0, .group = {.timer = &time}}));
+  cache.get(1);
+  time.advance(200ms);
+  own = 0ms;
+  cache.get(1);
+  EXPECT_THAT(taken(gone), ElementsAre(removal(1, 1, removal_cause::expired)));
+}
+
 // Goal  Absences and errors come without a value.
 TEST(removal, without_a_value) {
   manual_timer time;

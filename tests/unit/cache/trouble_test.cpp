@@ -157,6 +157,30 @@ TEST(cache_trouble, an_overtaken_load_replaces_nothing_newer) {
   EXPECT_EQ(**old.cache.find(1), 2);
 }
 
+// Goal    Nor does its error: not an absence, which is no value that could be served in its place.
+TEST(cache_trouble, an_overtaken_load_that_fails_replaces_nothing_newer) {
+  manual_timer time;
+  gate inside;
+  gate may_end;
+  std::atomic<int> calls{0};
+  loading_cache<int, int> cache(
+      [&](int) -> std::optional<int> {
+        if (++calls > 1) return std::nullopt;
+        inside.open();
+        may_end.wait();
+        throw std::runtime_error("too late");
+      },
+      {.negative_ttl = 1h, .error_ttl = 1h, .group = {.timer = &time, .join_window = 1s}});
+  auto first = in_thread([&] { return cache.get(1).has_value(); });
+  inside.wait();
+  time.advance(2s);
+  EXPECT_FALSE(cache.get(1).has_value());
+  may_end.open();
+  EXPECT_THROW(first.get(), std::runtime_error);
+  EXPECT_FALSE(cache.get(1).has_value()) << "the newer answer stays";
+  EXPECT_EQ(calls, 2);
+}
+
 // Goal    forget finds a flight that newcomers do not: what it loads is revoked, though another one
 //         is in its place.
 TEST(cache_trouble, invalidate_revokes_an_overtaken_load) {

@@ -69,7 +69,8 @@ void loading_cache<Key, Value, Hash, Equal>::clear() {
 }
 
 /// Forgets all loads first: what is stored from then on began later. Then it goes through the
-/// table, some lines at a time; where the table has grown meanwhile, once more.
+/// table, some lines at a time, while entries stay where they are; where the table has grown
+/// meanwhile, once more.
 template <class Key, class Value, class Hash, class Equal>
 template <class Which>
 std::size_t loading_cache<Key, Value, Hash, Equal>::invalidate_if(Which&& which) {
@@ -87,6 +88,7 @@ std::size_t loading_cache<Key, Value, Hash, Equal>::invalidate_if(Which&& which)
     detail::platform::unique_lock hold(store_.lock());
     if (detail::platform::holds(detail::rule::filter_forgets_flights)) flights_.forget_all();
   }
+  const typename store_type::stay stay(store_);
   std::size_t at = 0;
   std::size_t size = 0;
   do {

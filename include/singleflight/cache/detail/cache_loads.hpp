@@ -11,7 +11,8 @@
 //   the invalidation: the load sees that its flight is revoked, and its value goes to those who
 //   wait for it. Who comes later does not find that flight.
 // A flight that was overtaken, since newcomers do not find it for another cause (join_window,
-// load_timeout), is stored, unless something fresh is there by then: that may be newer. Forget
+// load_timeout), or its error, is stored, unless something fresh is there by then: that may be
+// newer. Forget
 // marks these flights as well, as long as they run.
 
 #include "singleflight/cache/loading_cache.hpp"
@@ -231,7 +232,7 @@ void loading_cache<Key, Value, Hash, Equal>::store_locked(entry& e, entry* old, 
   if (keep) {
     store_.store_locked(e, old, now(), gone);
   } else if (old != nullptr) {
-    store_.remove_locked(*old, removal_cause::replaced, gone);
+    store_.remove_replaced_locked(*old, now(), gone);
   }
 }
 
@@ -256,9 +257,9 @@ auto loading_cache<Key, Value, Hash, Equal>::conclude(Key& key, std::uint32_t ha
     entry* const old = store_.find_locked(hash, e.key());
     if (detail::platform::holds(detail::rule::forgotten_is_not_stored) && flight.revoked()) {
       stats_.add(figure::not_stored);
-    } else if (old == nullptr || !flight.forgotten() || !is_fresh(*old)) {
+    } else if (!may_be_newer(old, flight)) {
       store_locked(e, old, made->keep, gone);
-    }  // else it was overtaken: what is there may be newer
+    }
   }
   finish_store(gone);
   return answer(std::move(made->of), freshness::fresh);
@@ -293,7 +294,8 @@ auto loading_cache<Key, Value, Hash, Equal>::fail(Key& key, std::uint32_t hash,
       {
         platform::unique_lock hold(store_.lock());
         entry* const old = store_.find_locked(hash, e.key());
-        if (!flight.revoked() || !platform::holds(rule::forgotten_error_is_not_stored)) {
+        if ((!flight.revoked() || !platform::holds(rule::forgotten_error_is_not_stored)) &&
+            !may_be_newer(old, flight)) {
           store_locked(e, old, true, gone);
         }
       }

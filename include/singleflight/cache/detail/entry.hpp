@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// entry: what a cache keeps of a key: 32 bytes, value, key; and 32 bytes before them where an
+// entry: what a cache keeps of a key: 32 bytes, key, value; and 32 bytes before them where an
 // option asks for more than one ttl and one weight for all.
 //
 // A key whose view is plain bytes (a string) is kept as such right behind the entry, as flights do
-// (flight/detail/keyed.hpp): what a hit reads stands together, and where a string would have its
-// characters elsewhere, one miss of the machine's cache and one allocation are saved.
+// (flight/detail/keyed.hpp): with a small value, what a hit reads stands together, and where a
+// string has its characters elsewhere, the entry saves that block, and a hit that miss of the
+// machine's cache.
 //
 // What stands in an entry does not change while it can be found, but for its place in the queues
 // (the cache's lock), `hits` (any reader: a lost increment is harmless) and the two atomics of its
@@ -122,7 +123,11 @@ struct entry_key<Key, Access, true> {
 };
 
 template <class Key, class Value, class Access = key_access<Key, key_hash<Key>, key_equal>>
-struct entry final : entry_base {
+class entry final : public entry_base {
+  using kept_key = entry_key<Key, Access>;
+  const kept_key key_;  // first: a large value would push it to another line
+
+ public:
   union {
     Value value;               // entry_kind::value
     std::exception_ptr error;  // entry_kind::error
@@ -161,7 +166,6 @@ struct entry final : entry_base {
   }
 
  private:
-  using kept_key = entry_key<Key, Access>;
   /// Before the entry, for its extras, if any.
   static consteval std::size_t room() {
     return (sizeof(entry_extras) + alignof(entry) - 1) / alignof(entry) * alignof(entry);
@@ -187,8 +191,6 @@ struct entry final : entry_base {
     self->~entry();
     platform::deallocate(reinterpret_cast<std::byte*>(self) - Before, alignof(entry));
   }
-
-  const kept_key key_;
 };
 
 }  // namespace detail

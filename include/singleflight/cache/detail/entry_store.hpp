@@ -81,13 +81,13 @@ class entry_store {
     hazard_hold hold{};
     explicit operator bool() const noexcept { return at != nullptr; }
   };
-  /// Most hits: an entry for `key`, named by a slot that is not yet in anybody's care. Null: find()
-  /// knows more. May throw what the comparison throws.
-  struct sighting {
+  /// An entry, named by a slot that is not yet in anybody's care.
+  struct glimpse {
     entry* at = nullptr;
     hazard_slot* slot = nullptr;
   };
-  sighting glance(std::uint32_t hash, view key) const {
+  /// Most hits: the entry for `key`. Null: find() knows more. May throw what the comparison throws.
+  glimpse glance(std::uint32_t hash, view key) const {
     hazard_record* const record = platform::per_thread<hazard_thread>().record;
     if (record == nullptr) [[unlikely]] {
       return {};
@@ -122,7 +122,7 @@ class entry_store {
   bool store_locked(entry& fresh, entry* old, cache_ticks now, departed& gone) noexcept {
     const bool fits = weight_of{extras_}(fresh) <= capacity_;
     if (!fits || (old == nullptr && !table_.make_room_locked(gone.tables))) {
-      if (old != nullptr) remove_locked(*old, cause_of(*old, now, removal_cause::replaced), gone);
+      if (old != nullptr) remove_replaced_locked(*old, now, gone);
       return false;
     }
     fresh.references.store(2, memory_order_relaxed);
@@ -143,6 +143,10 @@ class entry_store {
   }
   entry* find_locked(std::uint32_t hash, view key) const {
     return static_cast<entry*>(table_.find_locked(hash, same_as(key)));
+  }
+  /// By an answer that is not stored.
+  void remove_replaced_locked(entry& e, cache_ticks now, departed& gone) noexcept {
+    remove_locked(e, cause_of(e, now, removal_cause::replaced), gone);
   }
   void remove_locked(entry& e, removal_cause cause, departed& gone) noexcept {
     queues_.remove(e);
@@ -169,6 +173,23 @@ class entry_store {
   std::size_t visit_locked(std::size_t from, std::size_t lines, Visit&& visit) {
     return table_.visit_locked(from, lines, [&](entry_base& e) { visit(static_cast<entry&>(e)); });
   }
+  /// While it lives entries stay in their lines, but for growth: visits meet all of them.
+  class stay {
+   public:
+    explicit stay(entry_store& of) : of_(of) {
+      const platform::unique_lock hold(of_.lock());
+      of_.table_.stay_locked();
+    }
+    stay(const stay&) = delete;
+    stay& operator=(const stay&) = delete;
+    ~stay() {
+      const platform::unique_lock hold(of_.lock());
+      of_.table_.move_locked();
+    }
+
+   private:
+    entry_store& of_;
+  };
   std::size_t lines_locked() const noexcept { return table_.lines_locked(); }
   std::size_t size_locked() const noexcept { return table_.size(); }
   std::size_t weight_locked() const noexcept { return queues_.weight(); }

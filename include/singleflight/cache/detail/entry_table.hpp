@@ -9,7 +9,7 @@
 // line, one for the entry. (F14 does so, with other counts: Bronson and Shi, "Open-sourcing F14",
 // Facebook Engineering, 2019.)
 //
-// T1  The cache's lock guards every change. An entry's slot does not change while it is there.
+// T1  The cache's lock guards every change.
 // T2  To appear: the slot, then its byte, both released. To go: the byte, then the slot. Who
 //     replaces an entry of the same key stores the new one over it: a search finds one of the two.
 // T3  A search announces the table, then looks whether it is still the present one; it announces
@@ -18,6 +18,11 @@
 //     its slot has not been given to the reclaimer.
 // T4  A count of passers-by that has reached its most stays there: such a line is passed by every
 //     search.
+// T5  Where an entry leaves a line, one that had passed it comes back to it: else, as entries come
+//     and go, those in later lines would fill these lines, and push ever more away. It stands in
+//     both slots for a while, so a search finds it; one that had seen its new slot before, and its
+//     old one after, has read `moves` before it was raised, which is between the two, and searches
+//     again.
 
 #include <bit>
 #include <cstddef>
@@ -67,6 +72,7 @@ class entry_table {
 
     entry_line* const at;
     const std::size_t count;
+    atomic<std::uint64_t> moves{0};  // T5
   };
 
   /// `most`: how many entries there will be at a time, at most.
@@ -128,6 +134,7 @@ class entry_table {
     const std::uint64_t tag = entry_line::tag_of(hash);
     for (;;) {
       const lines& all = present(mark.structure);
+      const std::uint64_t moves = all.moves.load(memory_order_acquire);
       const entry_line* line = &all.home(hash);
       for (std::size_t passed = 0; passed < all.count; ++passed) {
         const std::uint64_t word = line->word.load(find_order());
@@ -141,7 +148,11 @@ class entry_table {
         if (entry_line::passed(word) == 0) break;
         line = &all.after(*line);
       }
-      if (is_present(all) || !platform::holds(rule::overtaken_search_repeats)) return nullptr;
+      if (!is_present(all) && platform::holds(rule::overtaken_search_repeats)) continue;
+      if (all.moves.load(memory_order_relaxed) == moves ||  // after the acquiring loads above
+          !platform::holds(rule::search_sees_moves)) {
+        return nullptr;
+      }
     }
   }
 
@@ -217,15 +228,9 @@ class entry_table {
            fits &= fits - 1) {
         const std::size_t i = entry_line::place_of(fits);
         if (line->slots[i].load(memory_order_relaxed) != &e) continue;
-        line->word.store(word & ~(std::uint64_t{0xff} << (8 * i)), memory_order_release);
-        line->slots[i].store(nullptr, memory_order_release);
+        take_out(all, e, *line, i);
         --size_;
-        for (entry_line* by = &all.home(e.hash); by != line; by = &all.after(*by)) {
-          const std::uint64_t was = by->word.load(memory_order_relaxed);
-          if (entry_line::passed(was) != most_passed) {
-            by->word.store(was - entry_line::one_passed, memory_order_release);
-          }
-        }
+        if (staying_ == 0) bring_home(all, *line);
         return;
       }
     }
@@ -240,18 +245,24 @@ class entry_table {
     empty(*old);
   }
   /// Calls visit(entry) for the entries of the lines from `from` on, as many lines as `count`;
-  /// returns the line to go on with, 0 at the end. visit may remove its entry.
+  /// returns the line to go on with, 0 at the end. visit may remove its entry, and must not throw.
   template <class Visit>
   std::size_t visit_locked(std::size_t from, std::size_t count, Visit&& visit) {
     lines& all = *current_.load(memory_order_relaxed);
+    stay_locked();
     for (; from < all.count && count > 0; ++from, --count) {
       for (auto& slot : all.at[from].slots) {
         if (entry_base* const e = slot.load(memory_order_relaxed)) visit(*e);
       }
     }
+    move_locked();
     return from < all.count ? from : 0;
   }
   std::size_t lines_locked() const noexcept { return current_.load(memory_order_relaxed)->count; }
+
+  /// Until move_locked(), entries stay in their lines, but for growth. Calls nest.
+  void stay_locked() noexcept { ++staying_; }
+  void move_locked() noexcept { --staying_; }
 
  private:
   template <class Same>
@@ -289,10 +300,11 @@ class entry_table {
     }
     return e;
   }
-  /// Entries, on average, when it is to grow: one in twelve is then in a later line than its own.
+  /// Entries, on average, when it is to grow: one in ten is then in a later line than its own.
   static constexpr std::size_t per_two_lines = 11;
   static constexpr std::size_t first_lines = platform::tuned(std::size_t{4}, std::size_t{1});
   static constexpr std::uint64_t most_passed = 0xff;
+  static constexpr int most_far = 4;  ///< lines that are searched for one to come home
   static constexpr std::size_t most_lines = std::size_t{1} << 32;  ///< by a hash of 32 bits
 
   static lines* make(std::size_t count) noexcept {
@@ -308,18 +320,47 @@ class entry_table {
 
   static void put(lines& all, entry_base& e) noexcept {
     entry_line* line = &all.home(e.hash);
-    for (;; line = &all.after(*line)) {
+    for (; !put_here(*line, e); line = &all.after(*line)) {
       const std::uint64_t word = line->word.load(memory_order_relaxed);
-      const std::uint64_t free = ~word & 0x0080808080808080U;
-      if (free != 0) {
-        const std::size_t i = entry_line::place_of(free);
-        const memory_order_t release = platform::order(rule::entry_releases, memory_order_release);
-        line->slots[i].store(&e, release);
-        line->word.store(word | entry_line::tag_of(e.hash) << (8 * i), release);
-        return;
-      }
       if (entry_line::passed(word) != most_passed) {
         line->word.store(word + entry_line::one_passed, memory_order_release);
+      }
+    }
+  }
+  static bool put_here(entry_line& line, entry_base& e) noexcept {
+    const std::uint64_t word = line.word.load(memory_order_relaxed);
+    const std::uint64_t free = ~word & 0x0080808080808080U;
+    if (free == 0) return false;
+    const std::size_t i = entry_line::place_of(free);
+    const memory_order_t release = platform::order(rule::entry_releases, memory_order_release);
+    line.slots[i].store(&e, release);
+    line.word.store(word | entry_line::tag_of(e.hash) << (8 * i), release);
+    return true;
+  }
+  static void take_out(lines& all, entry_base& e, entry_line& line, std::size_t i) noexcept {
+    const std::uint64_t word = line.word.load(memory_order_relaxed);
+    line.word.store(word & ~(std::uint64_t{0xff} << (8 * i)), memory_order_release);
+    line.slots[i].store(nullptr, memory_order_release);
+    for (entry_line* by = &all.home(e.hash); by != &line; by = &all.after(*by)) {
+      const std::uint64_t was = by->word.load(memory_order_relaxed);
+      if (entry_line::passed(was) != most_passed) {
+        by->word.store(was - entry_line::one_passed, memory_order_release);
+      }
+    }
+  }
+  /// `room` has a free slot: one that has passed it comes home (T5), of the next few lines.
+  static void bring_home(lines& all, entry_line& room) noexcept {
+    entry_line* line = &room;
+    for (int far = 0; far < most_far; ++far) {
+      if (entry_line::passed(line->word.load(memory_order_relaxed)) == 0) return;
+      line = &all.after(*line);
+      for (std::size_t i = 0; i < entry_line::places; ++i) {
+        entry_base* const e = line->slots[i].load(memory_order_relaxed);
+        if (e == nullptr || &all.home(e->hash) != &room) continue;
+        put_here(room, *e);
+        all.moves.store(all.moves.load(memory_order_relaxed) + 1, memory_order_release);
+        take_out(all, *e, *line, i);
+        return;
       }
     }
   }
@@ -340,7 +381,8 @@ class entry_table {
 
   const std::size_t most_lines_;
   atomic<lines*> current_{nullptr};
-  std::size_t size_ = 0;  // the lock
+  std::size_t size_ = 0;     // the lock
+  std::size_t staying_ = 0;  // the lock
 };
 
 }  // namespace detail

@@ -118,8 +118,8 @@ class lifetimes {
   /// at most, or a second.
   std::chrono::nanoseconds sweep_interval() const noexcept {
     cache_ticks shortest = never;
-    for (const cache_ticks time : {ttl_, negative_ttl_, error_ttl_}) {
-      if (time > 0 && time + (time == ttl_ ? stale_for_ : 0) < shortest) shortest = time;
+    for (const cache_ticks time : {ttl_ > 0 ? ttl_ + stale_for_ : 0, negative_ttl_, error_ttl_}) {
+      if (time > 0) shortest = std::min(shortest, time);
     }
     const cache_ticks second = to_ticks(std::chrono::nanoseconds(std::chrono::seconds(1)));
     if (shortest == never || shortest / 4 < second) return from_ticks(second);

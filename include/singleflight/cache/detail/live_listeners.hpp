@@ -63,9 +63,9 @@ class live_listeners final : task_node, public std::enable_shared_from_this<live
     now.before = before;
     (last_change_ != nullptr ? last_change_->later : changes_) = &now;
     last_change_ = &now;
-    if (queued_) return false;
+    if (queued_ && platform::holds(rule::one_task_tells)) return false;
     queued_ = true;
-    self_ = shared_from_this();
+    if (platform::holds(rule::task_holds_listeners)) self_ = shared_from_this();
     return true;
   }
   void post() {
@@ -92,12 +92,13 @@ class live_listeners final : task_node, public std::enable_shared_from_this<live
     platform::unique_lock hold(lock_);
     (l.prev != nullptr ? l.prev->next : first_) = l.next;
     (l.next != nullptr ? l.next->prev : last_) = l.prev;
-    if (cursor_ == &l) cursor_ = l.next;
-    if (told_ == &l && teller_ == platform::this_thread_id()) {
+    if (cursor_ == &l && platform::holds(rule::removal_moves_cursor)) cursor_ = l.next;
+    if (told_ == &l && teller_ == platform::this_thread_id() &&
+        platform::holds(rule::listener_may_end_itself)) {
       told_goes_ = true;  // L4
       return;
     }
-    while (told_ == &l) ended_.wait(hold);
+    while (told_ == &l && platform::holds(rule::removal_waits_for_call)) ended_.wait(hold);
     gone.reset(&l);
     hold.unlock();  // its destructor is the user's
   }
@@ -107,7 +108,7 @@ class live_listeners final : task_node, public std::enable_shared_from_this<live
   /// False: the value is going, or gone. True: it stays until leave().
   [[nodiscard]] bool enter() noexcept {
     const platform::unique_lock hold(lock_);
-    if (stopped_) return false;
+    if (stopped_ && platform::holds(rule::late_report_stays_away)) return false;
     ++reports_;
     reporter_ = platform::this_thread_id();
     return true;
@@ -126,7 +127,10 @@ class live_listeners final : task_node, public std::enable_shared_from_this<live
     require(!(telling_ && teller_ == self), "live_value: destroyed within its listener");
     require(!(reports_ > 0 && reporter_ == self), "live_value: destroyed within its on_error");
     stopped_ = true;
-    while (telling_ || reports_ > 0) ended_.wait(hold);
+    while ((telling_ && platform::holds(rule::end_waits_for_teller)) ||
+           (reports_ > 0 && platform::holds(rule::end_waits_for_report))) {
+      ended_.wait(hold);
+    }
     while (next_change_locked()) forget_change(hold);
   }
 
@@ -171,7 +175,9 @@ class live_listeners final : task_node, public std::enable_shared_from_this<live
         continue;
       }
       cursor_ = l->next;
-      if (l->since >= change_->version) continue;  // L5
+      if (l->since >= change_->version && platform::holds(rule::newcomer_hears_no_past)) {
+        continue;  // L5
+      }
       told_ = l;
       hold.unlock();
       try {

@@ -14,132 +14,144 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
 // X(rule, what breaks without it)
-#define SINGLEFLIGHT_RULES(X)                                                                 \
-  X(attach_marks_bucket, "a thin leader leaves fast past the block that its load asked for")  \
-  X(join_marks_bucket, "a started load ends alone past its first joiner")                     \
-  X(second_node_marks_bucket, "a fast leave drops the chain behind it")                       \
-  X(close_marks_bucket, "a newcomer enters a closed group fast")                              \
-  X(closed_refuses, "a closed group lets newcomers in")                                       \
-  X(unlink_by_identity, "a flight that ends takes its successor out of the table")            \
-  X(forgotten_is_not_found, "a newcomer joins a forgotten flight")                            \
-  X(done_wakes_sleepers, "blocked threads sleep on after the end")                            \
-  X(alone_sees_sleepers, "a load that ends alone does not see who fell asleep")               \
-  X(sleepers_are_marked, "a thread falls asleep unseen")                                      \
-  X(phase_moves_epoch, "a thread falls asleep on a phase that has changed")                   \
-  X(joins_count_interest, "a caller that leaves ends the others' flight")                     \
-  X(leader_is_interested, "a joiner that leaves ends the leader's flight")                    \
-  X(successor_takes_place, "callers of run_fresh wait for ever")                              \
-  X(promoter_holds_reference, "a successor is freed while it is promoted")                    \
-  X(fresh_goes_behind, "run_fresh is given a load that had begun before")                     \
-  X(leaver_passes_lead_on, "the elected caller leaves, and nobody leads")                     \
-  X(abandoned_is_forgotten, "a newcomer joins a flight that was told to stop")                \
-  X(abandoned_is_stopped, "nobody tells an abandoned load")                                   \
-  X(departure_wakes_close, "close waits for a flight that has gone")                          \
-  X(handle_leaves, "a dropped handle still counts")                                           \
-  X(load_runs_once, "a claimed load runs again from its queue")                               \
-  X(cancel_yields_to_outcome, "a wait is completed twice")                                    \
-  X(enrol_sees_done, "a waiter enrols in a flight that is over")                              \
-  X(enrol_sees_limit, "a limit that struck early is lost")                                    \
-  X(destroyed_leaves_list, "a destroyed waiter is resumed")                                   \
-  X(unlinked_before_done, "a caller is given an outcome that others had before its call")     \
-  X(late_outcome_is_dropped, "a load that had timed out publishes again")                     \
-  X(hand_over_holds_reference, "a flight is freed while its lead is handed on")               \
-  X(stop_outside_locks, "a stop callback finds the flight locked")                            \
-  X(leaver_drops_reference, "a flight that somebody has left is never freed")                 \
-  X(timeout_frees_key, "newcomers join a load that has timed out")                            \
-  X(leaver_takes_load, "the load of a caller who has left may lead")                          \
-  X(waiters_are_bounded, "a flight takes more callers than max_waiters")                      \
-  X(ended_flight_is_not_counted, "max_flights counts flights that are over")                  \
-  X(hand_overs_are_bounded, "a flight is handed on without end")                              \
-  X(claimers_are_told, "a pool's only thread sleeps on a load that is queued behind it")      \
-  X(close_ends_unbegun, "callers behind the last flight wait for ever")                       \
-  X(growth_leaves_a_mark, "a newcomer enters the table that has been left")                   \
-  X(waits_are_recorded, "two loads wait for each other")                                      \
-  X(strangers_go_to_the_pool, "a coroutine resumes on a thread that is inside run")           \
-  X(cancel_waits_for_fire, "cancel returns while its node fires")                             \
-  X(cancel_sees_rearmed, "cancel returns, and the fire has armed its node again")             \
-  X(own_fire_may_cancel, "a node that is cancelled within its fire waits for itself")         \
-  X(one_thread_fires, "two threads fire at a time, and cancel knows of one")                  \
-  X(due_meanwhile_fires, "what is due as a fire arms it waits for the next advance")          \
-  X(advance_waits_for_fires, "advance returns before what is due has fired")                  \
-  X(earlier_alarm_wakes_timer, "the timer sleeps past a node that was armed later")           \
-  X(ticking_wakes_timer, "the coarse clock stands still")                                     \
-  X(post_wakes_idle, "a task is queued, and its thread sleeps on")                            \
-  X(post_ends_with_unlock, "a post notifies a pool that has gone")                            \
-  X(idle_is_promised, "two tasks wait for one idle thread")                                   \
-  X(kept_node_waits, "a resumption is refused for want of a thread")                          \
-  X(leaver_is_replaced, "a thread leaves as a task is queued, and nobody runs it")            \
-  X(leaver_is_not_idle, "a task is left to a thread that has gone")                           \
-  X(stop_wakes_idle, "the destructor waits for threads that sleep")                           \
-  X(stop_runs_what_is_left, "the destructor leaves a task in the queue")                      \
-  X(thread_has_its_place, "a thread runs that no memory was left to note")                    \
-  X(newcomers_queue, "a small request overtakes a large one")                                 \
-  X(release_serves_queue, "permits come back, and those who queue wait on")                   \
-  X(cancel_yields_to_grant, "a wait is cancelled that was granted, and its permits are lost") \
-  X(change_serves_queue, "those behind a front waiter that has left wait on")                 \
-  X(dropped_grant_returns, "a handle goes with what it was granted")                          \
-  X(close_tells_the_queue, "those who queue wait for ever at a closed semaphore")             \
-  X(resize_refuses_the_heavy, "one that asks for more than there is blocks the queue")        \
-  X(sweep_outlasts_resize, "a larger capacity leaves one that asks for more than it")         \
-  X(handles_hold_reference, "a limit strikes at a semaphore that has gone")                   \
-  X(server_holds_reference, "a semaphore goes while its queue is served in rounds")           \
-  X(late_result_is_dropped, "a call that began before a breaker changed counts after it")     \
-  X(probe_looks_again, "two calls take the place of one probe")                               \
-  X(probe_sees_closed, "a call on its way makes a closed breaker half open")                  \
-  X(probe_takes_place, "more probes run than a breaker may let through")                      \
-  X(probe_gives_place_back, "a cancelled probe keeps its place")                              \
-  X(changes_are_told_in_turn, "a breaker's changes are told at a time, or out of order")      \
-  X(ring_changes_word, "a thread goes to sleep past the stop that was to wake it")            \
-  X(ticket_comes_before_task, "tasks that wait for each other begin one after the other")     \
-  X(ticket_holds_group, "a ticket comes to a group that has gone")                            \
-  X(waiter_helps, "a group waits for threads that its executor does not have")                \
-  X(sleeper_is_called, "a waiter sleeps beside a task that nobody else can run")              \
-  X(called_waiter_is_told, "a waiter that was called as the use ended has no outcome")        \
-  X(last_task_tells_waiters, "a waiter sleeps past the last task")                            \
-  X(task_limit_is_kept, "more tasks run than the limit allows")                               \
-  X(stop_skips_unbegun, "a task begins after the first error")                                \
-  X(skipped_are_waited_for, "a wait returns beside a skipped task that still is destroyed")   \
-  X(stop_outside_group_lock, "a stop callback finds its group locked")                        \
-  X(error_ends_with_its_use, "an error is told again by the next wait")                       \
-  X(batch_is_sealed_once, "a batch that a waiter runs is run again from its queue")           \
-  X(late_key_is_opened, "a key that comes to a batch which is due is never loaded")           \
-  X(ended_batch_posts_next, "the next batch waits for ever for its place")                    \
-  X(alarm_rings_again, "a batch behind one that was full waits for ever for its delay")       \
-  X(close_ends_gathering, "close waits for a batch that nobody sends")                        \
-  X(free_place_is_told, "a pool's thread sleeps for a key in the pool's own queue")           \
-  X(close_waits_for_arming, "an alarm is armed for a batcher that has gone")                  \
-  X(late_waiter_sees_result, "a coroutine waits for a result that is there")                  \
-  X(limit_yields_to_result, "a wait is given up that had its result")                         \
-  X(abandoned_producer_is_told, "a retry goes on that nobody waits for")                      \
-  X(sleeper_hears_early_ring, "a retry sleeps past the stop that came as it fell asleep")     \
-  X(first_ring_resumes, "two that end one sleep resume a retry twice")                        \
-  X(awake_run_is_disarmed, "an alarm rings for a retry that has gone")                        \
-  X(overdue_probe_makes_room, "a probe that hangs keeps a breaker half open for ever")        \
-  X(sleeper_holds_group, "a waiter that was told comes to a group that has gone")             \
-  X(summons_holds_executor, "a ticket goes to an executor that its group has let go")         \
-  X(worker_keeps_order, "a waiter begins later tasks before the one it has taken")            \
-  X(stop_counts_as_task, "a stop callback waits for its own group")                           \
-  X(claimed_strike_stays_away, "a deadline strikes at a group that has gone")                 \
-  X(found_is_confirmed, "a reader holds an entry that had left before it was announced")      \
-  X(held_is_kept, "an entry is freed under a reader")                                         \
-  X(left_table_is_emptied, "a reader of an old table finds what has left the new one")        \
-  X(forgotten_is_not_stored, "a load stores a value that is older than an invalidation")      \
-  X(invalidation_forgets_flight, "a newcomer joins a load that began before an invalidation") \
-  X(put_forgets_flight, "a load overwrites a value that was put after it began")              \
-  X(clear_forgets_flights, "a load that began before a clear is stored after it")             \
-  X(filter_forgets_flights, "a load that began before invalidate_if is stored after it")      \
-  X(forgotten_error_is_not_stored, "a load stores an error that is older than a put")         \
-  X(table_is_confirmed, "a reader searches a table that was freed before it was announced")   \
-  X(overtaken_search_repeats, "a search does not find what a growth has moved")               \
-  X(counted_before_withdrawn, "an entry is freed as its reader goes from slot to count")      \
-  X(last_handle_reclaims, "an entry that was kept for a handle stays when that has gone")     \
-  X(load_looks_again, "a call that comes late loads again what was just stored")              \
-  X(one_hit_refreshes, "each hit on a value that is due starts a load")                       \
-  X(store_needs_sweep, "an entry that is stored as a sweep ends is never swept")              \
-  X(stop_waits_for_sweep, "a sweep runs in a cache that has gone")                            \
-  X(stop_waits_for_arming, "a sweep's alarm is armed for a cache that has gone")              \
-  X(stopped_sweep_stays, "a sweep is posted, or armed, for a cache that has gone")            \
-  X(sweep_ends_before_flights, "a sweep's listener asks a cache that ends")
+#define SINGLEFLIGHT_RULES(X)                                                                   \
+  X(attach_marks_bucket, "a thin leader leaves fast past the block that its load asked for")    \
+  X(join_marks_bucket, "a started load ends alone past its first joiner")                       \
+  X(second_node_marks_bucket, "a fast leave drops the chain behind it")                         \
+  X(close_marks_bucket, "a newcomer enters a closed group fast")                                \
+  X(closed_refuses, "a closed group lets newcomers in")                                         \
+  X(unlink_by_identity, "a flight that ends takes its successor out of the table")              \
+  X(forgotten_is_not_found, "a newcomer joins a forgotten flight")                              \
+  X(done_wakes_sleepers, "blocked threads sleep on after the end")                              \
+  X(alone_sees_sleepers, "a load that ends alone does not see who fell asleep")                 \
+  X(sleepers_are_marked, "a thread falls asleep unseen")                                        \
+  X(phase_moves_epoch, "a thread falls asleep on a phase that has changed")                     \
+  X(joins_count_interest, "a caller that leaves ends the others' flight")                       \
+  X(leader_is_interested, "a joiner that leaves ends the leader's flight")                      \
+  X(successor_takes_place, "callers of run_fresh wait for ever")                                \
+  X(promoter_holds_reference, "a successor is freed while it is promoted")                      \
+  X(fresh_goes_behind, "run_fresh is given a load that had begun before")                       \
+  X(leaver_passes_lead_on, "the elected caller leaves, and nobody leads")                       \
+  X(abandoned_is_forgotten, "a newcomer joins a flight that was told to stop")                  \
+  X(abandoned_is_stopped, "nobody tells an abandoned load")                                     \
+  X(departure_wakes_close, "close waits for a flight that has gone")                            \
+  X(handle_leaves, "a dropped handle still counts")                                             \
+  X(load_runs_once, "a claimed load runs again from its queue")                                 \
+  X(cancel_yields_to_outcome, "a wait is completed twice")                                      \
+  X(enrol_sees_done, "a waiter enrols in a flight that is over")                                \
+  X(enrol_sees_limit, "a limit that struck early is lost")                                      \
+  X(destroyed_leaves_list, "a destroyed waiter is resumed")                                     \
+  X(unlinked_before_done, "a caller is given an outcome that others had before its call")       \
+  X(late_outcome_is_dropped, "a load that had timed out publishes again")                       \
+  X(hand_over_holds_reference, "a flight is freed while its lead is handed on")                 \
+  X(stop_outside_locks, "a stop callback finds the flight locked")                              \
+  X(leaver_drops_reference, "a flight that somebody has left is never freed")                   \
+  X(timeout_frees_key, "newcomers join a load that has timed out")                              \
+  X(leaver_takes_load, "the load of a caller who has left may lead")                            \
+  X(waiters_are_bounded, "a flight takes more callers than max_waiters")                        \
+  X(ended_flight_is_not_counted, "max_flights counts flights that are over")                    \
+  X(hand_overs_are_bounded, "a flight is handed on without end")                                \
+  X(claimers_are_told, "a pool's only thread sleeps on a load that is queued behind it")        \
+  X(close_ends_unbegun, "callers behind the last flight wait for ever")                         \
+  X(growth_leaves_a_mark, "a newcomer enters the table that has been left")                     \
+  X(waits_are_recorded, "two loads wait for each other")                                        \
+  X(strangers_go_to_the_pool, "a coroutine resumes on a thread that is inside run")             \
+  X(cancel_waits_for_fire, "cancel returns while its node fires")                               \
+  X(cancel_sees_rearmed, "cancel returns, and the fire has armed its node again")               \
+  X(own_fire_may_cancel, "a node that is cancelled within its fire waits for itself")           \
+  X(one_thread_fires, "two threads fire at a time, and cancel knows of one")                    \
+  X(due_meanwhile_fires, "what is due as a fire arms it waits for the next advance")            \
+  X(advance_waits_for_fires, "advance returns before what is due has fired")                    \
+  X(earlier_alarm_wakes_timer, "the timer sleeps past a node that was armed later")             \
+  X(ticking_wakes_timer, "the coarse clock stands still")                                       \
+  X(post_wakes_idle, "a task is queued, and its thread sleeps on")                              \
+  X(post_ends_with_unlock, "a post notifies a pool that has gone")                              \
+  X(idle_is_promised, "two tasks wait for one idle thread")                                     \
+  X(kept_node_waits, "a resumption is refused for want of a thread")                            \
+  X(leaver_is_replaced, "a thread leaves as a task is queued, and nobody runs it")              \
+  X(leaver_is_not_idle, "a task is left to a thread that has gone")                             \
+  X(stop_wakes_idle, "the destructor waits for threads that sleep")                             \
+  X(stop_runs_what_is_left, "the destructor leaves a task in the queue")                        \
+  X(thread_has_its_place, "a thread runs that no memory was left to note")                      \
+  X(newcomers_queue, "a small request overtakes a large one")                                   \
+  X(release_serves_queue, "permits come back, and those who queue wait on")                     \
+  X(cancel_yields_to_grant, "a wait is cancelled that was granted, and its permits are lost")   \
+  X(change_serves_queue, "those behind a front waiter that has left wait on")                   \
+  X(dropped_grant_returns, "a handle goes with what it was granted")                            \
+  X(close_tells_the_queue, "those who queue wait for ever at a closed semaphore")               \
+  X(resize_refuses_the_heavy, "one that asks for more than there is blocks the queue")          \
+  X(sweep_outlasts_resize, "a larger capacity leaves one that asks for more than it")           \
+  X(handles_hold_reference, "a limit strikes at a semaphore that has gone")                     \
+  X(server_holds_reference, "a semaphore goes while its queue is served in rounds")             \
+  X(late_result_is_dropped, "a call that began before a breaker changed counts after it")       \
+  X(probe_looks_again, "two calls take the place of one probe")                                 \
+  X(probe_sees_closed, "a call on its way makes a closed breaker half open")                    \
+  X(probe_takes_place, "more probes run than a breaker may let through")                        \
+  X(probe_gives_place_back, "a cancelled probe keeps its place")                                \
+  X(changes_are_told_in_turn, "a breaker's changes are told at a time, or out of order")        \
+  X(ring_changes_word, "a thread goes to sleep past the stop that was to wake it")              \
+  X(ticket_comes_before_task, "tasks that wait for each other begin one after the other")       \
+  X(ticket_holds_group, "a ticket comes to a group that has gone")                              \
+  X(waiter_helps, "a group waits for threads that its executor does not have")                  \
+  X(sleeper_is_called, "a waiter sleeps beside a task that nobody else can run")                \
+  X(called_waiter_is_told, "a waiter that was called as the use ended has no outcome")          \
+  X(last_task_tells_waiters, "a waiter sleeps past the last task")                              \
+  X(task_limit_is_kept, "more tasks run than the limit allows")                                 \
+  X(stop_skips_unbegun, "a task begins after the first error")                                  \
+  X(skipped_are_waited_for, "a wait returns beside a skipped task that still is destroyed")     \
+  X(stop_outside_group_lock, "a stop callback finds its group locked")                          \
+  X(error_ends_with_its_use, "an error is told again by the next wait")                         \
+  X(batch_is_sealed_once, "a batch that a waiter runs is run again from its queue")             \
+  X(late_key_is_opened, "a key that comes to a batch which is due is never loaded")             \
+  X(ended_batch_posts_next, "the next batch waits for ever for its place")                      \
+  X(alarm_rings_again, "a batch behind one that was full waits for ever for its delay")         \
+  X(close_ends_gathering, "close waits for a batch that nobody sends")                          \
+  X(free_place_is_told, "a pool's thread sleeps for a key in the pool's own queue")             \
+  X(close_waits_for_arming, "an alarm is armed for a batcher that has gone")                    \
+  X(late_waiter_sees_result, "a coroutine waits for a result that is there")                    \
+  X(limit_yields_to_result, "a wait is given up that had its result")                           \
+  X(abandoned_producer_is_told, "a retry goes on that nobody waits for")                        \
+  X(sleeper_hears_early_ring, "a retry sleeps past the stop that came as it fell asleep")       \
+  X(first_ring_resumes, "two that end one sleep resume a retry twice")                          \
+  X(awake_run_is_disarmed, "an alarm rings for a retry that has gone")                          \
+  X(overdue_probe_makes_room, "a probe that hangs keeps a breaker half open for ever")          \
+  X(sleeper_holds_group, "a waiter that was told comes to a group that has gone")               \
+  X(summons_holds_executor, "a ticket goes to an executor that its group has let go")           \
+  X(worker_keeps_order, "a waiter begins later tasks before the one it has taken")              \
+  X(stop_counts_as_task, "a stop callback waits for its own group")                             \
+  X(claimed_strike_stays_away, "a deadline strikes at a group that has gone")                   \
+  X(found_is_confirmed, "a reader holds an entry that had left before it was announced")        \
+  X(held_is_kept, "an entry is freed under a reader")                                           \
+  X(left_table_is_emptied, "a reader of an old table finds what has left the new one")          \
+  X(forgotten_is_not_stored, "a load stores a value that is older than an invalidation")        \
+  X(invalidation_forgets_flight, "a newcomer joins a load that began before an invalidation")   \
+  X(put_forgets_flight, "a load overwrites a value that was put after it began")                \
+  X(clear_forgets_flights, "a load that began before a clear is stored after it")               \
+  X(filter_forgets_flights, "a load that began before invalidate_if is stored after it")        \
+  X(forgotten_error_is_not_stored, "a load stores an error that is older than an invalidation") \
+  X(table_is_confirmed, "a reader searches a table that was freed before it was announced")     \
+  X(overtaken_search_repeats, "a search does not find what a growth has moved")                 \
+  X(search_sees_moves, "a search does not find what has come home meanwhile")                   \
+  X(counted_before_withdrawn, "an entry is freed as its reader goes from slot to count")        \
+  X(last_handle_reclaims, "an entry that was kept for a handle stays when that has gone")       \
+  X(load_looks_again, "a call that comes late loads again what was just stored")                \
+  X(one_hit_refreshes, "each hit on a value that is due starts a load")                         \
+  X(store_needs_sweep, "an entry that is stored as a sweep ends is never swept")                \
+  X(stop_waits_for_sweep, "a sweep runs in a cache that has gone")                              \
+  X(stop_waits_for_arming, "a sweep's alarm is armed for a cache that has gone")                \
+  X(stopped_sweep_stays, "a sweep is posted, or armed, for a cache that has gone")              \
+  X(sweep_ends_before_flights, "a sweep's listener asks a cache that ends")                     \
+  X(overtaken_is_not_shown, "a load replaces what was set, or loaded, after it began")          \
+  X(replaced_is_compared_again, "a change takes the place of a version that it does not know")  \
+  X(one_task_tells, "two tasks tell one listener at once")                                      \
+  X(task_holds_listeners, "the task that tells comes to a value that has gone")                 \
+  X(removal_moves_cursor, "the next change is told to a listener that has ended")               \
+  X(removal_waits_for_call, "a listener runs after its subscription has ended")                 \
+  X(listener_may_end_itself, "a listener that ends itself waits for itself")                    \
+  X(newcomer_hears_no_past, "a listener is told of a change from before it came")               \
+  X(end_waits_for_teller, "a listener runs after its value has gone")                           \
+  X(end_waits_for_report, "an error is reported to a value that has gone")                      \
+  X(late_report_stays_away, "a report comes to a value that has gone")
 
 // X(order, what breaks without it)
 #define SINGLEFLIGHT_ORDER_RULES(X)                                                           \

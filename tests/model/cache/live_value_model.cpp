@@ -1,0 +1,510 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// A live_value: what its readers see beside those who change it, what its listeners are told, and
+// its end.
+
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <new>
+#include <optional>
+#include <source_location>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include "model/worlds.hpp"
+#include "support/model/executor.hpp"
+#include "support/model/gate.hpp"
+#include <singleflight/cache/live_value.hpp>
+#include <singleflight/core/manual_timer.hpp>
+
+namespace {
+
+using model::add_world;
+using model::gate;
+using model::three;
+using model::two;
+using model::two_and_a_fault;
+using model::world;
+using singleflight::manual_timer;
+using singleflight::subscription;
+using namespace std::chrono_literals;
+namespace platform = singleflight::detail::platform;
+
+/// A value, by the number of the load or set that made it. To look at it is a step, so that the
+/// model finds who looks after its end.
+class item {
+ public:
+  explicit item(int number) : number_(number) {}
+  item(item&& other) noexcept : number_(other.number_) {}
+  int look() const {
+    (void)seen_.load(std::memory_order_relaxed);
+    return number_;
+  }
+
+ private:
+  int number_;
+  platform::atomic<int> seen_{0};
+};
+
+/// A value, its queue, and a history: when each load and set began, and what was seen when.
+struct live_scene {
+  using live = singleflight::live_value<item>;
+  using options = live::options;
+
+  explicit live_scene(world& in, options how = {}) : w(in) {
+    how.group.executor = queue;
+    how.random = [] { return std::uint64_t{0}; };
+    value = std::make_unique<live>([this] { return item(loader()); }, std::move(how));
+  }
+
+  /// A thread of the world. Memory that runs short ends it.
+  template <class What>
+  void thread(What what) {
+    w.thread([this, what] {
+      try {
+        what();
+      } catch (const std::bad_alloc&) {
+        w.check(model::faults() > 0, "memory was short, and it was not");
+      }
+      queue.run_all();
+    });
+  }
+
+  /// Takes a number; other threads may come in while it runs.
+  int load() {
+    const int number = begin();
+    arrive(model::op::load, nullptr, std::source_location::current());
+    return number;
+  }
+  int loads() const { return static_cast<int>(began_.size()); }
+
+  int get() {
+    const int began = tick();
+    const auto got = value->get();
+    const int number = got->look();
+    const model::spared books;
+    seen_.push_back({number, began, got.version(), model::this_thread()});
+    return number;
+  }
+  bool reload() {
+    const int called = tick();
+    const bool changed = value->reload();
+    const int returned = tick();
+    const model::spared books;
+    over_.push_back({called, returned});
+    return changed;
+  }
+  void set() {
+    const int called = tick();
+    const int number = begin();
+    value->set(item(number));
+    const int returned = tick();
+    const model::spared books;
+    began_[static_cast<std::size_t>(number) - 1] = returned;  // what ran beside it came before
+    over_.push_back({called, returned});
+  }
+
+  /// Nobody has seen what he must not, and the value can go.
+  void finish() {
+    queue.run_all();
+    w.run();
+    for (const sight& s : seen_) {
+      for (const change& c : over_) {
+        w.check(c.returned > s.began || began_[static_cast<std::size_t>(s.number) - 1] > c.called,
+                "a value was seen that is older than a reload, or a set, which was over");
+      }
+      for (const sight& later : seen_) {
+        w.check(later.thread != s.thread || later.began < s.began || later.version >= s.version,
+                "a thread saw versions that go back");
+      }
+    }
+    value.reset();
+    queue.run_all();
+    singleflight::detail::hazard_domain::instance().reclaim(nullptr);
+  }
+
+  world& w;
+  model::queue_executor queue;
+  /// What the loader does; by default it loads.
+  std::function<int()> loader = [this] { return load(); };
+  std::unique_ptr<live> value;
+
+ private:
+  struct sight {
+    int number, began;
+    std::uint64_t version;
+    int thread;
+  };
+  struct change {
+    int called, returned;
+  };
+
+  int begin() {
+    const model::spared books;
+    began_.push_back(tick());
+    return static_cast<int>(began_.size());
+  }
+  int tick(const std::source_location& line = std::source_location::current()) {
+    arrive(model::op::exchange, this, line);
+    return ++time_;
+  }
+
+  int time_ = 0;
+  std::vector<int> began_;
+  std::vector<sight> seen_;
+  std::vector<change> over_;
+};
+
+/// A listener, and what it is told.
+struct ear {
+  explicit ear(live_scene& of) : s(of) {}
+  void operator()(const item& before, const item& now) {
+    s.w.check(inside.exchange(1, std::memory_order_relaxed) == 0, "told two changes at once");
+    s.w.check(!gone, "told after its end");
+    s.w.check(last == 0 || last == before.look(), "told a change that does not follow the last");
+    last = now.look();
+    ++told;
+    arrive(model::op::load, nullptr, std::source_location::current());
+    s.w.check(!gone, "its end did not wait for it");
+    inside.store(0, std::memory_order_relaxed);
+  }
+  subscription listens() {
+    return s.value->on_change(
+        [this](const item& before, const item& now) { (*this)(before, now); });
+  }
+
+  live_scene& s;
+  platform::atomic<int> inside{0};
+  int last = 0;
+  int told = 0;
+  bool gone = false;
+};
+
+// ---- readers beside those who change ------------------------------------------------------------
+
+const add_world set_beside_reload("19: live_value: set beside reload", two, [](world& w) {
+  live_scene s(w);
+  s.thread([&] {
+    s.reload();
+    (void)s.get();
+  });
+  s.thread([&] {
+    s.set();
+    (void)s.get();
+  });
+  w.run();
+  (void)s.get();
+  s.finish();
+});
+
+const add_world two_reloads("19: live_value: reload beside reload", two, [](world& w) {
+  live_scene s(w);
+  for (int i = 0; i < 2; ++i) {
+    s.thread([&] {
+      s.reload();
+      (void)s.get();
+    });
+  }
+  w.run();
+  w.check(s.loads() <= 3, "more loads than reloads");
+  s.finish();
+});
+
+const add_world two_sets("live_value: a reader beside two sets", two, [](world& w) {
+  live_scene s(w);
+  s.thread([&] { s.set(); });
+  s.thread([&] { s.set(); });
+  s.thread([&] {
+    (void)s.get();
+    (void)s.get();
+  });
+  w.run();
+  w.check(s.value->stats().version == 3, "a version was lost");
+  s.finish();
+});
+
+const add_world held("live_value: a version is held as it is replaced, and its value goes", two,
+                     [](world& w) {
+                       live_scene s(w);
+                       gate mine;
+                       s.thread([&] {
+                         auto first = s.value->get();
+                         const auto copy = first;
+                         const int number = first->look();
+                         mine.open();
+                         w.check(copy->look() == number, "another value");
+                         const auto shared = std::move(first).share();
+                         w.check(shared->look() == number, "another value");
+                       });
+                       s.thread([&] {
+                         s.set();
+                         mine.wait();
+                         s.value.reset();
+                       });
+                       w.run();
+                       s.finish();
+                     });
+
+const add_world overtaken("27: live_value: a load that hangs ends after the next one", two,
+                          [](world& w) {
+                            manual_timer time;
+                            live_scene s(w, {.group = {.timer = &time, .load_timeout = 5s}});
+                            gate runs;
+                            gate ends;
+                            s.loader = [&] {
+                              const int number = s.load();
+                              if (number == 2) {
+                                runs.open();
+                                ends.wait();
+                              }
+                              return number;
+                            };
+                            s.thread([&] {
+                              try {
+                                s.value->reload();
+                              } catch (const singleflight::flight_error&) {  // timed out
+                              }
+                            });
+                            s.thread([&] {
+                              runs.wait();
+                              time.advance(5s);
+                              ends.open();
+                              s.reload();
+                              (void)s.get();
+                            });
+                            w.run();
+                            (void)s.get();
+                            s.finish();
+                          });
+
+const add_world set_and_fault("19: live_value: set beside reload, a fault", two_and_a_fault,
+                              [](world& w) {
+                                live_scene s(w);
+                                s.thread([&] {
+                                  s.reload();
+                                  (void)s.get();
+                                });
+                                s.thread([&] { s.set(); });
+                                w.run();
+                                s.finish();
+                              });
+
+/// Values that may be equal: whoever compares does so with no lock held.
+const add_world equal_sets("live_value: a set of the same value beside another", three,
+                           [](world& w) {
+                             singleflight::live_value<int> value([] { return 1; });
+                             bool changed[2] = {};
+                             w.thread([&] { changed[0] = value.set(2); });
+                             w.thread([&] { changed[1] = value.set(2); });
+                             w.run();
+                             w.check(changed[0] != changed[1], "one value, and not one change");
+                             w.check(*value.get() == 2 && value.get().version() == 2, "versions");
+                           });
+
+// ---- listeners ----------------------------------------------------------------------------------
+
+const add_world told_in_order("live_value: a listener beside two sets", two, [](world& w) {
+  live_scene s(w);
+  ear e(s);
+  {
+    const subscription listens = e.listens();
+    s.thread([&] { s.set(); });
+    s.thread([&] { s.set(); });
+    w.run();
+    w.check(e.told == 2 && e.last == s.value->get()->look(), "a change was not told");
+  }
+  s.finish();
+});
+
+const add_world told_again("live_value: a change as the last one has been told", three,
+                           [](world& w) {
+                             live_scene s(w);
+                             ear e(s);
+                             {
+                               const subscription listens = e.listens();
+                               s.set();
+                               s.thread([&] { s.queue.run_all(); });
+                               s.thread([&] { s.set(); });
+                               w.run();
+                               w.check(e.told == 2, "a change was not told");
+                             }
+                             s.finish();
+                           });
+
+const add_world newcomer("live_value: a listener comes beside a change", two, [](world& w) {
+  live_scene s(w);
+  ear old(s);
+  ear e(s);
+  {
+    const subscription always = old.listens();
+    subscription listens;
+    s.thread([&] {
+      s.set();
+      s.set();
+    });
+    s.thread([&] {
+      const int before = s.get();
+      listens = e.listens();
+      const int after = s.get();
+      s.queue.run_all();
+      w.check(e.told == 0 || e.last > before, "told what it had seen before it came");
+      w.check(after <= 3, "another value");
+    });
+    w.run();
+    w.check(e.told <= 2 && (e.told == 0 || e.last == 3), "a change was not told");
+    w.check(old.told == 2, "a change was not told");
+  }
+  s.finish();
+});
+
+const add_world leaver("live_value: a subscription ends beside a change", three, [](world& w) {
+  live_scene s(w);
+  ear e(s);
+  subscription listens = e.listens();
+  s.thread([&] { s.set(); });
+  s.thread([&] {
+    listens.end();
+    w.check(e.inside.load(std::memory_order_relaxed) == 0, "its end did not wait for it");
+    e.gone = true;
+  });
+  w.run();
+  s.finish();
+});
+
+const add_world one_leaves("live_value: the listener that is next leaves", two, [](world& w) {
+  live_scene s(w);
+  ear first(s);
+  ear second(s);
+  ear third(s);
+  {
+    const subscription one = first.listens();
+    subscription next = second.listens();
+    const subscription last = third.listens();
+    s.thread([&] { s.set(); });
+    s.thread([&] {
+      next.end();
+      second.gone = true;
+    });
+    w.run();
+    w.check(first.told == 1 && third.told == 1, "a change was not told");
+  }
+  s.finish();
+});
+
+const add_world removes_itself("live_value: a listener ends itself, and the next", two,
+                               [](world& w) {
+                                 live_scene s(w);
+                                 ear e(s);
+                                 subscription own;
+                                 subscription other;
+                                 own = s.value->on_change([&](const item&, const item&) {
+                                   other.end();
+                                   e.gone = true;
+                                   own.end();
+                                 });
+                                 other = e.listens();
+                                 s.thread([&] { s.set(); });
+                                 s.thread([&] { s.set(); });
+                                 w.run();
+                                 s.finish();
+                               });
+
+const add_world reloads("live_value: a listener reloads", two, [](world& w) {
+  live_scene s(w);
+  int told = 0;
+  {
+    const subscription listens = s.value->on_change([&](const item&, const item& now) {
+      const int number = now.look();
+      if (++told == 1) s.reload();
+      w.check(s.get() >= number, "a listener sees an older value");
+    });
+    s.thread([&] { s.set(); });
+    s.thread([&] { (void)s.get(); });
+    w.run();
+    w.check(told == 2, "a change was not told");
+  }
+  s.finish();
+});
+
+// ---- the end ------------------------------------------------------------------------------------
+
+const add_world told_at_the_end("live_value: it goes beside the task that tells", two,
+                                [](world& w) {
+                                  live_scene s(w);
+                                  ear e(s);
+                                  subscription listens = e.listens();
+                                  s.set();
+                                  s.set();
+                                  s.thread([&] { s.queue.run_all(); });
+                                  s.thread([&] {
+                                    s.value.reset();
+                                    e.gone = true;
+                                  });
+                                  w.run();
+                                  listens = {};
+                                  s.finish();
+                                });
+
+const add_world task_stays("live_value: it goes, and the task that tells is still queued", two,
+                           [](world& w) {
+                             live_scene s(w);
+                             ear e(s);
+                             subscription listens = e.listens();
+                             s.set();
+                             s.thread([&] { s.queue.run_one(); });
+                             s.thread([&] {
+                               listens.end();
+                               e.gone = true;
+                               s.value.reset();
+                             });
+                             w.run();
+                             s.finish();
+                           });
+
+const add_world schedule_ends("live_value: it goes beside its schedule", two, [](world& w) {
+  manual_timer time;
+  bool gone = false;
+  live_scene s(w, {.reload_every = 1s,
+                   .on_error =
+                       [&](const std::exception_ptr&) {
+                         arrive(model::op::load, nullptr, std::source_location::current());
+                         w.check(!gone, "a report after the end");
+                       },
+                   .group = {.timer = &time}});
+  s.loader = [&]() -> int {
+    s.load();
+    throw std::runtime_error("no value");
+  };
+  s.thread([&] { time.advance(1s); });
+  s.thread([&] {
+    s.value.reset();
+    gone = true;
+  });
+  w.run();
+  time.advance(10s);
+  w.run();
+  s.finish();
+});
+
+const add_world schedule("live_value: a reload beside the schedule", two, [](world& w) {
+  manual_timer time;
+  live_scene s(w, {.reload_every = 1s, .group = {.timer = &time}});
+  s.thread([&] { time.advance(1s); });
+  s.thread([&] {
+    s.reload();
+    (void)s.get();
+  });
+  w.run();
+  const int so_far = s.loads();
+  time.advance(1s);
+  s.queue.run_all();
+  w.run();
+  w.check(s.loads() == so_far + 1, "the schedule has ended");
+  s.finish();
+});
+
+}  // namespace
