@@ -65,7 +65,8 @@ TEST(open_loop, sending_never_waits_for_answers) {
 
 // Goal    No coordinated omission: a request that begins late waits since it was due, and is
 //         counted.
-// Method  One thread; its first request keeps it until long after the second was due.
+// Method  One thread; its first request keeps it until long after the second was due. (On a busy
+//         machine the first may be late as well.)
 TEST(open_loop, late_requests_wait_since_they_were_due) {
   const std::vector<std::chrono::nanoseconds> due{0ms, 1ms};
   std::vector<clock::time_point> since(2);
@@ -81,7 +82,8 @@ TEST(open_loop, late_requests_wait_since_they_were_due) {
                         {});
   EXPECT_EQ(since[1] - since[0], 1ms);
   EXPECT_GE(began[1] - since[1], 24ms);
-  EXPECT_EQ(account.started_late, 1U);
+  EXPECT_GE(account.started_late, 1U);
+  EXPECT_LE(account.started_late, 2U);
   EXPECT_GE(account.worst_delay, 24ms);
   EXPECT_TRUE(account.out_of_threads);
 }

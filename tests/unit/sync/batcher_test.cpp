@@ -799,18 +799,20 @@ TEST(batcher, a_place_that_is_queued_behind_the_waiter) {
 // Scenario 21
 // Goal    A key that is gathered is not taken out of its batch by a waiter of the pool; once due,
 //         the sleeping waiter is woken and runs the batch.
+// Method  It has a deadline: when its own alarm is set it has looked for work, and found none.
 TEST(batcher, a_waiter_that_sleeps_on_the_pool_is_woken_for_its_batch) {
   tenfold load;
   support::gated_timer time;
+  time.wanted = time.now() + 1h;
   sf::thread_pool pool({.max_threads = 1});
   ints keys(load, {.max_delay = 10ms, .executor = pool, .timer = &time});
   support::gate over;
   std::optional<sf::flight<int>> two;
   pool.execute(sf::task([&] {
-    EXPECT_EQ(*keys.load(1), 10);
+    EXPECT_EQ(*keys.load(1, {.deadline = time.now() + 1h}), 10);
     over.open();
   }));
-  time.armed.wait();  // the batch has its key, and its alarm
+  time.armed.wait();  // the waiter has looked, and its batch was not due
   two.emplace(keys.start(2));
   time.clock.advance(10ms);
   over.wait();
