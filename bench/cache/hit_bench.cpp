@@ -2,7 +2,9 @@
 
 // Question   What does a hit cost: of 1,000 entries with keys that are numbers (hit), with a ttl
 //            (hit_ttl), with keys of 16 bytes (hit_text), and of 100,000 such entries, asked for
-//            by a view of the key's bytes (hit_many) or by a std::string (hit_many_strings)?
+//            by a view of the key's bytes (hit_many) or by a std::string (hit_many_strings)? And in
+//            a cache that is not new (hit_worn, hit_many_worn): as many entries as ten times its
+//            capacity have been loaded in the place of others, which had been invalidated.
 // Baseline   Caffeine's LoadingCache.get, and for hit_text groupcache's Group.Get.
 // Reading    Nanoseconds of wall time per call, over all threads together (_two: two of them);
 //            beside it allocations per call. The value is read through its handle, which goes.
@@ -76,11 +78,19 @@ template <class Keys>
 struct full_cache {
   using key_type = typename Keys::key_type;
 
-  full_cache(std::size_t count, std::chrono::nanoseconds ttl)
+  full_cache(std::size_t count, std::chrono::nanoseconds ttl, std::size_t lives = 0)
       : keys(count),
         order(drawn(count)),
         cache([](const key_type&) { return std::uint64_t{1}; }, {.capacity = count, .ttl = ttl}) {
     for (std::size_t i = 0; i < count; ++i) cache.get(keys[i]);
+    bench::random random(7);
+    // A tenth at a time: what is loaded anew stands where others have left.
+    for (std::size_t i = 0; i < 10 * lives; ++i) {
+      std::vector<std::size_t> some;
+      for (std::size_t n = 0; n < count / 10; ++n) some.push_back(random.next() % count);
+      for (const std::size_t rank : some) cache.invalidate(keys[rank]);
+      for (const std::size_t rank : some) cache.get(keys[rank]);
+    }
     loads = cache.stats().loads;
   }
 
@@ -123,6 +133,14 @@ full_cache<views>& of_many_views() {
   static full_cache<views> full(many, 0ns);
   return full;
 }
+full_cache<numbers>& worn() {
+  static full_cache<numbers> full(few, 0ns, 10);
+  return full;
+}
+full_cache<views>& of_many_views_worn() {
+  static full_cache<views> full(many, 0ns, 10);
+  return full;
+}
 full_cache<texts>& of_many_texts() {
   static full_cache<texts> full(many, 0ns);
   return full;
@@ -130,6 +148,8 @@ full_cache<texts>& of_many_texts() {
 
 void hit(benchmark::State& state) { hits(state, plain()); }
 void hit_two(benchmark::State& state) { hits(state, plain()); }
+void hit_worn(benchmark::State& state) { hits(state, worn()); }
+void hit_many_worn(benchmark::State& state) { hits(state, of_many_views_worn()); }
 void hit_ttl(benchmark::State& state) { hits(state, with_ttl()); }
 void hit_ttl_two(benchmark::State& state) { hits(state, with_ttl()); }
 void hit_text(benchmark::State& state) { hits(state, of_texts()); }
@@ -141,6 +161,8 @@ void hit_many_strings_two(benchmark::State& state) { hits(state, of_many_texts()
 
 BENCHMARK(hit);
 BENCHMARK(hit_two)->Threads(2)->UseRealTime();
+BENCHMARK(hit_worn);
+BENCHMARK(hit_many_worn);
 BENCHMARK(hit_ttl);
 BENCHMARK(hit_ttl_two)->Threads(2)->UseRealTime();
 BENCHMARK(hit_text);
