@@ -357,7 +357,9 @@ TEST(live_value, a_load_that_ends_late) {
     std::jthread hung([&] { EXPECT_EQ(number.reload(), !overtaken); });
     hold.await_arrivals();
     time.advance(5s);
-    if (overtaken) EXPECT_TRUE(number.reload());
+    if (overtaken) {
+      EXPECT_TRUE(number.reload());
+    }
     hold.open();
     hung.join();
     EXPECT_EQ(*number.get(), overtaken ? 3 : 2);
