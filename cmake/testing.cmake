@@ -71,7 +71,7 @@ function(singleflight_add_test_folders kind)
       TIMEOUT ${arg_TIMEOUT}
       PROCESSORS ${arg_PROCESSORS}
     )
-    if((SINGLEFLIGHT_UNITY OR SINGLEFLIGHT_UNITY STREQUAL "tests") AND kind STREQUAL "unit")
+    if(SINGLEFLIGHT_UNITY AND kind STREQUAL "unit") # not OFF
       singleflight_compile_in_batches(${kind}_${floor})
     endif()
   endforeach()

@@ -10,7 +10,7 @@
 /// Example     examples/17_live_value.cpp
 ///
 /// Threads     every member, from any thread; the destructor once no new call can begin. The loader
-///             runs once at a time, but for one that a set or a load_timeout has overtaken.
+///             runs once at a time, but beside a load that a set or a load_timeout has given up.
 /// Ordering    after reload() returns, no get that begins later sees a value whose load began
 ///             before reload was called; after set(), none whose load began before set was called,
 ///             nor an older one. Versions of one thread's gets never go back. A listener is told of
@@ -85,7 +85,6 @@ class live_value final : public observable {
       options_.initial.reset();
     } else {
       flights_.run(only::one, load_now{*this});
-      if (version() == 0) throw flight_error(flight_errc::timed_out);  // load_timeout came first
     }
     if (options_.reload_every.count() > 0) arm();
   }
@@ -106,7 +105,8 @@ class live_value final : public observable {
   // ---- changing ---------------------------------------------------------------------------------
 
   /// Loads, and returns once the new value can be seen. Whether there is a new version: not where
-  /// T has a == by which the value is the same, nor where a set has overtaken the load.
+  /// T has a == by which the value is the same, nor where a set, or a load that began later, has
+  /// overtaken this one.
   bool reload(const limits& bounds = {}) {
     return *flights_.run_fresh(only::one, load_now{*this}, bounds);
   }
@@ -115,7 +115,7 @@ class live_value final : public observable {
     return flights_.start_fresh(only::one, load_now{*this});
   }
   /// A value by hand, of which the next load knows nothing. A load that is under way is not stored,
-  /// and nobody who comes later waits for it. Whether there is a new version.
+  /// and given up: nobody who comes later waits for it. Whether there is a new version.
   template <class V = T>
     requires std::constructible_from<T, V&&>
   bool set(V&& value) {

@@ -263,12 +263,7 @@ const add_world overtaken("27: live_value: a load that hangs ends after the next
                               }
                               return number;
                             };
-                            s.thread([&] {
-                              try {
-                                s.value->reload();
-                              } catch (const singleflight::flight_error&) {  // timed out
-                              }
-                            });
+                            s.thread([&] { s.value->reload(); });
                             s.thread([&] {
                               runs.wait();
                               time.advance(5s);
@@ -346,16 +341,16 @@ const add_world newcomer("live_value: a listener comes beside a change", two, []
       s.set();
       s.set();
     });
+    int after = 0;
     s.thread([&] {
       const int before = s.get();
       listens = e.listens();
-      const int after = s.get();
+      after = s.get();
       s.queue.run_all();
       w.check(e.told == 0 || e.last > before, "told what it had seen before it came");
-      w.check(after <= 3, "another value");
     });
     w.run();
-    w.check(e.told <= 2 && (e.told == 0 || e.last == 3), "a change was not told");
+    w.check(after == 3 || e.last == 3, "a change was not told");
     w.check(old.told == 2, "a change was not told");
   }
   s.finish();

@@ -80,6 +80,21 @@ class table {
     hazard_domain::instance().reclaim(left);
     return true;
   }
+  /// Removes one in a visit of all lines, and lets them settle then.
+  void sweep_one(int key, std::uint32_t hash) {
+    reclaimable* left = nullptr;
+    {
+      const std::lock_guard hold(lock_);
+      entry_base* const one = of_.find_locked(hash, same_key(key));
+      of_.visit_locked(0, of_.lines_locked(), [&](entry_base& e) {
+        if (&e != one) return;
+        of_.remove_locked(e);
+        leave(e, left);
+      });
+      of_.settle_locked(0, of_.lines_locked());
+    }
+    hazard_domain::instance().reclaim(left);
+  }
   void clear() {
     reclaimable* left = nullptr;
     {
@@ -122,6 +137,10 @@ class table {
   std::size_t size() {
     const std::lock_guard hold(lock_);
     return of_.size();
+  }
+  std::size_t lines() {
+    const std::lock_guard hold(lock_);
+    return of_.lines_locked();
   }
   std::size_t visited() {
     const std::lock_guard hold(lock_);
@@ -341,6 +360,68 @@ TEST(entry_table, searches_beside_changes) {
     }
   }
   over = true;
+}
+
+// Goal    A search beside an entry that comes home finds it, each time.
+// Method  Four full lines, each with its own entries, and one entry of the first line behind them,
+//         until another one leaves that line, while it is sought. All have one tag: so a search that
+//         has seen the first line looks at many others before it comes to where that one was.
+TEST(entry_table, a_search_beside_one_that_comes_home) {
+  constexpr int crowd = entry_line::places;
+  table t(1000);
+  for (int k = 1000; k < 1200; ++k) t.insert(k, k, mixed(k) | 0x80000000U);
+  const std::size_t lines = t.lines();
+  const auto in_line = [lines](std::size_t line, std::uint32_t other) {
+    return static_cast<std::uint32_t>((std::uint64_t{line} << 32) / lines) + (other + 1) * 0x80;
+  };
+  for (std::uint32_t k = 0; k < 4 * crowd; ++k) {
+    t.insert(static_cast<int>(k), static_cast<int>(k), in_line(8 + k / crowd, k));
+  }
+  ASSERT_EQ(t.lines(), lines);
+  const std::uint32_t home = in_line(8, 100);
+  std::atomic<int> present{0};  // the one behind the lines, from its store to its removal
+  std::atomic<int> sought{0};
+  std::jthread reader([&](const std::stop_token& over) {
+    while (!over.stop_requested()) {
+      const int key = present;
+      sought = key;
+      if (key == 0) {
+        std::this_thread::yield();
+        continue;
+      }
+      const int got = t.find(key, home);
+      if (present == key) {
+        EXPECT_EQ(got, key) << "what was there all the time was not found";
+      }
+    }
+  });
+  for (int i = 0; i < 300; ++i) {
+    const int key = 10'000 + i;
+    const std::uint32_t leaves = static_cast<std::uint32_t>(i) % crowd;
+    t.insert(key, key, home);
+    present = key;
+    while (sought != key) std::this_thread::yield();
+    t.remove(static_cast<int>(leaves), in_line(8, leaves));
+    present = 0;
+    EXPECT_EQ(t.find(key, home), key);
+    t.remove(key, home);
+    t.insert(static_cast<int>(leaves), static_cast<int>(leaves), in_line(8, leaves));
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
+// Goal    A sweep, during which none comes home, sees to that afterwards.
+TEST(entry_table, those_away_come_home_after_a_visit) {
+  constexpr int crowd = entry_line::places;
+  constexpr std::uint32_t home = 0x10000000U;
+  table t(1000);
+  for (int k = 1000; k < 1200; ++k) t.insert(k, k, mixed(k) | 0x80000000U);
+  for (int k = 0; k <= crowd; ++k) t.insert(k, k, home + static_cast<std::uint32_t>(k));
+  const auto glances = [&] { return t.glance(crowd, home + crowd); };
+  EXPECT_FALSE(glances());
+  t.sweep_one(0, home);
+  EXPECT_TRUE(glances());
+  EXPECT_EQ(t.visited(), 200U + crowd);
 }
 
 }  // namespace

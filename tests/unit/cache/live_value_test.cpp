@@ -340,6 +340,19 @@ TEST(live_value, a_reload_while_a_set_is_under_way) {
   EXPECT_EQ(value.stats().not_stored, 0U);
 }
 
+// Goal    The first load may take longer than load_timeout: its value is there, late as it is.
+TEST(live_value, a_first_load_that_ends_late) {
+  sf::manual_timer time;
+  live_value<int> number(
+      [&](sf::flight_context& flight) {
+        time.advance(5s);
+        support::eventually([&] { return flight.forgotten(); }, "the timeout");
+        return 1;
+      },
+      {.group = {.timer = &time, .load_timeout = 5s}});
+  EXPECT_EQ(*number.get(), 1);
+}
+
 // Goal    A load that hung beyond load_timeout, and ends after a later one, does not replace its
 //         value; one that nothing has overtaken is stored, late as it is.
 TEST(live_value, a_load_that_ends_late) {
@@ -348,9 +361,12 @@ TEST(live_value, a_load_that_ends_late) {
     support::gate hold;
     std::atomic<int> loads{0};
     live_value<int> number(
-        [&] {
+        [&](sf::flight_context& flight) {
           const int load = ++loads;
-          if (load == 2) hold.wait();
+          if (load == 2) {
+            hold.wait();
+            support::eventually([&] { return flight.forgotten(); }, "the timeout");
+          }
           return load;
         },
         {.group = {.timer = &time, .load_timeout = 5s}});

@@ -10,10 +10,9 @@
 //   the store: the invalidation finds the entry, and takes it out;
 //   the invalidation: the load sees that its flight is revoked, and its value goes to those who
 //   wait for it. Who comes later does not find that flight.
-// A flight that was overtaken, since newcomers do not find it for another cause (join_window,
-// load_timeout), or its error, is stored, unless something fresh is there by then: that may be
-// newer. Forget
-// marks these flights as well, as long as they run.
+// The value, or the error, of a flight that was overtaken, since newcomers do not find it for
+// another cause (join_window, load_timeout), is stored, unless something fresh is there by then:
+// that may be newer. Forget marks these flights as well, as long as they run.
 
 #include "singleflight/cache/loading_cache.hpp"
 
@@ -276,7 +275,7 @@ auto loading_cache<Key, Value, Hash, Equal>::fail(Key& key, std::uint32_t hash,
     const standing stands =
         f && f.at->kind() == entry_kind::value ? standing_of(*f.at) : standing::over;
     if (stands != standing::over) {
-      if (store_.has_extras() && !flight.revoked()) {
+      if (store_.has_extras() && !flight.revoked() && !may_be_newer(f.at, flight)) {
         entry_extras& extras = f.at->extras();
         const std::uint32_t failures = extras.failures.fetch_add(1, memory_order_relaxed) + 1;
         extras.retry_at.store(times_.retry_at(now(), failures), memory_order_relaxed);

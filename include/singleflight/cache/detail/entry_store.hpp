@@ -160,12 +160,16 @@ class entry_store {
   }
   /// Takes out what is over, line by line; returns whether the end of the table was reached.
   bool sweep_locked(std::size_t lines, cache_ticks now, departed& gone) noexcept {
-    sweep_at_ = table_.visit_locked(sweep_at_, lines, [&](entry_base& base) {
+    const std::size_t from = sweep_at_;
+    bool room = false;
+    sweep_at_ = table_.visit_locked(from, lines, [&](entry_base& base) {
       auto& e = static_cast<entry&>(base);
       if (times_.of_entry(e, now, extras_) == standing::over) {
         remove_locked(e, removal_cause::expired, gone);
+        room = true;
       }
     });
+    if (room) table_.settle_locked(from, lines);
     return sweep_at_ == 0;
   }
   /// Calls visit(entry) for the entries of the next lines; returns the line to go on with, or 0.

@@ -18,8 +18,9 @@
 //     its slot has not been given to the reclaimer.
 // T4  A count of passers-by that has reached its most stays there: such a line is passed by every
 //     search.
-// T5  Where an entry leaves a line, one that had passed it comes back to it: else, as entries come
-//     and go, those in later lines would fill these lines, and push ever more away. It stands in
+// T5  Where an entry leaves a line, one that had passed it comes home to it: else, as entries come
+//     and go, those in later lines would fill these lines, and push ever more away. (Not during a
+//     visit, which is to meet all.) It stands in
 //     both slots for a while, so a search finds it; one that had seen its new slot before, and its
 //     old one after, has read `moves` before it was raised, which is between the two, and searches
 //     again.
@@ -230,7 +231,7 @@ class entry_table {
         if (line->slots[i].load(memory_order_relaxed) != &e) continue;
         take_out(all, e, *line, i);
         --size_;
-        if (staying_ == 0) bring_home(all, *line);
+        if (staying_ == 0) (void)bring_home(all, *line);
         return;
       }
     }
@@ -257,6 +258,15 @@ class entry_table {
     }
     move_locked();
     return from < all.count ? from : 0;
+  }
+  /// What a visit has put off: those that have passed these lines come home, where there is room.
+  void settle_locked(std::size_t from, std::size_t count) noexcept {
+    lines& all = *current_.load(memory_order_relaxed);
+    if (staying_ != 0) return;
+    for (; from < all.count && count > 0; ++from, --count) {
+      while (bring_home(all, all.at[from])) {
+      }
+    }
   }
   std::size_t lines_locked() const noexcept { return current_.load(memory_order_relaxed)->count; }
 
@@ -327,9 +337,12 @@ class entry_table {
       }
     }
   }
+  /// A bit at the top of each byte whose place is free.
+  static std::uint64_t free_in(std::uint64_t word) noexcept { return ~word & 0x0080808080808080U; }
+  /// Whether there was room.
   static bool put_here(entry_line& line, entry_base& e) noexcept {
     const std::uint64_t word = line.word.load(memory_order_relaxed);
-    const std::uint64_t free = ~word & 0x0080808080808080U;
+    const std::uint64_t free = free_in(word);
     if (free == 0) return false;
     const std::size_t i = entry_line::place_of(free);
     const memory_order_t release = platform::order(rule::entry_releases, memory_order_release);
@@ -348,21 +361,25 @@ class entry_table {
       }
     }
   }
-  /// `room` has a free slot: one that has passed it comes home (T5), of the next few lines.
-  static void bring_home(lines& all, entry_line& room) noexcept {
+  /// One that has passed `room` comes home to it (T5), of the next few lines; false: none, or no
+  /// place is free.
+  static bool bring_home(lines& all, entry_line& room) noexcept {
+    if (free_in(room.word.load(memory_order_relaxed)) == 0) return false;
     entry_line* line = &room;
     for (int far = 0; far < most_far; ++far) {
-      if (entry_line::passed(line->word.load(memory_order_relaxed)) == 0) return;
+      if (entry_line::passed(line->word.load(memory_order_relaxed)) == 0) return false;
       line = &all.after(*line);
+      if (line == &room) return false;  // a small table
       for (std::size_t i = 0; i < entry_line::places; ++i) {
         entry_base* const e = line->slots[i].load(memory_order_relaxed);
         if (e == nullptr || &all.home(e->hash) != &room) continue;
         put_here(room, *e);
         all.moves.store(all.moves.load(memory_order_relaxed) + 1, memory_order_release);
         take_out(all, *e, *line, i);
-        return;
+        return true;
       }
     }
+    return false;
   }
   static void empty(lines& all) noexcept {
     for (std::size_t i = 0; i < all.count; ++i) {

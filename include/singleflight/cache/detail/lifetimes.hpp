@@ -3,6 +3,7 @@
 
 // lifetimes: what a cache's options say of time, and how an entry stands by them.
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <limits>
@@ -114,8 +115,8 @@ class lifetimes {
     return now + backoff(retry_after_, failures, max_retry_after_);
   }
 
-  /// How often to look for entries that are over, so that they stay for a quarter of their time
-  /// at most, or a second.
+  /// How often to look for entries that are over: a quarter of the shortest time that the options
+  /// keep any, but a second at least.
   std::chrono::nanoseconds sweep_interval() const noexcept {
     cache_ticks shortest = never;
     for (const cache_ticks time : {ttl_ > 0 ? ttl_ + stale_for_ : 0, negative_ttl_, error_ttl_}) {
