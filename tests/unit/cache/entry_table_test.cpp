@@ -395,7 +395,7 @@ TEST(entry_table, a_search_beside_one_that_comes_home) {
       }
     }
   });
-  for (int i = 0; i < 300; ++i) {
+  for (int i = 0; i < 1'000; ++i) {
     const int key = 10'000 + i;
     const std::uint32_t leaves = static_cast<std::uint32_t>(i) % crowd;
     t.insert(key, key, home);
