@@ -20,8 +20,8 @@ target_compile_options(
     -Wall
     -Wextra
     -Wpedantic
-    # In a batch, a local name may be that of another file's, and g++ takes what is local to an
-    # included file for something that others see.
+    # In a batch, a local name may be that of another file's (so only other local names count), and
+    # g++ takes what is local to an included file for something that others see.
     $<$<NOT:$<BOOL:$<TARGET_PROPERTY:UNITY_BUILD>>>:-Wshadow>
     -Wconversion
     -Wsign-conversion
@@ -33,6 +33,7 @@ target_compile_options(
     -Wextra-semi
     -Wsuggest-override
     -Wundef
+    $<$<AND:$<CXX_COMPILER_ID:GNU>,$<BOOL:$<TARGET_PROPERTY:UNITY_BUILD>>>:-Wshadow=local>
     $<$<AND:$<CXX_COMPILER_ID:GNU>,$<BOOL:$<TARGET_PROPERTY:UNITY_BUILD>>>:-Wno-subobject-linkage>
     $<$<CXX_COMPILER_ID:GNU>:-Wduplicated-cond>
     $<$<CXX_COMPILER_ID:GNU>:-Wduplicated-branches>

@@ -348,11 +348,12 @@ class loading_cache final : public observable {
   made_entry make_entry(Key& key, std::uint32_t hash, loaded&& answer);
   template <class Arg>
   void put_loaded(const Arg& key, loaded&& value);
-  /// Under the store's lock. Whether `old`, which may be null, is to stay, the load having been
-  /// overtaken: it may be newer.
-  bool may_be_newer(entry* old, const flight_context& flight) const noexcept {
-    return old != nullptr && flight.forgotten() && is_fresh(*old);
+  /// Whether what is there (null: nothing) may be newer than what the load of `flight` says, that
+  /// having been overtaken.
+  bool may_be_newer(entry* there, const flight_context& flight) const noexcept {
+    return there != nullptr && flight.forgotten() && is_fresh(*there);
   }
+  /// Under the store's lock.
   void store_locked(entry& e, entry* old, bool keep, typename store_type::departed& gone);
   /// After the lock: tells of what has left; and, where something may have been stored, sees to it
   /// that it is swept one day.

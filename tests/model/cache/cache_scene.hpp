@@ -14,27 +14,14 @@
 #include <utility>
 #include <vector>
 
+#include "model/cache/item.hpp"
 #include "model/worlds.hpp"
 #include "support/model/executor.hpp"
 #include <singleflight/cache/loading_cache.hpp>
 
 namespace model {
 
-/// The value of a load, by the load's number. To look at it is a step, so that the model finds who
-/// looks after the end.
-class item {
- public:
-  explicit item(int number) : number_(number) {}
-  item(item&& other) noexcept : number_(other.number_) {}
-  int look() const {
-    (void)seen_.load(std::memory_order_relaxed);
-    return number_;
-  }
-
- private:
-  int number_;
-  singleflight::detail::platform::atomic<int> seen_{0};
-};
+;
 
 struct cache_scene {
   using cache = singleflight::loading_cache<int, item>;

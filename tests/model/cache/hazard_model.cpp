@@ -10,6 +10,7 @@
 #include <optional>
 #include <utility>
 
+#include "model/cache/item.hpp"
 #include "model/worlds.hpp"
 #include "support/model/gate.hpp"
 #include <singleflight/cache/loading_cache.hpp>
@@ -18,6 +19,7 @@ namespace {
 
 using model::add_world;
 using model::gate;
+using model::item;
 using model::three;
 using model::two;
 using model::two_and_a_fault;
@@ -26,17 +28,7 @@ using singleflight::removal_cause;
 namespace detail = singleflight::detail;
 namespace platform = singleflight::detail::platform;
 
-/// To look at it is a step: the model finds who looks after the end.
-struct item {
-  explicit item(int v) : version(v) {}
-  item(item&& other) noexcept : version(other.version) {}
-  int look() const {
-    (void)seen.load(std::memory_order_relaxed);
-    return version;
-  }
-  int version;
-  platform::atomic<int> seen{0};
-};
+;
 
 using store = detail::entry_store<
     int, item, detail::key_access<int, singleflight::key_hash<int>, singleflight::key_equal>,

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "model/cache/item.hpp"
 #include "model/worlds.hpp"
 #include "support/model/executor.hpp"
 #include "support/model/gate.hpp"
@@ -25,6 +26,7 @@ namespace {
 
 using model::add_world;
 using model::gate;
+using model::item;
 using model::three;
 using model::two;
 using model::two_and_a_fault;
@@ -34,21 +36,7 @@ using singleflight::subscription;
 using namespace std::chrono_literals;
 namespace platform = singleflight::detail::platform;
 
-/// A value, by the number of the load or set that made it. To look at it is a step, so that the
-/// model finds who looks after its end.
-class item {
- public:
-  explicit item(int number) : number_(number) {}
-  item(item&& other) noexcept : number_(other.number_) {}
-  int look() const {
-    (void)seen_.load(std::memory_order_relaxed);
-    return number_;
-  }
-
- private:
-  int number_;
-  platform::atomic<int> seen_{0};
-};
+;
 
 /// A value, its queue, and a history: when each load and set began, and what was seen when.
 struct live_scene {

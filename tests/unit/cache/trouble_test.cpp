@@ -181,6 +181,38 @@ TEST(cache_trouble, an_overtaken_load_that_fails_replaces_nothing_newer) {
   EXPECT_EQ(calls, 2);
 }
 
+// Goal    Nor does it put off the refresh of a newer value.
+TEST(cache_trouble, an_overtaken_load_that_fails_delays_no_refresh) {
+  manual_timer time;
+  gate inside;
+  gate may_end;
+  std::atomic<int> calls{0};
+  loading_cache<int, int> cache(
+      [&](int) {
+        const int call = ++calls;
+        if (call == 1) {
+          inside.open();
+          may_end.wait();
+          throw std::runtime_error("too late");
+        }
+        return call;
+      },
+      {.ttl = 1h,
+       .refresh_after = 10s,
+       .retry_after = 60s,
+       .group = {.executor = singleflight::inline_executor, .timer = &time, .join_window = 1s}});
+  auto first = in_thread([&] { return *cache.get(1); });
+  inside.wait();
+  time.advance(2s);
+  EXPECT_EQ(*cache.get(1), 2);
+  may_end.open();
+  EXPECT_EQ(first.get(), 2) << "the newer value, in place of its error";
+  time.advance(11s);
+  EXPECT_EQ(*cache.get(1), 2);
+  EXPECT_EQ(calls, 3) << "a refresh";
+  EXPECT_EQ(*cache.get(1), 3);
+}
+
 // Goal    forget finds a flight that newcomers do not: what it loads is revoked, though another one
 //         is in its place.
 TEST(cache_trouble, invalidate_revokes_an_overtaken_load) {

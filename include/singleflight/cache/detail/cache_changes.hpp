@@ -88,7 +88,7 @@ std::size_t loading_cache<Key, Value, Hash, Equal>::invalidate_if(Which&& which)
     detail::platform::unique_lock hold(store_.lock());
     if (detail::platform::holds(detail::rule::filter_forgets_flights)) flights_.forget_all();
   }
-  const typename store_type::stay stay(store_);
+  const typename store_type::pin places(store_);
   std::size_t at = 0;
   std::size_t size = 0;
   do {

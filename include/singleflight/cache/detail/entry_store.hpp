@@ -178,17 +178,17 @@ class entry_store {
     return table_.visit_locked(from, lines, [&](entry_base& e) { visit(static_cast<entry&>(e)); });
   }
   /// While it lives entries stay in their lines, but for growth: visits meet all of them.
-  class stay {
+  class pin {
    public:
-    explicit stay(entry_store& of) : of_(of) {
+    explicit pin(entry_store& of) : of_(of) {
       const platform::unique_lock hold(of_.lock());
-      of_.table_.stay_locked();
+      of_.table_.pin_locked();
     }
-    stay(const stay&) = delete;
-    stay& operator=(const stay&) = delete;
-    ~stay() {
+    pin(const pin&) = delete;
+    pin& operator=(const pin&) = delete;
+    ~pin() {
       const platform::unique_lock hold(of_.lock());
-      of_.table_.move_locked();
+      of_.table_.unpin_locked();
     }
 
    private:

@@ -135,7 +135,7 @@ class entry_table {
     const std::uint64_t tag = entry_line::tag_of(hash);
     for (;;) {
       const lines& all = present(mark.structure);
-      const std::uint64_t moves = all.moves.load(memory_order_acquire);
+      const std::uint64_t moves = all.moves.load(memory_order_acquire);  // T5, bring_home's release
       const entry_line* line = &all.home(hash);
       for (std::size_t passed = 0; passed < all.count; ++passed) {
         const std::uint64_t word = line->word.load(find_order());
@@ -231,7 +231,7 @@ class entry_table {
         if (line->slots[i].load(memory_order_relaxed) != &e) continue;
         take_out(all, e, *line, i);
         --size_;
-        if (staying_ == 0) (void)bring_home(all, *line);
+        if (pins_ == 0) (void)bring_home(all, *line);
         return;
       }
     }
@@ -250,19 +250,19 @@ class entry_table {
   template <class Visit>
   std::size_t visit_locked(std::size_t from, std::size_t count, Visit&& visit) {
     lines& all = *current_.load(memory_order_relaxed);
-    stay_locked();
+    pin_locked();
     for (; from < all.count && count > 0; ++from, --count) {
       for (auto& slot : all.at[from].slots) {
         if (entry_base* const e = slot.load(memory_order_relaxed)) visit(*e);
       }
     }
-    move_locked();
+    unpin_locked();
     return from < all.count ? from : 0;
   }
   /// What a visit has put off: those that have passed these lines come home, where there is room.
   void settle_locked(std::size_t from, std::size_t count) noexcept {
     lines& all = *current_.load(memory_order_relaxed);
-    if (staying_ != 0) return;
+    if (pins_ != 0) return;
     for (; from < all.count && count > 0; ++from, --count) {
       while (bring_home(all, all.at[from])) {
       }
@@ -270,9 +270,9 @@ class entry_table {
   }
   std::size_t lines_locked() const noexcept { return current_.load(memory_order_relaxed)->count; }
 
-  /// Until move_locked(), entries stay in their lines, but for growth. Calls nest.
-  void stay_locked() noexcept { ++staying_; }
-  void move_locked() noexcept { --staying_; }
+  /// Until unpin_locked(), entries stay in their lines, but for growth. Calls nest.
+  void pin_locked() noexcept { ++pins_; }
+  void unpin_locked() noexcept { --pins_; }
 
  private:
   template <class Same>
@@ -398,8 +398,8 @@ class entry_table {
 
   const std::size_t most_lines_;
   atomic<lines*> current_{nullptr};
-  std::size_t size_ = 0;     // the lock
-  std::size_t staying_ = 0;  // the lock
+  std::size_t size_ = 0;  // the lock
+  std::size_t pins_ = 0;  // the lock
 };
 
 }  // namespace detail

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// item: what the worlds of caches and live values keep, known by a number. To look at it is a step,
+// so that the model finds who looks after its end.
+
+#include <atomic>
+
+#include <singleflight/core/detail/platform.hpp>
+
+namespace model {
+
+class item {
+ public:
+  explicit item(int number) : number_(number) {}
+  item(item&& other) noexcept : number_(other.number_) {}
+  int look() const {
+    (void)seen_.load(std::memory_order_relaxed);
+    return number_;
+  }
+
+ private:
+  int number_;
+  singleflight::detail::platform::atomic<int> seen_{0};
+};
+
+}  // namespace model
