@@ -21,8 +21,6 @@
 
 namespace model {
 
-;
-
 struct cache_scene {
   using cache = singleflight::loading_cache<int, item>;
   using options = cache::options;

@@ -28,8 +28,6 @@ using singleflight::removal_cause;
 namespace detail = singleflight::detail;
 namespace platform = singleflight::detail::platform;
 
-;
-
 using store = detail::entry_store<
     int, item, detail::key_access<int, singleflight::key_hash<int>, singleflight::key_equal>,
     singleflight::key_equal>;

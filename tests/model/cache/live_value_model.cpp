@@ -36,8 +36,6 @@ using singleflight::subscription;
 using namespace std::chrono_literals;
 namespace platform = singleflight::detail::platform;
 
-;
-
 /// A value, its queue, and a history: when each load and set began, and what was seen when.
 struct live_scene {
   using live = singleflight::live_value<item>;
