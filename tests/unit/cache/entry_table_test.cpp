@@ -364,8 +364,8 @@ TEST(entry_table, searches_beside_changes) {
 
 // Goal    A search beside an entry that comes home finds it, each time.
 // Method  Four full lines, each with its own entries, and one entry of the first line behind them,
-//         until another one leaves that line, while it is sought. All have one tag: so a search that
-//         has seen the first line looks at many others before it comes to where that one was.
+//         until another one leaves that line, while it is sought. All have one tag: so a search
+//         that has seen the first line looks at many others before it comes to where that one was.
 TEST(entry_table, a_search_beside_one_that_comes_home) {
   constexpr int crowd = entry_line::places;
   table t(1000);
