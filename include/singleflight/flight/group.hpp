@@ -21,7 +21,9 @@
 ///             allocation harms only its own call (P9).
 /// Lifetime    run borrows its arguments; start owns them. The destructor closes: it refuses
 ///             newcomers, tells running loads to stop and waits for them (P10). Values that handles
-///             still hold, or that a resumption is about to take, may be destroyed after the group.
+///             still hold, or that a resumption is about to take, may be destroyed after the group;
+///             so may a started load and its value, by the thread that ran it, a moment later (with
+///             a thread_pool of one's own: before that has gone).
 /// Cost        run alone: no allocation, no system call, two read-modify-writes. A joiner: one
 ///             short critical section; the first one of a flight allocates what they share. start:
 ///             one allocation. The table grows with the flights and keeps its size: 8 bytes a
@@ -156,7 +158,7 @@ class group final : public observable {
   template <class Arg>
   bool forget(const Arg& key) {
     const argument<Arg> k(key);
-    return forget_hashed(hash_of(k.view()), k.view());
+    return forget_where(hash_of(k.view()), [&](const node& n) { return is_of(n, k.view()); });
   }
 
   /// forget for every key; returns how many flights were forgotten.
@@ -211,7 +213,20 @@ class group final : public observable {
     return none;
   }
 
-  bool forget_hashed(std::size_t hash, view key);
+  template <class Same>
+  bool forget_where(std::size_t hash, const Same& same);
+  /// forget, for a caller who has made changes already: where a comparison throws, the flight is
+  /// taken for one of `key`.
+  bool forget_surely(std::size_t hash, view key) {
+    return forget_where(hash, [&](const node& n) {
+      try {
+        return is_of(n, key);
+      } catch (...) {
+        if (detail::platform::is_thread_exit()) throw;
+        return true;
+      }
+    });
+  }
 
   std::size_t hash_of(view key) const {
     const std::size_t h = hash_(key);
@@ -227,13 +242,14 @@ class group final : public observable {
     n.id = detail::next_flight_id(self);
   }
 
+  bool is_of(const node& n, view key) const { return equal_(access::load(n.key), key); }
   /// The flight that a call for `key` meets: open or a barrier. Bucket lock held; may throw.
   node* find(const detail::flight_table::bucket& b, std::size_t hash, view key) const {
     for (detail::flight_node* n = b.first(); n != nullptr; n = n->next) {
       if (n->hash == hash &&
           (n->mode.load(detail::memory_order_relaxed) != detail::flight_mode::gone ||
            !detail::platform::holds(detail::rule::forgotten_is_not_found)) &&
-          equal_(access::load(static_cast<node*>(n)->key), key)) {
+          is_of(*static_cast<node*>(n), key)) {
         return static_cast<node*>(n);
       }
     }

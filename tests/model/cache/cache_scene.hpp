@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <new>
 #include <source_location>
@@ -85,7 +86,9 @@ struct cache_scene {
       return std::move(handle).get();
     });
   }
-  void get_all(std::vector<int> keys) {
+  void get_all(std::initializer_list<int> keys) { get_all(std::vector<int>(keys)); }
+  template <class Keys>
+  void get_all(const Keys& keys) {
     const int began = tick();
     const auto got = all->get_all(keys);
     for (const auto& one : got) {

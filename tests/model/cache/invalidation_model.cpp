@@ -6,6 +6,7 @@
 #include <chrono>
 #include <coroutine>
 #include <memory>
+#include <ranges>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -181,6 +182,98 @@ const add_world filter_beside_put("31: invalidate_if beside put and get", two, [
   w.run();
   s.finish();
 });
+
+// ---- a load that serves what it finds -----------------------------------------------------------
+
+/// What a load finds as it begins it gives to all who wait for it: not to those who have come after
+/// that was invalidated. It is there only after the load's caller has looked for it in vain.
+template <class Invalidate>
+void finds_again(world& w, Invalidate&& invalidate) {
+  cache_scene s(w);
+  gate stored, begun;
+  s.thread([&] {
+    const std::vector<int> places{0, 1};
+    s.get_all(places | std::views::transform([&](int place) {
+                if (place == 1) {
+                  s.store(1);
+                  stored.open();
+                  begun.wait();
+                }
+                return 1;
+              }));
+  });
+  s.thread([&] {
+    stored.wait();
+    begun.open();
+    invalidate(s);
+    (void)s.get();
+  });
+  w.run();
+  s.finish();
+}
+const add_world found_beside_invalidate("31: invalidate beside a load that finds the value", two,
+                                        [](world& w) { finds_again(w, invalidates); });
+const add_world found_beside_clear("31: clear beside a load that finds the value", two,
+                                   [](world& w) {
+                                     finds_again(w, [](cache_scene& s) {
+                                       s.invalidates([&] { s.all->clear(); });
+                                     });
+                                   });
+const add_world found_beside_filter("31: invalidate_if beside a load that finds the value", two,
+                                    [](world& w) {
+                                      finds_again(w, [](cache_scene& s) {
+                                        s.invalidates([&] {
+                                          (void)s.all->invalidate_if([](int) { return true; });
+                                        });
+                                      });
+                                    });
+
+/// A load that fails gives them what is there.
+template <class Invalidate>
+void serves_beside(world& w, Invalidate&& invalidate, cache_scene::options how = {}) {
+  singleflight::manual_timer time;
+  how.group.timer = &time;
+  cache_scene s(w, std::move(how));
+  (void)s.get();
+  s.loader = [&](int) -> int { throw std::domain_error(std::to_string(s.load())); };
+  s.thread([&] {
+    s.all->refresh(1);
+    s.queue.run_all();
+  });
+  s.thread([&] {
+    invalidate(s);
+    (void)s.get();
+  });
+  w.run();
+  s.finish();
+}
+const add_world served_beside_invalidate("31: invalidate beside a load that fails, a value there",
+                                         two, [](world& w) { serves_beside(w, invalidates); });
+const add_world served_beside_clear("31: clear beside a load that fails, a value there", two,
+                                    [](world& w) {
+                                      serves_beside(w, [](cache_scene& s) {
+                                        s.invalidates([&] { s.all->clear(); });
+                                      });
+                                    });
+const add_world served_beside_filter("31: invalidate_if beside a load that fails, a value there",
+                                     two, [](world& w) {
+                                       serves_beside(w, [](cache_scene& s) {
+                                         s.invalidates([&] {
+                                           (void)s.all->invalidate_if([](int) { return true; });
+                                         });
+                                       });
+                                     });
+/// A value that is good for no time takes the one before out.
+const add_world served_beside_put(
+    "31: put of what is not kept beside a load that fails, a value there", two, [](world& w) {
+      serves_beside(w,
+                    [](cache_scene& s) {
+                      s.invalidates([&] {
+                        s.all->put(1, singleflight::with_ttl<item>{item(s.begin()), 0s});
+                      });
+                    },
+                    {.ttl_of = [](int, const item&) { return std::chrono::nanoseconds(1h); }});
+    });
 
 // ---- what a load does else ----------------------------------------------------------------------
 

@@ -440,6 +440,38 @@ TEST(invalidate, within_the_own_load) {
   EXPECT_FALSE(cache.find(1));
 }
 
+// Goal    A load that begins beside invalidate_if, and serves what is about to be taken out, gives
+//         it to nobody who comes after.
+// Method  The predicate starts a get_all: its first key's load fails, and serves the stale value;
+//         the second's is held, so that the first is still in flight as invalidate_if returns.
+TEST(invalidate, what_a_load_found_meanwhile) {
+  singleflight::manual_timer time;
+  gate held;
+  std::atomic<int> loads{0};  // of the first key
+  loading_cache<int, int> cache(
+      [&](int k) -> int {
+        if (k == 2) held.wait();
+        if (k == 1 && loads++ == 0) throw std::runtime_error("down");
+        return 10 + k;
+      },
+      {.ttl = 10s, .stale_if_error = 1h, .group = {.timer = &time}});
+  cache.put(1, 1);
+  time.advance(20s);
+  std::future<std::vector<outcome<cached<int>>>> both;
+  EXPECT_EQ(cache.invalidate_if([&](int) {
+    both = in_thread([&] { return cache.get_all(std::vector{1, 2}); });
+    held.await_arrivals();
+    return true;
+  }),
+            1U);
+  auto later = cache.start_get(1);
+  held.open();
+  const auto those = both.get();
+  EXPECT_EQ(*those[0].value(), 1);
+  EXPECT_EQ(*those[1].value(), 12);
+  EXPECT_EQ(*std::move(later).get(), 11);
+}
+
 // Goal    A stale value that was invalidated is not served where the load fails.
 TEST(invalidate, a_stale_value_is_gone_as_well) {
   singleflight::manual_timer time;

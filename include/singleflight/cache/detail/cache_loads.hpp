@@ -10,6 +10,9 @@
 //   the store: the invalidation finds the entry, and takes it out;
 //   the invalidation: the load sees that its flight is revoked, and its value goes to those who
 //   wait for it. Who comes later does not find that flight.
+// A load that answers with what it has found in the store follows another rule: the head of
+// cache_changes.hpp.
+//
 // The value, or the error, of a flight that was overtaken, since newcomers do not find it for
 // another cause (join_window, load_timeout), is stored, unless something fresh is there by then:
 // that may be newer. Forget marks these flights as well, as long as they run.

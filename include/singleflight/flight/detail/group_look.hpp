@@ -8,7 +8,8 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
 template <class Key, class Value, class Hash, class Equal>
-bool group<Key, Value, Hash, Equal>::forget_hashed(std::size_t hash, view key) {
+template <class Same>
+bool group<Key, Value, Hash, Equal>::forget_where(std::size_t hash, const Same& same) {
   const detail::call_scope scope;
   detail::block_base* successor = nullptr;
   bool found = false;
@@ -16,7 +17,7 @@ bool group<Key, Value, Hash, Equal>::forget_hashed(std::size_t hash, view key) {
     locked_bucket b(core_.table.lock(hash));
     node* present = nullptr;
     for (detail::flight_node* n = b.first(); n != nullptr; n = n->next) {
-      if (n->hash != hash || !equal_(access::load(static_cast<node*>(n)->key), key)) continue;
+      if (n->hash != hash || !same(*static_cast<node*>(n))) continue;
       n->revoked.store(true, detail::memory_order_release);
       if (n->mode.load(detail::memory_order_relaxed) != detail::flight_mode::gone) {
         present = static_cast<node*>(n);
