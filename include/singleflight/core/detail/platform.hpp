@@ -44,16 +44,26 @@
 #include <immintrin.h>
 #endif
 
+#if defined(SINGLEFLIGHT_ATOMICS)
+#include SINGLEFLIGHT_ATOMICS  // this machine, with other atomics and another lock
+#endif
+
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail::platform {
 
 using steady_time = std::chrono::steady_clock::time_point;
 
+#if defined(SINGLEFLIGHT_ATOMICS)
+using singleflight_atomics::atomic;
+using singleflight_atomics::condition_variable;
+using singleflight_atomics::mutex;
+#else
 template <class T>
 using atomic = std::atomic<T>;
 using mutex = std::mutex;
 using condition_variable = std::condition_variable;
-using unique_lock = std::unique_lock<std::mutex>;
+#endif
+using unique_lock = std::unique_lock<mutex>;
 using thread = std::thread;
 using thread_id = std::thread::id;
 template <class Fn>
