@@ -24,8 +24,8 @@
 ///             own call only. A comparison must not ask a cache.
 /// Lifetime    owns its loader and copies of its keys; get borrows its arguments, but for a loader
 ///             that is started. The destructor tells running loads to stop, and waits for them.
-///             Handles outlive the cache, and so may, for a moment, a value that nobody took, held
-///             by the thread of the executor that has loaded it.
+///             Handles outlive the cache; so may, until the thread that has answered it lets go, a
+///             load that was started, with the loader that was given for it and the value.
 /// Cost        a hit: no lock, no allocation, no clock call, no read-modify-write. A miss: one
 ///             allocation, one short critical section beside the load; where the table grows, one
 ///             in which all entries move (some 50 ns each). An entry: 48 bytes beside key and
@@ -349,8 +349,6 @@ class loading_cache final : public observable {
   made_entry make_entry(Key& key, std::uint32_t hash, loaded&& answer);
   template <class Arg>
   void put_loaded(const Arg& key, loaded&& value);
-  template <class Change, class Forget>
-  static bool change_and_forget(Change&& change, Forget&& forget);
   /// Whether what is there (null: nothing) may be newer than what the load of `flight` says, that
   /// having been overtaken.
   bool may_be_newer(entry* there, const flight_context& flight) const noexcept {

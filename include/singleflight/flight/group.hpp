@@ -22,8 +22,7 @@
 /// Lifetime    run borrows its arguments; start owns them. The destructor closes: it refuses
 ///             newcomers, tells running loads to stop and waits for them (P10). Values that handles
 ///             still hold, or that a resumption is about to take, may be destroyed after the group;
-///             so may a started load and its value, by the thread that ran it, a moment later (with
-///             a thread_pool of one's own: before that has gone).
+///             so may, by the thread that has answered it, a started load and its value.
 /// Cost        run alone: no allocation, no system call, two read-modify-writes. A joiner: one
 ///             short critical section; the first one of a flight allocates what they share. start:
 ///             one allocation. The table grows with the flights and keeps its size: 8 bytes a
@@ -158,7 +157,7 @@ class group final : public observable {
   template <class Arg>
   bool forget(const Arg& key) {
     const argument<Arg> k(key);
-    return forget_where(hash_of(k.view()), [&](const node& n) { return is_of(n, k.view()); });
+    return forget_with(hash_of(k.view()), k.view(), []() noexcept {});
   }
 
   /// forget for every key; returns how many flights were forgotten.
@@ -213,20 +212,10 @@ class group final : public observable {
     return none;
   }
 
-  template <class Same>
-  bool forget_where(std::size_t hash, const Same& same);
-  /// forget, for a caller who has made changes already: where a comparison throws, the flight is
-  /// taken for one of `key`.
-  bool forget_surely(std::size_t hash, view key) {
-    return forget_where(hash, [&](const node& n) {
-      try {
-        return is_of(n, key);
-      } catch (...) {
-        if (detail::platform::is_thread_exit()) throw;
-        return true;
-      }
-    });
-  }
+  /// forget, and `change` in one step with it, under the bucket's lock: no flight of the key begins
+  /// or ends meanwhile. Where a comparison throws, neither was done.
+  template <class Change>
+  bool forget_with(std::size_t hash, view key, const Change& change);
 
   std::size_t hash_of(view key) const {
     const std::size_t h = hash_(key);

@@ -192,14 +192,14 @@ void finds_again(world& w, Invalidate&& invalidate) {
   cache_scene s(w);
   gate stored, begun;
   s.thread([&] {
-    const std::vector<int> places{0, 1};
-    s.get_all(places | std::views::transform([&](int place) {
-                if (place == 1) {
+    const std::vector<int> keys{1, 0};
+    s.get_all(keys | std::views::take_while([&](int key) {
+                if (key == 0) {
                   s.store(1);
                   stored.open();
                   begun.wait();
                 }
-                return 1;
+                return key != 0;
               }));
   });
   s.thread([&] {

@@ -340,17 +340,41 @@ TEST(invalidate, the_predicate_may_use_the_cache) {
   EXPECT_EQ(cache.stats().entries, 0U);
 }
 
-// Goal  A predicate that throws: what was taken out before has left, all else is there.
+// Goal    A predicate that throws: what was taken out before has left, and no load gives it to who
+//         comes later; all else is there.
+// Method  As in what_a_load_found_meanwhile, with more entries than the cache takes out at once; the
+//         predicate throws when the first one that it named has left.
 TEST(invalidate, a_predicate_that_throws) {
-  loading_cache<int, int> cache([](int k) { return k; });
-  for (int k = 0; k < 10; ++k) cache.get(k);
-  EXPECT_THROW(cache.invalidate_if([](int k) -> bool {
-    if (k == 5) throw std::runtime_error("no answer");
-    return false;
-  }),
-               std::runtime_error);
-  EXPECT_EQ(cache.stats().entries, 10U);
-  EXPECT_EQ(*cache.get(5), 5);
+  singleflight::manual_timer time;
+  gate held;
+  std::atomic<int> first{0};
+  std::atomic<int> loads{0};  // of the first
+  loading_cache<int, int> cache(
+      [&](int k) -> int {
+        if (k == -1) held.wait();
+        if (k == first && loads++ == 0) throw std::runtime_error("down");
+        return -k;
+      },
+      {.ttl = 10s, .stale_if_error = 1h, .group = {.timer = &time}});
+  constexpr int entries = 300;
+  for (int k = 1; k <= entries; ++k) cache.put(k, k);
+  time.advance(20s);
+  std::future<std::vector<outcome<cached<int>>>> both;
+  const auto out = [&](int k) {
+    if (first == 0) {
+      first = k;
+      both = in_thread([&, k] { return cache.get_all(std::vector{k, -1}); });
+      held.await_arrivals();
+    }
+    if (!cache.policy().explain(first.load()).present) throw std::runtime_error("no answer");
+    return k == first;
+  };
+  EXPECT_THROW(cache.invalidate_if(out), std::runtime_error);
+  EXPECT_EQ(cache.stats().entries, static_cast<std::size_t>(entries - 1));
+  auto later = cache.start_get(first.load());
+  held.open();
+  EXPECT_EQ(*both.get()[0].value(), first);
+  EXPECT_EQ(*std::move(later).get(), -first);
 }
 
 // Goal    A load that has failed after its key was invalidated tells its own callers alone: its

@@ -4,12 +4,11 @@
 // cache_changes: how entries are put, invalidated, refreshed and swept.
 //
 // A load answers with what it finds where another one has stored meanwhile, or where it fails. It
-// looks without a lock. So an entry leaves first, and the flights are forgotten then, which locks
-// their bucket: either the load had entered that bucket before, and is forgotten; or it enters it
-// after, which acquires what the lock's release has published, and finds no entry. The other way
+// looks without the store's lock. So the entry leaves while the bucket of its flights is locked, or
+// before that: either the load has entered the bucket by then, and is forgotten; or it enters it
+// later, which acquires what the bucket's lock has released, and finds no entry. The other way
 // round a load that begins between the two finds the entry, and gives it to whoever joins it, also
-// after the end of the invalidation. By then nothing may fail: comparisons that throw do so as the
-// entry is sought, or count as a match.
+// after the end of the invalidation.
 //
 // The lock order is store, then bucket of the group. Forgetting promotes no successor, since this
 // group has none (no run_fresh, no drain): nothing is handed to an executor under the lock.
@@ -19,17 +18,6 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
 // ---- changing -----------------------------------------------------------------------------------
-
-/// In that order, under the store's lock; returns what `forget` does.
-template <class Key, class Value, class Hash, class Equal>
-template <class Change, class Forget>
-bool loading_cache<Key, Value, Hash, Equal>::change_and_forget(Change&& change, Forget&& forget) {
-  const bool in_order = detail::platform::holds(detail::rule::changed_before_forgotten);
-  if (in_order) change();
-  const bool any = forget();
-  if (!in_order) change();
-  return any;
-}
 
 template <class Key, class Value, class Hash, class Equal>
 template <class Arg>
@@ -43,11 +31,12 @@ void loading_cache<Key, Value, Hash, Equal>::put_loaded(const Arg& key, loaded&&
   {
     detail::platform::unique_lock hold(store_.lock());
     entry* const old = store_.find_locked(static_cast<std::uint32_t>(hash), k.view());
-    change_and_forget([&] { store_locked(*made.of.at, old, made.keep, gone); },
-                      [&] {
-                        return detail::platform::holds(detail::rule::put_forgets_flight) &&
-                               flights_.forget_surely(hash, k.view());
-                      });
+    const auto change = [&]() noexcept { store_locked(*made.of.at, old, made.keep, gone); };
+    if (detail::platform::holds(detail::rule::put_forgets_flight)) {
+      flights_.forget_with(hash, k.view(), change);
+    } else {
+      change();
+    }
   }
   finish_store(gone);
 }
@@ -63,15 +52,15 @@ bool loading_cache<Key, Value, Hash, Equal>::invalidate(const Arg& key) {
   {
     detail::platform::unique_lock hold(store_.lock());
     entry* const e = store_.find_locked(static_cast<std::uint32_t>(hash), k.view());
-    const bool loading = change_and_forget(
-        [&] {
-          if (e != nullptr) store_.remove_locked(*e, removal_cause::invalidated, gone);
-        },
-        [&] {
-          return detail::platform::holds(detail::rule::invalidation_forgets_flight) &&
-                 flights_.forget_surely(hash, k.view());
-        });
-    any = loading || e != nullptr;
+    const auto change = [&]() noexcept {
+      if (e != nullptr) store_.remove_locked(*e, removal_cause::invalidated, gone);
+    };
+    if (detail::platform::holds(detail::rule::invalidation_forgets_flight)) {
+      any = flights_.forget_with(hash, k.view(), change);
+    } else {
+      change();
+    }
+    any = any || e != nullptr;
   }
   finish(gone);
   return any;
@@ -83,11 +72,10 @@ void loading_cache<Key, Value, Hash, Equal>::clear() {
   typename store_type::departed gone;
   {
     detail::platform::unique_lock hold(store_.lock());
-    change_and_forget([&] { store_.clear_locked(gone); },
-                      [&] {
-                        return detail::platform::holds(detail::rule::clear_forgets_flights) &&
-                               flights_.forget_all() > 0;
-                      });
+    const bool in_order = detail::platform::holds(detail::rule::cleared_before_forgotten);
+    if (in_order) store_.clear_locked(gone);
+    if (detail::platform::holds(detail::rule::clear_forgets_flights)) flights_.forget_all();
+    if (!in_order) store_.clear_locked(gone);
   }
   finish(gone);
   store_.flush();
@@ -95,8 +83,8 @@ void loading_cache<Key, Value, Hash, Equal>::clear() {
 
 /// Forgets all loads first: what is stored from then on began later. Then it goes through the
 /// table, some lines at a time, while entries stay where they are; where the table has grown
-/// meanwhile, once more. At last it forgets the loads that have begun meanwhile: they may have
-/// found an entry before it was taken out.
+/// meanwhile, once more. At its end, however that comes, it forgets the loads that have begun
+/// meanwhile: they may have found an entry before it was taken out.
 template <class Key, class Value, class Hash, class Equal>
 template <class Which>
 std::size_t loading_cache<Key, Value, Hash, Equal>::invalidate_if(Which&& which) {
@@ -114,6 +102,12 @@ std::size_t loading_cache<Key, Value, Hash, Equal>::invalidate_if(Which&& which)
     detail::platform::unique_lock hold(store_.lock());
     if (detail::platform::holds(detail::rule::filter_forgets_flights)) flights_.forget_all();
   }
+  struct at_end {
+    decltype(flights_)& of;
+    ~at_end() {
+      if (detail::platform::holds(detail::rule::filter_forgets_finders)) of.forget_all();
+    }
+  } const finders{flights_};
   const typename store_type::pin places(store_);
   std::size_t at = 0;
   std::size_t size = 0;
@@ -160,7 +154,6 @@ std::size_t loading_cache<Key, Value, Hash, Equal>::invalidate_if(Which&& which)
     }
     some.clear();
   } while (at != 0);
-  if (detail::platform::holds(detail::rule::filter_forgets_finders)) flights_.forget_all();
   if (count > 0) store_.flush();
   return count;
 }

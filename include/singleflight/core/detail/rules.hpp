@@ -128,8 +128,9 @@ namespace detail {
   X(put_forgets_flight, "a load overwrites a value that was put after it began")                \
   X(clear_forgets_flights, "a load that began before a clear is stored after it")               \
   X(filter_forgets_flights, "a load that began before invalidate_if is stored after it")        \
+  X(cleared_before_forgotten, "a load serves what it found as the cache was cleared")           \
   X(filter_forgets_finders, "a load serves what it found as invalidate_if took it out")         \
-  X(changed_before_forgotten, "a load serves what it found as an invalidation took it out")     \
+  X(changed_as_forgotten, "a load serves what it found before an invalidation took it out")     \
   X(forgotten_error_is_not_stored, "a load stores an error that is older than an invalidation") \
   X(table_is_confirmed, "a reader searches a table that was freed before it was announced")     \
   X(overtaken_search_repeats, "a search does not find what a growth has moved")                 \

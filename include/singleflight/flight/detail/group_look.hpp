@@ -8,26 +8,32 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
 template <class Key, class Value, class Hash, class Equal>
-template <class Same>
-bool group<Key, Value, Hash, Equal>::forget_where(std::size_t hash, const Same& same) {
+template <class Change>
+bool group<Key, Value, Hash, Equal>::forget_with(std::size_t hash, view key, const Change& change) {
+  static_assert(noexcept(change()));
   const detail::call_scope scope;
+  const bool in_one = detail::platform::holds(detail::rule::changed_as_forgotten);
   detail::block_base* successor = nullptr;
   bool found = false;
   {
     locked_bucket b(core_.table.lock(hash));
-    node* present = nullptr;
     for (detail::flight_node* n = b.first(); n != nullptr; n = n->next) {
-      if (n->hash != hash || !same(*static_cast<node*>(n))) continue;
+      n->sought = n->hash == hash && is_of(*static_cast<node*>(n), key);
+    }
+    // Nothing throws from here on.
+    if (in_one) change();
+    detail::flight_node* present = nullptr;  // at most one is not gone (I3)
+    for (detail::flight_node* n = b.first(); n != nullptr; n = n->next) {
+      if (!n->sought) continue;
       n->revoked.store(true, detail::memory_order_release);
-      if (n->mode.load(detail::memory_order_relaxed) != detail::flight_mode::gone) {
-        present = static_cast<node*>(n);
-      }
+      if (n->mode.load(detail::memory_order_relaxed) != detail::flight_mode::gone) present = n;
     }
     if (present != nullptr) {
       successor = core_.forget_locked(b, *present);
       found = true;
     }
   }
+  if (!in_one) change();
   if (successor != nullptr) core_.activate(*successor);
   return found;
 }
