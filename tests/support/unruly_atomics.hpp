@@ -8,7 +8,7 @@
 // them, is for small worlds.
 //
 // SINGLEFLIGHT_UNRULY=N: one step in N, 300 unless told. What takes the time for it is idle: many
-// such processes run well at once.
+// such processes run well at once. Not for threads that are cancelled: a sleep is a point for that.
 
 #include <atomic>
 #include <chrono>
@@ -25,7 +25,7 @@ inline std::uint32_t one_in() noexcept {
   static const std::uint32_t told = [] {
     const char* const text = std::getenv("SINGLEFLIGHT_UNRULY");
     const unsigned long number = text != nullptr ? std::strtoul(text, nullptr, 10) : 0;
-    return number > 0 ? static_cast<std::uint32_t>(number) : 300U;
+    return number > 0 && number < 1'000'000'000 ? static_cast<std::uint32_t>(number) : 300U;
   }();
   return told;
 }

@@ -24,8 +24,9 @@
 ///             own call only. A comparison must not ask a cache.
 /// Lifetime    owns its loader and copies of its keys; get borrows its arguments, but for a loader
 ///             that is started. The destructor tells running loads to stop, and waits for them.
-///             Handles outlive the cache; so may, until the thread that has answered it lets go, a
-///             load that was started, with the loader that was given for it and the value.
+///             Handles outlive the cache; so may a load that was started, with the loader that was
+///             given for it and its value: until the thread that has answered it lets go, and the
+///             executor has come to its task.
 /// Cost        a hit: no lock, no allocation, no clock call, no read-modify-write. A miss: one
 ///             allocation, one short critical section beside the load; where the table grows, one
 ///             in which all entries move (some 50 ns each). An entry: 48 bytes beside key and
@@ -354,8 +355,9 @@ class loading_cache final : public observable {
   bool may_be_newer(entry* there, const flight_context& flight) const noexcept {
     return there != nullptr && flight.forgotten() && is_fresh(*there);
   }
-  /// Under the store's lock.
-  void store_locked(entry& e, entry* old, bool keep, typename store_type::departed& gone);
+  /// Under the store's lock; asks no clock.
+  void store_locked(entry& e, entry* old, bool keep, detail::cache_ticks at,
+                    typename store_type::departed& gone) noexcept;
   /// After the lock: tells of what has left; and, where something may have been stored, sees to it
   /// that it is swept one day.
   void finish(typename store_type::departed& gone);

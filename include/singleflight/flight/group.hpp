@@ -22,7 +22,8 @@
 /// Lifetime    run borrows its arguments; start owns them. The destructor closes: it refuses
 ///             newcomers, tells running loads to stop and waits for them (P10). Values that handles
 ///             still hold, or that a resumption is about to take, may be destroyed after the group;
-///             so may, by the thread that has answered it, a started load and its value.
+///             so may a started load and its value: until the thread that has answered it lets go,
+///             and the executor has come to its task.
 /// Cost        run alone: no allocation, no system call, two read-modify-writes. A joiner: one
 ///             short critical section; the first one of a flight allocates what they share. start:
 ///             one allocation. The table grows with the flights and keeps its size: 8 bytes a

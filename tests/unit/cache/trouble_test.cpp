@@ -344,26 +344,37 @@ struct one_hash {
 };
 
 // Goal    A put, or an invalidation, whose comparison throws changes nothing: the loads under way are
-//         still stored, that of its own key as well.
-// Method  Two loads with one hash, so that the call compares its key with both; the comparison of
-//         different keys throws.
-TEST(cache_trouble, a_comparison_that_throws_forgets_nothing) {
+//         still stored, that of its own key as well, and an entry stays.
+// Method  Three loads with one hash, the third of a key that has an entry; the comparison of
+//         different keys throws. A call for one of the others throws as it compares with that entry;
+//         one for the third finds it, and throws when it has come past its own load to another.
+TEST(cache_trouble, a_comparison_that_throws_changes_nothing) {
   gate may_end;
+  std::atomic<bool> hold{false};
   loading_cache<int, int, one_hash, touchy_equal> cache([&](int k) {
-    may_end.wait();
+    if (hold) may_end.wait();
     return k;
   });
+  const auto throws = [&](auto&& call) {
+    touchy_equal::throws = true;
+    EXPECT_THROW(call(), std::runtime_error);
+    touchy_equal::throws = false;
+  };
+  cache.put(3, 30);
+  hold = true;
   std::vector<std::future<int>> loads;
   for (const int k : {1, 2}) {
     loads.push_back(in_thread([&, k] { return *cache.get(k); }));
     may_end.await_arrivals(static_cast<std::size_t>(k));
   }
-  for (const int k : {1, 2}) {
-    touchy_equal::throws = true;
-    EXPECT_THROW(cache.put(k, 20), std::runtime_error);
-    EXPECT_THROW(cache.invalidate(k), std::runtime_error);
-    touchy_equal::throws = false;
+  cache.refresh(3);
+  may_end.await_arrivals(3);
+  for (const int k : {1, 2, 3}) {
+    throws([&] { cache.put(k, 20); });
+    EXPECT_EQ(cache.find(k).has_value(), k == 3);
+    throws([&] { cache.invalidate(k); });
   }
+  EXPECT_EQ(**cache.find(3), 30);
   may_end.open();
   for (const int k : {1, 2}) {
     EXPECT_EQ(loads[static_cast<std::size_t>(k - 1)].get(), k);
@@ -371,6 +382,7 @@ TEST(cache_trouble, a_comparison_that_throws_forgets_nothing) {
     ASSERT_TRUE(found) << k;
     EXPECT_EQ(**found, k);
   }
+  support::eventually([&] { return **cache.find(3) == 3; }, "the end of the refresh");
   EXPECT_EQ(cache.stats().not_stored, 0U);
 }
 

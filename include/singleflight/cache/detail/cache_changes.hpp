@@ -27,11 +27,12 @@ void loading_cache<Key, Value, Hash, Equal>::put_loaded(const Arg& key, loaded&&
   const std::size_t hash = flights_.hash_of(k.view());
   Key own = access::own(k.view());
   const made_entry made = make_entry(own, static_cast<std::uint32_t>(hash), std::move(value));
+  const detail::cache_ticks at = now();
   typename store_type::departed gone;
   {
     detail::platform::unique_lock hold(store_.lock());
     entry* const old = store_.find_locked(static_cast<std::uint32_t>(hash), k.view());
-    const auto change = [&]() noexcept { store_locked(*made.of.at, old, made.keep, gone); };
+    const auto change = [&]() noexcept { store_locked(*made.of.at, old, made.keep, at, gone); };
     if (detail::platform::holds(detail::rule::put_forgets_flight)) {
       flights_.forget_with(hash, k.view(), change);
     } else {
@@ -175,10 +176,11 @@ bool loading_cache<Key, Value, Hash, Equal>::sweep(void* of) {
   bool at_end = false;
   bool more = false;
   while (!at_end) {
+    const detail::cache_ticks at = self.now();
     typename store_type::departed gone;
     {
       detail::platform::unique_lock hold(self.store_.lock());
-      at_end = self.store_.sweep_locked(lines, self.now(), gone);
+      at_end = self.store_.sweep_locked(lines, at, gone);
       more = self.store_.size_locked() > 0;
     }
     self.finish(gone);

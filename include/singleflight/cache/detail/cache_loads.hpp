@@ -229,12 +229,13 @@ auto loading_cache<Key, Value, Hash, Equal>::make_entry(Key& key, std::uint32_t 
 }
 
 template <class Key, class Value, class Hash, class Equal>
-void loading_cache<Key, Value, Hash, Equal>::store_locked(entry& e, entry* old, bool keep,
-                                                          typename store_type::departed& gone) {
+void loading_cache<Key, Value, Hash, Equal>::store_locked(
+    entry& e, entry* old, bool keep, detail::cache_ticks at,
+    typename store_type::departed& gone) noexcept {
   if (keep) {
-    store_.store_locked(e, old, now(), gone);
+    store_.store_locked(e, old, at, gone);
   } else if (old != nullptr) {
-    store_.remove_replaced_locked(*old, now(), gone);
+    store_.remove_replaced_locked(*old, at, gone);
   }
 }
 
@@ -252,6 +253,7 @@ auto loading_cache<Key, Value, Hash, Equal>::conclude(Key& key, std::uint32_t ha
     error = std::current_exception();
   }
   if (!made) return fail(key, hash, flight, error);
+  const detail::cache_ticks at = now();
   typename store_type::departed gone;
   {
     detail::platform::unique_lock hold(store_.lock());
@@ -260,7 +262,7 @@ auto loading_cache<Key, Value, Hash, Equal>::conclude(Key& key, std::uint32_t ha
     if (detail::platform::holds(detail::rule::forgotten_is_not_stored) && flight.revoked()) {
       stats_.add(figure::not_stored);
     } else if (!may_be_newer(old, flight)) {
-      store_locked(e, old, made->keep, gone);
+      store_locked(e, old, made->keep, at, gone);
     }
   }
   finish_store(gone);
@@ -292,13 +294,14 @@ auto loading_cache<Key, Value, Hash, Equal>::fail(Key& key, std::uint32_t hash,
       if (store_.has_extras()) {
         e.extras().weight = std::max<std::size_t>(1, options_.absent_weight);
       }
+      const cache_ticks at = now();
       typename store_type::departed gone;
       {
         platform::unique_lock hold(store_.lock());
         entry* const old = store_.find_locked(hash, e.key());
         if ((!flight.revoked() || !platform::holds(rule::forgotten_error_is_not_stored)) &&
             !may_be_newer(old, flight)) {
-          store_locked(e, old, true, gone);
+          store_locked(e, old, true, at, gone);
         }
       }
       finish_store(gone);

@@ -5,9 +5,9 @@
 //
 // One compare-exchange locks, one plain store unlocks: the holder alone changes the word. There is
 // no wake-up on unlock, so nothing is touched after it, and the word may be gone by then. Whoever
-// finds the lock held spins, since a holder runs, of a user's code, no more than comparisons of
-// keys, and is done within some tens of instructions; a holder that is longer at it (a put whose
-// cache grows), or was preempted meanwhile, is waited for in naps that the clock ends.
+// finds the lock held spins, since a holder runs, of a user's code, no more than comparisons and
+// copies of keys, and is done within some tens of instructions; a holder that is longer at it (a
+// put whose cache grows), or was preempted meanwhile, is waited for in naps that the clock ends.
 
 #include <algorithm>
 #include <chrono>
