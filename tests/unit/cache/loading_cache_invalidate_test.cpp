@@ -342,8 +342,8 @@ TEST(invalidate, the_predicate_may_use_the_cache) {
 
 // Goal    A predicate that throws: what was taken out before has left, and no load gives it to who
 //         comes later; all else is there.
-// Method  As in what_a_load_found_meanwhile, with more entries than the cache takes out at once; the
-//         predicate throws when the first one that it named has left.
+// Method  As in what_a_load_found_meanwhile, with more entries than the cache takes out at once;
+//         the predicate throws when the first one that it named has left.
 TEST(invalidate, a_predicate_that_throws) {
   singleflight::manual_timer time;
   gate held;

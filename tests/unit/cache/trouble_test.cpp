@@ -343,11 +343,11 @@ struct one_hash {
   std::size_t operator()(int) const { return 7; }
 };
 
-// Goal    A put, or an invalidation, whose comparison throws changes nothing: the loads under way are
-//         still stored, that of its own key as well, and an entry stays.
+// Goal    A put, or an invalidation, whose comparison throws changes nothing: the loads under way
+//         are still stored, that of its own key as well, and an entry stays.
 // Method  Three loads with one hash, the third of a key that has an entry; the comparison of
-//         different keys throws. A call for one of the others throws as it compares with that entry;
-//         one for the third finds it, and throws when it has come past its own load to another.
+//         different keys throws. A call for one of the others throws as it compares with that
+//         entry; one for the third finds it, and throws when it has come past its own load.
 TEST(cache_trouble, a_comparison_that_throws_changes_nothing) {
   gate may_end;
   std::atomic<bool> hold{false};
