@@ -345,7 +345,8 @@ class loading_cache final : public observable {
 
   struct made_entry {
     found of;
-    bool keep;  ///< it is to be stored
+    bool keep;               ///< it is to be stored
+    detail::cache_ticks at;  ///< when it was made
   };
   made_entry make_entry(Key& key, std::uint32_t hash, loaded&& answer);
   template <class Arg>
@@ -356,7 +357,7 @@ class loading_cache final : public observable {
     return there != nullptr && flight.forgotten() && is_fresh(*there);
   }
   /// Under the store's lock; asks no clock.
-  void store_locked(entry& e, entry* old, bool keep, detail::cache_ticks at,
+  void store_locked(const made_entry& made, entry* old,
                     typename store_type::departed& gone) noexcept;
   /// After the lock: tells of what has left; and, where something may have been stored, sees to it
   /// that it is swept one day.

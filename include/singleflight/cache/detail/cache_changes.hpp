@@ -27,12 +27,11 @@ void loading_cache<Key, Value, Hash, Equal>::put_loaded(const Arg& key, loaded&&
   const std::size_t hash = flights_.hash_of(k.view());
   Key own = access::own(k.view());
   const made_entry made = make_entry(own, static_cast<std::uint32_t>(hash), std::move(value));
-  const detail::cache_ticks at = now();
   typename store_type::departed gone;
   {
     detail::platform::unique_lock hold(store_.lock());
     entry* const old = store_.find_locked(static_cast<std::uint32_t>(hash), k.view());
-    const auto change = [&]() noexcept { store_locked(*made.of.at, old, made.keep, at, gone); };
+    const auto change = [&]() noexcept { store_locked(made, old, gone); };
     if (detail::platform::holds(detail::rule::put_forgets_flight)) {
       flights_.forget_with(hash, k.view(), change);
     } else {

@@ -187,14 +187,15 @@ template <class Key, class Value, class Hash, class Equal>
 auto loading_cache<Key, Value, Hash, Equal>::make_entry(Key& key, std::uint32_t hash,
                                                         loaded&& answer) -> made_entry {
   using namespace detail;
-  const auto made = [](entry& e, bool keep) {
-    return made_entry{{&e, hazard_hold(e, nullptr)}, keep};
+  const auto made = [](entry& e, bool keep, cache_ticks at) {
+    return made_entry{{&e, hazard_hold(e, nullptr)}, keep, at};
   };
   const bool extras = store_.has_extras();
   if (!answer.value.has_value()) {
-    entry& e = entry::make(extras, hash, now(), entry_kind::absent, std::move(key));
+    const cache_ticks at = now();
+    entry& e = entry::make(extras, hash, at, entry_kind::absent, std::move(key));
     if (extras) e.extras().weight = std::max<std::size_t>(1, options_.absent_weight);
-    return made(e, times_.keeps_absence());
+    return made(e, times_.keeps_absence(), at);
   }
   if (answer.ttl.has_value() && !times_.per_value()) {
     throw std::invalid_argument(
@@ -215,8 +216,9 @@ auto loading_cache<Key, Value, Hash, Equal>::make_entry(Key& key, std::uint32_t 
   if (options_.weigher) {
     weight = std::max<std::size_t>(1, options_.weigher(as_it_is, *answer.value));
   }
+  const cache_ticks at = now();
   const auto make = [&](auto&& k) -> entry& {
-    return entry::make(extras, hash, now(), entry_kind::value, std::forward<decltype(k)>(k),
+    return entry::make(extras, hash, at, entry_kind::value, std::forward<decltype(k)>(k),
                        *std::move(answer.value));
   };
   constexpr bool nothing_throws_after = std::is_nothrow_move_constructible_v<Value>;
@@ -225,17 +227,16 @@ auto loading_cache<Key, Value, Hash, Equal>::make_entry(Key& key, std::uint32_t 
     e.extras().ttl = ttl;
     e.extras().weight = weight;
   }
-  return made(e, keep);
+  return made(e, keep, at);
 }
 
 template <class Key, class Value, class Hash, class Equal>
 void loading_cache<Key, Value, Hash, Equal>::store_locked(
-    entry& e, entry* old, bool keep, detail::cache_ticks at,
-    typename store_type::departed& gone) noexcept {
-  if (keep) {
-    store_.store_locked(e, old, at, gone);
+    const made_entry& made, entry* old, typename store_type::departed& gone) noexcept {
+  if (made.keep) {
+    store_.store_locked(*made.of.at, old, made.at, gone);
   } else if (old != nullptr) {
-    store_.remove_replaced_locked(*old, at, gone);
+    store_.remove_replaced_locked(*old, made.at, gone);
   }
 }
 
@@ -253,16 +254,14 @@ auto loading_cache<Key, Value, Hash, Equal>::conclude(Key& key, std::uint32_t ha
     error = std::current_exception();
   }
   if (!made) return fail(key, hash, flight, error);
-  const detail::cache_ticks at = now();
   typename store_type::departed gone;
   {
     detail::platform::unique_lock hold(store_.lock());
-    entry& e = *made->of.at;
-    entry* const old = store_.find_locked(hash, e.key());
+    entry* const old = store_.find_locked(hash, made->of.at->key());
     if (detail::platform::holds(detail::rule::forgotten_is_not_stored) && flight.revoked()) {
       stats_.add(figure::not_stored);
     } else if (!may_be_newer(old, flight)) {
-      store_locked(e, old, made->keep, at, gone);
+      store_locked(*made, old, gone);
     }
   }
   finish_store(gone);
@@ -288,20 +287,20 @@ auto loading_cache<Key, Value, Hash, Equal>::fail(Key& key, std::uint32_t hash,
       return answer(std::move(f), stands == standing::stale ? freshness::stale : freshness::fresh);
     }
     if (times_.keeps_errors()) {
-      entry& e = entry::make(store_.has_extras(), hash, now(), entry_kind::error, std::move(key),
+      const cache_ticks at = now();
+      entry& e = entry::make(store_.has_extras(), hash, at, entry_kind::error, std::move(key),
                              std::exception_ptr(keep_alive(error)));
-      const hazard_hold mine(e, nullptr);
+      const made_entry made{{&e, hazard_hold(e, nullptr)}, true, at};
       if (store_.has_extras()) {
         e.extras().weight = std::max<std::size_t>(1, options_.absent_weight);
       }
-      const cache_ticks at = now();
       typename store_type::departed gone;
       {
         platform::unique_lock hold(store_.lock());
         entry* const old = store_.find_locked(hash, e.key());
         if ((!flight.revoked() || !platform::holds(rule::forgotten_error_is_not_stored)) &&
             !may_be_newer(old, flight)) {
-          store_locked(e, old, true, at, gone);
+          store_locked(made, old, gone);
         }
       }
       finish_store(gone);
