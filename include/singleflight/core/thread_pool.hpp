@@ -57,6 +57,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
                  node != nullptr && detail::platform::holds(rule::stop_runs_what_is_left)) {
         head_ = node->next;
         if (head_ == nullptr) tail_ = nullptr;
+        --queued_;
         hold.unlock();
         node->act(node, true);
       } else {
@@ -78,6 +79,12 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
   std::size_t threads() const {
     platform::unique_lock hold(lock_);
     return live_;
+  }
+  /// Whether more tasks are queued than threads are on their way to take them: the rest waits until
+  /// a busy thread comes back.
+  bool starved() const {
+    platform::unique_lock hold(lock_);
+    return queued_ > notified_ + starting_;
   }
 
   /// Queues an intrusive node. When `keep` and no thread can be made, the node stays queued for the
@@ -101,6 +108,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
       head_ = node;
     }
     tail_ = node;
+    ++queued_;
     // Under the lock: after it the node may have run, and the pool may be gone.
     if (!detail::platform::holds(rule::post_ends_with_unlock)) hold.unlock();
     if (wake && detail::platform::holds(rule::post_wakes_idle)) work_.notify_one();
@@ -125,6 +133,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
       }
       threads_.push_back(detail::platform::start_thread(options_.name, [this] { work(); }));
       ++live_;
+      ++starting_;
       return true;
     } catch (...) {  // no thread or no memory: those there are go on; post() decides
       return false;
@@ -143,10 +152,11 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
         }
       }
     } const leave{*this};
-    for (;;) {
+    for (bool first = true;; first = false) {
       detail::task_node* node = nullptr;
       {
         platform::unique_lock hold(lock_);
+        if (first) --starting_;
         while (head_ == nullptr) {
           if (stopping_) return;
           ++idle_;
@@ -160,6 +170,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
         node = head_;
         head_ = node->next;
         if (head_ == nullptr) tail_ = nullptr;
+        --queued_;
       }
       node->act(node, true);
     }
@@ -172,6 +183,8 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
   detail::task_node* tail_ = nullptr;
   std::vector<platform_thread> threads_;
   std::size_t live_ = 0;
+  std::size_t queued_ = 0;
+  std::size_t starting_ = 0;  // made, not yet at the queue
   std::size_t idle_ = 0;      // asleep and not yet promised to a task
   std::size_t notified_ = 0;  // promised, not yet awake
   bool stopping_ = false;
@@ -199,6 +212,8 @@ inline bool runs_on_default_pool() noexcept {
   const thread_pool* const pool = this_thread().pool;
   return pool != nullptr && pool == &default_pool();
 }
+inline bool is_default_pool_starved() noexcept { return default_pool().starved(); }
+inline bool is_pool_starved(const thread_pool& pool) noexcept { return pool.starved(); }
 inline void execute_on_pool(thread_pool& pool, task&& t) { pool.execute(std::move(t)); }
 }  // namespace detail
 

@@ -50,7 +50,13 @@ namespace detail {
   X(leaver_takes_load, "the load of a caller who has left may lead")                            \
   X(waiters_are_bounded, "a flight takes more callers than max_waiters")                        \
   X(ended_flight_is_not_counted, "max_flights counts flights that are over")                    \
+  X(promoted_needs_a_place, "a load behind a forgotten one begins beyond max_flights")          \
   X(hand_overs_are_bounded, "a flight is handed on without end")                                \
+  X(joiner_sees_the_offer, "an elected caller gives its place back, and nobody else can lead")  \
+  X(load_ahead_is_claimed, "a pool's only thread waits behind a load that is queued there")     \
+  X(queued_load_wakes_those_behind, "a pool's only thread sleeps behind a load queued later")   \
+  X(absent_do_not_lead, "a failed flight waits for a caller that sleeps on another key")        \
+  X(unbegun_ends_with_interest, "callers go behind a load that nobody wants and nobody runs")   \
   X(claimers_are_told, "a pool's only thread sleeps on a load that is queued behind it")        \
   X(close_ends_unbegun, "callers behind the last flight wait for ever")                         \
   X(growth_leaves_a_mark, "a newcomer enters the table that has been left")                     \

@@ -22,7 +22,7 @@ class blocked_wait {
   enum class form : std::uint8_t {
     run,   ///< can lead, and leaves when a limit strikes
     take,  ///< leaves when a limit strikes
-    join,  ///< the same; on a thread of the executor begins a gathered load in spite of its limits
+    join,  ///< the same; runs at once what it finds queued, in spite of its limits
     look,  ///< stays with the flight whatever happens
   };
   blocked_wait(block_base& block, const limits& bounds, form how) noexcept
@@ -36,9 +36,8 @@ class blocked_wait {
   /// it still has to leave() it.
   wait_verdict wait() {
     if (block_.done()) return wait_verdict::outcome;
-    may_run_ = (form_ == form::join || (!bounded() && !bounds_.stop.stop_possible())) &&
-               block_.executor.runs_here();
-    if (may_run_) run_if_queued();
+    may_run_ = block_.executor.runs_here();
+    if (may_run_ && runs_at_once()) run_if_queued();
     const thread_state& self = this_thread();
     wait_graph::record record;
     if ((self.led != nullptr || bounds_.within.frame != nullptr) &&
@@ -91,6 +90,11 @@ class blocked_wait {
   };
 
   bool bounded() const noexcept { return bounds_.deadline != steady_time::max(); }
+  /// A wait without limits runs what it finds queued. One with limits leaves that to the executor,
+  /// unless that is short of threads: a load cannot be left, and its deadline is advice then.
+  bool runs_at_once() const noexcept {
+    return form_ == form::join || (!bounded() && !bounds_.stop.stop_possible());
+  }
   /// In this order: a limit that strikes asks from another thread, and `listed_` is this thread's.
   bool told_apart() const noexcept { return bounded() || bounds_.stop.stop_possible() || listed_; }
   /// What this thread listens to; asked by itself only.
@@ -99,30 +103,52 @@ class blocked_wait {
            (may_run_ ? block_base::claimer_channel : 0);
   }
 
-  /// A thread that the executor runs its tasks on must not wait for its own queue: while the
-  /// flight's load is still queued there, it is run here (its own flight's only, and those gathered
-  /// with it). Without limits only, but for `join`: a load cannot be left.
+  /// A thread that the executor runs its tasks on must not wait for its own queue: while the load
+  /// that it waits for is still queued there, it is run here. That is the load of its own flight, or
+  /// of the one which that stands behind, and those gathered with it; never a stranger's.
   void run_if_queued() {
-    load_base* load = nullptr;
-    std::shared_ptr<gathering> others;
+    const bool may_claim = runs_at_once() || block_.executor.starved();
     block_.lock();
-    if (block_.phase(memory_order_relaxed) == flight_phase::running && block_.load != nullptr &&
-        block_.load->open()) {
-      others = block_.load->gathered_in();
-      if (others == nullptr && block_.load->claim()) {
-        load = block_.load;
-        load->home->add_reference();
+    block_.room.claimers = true;  // whoever queues a load from now on wakes this thread
+    block_base* const ahead = block_.phase(memory_order_relaxed) == flight_phase::waiting &&
+                                      platform::holds(rule::load_ahead_is_claimed)
+                                  ? flight_core::ahead_of(block_)
+                                  : nullptr;
+    claimed mine = ahead == nullptr && may_claim ? claim_locked(block_) : claimed{};
+    block_.unlock();
+    if (ahead != nullptr) {
+      ahead->lock();
+      ahead->room.claimers_behind = true;
+      if (may_claim) mine = claim_locked(*ahead);
+      ahead->unlock();
+    }
+    if (mine.load != nullptr || mine.others != nullptr) {
+      const call_scope scope;
+      if (mine.others != nullptr) {
+        mine.others->begin_here();
+      } else {
+        mine.load->run();
       }
     }
-    block_.room.claimers = true;
-    block_.unlock();
-    if (load == nullptr && others == nullptr) return;
-    const call_scope scope;
-    if (others != nullptr) {
-      others->begin_here();
-    } else {
-      load->run();
+    if (ahead != nullptr) ahead->drop_reference();
+  }
+
+  /// A load that this thread is to run: by itself, or with those that it was gathered with.
+  struct claimed {
+    load_base* load = nullptr;
+    std::shared_ptr<gathering> others{};
+  };
+  static claimed claim_locked(block_base& b) noexcept {
+    claimed mine;
+    if (b.phase(memory_order_relaxed) == flight_phase::running && b.load != nullptr &&
+        b.load->open()) {
+      mine.others = b.load->gathered_in();
+      if (mine.others == nullptr && b.load->claim()) {
+        mine.load = b.load;
+        mine.load->home->add_reference();
+      }
     }
+    return mine;
   }
 
   /// `lead` when the flight is there for the taking, else `outcome`: nothing decided yet.
@@ -136,8 +162,7 @@ class blocked_wait {
         take_lead_locked();
         verdict = wait_verdict::lead;
       } else {
-        listed_ = can_lead_ && (phase == flight_phase::waiting || block_.core->hands_over() ||
-                                block_.offered.load(memory_order_relaxed));
+        listed_ = can_lead_ && (phase != flight_phase::running || block_.core->hands_over());
         if (listed_) {
           node_.state = wait_state::pending;
           block_.room.blocked.push(node_);
@@ -213,7 +238,6 @@ class blocked_wait {
       if (struck) {
         if (form_ != form::look) block_.core->count_struck(verdict);
         if (elected) {
-          block_.offered.store(false, memory_order_relaxed);
           block_.lenders.fetch_add(1, memory_order_relaxed);
           block_.set_phase_locked(flight_phase::vacant);
         }

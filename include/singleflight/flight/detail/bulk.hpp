@@ -184,6 +184,7 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
           g.end_bulk_key(places[i].own, self, places[i].led, flight_errc::broken, nullptr);
         if (places[i].joined != nullptr) {
           const inside_run inside(self);
+          places[i].joined->absent.fetch_sub(1, memory_order_relaxed);
           flight_core::leave(*places[i].joined, wait_verdict::outcome, true);
         }
       }
@@ -203,6 +204,7 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
     }
     mine.push_back(key);  // a copy that throws does so before the flight is there
     run_caller caller{core_, at.own};
+    caller.absent = true;
     if (bounds.stop.stop_possible() || core_.options().load_timeout.count() > 0) {
       caller.first_block = make_block_for(core_, at.own.hash, key);
     }
@@ -285,6 +287,7 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
   for (std::size_t i = 0; i < all.size(); ++i) {
     block* const b = std::exchange(places[i].joined, nullptr);
     if (b == nullptr) continue;
+    b->absent.fetch_sub(1, memory_order_relaxed);  // before it is listed, or sees it vacant
     // Elected after a failure, or in a successor's turn.
     const auto load_one = [&](const flight_context& context) -> Value {
       const std::span<const Key> key(&all[i], 1);

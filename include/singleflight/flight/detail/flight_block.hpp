@@ -61,10 +61,11 @@ inline std::exception_ptr keep_alive(std::exception_ptr error) {
 // ---- the block ----------------------------------------------------------------------------------
 
 enum class flight_phase : std::uint32_t {
-  running = 0,
+  running = 0,  ///< a load runs, or is queued
   waiting = 1,  ///< behind a predecessor
-  vacant = 2,   ///< nobody leads; whoever can, takes it
+  vacant = 2,   ///< nobody leads; the next caller that can takes it
   done = 3,
+  offered = 4,  ///< to an elected thread that has not begun its load and may still give it back
 };
 
 enum class flight_result : std::uint8_t { none, value, error, code };
@@ -92,16 +93,17 @@ struct waiting_room {
   std::uint32_t handed_over = 0;
   std::uint32_t next_serial = 0;
   bool leader_withdrew = false;  ///< a run() leader's stop fired: gone, but it gets the outcome
-  bool claimers = false;         ///< somebody sleeps who could run a queued load
+  bool claimers = false;         ///< a thread waits that could run a queued load
+  bool claimers_behind = false;  ///< the same, for the flight behind this one
   bool stop_wanted = false;
 };
 
 struct block_base : platform::allocated {
-  static constexpr std::uint32_t phase_bits = 3;
-  static constexpr std::uint32_t sleeping = 4;      ///< somebody sleeps on `state`
-  static constexpr std::uint32_t locked = 8;        ///< the block lock
-  static constexpr std::uint32_t unfurnished = 16;  ///< nobody has taken it yet: there is no `room`
-  static constexpr std::uint32_t epoch = 32;        ///< added to make sleepers look again
+  static constexpr std::uint32_t phase_bits = 7;
+  static constexpr std::uint32_t sleeping = 8;      ///< somebody sleeps on `state`
+  static constexpr std::uint32_t locked = 16;       ///< the block lock
+  static constexpr std::uint32_t unfurnished = 32;  ///< nobody has taken it yet: there is no `room`
+  static constexpr std::uint32_t epoch = 64;        ///< added to make sleepers look again
   static constexpr std::uint64_t one_reference = 1;
   static constexpr std::uint64_t one_interest = std::uint64_t{1} << 32;
 
@@ -187,6 +189,13 @@ struct block_base : platform::allocated {
     unlock();
     if (asleep) platform::wake(state, all_sleepers, channel);
   }
+  /// A load that this flight waits for was queued: makes those look again who could run it.
+  void poke_claimers() noexcept {
+    lock();
+    const bool any = room.claimers;
+    unlock();
+    if (any && platform::holds(rule::claimers_are_told)) poke(claimer_channel);
+  }
   static constexpr int all_sleepers = 0x7fffffff;
 
   atomic<std::uint64_t> counts{0};
@@ -200,12 +209,12 @@ struct block_base : platform::allocated {
   block_base* next_promoted;         ///< within forget_all
   atomic<std::uint64_t> behind{0};   ///< the id of what it waits behind: a flight, or a place
   atomic<std::uint32_t> lenders{0};  ///< callers inside that can lead, now or when they get here
+  atomic<std::uint32_t> absent{0};  ///< those of them that wait for another key of their call first
 
   const any_executor executor;  ///< the group's: for its loads, and for waits that name none
 
   // Guarded by the block lock from here on; the outcome is constant once the flight is done.
   std::uint32_t callers = 0;        ///< at publication
-  atomic<bool> offered{false};      ///< to an elected thread that has not begun yet
   atomic<bool> leader_gone{false};  ///< its interest has ended, it may still run its load
   bool run_leads = true;            ///< led by a run(), which gets its own outcome
   flight_result result = flight_result::none;

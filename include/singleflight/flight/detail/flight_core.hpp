@@ -66,6 +66,7 @@ class flight_core {
     load_base* dropped = nullptr;
     block_base* successor = nullptr;
     block_base* stopped = nullptr;
+    block_base* behind = nullptr;  ///< with a reference: a load that it waits for was queued
   };
 
   /// Requires that the caller holds a reference on the block that `a` speaks of. The group may be
@@ -78,18 +79,30 @@ class flight_core {
       load->home->drop_reference();
     }
     if (a.stopped != nullptr) request_stop(*a.stopped);
+    if (a.behind != nullptr) {
+      a.behind->poke_claimers();
+      a.behind->drop_reference();
+    }
     if (a.launch != nullptr) submit_load(*a.launch);
     if (a.successor != nullptr) a.successor->core->activate(*a.successor);
   }
 
   // ---- bucket-locked steps: begin and join ------------------------------------------------------
 
-  /// Whether one more flight may begin; counts it.
+  // max_flights counts places, one for each flight that loads or may begin to. A successor has none
+  // while it waits: it takes over the place of the flight ahead when that ends. One that is to begin
+  // beside the flight ahead, which was forgotten, needs a place of its own, or ends as overloaded.
+
+  /// Takes a place for one more flight. The count never exceeds the bound, not for a moment, so a
+  /// refusal here makes nobody else's.
   bool admit_flight() noexcept {
     if (options_.max_flights == 0) return true;
-    if (flights_.fetch_add(1, memory_order_relaxed) < options_.max_flights) return true;
-    flights_.fetch_sub(1, memory_order_relaxed);
-    return false;
+    std::size_t count = flights_.load(memory_order_relaxed);
+    do {
+      if (count >= options_.max_flights) return false;
+    } while (!flights_.compare_exchange_weak(count, count + 1, memory_order_relaxed,
+                                             memory_order_relaxed));
+    return true;
   }
   void dismiss_flight() noexcept {
     if (options_.max_flights != 0 && platform::holds(rule::ended_flight_is_not_counted)) {
@@ -139,6 +152,9 @@ class flight_core {
   /// Takes `node` out of the keys that can be found; its successor takes its place.
   block_base* forget_locked(flight_table::bucket& b, flight_node& node) noexcept {
     node.mode.store(flight_mode::gone, memory_order_release);
+    if (node.successor != nullptr && platform::holds(rule::promoted_needs_a_place)) {
+      node.successor->node->unplaced = !admit_flight();
+    }
     return promote_locked(b, node);
   }
   block_base* promote_locked(flight_table::bucket& b, flight_node& node) noexcept {
@@ -147,7 +163,6 @@ class flight_core {
       if (platform::holds(rule::promoter_holds_reference))
         next->add_reference();  // the promoter's: activate() drops it
       table.link_locked(b, *next->node);
-      if (options_.max_flights != 0) flights_.fetch_add(1, memory_order_relaxed);
       next->behind.store(0, memory_order_release);
     }
     return next;
@@ -290,7 +305,11 @@ class flight_core {
     block_base* const successor = promote_locked(b, node);
     const bool closing = closed_.load(memory_order_relaxed);
     table.unlink_locked(b, node, closing);
-    dismiss_flight();
+    if (successor != nullptr) {
+      successor->node->unplaced = node.unplaced;  // the place, or the lack of one, is passed on
+    } else if (!node.unplaced) {
+      dismiss_flight();
+    }
     if (closing) {
       departures_.fetch_add(1, memory_order_release);
       if (platform::holds(rule::departure_wakes_close))
@@ -318,6 +337,15 @@ class flight_core {
   /// it: that place serves again.
   static void queue_load_locked(block_base& b, load_base& load, aftermath& a) noexcept;
 
+  /// The flight behind that of `b`, and the one ahead of it, each with a reference for the caller; null
+  /// when there is none, or the one ahead has no block: then no load of it is queued. Under the lock
+  /// of `b`, whose flight is not done.
+  static block_base* successor_of(block_base& b) noexcept;
+
+ public:
+  static block_base* ahead_of(block_base& b) noexcept;
+
+ private:
   /// Kept loads live in blocks of their own, on which the flight holds a reference.
   static void replace_load_locked(block_base& b, load_base& load, aftermath& a) noexcept;
 

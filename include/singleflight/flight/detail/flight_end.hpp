@@ -219,12 +219,12 @@ inline std::uint32_t flight_core::keep(block_base& b, load_base& load) {
 
 inline bool flight_core::elect_locked(block_base& b, aftermath& a) {
   const bool closing = closed();
-  if (!closing) {
+  const bool unplaced = b.node->unplaced;
+  if (!closing && !unplaced) {
     if (waiter* const w = b.room.blocked.pop()) {
       w->verdict.store(wait_verdict::lead, memory_order_release);
-      b.offered.store(true, memory_order_relaxed);
       b.lenders.fetch_sub(1, memory_order_relaxed);
-      b.set_phase_locked(flight_phase::running);
+      b.set_phase_locked(flight_phase::offered);
       wake_locked(b, block_base::channel_of(*w), a);
       return false;
     }
@@ -239,14 +239,19 @@ inline bool flight_core::elect_locked(block_base& b, aftermath& a) {
       queue_load_locked(b, *b.load, a);
       return false;
     }
-    if (b.lenders.load(memory_order_relaxed) > 0) {
-      // They are on their way: whoever sleeps here and can lead is listed, in a flight that can
-      // become vacant.
+    // Some are on their way: a caller that sleeps here and can lead is listed, in a flight that can
+    // become vacant. After a failure that flight is not kept waiting for one who sleeps elsewhere:
+    // what is waited for there may wait for this flight. Where nothing has been loaded yet nobody
+    // else is kept: every other caller of such a flight is listed, or has its load kept.
+    const bool failed = b.error != nullptr && platform::holds(rule::absent_do_not_lead);
+    if (b.lenders.load(memory_order_relaxed) >
+        (failed ? b.absent.load(memory_order_relaxed) : 0U)) {
       b.set_phase_locked(flight_phase::vacant);
       return false;
     }
   }
   const flight_errc code = closing              ? flight_errc::closed
+                           : unplaced           ? flight_errc::overloaded
                            : b.error == nullptr ? flight_errc::broken
                                                 : flight_errc{};
   a.successor = unlink_locked(b, code);
@@ -267,6 +272,25 @@ inline void flight_core::queue_load_locked(block_base& b, load_base& load, after
   if (b.room.claimers && platform::holds(rule::claimers_are_told)) {
     wake_locked(b, block_base::claimer_channel, a);
   }
+  if (platform::holds(rule::queued_load_wakes_those_behind)) a.behind = successor_of(b);
+}
+
+inline block_base* flight_core::successor_of(block_base& b) noexcept {
+  flight_table::bucket bucket = b.core->table.lock(b.node->hash);
+  block_base* const next = b.node->successor;
+  if (next != nullptr) next->add_reference();
+  flight_table::unlock(bucket);
+  return next;
+}
+
+inline block_base* flight_core::ahead_of(block_base& b) noexcept {
+  flight_table::bucket bucket = b.core->table.lock(b.node->hash);
+  flight_node* node = bucket.first();
+  while (node != nullptr && node->successor != &b) node = node->next;
+  block_base* const ahead = node != nullptr ? node->block.load(memory_order_relaxed) : nullptr;
+  if (ahead != nullptr) ahead->add_reference();
+  flight_table::unlock(bucket);
+  return ahead;
 }
 
 inline void flight_core::replace_load_locked(block_base& b, load_base& load,
@@ -312,7 +336,12 @@ inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own, af
   }
   const abandon policy = options_.on_abandon;
   stats.add(figure::abandoned);
-  if (phase == flight_phase::running) {
+  // A load that is still queued ends here; its node in the queue finds it claimed. (Under `finish`
+  // it is wanted still.)
+  const bool unbegun = policy != abandon::finish && phase == flight_phase::running &&
+                       b.load != nullptr && platform::holds(rule::unbegun_ends_with_interest) &&
+                       b.load->claim();
+  if (phase == flight_phase::running && !unbegun) {
     if (policy != abandon::finish) {
       b.room.stop_wanted = true;
       if (platform::holds(rule::abandoned_is_stopped)) a.stopped = &b;

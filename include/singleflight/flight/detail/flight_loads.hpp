@@ -18,8 +18,13 @@ inline void flight_core::open_load(load_base& load) {
   b.lock();
   load.state.store(load_base::queued, memory_order_release);
   const bool claimers = b.room.claimers;
+  block_base* const behind = b.room.claimers_behind ? successor_of(b) : nullptr;
   b.unlock();
   if (claimers && platform::holds(rule::claimers_are_told)) b.poke(block_base::claimer_channel);
+  if (behind != nullptr) {
+    behind->poke_claimers();
+    behind->drop_reference();
+  }
 }
 
 inline void flight_core::submit_load(load_base& load) {

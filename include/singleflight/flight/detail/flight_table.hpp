@@ -57,7 +57,8 @@ struct alignas(8) flight_node {
   atomic<steady_time> began{not_begun};       ///< only where an option needs it
   atomic<flight_mode> mode{flight_mode::open};  ///< written under the bucket lock
   bool close_seen = false;                      ///< bucket lock
-  bool sought = false;                          ///< bucket lock, within forget()
+  bool unplaced = false;  ///< bucket lock: max_flights had no place for it; it ends as overloaded
+  bool sought = false;    ///< bucket lock, within forget()
   atomic<bool> revoked{false};  ///< forget() or forget_all() was called, also after it was `gone`
 };
 

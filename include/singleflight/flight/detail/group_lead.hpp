@@ -185,7 +185,7 @@ auto group<Key, Value, Hash, Equal>::await_joined(block& b, detail::thread_state
     case wait_verdict::lead:
       core_.stats.add(figure::begun);
       b.lock();
-      b.offered.store(false, memory_order_relaxed);
+      b.set_phase_locked(flight_phase::running);
       b.leader_gone.store(false, memory_order_relaxed);
       b.run_leads = true;
       b.node->deadline = bounds.deadline;
