@@ -47,7 +47,7 @@ class [[nodiscard]] pending_result : public detail::handle_of<pending_result<V>>
     return *this;
   }
   ~pending_result() {
-    if (of_ != nullptr) let_go().abandon();
+    if (of_ != nullptr) part(let_go());
   }
 
   /// Blocks until the result is there; it, or what was thrown, or flight_error.
@@ -64,7 +64,7 @@ class [[nodiscard]] pending_result : public detail::handle_of<pending_result<V>>
       of_.target = reinterpret_cast<std::uintptr_t>(frame.address());
       return of_.enrol(of_.home_batch(), nullptr, false);
     }
-    V await_resume() { return of_.take(detail::wait_verdict::outcome).value(); }
+    V await_resume() { return of_.take(of_.verdict.load(detail::memory_order_relaxed)).value(); }
 
    private:
     pending_result& of_;
@@ -81,7 +81,10 @@ class [[nodiscard]] pending_result : public detail::handle_of<pending_result<V>>
 
   bool settled() const noexcept {
     detail::require(of_ != nullptr, "pending_result: used twice, or after a move");
-    return of_->settled();
+    return of_->settled() || given_up();
+  }
+  bool given_up() const noexcept {
+    return verdict.load(detail::memory_order_relaxed) != detail::wait_verdict::outcome;
   }
 
   // ---- for handle_wait --------------------------------------------------------------------------
@@ -96,7 +99,7 @@ class [[nodiscard]] pending_result : public detail::handle_of<pending_result<V>>
   void take_out(batch_type&) noexcept { of_->take_out(*this); }
   void end_limit() noexcept {}
 
-  /// Parts from the call; what is returned is to take() or abandon().
+  /// Parts from the call; what is returned is to take() or part().
   detail::one_shot<V>& let_go() noexcept {
     detail::one_shot<V>& of = *std::exchange(of_, nullptr);
     if (state != detail::wait_state::idle) of.take_out(*this);
@@ -104,18 +107,28 @@ class [[nodiscard]] pending_result : public detail::handle_of<pending_result<V>>
     return of;
   }
 
+  /// The result is not taken. A limit that has struck has told the call already.
+  void part(detail::one_shot<V>& of) {
+    if (given_up()) {
+      of.drop_reference();
+    } else {
+      of.abandon();
+    }
+  }
+
   /// Consumes: the result, or why there is none.
   outcome<V> take(detail::wait_verdict how) {
     using detail::wait_verdict;
     detail::require(of_ != nullptr, "pending_result: used twice, or after a move");
+    state = detail::wait_state::idle;  // it has resumed, or never was in a list
     detail::one_shot<V>& of = let_go();
     if (how == wait_verdict::outcome) return of.take();
-    of.abandon();
-    return how == wait_verdict::timed_out ? flight_errc::timed_out : flight_errc::cancelled;
+    part(of);
+    return errc_of(how);
   }
 
   outcome<V> blocked_outcome(const limits& bounds) {
-    return take(settled() ? detail::wait_verdict::outcome : of_->sleep(bounds));
+    return take(settled() ? verdict.load(detail::memory_order_relaxed) : of_->sleep(bounds));
   }
 
   detail::one_shot<V>* of_;  // with a reference of its own

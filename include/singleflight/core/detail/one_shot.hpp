@@ -61,27 +61,33 @@ class one_shot_base : public platform::allocated {
     return true;
   }
 
-  /// A limit of the suspended coroutine, or of one that is about to suspend, has struck.
+  /// A limit of the suspended coroutine, or of one that is about to suspend, has struck. From here
+  /// on nobody wants the result, however late the executor resumes the coroutine.
   void give_up(handle_base& h, wait_verdict why) {
     const call_scope scope;
     batch_type::runner* runners = nullptr;
+    bool unwanted = false;
     lock();
     if (!(there_ && platform::holds(rule::limit_yields_to_result)) &&
         h.verdict.load(memory_order_relaxed) == wait_verdict::outcome) {
       h.verdict.store(why, memory_order_relaxed);
       if (h.state == wait_state::pending) make_ready_locked(runners);
+      unwanted = !there_;
     }
     unlock();
     batch_type::submit(runners);
+    // The handle's reference is there still: whoever resumes waits for this limit to be disarmed.
+    if (unwanted && platform::holds(rule::given_up_producer_is_told)) abandoned();
   }
 
-  /// The coroutine will not be resumed any more; the handle is as if it had never waited.
+  /// The coroutine will not be resumed any more. The handle is as if it had never waited, but for a
+  /// verdict: that stays.
   void take_out(handle_base& h) noexcept {
     lock();
+    h.require_not_resuming_locked();
     if (h.state == wait_state::ready) batch_->ready.remove(h);
     if (h.state == wait_state::pending) waiting_ = nullptr;
     h.state = wait_state::idle;
-    h.verdict.store(wait_verdict::outcome, memory_order_relaxed);
     unlock();
   }
 
@@ -101,7 +107,7 @@ class one_shot_base : public platform::allocated {
     return came ? wait_verdict::outcome : why;
   }
 
-  /// Nobody will take the result. Drops the handle's reference.
+  /// Nobody will take the result, which nobody has given up before. Drops the handle's reference.
   void abandon() {
     const call_scope scope;  // what the producer does about it on this thread comes last
     if (!settled() && platform::holds(rule::abandoned_producer_is_told)) abandoned();
@@ -144,7 +150,8 @@ class one_shot_base : public platform::allocated {
   using lock_bit = bit_lock<std::uint32_t, 1>;
   static constexpr std::uint32_t there = 2;
 
-  /// Nobody wants the result any more; it may have come meanwhile. Called outside of locks, once.
+  /// Nobody wants the result any more; it may have come meanwhile. Called outside of locks, once,
+  /// perhaps on a timer's thread: no user code.
   virtual void abandoned() noexcept = 0;
 
   void make_ready_locked(batch_type::runner*& runners) noexcept {

@@ -38,6 +38,10 @@ namespace detail {
   X(handle_leaves, "a dropped handle still counts")                                             \
   X(load_runs_once, "a claimed load runs again from its queue")                                 \
   X(cancel_yields_to_outcome, "a wait is completed twice")                                      \
+  X(cancelled_counts_no_more, "a caller whose wait is cancelled counts until it is resumed")    \
+  X(timer_leaves_errands, "a stop callback runs on the timer's thread")                         \
+  X(resumed_runs_errands, "the last caller returns, and its load has not been told to stop")    \
+  X(given_up_producer_is_told, "a retry goes on until the executor resumes who gave it up")     \
   X(enrol_sees_done, "a waiter enrols in a flight that is over")                                \
   X(enrol_sees_limit, "a limit that struck early is lost")                                      \
   X(destroyed_leaves_list, "a destroyed waiter is resumed")                                     \

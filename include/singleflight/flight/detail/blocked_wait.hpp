@@ -25,15 +25,22 @@ class blocked_wait {
     join,  ///< the same; runs at once what it finds queued, in spite of its limits
     look,  ///< stays with the flight whatever happens
   };
-  blocked_wait(block_base& block, const limits& bounds, form how) noexcept
-      : block_(block), bounds_(bounds), form_(how), can_lead_(how == form::run), alarm_(*this) {
+  blocked_wait(block_base& block, const limits& bounds, form how,
+               const flight_core::stake& mine = {}) noexcept
+      : block_(block),
+        bounds_(bounds),
+        form_(how),
+        can_lead_(how == form::run),
+        mine_(mine),
+        alarm_(*this) {
     alarm_.when = bounds.deadline;  // before it is armed: from then on it is the timer's
   }
   blocked_wait(const blocked_wait&) = delete;
   blocked_wait& operator=(const blocked_wait&) = delete;
 
   /// How the wait ended. After `lead` the caller leads the flight; after the others but `outcome`
-  /// it still has to leave() it.
+  /// (and unless it was a look) it has to leave() it. The verdict of a thread that sleeps is its own:
+  /// until it is scheduled again to find its limit past, it waits.
   wait_verdict wait() {
     if (block_.done()) return wait_verdict::outcome;
     may_run_ = block_.executor.runs_here();
@@ -54,6 +61,18 @@ class blocked_wait {
     const ringing ring(*this);  // before the lists are entered: arming may throw
     if (const wait_verdict verdict = enrol(); verdict != wait_verdict::outcome) return verdict;
     return sleep();
+  }
+
+  /// What follows from the verdict of wait(); drops the caller's reference. The interest of one who
+  /// has come to its limit has ended with the verdict, in decide().
+  void leave(wait_verdict why) {
+    if (!cancelled_) {
+      flight_core::leave(block_, why, mine_.lender, mine_.serial, mine_.leader);
+      return;
+    }
+    const call_scope scope;
+    flight_core::carry_out_cancel(block_, *cancelled_);
+    block_.drop_reference();
   }
 
  private:
@@ -221,7 +240,7 @@ class blocked_wait {
   }
 
   /// Settles `verdict` under the lock; false: look again. A thread that was elected and has run
-  /// into its limit gives the place back; its leave() passes it on.
+  /// into its limit gives the place back, which passes it on.
   bool decide(wait_verdict& verdict) noexcept {
     block_.lock();
     const flight_phase phase = block_.phase(memory_order_relaxed);
@@ -236,10 +255,16 @@ class blocked_wait {
         if (!listed_) block_.room.timed.remove(node_);
       }
       if (struck) {
-        if (form_ != form::look) block_.core->count_struck(verdict);
         if (elected) {
           block_.lenders.fetch_add(1, memory_order_relaxed);
           block_.set_phase_locked(flight_phase::vacant);
+        }
+        if (form_ != form::look) {
+          if (platform::holds(rule::cancelled_counts_no_more)) {
+            flight_core::cancel_locked(block_, verdict, mine_, cancelled_.emplace());
+          } else {
+            block_.core->count_struck(verdict);
+          }
         }
       } else {
         if (!elected) take_lead_locked();
@@ -254,6 +279,8 @@ class blocked_wait {
   const limits& bounds_;
   const form form_;
   const bool can_lead_;
+  const flight_core::stake mine_;
+  std::optional<flight_core::cancelled> cancelled_;
   bool listed_ = false;  // in block_.room.blocked, unless elected
   bool may_run_ = false;
   std::uint32_t last_look_ = ~std::uint32_t{0};

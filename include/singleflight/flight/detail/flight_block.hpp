@@ -73,6 +73,18 @@ enum class flight_result : std::uint8_t { none, value, error, code };
 /// The async waiters of one flight that resume on one executor.
 using flight_batch = resume_batch<block_base>;
 
+/// What callers whose deadline has struck leave to a thread where user code may run; guarded by the
+/// block lock. Taken by its task, or by the first of those callers that is resumed.
+struct errands : task_node {
+  explicit errands(block_base& of) noexcept;
+  block_base& block;
+  bool queued = false;              ///< with a reference on the block
+  std::uint32_t references = 0;     ///< of flights that are over
+  load_base* dropped = nullptr;     ///< a list
+  task_node* launched = nullptr;    ///< a list of loads, by their task's link
+  block_base* successor = nullptr;  ///< in the table, with a reference
+};
+
 /// What a flight needs once a second party looks at it: those who wait, and what they agreed on.
 /// All of it is guarded by the block lock, and made by the first who takes that: a load that ends
 /// before anybody could find it never pays for it.
@@ -96,6 +108,7 @@ struct waiting_room {
   bool claimers = false;         ///< a thread waits that could run a queued load
   bool claimers_behind = false;  ///< the same, for the flight behind this one
   bool stop_wanted = false;
+  std::optional<detail::errands> errands;  ///< made by the first deadline that leaves some
 };
 
 struct block_base : platform::allocated {

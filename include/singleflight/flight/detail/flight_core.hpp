@@ -124,7 +124,8 @@ class flight_core {
     if (platform::holds(rule::attach_marks_bucket)) b.value |= flight_table::slow;
   }
 
-  /// Counts a caller in; false when the flight is full.
+  /// Counts a caller in; false when the flight is full. (A leader's interest and `leader_gone` end
+  /// in one step, under the bucket lock: no join sees one without the other.)
   bool join_locked(flight_table::bucket& b, block_base& block, bool lender) noexcept {
     const std::size_t leader = block.leader_gone.load(memory_order_relaxed) ? 0 : 1;
     if (options_.max_waiters != 0 && block.interest() >= options_.max_waiters + leader &&
@@ -221,6 +222,32 @@ class flight_core {
   /// done, the group may be gone: nothing of it is touched then (I6).
   static void leave(block_base& b, wait_verdict why, bool lender, std::uint32_t serial = 0,
                     bool leader = false);
+
+  // ---- a wait that is cancelled: flight_cancel.hpp ----------------------------------------------
+
+  /// What a caller stands for besides its interest.
+  struct stake {
+    bool lender = false;
+    std::uint32_t serial = 0;  ///< of its kept load
+    bool leader = false;
+  };
+  /// A caller's interest ends, with all it stands for (block lock held, not done). True: the flight
+  /// is over, and its own reference is the caller's to drop.
+  static bool part_locked(block_base& b, const stake& mine, aftermath& a);
+  /// A limit has ended the wait of a caller: counts it, and its interest ends (the same). The rest,
+  /// after the lock, is carry_out_cancel()'s.
+  struct cancelled {
+    aftermath a;
+    observer* watch = nullptr;
+    bool over = false;
+    task_node* post = nullptr;  ///< errands
+  };
+  static void cancel_locked(block_base& b, wait_verdict why, const stake& mine, cancelled& c);
+  /// From here on no code of users is run on this thread, but the observer's.
+  static void defer_locked(block_base& b, cancelled& c);
+  static void carry_out_cancel(block_base& b, cancelled& c);
+  /// Drops a reference of the caller's.
+  static void run_errands(block_base& b);
 
   /// A run() leader's stop token has fired: its interest ends, it stays until its load returns.
   static void withdraw(block_base& b);
@@ -354,15 +381,15 @@ class flight_core {
 
  public:
   /// A limit has ended a wait, while the flight was not done (block lock held).
-  void count_struck(wait_verdict why) noexcept {
-    stats.add_error(why == wait_verdict::timed_out ? flight_errc::timed_out
-                                                   : flight_errc::cancelled);
-  }
+  void count_struck(wait_verdict why) noexcept { stats.add_error(errc_of(why)); }
 
  private:
-  /// One interested caller less (block lock held). `own` is its kept load, if any; null afterwards
-  /// when the flight keeps it still. True: the flight is over.
-  bool drop_interest_locked(block_base& b, load_base*& own, aftermath& a);
+  /// One interested caller less (block lock held), the leader perhaps. `own` is its kept load, if
+  /// any; null afterwards when the flight keeps it still. True: the flight is over.
+  bool drop_interest_locked(block_base& b, load_base*& own, bool leader, aftermath& a);
+
+  /// Both locks held: the leader's interest ends; it is no more the one that max_waiters spares.
+  static void leader_leaves_locked(block_base& b) noexcept;
 
   static load_base* unkeep_locked(block_base& b, std::uint32_t serial) noexcept;
 
@@ -400,6 +427,7 @@ class flight_core {
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE
 
+#include "singleflight/flight/detail/flight_cancel.hpp"
 #include "singleflight/flight/detail/flight_close.hpp"
 #include "singleflight/flight/detail/flight_end.hpp"
 #include "singleflight/flight/detail/flight_loads.hpp"

@@ -92,9 +92,8 @@ inline flight_core::finished flight_core::hand_over_from(flight_node& node, bloc
     b.unlock();
     return {false, false};
   }
-  if (!withdrew) b.counts.fetch_sub(block_base::one_interest, memory_order_relaxed);
-  b.leader_gone.store(true, memory_order_relaxed);
   flight_table::bucket bucket = table.lock(node.hash);
+  if (!withdrew) leader_leaves_locked(b);
   if (&node != &own) {
     own.hash = node.hash;
     own.id = node.id;
@@ -133,18 +132,9 @@ inline void flight_core::leave(block_base& b, wait_verdict why, bool lender, std
     b.drop_reference();
     return;
   }
-  flight_core& group = *b.core;
-  observer* const watch = group.options_.observer;
-  if (why == wait_verdict::recursive) group.stats.add_error(flight_errc::recursive);
-  if (lender) b.lenders.fetch_sub(1, memory_order_relaxed);
-  if (leader) b.leader_gone.store(true, memory_order_relaxed);
-  load_base* own =
-      serial != 0 && platform::holds(rule::leaver_takes_load) ? unkeep_locked(b, serial) : nullptr;
-  const bool over = group.drop_interest_locked(b, own, a);
-  if (own != nullptr && own->home != &b) {
-    own->next = a.dropped;
-    a.dropped = own;
-  }
+  observer* const watch = b.core->options_.observer;
+  if (why == wait_verdict::recursive) b.core->count_struck(why);
+  const bool over = part_locked(b, {lender, serial, leader}, a);
   b.unlock();
   if (watch != nullptr) watch->left(b.id);
   carry_out(a);
@@ -157,9 +147,8 @@ inline void flight_core::withdraw(block_base& b) {
   b.lock();
   if (b.phase(memory_order_relaxed) != flight_phase::done && !b.room.leader_withdrew) {
     b.room.leader_withdrew = true;
-    b.leader_gone.store(true, memory_order_relaxed);
     load_base* none = nullptr;
-    b.core->drop_interest_locked(b, none, a);  // the load runs: it cannot be over
+    b.core->drop_interest_locked(b, none, true, a);  // the load runs: it cannot be over
   }
   b.unlock();
   carry_out(a);
@@ -324,11 +313,16 @@ inline void flight_core::publish_locked(block_base& b, flight_result result, fli
   b.set_phase_locked(flight_phase::done);  // releases the outcome above (I7)
 }
 
-inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own, aftermath& a) {
+inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own, bool leader,
+                                              aftermath& a) {
   const flight_phase phase = b.phase(memory_order_relaxed);
   flight_table::bucket bucket = table.lock(b.node->hash);
   const bool last = b.interest() == 1;  // stable: joins need the bucket lock
-  b.counts.fetch_sub(block_base::one_interest, memory_order_relaxed);
+  if (leader) {
+    leader_leaves_locked(b);
+  } else {
+    b.counts.fetch_sub(block_base::one_interest, memory_order_relaxed);
+  }
   if (!last) {
     table.unlock(bucket);
     return phase == flight_phase::vacant && platform::holds(rule::leaver_passes_lead_on) &&
@@ -377,6 +371,11 @@ inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own, af
   table.unlock(bucket);
   publish_locked(b, flight_result::code, flight_errc::cancelled, a);
   return true;
+}
+
+inline void flight_core::leader_leaves_locked(block_base& b) noexcept {
+  b.counts.fetch_sub(block_base::one_interest, memory_order_relaxed);
+  b.leader_gone.store(true, memory_order_relaxed);
 }
 
 inline load_base* flight_core::unkeep_locked(block_base& b, std::uint32_t serial) noexcept {

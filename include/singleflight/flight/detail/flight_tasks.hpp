@@ -49,6 +49,17 @@ inline void load_base::act_on(task_node* node, bool run) {
   }
 }
 
+inline errands::errands(block_base& of) noexcept
+    : task_node([](task_node* node, bool) {
+        auto& self = *static_cast<errands*>(node);
+        block_base& b = self.block;
+        b.lock();
+        self.queued = false;
+        b.unlock();
+        flight_core::run_errands(b);
+      }),
+      block(of) {}
+
 inline void block_base::fire_timeout(timer_node& node) noexcept {
   auto& alarm = static_cast<timeout_alarm&>(node);
   if (alarm.queued.exchange(true, memory_order_acq_rel)) return;

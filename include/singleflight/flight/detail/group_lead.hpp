@@ -173,11 +173,12 @@ auto group<Key, Value, Hash, Equal>::await_joined(block& b, detail::thread_state
                                                   const limits& bounds) -> outcome<result> {
   using namespace detail;
   wait_verdict verdict{};
+  blocked_wait wait(b, bounds, blocked_wait::form::run, {.lender = true});
   try {
-    verdict = blocked_wait(b, bounds, blocked_wait::form::run).wait();
+    verdict = wait.wait();
   } catch (...) {
     const inside_run inside(self);
-    flight_core::leave(b, wait_verdict::outcome, true);
+    wait.leave(wait_verdict::outcome);
     throw;
   }
   switch (verdict) {
@@ -197,11 +198,9 @@ auto group<Key, Value, Hash, Equal>::await_joined(block& b, detail::thread_state
   }
   {
     const inside_run inside(self);
-    flight_core::leave(b, verdict, true);
+    wait.leave(verdict);
   }
-  return verdict == wait_verdict::timed_out   ? flight_errc::timed_out
-         : verdict == wait_verdict::cancelled ? flight_errc::cancelled
-                                              : flight_errc::recursive;
+  return errc_of(verdict);
 }
 
 SINGLEFLIGHT_END_NAMESPACE
