@@ -150,7 +150,7 @@ class loading_cache final : public observable {
   template <class Arg, class V = Value>
     requires std::constructible_from<Value, V&&>
   void put(const Arg& key, V&& value) {
-    put_loaded(key, loaded{Value(std::forward<V>(value))});
+    put_loaded(key, loaded{detail::value_from<Value>(std::forward<V>(value))});
   }
   /// The same with a time of its own; for a cache that has those (ttl_of, or a loader that returns
   /// with_ttl).
@@ -274,7 +274,7 @@ class loading_cache final : public observable {
   result answer(found&& f, freshness how) const noexcept {
     entry& e = *f.at;
     const bool value = e.kind() == detail::entry_kind::value;
-    return {std::move(f.hold), value ? &e.value : nullptr, clock_, value ? how : freshness::absent};
+    return {std::move(f.hold), value ? std::addressof(e.value) : nullptr, clock_, value ? how : freshness::absent};
   }
 
   /// A hit, in one piece: no call, and whatever else there is to do at its ends, so that hits of
@@ -287,7 +287,7 @@ class loading_cache final : public observable {
     if (seen.at != nullptr) [[likely]] {
       if (!timed_ || times_.is_young(*seen.at, now())) [[likely]] {
         seen.at->touch();
-        result hit(detail::hazard_hold(*seen.at, seen.slot), &seen.at->value, clock_,
+        result hit(detail::hazard_hold(*seen.at, seen.slot), std::addressof(seen.at->value), clock_,
                    freshness::fresh);
         stats_.add(figure::hits);
         return hit;

@@ -63,6 +63,10 @@ class group final : public observable {
   using keyed_block = detail::keyed_block<Value, Key, access>;
   template <class Arg>
   using argument = detail::key_argument<Key, access, Arg>;
+  template <class Arg>
+  static Key own_of(const Arg& key) {
+    return argument<Arg>(key).own();
+  }
 
  public:
   using key_type = Key;

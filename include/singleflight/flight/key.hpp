@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -213,7 +214,7 @@ struct key_access {
     if constexpr (viewed) {
       return key;
     } else {
-      return &key;
+      return std::addressof(key);
     }
   }
   static view load(const stored& key) noexcept {
@@ -249,6 +250,7 @@ struct key_access {
   /// call.
   template <class Arg>
   static constexpr bool free_view = std::is_convertible_v<const Arg&, view> &&
+                                    !std::is_null_pointer_v<Arg> &&
                                     (viewed || std::is_same_v<std::remove_cvref_t<Arg>, Key> ||
                                      std::is_base_of_v<Key, std::remove_cvref_t<Arg>>);
 };
