@@ -32,7 +32,6 @@
 #include <type_traits>
 #include <utility>
 
-#include "singleflight/cache/detail/tuple_hash.hpp"
 #include "singleflight/cache/loading_cache.hpp"
 #include "singleflight/flight/detail/signature.hpp"
 
@@ -85,14 +84,7 @@ struct memo_traits<R(Args...)> {
   }
   using key = typename decltype(key_type())::type;
   using value = std::conditional_t<gives_result, std::decay_t<R>, int>;
-  static auto hash_type() {
-    if constexpr (single || !takes_arguments || !good_arguments) {
-      return std::type_identity<key_hash<key>>{};
-    } else {
-      return std::type_identity<tuple_hash<key>>{};
-    }
-  }
-  using hash = typename decltype(hash_type())::type;
+  using hash = key_hash<key>;
 
   template <class Fn>
   static constexpr bool takes_copies =

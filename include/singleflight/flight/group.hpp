@@ -77,7 +77,9 @@ class group final : public observable {
   explicit group(group_options options = {}, Hash hash = {}, Equal equal = {})
       : core_(std::move(options), &group::make_block),
         hash_(std::move(hash)),
-        equal_(std::move(equal)) {}
+        equal_(std::move(equal)) {
+    detail::draw_hash_secret();  // hash_of() needs it whatever the hash
+  }
   group(const group&) = delete;
   group& operator=(const group&) = delete;
   /// close(). Aborts the process when called within one of the group's own loads: it would wait for
