@@ -21,7 +21,8 @@
 /// Errors      the loader's exception, to every sharer, own type, unless a stale value is served
 ///             (stale_if_error). flight_error for the library's own. std::invalid_argument for
 ///             options out of range. A throwing hash, comparison, key copy or allocation harms its
-///             own call only. A comparison must not ask a cache.
+///             own call only. A comparison must not ask a cache. Keys and values convert as in a
+///             group: where nothing is lost.
 /// Lifetime    owns its loader and copies of its keys; get borrows its arguments, but for a loader
 ///             that is started. The destructor tells running loads to stop, and waits for them.
 ///             Handles outlive the cache; so may a load that was started, with the loader that was
@@ -274,7 +275,8 @@ class loading_cache final : public observable {
   result answer(found&& f, freshness how) const noexcept {
     entry& e = *f.at;
     const bool value = e.kind() == detail::entry_kind::value;
-    return {std::move(f.hold), value ? std::addressof(e.value) : nullptr, clock_, value ? how : freshness::absent};
+    return {std::move(f.hold), value ? std::addressof(e.value) : nullptr, clock_,
+            value ? how : freshness::absent};
   }
 
   /// A hit, in one piece: no call, and whatever else there is to do at its ends, so that hits of

@@ -18,7 +18,9 @@
 ///             stays until its load returns.
 /// Errors      the load's exception, to every sharer, with its own type: treat the object as const.
 ///             flight_error for the library's own. A throwing hash, comparison, key copy or
-///             allocation harms only its own call (P9).
+///             allocation harms only its own call (P9). A key or a result of another type converts
+///             where it loses nothing, else it does not compile; one whose sign the type lacks is
+///             a std::invalid_argument (flight/key.hpp).
 /// Lifetime    run borrows its arguments; start owns them. The destructor closes: it refuses
 ///             newcomers, tells running loads to stop and waits for them (P10). Values that handles
 ///             still hold, or that a resumption is about to take, may be destroyed after the group;

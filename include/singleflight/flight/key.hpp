@@ -1,16 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// key: how keys are looked at, hashed and compared.
+/// key: how keys are looked at, converted, hashed and compared.
 ///
 /// A group keeps keys as `Key` and meets arguments as `key_view_t<Key>`: std::string_view for
 /// strings, std::span<const T> for std::vector<T>, const Key& for the rest. So a group of
 /// std::string is asked with a literal or a string_view without making a string.
 ///
+/// An argument of another type becomes a Key where that loses nothing: a number where all its
+/// values are values of the key's type, a class by an implicit conversion. Between signed and
+/// unsigned of the same width or a larger one the number itself is looked at; one that does not fit
+/// is a std::invalid_argument. The rest does not compile. (docs/design/keys.md)
+///
+/// Equal keys must have equal hashes. key_hash agrees with == for what it names below; an
+/// enumeration with an == of its own needs a std::hash of its own.
+///
 /// Threads     pure functions.
 /// Errors      none of the hashes and comparisons here throws; a user's own may, and harms its call
 ///             only.
-/// Cost        key_hash of 16 bytes: two multiplications.
+/// Cost        key_hash of 16 bytes, or of an integer: two multiplications.
 
 #include <algorithm>
 #include <array>
@@ -85,7 +93,7 @@ inline constexpr bool equal_as_bytes =
 /// Characters that are equal where their bytes are.
 template <class C, class Traits>
 inline constexpr bool plain_characters =
-    std::is_same_v<Traits, std::char_traits<C>>&& equal_as_bytes<C>;
+    std::is_same_v<Traits, std::char_traits<C>> && equal_as_bytes<C>;
 template <class T>
 concept hashed_by_std = requires(const T& key) {
   { std::hash<T>{}(key) } -> std::convertible_to<std::size_t>;
@@ -333,10 +341,10 @@ struct key_access {
   /// A call's argument, converted first: a view of it where that is free, else a Key made for the
   /// call.
   template <class Arg>
-  static constexpr bool free_view = std::is_convertible_v<const Arg&, view> &&
-                                    !std::is_null_pointer_v<Arg> &&
-                                    (viewed || std::is_same_v<std::remove_cvref_t<Arg>, Key> ||
-                                     std::is_base_of_v<Key, std::remove_cvref_t<Arg>>);
+  static constexpr bool free_view =
+      std::is_convertible_v<const Arg&, view> && !std::is_null_pointer_v<Arg> &&
+      (viewed || std::is_same_v<std::remove_cvref_t<Arg>, Key> ||
+       std::is_base_of_v<Key, std::remove_cvref_t<Arg>>);
 };
 
 }  // namespace detail

@@ -136,9 +136,8 @@ class batcher final : public observable {
   [[nodiscard]] flight<Value> start(const Arg& key) {
     const detail::call_scope scope;
     detail::load_base* begun = nullptr;
-    flight<Value> handle =
-        flights_.start_flight(key, detail::batched_key<Key, Value>(flights_.own_of(key)), false,
-                              &begun);
+    flight<Value> handle = flights_.start_flight(
+        key, detail::batched_key<Key, Value>(flights_.own_of(key)), false, &begun);
     if (begun != nullptr) line_->add(*begun);
     return handle;
   }

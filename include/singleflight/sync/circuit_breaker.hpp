@@ -137,8 +137,7 @@ class circuit_breaker final : public observable {
   /// The fallback's answer as what the function returns.
   template <class Result, class Call>
   static Result answer_with(const Call& call) {
-    if constexpr (std::is_object_v<Result> &&
-                  !std::is_same_v<decltype(call()), Result>) {
+    if constexpr (std::is_object_v<Result> && !std::is_same_v<decltype(call()), Result>) {
       return detail::value_from<Result>(call());
     } else {
       return call();

@@ -97,8 +97,8 @@ template <class Fn, class... Given>
 decltype(auto) invoke_whole(Fn&& fn, Given&&... given) {
   using plain = std::remove_cvref_t<Fn>;
   return [&]<std::size_t... I>(std::index_sequence<I...>) -> decltype(auto) {
-    return std::invoke(std::forward<Fn>(fn), pass_number<parameter<plain, I>>(
-                                                 std::forward<Given>(given))...);
+    return std::invoke(std::forward<Fn>(fn),
+                       pass_number<parameter<plain, I>>(std::forward<Given>(given))...);
   }(std::index_sequence_for<Given...>{});
 }
 
