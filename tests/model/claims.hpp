@@ -65,6 +65,7 @@ inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(growth_leaves_a_mark, "the table grows beside a run"),
     SINGLEFLIGHT_CLAIM(waits_are_recorded, "13: A waits for B while B waits for A"),
     SINGLEFLIGHT_CLAIM(strangers_go_to_the_pool, "28a: a coroutine waits, a thread leads by run"),
+    SINGLEFLIGHT_CLAIM(first_seed_stays, "58: two threads draw the secret of the hashes"),
     SINGLEFLIGHT_CLAIM(cancel_waits_for_fire, "manual_timer: cancel beside advance"),
     SINGLEFLIGHT_CLAIM(cancel_sees_rearmed, "manual_timer: cancel beside a fire that arms again"),
     SINGLEFLIGHT_CLAIM(own_fire_may_cancel, "manual_timer: cancel within the node's fire"),

@@ -52,6 +52,7 @@
 #include "singleflight/cache/subscription.hpp"
 #include "singleflight/core/default_timer.hpp"
 #include "singleflight/core/detail/random.hpp"
+#include "singleflight/flight/detail/signature.hpp"
 #include "singleflight/flight/group.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -119,7 +120,7 @@ class live_value final : public observable {
   template <class V = T>
     requires std::constructible_from<T, V&&>
   bool set(V&& value) {
-    const bool changed = publish(T(std::forward<V>(value)), by_hand);
+    const bool changed = publish(T(detail::value_from<T>(std::forward<V>(value))), by_hand);
     flights_.forget(only::one);
     return changed;
   }
@@ -164,7 +165,14 @@ class live_value final : public observable {
   struct loader_of final : any_loader {
     template <class From>
     explicit loader_of(From&& from) : fn(std::forward<From>(from)) {}
-    T load(const flight_context& flight) override { return detail::call_loader<T>(fn, flight); }
+    T load(const flight_context& flight) override {
+      using returned = decltype(detail::call_loader<T>(fn, flight));
+      if constexpr (std::is_same_v<returned, T>) {
+        return detail::call_loader<T>(fn, flight);
+      } else {
+        return detail::value_from<T>(detail::call_loader<T>(fn, flight));
+      }
+    }
     Fn fn;
   };
   template <class Fn>
@@ -172,8 +180,8 @@ class live_value final : public observable {
     template <class From>
     explicit listener_of(From&& from) : fn(std::forward<From>(from)) {}
     void tell(const detail::live_node_base& now) override {
-      std::invoke(fn, static_cast<const node*>(now.before)->value,
-                  static_cast<const node&>(now).value);
+      detail::invoke_whole(fn, static_cast<const node*>(now.before)->value,
+                           static_cast<const node&>(now).value);
     }
     Fn fn;
   };

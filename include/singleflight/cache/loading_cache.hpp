@@ -21,7 +21,8 @@
 /// Errors      the loader's exception, to every sharer, own type, unless a stale value is served
 ///             (stale_if_error). flight_error for the library's own. std::invalid_argument for
 ///             options out of range. A throwing hash, comparison, key copy or allocation harms its
-///             own call only. A comparison must not ask a cache.
+///             own call only. A comparison must not ask a cache. Keys and values convert as in a
+///             group: where nothing is lost.
 /// Lifetime    owns its loader and copies of its keys; get borrows its arguments, but for a loader
 ///             that is started. The destructor tells running loads to stop, and waits for them.
 ///             Handles outlive the cache; so may a load that was started, with the loader that was
@@ -150,7 +151,7 @@ class loading_cache final : public observable {
   template <class Arg, class V = Value>
     requires std::constructible_from<Value, V&&>
   void put(const Arg& key, V&& value) {
-    put_loaded(key, loaded{Value(std::forward<V>(value))});
+    put_loaded(key, loaded{detail::value_from<Value>(std::forward<V>(value))});
   }
   /// The same with a time of its own; for a cache that has those (ttl_of, or a loader that returns
   /// with_ttl).
@@ -274,7 +275,8 @@ class loading_cache final : public observable {
   result answer(found&& f, freshness how) const noexcept {
     entry& e = *f.at;
     const bool value = e.kind() == detail::entry_kind::value;
-    return {std::move(f.hold), value ? &e.value : nullptr, clock_, value ? how : freshness::absent};
+    return {std::move(f.hold), value ? std::addressof(e.value) : nullptr, clock_,
+            value ? how : freshness::absent};
   }
 
   /// A hit, in one piece: no call, and whatever else there is to do at its ends, so that hits of
@@ -287,7 +289,7 @@ class loading_cache final : public observable {
     if (seen.at != nullptr) [[likely]] {
       if (!timed_ || times_.is_young(*seen.at, now())) [[likely]] {
         seen.at->touch();
-        result hit(detail::hazard_hold(*seen.at, seen.slot), &seen.at->value, clock_,
+        result hit(detail::hazard_hold(*seen.at, seen.slot), std::addressof(seen.at->value), clock_,
                    freshness::fresh);
         stats_.add(figure::hits);
         return hit;

@@ -16,6 +16,7 @@
 #include <utility>
 #include <variant>
 
+#include "singleflight/core/detail/conversion.hpp"
 #include "singleflight/core/errors.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -42,7 +43,8 @@ class [[nodiscard]] outcome {
              !std::is_same_v<std::remove_cvref_t<U>, outcome> &&
              !std::is_same_v<std::remove_cvref_t<U>, flight_errc> &&
              !std::is_same_v<std::remove_cvref_t<U>, std::exception_ptr>)
-  outcome(U&& value) : state_(std::in_place_index<0>, std::forward<U>(value)) {}
+  outcome(U&& value)
+      : state_(std::in_place_index<0>, detail::value_from<stored>(std::forward<U>(value))) {}
   /// The load's exception; must not be null.
   outcome(std::exception_ptr error) noexcept : state_(std::in_place_index<1>, std::move(error)) {}
   /// An error of the library.

@@ -18,7 +18,9 @@
 ///             stays until its load returns.
 /// Errors      the load's exception, to every sharer, with its own type: treat the object as const.
 ///             flight_error for the library's own. A throwing hash, comparison, key copy or
-///             allocation harms only its own call (P9).
+///             allocation harms only its own call (P9). A key or a result of another type converts
+///             where it loses nothing, else it does not compile; one whose sign the type lacks is
+///             a std::invalid_argument (flight/key.hpp).
 /// Lifetime    run borrows its arguments; start owns them. The destructor closes: it refuses
 ///             newcomers, tells running loads to stop and waits for them (P10). Values that handles
 ///             still hold, or that a resumption is about to take, may be destroyed after the group;
@@ -63,6 +65,10 @@ class group final : public observable {
   using keyed_block = detail::keyed_block<Value, Key, access>;
   template <class Arg>
   using argument = detail::key_argument<Key, access, Arg>;
+  template <class Arg>
+  static Key own_of(const Arg& key) {
+    return argument<Arg>(key).own();
+  }
 
  public:
   using key_type = Key;
@@ -73,7 +79,9 @@ class group final : public observable {
   explicit group(group_options options = {}, Hash hash = {}, Equal equal = {})
       : core_(std::move(options), &group::make_block),
         hash_(std::move(hash)),
-        equal_(std::move(equal)) {}
+        equal_(std::move(equal)) {
+    detail::draw_hash_secret();  // hash_of() needs it whatever the hash
+  }
   group(const group&) = delete;
   group& operator=(const group&) = delete;
   /// close(). Aborts the process when called within one of the group's own loads: it would wait for

@@ -136,8 +136,8 @@ class batcher final : public observable {
   [[nodiscard]] flight<Value> start(const Arg& key) {
     const detail::call_scope scope;
     detail::load_base* begun = nullptr;
-    flight<Value> handle =
-        flights_.start_flight(key, detail::batched_key<Key, Value>(own(key)), false, &begun);
+    flight<Value> handle = flights_.start_flight(
+        key, detail::batched_key<Key, Value>(flights_.own_of(key)), false, &begun);
     if (begun != nullptr) line_->add(*begun);
     return handle;
   }
@@ -234,15 +234,6 @@ class batcher final : public observable {
         detail::batch_options{options.max_batch, options.max_delay, options.max_in_flight},
         options.executor, options.timer != nullptr ? *options.timer : default_timer(),
         std::move(load_many));
-  }
-
-  template <class Arg>
-  static Key own(const Arg& key) {
-    if constexpr (std::is_arithmetic_v<Key> && std::is_arithmetic_v<Arg>) {
-      return static_cast<Key>(key);
-    } else {
-      return Key(key);
-    }
   }
 
   template <class Arg>

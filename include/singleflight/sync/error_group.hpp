@@ -136,7 +136,9 @@ std::vector<T> collect(Calls&& calls, error_group_options options = {}) {
   std::deque<std::optional<T>> slots;  // outlives the group; grows without moving
   error_group group(std::move(options));
   for (auto&& call : calls) {
-    auto keep = [&slot = slots.emplace_back()](auto&& result) { slot.emplace(result()); };
+    auto keep = [&slot = slots.emplace_back()](auto&& result) {
+      slot.emplace(detail::value_from<T>(result()));
+    };
     group.go(detail::kept_call<held, decltype(keep)>{std::forward<decltype(call)>(call), keep});
   }
   group.wait();

@@ -87,6 +87,8 @@ class atomic {
     return std::exchange(value_, static_cast<T>(value_ & n));
   }
 
+  T settled() const noexcept { return value_; }
+
  private:
   T value_{};
 };
@@ -211,6 +213,16 @@ class condition_variable {
     return woken;
   }
 };
+
+// ---- a secret of this process: the same in every schedule ---------------------------------------
+
+inline constexpr std::uint64_t given_hash_seed = 0x5eed5eed5eed5eedU;
+inline std::uint64_t random_seed() noexcept { return given_hash_seed; }
+/// No step: it differs in no schedule.
+template <class T>
+T settled(const atomic<T>& word) noexcept {
+  return word.settled();
+}
 
 // ---- threads ------------------------------------------------------------------------------------
 

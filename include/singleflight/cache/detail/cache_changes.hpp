@@ -134,10 +134,10 @@ std::size_t loading_cache<Key, Value, Hash, Equal>::invalidate_if(Which&& which)
     std::erase_if(some, [&](found& f) {
       entry& e = *f.at;
       if constexpr (by_key) {
-        return !which(static_cast<asked>(key_of(e)));
+        return !detail::invoke_whole(which, static_cast<asked>(key_of(e)));
       } else {
         return e.kind() != detail::entry_kind::value ||
-               !which(static_cast<asked>(key_of(e)), std::as_const(e.value));
+               !detail::invoke_whole(which, static_cast<asked>(key_of(e)), std::as_const(e.value));
       }
     });
     if (!some.empty()) {

@@ -177,7 +177,7 @@ class entry final : public entry_base {
     if constexpr (sizeof...(Args) == 1 && (std::is_same_v<Args, std::exception_ptr> && ...)) {
       ::new (static_cast<void*>(&error)) std::exception_ptr(std::forward<Args>(args)...);
     } else if constexpr (sizeof...(Args) > 0) {
-      ::new (static_cast<void*>(&value)) Value(std::forward<Args>(args)...);
+      ::new (static_cast<void*>(std::addressof(value))) Value(std::forward<Args>(args)...);
     }
   }
   ~entry() {

@@ -239,7 +239,7 @@ class entry_store {
 
  private:
   void tell(const entry& e, removal_cause cause) const noexcept {
-    on_removal_(e.key(), e.kind() == entry_kind::value ? &e.value : nullptr, cause);
+    on_removal_(e.key(), e.kind() == entry_kind::value ? std::addressof(e.value) : nullptr, cause);
   }
   /// What may wait for the reclaimer's barrier, which reaches all threads and costs up to some
   /// microseconds: a part of the capacity.

@@ -23,6 +23,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <random>
 #include <stop_token>
 #include <thread>
 #include <type_traits>
@@ -242,6 +243,32 @@ void wake(const atomic<Word>& word, int, std::uint32_t = all_channels) noexcept 
 }
 
 #endif
+
+// ---- a secret of this process -------------------------------------------------------------------
+
+/// Not 0: the process draws no secret of its own.
+inline constexpr std::uint64_t given_hash_seed = 0;
+
+/// 64 bits that nobody outside can know; weaker where the system has none to give.
+inline std::uint64_t random_seed() noexcept {
+  std::uint64_t bits = 0;
+#if defined(__linux__)
+  constexpr unsigned never_wait = 1;  // GRND_NONBLOCK
+  if (::syscall(SYS_getrandom, &bits, sizeof bits, never_wait) == sizeof bits) return bits;
+#endif
+  try {
+    std::random_device source;
+    bits = std::uint64_t{source()} << 32 | source();
+  } catch (...) {  // there is none: the caller mixes in what else differs
+    bits = 0;
+  }
+  return bits;
+}
+/// Of a word that is written no more, or only with the value that it has.
+template <class T>
+T settled(const atomic<T>& word) noexcept {
+  return word.load(memory_order_relaxed);
+}
 
 // ---- a barrier in all threads -------------------------------------------------------------------
 // Lets one side of a store-then-load race pay for both: once barrier_in_all_threads() has returned,

@@ -68,6 +68,7 @@ namespace detail {
   X(strangers_go_to_the_pool, "a coroutine resumes on a thread that is inside run")             \
   X(cancel_waits_for_fire, "cancel returns while its node fires")                               \
   X(cancel_sees_rearmed, "cancel returns, and the fire has armed its node again")               \
+  X(first_seed_stays, "two threads of one process hash by different secrets")                   \
   X(own_fire_may_cancel, "a node that is cancelled within its fire waits for itself")           \
   X(one_thread_fires, "two threads fire at a time, and cancel knows of one")                    \
   X(due_meanwhile_fires, "what is due as a fire arms it waits for the next advance")            \

@@ -128,7 +128,7 @@ auto group<Key, Value, Hash, Equal>::start_many(const Keys& keys, LoadMany&& loa
     }
   } const launch{one, core_.options().executor};
   for (const auto& key : keys) {
-    const Key own_key(key);
+    const Key own_key = own_of(key);
     make_room(one->loads);  // what is begun must find its place
     make_room(handles);
     load_base* unlaunched = nullptr;
@@ -155,7 +155,7 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
   thread_state& self = this_thread();
   const inside_run inside(self);
   std::vector<Key> all;
-  for (const auto& key : keys) all.emplace_back(key);
+  for (const auto& key : keys) all.push_back(own_of(key));
 
   struct position {
     node own;
@@ -290,7 +290,7 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
     b->absent.fetch_sub(1, memory_order_relaxed);  // before it is listed, or sees it vacant
     // Elected after a failure, or in a successor's turn.
     const auto load_one = [&](const flight_context& context) -> Value {
-      const std::span<const Key> key(&all[i], 1);
+      const std::span<const Key> key(std::addressof(all[i]), 1);
       std::vector<outcome<Value>> just;
       if constexpr (takes_flights<Key, LoadMany>) {
         const flight_context* const flight = &context;

@@ -30,6 +30,7 @@
 #include <utility>
 #include <variant>
 
+#include "singleflight/core/detail/conversion.hpp"
 #include "singleflight/core/detail/waiter.hpp"
 #include "singleflight/core/errors.hpp"
 #include "singleflight/core/executor.hpp"
@@ -264,20 +265,12 @@ struct flight_block : block_base {
   }
   template <class... Args>
   void construct(Args&&... args) {
-    if constexpr (std::is_arithmetic_v<stored> && sizeof...(Args) == 1) {
-      ::new (static_cast<void*>(&value)) stored(static_cast<stored>(std::forward<Args>(args))...);
-    } else {
-      ::new (static_cast<void*>(&value)) stored(std::forward<Args>(args)...);
-    }
+    construct_of<stored>(std::addressof(value), std::forward<Args>(args)...);
     constructed = true;
   }
   template <class Fn>
   void construct_from(Fn&& make) {
-    if constexpr (std::is_arithmetic_v<stored>) {
-      ::new (static_cast<void*>(&value)) stored(static_cast<stored>(make()));
-    } else {
-      ::new (static_cast<void*>(&value)) stored(make());
-    }
+    construct_from_call<stored>(std::addressof(value), make);
     constructed = true;
   }
 
