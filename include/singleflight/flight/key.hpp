@@ -127,7 +127,8 @@ template <class Key>
 using key_view_t = typename detail::key_view<Key>::type;
 
 /// The default hash of a group. Strings, integers, enumerations, pointers and vectors of these are
-/// hashed here; other keys through std::hash<Key>. Results are well mixed in every bit.
+/// hashed here; other keys through std::hash<Key>. Results are well mixed in every bit, so that the
+/// half that a std::size_t of 32 bits keeps is as good as the other.
 template <class Key>
 struct key_hash {
   std::size_t operator()(const Key& key) const
@@ -136,16 +137,16 @@ struct key_hash {
     }
   {
     if constexpr (std::is_integral_v<Key> || std::is_enum_v<Key>) {
-      return detail::hash_word(static_cast<std::uint64_t>(key));
+      return static_cast<std::size_t>(detail::hash_word(static_cast<std::uint64_t>(key)));
     } else {
-      return detail::hash_word(std::hash<Key>{}(key));
+      return static_cast<std::size_t>(detail::hash_word(std::hash<Key>{}(key)));
     }
   }
 };
 template <class C, class T, class A>
 struct key_hash<std::basic_string<C, T, A>> {
   std::size_t operator()(std::basic_string_view<C, T> key) const noexcept {
-    return detail::hash_bytes(key.data(), key.size() * sizeof(C));
+    return static_cast<std::size_t>(detail::hash_bytes(key.data(), key.size() * sizeof(C)));
   }
 };
 template <class C, class T>
@@ -155,14 +156,14 @@ template <class T, class A>
 struct key_hash<std::vector<T, A>> {
   std::size_t operator()(std::span<const T> key) const {
     if constexpr (std::has_unique_object_representations_v<T>) {
-      return detail::hash_bytes(key.data(), key.size_bytes());
+      return static_cast<std::size_t>(detail::hash_bytes(key.data(), key.size_bytes()));
     } else {
       std::uint64_t state = key.size();
       for (const T& part : key) {
         state = detail::fold_multiply(state ^ detail::hash_salt[1],
                                       key_hash<T>{}(part) ^ detail::hash_salt[0]);
       }
-      return state;
+      return static_cast<std::size_t>(state);
     }
   }
 };

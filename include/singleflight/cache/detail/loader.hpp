@@ -14,13 +14,13 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <stop_token>
 #include <type_traits>
 #include <utility>
 
 #include "singleflight/cache/cache_options.hpp"
 #include "singleflight/cache/cached.hpp"
 #include "singleflight/core/detail/awaitable.hpp"
+#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/flight/flight_promise.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

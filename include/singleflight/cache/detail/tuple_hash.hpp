@@ -24,7 +24,7 @@ struct tuple_hash<std::tuple<Parts...>> {
       state = fold_multiply(state ^ hash_salt[1], hash ^ hash_salt[0]);
     };
     std::apply([&](const Parts&... part) { (add(key_hash<Parts>{}(part)), ...); }, key);
-    return state;
+    return static_cast<std::size_t>(state);
   }
 };
 
