@@ -192,7 +192,8 @@ TEST(semaphore, refuses_what_makes_no_sense) {
   EXPECT_EQ(refusal([] { semaphore none(0); }), no_capacity(0));
   EXPECT_EQ(refusal([] { semaphore negative(-4); }), no_capacity(-4));
   EXPECT_EQ(refusal([] { semaphore large(most + 1); }), no_capacity(most + 1));
-  EXPECT_EQ(semaphore(most).try_acquire(most)->size(), most);
+  semaphore largest(most);
+  EXPECT_EQ(largest.try_acquire(most).size(), most);
   semaphore all(3);
   const permit one = all.acquire();  // nor does it matter that it would have to queue
   const std::string weight = "semaphore: a weight of 0 makes no sense; it must be at least 1";
