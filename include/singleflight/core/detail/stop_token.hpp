@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// <stop_token>, or one plain word where the standard library has none.
+// <stop_token>, or one plain message where the standard library has none.
 
 #include <version>
 
@@ -9,8 +9,6 @@
 #include <stop_token>
 #endif
 #if !defined(__cpp_lib_jthread)
-#error \
-    "singleflight needs std::stop_token (C++20), which this standard library does not have. \
-libc++ has it behind -fexperimental-library up to version 19, and always from 20 on."
-#include <stop_token>  // where there is no such file, nothing more is said
+#error "singleflight needs <stop_token>; libc++ before 20 has it with -fexperimental-library"
+#include <stop_token>  // where there is no such file, the compilation ends here
 #endif
