@@ -20,7 +20,30 @@ endmacro()
 set(THREADS_PREFER_PTHREAD_FLAG ON)
 singleflight_require(Threads libc6-dev "all targets")
 
-if(SINGLEFLIGHT_BUILD_TESTS)
+if(SINGLEFLIGHT_BUILD_TESTS AND CMAKE_CROSSCOMPILING)
+  # For another machine GoogleTest is built from its source.
+  set(googletest /usr/src/googletest)
+  if(NOT EXISTS "${googletest}/googletest/src/gtest-all.cc")
+    message(FATAL_ERROR "singleflight: GoogleTest's source was not found; the tests on other "
+                        "machines need it. On Debian: apt-get install googletest"
+    )
+  endif()
+  add_library(
+    singleflight_googletest STATIC
+    "${googletest}/googletest/src/gtest-all.cc" "${googletest}/googletest/src/gtest_main.cc"
+    "${googletest}/googlemock/src/gmock-all.cc"
+  )
+  target_include_directories(
+    singleflight_googletest SYSTEM PUBLIC "${googletest}/googletest/include"
+                                          "${googletest}/googlemock/include"
+  )
+  target_include_directories(
+    singleflight_googletest PRIVATE "${googletest}/googletest" "${googletest}/googlemock"
+  )
+  target_link_libraries(singleflight_googletest PUBLIC Threads::Threads)
+  add_library(GTest::gmock ALIAS singleflight_googletest)
+  add_library(GTest::gtest_main ALIAS singleflight_googletest)
+elseif(SINGLEFLIGHT_BUILD_TESTS)
   singleflight_require(GTest "libgtest-dev libgmock-dev" "the tests")
   singleflight_require(rapidcheck librapidcheck-dev "the property tests")
   find_package(Boost 1.81 QUIET COMPONENTS context)

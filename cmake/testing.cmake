@@ -31,7 +31,7 @@ function(singleflight_add_test_executable name)
   target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests")
   target_link_libraries(
     ${name} PRIVATE ${under_test} singleflight_warnings GTest::gmock GTest::gtest_main
-                    rapidcheck_gtest ${arg_LINK}
+                    $<TARGET_NAME_IF_EXISTS:rapidcheck_gtest> ${arg_LINK}
   )
   target_compile_options(${name} PRIVATE ${arg_OPTIONS})
   gtest_discover_tests(

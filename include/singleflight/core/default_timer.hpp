@@ -48,6 +48,8 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer {
  private:
   static constexpr std::int64_t parked = coarse_clock::parked;
   static constexpr std::chrono::milliseconds tick{1};
+  /// Where time_t has 32 bits, a wait until after its range would not wait at all.
+  static constexpr std::chrono::hours longest_wait{24};
 
   void start_thread_locked() {
     if (started_) return;
@@ -64,7 +66,7 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer {
         start_thread_locked();
         present = now();  // once more: with the lock, it is no older than what a tick has written
         clock_.ticks.store(present.time_since_epoch().count(), memory_order_relaxed);
-        clock_.read.store(true, memory_order_relaxed);
+        clock_.read.store(1, memory_order_relaxed);
         sleeping_until_ = time_point::min();
       }
       if (platform::holds(rule::ticking_wakes_timer)) changed_.notify_one();
@@ -84,7 +86,7 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer {
       if (clock_.ticks.load(memory_order_relaxed) != parked) {
         if (present >= next_tick_) {
           next_tick_ = present + tick;
-          const bool parking = !clock_.read.exchange(false, memory_order_relaxed);
+          const bool parking = clock_.read.exchange(0, memory_order_relaxed) == 0;
           clock_.ticks.store(parking ? parked : present.time_since_epoch().count(),
                              memory_order_relaxed);
         }
@@ -95,7 +97,7 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer {
         if (wake == time_point::max()) {
           changed_.wait(hold);
         } else {
-          changed_.wait_until(hold, wake);
+          changed_.wait_until(hold, std::min(wake, now() + longest_wait));
         }
       }
       sleeping_until_ = time_point::min();  // awake: arm need not notify

@@ -17,11 +17,11 @@
 #include <coroutine>
 #include <cstdint>
 #include <new>
-#include <stop_token>
 #include <type_traits>
 #include <utility>
 
 #include "singleflight/core/detail/require.hpp"
+#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/core/detail/waiter.hpp"
 #include "singleflight/core/limits.hpp"
 #include "singleflight/core/outcome.hpp"

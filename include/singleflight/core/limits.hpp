@@ -9,8 +9,8 @@
 
 #include <chrono>
 #include <optional>
-#include <stop_token>
 
+#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/core/detail/thread_state.hpp"
 #include "singleflight/core/errors.hpp"
 #include "singleflight/core/timer.hpp"

@@ -41,7 +41,7 @@ namespace detail {
 struct coarse_clock {
   static constexpr std::int64_t parked = 0;
   alignas(64) atomic<std::int64_t> ticks{parked};  ///< nanoseconds of the steady clock's epoch
-  alignas(64) atomic<bool> read{false};            ///< a reader's mark
+  alignas(64) atomic<std::uint32_t> read{0};       ///< 1: a reader's mark
 
   static coarse_clock& always_parked() noexcept {
     static constinit coarse_clock none;
@@ -60,8 +60,8 @@ class timer {
   time_point coarse_now() noexcept {
     const std::int64_t ticks = coarse_->ticks.load(detail::memory_order_relaxed);
     if (ticks == detail::coarse_clock::parked) return read_clock();
-    if (!coarse_->read.load(detail::memory_order_relaxed)) {
-      coarse_->read.store(true, detail::memory_order_relaxed);
+    if (coarse_->read.load(detail::memory_order_relaxed) == 0) {
+      coarse_->read.store(1, detail::memory_order_relaxed);
     }
     return time_point(std::chrono::nanoseconds(ticks));
   }

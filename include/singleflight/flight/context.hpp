@@ -14,8 +14,8 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <stop_token>
 
+#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/core/limits.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

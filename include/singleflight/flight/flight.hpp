@@ -29,10 +29,10 @@
 #include <memory>
 #include <new>
 #include <optional>
-#include <stop_token>
 #include <utility>
 
 #include "singleflight/core/detail/require.hpp"
+#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/core/handle_wait.hpp"
 #include "singleflight/core/outcome.hpp"
 #include "singleflight/flight/detail/flight_share.hpp"

@@ -231,7 +231,7 @@ class group final : public observable {
     if constexpr (std::is_same_v<Hash, key_hash<Key>>) {
       return h;
     } else {
-      return detail::hash_word(h);  // std::hash is often the identity
+      return static_cast<std::size_t>(detail::hash_word(h));  // std::hash is often the identity
     }
   }
   void prepare(node& n, detail::thread_state& self, view key) const {

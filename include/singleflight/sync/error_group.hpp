@@ -36,12 +36,12 @@
 #include <optional>
 #include <ranges>
 #include <stdexcept>
-#include <stop_token>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "singleflight/core/detail/require.hpp"
+#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/sync/detail/owned_task_group.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

@@ -26,11 +26,11 @@
 #include <cstdint>
 #include <exception>
 #include <optional>
-#include <stop_token>
 #include <type_traits>
 #include <utility>
 
 #include "singleflight/core/detail/sleeper.hpp"
+#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/core/errors.hpp"
 #include "singleflight/core/limits.hpp"
 #include "singleflight/core/outcome.hpp"

@@ -28,12 +28,12 @@
 #include <optional>
 #include <ranges>
 #include <stdexcept>
-#include <stop_token>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "singleflight/core/default_timer.hpp"
+#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/sync/detail/group_deadline.hpp"
 #include "singleflight/sync/error_group.hpp"
 

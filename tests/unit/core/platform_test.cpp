@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
@@ -13,6 +14,8 @@
 #include <thread>
 #include <type_traits>
 
+#include "support/asleep.hpp"
+#include "support/eventually.hpp"
 #include <singleflight/core/detail/platform.hpp>
 
 namespace {
@@ -68,6 +71,30 @@ TEST(platform, stop_requested) {
   platform::request_stop(source);
   EXPECT_TRUE(platform::stop_requested(token));
   EXPECT_FALSE(platform::stop_requested(std::stop_token()));
+}
+
+// Goal    A deadline after the range of a 32-bit time_t does not end a wait at once.
+// Method  Cut to 32 bits, this one would have passed. The thread is woken when it sleeps.
+TEST(platform, wait_until_a_far_deadline) {
+  std::atomic<std::uint32_t> word{0};
+  std::atomic<const support::asleep*> sleeper{nullptr};
+  std::atomic<bool> struck{false};
+  std::thread waiting([&] {
+    const support::asleep self;
+    const auto deadline =
+        platform::now() - std::chrono::seconds(1) + std::chrono::seconds(std::int64_t{1} << 32);
+    sleeper = &self;
+    while (word == 0 && !struck) {
+      struck = !platform::wait(word, std::uint32_t{0}, platform::all_channels, &deadline);
+    }
+    while (word == 0) std::this_thread::yield();
+  });
+  EXPECT_TRUE(support::eventually(
+      [&] { return struck || (sleeper != nullptr && (*sleeper.load())()); }, "a thread asleep"));
+  word = 1;
+  platform::wake(word, 1);
+  waiting.join();
+  EXPECT_FALSE(struck);
 }
 
 }  // namespace

@@ -182,10 +182,18 @@ TEST(permit, refuses_more_than_it_holds) {
 // Scenario 30.
 // Goal  What can never be served is refused at once, with the value and why.
 TEST(semaphore, refuses_what_makes_no_sense) {
-  EXPECT_EQ(refusal([] { semaphore none(0); }),
-            "semaphore: a capacity of 0 makes no sense; it must be at least 1 (and at most 2^60)");
-  EXPECT_EQ(refusal([] { semaphore negative(-4); }),
-            "semaphore: a capacity of -4 makes no sense; it must be at least 1 (and at most 2^60)");
+  constexpr int most_bits = sizeof(std::ptrdiff_t) > 4 ? 60 : 28;
+  constexpr std::ptrdiff_t most = std::ptrdiff_t{1} << most_bits;
+  const auto no_capacity = [](std::ptrdiff_t n) {
+    return "semaphore: a capacity of " + std::to_string(n) +
+           " makes no sense; it must be at least 1 (and at most 2^" + std::to_string(most_bits) +
+           ")";
+  };
+  EXPECT_EQ(refusal([] { semaphore none(0); }), no_capacity(0));
+  EXPECT_EQ(refusal([] { semaphore negative(-4); }), no_capacity(-4));
+  EXPECT_EQ(refusal([] { semaphore large(most + 1); }), no_capacity(most + 1));
+  semaphore largest(most);
+  EXPECT_EQ(largest.try_acquire(most).size(), most);
   semaphore all(3);
   const permit one = all.acquire();  // nor does it matter that it would have to queue
   const std::string weight = "semaphore: a weight of 0 makes no sense; it must be at least 1";
@@ -198,8 +206,7 @@ TEST(semaphore, refuses_what_makes_no_sense) {
       "semaphore: a weight of 4 is over the capacity of 3, and would never be served";
   EXPECT_EQ(refusal([&] { (void)all.acquire(4); }), heavy);
   EXPECT_EQ(refusal([&] { (void)all.start_acquire(4); }), heavy);
-  EXPECT_EQ(refusal([&] { all.resize(0); }),
-            "semaphore: a capacity of 0 makes no sense; it must be at least 1 (and at most 2^60)");
+  EXPECT_EQ(refusal([&] { all.resize(0); }), no_capacity(0));
   EXPECT_EQ(all.available(), 2);
   EXPECT_EQ(all.waiters_approx(), 0U);
 }

@@ -95,7 +95,7 @@ struct entry_base : reclaimable {
     return static_cast<std::uint64_t>(high_ >> 2) << 32 | low_;
   }
 };
-static_assert(sizeof(entry_base) == 32);
+static_assert(sizeof(entry_base) == 2 * sizeof(void*) + 16);
 
 /// A key as its entry keeps it: the Key, or how many elements follow the entry.
 template <class Key, class Access, bool AsBytes = Access::bytes_suffice()>
@@ -156,8 +156,8 @@ class entry final : public entry_base {
   }
   /// Requires that it was made with them.
   entry_extras& extras() noexcept {
-    return *std::launder(
-        reinterpret_cast<entry_extras*>(reinterpret_cast<std::byte*>(this) - room()));
+    void* const before = reinterpret_cast<std::byte*>(this) - room();
+    return *std::launder(static_cast<entry_extras*>(before));
   }
   /// Out of the structure: `prev` becomes what ends it.
   void leave(bool with_extras) noexcept {
@@ -167,7 +167,7 @@ class entry final : public entry_base {
 
  private:
   /// Before the entry, for its extras, if any.
-  static consteval std::size_t room() {
+  static constexpr std::size_t room() {
     return (sizeof(entry_extras) + alignof(entry) - 1) / alignof(entry) * alignof(entry);
   }
 

@@ -196,7 +196,9 @@ class entry_store {
   };
   std::size_t lines_locked() const noexcept { return table_.lines_locked(); }
   std::size_t size_locked() const noexcept { return table_.size(); }
-  std::size_t weight_locked() const noexcept { return queues_.weight(); }
+  std::size_t weight_locked() const noexcept {
+    return static_cast<std::size_t>(queues_.weight());  // a capacity is one
+  }
 
   // ---- after it ---------------------------------------------------------------------------------
 

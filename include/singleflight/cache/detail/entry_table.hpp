@@ -315,7 +315,9 @@ class entry_table {
   static constexpr std::size_t first_lines = platform::tuned(std::size_t{4}, std::size_t{1});
   static constexpr std::uint64_t most_passed = 0xff;
   static constexpr int most_far = 4;  ///< lines that are searched for one to come home
-  static constexpr std::size_t most_lines = std::size_t{1} << 32;  ///< by a hash of 32 bits
+  /// By a hash of 32 bits, or by what an address can tell apart.
+  static constexpr std::size_t most_lines =
+      std::size_t{1} << (sizeof(std::size_t) > 4 ? 32 : 31 - std::countr_zero(sizeof(entry_line)));
 
   static lines* make(std::size_t count) noexcept {
     auto* const first = new (std::nothrow) entry_line[count];

@@ -70,7 +70,7 @@ class expiry_sweep : timer_node {
 
  private:
   enum class phase : std::uint8_t { idle, armed, running };
-  enum class stage : std::uint8_t { queued, begun, left };
+  enum class stage : std::uint32_t { queued, begun, left };
 
   /// The task; its sweep's, or, once it was left, its own.
   struct errand : task_node, platform::allocated {

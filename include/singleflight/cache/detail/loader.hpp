@@ -14,7 +14,6 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <stop_token>
 #include <type_traits>
 #include <utility>
 
@@ -23,6 +22,7 @@
 #include "singleflight/core/detail/awaitable.hpp"
 #include "singleflight/core/detail/conversion.hpp"
 #include "singleflight/flight/detail/signature.hpp"
+#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/flight/flight_promise.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

@@ -134,7 +134,7 @@ class ghost_queue {
     return static_cast<std::uint16_t>(hash | 1);
   }
   line& line_of(std::uint32_t hash) const noexcept {
-    return lines_[(std::uint64_t{hash} * count_) >> 32];
+    return lines_[static_cast<std::size_t>((std::uint64_t{hash} * count_) >> 32)];
   }
   /// A place for each entry; starts afresh. It happens at the first eviction, and then only when
   /// lighter entries let many more of them in. Goes on without where there is no memory.

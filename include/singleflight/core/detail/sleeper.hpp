@@ -10,9 +10,9 @@
 
 #include <cstdint>
 #include <optional>
-#include <stop_token>
 #include <utility>
 
+#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/core/detail/waiter.hpp"
 #include "singleflight/core/timer.hpp"
 

@@ -26,11 +26,11 @@
 #include <exception>
 #include <memory>
 #include <optional>
-#include <stop_token>
 #include <utility>
 #include <variant>
 
 #include "singleflight/core/detail/conversion.hpp"
+#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/core/detail/waiter.hpp"
 #include "singleflight/core/errors.hpp"
 #include "singleflight/core/executor.hpp"
@@ -243,8 +243,8 @@ struct block_base : platform::allocated {
     explicit timeout_alarm(block_base& b) noexcept
         : timer_node(&fire_timeout), task_node(&run_timeout), block(&b) {}
     block_base* const block;
-    bool armed = false;          ///< by the load's own thread of control
-    atomic<bool> queued{false};  ///< fired, and not yet looked at
+    bool armed = false;               ///< by the load's own thread of control
+    atomic<std::uint32_t> queued{0};  ///< 1: fired, and not yet looked at
     atomic<steady_time> due{steady_time::max()};
   };
   std::unique_ptr<timeout_alarm> alarm;  ///< load_timeout

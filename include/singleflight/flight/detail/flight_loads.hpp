@@ -6,8 +6,8 @@
 
 #include <algorithm>
 #include <memory>
-#include <stop_token>
 
+#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/flight/detail/flight_core.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

@@ -27,6 +27,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <new>
 
@@ -243,8 +244,7 @@ class flight_table {
  private:
   static constexpr unsigned first_bits = platform::tuned(9U, 1U);
   static constexpr std::size_t first_count = std::size_t{1} << first_bits;
-  static constexpr unsigned first_shift = 64 - first_bits;
-  static_assert(sizeof(std::size_t) == 8, "the table takes the upper bits of a 64-bit hash");
+  static constexpr unsigned first_shift = std::numeric_limits<std::size_t>::digits - first_bits;
 
   struct array {
     std::size_t count = first_count;

@@ -62,7 +62,7 @@ inline errands::errands(block_base& of) noexcept
 
 inline void block_base::fire_timeout(timer_node& node) noexcept {
   auto& alarm = static_cast<timeout_alarm&>(node);
-  if (alarm.queued.exchange(true, memory_order_acq_rel)) return;
+  if (alarm.queued.exchange(1, memory_order_acq_rel) != 0) return;
   alarm.block->add_reference();
   timeout_pool().post(&alarm, true);
 }
@@ -70,7 +70,7 @@ inline void block_base::fire_timeout(timer_node& node) noexcept {
 inline void block_base::run_timeout(task_node* node, bool) {
   auto& alarm = *static_cast<timeout_alarm*>(node);
   block_base& block = *alarm.block;
-  alarm.queued.store(false, memory_order_release);
+  alarm.queued.store(0, memory_order_release);
   flight_core::expire(block);
   block.drop_reference();
 }

@@ -15,12 +15,12 @@
 #include <exception>
 #include <functional>
 #include <memory>
-#include <stop_token>
 #include <type_traits>
 #include <utility>
 
 #include "singleflight/core/detail/awaitable.hpp"
 #include "singleflight/core/detail/require.hpp"
+#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/flight/detail/flight_core.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

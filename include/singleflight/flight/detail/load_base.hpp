@@ -36,8 +36,8 @@ struct load_base : task_node {
 
   // `state`: queued while the node is in an executor's queue, claimed once somebody runs the load.
   // A load that was claimed by a waiter leaves its node queued; a relaunch then uses that place.
-  static constexpr std::uint8_t queued = 1;
-  static constexpr std::uint8_t claimed = 2;
+  static constexpr std::uint32_t queued = 1;
+  static constexpr std::uint32_t claimed = 2;
 
   bool open() const noexcept { return (state.load(memory_order_acquire) & claimed) == 0; }
   /// True for the one who may run it.
@@ -48,7 +48,7 @@ struct load_base : task_node {
   load_base* next;         ///< while in a list
   load_base* prev;         ///< among the kept
   std::uint32_t serial;    ///< likewise
-  atomic<std::uint8_t> state{claimed};
+  atomic<std::uint32_t> state{claimed};
   led_frame frame;  ///< what .within names, once it runs
 
   /// The flight that this run led is over: its reference goes, with the run's own where they are

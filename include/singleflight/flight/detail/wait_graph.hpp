@@ -157,7 +157,7 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph {
   }
 
   entry*& slot(std::uint64_t id) noexcept {
-    return slots_[(id * 0x9e3779b97f4a7c15U) >> (64 - slot_bits)];
+    return slots_[static_cast<std::size_t>((id * 0x9e3779b97f4a7c15U) >> (64 - slot_bits))];
   }
 
   static constexpr unsigned slot_bits = 10;

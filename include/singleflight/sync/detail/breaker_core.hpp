@@ -257,7 +257,8 @@ class breaker_core {
     if (to == breaker_state::open) {
       opened_.store(opened_.load(memory_order_relaxed) + 1, memory_order_relaxed);
     }
-    if (options_.on_change) changes_[changed_++ % changes_.size()] = {state_of(old), to};
+    if (options_.on_change)
+      changes_[static_cast<std::size_t>(changed_++ % changes_.size())] = {state_of(old), to};
   }
   /// Tells on_change what has changed, lock_ released around each call. Whoever finds another
   /// thread telling, or itself, leaves it to that one: so they are told in order.
@@ -266,7 +267,7 @@ class breaker_core {
     while (told_ != changed_) {
       telling_ = true;
       told_ = std::max(told_, changed_ - std::min<std::uint64_t>(changed_, changes_.size()));
-      const auto [from, to] = changes_[told_++ % changes_.size()];
+      const auto [from, to] = changes_[static_cast<std::size_t>(told_++ % changes_.size())];
       hold.unlock();
       options_.on_change(from, to);
       hold.lock();

@@ -10,12 +10,12 @@
 #include <memory>
 #include <optional>
 #include <ranges>
-#include <stop_token>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "singleflight/core/detail/platform.hpp"
+#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/core/outcome.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

@@ -5,9 +5,9 @@
 // work, and how all are told of the end of a use.
 
 #include <cstdint>
-#include <stop_token>
 #include <utility>
 
+#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/core/outcome.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

@@ -10,10 +10,10 @@
 #include <functional>
 #include <optional>
 #include <stdexcept>
-#include <stop_token>
 #include <type_traits>
 
 #include "singleflight/core/default_timer.hpp"
+#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/core/limits.hpp"
 #include "singleflight/core/outcome.hpp"
 #include "singleflight/sync/detail/retry_schedule.hpp"

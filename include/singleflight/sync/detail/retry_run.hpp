@@ -29,12 +29,12 @@
 #include <cstdint>
 #include <exception>
 #include <optional>
-#include <stop_token>
 #include <type_traits>
 #include <utility>
 
 #include "singleflight/core/detail/awaitable.hpp"
 #include "singleflight/core/detail/one_shot.hpp"
+#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/sync/detail/retry_bounds.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

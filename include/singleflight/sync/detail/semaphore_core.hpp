@@ -24,6 +24,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -40,7 +41,9 @@ namespace detail {
 class semaphore_core : public platform::allocated {
  public:
   using count = std::ptrdiff_t;
-  static constexpr count most = count{1} << 60;
+  /// Some bits short of a count, so that sums of permits are counts as well.
+  static constexpr int most_bits = std::numeric_limits<count>::digits - 3;
+  static constexpr count most = count{1} << most_bits;
 
   semaphore_core(count capacity, const any_executor& executor, timer& time, std::size_t max_waiters)
       : clock(time),
@@ -267,7 +270,8 @@ class semaphore_core : public platform::allocated {
   static count check_capacity(count n) {
     if (n < 1 || n > most) {
       throw std::invalid_argument("semaphore: a capacity of " + std::to_string(n) +
-                                  " makes no sense; it must be at least 1 (and at most 2^60)");
+                                  " makes no sense; it must be at least 1 (and at most 2^" +
+                                  std::to_string(most_bits) + ")");
     }
     return n;
   }

@@ -33,11 +33,11 @@
 #include <limits>
 #include <memory>
 #include <optional>
-#include <stop_token>
 #include <utility>
 #include <vector>
 
 #include "singleflight/core/detail/bit_lock.hpp"
+#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/core/executor.hpp"
 #include "singleflight/core/outcome.hpp"
 #include "singleflight/flight/detail/flight_block.hpp"
