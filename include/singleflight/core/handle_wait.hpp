@@ -16,12 +16,14 @@
 #include <chrono>
 #include <coroutine>
 #include <cstdint>
+#include <memory>
 #include <new>
 #include <type_traits>
 #include <utility>
 
 #include "singleflight/core/detail/require.hpp"
 #include "singleflight/core/detail/stop_token.hpp"
+#include "singleflight/core/detail/wait_graph.hpp"
 #include "singleflight/core/detail/waiter.hpp"
 #include "singleflight/core/limits.hpp"
 #include "singleflight/core/outcome.hpp"
@@ -37,6 +39,23 @@ struct no_within {};
 /// What every handle that can be waited for has: its place among those who wait.
 struct handle_base : waiter {
   std::uint8_t wait_progress = 0;  ///< of the handle_wait under way
+};
+
+/// The load that a coroutine or a callback names as the one that waits. Of a handle it asks
+/// graph_target().
+struct recorded_within {
+  template <class Handle>
+  void enter(Handle& h) {
+    const wait_graph::target what = h.graph_target();
+    record = std::make_unique<wait_graph::record>();
+    if (!what.is_over() && !record->enter(what, nullptr, frame) && !what.is_over()) {
+      h.cancel(h.home_batch(), wait_verdict::recursive);
+    }
+  }
+  void leave() noexcept { record.reset(); }
+
+  const led_frame* frame = nullptr;
+  std::unique_ptr<wait_graph::record> record;
 };
 
 }  // namespace detail

@@ -70,6 +70,13 @@ class [[nodiscard]] pending_result : public detail::handle_of<pending_result<V>>
     pending_result& of_;
   };
   awaiter operator co_await() & noexcept { return awaiter(*this); }
+
+  /// The load that the wait that follows belongs to.
+  handle_wait<pending_result, detail::no_executor, false, detail::recorded_within> within(
+      const within_ref& load) & {
+    return {*this, detail::steady_time::max(), {}, load, {}};
+  }
+  void within(const within_ref&) && = delete;
   using detail::handle_of<pending_result>::operator co_await;
 
   /// For what has started the call: takes over the handle's reference.
@@ -78,6 +85,7 @@ class [[nodiscard]] pending_result : public detail::handle_of<pending_result<V>>
  private:
   template <class, class, bool, class>
   friend class handle_wait;
+  friend detail::recorded_within;
 
   bool settled() const noexcept {
     detail::require(of_ != nullptr, "pending_result: used twice, or after a move");
@@ -89,6 +97,8 @@ class [[nodiscard]] pending_result : public detail::handle_of<pending_result<V>>
 
   // ---- for handle_wait --------------------------------------------------------------------------
   using batch_type = detail::one_shot_base::batch_type;
+  using within_type = detail::recorded_within;
+  detail::wait_graph::target graph_target() const noexcept { return of_->graph_target(); }
   timer& clock() const noexcept { return of_->clock; }
   batch_type& home_batch() const noexcept { return of_->home; }
   batch_type& batch_on(const any_executor& executor) { return own_batch_.make(*of_, executor); }

@@ -111,11 +111,11 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
 
   /// The load that the wait that follows belongs to. (For limits and places: until, on,
   /// as_outcome.)
-  flight_wait<V, detail::no_executor, false, detail::flight_within> within(
+  flight_wait<V, detail::no_executor, false, detail::recorded_within> within(
       const flight_context& context) & {
     return {*this, time_point::max(), {}, within_ref(context), {}};
   }
-  flight_wait<V, detail::no_executor, false, detail::flight_within> within(
+  flight_wait<V, detail::no_executor, false, detail::recorded_within> within(
       const flight_context&) && = delete;
 
   // ---- letting go -------------------------------------------------------------------------------
@@ -148,7 +148,7 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
   friend class singleflight::batcher;
   template <class>
   friend class singleflight::pending_cached;
-  friend detail::flight_within;
+  friend detail::recorded_within;
 
   template <class Executor, class Callback, class Within>
   struct callback_state;

@@ -99,7 +99,7 @@ class error_group {
   void wait() { wait(as_outcome).value(); }
   outcome<void> wait(as_outcome_t) {
     if (group_->runs_on_this_thread()) return flight_errc::recursive;
-    return group_->wait();
+    return group_->wait(detail::wait_graph::strength::strong);
   }
 
   /// Skips what has not begun and tells what runs to stop. False when that was done before.

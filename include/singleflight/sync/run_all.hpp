@@ -108,7 +108,7 @@ std::vector<outcome<detail::result_of_calls<Calls>>> run_all(Calls&& calls,
                    std::forward<decltype(call)>(call), keep}),
                false);
   }
-  (void)group->wait();
+  (void)group->wait(detail::wait_graph::strength::firm);
   const bool struck = deadline && deadline->end();
   std::vector<outcome<result>> all;
   all.reserve(slots.size());

@@ -117,7 +117,7 @@ template <class Key, class Value, class Hash, class Equal>
 auto loading_cache<Key, Value, Hash, Equal>::wait_for(flight<result>& load, const limits& bounds)
     -> outcome<result> {
   return detail::own_handle(
-      handle_wait<flight<result>, detail::no_executor, false, detail::flight_within>(
+      handle_wait<flight<result>, detail::no_executor, false, detail::recorded_within>(
           load, bounds.deadline, bounds.stop, bounds.within, {})
           .get_outcome());
 }

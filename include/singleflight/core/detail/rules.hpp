@@ -65,6 +65,11 @@ namespace detail {
   X(close_ends_unbegun, "callers behind the last flight wait for ever")                         \
   X(growth_leaves_a_mark, "a newcomer enters the table that has been left")                     \
   X(waits_are_recorded, "two loads wait for each other")                                        \
+  X(tasks_are_led, "a load waits for a task that waits for it")                                 \
+  X(attempts_are_led, "a load waits for a retry whose attempt waits for it")                    \
+  X(weaker_wait_is_struck, "a group goes whose task waits for what lets it go")                 \
+  X(use_has_its_id, "a task is told of a cycle with a wait that is over")                       \
+  X(over_is_no_edge, "a wait that is over is taken for part of a cycle")                        \
   X(strangers_go_to_the_pool, "a coroutine resumes on a thread that is inside run")             \
   X(cancel_waits_for_fire, "cancel returns while its node fires")                               \
   X(cancel_sees_rearmed, "cancel returns, and the fire has armed its node again")               \

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What the library keeps per thread: the loads it leads, the task groups it works for, its
-// trampoline, its range of ids, its index.
+// What the library keeps per thread: what it leads, its trampoline, its range of ids, its index.
 
 #include <cstdint>
 #include <vector>
@@ -17,27 +16,21 @@ namespace detail {
 
 struct task_node;
 
-/// One load that this thread is inside of; lives on the stack of the call that leads it.
+/// A load, a task of a group, or an attempt that this thread is inside of; lives on the stack of
+/// the call that leads it.
 struct led_frame {
-  std::uint64_t flight_id;
-  const led_frame* outer;   ///< the next load outwards on the same thread
+  std::uint64_t flight_id;  ///< of what does not end before this does; 0: nothing waits for this
+  const led_frame* outer;   ///< the next one outwards on the same thread
   const led_frame* within;  ///< the load that the caller said it belongs to
-  const void* group;
-  bool inline_run;  ///< led by run(): under the caller's own locks, perhaps
-};
-
-/// A group of tasks that this thread is inside of; lives on the stack of the call that runs them.
-struct task_frame {
-  const void* group;
-  const task_frame* outer;
-  bool works;  ///< takes one task after the other; not: runs its stop callbacks
+  const void* group;        ///< the group of flights, or of tasks
+  bool inline_run;          ///< led by run(): under the caller's own locks, perhaps
+  bool works = false;       ///< takes one task of the group after the other
 };
 
 struct SINGLEFLIGHT_SHARED_STATE thread_state {
   static constexpr std::uint32_t no_index = 0xffffffffU;
 
   const led_frame* led = nullptr;
-  const task_frame* tasks = nullptr;
   std::uint64_t next_id = 0;
   std::uint64_t ids_end = 0;
   std::uint32_t index = no_index;

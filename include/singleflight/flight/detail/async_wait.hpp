@@ -8,8 +8,6 @@
 // the same step (flight_cancel.hpp). Either way a runner on the batch's executor takes it out and
 // resumes it. Whoever is destroyed meanwhile takes itself out.
 
-#include <memory>
-
 #include "singleflight/flight/detail/blocked_wait.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -99,22 +97,6 @@ inline void end_limit(block_base& b, waiter& w) noexcept {
   w.limit = nullptr;
   b.unlock();
 }
-
-/// The load that a coroutine or a callback names as the one that waits.
-struct flight_within {
-  template <class Flight>
-  void enter(Flight& f) {
-    const block_base& b = *f.block_;
-    record = std::make_unique<wait_graph::record>();
-    if (!b.done() && !record->enter(b, nullptr, frame) && !b.done()) {
-      f.cancel(f.home_batch(), wait_verdict::recursive);
-    }
-  }
-  void leave() noexcept { record.reset(); }
-
-  const led_frame* frame = nullptr;
-  std::unique_ptr<wait_graph::record> record;
-};
 
 /// The batch of `b` for an executor named at a wait: one of the last few if it is for the same
 /// executor, else a new one, which the block owns.

@@ -12,10 +12,20 @@
 #include <optional>
 
 #include "singleflight/core/detail/stop_token.hpp"
+#include "singleflight/core/detail/wait_graph.hpp"
 #include "singleflight/flight/detail/flight_core.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
+
+/// A flight, for the graph of those who wait.
+inline wait_graph::target target_of(const block_base& b) noexcept {
+  return {.id = b.id,
+          .behind = &b.behind,
+          .word = &b.state,
+          .mask = block_base::phase_bits,
+          .over = static_cast<std::uint32_t>(flight_phase::done)};
+}
 
 class blocked_wait {
  public:
@@ -46,9 +56,9 @@ class blocked_wait {
     may_run_ = block_.executor.runs_here();
     if (may_run_ && runs_at_once()) run_if_queued();
     const thread_state& self = this_thread();
-    wait_graph::record record;
     if ((self.led != nullptr || bounds_.within.frame != nullptr) &&
-        !record.enter(block_, self.led, bounds_.within.frame)) {
+        !record_.enter(target_of(block_), self.led, bounds_.within.frame,
+                       wait_graph::strength::weak, &strike, this)) {
       return wait_verdict::recursive;
     }
     // A short load is over before a sleep would begin.
@@ -107,6 +117,11 @@ class blocked_wait {
     blocked_wait& wait;
     bool armed = false;
   };
+
+  /// It is to look at its record. From another thread, which cannot know what it listens to.
+  static void strike(void* waiter) noexcept {
+    static_cast<blocked_wait*>(waiter)->block_.poke(platform::all_channels);
+  }
 
   bool bounded() const noexcept { return bounds_.deadline != steady_time::max(); }
   /// A wait without limits runs what it finds queued. One with limits leaves that to the executor,
@@ -212,6 +227,8 @@ class blocked_wait {
       const bool stopped = platform::stop_requested(bounds_.stop);
       if (stopped || (bounded() && block_.clock->now() >= bounds_.deadline)) {
         verdict = stopped ? wait_verdict::cancelled : wait_verdict::timed_out;
+      } else if (record_.struck()) {  // set before the epoch that this thread has seen, or will see
+        verdict = wait_verdict::recursive;
       }
       if (verdict != wait_verdict::outcome || (can_lead_ && phase == flight_phase::vacant)) {
         if (decide(verdict)) return verdict;
@@ -245,7 +262,8 @@ class blocked_wait {
     block_.lock();
     const flight_phase phase = block_.phase(memory_order_relaxed);
     const bool elected = node_.verdict.load(memory_order_relaxed) == wait_verdict::lead;
-    const bool struck = verdict == wait_verdict::timed_out || verdict == wait_verdict::cancelled;
+    const bool struck = verdict == wait_verdict::timed_out || verdict == wait_verdict::cancelled ||
+                        verdict == wait_verdict::recursive;
     const bool vacant = can_lead_ && phase == flight_phase::vacant;
     const bool decided = phase != flight_phase::done && (struck || elected || vacant);
     if (decided) {
@@ -286,6 +304,7 @@ class blocked_wait {
   std::uint32_t last_look_ = ~std::uint32_t{0};
   waiter node_;
   alarm alarm_;
+  wait_graph::record record_;
 };
 
 }  // namespace detail

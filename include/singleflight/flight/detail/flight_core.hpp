@@ -19,7 +19,6 @@
 #include "singleflight/flight/detail/flight_block.hpp"
 #include "singleflight/flight/detail/flight_stats.hpp"
 #include "singleflight/flight/detail/load_base.hpp"
-#include "singleflight/flight/detail/wait_graph.hpp"
 #include "singleflight/flight/group_options.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

@@ -66,11 +66,12 @@ class flight_share : protected handle_base {
  protected:
   template <class, class, bool, class>
   friend class singleflight::handle_wait;
-  friend flight_within;
+  friend recorded_within;
 
   // ---- for handle_wait --------------------------------------------------------------------------
   using batch_type = flight_batch;
-  using within_type = flight_within;
+  using within_type = recorded_within;
+  wait_graph::target graph_target() const noexcept { return target_of(*block_); }
   timer& clock() const noexcept { return *block_->clock; }
   batch_type& home_batch() const noexcept { return block_->room.batch; }
   batch_type& batch_on(const any_executor& executor) { return batch_for(*block_, executor); }

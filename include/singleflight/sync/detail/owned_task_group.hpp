@@ -23,7 +23,7 @@ class owned_task_group {
   ~owned_task_group() {
     on_parent_.reset();
     group_->request_stop();
-    (void)group_->wait();
+    (void)group_->wait(wait_graph::strength::firm);
     group_->disown();
   }
   task_group& operator*() const noexcept { return *group_; }
