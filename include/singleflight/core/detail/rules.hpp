@@ -56,6 +56,8 @@ namespace detail {
   X(growth_leaves_a_mark, "a newcomer enters the table that has been left")                     \
   X(waits_are_recorded, "two loads wait for each other")                                        \
   X(strangers_go_to_the_pool, "a coroutine resumes on a thread that is inside run")             \
+  X(dropped_promise_is_broken, "callers wait for a promise that died as an exception passed")   \
+  X(leaving_error_is_answer, "callers get broken for the exception that left their load")       \
   X(cancel_waits_for_fire, "cancel returns while its node fires")                               \
   X(cancel_sees_rearmed, "cancel returns, and the fire has armed its node again")               \
   X(own_fire_may_cancel, "a node that is cancelled within its fire waits for itself")           \

@@ -9,6 +9,7 @@
 // of 29 that a wake can name.
 
 #include <algorithm>
+#include <exception>
 #include <optional>
 #include <stop_token>
 
@@ -35,6 +36,7 @@ class blocked_wait {
   /// How the wait ended. After `lead` the caller leads the flight; after the others but `outcome`
   /// it still has to leave() it.
   wait_verdict wait() {
+    settle_promises();
     if (block_.done()) return wait_verdict::outcome;
     may_run_ = (form_ == form::join || (!bounded() && !bounds_.stop.stop_possible())) &&
                block_.executor.runs_here();
@@ -59,6 +61,14 @@ class blocked_wait {
 
  private:
   static constexpr int spins = 64;
+
+  /// A loader on this thread may have caught the exception during which its promise was destroyed,
+  /// and be about to wait here: its callers do not wait with it, they get `broken` now.
+  static void settle_promises() {
+    for (promise_call* c = this_thread().promise_calls; c != nullptr; c = c->outer) {
+      if (c->dropped && std::uncaught_exceptions() <= c->exceptions_before) c->settle(*c);
+    }
+  }
 
   struct poker {
     blocked_wait* wait;
