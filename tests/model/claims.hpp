@@ -61,6 +61,8 @@ inline constexpr claim claims[] = {
                        "46: a promise lost to an exception that its loader catches"),
     SINGLEFLIGHT_CLAIM(leaving_error_is_answer,
                        "46: a promise lost to an exception that leaves its loader"),
+    SINGLEFLIGHT_CLAIM(stop_counts_as_load,
+                       "53: a stop callback closes its group as the last caller leaves"),
     SINGLEFLIGHT_CLAIM(cancel_waits_for_fire, "manual_timer: cancel beside advance"),
     SINGLEFLIGHT_CLAIM(cancel_sees_rearmed, "manual_timer: cancel beside a fire that arms again"),
     SINGLEFLIGHT_CLAIM(own_fire_may_cancel, "manual_timer: cancel within the node's fire"),
