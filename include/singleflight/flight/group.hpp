@@ -84,8 +84,8 @@ class group final : public observable {
   }
   group(const group&) = delete;
   group& operator=(const group&) = delete;
-  /// close(). Aborts the process when called within one of the group's own loads: it would wait for
-  /// itself.
+  /// close(). Aborts the process when called within one of the group's own loads, or a stop
+  /// callback of one: it would wait for itself.
   ~group() {
     detail::require(!core_.leads_on_this_thread(), "group: destroyed within one of its own loads");
     core_.close_until(detail::steady_time::max());
@@ -184,7 +184,7 @@ class group final : public observable {
 
   /// Refuses newcomers, tells running loads to stop and waits for them; a load that has not begun
   /// never does: its callers get `closed`. Throws flight_error(recursive) within one of the group's
-  /// loads.
+  /// loads, and within a stop callback of one, on whichever thread that is called.
   void close() { close_by(detail::steady_time::max()); }
   /// False when loads still run after `duration`; the group must then stay alive.
   template <class Rep, class Period>

@@ -71,6 +71,9 @@ namespace detail {
   X(use_has_its_id, "a task is told of a cycle with a wait that is over")                       \
   X(over_is_no_edge, "a wait that is over is taken for part of a cycle")                        \
   X(strangers_go_to_the_pool, "a coroutine resumes on a thread that is inside run")             \
+  X(dropped_promise_is_broken, "callers wait for a promise that died as an exception passed")   \
+  X(leaving_error_is_answer, "callers get broken for the exception that left their load")       \
+  X(stop_counts_as_load, "a stop callback waits for the load that waits for it")                \
   X(cancel_waits_for_fire, "cancel returns while its node fires")                               \
   X(cancel_sees_rearmed, "cancel returns, and the fire has armed its node again")               \
   X(first_seed_stays, "two threads of one process hash by different secrets")                   \

@@ -27,10 +27,23 @@ struct led_frame {
   bool works = false;       ///< takes one task of the group after the other
 };
 
+/// A call of a loader that answers through a promise; lives on the stack of the call.
+struct promise_call {
+  const void* load;
+  std::uint32_t attempt;
+  int exceptions_before;  ///< uncaught on this thread when the call began
+  promise_call* outer;    ///< the next such call outwards on the same thread
+  void (*settle)(promise_call&);
+  /// The promise was destroyed unanswered while an exception passed: if that leaves the loader, it
+  /// is the answer, and whether it does is known once the call has ended.
+  bool dropped = false;
+};
+
 struct SINGLEFLIGHT_SHARED_STATE thread_state {
   static constexpr std::uint32_t no_index = 0xffffffffU;
 
   const led_frame* led = nullptr;
+  promise_call* promise_calls = nullptr;
   std::uint64_t next_id = 0;
   std::uint64_t ids_end = 0;
   std::uint32_t index = no_index;

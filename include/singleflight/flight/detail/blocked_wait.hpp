@@ -9,6 +9,7 @@
 // of 29 that a wake can name.
 
 #include <algorithm>
+#include <exception>
 #include <optional>
 
 #include "singleflight/core/detail/stop_token.hpp"
@@ -52,6 +53,7 @@ class blocked_wait {
   /// (and unless it was a look) it has to leave() it. The verdict of a thread that sleeps is its own:
   /// until it is scheduled again to find its limit past, it waits.
   wait_verdict wait() {
+    settle_promises();
     if (block_.done()) return wait_verdict::outcome;
     may_run_ = block_.executor.runs_here();
     if (may_run_ && runs_at_once()) run_if_queued();
@@ -87,6 +89,14 @@ class blocked_wait {
 
  private:
   static constexpr int spins = 64;
+
+  /// A loader on this thread may have caught the exception during which its promise was destroyed,
+  /// and be about to wait here: its callers do not wait with it, they get `broken` now.
+  static void settle_promises() {
+    for (promise_call* c = this_thread().promise_calls; c != nullptr; c = c->outer) {
+      if (c->dropped && std::uncaught_exceptions() <= c->exceptions_before) c->settle(*c);
+    }
+  }
 
   struct poker {
     blocked_wait* wait;

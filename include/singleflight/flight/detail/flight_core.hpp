@@ -295,6 +295,8 @@ class flight_core {
   }
 
   static void request_stop(block_base& b);
+  /// Calls the stop callbacks of the load, on this thread, as if within the load.
+  static void fire_stop(const block_base& b, std::stop_source& source);
   std::stop_token stop_token_of(block_base& b);
   steady_time deadline_of(block_base& b, const flight_node& node) noexcept;
 
@@ -303,6 +305,7 @@ class flight_core {
   /// False when loads still run at `deadline`.
   bool close_until(steady_time deadline);
 
+  /// Whether this thread is within a load of the group, or a stop callback of one.
   bool leads_on_this_thread() const noexcept {
     for (const led_frame* f = this_thread().led; f != nullptr; f = f->outer) {
       if (f->group == this) return true;

@@ -24,10 +24,14 @@ inline waiting_room::~waiting_room() {
   }
 }
 
-/// The stop callback of a run() leader.
+/// The stop callback of a run() leader, which waits for it before its call returns; so all that
+/// runs here, also what inline_executor runs at the end, is inside of that flight.
 struct withdrawing {
   block_base& block;
-  void operator()() const { flight_core::withdraw(block); }
+  void operator()() const {
+    const inside_flight here(block);
+    flight_core::withdraw(block);
+  }
 };
 
 // ---- tasks: loads, timeouts ---------------------------------------------------------------------
