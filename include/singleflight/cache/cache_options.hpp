@@ -103,6 +103,15 @@ struct cache_stats {
   std::uint64_t expired = 0;
   std::uint64_t replaced = 0;
   std::uint64_t invalidated = 0;
+  /// From here on: calls whose wait for a load ended so, also by what the load threw. A stale value
+  /// may have been their answer.
+  std::uint64_t timed_out = 0;
+  std::uint64_t cancelled = 0;
+  std::uint64_t overloaded = 0;
+  std::uint64_t recursive = 0;
+  std::uint64_t broken = 0;
+  std::uint64_t closed = 0;
+  std::uint64_t rejected = 0;
   std::size_t entries = 0;  ///< now
   std::size_t weight = 0;   ///< now
 };

@@ -36,7 +36,7 @@ cached<Value> own_handle(shared_result<cached<Value>>&& shared) {
 template <class Value>
 outcome<cached<Value>> own_handle(outcome<shared_result<cached<Value>>>&& shared) {
   if (shared.has_value()) return own_handle(std::move(*shared));
-  if (const auto code = shared.errc()) return *code;
+  if (const auto code = code_of(shared)) return *code;
   return shared.exception();
 }
 

@@ -33,7 +33,7 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer {
   void arm(timer_node& node, time_point when) override {
     bool earlier = false;
     {
-      platform::unique_lock hold(queue_.lock());
+      timer_queue::turn hold(queue_);
       start_thread_locked();
       queue_.arm_locked(node, when);
       if (when < sleeping_until_) {
@@ -62,7 +62,7 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer {
     time_point present = now();
     try {
       {
-        platform::unique_lock hold(queue_.lock());
+        timer_queue::turn hold(queue_);
         start_thread_locked();
         present = now();  // once more: with the lock, it is no older than what a tick has written
         clock_.ticks.store(present.time_since_epoch().count(), memory_order_relaxed);
@@ -76,22 +76,27 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer {
     return present;
   }
 
+  /// Renews the coarse clock when its tick has come. `present` was read with the lock, and that has
+  /// been held since.
+  void tick_locked(time_point present) noexcept {
+    if (clock_.ticks.load(memory_order_relaxed) == parked || present < next_tick_) return;
+    next_tick_ = present + tick;
+    const bool parking = clock_.read.exchange(0, memory_order_relaxed) == 0;
+    clock_.ticks.store(parking ? parked : present.time_since_epoch().count(), memory_order_relaxed);
+  }
+
   [[noreturn]] void work() noexcept {
     this_thread().inside_run = 1;  // no user code on this thread: inline_executor means the pool
     platform::unique_lock hold(queue_.lock());
     for (;;) {
       const time_point present = now();
-      queue_.fire_due(hold, present);
+      // Before the fires: while they let the lock go a reader may store a later time.
+      if (platform::holds(rule::clock_ticks_before_fires)) tick_locked(present);
+      const bool more = queue_.fire_round(hold, present);
+      if (!platform::holds(rule::clock_ticks_before_fires)) tick_locked(present);
+      if (more) continue;  // a round is short, so the coarse clock keeps up
       time_point wake = queue_.next_locked();
-      if (clock_.ticks.load(memory_order_relaxed) != parked) {
-        if (present >= next_tick_) {
-          next_tick_ = present + tick;
-          const bool parking = clock_.read.exchange(0, memory_order_relaxed) == 0;
-          clock_.ticks.store(parking ? parked : present.time_since_epoch().count(),
-                             memory_order_relaxed);
-        }
-        if (clock_.ticks.load(memory_order_relaxed) != parked) wake = std::min(wake, next_tick_);
-      }
+      if (clock_.ticks.load(memory_order_relaxed) != parked) wake = std::min(wake, next_tick_);
       sleeping_until_ = wake;
       while (sleeping_until_ == wake && wake > now()) {
         if (wake == time_point::max()) {

@@ -6,13 +6,15 @@
 /// Use when    a deadline, a timeout or a delay is needed: default_timer()
 ///             (core/default_timer.hpp), or manual_timer (core/manual_timer.hpp) in tests.
 /// Threads     every member, from any thread.
-/// Ordering    nodes fire in the order of their times; arm happens-before fire; fire happens-before
-///             the return of a cancel that came too late.
+/// Ordering    nodes fire in the order of their times; one that is armed when later ones have fired
+///             already is next. arm happens-before fire; fire happens-before the return of a cancel
+///             that came too late.
 /// Blocking    fire runs on the timer's thread and only claims and hands over; cancel waits for a
 ///             fire of the same node that is under way on another thread.
 /// Errors      arm throws std::system_error when the timer's thread cannot be started.
 /// Lifetime    a node lives until it has fired or cancel has returned; a timer outlives its uses.
-/// Cost        arm and cancel: one short critical section, no allocation.
+/// Cost        arm and cancel: one short critical section, no allocation; while a crowd fires they
+///             wait for a round of 32 nodes at most.
 
 #include <chrono>
 #include <cstdint>

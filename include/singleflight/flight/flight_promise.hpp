@@ -68,7 +68,7 @@ class [[nodiscard]] flight_promise {
         set_value(std::move(how).value());
       }
     } else {
-      if (const std::optional<flight_errc> code = how.errc()) {
+      if (const std::optional<flight_errc> code = detail::code_of(how)) {
         set_error(*code);
       } else {
         set_error(how.exception());

@@ -90,12 +90,13 @@ struct batcher_stats {
   std::uint64_t flushed = 0;    ///< batches that flush() made go
   std::uint64_t largest = 0;    ///< keys of the largest batch
   std::uint64_t abandoned = 0;  ///< keys whose last caller left
-  std::uint64_t timed_out = 0;  ///< from here on: calls that ended so
+  std::uint64_t timed_out = 0;  ///< from here on: calls that ended so, also by what the loader said
   std::uint64_t cancelled = 0;
   std::uint64_t overloaded = 0;
   std::uint64_t recursive = 0;
   std::uint64_t broken = 0;
   std::uint64_t closed = 0;
+  std::uint64_t rejected = 0;
 };
 
 template <class Key, class Value, class Hash = key_hash<Key>, class Equal = key_equal>
@@ -185,7 +186,8 @@ class batcher final : public observable {
             .overloaded = calls.overloaded,
             .recursive = calls.recursive,
             .broken = calls.broken,
-            .closed = calls.closed};
+            .closed = calls.closed,
+            .rejected = calls.rejected};
   }
   /// The keys that newcomers would join, gathered or being loaded.
   std::vector<flight_info<Key>> in_flight() const { return flights_.in_flight(); }
@@ -207,6 +209,7 @@ class batcher final : public observable {
     visitor.counter("recursive", s.recursive);
     visitor.counter("broken", s.broken);
     visitor.counter("closed", s.closed);
+    visitor.counter("rejected", s.rejected);
   }
 
   // ---- the end ----------------------------------------------------------------------------------

@@ -92,6 +92,106 @@ TEST(manual_timer, fires_in_order) {
                              [](const alarm* a, const alarm* b) { return a->when < b->when; }));
 }
 
+// Goal    A crowd that comes due at once costs each of its nodes ten moves at most, whether the
+//         times are spread or all within one slot, and comes out in the order of the times.
+// Method  The wheel says how many moves it made: steps, not time.
+TEST(timer_wheel, a_crowd_costs_each_node_a_few_moves) {
+  for (const std::size_t count : {1'000U, 100'000U}) {
+    for (const unsigned spread_bits : {0U, 6U, 16U, 30U, 44U, 62U}) {
+      SCOPED_TRACE(testing::Message() << count << " nodes, spread over 2^" << spread_bits << " ns");
+      const time_point start{1h};
+      sf::detail::timer_wheel wheel(start);
+      sf::manual_timer unused;
+      std::deque<alarm> alarms;
+      std::mt19937_64 random(count + spread_bits);
+      for (std::size_t i = 0; i < count; ++i) {
+        alarm& a = alarms.emplace_back(unused);
+        a.when =
+            start + 1h + std::chrono::nanoseconds(random() >> (64 - std::max(spread_bits, 1U)));
+        wheel.insert(a);
+      }
+      const unsigned enough = 1'000'000'000;
+      unsigned left = enough;
+      std::size_t taken = 0;
+      auto last = time_point::min();
+      while (sf::timer_node* node = wheel.take(time_point::max(), left)) {
+        ASSERT_LE(last, node->when);
+        last = node->when;
+        ++taken;
+      }
+      EXPECT_EQ(taken, count);
+      EXPECT_LE(enough - left, 10 * count);
+      EXPECT_EQ(wheel.next(), time_point::max());
+    }
+  }
+}
+
+// Goal    A wheel that has moved as many nodes as it may goes on from there, with others armed and
+//         cancelled meanwhile; no order is lost.
+TEST(timer_wheel, moves_in_portions) {
+  const time_point start{1h};
+  sf::detail::timer_wheel wheel(start);
+  sf::manual_timer unused;
+  std::deque<alarm> alarms;
+  std::mt19937_64 random(3);
+  const auto arm = [&](time_point when) -> alarm& {
+    alarm& a = alarms.emplace_back(unused);
+    a.when = when;
+    wheel.insert(a);
+    return a;
+  };
+  for (int i = 0; i < 2'000; ++i)
+    arm(start + 1h + std::chrono::nanoseconds(random() % 1'000'000'000));
+  auto last = time_point::min();
+  std::size_t taken = 0;
+  std::size_t cancelled = 0;
+  for (int pauses = 0; taken + cancelled < alarms.size();) {
+    unsigned steps = 7;
+    if (sf::timer_node* node = wheel.take(start + 2h, steps)) {
+      ++taken;
+      if (static_cast<alarm*>(node)->fired != 0) continue;  // a newcomer: perhaps late
+      ASSERT_LE(last, node->when);
+      last = node->when;
+      continue;
+    }
+    ASSERT_EQ(steps, 0U) << "none is due, and some have not fired";
+    ++pauses;
+    if (pauses % 3 == 0) {
+      const time_point from = std::max(last, start + 1h);
+      arm(from + std::chrono::nanoseconds(random() % 1'000'000)).fired = 1;
+    }
+    alarm& other = alarms[random() % alarms.size()];
+    if (pauses % 5 == 0 && other.next != nullptr) {
+      sf::detail::timer_list::remove(other);
+      ++cancelled;
+    }
+  }
+  unsigned steps = 1;
+  EXPECT_EQ(wheel.take(time_point::max(), steps), nullptr);
+  EXPECT_EQ(taken + cancelled, alarms.size());
+}
+
+// Goal    Whoever fires a crowd lets others in after a few nodes, and goes on where it was.
+TEST(timer_queue, fires_a_crowd_in_short_rounds) {
+  const time_point start{1h};
+  sf::detail::timer_queue queue(start);
+  sf::manual_timer time(start + 1h);
+  std::vector<alarm*> order;
+  std::deque<alarm> alarms;
+  {
+    sf::detail::timer_queue::turn mine(queue);
+    for (int i = 0; i < 5'000; ++i) {
+      queue.arm_locked(alarms.emplace_back(time, &order), start + std::chrono::seconds(i % 60));
+    }
+  }
+  sf::detail::platform::unique_lock hold(queue.lock());
+  for (std::size_t before = 0; queue.fire_round(hold, start + 1h); before = order.size()) {
+    ASSERT_LE(order.size() - before, 32U);
+  }
+  EXPECT_EQ(order.size(), alarms.size());
+  EXPECT_EQ(queue.next_locked(), time_point::max());
+}
+
 // Goal    Whatever is armed, cancelled and passed in any order: what fires is what a sorted list
 //         would fire.
 // Method  Random steps against the obvious model, seeds printed.

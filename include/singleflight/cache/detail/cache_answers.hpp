@@ -228,6 +228,7 @@ cache_stats loading_cache<Key, Value, Hash, Equal>::stats() const {
   const auto left = [&sum](removal_cause cause) {
     return sum[static_cast<std::size_t>(figure::left) + static_cast<std::size_t>(cause)];
   };
+  const group_stats calls = flights_.stats();
   cache_stats s{
       .hits = of(figure::hits),
       .stale_hits = of(figure::stale_hits),
@@ -240,6 +241,13 @@ cache_stats loading_cache<Key, Value, Hash, Equal>::stats() const {
       .expired = left(removal_cause::expired),
       .replaced = left(removal_cause::replaced),
       .invalidated = left(removal_cause::invalidated),
+      .timed_out = calls.timed_out,
+      .cancelled = calls.cancelled,
+      .overloaded = calls.overloaded,
+      .recursive = calls.recursive,
+      .broken = calls.broken,
+      .closed = calls.closed,
+      .rejected = calls.rejected,
   };
   detail::platform::unique_lock hold(store_.lock());
   s.entries = store_.size_locked();
@@ -261,6 +269,13 @@ void loading_cache<Key, Value, Hash, Equal>::observe(metric_visitor& visitor) co
   visitor.counter("expired", s.expired);
   visitor.counter("replaced", s.replaced);
   visitor.counter("invalidated", s.invalidated);
+  visitor.counter("timed_out", s.timed_out);
+  visitor.counter("cancelled", s.cancelled);
+  visitor.counter("overloaded", s.overloaded);
+  visitor.counter("recursive", s.recursive);
+  visitor.counter("broken", s.broken);
+  visitor.counter("closed", s.closed);
+  visitor.counter("rejected", s.rejected);
   visitor.gauge("entries", s.entries);
   visitor.gauge("weight", s.weight);
 }

@@ -170,7 +170,7 @@ auto loading_cache<Key, Value, Hash, Equal>::bulk_loader_of(LoadMany&& load_many
     for (auto& one : given) {
       if (one.has_value()) {
         answers.emplace_back(detail::as_loaded<Value>(std::move(*one)));
-      } else if (const auto code = one.errc()) {
+      } else if (const auto code = detail::code_of(one)) {
         answers.emplace_back(*code);
       } else {
         answers.emplace_back(one.exception());

@@ -79,8 +79,10 @@ namespace detail {
   X(first_seed_stays, "two threads of one process hash by different secrets")                   \
   X(own_fire_may_cancel, "a node that is cancelled within its fire waits for itself")           \
   X(one_thread_fires, "two threads fire at a time, and cancel knows of one")                    \
-  X(due_meanwhile_fires, "what is due as a fire arms it waits for the next advance")            \
+  X(due_meanwhile_fires, "what comes due while a thread fires waits for the next advance")      \
   X(advance_waits_for_fires, "advance returns before what is due has fired")                    \
+  X(slot_moves_before_fires, "a node fires before an earlier one that is still moved")          \
+  X(clock_ticks_before_fires, "the coarse clock goes back to the time before a long fire")      \
   X(earlier_alarm_wakes_timer, "the timer sleeps past a node that was armed later")             \
   X(ticking_wakes_timer, "the coarse clock stands still")                                       \
   X(post_wakes_idle, "a task is queued, and its thread sleeps on")                              \

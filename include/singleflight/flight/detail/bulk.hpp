@@ -331,7 +331,7 @@ void group<Key, Value, Hash, Equal>::settle_bulk_key(node& own, detail::thread_s
                                                      outcome<result>& to) {
   using namespace detail;
   if (!said.has_value()) {
-    const std::optional<flight_errc> code = said.errc();
+    const std::optional<flight_errc> code = code_of(said);
     const std::exception_ptr error = code ? nullptr : said.exception();
     end_bulk_key(own, self, led, code.value_or(flight_errc{}), error);
     if (code) {

@@ -232,7 +232,7 @@ struct block_base : platform::allocated {
   atomic<bool> leader_gone{false};  ///< its interest has ended, it may still run its load
   bool run_leads = true;            ///< led by a run(), which gets its own outcome
   flight_result result = flight_result::none;
-  flight_errc code{};         ///< result == code
+  flight_errc code{};         ///< result == code; else that of `error`, where it has one
   std::exception_ptr error;   ///< result == error; the last failure before a hand-over
   load_base* load = nullptr;  ///< the owned load that leads
   union {

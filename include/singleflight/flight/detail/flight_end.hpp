@@ -44,6 +44,7 @@ inline flight_core::finished flight_core::finish(block_base& b, flight_result re
   const call_scope scope;
   if (b.alarm && b.alarm->armed) disarm(b);
   if (options_.observer != nullptr) tell_ended(b, result, code);
+  if (result == flight_result::error) code = errc_of(error).value_or(flight_errc{});
   aftermath a;
   finished end{true, true};
   std::uint32_t held = 0;
@@ -54,6 +55,7 @@ inline flight_core::finished flight_core::finish(block_base& b, flight_result re
     end.published = false;
   } else if (hand_on && result == flight_result::error && may_hand_over(b)) {
     std::swap(b.error, error);  // the one before goes after the lock
+    b.code = code;
     ++b.room.handed_over;
     stats.add(figure::handed_over);
     if (platform::holds(rule::hand_over_holds_reference)) {
@@ -84,6 +86,7 @@ inline flight_core::finished flight_core::hand_over_from(flight_node& node, bloc
   observer* const watch = options_.observer;
   const auto took = watch != nullptr ? clock_.now() - node.began.load(memory_order_relaxed)
                                      : std::chrono::nanoseconds{};
+  const flight_errc code = errc_of(error).value_or(flight_errc{});
   b.lock();
   const bool withdrew = std::exchange(b.room.leader_withdrew, false);
   const bool others = b.interest() > (withdrew ? 0U : 1U);
@@ -110,6 +113,7 @@ inline flight_core::finished flight_core::hand_over_from(flight_node& node, bloc
   own.deadline = steady_time::max();
   table.unlock(bucket);
   std::swap(b.error, error);  // the one before goes after the lock
+  b.code = code;
   ++b.room.handed_over;
   stats.add(figure::handed_over);
   b.add_reference();  // the next leader may end the flight before carry_out() does
@@ -239,12 +243,13 @@ inline bool flight_core::elect_locked(block_base& b, aftermath& a) {
       return false;
     }
   }
-  const flight_errc code = closing              ? flight_errc::closed
-                           : unplaced           ? flight_errc::overloaded
-                           : b.error == nullptr ? flight_errc::broken
-                                                : flight_errc{};
+  const bool shares_error = !closing && !unplaced && b.error != nullptr;
+  const flight_errc code = closing        ? flight_errc::closed
+                           : unplaced     ? flight_errc::overloaded
+                           : shares_error ? b.code
+                                          : flight_errc::broken;
   a.successor = unlink_locked(b, code);
-  publish_locked(b, code == flight_errc{} ? flight_result::error : flight_result::code, code, a);
+  publish_locked(b, shares_error ? flight_result::error : flight_result::code, code, a);
   return true;
 }
 

@@ -74,7 +74,9 @@ inline void block_base::fire_timeout(timer_node& node) noexcept {
 inline void block_base::run_timeout(task_node* node, bool) {
   auto& alarm = *static_cast<timeout_alarm*>(node);
   block_base& block = *alarm.block;
-  alarm.queued.store(0, memory_order_release);
+  // A fire that saw 1 leaves the look to this task. Its exchange came before this one, which
+  // reads from it: so what the fire knew, the time that the load was armed for, is seen below.
+  (void)alarm.queued.exchange(0, memory_order_acq_rel);
   flight_core::expire(block);
   block.drop_reference();
 }

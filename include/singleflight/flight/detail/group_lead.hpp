@@ -73,7 +73,8 @@ void group<Key, Value, Hash, Equal>::settle_error(node& own, detail::thread_stat
   using namespace detail;
   const inside_run inside(self);
   const load_result how = error == nullptr ? load_result::broken : load_result::error;
-  if (block_base* const b = core_.leave_table(own, how, code)) {
+  const flight_errc counted = errc_of(error).value_or(code);
+  if (block_base* const b = core_.leave_table(own, how, counted)) {
     end_in_error(own, static_cast<block&>(*b), code, std::move(error), 0);
   }
 }

@@ -238,7 +238,7 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
       if (next) {
         due = *next;
         this->result_.reset();
-      } else if (const auto code = next.errc()) {
+      } else if (const auto code = code_of(next)) {
         this->result_.emplace(*code);
       } else if (!this->result_) {
         this->result_.emplace(error);
