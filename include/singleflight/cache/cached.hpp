@@ -22,6 +22,7 @@
 #include <utility>
 
 #include "singleflight/cache/detail/entry.hpp"
+#include "singleflight/core/detail/require.hpp"
 #include "singleflight/core/timer.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -65,9 +66,9 @@ class cached {
     if (value_ == nullptr) throw std::bad_optional_access();
     return *value_;
   }
-  /// Requires has_value().
-  const Value& operator*() const noexcept { return *value_; }
-  const Value* operator->() const noexcept { return value_; }
+  /// Requires has_value(); aborts for an absence.
+  const Value& operator*() const noexcept { return *present(); }
+  const Value* operator->() const noexcept { return present(); }
 
   singleflight::freshness freshness() const noexcept { return how_; }
   bool stale() const noexcept { return how_ == singleflight::freshness::stale; }
@@ -92,6 +93,11 @@ class cached {
   detail::hazard_hold& hold() noexcept { return hold_; }
 
  private:
+  const Value* present() const noexcept {
+    detail::require(value_ != nullptr, "cached: * or -> of an absence; ask has_value() first");
+    return value_;
+  }
+
   detail::hazard_hold hold_;
   const Value* value_;
   timer* clock_;

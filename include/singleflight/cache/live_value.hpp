@@ -283,8 +283,7 @@ class live_value final : public observable {
     if (failures_ > 0) {
       wait = detail::backoff(std::min(options_.retry_after, wait), failures_, wait);
     }
-    const auto most =
-        static_cast<std::int64_t>(static_cast<double>(wait.count()) * options_.jitter);
+    const std::int64_t most = detail::part_of(wait.count(), options_.jitter);
     const std::uint64_t bits = options_.random ? options_.random() : detail::random_bits();
     return wait - std::chrono::nanoseconds(detail::random_up_to(most, bits));
   }

@@ -163,7 +163,7 @@ template <class Arg>
 void loading_cache<Key, Value, Hash, Equal>::refresh(const Arg& key) {
   const argument<Arg> k(key);
   start_load(k.view(), static_cast<std::uint32_t>(flights_.hash_of(k.view())),
-             own_loader{*this}.own(), true)
+             own_loader{*this}.own(), cause::told)
       .detach();
 }
 

@@ -138,6 +138,7 @@ namespace detail {
   X(counted_before_withdrawn, "an entry is freed as its reader goes from slot to count")        \
   X(last_handle_reclaims, "an entry that was kept for a handle stays when that has gone")       \
   X(load_looks_again, "a call that comes late loads again what was just stored")                \
+  X(late_comer_sees_failure, "a call that comes late loads again what has just failed")         \
   X(one_hit_refreshes, "each hit on a value that is due starts a load")                         \
   X(store_needs_sweep, "an entry that is stored as a sweep ends is never swept")                \
   X(stop_waits_for_sweep, "a sweep runs in a cache that has gone")                              \
