@@ -374,9 +374,11 @@ class loading_cache final : public observable {
   /// Under the store's lock; asks no clock.
   void store_locked(const made_entry& made, entry* old,
                     typename store_type::departed& gone) noexcept;
-  /// After the lock: tells of what has left; and, where something may have been stored, sees to it
-  /// that it is swept one day.
-  void finish(typename store_type::departed& gone);
+  /// After the lock: tells of what has left, and gives it back; and, where something may have been
+  /// stored, sees to it that it is swept one day. The last that a call does: the cache may go with
+  /// what is given back.
+  void finish(typename store_type::departed& gone,
+              detail::giving_back when = detail::giving_back::many);
   void finish_store(typename store_type::departed& gone);
 
   static bool sweep(void* of);

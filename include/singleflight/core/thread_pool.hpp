@@ -58,6 +58,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
         head_ = node->next;
         if (head_ == nullptr) tail_ = nullptr;
         hold.unlock();
+        const detail::on_errand errand;
         node->act(node, true);
       } else {
         return;
@@ -133,6 +134,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
 
   void work() {
     detail::this_thread().pool = this;
+    const detail::on_errand errand;
     struct leaving {  // also when a task unwinds the thread (pthread_exit)
       thread_pool& pool;
       ~leaving() {

@@ -91,6 +91,7 @@ template <class Source>
 auto loading_cache<Key, Value, Hash, Equal>::get_slowly(view key, std::uint32_t hash,
                                                         const Source& source, const limits* bounds)
     -> result {
+  const detail::end_scope scope;
   found f = store_.find(hash, key);
   const auto stands = f ? standing_of(*f.at) : detail::standing::over;
   if (auto known = answer_now(f, stands, [&] { refresh_behind(key, hash); })) {
@@ -206,6 +207,7 @@ template <class Key, class Value, class Hash, class Equal>
 template <class Keys>
 auto loading_cache<Key, Value, Hash, Equal>::get_all(const Keys& keys, const limits& bounds)
     -> std::vector<outcome<result>> {
+  const detail::end_scope scope;
   std::vector<outcome<result>> all;
   std::vector<Key> missing;
   std::vector<Key> due;

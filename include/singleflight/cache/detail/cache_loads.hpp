@@ -31,6 +31,7 @@ struct loading_cache<Key, Value, Hash, Equal>::awaited_load final : detail::load
       : of(cache), key(k), hash(h), from(std::move(loader)), promise(std::move(p)) {}
 
   void answer(loaded* value, std::exception_ptr error) override {
+    const detail::on_errand errand;  // on whatever thread its coroutine has resumed
     std::optional<result> settled;
     try {
       settled.emplace(of.conclude(key, hash, promise.context(), [&]() -> loaded {
@@ -323,15 +324,17 @@ auto loading_cache<Key, Value, Hash, Equal>::fail(Key& key, std::uint32_t hash,
 }
 
 template <class Key, class Value, class Hash, class Equal>
-void loading_cache<Key, Value, Hash, Equal>::finish(typename store_type::departed& gone) {
-  store_.finish(gone, [this](removal_cause cause, std::size_t count) {
-    stats_.add(static_cast<std::size_t>(figure::left) + static_cast<std::size_t>(cause), count);
-  });
+void loading_cache<Key, Value, Hash, Equal>::finish(typename store_type::departed& gone,
+                                                    detail::giving_back when) {
+  const auto count = [this](removal_cause cause, std::size_t n) {
+    stats_.add(static_cast<std::size_t>(figure::left) + static_cast<std::size_t>(cause), n);
+  };
+  store_.finish(gone, count, when);
 }
 template <class Key, class Value, class Hash, class Equal>
 void loading_cache<Key, Value, Hash, Equal>::finish_store(typename store_type::departed& gone) {
-  finish(gone);
   if (timed_) sweep_.need();
+  finish(gone);  // the last: a value that leaves may own this cache
 }
 
 SINGLEFLIGHT_END_NAMESPACE

@@ -23,7 +23,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "singleflight/cache/detail/hazard.hpp"
+#include "singleflight/cache/detail/deferred_end.hpp"
 #include "singleflight/flight/key.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -208,6 +208,8 @@ class entry final : public entry_base {
   template <std::size_t Before>
   static void end(reclaimable* of) noexcept {
     auto* const self = static_cast<entry*>(of);
+    constexpr bool plain = ends_plainly<Value> && ends_plainly<Key>;
+    if ((!plain || self->kind() == entry_kind::error) && ends_elsewhere(*self)) return;
     self->~entry();
     platform::deallocate(reinterpret_cast<std::byte*>(self) - Before, alignof(entry));
   }

@@ -31,6 +31,13 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
+/// When what has left is given to the reclaimer.
+enum class giving_back : std::uint8_t {
+  many,   ///< once there is much of it
+  all,    ///< now
+  later,  ///< by a flush() that is to come
+};
+
 template <class Key, class Value, class Access, class Equal>
 class entry_store {
  public:
@@ -207,7 +214,7 @@ class entry_store {
 
   /// Tells the listener, and gives back what nobody holds.
   template <class Count>
-  void finish(departed& gone, Count&& count) {
+  void finish(departed& gone, Count&& count, giving_back when = giving_back::many) {
     // A table is large, and rare: it does not wait. Nor do light entries in any number.
     const std::size_t most = most_waiting();
     std::size_t weight = gone.tables != nullptr ? most : std::min(gone.weight, most);
@@ -225,8 +232,11 @@ class entry_store {
       }
       append(gone.entries[cause], list);
     }
-    if (list == nullptr) return;
-    push_waiting(list, std::max(weight, entries < 256 ? entries * (most / 256) : most));
+    if (list == nullptr) {
+      if (when == giving_back::all) flush();
+      return;
+    }
+    push_waiting(list, when, std::max(weight, entries < 256 ? entries * (most / 256) : most));
   }
   /// The cache ends: nobody is told of what leaves from now on.
   void end_telling() noexcept { ending_.store(true, memory_order_relaxed); }
@@ -309,7 +319,7 @@ class entry_store {
     last->next = list;
     list = more;
   }
-  void push_waiting(reclaimable* list, std::size_t weight) noexcept {
+  void push_waiting(reclaimable* list, giving_back when, std::size_t weight) noexcept {
     reclaimable* last = list;
     while (last->next != nullptr) last = last->next;
     reclaimable* head = waiting_.load(memory_order_relaxed);
@@ -318,7 +328,9 @@ class entry_store {
     } while (!waiting_.compare_exchange_strong(
         head, list, platform::order(rule::departed_releases, memory_order_release),
         memory_order_relaxed));
-    if (waiting_weight_.fetch_add(weight, memory_order_relaxed) + weight >= most_waiting()) flush();
+    const bool many =
+        waiting_weight_.fetch_add(weight, memory_order_relaxed) + weight >= most_waiting();
+    if (when == giving_back::all || (when == giving_back::many && many)) flush();
   }
 
   const std::size_t capacity_;

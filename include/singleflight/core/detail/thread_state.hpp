@@ -16,6 +16,7 @@ class thread_pool;
 namespace detail {
 
 struct task_node;
+class end_scope;
 
 /// One load that this thread is inside of; lives on the stack of the call that leads it.
 struct led_frame {
@@ -43,6 +44,8 @@ struct SINGLEFLIGHT_SHARED_STATE thread_state {
   std::uint32_t index = no_index;
   std::uint32_t vain_waits = 0;  ///< since a wait for a short flight's end last paid
   std::uint32_t inside_run = 0;  ///< > 0: no user code of others may run on this thread now
+  std::uint32_t errands = 0;     ///< > 0: runs what others handed over: tasks, callbacks, answers
+  end_scope* ends = nullptr;     ///< the outermost call on a cache that may load here
   bool in_scope = false;         ///< a library call is under way whose end drains the trampoline
   task_node* queue_head = nullptr;
   task_node* queue_tail = nullptr;
@@ -50,6 +53,18 @@ struct SINGLEFLIGHT_SHARED_STATE thread_state {
 };
 
 inline thread_state& this_thread() noexcept { return platform::per_thread<thread_state>(); }
+
+/// While it lives, this thread runs what others have handed over: a load may wait for it.
+class on_errand {
+ public:
+  on_errand() noexcept : self_(this_thread()) { ++self_.errands; }
+  on_errand(const on_errand&) = delete;
+  on_errand& operator=(const on_errand&) = delete;
+  ~on_errand() { --self_.errands; }
+
+ private:
+  thread_state& self_;
+};
 
 // ---- flight ids: unique in the process, never 0, never reused -----------------------------------
 

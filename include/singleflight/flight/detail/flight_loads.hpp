@@ -89,6 +89,7 @@ inline void flight_core::request_stop(block_base& b) {
   b.room.stop_wanted = true;
   std::stop_source source = b.room.stop;
   b.unlock();
+  const on_errand errand;          // the load's stop callbacks
   platform::request_stop(source);  // nothing, when no load has asked for a token
 }
 
