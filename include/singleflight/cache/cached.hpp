@@ -9,8 +9,9 @@
 /// Ordering    what the load did happens-before every use (P7).
 /// Lifetime    the value lives as long as a handle to it: eviction, invalidation and the cache's
 ///             own end do not touch it. Its destructor runs on a thread that drops a handle or
-///             changes a cache, perhaps another one, and not always at once: a value must not want
-///             a lock that is held around such calls.
+///             changes a cache, perhaps another one, or on the default pool, and not always at
+///             once: a value must not want a lock that is held around such calls. It may wait for
+///             loads (own a cache, a group): it never runs within one.
 /// Cost        40 bytes. Of a hit: a slot of the calling thread, no counting; a thread has six at a
 ///             time, for all its caches, and counts what it holds beyond. A copy is counted: one
 ///             read-modify-write.

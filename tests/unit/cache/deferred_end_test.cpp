@@ -20,6 +20,7 @@
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
+#include "support/task.hpp"
 #include <singleflight/cache.hpp>
 #include <singleflight/sync.hpp>
 
@@ -193,6 +194,34 @@ TEST(deferred_end, a_load_drops_the_last_handle) {
     (void)all.invalidate(1);
     gone.open();
     done.wait();
+  }
+}
+
+// Goal  The same for a load that is a coroutine, on a thread that the library knows nothing of.
+TEST(deferred_end, a_coroutine_that_foreign_code_resumes) {
+  using inner = loading_cache<int, int>;
+  for (const change& how : changes) {
+    SCOPED_TRACE(how.name);
+    support::suspension elsewhere;
+    std::atomic<bool> over{false};
+    tenants others([](int) { return nullptr; }, {.capacity = 100});
+    loading_cache<int, std::unique_ptr<inner>> all(
+        [&](int) {
+          return std::make_unique<inner>([&](int key) -> support::lazy<int> {
+            co_await elsewhere;
+            how.make(others);
+            all.clear();
+            for (int i = 100; i < 130; ++i) all.put(i, nullptr);
+            over = true;
+            co_return key;
+          });
+        },
+        {.capacity = 10});
+    (*all.get(1))->refresh(1);
+    eventually([&] { return elsewhere.taken(); }, "the load to have suspended");
+    (void)all.invalidate(1);
+    in_thread([&] { elsewhere.resume(); }).get();
+    EXPECT_TRUE(over);
   }
 }
 

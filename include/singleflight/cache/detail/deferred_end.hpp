@@ -8,8 +8,10 @@
 // lets go of the last handle. Inside one of those loads it would wait for itself.
 //
 // D1  Open ground is where no load can be waiting for this thread to go on: it leads nothing, works
-//     for no task group, and runs nothing that was handed over (thread_state::errands). A value is
-//     destroyed on open ground only; one whose type cannot wait (ends_plainly), anywhere.
+//     for no task group, and runs nothing that was handed over (thread_state::errands). A coroutine
+//     that foreign code resumes leaves no mark on its thread: as long as there are such loads
+//     (wandering_load), no thread is sure but that of D3's task. A value is destroyed on open ground
+//     only; one whose type cannot wait (ends_plainly), anywhere.
 // D2  Off open ground it goes on the list of this thread's outermost call on a cache, if that began
 //     on open ground; the call destroys it as it ends. Such a list is short, since a load may be
 //     long.
@@ -54,7 +56,8 @@ template <class... T>
 inline constexpr bool ends_plainly<std::tuple<T...>> = (ends_plainly<T> && ...);
 
 inline bool on_open_ground(const thread_state& self) noexcept {  // D1
-  return self.led == nullptr && self.tasks == nullptr && self.errands == 0;
+  return self.led == nullptr && self.tasks == nullptr && self.errands == 0 &&
+         (self.ends_values || !wandering_load::any());
 }
 
 /// What the process has yet to destroy.
@@ -87,19 +90,24 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node {
 
  private:
   static void act_on(task_node* node, bool) {
-    thread_state& self = this_thread();
-    const struct open_ground {  // nothing of this thread's is beneath this task
-      explicit open_ground(thread_state& of) noexcept
-          : self(of), errands(std::exchange(of.errands, 0)) {}
-      open_ground(const open_ground&) = delete;
-      open_ground& operator=(const open_ground&) = delete;
-      ~open_ground() { self.errands = errands; }
-      thread_state& self;
-      std::uint32_t errands;
-    } ground(self);
     static_cast<deferred_ends*>(node)->destroy_all(true);
   }
   void destroy_all(bool task) {
+    const struct open_ground {  // nothing that this thread has to go on with is beneath
+      open_ground() noexcept
+          : self(this_thread()),
+            errands(std::exchange(self.errands, 0)),
+            before(std::exchange(self.ends_values, true)) {}
+      open_ground(const open_ground&) = delete;
+      open_ground& operator=(const open_ground&) = delete;
+      ~open_ground() {
+        self.errands = errands;
+        self.ends_values = before;
+      }
+      thread_state& self;
+      const std::uint32_t errands;
+      const bool before;
+    } ground;
     bool mine = task;  // the task is no more queued: it may be again
     for (;;) {
       reclaimable* one = nullptr;
@@ -141,7 +149,7 @@ class end_scope {
       list_ = one->next;
       one->destroy(one);
     }
-    deferred_ends::instance().stand_in();
+    if (on_open_ground(self_)) deferred_ends::instance().stand_in();
   }
 
   /// False: it is full.
