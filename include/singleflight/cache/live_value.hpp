@@ -110,6 +110,7 @@ class live_value final : public observable {
   /// T has a == by which the value is the same, nor where a set, or a load that began later, has
   /// overtaken this one.
   bool reload(const limits& bounds = {}) {
+    const detail::end_scope scope;  // the version that it replaces ends after its load
     return *flights_.run_fresh(only::one, load_now{*this}, bounds);
   }
   /// The same for a caller that awaits, or does not want to load itself.

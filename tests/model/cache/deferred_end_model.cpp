@@ -36,10 +36,10 @@ class waits_at_end {
   int* alive_;
 };
 
-struct scene {
+struct end_scene {
   using cache = singleflight::loading_cache<int, waits_at_end>;
 
-  explicit scene(world& in) : w(in) {
+  explicit end_scene(world& in) : w(in) {
     cache::options how{.capacity = 1, .random = [] { return std::uint64_t{1}; }};
     how.group.executor = queue;
     all = std::make_unique<cache>([this](int) { return waits_at_end(w, alive); }, how);
@@ -65,7 +65,7 @@ struct scene {
 
 const add_world within_get("53: a value that waits for loads is evicted within one", two,
                            [](world& w) {
-                             scene s(w);
+                             end_scene s(w);
                              w.thread([&] {
                                (void)s.all->get(1);
                                (void)s.all->get(2);
@@ -76,7 +76,7 @@ const add_world within_get("53: a value that waits for loads is evicted within o
 
 const add_world within_task("53: a value that waits for loads is evicted by an executor's load",
                             two, [](world& w) {
-                              scene s(w);
+                              end_scene s(w);
                               (void)s.all->get(1);
                               w.thread([&] { s.start(2); });
                               w.thread([&] { s.start(3); });
@@ -85,7 +85,7 @@ const add_world within_task("53: a value that waits for loads is evicted by an e
 
 const add_world handle_dropped("53: the last handle of a value that waits is dropped within a load",
                                two, [](world& w) {
-                                 scene s(w);
+                                 end_scene s(w);
                                  singleflight::group<int, int> others;
                                  w.thread([&] {
                                    auto first = std::optional(s.all->get(1));

@@ -242,6 +242,7 @@ TEST(deferred_end, everything_is_freed) {
     (void)cache.get(0);
     eventually([] { return living::alive <= 10 + 16; }, "the pool to have freed what has left");
     for (int i = 1; i <= 5000; ++i) cache.refresh(i);
+    eventually([&] { return cache.stats().refreshes == 5000; }, "the refreshes");
     eventually([] { return living::alive <= 10 + 16; }, "the pool to have freed what has left");
     for (int i = 1; i <= 100; ++i) {
       (void)cache.get(i);

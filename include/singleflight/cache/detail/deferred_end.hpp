@@ -132,7 +132,8 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node {
   atomic<bool> any_{false};
 };
 
-/// A call on a cache that may load on its own thread; lives on that thread's stack.
+/// A call on a cache, or a live_value, that may load on its own thread; lives on that thread's
+/// stack.
 class end_scope {
  public:
   end_scope() noexcept : self_(this_thread()) {
