@@ -81,11 +81,10 @@ struct cache_options {
   std::chrono::nanoseconds error_ttl{0};
 
   /// Hears of each entry that has left, once, on the thread that took it out, perhaps within a load
-  /// of this cache, no lock held; `value`
-  /// is null for an absence or an error. The key comes as a view (of a string: a string_view), good
-  /// for the call. It must not throw. It may use the cache, and catches what that throws: a get
-  /// that has to load throws flight_errc::closed once the cache's destructor has begun. From then
-  /// on it is not called.
+  /// of this cache, no lock held; `value` is null for an absence or an error. The key comes as a
+  /// view (of a string: a string_view), good for the call. It must not throw. It may use the cache,
+  /// and catches what that throws: a get that has to load throws flight_errc::closed once the
+  /// cache's destructor has begun. From then on it is not called.
   std::function<void(key_view_t<Key> key, const Value* value, removal_cause cause)> on_removal{};
 
   /// The group that loads: its executor, timer, observer, bounds. Its on_abandon is always finish.
