@@ -15,7 +15,8 @@
 ///             before reload was called; after set(), none whose load began before set was called,
 ///             nor an older one. Versions of one thread's gets never go back. A listener is told of
 ///             each change after its subscription, in the order of versions, one listener at a
-///             time, after the change: a get within it sees that version or a later one.
+///             time, after the change: a get within it sees that version or a later one. When
+///             listeners fall behind by max_changes, changes are told together.
 /// Blocking    the constructor loads, unless it is given an initial value. get never waits. reload
 ///             loads on the calling thread, or waits for who does; those who ask while one load
 ///             runs share the next one. Loads that are started or due, and listeners, run on the
@@ -78,7 +79,8 @@ class live_value final : public observable {
       : options_(checked(std::move(how))),
         clock_(options_.group.timer != nullptr ? *options_.group.timer : default_timer()),
         loader_(std::make_unique<loader_of<std::decay_t<Loader>>>(std::forward<Loader>(loader))),
-        listeners_(std::make_shared<detail::live_listeners>(options_.group.executor)),
+        listeners_(std::make_shared<detail::live_listeners>(options_.group.executor,
+                                                            options_.max_changes)),
         alarm_(*this),
         flights_(group_options_of(options_)) {
     if (options_.initial) {
@@ -109,6 +111,7 @@ class live_value final : public observable {
   /// T has a == by which the value is the same, nor where a set, or a load that began later, has
   /// overtaken this one.
   bool reload(const limits& bounds = {}) {
+    const detail::end_scope scope;  // the version that it replaces ends after its load
     return *flights_.run_fresh(only::one, load_now{*this}, bounds);
   }
   /// The same for a caller that awaits, or does not want to load itself.
@@ -143,6 +146,7 @@ class live_value final : public observable {
             .loads = loads_.load(memory_order_relaxed),
             .load_failures = load_failures_.load(memory_order_relaxed),
             .not_stored = not_stored_.load(memory_order_relaxed),
+            .changes_merged = listeners_->merged(),
             .since_success = now - success_.load(memory_order_relaxed)};
   }
   void observe(metric_visitor& visitor) const override {
@@ -151,6 +155,7 @@ class live_value final : public observable {
     visitor.counter("loads", s.loads);
     visitor.counter("load_failures", s.load_failures);
     visitor.counter("not_stored", s.not_stored);
+    visitor.counter("changes_merged", s.changes_merged);
     visitor.gauge("seconds_since_success", std::chrono::duration<double>(s.since_success).count());
   }
 
@@ -203,6 +208,7 @@ class live_value final : public observable {
     if (how.retry_after.count() <= 0) {
       refuse("retry_after is not positive (" + std::to_string(how.retry_after.count()) + " ns)");
     }
+    if (how.max_changes == 0) refuse("max_changes is zero: one change must find a place");
     if (!(how.jitter >= 0 && how.jitter <= 1)) {
       refuse("jitter " + std::to_string(how.jitter) + " is not in [0, 1]");
     }
@@ -252,7 +258,7 @@ class live_value final : public observable {
       seen.count();
       auto* const before = static_cast<node*>(seen.object());
       const bool equal = before != nullptr && same(before->value, made->value);
-      bool told = false;
+      detail::live_listeners::change_note note;
       {
         const detail::platform::unique_lock hold(listeners_->lock());
         if (began != by_hand && began < shown_ &&
@@ -270,10 +276,11 @@ class live_value final : public observable {
         made->version = before != nullptr ? before->version + 1 : 1;
         made->add_reference();  // the place's
         place_.store_locked(*made);
-        told = listeners_->change_locked(before, *made);
+        note = listeners_->change_locked(before, *made);
       }
       place::leave(before);
-      if (told) listeners_->post();
+      if (note.merged != nullptr) note.merged->drop_reference();
+      if (note.post) listeners_->post();
       return true;
     }
   }
@@ -291,8 +298,7 @@ class live_value final : public observable {
     if (failures_ > 0) {
       wait = detail::backoff(std::min(options_.retry_after, wait), failures_, wait);
     }
-    const auto most =
-        static_cast<std::int64_t>(static_cast<double>(wait.count()) * options_.jitter);
+    const std::int64_t most = detail::part_of(wait.count(), options_.jitter);
     const std::uint64_t bits = options_.random ? options_.random() : detail::random_bits();
     return wait - std::chrono::nanoseconds(detail::random_up_to(most, bits));
   }

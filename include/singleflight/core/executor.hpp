@@ -61,6 +61,7 @@ class [[nodiscard]] task {
   /// Runs the work. Requires that it has not run yet.
   void operator()() {
     detail::task_node* const node = std::exchange(node_, nullptr);
+    const detail::on_errand errand;
     node->act(node, true);
   }
   void swap(task& other) noexcept { std::swap(node_, other.node_); }

@@ -39,7 +39,9 @@ class manual_timer final : public timer {
   void advance(std::chrono::nanoseconds step) {
     detail::timer_queue::turn mine(queue_);
     detail::platform::unique_lock& hold = mine.hold();
-    now_.store(now_.load(detail::memory_order_relaxed) + step, detail::memory_order_release);
+    const time_point to =
+        detail::deadline_after(time_point(now_.load(detail::memory_order_relaxed)), step);
+    now_.store(to.time_since_epoch(), detail::memory_order_release);
     if (!firing()) fire_locked(hold);
     // A thread that fires in its arm goes on to the new time; on this thread it is our caller.
     while (detail::platform::holds(rule::advance_waits_for_fires) && firing_ &&

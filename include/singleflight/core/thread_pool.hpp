@@ -59,6 +59,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
         if (head_ == nullptr) tail_ = nullptr;
         --queued_;
         hold.unlock();
+        const detail::on_errand errand;
         node->act(node, true);
       } else {
         return;
@@ -142,6 +143,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
 
   void work() {
     detail::this_thread().pool = this;
+    const detail::on_errand errand;
     struct leaving {  // also when a task unwinds the thread (pthread_exit)
       thread_pool& pool;
       ~leaving() {

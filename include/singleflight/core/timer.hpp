@@ -87,13 +87,20 @@ class timer {
 };
 
 namespace detail {
-/// `now + duration`, or "never" where that is past the range of the clock.
+/// `now + duration`, never out of the range of the clock: a century on, or no number, is "never";
+/// a century back is long ago. All that becomes a deadline is added up here.
 template <class Rep, class Period>
-steady_time deadline_after(steady_time now, std::chrono::duration<Rep, Period> duration) noexcept {
+constexpr steady_time deadline_after(steady_time now,
+                                     std::chrono::duration<Rep, Period> duration) noexcept {
+  using std::chrono::nanoseconds;
   constexpr std::chrono::duration<double> century = std::chrono::hours(24 * 36525);
-  if (std::chrono::duration<double>(duration) >= century) return steady_time::max();
+  if (!(std::chrono::duration<double>(duration) < century)) return steady_time::max();
   if (std::chrono::duration<double>(duration) <= -century) return steady_time::min();
-  return now + std::chrono::duration_cast<std::chrono::nanoseconds>(duration);
+  const auto step = std::chrono::duration_cast<nanoseconds>(duration);
+  const nanoseconds at = now.time_since_epoch();
+  if (step.count() > 0 && at > nanoseconds::max() - step) return steady_time::max();
+  if (step.count() < 0 && at < nanoseconds::min() - step) return steady_time::min();
+  return now + step;
 }
 }  // namespace detail
 

@@ -120,11 +120,25 @@ void wake(const atomic<Word>& word, int count, std::uint32_t channels = all_chan
   model::wake(&word, count, channels, at);
 }
 
-// ---- a barrier in all threads: none here, so both sides of a race pay ---------------------------
+// ---- a barrier in all threads: none here, so both sides of a race pay; or as a world says -------
 
-inline bool ask_for_barrier() noexcept { return false; }
-inline bool barrier_in_all_threads() noexcept { return true; }
+struct barriers {
+  static inline bool there = false;
+  static inline bool refused = false;
+};
+inline bool ask_for_barrier() noexcept { return barriers::there; }
+inline bool barrier_in_all_threads() noexcept { return !barriers::refused; }
 inline void keep_order() noexcept {}
+/// No step of its own: whoever reads it may see it late.
+class late_switch {
+ public:
+  constexpr late_switch(bool on) noexcept : on_(on) {}
+  bool load(memory_order_t) const noexcept { return on_; }
+  void store(bool on, memory_order_t) noexcept { on_ = on; }
+
+ private:
+  bool on_;
+};
 
 // ---- locks --------------------------------------------------------------------------------------
 

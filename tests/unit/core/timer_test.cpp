@@ -7,9 +7,12 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <deque>
+#include <limits>
 #include <optional>
 #include <random>
+#include <ratio>
 #include <thread>
 #include <vector>
 
@@ -451,6 +454,46 @@ TEST(default_timer, coarse_now_follows_now) {
         return coarse > first + 5ms;
       },
       "five milliseconds of the coarse clock");
+}
+
+// Goal  A deadline stays in the clock's range, whatever the duration's type and size.
+TEST(deadline_after, stays_in_range) {
+  using std::chrono::duration;
+  using std::chrono::hours;
+  using std::chrono::nanoseconds;
+  using time_point = singleflight::timer::time_point;
+  using singleflight::detail::deadline_after;
+  constexpr auto never = time_point::max();
+  constexpr auto long_ago = time_point::min();
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  const time_point moments[] = {time_point{}, time_point(1h), time_point(-1h), never - 1h,
+                                long_ago + 1h};
+  for (const time_point now : moments) {
+    EXPECT_EQ(deadline_after(now, nanoseconds::max()), never);
+    EXPECT_EQ(deadline_after(now, nanoseconds::min()), long_ago);
+    EXPECT_EQ(deadline_after(now, hours::max()), never);
+    EXPECT_EQ(deadline_after(now, hours::min()), long_ago);
+    EXPECT_EQ(deadline_after(now, duration<double>(infinity)), never);
+    EXPECT_EQ(deadline_after(now, duration<double>(-infinity)), long_ago);
+    EXPECT_EQ(deadline_after(now, duration<double>(std::numeric_limits<double>::quiet_NaN())),
+              never);
+    EXPECT_EQ(deadline_after(now, duration<double, std::pico>(1e300)), never);
+    EXPECT_EQ(
+        deadline_after(now, duration<std::uint64_t>(std::numeric_limits<std::uint64_t>::max())),
+        never);
+    EXPECT_EQ(deadline_after(now, duration<std::int8_t, std::ratio<86'400>>(0)), now);
+    EXPECT_EQ(deadline_after(now, 0ns), now);
+  }
+  EXPECT_EQ(deadline_after(time_point(1h), 1ns), time_point(1h + 1ns));
+  EXPECT_EQ(deadline_after(time_point(1h), -1ns), time_point(1h - 1ns));
+  EXPECT_EQ(deadline_after(time_point(1h), duration<double>(0.5)), time_point(1h + 500ms));
+  EXPECT_EQ(deadline_after(never - 1h, 2h), never);
+  EXPECT_EQ(deadline_after(never - 1h, 1h), never);
+  EXPECT_EQ(deadline_after(long_ago + 1h, -2h), long_ago);
+
+  singleflight::manual_timer time;
+  time.advance(nanoseconds::max());
+  EXPECT_EQ(time.now(), never);
 }
 
 }  // namespace

@@ -297,7 +297,8 @@ T settled(const atomic<T>& word) noexcept {
 inline bool ask_for_barrier() noexcept {
   return ::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
 }
-/// False: the kernel has refused it this time.
+/// False: the kernel has refused it: for want of memory this once, or from now on (a filter of
+/// system calls that was installed later).
 inline bool barrier_in_all_threads() noexcept {
   return ::syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
 }
@@ -305,6 +306,8 @@ inline bool barrier_in_all_threads() noexcept {
 inline bool ask_for_barrier() noexcept { return false; }
 inline bool barrier_in_all_threads() noexcept { return true; }
 #endif
+/// A switch that is turned seldom, and read by those who may see it late.
+using late_switch = std::atomic<bool>;
 /// The compiler keeps the order of what is before and after.
 inline void keep_order() noexcept { std::atomic_signal_fence(std::memory_order_seq_cst); }
 

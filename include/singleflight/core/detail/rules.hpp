@@ -159,6 +159,9 @@ namespace detail {
   X(counted_before_withdrawn, "an entry is freed as its reader goes from slot to count")        \
   X(last_handle_reclaims, "an entry that was kept for a handle stays when that has gone")       \
   X(load_looks_again, "a call that comes late loads again what was just stored")                \
+  X(refused_barrier_is_replaced, "where the barrier is refused, nothing is freed any more")      \
+  X(nothing_ends_within_a_load, "a value ends within the load that its destructor waits for")    \
+  X(late_comer_sees_failure, "a call that comes late loads again what has just failed")         \
   X(one_hit_refreshes, "each hit on a value that is due starts a load")                         \
   X(store_needs_sweep, "an entry that is stored as a sweep ends is never swept")                \
   X(stop_waits_for_sweep, "a sweep runs in a cache that has gone")                              \
@@ -173,6 +176,7 @@ namespace detail {
   X(removal_waits_for_call, "a listener runs after its subscription has ended")                 \
   X(listener_may_end_itself, "a listener that ends itself waits for itself")                    \
   X(newcomer_hears_no_past, "a listener is told of a change from before it came")               \
+  X(changes_are_bounded, "a listener that hangs keeps every version")                           \
   X(end_waits_for_teller, "a listener runs after its value has gone")                           \
   X(end_waits_for_report, "an error is reported to a value that has gone")                      \
   X(late_report_stays_away, "a report comes to a value that has gone")

@@ -15,6 +15,7 @@ class thread_pool;
 namespace detail {
 
 struct task_node;
+class end_scope;
 
 /// A load, a task of a group, or an attempt that this thread is inside of; lives on the stack of
 /// the call that leads it.
@@ -49,6 +50,9 @@ struct SINGLEFLIGHT_SHARED_STATE thread_state {
   std::uint32_t index = no_index;
   std::uint32_t vain_waits = 0;  ///< since a wait for a short flight's end last paid
   std::uint32_t inside_run = 0;  ///< > 0: no user code of others may run on this thread now
+  std::uint32_t errands = 0;     ///< > 0: runs what others handed over: tasks, callbacks, answers
+  bool ends_values = false;      ///< in the pool's task that destroys what has left caches
+  end_scope* ends = nullptr;     ///< the outermost call on a cache that may load here
   bool in_scope = false;         ///< a library call is under way whose end drains the trampoline
   task_node* queue_head = nullptr;
   task_node* queue_tail = nullptr;
@@ -56,6 +60,32 @@ struct SINGLEFLIGHT_SHARED_STATE thread_state {
 };
 
 inline thread_state& this_thread() noexcept { return platform::per_thread<thread_state>(); }
+
+/// While it lives, this thread runs what others have handed over: a load may wait for it.
+class on_errand {
+ public:
+  on_errand() noexcept : self_(this_thread()) { ++self_.errands; }
+  on_errand(const on_errand&) = delete;
+  on_errand& operator=(const on_errand&) = delete;
+  ~on_errand() { --self_.errands; }
+
+ private:
+  thread_state& self_;
+};
+
+/// A load whose coroutine goes on wherever it is resumed: perhaps on a thread that has no mark of it.
+class SINGLEFLIGHT_SHARED_STATE wandering_load {
+ public:
+  wandering_load() noexcept { count_.fetch_add(1, memory_order_relaxed); }
+  wandering_load(const wandering_load&) = delete;
+  wandering_load& operator=(const wandering_load&) = delete;
+  ~wandering_load() { count_.fetch_sub(1, memory_order_relaxed); }
+  /// A thread that one of them runs on sees that one: it was handed over to it.
+  static bool any() noexcept { return count_.load(memory_order_relaxed) != 0; }
+
+ private:
+  static inline constinit atomic<std::uint32_t> count_{0};
+};
 
 // ---- flight ids: unique in the process, never 0, never reused -----------------------------------
 

@@ -20,20 +20,6 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// The flights that a bulk call of run_many leads, by the position of its keys; a bulk loader may
-/// take them as its second argument.
-class bulk_flights {
- public:
-  explicit bulk_flights(std::span<const flight_context* const> each) noexcept : each_(each) {}
-  const flight_context& operator[](std::size_t i) const noexcept { return *each_[i]; }
-
- private:
-  std::span<const flight_context* const> each_;
-};
-template <class Key, class LoadMany>
-inline constexpr bool takes_flights =
-    std::is_invocable_v<LoadMany&, std::span<const Key>, const bulk_flights&>;
-
 /// What several started loads of one start_many share.
 template <class Key, class Value, class LoadMany>
 struct bulk_call {

@@ -117,6 +117,7 @@ inline void flight_core::request_stop(block_base& b) {
 inline void flight_core::fire_stop(const block_base& b, std::stop_source& source) {
   if (!source.stop_possible()) return;  // no load has asked for a token
   const inside_flight here(b);          // the destructor of a stop callback waits for its call
+  const on_errand errand;               // the load's stop callbacks
   platform::request_stop(source);
 }
 

@@ -403,6 +403,7 @@ struct load_impl final : typed_load<V> {
     }
 
     load_impl& load_;
+    const wandering_load wanders_{};
     Loader loader_;
     std::optional<awaited_call<result>> what_;
   };
