@@ -133,7 +133,7 @@ class equal_characters {
     static const equal_characters all;
     std::uint64_t state = key.size();
     for (const C c : key) {
-      const auto code = static_cast<std::uint64_t>(c);
+      const auto code = static_cast<std::make_unsigned_t<C>>(c);
       state = hash_part(state, code < most ? all.first_[code] : first_equal(c));
     }
     return state;

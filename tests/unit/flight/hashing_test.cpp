@@ -23,7 +23,7 @@ using singleflight::detail::hash_secret;
 using singleflight::detail::multiply;
 using singleflight::detail::multiply_by_halves;
 
-constexpr std::size_t places = 1024;
+constexpr std::size_t table_places = 1024;
 
 /// Pearson's statistic of `hashes` over 1,024 places by each 10 bits that a table takes: the upper
 /// ones (flights), and the upper and the lower ones of the lower half (a cache's lines and tags).
@@ -31,16 +31,16 @@ constexpr std::size_t places = 1024;
 double worst_spread(const std::vector<std::uint64_t>& hashes) {
   double worst = 0;
   for (const unsigned shift : {54U, 22U, 0U}) {
-    std::array<double, places> found{};
-    for (const std::uint64_t h : hashes) ++found[h >> shift & (places - 1)];
-    const double expected = static_cast<double>(hashes.size()) / places;
+    std::array<double, table_places> found{};
+    for (const std::uint64_t h : hashes) ++found[h >> shift & (table_places - 1)];
+    const double expected = static_cast<double>(hashes.size()) / table_places;
     double sum = 0;
     for (const double n : found) sum += (n - expected) * (n - expected) / expected;
     worst = std::max(worst, sum);
   }
   return worst;
 }
-constexpr double most = 1023 + 12 * 45;  // a run in 10^20 or so is worse by chance
+constexpr double most_uneven = 1023 + 12 * 45;  // a run in 10^20 or so is worse by chance
 
 std::string two_words(std::uint64_t first, std::uint64_t second) {
   std::string key(16, '\0');
@@ -48,20 +48,20 @@ std::string two_words(std::uint64_t first, std::uint64_t second) {
   std::memcpy(key.data() + 8, &second, 8);
   return key;
 }
-std::uint64_t hash_of(const hash_secret& secret, const std::string& key) {
+std::uint64_t hash_with(const hash_secret& secret, const std::string& key) {
   return singleflight::detail::hash_bytes(secret, key.data(), key.size());
 }
 
-constexpr std::uint64_t count = 20'000;
+constexpr std::uint64_t key_count = 20'000;
 
 // Goal    Numbers that count up, in any step, spread over the bits that tables take.
 TEST(hashing, numbers_spread) {
   for (unsigned shift = 0; shift < 48; shift += 4) {
     std::vector<std::uint64_t> hashes;
-    for (std::uint64_t i = 0; i < count; ++i) {
+    for (std::uint64_t i = 0; i < key_count; ++i) {
       hashes.push_back(key_hash<std::uint64_t>{}(i << shift));
     }
-    EXPECT_LT(worst_spread(hashes), most) << "in steps of 1 << " << shift;
+    EXPECT_LT(worst_spread(hashes), most_uneven) << "in steps of 1 << " << shift;
   }
 }
 
@@ -69,13 +69,13 @@ TEST(hashing, numbers_spread) {
 TEST(hashing, strings_spread) {
   for (const std::size_t size : {5U, 8U, 12U, 16U, 17U, 33U, 100U}) {
     std::vector<std::uint64_t> hashes;
-    for (std::uint64_t i = 0; i < count; ++i) {
+    for (std::uint64_t i = 0; i < key_count; ++i) {
       const std::string number = std::to_string(i);
       std::string key(size, '0');
       key.replace(size - number.size(), number.size(), number);
       hashes.push_back(key_hash<std::string>{}(key));
     }
-    EXPECT_LT(worst_spread(hashes), most) << size << " bytes";
+    EXPECT_LT(worst_spread(hashes), most_uneven) << size << " bytes";
   }
 }
 
@@ -83,13 +83,13 @@ TEST(hashing, strings_spread) {
 TEST(hashing, parts_spread) {
   std::vector<std::uint64_t> pairs;
   std::vector<std::uint64_t> lists;
-  for (int i = 0; i < static_cast<int>(count); ++i) {
+  for (int i = 0; i < static_cast<int>(key_count); ++i) {
     pairs.push_back(key_hash<std::pair<int, int>>{}({i % 100, i / 100}));
     lists.push_back(key_hash<std::vector<std::string>>{}(
         std::vector<std::string>{std::to_string(i % 100), std::to_string(i / 100)}));
   }
-  EXPECT_LT(worst_spread(pairs), most);
-  EXPECT_LT(worst_spread(lists), most);
+  EXPECT_LT(worst_spread(pairs), most_uneven);
+  EXPECT_LT(worst_spread(lists), most_uneven);
 }
 
 // Goal    Keys that were chosen to make a factor 0 under constants that were once in this header,
@@ -105,18 +105,18 @@ TEST(hashing, chosen_keys_do_not_collapse) {
     std::set<std::uint64_t> behind;
     std::set<std::uint64_t> parts;
     std::vector<std::uint64_t> spread;
-    for (std::uint64_t i = 0; i < count; ++i) {
-      first.insert(hash_of(secret, two_words(chosen, i)));
-      second.insert(hash_of(secret, two_words(i, chosen)));
-      behind.insert(hash_of(secret, two_words(i, i) + two_words(chosen, 0)));
+    for (std::uint64_t i = 0; i < key_count; ++i) {
+      first.insert(hash_with(secret, two_words(chosen, i)));
+      second.insert(hash_with(secret, two_words(i, chosen)));
+      behind.insert(hash_with(secret, two_words(i, i) + two_words(chosen, 0)));
       parts.insert(singleflight::detail::hash_part(secret, i, chosen));
       spread.push_back(key_hash<std::string>{}(two_words(chosen, i)));
     }
-    EXPECT_EQ(first.size(), count) << chosen;
-    EXPECT_EQ(second.size(), count) << chosen;
-    EXPECT_EQ(behind.size(), count) << chosen;
-    EXPECT_EQ(parts.size(), count) << chosen;
-    EXPECT_LT(worst_spread(spread), most) << chosen;
+    EXPECT_EQ(first.size(), key_count) << chosen;
+    EXPECT_EQ(second.size(), key_count) << chosen;
+    EXPECT_EQ(behind.size(), key_count) << chosen;
+    EXPECT_EQ(parts.size(), key_count) << chosen;
+    EXPECT_LT(worst_spread(spread), most_uneven) << chosen;
   }
 }
 
@@ -127,7 +127,7 @@ TEST(hashing, the_secret_decides) {
   std::size_t same = 0;
   for (std::uint64_t i = 0; i < 1000; ++i) {
     const std::string key = std::to_string(i);
-    if ((hash_of(one, key) ^ hash_of(two, key)) >> 54 == 0) ++same;
+    if ((hash_with(one, key) ^ hash_with(two, key)) >> 54 == 0) ++same;
   }
   EXPECT_LT(same, 20U);  // about one is expected
 }
@@ -140,7 +140,7 @@ TEST(hashing, a_secret_is_drawn_once) {
   for (std::size_t i = 0; i < seen.size(); ++i) {
     threads.emplace_back([&, i] {
       secret.draw([i] { return 2 * i + 2; });
-      seen[i] = hash_of(secret, "key");
+      seen[i] = hash_with(secret, "key");
     });
   }
   for (std::thread& t : threads) t.join();

@@ -49,8 +49,8 @@ bool operator==(letter a, letter b) {
 }
 
 /// One whose case does not count, with the hash that goes with it.
-enum class mark : char {};
-bool operator==(mark a, mark b) {
+enum class symbol : char {};
+bool operator==(symbol a, symbol b) {
   return (static_cast<int>(a) | 0x20) == (static_cast<int>(b) | 0x20);
 }
 /// A place whose column counts by its last digit.
@@ -64,8 +64,8 @@ struct grid {
 
 }  // namespace
 template <>
-struct std::hash<mark> {
-  std::size_t operator()(mark m) const noexcept { return static_cast<std::size_t>(m) | 0x20; }
+struct std::hash<symbol> {
+  std::size_t operator()(symbol m) const noexcept { return static_cast<std::size_t>(m) | 0x20; }
 };
 template <>
 struct std::hash<grid> {
@@ -259,9 +259,9 @@ TEST(key, keeps_its_own_rules) {
   check_equal<any_case<char16_t>>(u"Example.ORG \u4e2d", u"example.org \u4e2d");
   check_kind<any_case<char>>("a", "b");
   check_equal<std::vector<any_case<char>>>({"A", "b"}, {"a", "B"});
-  check_equal<std::vector<mark>>({mark{'A'}}, {mark{'a'}});
+  check_equal<std::vector<symbol>>({symbol{'A'}}, {symbol{'a'}});
   check_equal<std::vector<grid>>({{1, 2}}, {{1, 12}});
-  check_equal<mark>(mark{'A'}, mark{'a'});
+  check_equal<symbol>(symbol{'A'}, symbol{'a'});
   check_equal<double>(0.0, -0.0);
   check_equal<std::vector<double>>({0.0}, {-0.0});
   check_equal<std::optional<double>>(0.0, -0.0);
@@ -280,32 +280,33 @@ TEST(key, kinds_of_parts) {
 }
 
 /// Whose & is for out-parameters, and whose comma is its own.
-struct handle {
+struct out_parameter {
   int n = 0;
   int* operator&() { return nullptr; }
   const int* operator&() const { return nullptr; }
-  friend void operator,(const handle&, const handle&) { ADD_FAILURE(); }
-  friend bool operator==(const handle& a, const handle& b) { return a.n == b.n; }
+  friend void operator,(const out_parameter&, const out_parameter&) { ADD_FAILURE(); }
+  friend bool operator==(const out_parameter& a, const out_parameter& b) { return a.n == b.n; }
 };
-struct of_handle {
-  std::size_t operator()(const handle& key) const { return static_cast<std::size_t>(key.n); }
+struct hash_of_out_parameter {
+  std::size_t operator()(const out_parameter& key) const { return static_cast<std::size_t>(key.n); }
 };
 
 // Goal    Keys and values whose & is overloaded are where they are (scenario 55).
 TEST(key, overloaded_address) {
   support::manual_executor queue;
-  sf::group<handle, handle, of_handle> flights({.executor = queue});
-  auto f = flights.start(handle{1}, [] { return handle{7}; });
-  auto g = flights.start(handle{1}, [] { return handle{8}; });
+  sf::group<out_parameter, out_parameter, hash_of_out_parameter> flights({.executor = queue});
+  auto f = flights.start(out_parameter{1}, [] { return out_parameter{7}; });
+  auto g = flights.start(out_parameter{1}, [] { return out_parameter{8}; });
   queue.run_all();
   EXPECT_EQ(f.get()->n, 7);
   EXPECT_EQ(g.get()->n, 7);
-  EXPECT_EQ(flights.run(handle{2}, [] { return handle{9}; })->n, 9);
-  const auto many = flights.run_many(std::vector{handle{1}, handle{2}}, [](auto keys) {
-    return std::vector<sf::outcome<handle>>(keys.begin(), keys.end());
-  });
+  EXPECT_EQ(flights.run(out_parameter{2}, [] { return out_parameter{9}; })->n, 9);
+  const auto many = flights.run_many(
+      std::vector{out_parameter{1}, out_parameter{2}},
+      [](auto keys) { return std::vector<sf::outcome<out_parameter>>(keys.begin(), keys.end()); });
   EXPECT_EQ(many[1].value()->n, 2);
-  EXPECT_EQ(std::move(*flights.run(handle{2}, [] { return handle{9}; }).share()).n, 9);
+  EXPECT_EQ(std::move(*flights.run(out_parameter{2}, [] { return out_parameter{9}; }).share()).n,
+            9);
 }
 
 }  // namespace

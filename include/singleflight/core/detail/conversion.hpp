@@ -3,16 +3,16 @@
 
 // conversion: which keys and values the library converts, and how: never one that loses something.
 //
-// The library takes an argument as `const Arg&` and converts it inside a header, where no warning of
-// the compiler points at the caller. So it converts only
+// The library takes an argument as `const Arg&` and converts it inside a header, where no warning
+// of the compiler points at the caller. So it converts only
 //   numbers      where every value of the one is a value of the other (int to long or double, float
-//                to double, bool to any). Between signed and unsigned of the same width or a larger
+//                to double, bool to any). Between signed and unsigned of the same width or a wider
 //                one, the number itself is looked at: one that does not fit is refused at run time
-//                with std::invalid_argument, so that `get(7)` works for unsigned keys. Whatever else
+//                with std::invalid_argument, so that `get(7)` works for unsigned keys. What else
 //                may lose bits does not compile, nor does a number or a pointer as a bool.
 //   classes      by their implicit conversions, with the same rule for a number that a constructor
-//                takes; a string is also made of a view. A pair, a tuple and an optional convert part
-//                by part.
+//                takes; a string is also made of a view. A pair, a tuple and an optional convert
+//                part by part.
 // An explicit constructor is not called, and no aggregate is filled from its first member.
 
 #include <concepts>
