@@ -18,6 +18,7 @@
 #include <variant>
 
 #include "singleflight/core/detail/conversion.hpp"
+#include "singleflight/core/detail/require.hpp"
 #include "singleflight/core/errors.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -79,22 +80,22 @@ class [[nodiscard]] outcome {
   decltype(auto) operator*() noexcept
     requires(!std::is_void_v<V>)
   {
-    return *std::get_if<0>(&state_);
+    return *there(std::get_if<0>(&state_));
   }
   decltype(auto) operator*() const noexcept
     requires(!std::is_void_v<V>)
   {
-    return *std::get_if<0>(&state_);
+    return *there(std::get_if<0>(&state_));
   }
   stored* operator->() noexcept
     requires(!std::is_void_v<V>)
   {
-    return std::get_if<0>(&state_);
+    return there(std::get_if<0>(&state_));
   }
   const stored* operator->() const noexcept
     requires(!std::is_void_v<V>)
   {
-    return std::get_if<0>(&state_);
+    return there(std::get_if<0>(&state_));
   }
 
   /// The library's error that the call ended with: its own, or a flight_error that the load threw
@@ -125,6 +126,11 @@ class [[nodiscard]] outcome {
 
   void check() const {
     if (!has_value()) rethrow();
+  }
+  template <class T>
+  static T* there(T* value) noexcept {
+    detail::require(value != nullptr, "outcome: the value of one that has none; look first");
+    return value;
   }
 
   std::variant<stored, std::exception_ptr, flight_errc> state_;

@@ -21,7 +21,8 @@ using singleflight::outcome;
 TEST(cache_refusal, is_named_and_counted) {
   const auto refuse = [](int) -> int { throw flight_error(flight_errc::rejected); };
   loading_cache<int, int> cache(refuse);
-  EXPECT_EQ(cache.start_get(1).as_outcome().get().errc(), flight_errc::rejected);
+  auto pending = cache.start_get(1);
+  EXPECT_EQ(pending.as_outcome().get().errc(), flight_errc::rejected);
   EXPECT_EQ(cache.stats().rejected, 1U);
   try {
     (void)cache.get(1);

@@ -247,10 +247,10 @@ class timer_queue {
   // A round holds the lock for so many short steps at most.
   static constexpr unsigned round_steps = platform::tuned(32U, 2U);
 
-  atomic<bool> crowd_{
-      false};  // rounds follow each other; a hint, like the next: no data hangs on it
-  atomic<std::uint32_t> waiting_{0};  // threads that want the lock meanwhile
-  platform::mutex lock_;              // guards all below
+  // Hints, no data hangs on them: whether a thread fires, and who wants the lock meanwhile.
+  atomic<bool> crowd_{false};
+  atomic<std::uint32_t> waiting_{0};
+  platform::mutex lock_;  // guards all below
   platform::condition_variable fired_;
   timer_wheel wheel_;
   const timer_node* firing_ = nullptr;
