@@ -138,7 +138,7 @@ class flight_core {
 
   /// Takes `node` out of the keys that can be found; its successor takes its place.
   block_base* forget_locked(flight_table::bucket& b, flight_node& node) noexcept {
-    node.mode.store(flight_mode::gone, memory_order_release);
+    table.retire_locked(b, node);
     return promote_locked(b, node);
   }
   block_base* promote_locked(flight_table::bucket& b, flight_node& node) noexcept {
