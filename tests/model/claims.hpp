@@ -72,6 +72,8 @@ inline constexpr claim claims[] = {
                        "46: a promise lost to an exception that leaves its loader"),
     SINGLEFLIGHT_CLAIM(stop_counts_as_load,
                        "53: a stop callback closes its group as the last caller leaves"),
+    SINGLEFLIGHT_CLAIM(gone_stand_behind, "18: a key behind a forgotten one of its bucket"),
+    SINGLEFLIGHT_CLAIM(growth_keeps_order, "18: a key behind a forgotten one, and the table grows"),
     SINGLEFLIGHT_CLAIM(cancel_waits_for_fire, "manual_timer: cancel beside advance"),
     SINGLEFLIGHT_CLAIM(cancel_sees_rearmed, "manual_timer: cancel beside a fire that arms again"),
     SINGLEFLIGHT_CLAIM(own_fire_may_cancel, "manual_timer: cancel within the node's fire"),

@@ -244,12 +244,10 @@ class group final : public observable {
   /// The flight that a call for `key` meets: open or a barrier. Bucket lock held; may throw.
   node* find(const detail::flight_table::bucket& b, std::size_t hash, view key) const {
     for (detail::flight_node* n = b.first(); n != nullptr; n = n->next) {
-      if (n->hash == hash &&
-          (n->mode.load(detail::memory_order_relaxed) != detail::flight_mode::gone ||
-           !detail::platform::holds(detail::rule::forgotten_is_not_found)) &&
-          is_of(*static_cast<node*>(n), key)) {
-        return static_cast<node*>(n);
+      if (n->is_gone_locked() && detail::platform::holds(detail::rule::forgotten_is_not_found)) {
+        return nullptr;  // and so are all behind it (I10)
       }
+      if (n->hash == hash && is_of(*static_cast<node*>(n), key)) return static_cast<node*>(n);
     }
     return nullptr;
   }

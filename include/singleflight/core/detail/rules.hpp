@@ -74,6 +74,8 @@ namespace detail {
   X(dropped_promise_is_broken, "callers wait for a promise that died as an exception passed")   \
   X(leaving_error_is_answer, "callers get broken for the exception that left their load")       \
   X(stop_counts_as_load, "a stop callback waits for the load that waits for it")                \
+  X(gone_stand_behind, "a flight is not found behind one that was forgotten")                   \
+  X(growth_keeps_order, "a larger table has a forgotten flight in front of one to be found")    \
   X(cancel_waits_for_fire, "cancel returns while its node fires")                               \
   X(cancel_sees_rearmed, "cancel returns, and the fire has armed its node again")               \
   X(first_seed_stays, "two threads of one process hash by different secrets")                   \

@@ -221,6 +221,7 @@ struct block_base : platform::allocated {
   flight_node* own_node = nullptr;   ///< of a block with a key of its own
   std::uint64_t id;                  ///< set with `node`
   block_base* next_promoted;         ///< within forget_all
+  block_base* next_shut;             ///< within close
   atomic<std::uint64_t> behind{0};   ///< the id of what it waits behind: a flight, or a place
   atomic<std::uint32_t> lenders{0};  ///< callers inside that can lead, now or when they get here
   atomic<std::uint32_t> absent{0};  ///< those of them that wait for another key of their call first

@@ -151,7 +151,7 @@ class flight_core {
 
   /// Takes `node` out of the keys that can be found; its successor takes its place.
   block_base* forget_locked(flight_table::bucket& b, flight_node& node) noexcept {
-    node.mode.store(flight_mode::gone, memory_order_release);
+    table.retire_locked(b, node);
     if (node.successor != nullptr && platform::holds(rule::promoted_needs_a_place)) {
       node.successor->node->unplaced = !admit_flight();
     }

@@ -363,8 +363,10 @@ inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own, bo
     return phase == flight_phase::vacant && elect_locked(b, a);
   }
   if (phase == flight_phase::waiting && b.behind.load(memory_order_relaxed) != 0) {
-    flight_node* ahead = bucket.first();
-    while (ahead != nullptr && ahead->successor != &b) ahead = ahead->next;
+    flight_node* ahead = bucket.first();  // it can be found: else this one had its place
+    while (ahead != nullptr && ahead->successor != &b) {
+      ahead = ahead->is_gone_locked() ? nullptr : ahead->next;
+    }
     if (ahead == nullptr) {  // close() has taken it and ends it
       table.unlock(bucket);
       return false;
