@@ -15,8 +15,10 @@
 #include <bit>
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <utility>
 
+#include "singleflight/core/detail/fork.hpp"
 #include "singleflight/core/timer.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -103,6 +105,13 @@ class timer_wheel {
     return earliest;
   }
 
+  template <class Visit>
+  void each_list(Visit&& visit) noexcept {
+    for (auto& level : wheel_) {
+      for (timer_list& list : level) visit(list);
+    }
+  }
+
  private:
   static constexpr unsigned tick_bits = 16;
   static constexpr unsigned bits = 6;
@@ -148,9 +157,10 @@ class timer_wheel {
 };
 
 /// A wheel with its lock and the firing protocol: what default_timer() and manual_timer share.
-class timer_queue {
+class timer_queue final : fork_member {
  public:
-  explicit timer_queue(steady_time base) noexcept : wheel_(base) {}
+  explicit timer_queue(steady_time base) : fork_member(rank::timer), wheel_(base) { enter_forks(); }
+  ~timer_queue() { leave_forks(); }
 
   platform::mutex& lock() noexcept { return lock_; }
   void arm_locked(timer_node& node, steady_time when) noexcept {
@@ -205,7 +215,35 @@ class timer_queue {
     return platform::holds(rule::own_fire_may_cancel) && firer_ == platform::this_thread_id();
   }
 
-  platform::mutex lock_;  // guards all below
+  // ---- fork: no fire is under way then, unless it is on the thread that forks ------------------
+
+  static constexpr std::chrono::milliseconds longest_fire{100};  // that is waited for
+
+  void hold() noexcept override {
+    held_.emplace(lock_);
+    const steady_time until = platform::now() + longest_fire;
+    while (firing_ != nullptr && !fires_here() && platform::now() < until) {
+      fired_.wait_until(*held_, until);
+    }
+  }
+  void release() noexcept override { held_.reset(); }
+  void mend() noexcept override {
+    platform::renew(fired_);
+    cancels_ = 0;
+    if (firing_ != nullptr && !fires_here()) firing_ = nullptr;
+    take_out_vanished(due_);
+    wheel_.each_list([](timer_list& list) { take_out_vanished(list); });
+  }
+  static void take_out_vanished(timer_list& list) noexcept {
+    for (timer_node* n = list.head.next; n != &list.head;) {
+      timer_node* const next = n->next;
+      if (n->thread != nullptr && n->thread != &this_thread()) timer_list::remove(*n);
+      n = next;
+    }
+  }
+
+  platform::mutex lock_;                       // guards all below
+  std::optional<platform::unique_lock> held_;  // around a fork
   platform::condition_variable fired_;
   timer_wheel wheel_;
   timer_list due_;

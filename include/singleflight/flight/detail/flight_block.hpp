@@ -194,7 +194,8 @@ struct block_base : platform::allocated {
 
   flight_core* const core;  ///< alive while phase != done (I6)
   timer* const clock;
-  flight_node* node = nullptr;       ///< set before the block is shared; changed under both locks
+  /// Set before the block is shared; changed under both locks. Null again: lost in a fork.
+  flight_node* node = nullptr;
   flight_node* own_node = nullptr;   ///< of a block with a key of its own
   std::uint64_t id;                  ///< set with `node`
   block_base* next_promoted;         ///< within forget_all

@@ -41,6 +41,10 @@ inline bool flight_core::finish_alone(block_base& b, load_base& load) noexcept {
 inline flight_core::finished flight_core::finish(block_base& b, flight_result result,
                                                  flight_errc code, std::exception_ptr error,
                                                  bool hand_on) {
+  if (b.node == nullptr) [[unlikely]] {  // lost in a fork: the group may be gone
+    if (b.alarm && b.alarm->armed) b.clock->cancel(*b.alarm);
+    return {false, true};
+  }
   const call_scope scope;
   if (b.alarm && b.alarm->armed) disarm(b);
   if (options_.observer != nullptr) tell_ended(b, result, code);

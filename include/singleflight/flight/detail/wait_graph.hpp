@@ -25,9 +25,12 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-class SINGLEFLIGHT_SHARED_STATE wait_graph {
+class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
  public:
   class record;
+
+  wait_graph() noexcept : fork_member(rank::last) { enter_forks(); }
+  ~wait_graph() { leave_forks(); }
 
   static wait_graph& instance() noexcept {
     static platform::never_destroyed<wait_graph> one;
@@ -98,6 +101,17 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph {
   };
 
  private:
+  // ---- fork: the waits that are recorded are those of threads that are not there any more, or of
+  // coroutines that wait for what they lead -------------------------------------------------------
+  void hold() noexcept override { lock_.lock(); }
+  void release() noexcept override { lock_.unlock(); }
+  void mend() noexcept override {
+    for (entry*& first : slots_) {
+      for (const entry* e = first; e != nullptr; e = e->next) e->owner->target_ = nullptr;
+      first = nullptr;
+    }
+  }
+
   bool enter(record& self, const block_base& target) noexcept {
     lock_.lock();
     const bool cycle = reaches(self, target);

@@ -267,6 +267,8 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
       if (why_not == flight_errc{}) {
         load->home->add_reference();  // the run's
         load->run();                  // nothing, when its callers have left or the group is closed
+      } else if (why_not == flight_errc::broken) {
+        load->block->core->finish_dropped(*load->block);
       } else {
         load->block->core->finish_and_drop(*load->block, flight_result::code, why_not);
       }

@@ -112,7 +112,9 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
   static void step(task_node* node, bool run) {
     auto& self = *static_cast<retry_run*>(node);
     self.disarm();
-    if (!run) {
+    if (const std::exception_ptr* const refusal = this_thread().refusal; !run && refusal) {
+      self.end(std::exception_ptr(*refusal));
+    } else if (!run) {
       self.end(flight_errc::broken);
     } else if (const auto why = self.over()) {
       self.end(*why);
