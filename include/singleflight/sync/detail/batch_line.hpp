@@ -390,6 +390,7 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
   bool armed_ = false;
   bool closed_ = false;
   batch_counts counts_;
+  const fork_guard fork_{lock_, fork_member::rank::lines};
 };
 
 }  // namespace detail
