@@ -90,10 +90,12 @@ class live_value final : public observable {
       flights_.run(only::one, load_now{*this});
     }
     if (options_.reload_every.count() > 0) arm();
+    after_fork_.enter();
   }
   live_value(const live_value&) = delete;
   live_value& operator=(const live_value&) = delete;
   ~live_value() {
+    after_fork_.leave();
     listeners_->stop();     // nobody is told from now on, nor is the alarm armed
     clock_.cancel(alarm_);  // a fire has ended: no load of the schedule begins
   }                         // the group waits for the load that runs
@@ -304,6 +306,25 @@ class live_value final : public observable {
   }
   void arm() { clock_.arm(alarm_, detail::deadline_after(clock_.now(), next_wait())); }
 
+  /// In a child of fork, a load of the schedule that was under way is the parent's: the alarm is
+  /// armed again. (Its options' random is the user's, and is not called within a fork.)
+  struct schedule final : detail::fork_member {
+    explicit schedule(live_value& value) noexcept : fork_member(rank::last), of(value) {}
+    void enter() { this->enter_forks(); }
+    void leave() noexcept { this->leave_forks(); }
+    void hold() noexcept override {}
+    void release() noexcept override {}
+    void go_on() noexcept override {
+      const auto every = of.options_.reload_every;
+      if (every.count() <= 0 || of.alarm_.next != nullptr || of.listeners_->reports_here()) return;
+      try {
+        of.clock_.arm(of.alarm_, detail::deadline_after(of.clock_.now(), every));
+      } catch (const std::exception&) {  // no thread for the timer
+      }
+    }
+    live_value& of;
+  };
+
   static void on_fire(timer_node& fired) noexcept {
     live_value& self = static_cast<alarm&>(fired).of;
     try {
@@ -352,7 +373,8 @@ class live_value final : public observable {
   detail::atomic<std::chrono::nanoseconds> success_{};
   alarm alarm_;
   std::uint32_t failures_ = 0;  // of the schedule, in a row
-  group<only, bool> flights_;   // the last: its loads end first
+  schedule after_fork_{*this};
+  group<only, bool> flights_;  // the last: its loads end first
 };
 
 SINGLEFLIGHT_END_NAMESPACE

@@ -19,7 +19,7 @@
 #include <chrono>
 #include <cstdint>
 
-#include "singleflight/core/detail/platform.hpp"
+#include "singleflight/core/detail/thread_state.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
@@ -28,6 +28,9 @@ class timer_node {
  public:
   using action = void (*)(timer_node&) noexcept;
   explicit timer_node(action on_fire) noexcept : fire(on_fire) {}
+  /// One that serves its thread alone: in a child of fork without that thread it is not armed.
+  timer_node(action on_fire, const detail::thread_state& of) noexcept
+      : fire(on_fire), thread(&of) {}
   timer_node(const timer_node&) = delete;
   timer_node& operator=(const timer_node&) = delete;
 
@@ -36,6 +39,7 @@ class timer_node {
   timer_node* next = nullptr;  ///< null while not armed
   detail::steady_time when{};
   const action fire;
+  const detail::thread_state* const thread = nullptr;
 };
 
 namespace detail {

@@ -444,4 +444,18 @@ const add_world timer_and_pool("default_timer: inline work of a fire goes to the
                                  w.run();
                                });
 
+// A child of fork has no thread for its timer: what was armed rings all the same.
+const add_world in_child("56: an alarm in a child", two, [](world& w) {
+  gate rang;
+  alarm armed([&](alarm&) { rang.open(); });
+  w.thread([&] { guest(default_timer(), 1ns); });
+  w.thread([&] {
+    default_timer().arm(armed, default_timer().now() + 10ns);
+    platform::fork();
+    rang.wait();
+    default_timer().cancel(armed);
+  });
+  w.run();
+});
+
 }  // namespace

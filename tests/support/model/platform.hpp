@@ -20,6 +20,7 @@
 #include <system_error>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "singleflight/core/detail/config.hpp"
 #include "support/model/scheduler.hpp"
@@ -276,6 +277,36 @@ template <void (*Fn)() noexcept>
 void at_thread_exit() noexcept {
   model::at_thread_exit(Fn);
 }
+// ---- fork: in the model the child alone goes on ---------------------------------------------------
+
+struct fork_handlers {
+  void (*before)() noexcept = nullptr;
+  void (*in_child)() noexcept = nullptr;
+};
+inline fork_handlers at_fork;
+inline void around_fork(void (*before)() noexcept, void (*)() noexcept,
+                        void (*in_child)() noexcept) noexcept {
+  at_fork = {before, in_child};
+}
+/// The calling thread goes on as the child.
+inline void fork() {
+  const model::eternal stays;
+  at_fork.before();
+  model::vanish_others();
+  at_fork.in_child();
+}
+/// No world makes or ends a member while another thread forks.
+class fork_lock {
+ public:
+  void lock() noexcept {}
+  void unlock() noexcept {}
+  struct scope {
+    explicit scope(fork_lock&) noexcept {}
+  };
+};
+inline void renew(condition_variable&) noexcept {}
+inline void forget_threads(std::vector<thread>& list) noexcept { list.clear(); }
+
 inline unsigned concurrency() noexcept { return 2; }
 inline void pause(const place& at = place::current()) noexcept { model::pause(at); }
 /// The least that works: each look more before a sleep is many schedules more.

@@ -25,6 +25,7 @@
 #include "singleflight/cache/detail/entry_table.hpp"
 #include "singleflight/cache/detail/lifetimes.hpp"
 #include "singleflight/cache/detail/s3_fifo.hpp"
+#include "singleflight/core/detail/fork.hpp"
 #include "singleflight/core/detail/trampoline.hpp"
 #include "singleflight/flight/key.hpp"
 
@@ -348,6 +349,7 @@ class entry_store {
   atomic<reclaimable*> waiting_{nullptr};  // left, told, and to be reclaimed with others
   atomic<std::size_t> waiting_weight_{0};
   atomic<bool> ending_{false};
+  const fork_guard fork_{lock_, fork_member::rank::cache};
 };
 
 }  // namespace detail

@@ -133,15 +133,17 @@ inline void withdraw(hazard_slot& slot, bool one_sided = hazard_mode::is_one_sid
 }
 
 /// The process's records, and what could not be freed yet.
-class SINGLEFLIGHT_SHARED_STATE hazard_domain {
+class SINGLEFLIGHT_SHARED_STATE hazard_domain final : fork_member {
  public:
   static hazard_domain& instance() {
     static platform::never_destroyed<hazard_domain> one;
     return one.get();
   }
-  hazard_domain() noexcept {
+  hazard_domain() noexcept : fork_member(rank::last) {
     hazard_mode::one_sided.store(platform::ask_for_barrier(), memory_order_relaxed);
+    enter_forks();
   }
+  ~hazard_domain() { leave_forks(); }
 
   /// Throws std::bad_alloc.
   hazard_record& take() {
@@ -240,6 +242,12 @@ class SINGLEFLIGHT_SHARED_STATE hazard_domain {
     return !seen_.empty() && std::binary_search(seen_.begin(), seen_.end(), object);
   }
 
+  // ---- fork -------------------------------------------------------------------------------------
+
+  void hold() noexcept override { lock_.lock(); }
+  void release() noexcept override { lock_.unlock(); }
+  inline void mend() noexcept override;
+
   platform::mutex lock_;
   hazard_record* records_ = nullptr;
   std::size_t count_ = 0;
@@ -256,6 +264,19 @@ struct SINGLEFLIGHT_SHARED_STATE hazard_thread {
   hazard_record* record = nullptr;
   bool ended = false;  ///< code that runs later in the thread's end goes without
 };
+
+/// The threads that are not there any more have given their records back, with the slots of their
+/// handles: those may be the forking thread's by now. What only a call needs is empty.
+inline void hazard_domain::mend() noexcept {
+  const hazard_record* const mine = platform::per_thread<hazard_thread>().record;
+  for (hazard_record* of = records_; of != nullptr; of = of->next) {
+    if (of == mine) continue;
+    of->taken = false;
+    of->passing().store(nullptr, memory_order_relaxed);
+    of->structure().store(nullptr, memory_order_relaxed);
+  }
+  if (hazard_mode::one_sided) (void)platform::ask_for_barrier();
+}
 
 inline void give_hazard_record_back() noexcept {
   auto& self = platform::per_thread<hazard_thread>();

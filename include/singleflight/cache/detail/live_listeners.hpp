@@ -35,7 +35,9 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
 /// Made by make_shared. The condition is notified under the lock: who waits may let all go after.
-class live_listeners final : task_node, public std::enable_shared_from_this<live_listeners> {
+class live_listeners final : task_node,
+                             fork_member,
+                             public std::enable_shared_from_this<live_listeners> {
  public:
   struct listener : platform::allocated {
     virtual ~listener() = default;
@@ -51,8 +53,16 @@ class live_listeners final : task_node, public std::enable_shared_from_this<live
     listener& operator=(const listener&) = default;
   };
 
-  live_listeners(any_executor executor, std::size_t max_changes) noexcept
-      : task_node(&act_on), executor_(std::move(executor)), max_changes_(max_changes) {}
+  live_listeners(any_executor executor, std::size_t max_changes)
+      : task_node(&act_on),
+        fork_member(rank::cache),
+        executor_(std::move(executor)),
+        max_changes_(max_changes) {
+    enter_forks();
+  }
+  live_listeners(const live_listeners&) = delete;
+  live_listeners& operator=(const live_listeners&) = delete;
+  ~live_listeners() { leave_forks(); }
 
   platform::mutex& lock() noexcept { return lock_; }
 
@@ -138,6 +148,12 @@ class live_listeners final : task_node, public std::enable_shared_from_this<live
     const platform::unique_lock hold(lock_);
     if (--reports_ == 0) reporter_ = {};
     ended_.notify_all();
+  }
+
+  /// Whether the calling thread is within one.
+  bool reports_here() noexcept {
+    const platform::unique_lock hold(lock_);
+    return reports_ > 0 && reporter_ == platform::this_thread_id();
   }
 
   // ---- the end ----------------------------------------------------------------------------------
@@ -233,6 +249,30 @@ class live_listeners final : task_node, public std::enable_shared_from_this<live
     ended_.notify_all();
   }
 
+  // ---- fork: a child tells its listeners what they had not been told, the one whose call was under
+  // way on another thread included ----------------------------------------------------------------
+
+  void hold() noexcept override { lock_.lock(); }
+  void release() noexcept override { lock_.unlock(); }
+  void mend() noexcept override {
+    platform::renew(ended_);
+    const platform::thread_id here = platform::this_thread_id();
+    if (reports_ > 0) {  // the forking thread may be in one of them
+      reports_ = reporter_ == here ? 1 : 0;
+      if (reports_ == 0) reporter_ = {};
+    }
+    if (telling_ && teller_ == here) return;
+    if (told_ != nullptr) cursor_ = told_;
+    told_ = nullptr;
+    told_goes_ = telling_ = false;
+    cut_ = queued_;
+  }
+  void go_on() noexcept override {
+    // The node may stand in a queue that is not there any more. Not the user's executor, within a
+    // fork.
+    if (std::exchange(cut_, false)) post_on_default_pool(this);
+  }
+
   const any_executor executor_;
   const std::size_t max_changes_;
   platform::mutex lock_;
@@ -252,6 +292,7 @@ class live_listeners final : task_node, public std::enable_shared_from_this<live
   bool queued_ = false;
   bool telling_ = false;  // the task runs, on teller_
   bool stopped_ = false;
+  bool cut_ = false;  // by a fork
   int reports_ = 0;
   platform::thread_id teller_{};
   platform::thread_id reporter_{};

@@ -181,7 +181,11 @@ namespace detail {
   X(changes_are_bounded, "a listener that hangs keeps every version")                           \
   X(end_waits_for_teller, "a listener runs after its value has gone")                           \
   X(end_waits_for_report, "an error is reported to a value that has gone")                      \
-  X(late_report_stays_away, "a report comes to a value that has gone")
+  X(late_report_stays_away, "a report comes to a value that has gone")                          \
+  X(fork_holds_locks, "a child inherits a lock whose holder is not there")                      \
+  X(child_is_mended, "a child counts on threads that are not there")                            \
+  X(child_goes_on, "what happens by itself has ended in a child, without a word")               \
+  X(starved_pool_asks_again, "what waits for a thread is not run when there are threads again")
 
 // X(order, what breaks without it)
 #define SINGLEFLIGHT_ORDER_RULES(X)                                                           \

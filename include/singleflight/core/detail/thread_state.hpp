@@ -4,8 +4,10 @@
 // What the library keeps per thread: what it leads, its trampoline, its range of ids, its index.
 
 #include <cstdint>
+#include <exception>
 #include <vector>
 
+#include "singleflight/core/detail/fork.hpp"
 #include "singleflight/core/detail/platform.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -56,7 +58,8 @@ struct SINGLEFLIGHT_SHARED_STATE thread_state {
   bool in_scope = false;         ///< a library call is under way whose end drains the trampoline
   task_node* queue_head = nullptr;
   task_node* queue_tail = nullptr;
-  thread_pool* pool = nullptr;  ///< the pool that this thread works for
+  thread_pool* pool = nullptr;                  ///< the pool that this thread works for
+  const std::exception_ptr* refusal = nullptr;  ///< why a pool drops the task that it is dropping
 };
 
 inline thread_state& this_thread() noexcept { return platform::per_thread<thread_state>(); }
@@ -87,6 +90,20 @@ class SINGLEFLIGHT_SHARED_STATE wandering_load {
   static inline constinit atomic<std::uint32_t> count_{0};
 };
 
+/// While it lives, a pool drops a task, for `why`.
+class refusing {
+ public:
+  refusing(thread_state& self, const std::exception_ptr& why) noexcept
+      : self_(self), outer_(std::exchange(self.refusal, &why)) {}
+  refusing(const refusing&) = delete;
+  refusing& operator=(const refusing&) = delete;
+  ~refusing() { self_.refusal = outer_; }
+
+ private:
+  thread_state& self_;
+  const std::exception_ptr* const outer_;
+};
+
 // ---- flight ids: unique in the process, never 0, never reused -----------------------------------
 
 SINGLEFLIGHT_SHARED_STATE inline atomic<std::uint64_t>& id_ranges() noexcept {
@@ -109,8 +126,10 @@ inline std::uint64_t next_flight_id(thread_state& self) noexcept {
 
 // ---- small thread indexes, the lowest free one first --------------------------------------------
 
-class SINGLEFLIGHT_SHARED_STATE thread_indexes {
+class SINGLEFLIGHT_SHARED_STATE thread_indexes final : fork_member {
  public:
+  thread_indexes() : fork_member(rank::last) { enter_forks(); }
+  ~thread_indexes() { leave_forks(); }
   static thread_indexes& instance() noexcept {
     static platform::never_destroyed<thread_indexes> one;
     return one.get();
@@ -134,6 +153,14 @@ class SINGLEFLIGHT_SHARED_STATE thread_indexes {
   static constexpr std::uint32_t words = 64;  ///< 4,096 threads with an index of their own
 
  private:
+  void hold() noexcept override { lock_.lock(); }
+  void release() noexcept override { lock_.unlock(); }
+  void mend() noexcept override {
+    const std::uint32_t mine = this_thread().index;
+    for (std::uint64_t& word : used_) word = 0;
+    if (mine < words * 64) used_[mine / 64] |= std::uint64_t{1} << (mine % 64);
+  }
+
   platform::mutex lock_;
   std::uint64_t used_[words] = {};
 };

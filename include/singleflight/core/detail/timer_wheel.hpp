@@ -17,8 +17,10 @@
 #include <bit>
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <utility>
 
+#include "singleflight/core/detail/fork.hpp"
 #include "singleflight/core/timer.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -96,6 +98,14 @@ class timer_wheel {
     return first(level, slot) ? wheel_[level][slot].head.when : steady_time::max();
   }
 
+  template <class Visit>
+  void each_list(Visit&& visit) noexcept {
+    for (auto& level : wheel_) {
+      for (timer_list& list : level) visit(list);
+    }
+    visit(moving_);
+  }
+
  private:
   static constexpr unsigned bits = 6;
   static constexpr unsigned slots = 64;
@@ -140,9 +150,10 @@ class timer_wheel {
 };
 
 /// A wheel with its lock and the firing protocol: what default_timer() and manual_timer share.
-class timer_queue {
+class timer_queue final : fork_member {
  public:
-  explicit timer_queue(steady_time base) noexcept : wheel_(base) {}
+  explicit timer_queue(steady_time base) : fork_member(rank::timer), wheel_(base) { enter_forks(); }
+  ~timer_queue() { leave_forks(); }
 
   /// The lock, held. While a crowd fires its thread takes the lock again and again, and a mutex may
   /// leave others asleep meanwhile: so they say that they wait, and are let in after a round.
@@ -247,10 +258,38 @@ class timer_queue {
   // A round holds the lock for so many short steps at most.
   static constexpr unsigned round_steps = platform::tuned(32U, 2U);
 
+  // ---- fork: no fire is under way then, unless it is on the thread that forks ------------------
+
+  static constexpr std::chrono::milliseconds longest_fire{100};  // that is waited for
+
+  void hold() noexcept override {
+    held_.emplace(lock_);
+    const steady_time until = platform::now() + longest_fire;
+    while (firing_ != nullptr && !fires_here() && platform::now() < until) {
+      fired_.wait_until(*held_, until);
+    }
+  }
+  void release() noexcept override { held_.reset(); }
+  void mend() noexcept override {
+    platform::renew(fired_);
+    cancels_ = 0;
+    if (firing_ != nullptr && !fires_here()) firing_ = nullptr;
+    waiting_.store(0, memory_order_relaxed);
+    wheel_.each_list([](timer_list& list) { take_out_vanished(list); });
+  }
+  static void take_out_vanished(timer_list& list) noexcept {
+    for (timer_node* n = list.head.next; n != &list.head;) {
+      timer_node* const next = n->next;
+      if (n->thread != nullptr && n->thread != &this_thread()) timer_list::remove(*n);
+      n = next;
+    }
+  }
+
   // Hints, no data hangs on them: whether a thread fires, and who wants the lock meanwhile.
   atomic<bool> crowd_{false};
   atomic<std::uint32_t> waiting_{0};
-  platform::mutex lock_;  // guards all below
+  platform::mutex lock_;                       // guards all below
+  std::optional<platform::unique_lock> held_;  // around a fork
   platform::condition_variable fired_;
   timer_wheel wheel_;
   const timer_node* firing_ = nullptr;

@@ -71,9 +71,12 @@ class frame_set {
   std::vector<const led_frame*> more_;
 };
 
-class SINGLEFLIGHT_SHARED_STATE wait_graph {
+class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
  public:
   class record;
+
+  wait_graph() noexcept : fork_member(rank::last) { enter_forks(); }
+  ~wait_graph() { leave_forks(); }
 
   static wait_graph& instance() noexcept {
     static platform::never_destroyed<wait_graph> one;
@@ -195,6 +198,18 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph {
   };
 
  private:
+  // ---- fork: the waits that are recorded are those of threads that are not there any more, or of
+  // coroutines that wait for what they lead: none of them is an edge in a child -------------------
+  void hold() noexcept override { lock_.lock(); }
+  void release() noexcept override { lock_.unlock(); }
+  void mend() noexcept override {
+    for (entry*& slot : slots_) {
+      for (entry* head = std::exchange(slot, nullptr); head != nullptr; head = head->next_head) {
+        for (entry* e = head; e != nullptr; e = e->next) e->owner->entered_ = false;
+      }
+    }
+  }
+
   bool enter(record& self) noexcept {
     lock_.lock();
     for (std::size_t i = 0; i < self.count_; ++i) link(self.at(i), self);

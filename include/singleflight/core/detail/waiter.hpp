@@ -158,6 +158,9 @@ struct resume_batch {
     if (idle) delete this;
   }
 
+  /// Under the lock, in a child of fork: the runners were handed to threads that are not there.
+  void forget_runners() noexcept { main.active = spare.active = false; }
+
   static void submit(runner* chain) {
     while (runner* const r = chain) {
       chain = static_cast<runner*>(r->next);

@@ -105,10 +105,12 @@ class blocked_wait {
   /// Rings at the deadline, where the kernel cannot time the sleep.
   struct alarm : timer_node {
     explicit alarm(blocked_wait& w) noexcept
-        : timer_node([](timer_node& n) noexcept {
-            blocked_wait& to = static_cast<alarm&>(n).wait;
-            to.block_.poke(block_base::channel_of(to.node_));
-          }),
+        : timer_node(
+              [](timer_node& n) noexcept {
+                blocked_wait& to = static_cast<alarm&>(n).wait;
+                to.block_.poke(block_base::channel_of(to.node_));
+              },
+              this_thread()),
           wait(w) {}
     blocked_wait& wait;
   };

@@ -80,6 +80,7 @@ struct errands : task_node {
   explicit errands(block_base& of) noexcept;
   block_base& block;
   bool queued = false;              ///< with a reference on the block
+  bool cut = false;                 ///< queued in the parent of a child of fork
   std::uint32_t references = 0;     ///< of flights that are over
   load_base* dropped = nullptr;     ///< a list
   task_node* launched = nullptr;    ///< a list of loads, by their task's link
@@ -186,6 +187,9 @@ struct block_base : platform::allocated {
         ((now + epoch) & ~(phase_bits | locked)) | static_cast<std::uint32_t>(flight_phase::done),
         platform::order(rule::end_releases, memory_order_release));
   }
+  bool is_furnished() const noexcept {
+    return (state.load(memory_order_relaxed) & unfurnished) == 0;
+  }
   bool has_sleepers_locked() const noexcept {
     return (state.load(memory_order_relaxed) & sleeping) != 0;
   }
@@ -217,7 +221,8 @@ struct block_base : platform::allocated {
 
   flight_core* const core;  ///< alive while phase != done (I6)
   timer* const clock;
-  flight_node* node = nullptr;       ///< set before the block is shared; changed under both locks
+  /// Set before the block is shared; changed under both locks. Null again: lost in a fork.
+  flight_node* node = nullptr;
   flight_node* own_node = nullptr;   ///< of a block with a key of its own
   std::uint64_t id;                  ///< set with `node`
   block_base* next_promoted;         ///< within forget_all
@@ -246,6 +251,7 @@ struct block_base : platform::allocated {
     block_base* const block;
     bool armed = false;               ///< by the load's own thread of control
     atomic<std::uint32_t> queued{0};  ///< 1: fired, and not yet looked at
+    bool cut = false;                 ///< that was so in the parent of a child of fork
     atomic<steady_time> due{steady_time::max()};
   };
   std::unique_ptr<timeout_alarm> alarm;  ///< load_timeout

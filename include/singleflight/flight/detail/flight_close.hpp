@@ -106,11 +106,13 @@ inline bool flight_core::wait_departure(std::uint32_t seen, steady_time deadline
   }
   struct alarm : timer_node {
     explicit alarm(atomic<std::uint32_t>& w) noexcept
-        : timer_node([](timer_node& n) noexcept {
-            auto& counter = static_cast<alarm&>(n).word;
-            counter.fetch_add(1, memory_order_release);
-            platform::wake(counter, block_base::all_sleepers);
-          }),
+        : timer_node(
+              [](timer_node& n) noexcept {
+                auto& counter = static_cast<alarm&>(n).word;
+                counter.fetch_add(1, memory_order_release);
+                platform::wake(counter, block_base::all_sleepers);
+              },
+              this_thread()),
           word(w) {}
     atomic<std::uint32_t>& word;
   } bell(departures_);

@@ -24,13 +24,14 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-class flight_core {
+class flight_core final : fork_member {
  public:
   /// Makes an unattached block for a thin flight; throws what copying its key or allocating throws.
   using block_maker = block_base* (*)(flight_core&, const flight_node&);
 
   flight_core(group_options&& options, block_maker maker)
-      : make_block(maker),
+      : fork_member(rank::group),
+        make_block(maker),
         options_(std::move(options)),
         clock_(options_.timer != nullptr ? *options_.timer : default_timer()),
         plain_(options_.max_flights == 0 && options_.observer == nullptr &&
@@ -40,7 +41,10 @@ class flight_core {
       throw std::invalid_argument(
           "group_options: join_window and load_timeout must not be negative; zero means none");
     }
+    (void)thread_indexes::instance();  // not made under a lock: it enters the list of the fork
+    enter_forks();
   }
+  ~flight_core() { leave_forks(); }
   flight_core(const flight_core&) = delete;
   flight_core& operator=(const flight_core&) = delete;
 
@@ -212,6 +216,8 @@ class flight_core {
     if (end.over) b.drop_reference();
     return end.published;
   }
+
+  void finish_dropped(block_base& b);
 
   /// For a run() leader that failed where the group hands over: its own node leaves the table and
   /// its interest ends; the block's own node takes the place. Not `published`: nobody takes over.
@@ -418,6 +424,18 @@ class flight_core {
 
   bool wait_departure(std::uint32_t seen, steady_time deadline);
 
+  // ---- fork: flight_fork.hpp --------------------------------------------------------------------
+
+  void hold() noexcept override;
+  void release() noexcept override;
+  void mend() noexcept override;
+  void go_on() noexcept override;
+  template <class Visit>
+  bool each_block_held(Visit&& visit) noexcept;
+  bool is_led_here(const flight_node& node) const noexcept;
+  static void lose(block_base& b) noexcept;
+  static void forget_waiters(block_base& b) noexcept;
+
   const group_options options_;
   timer& clock_;
   const bool plain_;
@@ -432,5 +450,6 @@ SINGLEFLIGHT_END_NAMESPACE
 #include "singleflight/flight/detail/flight_cancel.hpp"
 #include "singleflight/flight/detail/flight_close.hpp"
 #include "singleflight/flight/detail/flight_end.hpp"
+#include "singleflight/flight/detail/flight_fork.hpp"
 #include "singleflight/flight/detail/flight_loads.hpp"
 #include "singleflight/flight/detail/flight_tasks.hpp"

@@ -41,6 +41,10 @@ inline bool flight_core::finish_alone(block_base& b, load_base& load) noexcept {
 inline flight_core::finished flight_core::finish(block_base& b, flight_result result,
                                                  flight_errc code, std::exception_ptr error,
                                                  bool hand_on) {
+  if (b.node == nullptr) [[unlikely]] {  // lost in a fork: the group may be gone
+    if (b.alarm && b.alarm->armed) b.clock->cancel(*b.alarm);
+    return {false, true};
+  }
   const call_scope scope;
   if (b.alarm && b.alarm->armed) disarm(b);
   if (options_.observer != nullptr) tell_ended(b, result, code);
@@ -279,8 +283,10 @@ inline block_base* flight_core::successor_of(block_base& b) noexcept {
 
 inline block_base* flight_core::ahead_of(block_base& b) noexcept {
   flight_table::bucket bucket = b.core->table.lock(b.node->hash);
-  flight_node* node = bucket.first();
-  while (node != nullptr && node->successor != &b) node = node->next;
+  flight_node* node = bucket.first();  // it can be found: else this one had its place
+  while (node != nullptr && node->successor != &b) {
+    node = node->is_gone_locked() ? nullptr : node->next;
+  }
   block_base* const ahead = node != nullptr ? node->block.load(memory_order_relaxed) : nullptr;
   if (ahead != nullptr) ahead->add_reference();
   flight_table::unlock(bucket);

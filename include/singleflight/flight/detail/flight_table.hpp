@@ -269,6 +269,40 @@ class flight_table {
   }
   static bucket lock_at(head& at) noexcept { return {&at, lock_bit::lock(at)}; }
 
+  // ---- fork: all buckets at once, in the order of growth ----------------------------------------
+
+  void hold_all() const noexcept {
+    for (;;) {
+      const array* const a =
+          current_.load(platform::order(rule::locate_acquires, memory_order_acquire));
+      const word first = lock_bit::lock(a->heads[0]);
+      if ((first & moved) == 0) {  // nobody grows while this one is held
+        for (std::size_t i = 1; i < a->count; ++i) lock_bit::lock(a->heads[i]);
+        return;
+      }
+      lock_bit::unlock(a->heads[0], first);
+    }
+  }
+  void release_all() const noexcept {
+    const array* const a = current_.load(memory_order_relaxed);
+    for (std::size_t i = 0; i < a->count; ++i) {
+      lock_bit::unlock(a->heads[i], a->heads[i].load(memory_order_relaxed) & ~locked);
+    }
+  }
+  /// Calls visit(bucket&), which may change its value, until it returns false.
+  template <class Visit>
+  bool each_held(Visit&& visit) const noexcept {
+    const array* const a = current_.load(memory_order_relaxed);
+    for (std::size_t i = 0; i < a->count; ++i) {
+      bucket b{&a->heads[i], a->heads[i].load(memory_order_relaxed) & ~locked};
+      const bool more = visit(b);
+      b.at->store(b.value | locked, memory_order_relaxed);
+      if (!more) return false;
+    }
+    return true;
+  }
+  void crowd_held(std::ptrdiff_t crowd) noexcept { crowded_.store(crowd, memory_order_relaxed); }
+
  private:
   static constexpr unsigned first_bits = platform::tuned(9U, 1U);
   static constexpr std::size_t first_count = std::size_t{1} << first_bits;

@@ -36,6 +36,15 @@ struct withdrawing {
 
 // ---- tasks: loads, timeouts ---------------------------------------------------------------------
 
+/// Its executor has dropped the load: `broken`, or why a pool of the library's has refused it.
+inline void flight_core::finish_dropped(block_base& b) {
+  if (const std::exception_ptr* const why = this_thread().refusal) {
+    finish_and_drop(b, flight_result::error, {}, keep_alive(*why));
+  } else {
+    finish_and_drop(b, flight_result::code, flight_errc::broken);
+  }
+}
+
 inline void load_base::act_on(task_node* node, bool run) {
   auto& load = *static_cast<load_base*>(node);
   // Leaves the queue and claims in one step; a waiter may have claimed it before.
@@ -48,7 +57,7 @@ inline void load_base::act_on(task_node* node, bool run) {
   if (run) {
     load.run();
   } else {
-    group.finish_and_drop(*load.block, flight_result::code, flight_errc::broken);
+    group.finish_dropped(*load.block);
     load.end_run();
   }
 }

@@ -90,7 +90,7 @@ struct typed_load : load_base {
     }
     if (error != nullptr) {
       finish(flight_result::error, {}, keep_alive(std::move(error)));
-    } else if (b.core->plain() && b.core->finish_alone(b, *this)) {
+    } else if (b.node != nullptr && b.core->plain() && b.core->finish_alone(b, *this)) {
       this->drop_flight(b);
     } else {
       finish(flight_result::value, {}, nullptr);

@@ -71,7 +71,7 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
             steady_time end)
       : one_shot<value>(executor, clock_of(policy)),
         task_node(&step),
-        timer_node(&alarm),
+        timer_node(&alarm, this_thread()),
         platform::coroutine_frame{&resume_it, &destroy_it},
         call_(std::in_place, std::move(policy), std::forward<F>(fn), bounds, end) {}
 
@@ -112,7 +112,9 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
   static void step(task_node* node, bool run) {
     auto& self = *static_cast<retry_run*>(node);
     self.disarm();
-    if (!run) {
+    if (const std::exception_ptr* const refusal = this_thread().refusal; !run && refusal) {
+      self.end(std::exception_ptr(*refusal));
+    } else if (!run) {
       self.end(flight_errc::broken);
     } else if (const auto why = self.over()) {
       self.end(*why);
