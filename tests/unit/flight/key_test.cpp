@@ -305,8 +305,7 @@ TEST(key, overloaded_address) {
       std::vector{out_parameter{1}, out_parameter{2}},
       [](auto keys) { return std::vector<sf::outcome<out_parameter>>(keys.begin(), keys.end()); });
   EXPECT_EQ(many[1].value()->n, 2);
-  EXPECT_EQ(std::move(*flights.run(out_parameter{2}, [] { return out_parameter{9}; }).share()).n,
-            9);
+  EXPECT_EQ(flights.run(out_parameter{2}, [] { return out_parameter{9}; }).share()->n, 9);
 }
 
 }  // namespace
