@@ -133,7 +133,7 @@ class SINGLEFLIGHT_SHARED_STATE hazard_domain final : fork_member {
     hazard_mode::one_sided = platform::ask_for_barrier();
     enter_forks();
   }
-  ~hazard_domain() { leave_forks(); }
+  ~hazard_domain() override { leave_forks(); }
 
   /// Throws std::bad_alloc.
   hazard_record& take() {

@@ -160,7 +160,7 @@ class timer_wheel {
 class timer_queue final : fork_member {
  public:
   explicit timer_queue(steady_time base) : fork_member(rank::timer), wheel_(base) { enter_forks(); }
-  ~timer_queue() { leave_forks(); }
+  ~timer_queue() override { leave_forks(); }
 
   platform::mutex& lock() noexcept { return lock_; }
   void arm_locked(timer_node& node, steady_time when) noexcept {
