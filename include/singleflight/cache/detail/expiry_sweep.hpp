@@ -38,7 +38,7 @@ class expiry_sweep : timer_node, fork_member {
   }
   expiry_sweep(const expiry_sweep&) = delete;
   expiry_sweep& operator=(const expiry_sweep&) = delete;
-  ~expiry_sweep() {
+  ~expiry_sweep() override {
     leave_forks();
     stop();
   }

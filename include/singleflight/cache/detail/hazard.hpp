@@ -143,7 +143,7 @@ class SINGLEFLIGHT_SHARED_STATE hazard_domain final : fork_member {
     hazard_mode::one_sided.store(platform::ask_for_barrier(), memory_order_relaxed);
     enter_forks();
   }
-  ~hazard_domain() { leave_forks(); }
+  ~hazard_domain() override { leave_forks(); }
 
   /// Throws std::bad_alloc.
   hazard_record& take() {

@@ -62,7 +62,7 @@ class live_listeners final : task_node,
   }
   live_listeners(const live_listeners&) = delete;
   live_listeners& operator=(const live_listeners&) = delete;
-  ~live_listeners() { leave_forks(); }
+  ~live_listeners() override { leave_forks(); }
 
   platform::mutex& lock() noexcept { return lock_; }
 

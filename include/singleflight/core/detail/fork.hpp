@@ -45,7 +45,7 @@ class fork_member {
 
  protected:
   explicit fork_member(rank at) noexcept : rank_(at) {}
-  ~fork_member() = default;
+  virtual ~fork_member() = default;
   inline void enter_forks();
   inline void leave_forks() noexcept;
 
@@ -118,7 +118,7 @@ inline void fork_member::leave_forks() noexcept { fork_list::instance().remove(*
 class fork_guard final : fork_member {
  public:
   fork_guard(platform::mutex& lock, rank at) : fork_member(at), lock_(lock) { enter_forks(); }
-  ~fork_guard() { leave_forks(); }
+  ~fork_guard() override { leave_forks(); }
 
  private:
   void hold() noexcept override { lock_.lock(); }

@@ -129,7 +129,7 @@ inline std::uint64_t next_flight_id(thread_state& self) noexcept {
 class SINGLEFLIGHT_SHARED_STATE thread_indexes final : fork_member {
  public:
   thread_indexes() : fork_member(rank::last) { enter_forks(); }
-  ~thread_indexes() { leave_forks(); }
+  ~thread_indexes() override { leave_forks(); }
   static thread_indexes& instance() noexcept {
     static platform::never_destroyed<thread_indexes> one;
     return one.get();

@@ -153,7 +153,7 @@ class timer_wheel {
 class timer_queue final : fork_member {
  public:
   explicit timer_queue(steady_time base) : fork_member(rank::timer), wheel_(base) { enter_forks(); }
-  ~timer_queue() { leave_forks(); }
+  ~timer_queue() override { leave_forks(); }
 
   /// The lock, held. While a crowd fires its thread takes the lock again and again, and a mutex may
   /// leave others asleep meanwhile: so they say that they wait, and are let in after a round.

@@ -44,7 +44,7 @@ class flight_core final : fork_member {
     (void)thread_indexes::instance();  // not made under a lock: it enters the list of the fork
     enter_forks();
   }
-  ~flight_core() { leave_forks(); }
+  ~flight_core() override { leave_forks(); }
   flight_core(const flight_core&) = delete;
   flight_core& operator=(const flight_core&) = delete;
 

@@ -55,7 +55,7 @@ class semaphore_core final : public platform::allocated, fork_member {
     home.owner = this;
     enter_forks();
   }
-  ~semaphore_core() { leave_forks(); }
+  ~semaphore_core() override { leave_forks(); }
   semaphore_core(const semaphore_core&) = delete;
   semaphore_core& operator=(const semaphore_core&) = delete;
 
