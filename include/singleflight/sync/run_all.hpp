@@ -17,7 +17,8 @@
 ///             timeouts of the process strike on up to 16 threads: where so many stop callbacks
 ///             hang, the next call that runs is told late; that none begins late does not depend
 ///             on it.
-/// Errors      std::invalid_argument for a limit of 0 and a negative timeout, before any call.
+/// Errors      recursive for a call that waits for the load which waits here.
+///             std::invalid_argument for a limit of 0 and a negative timeout, before any call.
 ///             broken for a call that ended its thread.
 /// Lifetime    calls that the range keeps are borrowed.
 /// Cost        as an error_group; with a timeout also one allocation, and a clock call a call.
