@@ -23,7 +23,8 @@
 ///             ended its thread; cancelled, when tasks were skipped without an error (so a wait
 ///             that returns has seen all tasks to their end); recursive, within a task of the
 ///             group, or within its stop (a callback of its token, the destructor of what is
-///             skipped), which would wait for itself.
+///             skipped), which would wait for itself, also through tasks of other groups. A task
+///             that waits for a load which waits for the group: the task's wait is recursive.
 /// Lifetime    owns its tasks. After a wait the group is as new. May go before its executor has
 ///             come to what it was given.
 /// Cost        a task: one allocation and two short critical sections; the executor is asked for a

@@ -20,8 +20,9 @@
 /// Errors      throws, before any call: std::invalid_argument for a limit of 0 and a negative
 ///             timeout; std::system_error for a timeout whose timer has no thread and gets none;
 ///             std::bad_alloc, and what the range throws (both also later, when it has waited for
-///             the calls that began). All else is an outcome: a call's error; broken for a call
-///             that ended its thread. Without a thread to be had all calls run on this one.
+///             the calls that began). All else is an outcome: a call's error; recursive for a
+///             call that waits for the load which waits here; broken for a call that ended its
+///             thread. Without a thread to be had all calls run on this one.
 /// Lifetime    calls that the range keeps are borrowed.
 /// Cost        as an error_group; with a timeout also one allocation, and a clock call a call.
 
