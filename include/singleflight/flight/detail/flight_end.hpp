@@ -292,6 +292,8 @@ inline void flight_core::publish_locked(block_base& b, flight_result result, fli
 inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own, bool leader,
                                               aftermath& a) {
   const flight_phase phase = b.phase(memory_order_relaxed);
+  if (!platform::holds(rule::leader_leaves_in_one_step) && leader)
+    b.leader_gone.store(true, memory_order_relaxed);
   flight_table::bucket bucket = table.lock(b.node->hash);
   const bool last = b.interest() == 1;  // stable: joins need the bucket lock
   if (leader) {
