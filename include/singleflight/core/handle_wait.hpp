@@ -8,9 +8,11 @@
 ///             pending_permit) make one, to be awaited, blocked on (`get`) or given a callback
 ///             (`on_ready`) in the same expression.
 /// Threads     the one of its handle.
-/// Cancel      its deadline and its stop token end this wait, and with it this caller's interest.
-/// Lifetime    the handle outlives it. A coroutine that waits may be destroyed on the executor
-///             where it would resume.
+/// Cancel      its deadline and its stop token end this wait, and with it this caller's interest:
+///             in one step, however late the executor resumes the caller.
+/// Lifetime    the handle outlives it. A coroutine that waits may be destroyed in a task of the
+///             executor where it would resume, if that runs one task at a time (not on a pool), or
+///             where nothing can resume it. After its verdict its handle is over with that.
 /// Cost        stands in its coroutine's frame: 96 bytes, more only for what is named.
 
 #include <chrono>

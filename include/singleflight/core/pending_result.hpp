@@ -9,12 +9,12 @@
 /// Ordering    the call's effects happen-before the return of get and co_await.
 /// Blocking    get and get_outcome block; co_await suspends.
 /// Cancel      dropping the handle tells the call that nobody wants its result, and so does a limit
-///             that ends the wait it was given to.
+///             that ends the wait it was given to, before the waiter is resumed.
 /// Errors      the call's exception with its own type; flight_error for the library's own. A second
 ///             use, a move while it waits, and awaiting a temporary are refused: two assertions,
 ///             and a compile error.
-/// Lifetime    independent of what has started the call. A coroutine that waits may be destroyed on
-///             the executor where it would resume.
+/// Lifetime    independent of what has started the call. A coroutine that waits may be destroyed in
+///             a task of the executor where it would resume, if that runs one task at a time.
 /// Cost        stands in the caller's frame; no allocation to wait, but one for on().
 
 #include <coroutine>

@@ -50,8 +50,8 @@ class blocked_wait {
   blocked_wait& operator=(const blocked_wait&) = delete;
 
   /// How the wait ended. After `lead` the caller leads the flight; after the others but `outcome`
-  /// (and unless it was a look) it has to leave() it. The verdict of a thread that sleeps is its own:
-  /// until it is scheduled again to find its limit past, it waits.
+  /// (and unless it was a look) it has to leave() it. The verdict of a thread that sleeps is its
+  /// own: until it is scheduled again to find its limit past, it waits.
   wait_verdict wait() {
     settle_promises();
     if (block_.done()) return wait_verdict::outcome;

@@ -7,7 +7,8 @@
 // makes one from birth. Joiners and handles know only the block.
 //
 // I5  `counts` holds references (low half) and interest (high half). It grows only under the bucket
-//     lock (a join) or by one who holds a reference; interest reaches 0 only under both locks.
+//     lock (a join) or by one who holds a reference; interest reaches 0 only under both locks. A
+//     leader's interest ends, and `leader_gone` is set, in one section of the bucket lock.
 // I6  While phase != done, the block's node, or that of the flight it waits behind, is in the
 //     table; so the group is alive for whoever holds the block's lock and sees phase != done.
 // I7  phase becomes done once, under the block's lock, in the same critical section in which the

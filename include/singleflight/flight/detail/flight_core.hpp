@@ -139,7 +139,9 @@ class flight_core final : fork_member {
         block_base::one_reference +
             (platform::holds(rule::joins_count_interest) ? block_base::one_interest : 0),
         memory_order_relaxed);
-    if (lender) block.lenders.fetch_add(1, memory_order_relaxed);
+    // An election, under the block lock, that sees this lender sees as well that it is absent: the
+    // release pairs with its acquire.
+    if (lender) block.lenders.fetch_add(1, memory_order_release);
     if (platform::holds(rule::join_marks_bucket)) b.value |= flight_table::slow;
     stats.add(figure::joined);
     return true;

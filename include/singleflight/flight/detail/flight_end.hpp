@@ -241,7 +241,7 @@ inline bool flight_core::elect_locked(block_base& b, aftermath& a) {
     // what is waited for there may wait for this flight. Where nothing has been loaded yet nobody
     // else is kept: every other caller of such a flight is listed, or has its load kept.
     const bool failed = b.error != nullptr && platform::holds(rule::absent_do_not_lead);
-    if (b.lenders.load(memory_order_relaxed) >
+    if (b.lenders.load(memory_order_acquire) >
         (failed ? b.absent.load(memory_order_relaxed) : 0U)) {
       b.set_phase_locked(flight_phase::vacant);
       return false;
@@ -327,6 +327,8 @@ inline void flight_core::publish_locked(block_base& b, flight_result result, fli
 inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own, bool leader,
                                               aftermath& a) {
   const flight_phase phase = b.phase(memory_order_relaxed);
+  if (!platform::holds(rule::leader_leaves_in_one_step) && leader)
+    b.leader_gone.store(true, memory_order_relaxed);
   flight_table::bucket bucket = table.lock(b.node->hash);
   const bool last = b.interest() == 1;  // stable: joins need the bucket lock
   if (leader) {

@@ -121,14 +121,18 @@ class flight_share : protected handle_base {
     state = wait_state::idle;
     flight_block<V>& b = *std::exchange(block_, nullptr);
     if (how == wait_verdict::outcome) return outcome_of(b, role_);
+    part(b, how);
+    return errc_of(how);
+  }
+  /// The end of a suspended wait that was cancelled; drops the reference on `b` (C3).
+  void part(block_base& b, wait_verdict why) {
     if (!platform::holds(rule::cancelled_counts_no_more)) {
-      flight_core::leave(b, how, false, kept_, role_ == flight_role::leader);
-    } else if (how == wait_verdict::timed_out && platform::holds(rule::resumed_runs_errands)) {
+      flight_core::leave(b, why, false, kept_, role_ == flight_role::leader);
+    } else if (why == wait_verdict::timed_out && platform::holds(rule::resumed_runs_errands)) {
       flight_core::run_errands(b);
     } else {
       b.drop_reference();
     }
-    return errc_of(how);
   }
   void leave(wait_verdict why) {
     block_base* const b = std::exchange(block_, nullptr);
@@ -148,7 +152,7 @@ class flight_share : protected handle_base {
       spent->code = errc_of(why);
     } catch (const std::bad_alloc&) {  // then it is as used
     }
-    std::exchange(block_, spent)->drop_reference();
+    part(*std::exchange(block_, spent), why);
     verdict.store(wait_verdict::outcome, memory_order_relaxed);
   }
 

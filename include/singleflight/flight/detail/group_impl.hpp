@@ -163,11 +163,12 @@ auto group<Key, Value, Hash, Equal>::enter(Caller& caller, std::size_t hash, vie
               shared = spare.release();
               flight_core::attach_locked(b, *found, *shared);
             }
+            bool absent = false;  // counted before the caller is counted as a lender
+            if constexpr (Caller::lends) absent = caller.absent;
+            if (absent) shared->absent.fetch_add(1, memory_order_relaxed);
             if (!core_.join_locked(b, *shared, Caller::lends || keeps)) {
+              if (absent) shared->absent.fetch_sub(1, memory_order_relaxed);
               return refuse(flight_errc::overloaded);
-            }
-            if constexpr (Caller::lends) {
-              if (caller.absent) shared->absent.fetch_add(1, memory_order_relaxed);
             }
             return {.how = entry::kind::joined,
                     .shared = shared,
