@@ -78,7 +78,9 @@ inline void flight_core::mend() noexcept {
       if (is_led_here(*node)) {
         if (block != nullptr) {
           forget_waiters(*block);
-          if (block->alarm != nullptr) block->alarm->cut = block->alarm->queued != 0;
+          if (block->alarm != nullptr) {
+            block->alarm->cut = block->alarm->queued.load(memory_order_relaxed) != 0;
+          }
           if (block->is_furnished() && block->room.errands) {
             block->room.errands->cut = block->room.errands->queued;
           }
