@@ -321,7 +321,7 @@ const add_world kept_alone("thread_pool: a kept node, and no other one", two_and
 // A process that forks amid the work of a pool: its child has threads of its own, and none of the
 // tasks.
 const add_world forks("56: a fork beside a pool", two, [](world& w) {
-  const auto pool =
+  auto pool =
       std::make_unique<thread_pool>(singleflight::thread_pool_options{.max_threads = 2});
   job a;
   job b;
@@ -330,6 +330,7 @@ const add_world forks("56: a fork beside a pool", two, [](world& w) {
     platform::fork();
     pool->execute(b.as_task());
     b.wait();
+    pool.reset();
   });
   w.run();
   w.check(b.ran() == 1, "56: a child's task did not run");
