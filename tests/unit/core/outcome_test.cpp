@@ -71,8 +71,8 @@ TEST(outcome, holds_a_flight_errc) {
   }
 }
 
-// Goal    A flight_error that a load threw is a flight_errc to look at, and the load's own object to
-//         whoever asks for the value.
+// Goal    A flight_error that a load threw can be looked at as a flight_errc; value() and rethrow()
+//         throw the load's own object.
 TEST(outcome, holds_a_flight_error_of_the_load) {
   struct refusal : sf::flight_error {
     explicit refusal(int n) : flight_error(sf::flight_errc::rejected), number(n) {}

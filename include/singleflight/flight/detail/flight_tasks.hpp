@@ -81,7 +81,7 @@ inline void block_base::fire_timeout(timer_node& node) noexcept {
 }
 
 inline void block_base::run_timeout(task_node* node, bool) {
-  auto& alarm = *static_cast<timeout_alarm*>(node);
+  auto& alarm = static_cast<timeout_alarm&>(*node);
   block_base& block = *alarm.block;
   // A fire that saw 1 leaves the look to this task. Its exchange came before this one, which
   // reads from it: so what the fire knew, the time that the load was armed for, is seen below.
