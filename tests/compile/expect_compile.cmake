@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# Compiles one file. X.pass.cpp must compile. X.fail.cpp must fail, and what the compiler says must
-# match the regular expression in its line `// expect: REGEX`.
+# Compiles one file. X.pass.cpp and X.quiet.cpp must compile. X.fail.cpp must fail, and what the
+# compiler says must match the regular expression in its line `// expect: REGEX`.
 #
 #   cmake -Dcompile=<command;and;options> -Dsource=<file> -P expect_compile.cmake
 
@@ -10,7 +10,7 @@ execute_process(
   ERROR_VARIABLE said
 )
 
-if(source MATCHES "\\.pass\\.cpp$")
+if(source MATCHES "\\.(pass|quiet)\\.cpp$")
   if(NOT status EQUAL 0)
     message("${said}")
     message(FATAL_ERROR "${source} must compile, and does not")

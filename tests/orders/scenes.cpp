@@ -453,11 +453,11 @@ struct entries {
 struct mode {
   explicit mode(bool one_sided) {
     (void)singleflight::detail::hazard_domain::instance();
-    singleflight::detail::hazard_mode::one_sided = one_sided;
+    singleflight::detail::hazard_mode::one_sided.store(one_sided, std::memory_order_relaxed);
   }
   mode(const mode&) = delete;
   mode& operator=(const mode&) = delete;
-  ~mode() { singleflight::detail::hazard_mode::one_sided = false; }
+  ~mode() { singleflight::detail::hazard_mode::one_sided.store(false, std::memory_order_relaxed); }
 };
 
 /// The last reader has let go; who takes the entry out frees it.

@@ -55,15 +55,18 @@ struct cache_options {
   /// does not expire together. In [0, 1].
   double jitter = 0.1;
 
-  /// A hit on a value older than this starts a load behind its back; zero: never. Where it is not
+  /// A hit on a value older than this starts a load behind its back; zero: never. Those that one
+  /// get_all finds due are loaded together where the cache has a `load_many`. Where it is not
   /// shorter than the ttl it has no effect.
   std::chrono::nanoseconds refresh_after{0};
   /// For this long after its ttl a value is kept, to be served (as stale) where its load fails;
-  /// zero: not at all. To get, also where the load cannot begin, breaks off or is not in time;
+  /// zero: not at all. A load that is merely slow is waited for, up to the caller's limits and
+  /// soft_timeout. To get, also where the load cannot begin, breaks off or is not in time;
   /// start_get and get_all get the library's own errors as they are.
   std::chrono::nanoseconds stale_if_error{0};
   /// After a load that failed, a stale value is served without another load, and an old one is not
-  /// refreshed, for this long; twice as long with each failure in a row, up to max_retry_after.
+  /// refreshed, for this long, also by a call that was on its way to a load meanwhile; twice as long
+  /// with each failure in a row, up to max_retry_after.
   std::chrono::nanoseconds retry_after = std::chrono::seconds(1);
   std::chrono::nanoseconds max_retry_after = std::chrono::seconds(60);
   /// A get that finds a stale value waits this long for its load, then takes the stale value, and
@@ -77,11 +80,11 @@ struct cache_options {
   /// the next call loads again.
   std::chrono::nanoseconds error_ttl{0};
 
-  /// Hears of each entry that has left, once, on the thread that took it out, no lock held; `value`
-  /// is null for an absence or an error. The key comes as a view (of a string: a string_view), good
-  /// for the call. It must not throw. It may use the cache, and catches what that throws: a get
-  /// that has to load throws flight_errc::closed once the cache's destructor has begun. From then
-  /// on it is not called.
+  /// Hears of each entry that has left, once, on the thread that took it out, perhaps within a load
+  /// of this cache, no lock held; `value` is null for an absence or an error. The key comes as a
+  /// view (of a string: a string_view), good for the call. It must not throw. It may use the cache,
+  /// and catches what that throws: a get that has to load throws flight_errc::closed once the
+  /// cache's destructor has begun. From then on it is not called.
   std::function<void(key_view_t<Key> key, const Value* value, removal_cause cause)> on_removal{};
 
   /// The group that loads: its executor, timer, observer, bounds. Its on_abandon is always finish.
@@ -103,6 +106,15 @@ struct cache_stats {
   std::uint64_t expired = 0;
   std::uint64_t replaced = 0;
   std::uint64_t invalidated = 0;
+  /// From here on: calls whose wait for a load ended so, also by what the load threw. A stale value
+  /// may have been their answer.
+  std::uint64_t timed_out = 0;
+  std::uint64_t cancelled = 0;
+  std::uint64_t overloaded = 0;
+  std::uint64_t recursive = 0;
+  std::uint64_t broken = 0;
+  std::uint64_t closed = 0;
+  std::uint64_t rejected = 0;
   std::size_t entries = 0;  ///< now
   std::size_t weight = 0;   ///< now
 };

@@ -9,8 +9,9 @@
 /// Ordering    what the load did happens-before every use (P7).
 /// Lifetime    the value lives as long as a handle to it: eviction, invalidation and the cache's
 ///             own end do not touch it. Its destructor runs on a thread that drops a handle or
-///             changes a cache, perhaps another one, and not always at once: a value must not want
-///             a lock that is held around such calls.
+///             changes a cache, perhaps another one, or on the default pool, and not always at
+///             once: a value must not want a lock that is held around such calls. It may wait for
+///             loads (own a cache, a group): it never runs within one.
 /// Cost        40 bytes. Of a hit: a slot of the calling thread, no counting; a thread has six at a
 ///             time, for all its caches, and counts what it holds beyond. A copy is counted: one
 ///             read-modify-write.
@@ -22,6 +23,7 @@
 #include <utility>
 
 #include "singleflight/cache/detail/entry.hpp"
+#include "singleflight/core/detail/require.hpp"
 #include "singleflight/core/timer.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -65,9 +67,9 @@ class cached {
     if (value_ == nullptr) throw std::bad_optional_access();
     return *value_;
   }
-  /// Requires has_value().
-  const Value& operator*() const noexcept { return *value_; }
-  const Value* operator->() const noexcept { return value_; }
+  /// Requires has_value(); aborts for an absence.
+  const Value& operator*() const noexcept { return *present(); }
+  const Value* operator->() const noexcept { return present(); }
 
   singleflight::freshness freshness() const noexcept { return how_; }
   bool stale() const noexcept { return how_ == singleflight::freshness::stale; }
@@ -92,6 +94,11 @@ class cached {
   detail::hazard_hold& hold() noexcept { return hold_; }
 
  private:
+  const Value* present() const noexcept {
+    detail::require(value_ != nullptr, "cached: * or -> of an absence; ask has_value() first");
+    return value_;
+  }
+
   detail::hazard_hold hold_;
   const Value* value_;
   timer* clock_;

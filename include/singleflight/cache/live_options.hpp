@@ -4,6 +4,7 @@
 /// live_options, live_stats: what a live_value is told, and what it tells.
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <functional>
@@ -29,6 +30,10 @@ struct live_options {
   /// Hears of each load of the schedule that failed, on the executor, no lock held. It must not
   /// throw. Empty: nobody.
   std::function<void(const std::exception_ptr& error)> on_error{};
+  /// How many changes may wait to be told, one at least: each keeps a version. When listeners fall
+  /// behind by more, the last of these and the next become one change: from the version before
+  /// both to the newer one. The latest version is always told.
+  std::size_t max_changes = 64;
   /// The group that loads: its executor, where listeners are told too, its timer, load_timeout,
   /// observer. Its on_abandon is always finish.
   group_options group{};
@@ -42,6 +47,8 @@ struct live_stats {
   std::uint64_t loads = 0;    ///< that began
   std::uint64_t load_failures = 0;
   std::uint64_t not_stored = 0;  ///< answers that a set, or a later load, had overtaken
+  /// Changes that were told together with the next one (max_changes).
+  std::uint64_t changes_merged = 0;
   /// Since the value was last loaded or set, changed or not.
   std::chrono::nanoseconds since_success{0};
 };

@@ -40,7 +40,7 @@ class live_snapshot {
   ~live_snapshot() = default;
 
   const T& operator*() const noexcept { return node().value; }
-  const T* operator->() const noexcept { return &node().value; }
+  const T* operator->() const noexcept { return std::addressof(node().value); }
 
   /// 1 at first, and one more with each change.
   std::uint64_t version() const noexcept { return node().version; }
@@ -50,7 +50,7 @@ class live_snapshot {
   /// The value as a shared_ptr. One allocation.
   std::shared_ptr<const T> share() && {
     hold_.count();
-    const T* const value = &node().value;
+    const T* const value = std::addressof(node().value);
     return {value, [hold = std::move(hold_)](const T*) {}};
   }
 

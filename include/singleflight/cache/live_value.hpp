@@ -15,7 +15,8 @@
 ///             before reload was called; after set(), none whose load began before set was called,
 ///             nor an older one. Versions of one thread's gets never go back. A listener is told of
 ///             each change after its subscription, in the order of versions, one listener at a
-///             time, after the change: a get within it sees that version or a later one.
+///             time, after the change: a get within it sees that version or a later one. When
+///             listeners fall behind by max_changes, changes are told together.
 /// Blocking    the constructor loads, unless it is given an initial value. get never waits. reload
 ///             loads on the calling thread, or waits for who does; those who ask while one load
 ///             runs share the next one. Loads that are started or due, and listeners, run on the
@@ -52,6 +53,7 @@
 #include "singleflight/cache/subscription.hpp"
 #include "singleflight/core/default_timer.hpp"
 #include "singleflight/core/detail/random.hpp"
+#include "singleflight/flight/detail/signature.hpp"
 #include "singleflight/flight/group.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -77,7 +79,8 @@ class live_value final : public observable {
       : options_(checked(std::move(how))),
         clock_(options_.group.timer != nullptr ? *options_.group.timer : default_timer()),
         loader_(std::make_unique<loader_of<std::decay_t<Loader>>>(std::forward<Loader>(loader))),
-        listeners_(std::make_shared<detail::live_listeners>(options_.group.executor)),
+        listeners_(std::make_shared<detail::live_listeners>(options_.group.executor,
+                                                            options_.max_changes)),
         alarm_(*this),
         flights_(group_options_of(options_)) {
     if (options_.initial) {
@@ -87,10 +90,12 @@ class live_value final : public observable {
       flights_.run(only::one, load_now{*this});
     }
     if (options_.reload_every.count() > 0) arm();
+    after_fork_.enter();
   }
   live_value(const live_value&) = delete;
   live_value& operator=(const live_value&) = delete;
   ~live_value() {
+    after_fork_.leave();
     listeners_->stop();     // nobody is told from now on, nor is the alarm armed
     clock_.cancel(alarm_);  // a fire has ended: no load of the schedule begins
   }                         // the group waits for the load that runs
@@ -108,6 +113,7 @@ class live_value final : public observable {
   /// T has a == by which the value is the same, nor where a set, or a load that began later, has
   /// overtaken this one.
   bool reload(const limits& bounds = {}) {
+    const detail::end_scope scope;  // the version that it replaces ends after its load
     return *flights_.run_fresh(only::one, load_now{*this}, bounds);
   }
   /// The same for a caller that awaits, or does not want to load itself.
@@ -119,7 +125,7 @@ class live_value final : public observable {
   template <class V = T>
     requires std::constructible_from<T, V&&>
   bool set(V&& value) {
-    const bool changed = publish(T(std::forward<V>(value)), by_hand);
+    const bool changed = publish(T(detail::value_from<T>(std::forward<V>(value))), by_hand);
     flights_.forget(only::one);
     return changed;
   }
@@ -142,6 +148,7 @@ class live_value final : public observable {
             .loads = loads_.load(memory_order_relaxed),
             .load_failures = load_failures_.load(memory_order_relaxed),
             .not_stored = not_stored_.load(memory_order_relaxed),
+            .changes_merged = listeners_->merged(),
             .since_success = now - success_.load(memory_order_relaxed)};
   }
   void observe(metric_visitor& visitor) const override {
@@ -150,6 +157,7 @@ class live_value final : public observable {
     visitor.counter("loads", s.loads);
     visitor.counter("load_failures", s.load_failures);
     visitor.counter("not_stored", s.not_stored);
+    visitor.counter("changes_merged", s.changes_merged);
     visitor.gauge("seconds_since_success", std::chrono::duration<double>(s.since_success).count());
   }
 
@@ -164,7 +172,14 @@ class live_value final : public observable {
   struct loader_of final : any_loader {
     template <class From>
     explicit loader_of(From&& from) : fn(std::forward<From>(from)) {}
-    T load(const flight_context& flight) override { return detail::call_loader<T>(fn, flight); }
+    T load(const flight_context& flight) override {
+      using returned = decltype(detail::call_loader<T>(fn, flight));
+      if constexpr (std::is_same_v<returned, T>) {
+        return detail::call_loader<T>(fn, flight);
+      } else {
+        return detail::value_from<T>(detail::call_loader<T>(fn, flight));
+      }
+    }
     Fn fn;
   };
   template <class Fn>
@@ -172,8 +187,8 @@ class live_value final : public observable {
     template <class From>
     explicit listener_of(From&& from) : fn(std::forward<From>(from)) {}
     void tell(const detail::live_node_base& now) override {
-      std::invoke(fn, static_cast<const node*>(now.before)->value,
-                  static_cast<const node&>(now).value);
+      detail::invoke_whole(fn, static_cast<const node*>(now.before)->value,
+                           static_cast<const node&>(now).value);
     }
     Fn fn;
   };
@@ -195,6 +210,7 @@ class live_value final : public observable {
     if (how.retry_after.count() <= 0) {
       refuse("retry_after is not positive (" + std::to_string(how.retry_after.count()) + " ns)");
     }
+    if (how.max_changes == 0) refuse("max_changes is zero: one change must find a place");
     if (!(how.jitter >= 0 && how.jitter <= 1)) {
       refuse("jitter " + std::to_string(how.jitter) + " is not in [0, 1]");
     }
@@ -244,7 +260,7 @@ class live_value final : public observable {
       seen.count();
       auto* const before = static_cast<node*>(seen.object());
       const bool equal = before != nullptr && same(before->value, made->value);
-      bool told = false;
+      detail::live_listeners::change_note note;
       {
         const detail::platform::unique_lock hold(listeners_->lock());
         if (began != by_hand && began < shown_ &&
@@ -262,10 +278,11 @@ class live_value final : public observable {
         made->version = before != nullptr ? before->version + 1 : 1;
         made->add_reference();  // the place's
         place_.store_locked(*made);
-        told = listeners_->change_locked(before, *made);
+        note = listeners_->change_locked(before, *made);
       }
       place::leave(before);
-      if (told) listeners_->post();
+      if (note.merged != nullptr) note.merged->drop_reference();
+      if (note.post) listeners_->post();
       return true;
     }
   }
@@ -283,12 +300,30 @@ class live_value final : public observable {
     if (failures_ > 0) {
       wait = detail::backoff(std::min(options_.retry_after, wait), failures_, wait);
     }
-    const auto most =
-        static_cast<std::int64_t>(static_cast<double>(wait.count()) * options_.jitter);
+    const std::int64_t most = detail::part_of(wait.count(), options_.jitter);
     const std::uint64_t bits = options_.random ? options_.random() : detail::random_bits();
     return wait - std::chrono::nanoseconds(detail::random_up_to(most, bits));
   }
   void arm() { clock_.arm(alarm_, detail::deadline_after(clock_.now(), next_wait())); }
+
+  /// In a child of fork, a load of the schedule that was under way is the parent's: the alarm is
+  /// armed again. (Its options' random is the user's, and is not called within a fork.)
+  struct schedule final : detail::fork_member {
+    explicit schedule(live_value& value) noexcept : fork_member(rank::last), of(value) {}
+    void enter() { this->enter_forks(); }
+    void leave() noexcept { this->leave_forks(); }
+    void hold() noexcept override {}
+    void release() noexcept override {}
+    void go_on() noexcept override {
+      const auto every = of.options_.reload_every;
+      if (every.count() <= 0 || of.alarm_.next != nullptr || of.listeners_->reports_here()) return;
+      try {
+        of.clock_.arm(of.alarm_, detail::deadline_after(of.clock_.now(), every));
+      } catch (const std::exception&) {  // no thread for the timer
+      }
+    }
+    live_value& of;
+  };
 
   static void on_fire(timer_node& fired) noexcept {
     live_value& self = static_cast<alarm&>(fired).of;
@@ -338,7 +373,8 @@ class live_value final : public observable {
   detail::atomic<std::chrono::nanoseconds> success_{};
   alarm alarm_;
   std::uint32_t failures_ = 0;  // of the schedule, in a row
-  group<only, bool> flights_;   // the last: its loads end first
+  schedule after_fork_{*this};
+  group<only, bool> flights_;  // the last: its loads end first
 };
 
 SINGLEFLIGHT_END_NAMESPACE

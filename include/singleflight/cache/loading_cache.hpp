@@ -21,7 +21,8 @@
 /// Errors      the loader's exception, to every sharer, own type, unless a stale value is served
 ///             (stale_if_error). flight_error for the library's own. std::invalid_argument for
 ///             options out of range. A throwing hash, comparison, key copy or allocation harms its
-///             own call only. A comparison must not ask a cache.
+///             own call only. A comparison must not ask a cache. Keys and values convert as in a
+///             group: where nothing is lost.
 /// Lifetime    owns its loader and copies of its keys; get borrows its arguments, but for a loader
 ///             that is started. The destructor tells running loads to stop, and waits for them.
 ///             Handles outlive the cache; so may a load that was started, with the loader that was
@@ -150,7 +151,7 @@ class loading_cache final : public observable {
   template <class Arg, class V = Value>
     requires std::constructible_from<Value, V&&>
   void put(const Arg& key, V&& value) {
-    put_loaded(key, loaded{Value(std::forward<V>(value))});
+    put_loaded(key, loaded{detail::value_from<Value>(std::forward<V>(value))});
   }
   /// The same with a time of its own; for a cache that has those (ttl_of, or a loader that returns
   /// with_ttl).
@@ -274,7 +275,8 @@ class loading_cache final : public observable {
   result answer(found&& f, freshness how) const noexcept {
     entry& e = *f.at;
     const bool value = e.kind() == detail::entry_kind::value;
-    return {std::move(f.hold), value ? &e.value : nullptr, clock_, value ? how : freshness::absent};
+    return {std::move(f.hold), value ? std::addressof(e.value) : nullptr, clock_,
+            value ? how : freshness::absent};
   }
 
   /// A hit, in one piece: no call, and whatever else there is to do at its ends, so that hits of
@@ -287,7 +289,7 @@ class loading_cache final : public observable {
     if (seen.at != nullptr) [[likely]] {
       if (!timed_ || times_.is_young(*seen.at, now())) [[likely]] {
         seen.at->touch();
-        result hit(detail::hazard_hold(*seen.at, seen.slot), &seen.at->value, clock_,
+        result hit(detail::hazard_hold(*seen.at, seen.slot), std::addressof(seen.at->value), clock_,
                    freshness::fresh);
         stats_.add(figure::hits);
         return hit;
@@ -304,10 +306,14 @@ class loading_cache final : public observable {
                                           const limits* bounds);
   template <class Arg, class Source>
   pending_cached<Value> start_get_by(const Arg& key, const Source& source);
-  /// What can be answered without a load: empty when there is nothing. Counts.
-  std::optional<outcome<result>> answer_now(view key, std::uint32_t hash, found& f,
-                                            detail::standing stands);
-  void refresh_behind(view key, std::uint32_t hash, entry& e);
+  /// What can be answered without a load: empty when there is nothing. Counts. Calls refresh() for
+  /// a value that is due, if this hit is the one that has its load begun.
+  template <class Refresh>
+  std::optional<outcome<result>> answer_now(found& f, detail::standing stands,
+                                            const Refresh& refresh);
+  bool claim_refresh(entry& e) noexcept;
+  void refresh_behind(view key, std::uint32_t hash);
+  void refresh_behind(const std::vector<Key>& keys);
 
   // ---- loads ------------------------------------------------------------------------------------
 
@@ -323,19 +329,30 @@ class loading_cache final : public observable {
   outcome<result> load_within(view key, std::uint32_t hash, const Source& source,
                               const limits& bounds, bool start);
   outcome<result> wait_for(flight<result>& load, const limits& bounds);
-  std::optional<result> serve_stale(view key, std::uint32_t hash);
-  /// `anew`: also where there is a fresh value.
+  std::optional<result> serve_stale(view key, std::uint32_t hash, bool hold_off);
+  void hold_off_late(entry& e) noexcept;
+
+  /// Why a load begins.
+  enum class cause : std::uint8_t {
+    asked,  ///< a caller found nothing, or nothing that is fresh
+    due,    ///< a hit found a value that is due
+    told,   ///< refresh: whatever there is
+  };
   flight<result> start_load(view key, std::uint32_t hash, std::shared_ptr<loader_type> from,
-                            bool anew);
+                            cause why);
   struct awaited_load;
 
-  /// What another flight has stored meanwhile.
-  std::optional<result> look_again(view key, std::uint32_t hash);
+  /// What other flights have brought since this one's caller looked, where the load need not be.
+  std::optional<outcome<result>> look_again(view key, std::uint32_t hash, cause why);
+  void count_loads(cause why, std::size_t count) noexcept {
+    if (why != cause::asked) stats_.add(figure::refreshes, count);
+    stats_.add(figure::loads, count);
+  }
   /// A flight's load.
   template <class Call>
-  result lead(view key, std::uint32_t hash, const flight_context& flight, bool anew, Call&& call);
+  result lead(view key, std::uint32_t hash, const flight_context& flight, cause why, Call&& call);
   std::vector<outcome<result>> lead_many(std::span<const Key> keys,
-                                         const detail::bulk_flights& flights);
+                                         const detail::bulk_flights& flights, cause why);
   /// What a load returns, or throws: stores it unless the flight was revoked by then, or serves
   /// what is there instead. May move from `key`.
   template <class Call>
@@ -359,9 +376,11 @@ class loading_cache final : public observable {
   /// Under the store's lock; asks no clock.
   void store_locked(const made_entry& made, entry* old,
                     typename store_type::departed& gone) noexcept;
-  /// After the lock: tells of what has left; and, where something may have been stored, sees to it
-  /// that it is swept one day.
-  void finish(typename store_type::departed& gone);
+  /// After the lock: tells of what has left, and gives it back; and, where something may have been
+  /// stored, sees to it that it is swept one day. The last that a call does: the cache may go with
+  /// what is given back.
+  void finish(typename store_type::departed& gone,
+              detail::giving_back when = detail::giving_back::many);
   void finish_store(typename store_type::departed& gone);
 
   static bool sweep(void* of);

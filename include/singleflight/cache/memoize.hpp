@@ -32,7 +32,6 @@
 #include <type_traits>
 #include <utility>
 
-#include "singleflight/cache/detail/tuple_hash.hpp"
 #include "singleflight/cache/loading_cache.hpp"
 #include "singleflight/flight/detail/signature.hpp"
 
@@ -85,14 +84,7 @@ struct memo_traits<R(Args...)> {
   }
   using key = typename decltype(key_type())::type;
   using value = std::conditional_t<gives_result, std::decay_t<R>, int>;
-  static auto hash_type() {
-    if constexpr (single || !takes_arguments || !good_arguments) {
-      return std::type_identity<key_hash<key>>{};
-    } else {
-      return std::type_identity<tuple_hash<key>>{};
-    }
-  }
-  using hash = typename decltype(hash_type())::type;
+  using hash = key_hash<key>;
 
   template <class Fn>
   static constexpr bool takes_copies =
@@ -136,6 +128,12 @@ class memoized_call<R(Args...), Fn, Hash, Equal> {
       : cache_(std::make_shared<cache_type>(loader{std::move(fn)}, std::move(options),
                                             std::move(hash), std::move(equal))) {}
 
+  /// Numbers of other types than `fn` takes: no call with one that is cut.
+  template <class... Given>
+    requires other_numbers<std::tuple<Args...>, Given...>
+  value operator()(Given&&... given) const {
+    return (*this)(call_argument<Args>(std::forward<Given>(given))...);
+  }
   value operator()(Args... args) const {
     if constexpr (traits::single) {
       return *cache_->get(args...);
@@ -145,6 +143,11 @@ class memoized_call<R(Args...), Fn, Hash, Equal> {
   }
   /// The next call with these arguments executes `fn`. Whether there was a result, or an execution
   /// under way.
+  template <class... Given>
+    requires other_numbers<std::tuple<Args...>, Given...>
+  bool forget(Given&&... given) const {
+    return forget(call_argument<std::remove_cvref_t<Args>>(std::forward<Given>(given))...);
+  }
   bool forget(const std::remove_cvref_t<Args>&... args) const {
     if constexpr (traits::single) {
       return cache_->invalidate(args...);

@@ -36,7 +36,7 @@ cached<Value> own_handle(shared_result<cached<Value>>&& shared) {
 template <class Value>
 outcome<cached<Value>> own_handle(outcome<shared_result<cached<Value>>>&& shared) {
   if (shared.has_value()) return own_handle(std::move(*shared));
-  if (const auto code = shared.errc()) return *code;
+  if (const auto code = code_of(shared)) return *code;
   return shared.exception();
 }
 
@@ -88,11 +88,11 @@ class [[nodiscard]] pending_cached : public detail::handle_of<pending_cached<Val
   using detail::handle_of<pending_cached>::operator co_await;
 
   /// The load that the wait that follows belongs to.
-  handle_wait<pending_cached, detail::no_executor, false, detail::flight_within> within(
+  handle_wait<pending_cached, detail::no_executor, false, detail::recorded_within> within(
       const flight_context& context) & {
     return {*this, time_point::max(), {}, within_ref(context), {}};
   }
-  handle_wait<pending_cached, detail::no_executor, false, detail::flight_within> within(
+  handle_wait<pending_cached, detail::no_executor, false, detail::recorded_within> within(
       const flight_context&) && = delete;
 
   // For the cache: an answer that is there, and the group that it would have come from; a share of
@@ -107,12 +107,12 @@ class [[nodiscard]] pending_cached : public detail::handle_of<pending_cached<Val
 
   // ---- for handle_wait --------------------------------------------------------------------------
   using typename share::batch_type;
-  struct within_type : detail::flight_within {
+  struct within_type : detail::recorded_within {
     void enter(pending_cached& p) {
-      if (p.block_ != nullptr) flight_within::enter(p);
+      if (p.block_ != nullptr) recorded_within::enter(p);
     }
   };
-  friend detail::flight_within;
+  friend detail::recorded_within;
 
   timer& clock() const noexcept { return block_ != nullptr ? share::clock() : group_->clock(); }
   /// Where the answer is there, the wait becomes one on a flight that is over.

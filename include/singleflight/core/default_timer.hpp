@@ -16,6 +16,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <exception>
+#include <limits>
 
 #include "singleflight/core/detail/thread_state.hpp"
 #include "singleflight/core/detail/timer_wheel.hpp"
@@ -23,9 +25,13 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer {
+class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer, fork_member {
  public:
-  steady_timer() : queue_(platform::now()) { coarse_ = &clock_; }
+  steady_timer() : fork_member(rank::timer), queue_(platform::now()) {
+    coarse_ = &clock_;
+    enter_forks();
+  }
+  ~steady_timer() override { leave_forks(); }
 
   time_point now() const noexcept override { return platform::now(); }
   bool follows_steady_clock() const noexcept override { return true; }
@@ -33,7 +39,7 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer {
   void arm(timer_node& node, time_point when) override {
     bool earlier = false;
     {
-      platform::unique_lock hold(queue_.lock());
+      timer_queue::turn hold(queue_);
       start_thread_locked();
       queue_.arm_locked(node, when);
       if (when < sleeping_until_) {
@@ -45,35 +51,73 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer {
   }
   void cancel(timer_node& node) noexcept override { queue_.cancel(node); }
 
+  /// The same as arm; where no thread can be started, `node` fires once one can.
+  void arm_patiently(timer_node& node, time_point when) noexcept {
+    {
+      timer_queue::turn hold(queue_);
+      (void)try_start_thread_locked();
+      queue_.arm_locked(node, when);
+      sleeping_until_ = std::min(sleeping_until_, when);
+    }
+    changed_.notify_one();
+  }
+
  private:
   static constexpr std::int64_t parked = coarse_clock::parked;
   static constexpr std::chrono::milliseconds tick{1};
   /// Where time_t has 32 bits, a wait until after its range would not wait at all.
   static constexpr std::chrono::hours longest_wait{24};
+  static constexpr std::chrono::milliseconds between_attempts{100};
 
   void start_thread_locked() {
     if (started_) return;
-    platform::start_thread("sf-timer", [this] { work(); }).detach();
+    try {
+      platform::start_thread("sf-timer", [this] { work(); }).detach();
+    } catch (...) {
+      no_thread_until_.store((now() + between_attempts).time_since_epoch().count(),
+                             memory_order_relaxed);
+      throw;
+    }
     started_ = true;
+  }
+  bool try_start_thread_locked() noexcept {
+    try {
+      start_thread_locked();
+    } catch (const std::exception&) {
+      return false;
+    }
+    return true;
   }
 
   /// Parked: starts the ticking.
   SINGLEFLIGHT_COLD time_point read_clock() noexcept override {
     time_point present = now();
-    try {
-      {
-        platform::unique_lock hold(queue_.lock());
-        start_thread_locked();
-        present = now();  // once more: with the lock, it is no older than what a tick has written
-        clock_.ticks.store(present.time_since_epoch().count(), memory_order_relaxed);
-        clock_.read.store(1, memory_order_relaxed);
-        sleeping_until_ = time_point::min();
-      }
-      if (platform::holds(rule::ticking_wakes_timer)) changed_.notify_one();
-    } catch (...) {  // no thread to tick: every read stays a clock call
+    // Where there is no thread to be had, readers do not ask for one each time: 10 us under a lock.
+    if (present.time_since_epoch().count() < no_thread_until_.load(memory_order_relaxed)) {
       return present;
     }
+    {
+      timer_queue::turn hold(queue_);
+      present = now();  // once more: with the lock, it is no older than what a tick has written
+      if (present.time_since_epoch().count() < no_thread_until_.load(memory_order_relaxed) ||
+          !try_start_thread_locked()) {
+        return present;  // no thread to tick: every read stays a clock call
+      }
+      clock_.ticks.store(present.time_since_epoch().count(), memory_order_relaxed);
+      clock_.read.store(1, memory_order_relaxed);
+      sleeping_until_ = time_point::min();
+    }
+    if (platform::holds(rule::ticking_wakes_timer)) changed_.notify_one();
     return present;
+  }
+
+  /// Renews the coarse clock when its tick has come. `present` was read with the lock, and that has
+  /// been held since.
+  void tick_locked(time_point present) noexcept {
+    if (clock_.ticks.load(memory_order_relaxed) == parked || present < next_tick_) return;
+    next_tick_ = present + tick;
+    const bool parking = clock_.read.exchange(0, memory_order_relaxed) == 0;
+    clock_.ticks.store(parking ? parked : present.time_since_epoch().count(), memory_order_relaxed);
   }
 
   [[noreturn]] void work() noexcept {
@@ -81,17 +125,13 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer {
     platform::unique_lock hold(queue_.lock());
     for (;;) {
       const time_point present = now();
-      queue_.fire_due(hold, present);
+      // Before the fires: while they let the lock go a reader may store a later time.
+      if (platform::holds(rule::clock_ticks_before_fires)) tick_locked(present);
+      const bool more = queue_.fire_round(hold, present);
+      if (!platform::holds(rule::clock_ticks_before_fires)) tick_locked(present);
+      if (more) continue;  // a round is short, so the coarse clock keeps up
       time_point wake = queue_.next_locked();
-      if (clock_.ticks.load(memory_order_relaxed) != parked) {
-        if (present >= next_tick_) {
-          next_tick_ = present + tick;
-          const bool parking = clock_.read.exchange(0, memory_order_relaxed) == 0;
-          clock_.ticks.store(parking ? parked : present.time_since_epoch().count(),
-                             memory_order_relaxed);
-        }
-        if (clock_.ticks.load(memory_order_relaxed) != parked) wake = std::min(wake, next_tick_);
-      }
+      if (clock_.ticks.load(memory_order_relaxed) != parked) wake = std::min(wake, next_tick_);
       sleeping_until_ = wake;
       while (sleeping_until_ == wake && wake > now()) {
         if (wake == time_point::max()) {
@@ -104,20 +144,39 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer {
     }
   }
 
+  // ---- fork: a child has no thread for it -------------------------------------------------------
+  void hold() noexcept override {}  // the queue is held
+  void release() noexcept override {}
+  void mend() noexcept override {
+    platform::renew(changed_);
+    started_ = false;
+    sleeping_until_ = time_point::min();
+    next_tick_ = {};
+    clock_.ticks.store(parked, memory_order_relaxed);
+    clock_.read.store(0, memory_order_relaxed);
+  }
+  void go_on() noexcept override {
+    const platform::unique_lock hold(queue_.lock());
+    no_thread_until_.store(std::numeric_limits<std::int64_t>::min(), memory_order_relaxed);
+    if (queue_.next_locked() != time_point::max()) (void)try_start_thread_locked();
+  }
+
   timer_queue queue_;  // its lock guards what follows, but for the two atomics
   platform::condition_variable changed_;
   bool started_ = false;
   time_point sleeping_until_ = time_point::min();
   time_point next_tick_{};
+  atomic<std::int64_t> no_thread_until_{std::numeric_limits<std::int64_t>::min()};
   coarse_clock clock_;
 };
 
+SINGLEFLIGHT_SHARED_STATE inline steady_timer& the_steady_timer() {
+  static platform::never_destroyed<steady_timer> one;
+  return one.get();
+}
 }  // namespace detail
 
 /// The process-wide timer.
-SINGLEFLIGHT_SHARED_STATE inline timer& default_timer() {
-  static detail::platform::never_destroyed<detail::steady_timer> one;
-  return one.get();
-}
+inline timer& default_timer() { return detail::the_steady_timer(); }
 
 SINGLEFLIGHT_END_NAMESPACE

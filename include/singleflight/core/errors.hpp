@@ -7,6 +7,8 @@
 /// Errors      flight_error is thrown where the caller asked for a value; an outcome carries the
 ///             flight_errc where the caller asked not to throw.
 
+#include <exception>
+#include <optional>
 #include <string>
 #include <system_error>
 
@@ -68,6 +70,21 @@ class SINGLEFLIGHT_SHARED_STATE flight_error : public std::system_error {
   explicit flight_error(flight_errc code) : std::system_error(make_error_code(code)) {}
   flight_errc errc() const noexcept { return static_cast<flight_errc>(code().value()); }
 };
+
+namespace detail {
+/// The code of `error` where it is a flight_error; a look costs a rethrow.
+SINGLEFLIGHT_COLD inline std::optional<flight_errc> errc_of(
+    const std::exception_ptr& error) noexcept {
+  if (error == nullptr) return std::nullopt;
+  try {
+    std::rethrow_exception(error);
+  } catch (const flight_error& e) {
+    return e.errc();
+  } catch (...) {  // another's: it is looked at, and stays where it is
+    return std::nullopt;
+  }
+}
+}  // namespace detail
 
 SINGLEFLIGHT_END_NAMESPACE
 

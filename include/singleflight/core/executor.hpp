@@ -61,6 +61,7 @@ class [[nodiscard]] task {
   /// Runs the work. Requires that it has not run yet.
   void operator()() {
     detail::task_node* const node = std::exchange(node_, nullptr);
+    const detail::on_errand errand;
     node->act(node, true);
   }
   void swap(task& other) noexcept { std::swap(node_, other.node_); }
@@ -138,27 +139,33 @@ struct executor_ops {
   void (*retain)(void*) noexcept;     ///< null: nothing is counted
   void (*release)(void*) noexcept;    ///< null: likewise
   bool (*runs_here)(void*) noexcept;  ///< may the calling thread take a task back and run it?
+  bool (*starved)(void*) noexcept;    ///< where it may: is something queued that no thread takes?
 };
 
 void execute_on_default_pool(task&& t);
 void post_on_default_pool(task_node* node);  // keeps it queued if no thread can be made
 bool runs_on_default_pool() noexcept;
+bool is_default_pool_starved() noexcept;
+bool is_pool_starved(const thread_pool& pool) noexcept;
 void execute_on_pool(thread_pool& pool, task&& t);
 
 struct default_pool_ops {
   static constexpr executor_ops table{
       [](void*, task&& t) { execute_on_default_pool(std::move(t)); }, nullptr, nullptr,
-      [](void*) noexcept { return runs_on_default_pool(); }};
+      [](void*) noexcept { return runs_on_default_pool(); },
+      [](void*) noexcept { return is_default_pool_starved(); }};
 };
 struct inline_ops {
   static constexpr executor_ops table{
       [](void*, task&& t) { inline_executor.execute(std::move(t)); }, nullptr, nullptr,
-      [](void*) noexcept { return this_thread().in_scope; }};
+      [](void*) noexcept { return this_thread().in_scope; },
+      [](void*) noexcept { return true; }};  // the queue is the calling thread's own
 };
 struct pool_ops {
   static constexpr executor_ops table{
       [](void* pool, task&& t) { execute_on_pool(*static_cast<thread_pool*>(pool), std::move(t)); },
-      nullptr, nullptr, [](void* pool) noexcept { return this_thread().pool == pool; }};
+      nullptr, nullptr, [](void* pool) noexcept { return this_thread().pool == pool; },
+      [](void* pool) noexcept { return is_pool_starved(*static_cast<thread_pool*>(pool)); }};
 };
 template <class Ex>
 struct shared_ops {
@@ -189,7 +196,7 @@ struct shared_ops {
           delete held;
         }
       },
-      [](void*) noexcept { return false; }};
+      [](void*) noexcept { return false; }, [](void*) noexcept { return false; }};
 };
 
 }  // namespace detail
@@ -235,6 +242,9 @@ class any_executor {
   /// Whether a task queued here may be run by the calling thread instead: it is one of the
   /// executor's.
   bool runs_here() const noexcept { return ops_->runs_here(object_); }
+  /// Requires runs_here(). Whether what is queued may wait for a thread that is busy now, the
+  /// calling one perhaps: false means that threads are on their way to all of it.
+  bool starved() const noexcept { return ops_->starved(object_); }
   bool is_inline() const noexcept { return ops_ == &detail::inline_ops::table; }
   friend bool operator==(const any_executor& a, const any_executor& b) noexcept {
     return a.object_ == b.object_ && a.ops_ == b.ops_;

@@ -8,20 +8,24 @@
 ///             pending_permit) make one, to be awaited, blocked on (`get`) or given a callback
 ///             (`on_ready`) in the same expression.
 /// Threads     the one of its handle.
-/// Cancel      its deadline and its stop token end this wait, and with it this caller's interest.
-/// Lifetime    the handle outlives it. A coroutine that waits may be destroyed on the executor
-///             where it would resume.
+/// Cancel      its deadline and its stop token end this wait, and with it this caller's interest:
+///             in one step, however late the executor resumes the caller.
+/// Lifetime    the handle outlives it. A coroutine that waits may be destroyed in a task of the
+///             executor where it would resume, if that runs one task at a time (not on a pool), or
+///             where nothing can resume it. After its verdict its handle is over with that.
 /// Cost        stands in its coroutine's frame: 96 bytes, more only for what is named.
 
 #include <chrono>
 #include <coroutine>
 #include <cstdint>
+#include <memory>
 #include <new>
 #include <type_traits>
 #include <utility>
 
 #include "singleflight/core/detail/require.hpp"
 #include "singleflight/core/detail/stop_token.hpp"
+#include "singleflight/core/detail/wait_graph.hpp"
 #include "singleflight/core/detail/waiter.hpp"
 #include "singleflight/core/limits.hpp"
 #include "singleflight/core/outcome.hpp"
@@ -37,6 +41,23 @@ struct no_within {};
 /// What every handle that can be waited for has: its place among those who wait.
 struct handle_base : waiter {
   std::uint8_t wait_progress = 0;  ///< of the handle_wait under way
+};
+
+/// The load that a coroutine or a callback names as the one that waits. Of a handle it asks
+/// graph_target().
+struct recorded_within {
+  template <class Handle>
+  void enter(Handle& h) {
+    const wait_graph::target what = h.graph_target();
+    record = std::make_unique<wait_graph::record>();
+    if (!what.is_over() && !record->enter(what, nullptr, frame) && !what.is_over()) {
+      h.cancel(h.home_batch(), wait_verdict::recursive);
+    }
+  }
+  void leave() noexcept { record.reset(); }
+
+  const led_frame* frame = nullptr;
+  std::unique_ptr<wait_graph::record> record;
 };
 
 }  // namespace detail

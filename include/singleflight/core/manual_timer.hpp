@@ -29,16 +29,19 @@ class manual_timer final : public timer {
     return time_point(now_.load(detail::memory_order_acquire));
   }
   void arm(timer_node& node, time_point when) override {
-    detail::platform::unique_lock hold(queue_.lock());
+    detail::timer_queue::turn mine(queue_);
     queue_.arm_locked(node, when);
-    if (when <= now() && !firing()) fire_locked(hold);
+    if (when <= now() && !firing()) fire_locked(mine.hold());
   }
   void cancel(timer_node& node) noexcept override { queue_.cancel(node); }
 
   /// Moves the time on by `step` (not negative) and fires what has come due.
   void advance(std::chrono::nanoseconds step) {
-    detail::platform::unique_lock hold(queue_.lock());
-    now_.store(now_.load(detail::memory_order_relaxed) + step, detail::memory_order_release);
+    detail::timer_queue::turn mine(queue_);
+    detail::platform::unique_lock& hold = mine.hold();
+    const time_point to =
+        detail::deadline_after(time_point(now_.load(detail::memory_order_relaxed)), step);
+    now_.store(to.time_since_epoch(), detail::memory_order_release);
     if (!firing()) fire_locked(hold);
     // A thread that fires in its arm goes on to the new time; on this thread it is our caller.
     while (detail::platform::holds(rule::advance_waits_for_fires) && firing_ &&
@@ -54,9 +57,11 @@ class manual_timer final : public timer {
   }
   void fire_locked(detail::platform::unique_lock& hold) noexcept {
     firing_ = true;
-    do {
-      queue_.fire_due(hold, now());
-    } while (detail::platform::holds(rule::due_meanwhile_fires) && queue_.next_locked() <= now());
+    time_point present = now();
+    while (queue_.fire_round(hold, present) ||
+           (detail::platform::holds(rule::due_meanwhile_fires) && present != now())) {
+      present = now();
+    }
     firing_ = false;
   }
 

@@ -6,7 +6,8 @@
 /// Use when    loads are to be logged, traced or exported as metrics.
 /// Threads     an observer is called from any thread, also at the same time; it must be
 ///             thread-safe.
-/// Blocking    called with no lock held, on the path of the call it speaks of: it must not wait.
+/// Blocking    called with no lock held, on the path of the call it speaks of, or on the timer's
+///             thread for a caller who has timed out: it must not wait.
 /// Errors      every member of an observer is noexcept.
 /// Lifetime    an observer outlives every object it was given to.
 

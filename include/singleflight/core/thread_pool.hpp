@@ -7,7 +7,10 @@
 /// Threads     every member, from any thread.
 /// Ordering    tasks begin in the order in which they were handed over.
 /// Blocking    execute never waits; the destructor runs what is queued and joins the threads.
-/// Errors      execute throws std::system_error when the pool has no thread and none can be made.
+/// Errors      execute throws std::system_error (resource_unavailable_try_again) when the pool has no
+///             thread and none can be made.
+/// Fork        a child has none of the threads, and starts its own; what was queued or running is its
+///             parent's.
 /// Lifetime    outlives whatever uses it as executor; may go once all it was given has run, also
 ///             while the call that handed it over returns. default_pool() is never destroyed.
 /// Cost        no allocation to queue a task of the library.
@@ -16,8 +19,10 @@
 #include <stdexcept>
 #include <string>
 #include <system_error>
+#include <utility>
 #include <vector>
 
+#include "singleflight/core/default_timer.hpp"
 #include "singleflight/core/executor.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -27,24 +32,30 @@ struct thread_pool_options {
   const char* name = "sf-worker";  ///< of each thread, at most 15 characters; must outlive the pool
 };
 
-class SINGLEFLIGHT_SHARED_STATE thread_pool {
+class SINGLEFLIGHT_SHARED_STATE thread_pool : detail::fork_member {
  public:
-  explicit thread_pool(thread_pool_options options = {}) : options_(options) {
+  explicit thread_pool(thread_pool_options options = {})
+      : fork_member(rank::pool), options_(options), retry_(*this) {
     if (options_.max_threads == 0) {
       throw std::invalid_argument("thread_pool: max_threads must be at least 1");
     }
     threads_.reserve(std::min<std::size_t>(options_.max_threads, 1024));
+    enter_forks();
   }
   thread_pool(const thread_pool&) = delete;
   thread_pool& operator=(const thread_pool&) = delete;
 
   /// 1. no idle thread goes back to sleep; 2. the threads run what is queued; 3. they are joined;
   /// 4. what threads that were ended by a task (pthread_exit) left behind runs here.
-  ~thread_pool() {
+  ~thread_pool() override {
+    leave_forks();
+    bool retrying = false;
     {
       platform::unique_lock hold(lock_);
       stopping_ = true;
+      retrying = retrying_;
     }
+    if (retrying) detail::the_steady_timer().cancel(retry_);
     if (detail::platform::holds(rule::stop_wakes_idle)) work_.notify_all();
     for (;;) {
       platform::unique_lock hold(lock_);
@@ -57,7 +68,9 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
                  node != nullptr && detail::platform::holds(rule::stop_runs_what_is_left)) {
         head_ = node->next;
         if (head_ == nullptr) tail_ = nullptr;
+        --queued_;
         hold.unlock();
+        const detail::on_errand errand;
         node->act(node, true);
       } else {
         return;
@@ -70,6 +83,9 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
     try {
       post(node, false);
     } catch (...) {
+      // What the task stands for ends with this error.
+      const std::exception_ptr why = std::current_exception();
+      const detail::refusing told(detail::this_thread(), why);
       node->act(node, false);
       throw;
     }
@@ -79,20 +95,30 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
     platform::unique_lock hold(lock_);
     return live_;
   }
+  /// Whether more tasks are queued than threads are on their way to take them: the rest waits until
+  /// a busy thread comes back.
+  bool starved() const {
+    platform::unique_lock hold(lock_);
+    return queued_ > notified_ + starting_;
+  }
 
-  /// Queues an intrusive node. When `keep` and no thread can be made, the node stays queued for the
-  /// next thread that can be; otherwise std::system_error is thrown and the node is not queued.
+  /// Queues an intrusive node. When `keep` and no thread can be made, the node stays queued, and a
+  /// thread is asked for again from time to time (of a pool that is never destroyed, therefore);
+  /// otherwise std::system_error is thrown and the node is not queued.
   void post(detail::task_node* node, bool keep) {
     bool wake = false;
+    bool starved = false;
     platform::unique_lock hold(lock_);
     if (idle_ > 0) {
       if (detail::platform::holds(rule::idle_is_promised)) --idle_;  // the thread that this wakes
       ++notified_;
       wake = true;
-    } else if (live_ < options_.max_threads && !add_thread_locked() && live_ == 0 &&
-               !(keep && detail::platform::holds(rule::kept_node_waits))) {
-      throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again),
-                              "thread_pool: no thread could be started");
+    } else if (live_ < options_.max_threads && !add_thread_locked() && live_ == 0) {
+      if (!keep || !detail::platform::holds(rule::kept_node_waits)) {
+        throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again),
+                                "thread_pool: no thread could be started");
+      }
+      starved = !std::exchange(retrying_, true);
     }
     node->next = nullptr;
     if (tail_ != nullptr) {
@@ -101,9 +127,14 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
       head_ = node;
     }
     tail_ = node;
+    ++queued_;
     // Under the lock: after it the node may have run, and the pool may be gone.
     if (!detail::platform::holds(rule::post_ends_with_unlock)) hold.unlock();
     if (wake && detail::platform::holds(rule::post_wakes_idle)) work_.notify_one();
+    if (starved && detail::platform::holds(rule::starved_pool_asks_again)) {
+      hold.unlock();
+      ask_again_later();
+    }
   }
 
  private:
@@ -125,6 +156,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
       }
       threads_.push_back(detail::platform::start_thread(options_.name, [this] { work(); }));
       ++live_;
+      ++starting_;
       return true;
     } catch (...) {  // no thread or no memory: those there are go on; post() decides
       return false;
@@ -133,6 +165,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
 
   void work() {
     detail::this_thread().pool = this;
+    const detail::on_errand errand;
     struct leaving {  // also when a task unwinds the thread (pthread_exit)
       thread_pool& pool;
       ~leaving() {
@@ -143,10 +176,11 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
         }
       }
     } const leave{*this};
-    for (;;) {
+    for (bool first = true;; first = false) {
       detail::task_node* node = nullptr;
       {
         platform::unique_lock hold(lock_);
+        if (first) --starting_;
         while (head_ == nullptr) {
           if (stopping_) return;
           ++idle_;
@@ -160,9 +194,47 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
         node = head_;
         head_ = node->next;
         if (head_ == nullptr) tail_ = nullptr;
+        --queued_;
       }
       node->act(node, true);
     }
+  }
+
+  // ---- no thread to be had ----------------------------------------------------------------------
+
+  struct retry : timer_node {
+    explicit retry(thread_pool& of) noexcept : timer_node(&ask_again), pool(of) {}
+    thread_pool& pool;
+  };
+  static constexpr std::chrono::milliseconds between_attempts{100};
+
+  void ask_again_later() noexcept {
+    detail::steady_timer& clock = detail::the_steady_timer();
+    clock.arm_patiently(retry_, clock.now() + between_attempts);
+  }
+  static void ask_again(timer_node& node) noexcept {
+    thread_pool& self = static_cast<retry&>(node).pool;
+    {
+      platform::unique_lock hold(self.lock_);
+      if (self.head_ == nullptr || self.live_ > 0 || self.add_thread_locked()) {
+        self.retrying_ = false;
+        return;
+      }
+    }
+    self.ask_again_later();
+  }
+
+  // ---- fork -------------------------------------------------------------------------------------
+
+  void hold() noexcept override { lock_.lock(); }
+  void release() noexcept override { lock_.unlock(); }
+  void mend() noexcept override {
+    detail::platform::renew(work_);
+    detail::platform::forget_threads(threads_);
+    live_ = detail::this_thread().pool == this ? 1 : 0;  // a task may fork
+    idle_ = notified_ = queued_ = starting_ = 0;
+    head_ = tail_ = nullptr;
+    if (retry_.next == nullptr) retrying_ = false;
   }
 
   const thread_pool_options options_;
@@ -172,9 +244,13 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool {
   detail::task_node* tail_ = nullptr;
   std::vector<platform_thread> threads_;
   std::size_t live_ = 0;
+  std::size_t queued_ = 0;
+  std::size_t starting_ = 0;  // made, not yet at the queue
   std::size_t idle_ = 0;      // asleep and not yet promised to a task
   std::size_t notified_ = 0;  // promised, not yet awake
   bool stopping_ = false;
+  bool retrying_ = false;  // retry_ is armed, or about to be
+  retry retry_;
 };
 
 /// The process-wide elastic pool: up to 64 threads or four a processor, made when first needed.
@@ -199,6 +275,8 @@ inline bool runs_on_default_pool() noexcept {
   const thread_pool* const pool = this_thread().pool;
   return pool != nullptr && pool == &default_pool();
 }
+inline bool is_default_pool_starved() noexcept { return default_pool().starved(); }
+inline bool is_pool_starved(const thread_pool& pool) noexcept { return pool.starved(); }
 inline void execute_on_pool(thread_pool& pool, task&& t) { pool.execute(std::move(t)); }
 }  // namespace detail
 

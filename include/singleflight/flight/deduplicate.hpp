@@ -29,21 +29,27 @@ class deduplicated;
 
 template <class R, class... Args, class KeyOf, class Fn>
 class deduplicated<R(Args...), KeyOf, Fn> {
-  using key =
-      std::decay_t<std::invoke_result_t<const KeyOf&, const std::remove_reference_t<Args>&...>>;
+  using key = std::decay_t<decltype(invoke_whole(
+      std::declval<const KeyOf&>(), std::declval<const std::remove_reference_t<Args>&>()...))>;
   using value = std::decay_t<R>;
 
  public:
   deduplicated(Fn fn, KeyOf key_of, group_options options)
       : shared_(std::make_shared<state>(std::move(fn), std::move(key_of), std::move(options))) {}
 
+  /// Numbers of other types than `fn` takes: no call with one that is cut.
+  template <class... Given>
+    requires other_numbers<std::tuple<Args...>, Given...>
+  value operator()(Given&&... given) const {
+    return (*this)(call_argument<Args>(std::forward<Given>(given))...);
+  }
   value operator()(Args... args) const {
     state& s = *shared_;
     const auto load = [&]() -> decltype(auto) {
       return std::invoke(s.fn, std::forward<Args>(args)...);
     };
     // A key of its own: what key_of returned may be a part of an argument that `load` moves from.
-    const key own(std::invoke(std::as_const(s.key_of), std::as_const(args)...));
+    const key own(invoke_whole(std::as_const(s.key_of), std::as_const(args)...));
     auto result = s.flights.run(own, load);
     if constexpr (!std::is_void_v<value>) return *result;
   }

@@ -12,15 +12,17 @@
 ///             once. On a thread of the pool where the load is still queued, an unlimited wait runs
 ///             it (its own only).
 /// Cancel      dropping the handle leaves; the last to leave stops the load, as the group says
-///             (P6). A limit ends the wait it is given to, and with it this caller's interest.
+///             (P6). A limit ends the wait it is given to, and with it this caller's interest:
+///             at once, however late its executor resumes the caller (P4).
 /// Errors      the load's exception with its own type; flight_error for the library's own. A second
 ///             use of a handle, and awaiting a temporary, are refused: an assertion, and a compile
 ///             error.
 /// Ordering    of resumptions on one executor: as they began to wait, two at a time where it has
 ///             threads for that; a resumed coroutine that blocks may hold up half of the others.
 /// Lifetime    independent of the group once the load is done; the group waits for the load
-///             otherwise. A coroutine that waits may be destroyed on the executor where it would
-///             resume (P8).
+///             otherwise. A coroutine that waits may be destroyed in a task of the executor where
+///             it would resume, if that runs one task at a time (not on a pool: another thread may
+///             be resuming it), or where nothing can resume it (P8).
 /// Cost        48 bytes, in the caller's frame; no allocation to wait, but one for on_ready, for
 ///             within, and per executor named by on().
 
@@ -111,11 +113,11 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
 
   /// The load that the wait that follows belongs to. (For limits and places: until, on,
   /// as_outcome.)
-  flight_wait<V, detail::no_executor, false, detail::flight_within> within(
+  flight_wait<V, detail::no_executor, false, detail::recorded_within> within(
       const flight_context& context) & {
     return {*this, time_point::max(), {}, within_ref(context), {}};
   }
-  flight_wait<V, detail::no_executor, false, detail::flight_within> within(
+  flight_wait<V, detail::no_executor, false, detail::recorded_within> within(
       const flight_context&) && = delete;
 
   // ---- letting go -------------------------------------------------------------------------------
@@ -148,7 +150,7 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
   friend class singleflight::batcher;
   template <class>
   friend class singleflight::pending_cached;
-  friend detail::flight_within;
+  friend detail::recorded_within;
 
   template <class Executor, class Callback, class Within>
   struct callback_state;

@@ -7,8 +7,10 @@
 ///             library.
 /// Threads     move it anywhere; one thread at a time.
 /// Ordering    what happened before set_value happens-before every return of the outcome (P7).
-/// Errors      destroyed without an answer: the callers get `broken`. A value whose construction
-///             throws: they get that exception.
+/// Errors      destroyed without an answer: the callers get `broken`. Destroyed so while an
+///             exception passes within its loader: they get that exception if it leaves the loader,
+///             else `broken`, once the loader has returned (or waits for a flight). A value whose
+///             construction throws: they get that exception.
 /// Lifetime    keeps the flight alive, and through it the loader and the key.
 /// Cost        two words; answering takes one short critical section and wakes the waiters.
 
@@ -66,7 +68,7 @@ class [[nodiscard]] flight_promise {
         set_value(std::move(how).value());
       }
     } else {
-      if (const std::optional<flight_errc> code = how.errc()) {
+      if (const std::optional<flight_errc> code = detail::code_of(how)) {
         set_error(*code);
       } else {
         set_error(how.exception());

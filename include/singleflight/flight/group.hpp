@@ -18,7 +18,9 @@
 ///             stays until its load returns.
 /// Errors      the load's exception, to every sharer, with its own type: treat the object as const.
 ///             flight_error for the library's own. A throwing hash, comparison, key copy or
-///             allocation harms only its own call (P9).
+///             allocation harms only its own call (P9). A key or a result of another type converts
+///             where it loses nothing, else it does not compile; one whose sign the type lacks is
+///             a std::invalid_argument (flight/key.hpp).
 /// Lifetime    run borrows its arguments; start owns them. The destructor closes: it refuses
 ///             newcomers, tells running loads to stop and waits for them (P10). Values that handles
 ///             still hold, or that a resumption is about to take, may be destroyed after the group;
@@ -63,6 +65,10 @@ class group final : public observable {
   using keyed_block = detail::keyed_block<Value, Key, access>;
   template <class Arg>
   using argument = detail::key_argument<Key, access, Arg>;
+  template <class Arg>
+  static Key own_of(const Arg& key) {
+    return argument<Arg>(key).own();
+  }
 
  public:
   using key_type = Key;
@@ -73,11 +79,13 @@ class group final : public observable {
   explicit group(group_options options = {}, Hash hash = {}, Equal equal = {})
       : core_(std::move(options), &group::make_block),
         hash_(std::move(hash)),
-        equal_(std::move(equal)) {}
+        equal_(std::move(equal)) {
+    detail::draw_hash_secret();  // hash_of() needs it whatever the hash
+  }
   group(const group&) = delete;
   group& operator=(const group&) = delete;
-  /// close(). Aborts the process when called within one of the group's own loads: it would wait for
-  /// itself.
+  /// close(). Aborts the process when called within one of the group's own loads, or a stop
+  /// callback of one: it would wait for itself.
   ~group() {
     detail::require(!core_.leads_on_this_thread(), "group: destroyed within one of its own loads");
     core_.close_until(detail::steady_time::max());
@@ -176,7 +184,7 @@ class group final : public observable {
 
   /// Refuses newcomers, tells running loads to stop and waits for them; a load that has not begun
   /// never does: its callers get `closed`. Throws flight_error(recursive) within one of the group's
-  /// loads.
+  /// loads, and within a stop callback of one, on whichever thread that is called.
   void close() { close_by(detail::steady_time::max()); }
   /// False when loads still run after `duration`; the group must then stay alive.
   template <class Rep, class Period>
@@ -236,12 +244,10 @@ class group final : public observable {
   /// The flight that a call for `key` meets: open or a barrier. Bucket lock held; may throw.
   node* find(const detail::flight_table::bucket& b, std::size_t hash, view key) const {
     for (detail::flight_node* n = b.first(); n != nullptr; n = n->next) {
-      if (n->hash == hash &&
-          (n->mode.load(detail::memory_order_relaxed) != detail::flight_mode::gone ||
-           !detail::platform::holds(detail::rule::forgotten_is_not_found)) &&
-          is_of(*static_cast<node*>(n), key)) {
-        return static_cast<node*>(n);
+      if (n->is_gone_locked() && detail::platform::holds(detail::rule::forgotten_is_not_found)) {
+        return nullptr;  // and so are all behind it (I10)
       }
+      if (n->hash == hash && is_of(*static_cast<node*>(n), key)) return static_cast<node*>(n);
     }
     return nullptr;
   }

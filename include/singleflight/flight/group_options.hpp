@@ -70,7 +70,7 @@ struct group_stats {
   std::uint64_t joined = 0;       ///< calls that found a flight to share
   std::uint64_t handed_over = 0;  ///< times a waiter took over from a failed leader
   std::uint64_t abandoned = 0;    ///< flights whose last caller left
-  std::uint64_t timed_out = 0;    ///< from here on: calls that ended so
+  std::uint64_t timed_out = 0;  ///< from here on: calls that ended so, also by what the load threw
   std::uint64_t cancelled = 0;
   std::uint64_t overloaded = 0;
   std::uint64_t recursive = 0;

@@ -1,30 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// key: how keys are looked at, hashed and compared.
+/// key: how keys are looked at, converted, hashed and compared.
 ///
 /// A group keeps keys as `Key` and meets arguments as `key_view_t<Key>`: std::string_view for
 /// strings, std::span<const T> for std::vector<T>, const Key& for the rest. So a group of
 /// std::string is asked with a literal or a string_view without making a string.
 ///
+/// An argument of another type becomes a Key where that loses nothing: a number where all its
+/// values are values of the key's type, a class by an implicit conversion. Between signed and
+/// unsigned of the same width or a larger one the number itself is looked at; one that does not fit
+/// is a std::invalid_argument. The rest does not compile. (docs/design/keys.md)
+///
+/// Equal keys must have equal hashes. key_hash agrees with == for what it names below; an
+/// enumeration with an == of its own needs a std::hash of its own.
+///
 /// Threads     pure functions.
 /// Errors      none of the hashes and comparisons here throws; a user's own may, and harms its call
 ///             only.
-/// Cost        key_hash of 16 bytes: two multiplications.
+/// Cost        key_hash of 16 bytes, or of an integer: two multiplications.
 
-#include <bit>
+#include <algorithm>
+#include <array>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <type_traits>
+#include <utility>
+#include <variant>
 #include <vector>
 
-#include "singleflight/core/detail/config.hpp"
+#include "singleflight/flight/detail/hashing.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
@@ -43,57 +57,6 @@ template <class T, class A>
 struct key_view<std::vector<T, A>> {
   using type = std::span<const T>;
 };
-
-// A hash after wyhash (Wang Yi, github.com/wangyi-fudan/wyhash, public domain): the 128-bit product
-// of the two halves, each mixed with a constant, folded to 64 bits.
-
-inline std::uint64_t fold_multiply(std::uint64_t a, std::uint64_t b) noexcept {
-#if defined(__SIZEOF_INT128__)
-  __extension__ using wide = unsigned __int128;
-  const wide product = static_cast<wide>(a) * b;
-  return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
-#else
-  const std::uint64_t ah = a >> 32, al = a & 0xffffffffU, bh = b >> 32, bl = b & 0xffffffffU;
-  const std::uint64_t mid = ah * bl + ((al * bl) >> 32);
-  const std::uint64_t mid2 = al * bh + (mid & 0xffffffffU);
-  return (a * b) ^ (ah * bh + (mid >> 32) + (mid2 >> 32));
-#endif
-}
-
-inline constexpr std::uint64_t hash_salt[3] = {0x9e3779b97f4a7c15U, 0xd6e8feb86659fd93U,
-                                               0xa0761d6478bd642fU};
-
-template <class Word>
-std::uint64_t read_word(const unsigned char* from) noexcept {
-  Word word;
-  std::memcpy(&word, from, sizeof word);
-  return word;
-}
-
-inline std::uint64_t hash_bytes(const void* data, std::size_t size) noexcept {
-  const auto* bytes = static_cast<const unsigned char*>(data);
-  std::uint64_t state = hash_salt[0];
-  std::uint64_t a = 0;
-  std::uint64_t b = 0;
-  if (size > 16) {
-    for (std::size_t left = size; left > 16; left -= 16, bytes += 16) {
-      state = fold_multiply(read_word<std::uint64_t>(bytes) ^ hash_salt[1],
-                            read_word<std::uint64_t>(bytes + 8) ^ state);
-    }
-    const auto* end = static_cast<const unsigned char*>(data) + size;
-    a = read_word<std::uint64_t>(end - 16);
-    b = read_word<std::uint64_t>(end - 8);
-  } else if (size >= 8) {
-    a = read_word<std::uint64_t>(bytes);
-    b = read_word<std::uint64_t>(bytes + size - 8);
-  } else if (size >= 4) {
-    a = read_word<std::uint32_t>(bytes);
-    b = read_word<std::uint32_t>(bytes + size - 4);
-  } else if (size > 0) {
-    a = std::uint64_t{bytes[0]} << 16 | std::uint64_t{bytes[size / 2]} << 8 | bytes[size - 1];
-  }
-  return fold_multiply(hash_salt[2] ^ size, fold_multiply(a ^ hash_salt[1], b ^ state));
-}
 
 /// Whether `size` bytes are the same: words that overlap cover them, without a call. (memcmp is
 /// faster from some hundred bytes on; but the hash has read all of them, too.)
@@ -117,67 +80,196 @@ inline bool same_bytes(const void* left, const void* right, std::size_t size) no
   return size == 0 || (a[0] == b[0] && a[size / 2] == b[size / 2] && a[size - 1] == b[size - 1]);
 }
 
-inline std::uint64_t hash_word(std::uint64_t word) noexcept {
-  return fold_multiply(word ^ hash_salt[1], hash_salt[0]);
-}
-
 }  // namespace detail
 
 template <class Key>
 using key_view_t = typename detail::key_view<Key>::type;
-
-/// The default hash of a group. Strings, integers, enumerations, pointers and vectors of these are
-/// hashed here; other keys through std::hash<Key>. Results are well mixed in every bit, so that the
-/// half that a std::size_t of 32 bits keeps is as good as the other.
-template <class Key>
-struct key_hash {
-  std::size_t operator()(const Key& key) const
-    requires requires {
-      { std::hash<Key>{}(key) } -> std::convertible_to<std::size_t>;
-    }
-  {
-    if constexpr (std::is_integral_v<Key> || std::is_enum_v<Key>) {
-      return static_cast<std::size_t>(detail::hash_word(static_cast<std::uint64_t>(key)));
-    } else {
-      return static_cast<std::size_t>(detail::hash_word(std::hash<Key>{}(key)));
-    }
-  }
-};
-template <class C, class T, class A>
-struct key_hash<std::basic_string<C, T, A>> {
-  std::size_t operator()(std::basic_string_view<C, T> key) const noexcept {
-    return static_cast<std::size_t>(detail::hash_bytes(key.data(), key.size() * sizeof(C)));
-  }
-};
-template <class C, class T>
-struct key_hash<std::basic_string_view<C, T>> : key_hash<std::basic_string<C, T>> {};
-template <class T, class A>
-  requires(!std::same_as<T, bool>)
-struct key_hash<std::vector<T, A>> {
-  std::size_t operator()(std::span<const T> key) const {
-    if constexpr (std::has_unique_object_representations_v<T>) {
-      return static_cast<std::size_t>(detail::hash_bytes(key.data(), key.size_bytes()));
-    } else {
-      std::uint64_t state = key.size();
-      for (const T& part : key) {
-        state = detail::fold_multiply(state ^ detail::hash_salt[1],
-                                      key_hash<T>{}(part) ^ detail::hash_salt[0]);
-      }
-      return static_cast<std::size_t>(state);
-    }
-  }
-};
 
 namespace detail {
 /// Elements that are equal where their bytes are (an enumeration may have an == of its own).
 template <class T>
 inline constexpr bool equal_as_bytes =
     (std::is_arithmetic_v<T> || std::is_pointer_v<T>)&&std::has_unique_object_representations_v<T>;
+/// Characters that are equal where their bytes are.
+template <class C, class Traits>
+inline constexpr bool plain_characters =
+    std::is_same_v<Traits, std::char_traits<C>> && equal_as_bytes<C>;
+template <class T>
+concept hashed_by_std = requires(const T& key) {
+  { std::hash<T>{}(key) } -> std::convertible_to<std::size_t>;
+};
+}  // namespace detail
+
+/// The default hash. Numbers, enumerations, pointers and strings; vectors, arrays, pairs, tuples,
+/// optionals and variants of what has a key_hash; other keys through std::hash<Key>, which also
+/// comes first where a program has one for its own enumeration, traits, pair, tuple or array.
+/// Results are well mixed in every bit, and differ from process to process.
+template <class Key>
+struct key_hash : detail::seeded_hash {
+  std::size_t operator()(const Key& key) const
+    requires detail::hashed_by_std<Key>
+  {
+    if constexpr (std::is_integral_v<Key>) {
+      return detail::hash_word(static_cast<std::uint64_t>(key));
+    } else {
+      return detail::hash_word(std::hash<Key>{}(key));
+    }
+  }
+};
+
+namespace detail {
+
+template <class T>
+concept has_key_hash = requires(const T& key) {
+  { key_hash<T>{}(key) } -> std::convertible_to<std::size_t>;
+};
+
+/// Of traits of one's own: which characters are equal is told by their `eq` alone. So a character
+/// counts as the first of 256 that is equal to it.
+template <class C, class Traits>
+class equal_characters {
+ public:
+  static std::uint64_t hash(std::basic_string_view<C, Traits> key) noexcept {
+    static const equal_characters all;
+    std::uint64_t state = key.size();
+    for (const C c : key) {
+      const auto code = static_cast<std::make_unsigned_t<C>>(c);
+      state = hash_part(state, code < most ? all.first_[code] : first_equal(c));
+    }
+    return state;
+  }
+
+ private:
+  static constexpr std::uint16_t most = 256;
+
+  equal_characters() noexcept {
+    for (std::uint16_t code = 0; code < most; ++code) {
+      first_[code] = first_equal(static_cast<C>(code));
+    }
+  }
+  static std::uint16_t first_equal(C c) noexcept {
+    std::uint16_t code = 0;
+    while (code < most && !Traits::eq(static_cast<C>(code), c)) ++code;
+    return code;
+  }
+  std::uint16_t first_[most];
+};
+
+template <class Parts, std::size_t... I>
+consteval bool parts_have_hashes(std::index_sequence<I...>) {
+  return (has_key_hash<std::remove_cv_t<std::tuple_element_t<I, Parts>>> && ...);
+}
+template <class Parts>
+struct parts_hash : seeded_hash {
+  std::size_t operator()(const Parts& key) const
+    requires(hashed_by_std<Parts> ||
+             parts_have_hashes<Parts>(std::make_index_sequence<std::tuple_size_v<Parts>>{}))
+  {
+    if constexpr (hashed_by_std<Parts>) {
+      return hash_word(std::hash<Parts>{}(key));
+    } else {
+      std::uint64_t state = std::tuple_size_v<Parts>;
+      const auto add = [&state]<class T>(const T& part) {
+        state = hash_part(state, key_hash<T>{}(part));
+      };
+      std::apply([&](const auto&... part) { (add(part), ...); }, key);
+      return as_size(state);
+    }
+  }
+};
+template <class Elements>
+std::size_t hash_elements(const Elements& all) {
+  std::uint64_t state = all.size();
+  for (const auto& part : all) {
+    state = hash_part(state, key_hash<std::remove_cvref_t<decltype(part)>>{}(part));
+  }
+  return as_size(state);
+}
+
+}  // namespace detail
+
+template <class C, class T, class A>
+struct key_hash<std::basic_string<C, T, A>> : detail::seeded_hash {
+  std::size_t operator()(std::basic_string_view<C, T> key) const
+    requires(std::is_integral_v<C> || std::is_enum_v<C> ||
+             detail::hashed_by_std<std::basic_string_view<C, T>>)
+  {
+    if constexpr (detail::plain_characters<C, T>) {
+      return detail::hash_bytes(key.data(), key.size() * sizeof(C));
+    } else if constexpr (detail::hashed_by_std<std::basic_string_view<C, T>>) {
+      return detail::hash_word(std::hash<std::basic_string_view<C, T>>{}(key));
+    } else {
+      return detail::as_size(detail::equal_characters<C, T>::hash(key));
+    }
+  }
+};
+template <class C, class T, class A>
+  requires(!detail::plain_characters<C, T> && detail::hashed_by_std<std::basic_string<C, T, A>> &&
+           !detail::hashed_by_std<std::basic_string_view<C, T>>)
+struct key_hash<std::basic_string<C, T, A>> : detail::seeded_hash {
+  std::size_t operator()(const std::basic_string<C, T, A>& key) const {
+    return detail::hash_word(std::hash<std::basic_string<C, T, A>>{}(key));
+  }
+};
+template <class C, class T>
+struct key_hash<std::basic_string_view<C, T>> : key_hash<std::basic_string<C, T>> {};
+
+template <class T, class A>
+  requires(!std::same_as<T, bool>)
+struct key_hash<std::vector<T, A>> : detail::seeded_hash {
+  std::size_t operator()(std::span<const T> key) const
+    requires(detail::equal_as_bytes<T> || detail::has_key_hash<T>)
+  {
+    if constexpr (detail::equal_as_bytes<T>) {
+      return detail::hash_bytes(key.data(), key.size_bytes());
+    } else {
+      return detail::hash_elements(key);
+    }
+  }
+};
+template <class A, class B>
+struct key_hash<std::pair<A, B>> : detail::parts_hash<std::pair<A, B>> {};
+template <class... Parts>
+struct key_hash<std::tuple<Parts...>> : detail::parts_hash<std::tuple<Parts...>> {};
+template <class T, std::size_t N>
+struct key_hash<std::array<T, N>> : detail::seeded_hash {
+  std::size_t operator()(const std::array<T, N>& key) const
+    requires(detail::hashed_by_std<std::array<T, N>> || detail::has_key_hash<T>)
+  {
+    if constexpr (detail::hashed_by_std<std::array<T, N>>) {
+      return detail::hash_word(std::hash<std::array<T, N>>{}(key));
+    } else if constexpr (detail::equal_as_bytes<T>) {
+      return detail::hash_bytes(key.data(), N * sizeof(T));
+    } else {
+      return detail::hash_elements(key);
+    }
+  }
+};
+template <class T>
+struct key_hash<std::optional<T>> : detail::seeded_hash {
+  std::size_t operator()(const std::optional<T>& key) const
+    requires detail::has_key_hash<std::remove_const_t<T>>
+  {
+    if (!key.has_value()) return detail::hash_word(0);
+    return detail::as_size(detail::hash_part(1, key_hash<std::remove_const_t<T>>{}(*key)));
+  }
+};
+template <class... Types>
+struct key_hash<std::variant<Types...>> : detail::seeded_hash {
+  std::size_t operator()(const std::variant<Types...>& key) const
+    requires(detail::has_key_hash<Types> && ...)
+  {
+    if (key.valueless_by_exception()) return detail::hash_word(std::variant_npos);
+    const auto hash = []<class T>(const T& value) -> std::uint64_t { return key_hash<T>{}(value); };
+    return detail::as_size(detail::hash_part(key.index(), std::visit(hash, key)));
+  }
+};
+
+namespace detail {
 template <class View>
 inline constexpr bool view_of_bytes = false;
-template <class C>
-inline constexpr bool view_of_bytes<std::basic_string_view<C, std::char_traits<C>>> =
-    equal_as_bytes<C>;
+template <class C, class T>
+inline constexpr bool view_of_bytes<std::basic_string_view<C, T>> = plain_characters<C, T>;
 template <class T>
 inline constexpr bool view_of_bytes<std::span<T>> = equal_as_bytes<std::remove_cv_t<T>>;
 }  // namespace detail
@@ -214,7 +306,7 @@ struct key_access {
     if constexpr (viewed) {
       return key;
     } else {
-      return &key;
+      return std::addressof(key);
     }
   }
   static view load(const stored& key) noexcept {
@@ -249,9 +341,10 @@ struct key_access {
   /// A call's argument, converted first: a view of it where that is free, else a Key made for the
   /// call.
   template <class Arg>
-  static constexpr bool free_view = std::is_convertible_v<const Arg&, view> &&
-                                    (viewed || std::is_same_v<std::remove_cvref_t<Arg>, Key> ||
-                                     std::is_base_of_v<Key, std::remove_cvref_t<Arg>>);
+  static constexpr bool free_view =
+      std::is_convertible_v<const Arg&, view> && !std::is_null_pointer_v<Arg> &&
+      (viewed || std::is_same_v<std::remove_cvref_t<Arg>, Key> ||
+       std::is_base_of_v<Key, std::remove_cvref_t<Arg>>);
 };
 
 }  // namespace detail

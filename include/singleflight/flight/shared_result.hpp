@@ -102,13 +102,9 @@ class shared_result {
   void emplace(Fn& make) {
     if constexpr (std::is_void_v<V>) {
       make();
-      ::new (static_cast<void*>(&inline_)) stored();
+      ::new (inline_place()) stored();
     } else {
-      if constexpr (std::is_arithmetic_v<stored>) {
-        ::new (static_cast<void*>(&inline_)) stored(static_cast<stored>(make()));
-      } else {
-        ::new (static_cast<void*>(&inline_)) stored(make());
-      }
+      detail::construct_from_call<stored>(inline_place(), make);
     }
     where_ = where::here;
   }
@@ -126,11 +122,12 @@ class shared_result {
       ~dropping() { b.drop_reference(); }
     } drop{b};
     clear();
-    ::new (static_cast<void*>(&inline_)) stored(std::move(b.value));
+    ::new (inline_place()) stored(std::move(b.value));
     where_ = where::here;
   }
 
  private:
+  void* inline_place() noexcept { return std::addressof(inline_); }
   void clear() noexcept {
     const where was = std::exchange(where_, where::nowhere);
     if (was == where::here) {
@@ -142,7 +139,7 @@ class shared_result {
   /// Requires that this is nowhere, as it stays when the value's move throws.
   void take(shared_result& other) {
     if (other.where_ == where::here) {
-      ::new (static_cast<void*>(&inline_)) stored(std::move(other.inline_));
+      ::new (inline_place()) stored(std::move(other.inline_));
       where_ = where::here;
     } else if (other.where_ == where::shared) {
       block_ = other.block_;

@@ -90,12 +90,13 @@ struct batcher_stats {
   std::uint64_t flushed = 0;    ///< batches that flush() made go
   std::uint64_t largest = 0;    ///< keys of the largest batch
   std::uint64_t abandoned = 0;  ///< keys whose last caller left
-  std::uint64_t timed_out = 0;  ///< from here on: calls that ended so
+  std::uint64_t timed_out = 0;  ///< from here on: calls that ended so, also by what the loader said
   std::uint64_t cancelled = 0;
   std::uint64_t overloaded = 0;
   std::uint64_t recursive = 0;
   std::uint64_t broken = 0;
   std::uint64_t closed = 0;
+  std::uint64_t rejected = 0;
 };
 
 template <class Key, class Value, class Hash = key_hash<Key>, class Equal = key_equal>
@@ -136,8 +137,8 @@ class batcher final : public observable {
   [[nodiscard]] flight<Value> start(const Arg& key) {
     const detail::call_scope scope;
     detail::load_base* begun = nullptr;
-    flight<Value> handle =
-        flights_.start_flight(key, detail::batched_key<Key, Value>(own(key)), false, &begun);
+    flight<Value> handle = flights_.start_flight(
+        key, detail::batched_key<Key, Value>(flights_.own_of(key)), false, &begun);
     if (begun != nullptr) line_->add(*begun);
     return handle;
   }
@@ -185,7 +186,8 @@ class batcher final : public observable {
             .overloaded = calls.overloaded,
             .recursive = calls.recursive,
             .broken = calls.broken,
-            .closed = calls.closed};
+            .closed = calls.closed,
+            .rejected = calls.rejected};
   }
   /// The keys that newcomers would join, gathered or being loaded.
   std::vector<flight_info<Key>> in_flight() const { return flights_.in_flight(); }
@@ -207,6 +209,7 @@ class batcher final : public observable {
     visitor.counter("recursive", s.recursive);
     visitor.counter("broken", s.broken);
     visitor.counter("closed", s.closed);
+    visitor.counter("rejected", s.rejected);
   }
 
   // ---- the end ----------------------------------------------------------------------------------
@@ -234,15 +237,6 @@ class batcher final : public observable {
         detail::batch_options{options.max_batch, options.max_delay, options.max_in_flight},
         options.executor, options.timer != nullptr ? *options.timer : default_timer(),
         std::move(load_many));
-  }
-
-  template <class Arg>
-  static Key own(const Arg& key) {
-    if constexpr (std::is_arithmetic_v<Key> && std::is_arithmetic_v<Arg>) {
-      return static_cast<Key>(key);
-    } else {
-      return Key(key);
-    }
   }
 
   template <class Arg>

@@ -105,12 +105,13 @@ class circuit_breaker final : public observable {
       }
     }
     if constexpr (std::is_invocable_v<Fallback&>) {
-      return std::invoke(fallback);
+      return answer_with<result>([&]() -> decltype(auto) { return std::invoke(fallback); });
     } else {
       if (error == nullptr) {
         error = std::make_exception_ptr(flight_error(flight_errc::rejected));
       }
-      return std::invoke(fallback, std::move(error));
+      return answer_with<result>(
+          [&]() -> decltype(auto) { return std::invoke(fallback, std::move(error)); });
     }
   }
 
@@ -133,6 +134,16 @@ class circuit_breaker final : public observable {
   void force_open() noexcept { core_.force_open(); }
 
  private:
+  /// The fallback's answer as what the function returns.
+  template <class Result, class Call>
+  static Result answer_with(const Call& call) {
+    if constexpr (std::is_object_v<Result> && !std::is_same_v<decltype(call()), Result>) {
+      return detail::value_from<Result>(call());
+    } else {
+      return call();
+    }
+  }
+
   template <class Fallback, class Reference>
   static constexpr bool answers_by_reference() {
     using result =

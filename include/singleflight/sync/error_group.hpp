@@ -23,7 +23,8 @@
 ///             ended its thread; cancelled, when tasks were skipped without an error (so a wait
 ///             that returns has seen all tasks to their end); recursive, within a task of the
 ///             group, or within its stop (a callback of its token, the destructor of what is
-///             skipped), which would wait for itself.
+///             skipped), which would wait for itself, also through tasks of other groups. A task
+///             that waits for a load which waits for the group: the task's wait is recursive.
 /// Lifetime    owns its tasks. After a wait the group is as new. May go before its executor has
 ///             come to what it was given.
 /// Cost        a task: one allocation and two short critical sections; the executor is asked for a
@@ -99,7 +100,7 @@ class error_group {
   void wait() { wait(as_outcome).value(); }
   outcome<void> wait(as_outcome_t) {
     if (group_->runs_on_this_thread()) return flight_errc::recursive;
-    return group_->wait();
+    return group_->wait(detail::wait_graph::strength::strong);
   }
 
   /// Skips what has not begun and tells what runs to stop. False when that was done before.
@@ -136,7 +137,9 @@ std::vector<T> collect(Calls&& calls, error_group_options options = {}) {
   std::deque<std::optional<T>> slots;  // outlives the group; grows without moving
   error_group group(std::move(options));
   for (auto&& call : calls) {
-    auto keep = [&slot = slots.emplace_back()](auto&& result) { slot.emplace(result()); };
+    auto keep = [&slot = slots.emplace_back()](auto&& result) {
+      slot.emplace(detail::value_from<T>(result()));
+    };
     group.go(detail::kept_call<held, decltype(keep)>{std::forward<decltype(call)>(call), keep});
   }
   group.wait();

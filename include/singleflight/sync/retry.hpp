@@ -47,7 +47,7 @@ SINGLEFLIGHT_COLD inline bool sleep_before_next(const retry_policy& policy,
                                                 const std::exception_ptr& error,
                                                 const std::stop_token& stop) {
   const outcome<steady_time> next = next_attempt(policy, schedule, error, stop);
-  if (const auto code = next.errc()) throw flight_error(*code);
+  if (const auto code = code_of(next)) throw flight_error(*code);
   if (!next) return false;
   if (*next == at_once) return true;
   sleeper here(clock_of(policy), *next, stop);

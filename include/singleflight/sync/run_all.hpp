@@ -17,8 +17,12 @@
 ///             timeouts of the process strike on up to 16 threads: where so many stop callbacks
 ///             hang, the next call that runs is told late; that none begins late does not depend
 ///             on it.
-/// Errors      std::invalid_argument for a limit of 0 and a negative timeout, before any call.
-///             broken for a call that ended its thread.
+/// Errors      throws, before any call: std::invalid_argument for a limit of 0 and a negative
+///             timeout; std::system_error for a timeout whose timer has no thread and gets none;
+///             std::bad_alloc, and what the range throws (both also later, when it has waited for
+///             the calls that began). All else is an outcome: a call's error; recursive for a
+///             call that waits for the load which waits here; broken for a call that ended its
+///             thread. Without a thread to be had all calls run on this one.
 /// Lifetime    calls that the range keeps are borrowed.
 /// Cost        as an error_group; with a timeout also one allocation, and a clock call a call.
 
@@ -108,7 +112,7 @@ std::vector<outcome<detail::result_of_calls<Calls>>> run_all(Calls&& calls,
                    std::forward<decltype(call)>(call), keep}),
                false);
   }
-  (void)group->wait();
+  (void)group->wait(detail::wait_graph::strength::firm);
   const bool struck = deadline && deadline->end();
   std::vector<outcome<result>> all;
   all.reserve(slots.size());

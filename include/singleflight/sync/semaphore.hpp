@@ -184,8 +184,7 @@ class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
   /// Consumes: the permit, or why there is none.
   outcome<permit> take(detail::wait_verdict how) noexcept {
     detail::require(!std::exchange(taken_, true), "pending_permit: used twice");
-    if (how == detail::wait_verdict::timed_out) return flight_errc::timed_out;
-    if (how == detail::wait_verdict::cancelled) return flight_errc::cancelled;
+    if (how != detail::wait_verdict::outcome) return errc_of(how);
     if (refused != flight_errc{}) return refused;
     return permit(*core_, weight);
   }

@@ -19,7 +19,8 @@
 ///             wait gives up, does as a stop; an attempt is never interrupted.
 /// Errors      std::invalid_argument is thrown by the call itself, as by retry. The rest is the
 ///             result: the last attempt's exception, with its own type, or its outcome without a
-///             value; what retry_if, on_retry, random or the timer throw; flight_error. A task that
+///             value; what retry_if, on_retry, random or the timer throw; flight_error, also
+///             recursive (a load waits for the handle, and an attempt for the load). A task that
 ///             the executor refuses or drops, an awaited coroutine that is destroyed, the end of
 ///             the thread (pthread_exit) in an attempt: broken.
 /// Lifetime    owns policy, function and limits, and destroys them before the result is there. What

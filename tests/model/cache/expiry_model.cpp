@@ -6,6 +6,8 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <stdexcept>
+#include <string>
 #include <utility>
 
 #include "model/cache/cache_scene.hpp"
@@ -170,6 +172,41 @@ const add_world two_hits("expiry: two hits on a value that is due", two, [](worl
   w.run();
   w.check(s.loads() == 2, "a value that was due was loaded not once");
   s.finish();
+});
+
+// ---- loads after a failure ----------------------------------------------------------------------
+
+/// Two callers of one key whose loads fail, after `first` that do not.
+void fails_beside(world& w, cache_scene::options how, manual_timer& time, int first) {
+  cache_scene s(w, std::move(how));
+  s.loader = [&s, first](int) -> int {
+    const int number = s.load();
+    if (number > first) throw std::domain_error(std::to_string(number));
+    return number;
+  };
+  for (int i = 0; i < first; ++i) (void)s.get();
+  time.advance(2s);
+  s.thread([&] { (void)s.get(); });
+  s.thread([&] { (void)s.get(); });
+  w.run();
+  w.check(s.loads() == first + 1, "34: a load that had failed was tried again at once");
+  s.finish();
+}
+
+const add_world stale_and_down("34: two who see a stale value whose load fails", two, [](world& w) {
+  manual_timer time;
+  fails_beside(w,
+               {.ttl = 1s,
+                .jitter = 0,
+                .stale_if_error = 100s,
+                .retry_after = 50s,
+                .group = {.timer = &time}},
+               time, 1);
+});
+
+const add_world error_kept("34: two who ask for what fails, errors kept", two, [](world& w) {
+  manual_timer time;
+  fails_beside(w, {.jitter = 0, .error_ttl = 100s, .group = {.timer = &time}}, time, 0);
 });
 
 const add_world due_and_invalidate("31: invalidate beside a load behind a hit", two, [](world& w) {

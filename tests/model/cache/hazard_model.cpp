@@ -375,6 +375,41 @@ const add_world passers("entries: a find behind a full line, beside a removal", 
                           s.finish();
                         });
 
+// ---- a barrier that is refused ------------------------------------------------------------------
+
+/// As long as what has left waits for a grace.
+void pass_grace() {
+  for (int i = 0; i < 3; ++i) {
+    const platform::atomic<unsigned> word{0};
+    const auto until = platform::now() + std::chrono::milliseconds(5);
+    while (platform::wait(word, 0U, platform::nap_channel, &until)) {
+    }
+    detail::hazard_domain::instance().reclaim(nullptr);
+  }
+}
+
+const add_world refused("56: entries: the barrier is refused from some moment on", two,
+                        [](world& w) {
+                          const struct barrier {
+                            barrier() { platform::barriers::there = true; }
+                            barrier(const barrier&) = delete;
+                            barrier& operator=(const barrier&) = delete;
+                            ~barrier() {
+                              platform::barriers::there = platform::barriers::refused = false;
+                            }
+                          } there;
+                          scene s(w);
+                          s.put(1, 1);
+                          s.thread([&] { w.check(s.read(1) != 0, "an entry was not found"); });
+                          s.thread([&] {
+                            platform::barriers::refused = true;
+                            for (int version = 2; version < 12; ++version) s.put(1, version);
+                          });
+                          w.run();
+                          s.all.reset();
+                          pass_grace();
+                        });
+
 const add_world eviction("entries: a handle beside an eviction", three, [](world& w) {
   scene s(w, 1);
   s.put(1, 1);

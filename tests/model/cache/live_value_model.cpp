@@ -316,6 +316,23 @@ const add_world told_again("live_value: a change as the last one has been told",
                              s.finish();
                            });
 
+const add_world falls_behind("live_value: a listener that falls behind", two, [](world& w) {
+  live_scene s(w, {.max_changes = 1});
+  ear e(s);
+  {
+    const subscription listens = e.listens();
+    for (int i = 0; i < 3; ++i) s.set();
+    s.thread([&] { s.set(); });
+    s.thread([&] { s.queue.run_all(); });
+    w.run();
+    const auto merged = s.value->stats().changes_merged;
+    w.check(merged >= 2, "more changes wait to be told than may");
+    w.check(e.told + static_cast<int>(merged) == 4, "a change was lost");
+    w.check(e.last == s.value->get()->look(), "the latest version was not told");
+  }
+  s.finish();
+});
+
 const add_world newcomer("live_value: a listener comes beside a change", two, [](world& w) {
   live_scene s(w);
   ear old(s);

@@ -307,6 +307,34 @@ const add_world kept("thread_pool: a kept node, and no thread", two_and_a_fault,
   s.finish({&s.a});
 });
 
+const add_world kept_alone("thread_pool: a kept node, and no other one", two_and_a_fault,
+                           [](world& w) {
+                             job j;
+                             w.thread([&] {
+                               default_pool().post(&j, true);
+                               j.wait();  // nobody else comes by
+                             });
+                             w.run();
+                             w.check(j.ran() == 1, "a task did not run");
+                           });
+
+// A process that forks amid the work of a pool: its child has threads of its own, and none of the
+// tasks.
+const add_world forks("56: a fork beside a pool", two, [](world& w) {
+  const auto pool =
+      std::make_unique<thread_pool>(singleflight::thread_pool_options{.max_threads = 2});
+  job a;
+  job b;
+  w.thread([&] { pool->execute(a.as_task()); });
+  w.thread([&] {
+    platform::fork();
+    pool->execute(b.as_task());
+    b.wait();
+  });
+  w.run();
+  w.check(b.ran() == 1, "56: a child's task did not run");
+});
+
 const add_world kept_to_end("thread_pool: a kept node, and the pool's end", two_and_a_fault,
                             [](world& w) {
                               site s(w, 1);

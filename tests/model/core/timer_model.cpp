@@ -238,6 +238,36 @@ const add_world own_fire("manual_timer: cancel within the node's fire", three, [
   w.run();
 });
 
+// The three go down from one slot in several rounds, the latest first.
+const add_world crowd("manual_timer: a crowd is due beside arm and cancel", two, [](world& w) {
+  manual_timer time;
+  const auto start = time.now();
+  int before = 0;  // how many have fired, by the thread that fires
+  const auto in_order = [&](int place) {
+    return [&w, &before, place](alarm&) {
+      w.check(before <= place, "a later node overtook an earlier");
+      before = place;
+    };
+  };
+  alarm last(in_order(3));
+  alarm first(in_order(1));
+  alarm late;
+  time.arm(last, start + 3s + 300ns);
+  guest middle(time, 3s + 200ns, in_order(2));
+  time.arm(first, start + 3s + 100ns);
+  w.thread([&] {
+    time.advance(4s);
+    w.check(first.fired() == 1 && last.fired() == 1, "advance has returned before all fired");
+  });
+  w.thread([&] { w.check(middle.cancel() <= 1, "a node fired twice"); });
+  w.thread([&] {
+    time.arm(late, start + 5s);
+    time.cancel(late);
+  });
+  w.run();
+  w.check(late.fired() == 0, "a cancelled node fired");
+});
+
 // ---- default_timer ------------------------------------------------------------------------------
 
 /// Arms `node`; there may be no thread for it the first time.
@@ -341,6 +371,33 @@ const add_world coarse("default_timer: coarse_now", three, [](world& w) {
   w.thread([&] { read_coarse(w, 3); });
   w.run();
 });
+// A fire, played by one that sleeps, lets time pass: what a reader has stored meanwhile stays.
+const add_world coarse_and_crowd("default_timer: coarse_now beside a long fire", two, [](world& w) {
+  gate struck;
+  alarm slow([&](alarm&) {
+    struck.open();
+    platform::atomic<unsigned> nobody{0};
+    const auto until = platform::now() + 500us;
+    while (platform::now() < until) (void)platform::wait(nobody, 0U, platform::nap_channel, &until);
+  });
+  w.thread([&] {
+    arm(w, slow, platform::now());
+    struck.wait();
+    platform::atomic<unsigned> nobody{0};
+    auto last = platform::steady_time::min();
+    for (int i = 0; i < 3; ++i) {
+      const auto until = platform::now() + 200us;
+      while (platform::now() < until) {
+        (void)platform::wait(nobody, 0U, platform::nap_channel, &until);
+      }
+      const auto coarse = default_timer().coarse_now();
+      w.check(coarse >= last, "the coarse time went back");
+      last = coarse;
+    }
+    default_timer().cancel(slow);
+  });
+  w.run();
+});
 const add_world coarse_two("default_timer: coarse_now from two threads", two, [](world& w) {
   w.thread([&] { read_coarse(w, 2); });
   w.thread([&] { read_coarse(w, 1); });
@@ -386,5 +443,19 @@ const add_world timer_and_pool("default_timer: inline work of a fire goes to the
                                  });
                                  w.run();
                                });
+
+// A child of fork has no thread for its timer: what was armed rings all the same.
+const add_world in_child("56: an alarm in a child", two, [](world& w) {
+  gate rang;
+  alarm armed([&](alarm&) { rang.open(); });
+  w.thread([&] { guest(default_timer(), 1ns); });
+  w.thread([&] {
+    default_timer().arm(armed, default_timer().now() + 10ns);
+    platform::fork();
+    rang.wait();
+    default_timer().cancel(armed);
+  });
+  w.run();
+});
 
 }  // namespace

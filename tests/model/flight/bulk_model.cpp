@@ -3,11 +3,13 @@
 // Many keys, one load, beside callers of one of them.
 
 #include <initializer_list>
+#include <memory>
 #include <span>
 #include <stdexcept>
 #include <vector>
 
 #include "model/flight/scene.hpp"
+#include "support/model/gate.hpp"
 
 namespace {
 
@@ -92,6 +94,51 @@ const add_world unread("12: start_many dropped unread, beside run", model::three
   w.run();
   s.finish();
 });
+
+// A load fails and is handed over, and fails again; the only caller left that could take over waits
+// for another key, whose load waits for this one.
+const add_world lender_elsewhere(
+    "51: a lender that waits for another key", model::two, [](world& w) {
+      scene s(w, {.on_error = singleflight::hand_over(3)});
+      model::gate hot_runs;
+      model::gate hot_fails;
+      model::gate other_runs;
+      s.thread([&] {
+        s.h.calls([&] {
+          return int{*s.flights.run(1, [&] {
+            hot_runs.open();
+            hot_fails.wait();
+            return s.h.load(true)();
+          })};
+        });
+      });
+      s.thread([&] {  // the load of key 2 waits for that of key 1, with a load that serves once
+        hot_runs.wait();
+        (void)s.flights.run(2, [&] {
+          other_runs.open();
+          auto hot = s.flights.start(
+              1, [&s, only = std::make_unique<int>(1)] { return s.h.load(true)(); });
+          hot_fails.open();
+          hot.wait();
+          return 2;
+        });
+      });
+      s.thread([&] {
+        other_runs.wait();
+        history::call mine(s.h);
+        const std::vector<int> keys{2, 1};
+        const auto got = s.flights.run_many(keys, [&](std::span<const int> missing) {
+          std::vector<singleflight::outcome<int>> values;
+          for (const int key : missing) values.push_back(key == 1 ? s.h.load()() : key);
+          return values;
+        });
+        w.check(got[0].has_value(), "51: the other key has failed");
+        mine.given(got[1]);
+      });
+      w.run();
+      s.finish();
+    });
+
 const add_world with_fault("11: run_many beside run, and a fault", model::two_and_a_fault,
                            [](world& w) {
                              play(w, {1, 2}, false, [](bulk_scene& s) { s.run(); });

@@ -3,6 +3,7 @@
 // The table, fresh calls, forgetting, hand-over and closing: where several things happen in turn.
 
 #include <optional>
+#include <source_location>
 #include <stop_token>
 
 #include "model/flight/scene.hpp"
@@ -195,6 +196,37 @@ const add_world fresh_elected_stops("19: the fresh caller elected is stopped", t
   });
   s.thread([&] { s.run_fresh({.stop = stop.get_token()}); });
   s.thread([&] { s.run_fresh(); });
+  w.run();
+  s.finish();
+});
+
+// The steps between are forced: the start joins after the election, the stop comes after that. Left
+// open is when the elected caller wakes up.
+const add_world offered_back("50: the elected caller is stopped beside a start", two, [](world& w) {
+  scene s(w);
+  s.h.may_overlap();
+  s.h.may_end(flight_errc::cancelled);
+  std::stop_source stop;
+  model::gate elected;
+  const auto until_called = [&s](std::uint64_t count) {
+    while (s.flights.stats().calls < count) model::pause(std::source_location::current());
+  };
+  s.thread([&] {
+    s.h.calls([&] {
+      return int{*s.flights.run(1, [&] {
+        until_called(2);
+        return s.h.load()();
+      })};
+    });
+    elected.open();
+    until_called(3);
+    singleflight::detail::platform::request_stop(stop);
+  });
+  s.thread([&] { s.run_fresh({.stop = stop.get_token()}); });
+  s.thread([&] {
+    elected.wait();
+    s.get();
+  });
   w.run();
   s.finish();
 });

@@ -525,4 +525,32 @@ const add_world max_flights("28: one flight, and one too many", three, [](world&
   s.finish();
 });
 
+// The load ahead runs on when it is forgotten or given up: the one behind it has no place then.
+void forgotten_with_successor(world& w, bool forgets) {
+  scene s(w, {.max_flights = 1});
+  s.h.may_end(flight_errc::overloaded);
+  s.h.may_end(flight_errc::cancelled);
+  std::stop_source stop;
+  s.thread([&] {
+    s.run(false, forgets ? singleflight::limits{} : singleflight::limits{.stop = stop.get_token()});
+  });
+  s.thread([&] { s.run_fresh(); });
+  s.thread([&] {
+    if (forgets) {
+      s.flights.forget(1);
+    } else {
+      platform::request_stop(stop);
+    }
+  });
+  w.run();
+  const int refused = s.h.count(flight_errc::overloaded);
+  s.run();
+  w.check(s.h.count(flight_errc::overloaded) == refused, "48: a flight that is over still counts");
+  s.finish();
+}
+const add_world forgotten_bound("48: a forgotten load under max_flights", two,
+                                [](world& w) { forgotten_with_successor(w, true); });
+const add_world abandoned_bound("48: an abandoned load under max_flights", two,
+                                [](world& w) { forgotten_with_successor(w, false); });
+
 }  // namespace

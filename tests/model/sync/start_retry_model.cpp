@@ -237,4 +237,30 @@ const add_world destroyed("28b: start_retry: a coroutine destroyed beside the en
                             w.run();
                           });
 
+/// The attempt fails; the run sleeps, until it is told that nobody waits any more.
+const add_world given_up_unresumed(
+    "52: start_retry: a wait is given up, its executor stalls", three, [](world& w) {
+      scene s(w);
+      queue_executor stalled;
+      std::stop_source stop;
+      bool gave_up = false;
+      const auto wait = [&](pending_result<int> of) -> support::owned {
+        auto mine = std::move(of);
+        const auto got = co_await mine.until(forever, stop.get_token()).on(stalled).as_outcome();
+        gave_up = got.errc() == flight_errc::cancelled;
+      };
+      const platform::atomic<int>& calls = s.calls;
+      std::optional<support::owned> waiter(wait(s.start()));
+      s.thread([&] { s.queue.run_one(); });
+      s.thread([&] { platform::request_stop(stop); });
+      w.run();
+      s.queue.run_all();
+      s.time.advance(5s);  // finds nobody asleep
+      s.queue.run_all();
+      w.check(calls.load(std::memory_order_relaxed) <= 1, "52: a retry went on for nobody");
+      stalled.run_all();
+      w.check(gave_up, "52: a wait that was given up has another outcome");
+      waiter.reset();
+    });
+
 }  // namespace

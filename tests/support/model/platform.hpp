@@ -20,6 +20,7 @@
 #include <system_error>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "singleflight/core/detail/config.hpp"
 #include "support/model/scheduler.hpp"
@@ -87,6 +88,8 @@ class atomic {
     return std::exchange(value_, static_cast<T>(value_ & n));
   }
 
+  T settled() const noexcept { return value_; }
+
  private:
   T value_{};
 };
@@ -118,11 +121,25 @@ void wake(const atomic<Word>& word, int count, std::uint32_t channels = all_chan
   model::wake(&word, count, channels, at);
 }
 
-// ---- a barrier in all threads: none here, so both sides of a race pay ---------------------------
+// ---- a barrier in all threads: none here, so both sides of a race pay; or as a world says -------
 
-inline bool ask_for_barrier() noexcept { return false; }
-inline bool barrier_in_all_threads() noexcept { return true; }
+struct barriers {
+  static inline bool there = false;
+  static inline bool refused = false;
+};
+inline bool ask_for_barrier() noexcept { return barriers::there; }
+inline bool barrier_in_all_threads() noexcept { return !barriers::refused; }
 inline void keep_order() noexcept {}
+/// No step of its own: whoever reads it may see it late.
+class late_switch {
+ public:
+  constexpr late_switch(bool on) noexcept : on_(on) {}
+  bool load(memory_order_t) const noexcept { return on_; }
+  void store(bool on, memory_order_t) noexcept { on_ = on; }
+
+ private:
+  bool on_;
+};
 
 // ---- locks --------------------------------------------------------------------------------------
 
@@ -212,6 +229,16 @@ class condition_variable {
   }
 };
 
+// ---- a secret of this process: the same in every schedule ---------------------------------------
+
+inline constexpr std::uint64_t given_hash_seed = 0x5eed5eed5eed5eedU;
+inline std::uint64_t random_seed() noexcept { return given_hash_seed; }
+/// No step: it differs in no schedule.
+template <class T>
+T settled(const atomic<T>& word) noexcept {
+  return word.settled();
+}
+
 // ---- threads ------------------------------------------------------------------------------------
 
 using thread_id = int;
@@ -250,6 +277,36 @@ template <void (*Fn)() noexcept>
 void at_thread_exit() noexcept {
   model::at_thread_exit(Fn);
 }
+// ---- fork: in the model the child alone goes on ---------------------------------------------------
+
+struct fork_handlers {
+  void (*before)() noexcept = nullptr;
+  void (*in_child)() noexcept = nullptr;
+};
+inline fork_handlers at_fork;
+inline void around_fork(void (*before)() noexcept, void (*)() noexcept,
+                        void (*in_child)() noexcept) noexcept {
+  at_fork = {before, in_child};
+}
+/// The calling thread goes on as the child.
+inline void fork() {
+  const model::eternal stays;
+  at_fork.before();
+  model::vanish_others();
+  at_fork.in_child();
+}
+/// No world makes or ends a member while another thread forks.
+class fork_lock {
+ public:
+  void lock() noexcept {}
+  void unlock() noexcept {}
+  struct scope {
+    explicit scope(fork_lock&) noexcept {}
+  };
+};
+inline void renew(condition_variable&) noexcept {}
+inline void forget_threads(std::vector<thread>& list) noexcept { list.clear(); }
+
 inline unsigned concurrency() noexcept { return 2; }
 inline void pause(const place& at = place::current()) noexcept { model::pause(at); }
 /// The least that works: each look more before a sleep is many schedules more.

@@ -122,6 +122,9 @@ int start_helper(std::function<void()> what);
 struct thread_exit {};
 void join(int thread, const std::source_location& line);
 void at_thread_exit(void (*what)() noexcept);
+/// All other threads stop where they are, for ever, as in a child of fork. What they have allocated
+/// may stay.
+void vanish_others();
 
 /// The place of slot `id` of this thread; `fresh` when nobody has asked for it in this schedule.
 inline constexpr std::size_t slot_bytes = 256;

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -106,6 +107,85 @@ TEST(keys, as_others_see_them) {
                                 std::pair("page:1", removal_cause::invalidated),
                                 std::pair("user:1", removal_cause::invalidated)));
   EXPECT_TRUE(cache.find("page:2"));
+}
+
+/// Strings whose case does not count, by their traits.
+struct caseless : std::char_traits<char> {
+  static char low(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+  static bool eq(char a, char b) { return low(a) == low(b); }
+  static bool lt(char a, char b) { return low(a) < low(b); }
+  static int compare(const char* a, const char* b, std::size_t n) {
+    for (; n > 0; --n, ++a, ++b) {
+      if (!eq(*a, *b)) return lt(*a, *b) ? -1 : 1;
+    }
+    return 0;
+  }
+};
+using caseless_string = std::basic_string<char, caseless>;
+
+// Goal    Keys that are equal by their traits are one entry, also for an invalidation (scenario
+//         55).
+TEST(keys, traits_of_their_own) {
+  int loads = 0;
+  loading_cache<caseless_string, int> cache([&](const caseless_string&) { return ++loads; });
+  EXPECT_EQ(*cache.get("Example.ORG"), 1);
+  EXPECT_EQ(*cache.get("example.org"), 1);
+  EXPECT_TRUE(cache.invalidate("EXAMPLE.org"));
+  EXPECT_FALSE(cache.find("Example.ORG"));
+}
+
+/// Whose & is for out-parameters.
+struct out_value {
+  int n = 0;
+  int* operator&() { return nullptr; }
+  const int* operator&() const { return nullptr; }
+  friend bool operator==(const out_value& a, const out_value& b) { return a.n == b.n; }
+};
+struct out_value_hash {
+  std::size_t operator()(const out_value& key) const { return static_cast<std::size_t>(key.n); }
+};
+
+// Goal    Keys and values whose & is overloaded are where they are (scenario 55).
+TEST(keys, overloaded_address) {
+  int told = 0;
+  loading_cache<out_value, out_value, out_value_hash> cache(
+      [](const out_value& k) { return out_value{k.n + 1}; },
+      {.on_removal = [&](const out_value&, const out_value* v, removal_cause) { told = v->n; }});
+  EXPECT_EQ(cache.get(out_value{1})->n, 2);
+  EXPECT_EQ((*cache.get(out_value{1})).n, 2);
+  EXPECT_TRUE(cache.invalidate(out_value{1}));
+  EXPECT_EQ(told, 2);
+  singleflight::live_value<out_value> live([] { return out_value{7}; });
+  EXPECT_EQ(live.get()->n, 7);
+}
+
+// Goal    A key that its type cannot hold is refused by every verb, and no other key's value is
+//         given or changed (scenario 54).
+TEST(keys, keep_their_sign) {
+  loading_cache<std::uint64_t, int> cache([](std::uint64_t) { return 1; });
+  cache.put(7, 2);
+  EXPECT_EQ(*cache.get(7), 2);
+  EXPECT_THROW(cache.get(-7), std::invalid_argument);
+  EXPECT_THROW((void)cache.start_get(-7), std::invalid_argument);
+  EXPECT_THROW((void)cache.find(-7), std::invalid_argument);
+  EXPECT_THROW(cache.put(-7, 3), std::invalid_argument);
+  EXPECT_THROW(cache.invalidate(-7), std::invalid_argument);
+  EXPECT_THROW(cache.refresh(-7), std::invalid_argument);
+  EXPECT_EQ(cache.get_all(std::vector{7})[0].value().operator*(), 2);
+  EXPECT_THROW((void)cache.get_all(std::vector{-7})[0].value(), std::invalid_argument);
+  EXPECT_EQ(cache.stats().entries, 1U);
+}
+
+// Goal    A loader is called with what fits its parameter; a value that no Value can be is the
+//         load's error.
+TEST(keys, loaders_keep_signs) {
+  loading_cache<std::int64_t, std::uint64_t> cache([](std::uint64_t k) { return k; });
+  EXPECT_EQ(*cache.get(7), 7U);
+  EXPECT_THROW(cache.get(-7), std::invalid_argument);
+  loading_cache<int, std::uint64_t> values([](int k) { return k; });
+  EXPECT_EQ(*values.get(7), 7U);
+  EXPECT_THROW(values.get(-7), std::invalid_argument);
+  EXPECT_THROW(values.put(7, -1), std::invalid_argument);
 }
 
 }  // namespace

@@ -74,7 +74,7 @@ TEST(memoize, several_arguments) {
 
 // Goal    The hash of a tuple depends on the order of its parts, and on each of them.
 TEST(memoize, tuple_hash_mixes_its_parts) {
-  const sf::detail::tuple_hash<std::tuple<int, int>> hash;
+  const sf::key_hash<std::tuple<int, int>> hash;
   EXPECT_NE(hash({1, 2}), hash({2, 1}));
   EXPECT_NE(hash({0, 1}), hash({0, 2}));
   EXPECT_NE(hash({1, 0}), hash({2, 0}));

@@ -71,6 +71,27 @@ TEST(outcome, holds_a_flight_errc) {
   }
 }
 
+// Goal    A flight_error that a load threw is a flight_errc to look at, and the load's own object to
+//         whoever asks for the value.
+TEST(outcome, holds_a_flight_error_of_the_load) {
+  struct refusal : sf::flight_error {
+    explicit refusal(int n) : flight_error(sf::flight_errc::rejected), number(n) {}
+    int number;
+  };
+  const std::exception_ptr error = std::make_exception_ptr(refusal(7));
+  const sf::outcome<int> o = error;
+  EXPECT_FALSE(o.has_value());
+  EXPECT_EQ(o.errc(), sf::flight_errc::rejected);
+  EXPECT_EQ(o.exception(), error);
+  try {
+    (void)o.value();
+    ADD_FAILURE();
+  } catch (const refusal& e) {
+    EXPECT_EQ(e.number, 7);
+  }
+  EXPECT_FALSE(sf::outcome<int>(std::exception_ptr{}).errc().has_value());
+}
+
 // Goal    An outcome whose assignment has thrown has nothing to tell: it is broken, and says so in
 //         every form.
 TEST(outcome, after_an_assignment_that_threw) {

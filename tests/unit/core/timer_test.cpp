@@ -7,9 +7,12 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <deque>
+#include <limits>
 #include <optional>
 #include <random>
+#include <ratio>
 #include <thread>
 #include <vector>
 
@@ -90,6 +93,106 @@ TEST(manual_timer, fires_in_order) {
   ASSERT_EQ(order.size(), alarms.size());
   EXPECT_TRUE(std::is_sorted(order.begin(), order.end(),
                              [](const alarm* a, const alarm* b) { return a->when < b->when; }));
+}
+
+// Goal    A crowd that comes due at once costs each of its nodes ten moves at most, whether the
+//         times are spread or all within one slot, and comes out in the order of the times.
+// Method  The wheel says how many moves it made: steps, not time.
+TEST(timer_wheel, a_crowd_costs_each_node_a_few_moves) {
+  for (const std::size_t count : {1'000U, 100'000U}) {
+    for (const unsigned spread_bits : {0U, 6U, 16U, 30U, 44U, 62U}) {
+      SCOPED_TRACE(testing::Message() << count << " nodes, spread over 2^" << spread_bits << " ns");
+      const time_point start{1h};
+      sf::detail::timer_wheel wheel(start);
+      sf::manual_timer unused;
+      std::deque<alarm> alarms;
+      std::mt19937_64 random(count + spread_bits);
+      for (std::size_t i = 0; i < count; ++i) {
+        alarm& a = alarms.emplace_back(unused);
+        a.when =
+            start + 1h + std::chrono::nanoseconds(random() >> (64 - std::max(spread_bits, 1U)));
+        wheel.insert(a);
+      }
+      const unsigned enough = 1'000'000'000;
+      unsigned left = enough;
+      std::size_t taken = 0;
+      auto last = time_point::min();
+      while (sf::timer_node* node = wheel.take(time_point::max(), left)) {
+        ASSERT_LE(last, node->when);
+        last = node->when;
+        ++taken;
+      }
+      EXPECT_EQ(taken, count);
+      EXPECT_LE(enough - left, 10 * count);
+      EXPECT_EQ(wheel.next(), time_point::max());
+    }
+  }
+}
+
+// Goal    A wheel that has moved as many nodes as it may goes on from there, with others armed and
+//         cancelled meanwhile; no order is lost.
+TEST(timer_wheel, moves_in_portions) {
+  const time_point start{1h};
+  sf::detail::timer_wheel wheel(start);
+  sf::manual_timer unused;
+  std::deque<alarm> alarms;
+  std::mt19937_64 random(3);
+  const auto arm = [&](time_point when) -> alarm& {
+    alarm& a = alarms.emplace_back(unused);
+    a.when = when;
+    wheel.insert(a);
+    return a;
+  };
+  for (int i = 0; i < 2'000; ++i)
+    arm(start + 1h + std::chrono::nanoseconds(random() % 1'000'000'000));
+  auto last = time_point::min();
+  std::size_t taken = 0;
+  std::size_t cancelled = 0;
+  for (int pauses = 0; taken + cancelled < alarms.size();) {
+    unsigned steps = 7;
+    if (sf::timer_node* node = wheel.take(start + 2h, steps)) {
+      ++taken;
+      if (static_cast<alarm*>(node)->fired != 0) continue;  // a newcomer: perhaps late
+      ASSERT_LE(last, node->when);
+      last = node->when;
+      continue;
+    }
+    ASSERT_EQ(steps, 0U) << "none is due, and some have not fired";
+    ++pauses;
+    if (pauses % 3 == 0) {
+      const time_point from = std::max(last, start + 1h);
+      arm(from + std::chrono::nanoseconds(random() % 1'000'000)).fired = 1;
+    }
+    alarm& other = alarms[random() % alarms.size()];
+    if (pauses % 5 == 0 && other.next != nullptr) {
+      sf::detail::timer_list::remove(other);
+      ++cancelled;
+    }
+  }
+  unsigned steps = 1;
+  EXPECT_EQ(wheel.take(time_point::max(), steps), nullptr);
+  EXPECT_EQ(taken + cancelled, alarms.size());
+}
+
+// Goal    Whoever fires a crowd lets others in after a few nodes, and goes on where it was.
+TEST(timer_queue, fires_a_crowd_in_short_rounds) {
+  const time_point start{1h};
+  sf::detail::timer_queue queue(start);
+  sf::manual_timer time(start + 1h);
+  std::vector<alarm*> order;
+  std::deque<alarm> alarms;
+  {
+    sf::detail::timer_queue::turn mine(queue);
+    for (int i = 0; i < 5'000; ++i) {
+      queue.arm_locked(alarms.emplace_back(time, &order), start + std::chrono::seconds(i % 60));
+    }
+  }
+  sf::detail::platform::unique_lock hold(queue.lock());
+  for (std::size_t before = 0; queue.fire_round(hold, start + 1h); before = order.size()) {
+    ASSERT_LE(order.size() - before, 32U);
+  }
+  EXPECT_EQ(order.size(), alarms.size());
+  EXPECT_EQ(queue.next_locked(), time_point::max());
 }
 
 // Goal    Whatever is armed, cancelled and passed in any order: what fires is what a sorted list
@@ -351,6 +454,46 @@ TEST(default_timer, coarse_now_follows_now) {
         return coarse > first + 5ms;
       },
       "five milliseconds of the coarse clock");
+}
+
+// Goal  A deadline stays in the clock's range, whatever the duration's type and size.
+TEST(deadline_after, stays_in_range) {
+  using std::chrono::duration;
+  using std::chrono::hours;
+  using std::chrono::nanoseconds;
+  using time_point = singleflight::timer::time_point;
+  using singleflight::detail::deadline_after;
+  constexpr auto never = time_point::max();
+  constexpr auto long_ago = time_point::min();
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  const time_point moments[] = {time_point{}, time_point(1h), time_point(-1h), never - 1h,
+                                long_ago + 1h};
+  for (const time_point now : moments) {
+    EXPECT_EQ(deadline_after(now, nanoseconds::max()), never);
+    EXPECT_EQ(deadline_after(now, nanoseconds::min()), long_ago);
+    EXPECT_EQ(deadline_after(now, hours::max()), never);
+    EXPECT_EQ(deadline_after(now, hours::min()), long_ago);
+    EXPECT_EQ(deadline_after(now, duration<double>(infinity)), never);
+    EXPECT_EQ(deadline_after(now, duration<double>(-infinity)), long_ago);
+    EXPECT_EQ(deadline_after(now, duration<double>(std::numeric_limits<double>::quiet_NaN())),
+              never);
+    EXPECT_EQ(deadline_after(now, duration<double, std::pico>(1e300)), never);
+    EXPECT_EQ(
+        deadline_after(now, duration<std::uint64_t>(std::numeric_limits<std::uint64_t>::max())),
+        never);
+    EXPECT_EQ(deadline_after(now, duration<std::int8_t, std::ratio<86'400>>(0)), now);
+    EXPECT_EQ(deadline_after(now, 0ns), now);
+  }
+  EXPECT_EQ(deadline_after(time_point(1h), 1ns), time_point(1h + 1ns));
+  EXPECT_EQ(deadline_after(time_point(1h), -1ns), time_point(1h - 1ns));
+  EXPECT_EQ(deadline_after(time_point(1h), duration<double>(0.5)), time_point(1h + 500ms));
+  EXPECT_EQ(deadline_after(never - 1h, 2h), never);
+  EXPECT_EQ(deadline_after(never - 1h, 1h), never);
+  EXPECT_EQ(deadline_after(long_ago + 1h, -2h), long_ago);
+
+  singleflight::manual_timer time;
+  time.advance(nanoseconds::max());
+  EXPECT_EQ(time.now(), never);
 }
 
 }  // namespace

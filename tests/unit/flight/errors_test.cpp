@@ -8,6 +8,8 @@
 #include <atomic>
 #include <chrono>
 #include <coroutine>
+#include <cstdint>
+#include <exception>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -304,6 +306,84 @@ TEST(errors, a_promise_is_answered_from_anywhere) {
   std::jthread([&] { kept->set_value(9); }).join();
   EXPECT_EQ(*f.get(), 9);
   EXPECT_EQ(*joiner.get(), 9);
+}
+
+// Goal    A load that ends in a flight_error, as a guard within it throws one, is named so to every
+//         caller, and counted so for each; the object stays the load's own. In every form.
+TEST(errors, a_refusal_within_the_load_is_named) {
+  support::manual_executor queue;
+  ints flights({.executor = queue});
+  const auto refuse = []() -> int { throw sf::flight_error(sf::flight_errc::rejected); };
+  const auto refusal = std::make_exception_ptr(sf::flight_error(sf::flight_errc::rejected));
+  const auto expect = [](const auto& how) {
+    EXPECT_EQ(how.errc(), sf::flight_errc::rejected);
+    EXPECT_THROW(how.rethrow(), sf::flight_error);
+  };
+  std::uint64_t calls = 0;
+  const auto counted = [&](std::uint64_t more) {
+    calls += more;
+    EXPECT_EQ(flights.stats().rejected, calls);
+  };
+  expect(flights.run(sf::as_outcome, 1, refuse));
+  counted(1);
+  expect(flights.run(sf::as_outcome, 1, refuse,
+                     {.stop = std::stop_source().get_token()}));  // a leader with a block
+  counted(1);
+  auto first = flights.start(1, refuse);
+  auto joined = flights.start(1, refuse);
+  bool told = false;
+  flights.start(1, refuse).on_ready(sf::inline_executor, [&](const auto& how) {
+    expect(how);
+    told = true;
+  });
+  queue.run_all();
+  expect(first.as_outcome().get());
+  expect(joined.as_outcome().get());
+  EXPECT_TRUE(told);
+  counted(3);
+  auto promised = flights.start(
+      1, [&](sf::flight_promise<int> promise) { promise.set_outcome(sf::outcome<int>(refusal)); });
+  queue.run_all();
+  expect(promised.as_outcome().get());
+  EXPECT_EQ(calls + 1, flights.stats().rejected);
+  counted(1);
+  const auto refuse_many = [&](std::span<const int> keys) {
+    return std::vector<sf::outcome<int>>(keys.size(), sf::outcome<int>(refusal));
+  };
+  for (const auto& how : flights.run_many(std::vector{1, 2}, refuse_many)) {
+    expect(how);
+    EXPECT_EQ(how.exception(), refusal);
+  }
+  counted(2);
+  EXPECT_EQ(flights.stats().timed_out + flights.stats().cancelled + flights.stats().broken, 0U);
+}
+
+// Goal    The same where the group hands over, and nobody is left to take over.
+TEST(errors, a_refusal_that_is_handed_over_is_counted_once) {
+  support::manual_executor queue;
+  ints flights({.executor = queue, .on_error = sf::hand_over(1)});
+  const auto refuse = []() -> int { throw sf::flight_error(sf::flight_errc::rejected); };
+  auto first = flights.start(1, refuse);
+  auto second = flights.start(1, refuse);
+  queue.run_all();
+  EXPECT_EQ(first.as_outcome().get().errc(), sf::flight_errc::rejected);
+  EXPECT_EQ(second.as_outcome().get().errc(), sf::flight_errc::rejected);
+  EXPECT_EQ(flights.stats().handed_over, 1U);
+  EXPECT_EQ(flights.stats().rejected, 2U);
+}
+
+// Goal    A load that asks for its own key and lets the refusal pass: both calls have ended as
+//         recursive. A code that is none of the library's is told, and counted nowhere.
+TEST(errors, the_code_of_a_call_within_the_load) {
+  ints flights;
+  const auto how =
+      flights.run(sf::as_outcome, 1, [&] { return *flights.run(1, [] { return 1; }); });
+  EXPECT_EQ(how.errc(), sf::flight_errc::recursive);
+  EXPECT_EQ(flights.stats().recursive, 2U);
+  const auto strange = static_cast<sf::flight_errc>(99);
+  const auto other =
+      flights.run(sf::as_outcome, 1, [&]() -> int { throw sf::flight_error(strange); });
+  EXPECT_EQ(other.errc(), strange);
 }
 
 }  // namespace

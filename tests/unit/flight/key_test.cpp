@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <cstdint>
 #include <functional>
@@ -14,6 +15,9 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "support/executors.hpp"
@@ -43,6 +47,33 @@ enum class letter : char {};
 bool operator==(letter a, letter b) {
   return (static_cast<int>(a) | 0x20) == (static_cast<int>(b) | 0x20);
 }
+
+/// One whose case does not count, with the hash that goes with it.
+enum class symbol : char {};
+bool operator==(symbol a, symbol b) {
+  return (static_cast<int>(a) | 0x20) == (static_cast<int>(b) | 0x20);
+}
+/// A place whose column counts by its last digit.
+struct grid {
+  int row;
+  int column;
+  friend bool operator==(const grid& a, const grid& b) {
+    return a.row == b.row && a.column % 10 == b.column % 10;
+  }
+};
+
+}  // namespace
+template <>
+struct std::hash<symbol> {
+  std::size_t operator()(symbol m) const noexcept { return static_cast<std::size_t>(m) | 0x20; }
+};
+template <>
+struct std::hash<grid> {
+  std::size_t operator()(const grid& g) const noexcept {
+    return static_cast<std::size_t>(g.row + g.column % 10);
+  }
+};
+namespace {
 
 /// Whether a flight begun for `first` is found by `second`: then the second call joins.
 template <class Group, class A, class B>
@@ -196,6 +227,85 @@ TEST(key, equal_zeroes) {
   const std::vector<letter> large{letter{'A'}};
   const std::vector<letter> small{letter{'a'}};
   EXPECT_TRUE(sf::key_equal{}(std::span(large), std::span(small)));
+}
+
+/// Strings whose case does not count, by their traits.
+template <class C>
+struct ignoring_case : std::char_traits<C> {
+  static C low(C c) { return c >= 'A' && c <= 'Z' ? static_cast<C>(c + ('a' - 'A')) : c; }
+  static bool eq(C a, C b) { return low(a) == low(b); }
+  static bool lt(C a, C b) { return low(a) < low(b); }
+  static int compare(const C* a, const C* b, std::size_t n) {
+    for (; n > 0; --n, ++a, ++b) {
+      if (!eq(*a, *b)) return lt(*a, *b) ? -1 : 1;
+    }
+    return 0;
+  }
+};
+template <class C>
+using any_case = std::basic_string<C, ignoring_case<C>>;
+
+template <class Key>
+void check_equal(const Key& a, const Key& b) {
+  support::manual_executor queue;
+  sf::group<Key, int> flights({.executor = queue});
+  EXPECT_TRUE(meet(flights, queue, a, b));
+}
+
+// Goal    Keys that are equal by rules of their own are one key (scenario 55): by a string's
+//         traits, an element's ==, an enumeration's own hash, a float's zeroes; alone and as parts.
+TEST(key, keeps_its_own_rules) {
+  check_equal<any_case<char>>("Example.ORG", "example.org");
+  check_equal<any_case<char16_t>>(u"Example.ORG \u4e2d", u"example.org \u4e2d");
+  check_kind<any_case<char>>("a", "b");
+  check_equal<std::vector<any_case<char>>>({"A", "b"}, {"a", "B"});
+  check_equal<std::vector<symbol>>({symbol{'A'}}, {symbol{'a'}});
+  check_equal<std::vector<grid>>({{1, 2}}, {{1, 12}});
+  check_equal<symbol>(symbol{'A'}, symbol{'a'});
+  check_equal<double>(0.0, -0.0);
+  check_equal<std::vector<double>>({0.0}, {-0.0});
+  check_equal<std::optional<double>>(0.0, -0.0);
+  check_equal<std::pair<any_case<char>, double>>({"A", 0.0}, {"a", -0.0});
+  check_equal<std::variant<int, any_case<char>>>(any_case<char>("A"), any_case<char>("a"));
+}
+
+// Goal    What is put together of keys is a key.
+TEST(key, kinds_of_parts) {
+  check_kind<std::pair<std::string, int>>({"a", 1}, {"a", 2});
+  check_kind<std::tuple<int, std::string, bool>>({1, "a", true}, {1, "a", false});
+  check_kind<std::array<int, 2>>({1, 2}, {2, 1});
+  check_kind<std::array<std::string, 2>>({"a", "b"}, {"b", "a"});
+  check_kind<std::optional<int>>(std::nullopt, 0);
+  check_kind<std::variant<int, std::string>>(1, "1");
+}
+
+/// Whose & is for out-parameters, and whose comma is its own.
+struct out_parameter {
+  int n = 0;
+  int* operator&() { return nullptr; }
+  const int* operator&() const { return nullptr; }
+  friend void operator,(const out_parameter&, const out_parameter&) { ADD_FAILURE(); }
+  friend bool operator==(const out_parameter& a, const out_parameter& b) { return a.n == b.n; }
+};
+struct hash_of_out_parameter {
+  std::size_t operator()(const out_parameter& key) const { return static_cast<std::size_t>(key.n); }
+};
+
+// Goal    Keys and values whose & is overloaded are where they are (scenario 55).
+TEST(key, overloaded_address) {
+  support::manual_executor queue;
+  sf::group<out_parameter, out_parameter, hash_of_out_parameter> flights({.executor = queue});
+  auto f = flights.start(out_parameter{1}, [] { return out_parameter{7}; });
+  auto g = flights.start(out_parameter{1}, [] { return out_parameter{8}; });
+  queue.run_all();
+  EXPECT_EQ(f.get()->n, 7);
+  EXPECT_EQ(g.get()->n, 7);
+  EXPECT_EQ(flights.run(out_parameter{2}, [] { return out_parameter{9}; })->n, 9);
+  const auto many = flights.run_many(
+      std::vector{out_parameter{1}, out_parameter{2}},
+      [](auto keys) { return std::vector<sf::outcome<out_parameter>>(keys.begin(), keys.end()); });
+  EXPECT_EQ(many[1].value()->n, 2);
+  EXPECT_EQ(flights.run(out_parameter{2}, [] { return out_parameter{9}; }).share()->n, 9);
 }
 
 }  // namespace

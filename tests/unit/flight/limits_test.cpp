@@ -332,4 +332,60 @@ TEST(limits, max_flights) {
   EXPECT_EQ(g.stats().overloaded, 2u);
 }
 
+// Goal    A caller behind a load that is forgotten, or given up, begins beside it, for which it
+//         needs a place of its own: without one it gets `overloaded`, as a new call would. Behind a
+//         load that ends it takes over that load's place.
+TEST(limits, max_flights_holds_behind_a_forgotten_load) {  // Scenario 48
+  support::manual_executor later;
+  group g({.executor = later, .max_flights = 2});
+  std::vector<singleflight::flight<int>> all;
+  for (int i = 0; i < 3; ++i) {
+    all.push_back(g.start_fresh(1, [] { return 1; }));
+    all.push_back(g.start_fresh(1, [] { return 2; }));
+    all.push_back(g.start_fresh(1, [] { return 3; }));
+    g.forget(1);
+  }
+  EXPECT_EQ(later.size(), 2u) << "two loads have begun, and no more";
+  EXPECT_TRUE(all[3].ready());
+  EXPECT_EQ(all[3].get_outcome().errc(), flight_errc::overloaded);
+  later.run_all();
+  EXPECT_EQ(*all[0].get(), 1);
+  EXPECT_EQ(*all[1].get(), 2);
+  EXPECT_EQ(*all[2].get(), 2);
+  auto ahead = g.start(1, [] { return 4; });
+  auto behind = g.start_fresh(1, [] { return 5; });
+  auto other = g.start(2, [] { return 6; });
+  EXPECT_EQ(g.start(3, [] { return 7; }).get_outcome().errc(), flight_errc::overloaded);
+  later.run_all();
+  EXPECT_EQ(*ahead.get(), 4);
+  EXPECT_EQ(*behind.get(), 5);
+  EXPECT_EQ(*other.get(), 6);
+  EXPECT_TRUE(g.in_flight().empty());
+  auto both = g.start(1, [] { return 8; });
+  auto again = g.start(2, [] { return 9; });
+  later.run_all();
+  EXPECT_EQ(*both.get() + *again.get(), 17) << "every place was given back";
+}
+
+// Goal    The same under load_timeout: a load that hangs keeps its place.
+TEST(limits, max_flights_holds_behind_a_load_that_timed_out) {  // Scenario 48
+  singleflight::manual_timer clock;
+  support::manual_executor later;
+  group g({.executor = later, .timer = &clock, .load_timeout = 1s, .max_flights = 1});
+  support::gate runs;
+  support::gate finish;
+  auto hangs = g.start(1, [&] {
+    runs.open();
+    finish.wait();
+    return 1;
+  });
+  std::jthread worker([&] { later.run_one(); });
+  runs.wait();
+  auto behind = g.start_fresh(1, [] { return 2; });
+  clock.advance(2s);
+  EXPECT_EQ(behind.get_outcome().errc(), flight_errc::overloaded);
+  EXPECT_EQ(hangs.get_outcome().errc(), flight_errc::timed_out);
+  finish.open();
+}
+
 }  // namespace

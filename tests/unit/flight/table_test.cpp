@@ -132,6 +132,142 @@ TEST(table, forget_parts_old_callers_from_new) {  // Scenario 18
   EXPECT_EQ(g.stats().loads, 2U);
 }
 
+// Goal    A key that was forgotten many times while its loads still run costs a call no more than
+//         any other: neither forget nor start looks at the old flights, and the table does not grow
+//         for them. All of them end, and close() stops each once.
+// Method  The comparisons of keys are counted. The old flights were forgotten, or given up by their
+//         callers and then forgotten: of these, the first forget looks at each once more.
+TEST(table, forgotten_flights_cost_newcomers_nothing) {
+  struct counted_equal {
+    std::size_t* count;
+    bool operator()(int a, int b) const {
+      ++*count;
+      return a == b;
+    }
+  };
+  using counted_group = singleflight::group<int, int, singleflight::key_hash<int>, counted_equal>;
+  constexpr std::size_t old = 10'000;
+  for (const bool given_up : {false, true}) {
+    support::manual_executor later;
+    std::size_t compared = 0;
+    counted_group g({.executor = later}, {}, counted_equal{&compared});
+    std::vector<singleflight::flight<int>> handles;
+    const auto start = [&](int key) { handles.push_back(g.start(key, [] { return 1; })); };
+    std::size_t forgotten = 0;
+    for (std::size_t i = 0; i < old; ++i) {
+      start(1);
+      if (given_up) {
+        handles.pop_back();
+      } else {
+        forgotten += g.forget(1) ? 1 : 0;
+      }
+    }
+    EXPECT_EQ(forgotten, given_up ? 0 : old);
+    EXPECT_FALSE(given_up && g.forget(1)) << "nobody finds what was given up";
+    EXPECT_LE(compared, given_up ? old : 2 * old);
+    compared = 0;
+    for (int i = 0; i < 100; ++i) {
+      start(1);
+      start(2);
+      EXPECT_TRUE(g.forget(1));
+      EXPECT_TRUE(g.forget(2));
+      EXPECT_FALSE(g.forget(1));
+    }
+    EXPECT_LE(compared, 1'000u);
+    start(1);
+    start(1);  // joins
+    EXPECT_EQ(g.in_flight().size(), 1u);
+    EXPECT_EQ(g.stats().joined, 1u);
+    EXPECT_EQ(g.forget_all(), 1u);
+    if (given_up) later.run_all();
+    g.close();
+    for (auto& f : handles) {
+      const auto got = f.get_outcome();
+      EXPECT_TRUE(given_up ? got.has_value() : got.errc() == singleflight::flight_errc::closed);
+    }
+    later.run_all();
+  }
+}
+
+// Goal    The chain of a bucket, step by step: what can be found stands in front of what is gone,
+//         and that which a forget has still to revoke in front of all others (I10). Only the former
+//         makes the table grow (I4).
+TEST(table, a_chain_has_three_parts) {
+  using namespace singleflight::detail;
+  flight_table table;
+  flight_node nodes[8];
+  const auto order = [&] {
+    std::string names;
+    const flight_table::bucket b = table.lock(0);
+    for (const flight_node* n = b.first(); n != nullptr; n = n->next) {
+      names += static_cast<char>('a' + (n - nodes));
+      EXPECT_EQ(
+          n->next == nullptr ? b.first()->next != nullptr ? b.first()->prev : n : n->next->prev, n)
+          << names;
+    }
+    flight_table::unlock(b);
+    return names;
+  };
+  const auto with_bucket = [&](auto step) {
+    flight_table::bucket b = table.lock(0);
+    step(b);
+    flight_table::unlock(b);
+    return order();
+  };
+  const auto link = [&](flight_node& n) {
+    return with_bucket([&](auto& b) { table.link_locked(b, n); });
+  };
+  const auto retire = [&](flight_node& n, bool revoked) {
+    return with_bucket([&](auto& b) {
+      n.revoked.store(revoked);
+      table.retire_locked(b, n);
+    });
+  };
+  const auto unlink = [&](flight_node& n) {
+    return with_bucket([&](auto& b) { table.unlink_locked(b, n, false); });
+  };
+  EXPECT_EQ(link(nodes[0]), "a");
+  EXPECT_EQ(retire(nodes[0], true), "a");
+  EXPECT_EQ(link(nodes[1]), "ba");
+  EXPECT_EQ(link(nodes[2]), "cba");
+  EXPECT_EQ(retire(nodes[2], false), "bca");
+  EXPECT_EQ(link(nodes[3]), "dbca");
+  EXPECT_EQ(retire(nodes[1], false), "dbca");
+  EXPECT_EQ(retire(nodes[1], false), "dbca") << "it is gone already";
+  EXPECT_EQ(link(nodes[4]), "edbca");
+  EXPECT_EQ(retire(nodes[4], true), "dbcae");
+  nodes[2].revoked.store(true);
+  EXPECT_EQ(with_bucket([&](auto& b) { flight_table::settle_locked(b, nodes[2]); }), "dbaec");
+  nodes[5].mode.store(flight_mode::gone);  // takes the place of one that is gone
+  EXPECT_EQ(link(nodes[5]), "dfbaec");
+  EXPECT_EQ(link(nodes[6]), "gdfbaec");
+  table.grow();
+  EXPECT_EQ(order(), "gdfbaec");
+  EXPECT_EQ(unlink(nodes[0]), "gdfbec");
+  EXPECT_EQ(unlink(nodes[2]), "gdfbe");
+  EXPECT_EQ(unlink(nodes[6]), "dfbe");
+  EXPECT_EQ(unlink(nodes[3]), "fbe");
+  EXPECT_EQ(unlink(nodes[5]), "be");
+  EXPECT_EQ(unlink(nodes[4]), "b");
+  EXPECT_EQ(unlink(nodes[1]), "");
+
+  std::vector<flight_node> many(1'000);
+  flight_table small;
+  for (flight_node& n : many) {
+    n.mode.store(flight_mode::open);
+    flight_table::bucket b = small.lock(0);
+    small.link_locked(b, n);
+    flight_table::unlock(b);
+  }
+  EXPECT_TRUE(small.crowded());
+  for (flight_node& n : many) {
+    flight_table::bucket b = small.lock(0);
+    small.retire_locked(b, n);
+    flight_table::unlock(b);
+  }
+  EXPECT_FALSE(small.crowded());
+}
+
 // Goal    Two callers that missed one after the other: the second load can see what the first one
 //         did, so a loader that looks again does not load twice (P7).
 // Method  The second caller has missed before the first flight ends, and leads after it has ended.

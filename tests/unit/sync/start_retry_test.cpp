@@ -903,14 +903,62 @@ TEST(pending_result, outlives_a_coroutine_that_waited_for_it) {
   std::optional<std::uint32_t> first;
   std::optional<std::uint32_t> second;
   auto a = wait(first);
-  stop.request_stop();  // strikes, but the coroutine is destroyed before it hears of it
   a.reset();
+  stop.request_stop();  // nobody is there any more whom it would strike
   stop = std::stop_source();
   auto b = wait(second);
   s.tasks.run_all();
   mine.run_all();
   EXPECT_FALSE(first);
   EXPECT_EQ(second, 1U);
+}
+
+// Scenarios 28b and 52.
+// Goal    A limit that strikes ends the retries at once, however late its coroutine is resumed; and
+//         if that is destroyed before, the handle keeps the verdict, whatever it is used for next.
+TEST(pending_result, a_limit_counts_before_its_coroutine_is_resumed) {
+  for (const bool by_deadline : {false, true}) {
+    for (const int use : {0, 1, 2, 3}) {
+      scene s;
+      support::manual_executor stalled;
+      std::stop_source stop;
+      auto all = start_retry(s.policy(), s.never_good(), {}, s.tasks);
+      s.tasks.run_all();
+      EXPECT_EQ(s.calls, 1);
+      std::optional<flight_errc> first;
+      std::optional<support::owned> waits(
+          [](auto& of, auto& at, auto& on, auto token, auto& how) -> support::owned {
+            how = (co_await of.until(at.time.now() + 1s, token).on(on).as_outcome()).errc();
+          }(all, s, stalled, stop.get_token(), first));
+      const auto why = by_deadline ? flight_errc::timed_out : flight_errc::cancelled;
+      if (by_deadline) {
+        s.time.advance(1s);
+      } else {
+        stop.request_stop();
+      }
+      s.tasks.run_all();
+      s.time.advance(60s);
+      s.tasks.run_all();
+      EXPECT_EQ(s.calls, 1);
+      if (use == 0) {
+        stalled.run_all();
+        EXPECT_EQ(first, why);
+        continue;
+      }
+      waits.reset();
+      EXPECT_TRUE(all.ready());
+      if (use == 1) {
+        EXPECT_EQ(all.get_outcome().errc(), why);
+      } else if (use == 2) {
+        std::optional<flight_errc> again;
+        const auto other = [](auto& of, auto& on, auto& how) -> support::owned {
+          how = (co_await of.on(on).as_outcome()).errc();
+        }(all, stalled, again);
+        stalled.run_all();
+        EXPECT_EQ(again, why);
+      }
+    }
+  }
 }
 
 // Goal    Handles move while nobody waits; assignment drops what was there.

@@ -11,13 +11,15 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 // ---- answers without a load ---------------------------------------------------------------------
 
 template <class Key, class Value, class Hash, class Equal>
-auto loading_cache<Key, Value, Hash, Equal>::answer_now(view key, std::uint32_t hash, found& f,
-                                                        detail::standing stands)
+template <class Refresh>
+auto loading_cache<Key, Value, Hash, Equal>::answer_now(found& f, detail::standing stands,
+                                                        const Refresh& refresh)
     -> std::optional<outcome<result>> {
   using detail::standing;
   if (!f || stands == standing::over) return std::nullopt;
   if (stands == standing::stale) {
-    if (f.at->extras().retry_at.load(detail::memory_order_relaxed) <= now()) return std::nullopt;
+    const detail::hold_off wait = f.at->extras().holds_off();
+    if (wait.why == detail::hold_off::cause::claimed || wait.until <= now()) return std::nullopt;
     f.at->touch();
     stats_.add(figure::stale_hits);
     return answer(std::move(f), freshness::stale);
@@ -25,7 +27,13 @@ auto loading_cache<Key, Value, Hash, Equal>::answer_now(view key, std::uint32_t 
   f.at->touch();
   stats_.add(figure::hits);
   if (f.at->kind() == detail::entry_kind::error) return outcome<result>(f.at->error);
-  if (stands == standing::due) refresh_behind(key, hash, *f.at);
+  if (stands == standing::due && claim_refresh(*f.at)) {
+    try {
+      refresh();
+    } catch (...) {  // the hit is answered; another one tries again
+      if (detail::platform::is_thread_exit()) throw;
+    }
+  }
   return answer(std::move(f), freshness::fresh);
 }
 
@@ -46,23 +54,34 @@ auto loading_cache<Key, Value, Hash, Equal>::find(const Arg& key) -> std::option
 /// One of the callers who see that the value is due starts its load; the others, for as long as
 /// retry_after, do not. Should that load be lost, the next one starts then.
 template <class Key, class Value, class Hash, class Equal>
-void loading_cache<Key, Value, Hash, Equal>::refresh_behind(view key, std::uint32_t hash,
-                                                            entry& e) {
+bool loading_cache<Key, Value, Hash, Equal>::claim_refresh(entry& e) noexcept {
   using namespace detail;
   entry_extras& extras = e.extras();
   const cache_ticks at = now();
-  cache_ticks due = extras.retry_at.load(memory_order_relaxed);
-  if (due > at) return;
-  if (!extras.retry_at.compare_exchange_strong(due, times_.retry_at(at, 1), memory_order_relaxed,
-                                               memory_order_relaxed) &&
-      platform::holds(rule::one_hit_refreshes)) {
-    return;
+  std::int64_t due = extras.held_off.load(memory_order_relaxed);
+  if (hold_off::of(due).until > at) return false;
+  const hold_off claim{times_.retry_at(at, 1), hold_off::cause::claimed};
+  return extras.held_off.compare_exchange_strong(due, claim.word(), memory_order_relaxed,
+                                                 memory_order_relaxed) ||
+         !platform::holds(rule::one_hit_refreshes);
+}
+template <class Key, class Value, class Hash, class Equal>
+void loading_cache<Key, Value, Hash, Equal>::refresh_behind(view key, std::uint32_t hash) {
+  start_load(key, hash, own_loader{*this}.own(), cause::due).detach();
+}
+/// Keys that have come due together: one call of `load_many`, as get_all makes for those that are
+/// missing.
+template <class Key, class Value, class Hash, class Equal>
+void loading_cache<Key, Value, Hash, Equal>::refresh_behind(const std::vector<Key>& keys) {
+  if (keys.size() == 1) {  // nobody else is on it
+    const view key = key_view_of(keys.front());
+    return refresh_behind(key, static_cast<std::uint32_t>(flights_.hash_of(key)));
   }
-  try {
-    start_load(key, hash, own_loader{*this}.own(), true).detach();
-  } catch (...) {  // the hit is answered; another one tries again
-    if (platform::is_thread_exit()) throw;
-  }
+  auto each = flights_.start_many(
+      keys, [this](std::span<const Key> these, const detail::bulk_flights& flights) {
+        return lead_many(these, flights, cause::due);
+      });
+  for (flight<result>& one : each) std::move(one).detach();
 }
 
 // ---- asking -------------------------------------------------------------------------------------
@@ -72,24 +91,30 @@ template <class Source>
 auto loading_cache<Key, Value, Hash, Equal>::get_slowly(view key, std::uint32_t hash,
                                                         const Source& source, const limits* bounds)
     -> result {
+  const detail::end_scope scope;
   found f = store_.find(hash, key);
   const auto stands = f ? standing_of(*f.at) : detail::standing::over;
-  if (auto known = answer_now(key, hash, f, stands)) return std::move(*known).value();
+  if (auto known = answer_now(f, stands, [&] { refresh_behind(key, hash); })) {
+    return std::move(*known).value();
+  }
   f = {};
   if (stands != detail::standing::stale) {
     stats_.add(figure::misses);
     return load_and_wait(key, hash, source, bounds);
   }
   limits given = bounds != nullptr ? *bounds : limits{};
+  const detail::steady_time own = given.deadline;
   const bool soft = options_.soft_timeout.count() > 0;
   if (soft) {  // it is given so long; then it goes on alone, as this group's loads do
-    given.deadline =
-        std::min(given.deadline, detail::deadline_after(clock_.now(), options_.soft_timeout));
+    given.deadline = std::min(own, detail::deadline_after(clock_.now(), options_.soft_timeout));
   }
   outcome<result> loaded_anew = load_within(key, hash, source, given, soft);
   const auto code = loaded_anew.errc();
   if (code && *code != flight_errc::cancelled && *code != flight_errc::recursive) {
-    if (auto old = serve_stale(key, hash)) return *std::move(old);
+    // A limit of this call's own says nothing of the load, which others wait for.
+    const bool own_limit =
+        *code == flight_errc::timed_out && own != detail::steady_time::max() && own <= clock_.now();
+    if (auto old = serve_stale(key, hash, !own_limit)) return *std::move(old);
   }
   stats_.add(figure::misses);
   return std::move(loaded_anew).value();
@@ -97,8 +122,8 @@ auto loading_cache<Key, Value, Hash, Equal>::get_slowly(view key, std::uint32_t 
 
 /// The load has not answered in time, or could not be: what is still there, if it is.
 template <class Key, class Value, class Hash, class Equal>
-auto loading_cache<Key, Value, Hash, Equal>::serve_stale(view key, std::uint32_t hash)
-    -> std::optional<result> {
+auto loading_cache<Key, Value, Hash, Equal>::serve_stale(view key, std::uint32_t hash,
+                                                         bool hold_off) -> std::optional<result> {
   found f = store_.find(hash, key);
   if (!f || f.at->kind() != detail::entry_kind::value) return std::nullopt;
   const detail::standing stands = standing_of(*f.at);
@@ -107,17 +132,30 @@ auto loading_cache<Key, Value, Hash, Equal>::serve_stale(view key, std::uint32_t
     stats_.add(figure::hits);
     return answer(std::move(f), freshness::fresh);
   }
-  // Who comes next does not wait as long again.
-  f.at->extras().retry_at.store(times_.retry_at(now(), 1), detail::memory_order_relaxed);
+  if (hold_off) hold_off_late(*f.at);
   stats_.add(figure::stale_hits);
   return answer(std::move(f), freshness::stale);
+}
+
+/// The next caller does not wait as long again. What a failure says stays as long as it counts.
+template <class Key, class Value, class Hash, class Equal>
+void loading_cache<Key, Value, Hash, Equal>::hold_off_late(entry& e) noexcept {
+  using namespace detail;
+  const cache_ticks at = now();
+  const hold_off late{times_.retry_at(at, 1), hold_off::cause::late};
+  std::int64_t seen = e.extras().held_off.load(memory_order_relaxed);
+  do {
+    const hold_off present = hold_off::of(seen);
+    if (present.why == hold_off::cause::failed && present.until > at) return;
+  } while (!e.extras().held_off.compare_exchange_strong(seen, late.word(), memory_order_relaxed,
+                                                        memory_order_relaxed));
 }
 
 template <class Key, class Value, class Hash, class Equal>
 auto loading_cache<Key, Value, Hash, Equal>::wait_for(flight<result>& load, const limits& bounds)
     -> outcome<result> {
   return detail::own_handle(
-      handle_wait<flight<result>, detail::no_executor, false, detail::flight_within>(
+      handle_wait<flight<result>, detail::no_executor, false, detail::recorded_within>(
           load, bounds.deadline, bounds.stop, bounds.within, {})
           .get_outcome());
 }
@@ -130,11 +168,11 @@ pending_cached<Value> loading_cache<Key, Value, Hash, Equal>::start_get_by(const
   const auto hash = static_cast<std::uint32_t>(flights_.hash_of(k.view()));
   found f = store_.find(hash, k.view());
   const auto stands = f ? standing_of(*f.at) : detail::standing::over;
-  if (auto known = answer_now(k.view(), hash, f, stands)) {
+  if (auto known = answer_now(f, stands, [&] { refresh_behind(k.view(), hash); })) {
     return pending_cached<Value>(*std::move(known), flights_.core_);
   }
   stats_.add(figure::misses);
-  return pending_cached<Value>(start_load(k.view(), hash, source.own(), false));
+  return pending_cached<Value>(start_load(k.view(), hash, source.own(), cause::asked));
 }
 
 template <class Key, class Value, class Hash, class Equal>
@@ -145,7 +183,8 @@ auto loading_cache<Key, Value, Hash, Equal>::load_and_wait(view key, std::uint32
   if (bounds != nullptr) return load_within(key, hash, source, *bounds, false).value();
   if (source.awaits()) return load_within(key, hash, source, {}, true).value();
   return detail::own_handle(flights_.run(key, [&](flight_context& flight) {
-    return lead(key, hash, flight, false, [&](const Key& own) { return source.load(own, flight); });
+    return lead(key, hash, flight, cause::asked,
+                [&](const Key& own) { return source.load(own, flight); });
   }));
 }
 template <class Key, class Value, class Hash, class Equal>
@@ -154,11 +193,12 @@ auto loading_cache<Key, Value, Hash, Equal>::load_within(view key, std::uint32_t
                                                          const Source& source, const limits& bounds,
                                                          bool start) -> outcome<result> {
   if (start || source.awaits()) {
-    flight<result> load = start_load(key, hash, source.own(), false);
+    flight<result> load = start_load(key, hash, source.own(), cause::asked);
     return wait_for(load, bounds);
   }
   const auto load = [&](flight_context& flight) {
-    return lead(key, hash, flight, false, [&](const Key& own) { return source.load(own, flight); });
+    return lead(key, hash, flight, cause::asked,
+                [&](const Key& own) { return source.load(own, flight); });
   };
   return detail::own_handle(flights_.run(as_outcome, key, load, bounds));
 }
@@ -167,8 +207,10 @@ template <class Key, class Value, class Hash, class Equal>
 template <class Keys>
 auto loading_cache<Key, Value, Hash, Equal>::get_all(const Keys& keys, const limits& bounds)
     -> std::vector<outcome<result>> {
+  const detail::end_scope scope;
   std::vector<outcome<result>> all;
   std::vector<Key> missing;
+  std::vector<Key> due;
   std::vector<std::size_t> places;
   for (const auto& key : keys) {
     all.emplace_back(flight_errc::broken);
@@ -177,7 +219,11 @@ auto loading_cache<Key, Value, Hash, Equal>::get_all(const Keys& keys, const lim
       const auto hash = static_cast<std::uint32_t>(flights_.hash_of(k.view()));
       found f = store_.find(hash, k.view());
       const auto stands = f ? standing_of(*f.at) : detail::standing::over;
-      if (auto known = answer_now(k.view(), hash, f, stands)) {
+      const auto refresh = [&] {
+        if (load_many_) return due.push_back(access::own(k.view()));
+        refresh_behind(k.view(), hash);
+      };
+      if (auto known = answer_now(f, stands, refresh)) {
         all.back() = *std::move(known);
         continue;
       }
@@ -190,6 +236,13 @@ auto loading_cache<Key, Value, Hash, Equal>::get_all(const Keys& keys, const lim
       if (places.size() > missing.size()) places.pop_back();
     }
   }
+  if (!due.empty()) {
+    try {
+      refresh_behind(due);
+    } catch (...) {  // the hits are answered; others try again
+      if (detail::platform::is_thread_exit()) throw;
+    }
+  }
   if (missing.empty()) return all;
   if (!load_many_ && loader_->awaits()) {
     std::vector<std::optional<flight<result>>> started(missing.size());
@@ -197,7 +250,7 @@ auto loading_cache<Key, Value, Hash, Equal>::get_all(const Keys& keys, const lim
       try {
         const view key = key_view_of(missing[i]);
         started[i].emplace(start_load(key, static_cast<std::uint32_t>(flights_.hash_of(key)),
-                                      own_loader{*this}.own(), false));
+                                      own_loader{*this}.own(), cause::asked));
       } catch (...) {
         if (detail::platform::is_thread_exit()) throw;
         all[places[i]] = std::current_exception();
@@ -211,7 +264,7 @@ auto loading_cache<Key, Value, Hash, Equal>::get_all(const Keys& keys, const lim
   auto each = flights_.run_many(
       missing,
       [this](std::span<const Key> these, const detail::bulk_flights& flights) {
-        return lead_many(these, flights);
+        return lead_many(these, flights, cause::asked);
       },
       bounds);
   for (std::size_t i = 0; i < each.size(); ++i)
@@ -228,6 +281,7 @@ cache_stats loading_cache<Key, Value, Hash, Equal>::stats() const {
   const auto left = [&sum](removal_cause cause) {
     return sum[static_cast<std::size_t>(figure::left) + static_cast<std::size_t>(cause)];
   };
+  const group_stats calls = flights_.stats();
   cache_stats s{
       .hits = of(figure::hits),
       .stale_hits = of(figure::stale_hits),
@@ -240,6 +294,13 @@ cache_stats loading_cache<Key, Value, Hash, Equal>::stats() const {
       .expired = left(removal_cause::expired),
       .replaced = left(removal_cause::replaced),
       .invalidated = left(removal_cause::invalidated),
+      .timed_out = calls.timed_out,
+      .cancelled = calls.cancelled,
+      .overloaded = calls.overloaded,
+      .recursive = calls.recursive,
+      .broken = calls.broken,
+      .closed = calls.closed,
+      .rejected = calls.rejected,
   };
   detail::platform::unique_lock hold(store_.lock());
   s.entries = store_.size_locked();
@@ -261,6 +322,13 @@ void loading_cache<Key, Value, Hash, Equal>::observe(metric_visitor& visitor) co
   visitor.counter("expired", s.expired);
   visitor.counter("replaced", s.replaced);
   visitor.counter("invalidated", s.invalidated);
+  visitor.counter("timed_out", s.timed_out);
+  visitor.counter("cancelled", s.cancelled);
+  visitor.counter("overloaded", s.overloaded);
+  visitor.counter("recursive", s.recursive);
+  visitor.counter("broken", s.broken);
+  visitor.counter("closed", s.closed);
+  visitor.counter("rejected", s.rejected);
   visitor.gauge("entries", s.entries);
   visitor.gauge("weight", s.weight);
 }

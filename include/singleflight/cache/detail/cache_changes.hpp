@@ -77,8 +77,7 @@ void loading_cache<Key, Value, Hash, Equal>::clear() {
     if (detail::platform::holds(detail::rule::clear_forgets_flights)) flights_.forget_all();
     if (!in_order) store_.clear_locked(gone);
   }
-  finish(gone);
-  store_.flush();
+  finish(gone, detail::giving_back::all);
 }
 
 /// Forgets all loads first: what is stored from then on began later. Then it goes through the
@@ -96,8 +95,15 @@ std::size_t loading_cache<Key, Value, Hash, Equal>::invalidate_if(Which&& which)
                 "singleflight: invalidate_if asks which(key) or which(key, value)");
   constexpr std::size_t lines = 16;
   const detail::call_scope scope;
-  std::vector<found> some;
   std::size_t count = 0;
+  struct flushing {  // after all else: the cache may go with what is given back
+    store_type& of;
+    const std::size_t& count;
+    ~flushing() {
+      if (count > 0) of.flush();
+    }
+  } const flush{store_, count};
+  std::vector<found> some;
   {
     detail::platform::unique_lock hold(store_.lock());
     if (detail::platform::holds(detail::rule::filter_forgets_flights)) flights_.forget_all();
@@ -134,10 +140,10 @@ std::size_t loading_cache<Key, Value, Hash, Equal>::invalidate_if(Which&& which)
     std::erase_if(some, [&](found& f) {
       entry& e = *f.at;
       if constexpr (by_key) {
-        return !which(static_cast<asked>(key_of(e)));
+        return !detail::invoke_whole(which, static_cast<asked>(key_of(e)));
       } else {
         return e.kind() != detail::entry_kind::value ||
-               !which(static_cast<asked>(key_of(e)), std::as_const(e.value));
+               !detail::invoke_whole(which, static_cast<asked>(key_of(e)), std::as_const(e.value));
       }
     });
     if (!some.empty()) {
@@ -150,11 +156,10 @@ std::size_t loading_cache<Key, Value, Hash, Equal>::invalidate_if(Which&& which)
           ++count;
         }
       }
-      finish(gone);
+      finish(gone, detail::giving_back::later);
     }
     some.clear();
   } while (at != 0);
-  if (count > 0) store_.flush();
   return count;
 }
 
@@ -163,7 +168,7 @@ template <class Arg>
 void loading_cache<Key, Value, Hash, Equal>::refresh(const Arg& key) {
   const argument<Arg> k(key);
   start_load(k.view(), static_cast<std::uint32_t>(flights_.hash_of(k.view())),
-             own_loader{*this}.own(), true)
+             own_loader{*this}.own(), cause::told)
       .detach();
 }
 

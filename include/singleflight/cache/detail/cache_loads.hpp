@@ -31,6 +31,7 @@ struct loading_cache<Key, Value, Hash, Equal>::awaited_load final : detail::load
       : of(cache), key(k), hash(h), from(std::move(loader)), promise(std::move(p)) {}
 
   void answer(loaded* value, std::exception_ptr error) override {
+    const detail::on_errand errand;  // on whatever thread its coroutine has resumed
     std::optional<result> settled;
     try {
       settled.emplace(of.conclude(key, hash, promise.context(), [&]() -> loaded {
@@ -53,61 +54,72 @@ struct loading_cache<Key, Value, Hash, Equal>::awaited_load final : detail::load
   const std::uint32_t hash;
   const std::shared_ptr<loader_type> from;
   flight_promise<result> promise;
+  const detail::wandering_load wanders{};
 };
 
 template <class Key, class Value, class Hash, class Equal>
 auto loading_cache<Key, Value, Hash, Equal>::start_load(view key, std::uint32_t hash,
                                                         std::shared_ptr<loader_type> from,
-                                                        bool anew) -> flight<result> {
+                                                        cause why) -> flight<result> {
   if (!from->awaits()) {
     return flights_.start(key, [this, own = access::own(key), hash, from = std::move(from),
-                                anew](flight_context& flight) {
-      return lead(key_view_of(own), hash, flight, anew,
+                                why](flight_context& flight) {
+      return lead(key_view_of(own), hash, flight, why,
                   [&](const Key& k) { return from->load(k, flight); });
     });
   }
   return flights_.start(key, [this, own = access::own(key), hash, from = std::move(from),
-                              anew](flight_promise<result> promise) {
-    if (anew) {
-      stats_.add(figure::refreshes);
-    } else if (auto known = look_again(key_view_of(own), hash)) {
-      return promise.set_value(*std::move(known));
+                              why](flight_promise<result> promise) {
+    if (auto known = look_again(key_view_of(own), hash, why)) {
+      return promise.set_outcome(*std::move(known));
     }
-    stats_.add(figure::loads);
+    count_loads(why, 1);
     auto load = std::make_unique<awaited_load>(*this, own, hash, from, std::move(promise));
     awaited_load& l = *load;
     from->begin(l.key, l.promise.context(), std::move(load));
   });
 }
 
+/// Between a caller's look and its load others may have loaded: stored a value, or failed, and then
+/// this load has to wait as that of a later caller would (retry_after, error_ttl).
 template <class Key, class Value, class Hash, class Equal>
-auto loading_cache<Key, Value, Hash, Equal>::look_again(view key, std::uint32_t hash)
-    -> std::optional<result> {
+auto loading_cache<Key, Value, Hash, Equal>::look_again(view key, std::uint32_t hash, cause why)
+    -> std::optional<outcome<result>> {
+  using namespace detail;
+  if (why == cause::told || !platform::holds(rule::load_looks_again)) return std::nullopt;
   found f = store_.find_counted(hash, key);
-  if (!f || f.at->kind() == detail::entry_kind::error) return std::nullopt;
-  if (!is_fresh(*f.at)) return std::nullopt;
-  return answer(std::move(f), freshness::fresh);
+  if (!f) return std::nullopt;
+  const standing stands = standing_of(*f.at);
+  if (stands == standing::over) return std::nullopt;
+  const bool late_comers_wait = platform::holds(rule::late_comer_sees_failure);
+  if (f.at->kind() == entry_kind::error) {
+    if (!late_comers_wait) return std::nullopt;
+    return outcome<result>(f.at->error);
+  }
+  if (stands == standing::stale || (stands == standing::due && why == cause::due)) {
+    const hold_off wait = f.at->extras().holds_off();
+    if (wait.why != hold_off::cause::failed || wait.until <= now() || !late_comers_wait) {
+      return std::nullopt;
+    }
+  }
+  return answer(std::move(f), stands == standing::stale ? freshness::stale : freshness::fresh);
 }
 
 template <class Key, class Value, class Hash, class Equal>
 template <class Call>
 auto loading_cache<Key, Value, Hash, Equal>::lead(view key, std::uint32_t hash,
-                                                  const flight_context& flight, bool anew,
+                                                  const flight_context& flight, cause why,
                                                   Call&& call) -> result {
-  if (anew) {
-    stats_.add(figure::refreshes);
-  } else if (detail::platform::holds(detail::rule::load_looks_again)) {
-    if (auto known = look_again(key, hash)) return *std::move(known);
-  }
-  stats_.add(figure::loads);
+  if (auto known = look_again(key, hash, why)) return std::move(*known).value();
+  count_loads(why, 1);
   Key own = access::own(key);
   return conclude(own, hash, flight, [&]() -> loaded { return call(std::as_const(own)); });
 }
 
 template <class Key, class Value, class Hash, class Equal>
 auto loading_cache<Key, Value, Hash, Equal>::lead_many(std::span<const Key> keys,
-                                                       const detail::bulk_flights& flights)
-    -> std::vector<outcome<result>> {
+                                                       const detail::bulk_flights& flights,
+                                                       cause why) -> std::vector<outcome<result>> {
   std::vector<outcome<result>> results;
   std::vector<Key> left;
   std::vector<std::size_t> places;
@@ -118,7 +130,7 @@ auto loading_cache<Key, Value, Hash, Equal>::lead_many(std::span<const Key> keys
     results.emplace_back(flight_errc::broken);
     try {
       const auto hash = static_cast<std::uint32_t>(flights_.hash_of(key_view_of(key)));
-      if (auto known = look_again(key_view_of(key), hash)) {
+      if (auto known = look_again(key_view_of(key), hash, why)) {
         results.back() = *std::move(known);
         continue;
       }
@@ -131,7 +143,7 @@ auto loading_cache<Key, Value, Hash, Equal>::lead_many(std::span<const Key> keys
     }
   }
   if (left.empty()) return results;
-  stats_.add(figure::loads, left.size());
+  count_loads(why, left.size());
 
   std::vector<outcome<loaded>> answers;
   std::exception_ptr error;
@@ -170,7 +182,7 @@ auto loading_cache<Key, Value, Hash, Equal>::bulk_loader_of(LoadMany&& load_many
     for (auto& one : given) {
       if (one.has_value()) {
         answers.emplace_back(detail::as_loaded<Value>(std::move(*one)));
-      } else if (const auto code = one.errc()) {
+      } else if (const auto code = detail::code_of(one)) {
         answers.emplace_back(*code);
       } else {
         answers.emplace_back(one.exception());
@@ -282,7 +294,8 @@ auto loading_cache<Key, Value, Hash, Equal>::fail(Key& key, std::uint32_t hash,
       if (store_.has_extras() && !flight.revoked() && !may_be_newer(f.at, flight)) {
         entry_extras& extras = f.at->extras();
         const std::uint32_t failures = extras.failures.fetch_add(1, memory_order_relaxed) + 1;
-        extras.retry_at.store(times_.retry_at(now(), failures), memory_order_relaxed);
+        const hold_off wait{times_.retry_at(now(), failures), hold_off::cause::failed};
+        extras.held_off.store(wait.word(), memory_order_relaxed);
       }
       return answer(std::move(f), stands == standing::stale ? freshness::stale : freshness::fresh);
     }
@@ -312,15 +325,17 @@ auto loading_cache<Key, Value, Hash, Equal>::fail(Key& key, std::uint32_t hash,
 }
 
 template <class Key, class Value, class Hash, class Equal>
-void loading_cache<Key, Value, Hash, Equal>::finish(typename store_type::departed& gone) {
-  store_.finish(gone, [this](removal_cause cause, std::size_t count) {
-    stats_.add(static_cast<std::size_t>(figure::left) + static_cast<std::size_t>(cause), count);
-  });
+void loading_cache<Key, Value, Hash, Equal>::finish(typename store_type::departed& gone,
+                                                    detail::giving_back when) {
+  const auto count = [this](removal_cause cause, std::size_t n) {
+    stats_.add(static_cast<std::size_t>(figure::left) + static_cast<std::size_t>(cause), n);
+  };
+  store_.finish(gone, count, when);
 }
 template <class Key, class Value, class Hash, class Equal>
 void loading_cache<Key, Value, Hash, Equal>::finish_store(typename store_type::departed& gone) {
-  finish(gone);
   if (timed_) sweep_.need();
+  finish(gone);  // the last: a value that leaves may own this cache
 }
 
 SINGLEFLIGHT_END_NAMESPACE

@@ -23,7 +23,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "singleflight/cache/detail/hazard.hpp"
+#include "singleflight/cache/detail/deferred_end.hpp"
 #include "singleflight/flight/key.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -45,12 +45,32 @@ constexpr std::chrono::nanoseconds from_ticks(cache_ticks ticks) noexcept {
 
 enum class entry_kind : std::uint8_t { value, absent, error };
 
+/// Until when a key is not loaded again, and why; one word of its entry.
+struct hold_off {
+  enum class cause : std::uint8_t {
+    claimed,  ///< a hit has begun a refresh: no other hit begins one, but a stale value is loaded
+    late,     ///< the load was not in time, or could not begin: a stale value is served meanwhile
+    failed,   ///< a load has failed: no other one begins, not even by a caller on its way
+  };
+  cache_ticks until = 0;
+  cause why = cause::claimed;
+
+  static constexpr hold_off of(std::int64_t word) noexcept {
+    return {word >> 2, static_cast<cause>(word & 3)};
+  }
+  constexpr std::int64_t word() const noexcept {
+    return until * 4 + static_cast<std::int64_t>(why);
+  }
+};
+
 /// What one ttl and one weight for all do without.
 struct entry_extras {
-  atomic<cache_ticks> retry_at{0};    ///< before this neither a refresh, nor a load while stale
+  atomic<std::int64_t> held_off{0};   ///< a hold_off's word
   atomic<std::uint32_t> failures{0};  ///< of these, in a row
   cache_ticks ttl = 0;                ///< 0: what the options say
   std::size_t weight = 1;
+
+  hold_off holds_off() const noexcept { return hold_off::of(held_off.load(memory_order_relaxed)); }
 };
 
 struct entry_base : reclaimable {
@@ -177,7 +197,7 @@ class entry final : public entry_base {
     if constexpr (sizeof...(Args) == 1 && (std::is_same_v<Args, std::exception_ptr> && ...)) {
       ::new (static_cast<void*>(&error)) std::exception_ptr(std::forward<Args>(args)...);
     } else if constexpr (sizeof...(Args) > 0) {
-      ::new (static_cast<void*>(&value)) Value(std::forward<Args>(args)...);
+      ::new (static_cast<void*>(std::addressof(value))) Value(std::forward<Args>(args)...);
     }
   }
   ~entry() {
@@ -188,6 +208,8 @@ class entry final : public entry_base {
   template <std::size_t Before>
   static void end(reclaimable* of) noexcept {
     auto* const self = static_cast<entry*>(of);
+    constexpr bool plain = ends_plainly<Value> && ends_plainly<Key>;
+    if ((!plain || self->kind() == entry_kind::error) && ends_elsewhere(*self)) return;
     self->~entry();
     platform::deallocate(reinterpret_cast<std::byte*>(self) - Before, alignof(entry));
   }

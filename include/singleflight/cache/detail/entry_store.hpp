@@ -10,10 +10,14 @@
 // S2  One lock for all keys: hits do not take it, and who takes it has just loaded a value. Shards
 //     would divide the capacity, and with it what one entry may weigh.
 // S3  An entry that can be found is in the table and in a queue; it leaves both at once.
+// S4  The sum of the weights never wraps. An entry is let in, and then others go until the sum is
+//     within the capacity; where that is more than half of what a sum can be, and the new entry
+//     would take it past its end, the others go first.
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <utility>
 
@@ -21,11 +25,19 @@
 #include "singleflight/cache/detail/entry_table.hpp"
 #include "singleflight/cache/detail/lifetimes.hpp"
 #include "singleflight/cache/detail/s3_fifo.hpp"
+#include "singleflight/core/detail/fork.hpp"
 #include "singleflight/core/detail/trampoline.hpp"
 #include "singleflight/flight/key.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
+
+/// When what has left is given to the reclaimer.
+enum class giving_back : std::uint8_t {
+  many,   ///< once there is much of it
+  all,    ///< now
+  later,  ///< by a flush() that is to come
+};
 
 template <class Key, class Value, class Access, class Equal>
 class entry_store {
@@ -46,7 +58,7 @@ class entry_store {
       e.next = entries[at];
       entries[at] = &e;
       ++counts[at];
-      weight += weighs;
+      weight += std::min(weighs, std::numeric_limits<std::size_t>::max() - weight);
     }
   };
 
@@ -121,6 +133,11 @@ class entry_store {
   /// table has a reference of its own. `now`: to tell a replaced entry from an expired one.
   bool store_locked(entry& fresh, entry* old, cache_ticks now, departed& gone) noexcept {
     const bool fits = weight_of{extras_}(fresh) <= capacity_;
+    if (fits && !sum_fits(fresh, old)) [[unlikely]] {  // S4
+      if (old != nullptr) remove_replaced_locked(*old, now, gone);
+      old = nullptr;
+      while (!sum_fits(fresh, nullptr)) evict_locked(now, gone);
+    }
     if (!fits || (old == nullptr && !table_.make_room_locked(gone.tables))) {
       if (old != nullptr) remove_replaced_locked(*old, now, gone);
       return false;
@@ -134,11 +151,7 @@ class entry_store {
       queues_.insert(fresh);
       table_.insert_locked(fresh);
     }
-    while (queues_.over()) {
-      auto* const victim = static_cast<entry*>(queues_.evict());
-      table_.remove_locked(*victim);
-      depart(*victim, cause_of(*victim, now, removal_cause::evicted), gone);
-    }
+    while (queues_.over()) evict_locked(now, gone);
     return true;
   }
   entry* find_locked(std::uint32_t hash, view key) const {
@@ -204,9 +217,10 @@ class entry_store {
 
   /// Tells the listener, and gives back what nobody holds.
   template <class Count>
-  void finish(departed& gone, Count&& count) {
+  void finish(departed& gone, Count&& count, giving_back when = giving_back::many) {
     // A table is large, and rare: it does not wait. Nor do light entries in any number.
-    std::size_t weight = gone.tables != nullptr ? most_waiting() : gone.weight;
+    const std::size_t most = most_waiting();
+    std::size_t weight = gone.tables != nullptr ? most : std::min(gone.weight, most);
     std::size_t entries = 0;
     reclaimable* list = std::exchange(gone.tables, nullptr);
     for (std::size_t cause = 0; cause < departed::causes; ++cause) {
@@ -221,8 +235,11 @@ class entry_store {
       }
       append(gone.entries[cause], list);
     }
-    if (list == nullptr) return;
-    push_waiting(list, std::max(weight, entries * (most_waiting() / 256)));
+    if (list == nullptr) {
+      if (when == giving_back::all) flush();
+      return;
+    }
+    push_waiting(list, when, std::max(weight, entries < 256 ? entries * (most / 256) : most));
   }
   /// The cache ends: nobody is told of what leaves from now on.
   void end_telling() noexcept { ending_.store(true, memory_order_relaxed); }
@@ -241,7 +258,7 @@ class entry_store {
 
  private:
   void tell(const entry& e, removal_cause cause) const noexcept {
-    on_removal_(e.key(), e.kind() == entry_kind::value ? &e.value : nullptr, cause);
+    on_removal_(e.key(), e.kind() == entry_kind::value ? std::addressof(e.value) : nullptr, cause);
   }
   /// What may wait for the reclaimer's barrier, which reaches all threads and costs up to some
   /// microseconds: a part of the capacity.
@@ -277,6 +294,17 @@ class entry_store {
     return {static_cast<entry*>(e), hazard_hold(*e, nullptr)};
   }
 
+  void evict_locked(cache_ticks now, departed& gone) noexcept {
+    auto* const victim = static_cast<entry*>(queues_.evict());
+    table_.remove_locked(*victim);
+    depart(*victim, cause_of(*victim, now, removal_cause::evicted), gone);
+  }
+  /// S4: with `fresh` in the place of `old` (null: of nothing).
+  bool sum_fits(const entry& fresh, const entry* old) const noexcept {
+    const weight_of of{extras_};
+    const std::uint64_t others = queues_.weight() - (old != nullptr ? of(*old) : 0);
+    return of(fresh) <= std::numeric_limits<std::uint64_t>::max() - others;
+  }
   removal_cause cause_of(entry& e, cache_ticks now, removal_cause otherwise) const noexcept {
     const standing stands = times_.timed() ? times_.of_entry(e, now, extras_) : standing::fresh;
     return stands == standing::stale || stands == standing::over ? removal_cause::expired
@@ -294,7 +322,7 @@ class entry_store {
     last->next = list;
     list = more;
   }
-  void push_waiting(reclaimable* list, std::size_t weight) noexcept {
+  void push_waiting(reclaimable* list, giving_back when, std::size_t weight) noexcept {
     reclaimable* last = list;
     while (last->next != nullptr) last = last->next;
     reclaimable* head = waiting_.load(memory_order_relaxed);
@@ -303,7 +331,9 @@ class entry_store {
     } while (!waiting_.compare_exchange_strong(
         head, list, platform::order(rule::departed_releases, memory_order_release),
         memory_order_relaxed));
-    if (waiting_weight_.fetch_add(weight, memory_order_relaxed) + weight >= most_waiting()) flush();
+    const bool many =
+        waiting_weight_.fetch_add(weight, memory_order_relaxed) + weight >= most_waiting();
+    if (when == giving_back::all || (when == giving_back::many && many)) flush();
   }
 
   const std::size_t capacity_;
@@ -319,6 +349,7 @@ class entry_store {
   atomic<reclaimable*> waiting_{nullptr};  // left, told, and to be reclaimed with others
   atomic<std::size_t> waiting_weight_{0};
   atomic<bool> ending_{false};
+  const fork_guard fork_{lock_, fork_member::rank::cache};
 };
 
 }  // namespace detail

@@ -93,7 +93,7 @@ class entry_table {
   template <class Same>
   entry_base* glance(std::uint32_t hash, hazard_record& record, hazard_slot& slot,
                      const Same& same) const {
-    const bool one_sided = hazard_mode::one_sided;  // read once
+    const bool one_sided = hazard_mode::is_one_sided();  // read once
     hazard_slot& structure = record.structure();
     lines* const all = current_.load(table_order());
     announce(structure, all, one_sided);

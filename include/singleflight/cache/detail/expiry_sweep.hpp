@@ -21,21 +21,27 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-class expiry_sweep : timer_node {
+class expiry_sweep : timer_node, fork_member {
  public:
   using action = bool (*)(void* of);
 
   /// `sweep(of)`: true when it is to be called again.
   expiry_sweep(timer& clock, std::chrono::nanoseconds interval, action sweep, void* of)
       : timer_node(&on_fire),
+        fork_member(rank::cache),
         clock_(clock),
         interval_(interval),
         sweep_(sweep),
         of_(of),
-        errand_(std::make_unique<errand>(*this)) {}
+        errand_(std::make_unique<errand>(*this)) {
+    enter_forks();
+  }
   expiry_sweep(const expiry_sweep&) = delete;
   expiry_sweep& operator=(const expiry_sweep&) = delete;
-  ~expiry_sweep() { stop(); }
+  ~expiry_sweep() override {
+    leave_forks();
+    stop();
+  }
 
   /// There is something to sweep, one day. Where no alarm can be armed, the next call tries again.
   void need() {
@@ -125,6 +131,7 @@ class expiry_sweep : timer_node {
       return;
     }
     expiry_sweep& self = task->of;
+    self.sweeper_ = platform::this_thread_id();
     struct ending {  // also when the thread ends in the sweep
       expiry_sweep& self;
       bool more = true;
@@ -143,6 +150,27 @@ class expiry_sweep : timer_node {
     arm();
   }
 
+  // ---- fork: a sweep that was queued or under way is the parent's; the child has its own --------
+
+  void hold() noexcept override { lock_.lock(); }
+  void release() noexcept override { lock_.unlock(); }
+  void mend() noexcept override {
+    platform::renew(ended_);
+    const phase was = phase_.load(memory_order_relaxed);
+    const bool here = was == phase::running && sweeper_ == platform::this_thread_id();
+    if (was == phase::idle || timer_node::next != nullptr || here) return;
+    arming_ = 0;
+    phase_.store(phase::idle, memory_order_relaxed);
+    cut_ = true;
+  }
+  void go_on() noexcept override {
+    {
+      platform::unique_lock hold(lock_);
+      if (!std::exchange(cut_, false) || !claim_locked()) return;
+    }
+    arm();
+  }
+
   timer& clock_;
   const std::chrono::nanoseconds interval_;
   const action sweep_;
@@ -154,6 +182,8 @@ class expiry_sweep : timer_node {
   unsigned arming_ = 0;
   bool again_ = false;  // need() was called since the last sweep began
   bool stopped_ = false;
+  bool cut_ = false;  // by a fork
+  platform::thread_id sweeper_{};
 };
 
 }  // namespace detail

@@ -24,11 +24,19 @@
 //     object happens-before its end. A slot is reused by its own thread, after an acquire: the
 //     chain goes on through whoever emptied it.
 // H4  A reader that goes from slot to count counts first: the reclaimer reads slots, then counts.
-// H5  `lock_` guards the list of records, `kept_` and `seen_`. No destructor of a user runs under
+// H5  Where the kernel refuses the barrier later on, both sides pay from then on, and what has left
+//     is looked for only when a grace is over since. A reader that read the switch before it was
+//     turned may still announce without a fence, whenever its thread goes on: its announcement is
+//     then in its processor's store buffer, for microseconds, or until its thread is taken off.
+//     Either it looked before the object left, and is seen after the grace; or it looked later, and
+//     has seen that the object has left. (Morrison and Afek, "Temporally Bounding TSO for Fence-Free
+//     Asymmetric Synchronization", ASPLOS 2015.)
+// H6  `lock_` guards the list of records, and all that waits. No destructor of a user runs under
 //     it. Records are never freed: a thread that ends gives its own back, with the slots that
 //     handles still hold, for the next thread.
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -99,14 +107,16 @@ struct alignas(64) hazard_record : platform::allocated {
   }
 };
 
-/// Whether the reclaimer's barrier reaches all threads; set before any record is given out.
+/// Whether the reclaimer's barrier reaches all threads; set before any record is given out, and
+/// turned off for good where the kernel refuses it later (H5).
 struct SINGLEFLIGHT_SHARED_STATE hazard_mode {
-  static inline constinit bool one_sided = false;
+  static inline constinit platform::late_switch one_sided{false};
+  static bool is_one_sided() noexcept { return one_sided.load(memory_order_relaxed); }
 };
 
 /// H2, the reader: what follows looks whether `object` is still found.
 inline void announce(hazard_slot& slot, reclaimable* object,
-                     bool one_sided = hazard_mode::one_sided) noexcept {
+                     bool one_sided = hazard_mode::is_one_sided()) noexcept {
   if (one_sided) [[likely]] {
     slot.store(object, memory_order_release);
     platform::keep_order();
@@ -114,7 +124,7 @@ inline void announce(hazard_slot& slot, reclaimable* object,
     slot.exchange(object, memory_order_acq_rel);
   }
 }
-inline void withdraw(hazard_slot& slot, bool one_sided = hazard_mode::one_sided) noexcept {
+inline void withdraw(hazard_slot& slot, bool one_sided = hazard_mode::is_one_sided()) noexcept {
   if (one_sided) [[likely]] {
     slot.store(nullptr, platform::order(rule::withdraw_releases, memory_order_release));
   } else {
@@ -123,13 +133,17 @@ inline void withdraw(hazard_slot& slot, bool one_sided = hazard_mode::one_sided)
 }
 
 /// The process's records, and what could not be freed yet.
-class SINGLEFLIGHT_SHARED_STATE hazard_domain {
+class SINGLEFLIGHT_SHARED_STATE hazard_domain final : fork_member {
  public:
   static hazard_domain& instance() {
     static platform::never_destroyed<hazard_domain> one;
     return one.get();
   }
-  hazard_domain() noexcept { hazard_mode::one_sided = platform::ask_for_barrier(); }
+  hazard_domain() noexcept : fork_member(rank::last) {
+    hazard_mode::one_sided.store(platform::ask_for_barrier(), memory_order_relaxed);
+    enter_forks();
+  }
+  ~hazard_domain() override { leave_forks(); }
 
   /// Throws std::bad_alloc.
   hazard_record& take() {
@@ -158,17 +172,19 @@ class SINGLEFLIGHT_SHARED_STATE hazard_domain {
     reclaimable* over = nullptr;
     {
       platform::unique_lock hold(lock_);
-      if (kept_ != nullptr) {
-        reclaimable* last = kept_;
-        while (last->next != nullptr) last = last->next;
-        last->next = list;
-        list = kept_;
-        kept_ = nullptr;
-      }
+      append(std::exchange(kept_, nullptr), list);
+      if (graceful_) list = after_grace(list);
       if (list == nullptr) return;
-      if (hazard_mode::one_sided && !platform::barrier_in_all_threads()) {
-        kept_ = list;  // until a later call
-        return;
+      if (hazard_mode::is_one_sided()) {
+        if (!platform::barrier_in_all_threads()) {
+          kept_ = list;  // until a later call
+          if (++refusals_ == most_refusals && platform::holds(rule::refused_barrier_is_replaced)) {
+            hazard_mode::one_sided.store(false, memory_order_relaxed);
+            graceful_ = true;
+          }
+          return;
+        }
+        refusals_ = 0;
       }
       look();
       while (reclaimable* const at = list) {
@@ -185,6 +201,24 @@ class SINGLEFLIGHT_SHARED_STATE hazard_domain {
   }
 
  private:
+  static constexpr int most_refusals = 8;               ///< in a row; fewer are want of memory
+  static constexpr std::chrono::milliseconds grace{2};  ///< H5: a thousand times what it must be
+
+  static void append(reclaimable* more, reclaimable*& list) noexcept {
+    if (more == nullptr) return;
+    reclaimable* last = more;
+    while (last->next != nullptr) last = last->next;
+    last->next = list;
+    list = more;
+  }
+  /// H5: takes `fresh`, and returns what has waited for the grace by now.
+  reclaimable* after_grace(reclaimable* fresh) noexcept {
+    append(fresh, gathering_);
+    const steady_time now = platform::now();
+    if (waiting_ != nullptr && now - waiting_since_ < grace) return nullptr;
+    waiting_since_ = now;
+    return std::exchange(waiting_, std::exchange(gathering_, nullptr));
+  }
   /// What the slots name, sorted.
   void look() noexcept {
     seen_.clear();
@@ -192,7 +226,7 @@ class SINGLEFLIGHT_SHARED_STATE hazard_domain {
       for (hazard_slot& slot : of->slots) {
         const memory_order_t acquire = platform::order(rule::look_acquires, memory_order_acquire);
         reclaimable* object = slot.load(acquire);
-        if (!hazard_mode::one_sided) {
+        if (!hazard_mode::is_one_sided()) {
           while (!slot.compare_exchange_strong(
               object, object, platform::order(rule::look_acquires, memory_order_acq_rel),
               acquire)) {
@@ -208,10 +242,21 @@ class SINGLEFLIGHT_SHARED_STATE hazard_domain {
     return !seen_.empty() && std::binary_search(seen_.begin(), seen_.end(), object);
   }
 
+  // ---- fork -------------------------------------------------------------------------------------
+
+  void hold() noexcept override { lock_.lock(); }
+  void release() noexcept override { lock_.unlock(); }
+  inline void mend() noexcept override;
+
   platform::mutex lock_;
   hazard_record* records_ = nullptr;
   std::size_t count_ = 0;
   reclaimable* kept_ = nullptr;
+  int refusals_ = 0;  // of the barrier, in a row
+  bool graceful_ = false;
+  reclaimable* gathering_ = nullptr;  // these two: while graceful_
+  reclaimable* waiting_ = nullptr;    // all of it since waiting_since_, or before
+  steady_time waiting_since_{};
   std::vector<reclaimable*> seen_;
 };
 
@@ -219,6 +264,19 @@ struct SINGLEFLIGHT_SHARED_STATE hazard_thread {
   hazard_record* record = nullptr;
   bool ended = false;  ///< code that runs later in the thread's end goes without
 };
+
+/// The threads that are not there any more have given their records back, with the slots of their
+/// handles: those may be the forking thread's by now. What only a call needs is empty.
+inline void hazard_domain::mend() noexcept {
+  const hazard_record* const mine = platform::per_thread<hazard_thread>().record;
+  for (hazard_record* of = records_; of != nullptr; of = of->next) {
+    if (of == mine) continue;
+    of->taken = false;
+    of->passing().store(nullptr, memory_order_relaxed);
+    of->structure().store(nullptr, memory_order_relaxed);
+  }
+  if (hazard_mode::one_sided) (void)platform::ask_for_barrier();
+}
 
 inline void give_hazard_record_back() noexcept {
   auto& self = platform::per_thread<hazard_thread>();

@@ -49,7 +49,7 @@ class lifetimes {
       throw std::invalid_argument("loading_cache: jitter " + std::to_string(options.jitter) +
                                   " is not in [0, 1]");
     }
-    shortest_ = static_cast<cache_ticks>(static_cast<double>(ttl_) * jitter_);
+    shortest_ = part_of(ttl_, jitter_);
     if (options.soft_timeout.count() > 0 && stale_for_ == 0) {
       throw std::invalid_argument(
           "loading_cache: soft_timeout serves stale values, and stale_if_error, for how long they "
@@ -136,7 +136,7 @@ class lifetimes {
     return to_ticks(given);
   }
   cache_ticks less_jitter(cache_ticks whole, std::uint32_t hash) const noexcept {
-    return whole - shortened(static_cast<cache_ticks>(static_cast<double>(whole) * jitter_), hash);
+    return whole - shortened(part_of(whole, jitter_), hash);
   }
   /// A part of `most` that is the entry's own, never all: by its hash, and this cache's seed.
   cache_ticks shortened(cache_ticks most, std::uint32_t hash) const noexcept {

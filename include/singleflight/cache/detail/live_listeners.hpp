@@ -14,10 +14,14 @@
 // L4  `told_` is the listener that is running. Who removes it waits until it is not, unless it is
 //     that listener's own thread, which then ends the listener after the call.
 // L5  A listener is told of changes later than `since`, which is read as it enters.
-// L6  The end: `stopped_` is set, so that nobody is told from now on, and no report (of the
+// L6  At most `max_changes_` changes are queued. One more takes the place of the last: it is a change
+//     from the version before that one, whose node leaves the queue. So the versions that are told
+//     still go up, the latest is among them, and the queue keeps no more values than that.
+// L7  The end: `stopped_` is set, so that nobody is told from now on, and no report (of the
 //     schedule: enter, leave) begins; then it waits until none is under way, and until the task is
 //     out of its loop, whose `change_` is its own while it has let go of the lock.
 
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -31,7 +35,9 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
 /// Made by make_shared. The condition is notified under the lock: who waits may let all go after.
-class live_listeners final : task_node, public std::enable_shared_from_this<live_listeners> {
+class live_listeners final : task_node,
+                             fork_member,
+                             public std::enable_shared_from_this<live_listeners> {
  public:
   struct listener : platform::allocated {
     virtual ~listener() = default;
@@ -47,27 +53,52 @@ class live_listeners final : task_node, public std::enable_shared_from_this<live
     listener& operator=(const listener&) = default;
   };
 
-  explicit live_listeners(any_executor executor) noexcept
-      : task_node(&act_on), executor_(std::move(executor)) {}
+  live_listeners(any_executor executor, std::size_t max_changes)
+      : task_node(&act_on),
+        fork_member(rank::cache),
+        executor_(std::move(executor)),
+        max_changes_(max_changes) {
+    enter_forks();
+  }
+  live_listeners(const live_listeners&) = delete;
+  live_listeners& operator=(const live_listeners&) = delete;
+  ~live_listeners() override { leave_forks(); }
 
   platform::mutex& lock() noexcept { return lock_; }
 
   // ---- changes ----------------------------------------------------------------------------------
 
-  /// `now` has taken the place of `before` (null: of nothing). True: post(), after the lock.
-  [[nodiscard]] bool change_locked(live_node_base* before, live_node_base& now) {
+  /// What is left to do after the lock.
+  struct change_note {
+    bool post = false;                 ///< post()
+    live_node_base* merged = nullptr;  ///< to drop a reference of
+  };
+  /// `now` has taken the place of `before` (null: of nothing).
+  [[nodiscard]] change_note change_locked(live_node_base* before, live_node_base& now) {
     version_ = now.version;
-    if (stopped_ || first_ == nullptr || before == nullptr) return false;
-    before->add_reference();
+    if (stopped_ || first_ == nullptr || before == nullptr) return {};
+    change_note note;
     now.add_reference();
-    now.before = before;
-    (last_change_ != nullptr ? last_change_->later : changes_) = &now;
+    if (waiting_ == max_changes_ && platform::holds(rule::changes_are_bounded)) {  // L6
+      note.merged = last_change_;
+      now.before = std::exchange(last_change_->before, nullptr);
+      (before_last_ != nullptr ? before_last_->later : changes_) = &now;
+      merged_.store(merged_.load(memory_order_relaxed) + 1, memory_order_relaxed);
+    } else {
+      before->add_reference();
+      now.before = before;
+      (last_change_ != nullptr ? last_change_->later : changes_) = &now;
+      before_last_ = last_change_;
+      ++waiting_;
+    }
     last_change_ = &now;
-    if (queued_ && platform::holds(rule::one_task_tells)) return false;
+    if (queued_ && platform::holds(rule::one_task_tells)) return note;
     queued_ = true;
     if (platform::holds(rule::task_holds_listeners)) self_ = shared_from_this();
-    return true;
+    note.post = true;
+    return note;
   }
+  std::uint64_t merged() const noexcept { return merged_.load(memory_order_relaxed); }
   void post() {
     const any_executor on = executor_;  // the task may take this with it
     try {
@@ -119,6 +150,12 @@ class live_listeners final : task_node, public std::enable_shared_from_this<live
     ended_.notify_all();
   }
 
+  /// Whether the calling thread is within one.
+  bool reports_here() noexcept {
+    const platform::unique_lock hold(lock_);
+    return reports_ > 0 && reporter_ == platform::this_thread_id();
+  }
+
   // ---- the end ----------------------------------------------------------------------------------
 
   void stop() noexcept {
@@ -150,7 +187,9 @@ class live_listeners final : task_node, public std::enable_shared_from_this<live
     change_ = changes_;
     if (change_ == nullptr) return false;
     changes_ = change_->later;
+    --waiting_;
     if (changes_ == nullptr) last_change_ = nullptr;
+    if (before_last_ == change_) before_last_ = nullptr;
     cursor_ = first_;
     return true;
   }
@@ -210,7 +249,32 @@ class live_listeners final : task_node, public std::enable_shared_from_this<live
     ended_.notify_all();
   }
 
+  // ---- fork: a child tells its listeners what they had not been told, the one whose call was under
+  // way on another thread included ----------------------------------------------------------------
+
+  void hold() noexcept override { lock_.lock(); }
+  void release() noexcept override { lock_.unlock(); }
+  void mend() noexcept override {
+    platform::renew(ended_);
+    const platform::thread_id here = platform::this_thread_id();
+    if (reports_ > 0) {  // the forking thread may be in one of them
+      reports_ = reporter_ == here ? 1 : 0;
+      if (reports_ == 0) reporter_ = {};
+    }
+    if (telling_ && teller_ == here) return;
+    if (told_ != nullptr) cursor_ = told_;
+    told_ = nullptr;
+    told_goes_ = telling_ = false;
+    cut_ = queued_;
+  }
+  void go_on() noexcept override {
+    // The node may stand in a queue that is not there any more. Not the user's executor, within a
+    // fork.
+    if (std::exchange(cut_, false)) post_on_default_pool(this);
+  }
+
   const any_executor executor_;
+  const std::size_t max_changes_;
   platform::mutex lock_;
   platform::condition_variable ended_;  // a call, a report, the task
   std::uint64_t version_ = 0;           // the latest
@@ -218,13 +282,17 @@ class live_listeners final : task_node, public std::enable_shared_from_this<live
   listener* last_ = nullptr;
   live_node_base* changes_ = nullptr;  // to be told, the oldest first
   live_node_base* last_change_ = nullptr;
-  live_node_base* change_ = nullptr;  // is being told; while it is, its teller's alone
+  live_node_base* before_last_ = nullptr;  // of these
+  std::size_t waiting_ = 0;                // how many
+  atomic<std::uint64_t> merged_{0};        // written under the lock
+  live_node_base* change_ = nullptr;       // is being told; while it is, its teller's alone
   listener* cursor_ = nullptr;
   listener* told_ = nullptr;
   bool told_goes_ = false;  // it has removed itself
   bool queued_ = false;
   bool telling_ = false;  // the task runs, on teller_
   bool stopped_ = false;
+  bool cut_ = false;  // by a fork
   int reports_ = 0;
   platform::thread_id teller_{};
   platform::thread_id reporter_{};

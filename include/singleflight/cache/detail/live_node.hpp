@@ -12,7 +12,7 @@
 #include <cstdint>
 #include <utility>
 
-#include "singleflight/cache/detail/hazard.hpp"
+#include "singleflight/cache/detail/deferred_end.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
@@ -28,7 +28,10 @@ struct live_node_base : reclaimable {
 template <class T>
 struct live_node final : live_node_base {
   explicit live_node(T&& v) : value(std::move(v)) { destroy = &end; }
-  static void end(reclaimable* of) noexcept { delete static_cast<live_node*>(of); }
+  static void end(reclaimable* of) noexcept {
+    if (!ends_plainly<T> && ends_elsewhere(*of)) return;
+    delete static_cast<live_node*>(of);
+  }
 
   const T value;
 };

@@ -20,6 +20,8 @@
 #include "singleflight/cache/cache_options.hpp"
 #include "singleflight/cache/cached.hpp"
 #include "singleflight/core/detail/awaitable.hpp"
+#include "singleflight/core/detail/conversion.hpp"
+#include "singleflight/flight/detail/signature.hpp"
 #include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/flight/flight_promise.hpp"
 
@@ -37,10 +39,6 @@ template <class>
 inline constexpr bool is_with_ttl = false;
 template <class V>
 inline constexpr bool is_with_ttl<with_ttl<V>> = true;
-template <class>
-inline constexpr bool is_optional = false;
-template <class V>
-inline constexpr bool is_optional<std::optional<V>> = true;
 
 template <class Value, class From>
 loaded<Value> as_loaded(From&& from) {
@@ -48,29 +46,34 @@ loaded<Value> as_loaded(From&& from) {
   if constexpr (std::is_same_v<plain, Value>) {
     return {std::forward<From>(from)};
   } else if constexpr (is_with_ttl<plain>) {
-    return {Value(std::forward<From>(from).value), from.ttl};
+    return {value_from<Value>(std::forward<From>(from).value), from.ttl};
   } else if constexpr (is_optional<plain>) {
     if (!from.has_value()) return {std::nullopt};
-    return {Value(*std::forward<From>(from))};
+    return {value_from<Value>(*std::forward<From>(from))};
   } else {
-    static_assert(std::is_convertible_v<From, Value>,
+    static_assert(converts<From, Value>,
                   "singleflight: a cache's loader returns a Value, a std::optional<Value>, a "
-                  "with_ttl<Value>, or something that yields one of these when it is awaited");
-    return {static_cast<Value>(std::forward<From>(from))};
+                  "with_ttl<Value>, or something that yields one of these when it is awaited; "
+                  "what is no Value must become one without loss");
+    if constexpr (converts<From, Value>) {
+      return {convert<Value>(std::forward<From>(from))};
+    } else {
+      return {};
+    }
   }
 }
 
 template <class Fn, class Key>
 decltype(auto) call_with_key(Fn& fn, const Key& key, const flight_context& context) {
   if constexpr (std::is_invocable_v<Fn&, const Key&>) {
-    return std::invoke(fn, key);
+    return invoke_whole(fn, key);
   } else if constexpr (std::is_invocable_v<Fn&, const Key&, flight_context&>) {
-    return std::invoke(fn, key, const_cast<flight_context&>(context));
+    return invoke_whole(fn, key, const_cast<flight_context&>(context));
   } else {
     static_assert(std::is_invocable_v<Fn&, const Key&, std::stop_token>,
                   "singleflight: a cache's loader takes the key, or the key and a flight_context& "
                   "or a std::stop_token");
-    return std::invoke(fn, key, context.stop_token());
+    return invoke_whole(fn, key, context.stop_token());
   }
 }
 template <class Fn, class Key>
@@ -169,7 +172,7 @@ class cache_loader_of final : public cache_loader<Key, Value> {
       if (platform::is_thread_exit()) throw;  // `to` dies without an answer
       error = std::current_exception();
     }
-    to->answer(value ? &*value : nullptr, std::move(error));
+    to->answer(value ? std::addressof(*value) : nullptr, std::move(error));
   }
 
   Fn fn_;

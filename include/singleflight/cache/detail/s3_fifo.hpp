@@ -35,6 +35,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <new>
 
@@ -72,9 +73,8 @@ class ghost_queue {
           static_cast<std::uint16_t>((c.ticks & time_mask) | (left == from::main ? main_bit : 0));
       l.stamps[line::hand_at] = static_cast<std::uint16_t>((at + 1) % line::places);
     }
-    c.rest += weight;
-    if (c.rest < step_) return;
-    c.ticks = static_cast<std::uint16_t>(c.ticks + c.rest / step_);
+    c.rest += weight % step_;  // in two parts: a weight may be as large as its type allows
+    c.ticks = static_cast<std::uint16_t>(c.ticks + weight / step_ + c.rest / step_);
     c.rest %= step_;
   }
   /// Whether it is here, and since when; it is forgotten.
@@ -86,8 +86,10 @@ class ghost_queue {
     const std::uint16_t stamp = l.stamps[at];
     l.set_print(at, 0);
     const clock& c = clocks_[(stamp & main_bit) != 0 ? 1 : 0];
+    const std::uint64_t steps = (std::uint32_t{c.ticks} - stamp) & time_mask;
+    constexpr std::uint64_t most = std::numeric_limits<std::uint64_t>::max();
     return {true, (stamp & main_bit) != 0 ? from::main : from::small,
-            ((std::uint32_t{c.ticks} - stamp) & time_mask) * step_};
+            steps > most / step_ ? most : steps * step_};
   }
   void clear() noexcept {
     lines_.reset();
@@ -318,9 +320,10 @@ class s3_fifo {
     if (count_ < trial_entries) return;
     const std::uint64_t weight = weight_of_(e);
     if (passed) {
-      reach_ = std::min(reach_max_, reach_ + trial_reward * weight);
+      reach_ = weight > (reach_max_ - reach_) / trial_reward ? reach_max_
+                                                             : reach_ + trial_reward * weight;
     } else {  // never to nothing: it recovers by what returns at once
-      reach_ = reach_ > weight + step_ ? reach_ - weight : step_;
+      reach_ = reach_ > step_ && reach_ - step_ > weight ? reach_ - weight : step_;
     }
   }
 

@@ -31,6 +31,19 @@ struct bit_lock {
     return lock_contended(word);
   }
 
+  /// Takes the lock if it is free.
+  static bool try_lock(atomic<Word>& word) noexcept {
+    Word value = word.load(memory_order_relaxed);
+    while ((value & Locked) == 0) {
+      if (word.compare_exchange_weak(value, value | Locked,
+                                     platform::order(rule::lock_acquires, memory_order_acquire),
+                                     memory_order_relaxed)) {
+        return true;
+      }
+    }
+    return false;
+  }
+
   /// Stores `value`, which has no lock bit, and so releases the lock.
   static void unlock(atomic<Word>& word, Word value) noexcept {
     word.store(value, platform::order(rule::unlock_releases, memory_order_release));

@@ -19,6 +19,7 @@
 
 #include "singleflight/core/detail/bit_lock.hpp"
 #include "singleflight/core/detail/sleeper.hpp"
+#include "singleflight/core/detail/wait_graph.hpp"
 #include "singleflight/core/handle_wait.hpp"
 #include "singleflight/core/outcome.hpp"
 
@@ -30,7 +31,8 @@ class one_shot_base : public platform::allocated {
  public:
   using batch_type = resume_batch<one_shot_base>;
 
-  one_shot_base(const any_executor& executor, timer& time) noexcept : clock(time), home(executor) {
+  one_shot_base(const any_executor& executor, timer& time) noexcept
+      : clock(time), id(next_flight_id(this_thread())), home(executor) {
     home.owner = this;
   }
   one_shot_base(const one_shot_base&) = delete;
@@ -61,47 +63,68 @@ class one_shot_base : public platform::allocated {
     return true;
   }
 
-  /// A limit of the suspended coroutine, or of one that is about to suspend, has struck.
+  /// A limit of the suspended coroutine, or of one that is about to suspend, has struck. From here
+  /// on nobody wants the result, however late the executor resumes the coroutine.
   void give_up(handle_base& h, wait_verdict why) {
     const call_scope scope;
     batch_type::runner* runners = nullptr;
+    bool unwanted = false;
     lock();
     if (!(there_ && platform::holds(rule::limit_yields_to_result)) &&
         h.verdict.load(memory_order_relaxed) == wait_verdict::outcome) {
       h.verdict.store(why, memory_order_relaxed);
       if (h.state == wait_state::pending) make_ready_locked(runners);
+      unwanted = !there_;
     }
     unlock();
     batch_type::submit(runners);
+    // The handle's reference is there still: whoever resumes waits for this limit to be disarmed.
+    if (unwanted && platform::holds(rule::given_up_producer_is_told)) abandoned();
   }
 
-  /// The coroutine will not be resumed any more; the handle is as if it had never waited.
+  /// The coroutine will not be resumed any more. The handle is as if it had never waited, but for a
+  /// verdict: that stays.
   void take_out(handle_base& h) noexcept {
     lock();
+    h.require_not_resuming_locked();
     if (h.state == wait_state::ready) batch_->ready.remove(h);
     if (h.state == wait_state::pending) waiting_ = nullptr;
     h.state = wait_state::idle;
-    h.verdict.store(wait_verdict::outcome, memory_order_relaxed);
     unlock();
   }
 
-  /// Sleeps until the result is there, or a limit strikes.
+  /// Sleeps until the result is there, or a limit strikes; `recursive` when that would never end.
   wait_verdict sleep(const limits& bounds) {
+    const thread_state& self = this_thread();
+    wait_graph::record record;
+    if ((self.led != nullptr || bounds.within.frame != nullptr) &&
+        !record.enter(graph_target(), self.led, bounds.within.frame, wait_graph::strength::weak,
+                      &strike, this)) {
+      return wait_verdict::recursive;
+    }
     sleeper me(clock, bounds.deadline, bounds.stop);
     lock();
-    if (!there_) thread_ = &me;
     const bool late = there_;
+    const bool struck = record.struck();  // or strike() finds the thread
+    if (!late && !struck) thread_ = &me;
     unlock();
-    const wait_verdict why = late ? wait_verdict::outcome : me.sleep();
-    if (why == wait_verdict::outcome) return why;
+    if (late) return wait_verdict::outcome;
+    const wait_verdict why = struck ? wait_verdict::recursive : me.sleep();
+    if (why == wait_verdict::outcome && !record.struck()) return why;
     lock();
     thread_ = nullptr;
     const bool came = there_;
     unlock();
-    return came ? wait_verdict::outcome : why;
+    return came                           ? wait_verdict::outcome
+           : why == wait_verdict::outcome ? wait_verdict::recursive
+                                          : why;
+  }
+  /// For the graph of those who wait.
+  wait_graph::target graph_target() const noexcept {
+    return {.id = id, .behind = nullptr, .word = &word_, .mask = there, .over = there};
   }
 
-  /// Nobody will take the result. Drops the handle's reference.
+  /// Nobody will take the result, which nobody has given up before. Drops the handle's reference.
   void abandon() {
     const call_scope scope;  // what the producer does about it on this thread comes last
     if (!settled() && platform::holds(rule::abandoned_producer_is_told)) abandoned();
@@ -119,7 +142,8 @@ class one_shot_base : public platform::allocated {
     if (references_.fetch_sub(1, memory_order_acq_rel) == 1) delete this;
   }
 
-  timer& clock;  ///< for the limits of the wait
+  timer& clock;            ///< for the limits of the wait
+  const std::uint64_t id;  ///< what the producer leads while it runs what its result depends on
 
  protected:
   /// The producer, once: the result is there. Drops the producer's reference.
@@ -144,7 +168,18 @@ class one_shot_base : public platform::allocated {
   using lock_bit = bit_lock<std::uint32_t, 1>;
   static constexpr std::uint32_t there = 2;
 
-  /// Nobody wants the result any more; it may have come meanwhile. Called outside of locks, once.
+  /// The thread's wait has been struck. Under the graph's lock.
+  static void strike(void* waiter) noexcept {
+    auto& self = *static_cast<one_shot_base*>(waiter);
+    self.lock();
+    if (self.thread_ != nullptr) {
+      sleeper::wake(std::exchange(self.thread_, nullptr)->tell());  // it stays for the graph's lock
+    }
+    self.unlock();
+  }
+
+  /// Nobody wants the result any more; it may have come meanwhile. Called outside of locks, once,
+  /// perhaps on a timer's thread: no user code.
   virtual void abandoned() noexcept = 0;
 
   void make_ready_locked(batch_type::runner*& runners) noexcept {

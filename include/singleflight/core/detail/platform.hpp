@@ -24,10 +24,13 @@
 #include <condition_variable>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <mutex>
+#include <random>
 #include <thread>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "singleflight/core/detail/config.hpp"
 #include "singleflight/core/detail/stop_token.hpp"
@@ -41,6 +44,12 @@
 #include <unistd.h>
 
 #include <cerrno>
+#endif
+#if defined(__unix__) || defined(__APPLE__)
+#define SINGLEFLIGHT_HAS_FORK 1
+#include <pthread.h>
+#else
+#define SINGLEFLIGHT_HAS_FORK 0
 #endif
 
 #if defined(SINGLEFLIGHT_ATOMICS)
@@ -145,9 +154,60 @@ inline void deallocate(void* memory, std::size_t alignment) noexcept {
   }
 }
 
-/// Calls Fn() as the calling thread ends; asked for once or often.
+/// Has the three called around every fork of this process: in the parent, before and after; in the
+/// child, by its only thread. Once each.
+inline void around_fork([[maybe_unused]] void (*before)() noexcept,
+                        [[maybe_unused]] void (*in_parent)() noexcept,
+                        [[maybe_unused]] void (*in_child)() noexcept) noexcept {
+#if SINGLEFLIGHT_HAS_FORK
+  (void)::pthread_atfork(before, in_parent, in_child);
+#endif
+}
+/// Guards what is held around a fork.
+class fork_lock {
+ public:
+  void lock() noexcept { mutex_.lock(); }
+  void unlock() noexcept { mutex_.unlock(); }
+  using scope = std::lock_guard<fork_lock>;
+
+ private:
+  std::mutex mutex_;
+};
+/// In a child of fork: waiters that are not there any more are forgotten.
+inline void renew(condition_variable& changed) noexcept { std::construct_at(&changed); }
+/// In a child of fork: the threads of `list` are not there any more, but for the calling one. What
+/// stands for them can be neither joined nor ended: it is kept.
+inline void forget_threads(std::vector<thread>& list) noexcept {
+  static std::vector<std::vector<thread>>& kept = *new std::vector<std::vector<thread>>;
+  try {
+    const auto here = std::find_if(list.begin(), list.end(), [](const thread& t) {
+      return t.get_id() == std::this_thread::get_id();
+    });
+    std::vector<thread> left;
+    left.reserve(std::max<std::size_t>(list.capacity(), 1));
+    kept.reserve(kept.size() + 1);
+    if (here != list.end()) left.push_back(std::move(*here));
+    kept.push_back(std::exchange(list, std::move(left)));
+  } catch (...) {  // no memory: they stay where they are, and are never looked at
+    std::construct_at(&list);
+  }
+}
+
+/// Calls Fn() as the calling thread ends, where the system can after its thread_local objects;
+/// asked for once or often. No destructor of a thread_local object: its registration waits for the
+/// loader's lock, which a dlopen holds while it runs static initializers; one of those may wait for
+/// a thread that comes by here.
 template <void (*Fn)() noexcept>
 void at_thread_exit() noexcept {
+#if SINGLEFLIGHT_HAS_FORK
+  struct ending {
+    ending() noexcept : there(::pthread_key_create(&key, [](void*) { Fn(); }) == 0) {}
+    ::pthread_key_t key{};
+    bool there;
+  };
+  static const ending at;
+  if (at.there && ::pthread_setspecific(at.key, &at) == 0) return;
+#endif
   struct caller {
     ~caller() { Fn(); }
   };
@@ -260,6 +320,32 @@ void wake(const atomic<Word>& word, int, std::uint32_t = all_channels) noexcept 
 
 #endif
 
+// ---- a secret of this process -------------------------------------------------------------------
+
+/// Not 0: the process draws no secret of its own.
+inline constexpr std::uint64_t given_hash_seed = 0;
+
+/// 64 bits that nobody outside can know; weaker where the system has none to give.
+inline std::uint64_t random_seed() noexcept {
+  std::uint64_t bits = 0;
+#if defined(__linux__)
+  constexpr unsigned never_wait = 1;  // GRND_NONBLOCK
+  if (::syscall(SYS_getrandom, &bits, sizeof bits, never_wait) == sizeof bits) return bits;
+#endif
+  try {
+    std::random_device source;
+    bits = std::uint64_t{source()} << 32 | source();
+  } catch (...) {  // there is none: the caller mixes in what else differs
+    bits = 0;
+  }
+  return bits;
+}
+/// Of a word that is written no more, or only with the value that it has.
+template <class T>
+T settled(const atomic<T>& word) noexcept {
+  return word.load(memory_order_relaxed);
+}
+
 // ---- a barrier in all threads -------------------------------------------------------------------
 // Lets one side of a store-then-load race pay for both: once barrier_in_all_threads() has returned,
 // every thread has either made its earlier stores visible, or not yet done its later loads. The
@@ -270,7 +356,8 @@ void wake(const atomic<Word>& word, int, std::uint32_t = all_channels) noexcept 
 inline bool ask_for_barrier() noexcept {
   return ::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
 }
-/// False: the kernel has refused it this time.
+/// False: the kernel has refused it: for want of memory this once, or from now on (a filter of
+/// system calls that was installed later).
 inline bool barrier_in_all_threads() noexcept {
   return ::syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
 }
@@ -278,6 +365,8 @@ inline bool barrier_in_all_threads() noexcept {
 inline bool ask_for_barrier() noexcept { return false; }
 inline bool barrier_in_all_threads() noexcept { return true; }
 #endif
+/// A switch that is turned seldom, and read by those who may see it late.
+using late_switch = std::atomic<bool>;
 /// The compiler keeps the order of what is before and after.
 inline void keep_order() noexcept { std::atomic_signal_fence(std::memory_order_seq_cst); }
 

@@ -40,5 +40,11 @@ inline constexpr std::int64_t random_up_to(std::int64_t most, std::uint64_t bits
   return std::min(most, static_cast<std::int64_t>(share * (static_cast<double>(most) + 1.0)));
 }
 
+/// `fraction` of `whole`, never more than that. Requires whole >= 0 and a fraction in [0, 1].
+inline constexpr std::int64_t part_of(std::int64_t whole, double fraction) noexcept {
+  const double part = static_cast<double>(whole) * fraction;
+  return part < static_cast<double>(whole) ? static_cast<std::int64_t>(part) : whole;
+}
+
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE

@@ -38,6 +38,11 @@ namespace detail {
   X(handle_leaves, "a dropped handle still counts")                                             \
   X(load_runs_once, "a claimed load runs again from its queue")                                 \
   X(cancel_yields_to_outcome, "a wait is completed twice")                                      \
+  X(cancelled_counts_no_more, "a caller whose wait is cancelled counts until it is resumed")    \
+  X(timer_leaves_errands, "a stop callback runs on the timer's thread")                         \
+  X(resumed_runs_errands, "the last caller returns, and its load has not been told to stop")    \
+  X(leader_leaves_in_one_step, "a caller is refused who fits before and after a leader leaves") \
+  X(given_up_producer_is_told, "a retry goes on until the executor resumes who gave it up")     \
   X(enrol_sees_done, "a waiter enrols in a flight that is over")                                \
   X(enrol_sees_limit, "a limit that struck early is lost")                                      \
   X(destroyed_leaves_list, "a destroyed waiter is resumed")                                     \
@@ -50,18 +55,37 @@ namespace detail {
   X(leaver_takes_load, "the load of a caller who has left may lead")                            \
   X(waiters_are_bounded, "a flight takes more callers than max_waiters")                        \
   X(ended_flight_is_not_counted, "max_flights counts flights that are over")                    \
+  X(promoted_needs_a_place, "a load behind a forgotten one begins beyond max_flights")          \
   X(hand_overs_are_bounded, "a flight is handed on without end")                                \
+  X(joiner_sees_the_offer, "an elected caller gives its place back, and nobody else can lead")  \
+  X(load_ahead_is_claimed, "a pool's only thread waits behind a load that is queued there")     \
+  X(queued_load_wakes_those_behind, "a pool's only thread sleeps behind a load queued later")   \
+  X(absent_do_not_lead, "a failed flight waits for a caller that sleeps on another key")        \
+  X(unbegun_ends_with_interest, "callers go behind a load that nobody wants and nobody runs")   \
   X(claimers_are_told, "a pool's only thread sleeps on a load that is queued behind it")        \
   X(close_ends_unbegun, "callers behind the last flight wait for ever")                         \
   X(growth_leaves_a_mark, "a newcomer enters the table that has been left")                     \
   X(waits_are_recorded, "two loads wait for each other")                                        \
+  X(tasks_are_led, "a load waits for a task that waits for it")                                 \
+  X(attempts_are_led, "a load waits for a retry whose attempt waits for it")                    \
+  X(weaker_wait_is_struck, "a group goes whose task waits for what lets it go")                 \
+  X(use_has_its_id, "a task is told of a cycle with a wait that is over")                       \
+  X(over_is_no_edge, "a wait that is over is taken for part of a cycle")                        \
   X(strangers_go_to_the_pool, "a coroutine resumes on a thread that is inside run")             \
+  X(dropped_promise_is_broken, "callers wait for a promise that died as an exception passed")   \
+  X(leaving_error_is_answer, "callers get broken for the exception that left their load")       \
+  X(stop_counts_as_load, "a stop callback waits for the load that waits for it")                \
+  X(gone_stand_behind, "a flight is not found behind one that was forgotten")                   \
+  X(growth_keeps_order, "a larger table has a forgotten flight in front of one to be found")    \
   X(cancel_waits_for_fire, "cancel returns while its node fires")                               \
   X(cancel_sees_rearmed, "cancel returns, and the fire has armed its node again")               \
+  X(first_seed_stays, "two threads of one process hash by different secrets")                   \
   X(own_fire_may_cancel, "a node that is cancelled within its fire waits for itself")           \
   X(one_thread_fires, "two threads fire at a time, and cancel knows of one")                    \
-  X(due_meanwhile_fires, "what is due as a fire arms it waits for the next advance")            \
+  X(due_meanwhile_fires, "what comes due while a thread fires waits for the next advance")      \
   X(advance_waits_for_fires, "advance returns before what is due has fired")                    \
+  X(slot_moves_before_fires, "a node fires before an earlier one that is still moved")          \
+  X(clock_ticks_before_fires, "the coarse clock goes back to the time before a long fire")      \
   X(earlier_alarm_wakes_timer, "the timer sleeps past a node that was armed later")             \
   X(ticking_wakes_timer, "the coarse clock stands still")                                       \
   X(post_wakes_idle, "a task is queued, and its thread sleeps on")                              \
@@ -138,6 +162,9 @@ namespace detail {
   X(counted_before_withdrawn, "an entry is freed as its reader goes from slot to count")        \
   X(last_handle_reclaims, "an entry that was kept for a handle stays when that has gone")       \
   X(load_looks_again, "a call that comes late loads again what was just stored")                \
+  X(refused_barrier_is_replaced, "where the barrier is refused, nothing is freed any more")      \
+  X(nothing_ends_within_a_load, "a value ends within the load that its destructor waits for")    \
+  X(late_comer_sees_failure, "a call that comes late loads again what has just failed")         \
   X(one_hit_refreshes, "each hit on a value that is due starts a load")                         \
   X(store_needs_sweep, "an entry that is stored as a sweep ends is never swept")                \
   X(stop_waits_for_sweep, "a sweep runs in a cache that has gone")                              \
@@ -152,9 +179,14 @@ namespace detail {
   X(removal_waits_for_call, "a listener runs after its subscription has ended")                 \
   X(listener_may_end_itself, "a listener that ends itself waits for itself")                    \
   X(newcomer_hears_no_past, "a listener is told of a change from before it came")               \
+  X(changes_are_bounded, "a listener that hangs keeps every version")                           \
   X(end_waits_for_teller, "a listener runs after its value has gone")                           \
   X(end_waits_for_report, "an error is reported to a value that has gone")                      \
-  X(late_report_stays_away, "a report comes to a value that has gone")
+  X(late_report_stays_away, "a report comes to a value that has gone")                          \
+  X(fork_holds_locks, "a child inherits a lock whose holder is not there")                      \
+  X(child_is_mended, "a child counts on threads that are not there")                            \
+  X(child_goes_on, "what happens by itself has ended in a child, without a word")               \
+  X(starved_pool_asks_again, "what waits for a thread is not run when there are threads again")
 
 // X(order, what breaks without it)
 #define SINGLEFLIGHT_ORDER_RULES(X)                                                           \

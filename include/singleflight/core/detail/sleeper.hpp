@@ -74,7 +74,9 @@ class sleeper {
   using stop_callback = std::optional<platform::stop_callback<poker>>;
   struct alarm : timer_node {
     explicit alarm(sleeper& s) noexcept
-        : timer_node([](timer_node& n) noexcept { static_cast<alarm&>(n).who.poke(); }), who(s) {}
+        : timer_node([](timer_node& n) noexcept { static_cast<alarm&>(n).who.poke(); },
+                     this_thread()),
+          who(s) {}
     sleeper& who;
   };
 

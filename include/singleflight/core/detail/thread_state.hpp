@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What the library keeps per thread: the loads it leads, the task groups it works for, its
-// trampoline, its range of ids, its index.
+// What the library keeps per thread: what it leads, its trampoline, its range of ids, its index.
 
 #include <cstdint>
+#include <exception>
 #include <vector>
 
+#include "singleflight/core/detail/fork.hpp"
 #include "singleflight/core/detail/platform.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -16,40 +17,92 @@ class thread_pool;
 namespace detail {
 
 struct task_node;
+class end_scope;
 
-/// One load that this thread is inside of; lives on the stack of the call that leads it.
+/// A load, a task of a group, or an attempt that this thread is inside of; lives on the stack of
+/// the call that leads it.
 struct led_frame {
-  std::uint64_t flight_id;
-  const led_frame* outer;   ///< the next load outwards on the same thread
+  std::uint64_t flight_id;  ///< of what does not end before this does; 0: nothing waits for this
+  const led_frame* outer;   ///< the next one outwards on the same thread
   const led_frame* within;  ///< the load that the caller said it belongs to
-  const void* group;
-  bool inline_run;  ///< led by run(): under the caller's own locks, perhaps
+  const void* group;        ///< the group of flights, or of tasks
+  bool inline_run;          ///< led by run(): under the caller's own locks, perhaps
+  bool works = false;       ///< takes one task of the group after the other
 };
 
-/// A group of tasks that this thread is inside of; lives on the stack of the call that runs them.
-struct task_frame {
-  const void* group;
-  const task_frame* outer;
-  bool works;  ///< takes one task after the other; not: runs its stop callbacks
+/// A call of a loader that answers through a promise; lives on the stack of the call.
+struct promise_call {
+  const void* load;
+  std::uint32_t attempt;
+  int exceptions_before;  ///< uncaught on this thread when the call began
+  promise_call* outer;    ///< the next such call outwards on the same thread
+  void (*settle)(promise_call&);
+  /// The promise was destroyed unanswered while an exception passed: if that leaves the loader, it
+  /// is the answer, and whether it does is known once the call has ended.
+  bool dropped = false;
 };
 
 struct SINGLEFLIGHT_SHARED_STATE thread_state {
   static constexpr std::uint32_t no_index = 0xffffffffU;
 
   const led_frame* led = nullptr;
-  const task_frame* tasks = nullptr;
+  promise_call* promise_calls = nullptr;
   std::uint64_t next_id = 0;
   std::uint64_t ids_end = 0;
   std::uint32_t index = no_index;
   std::uint32_t vain_waits = 0;  ///< since a wait for a short flight's end last paid
   std::uint32_t inside_run = 0;  ///< > 0: no user code of others may run on this thread now
+  std::uint32_t errands = 0;     ///< > 0: runs what others handed over: tasks, callbacks, answers
+  bool ends_values = false;      ///< in the pool's task that destroys what has left caches
+  end_scope* ends = nullptr;     ///< the outermost call on a cache that may load here
   bool in_scope = false;         ///< a library call is under way whose end drains the trampoline
   task_node* queue_head = nullptr;
   task_node* queue_tail = nullptr;
-  thread_pool* pool = nullptr;  ///< the pool that this thread works for
+  thread_pool* pool = nullptr;                  ///< the pool that this thread works for
+  const std::exception_ptr* refusal = nullptr;  ///< why a pool drops the task that it is dropping
 };
 
 inline thread_state& this_thread() noexcept { return platform::per_thread<thread_state>(); }
+
+/// While it lives, this thread runs what others have handed over: a load may wait for it.
+class on_errand {
+ public:
+  on_errand() noexcept : self_(this_thread()) { ++self_.errands; }
+  on_errand(const on_errand&) = delete;
+  on_errand& operator=(const on_errand&) = delete;
+  ~on_errand() { --self_.errands; }
+
+ private:
+  thread_state& self_;
+};
+
+/// A load whose coroutine goes on wherever it is resumed: perhaps on a thread that has no mark of it.
+class SINGLEFLIGHT_SHARED_STATE wandering_load {
+ public:
+  wandering_load() noexcept { count_.fetch_add(1, memory_order_relaxed); }
+  wandering_load(const wandering_load&) = delete;
+  wandering_load& operator=(const wandering_load&) = delete;
+  ~wandering_load() { count_.fetch_sub(1, memory_order_relaxed); }
+  /// A thread that one of them runs on sees that one: it was handed over to it.
+  static bool any() noexcept { return count_.load(memory_order_relaxed) != 0; }
+
+ private:
+  static inline constinit atomic<std::uint32_t> count_{0};
+};
+
+/// While it lives, a pool drops a task, for `why`.
+class refusing {
+ public:
+  refusing(thread_state& self, const std::exception_ptr& why) noexcept
+      : self_(self), outer_(std::exchange(self.refusal, &why)) {}
+  refusing(const refusing&) = delete;
+  refusing& operator=(const refusing&) = delete;
+  ~refusing() { self_.refusal = outer_; }
+
+ private:
+  thread_state& self_;
+  const std::exception_ptr* const outer_;
+};
 
 // ---- flight ids: unique in the process, never 0, never reused -----------------------------------
 
@@ -73,8 +126,10 @@ inline std::uint64_t next_flight_id(thread_state& self) noexcept {
 
 // ---- small thread indexes, the lowest free one first --------------------------------------------
 
-class SINGLEFLIGHT_SHARED_STATE thread_indexes {
+class SINGLEFLIGHT_SHARED_STATE thread_indexes final : fork_member {
  public:
+  thread_indexes() : fork_member(rank::last) { enter_forks(); }
+  ~thread_indexes() override { leave_forks(); }
   static thread_indexes& instance() noexcept {
     static platform::never_destroyed<thread_indexes> one;
     return one.get();
@@ -98,6 +153,14 @@ class SINGLEFLIGHT_SHARED_STATE thread_indexes {
   static constexpr std::uint32_t words = 64;  ///< 4,096 threads with an index of their own
 
  private:
+  void hold() noexcept override { lock_.lock(); }
+  void release() noexcept override { lock_.unlock(); }
+  void mend() noexcept override {
+    const std::uint32_t mine = this_thread().index;
+    for (std::uint64_t& word : used_) word = 0;
+    if (mine < words * 64) used_[mine / 64] |= std::uint64_t{1} << (mine % 64);
+  }
+
   platform::mutex lock_;
   std::uint64_t used_[words] = {};
 };

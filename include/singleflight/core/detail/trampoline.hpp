@@ -38,6 +38,7 @@ class call_scope {
         self.queue_tail = nullptr;
       }
     } close{self};
+    const on_errand errand;
     while (task_node* const node = self.queue_head) {
       self.queue_head = node->next;
       if (node->next == nullptr) self.queue_tail = nullptr;

@@ -14,6 +14,8 @@
 #include <memory>
 #include <utility>
 
+#include "singleflight/core/detail/require.hpp"
+#include "singleflight/core/errors.hpp"
 #include "singleflight/core/executor.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -21,6 +23,13 @@ namespace detail {
 
 enum class wait_state : std::uint8_t { idle, pending, ready, resumed };
 enum class wait_verdict : std::uint8_t { outcome, timed_out, cancelled, lead, recursive };
+
+/// What a caller gets whose wait has ended without the outcome.
+constexpr flight_errc errc_of(wait_verdict why) noexcept {
+  return why == wait_verdict::timed_out   ? flight_errc::timed_out
+         : why == wait_verdict::cancelled ? flight_errc::cancelled
+                                          : flight_errc::recursive;
+}
 
 /// One who waits: a suspended coroutine, a callback, or a blocked thread that can be told apart.
 /// "The lock" is its owner's.
@@ -35,6 +44,14 @@ struct waiter {
   waiter() = default;
   waiter(const waiter&) = delete;
   waiter& operator=(const waiter&) = delete;
+
+  /// Under the lock: its coroutine is being destroyed. From the moment a runner has taken it out
+  /// until it has resumed, that is undefined whatever this library does: the language forbids it.
+  void require_not_resuming_locked() const noexcept {
+    require(state != wait_state::resumed,
+            "a coroutine is destroyed on one thread while another resumes it: destroy it in a task "
+            "of a serial executor, or where nothing can resume it");
+  }
 };
 
 /// What a waiter that is a callback points to.
@@ -140,6 +157,9 @@ struct resume_batch {
     of.unlock();
     if (idle) delete this;
   }
+
+  /// Under the lock, in a child of fork: the runners were handed to threads that are not there.
+  void forget_runners() noexcept { main.active = spare.active = false; }
 
   static void submit(runner* chain) {
     while (runner* const r = chain) {

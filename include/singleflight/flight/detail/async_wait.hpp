@@ -4,11 +4,9 @@
 // async_wait: a coroutine or a callback that waits for a flight.
 //
 // The waiter stands in `pending` of its batch. Publication makes the whole list ready where it is;
-// a limit that strikes first moves its waiter to `ready` with a verdict (claims it). Either way a
-// runner on the batch's executor takes it out and resumes it. Whoever is destroyed meanwhile takes
-// itself out.
-
-#include <memory>
+// a limit that strikes first moves its waiter to `ready` with a verdict, and ends its interest in
+// the same step (flight_cancel.hpp). Either way a runner on the batch's executor takes it out and
+// resumes it. Whoever is destroyed meanwhile takes itself out.
 
 #include "singleflight/flight/detail/blocked_wait.hpp"
 
@@ -44,29 +42,42 @@ inline bool enrol(block_base& b, waiter& w, flight_batch& batch, const steady_ti
   return true;
 }
 
-/// A limit of `w` has struck: claims it, unless the outcome was first (P4).
-inline void cancel_wait(block_base& b, waiter& w, flight_batch& batch, wait_verdict why) {
+/// The wait of `w` has come to its limit, or would never end: from here on its caller is no more
+/// among those who want the outcome, unless that was first (P4). By the timer's thread if it has
+/// timed out.
+inline void cancel_wait(block_base& b, waiter& w, flight_batch& batch, wait_verdict why,
+                        const flight_core::stake& mine) {
   const call_scope scope;
-  flight_batch::runner* runners = nullptr;
+  flight_core::cancelled c;
   b.lock();
   if ((b.phase(memory_order_relaxed) != flight_phase::done ||
        !platform::holds(rule::cancel_yields_to_outcome)) &&
       w.verdict.load(memory_order_relaxed) == wait_verdict::outcome &&
       (w.state == wait_state::idle || w.state == wait_state::pending)) {
-    b.core->count_struck(why);
     w.verdict.store(why, memory_order_relaxed);
+    if (w.limit != nullptr) {
+      --b.room.bounded;
+      w.limit = nullptr;
+    }
     if (w.state == wait_state::pending) {  // else enrol() will see it
       batch.pending.remove(w);
-      batch.make_ready_locked(w, runners);
+      batch.make_ready_locked(w, c.a.runners);
+    }
+    if (platform::holds(rule::cancelled_counts_no_more)) {
+      flight_core::cancel_locked(b, why, mine, c);
+      if (why == wait_verdict::timed_out && platform::holds(rule::timer_leaves_errands)) {
+        flight_core::defer_locked(b, c);
+      }
     }
   }
   b.unlock();
-  flight_batch::submit(runners);
+  flight_core::carry_out_cancel(b, c);
 }
 
 /// Takes a waiter out that will not be resumed any more.
 inline void take_out(block_base& b, waiter& w, flight_batch& batch) noexcept {
   b.lock();
+  w.require_not_resuming_locked();
   if (!platform::holds(rule::destroyed_leaves_list)) {
     // nothing
   } else if (w.state == wait_state::pending) {
@@ -86,22 +97,6 @@ inline void end_limit(block_base& b, waiter& w) noexcept {
   w.limit = nullptr;
   b.unlock();
 }
-
-/// The load that a coroutine or a callback names as the one that waits.
-struct flight_within {
-  template <class Flight>
-  void enter(Flight& f) {
-    const block_base& b = *f.block_;
-    record = std::make_unique<wait_graph::record>();
-    if (!b.done() && !record->enter(b, nullptr, frame) && !b.done()) {
-      f.verdict.store(wait_verdict::recursive, memory_order_relaxed);
-    }
-  }
-  void leave() noexcept { record.reset(); }
-
-  const led_frame* frame = nullptr;
-  std::unique_ptr<wait_graph::record> record;
-};
 
 /// The batch of `b` for an executor named at a wait: one of the last few if it is for the same
 /// executor, else a new one, which the block owns.

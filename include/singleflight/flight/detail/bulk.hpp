@@ -20,20 +20,6 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// The flights that a bulk call of run_many leads, by the position of its keys; a bulk loader may
-/// take them as its second argument.
-class bulk_flights {
- public:
-  explicit bulk_flights(std::span<const flight_context* const> each) noexcept : each_(each) {}
-  const flight_context& operator[](std::size_t i) const noexcept { return *each_[i]; }
-
- private:
-  std::span<const flight_context* const> each_;
-};
-template <class Key, class LoadMany>
-inline constexpr bool takes_flights =
-    std::is_invocable_v<LoadMany&, std::span<const Key>, const bulk_flights&>;
-
 /// What several started loads of one start_many share.
 template <class Key, class Value, class LoadMany>
 struct bulk_call {
@@ -128,7 +114,7 @@ auto group<Key, Value, Hash, Equal>::start_many(const Keys& keys, LoadMany&& loa
     }
   } const launch{one, core_.options().executor};
   for (const auto& key : keys) {
-    const Key own_key(key);
+    const Key own_key = own_of(key);
     make_room(one->loads);  // what is begun must find its place
     make_room(handles);
     load_base* unlaunched = nullptr;
@@ -155,7 +141,7 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
   thread_state& self = this_thread();
   const inside_run inside(self);
   std::vector<Key> all;
-  for (const auto& key : keys) all.emplace_back(key);
+  for (const auto& key : keys) all.push_back(own_of(key));
 
   struct position {
     node own;
@@ -184,6 +170,7 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
           g.end_bulk_key(places[i].own, self, places[i].led, flight_errc::broken, nullptr);
         if (places[i].joined != nullptr) {
           const inside_run inside(self);
+          places[i].joined->absent.fetch_sub(1, memory_order_relaxed);
           flight_core::leave(*places[i].joined, wait_verdict::outcome, true);
         }
       }
@@ -203,6 +190,7 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
     }
     mine.push_back(key);  // a copy that throws does so before the flight is there
     run_caller caller{core_, at.own};
+    caller.absent = true;
     if (bounds.stop.stop_possible() || core_.options().load_timeout.count() > 0) {
       caller.first_block = make_block_for(core_, at.own.hash, key);
     }
@@ -285,9 +273,10 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
   for (std::size_t i = 0; i < all.size(); ++i) {
     block* const b = std::exchange(places[i].joined, nullptr);
     if (b == nullptr) continue;
+    b->absent.fetch_sub(1, memory_order_relaxed);  // before it is listed, or sees it vacant
     // Elected after a failure, or in a successor's turn.
     const auto load_one = [&](const flight_context& context) -> Value {
-      const std::span<const Key> key(&all[i], 1);
+      const std::span<const Key> key(std::addressof(all[i]), 1);
       std::vector<outcome<Value>> just;
       if constexpr (takes_flights<Key, LoadMany>) {
         const flight_context* const flight = &context;
@@ -328,7 +317,7 @@ void group<Key, Value, Hash, Equal>::settle_bulk_key(node& own, detail::thread_s
                                                      outcome<result>& to) {
   using namespace detail;
   if (!said.has_value()) {
-    const std::optional<flight_errc> code = said.errc();
+    const std::optional<flight_errc> code = code_of(said);
     const std::exception_ptr error = code ? nullptr : said.exception();
     end_bulk_key(own, self, led, code.value_or(flight_errc{}), error);
     if (code) {

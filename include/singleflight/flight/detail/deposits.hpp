@@ -25,6 +25,20 @@ void make_room(std::vector<T>& list) {
   if (list.size() == list.capacity()) list.reserve(std::max<std::size_t>(8, 2 * list.size()));
 }
 
+/// The flights that a bulk call leads, by the position of its keys; a bulk loader may take them as
+/// its second argument.
+class bulk_flights {
+ public:
+  explicit bulk_flights(std::span<const flight_context* const> each) noexcept : each_(each) {}
+  const flight_context& operator[](std::size_t i) const noexcept { return *each_[i]; }
+
+ private:
+  std::span<const flight_context* const> each_;
+};
+template <class Key, class LoadMany>
+inline constexpr bool takes_flights =
+    std::is_invocable_v<LoadMany&, std::span<const Key>, const bulk_flights&>;
+
 /// Keys, and the promises of their flights: what one call of a bulk loader is to answer.
 template <class Key, class Value>
 struct deposits {
@@ -47,7 +61,13 @@ struct deposits {
     std::exception_ptr error;
     try {
       const leading led(*this);
-      outcomes = load_many(std::span<const Key>(keys));
+      if constexpr (takes_flights<Key, LoadMany>) {
+        std::vector<const flight_context*> flights;
+        for (const auto& promise : promises) flights.push_back(&promise.context());
+        outcomes = load_many(std::span<const Key>(keys), bulk_flights(flights));
+      } else {
+        outcomes = load_many(std::span<const Key>(keys));
+      }
     } catch (...) {
       if (platform::is_thread_exit()) throw;  // the promises die unanswered: broken
       error = std::current_exception();

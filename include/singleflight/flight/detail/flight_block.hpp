@@ -7,7 +7,8 @@
 // makes one from birth. Joiners and handles know only the block.
 //
 // I5  `counts` holds references (low half) and interest (high half). It grows only under the bucket
-//     lock (a join) or by one who holds a reference; interest reaches 0 only under both locks.
+//     lock (a join) or by one who holds a reference; interest reaches 0 only under both locks. A
+//     leader's interest ends, and `leader_gone` is set, in one section of the bucket lock.
 // I6  While phase != done, the block's node, or that of the flight it waits behind, is in the
 //     table; so the group is alive for whoever holds the block's lock and sees phase != done.
 // I7  phase becomes done once, under the block's lock, in the same critical section in which the
@@ -29,6 +30,7 @@
 #include <utility>
 #include <variant>
 
+#include "singleflight/core/detail/conversion.hpp"
 #include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/core/detail/waiter.hpp"
 #include "singleflight/core/errors.hpp"
@@ -61,16 +63,30 @@ inline std::exception_ptr keep_alive(std::exception_ptr error) {
 // ---- the block ----------------------------------------------------------------------------------
 
 enum class flight_phase : std::uint32_t {
-  running = 0,
+  running = 0,  ///< a load runs, or is queued
   waiting = 1,  ///< behind a predecessor
-  vacant = 2,   ///< nobody leads; whoever can, takes it
+  vacant = 2,   ///< nobody leads; the next caller that can takes it
   done = 3,
+  offered = 4,  ///< to an elected thread that has not begun its load and may still give it back
 };
 
 enum class flight_result : std::uint8_t { none, value, error, code };
 
 /// The async waiters of one flight that resume on one executor.
 using flight_batch = resume_batch<block_base>;
+
+/// What callers whose deadline has struck leave to a thread where user code may run; guarded by the
+/// block lock. Taken by its task, or by the first of those callers that is resumed.
+struct errands : task_node {
+  explicit errands(block_base& of) noexcept;
+  block_base& block;
+  bool queued = false;              ///< with a reference on the block
+  bool cut = false;                 ///< queued in the parent of a child of fork
+  std::uint32_t references = 0;     ///< of flights that are over
+  load_base* dropped = nullptr;     ///< a list
+  task_node* launched = nullptr;    ///< a list of loads, by their task's link
+  block_base* successor = nullptr;  ///< in the table, with a reference
+};
 
 /// What a flight needs once a second party looks at it: those who wait, and what they agreed on.
 /// All of it is guarded by the block lock, and made by the first who takes that: a load that ends
@@ -92,16 +108,18 @@ struct waiting_room {
   std::uint32_t handed_over = 0;
   std::uint32_t next_serial = 0;
   bool leader_withdrew = false;  ///< a run() leader's stop fired: gone, but it gets the outcome
-  bool claimers = false;         ///< somebody sleeps who could run a queued load
+  bool claimers = false;         ///< a thread waits that could run a queued load
+  bool claimers_behind = false;  ///< the same, for the flight behind this one
   bool stop_wanted = false;
+  std::optional<detail::errands> errands;  ///< made by the first deadline that leaves some
 };
 
 struct block_base : platform::allocated {
-  static constexpr std::uint32_t phase_bits = 3;
-  static constexpr std::uint32_t sleeping = 4;      ///< somebody sleeps on `state`
-  static constexpr std::uint32_t locked = 8;        ///< the block lock
-  static constexpr std::uint32_t unfurnished = 16;  ///< nobody has taken it yet: there is no `room`
-  static constexpr std::uint32_t epoch = 32;        ///< added to make sleepers look again
+  static constexpr std::uint32_t phase_bits = 7;
+  static constexpr std::uint32_t sleeping = 8;      ///< somebody sleeps on `state`
+  static constexpr std::uint32_t locked = 16;       ///< the block lock
+  static constexpr std::uint32_t unfurnished = 32;  ///< nobody has taken it yet: there is no `room`
+  static constexpr std::uint32_t epoch = 64;        ///< added to make sleepers look again
   static constexpr std::uint64_t one_reference = 1;
   static constexpr std::uint64_t one_interest = std::uint64_t{1} << 32;
 
@@ -170,6 +188,9 @@ struct block_base : platform::allocated {
         ((now + epoch) & ~(phase_bits | locked)) | static_cast<std::uint32_t>(flight_phase::done),
         platform::order(rule::end_releases, memory_order_release));
   }
+  bool is_furnished() const noexcept {
+    return (state.load(memory_order_relaxed) & unfurnished) == 0;
+  }
   bool has_sleepers_locked() const noexcept {
     return (state.load(memory_order_relaxed) & sleeping) != 0;
   }
@@ -187,6 +208,13 @@ struct block_base : platform::allocated {
     unlock();
     if (asleep) platform::wake(state, all_sleepers, channel);
   }
+  /// A load that this flight waits for was queued: makes those look again who could run it.
+  void poke_claimers() noexcept {
+    lock();
+    const bool any = room.claimers;
+    unlock();
+    if (any && platform::holds(rule::claimers_are_told)) poke(claimer_channel);
+  }
   static constexpr int all_sleepers = 0x7fffffff;
 
   atomic<std::uint64_t> counts{0};
@@ -194,22 +222,24 @@ struct block_base : platform::allocated {
 
   flight_core* const core;  ///< alive while phase != done (I6)
   timer* const clock;
-  flight_node* node = nullptr;       ///< set before the block is shared; changed under both locks
+  /// Set before the block is shared; changed under both locks. Null again: lost in a fork.
+  flight_node* node = nullptr;
   flight_node* own_node = nullptr;   ///< of a block with a key of its own
   std::uint64_t id;                  ///< set with `node`
   block_base* next_promoted;         ///< within forget_all
+  block_base* next_shut;             ///< within close
   atomic<std::uint64_t> behind{0};   ///< the id of what it waits behind: a flight, or a place
   atomic<std::uint32_t> lenders{0};  ///< callers inside that can lead, now or when they get here
+  atomic<std::uint32_t> absent{0};  ///< those of them that wait for another key of their call first
 
   const any_executor executor;  ///< the group's: for its loads, and for waits that name none
 
   // Guarded by the block lock from here on; the outcome is constant once the flight is done.
   std::uint32_t callers = 0;        ///< at publication
-  atomic<bool> offered{false};      ///< to an elected thread that has not begun yet
   atomic<bool> leader_gone{false};  ///< its interest has ended, it may still run its load
   bool run_leads = true;            ///< led by a run(), which gets its own outcome
   flight_result result = flight_result::none;
-  flight_errc code{};         ///< result == code
+  flight_errc code{};         ///< result == code; else that of `error`, where it has one
   std::exception_ptr error;   ///< result == error; the last failure before a hand-over
   load_base* load = nullptr;  ///< the owned load that leads
   union {
@@ -222,6 +252,7 @@ struct block_base : platform::allocated {
     block_base* const block;
     bool armed = false;               ///< by the load's own thread of control
     atomic<std::uint32_t> queued{0};  ///< 1: fired, and not yet looked at
+    bool cut = false;                 ///< that was so in the parent of a child of fork
     atomic<steady_time> due{steady_time::max()};
   };
   std::unique_ptr<timeout_alarm> alarm;  ///< load_timeout
@@ -242,20 +273,12 @@ struct flight_block : block_base {
   }
   template <class... Args>
   void construct(Args&&... args) {
-    if constexpr (std::is_arithmetic_v<stored> && sizeof...(Args) == 1) {
-      ::new (static_cast<void*>(&value)) stored(static_cast<stored>(std::forward<Args>(args))...);
-    } else {
-      ::new (static_cast<void*>(&value)) stored(std::forward<Args>(args)...);
-    }
+    construct_of<stored>(std::addressof(value), std::forward<Args>(args)...);
     constructed = true;
   }
   template <class Fn>
   void construct_from(Fn&& make) {
-    if constexpr (std::is_arithmetic_v<stored>) {
-      ::new (static_cast<void*>(&value)) stored(static_cast<stored>(make()));
-    } else {
-      ::new (static_cast<void*>(&value)) stored(make());
-    }
+    construct_from_call<stored>(std::addressof(value), make);
     constructed = true;
   }
 

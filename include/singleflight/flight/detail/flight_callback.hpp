@@ -74,8 +74,10 @@ void flight<V>::call_back(time_point deadline, std::stop_token stop, within_ref 
         reinterpret_cast<std::uintptr_t>(static_cast<detail::ready_action*>(made)) | 1, true);
   } catch (...) {
     if constexpr (state_type::named) {  // the block owns it; leave the flight now
+      b.add_reference();
       made->wait.reset();
       (void)flight(std::move(made->handle));
+      b.drop_reference();
     } else {
       delete made;
     }

@@ -34,32 +34,36 @@ inline bool flight_core::close_until(steady_time deadline) {
 }
 
 inline void flight_core::shut_bucket(flight_table::head& at) {
-  for (;;) {
-    block_base* running = nullptr;
-    block_base* unbegun = nullptr;
-    flight_table::bucket b = flight_table::lock_at(at);
-    if ((b.value & flight_table::moved) == 0) {
-      if (platform::holds(rule::close_marks_bucket)) b.value |= flight_table::slow;
-      flight_node* node = b.first();
-      while (node != nullptr && node->close_seen) node = node->next;
-      if (node != nullptr) {
-        node->close_seen = true;
-        unbegun = std::exchange(node->successor, nullptr);
-        running = node->block.load(memory_order_relaxed);
-        if (running != nullptr) running->add_reference();
-      } else {
-        flight_table::unlock(b);
-        return;
-      }
+  block_base* running = nullptr;
+  block_base* unbegun = nullptr;
+  const auto take = [](block_base& block, block_base*& list) {
+    block.next_shut = list;
+    list = &block;
+  };
+  flight_table::bucket b = flight_table::lock_at(at);
+  if ((b.value & flight_table::moved) == 0) {
+    if (platform::holds(rule::close_marks_bucket)) b.value |= flight_table::slow;
+    // Nobody enters any more but successors, whose turn ends them as closed.
+    for (flight_node* node = b.first(); node != nullptr; node = node->next) {
+      if (std::exchange(node->close_seen, true)) continue;  // another close has it
+      block_base* const behind = std::exchange(node->successor, nullptr);
+      if (behind != nullptr) take(*behind, unbegun);
+      block_base* const block = node->block.load(memory_order_relaxed);
+      if (block == nullptr) continue;
+      block->add_reference();
+      take(*block, running);
     }
-    flight_table::unlock(b);
-    if (unbegun != nullptr && platform::holds(rule::close_ends_unbegun)) end_unbegun(*unbegun);
-    if (running != nullptr) {
-      request_stop(*running);
-      end_if_not_begun(*running);
-      running->drop_reference();
-    }
-    if ((b.value & flight_table::moved) != 0) return;
+  }
+  flight_table::unlock(b);
+  while (block_base* const block = unbegun) {
+    unbegun = block->next_shut;
+    if (platform::holds(rule::close_ends_unbegun)) end_unbegun(*block);
+  }
+  while (block_base* const block = running) {
+    running = block->next_shut;
+    request_stop(*block);
+    end_if_not_begun(*block);
+    block->drop_reference();
   }
 }
 
@@ -102,11 +106,13 @@ inline bool flight_core::wait_departure(std::uint32_t seen, steady_time deadline
   }
   struct alarm : timer_node {
     explicit alarm(atomic<std::uint32_t>& w) noexcept
-        : timer_node([](timer_node& n) noexcept {
-            auto& counter = static_cast<alarm&>(n).word;
-            counter.fetch_add(1, memory_order_release);
-            platform::wake(counter, block_base::all_sleepers);
-          }),
+        : timer_node(
+              [](timer_node& n) noexcept {
+                auto& counter = static_cast<alarm&>(n).word;
+                counter.fetch_add(1, memory_order_release);
+                platform::wake(counter, block_base::all_sleepers);
+              },
+              this_thread()),
           word(w) {}
     atomic<std::uint32_t>& word;
   } bell(departures_);

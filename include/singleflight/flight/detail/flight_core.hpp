@@ -19,19 +19,19 @@
 #include "singleflight/flight/detail/flight_block.hpp"
 #include "singleflight/flight/detail/flight_stats.hpp"
 #include "singleflight/flight/detail/load_base.hpp"
-#include "singleflight/flight/detail/wait_graph.hpp"
 #include "singleflight/flight/group_options.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-class flight_core {
+class flight_core final : fork_member {
  public:
   /// Makes an unattached block for a thin flight; throws what copying its key or allocating throws.
   using block_maker = block_base* (*)(flight_core&, const flight_node&);
 
   flight_core(group_options&& options, block_maker maker)
-      : make_block(maker),
+      : fork_member(rank::group),
+        make_block(maker),
         options_(std::move(options)),
         clock_(options_.timer != nullptr ? *options_.timer : default_timer()),
         plain_(options_.max_flights == 0 && options_.observer == nullptr &&
@@ -41,7 +41,10 @@ class flight_core {
       throw std::invalid_argument(
           "group_options: join_window and load_timeout must not be negative; zero means none");
     }
+    (void)thread_indexes::instance();  // not made under a lock: it enters the list of the fork
+    enter_forks();
   }
+  ~flight_core() override { leave_forks(); }
   flight_core(const flight_core&) = delete;
   flight_core& operator=(const flight_core&) = delete;
 
@@ -66,6 +69,7 @@ class flight_core {
     load_base* dropped = nullptr;
     block_base* successor = nullptr;
     block_base* stopped = nullptr;
+    block_base* behind = nullptr;  ///< with a reference: a load that it waits for was queued
   };
 
   /// Requires that the caller holds a reference on the block that `a` speaks of. The group may be
@@ -78,18 +82,30 @@ class flight_core {
       load->home->drop_reference();
     }
     if (a.stopped != nullptr) request_stop(*a.stopped);
+    if (a.behind != nullptr) {
+      a.behind->poke_claimers();
+      a.behind->drop_reference();
+    }
     if (a.launch != nullptr) submit_load(*a.launch);
     if (a.successor != nullptr) a.successor->core->activate(*a.successor);
   }
 
   // ---- bucket-locked steps: begin and join ------------------------------------------------------
 
-  /// Whether one more flight may begin; counts it.
+  // max_flights counts places, one for each flight that loads or may begin to. A successor has none
+  // while it waits: it takes over the place of the flight ahead when that ends. One that is to begin
+  // beside the flight ahead, which was forgotten, needs a place of its own, or ends as overloaded.
+
+  /// Takes a place for one more flight. The count never exceeds the bound, not for a moment, so a
+  /// refusal here makes nobody else's.
   bool admit_flight() noexcept {
     if (options_.max_flights == 0) return true;
-    if (flights_.fetch_add(1, memory_order_relaxed) < options_.max_flights) return true;
-    flights_.fetch_sub(1, memory_order_relaxed);
-    return false;
+    std::size_t count = flights_.load(memory_order_relaxed);
+    do {
+      if (count >= options_.max_flights) return false;
+    } while (!flights_.compare_exchange_weak(count, count + 1, memory_order_relaxed,
+                                             memory_order_relaxed));
+    return true;
   }
   void dismiss_flight() noexcept {
     if (options_.max_flights != 0 && platform::holds(rule::ended_flight_is_not_counted)) {
@@ -111,7 +127,8 @@ class flight_core {
     if (platform::holds(rule::attach_marks_bucket)) b.value |= flight_table::slow;
   }
 
-  /// Counts a caller in; false when the flight is full.
+  /// Counts a caller in; false when the flight is full. (A leader's interest and `leader_gone` end
+  /// in one step, under the bucket lock: no join sees one without the other.)
   bool join_locked(flight_table::bucket& b, block_base& block, bool lender) noexcept {
     const std::size_t leader = block.leader_gone.load(memory_order_relaxed) ? 0 : 1;
     if (options_.max_waiters != 0 && block.interest() >= options_.max_waiters + leader &&
@@ -122,7 +139,9 @@ class flight_core {
         block_base::one_reference +
             (platform::holds(rule::joins_count_interest) ? block_base::one_interest : 0),
         memory_order_relaxed);
-    if (lender) block.lenders.fetch_add(1, memory_order_relaxed);
+    // An election, under the block lock, that sees this lender sees as well that it is absent: the
+    // release pairs with its acquire.
+    if (lender) block.lenders.fetch_add(1, memory_order_release);
     if (platform::holds(rule::join_marks_bucket)) b.value |= flight_table::slow;
     stats.add(figure::joined);
     return true;
@@ -138,7 +157,10 @@ class flight_core {
 
   /// Takes `node` out of the keys that can be found; its successor takes its place.
   block_base* forget_locked(flight_table::bucket& b, flight_node& node) noexcept {
-    node.mode.store(flight_mode::gone, memory_order_release);
+    table.retire_locked(b, node);
+    if (node.successor != nullptr && platform::holds(rule::promoted_needs_a_place)) {
+      node.successor->node->unplaced = !admit_flight();
+    }
     return promote_locked(b, node);
   }
   block_base* promote_locked(flight_table::bucket& b, flight_node& node) noexcept {
@@ -147,7 +169,6 @@ class flight_core {
       if (platform::holds(rule::promoter_holds_reference))
         next->add_reference();  // the promoter's: activate() drops it
       table.link_locked(b, *next->node);
-      if (options_.max_flights != 0) flights_.fetch_add(1, memory_order_relaxed);
       next->behind.store(0, memory_order_release);
     }
     return next;
@@ -198,6 +219,8 @@ class flight_core {
     return end.published;
   }
 
+  void finish_dropped(block_base& b);
+
   /// For a run() leader that failed where the group hands over: its own node leaves the table and
   /// its interest ends; the block's own node takes the place. Not `published`: nobody takes over.
   finished hand_over_from(flight_node& node, block_base& b, std::exception_ptr error);
@@ -206,6 +229,32 @@ class flight_core {
   /// done, the group may be gone: nothing of it is touched then (I6).
   static void leave(block_base& b, wait_verdict why, bool lender, std::uint32_t serial = 0,
                     bool leader = false);
+
+  // ---- a wait that is cancelled: flight_cancel.hpp ----------------------------------------------
+
+  /// What a caller stands for besides its interest.
+  struct stake {
+    bool lender = false;
+    std::uint32_t serial = 0;  ///< of its kept load
+    bool leader = false;
+  };
+  /// A caller's interest ends, with all it stands for (block lock held, not done). True: the flight
+  /// is over, and its own reference is the caller's to drop.
+  static bool part_locked(block_base& b, const stake& mine, aftermath& a);
+  /// A limit has ended the wait of a caller: counts it, and its interest ends (the same). The rest,
+  /// after the lock, is carry_out_cancel()'s.
+  struct cancelled {
+    aftermath a;
+    observer* watch = nullptr;
+    bool over = false;
+    task_node* post = nullptr;  ///< errands
+  };
+  static void cancel_locked(block_base& b, wait_verdict why, const stake& mine, cancelled& c);
+  /// From here on no code of users is run on this thread, but the observer's.
+  static void defer_locked(block_base& b, cancelled& c);
+  static void carry_out_cancel(block_base& b, cancelled& c);
+  /// Drops a reference of the caller's.
+  static void run_errands(block_base& b);
 
   /// A run() leader's stop token has fired: its interest ends, it stays until its load returns.
   static void withdraw(block_base& b);
@@ -254,6 +303,8 @@ class flight_core {
   }
 
   static void request_stop(block_base& b);
+  /// Calls the stop callbacks of the load, on this thread, as if within the load.
+  static void fire_stop(const block_base& b, std::stop_source& source);
   std::stop_token stop_token_of(block_base& b);
   steady_time deadline_of(block_base& b, const flight_node& node) noexcept;
 
@@ -262,6 +313,7 @@ class flight_core {
   /// False when loads still run at `deadline`.
   bool close_until(steady_time deadline);
 
+  /// Whether this thread is within a load of the group, or a stop callback of one.
   bool leads_on_this_thread() const noexcept {
     for (const led_frame* f = this_thread().led; f != nullptr; f = f->outer) {
       if (f->group == this) return true;
@@ -290,7 +342,11 @@ class flight_core {
     block_base* const successor = promote_locked(b, node);
     const bool closing = closed_.load(memory_order_relaxed);
     table.unlink_locked(b, node, closing);
-    dismiss_flight();
+    if (successor != nullptr) {
+      successor->node->unplaced = node.unplaced;  // the place, or the lack of one, is passed on
+    } else if (!node.unplaced) {
+      dismiss_flight();
+    }
     if (closing) {
       departures_.fetch_add(1, memory_order_release);
       if (platform::holds(rule::departure_wakes_close))
@@ -318,6 +374,15 @@ class flight_core {
   /// it: that place serves again.
   static void queue_load_locked(block_base& b, load_base& load, aftermath& a) noexcept;
 
+  /// The flight behind that of `b`, and the one ahead of it, each with a reference for the caller; null
+  /// when there is none, or the one ahead has no block: then no load of it is queued. Under the lock
+  /// of `b`, whose flight is not done.
+  static block_base* successor_of(block_base& b) noexcept;
+
+ public:
+  static block_base* ahead_of(block_base& b) noexcept;
+
+ private:
   /// Kept loads live in blocks of their own, on which the flight holds a reference.
   static void replace_load_locked(block_base& b, load_base& load, aftermath& a) noexcept;
 
@@ -326,15 +391,15 @@ class flight_core {
 
  public:
   /// A limit has ended a wait, while the flight was not done (block lock held).
-  void count_struck(wait_verdict why) noexcept {
-    stats.add_error(why == wait_verdict::timed_out ? flight_errc::timed_out
-                                                   : flight_errc::cancelled);
-  }
+  void count_struck(wait_verdict why) noexcept { stats.add_error(errc_of(why)); }
 
  private:
-  /// One interested caller less (block lock held). `own` is its kept load, if any; null afterwards
-  /// when the flight keeps it still. True: the flight is over.
-  bool drop_interest_locked(block_base& b, load_base*& own, aftermath& a);
+  /// One interested caller less (block lock held), the leader perhaps. `own` is its kept load, if
+  /// any; null afterwards when the flight keeps it still. True: the flight is over.
+  bool drop_interest_locked(block_base& b, load_base*& own, bool leader, aftermath& a);
+
+  /// Both locks held: the leader's interest ends; it is no more the one that max_waiters spares.
+  static void leader_leaves_locked(block_base& b) noexcept;
 
   static load_base* unkeep_locked(block_base& b, std::uint32_t serial) noexcept;
 
@@ -361,6 +426,18 @@ class flight_core {
 
   bool wait_departure(std::uint32_t seen, steady_time deadline);
 
+  // ---- fork: flight_fork.hpp --------------------------------------------------------------------
+
+  void hold() noexcept override;
+  void release() noexcept override;
+  void mend() noexcept override;
+  void go_on() noexcept override;
+  template <class Visit>
+  bool each_block_held(Visit&& visit) noexcept;
+  bool is_led_here(const flight_node& node) const noexcept;
+  static void lose(block_base& b) noexcept;
+  static void forget_waiters(block_base& b) noexcept;
+
   const group_options options_;
   timer& clock_;
   const bool plain_;
@@ -372,7 +449,9 @@ class flight_core {
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE
 
+#include "singleflight/flight/detail/flight_cancel.hpp"
 #include "singleflight/flight/detail/flight_close.hpp"
 #include "singleflight/flight/detail/flight_end.hpp"
+#include "singleflight/flight/detail/flight_fork.hpp"
 #include "singleflight/flight/detail/flight_loads.hpp"
 #include "singleflight/flight/detail/flight_tasks.hpp"

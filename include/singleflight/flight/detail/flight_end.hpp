@@ -41,9 +41,14 @@ inline bool flight_core::finish_alone(block_base& b, load_base& load) noexcept {
 inline flight_core::finished flight_core::finish(block_base& b, flight_result result,
                                                  flight_errc code, std::exception_ptr error,
                                                  bool hand_on) {
+  if (b.node == nullptr) [[unlikely]] {  // lost in a fork: the group may be gone
+    if (b.alarm && b.alarm->armed) b.clock->cancel(*b.alarm);
+    return {false, true};
+  }
   const call_scope scope;
   if (b.alarm && b.alarm->armed) disarm(b);
   if (options_.observer != nullptr) tell_ended(b, result, code);
+  if (result == flight_result::error) code = errc_of(error).value_or(flight_errc{});
   aftermath a;
   finished end{true, true};
   std::uint32_t held = 0;
@@ -54,6 +59,7 @@ inline flight_core::finished flight_core::finish(block_base& b, flight_result re
     end.published = false;
   } else if (hand_on && result == flight_result::error && may_hand_over(b)) {
     std::swap(b.error, error);  // the one before goes after the lock
+    b.code = code;
     ++b.room.handed_over;
     stats.add(figure::handed_over);
     if (platform::holds(rule::hand_over_holds_reference)) {
@@ -84,6 +90,7 @@ inline flight_core::finished flight_core::hand_over_from(flight_node& node, bloc
   observer* const watch = options_.observer;
   const auto took = watch != nullptr ? clock_.now() - node.began.load(memory_order_relaxed)
                                      : std::chrono::nanoseconds{};
+  const flight_errc code = errc_of(error).value_or(flight_errc{});
   b.lock();
   const bool withdrew = std::exchange(b.room.leader_withdrew, false);
   const bool others = b.interest() > (withdrew ? 0U : 1U);
@@ -92,9 +99,8 @@ inline flight_core::finished flight_core::hand_over_from(flight_node& node, bloc
     b.unlock();
     return {false, false};
   }
-  if (!withdrew) b.counts.fetch_sub(block_base::one_interest, memory_order_relaxed);
-  b.leader_gone.store(true, memory_order_relaxed);
   flight_table::bucket bucket = table.lock(node.hash);
+  if (!withdrew) leader_leaves_locked(b);
   if (&node != &own) {
     own.hash = node.hash;
     own.id = node.id;
@@ -111,6 +117,7 @@ inline flight_core::finished flight_core::hand_over_from(flight_node& node, bloc
   own.deadline = steady_time::max();
   table.unlock(bucket);
   std::swap(b.error, error);  // the one before goes after the lock
+  b.code = code;
   ++b.room.handed_over;
   stats.add(figure::handed_over);
   b.add_reference();  // the next leader may end the flight before carry_out() does
@@ -133,18 +140,9 @@ inline void flight_core::leave(block_base& b, wait_verdict why, bool lender, std
     b.drop_reference();
     return;
   }
-  flight_core& group = *b.core;
-  observer* const watch = group.options_.observer;
-  if (why == wait_verdict::recursive) group.stats.add_error(flight_errc::recursive);
-  if (lender) b.lenders.fetch_sub(1, memory_order_relaxed);
-  if (leader) b.leader_gone.store(true, memory_order_relaxed);
-  load_base* own =
-      serial != 0 && platform::holds(rule::leaver_takes_load) ? unkeep_locked(b, serial) : nullptr;
-  const bool over = group.drop_interest_locked(b, own, a);
-  if (own != nullptr && own->home != &b) {
-    own->next = a.dropped;
-    a.dropped = own;
-  }
+  observer* const watch = b.core->options_.observer;
+  if (why == wait_verdict::recursive) b.core->count_struck(why);
+  const bool over = part_locked(b, {lender, serial, leader}, a);
   b.unlock();
   if (watch != nullptr) watch->left(b.id);
   carry_out(a);
@@ -157,9 +155,8 @@ inline void flight_core::withdraw(block_base& b) {
   b.lock();
   if (b.phase(memory_order_relaxed) != flight_phase::done && !b.room.leader_withdrew) {
     b.room.leader_withdrew = true;
-    b.leader_gone.store(true, memory_order_relaxed);
     load_base* none = nullptr;
-    b.core->drop_interest_locked(b, none, a);  // the load runs: it cannot be over
+    b.core->drop_interest_locked(b, none, true, a);  // the load runs: it cannot be over
   }
   b.unlock();
   carry_out(a);
@@ -219,12 +216,12 @@ inline std::uint32_t flight_core::keep(block_base& b, load_base& load) {
 
 inline bool flight_core::elect_locked(block_base& b, aftermath& a) {
   const bool closing = closed();
-  if (!closing) {
+  const bool unplaced = b.node->unplaced;
+  if (!closing && !unplaced) {
     if (waiter* const w = b.room.blocked.pop()) {
       w->verdict.store(wait_verdict::lead, memory_order_release);
-      b.offered.store(true, memory_order_relaxed);
       b.lenders.fetch_sub(1, memory_order_relaxed);
-      b.set_phase_locked(flight_phase::running);
+      b.set_phase_locked(flight_phase::offered);
       wake_locked(b, block_base::channel_of(*w), a);
       return false;
     }
@@ -239,18 +236,24 @@ inline bool flight_core::elect_locked(block_base& b, aftermath& a) {
       queue_load_locked(b, *b.load, a);
       return false;
     }
-    if (b.lenders.load(memory_order_relaxed) > 0) {
-      // They are on their way: whoever sleeps here and can lead is listed, in a flight that can
-      // become vacant.
+    // Some are on their way: a caller that sleeps here and can lead is listed, in a flight that can
+    // become vacant. After a failure that flight is not kept waiting for one who sleeps elsewhere:
+    // what is waited for there may wait for this flight. Where nothing has been loaded yet nobody
+    // else is kept: every other caller of such a flight is listed, or has its load kept.
+    const bool failed = b.error != nullptr && platform::holds(rule::absent_do_not_lead);
+    if (b.lenders.load(memory_order_acquire) >
+        (failed ? b.absent.load(memory_order_relaxed) : 0U)) {
       b.set_phase_locked(flight_phase::vacant);
       return false;
     }
   }
-  const flight_errc code = closing              ? flight_errc::closed
-                           : b.error == nullptr ? flight_errc::broken
-                                                : flight_errc{};
+  const bool shares_error = !closing && !unplaced && b.error != nullptr;
+  const flight_errc code = closing        ? flight_errc::closed
+                           : unplaced     ? flight_errc::overloaded
+                           : shares_error ? b.code
+                                          : flight_errc::broken;
   a.successor = unlink_locked(b, code);
-  publish_locked(b, code == flight_errc{} ? flight_result::error : flight_result::code, code, a);
+  publish_locked(b, shares_error ? flight_result::error : flight_result::code, code, a);
   return true;
 }
 
@@ -267,6 +270,27 @@ inline void flight_core::queue_load_locked(block_base& b, load_base& load, after
   if (b.room.claimers && platform::holds(rule::claimers_are_told)) {
     wake_locked(b, block_base::claimer_channel, a);
   }
+  if (platform::holds(rule::queued_load_wakes_those_behind)) a.behind = successor_of(b);
+}
+
+inline block_base* flight_core::successor_of(block_base& b) noexcept {
+  flight_table::bucket bucket = b.core->table.lock(b.node->hash);
+  block_base* const next = b.node->successor;
+  if (next != nullptr) next->add_reference();
+  flight_table::unlock(bucket);
+  return next;
+}
+
+inline block_base* flight_core::ahead_of(block_base& b) noexcept {
+  flight_table::bucket bucket = b.core->table.lock(b.node->hash);
+  flight_node* node = bucket.first();  // it can be found: else this one had its place
+  while (node != nullptr && node->successor != &b) {
+    node = node->is_gone_locked() ? nullptr : node->next;
+  }
+  block_base* const ahead = node != nullptr ? node->block.load(memory_order_relaxed) : nullptr;
+  if (ahead != nullptr) ahead->add_reference();
+  flight_table::unlock(bucket);
+  return ahead;
 }
 
 inline void flight_core::replace_load_locked(block_base& b, load_base& load,
@@ -300,11 +324,18 @@ inline void flight_core::publish_locked(block_base& b, flight_result result, fli
   b.set_phase_locked(flight_phase::done);  // releases the outcome above (I7)
 }
 
-inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own, aftermath& a) {
+inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own, bool leader,
+                                              aftermath& a) {
   const flight_phase phase = b.phase(memory_order_relaxed);
+  if (!platform::holds(rule::leader_leaves_in_one_step) && leader)
+    b.leader_gone.store(true, memory_order_relaxed);
   flight_table::bucket bucket = table.lock(b.node->hash);
   const bool last = b.interest() == 1;  // stable: joins need the bucket lock
-  b.counts.fetch_sub(block_base::one_interest, memory_order_relaxed);
+  if (leader) {
+    leader_leaves_locked(b);
+  } else {
+    b.counts.fetch_sub(block_base::one_interest, memory_order_relaxed);
+  }
   if (!last) {
     table.unlock(bucket);
     return phase == flight_phase::vacant && platform::holds(rule::leaver_passes_lead_on) &&
@@ -312,7 +343,12 @@ inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own, af
   }
   const abandon policy = options_.on_abandon;
   stats.add(figure::abandoned);
-  if (phase == flight_phase::running) {
+  // A load that is still queued ends here; its node in the queue finds it claimed. (Under `finish`
+  // it is wanted still.)
+  const bool unbegun = policy != abandon::finish && phase == flight_phase::running &&
+                       b.load != nullptr && platform::holds(rule::unbegun_ends_with_interest) &&
+                       b.load->claim();
+  if (phase == flight_phase::running && !unbegun) {
     if (policy != abandon::finish) {
       b.room.stop_wanted = true;
       if (platform::holds(rule::abandoned_is_stopped)) a.stopped = &b;
@@ -335,8 +371,10 @@ inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own, af
     return phase == flight_phase::vacant && elect_locked(b, a);
   }
   if (phase == flight_phase::waiting && b.behind.load(memory_order_relaxed) != 0) {
-    flight_node* ahead = bucket.first();
-    while (ahead != nullptr && ahead->successor != &b) ahead = ahead->next;
+    flight_node* ahead = bucket.first();  // it can be found: else this one had its place
+    while (ahead != nullptr && ahead->successor != &b) {
+      ahead = ahead->is_gone_locked() ? nullptr : ahead->next;
+    }
     if (ahead == nullptr) {  // close() has taken it and ends it
       table.unlock(bucket);
       return false;
@@ -348,6 +386,11 @@ inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own, af
   table.unlock(bucket);
   publish_locked(b, flight_result::code, flight_errc::cancelled, a);
   return true;
+}
+
+inline void flight_core::leader_leaves_locked(block_base& b) noexcept {
+  b.counts.fetch_sub(block_base::one_interest, memory_order_relaxed);
+  b.leader_gone.store(true, memory_order_relaxed);
 }
 
 inline load_base* flight_core::unkeep_locked(block_base& b, std::uint32_t serial) noexcept {

@@ -18,8 +18,13 @@ inline void flight_core::open_load(load_base& load) {
   b.lock();
   load.state.store(load_base::queued, memory_order_release);
   const bool claimers = b.room.claimers;
+  block_base* const behind = b.room.claimers_behind ? successor_of(b) : nullptr;
   b.unlock();
   if (claimers && platform::holds(rule::claimers_are_told)) b.poke(block_base::claimer_channel);
+  if (behind != nullptr) {
+    behind->poke_claimers();
+    behind->drop_reference();
+  }
 }
 
 inline void flight_core::submit_load(load_base& load) {
@@ -84,12 +89,36 @@ inline void flight_core::arm_timeout(block_base& b) {
 
 // ---- what a load asks of its flight -------------------------------------------------------------
 
+/// Marks this thread as inside of the flight of `b`: its load may be unable to end before what runs
+/// here has returned.
+class inside_flight {
+ public:
+  explicit inside_flight(const block_base& b) noexcept
+      : self_(this_thread()), frame_{b.id, self_.led, nullptr, b.core, false} {
+    if (platform::holds(rule::stop_counts_as_load)) self_.led = &frame_;
+  }
+  inside_flight(const inside_flight&) = delete;
+  inside_flight& operator=(const inside_flight&) = delete;
+  ~inside_flight() { self_.led = frame_.outer; }
+
+ private:
+  thread_state& self_;
+  const led_frame frame_;
+};
+
 inline void flight_core::request_stop(block_base& b) {
   b.lock();
   b.room.stop_wanted = true;
   std::stop_source source = b.room.stop;
   b.unlock();
-  platform::request_stop(source);  // nothing, when no load has asked for a token
+  fire_stop(b, source);
+}
+
+inline void flight_core::fire_stop(const block_base& b, std::stop_source& source) {
+  if (!source.stop_possible()) return;  // no load has asked for a token
+  const inside_flight here(b);          // the destructor of a stop callback waits for its call
+  const on_errand errand;               // the load's stop callbacks
+  platform::request_stop(source);
 }
 
 inline std::stop_token flight_core::stop_token_of(block_base& b) {
@@ -99,7 +128,7 @@ inline std::stop_token flight_core::stop_token_of(block_base& b) {
   std::stop_source source = b.room.stop;
   const bool wanted = b.room.stop_wanted;
   b.unlock();
-  if (wanted || closed()) platform::request_stop(source);
+  if (wanted || closed()) fire_stop(b, source);
   return source.get_token();
 }
 

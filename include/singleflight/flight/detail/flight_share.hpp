@@ -66,19 +66,26 @@ class flight_share : protected handle_base {
  protected:
   template <class, class, bool, class>
   friend class singleflight::handle_wait;
-  friend flight_within;
+  friend recorded_within;
 
   // ---- for handle_wait --------------------------------------------------------------------------
   using batch_type = flight_batch;
-  using within_type = flight_within;
+  using within_type = recorded_within;
+  wait_graph::target graph_target() const noexcept { return target_of(*block_); }
   timer& clock() const noexcept { return *block_->clock; }
   batch_type& home_batch() const noexcept { return block_->room.batch; }
   batch_type& batch_on(const any_executor& executor) { return batch_for(*block_, executor); }
   bool enrol(batch_type& batch, const steady_time* deadline, bool always) {
     return detail::enrol(*block_, *this, batch, deadline, always);
   }
-  void cancel(batch_type& batch, wait_verdict why) { cancel_wait(*block_, *this, batch, why); }
-  void take_out(batch_type& batch) noexcept { detail::take_out(*block_, *this, batch); }
+  void cancel(batch_type& batch, wait_verdict why) {
+    cancel_wait(*block_, *this, batch, why, stake());
+  }
+  void take_out(batch_type& batch) noexcept {
+    detail::take_out(*block_, *this, batch);
+    const wait_verdict why = verdict.load(memory_order_relaxed);
+    if (why != wait_verdict::outcome) spend(why);
+  }
   void end_limit() noexcept { detail::end_limit(*block_, *this); }
 
   bool suspend(std::coroutine_handle<> frame) {
@@ -100,21 +107,53 @@ class flight_share : protected handle_base {
   outcome<shared_result<V>> blocked_outcome(const limits& bounds,
                                             blocked_wait::form how = blocked_wait::form::take) {
     if (settled()) return take(wait_verdict::outcome);
-    return take(blocked_wait(*block_, bounds, how).wait());
+    blocked_wait wait(*block_, bounds, how, stake());
+    const wait_verdict ended = wait.wait();
+    if (ended == wait_verdict::outcome) return take(ended);
+    block_ = nullptr;
+    wait.leave(ended);
+    return errc_of(ended);
   }
-  /// Consumes: the outcome, or the error of a wait that ended without, after leaving.
+  /// Consumes: the outcome, or the error of a suspended wait that ended without; its interest has
+  /// ended with that verdict.
   outcome<shared_result<V>> take(wait_verdict how) {
     require(block_ != nullptr, "flight: used twice, or after a move");
     state = wait_state::idle;
-    if (how == wait_verdict::outcome) return outcome_of(*std::exchange(block_, nullptr), role_);
-    leave(how);
-    return how == wait_verdict::timed_out   ? flight_errc::timed_out
-           : how == wait_verdict::cancelled ? flight_errc::cancelled
-                                            : flight_errc::recursive;
+    flight_block<V>& b = *std::exchange(block_, nullptr);
+    if (how == wait_verdict::outcome) return outcome_of(b, role_);
+    part(b, how);
+    return errc_of(how);
+  }
+  /// The end of a suspended wait that was cancelled; drops the reference on `b` (C3).
+  void part(block_base& b, wait_verdict why) {
+    if (!platform::holds(rule::cancelled_counts_no_more)) {
+      flight_core::leave(b, why, false, kept_, role_ == flight_role::leader);
+    } else if (why == wait_verdict::timed_out && platform::holds(rule::resumed_runs_errands)) {
+      flight_core::run_errands(b);
+    } else {
+      b.drop_reference();
+    }
   }
   void leave(wait_verdict why) {
     block_base* const b = std::exchange(block_, nullptr);
     flight_core::leave(*b, why, false, kept_, role_ == flight_role::leader);
+  }
+  flight_core::stake stake() const noexcept {
+    return {.lender = false, .serial = kept_, .leader = role_ == flight_role::leader};
+  }
+  /// The coroutine was destroyed after its verdict: whoever uses the handle again gets that.
+  SINGLEFLIGHT_COLD void spend(wait_verdict why) noexcept {
+    flight_block<V>* spent = nullptr;
+    try {
+      spent =
+          new flight_block<V>(*block_->core, block_->executor, *block_->clock, flight_phase::done);
+      spent->counts.store(block_base::one_reference, memory_order_relaxed);
+      spent->result = flight_result::code;
+      spent->code = errc_of(why);
+    } catch (const std::bad_alloc&) {  // then it is as used
+    }
+    part(*std::exchange(block_, spent), why);
+    verdict.store(wait_verdict::outcome, memory_order_relaxed);
   }
 
   flight_role role_;

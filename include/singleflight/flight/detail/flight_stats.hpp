@@ -47,9 +47,11 @@ class flight_stats {
       add_at(static_cast<std::size_t>(what), n);
     }
   }
+  /// A code that is none of the library's, as a load may throw one, counts nowhere.
   template <class Errc>
   void add_error(Errc code, std::uint64_t n = 1) noexcept {
-    add_at(static_cast<std::size_t>(figure::errors) + static_cast<std::size_t>(code), n);
+    const std::size_t kind = static_cast<std::size_t>(code);
+    if (kind < 8) add_at(static_cast<std::size_t>(figure::errors) + kind, n);
   }
   std::array<std::uint64_t, 16> totals() const noexcept {
     std::array<std::uint64_t, 16> sum{};

@@ -16,10 +16,17 @@
 // I1  A chain changes only under its head's lock, or by those two compare-exchanges.
 // I2  A successful fast leave proves: the node was alone, nobody has joined it, nobody waits behind
 //     it, nobody closes.
-// I3  Nodes of one key: at most one is open or a barrier; any number is gone (forgotten, abandoned,
-//     timed out: no longer found, but still there for close() to wait for).
-// I4  `crowded` is the sum over all buckets of (length - 1); fast enters and leaves do not change
-//     it.
+// I3  Nodes of one key: at most one can be found (open or a barrier); any number is gone (forgotten,
+//     abandoned, timed out: no longer found, but still there for close() to wait for).
+// I4  `crowded` is the sum over all buckets of (nodes that can be found - 1), where there are any:
+//     more heads would not part the flights of one key that are gone. Fast enters and leaves do not
+//     change it.
+// I10 A chain has three parts, in this order: nodes that can be found; nodes that are gone and not
+//     revoked, which a forget still has to revoke; all others. So a look-up ends at the first node
+//     that is gone, and a forget where the third part begins: how often a key was forgotten while
+//     its loads still run costs neither anything.
+// I11 A chain of two or more nodes is linked both ways, and its first node's `prev` is its last: a
+//     node is unlinked, and put behind all others, without a walk. A node alone has no `prev`.
 //
 // Growth takes every lock of the array in order, moves the nodes, publishes the larger array and
 // leaves `moved` behind. Arrays stay until the group goes, so a late compare-exchange on an old
@@ -50,6 +57,7 @@ struct alignas(8) flight_node {
   static constexpr steady_time not_begun = steady_time::min();
 
   flight_node* next = nullptr;
+  flight_node* prev;  ///< in a chain of two or more (I11)
   std::size_t hash = 0;
   std::uint64_t id = 0;
   atomic<block_base*> block{nullptr};         ///< set once, under the bucket lock; null while thin
@@ -58,8 +66,17 @@ struct alignas(8) flight_node {
   atomic<steady_time> began{not_begun};       ///< only where an option needs it
   atomic<flight_mode> mode{flight_mode::open};  ///< written under the bucket lock
   bool close_seen = false;                      ///< bucket lock
-  bool sought = false;                          ///< bucket lock, within forget()
+  bool unplaced = false;  ///< bucket lock: max_flights had no place for it; it ends as overloaded
+  bool sought = false;    ///< bucket lock, within forget()
   atomic<bool> revoked{false};  ///< forget() or forget_all() was called, also after it was `gone`
+
+  bool is_gone_locked() const noexcept {
+    return mode.load(memory_order_relaxed) == flight_mode::gone;
+  }
+  /// No forget has anything to do here, nor behind it (I10).
+  bool is_settled_locked() const noexcept {
+    return is_gone_locked() && revoked.load(memory_order_relaxed);
+  }
 };
 
 class flight_table {
@@ -149,29 +166,39 @@ class flight_table {
   }
   static void unlock(const bucket& b) noexcept { lock_bit::unlock(*b.at, b.value); }
 
+  /// Where its mode says (I10).
   void link_locked(bucket& b, flight_node& node) noexcept {
-    node.next = b.first();
-    word mark = b.value & slow;
-    if (node.next != nullptr) {
-      if (platform::holds(rule::second_node_marks_bucket)) mark = slow;
-      crowded_.fetch_add(1, memory_order_relaxed);
+    const bool alone = b.first() == nullptr;
+    if (node.is_gone_locked()) {
+      link_gone_locked(b, node);
+    } else {
+      if (is_found(b.first())) crowded_.fetch_add(1, memory_order_relaxed);
+      link_before_locked(b, node, b.first());
     }
-    b.value = reinterpret_cast<word>(&node) | mark;
+    if (!alone && platform::holds(rule::second_node_marks_bucket)) b.value |= slow;
   }
   void unlink_locked(bucket& b, flight_node& node, bool keep_slow) noexcept {
-    flight_node* const first = b.first();
-    if (first == &node || !platform::holds(rule::unlink_by_identity)) {
-      b.value = reinterpret_cast<word>(first->next) | (b.value & slow);
-    } else {
-      flight_node* before = first;
-      while (before->next != &node) before = before->next;
-      before->next = node.next;
-    }
-    if (b.first() != nullptr) {
+    flight_node& out = platform::holds(rule::unlink_by_identity) ? node : *b.first();
+    take_out_locked(b, out);
+    if (!out.is_gone_locked() && is_found(b.first())) {
       crowded_.fetch_sub(1, memory_order_relaxed);
-    } else if (!keep_slow) {
-      b.value = 0;
     }
+    if (b.first() == nullptr && !keep_slow) b.value = 0;
+  }
+  /// `node` cannot be found any more.
+  void retire_locked(bucket& b, flight_node& node) noexcept {
+    if (node.is_gone_locked()) return;
+    node.mode.store(flight_mode::gone, memory_order_release);
+    if (node.next == nullptr && b.first() == &node) return;
+    take_out_locked(b, node);
+    if (is_found(b.first())) crowded_.fetch_sub(1, memory_order_relaxed);
+    link_gone_locked(b, node);
+  }
+  /// `node`, which is gone, has just been revoked: behind all others.
+  static void settle_locked(bucket& b, flight_node& node) noexcept {
+    if (node.next == nullptr) return;  // alone, or the last
+    take_out_locked(b, node);
+    link_gone_locked(b, node);
   }
 
   /// Acquires the array as locate() does: another thread may have made it since.
@@ -209,10 +236,12 @@ class flight_table {
       for (auto* node = reinterpret_cast<flight_node*>(value & ~bits); node != nullptr;) {
         flight_node* const next = node->next;
         head& to = fresh->heads[node->hash >> fresh->shift];
-        const word there = to.load(memory_order_relaxed);
-        node->next = reinterpret_cast<flight_node*>(there & ~bits);
-        if (node->next != nullptr) ++crowd;
-        to.store(reinterpret_cast<word>(node) | (there & slow), memory_order_relaxed);
+        bucket b{&to, to.load(memory_order_relaxed)};
+        if (!node->is_gone_locked() && is_found(b.first())) ++crowd;
+        // Each behind the one that stood before it (I10).
+        link_before_locked(b, *node,
+                           platform::holds(rule::growth_keeps_order) ? nullptr : b.first());
+        to.store(b.value, memory_order_relaxed);
         node = next;
       }
     }
@@ -240,6 +269,40 @@ class flight_table {
   }
   static bucket lock_at(head& at) noexcept { return {&at, lock_bit::lock(at)}; }
 
+  // ---- fork: all buckets at once, in the order of growth ----------------------------------------
+
+  void hold_all() const noexcept {
+    for (;;) {
+      const array* const a =
+          current_.load(platform::order(rule::locate_acquires, memory_order_acquire));
+      const word first = lock_bit::lock(a->heads[0]);
+      if ((first & moved) == 0) {  // nobody grows while this one is held
+        for (std::size_t i = 1; i < a->count; ++i) lock_bit::lock(a->heads[i]);
+        return;
+      }
+      lock_bit::unlock(a->heads[0], first);
+    }
+  }
+  void release_all() const noexcept {
+    const array* const a = current_.load(memory_order_relaxed);
+    for (std::size_t i = 0; i < a->count; ++i) {
+      lock_bit::unlock(a->heads[i], a->heads[i].load(memory_order_relaxed) & ~locked);
+    }
+  }
+  /// Calls visit(bucket&), which may change its value, until it returns false.
+  template <class Visit>
+  bool each_held(Visit&& visit) const noexcept {
+    const array* const a = current_.load(memory_order_relaxed);
+    for (std::size_t i = 0; i < a->count; ++i) {
+      bucket b{&a->heads[i], a->heads[i].load(memory_order_relaxed) & ~locked};
+      const bool more = visit(b);
+      b.at->store(b.value | locked, memory_order_relaxed);
+      if (!more) return false;
+    }
+    return true;
+  }
+  void crowd_held(std::ptrdiff_t crowd) noexcept { crowded_.store(crowd, memory_order_relaxed); }
+
  private:
   static constexpr unsigned first_bits = platform::tuned(9U, 1U);
   static constexpr std::size_t first_count = std::size_t{1} << first_bits;
@@ -251,6 +314,48 @@ class flight_table {
     head* heads = nullptr;
     array* older = nullptr;
   };
+
+  static bool is_found(const flight_node* node) noexcept {
+    return node != nullptr && !node->is_gone_locked();
+  }
+
+  // ---- chains (I11) -----------------------------------------------------------------------------
+
+  /// Null `before`: behind all others.
+  static void link_before_locked(bucket& b, flight_node& node, flight_node* before) noexcept {
+    flight_node* const first = b.first();
+    node.next = before;
+    if (first != nullptr) {
+      flight_node* const last = first->next == nullptr ? first : first->prev;
+      flight_node* const after = before == nullptr ? last : before == first ? last : before->prev;
+      node.prev = after;
+      (before == nullptr ? first : before)->prev = &node;
+      if (before != first) after->next = &node;
+    }
+    if (before == first) b.value = reinterpret_cast<word>(&node) | (b.value & bits);
+  }
+  static void take_out_locked(bucket& b, flight_node& node) noexcept {
+    flight_node* const first = b.first();
+    flight_node* const next = node.next;
+    if (first == &node) {
+      if (next != nullptr) next->prev = node.prev;
+      b.value = reinterpret_cast<word>(next) | (b.value & bits);
+    } else {
+      node.prev->next = next;
+      (next != nullptr ? next : first)->prev = node.prev;
+    }
+  }
+  /// A node that is gone: behind all others, or in front of all that are gone.
+  static void link_gone_locked(bucket& b, flight_node& node) noexcept {
+    flight_node* before = nullptr;
+    if (!platform::holds(rule::gone_stand_behind)) {
+      before = b.first();
+    } else if (!node.is_settled_locked()) {
+      before = b.first();
+      while (is_found(before)) before = before->next;
+    }
+    link_before_locked(b, node, before);
+  }
 
   head first_heads_[first_count]{};
   array first_{first_count, first_shift, first_heads_, nullptr};

@@ -24,13 +24,26 @@ inline waiting_room::~waiting_room() {
   }
 }
 
-/// The stop callback of a run() leader.
+/// The stop callback of a run() leader, which waits for it before its call returns; so all that
+/// runs here, also what inline_executor runs at the end, is inside of that flight.
 struct withdrawing {
   block_base& block;
-  void operator()() const { flight_core::withdraw(block); }
+  void operator()() const {
+    const inside_flight here(block);
+    flight_core::withdraw(block);
+  }
 };
 
 // ---- tasks: loads, timeouts ---------------------------------------------------------------------
+
+/// Its executor has dropped the load: `broken`, or why a pool of the library's has refused it.
+inline void flight_core::finish_dropped(block_base& b) {
+  if (const std::exception_ptr* const why = this_thread().refusal) {
+    finish_and_drop(b, flight_result::error, {}, keep_alive(*why));
+  } else {
+    finish_and_drop(b, flight_result::code, flight_errc::broken);
+  }
+}
 
 inline void load_base::act_on(task_node* node, bool run) {
   auto& load = *static_cast<load_base*>(node);
@@ -44,10 +57,21 @@ inline void load_base::act_on(task_node* node, bool run) {
   if (run) {
     load.run();
   } else {
-    group.finish_and_drop(*load.block, flight_result::code, flight_errc::broken);
+    group.finish_dropped(*load.block);
     load.end_run();
   }
 }
+
+inline errands::errands(block_base& of) noexcept
+    : task_node([](task_node* node, bool) {
+        auto& self = *static_cast<errands*>(node);
+        block_base& b = self.block;
+        b.lock();
+        self.queued = false;
+        b.unlock();
+        flight_core::run_errands(b);
+      }),
+      block(of) {}
 
 inline void block_base::fire_timeout(timer_node& node) noexcept {
   auto& alarm = static_cast<timeout_alarm&>(node);
@@ -59,7 +83,9 @@ inline void block_base::fire_timeout(timer_node& node) noexcept {
 inline void block_base::run_timeout(task_node* node, bool) {
   auto& alarm = *static_cast<timeout_alarm*>(node);
   block_base& block = *alarm.block;
-  alarm.queued.store(0, memory_order_release);
+  // A fire that saw 1 leaves the look to this task. Its exchange came before this one, which
+  // reads from it: so what the fire knew, the time that the load was armed for, is seen below.
+  (void)alarm.queued.exchange(0, memory_order_acq_rel);
   flight_core::expire(block);
   block.drop_reference();
 }

@@ -16,6 +16,7 @@ struct group<Key, Value, Hash, Equal>::run_caller {
   node& own;
   std::unique_ptr<block> first_block{};   ///< for a leader that needs a block from the begin
   std::unique_ptr<keyed_block> behind{};  ///< for going behind a flight that has no successor
+  bool absent = false;                    ///< it will wait for other keys first (run_many)
 
   static constexpr bool lends = true;
   bool can_lead() const noexcept { return true; }
@@ -33,6 +34,7 @@ struct group<Key, Value, Hash, Equal>::run_caller {
   }
   block& succeed_locked() noexcept {
     behind->lenders.store(1, detail::memory_order_relaxed);
+    behind->absent.store(absent ? 1 : 0, detail::memory_order_relaxed);
     return *behind.release();
   }
   void make(std::size_t hash, view key) {
@@ -54,9 +56,15 @@ struct group<Key, Value, Hash, Equal>::start_caller {
   bool can_lead() const noexcept { return made != nullptr; }
   bool can_succeed() const noexcept { return made != nullptr; }
   bool keeps(const block* shared) const noexcept {
-    return core.hands_over() ||
-           (shared != nullptr && (shared->phase() != detail::flight_phase::running ||
-                                  shared->offered.load(detail::memory_order_relaxed)));
+    // Bucket lock held, not the block's. A phase that says `running` stays so until the flight is
+    // done, where nothing is handed over; all others may come to need a leader.
+    using detail::flight_phase;
+    if (core.hands_over()) return true;
+    if (shared == nullptr) return false;
+    const flight_phase now = shared->phase();
+    return now != flight_phase::running &&
+           (now != flight_phase::offered ||
+            detail::platform::holds(detail::rule::joiner_sees_the_offer));
   }
   bool keeps_behind() const noexcept { return true; }
 
@@ -155,7 +163,11 @@ auto group<Key, Value, Hash, Equal>::enter(Caller& caller, std::size_t hash, vie
               shared = spare.release();
               flight_core::attach_locked(b, *found, *shared);
             }
+            bool absent = false;  // counted before the caller is counted as a lender
+            if constexpr (Caller::lends) absent = caller.absent;
+            if (absent) shared->absent.fetch_add(1, memory_order_relaxed);
             if (!core_.join_locked(b, *shared, Caller::lends || keeps)) {
+              if (absent) shared->absent.fetch_sub(1, memory_order_relaxed);
               return refuse(flight_errc::overloaded);
             }
             return {.how = entry::kind::joined,

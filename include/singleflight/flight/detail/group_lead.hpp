@@ -73,7 +73,8 @@ void group<Key, Value, Hash, Equal>::settle_error(node& own, detail::thread_stat
   using namespace detail;
   const inside_run inside(self);
   const load_result how = error == nullptr ? load_result::broken : load_result::error;
-  if (block_base* const b = core_.leave_table(own, how, code)) {
+  const flight_errc counted = errc_of(error).value_or(code);
+  if (block_base* const b = core_.leave_table(own, how, counted)) {
     end_in_error(own, static_cast<block&>(*b), code, std::move(error), 0);
   }
 }
@@ -173,11 +174,12 @@ auto group<Key, Value, Hash, Equal>::await_joined(block& b, detail::thread_state
                                                   const limits& bounds) -> outcome<result> {
   using namespace detail;
   wait_verdict verdict{};
+  blocked_wait wait(b, bounds, blocked_wait::form::run, {.lender = true});
   try {
-    verdict = blocked_wait(b, bounds, blocked_wait::form::run).wait();
+    verdict = wait.wait();
   } catch (...) {
     const inside_run inside(self);
-    flight_core::leave(b, wait_verdict::outcome, true);
+    wait.leave(wait_verdict::outcome);
     throw;
   }
   switch (verdict) {
@@ -185,7 +187,7 @@ auto group<Key, Value, Hash, Equal>::await_joined(block& b, detail::thread_state
     case wait_verdict::lead:
       core_.stats.add(figure::begun);
       b.lock();
-      b.offered.store(false, memory_order_relaxed);
+      b.set_phase_locked(flight_phase::running);
       b.leader_gone.store(false, memory_order_relaxed);
       b.run_leads = true;
       b.node->deadline = bounds.deadline;
@@ -197,11 +199,9 @@ auto group<Key, Value, Hash, Equal>::await_joined(block& b, detail::thread_state
   }
   {
     const inside_run inside(self);
-    flight_core::leave(b, verdict, true);
+    wait.leave(verdict);
   }
-  return verdict == wait_verdict::timed_out   ? flight_errc::timed_out
-         : verdict == wait_verdict::cancelled ? flight_errc::cancelled
-                                              : flight_errc::recursive;
+  return errc_of(verdict);
 }
 
 SINGLEFLIGHT_END_NAMESPACE

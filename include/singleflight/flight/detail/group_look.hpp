@@ -17,16 +17,22 @@ bool group<Key, Value, Hash, Equal>::forget_with(std::size_t hash, view key, con
   bool found = false;
   {
     locked_bucket b(core_.table.lock(hash));
-    for (detail::flight_node* n = b.first(); n != nullptr; n = n->next) {
+    for (detail::flight_node* n = b.first(); n != nullptr && !n->is_settled_locked(); n = n->next) {
       n->sought = n->hash == hash && is_of(*static_cast<node*>(n), key);
     }
     // Nothing throws from here on.
     if (in_one) change();
     detail::flight_node* present = nullptr;  // at most one is not gone (I3)
-    for (detail::flight_node* n = b.first(); n != nullptr; n = n->next) {
+    detail::flight_node* next = nullptr;
+    for (detail::flight_node* n = b.first(); n != nullptr && !n->is_settled_locked(); n = next) {
+      next = n->next;
       if (!n->sought) continue;
       n->revoked.store(true, detail::memory_order_release);
-      if (n->mode.load(detail::memory_order_relaxed) != detail::flight_mode::gone) present = n;
+      if (!n->is_gone_locked()) {
+        present = n;
+      } else {
+        detail::flight_table::settle_locked(b, *n);
+      }
     }
     if (present != nullptr) {
       successor = core_.forget_locked(b, *present);
@@ -47,9 +53,15 @@ std::size_t group<Key, Value, Hash, Equal>::forget_all() {
     {
       locked_bucket b(detail::flight_table::lock_at(at));
       // A successor is linked at the front: this walk does not meet it.
-      for (detail::flight_node* n = b.first(); n != nullptr; n = n->next) {
+      detail::flight_node* behind = nullptr;
+      for (detail::flight_node* n = b.first(); n != nullptr && !n->is_settled_locked();
+           n = behind) {
+        behind = n->next;
         n->revoked.store(true, detail::memory_order_release);
-        if (n->mode.load(detail::memory_order_relaxed) == detail::flight_mode::gone) continue;
+        if (n->is_gone_locked()) {
+          detail::flight_table::settle_locked(b, *n);
+          continue;
+        }
         ++count;
         if (detail::block_base* const next = core_.forget_locked(b, *n)) {
           next->next_promoted = promoted;
@@ -72,8 +84,8 @@ auto group<Key, Value, Hash, Equal>::in_flight() const -> std::vector<flight_inf
   core_.table.each(
       [&](detail::flight_table::head& at) {
         locked_bucket b(detail::flight_table::lock_at(at));
-        for (detail::flight_node* n = b.first(); n != nullptr; n = n->next) {
-          if (n->mode.load(detail::memory_order_relaxed) == detail::flight_mode::gone) continue;
+        for (detail::flight_node* n = b.first(); n != nullptr && !n->is_gone_locked();
+             n = n->next) {
           const detail::block_base* shared = n->block.load(detail::memory_order_relaxed);
           const auto began = n->began.load(detail::memory_order_relaxed);
           all.push_back(

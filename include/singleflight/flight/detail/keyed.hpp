@@ -5,11 +5,13 @@
 
 #include <cstddef>
 #include <cstring>
+#include <exception>
 #include <memory>
 #include <type_traits>
 #include <utility>
 #include <variant>
 
+#include "singleflight/core/detail/conversion.hpp"
 #include "singleflight/flight/detail/flight_core.hpp"
 #include "singleflight/flight/detail/load.hpp"
 #include "singleflight/flight/key.hpp"
@@ -103,6 +105,8 @@ class key_argument {
  public:
   explicit key_argument(const Arg& arg) : view_(arg) {}
   typename Access::view view() const noexcept { return view_; }
+  /// The key itself. Once.
+  Key own() { return Access::own(view_); }
 
  private:
   typename Access::view view_;
@@ -110,17 +114,19 @@ class key_argument {
 template <class Key, class Access, class Arg>
 class key_argument<Key, Access, Arg, false> {
  public:
-  explicit key_argument(const Arg& arg) : key_(convert(arg)) {}
-  typename Access::view view() const noexcept { return key_; }
+  explicit key_argument(const Arg& arg) : key_(from(arg)) {}
+  typename Access::view view() const noexcept { return Access::load_own(key_); }
+  Key own() { return std::move(key_); }
 
  private:
-  static Key convert(const Arg& arg) {
-    static_assert(std::is_convertible_v<const Arg&, Key>,
-                  "singleflight: the argument is no key of this group and does not convert to one");
-    if constexpr (std::is_arithmetic_v<Key> && std::is_arithmetic_v<Arg>) {
-      return static_cast<Key>(arg);
+  static Key from(const Arg& arg) {
+    static_assert(converts<const Arg&, Key>,
+                  "singleflight: the argument is no key and does not become one without loss: "
+                  "convert it where you pass it");
+    if constexpr (converts<const Arg&, Key>) {
+      return convert<Key>(arg);
     } else {
-      return arg;
+      std::terminate();
     }
   }
 

@@ -21,6 +21,7 @@
 #include "singleflight/core/detail/awaitable.hpp"
 #include "singleflight/core/detail/require.hpp"
 #include "singleflight/core/detail/stop_token.hpp"
+#include "singleflight/core/detail/thread_state.hpp"
 #include "singleflight/flight/detail/flight_core.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -89,7 +90,7 @@ struct typed_load : load_base {
     }
     if (error != nullptr) {
       finish(flight_result::error, {}, keep_alive(std::move(error)));
-    } else if (b.core->plain() && b.core->finish_alone(b, *this)) {
+    } else if (b.node != nullptr && b.core->plain() && b.core->finish_alone(b, *this)) {
       this->drop_flight(b);
     } else {
       finish(flight_result::value, {}, nullptr);
@@ -100,12 +101,16 @@ struct typed_load : load_base {
   }
   void answer_code(flight_errc code) { finish(flight_result::code, code, nullptr); }
   void answer_broken() { answer_code(flight_errc::broken); }
-  /// A promise has died unanswered. While an exception leaves the loader itself, that exception is
-  /// the answer, and call() gives it.
+  /// The promise of attempt `number` was destroyed unanswered: broken, at once or, while an
+  /// exception passes within the call that was given it, once that call has ended.
   void drop_answer(std::uint32_t number) {
-    const led_frame* const led = this_thread().led;
-    if (led != nullptr && led->flight_id == frame.flight_id &&
-        std::uncaught_exceptions() > unwinding_at_call) {
+    for (promise_call* c = this_thread().promise_calls; c != nullptr; c = c->outer) {
+      if (c->load != this || c->attempt != number) continue;
+      if (std::uncaught_exceptions() <= c->exceptions_before ||
+          !platform::holds(rule::leaving_error_is_answer)) {
+        break;
+      }
+      c->dropped = true;
       return;
     }
     if (first_answer(number)) answer_broken();
@@ -120,7 +125,34 @@ struct typed_load : load_base {
   atomic<std::uint32_t> open_attempt{
       0};  ///< its number, until it is answered; promise loaders only
   std::uint32_t attempt = 0;
-  int unwinding_at_call = 0;
+
+ protected:
+  /// The call of a promise loader. Attempts may overlap, so what is known of one is on its stack.
+  struct answering : promise_call {
+    explicit answering(typed_load& of)
+        : promise_call{&of, ++of.attempt, std::uncaught_exceptions(), this_thread().promise_calls,
+                       [](promise_call& c) { static_cast<answering&>(c).end(nullptr); }},
+          self(of),
+          on(this_thread()) {
+      self.open_attempt.store(attempt, memory_order_release);
+      on.promise_calls = this;
+    }
+    answering(const answering&) = delete;
+    answering& operator=(const answering&) = delete;
+    ~answering() { on.promise_calls = outer; }
+
+    /// The loader has thrown `error`, or is done with its promise if that was dropped.
+    void end(std::exception_ptr error) {
+      if (error != nullptr) {
+        if (self.first_answer(attempt)) self.answer_error(std::move(error));
+      } else if (std::exchange(dropped, false) &&
+                 platform::holds(rule::dropped_promise_is_broken)) {
+        if (self.first_answer(attempt)) self.answer_broken();
+      }
+    }
+    typed_load& self;
+    thread_state& on;
+  };
 
  private:
   void finish(flight_result result, flight_errc code, std::exception_ptr error) {
@@ -189,30 +221,41 @@ struct load_impl final : typed_load<V> {
 
   void call_and_answer() {
     if constexpr (form == loader_form::promise) {
-      this->open_attempt.store(++this->attempt, memory_order_release);
-      this->unwinding_at_call = std::uncaught_exceptions();
-    }
-    const std::uint32_t number = this->attempt;
-    std::exception_ptr error;
-    try {
-      if constexpr (std::is_copy_constructible_v<Fn>) {
-        if (copies_loader()) {
-          Fn copy(fn_);
-          call_now(copy);
-          return;
+      typename typed_load<V>::answering call(*this);
+      std::exception_ptr error;
+      try {
+        call_once();
+      } catch (...) {
+        if (platform::is_thread_exit()) {
+          if (this->first_answer(call.attempt)) this->answer_broken();
+          throw;
         }
+        error = std::current_exception();
       }
-      call_now(fn_);
-    } catch (...) {
-      if (platform::is_thread_exit()) {
-        if (form != loader_form::promise || this->first_answer(number)) this->answer_broken();
-        throw;
+      call.end(std::move(error));
+    } else {
+      std::exception_ptr error;
+      try {
+        call_once();
+      } catch (...) {
+        if (platform::is_thread_exit()) {
+          this->answer_broken();
+          throw;
+        }
+        error = std::current_exception();
       }
-      error = std::current_exception();
+      if (error != nullptr) this->answer_error(std::move(error));
     }
-    if (error != nullptr && (form != loader_form::promise || this->first_answer(number))) {
-      this->answer_error(std::move(error));
+  }
+  void call_once() {
+    if constexpr (std::is_copy_constructible_v<Fn>) {
+      if (copies_loader()) {
+        Fn copy(fn_);
+        call_now(copy);
+        return;
+      }
     }
+    call_now(fn_);
   }
 
   void call_now(Fn& loader) {
@@ -360,6 +403,7 @@ struct load_impl final : typed_load<V> {
     }
 
     load_impl& load_;
+    const wandering_load wanders_{};
     Loader loader_;
     std::optional<awaited_call<result>> what_;
   };

@@ -267,6 +267,8 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
       if (why_not == flight_errc{}) {
         load->home->add_reference();  // the run's
         load->run();                  // nothing, when its callers have left or the group is closed
+      } else if (why_not == flight_errc::broken) {
+        load->block->core->finish_dropped(*load->block);
       } else {
         load->block->core->finish_and_drop(*load->block, flight_result::code, why_not);
       }
@@ -388,6 +390,7 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
   bool armed_ = false;
   bool closed_ = false;
   batch_counts counts_;
+  const fork_guard fork_{lock_, fork_member::rank::lines};
 };
 
 }  // namespace detail

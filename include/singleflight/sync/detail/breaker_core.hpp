@@ -291,6 +291,7 @@ class breaker_core {
   std::uint64_t changed_ = 0;  // changes so far; the last of them are kept in changes_
   std::uint64_t told_ = 0;     // of these, told to on_change
   bool telling_ = false;
+  const fork_guard fork_{lock_, fork_member::rank::lines};
 };
 
 }  // namespace detail

@@ -41,8 +41,7 @@ struct call_counts {
 class call_window {
  public:
   call_window(std::chrono::nanoseconds length, steady_time now) noexcept
-      : width_(std::max<std::int64_t>(length.count() / buckets, 1)),
-        turn_at_(now.time_since_epoch().count() + width_) {}
+      : width_(std::max<std::int64_t>(length.count() / buckets, 1)), turn_at_(turn_after(now)) {}
 
   /// Whether the bucket is over: turn_locked before the next add.
   bool due(steady_time now) const noexcept {
@@ -60,7 +59,8 @@ class call_window {
     if (!due(now)) return;
     const std::int64_t turn = turn_at_.load(memory_order_relaxed);
     const std::int64_t steps = (now.time_since_epoch().count() - turn) / width_ + 1;
-    turn_at_.store(turn + steps * width_, memory_order_relaxed);
+    const steady_time began(std::chrono::nanoseconds(turn + (steps - 1) * width_));
+    turn_at_.store(turn_after(began), memory_order_relaxed);
     const call_counts present = totals();
     for (std::int64_t i = std::min<std::int64_t>(steps, buckets); i > 0; --i) {
       newest_ = (newest_ + 1) % buckets;
@@ -86,6 +86,9 @@ class call_window {
   static constexpr int buckets = 10;
   enum class counted : std::uint8_t { calls, failures, slow, rejected };
   static constexpr std::size_t at(counted what) noexcept { return static_cast<std::size_t>(what); }
+  std::int64_t turn_after(steady_time began) const noexcept {
+    return deadline_after(began, std::chrono::nanoseconds(width_)).time_since_epoch().count();
+  }
 
   const std::int64_t width_;      // of a bucket, in ns
   atomic<std::int64_t> turn_at_;  // when the present bucket is over; written under the lock

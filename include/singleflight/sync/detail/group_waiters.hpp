@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "singleflight/core/detail/stop_token.hpp"
+#include "singleflight/core/detail/wait_graph.hpp"
 #include "singleflight/core/outcome.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -15,7 +16,7 @@ namespace detail {
 
 /// A thread in wait(), on its stack.
 struct group_waiter {
-  enum : std::uint32_t { asleep, called, over };
+  enum : std::uint32_t { asleep = 0, called = 1, over = 2, struck = 4 };  // struck: a bit
 
   group_waiter() = default;
   group_waiter(const group_waiter&) = delete;
@@ -23,8 +24,21 @@ struct group_waiter {
 
   /// Its acquire pairs with the release of tell(); a call is only a reason to take the group's
   /// lock.
-  void sleep_while(std::uint32_t is) const noexcept {
-    while (word.load(memory_order_acquire) == is) platform::wait(word, is);
+  void sleep() const noexcept {
+    while (word.load(memory_order_acquire) == asleep) platform::wait(word, std::uint32_t{asleep});
+  }
+  void sleep_until_over() const noexcept {
+    for (std::uint32_t is{}; (is = word.load(memory_order_acquire)) != over;) {
+      platform::wait(word, is);
+    }
+  }
+  /// The wait has been struck: it is to look at its record. Under the graph's lock only, so it is
+  /// here. This and list() are read-modify-writes: either list() comes after this one and sees that
+  /// the wait was struck, or what is asleep then sees the bit.
+  static void strike(void* waiter) noexcept {
+    auto& w = *static_cast<group_waiter*>(waiter);
+    w.word.fetch_or(struck, memory_order_acq_rel);
+    platform::wake(w.word, 1);
   }
   void give(const outcome<void>& how, const std::stop_source& last) {
     result = how;
@@ -41,6 +55,7 @@ struct group_waiter {
   atomic<std::uint32_t> word{asleep};
   outcome<void> result;
   std::stop_source stop{std::nostopstate};
+  wait_graph::record record;  // goes first
 };
 
 /// The list of them; all but tell() under the group's lock.
@@ -51,7 +66,7 @@ class group_waiters {
   bool called() const noexcept { return called_; }
 
   void list(group_waiter& w) noexcept {
-    w.word.store(group_waiter::asleep, memory_order_relaxed);
+    w.word.exchange(group_waiter::asleep, memory_order_acq_rel);
     w.listed = true;
     w.next = std::exchange(first_, &w);
   }
@@ -60,7 +75,8 @@ class group_waiters {
     group_waiter** at = &first_;
     while (*at != &w) at = &(*at)->next;
     *at = w.next;
-    called_ = false;  // one at a time is called, so it was this one
+    // One at a time is called.
+    if ((w.word.load(memory_order_relaxed) & group_waiter::called) != 0) called_ = false;
   }
 
   /// Calls one to work; returns what is to be woken once the lock is free.

@@ -4,6 +4,7 @@
 // owned_task_group: a task_group with its owner, whose parent's stop is its own.
 
 #include <optional>
+#include <utility>
 
 #include "singleflight/sync/detail/task_group.hpp"
 
@@ -13,9 +14,12 @@ namespace detail {
 /// A group with its owner, and with a parent whose stop is its own.
 class owned_task_group {
  public:
-  explicit owned_task_group(const task_group::settings& with) : group_(new task_group(with)) {
-    if (with.parent.stop_possible()) on_parent_.emplace(with.parent, stopper{group_});
-  }
+  // Made in its place: at -O3 GCC takes what an emplace() would destroy before for read.
+  explicit owned_task_group(const task_group::settings& with)
+      : group_(new task_group(with)),
+        on_parent_(with.parent.stop_possible()
+                       ? parent_callback(std::in_place, with.parent, stopper{group_})
+                       : parent_callback()) {}
   owned_task_group(const owned_task_group&) = delete;
   owned_task_group& operator=(const owned_task_group&) = delete;
   /// 1. the parent is not heard any more; 2. nothing more begins, and what runs is told to stop; 3.
@@ -23,7 +27,7 @@ class owned_task_group {
   ~owned_task_group() {
     on_parent_.reset();
     group_->request_stop();
-    (void)group_->wait();
+    (void)group_->wait(wait_graph::strength::firm);
     group_->disown();
   }
   task_group& operator*() const noexcept { return *group_; }
@@ -34,8 +38,9 @@ class owned_task_group {
     task_group* group;
     void operator()() const noexcept { group->request_stop(); }
   };
+  using parent_callback = std::optional<platform::stop_callback<stopper>>;
   task_group* const group_;
-  std::optional<platform::stop_callback<stopper>> on_parent_;
+  parent_callback on_parent_;
 };
 
 }  // namespace detail

@@ -37,6 +37,7 @@ struct permit_waiter : handle_base {
   }
   /// Its coroutine will not be resumed any more.
   void leave_batch_locked() noexcept {
+    require_not_resuming_locked();
     if (state == wait_state::ready && platform::holds(rule::destroyed_leaves_list)) {
       batch->ready.remove(*this);
     }

@@ -71,7 +71,7 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
             steady_time end)
       : one_shot<value>(executor, clock_of(policy)),
         task_node(&step),
-        timer_node(&alarm),
+        timer_node(&alarm, this_thread()),
         platform::coroutine_frame{&resume_it, &destroy_it},
         call_(std::in_place, std::move(policy), std::forward<F>(fn), bounds, end) {}
 
@@ -112,7 +112,9 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
   static void step(task_node* node, bool run) {
     auto& self = *static_cast<retry_run*>(node);
     self.disarm();
-    if (!run) {
+    if (const std::exception_ptr* const refusal = this_thread().refusal; !run && refusal) {
+      self.end(std::exception_ptr(*refusal));
+    } else if (!run) {
       self.end(flight_errc::broken);
     } else if (const auto why = self.over()) {
       self.end(*why);
@@ -135,12 +137,31 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
 
   decltype(auto) call_now() { return call_attempt(call_->fn, call_->schedule.attempt()); }
 
+  /// While it lives, this thread runs what the result depends on.
+  class leading {
+   public:
+    explicit leading(const retry_run& run) noexcept
+        : on_(this_thread()),
+          here_{platform::holds(rule::attempts_are_led) ? run.id : 0, on_.led, nullptr, &run,
+                false} {
+      on_.led = &here_;
+    }
+    leading(const leading&) = delete;
+    leading& operator=(const leading&) = delete;
+    ~leading() { on_.led = here_.outer; }
+
+   private:
+    thread_state& on_;
+    const led_frame here_;
+  };
+
   /// The run may have gone to another owner when this returns.
   void begin_attempt() {
     std::exception_ptr error;
     std::coroutine_handle<> next;
     bool suspended = false;
     try {
+      const leading here(*this);
       if constexpr (awaits) {
         // As it is: it may be unable to move.
         awaited_.emplace([this]() -> typename attempt::returned { return call_now(); });
@@ -171,6 +192,7 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
     if constexpr (awaits) {
       std::exception_ptr error;
       try {
+        const leading here(*this);
         keep([this]() -> decltype(auto) { return awaited_->resume(); });
       } catch (...) {
         error = caught();
@@ -213,11 +235,12 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
     if (is_gone()) return end(flight_errc::cancelled);
     steady_time due{};
     try {
+      const leading here(*this);
       const auto next = next_attempt(call_->policy, call_->schedule, error, call_->bounds.stop);
       if (next) {
         due = *next;
         this->result_.reset();
-      } else if (const auto code = next.errc()) {
+      } else if (const auto code = code_of(next)) {
         this->result_.emplace(*code);
       } else if (!this->result_) {
         this->result_.emplace(error);
@@ -270,8 +293,11 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
   }
   /// What the caller has passed is gone before there is a result.
   void end() {
-    awaited_.reset();
-    call_.reset();
+    {
+      const leading here(*this);
+      awaited_.reset();
+      call_.reset();
+    }
     this->publish();
   }
 

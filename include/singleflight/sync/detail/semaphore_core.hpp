@@ -38,7 +38,7 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-class semaphore_core : public platform::allocated {
+class semaphore_core final : public platform::allocated, fork_member {
  public:
   using count = std::ptrdiff_t;
   /// Some bits short of a count, so that sums of permits are counts as well.
@@ -46,13 +46,16 @@ class semaphore_core : public platform::allocated {
   static constexpr count most = count{1} << most_bits;
 
   semaphore_core(count capacity, const any_executor& executor, timer& time, std::size_t max_waiters)
-      : clock(time),
+      : fork_member(rank::lines),
+        clock(time),
         word_(word_of(check_capacity(capacity))),
         capacity_(capacity),
         max_waiters_(max_waiters),
         home(executor) {
     home.owner = this;
+    enter_forks();
   }
+  ~semaphore_core() override { leave_forks(); }
   semaphore_core(const semaphore_core&) = delete;
   semaphore_core& operator=(const semaphore_core&) = delete;
 
@@ -365,6 +368,21 @@ class semaphore_core : public platform::allocated {
   void add_handle() noexcept {
     if (platform::holds(rule::handles_hold_reference)) add_reference();
   }
+  // ---- fork: threads that queue are not there in a child. What is held there stays held ----------
+
+  void hold() noexcept override { lock(); }
+  void release() noexcept override { unlock(); }
+  void mend() noexcept override {
+    for (waiter* w = queue_.first(); w != nullptr;) {
+      waiter* const next = w->next;
+      if (static_cast<permit_waiter&>(*w).thread != nullptr) {
+        take_out_locked(static_cast<permit_waiter&>(*w));
+      }
+      w = next;
+    }
+    home.forget_runners();
+  }
+
   void count_waiters_locked(std::ptrdiff_t n) noexcept {
     waiters_.store(waiters_.load(memory_order_relaxed) + static_cast<std::size_t>(n),
                    memory_order_relaxed);

@@ -32,6 +32,7 @@
 #include <exception>
 #include <limits>
 #include <memory>
+#include <new>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -86,25 +87,36 @@ class task_group final : private task_node, public platform::allocated {
     return how;
   }
 
-  /// Runs tasks of this group until nothing is left to be waited for.
-  outcome<void> wait() {
+  /// Runs tasks of this group until nothing is left to be waited for. In a cycle of waits it is
+  /// `recursive` only where no weaker one could be struck, and never when it is firm.
+  outcome<void> wait(wait_graph::strength how) {
     group_waiter self;
+    bool recorded = this_thread().led == nullptr;  // then nobody waits for this thread
+    bool closes = false;
     lock_.lock();
     for (;;) {
       if (platform::holds(rule::waiter_helps)) work_locked();
       if (pending_ == 0) break;
       waiters_.list(self);
       references_ += waiter_reference();
+      const std::uint64_t use = use_;  // which goes on as long as this is listed
       lock_.unlock();
-      self.sleep_while(group_waiter::asleep);
+      if (!std::exchange(recorded, true)) closes = !record(self, use, how);
+      if (!closes && !self.record.struck()) self.sleep();
       lock_.lock();
       if (!self.listed && platform::holds(rule::called_waiter_is_told)) {
         unlock_and_drop(waiter_reference());
-        self.sleep_while(group_waiter::called);
+        self.sleep_until_over();
         return self.leave();
       }
       references_ -= waiter_reference();  // not the last: the use goes on, and so does the owner
       if (self.listed) waiters_.unlist(self);
+      if (closes || self.record.struck()) {
+        summons call = summon_locked();  // it may have been called
+        lock_.unlock();
+        answer(call);
+        return flight_errc::recursive;
+      }
     }
     group_waiter* const others = end_use_locked(&self);
     lock_.unlock();
@@ -173,6 +185,17 @@ class task_group final : private task_node, public platform::allocated {
     const atomic<std::uint32_t>* sleeper = nullptr;
     std::optional<any_executor> ticket;  ///< for whom: the group may have gone when it gets there
   };
+
+  /// Before the first sleep of a thread that leads something; without the lock. False: recursive.
+  static bool record(group_waiter& self, std::uint64_t use, wait_graph::strength how) noexcept {
+    const bool firm = how == wait_graph::strength::firm;
+    try {
+      return self.record.enter({.id = use}, this_thread().led, nullptr, how,
+                               firm ? nullptr : &group_waiter::strike, &self);
+    } catch (const std::bad_alloc&) {
+      return true;  // its cycles are not seen: a wait that ends without memory is worth more
+    }
+  }
 
   bool full(bool at_once) const noexcept {
     const std::size_t all = running_ + queue_.count;
@@ -250,7 +273,7 @@ class task_group final : private task_node, public platform::allocated {
   /// free.
   void work_locked() {
     if (!may_begin()) return;
-    const group_frame here(this, group_frame::kind::works);
+    const group_frame here(this, group_frame::kind::works, use_);
     do {
       group_task* const t = queue_.pop();
       ++running_;
@@ -316,10 +339,13 @@ class task_group final : private task_node, public platform::allocated {
   /// The lock is held before and after, but not meanwhile.
   void tell_stop_and_lock(const group_tasks& skipped) {
     std::stop_source stop = stop_;
+    const std::uint64_t use = skipped.count != 0 ? use_ : 0;  // else no wait waits for this
     if (platform::holds(rule::stop_outside_group_lock)) lock_.unlock();
     {
       std::optional<group_frame> here;
-      if (platform::holds(rule::stop_counts_as_task)) here.emplace(this, group_frame::kind::stops);
+      if (platform::holds(rule::stop_counts_as_task)) {
+        here.emplace(this, group_frame::kind::stops, use);
+      }
       if (stop.stop_possible()) platform::request_stop(stop);
       if (!platform::holds(rule::stop_outside_group_lock)) lock_.unlock();
       group_tasks::destroy(skipped);
@@ -332,6 +358,7 @@ class task_group final : private task_node, public platform::allocated {
   /// The records of the use before, to be destroyed without the lock.
   group_tasks begin_use_locked() noexcept {
     over_ = false;
+    if (use_ == 0 || platform::holds(rule::use_has_its_id)) use_ = next_flight_id(this_thread());
     skipped_ = 0;
     next_index_ = 0;
     if (!platform::holds(rule::error_ends_with_its_use)) return {};
@@ -381,6 +408,7 @@ class task_group final : private task_node, public platform::allocated {
   bool posted_ = false;         // a ticket is in the executor
   bool stopped_ = false;        // nothing begins any more in this use
   bool over_ = true;            // the last wait has spoken of all there is
+  std::uint64_t use_ = 0;       // what this use is called in the graph of those who wait
   group_tasks queue_;
   std::size_t running_ = 0;
   std::size_t pending_ = 0;

@@ -38,9 +38,10 @@ std::uint64_t flight_id_in_b() {
 }
 
 process_wide seen_by_b() {
-  return {&singleflight::default_pool(), &singleflight::default_timer(),
-          &singleflight::flight_category(), &singleflight::detail::wait_graph::instance(),
-          &singleflight::detail::this_thread()};
+  return {&singleflight::default_pool(),        &singleflight::default_timer(),
+          &singleflight::flight_category(),     &singleflight::detail::wait_graph::instance(),
+          &singleflight::detail::this_thread(), &singleflight::detail::process_secret::value,
+          singleflight::key_hash<int>{}(7)};
 }
 
 }  // namespace shared_objects

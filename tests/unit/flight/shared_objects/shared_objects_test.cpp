@@ -21,7 +21,8 @@ using namespace shared_objects;
 using singleflight::flight_errc;
 using errc = std::optional<flight_errc>;
 
-// Goal    One default pool, timer, error category, wait graph and per-thread state in the process.
+// Goal    One default pool, timer, error category, wait graph, per-thread state and hash secret in
+//         the process.
 TEST(shared_objects, share_what_is_process_wide) {  // Scenario 28c
   const process_wide a = seen_by_a();
   const process_wide b = seen_by_b();
@@ -30,6 +31,9 @@ TEST(shared_objects, share_what_is_process_wide) {  // Scenario 28c
   EXPECT_EQ(a.category, b.category);
   EXPECT_EQ(a.graph, b.graph);
   EXPECT_EQ(a.this_thread, b.this_thread);
+  EXPECT_EQ(a.hash_secret, b.hash_secret);
+  EXPECT_EQ(a.hash, b.hash);
+  EXPECT_EQ(a.hash, singleflight::key_hash<int>{}(7));
   EXPECT_EQ(a.pool, &singleflight::default_pool()) << "the program itself, too";
   EXPECT_EQ(a.category, &singleflight::flight_category());
 }

@@ -3,6 +3,7 @@
 
 // What two shared objects offer, each with a group of its own, compiled with hidden visibility.
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -20,6 +21,8 @@ struct process_wide {
   const void* category;
   const void* graph;
   const void* this_thread;
+  const void* hash_secret;
+  std::size_t hash;  ///< of 7
 };
 
 /// Runs `inside` as the load of `key` in the side's group; the errc that came out, if any.

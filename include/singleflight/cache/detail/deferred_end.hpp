@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// deferred_end: where what has left a cache is destroyed.
+//
+// A value may own anything whose destructor waits for loads: a cache, a group, a live_value. The
+// thread that comes to destroy it is chosen by chance: the next one that changes that cache, or
+// lets go of the last handle. Inside one of those loads it would wait for itself.
+//
+// D1  Open ground is where no load can be waiting for this thread to go on: it leads nothing, works
+//     for no task group, and runs nothing that was handed over (thread_state::errands). A coroutine
+//     that foreign code resumes leaves no mark on its thread: as long as there are such loads
+//     (wandering_load), no thread is sure but that of D3's task. A value is destroyed on open ground
+//     only; one whose type cannot wait (ends_plainly), anywhere.
+// D2  Off open ground it goes on the list of this thread's outermost call on a cache, if that began
+//     on open ground; the call destroys it as it ends. Such a list is short, since a load may be
+//     long.
+// D3  Where there is no such call, or its list is full, it goes on the list of the process, and a
+//     task of the default pool destroys it. `lock_` guards that list and `posted_`: the task is
+//     queued. The task takes one object at a time, and has queued itself again before it destroys
+//     one with others behind it: a destructor that waits holds up nobody else. Where the pool has
+//     no thread, the next call on a cache that ends on open ground does the task's work.
+// D4  An object is on one list, by `next`, from when nobody holds it until it is destroyed.
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "singleflight/cache/detail/hazard.hpp"
+#include "singleflight/core/executor.hpp"
+#include "singleflight/core/thread_pool.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+/// Whether the destructor of a T surely waits for nothing.
+template <class T>
+inline constexpr bool ends_plainly = std::is_trivially_destructible_v<T>;
+template <class C, class T>
+inline constexpr bool ends_plainly<std::basic_string<C, T>> = true;
+template <class T>
+inline constexpr bool ends_plainly<std::vector<T>> = ends_plainly<T>;
+template <class T>
+  requires(!std::is_trivially_destructible_v<T>)
+inline constexpr bool ends_plainly<std::optional<T>> = ends_plainly<T>;
+template <class A, class B>
+  requires(!std::is_trivially_destructible_v<std::pair<A, B>>)
+inline constexpr bool ends_plainly<std::pair<A, B>> = ends_plainly<A> && ends_plainly<B>;
+template <class... T>
+  requires(!std::is_trivially_destructible_v<std::tuple<T...>>)
+inline constexpr bool ends_plainly<std::tuple<T...>> = (ends_plainly<T> && ...);
+
+inline bool on_open_ground(const thread_state& self) noexcept {  // D1
+  return self.led == nullptr && self.errands == 0 && (self.ends_values || !wandering_load::any());
+}
+
+/// What the process has yet to destroy.
+class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node {
+ public:
+  static deferred_ends& instance() {
+    static platform::never_destroyed<deferred_ends> one;
+    return one.get();
+  }
+  deferred_ends() noexcept : task_node(&act_on) {}
+
+  void add(reclaimable& of) noexcept {
+    bool post = false;
+    {
+      const platform::unique_lock hold(lock_);
+      of.next = list_;
+      list_ = &of;
+      any_.store(true, memory_order_relaxed);
+      post = !std::exchange(posted_, true);
+    }
+    if (post) post_on_default_pool(this);
+  }
+  /// Requires open ground. Does the pool's work where it has no thread.
+  void stand_in() noexcept {
+    if (!any_.load(memory_order_relaxed)) [[likely]] {
+      return;
+    }
+    if (default_pool().threads() == 0) destroy_all(false);
+  }
+
+ private:
+  static void act_on(task_node* node, bool) {
+    static_cast<deferred_ends*>(node)->destroy_all(true);
+  }
+  void destroy_all(bool task) {
+    const struct open_ground {  // nothing that this thread has to go on with is beneath
+      open_ground() noexcept
+          : self(this_thread()),
+            errands(std::exchange(self.errands, 0)),
+            before(std::exchange(self.ends_values, true)) {}
+      open_ground(const open_ground&) = delete;
+      open_ground& operator=(const open_ground&) = delete;
+      ~open_ground() {
+        self.errands = errands;
+        self.ends_values = before;
+      }
+      thread_state& self;
+      const std::uint32_t errands;
+      const bool before;
+    } ground;
+    bool mine = task;  // the task is no more queued: it may be again
+    for (;;) {
+      reclaimable* one = nullptr;
+      bool post = false;
+      {
+        const platform::unique_lock hold(lock_);
+        if (std::exchange(mine, false)) posted_ = false;
+        one = list_;
+        if (one == nullptr) return;
+        list_ = one->next;
+        any_.store(list_ != nullptr, memory_order_relaxed);
+        post = list_ != nullptr && !std::exchange(posted_, true);
+      }
+      if (post) post_on_default_pool(this);
+      one->destroy(one);
+    }
+  }
+
+  platform::mutex lock_;
+  reclaimable* list_ = nullptr;
+  bool posted_ = false;
+  atomic<bool> any_{false};
+};
+
+/// A call on a cache, or a live_value, that may load on its own thread; lives on that thread's
+/// stack.
+class end_scope {
+ public:
+  end_scope() noexcept : self_(this_thread()) {
+    if (self_.ends != nullptr || !on_open_ground(self_)) return;
+    self_.ends = this;
+    outermost_ = true;
+  }
+  end_scope(const end_scope&) = delete;
+  end_scope& operator=(const end_scope&) = delete;
+  ~end_scope() {
+    if (!outermost_) return;
+    self_.ends = nullptr;
+    while (reclaimable* const one = list_) {
+      list_ = one->next;
+      one->destroy(one);
+    }
+    if (on_open_ground(self_)) deferred_ends::instance().stand_in();
+  }
+
+  /// False: it is full.
+  bool add(reclaimable& of) noexcept {
+    if (count_ == most) return false;
+    ++count_;
+    of.next = list_;
+    list_ = &of;
+    return true;
+  }
+
+ private:
+  static constexpr std::size_t most = 256;
+
+  thread_state& self_;
+  reclaimable* list_ = nullptr;
+  std::size_t count_ = 0;
+  bool outermost_ = false;
+};
+
+/// Called before `of`, which nobody holds, is destroyed. True: it will be, elsewhere.
+inline bool ends_elsewhere(reclaimable& of) noexcept {
+  thread_state& self = this_thread();
+  if (on_open_ground(self) || !platform::holds(rule::nothing_ends_within_a_load)) return false;
+  if (self.ends != nullptr && self.ends->add(of)) return true;
+  deferred_ends::instance().add(of);
+  return true;
+}
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

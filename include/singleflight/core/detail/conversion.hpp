@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// conversion: which keys and values the library converts, and how: never one that loses something.
+//
+// The library takes an argument as `const Arg&` and converts it inside a header, where no warning
+// of the compiler points at the caller. So it converts only
+//   numbers      where every value of the one is a value of the other (int to long or double, float
+//                to double, bool to any). Between signed and unsigned of the same width or a wider
+//                one, the number itself is looked at: one that does not fit is refused at run time
+//                with std::invalid_argument, so that `get(7)` works for unsigned keys. What else
+//                may lose bits does not compile, nor does a number or a pointer as a bool.
+//   classes      by their implicit conversions, with the same rule for a number that a constructor
+//                takes; a string is also made of a view. A pair, a tuple and an optional convert
+//                part by part.
+// An explicit constructor is not called, and no aggregate is filled from its first member.
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <limits>
+#include <new>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include "singleflight/core/detail/config.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+// ---- numbers ------------------------------------------------------------------------------------
+
+template <class T>
+struct number_of {
+  using type = T;
+};
+template <class T>
+  requires std::is_enum_v<T>
+struct number_of<T> {
+  using type = std::underlying_type_t<T>;
+};
+
+/// What converts by the rules of arithmetic: arithmetic types and enumerations without `class`.
+template <class T>
+concept number = std::is_arithmetic_v<T> ||
+                 (std::is_enum_v<T> && std::is_convertible_v<T, typename number_of<T>::type>);
+
+enum class number_fit : std::uint8_t {
+  never,    ///< some values do not fit
+  by_sign,  ///< those whose sign the other type has; to be looked at
+  always,
+};
+
+/// Whether the values of From are values of To, an arithmetic type.
+template <class From, class To>
+consteval number_fit fit_of() {
+  if constexpr (std::is_enum_v<From>) {
+    return fit_of<typename number_of<From>::type, To>();
+  } else {
+    using from = std::numeric_limits<From>;
+    using to = std::numeric_limits<To>;
+    if constexpr (std::is_same_v<From, To> || std::is_same_v<From, bool>) {
+      return number_fit::always;
+    } else if constexpr (std::is_same_v<To, bool>) {
+      return number_fit::never;
+    } else if constexpr (std::is_floating_point_v<From>) {
+      return std::is_floating_point_v<To> && from::digits <= to::digits &&
+                     from::max_exponent <= to::max_exponent
+                 ? number_fit::always
+                 : number_fit::never;
+    } else if constexpr (from::digits <= to::digits && (!from::is_signed || to::is_signed)) {
+      return number_fit::always;
+    } else {
+      return std::is_integral_v<To> && from::is_signed != to::is_signed &&
+                     sizeof(From) <= sizeof(To)
+                 ? number_fit::by_sign
+                 : number_fit::never;
+    }
+  }
+}
+
+[[noreturn]] SINGLEFLIGHT_COLD inline void refuse_number(const std::string& given) {
+  throw std::invalid_argument("singleflight: " + given + " is no value of the type it is to be");
+}
+
+/// Requires that fit_of() is not `never`.
+template <class To, number From>
+constexpr To convert_number(From from) {
+  if constexpr (fit_of<From, To>() == number_fit::by_sign) {
+    const auto plain = static_cast<typename number_of<From>::type>(from);
+    if (std::is_signed_v<decltype(plain)> ? plain < decltype(plain){}
+                                          : static_cast<To>(plain) < To{}) [[unlikely]] {
+      refuse_number(std::to_string(plain));
+    }
+  }
+  return static_cast<To>(from);
+}
+
+/// Stands for a number where a constructor takes one: converts to what can hold it.
+template <number From>
+struct number_argument {
+  template <class To>
+    requires(std::is_arithmetic_v<To> && fit_of<From, To>() != number_fit::never)
+  constexpr operator To() const {  // NOLINT(google-explicit-constructor)
+    return convert_number<To>(from);
+  }
+  From from;
+};
+
+// ---- what is made of parts ----------------------------------------------------------------------
+
+template <class>
+inline constexpr bool is_optional = false;
+template <class V>
+inline constexpr bool is_optional<std::optional<V>> = true;
+
+template <class>
+inline constexpr bool is_tuple = false;
+template <class... Parts>
+inline constexpr bool is_tuple<std::tuple<Parts...>> = true;
+template <class A, class B>
+inline constexpr bool is_tuple<std::pair<A, B>> = true;
+
+template <class>
+struct string_view_of {};
+template <class C, class T, class A>
+struct string_view_of<std::basic_string<C, T, A>> {
+  using type = std::basic_string_view<C, T>;
+};
+template <class C, class T>
+struct string_view_of<std::basic_string_view<C, T>> {
+  using type = std::basic_string_view<C, T>;
+};
+template <class T>
+concept string_like = requires { typename string_view_of<T>::type; };
+
+// ---- the rule -----------------------------------------------------------------------------------
+
+template <class From, class To>
+consteval bool converts_to();
+
+template <class From, class To, std::size_t... I>
+consteval bool parts_convert(std::index_sequence<I...>) {
+  return (converts_to<decltype(std::get<I>(std::declval<From>())), std::tuple_element_t<I, To>>() &&
+          ...);
+}
+
+/// List-initialization refuses what narrows, also in a constructor's argument.
+template <class From, class To>
+concept fills_by_list = requires { To{std::declval<From>()}; };
+
+/// Whether an expression of type From becomes a To without loss.
+template <class From, class To>
+consteval bool converts_to() {
+  using plain = std::decay_t<From>;
+  if constexpr (std::is_void_v<From> || std::is_void_v<To>) {
+    return std::is_void_v<From> && std::is_void_v<To>;
+  } else if constexpr (std::is_same_v<plain, To>) {
+    return !std::is_reference_v<From> || std::is_constructible_v<To, From>;
+  } else if constexpr (std::is_arithmetic_v<To> && number<plain>) {
+    return fit_of<plain, To>() != number_fit::never;
+  } else if constexpr (is_optional<To>) {
+    if constexpr (std::is_same_v<plain, std::nullopt_t>) {
+      return true;
+    } else if constexpr (is_optional<plain>) {
+      return converts_to<decltype(*std::declval<From>()), typename To::value_type>();
+    } else {
+      return converts_to<From, typename To::value_type>();
+    }
+  } else if constexpr (is_tuple<To> && is_tuple<plain>) {
+    if constexpr (std::tuple_size_v<To> == std::tuple_size_v<plain>) {
+      return parts_convert<From, To>(std::make_index_sequence<std::tuple_size_v<To>>{});
+    } else {
+      return false;
+    }
+  } else if constexpr (string_like<To> && std::is_null_pointer_v<plain>) {
+    return false;
+  } else if constexpr (!std::is_convertible_v<From, To>) {
+    if constexpr (string_like<To>) {
+      return std::is_convertible_v<From, typename string_view_of<To>::type>;
+    } else {
+      return false;
+    }
+  } else if constexpr (std::is_arithmetic_v<To>) {
+    return !std::is_scalar_v<plain> && fills_by_list<From, To>;
+  } else if constexpr (std::is_class_v<To> && std::is_scalar_v<plain>) {
+    if constexpr (number<plain>) {
+      return fills_by_list<From, To> || std::is_constructible_v<To, number_argument<plain>>;
+    } else {
+      return fills_by_list<From, To>;
+    }
+  } else {
+    return true;
+  }
+}
+template <class From, class To>
+concept converts = converts_to<From, To>();
+
+/// Requires converts<From, To>.
+template <class To, class From>
+constexpr To convert(From&& from) {
+  using plain = std::decay_t<From>;
+  if constexpr (std::is_same_v<plain, To>) {
+    return std::forward<From>(from);
+  } else if constexpr (std::is_arithmetic_v<To> && number<plain>) {
+    return convert_number<To>(from);
+  } else if constexpr (is_optional<To>) {
+    using value = typename To::value_type;
+    if constexpr (std::is_same_v<plain, std::nullopt_t>) {
+      return std::nullopt;
+    } else if constexpr (is_optional<plain>) {
+      if (!from.has_value()) return std::nullopt;
+      return To(std::in_place, convert<value>(*std::forward<From>(from)));
+    } else {
+      return To(std::in_place, convert<value>(std::forward<From>(from)));
+    }
+  } else if constexpr (is_tuple<To> && is_tuple<plain>) {
+    return [&]<std::size_t... I>(std::index_sequence<I...>) {
+      return To(convert<std::tuple_element_t<I, To>>(std::get<I>(std::forward<From>(from)))...);
+    }(std::make_index_sequence<std::tuple_size_v<To>>{});
+  } else if constexpr (string_like<To> && !std::is_convertible_v<From, To>) {
+    return To(static_cast<typename string_view_of<To>::type>(std::forward<From>(from)));
+  } else if constexpr (std::is_class_v<To> && number<plain> && !fills_by_list<From, To>) {
+    return To(number_argument<plain>{from});
+  } else {
+    return std::forward<From>(from);
+  }
+}
+
+// ---- values in place ----------------------------------------------------------------------------
+
+/// Says once, in one line, why a value cannot be made.
+template <bool Fits>
+consteval bool fits_a_value() {
+  static_assert(Fits,
+                "singleflight: what is returned or given for a value does not become one without "
+                "loss: convert it where you return or give it");
+  return Fits;
+}
+
+/// `from` where it is a To, else the To that it becomes.
+template <class To, class From>
+decltype(auto) value_from(From&& from) {
+  if constexpr (!fits_a_value<converts<From, To>>()) {
+    return static_cast<To&&>(*static_cast<To*>(nullptr));
+  } else if constexpr (std::is_same_v<std::remove_cvref_t<From>, To>) {
+    return static_cast<From&&>(from);
+  } else {
+    return convert<To>(std::forward<From>(from));
+  }
+}
+
+/// Constructs a To of what make() returns, in place where that is a To.
+template <class To, class Make>
+void construct_from_call(void* at, Make&& make) {
+  using from = decltype(make());
+  if constexpr (!fits_a_value<converts<from, To>>()) {
+  } else if constexpr (std::is_same_v<std::remove_cvref_t<from>, To>) {
+    ::new (at) To(make());
+  } else {
+    ::new (at) To(convert<To>(make()));
+  }
+}
+
+/// A container, where braces mean a list of elements.
+template <class T>
+concept of_list = requires { typename T::value_type; } &&
+                  std::constructible_from<T, std::initializer_list<typename T::value_type>>;
+
+/// Whether `args` make a To as its constructor's arguments, or an aggregate's members.
+template <class To, class... Args>
+consteval bool made_of() {
+  if constexpr (sizeof...(Args) == 1) {
+    return (converts<Args, To> && ...);
+  } else if constexpr (sizeof...(Args) == 0) {
+    return std::is_default_constructible_v<To>;
+  } else if constexpr (is_tuple<To>) {
+    if constexpr (std::tuple_size_v<To> == sizeof...(Args)) {
+      return parts_convert<std::tuple<Args...>, To>(std::index_sequence_for<Args...>{});
+    } else {
+      return std::is_constructible_v<To, Args...>;
+    }
+  } else if constexpr (of_list<To>) {
+    return std::is_constructible_v<To, Args...>;
+  } else {
+    return requires { To{std::declval<Args>()...}; };
+  }
+}
+
+template <class To, class... Args>
+void construct_of(void* at, Args&&... args) {
+  if constexpr (!fits_a_value<made_of<To, Args&&...>()>()) {
+  } else if constexpr (sizeof...(Args) == 1) {
+    ::new (at) To(value_from<To>(std::forward<Args>(args)...));
+  } else {
+    ::new (at) To(std::forward<Args>(args)...);
+  }
+}
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// flight_cancel: how a limit ends a wait, and with it the interest of its caller; the members of
+// flight_core that do it.
+//
+// C1  The verdict, the count of it, the end of the interest, of the deadline's share in the load's,
+//     and of the kept load, are one critical section (block lock, then bucket lock). From the
+//     unlock on the caller counts nowhere, however late it is resumed (P4): it holds a reference
+//     and a verdict, nothing else. Nothing of the group is touched for it any more (I6).
+// C2  What follows is done after the unlock by the thread that has cancelled: its own, for a wait
+//     that blocks or would wait for itself; that of the stop_token. A timer's thread runs no code
+//     of users: it wakes and resumes, and leaves the rest (stop callbacks, loads that are
+//     destroyed, launched or promoted) as errands to timeout_pool().
+// C3  The last leaver does not return before the load has been told to stop (P6). A token's
+//     callback ends before the wait of its caller does, since that waits to disarm it. After a
+//     deadline the caller runs what is left of the errands itself when it is resumed; when the pool
+//     is in the midst of them, a second request for the same stop returns with the first one made.
+// C4  The block lives meanwhile: whoever is resumed, or destroyed, disarms its limits first, which
+//     waits for the one that strikes; errands hold a reference of their own.
+
+#include <utility>
+
+#include "singleflight/flight/detail/flight_core.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+inline bool flight_core::part_locked(block_base& b, const stake& mine, aftermath& a) {
+  if (mine.lender) b.lenders.fetch_sub(1, memory_order_relaxed);
+  load_base* own = mine.serial != 0 && platform::holds(rule::leaver_takes_load)
+                       ? unkeep_locked(b, mine.serial)
+                       : nullptr;
+  const bool over = b.core->drop_interest_locked(b, own, mine.leader, a);
+  if (own != nullptr && own->home != &b) {
+    own->next = a.dropped;
+    a.dropped = own;
+  }
+  return over;
+}
+
+inline void flight_core::cancel_locked(block_base& b, wait_verdict why, const stake& mine,
+                                       cancelled& c) {
+  b.core->count_struck(why);
+  c.watch = b.core->options_.observer;
+  c.over = part_locked(b, mine, c.a);
+}
+
+inline void flight_core::defer_locked(block_base& b, cancelled& c) {
+  aftermath& a = c.a;
+  if (a.dropped == nullptr && a.stopped == nullptr && a.launch == nullptr &&
+      a.successor == nullptr && !c.over) {
+    return;
+  }
+  if (!b.room.errands) b.room.errands.emplace(b);
+  errands& e = *b.room.errands;
+  while (load_base* const load = a.dropped) {
+    a.dropped = load->next;
+    load->next = e.dropped;
+    e.dropped = load;
+  }
+  if (load_base* const load = std::exchange(a.launch, nullptr)) {
+    load->task_node::next = e.launched;
+    e.launched = load;
+  }
+  a.stopped = nullptr;  // as `stop_wanted` says
+  // A flight that is left by its last caller is forgotten, or over, once.
+  if (a.successor != nullptr) e.successor = std::exchange(a.successor, nullptr);
+  if (std::exchange(c.over, false)) ++e.references;
+  if (!std::exchange(e.queued, true)) {
+    b.add_reference();
+    c.post = &e;
+  }
+}
+
+inline void flight_core::carry_out_cancel(block_base& b, cancelled& c) {
+  if (c.watch != nullptr) c.watch->left(b.id);
+  carry_out(c.a);
+  if (c.post != nullptr) timeout_pool().post(c.post, true);
+  if (c.over) b.drop_reference();
+}
+
+inline void flight_core::run_errands(block_base& b) {
+  const call_scope scope;
+  aftermath a;
+  task_node* launched = nullptr;
+  std::uint32_t references = 1;
+  b.lock();
+  if (b.room.errands) {
+    errands& e = *b.room.errands;
+    a.dropped = std::exchange(e.dropped, nullptr);
+    a.successor = std::exchange(e.successor, nullptr);
+    launched = std::exchange(e.launched, nullptr);
+    references += std::exchange(e.references, 0U);
+  }
+  if (b.room.stop_wanted && b.phase(memory_order_relaxed) != flight_phase::done) a.stopped = &b;
+  b.unlock();
+  carry_out(a);
+  while (task_node* const node = launched) {
+    launched = node->next;
+    submit_load(*static_cast<load_base*>(node));
+  }
+  b.drop_references(references);
+}
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

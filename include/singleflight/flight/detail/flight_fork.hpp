@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// flight_fork: the flights of a group around a fork (core/detail/fork.hpp).
+//
+// The forking thread may be inside loads: those flights go on in the child, without the threads that
+// waited for them. All others have lost their leader there, or the queue in which they stood. In the
+// child they are taken out of the table, so their keys are free, and end as `broken` for a handle
+// that the forking thread has. Nobody is resumed: what waited goes on in the parent.
+//
+// V1  Held are all buckets and the blocks of all flights in them. A block lock comes before a bucket
+//     lock: so a block is only tried, and where that fails, all is let go and begun again.
+// V2  A lost block has no node. Its load is claimed, so that no queue runs it; should its promise
+//     answer all the same, that comes too late, and the group may be gone: finish() sees it first.
+// V3  The nodes of run() leaders, and those who wait in `blocked` and `timed`, stand on stacks of
+//     threads that are not there any more: nothing points to them afterwards.
+
+#include "singleflight/flight/detail/flight_core.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+/// Calls visit(block) for the blocks of all flights, and of those behind them, until it is false.
+template <class Visit>
+bool flight_core::each_block_held(Visit&& visit) noexcept {
+  return table.each_held([&](flight_table::bucket& b) {
+    for (const flight_node* node = b.first(); node != nullptr; node = node->next) {
+      block_base* const block = node->block.load(memory_order_relaxed);
+      if (block != nullptr && !visit(*block)) return false;
+      if (node->successor != nullptr && !visit(*node->successor)) return false;
+    }
+    return true;
+  });
+}
+
+inline void flight_core::hold() noexcept {
+  for (;;) {
+    table.hold_all();
+    std::size_t taken = 0;
+    const bool all = each_block_held([&](block_base& block) {
+      if (bit_lock<std::uint32_t, block_base::locked>::try_lock(block.state)) {
+        ++taken;
+        return true;
+      }
+      return false;
+    });
+    if (all) return;
+    (void)each_block_held([&](block_base& block) {
+      if (taken == 0) return false;
+      --taken;
+      block.unlock();
+      return true;
+    });
+    table.release_all();
+    const atomic<std::uint32_t> nothing{0};  // the block may be gone
+    const steady_time until = platform::now() + std::chrono::microseconds(20);
+    platform::wait(nothing, std::uint32_t{0}, platform::nap_channel, &until);
+  }
+}
+
+inline void flight_core::release() noexcept {
+  (void)each_block_held([](block_base& block) {
+    block.unlock();
+    return true;
+  });
+  table.release_all();
+}
+
+inline void flight_core::mend() noexcept {
+  const bool closing = closed_.load(memory_order_relaxed);
+  table.crowd_held(0);
+  (void)table.each_held([&](flight_table::bucket& b) {
+    flight_node* own = nullptr;
+    for (flight_node* node = b.first(); node != nullptr;) {
+      flight_node* const next = node->next;
+      block_base* const block = node->block.load(memory_order_relaxed);
+      if (block_base* const successor = std::exchange(node->successor, nullptr)) lose(*successor);
+      if (is_led_here(*node)) {
+        if (block != nullptr) {
+          forget_waiters(*block);
+          if (block->alarm != nullptr) block->alarm->cut = block->alarm->queued != 0;
+          if (block->is_furnished() && block->room.errands) {
+            block->room.errands->cut = block->room.errands->queued;
+          }
+        }
+        node->next = own;
+        own = node;
+      } else {
+        if (!node->unplaced) dismiss_flight();
+        if (block != nullptr) lose(*block);
+      }
+      node = next;
+    }
+    b.value = own != nullptr || closing ? flight_table::slow : 0;
+    while (flight_node* const node = own) {
+      own = node->next;
+      table.link_locked(b, *node);
+    }
+    return true;
+  });
+}
+
+inline bool flight_core::is_led_here(const flight_node& node) const noexcept {
+  for (const led_frame* f = this_thread().led; f != nullptr; f = f->outer) {
+    if (f->group == this && f->flight_id == node.id) return true;
+  }
+  return false;
+}
+
+/// V2. Lets its lock go.
+inline void flight_core::lose(block_base& b) noexcept {
+  if (b.phase(memory_order_relaxed) != flight_phase::done) {
+    b.result = flight_result::code;
+    b.code = flight_errc::broken;
+    b.callers = b.interest();
+    if (b.load != nullptr) (void)b.load->claim();
+  }
+  b.node = nullptr;
+  forget_waiters(b);
+  b.set_done_and_unlock();
+}
+
+/// V3. Those who are suspended stay where they are: they may yet be destroyed.
+inline void flight_core::forget_waiters(block_base& b) noexcept {
+  b.lenders.store(0, memory_order_relaxed);
+  b.absent.store(0, memory_order_relaxed);
+  if (!b.is_furnished()) return;
+  b.room.blocked = {};
+  b.room.timed = {};
+  b.room.claimers = b.room.claimers_behind = false;
+  b.room.batch.forget_runners();
+  for (flight_batch* r = b.room.more_batches; r != nullptr; r = r->next) r->forget_runners();
+}
+
+/// What was queued on the pool of timeouts for a flight of this thread: again.
+inline void flight_core::go_on() noexcept {
+  for (const led_frame* f = this_thread().led; f != nullptr; f = f->outer) {
+    if (f->group != this) continue;
+    table.each([&](flight_table::head& at) {
+      flight_table::bucket b = flight_table::lock_at(at);
+      for (flight_node* node = b.first(); node != nullptr; node = node->next) {
+        block_base* const block = node->block.load(memory_order_relaxed);
+        if (node->id != f->flight_id || block == nullptr) continue;
+        if (block->alarm != nullptr && std::exchange(block->alarm->cut, false)) {
+          timeout_pool().post(block->alarm.get(), true);
+        }
+        if (block->is_furnished() && block->room.errands &&
+            std::exchange(block->room.errands->cut, false)) {
+          timeout_pool().post(&*block->room.errands, true);
+        }
+      }
+      flight_table::unlock(b);
+    });
+  }
+}
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+// expect: singleflight: what is returned or given for a value does not become one without
+#include <cstdint>
+#include <optional>
+
+#include <singleflight/cache.hpp>
+
+singleflight::loading_cache<int, int> cache([](int) { return std::optional<std::int64_t>(5); });

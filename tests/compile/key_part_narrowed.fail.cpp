@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+// expect: singleflight: the argument is no key and does not become one without loss
+#include <cstdint>
+#include <utility>
+
+#include <singleflight/flight.hpp>
+
+singleflight::group<std::pair<int, int>, int> flights;
+bool forgotten = flights.forget(std::pair(std::int64_t{7}, 1));

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Scenario 52: callers whose wait is cancelled while the executor that is to resume them stalls.
+// From the verdict on they count nowhere: not in the outcome, not against a bound, not as interest.
+
+#include <chrono>
+#include <coroutine>
+#include <functional>
+#include <optional>
+#include <stop_token>
+#include <utility>
+
+#include "model/flight/scene.hpp"
+#include "support/model/gate.hpp"
+#include <singleflight/core/manual_timer.hpp>
+
+namespace {
+
+using model::add_world;
+using model::forever;
+using model::gate;
+using model::queue_executor;
+using model::scene;
+using model::three;
+using model::two;
+using model::world;
+using singleflight::abandon;
+using singleflight::flight_errc;
+using singleflight::manual_timer;
+using namespace std::chrono_literals;
+using time_point = std::chrono::steady_clock::time_point;
+namespace detail = singleflight::detail;
+namespace platform = singleflight::detail::platform;
+
+/// A coroutine that waits for `f` until a limit, on an executor that stalls; what it is given.
+support::owned wait_on(scene& s, queue_executor on, singleflight::flight<int> f,
+                       time_point deadline, std::stop_token stop = {}) {
+  model::history::call mine(s.h);
+  mine.given(co_await f.until(deadline, std::move(stop)).on(on).as_outcome());
+}
+
+// ---- the outcome counts those who get it --------------------------------------------------------
+
+/// The leader's count, and whether the other caller gave up.
+void counts_who_gets_it(world& w, bool blocks, bool by_deadline) {
+  manual_timer time;
+  scene s(w, {.timer = &time});
+  s.h.may_end(by_deadline ? flight_errc::timed_out : flight_errc::cancelled);
+  queue_executor stalled;
+  std::stop_source source;
+  gate leads;
+  gate joined;
+  std::size_t callers = 0;
+  std::optional<bool> taken;
+  std::optional<support::owned> waits;
+  const time_point deadline = by_deadline ? time.now() + 1s : forever;
+  s.thread([&] {
+    s.h.calls([&] {
+      auto r = s.flights.run(1, [&] {
+        leads.open();
+        joined.wait();
+        return s.h.load()();
+      });
+      callers = r.callers();
+      const int n = *r;
+      taken = std::move(r).try_take().has_value();
+      return n;
+    });
+  });
+  s.thread([&] {
+    leads.wait();
+    if (blocks) {
+      joined.open();
+      s.run(false, {.deadline = deadline, .stop = source.get_token()});
+    } else {
+      waits.emplace(
+          wait_on(s, stalled, s.flights.start(1, s.h.load()), deadline, source.get_token()));
+      joined.open();
+    }
+  });
+  s.thread([&] {
+    joined.wait();
+    if (by_deadline) {
+      time.advance(2s);
+    } else {
+      platform::request_stop(source);
+    }
+  });
+  w.run();
+  stalled.run_all();
+  s.finish();
+  const int gave_up = s.h.count(flight_errc::timed_out) + s.h.count(flight_errc::cancelled);
+  if (s.h.loads() == 1) {  // else the second came late, and led
+    w.check(callers + static_cast<std::size_t>(gave_up) == 2,
+            "52: an outcome counts a caller who has given up, or misses one who has it");
+    w.check(*taken == (callers == 1), "52: a value that nobody else has cannot be taken");
+  }
+  waits.reset();
+}
+const add_world counts_coroutine("52: the outcome beside a stop, a coroutine that is not resumed",
+                                 two, [](world& w) { counts_who_gets_it(w, false, false); });
+const add_world counts_deadline(
+    "52: the outcome beside a deadline, a coroutine that is not resumed", two,
+    [](world& w) { counts_who_gets_it(w, false, true); });
+const add_world counts_blocked("52: the outcome beside a stop, a thread", two,
+                               [](world& w) { counts_who_gets_it(w, true, false); });
+
+// ---- the load is told ---------------------------------------------------------------------------
+
+/// The load ends when it is told to stop; nobody resumes its only caller before.
+void told_without_resumption(world& w, abandon policy, bool by_deadline) {
+  manual_timer time;
+  scene s(w, {.timer = &time, .on_abandon = policy});
+  s.h.may_end(by_deadline ? flight_errc::timed_out : flight_errc::cancelled);
+  queue_executor stalled;
+  std::stop_source source;
+  gate told;
+  const detail::thread_state* clock_thread = nullptr;
+  const time_point deadline = by_deadline ? time.now() + 1s : forever;
+  std::optional<support::owned> waits(wait_on(
+      s, stalled,
+      s.flights.start(1,
+                      [&](std::stop_token t) {
+                        const platform::stop_callback<std::function<void()>> on_stop(t, [&] {
+                          w.check(&detail::this_thread() != clock_thread,
+                                  "52: a stop callback on the timer's thread");
+                          told.open();
+                        });
+                        told.wait();
+                        return 1;
+                      }),
+      deadline, source.get_token()));
+  s.thread([&] { s.drain(); });
+  w.thread([&] {
+    if (by_deadline) {
+      clock_thread = &detail::this_thread();
+      time.advance(2s);
+    } else {
+      platform::request_stop(source);
+    }
+  });
+  w.run();
+  w.check(s.flights.in_flight().empty(), "52: a flight stays that nobody wants");
+  w.check(s.flights.stats().abandoned == 1, "P6: an abandoned flight is not counted");
+  stalled.run_all();
+  s.finish();
+  waits.reset();
+}
+const add_world told_stop("52: the last caller is stopped, its executor stalls", three,
+                          [](world& w) { told_without_resumption(w, abandon::stop, false); });
+const add_world told_deadline("52: the last caller times out, its executor stalls", two,
+                              [](world& w) { told_without_resumption(w, abandon::stop, true); });
+const add_world told_drain("52: the last caller times out, drain", two,
+                           [](world& w) { told_without_resumption(w, abandon::drain, true); });
+
+/// P6: the request is made before the last caller returns, also where the pool is late.
+const add_world before_return("52: the last caller times out and returns", two, [](world& w) {
+  manual_timer time;
+  scene s(w, {.timer = &time});
+  s.h.may_end(flight_errc::timed_out);
+  queue_executor stalled;
+  gate begun;
+  gate returned;
+  std::stop_token told;
+  std::optional<support::owned> waits(wait_on(s, stalled,
+                                              s.flights.start(1,
+                                                              [&](std::stop_token t) {
+                                                                told = std::move(t);
+                                                                begun.open();
+                                                                returned.wait();
+                                                                return 1;
+                                                              }),
+                                              time.now() + 1s));
+  s.thread([&] { s.drain(); });
+  s.thread([&] {
+    begun.wait();
+    time.advance(2s);
+    stalled.run_all();
+    w.check(platform::stop_requested(told),
+            "P6: the last caller returned before its load was told");
+    returned.open();
+  });
+  w.run();
+  s.finish();
+  waits.reset();
+});
+
+// ---- what else a caller stands for --------------------------------------------------------------
+
+const add_world successor("52: a deadline ends the flight ahead of a fresh one", two, [](world& w) {
+  manual_timer time;
+  scene s(w, {.timer = &time});
+  s.h.may_end(flight_errc::timed_out);
+  s.h.may_overlap();
+  queue_executor stalled;
+  std::optional<support::owned> waits(
+      wait_on(s, stalled, s.flights.start(1, [&] { return s.h.load()(); }), time.now() + 1s));
+  s.thread([&] { s.get(false, true); });
+  s.thread([&] { time.advance(2s); });
+  w.run();
+  stalled.run_all();
+  s.finish();
+  waits.reset();
+});
+
+const add_world kept("52: the load of one who has timed out does not lead", two, [](world& w) {
+  manual_timer time;
+  scene s(w, {.timer = &time, .on_error = singleflight::hand_over(1)});
+  s.h.may_end(flight_errc::timed_out);
+  queue_executor stalled;
+  gate leads;
+  gate over;
+  bool led = false;
+  std::optional<support::owned> waits;
+  s.thread([&] {
+    s.h.calls([&] {
+      return int{*s.flights.run(1, [&] {
+        leads.open();
+        over.wait();
+        return s.h.load(true)();
+      })};
+    });
+  });
+  s.thread([&] {
+    leads.wait();
+    waits.emplace(wait_on(s, stalled,
+                          s.flights.start(1,
+                                          [&] {
+                                            led = true;
+                                            return s.h.load()();
+                                          }),
+                          time.now() + 1s));
+    time.advance(2s);
+    over.open();
+  });
+  w.run();
+  w.check(!led, "52: the load of a caller who has given up has led");
+  stalled.run_all();
+  s.finish();
+  waits.reset();
+});
+
+/// Nothing has begun: the flight is over with its last caller, and the group may go (I6).
+const add_world group_goes(
+    "52: the group goes after a deadline, before the resumption", two, [](world& w) {
+      manual_timer time;
+      model::history h(w);
+      queue_executor loads;
+      queue_executor stalled;
+      std::optional<model::ints> flights;
+      flights.emplace(singleflight::group_options{.executor = loads, .timer = &time});
+      bool timed_out = false;
+      const auto wait = [&](singleflight::flight<int> f) -> support::owned {
+        auto mine = std::move(f);
+        timed_out = (co_await mine.until(time.now() + 1s).on(stalled).as_outcome()).errc() ==
+                    flight_errc::timed_out;
+      };
+      std::optional<support::owned> waits(wait(flights->start(1, [] { return 1; })));
+      gate struck;
+      w.thread([&] {
+        time.advance(2s);
+        struck.open();
+        stalled.run_all();
+      });
+      w.thread([&] {
+        struck.wait();
+        flights.reset();
+        loads.run_all();
+      });
+      w.run();
+      w.check(timed_out, "52: a caller is not resumed with its verdict");
+      waits.reset();
+    });
+
+/// A coroutine destroyed after its verdict: its interest has ended, once.
+const add_world destroyed("52: a coroutine is destroyed after its verdict", two, [](world& w) {
+  manual_timer time;
+  scene s(w, {.timer = &time});
+  s.h.may_leave();
+  s.h.may_end(flight_errc::timed_out);
+  queue_executor stalled;
+  std::optional<support::owned> waits(wait_on(s, stalled, s.start(), time.now() + 1s));
+  auto stays = s.start();
+  s.thread([&] { time.advance(2s); });
+  s.thread([&] { waits.reset(); });
+  w.run();
+  w.check(s.flights.in_flight().at(0).callers == 1,
+          "52: a destroyed caller still counts, or twice");
+  stalled.run_all();
+  s.drain();
+  w.check(*std::move(stays).get() == 1, "a caller has lost its flight");
+  s.finish();
+});
+
+// ---- max_waiters beside a leader that leaves ----------------------------------------------------
+
+/// Two may wait beside the leader: the third caller fits before the leader leaves, and after.
+const add_world fits("48: max_waiters beside a leader that leaves", three, [](world& w) {
+  scene s(w, {.max_waiters = 2});
+  std::optional<singleflight::flight<int>> leader(s.start());
+  std::optional<singleflight::flight<int>> waiter(s.start());
+  w.thread([&] { leader.reset(); });
+  w.thread([&] {
+    const auto newcomer = s.start();
+    w.check(!newcomer.ready(), "48: a caller was refused who fits before and after");
+  });
+  w.run();
+  s.drain();
+  w.check(waiter->get_outcome().has_value(), "a waiter was refused");
+  s.finish();
+});
+
+/// One may wait: no other fits, neither beside the leader, nor when it has handed over.
+const add_world full("48: max_waiters beside a leader that hands over", two, [](world& w) {
+  scene s(w, {.on_error = singleflight::hand_over(1), .max_waiters = 1});
+  s.h.may_end(flight_errc::overloaded);
+  gate leads;
+  gate joined;
+  std::size_t callers = 0;
+  s.thread([&] {
+    s.h.calls([&] {
+      return int{*s.flights.run(1, [&] {
+        leads.open();
+        joined.wait();
+        return s.h.load(true)();
+      })};
+    });
+  });
+  s.thread([&] {
+    leads.wait();
+    s.h.calls([&] {
+      auto f = s.start();
+      joined.open();
+      s.drain();
+      auto r = f.get();
+      callers = r.callers();
+      return int{*r};
+    });
+  });
+  s.thread([&] {
+    joined.wait();
+    s.get();
+  });
+  w.run();
+  s.finish();
+  w.check(callers == 1, "48: more wait than max_waiters allows");
+});
+
+}  // namespace

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// A pool of one thread, which waits for what only it could run.
+
+#include <chrono>
+#include <optional>
+#include <stop_token>
+
+#include "model/flight/scene.hpp"
+#include "support/model/gate.hpp"
+
+namespace {
+
+using model::add_world;
+using model::gate;
+using model::history;
+using model::ints;
+using model::two;
+using model::world;
+using singleflight::group_options;
+using singleflight::task;
+using singleflight::thread_pool;
+namespace platform = singleflight::detail::platform;
+
+/// What `on_pool` does on the only thread of a pool, and `beside` on a thread of its own.
+struct pool_of_one {
+  explicit pool_of_one(world& in, group_options options = {})
+      : w(in), h(in), with(std::move(options)) {}
+
+  template <class OnPool, class Beside>
+  void play(OnPool on_pool, Beside beside) {
+    w.thread([&, on_pool, beside] {
+      thread_pool pool({.max_threads = 1});
+      with.executor = pool;
+      ints flights(with);
+      gate over;
+      pool.execute(task([&] {
+        on_pool(flights);
+        over.open();
+      }));
+      beside(flights);
+      over.wait();
+    });
+    w.run();
+    h.check();
+  }
+  template <class OnPool>
+  void play(OnPool on_pool) {
+    play(on_pool, [](ints&) {});
+  }
+
+  world& w;
+  history h;
+  group_options with;
+};
+
+const add_world behind_queued("49: behind a queued load on the pool of one", two, [](world& w) {
+  pool_of_one p(w);
+  p.play([&p](ints& flights) {
+    auto queued = flights.start(1, p.h.load());
+    p.h.calls([&] { return int{*flights.run_fresh(1, p.h.load())}; }, true);
+    p.h.calls([&] { return int{*flights.start_fresh(1, p.h.load()).get()}; }, true);
+    p.h.calls([&] { return int{*queued.get()}; });
+  });
+});
+
+const add_world behind_abandoned("49: behind an abandoned load on the pool of one", two,
+                                 [](world& w) {
+                                   pool_of_one p(w, {.on_abandon = singleflight::abandon::drain});
+                                   p.play([&p](ints& flights) {
+                                     { const auto dropped = flights.start(1, p.h.load()); }
+                                     p.h.calls([&] { return int{*flights.run(1, p.h.load())}; });
+                                   });
+                                 });
+
+// The load ahead is put into the table by another thread, which hands it over to the pool only
+// after it was found there.
+const add_world behind_unopened(
+    "49: behind a load on its way to the pool of one", two, [](world& w) {
+      pool_of_one p(w);
+      p.play(
+          [&p](ints& flights) {
+            p.h.calls([&] { return int{*flights.run_fresh(1, p.h.load())}; }, true);
+          },
+          [&p](ints& flights) {
+            p.h.calls([&] { return int{*flights.start(1, p.h.load()).get()}; });
+          });
+    });
+
+// The load ahead fails on another thread; the one kept with it is queued on the pool.
+const add_world behind_handed_over("49: behind a load that is handed over to the pool of one", two,
+                                   [](world& w) {
+                                     pool_of_one p(w, {.on_error = singleflight::hand_over(1)});
+                                     gate joined;
+                                     gate behind;
+                                     p.play(
+                                         [&](ints& flights) {
+                                           joined.wait();
+                                           std::optional<singleflight::flight<int>> kept;
+                                           p.h.calls(
+                                               [&] {
+                                                 kept.emplace(flights.start(1, p.h.load()));
+                                                 behind.open();
+                                                 return int{*flights.run_fresh(1, p.h.load())};
+                                               },
+                                               true);
+                                           p.h.calls([&] { return int{*kept->get()}; });
+                                         },
+                                         [&](ints& flights) {
+                                           p.h.calls([&] {
+                                             return int{*flights.run(1, [&] {
+                                               joined.open();
+                                               behind.wait();
+                                               return p.h.load(true)();
+                                             })};
+                                           });
+                                         });
+                                   });
+
+// With limits that are not reached: nobody else could run the load.
+void bounded(world& w, bool by_token) {
+  pool_of_one p(w);
+  std::stop_source never;
+  p.play([&](ints& flights) {
+    const auto wait = [&](singleflight::flight<int> f) {
+      return int{*(by_token ? f.until(model::forever, never.get_token()).get()
+                            : f.until(platform::now() + std::chrono::hours(1)).get())};
+    };
+    p.h.calls([&] { return wait(flights.start(1, p.h.load())); });
+    p.h.calls(
+        [&] {
+          auto queued = flights.start(1, p.h.load());
+          auto fresh = flights.start_fresh(1, p.h.load());
+          return wait(std::move(fresh));
+        },
+        true);
+  });
+}
+const add_world with_deadline("49: a wait with a deadline on the pool of one", two,
+                              [](world& w) { bounded(w, false); });
+const add_world with_token("49: a wait with a stop token on the pool of one", two,
+                           [](world& w) { bounded(w, true); });
+
+}  // namespace

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Stop callbacks of loads, on the threads of others, that would wait for their load.
+
+#include <optional>
+#include <stop_token>
+#include <utility>
+
+#include "model/flight/scene.hpp"
+#include "support/model/gate.hpp"
+
+namespace {
+
+using model::add_world;
+using model::history;
+using model::two;
+using model::world;
+using singleflight::flight_errc;
+using singleflight::flight_error;
+namespace platform = singleflight::detail::platform;
+
+/// Refused, or the load is over.
+template <class Group>
+void close_is_refused(world& w, Group& flights, bool may_be_over) {
+  try {
+    flights.close();
+  } catch (const flight_error& error) {
+    w.check(error.errc() == flight_errc::recursive, "53: close was refused for another reason");
+    return;
+  }
+  w.check(may_be_over, "53: close waits for the load that waits for it");
+}
+
+const add_world closes("53: a stop callback closes its group as the last caller leaves", two,
+                       [](world& w) {
+                         model::scene s(w);
+                         model::gate begun;
+                         auto f = std::make_optional(s.flights.start(1, [&](std::stop_token stop) {
+                           const auto within = [&] { close_is_refused(w, s.flights, false); };
+                           const platform::stop_callback<decltype(within)> told(stop, within);
+                           begun.open();
+                           history::step();
+                           return 1;
+                         }));
+                         s.thread([&] { s.drain(); });
+                         s.thread([&] {
+                           begun.wait();
+                           f.reset();
+                         });
+                         w.run();
+                         s.finish();
+                       });
+
+const add_world waits("53: a stop callback waits for its load", two, [](world& w) {
+  model::scene s(w, {.on_abandon = singleflight::abandon::drain});
+  model::gate begun;
+  auto f = std::make_optional(s.flights.start(1, [&](std::stop_token stop) {
+    const auto within = [&] {
+      const auto got = s.flights.run(singleflight::as_outcome, 1, [] { return 2; });
+      w.check(got.errc() == flight_errc::recursive, "53: a load was waited for by its callback");
+    };
+    const platform::stop_callback<decltype(within)> told(stop, within);
+    begun.open();
+    history::step();
+    return 1;
+  }));
+  s.thread([&] { s.drain(); });
+  s.thread([&] {
+    begun.wait();
+    f.reset();
+  });
+  w.run();
+  s.finish();
+});
+
+const add_world after("53: what runs inline as a leader is stopped closes the group", two,
+                      [](world& w) {
+                        model::ints flights({.executor = singleflight::inline_executor});
+                        std::stop_source source;
+                        model::gate begun;
+                        w.thread([&] {
+                          const auto load = [&] {
+                            begun.open();
+                            history::step();
+                            return 1;
+                          };
+                          w.check(*flights.run(1, load, {.stop = source.get_token()}) == 1,
+                                  "53: the leader was not given its own value");
+                        });
+                        w.thread([&] {
+                          begun.wait();
+                          auto f = flights.start_fresh(1, [] { return 2; });
+                          std::move(f).on_ready(
+                              [&](const auto&) { close_is_refused(w, flights, true); });
+                        });
+                        w.thread([&] {
+                          begun.wait();
+                          platform::request_stop(source);
+                        });
+                        w.run();
+                      });
+
+}  // namespace

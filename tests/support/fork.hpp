@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// in_child: a part of a test that runs in a child of fork().
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <thread>
+
+#include "support/gate.hpp"
+#include "support/sanitizers.hpp"
+
+#if defined(SUPPORT_TSAN)
+// A child of a process with threads may have threads of its own.
+extern "C" __attribute__((weak)) const char* __tsan_default_options() { return "die_after_fork=0"; }
+#endif
+
+namespace support {
+
+/// Whether `what`, run by a child, returned true there. A child that hangs is ended by an alarm.
+template <class What>
+bool in_child(What what) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::alarm(static_cast<unsigned>(patience.count()));
+    const bool right = what();
+    ::_exit(right ? 0 : 1);
+  }
+  int status = 0;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_FALSE(WIFSIGNALED(status)) << "the child was ended by signal " << WTERMSIG(status);
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/// Spins until `holds()`; false when it never does. For a child, which reports by its exit status.
+template <class Condition>
+bool comes(Condition holds) {
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  while (!holds()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::yield();
+  }
+  return true;
+}
+
+}  // namespace support

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// thread_refusal: while it lives, the system has no thread for anybody in this process, and counts
+// who asks. Included by one file of an executable: it puts itself before the system's function.
+
+#include <dlfcn.h>
+#include <pthread.h>
+
+#include <atomic>
+#include <cerrno>
+
+namespace support {
+
+inline std::atomic<int> refusals_in_force{0};
+inline std::atomic<int> threads_refused{0};
+
+class thread_refusal {
+ public:
+  thread_refusal() noexcept {
+    threads_refused = 0;
+    ++refusals_in_force;
+  }
+  thread_refusal(const thread_refusal&) = delete;
+  thread_refusal& operator=(const thread_refusal&) = delete;
+  ~thread_refusal() { --refusals_in_force; }
+
+  static int asked() noexcept { return threads_refused; }
+};
+
+}  // namespace support
+
+extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attributes,
+                              void* (*start)(void*), void* argument) {
+  if (support::refusals_in_force > 0) {
+    ++support::threads_refused;
+    return EAGAIN;
+  }
+  using function = int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
+  static const auto next = reinterpret_cast<function>(::dlsym(RTLD_NEXT, "pthread_create"));
+  return next(thread, attributes, start, argument);
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The kernel refuses the barrier in all threads after it has granted it: what leaves a cache is
+// freed all the same.
+
+#include <gtest/gtest.h>
+
+#include "support/sanitizers.hpp"
+
+#if defined(__linux__) && !defined(SUPPORT_TSAN)
+
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <cstdlib>
+#include <thread>
+
+#include "support/cache.hpp"
+#include <singleflight/cache.hpp>
+
+namespace {
+
+using singleflight::loading_cache;
+using support::living;
+
+/// From now on this process is refused the system call of the barrier.
+bool refuse_membarrier() {
+  sock_filter rules[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_membarrier, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog program{.len = static_cast<unsigned short>(std::size(rules)), .filter = rules};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+/// How many values are alive at most, once the barrier is refused; -1 where it cannot be.
+long most_alive() {
+  loading_cache<int, living> cache([](int k) { return living(k); }, {.capacity = 100});
+  for (int k = 0; k < 1000; ++k) (void)cache.get(k);
+  if (!refuse_membarrier()) return -1;
+  long most = 0;
+  for (int k = 0; k < 20'000; ++k) {
+    if (cache.get(k)->read() != k || !cache.find(k)) return -2;
+    if (k % 100 == 0)
+      std::this_thread::sleep_for(std::chrono::microseconds(200));  // a slow backend
+    most = std::max(most, living::alive.load());
+  }
+  return most;
+}
+
+// Goal    With the barrier refused later on, what waits to be freed stays bounded, and values are
+//         found and held as before (scenario 56).
+// Method  In a process of its own, which installs a filter for that system call.
+TEST(barrier, refused_later_on) {
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    const long most = most_alive();
+    ::_exit(most == -1 ? 77 : most == -2 ? 2 : most > 6000 ? 1 : 0);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status)) << "signal " << WTERMSIG(status);
+  if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "no filter can be installed here";
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+}  // namespace
+
+#endif

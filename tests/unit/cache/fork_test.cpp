@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// What a child of fork() finds of caches and live values.
+
+#include "support/fork.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "support/eventually.hpp"
+#include "support/gate.hpp"
+#include <singleflight/cache.hpp>
+
+namespace sf = singleflight;
+using namespace std::chrono_literals;
+
+namespace {
+
+// Goal    What a process has loaded before it forks is there in the child, and grows old there, as
+//         what the child loads itself (scenario 56).
+TEST(fork_cache, a_warmed_cache_expires_in_a_child) {
+  std::atomic<int> loads{0};
+  sf::loading_cache<int, int> cache([&](int) { return ++loads; }, {.ttl = 20ms, .jitter = 0});
+  ASSERT_EQ(*cache.get(1), 1);
+  ASSERT_GE(*cache.get(1), 1);  // the coarse clock ticks
+  EXPECT_TRUE(support::in_child([&] {
+    const int first = *cache.get(1);
+    if (!support::comes([&] { return *cache.get(1) > first; })) return false;
+    const int second = *cache.get(1);
+    return support::comes([&] { return *cache.get(1) > second; });
+  }));
+}
+
+// Goal    An entry that another thread was refreshing is refreshed anew in the child.
+TEST(fork_cache, a_refresh_of_the_parent_does_not_hold_up_a_child) {
+  support::gate hold;
+  std::atomic<int> loads{0};
+  sf::loading_cache<int, int> cache(
+      [&](int) {
+        const int n = ++loads;
+        if (n == 2) hold.wait();
+        return n;
+      },
+      {.jitter = 0, .refresh_after = 1ms});
+  ASSERT_EQ(*cache.get(1), 1);
+  ASSERT_TRUE(support::eventually([&] {
+    (void)cache.get(1);
+    return loads == 2;
+  }));
+  hold.await_arrivals();
+  EXPECT_TRUE(
+      support::in_child([&] { return support::comes([&] { return *cache.get(1) == 3; }); }));
+  hold.open();
+}
+
+// Goal    The schedule of a live value goes on in a child, also where a load of it was under way.
+TEST(fork_cache, a_live_value_reloads_in_a_child) {
+  support::gate hold;
+  std::atomic<int> loads{0};
+  auto value = std::make_unique<sf::live_value<int>>(
+      [&] {
+        const int n = ++loads;
+        if (n == 2) hold.wait();
+        return n;
+      },
+      sf::live_options<int>{.reload_every = 1ms, .jitter = 0});
+  hold.await_arrivals();
+  EXPECT_TRUE(support::in_child([&] {
+    const bool reloads = support::comes([&] { return *value->get() > 3; });
+    value.reset();
+    return reloads;
+  }));
+  hold.open();
+  EXPECT_TRUE(support::eventually([&] { return *value->get() > 3; }));
+}
+
+// Goal    A listener that was not told yet as the process forked, is told in the child.
+// Method  One is held by the gate; the other one stands behind it.
+TEST(fork_cache, listeners_are_told_in_a_child) {
+  support::gate hold;
+  std::atomic<bool> holding{true};
+  std::atomic<int> told{0};
+  sf::live_value<int> value([] { return 1; });
+  const auto first = value.on_change([&](int, int) {
+    if (holding) hold.wait();
+  });
+  const auto second = value.on_change([&](int, int now) { told = now; });
+  ASSERT_TRUE(value.set(2));
+  hold.await_arrivals();
+  EXPECT_TRUE(support::in_child([&] {
+    holding = false;
+    if (!support::comes([&] { return told == 2; })) return false;
+    value.set(3);
+    return support::comes([&] { return told == 3; });
+  }));
+  hold.open();
+  EXPECT_TRUE(support::eventually([&] { return told == 2; }));
+}
+
+// Goal    A server that warms its cache and forks while others use it: in the child every call comes
+//         back, and memory is given back.
+TEST(fork_cache, forks_amid_calls) {
+  sf::loading_cache<int, int> cache([](int k) { return k; },
+                                    {.capacity = 64, .ttl = 1ms, .refresh_after = 500us});
+  std::atomic<bool> over{false};
+  std::vector<std::jthread> workers;
+  for (int i = 0; i < 3; ++i) {
+    workers.emplace_back([&, i] {
+      for (int n = i; !over; ++n) {
+        const auto held = cache.get(n % 200);
+        if (n % 5 == 0) cache.invalidate(n % 200);
+        if (n % 50 == 0) cache.put(n % 200, n % 200);
+      }
+    });
+  }
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(support::in_child([&] {
+      for (int k = 0; k < 200; ++k) {
+        if (*cache.get(k) != k) return false;
+        cache.invalidate(k);
+      }
+      cache.clear();
+      return cache.stats().entries == 0;
+    }));
+  }
+  over = true;
+}
+
+}  // namespace

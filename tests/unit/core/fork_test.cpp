@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// What a child of fork() finds of pools and timers.
+
+#include "support/fork.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "support/eventually.hpp"
+#include "support/gate.hpp"
+#include <singleflight/core.hpp>
+
+namespace sf = singleflight;
+using namespace std::chrono_literals;
+
+namespace {
+
+bool runs_a_task(sf::thread_pool& pool) {
+  std::atomic<bool> ran{false};
+  pool.execute(sf::task([&] { ran = true; }));
+  return support::comes([&] { return ran.load(); });
+}
+
+// Goal    A child does not count on its parent's idle threads (scenario 56).
+// Method  The parent's pool has an idle thread as it forks; the child hands over a task, and ends the
+//         pool.
+TEST(fork_core, a_pool_has_threads_of_its_own_in_a_child) {
+  auto pool = std::make_unique<sf::thread_pool>();
+  ASSERT_TRUE(runs_a_task(*pool));
+  EXPECT_TRUE(support::in_child([&] {
+    const bool none = pool->threads() == 0;
+    const bool ran = runs_a_task(*pool);
+    pool.reset();
+    return none && ran;
+  }));
+  EXPECT_TRUE(runs_a_task(*pool));
+}
+
+// Goal    What is queued or running as a process forks, is run by the parent alone.
+TEST(fork_core, a_child_inherits_no_tasks) {
+  support::gate hold;
+  std::atomic<int> ran{0};
+  sf::thread_pool pool({.max_threads = 1});
+  pool.execute(sf::task([&] { hold.wait(); }));
+  hold.await_arrivals();
+  pool.execute(sf::task([&] { ++ran; }));
+  EXPECT_TRUE(support::in_child([&] { return runs_a_task(pool) && ran == 0; }));
+  hold.open();
+  EXPECT_TRUE(support::eventually([&] { return ran == 1; }));
+}
+
+// Goal    A task that forks goes on in the child, and its pool with it.
+TEST(fork_core, a_task_may_fork) {
+  sf::thread_pool pool({.max_threads = 2});
+  std::atomic<int> right{-1};
+  pool.execute(sf::task([&] { right = support::in_child([&] { return runs_a_task(pool); }); }));
+  EXPECT_TRUE(support::eventually([&] { return right >= 0; }));
+  EXPECT_EQ(right, 1);
+}
+
+struct alarm : sf::timer_node {
+  alarm() noexcept
+      : timer_node([](timer_node& n) noexcept { static_cast<alarm&>(n).rang = true; }) {}
+  std::atomic<bool> rang{false};
+};
+
+// Goal    In a child clocks tell the time, and alarms ring: those that were armed before the fork, and
+//         its own.
+TEST(fork_core, the_timer_goes_on_in_a_child) {
+  sf::timer& timer = sf::default_timer();
+  const auto before = timer.coarse_now();
+  alarm armed;
+  timer.arm(armed, timer.now() + 50ms);
+  EXPECT_TRUE(support::in_child([&] {
+    alarm own;
+    timer.arm(own, timer.now() + 1ms);
+    const bool rang = support::comes([&] { return armed.rang && own.rang; });
+    return rang && timer.coarse_now() >= before + 50ms;
+  }));
+  EXPECT_TRUE(support::eventually([&] { return armed.rang.load(); }));
+}
+
+// Goal    The coarse clock of a child moves, also without an alarm.
+TEST(fork_core, the_coarse_clock_moves_in_a_child) {
+  sf::timer& timer = sf::default_timer();
+  (void)timer.coarse_now();
+  EXPECT_TRUE(support::in_child([&] {
+    const auto begin = timer.coarse_now();
+    return support::comes([&] { return timer.coarse_now() > begin + 5ms; });
+  }));
+}
+
+// Goal    A child never inherits a lock whose holder is not there.
+// Method  Threads that use pool and timer all the time; many forks among them.
+TEST(fork_core, forks_amid_work) {
+  sf::thread_pool pool({.max_threads = 2});
+  sf::timer& timer = sf::default_timer();
+  std::atomic<bool> over{false};
+  std::vector<std::jthread> workers;
+  for (int i = 0; i < 2; ++i) {
+    workers.emplace_back([&] {
+      while (!over) {
+        alarm one;
+        timer.arm(one, timer.now() + 10us);
+        pool.execute(sf::task([] {}));
+        timer.cancel(one);
+      }
+    });
+  }
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(support::in_child([&] {
+      alarm own;
+      timer.arm(own, timer.now());
+      return runs_a_task(pool) && support::comes([&] { return own.rang.load(); });
+    }));
+  }
+  over = true;
+}
+
+}  // namespace

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// What a child of fork() finds of flights.
+
+#include "support/fork.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "support/eventually.hpp"
+#include "support/gate.hpp"
+#include <singleflight/flight.hpp>
+
+namespace sf = singleflight;
+using namespace std::chrono_literals;
+
+namespace {
+
+// Goal    A started load runs in a child, and a load that hangs there times out (scenario 56).
+TEST(fork_flight, a_child_starts_loads) {
+  sf::group<int, int> g({.load_timeout = 20ms});
+  ASSERT_EQ(*g.start(1, [] { return 1; }).get(), 1);
+  EXPECT_TRUE(support::in_child([&] {
+    if (*g.start(1, [] { return 2; }).get() != 2) return false;
+    const auto hangs = g.start(2, [](std::stop_token stop) {
+                          (void)support::comes([&] { return stop.stop_requested(); });
+                          return 0;
+                        }).get_outcome();
+    return hangs.errc() == sf::flight_errc::timed_out;
+  }));
+}
+
+// Goal    A flight that another thread led has no leader in a child: its key is free there, and its
+//         group can end. In the parent it goes on.
+TEST(fork_flight, a_key_that_another_thread_loads_is_free_in_a_child) {
+  auto g = std::make_unique<sf::group<int, int>>();
+  support::gate hold;
+  const auto load = [&] {
+    hold.wait();
+    return 1;
+  };
+  std::jthread leader([&] { EXPECT_EQ(*g->run(1, load), 1); });
+  hold.await_arrivals();
+  std::jthread joiner([&] { EXPECT_EQ(*g->run(1, load), 1); });
+  ASSERT_TRUE(support::until_callers(*g, 2));
+  EXPECT_TRUE(support::in_child([&] {
+    const bool free = g->in_flight().empty() && *g->run(1, [] { return 2; }) == 2 &&
+                      *g->start(1, [] { return 3; }).get() == 3;
+    g.reset();
+    return free;
+  }));
+  hold.open();
+}
+
+// Goal    A handle that the forking thread has on a load of the parent's answers `broken` in the
+//         child, whether that load was running or queued; it runs in the parent alone.
+TEST(fork_flight, a_load_of_the_parent_is_broken_in_a_child) {
+  support::gate hold;
+  std::atomic<int> runs{0};
+  sf::thread_pool pool({.max_threads = 1});
+  sf::group<int, int> g({.executor = pool});
+  auto running = g.start(1, [&] {
+    hold.wait();
+    return ++runs;
+  });
+  hold.await_arrivals();
+  auto queued = g.start(2, [&] { return ++runs; });
+  auto behind = g.start_fresh(1, [&] { return ++runs; });
+  EXPECT_TRUE(support::in_child([&] {
+    const auto broken = sf::flight_errc::broken;
+    const bool right = running.get_outcome().errc() == broken &&
+                       queued.get_outcome().errc() == broken &&
+                       behind.get_outcome().errc() == broken;
+    return right && *g.start(2, [] { return 7; }).get() == 7 && runs == 0;
+  }));
+  hold.open();
+  EXPECT_EQ(*running.get(), 1);
+  EXPECT_EQ(*queued.get() + *behind.get(), 5);
+}
+
+// Goal    A load that forks goes on in both processes, and only there where it is waited for has it
+//         more than one caller's thread to wake.
+TEST(fork_flight, a_load_may_fork) {
+  sf::group<int, int> g;
+  support::gate inside;
+  support::gate joined;
+  std::atomic<bool> right{false};
+  std::jthread leader([&] {
+    bool child = false;
+    pid_t pid = -1;
+    const auto r = g.run(1, [&] {
+      inside.open();
+      joined.wait();
+      pid = ::fork();
+      child = pid == 0;
+      return child ? 2 : 1;
+    });
+    if (child) {
+      ::alarm(30);
+      const bool mine =
+          *r == 2 && *g.run(1, [] { return 3; }) == 3 && *g.start(4, [] { return 4; }).get() == 4;
+      ::_exit(mine ? 0 : 1);
+    }
+    int status = 1;
+    ::waitpid(pid, &status, 0);
+    right = *r == 1 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  });
+  inside.wait();
+  std::jthread joiner([&] { EXPECT_EQ(*g.run(1, [] { return 9; }), 1); });
+  ASSERT_TRUE(support::until_callers(g, 2));
+  joined.open();
+  leader.join();
+  EXPECT_TRUE(right);
+}
+
+// Goal    A promise that answers in a child a load of the parent's, comes too late, and does no harm,
+//         also after its group has gone.
+TEST(fork_flight, a_late_promise_does_no_harm_in_a_child) {
+  auto g = std::make_unique<sf::group<int, int>>();
+  std::optional<sf::flight_promise<int>> kept;
+  std::atomic<bool> there{false};
+  auto f = g->start(1, [&](sf::flight_promise<int> p) {
+    kept.emplace(std::move(p));
+    there = true;
+  });
+  ASSERT_TRUE(support::eventually([&] { return there.load(); }));
+  EXPECT_TRUE(support::in_child([&] {
+    if (f.get_outcome().errc() != sf::flight_errc::broken) return false;
+    g.reset();
+    kept->set_value(5);
+    return true;
+  }));
+  kept->set_value(6);
+  EXPECT_EQ(*f.get(), 6);
+}
+
+// Goal    A child never inherits a lock whose holder is not there, nor a node on a stack that is not
+//         there: not of a bucket, a block, nor of the table that grows.
+// Method  Threads that lead, join and start all the time; many forks among them. In the child every
+//         key is used, by calls that must come back.
+TEST(fork_flight, forks_amid_calls) {
+  constexpr int keys = 4;
+  sf::group<int, int> g;
+  std::atomic<bool> over{false};
+  std::vector<std::jthread> workers;
+  for (int i = 0; i < 3; ++i) {
+    workers.emplace_back([&, i] {
+      for (int n = i; !over; ++n) {
+        (void)g.run(n % keys, [] { return 1; });
+        auto f = g.start(n % keys, [] { return 2; });
+        if (n % 3 == 0) (void)f.get();
+        if (n % 7 == 0) g.forget(n % keys);
+        if (n % 11 == 0) (void)g.run_fresh(n % keys, [] { return 1; });
+      }
+    });
+  }
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(support::in_child([&] {
+      for (int k = 0; k < keys; ++k) {
+        if (*g.run(k, [] { return 5; }) != 5) return false;
+        if (*g.start(k, [] { return 6; }).get() != 6) return false;
+      }
+      return g.close_for(10s);
+    }));
+  }
+  over = true;
+}
+
+}  // namespace

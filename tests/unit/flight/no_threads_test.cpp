@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Loads that no thread can be had for.
+
+#include <gtest/gtest.h>
+
+#include <system_error>
+#include <vector>
+
+#include "support/thread_refusal.hpp"
+#include <singleflight/flight.hpp>
+
+namespace sf = singleflight;
+
+namespace {
+
+bool names_the_reason(const auto& outcome) {
+  if (outcome.has_value()) return false;
+  try {
+    std::rethrow_exception(outcome.exception());
+  } catch (const sf::flight_error&) {
+    return false;
+  } catch (const std::system_error& e) {
+    return e.code() == std::errc::resource_unavailable_try_again;
+  }
+}
+
+// Goal    A started load for which the pool has no thread ends with the system's reason, not as
+//         `broken`; for each key of a start_many too. Its key is free.
+TEST(no_threads, a_started_load_names_the_reason) {
+  sf::thread_pool pool;
+  sf::group<int, int> g({.executor = pool});
+  {
+    const support::thread_refusal none;
+    EXPECT_TRUE(names_the_reason(g.start(1, [] { return 1; }).get_outcome()));
+    auto many = g.start_many(std::vector{2, 3}, [](std::span<const int> keys) {
+      return std::vector<sf::outcome<int>>(keys.size(), sf::outcome<int>(1));
+    });
+    for (auto& f : many) EXPECT_TRUE(names_the_reason(f.get_outcome()));
+  }
+  EXPECT_EQ(*g.start(1, [] { return 2; }).get(), 2);
+}
+
+}  // namespace

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Durations and deadlines at the ends of their ranges, on the floors that wait.
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdint>
+#include <limits>
+#include <ratio>
+#include <span>
+#include <stdexcept>
+#include <vector>
+
+#include "support/gate.hpp"
+#include <singleflight/flight.hpp>
+#include <singleflight/sync.hpp>
+
+namespace {
+
+using namespace std::chrono_literals;
+using singleflight::batcher;
+using singleflight::circuit_breaker;
+using singleflight::flight_errc;
+using singleflight::group;
+using singleflight::manual_timer;
+using singleflight::outcome;
+using singleflight::retry_policy;
+using singleflight::semaphore;
+using std::chrono::duration;
+using std::chrono::hours;
+using std::chrono::nanoseconds;
+using time_point = std::chrono::steady_clock::time_point;
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+// Goal  A wait that never ends lets a load end; one that is over at once is over at once.
+TEST(extremes, waits_of_a_flight) {
+  group<int, int> g;
+  const auto later = [] { return 7; };
+  const auto waits_for = [&](auto how_long) {
+    auto f = g.start(1, later);
+    return f.wait_for(how_long);
+  };
+  EXPECT_TRUE(waits_for(nanoseconds::max()));
+  EXPECT_TRUE(waits_for(hours::max()));
+  EXPECT_TRUE(waits_for(duration<double>(infinity)));
+  EXPECT_TRUE(waits_for(duration<double>::max()));
+  EXPECT_TRUE(waits_for(duration<std::uint64_t, std::ratio<86'400>>::max()));
+  support::gate open;
+  auto held = g.start(2, [&] {
+    open.wait();
+    return 1;
+  });
+  EXPECT_FALSE(held.wait_for(nanoseconds::min()));
+  EXPECT_FALSE(held.wait_for(hours::min()));
+  EXPECT_FALSE(held.wait_for(0ns));
+  EXPECT_FALSE(held.wait_for(duration<double>(-infinity)));
+  EXPECT_FALSE(held.wait_until(time_point::min()));
+  EXPECT_FALSE(held.wait_until(time_point(-1ns)));
+  open.open();
+  EXPECT_TRUE(held.wait_until(time_point::max()));
+  EXPECT_TRUE(held.wait_until(time_point::max() - 1ns));
+  auto bounded = g.start(3, later);
+  EXPECT_EQ(*bounded.until(time_point::max()).get(), 7);
+  auto nearly = g.start(3, later);
+  EXPECT_EQ(*nearly.until(time_point::max() - 1ns).get(), 7);
+  EXPECT_TRUE(g.close_for(duration<double>(infinity)));
+}
+
+// Goal  A group whose window and timeout never end works as one without.
+TEST(extremes, options_of_a_group) {
+  manual_timer time;
+  group<int, int> g(
+      {.timer = &time, .join_window = nanoseconds::max(), .load_timeout = nanoseconds::max()});
+  EXPECT_EQ(*g.run(1,
+                   [&] {
+                     time.advance(hours(24 * 365));
+                     return 1;
+                   }),
+            1);
+  EXPECT_TRUE(g.close_for(nanoseconds::max()));
+}
+
+// Goal  Retries whose delays and budget are as long as can be wait for ever, and do not spin.
+TEST(extremes, retries) {
+  manual_timer time;
+  for (const double multiplier : {1.0, 2.0, std::numeric_limits<double>::max()}) {
+    int calls = 0;
+    retry_policy policy{.max_attempts = 5,
+                        .base = nanoseconds::max(),
+                        .multiplier = multiplier,
+                        .cap = nanoseconds::max(),
+                        .budget = 1h,
+                        .random = [] { return ~std::uint64_t{0}; },
+                        .timer = &time};
+    EXPECT_THROW(singleflight::retry(policy,
+                                     [&]() -> int {
+                                       ++calls;
+                                       throw std::runtime_error("down");
+                                     }),
+                 std::runtime_error);
+    EXPECT_EQ(calls, 1) << "no sleep that long ends within the budget";
+    policy.base = 0ns;
+    policy.budget = nanoseconds::max();
+    calls = 0;
+    EXPECT_THROW(singleflight::retry(policy,
+                                     [&]() -> int {
+                                       ++calls;
+                                       throw std::runtime_error("down");
+                                     }),
+                 std::runtime_error);
+    EXPECT_EQ(calls, 5);
+  }
+}
+
+// Goal  A breaker that looks back and stays open for ever does so.
+TEST(extremes, a_breaker) {
+  manual_timer time;
+  circuit_breaker breaker({.min_calls = 1,
+                           .window = nanoseconds::max(),
+                           .open_for = nanoseconds::max(),
+                           .timer = &time});
+  EXPECT_THROW(breaker.call([]() -> int { throw std::runtime_error("down"); }), std::runtime_error);
+  for (int i = 0; i < 3; ++i) {
+    time.advance(hours(24 * 365));
+    EXPECT_THROW((void)breaker.call([] { return 1; }), singleflight::flight_error);
+  }
+}
+
+// Goal  A batch that waits for ever for its delay goes when it is full; a semaphore's and a
+//       run_all's limits may lie at the ends of time.
+TEST(extremes, the_rest) {
+  batcher<int, int> batches(
+      [](std::span<const int> keys) { return std::vector<outcome<int>>(keys.begin(), keys.end()); },
+      {.max_batch = 2, .max_delay = nanoseconds::max()});
+  auto a = batches.start(1);
+  auto b = batches.start(2);
+  EXPECT_EQ(*a.get(), 1);
+  EXPECT_EQ(*b.get(), 2);
+
+  semaphore s(1);
+  {
+    auto permit = s.acquire(1, {.deadline = time_point::max() - 1ns});
+    EXPECT_FALSE(s.try_acquire(1));
+    EXPECT_THROW((void)s.acquire(1, {.deadline = time_point::min()}), singleflight::flight_error);
+  }
+  EXPECT_TRUE(s.try_acquire(1));
+}
+
+}  // namespace
