@@ -46,7 +46,8 @@ class frame_set {
   bool put(const led_frame* frame) noexcept {
     const led_frame** const slots = more_.empty() ? first_.data() : more_.data();
     const std::size_t mask = size() - 1;
-    std::size_t i = (reinterpret_cast<std::uintptr_t>(frame) * 0x9e3779b97f4a7c15U >> 20) & mask;
+    const std::uint64_t at = reinterpret_cast<std::uintptr_t>(frame);
+    std::size_t i = static_cast<std::size_t>(at * 0x9e3779b97f4a7c15U >> 20) & mask;
     for (; slots[i] != nullptr; i = (i + 1) & mask) {
       if (slots[i] == frame) return false;
     }
@@ -296,7 +297,7 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
   // ---- the table of those who lead --------------------------------------------------------------
 
   entry*& slot(std::uint64_t id) noexcept {
-    return slots_[(id * 0x9e3779b97f4a7c15U) >> (64 - slot_bits)];
+    return slots_[static_cast<std::size_t>((id * 0x9e3779b97f4a7c15U) >> (64 - slot_bits))];
   }
   entry* find(std::uint64_t id) noexcept {
     entry* head = slot(id);
