@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Loads that wait for tasks and retries which wait for loads.
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "support/eventually.hpp"
+#include "support/gate.hpp"
+#include "support/task.hpp"
+#include <singleflight/core.hpp>
+#include <singleflight/flight.hpp>
+#include <singleflight/sync.hpp>
+
+namespace sf = singleflight;
+using namespace std::chrono_literals;
+using key_group = sf::group<int, int>;
+
+namespace {
+
+/// Counts who has armed it: a blocked thread with a deadline does so after its wait was recorded.
+struct counting_timer final : sf::timer {
+  time_point now() const noexcept override { return inner.now(); }
+  void arm(sf::timer_node& node, time_point when) override {
+    inner.arm(node, when);
+    ++armed;
+  }
+  void cancel(sf::timer_node& node) noexcept override { inner.cancel(node); }
+  sf::manual_timer inner;
+  std::atomic<int> armed{0};
+};
+
+/// A load of key 1, and tasks that ask for it on threads of a pool.
+struct cycles {
+  bool is_told() {
+    const auto got =
+        flights.run(sf::as_outcome, 1, [] { return 0; }, {.deadline = time.now() + 1h});
+    return got.errc() == sf::flight_errc::recursive;
+  }
+  /// Until `n` tasks wait for the load.
+  void until_waiting(int n) {
+    support::eventually([&] { return time.armed >= n; });
+  }
+  template <class Load>
+  void load(Load what) {
+    (void)flights.run(1, [&] {
+      what();
+      return 1;
+    });
+    EXPECT_EQ(flights.stats().loads, 1U);
+    EXPECT_TRUE(flights.in_flight().empty());
+  }
+  counting_timer time;
+  key_group flights{{.timer = &time}};
+  sf::thread_pool pool{{.max_threads = 4}};
+};
+
+// Scenario 13
+// Goal    Tasks that wait already for the load that then waits for them are told recursive, each of
+//         them; the wait for the tasks stands, and sees them to their end.
+TEST(cycles, a_load_waits_for_tasks_that_wait_for_it) {
+  cycles c;
+  std::atomic<int> told{0};
+  c.load([&] {
+    sf::error_group group({.executor = c.pool});
+    for (int i = 0; i < 3; ++i) group.go([&] { told += c.is_told() ? 1 : 0; });
+    c.until_waiting(3);
+    group.wait();
+    EXPECT_EQ(told, 3);
+  });
+  EXPECT_EQ(c.flights.stats().recursive, 3U);
+}
+
+// Scenario 13
+// Goal    The same where the group goes without a wait, where its error is that of a task, in
+//         collect, and in run_all, also in one within the other.
+TEST(cycles, every_form_of_waiting_for_tasks) {
+  cycles c;
+  c.load([&] {
+    std::atomic<int> told{0};
+    {
+      sf::error_group group({.executor = c.pool});
+      group.go([&] { told += c.is_told() ? 1 : 0; });
+      c.until_waiting(1);
+    }
+    EXPECT_EQ(told, 1);
+    const std::vector<std::function<int()>> calls(
+        2, [&] { return *c.flights.run(1, [] { return 0; }); });
+    EXPECT_THROW((void)sf::collect<int>(calls, {.executor = c.pool}), sf::flight_error);
+    const auto each = [&] {
+      const auto all = sf::run_all(calls, {.executor = c.pool});
+      for (const auto& one : all) EXPECT_FALSE(one.has_value());
+      return static_cast<int>(all.size());
+    };
+    EXPECT_EQ(each(), 2);
+    const std::vector<std::function<int()>> nested(2, each);
+    for (const auto& one : sf::run_all(nested, {.executor = c.pool})) EXPECT_EQ(*one, 2);
+    sf::error_group fails({.executor = c.pool});
+    fails.go([&] { (void)c.flights.run(1, [] { return 0; }); });
+    EXPECT_THROW(fails.wait(), sf::flight_error);
+  });
+}
+
+// Scenario 13
+// Goal    A started load on a third thread is part of a cycle too; one wait of it is told.
+TEST(cycles, a_cycle_through_tasks_and_another_load) {
+  std::atomic<int> told{0};
+  key_group others;
+  cycles c;
+  c.load([&] {
+    sf::error_group group({.executor = c.pool});
+    group.go([&] {
+      auto other = others.start(2, [&] {
+        told += c.is_told() ? 1 : 0;
+        return 2;
+      });
+      const auto how = other.get_outcome();
+      told += how.errc() == sf::flight_errc::recursive ? 1 : 0;
+    });
+    group.wait();
+    EXPECT_EQ(told, 1);
+  });
+  others.close();
+}
+
+// Scenario 13
+// Goal    A retry whose attempt asks for the load that waits for it: whichever wait is the last,
+//         one of them is told.
+TEST(cycles, a_load_waits_for_a_retry_that_waits_for_it) {
+  for (const bool attempt_first : {true, false}) {
+    std::atomic<bool> told{false};
+    support::gate asks;
+    cycles c;
+    c.load([&] {
+      auto all = sf::start_retry(
+          {.max_attempts = 1},
+          [&] {
+            asks.wait();
+            told = c.is_told();
+            return 7;
+          },
+          {}, c.pool);
+      if (attempt_first) {
+        asks.open();
+        c.until_waiting(1);
+      }
+      std::jthread opens([&] { asks.open(); });
+      const auto how = all.get_outcome();
+      if (attempt_first) {
+        EXPECT_EQ(how.errc(), sf::flight_errc::recursive);
+      } else {
+        EXPECT_TRUE(how ? told.load() : how.errc() == sf::flight_errc::recursive);
+      }
+    });
+  }
+}
+
+// Scenario 13
+// Goal    A wait for a retry can be struck as one for a load can: the load waits for a task that
+//         waits for a retry whose attempt waits for the load.
+TEST(cycles, a_cycle_through_tasks_and_a_retry) {
+  cycles c;
+  c.load([&] {
+    sf::error_group group({.executor = c.pool});
+    std::atomic<int> ended{0};
+    group.go([&] {
+      auto all = sf::start_retry(
+          {.max_attempts = 1}, [&] { return c.is_told(); }, {}, c.pool);
+      const auto how = all.get_outcome();
+      EXPECT_TRUE(how ? *how : how.errc() == sf::flight_errc::recursive);
+      ++ended;
+    });
+    c.until_waiting(1);
+    group.wait();
+    EXPECT_EQ(ended, 1);
+  });
+}
+
+// Scenario 13
+// Goal    A load that awaits a retry in its own name is seen; the attempt asks on another thread.
+TEST(cycles, a_load_awaits_a_retry_in_its_own_name) {
+  support::gate asks;
+  std::atomic<bool> told{false};
+  cycles c;
+  auto f = c.flights.start(1, [&](sf::flight_context& context) -> support::lazy<int> {
+    auto all = sf::start_retry(
+        {.max_attempts = 1},
+        [&] {
+          asks.open();
+          told = c.is_told();
+          return 7;
+        },
+        {}, c.pool);
+    asks.wait();
+    const auto how = co_await all.within(context).as_outcome();
+    EXPECT_TRUE(how ? told.load() : how.errc() == sf::flight_errc::recursive);
+    co_return 3;
+  });
+  EXPECT_EQ(*f.get(), 3);
+}
+
+// Scenario 13
+// Goal    Tasks of two groups, each of which waits for the other group: the last one is told.
+TEST(cycles, tasks_that_wait_for_each_others_groups) {
+  sf::thread_pool pool({.max_threads = 4});
+  sf::error_group a({.executor = pool});
+  sf::error_group b({.executor = pool});
+  std::atomic<int> told{0};
+  std::atomic<int> running{0};
+  const auto wait_for = [&](sf::error_group& other) {
+    ++running;
+    support::eventually([&] { return running == 2; });
+    if (other.wait(sf::as_outcome).errc() == sf::flight_errc::recursive) ++told;
+  };
+  a.go([&] { wait_for(b); });
+  b.go([&] { wait_for(a); });
+  a.wait();
+  b.wait();
+  EXPECT_EQ(told, 1);
+}
+
+// Goal    No cycle: a task of a group that the load does not wait for, however often and wherever
+//         the group is waited for afterwards.
+TEST(cycles, a_task_that_outlives_the_load_is_no_cycle) {
+  cycles c;
+  sf::error_group group({.executor = c.pool});
+  std::atomic<int> got{0};
+  c.load([&] {
+    group.go([&] { got = *c.flights.run(1, [] { return 0; }, {.deadline = c.time.now() + 1h}); });
+    c.until_waiting(1);
+  });
+  group.wait();
+  EXPECT_EQ(got, 1);
+  EXPECT_EQ(c.flights.stats().recursive, 0U);
+}
+
+// Goal    No cycle: a stop callback of a group that nothing was skipped in is not waited for; so it
+//         may wait for the load that waits for the group.
+TEST(cycles, a_stop_callback_is_no_task) {
+  cycles c;
+  sf::error_group group({.executor = c.pool});
+  support::gate begun;
+  support::gate stops;
+  support::gate leaves;
+  std::optional<bool> told;
+  const std::function<void()> asks = [&] { told = c.is_told(); };
+  std::jthread stopper([&] {
+    stops.wait();
+    group.request_stop();
+  });
+  const auto token = group.stop_token();
+  const std::stop_callback<std::function<void()>> callback(token, asks);
+  c.load([&] {
+    group.go([&] {
+      begun.open();
+      leaves.wait();
+    });
+    begun.wait();
+    stops.open();
+    c.until_waiting(1);
+    std::jthread lets_go([&] { leaves.open(); });
+    EXPECT_TRUE(group.wait(sf::as_outcome).has_value());
+  });
+  stopper.join();
+  EXPECT_EQ(told, false);
+  EXPECT_EQ(c.flights.stats().recursive, 0U);
+}
+
+}  // namespace
