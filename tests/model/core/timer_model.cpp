@@ -243,17 +243,17 @@ const add_world crowd("manual_timer: a crowd is due beside arm and cancel", two,
   manual_timer time;
   const auto start = time.now();
   int before = 0;  // how many have fired, by the thread that fires
-  const auto in_order = [&](int place) {
+  const auto at_place = [&](int place) {
     return [&w, &before, place](alarm&) {
       w.check(before <= place, "a later node overtook an earlier");
       before = place;
     };
   };
-  alarm last(in_order(3));
-  alarm first(in_order(1));
+  alarm last(at_place(3));
+  alarm first(at_place(1));
   alarm late;
   time.arm(last, start + 3s + 300ns);
-  guest middle(time, 3s + 200ns, in_order(2));
+  guest middle(time, 3s + 200ns, at_place(2));
   time.arm(first, start + 3s + 100ns);
   w.thread([&] {
     time.advance(4s);
@@ -390,9 +390,9 @@ const add_world coarse_and_crowd("default_timer: coarse_now beside a long fire",
       while (platform::now() < until) {
         (void)platform::wait(nobody, 0U, platform::nap_channel, &until);
       }
-      const auto coarse = default_timer().coarse_now();
-      w.check(coarse >= last, "the coarse time went back");
-      last = coarse;
+      const auto seen = default_timer().coarse_now();
+      w.check(seen >= last, "the coarse time went back");
+      last = seen;
     }
     default_timer().cancel(slow);
   });

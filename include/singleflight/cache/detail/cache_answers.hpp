@@ -278,8 +278,8 @@ template <class Key, class Value, class Hash, class Equal>
 cache_stats loading_cache<Key, Value, Hash, Equal>::stats() const {
   const auto sum = stats_.totals();
   const auto of = [&sum](figure f) { return sum[static_cast<std::size_t>(f)]; };
-  const auto left = [&sum](removal_cause cause) {
-    return sum[static_cast<std::size_t>(figure::left) + static_cast<std::size_t>(cause)];
+  const auto left = [&sum](removal_cause why) {
+    return sum[static_cast<std::size_t>(figure::left) + static_cast<std::size_t>(why)];
   };
   const group_stats calls = flights_.stats();
   cache_stats s{

@@ -327,8 +327,8 @@ auto loading_cache<Key, Value, Hash, Equal>::fail(Key& key, std::uint32_t hash,
 template <class Key, class Value, class Hash, class Equal>
 void loading_cache<Key, Value, Hash, Equal>::finish(typename store_type::departed& gone,
                                                     detail::giving_back when) {
-  const auto count = [this](removal_cause cause, std::size_t n) {
-    stats_.add(static_cast<std::size_t>(figure::left) + static_cast<std::size_t>(cause), n);
+  const auto count = [this](removal_cause why, std::size_t n) {
+    stats_.add(static_cast<std::size_t>(figure::left) + static_cast<std::size_t>(why), n);
   };
   store_.finish(gone, count, when);
 }

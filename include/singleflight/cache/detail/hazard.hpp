@@ -275,7 +275,7 @@ inline void hazard_domain::mend() noexcept {
     of->passing().store(nullptr, memory_order_relaxed);
     of->structure().store(nullptr, memory_order_relaxed);
   }
-  if (hazard_mode::one_sided) (void)platform::ask_for_barrier();
+  if (hazard_mode::is_one_sided()) (void)platform::ask_for_barrier();
 }
 
 inline void give_hazard_record_back() noexcept {
