@@ -80,7 +80,8 @@ class acyclic {
     }
   }
   std::array<std::optional<sf::thread_pool>, levels> pools_;
-  sf::error_group shared_{{.executor = pool(0)}};
+  sf::thread_pool shared_pool_{{.max_threads = 2}};
+  sf::error_group shared_{{.executor = shared_pool_}};
 };
 
 // Goal    No false positives: no wait of loads, tasks and retries that ask downwards only is
