@@ -293,7 +293,8 @@ inline void fork() {
   const model::eternal stays;
   at_fork.before();
   model::vanish_others();
-  at_fork.in_child();
+  at_fork.in_child();  // it may still look at their frames
+  model::vanish_frames();
 }
 /// No world makes or ends a member while another thread forks.
 class fork_lock {

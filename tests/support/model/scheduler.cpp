@@ -111,7 +111,7 @@ class arena {
 };
 
 struct fiber {
-  enum class state : std::uint8_t { absent, ready, paused, asleep, done };
+  enum class state : std::uint8_t { absent, ready, paused, asleep, vanished, done };
 
   std::byte* stack = nullptr;
   context::fcontext_t stands = nullptr;
@@ -301,7 +301,14 @@ class scheduler {
     forked_ = true;
     for (std::size_t i = 1; i < most_threads; ++i) {
       fiber& f = fibers_[i];
-      if (&f != &self() && f.now != fiber::state::absent) f.now = fiber::state::done;
+      if (&f != &self() && f.now != fiber::state::absent && f.now != fiber::state::done) {
+        f.now = fiber::state::vanished;
+      }
+    }
+  }
+  void vanish_frames() {
+    for (fiber& f : fibers_) {
+      if (f.now == fiber::state::vanished) f.now = fiber::state::done;
     }
   }
   int faults() const noexcept { return faults_; }
@@ -883,6 +890,10 @@ void join(int thread, const std::source_location& line) {
 void vanish_others() {
   const scheduler::inside in;
   all().vanish_others();
+}
+void vanish_frames() {
+  const scheduler::inside in;
+  all().vanish_frames();
 }
 void at_thread_exit(void (*what)() noexcept) {
   const scheduler::inside in;

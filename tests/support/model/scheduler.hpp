@@ -123,8 +123,9 @@ struct thread_exit {};
 void join(int thread, const std::source_location& line);
 void at_thread_exit(void (*what)() noexcept);
 /// All other threads stop where they are, for ever, as in a child of fork. What they have allocated
-/// may stay.
+/// may stay, and their frames are there until vanish_frames().
 void vanish_others();
+void vanish_frames();
 
 /// The place of slot `id` of this thread; `fresh` when nobody has asked for it in this schedule.
 inline constexpr std::size_t slot_bytes = 256;
