@@ -390,24 +390,18 @@ void pass_grace() {
 
 const add_world refused("56: entries: the barrier is refused from some moment on", two,
                         [](world& w) {
-                          const struct barrier {
-                            barrier() { platform::barriers::there = true; }
-                            barrier(const barrier&) = delete;
-                            barrier& operator=(const barrier&) = delete;
-                            ~barrier() {
-                              platform::barriers::there = platform::barriers::refused = false;
-                            }
-                          } there;
+                          platform::barriers::there.set();
                           scene s(w);
                           s.put(1, 1);
                           s.thread([&] { w.check(s.read(1) != 0, "an entry was not found"); });
                           s.thread([&] {
-                            platform::barriers::refused = true;
+                            platform::barriers::refused.set();
                             for (int version = 2; version < 12; ++version) s.put(1, version);
                           });
                           w.run();
                           s.all.reset();
-                          pass_grace();
+                          w.thread(pass_grace);
+                          w.run();
                         });
 
 const add_world eviction("entries: a handle beside an eviction", three, [](world& w) {

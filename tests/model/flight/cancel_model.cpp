@@ -195,7 +195,8 @@ const add_world successor("52: a deadline ends the flight ahead of a fresh one",
   queue_executor stalled;
   std::optional<support::owned> waits(
       wait_on(s, stalled, s.flights.start(1, [&] { return s.h.load()(); }), time.now() + 1s));
-  s.thread([&] { s.get(false, true); });
+  s.thread(
+      [&] { s.await(0, false, true); });  // no thread of it sleeps: the pool may queue its load
   s.thread([&] { time.advance(2s); });
   w.run();
   stalled.run_all();
@@ -281,8 +282,8 @@ const add_world destroyed("52: a coroutine is destroyed after its verdict", two,
   queue_executor stalled;
   std::optional<support::owned> waits(wait_on(s, stalled, s.start(), time.now() + 1s));
   auto stays = s.start();
-  s.thread([&] { time.advance(2s); });
-  s.thread([&] { waits.reset(); });
+  w.thread([&] { time.advance(2s); });  // neither of them runs the load
+  w.thread([&] { waits.reset(); });
   w.run();
   w.check(s.flights.in_flight().at(0).callers == 1,
           "52: a destroyed caller still counts, or twice");

@@ -5,6 +5,9 @@
 // frame that has gone.
 
 #include <memory>
+#include <stdexcept>
+#include <string>
+#include <utility>
 
 #include "model/flight/scene.hpp"
 
@@ -15,6 +18,7 @@ using model::ints;
 using model::queue_executor;
 using model::two;
 using model::world;
+using singleflight::flight_errc;
 namespace platform = singleflight::detail::platform;
 
 struct site {
@@ -50,6 +54,16 @@ struct site {
     w.check(*f.get() == 8, "56: a child's started load does not run");
     flights->close();
   }
+  /// The child of a thread that has a handle on a load of the parent's, with outcome 1 or an error.
+  void look_and_end(std::unique_ptr<singleflight::flight<int>>& f) {
+    const auto got = f->get_outcome();
+    const auto code = got.errc();  // none: the load's own error
+    w.check(got.has_value() ? *got.value() == 1 : !code || *code == flight_errc::broken,
+            "56: a load of the parent's has another outcome in a child");
+    f.reset();
+    queue.run_all();  // what was queued does not run in the child a second time
+    use_and_end();
+  }
 
   world& w;
   queue_executor queue;
@@ -74,6 +88,47 @@ const add_world beside_fresh("56: a fork beside run_fresh and forget", two, [](w
   s.forks([&] { s.use_and_end(); });
   w.run();
 });
+
+// The forking thread has a handle on a load that another thread runs, or will run.
+const add_world handle("56: a fork with a handle on a started load", two, [](world& w) {
+  site s(w);
+  auto f = std::make_unique<singleflight::flight<int>>(s.flights->start(1, [] { return 1; }));
+  s.thread([] {});
+  s.forks([&] { s.look_and_end(f); });
+  w.run();
+});
+
+// The load ends for a thread that sleeps; or it fails, and there is perhaps nobody to lead again.
+const add_world awaited("56: a fork with a handle on a load that is awaited", two, [](world& w) {
+  site s(w);
+  auto f = std::make_unique<singleflight::flight<int>>(s.flights->start(1, [] { return 1; }));
+  s.thread([&] { s.w.check(*s.flights->start(1, [] { return 1; }).get() == 1, "P1: an outcome"); });
+  s.thread([] {});
+  s.forks([&] { s.look_and_end(f); });
+  w.run();
+});
+
+const add_world failing("56: a fork with a handle on a load that fails", two, [](world& w) {
+  site s(w);
+  auto f = std::make_unique<singleflight::flight<int>>(
+      s.flights->start(1, []() -> int { throw std::domain_error("load"); }));
+  s.thread([] {});
+  s.forks([&] { s.look_and_end(f); });
+  w.run();
+});
+
+const add_world refused("56: a fork with a handle on a load that nobody takes over", two,
+                        [](world& w) {
+                          site s(w, {.on_error = singleflight::hand_over(1)});
+                          auto once = [mine = std::make_unique<int>(0)]() -> int {
+                            throw std::domain_error("load " + std::to_string(*mine));
+                          };
+                          auto f = std::make_unique<singleflight::flight<int>>(
+                              s.flights->start(1, std::move(once)));
+                          s.thread([] {});
+                          s.forks([&] { s.look_and_end(f); });
+                          w.run();
+                        });
 
 // A load that forks goes on; those who had joined it are not there any more.
 const add_world within("56: a load that forks beside a joiner", two, [](world& w) {

@@ -335,7 +335,7 @@ class storm {
       case 1:
         one.promise.reset();  // broken
         break;
-      default: one.promise->set_value(number);
+      default: one.promise->set_value(stamp(number));
     }
     --open_promises_;
   }

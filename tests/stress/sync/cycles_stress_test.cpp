@@ -64,12 +64,12 @@ class acyclic {
   /// Retries block their executor's threads, so each level has its own.
   sf::thread_pool& pool(int level) { return *pools_[static_cast<std::size_t>(level)]; }
   int load(int level, std::uint64_t random) {
-    const std::vector<std::function<int()>> calls(
+    const std::vector<std::function<int()>> asks(
         2, [this, level, random] { return ask(level - 1, random / 5); });
     switch (random % 4) {
-      case 0: return static_cast<int>(sf::run_all(calls, {.executor = pool(level)}).size());
-      case 1: return *sf::start_retry({.max_attempts = 1}, calls[0], {}, pool(level)).get_outcome();
-      case 2: return sf::collect<int>(calls, {.executor = pool(level)}).front();
+      case 0: return static_cast<int>(sf::run_all(asks, {.executor = pool(level)}).size());
+      case 1: return *sf::start_retry({.max_attempts = 1}, asks[0], {}, pool(level)).get_outcome();
+      case 2: return sf::collect<int>(asks, {.executor = pool(level)}).front();
       default: {
         // A group that is shared by all, which a load hands over to and may wait for: its tasks ask
         // for level 0 only.
@@ -104,7 +104,7 @@ TEST(cycles_stress, with_cycles_everybody_comes_back) {
           [&] { return ask(depth - 1, random / 5); },
           [&] { return ask(depth - 1, random / 11); },
       };
-      if (random % 3 == 0) return static_cast<int>(sf::run_all(calls, {.executor = pool}).size());
+      if (random % 3 == 0) return static_cast<int>(sf::run_all(asks, {.executor = pool}).size());
       sf::error_group group({.executor = pool});
       for (const auto& c : calls) group.go([&] { (void)c(); });
       if (random % 3 == 1) (void)group.wait(sf::as_outcome);

@@ -123,12 +123,21 @@ void wake(const atomic<Word>& word, int count, std::uint32_t channels = all_chan
 
 // ---- a barrier in all threads: none here, so both sides of a race pay; or as a world says -------
 
-struct barriers {
-  static inline bool there = false;
-  static inline bool refused = false;
+/// Set for the schedule that runs, and for no other.
+class schedule_flag {
+ public:
+  void set() noexcept { epoch_ = model::epoch(); }
+  bool is_set() const noexcept { return epoch_ == model::epoch(); }
+
+ private:
+  std::uint64_t epoch_ = 0;
 };
-inline bool ask_for_barrier() noexcept { return barriers::there; }
-inline bool barrier_in_all_threads() noexcept { return !barriers::refused; }
+struct barriers {
+  static inline schedule_flag there;
+  static inline schedule_flag refused;
+};
+inline bool ask_for_barrier() noexcept { return barriers::there.is_set(); }
+inline bool barrier_in_all_threads() noexcept { return !barriers::refused.is_set(); }
 inline void keep_order() noexcept {}
 /// No step of its own: whoever reads it may see it late.
 class late_switch {

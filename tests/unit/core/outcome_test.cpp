@@ -96,7 +96,7 @@ TEST(outcome, holds_a_flight_error_of_the_load) {
 //         every form.
 TEST(outcome, after_an_assignment_that_threw) {
   struct moody {
-    explicit moody(int) {}
+    moody(int) {}  // NOLINT(google-explicit-constructor)
     moody(moody&&) { throw std::domain_error("move"); }
     moody& operator=(moody&&) { throw std::domain_error("move"); }
   };

@@ -314,7 +314,8 @@ TEST(cancelled_waiter, recursive_counts_no_more) {
                          waits.emplace(
                              [](auto f, auto& on, const auto& ctx, auto& out) -> support::owned {
                                auto mine = std::move(f);
-                               out = (co_await mine.within(ctx).on(on).as_outcome()).errc();
+                               const auto got = co_await mine.within(ctx).on(on).as_outcome();
+                               out = got.errc();
                              }(at.g->start(1, [] { return 2; }), at.named, context, how));
                          callers = context.callers();
                          return 1;
@@ -349,7 +350,8 @@ TEST(cancelled_waiter, destroyed_leaves_a_handle_that_is_over) {
       } else if (use == 1) {
         std::optional<flight_errc> again;
         const auto other = [](auto& of, auto& out) -> support::owned {
-          out = (co_await of.as_outcome()).errc();
+          const auto got = co_await of.as_outcome();
+          out = got.errc();
         }(f, again);
         EXPECT_EQ(again, why);
       } else if (use == 2) {
@@ -415,22 +417,21 @@ struct destroying_executor {
   std::shared_ptr<int> calls = std::make_shared<int>(0);
   std::optional<support::owned>* victim;
 };
+void destroy_while_it_is_resumed() {
+  std::optional<support::owned> first;
+  destroying_executor ex{.to = {}, .victim = &first};
+  group g({.executor = ex});
+  const auto wait = [](group& in) -> support::owned {
+    auto f = in.start(1, [] { return 1; });
+    (void)co_await f;
+  };
+  first.emplace(wait(g));
+  const support::owned second = wait(g);
+  ex.to.run_all();
+}
 TEST(cancelled_waiter_death, destroyed_while_it_is_resumed) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  EXPECT_DEATH(
-      {
-        std::optional<support::owned> first;
-        destroying_executor ex{.to = {}, .victim = &first};
-        group g({.executor = ex});
-        const auto wait = [](group& in) -> support::owned {
-          auto f = in.start(1, [] { return 1; });
-          (void)co_await f;
-        };
-        first.emplace(wait(g));
-        const support::owned second = wait(g);
-        ex.to.run_all();
-      },
-      "destroyed on one thread while another resumes it");
+  EXPECT_DEATH(destroy_while_it_is_resumed(), "destroyed on one thread while another resumes it");
 }
 
 }  // namespace

@@ -18,13 +18,11 @@ namespace {
 
 using singleflight::as_outcome;
 using singleflight::deduplicate;
-using singleflight::group;
-using singleflight::outcome;
 
 // Goal    An int asks an unsigned group, and what has no unsigned value is refused: never another
 //         key's answer (scenario 54).
 TEST(conversion, a_key_keeps_its_sign) {
-  group<std::uint64_t, int> flights;
+  singleflight::group<std::uint64_t, int> flights;
   EXPECT_EQ(*flights.run(7, [] { return 1; }), 1);
   bool loaded = false;
   const auto load = [&] {
@@ -37,14 +35,14 @@ TEST(conversion, a_key_keeps_its_sign) {
   EXPECT_THROW((void)flights.run(as_outcome, -1, load).value(), std::invalid_argument);
   EXPECT_FALSE(loaded);
 
-  group<std::int64_t, int> other;
+  singleflight::group<std::int64_t, int> other;
   EXPECT_EQ(*other.run(std::uint64_t{7}, [] { return 1; }), 1);
   EXPECT_THROW(other.run(std::numeric_limits<std::uint64_t>::max(), load), std::invalid_argument);
 }
 
 // Goal    The same for a part of a key.
 TEST(conversion, a_part_of_a_key_keeps_its_sign) {
-  group<std::pair<std::uint32_t, int>, int> flights;
+  singleflight::group<std::pair<std::uint32_t, int>, int> flights;
   EXPECT_EQ(*flights.run(std::pair(7, 1), [] { return 1; }), 1);
   EXPECT_THROW(flights.run(std::pair(-7, 1), [] { return 1; }), std::invalid_argument);
 }
@@ -52,13 +50,13 @@ TEST(conversion, a_part_of_a_key_keeps_its_sign) {
 // Goal    A result that is no Value is the load's error, for everybody on the flight; one that is
 //         becomes it.
 TEST(conversion, a_result_keeps_its_sign) {
-  group<int, std::uint64_t> flights;
+  singleflight::group<int, std::uint64_t> flights;
   EXPECT_EQ(*flights.run(1, [] { return 5; }), 5U);
   EXPECT_THROW(flights.run(1, [] { return -5; }), std::invalid_argument);
   auto f = flights.start(1, [](singleflight::flight_promise<std::uint64_t> p) { p.set_value(-5); });
   EXPECT_THROW((void)f.get(), std::invalid_argument);
   const auto many = flights.run_many(std::vector{1, 2}, [](std::span<const int> keys) {
-    return std::vector<outcome<std::uint64_t>>(keys.size(), 5);
+    return std::vector<singleflight::outcome<std::uint64_t>>(keys.size(), 5);
   });
   EXPECT_EQ(*many[1].value(), 5U);
 }

@@ -372,7 +372,8 @@ TEST(group, values_of_every_kind) {
 
   sf::group<int, exact> exacts;
   EXPECT_EQ(exacts.run(1, [] { return exact(3); })->number, 3);
-  EXPECT_EQ(exacts.start(1, [](sf::flight_promise<exact> p) { p.set_value(4); }).get()->number, 4);
+  EXPECT_EQ(
+      exacts.start(1, [](sf::flight_promise<exact> p) { p.set_value(exact(4)); }).get()->number, 4);
 
   const std::string kept = "kept";
   sf::group<int, std::string> strings;

@@ -38,7 +38,7 @@ TEST(loaders, of_run) {
   EXPECT_EQ(*flights.run(1, [](sf::flight_context& c) { return static_cast<int>(c.callers()); }),
             1);
   EXPECT_EQ(*flights.run(1, [](const sf::flight_context& c) { return c.forgotten() ? 0 : 7; }), 7);
-  EXPECT_EQ(*flights.run(1, [] { return 8L; }), 8) << "converted to the value's type";
+  EXPECT_EQ(*flights.run(1, [] { return short{8}; }), 8) << "converted to the value's type";
 }
 
 // Goal    start takes the same, owns it, and takes a promise, or an awaitable from any promise
@@ -135,7 +135,7 @@ TEST(loaders, outlive_their_load_only_with_the_flight) {
 // Goal    A value whose construction throws harms only its own flight, and reaches all its sharers.
 TEST(loaders, a_value_that_cannot_be_made) {
   struct bomb {
-    explicit bomb(int n) {
+    bomb(int n) {  // NOLINT(google-explicit-constructor)
       if (n == 0) throw std::domain_error("zero");
     }
   };

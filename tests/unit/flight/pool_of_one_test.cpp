@@ -156,7 +156,7 @@ const std::pair<const char*, way_to_wait> ways[] = {
      }},
 };
 INSTANTIATE_TEST_SUITE_P(ways, bounded_wait, ::testing::ValuesIn(ways),
-                         [](const auto& info) { return std::string(info.param.first); });
+                         [](const auto& of) { return std::string(of.param.first); });
 
 // Goal    A wait with a limit that is far away runs what no thread is free to run.
 TEST_P(bounded_wait, runs_what_no_thread_is_free_for) {  // Scenario 49

@@ -31,7 +31,7 @@ using group = singleflight::group<int, int>;
 
 /// What `wait` is refused with; empty when it was not.
 template <class Wait>
-std::optional<flight_errc> refusal(Wait wait) {
+std::optional<flight_errc> refusal_of(Wait wait) {
   try {
     wait();
   } catch (const flight_error& error) {
@@ -64,8 +64,8 @@ struct told {
 struct closes : told {
   explicit closes(group& g) {
     within = [&g] {
-      EXPECT_EQ(refusal([&] { g.close(); }), flight_errc::recursive);
-      EXPECT_EQ(refusal([&] { (void)g.close_for(1h); }), flight_errc::recursive);
+      EXPECT_EQ(refusal_of([&] { g.close(); }), flight_errc::recursive);
+      EXPECT_EQ(refusal_of([&] { (void)g.close_for(1h); }), flight_errc::recursive);
     };
   }
 };
@@ -162,7 +162,7 @@ TEST(stop_callback, closes_its_group_after_the_stop) {
   load.running.wait();
   std::optional<flight_errc> refused;
   auto f = g.start_fresh(1, [] { return 2; });
-  std::move(f).on_ready([&](const auto&) { refused = refusal([&] { g.close(); }); });
+  std::move(f).on_ready([&](const auto&) { refused = refusal_of([&] { g.close(); }); });
   source.request_stop();
   leader.join();
   EXPECT_EQ(refused, flight_errc::recursive);

@@ -159,10 +159,10 @@ TEST(table, forgotten_flights_cost_newcomers_nothing) {
       if (given_up) {
         handles.pop_back();
       } else {
-        forgotten += g.forget(1) ? 1 : 0;
+        forgotten += g.forget(1) ? 1U : 0U;
       }
     }
-    EXPECT_EQ(forgotten, given_up ? 0 : old);
+    EXPECT_EQ(forgotten, given_up ? 0U : old);
     EXPECT_FALSE(given_up && g.forget(1)) << "nobody finds what was given up";
     EXPECT_LE(compared, given_up ? old : 2 * old);
     compared = 0;

@@ -911,18 +911,25 @@ TEST(batcher, load_with_limits_on_the_pools_only_thread) {
   on_pool(pool, [&] { EXPECT_EQ(*slow.load(1, {.deadline = time.now() + 1h}), 1); });
 }
 
-// Goal    A wait with limits on a handle does not run the batch: flight says so.
-TEST(batcher, a_limited_wait_on_a_handle_runs_nothing) {
+// Goal    A wait with limits on a handle runs the batch where no thread of the pool is free for it,
+//         and not where one is.
+TEST(batcher, a_limited_wait_on_a_handle_runs_what_no_thread_is_free_for) {  // Scenario 49
   sf::manual_timer clock;
-  sf::thread_pool pool({.max_threads = 1});
-  ints keys(tenfold(), {.executor = pool, .timer = &clock});
-  std::stop_source stop;
-  on_pool(pool, [&] {
-    auto f = keys.start(2);
-    std::jthread later([&] { stop.request_stop(); });
-    EXPECT_EQ(f.until(clock.now() + 1h, stop.get_token()).as_outcome().get().errc(),
-              flight_errc::cancelled);
-  });
+  for (const std::size_t threads : {1U, 2U}) {
+    sf::thread_pool pool({.max_threads = threads});
+    std::thread::id loaded_on;
+    ints keys(
+        [&](std::span<const int> all) {
+          loaded_on = std::this_thread::get_id();
+          return tenfold()(all);
+        },
+        {.max_batch = 1, .executor = pool, .timer = &clock});
+    on_pool(pool, [&] {
+      auto f = keys.start(2);
+      EXPECT_EQ(*f.until(clock.now() + 1h).get(), 20);
+      EXPECT_EQ(loaded_on == std::this_thread::get_id(), threads == 1);
+    });
+  }
 }
 
 // Goal    A batch whose task has found its place taken by a waiter is passed over once: the next

@@ -928,7 +928,8 @@ TEST(pending_result, a_limit_counts_before_its_coroutine_is_resumed) {
       std::optional<flight_errc> first;
       std::optional<support::owned> waits(
           [](auto& of, auto& at, auto& on, auto token, auto& how) -> support::owned {
-            how = (co_await of.until(at.time.now() + 1s, token).on(on).as_outcome()).errc();
+            const auto got = co_await of.until(at.time.now() + 1s, token).on(on).as_outcome();
+            how = got.errc();
           }(all, s, stalled, stop.get_token(), first));
       const auto why = by_deadline ? flight_errc::timed_out : flight_errc::cancelled;
       if (by_deadline) {
@@ -952,7 +953,8 @@ TEST(pending_result, a_limit_counts_before_its_coroutine_is_resumed) {
       } else if (use == 2) {
         std::optional<flight_errc> again;
         const auto other = [](auto& of, auto& on, auto& how) -> support::owned {
-          how = (co_await of.on(on).as_outcome()).errc();
+          const auto got = co_await of.on(on).as_outcome();
+          how = got.errc();
         }(all, stalled, again);
         stalled.run_all();
         EXPECT_EQ(again, why);

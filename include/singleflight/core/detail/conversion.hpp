@@ -244,12 +244,28 @@ consteval bool fits_a_value() {
   return Fits;
 }
 
-/// `from` where it is a To, else the To that it becomes.
+/// Whether To's own constructor makes it of a From, so that it needs no move.
+template <class From, class To>
+consteval bool converts_as_it_is() {
+  using plain = std::remove_cvref_t<From>;
+  if constexpr (std::is_same_v<plain, To>) {
+    return true;
+  } else if constexpr (!std::is_class_v<To> || is_optional<To> ||
+                       (is_tuple<To> && is_tuple<plain>)) {
+    return false;
+  } else if constexpr (number<plain>) {
+    return fills_by_list<From, To>;
+  } else {
+    return std::is_convertible_v<From, To>;
+  }
+}
+
+/// What a To is to be constructed from in place, for `from`: itself, or the To that it becomes.
 template <class To, class From>
 decltype(auto) value_from(From&& from) {
   if constexpr (!fits_a_value<converts<From, To>>()) {
     return static_cast<To&&>(*static_cast<To*>(nullptr));
-  } else if constexpr (std::is_same_v<std::remove_cvref_t<From>, To>) {
+  } else if constexpr (converts_as_it_is<From, To>()) {
     return static_cast<From&&>(from);
   } else {
     return convert<To>(std::forward<From>(from));

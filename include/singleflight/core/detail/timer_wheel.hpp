@@ -90,9 +90,10 @@ class timer_wheel {
     }
   }
 
-  /// When to look again, once take() has found none: no later than the first node's time, and that
-  /// time unless a node was cancelled; steady_time::max() when empty.
+  /// When to look again: no later than the first node's time, and that time unless a node was
+  /// cancelled; steady_time::max() when empty.
   steady_time next() noexcept {
+    if (!moving_.empty()) return moving_.head.next->when;
     unsigned level = 0;
     unsigned slot = 0;
     return first(level, slot) ? wheel_[level][slot].head.when : steady_time::max();
@@ -174,7 +175,6 @@ class timer_queue final : fork_member {
     node.when = when;
     wheel_.insert(node);
   }
-  /// After a fire_round that left nothing.
   steady_time next_locked() noexcept { return wheel_.next(); }
 
   void cancel(timer_node& node) noexcept {

@@ -3,6 +3,10 @@
 
 // flight_end: how a flight ends, passes on, or loses its callers; the members of flight_core that
 // do it.
+//
+// E1  A flight whose block others may know leaves the table and becomes done in one critical
+//     section of its bucket. So a fork, which holds all buckets, finds it in one place or the
+//     other (V4).
 
 #include <algorithm>
 
@@ -27,12 +31,15 @@ inline bool flight_core::finish_alone(block_base& b, load_base& load) noexcept {
   if (b.room.batch.pending.empty() && b.room.batch.ready.empty() &&
       b.room.more_batches == nullptr && b.room.kept == nullptr &&
       !(b.has_sleepers_locked() && platform::holds(rule::alone_sees_sleepers)) &&
-      b.phase(memory_order_relaxed) == flight_phase::running &&
-      flight_table::leave_alone(table.locate(b.node->hash), *b.node)) {
-    b.result = flight_result::value;
-    b.callers = b.interest() + (b.room.leader_withdrew ? 1U : 0U);
-    b.set_done_and_unlock();
-    return true;
+      b.phase(memory_order_relaxed) == flight_phase::running) {
+    const flight_table::bucket bucket{&table.locate(b.node->hash), 0};
+    if (flight_table::leave_locking(*bucket.at, *b.node)) {
+      b.result = flight_result::value;
+      b.callers = b.interest() + (b.room.leader_withdrew ? 1U : 0U);
+      b.set_done_and_unlock();
+      flight_table::unlock(bucket);  // E1; the group may be gone from here on
+      return true;
+    }
   }
   b.unlock();
   return false;
@@ -52,6 +59,7 @@ inline flight_core::finished flight_core::finish(block_base& b, flight_result re
   aftermath a;
   finished end{true, true};
   std::uint32_t held = 0;
+  bool unlocked = false;
   b.lock();
   if (b.phase(memory_order_relaxed) == flight_phase::done &&
       platform::holds(rule::late_outcome_is_dropped)) {  // expired before
@@ -68,13 +76,22 @@ inline flight_core::finished flight_core::finish(block_base& b, flight_result re
     }
     end.over = elect_locked(b, a);
   } else {
-    const bool in_order = platform::holds(rule::unlinked_before_done);
-    if (in_order) a.successor = unlink_locked(b, code);
     std::swap(b.error, error);
-    publish_locked(b, result, code, a);
-    if (!in_order) a.successor = unlink_locked(b, code);
+    const bool in_order = platform::holds(rule::unlinked_before_done);
+    if (!in_order) publish_locked(b, result, code, a);
+    flight_table::bucket bucket{&table.locate(b.node->hash), 0};
+    if (code != flight_errc{} || options_.max_flights != 0 ||
+        !flight_table::leave_locking(*bucket.at, *b.node)) {
+      bucket = table.lock(b.node->hash);
+      if (code != flight_errc{}) stats.add_error(code, b.interest());
+      a.successor = unlink_locked(bucket, *b.node);
+    }
+    if (in_order) publish_locked(b, result, code, a);
+    b.unlock();
+    flight_table::unlock(bucket);  // E1; the group may be gone from here on
+    unlocked = true;
   }
-  b.unlock();
+  if (!unlocked) b.unlock();
   carry_out(a);
   if (held > 0) b.drop_references(held);
   return end;
@@ -133,6 +150,10 @@ inline flight_core::finished flight_core::hand_over_from(flight_node& node, bloc
 inline void flight_core::leave(block_base& b, wait_verdict why, bool lender, std::uint32_t serial,
                                bool leader) {
   const call_scope scope;
+  if (b.done()) {  // in a child of fork, the lock may be held by a thread that is not there
+    b.drop_reference();
+    return;
+  }
   aftermath a;
   b.lock();
   if (b.phase(memory_order_relaxed) == flight_phase::done) {
@@ -252,8 +273,11 @@ inline bool flight_core::elect_locked(block_base& b, aftermath& a) {
                            : unplaced     ? flight_errc::overloaded
                            : shares_error ? b.code
                                           : flight_errc::broken;
-  a.successor = unlink_locked(b, code);
+  flight_table::bucket bucket = table.lock(b.node->hash);
+  if (code != flight_errc{}) stats.add_error(code, b.interest());
+  a.successor = unlink_locked(bucket, *b.node);
   publish_locked(b, shares_error ? flight_result::error : flight_result::code, code, a);
+  flight_table::unlock(bucket);  // E1
   return true;
 }
 
@@ -383,8 +407,8 @@ inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own, bo
   } else {
     a.successor = unlink_locked(bucket, *b.node);
   }
-  table.unlock(bucket);
   publish_locked(b, flight_result::code, flight_errc::cancelled, a);
+  flight_table::unlock(bucket);  // E1
   return true;
 }
 

@@ -14,6 +14,8 @@
 //     answer all the same, that comes too late, and the group may be gone: finish() sees it first.
 // V3  The nodes of run() leaders, and those who wait in `blocked` and `timed`, stand on stacks of
 //     threads that are not there any more: nothing points to them afterwards.
+// V4  While all buckets are held, every flight that others know is in the table, or done (E1). The
+//     lock of one that is done may be held by a thread that is not there: to leave it needs none.
 
 #include "singleflight/flight/detail/flight_core.hpp"
 

@@ -89,23 +89,6 @@ inline void flight_core::arm_timeout(block_base& b) {
 
 // ---- what a load asks of its flight -------------------------------------------------------------
 
-/// Marks this thread as inside of the flight of `b`: its load may be unable to end before what runs
-/// here has returned.
-class inside_flight {
- public:
-  explicit inside_flight(const block_base& b) noexcept
-      : self_(this_thread()), frame_{b.id, self_.led, nullptr, b.core, false} {
-    if (platform::holds(rule::stop_counts_as_load)) self_.led = &frame_;
-  }
-  inside_flight(const inside_flight&) = delete;
-  inside_flight& operator=(const inside_flight&) = delete;
-  ~inside_flight() { self_.led = frame_.outer; }
-
- private:
-  thread_state& self_;
-  const led_frame frame_;
-};
-
 inline void flight_core::request_stop(block_base& b) {
   b.lock();
   b.room.stop_wanted = true;

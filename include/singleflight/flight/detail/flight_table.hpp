@@ -149,11 +149,10 @@ class flight_table {
   }
   /// The fast leave (I2). Its release pairs with whoever enters the bucket next; its acquire with
   /// the unlock of whoever last looked at the node, since the node's memory is reused after this.
-  static bool leave_alone(head& at, flight_node& node) noexcept {
-    word expected = reinterpret_cast<word>(&node);
-    return at.compare_exchange_strong(
-        expected, 0, platform::acquire_release(rule::leave_acquires, rule::leave_releases),
-        memory_order_relaxed);
+  static bool leave_alone(head& at, flight_node& node) noexcept { return leave_as(at, node, 0); }
+  /// The same, and the bucket, which is empty then, is locked.
+  static bool leave_locking(head& at, flight_node& node) noexcept {
+    return leave_as(at, node, locked);
   }
 
   bucket lock(std::size_t hash) const noexcept {
@@ -314,6 +313,13 @@ class flight_table {
     head* heads = nullptr;
     array* older = nullptr;
   };
+
+  static bool leave_as(head& at, flight_node& node, word left) noexcept {
+    word expected = reinterpret_cast<word>(&node);
+    return at.compare_exchange_strong(
+        expected, left, platform::acquire_release(rule::leave_acquires, rule::leave_releases),
+        memory_order_relaxed);
+  }
 
   static bool is_found(const flight_node* node) noexcept {
     return node != nullptr && !node->is_gone_locked();

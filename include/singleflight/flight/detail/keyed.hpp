@@ -30,11 +30,20 @@ struct keyed_node : flight_node {
 template <class V, class Key, class Access>
 struct keyed_block : flight_block<V> {
   static constexpr bool as_bytes = Access::bytes_suffice();
-  using kept_key = std::conditional_t<as_bytes, std::monostate, Key>;
+  /// Made from the view within a constructor: g++ 12 ends in an internal error where what a function
+  /// returns is put into a member that may share its address, for keys such as a std::variant.
+  struct owned_key {
+    explicit owned_key(typename Access::view from) : value(Access::own(from)) {}
+    const Key value;
+  };
+  struct no_key {
+    explicit no_key(typename Access::view) noexcept {}
+  };
+  using kept_key = std::conditional_t<as_bytes, no_key, owned_key>;
 
   keyed_block(flight_core& group, flight_phase phase, std::size_t hash, typename Access::view from,
               void* key_room)
-      : flight_block<V>(group, group.options().executor, group.clock(), phase), key(own_key(from)) {
+      : flight_block<V>(group, group.options().executor, group.clock(), phase), key(from) {
     own.hash = hash;
     own.id = next_flight_id(this_thread());
     if constexpr (as_bytes) {
@@ -43,7 +52,7 @@ struct keyed_block : flight_block<V> {
       if (!from.empty()) std::memcpy(to, from.data(), from.size() * sizeof(element));
       own.key = typename Access::stored(to, from.size());
     } else {
-      own.key = Access::store(key);
+      own.key = Access::store(key.value);
     }
     this->own_node = &own;
   }
@@ -57,15 +66,6 @@ struct keyed_block : flight_block<V> {
 
   [[no_unique_address]] const kept_key key;
   keyed_node<typename Access::stored> own;
-
- private:
-  static kept_key own_key(typename Access::view from) {
-    if constexpr (as_bytes) {
-      return {};
-    } else {
-      return Access::own(from);
-    }
-  }
 };
 
 /// What start() makes: block, key and load in one allocation.
