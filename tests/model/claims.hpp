@@ -49,7 +49,7 @@ inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(enrol_sees_done, "10: await beside await"),
     SINGLEFLIGHT_CLAIM(enrol_sees_limit, "16: a stop beside the begin of a wait"),
     SINGLEFLIGHT_CLAIM(destroyed_leaves_list, "28b: a coroutine destroyed while it waits"),
-    SINGLEFLIGHT_CLAIM(unlinked_before_done, "10: run, await and run_fresh"),
+    SINGLEFLIGHT_CLAIM(unlinked_before_done, "22: get beside run_fresh, a type that throws"),
     SINGLEFLIGHT_CLAIM(late_outcome_is_dropped, "27: the load that hangs ends after its flight"),
     SINGLEFLIGHT_CLAIM(hand_over_holds_reference, "17: hand-over to a load that its waiter claims"),
     SINGLEFLIGHT_CLAIM(stop_outside_locks, "4: a stop callback that calls the group"),
