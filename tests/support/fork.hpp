@@ -13,8 +13,8 @@
 #include "support/gate.hpp"
 #include "support/sanitizers.hpp"
 
-// ThreadSanitizer ends a child that gives the stack of a thread that has vanished to a thread of its
-// own ("dup thread with used id"): such tests are for the other builds.
+// ThreadSanitizer ends a child that gives the stack of a thread that has vanished to a thread of
+// its own ("dup thread with used id"): such tests are for the other builds.
 #if defined(SUPPORT_TSAN)
 #define SUPPORT_NOT_UNDER_TSAN() \
   GTEST_SKIP() << "ThreadSanitizer does not support threads in a child of a process with threads"

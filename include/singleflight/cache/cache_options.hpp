@@ -65,8 +65,8 @@ struct cache_options {
   /// start_get and get_all get the library's own errors as they are.
   std::chrono::nanoseconds stale_if_error{0};
   /// After a load that failed, a stale value is served without another load, and an old one is not
-  /// refreshed, for this long, also by a call that was on its way to a load meanwhile; twice as long
-  /// with each failure in a row, up to max_retry_after.
+  /// refreshed, for this long, also by a call that was on its way to a load meanwhile; twice as
+  /// long with each failure in a row, up to max_retry_after.
   std::chrono::nanoseconds retry_after = std::chrono::seconds(1);
   std::chrono::nanoseconds max_retry_after = std::chrono::seconds(60);
   /// A get that finds a stale value waits this long for its load, then takes the stale value, and

@@ -83,6 +83,7 @@ class live_value final : public observable {
                                                             options_.max_changes)),
         alarm_(*this),
         flights_(group_options_of(options_)) {
+    detail::make_shared_cache_state();
     if (options_.initial) {
       publish(*std::move(options_.initial), by_hand);
       options_.initial.reset();

@@ -7,10 +7,10 @@
 /// Threads     every member, from any thread.
 /// Ordering    tasks begin in the order in which they were handed over.
 /// Blocking    execute never waits; the destructor runs what is queued and joins the threads.
-/// Errors      execute throws std::system_error (resource_unavailable_try_again) when the pool has no
-///             thread and none can be made.
-/// Fork        a child has none of the threads, and starts its own; what was queued or running is its
-///             parent's.
+/// Errors      execute throws std::system_error (resource_unavailable_try_again) when the pool has
+///             no thread and none can be made.
+/// Fork        a child has none of the threads, and starts its own; what was queued or running is
+///             its parent's.
 /// Lifetime    outlives whatever uses it as executor; may go once all it was given has run, also
 ///             while the call that handed it over returns. default_pool() is never destroyed.
 /// Cost        no allocation to queue a task of the library.

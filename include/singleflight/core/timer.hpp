@@ -28,9 +28,6 @@ class timer_node {
  public:
   using action = void (*)(timer_node&) noexcept;
   explicit timer_node(action on_fire) noexcept : fire(on_fire) {}
-  /// One that serves its thread alone: in a child of fork without that thread it is not armed.
-  timer_node(action on_fire, const detail::thread_state& of) noexcept
-      : fire(on_fire), thread(&of) {}
   timer_node(const timer_node&) = delete;
   timer_node& operator=(const timer_node&) = delete;
 
@@ -39,10 +36,28 @@ class timer_node {
   timer_node* next = nullptr;  ///< null while not armed
   detail::steady_time when{};
   const action fire;
-  const detail::thread_state* const thread = nullptr;
 };
 
 namespace detail {
+/// A node that serves its thread alone, and may stand on its stack: in a child of fork without that
+/// thread it is not armed. It is told by its `fire`, so that other nodes need no room for it.
+class SINGLEFLIGHT_SHARED_STATE thread_timer_node : public timer_node {
+ public:
+  thread_timer_node(action on_fire, const thread_state& of) noexcept
+      : timer_node(&fire_own), own_(on_fire), thread_(&of) {}
+  /// Whether `node` is one of another thread than `here`.
+  static bool is_of_another(const timer_node& node, const thread_state& here) noexcept {
+    return node.fire == &fire_own && static_cast<const thread_timer_node&>(node).thread_ != &here;
+  }
+
+ private:
+  static void fire_own(timer_node& node) noexcept {
+    static_cast<thread_timer_node&>(node).own_(node);
+  }
+  const action own_;
+  const thread_state* const thread_;
+};
+
 /// A word that somebody renews while it is read, so that a look at the time is a load.
 struct coarse_clock {
   static constexpr std::int64_t parked = 0;

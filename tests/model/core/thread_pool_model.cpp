@@ -321,8 +321,7 @@ const add_world kept_alone("thread_pool: a kept node, and no other one", two_and
 // A process that forks amid the work of a pool: its child has threads of its own, and none of the
 // tasks.
 const add_world forks("56: a fork beside a pool", two, [](world& w) {
-  auto pool =
-      std::make_unique<thread_pool>(singleflight::thread_pool_options{.max_threads = 2});
+  auto pool = std::make_unique<thread_pool>(singleflight::thread_pool_options{.max_threads = 2});
   job a;
   job b;
   w.thread([&] { pool->execute(a.as_task()); });

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // A process that forks: all other threads stop where they are. Whoever waits for one of them, or
-// for a lock that it holds, waits for ever: a deadlock, or a livelock. What stands on its stack is a
-// frame that has gone.
+// for a lock that it holds, waits for ever: a deadlock, or a livelock. What stands on its stack is
+// a frame that has gone.
 
 #include <memory>
 #include <stdexcept>

@@ -104,7 +104,7 @@ TEST(cycles_stress, with_cycles_everybody_comes_back) {
           [&] { return ask(depth - 1, random / 5); },
           [&] { return ask(depth - 1, random / 11); },
       };
-      if (random % 3 == 0) return static_cast<int>(sf::run_all(asks, {.executor = pool}).size());
+      if (random % 3 == 0) return static_cast<int>(sf::run_all(calls, {.executor = pool}).size());
       sf::error_group group({.executor = pool});
       for (const auto& c : calls) group.go([&] { (void)c(); });
       if (random % 3 == 1) (void)group.wait(sf::as_outcome);

@@ -286,7 +286,7 @@ template <void (*Fn)() noexcept>
 void at_thread_exit() noexcept {
   model::at_thread_exit(Fn);
 }
-// ---- fork: in the model the child alone goes on ---------------------------------------------------
+// ---- fork: in the model the child alone goes on -------------------------------------------------
 
 struct fork_handlers {
   void (*before)() noexcept = nullptr;

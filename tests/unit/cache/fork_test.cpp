@@ -106,8 +106,8 @@ TEST(fork_cache, listeners_are_told_in_a_child) {
   EXPECT_TRUE(support::eventually([&] { return told == 2; }));
 }
 
-// Goal    A server that warms its cache and forks while others use it: in the child every call comes
-//         back, and memory is given back.
+// Goal    A server that warms its cache and forks while others use it: in the child every call
+//         comes back, and memory is given back.
 TEST(fork_cache, forks_amid_calls) {
   SUPPORT_NOT_UNDER_TSAN();
   sf::loading_cache<int, int> cache([](int k) { return k; },

@@ -137,8 +137,8 @@ TEST(throttle, late_comers_see_the_failure) {
   }
 }
 
-// Goal  After a failure no hit begins a refresh within the period; refresh() does, since it was told
-//       to.
+// Goal  After a failure no hit begins a refresh within the period; refresh() does, since it was
+//       told to.
 TEST(throttle, a_refresh_behind_sees_a_failure) {
   manual_timer time;
   support::manual_executor queue;
@@ -280,7 +280,8 @@ std::vector<int> hundred_keys() {
 }
 
 // Goal  Keys that one get_all finds due are refreshed by one load of many; a failure holds them off
-//       all alike; a value that is put while the refresh runs is not overwritten (scenarios 31, 59).
+//       all alike; a value that is put while the refresh runs is not overwritten (scenarios 31,
+//       59).
 TEST(throttle, keys_that_come_due_together_are_one_load) {
   manual_timer time;
   bulk_backend db;

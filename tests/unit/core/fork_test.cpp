@@ -28,8 +28,8 @@ bool runs_a_task(sf::thread_pool& pool) {
 }
 
 // Goal    A child does not count on its parent's idle threads (scenario 56).
-// Method  The parent's pool has an idle thread as it forks; the child hands over a task, and ends the
-//         pool.
+// Method  The parent's pool has an idle thread as it forks; the child hands over a task, and ends
+//         the pool.
 TEST(fork_core, a_pool_has_threads_of_its_own_in_a_child) {
   SUPPORT_NOT_UNDER_TSAN();
   auto pool = std::make_unique<sf::thread_pool>();
@@ -73,8 +73,8 @@ struct fork_alarm : sf::timer_node {
   std::atomic<bool> rang{false};
 };
 
-// Goal    In a child clocks tell the time, and alarms ring: those that were armed before the fork, and
-//         its own.
+// Goal    In a child clocks tell the time, and alarms ring: those that were armed before the fork,
+//         and its own.
 TEST(fork_core, the_timer_goes_on_in_a_child) {
   SUPPORT_NOT_UNDER_TSAN();
   sf::timer& timer = sf::default_timer();

@@ -19,8 +19,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// Goal    A look at the coarse clock does not ask for a thread each time: at most ten times a second
-//         (scenario 56). The clock tells the time meanwhile.
+// Goal    A look at the coarse clock does not ask for a thread each time: at most ten times a
+//         second (scenario 56). The clock tells the time meanwhile.
 // Method  In a child, whose timer has no thread yet.
 TEST(no_threads, the_coarse_clock_asks_rarely) {
   EXPECT_TRUE(support::in_child([] {
@@ -66,8 +66,8 @@ TEST(no_threads, a_pool_names_the_reason) {
 
 // Goal    What is kept by the default pool while there is no thread, runs once there are threads
 //         again; nobody has to come by.
-// Method  In a child, whose pool and timer have no thread yet. A node is kept while both are refused;
-//         a reader of the clock comes by later, as every cache's is.
+// Method  In a child, whose pool and timer have no thread yet. A node is kept while both are
+//         refused; a reader of the clock comes by later, as every cache's is.
 TEST(no_threads, what_is_kept_runs_later) {
   EXPECT_TRUE(support::in_child([] {
     struct kept : sf::detail::task_node {

@@ -123,8 +123,8 @@ TEST(fork_flight, a_load_may_fork) {
   EXPECT_TRUE(right);
 }
 
-// Goal    A promise that answers in a child a load of the parent's, comes too late, and does no harm,
-//         also after its group has gone.
+// Goal    A promise that answers in a child a load of the parent's, comes too late, and does no
+//         harm, also after its group has gone.
 TEST(fork_flight, a_late_promise_does_no_harm_in_a_child) {
   SUPPORT_NOT_UNDER_TSAN();
   auto g = std::make_unique<sf::group<int, int>>();
@@ -145,8 +145,8 @@ TEST(fork_flight, a_late_promise_does_no_harm_in_a_child) {
   EXPECT_EQ(*f.get(), 6);
 }
 
-// Goal    A child never inherits a lock whose holder is not there, nor a node on a stack that is not
-//         there: not of a bucket, a block, nor of the table that grows.
+// Goal    A child never inherits a lock whose holder is not there, nor a node on a stack that is
+//         not there: not of a bucket, a block, nor of the table that grows.
 // Method  Threads that lead, join and start all the time; many forks among them. In the child every
 //         key is used, by calls that must come back.
 TEST(fork_flight, forks_amid_calls) {

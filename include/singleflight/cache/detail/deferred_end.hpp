@@ -10,8 +10,8 @@
 // D1  Open ground is where no load can be waiting for this thread to go on: it leads nothing, works
 //     for no task group, and runs nothing that was handed over (thread_state::errands). A coroutine
 //     that foreign code resumes leaves no mark on its thread: as long as there are such loads
-//     (wandering_load), no thread is sure but that of D3's task. A value is destroyed on open ground
-//     only; one whose type cannot wait (ends_plainly), anywhere.
+//     (wandering_load), no thread is sure but that of D3's task. A value is destroyed on open
+//     ground only; one whose type cannot wait (ends_plainly), anywhere.
 // D2  Off open ground it goes on the list of this thread's outermost call on a cache, if that began
 //     on open ground; the call destroys it as it ends. Such a list is short, since a load may be
 //     long.
@@ -177,6 +177,12 @@ inline bool ends_elsewhere(reclaimable& of) noexcept {
   if (self.ends != nullptr && self.ends->add(of)) return true;
   deferred_ends::instance().add(of);
   return true;
+}
+
+/// As make_shared_state(), for what all caches share.
+inline void make_shared_cache_state() {
+  (void)hazard_domain::instance();
+  (void)deferred_ends::instance();
 }
 
 }  // namespace detail

@@ -22,6 +22,7 @@
 #include <utility>
 
 #include "singleflight/cache/cache_options.hpp"
+#include "singleflight/cache/detail/deferred_end.hpp"
 #include "singleflight/cache/detail/entry_table.hpp"
 #include "singleflight/cache/detail/lifetimes.hpp"
 #include "singleflight/cache/detail/s3_fifo.hpp"
@@ -70,7 +71,9 @@ class entry_store {
         on_removal_(options.on_removal),
         equal_(std::move(equal)),
         table_(options.capacity),
-        queues_(options.capacity, weight_of{extras_}) {}
+        queues_(options.capacity, weight_of{extras_}) {
+    make_shared_cache_state();
+  }
   entry_store(const entry_store&) = delete;
   entry_store& operator=(const entry_store&) = delete;
   /// Nobody calls any more; handles may be out.

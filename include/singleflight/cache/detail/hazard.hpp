@@ -29,8 +29,8 @@
 //     turned may still announce without a fence, whenever its thread goes on: its announcement is
 //     then in its processor's store buffer, for microseconds, or until its thread is taken off.
 //     Either it looked before the object left, and is seen after the grace; or it looked later, and
-//     has seen that the object has left. (Morrison and Afek, "Temporally Bounding TSO for Fence-Free
-//     Asymmetric Synchronization", ASPLOS 2015.)
+//     has seen that the object has left. (Morrison and Afek, "Temporally Bounding TSO for
+//     Fence-Free Asymmetric Synchronization", ASPLOS 2015.)
 // H6  `lock_` guards the list of records, and all that waits. No destructor of a user runs under
 //     it. Records are never freed: a thread that ends gives its own back, with the slots that
 //     handles still hold, for the next thread.

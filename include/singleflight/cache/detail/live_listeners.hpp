@@ -14,9 +14,9 @@
 // L4  `told_` is the listener that is running. Who removes it waits until it is not, unless it is
 //     that listener's own thread, which then ends the listener after the call.
 // L5  A listener is told of changes later than `since`, which is read as it enters.
-// L6  At most `max_changes_` changes are queued. One more takes the place of the last: it is a change
-//     from the version before that one, whose node leaves the queue. So the versions that are told
-//     still go up, the latest is among them, and the queue keeps no more values than that.
+// L6  At most `max_changes_` changes are queued. One more takes the place of the last: it is a
+//     change from the version before that one, whose node leaves the queue. So the versions that
+//     are told still go up, the latest is among them, and the queue keeps no more values than that.
 // L7  The end: `stopped_` is set, so that nobody is told from now on, and no report (of the
 //     schedule: enter, leave) begins; then it waits until none is under way, and until the task is
 //     out of its loop, whose `change_` is its own while it has let go of the lock.
@@ -249,8 +249,8 @@ class live_listeners final : task_node,
     ended_.notify_all();
   }
 
-  // ---- fork: a child tells its listeners what they had not been told, the one whose call was under
-  // way on another thread included ----------------------------------------------------------------
+  // ---- fork: a child tells its listeners what they had not been told, the one whose call was
+  // under way on another thread included ----------------------------------------------------------
 
   void hold() noexcept override { lock_.lock(); }
   void release() noexcept override { lock_.unlock(); }

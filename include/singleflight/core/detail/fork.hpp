@@ -9,8 +9,8 @@
 // state is a member of one list:
 //
 // K1  Before the fork, every member is held: its locks are taken, in the order of the ranks, which
-//     is the order in which the library nests them. So no other thread is in a critical section, and
-//     what the locks guard is consistent in the child.
+//     is the order in which the library nests them. So no other thread is in a critical section,
+//     and what the locks guard is consistent in the child.
 // K2  In the parent, the members are released. In the child they are mended, released, and then go
 //     on: threads are started there, and alarms armed, for what has to happen by itself.
 // K3  Between hold() and release() no code of a user runs; in the child the forking thread is alone

@@ -162,8 +162,8 @@ namespace detail {
   X(counted_before_withdrawn, "an entry is freed as its reader goes from slot to count")        \
   X(last_handle_reclaims, "an entry that was kept for a handle stays when that has gone")       \
   X(load_looks_again, "a call that comes late loads again what was just stored")                \
-  X(refused_barrier_is_replaced, "where the barrier is refused, nothing is freed any more")      \
-  X(nothing_ends_within_a_load, "a value ends within the load that its destructor waits for")    \
+  X(refused_barrier_is_replaced, "where the barrier is refused, nothing is freed any more")     \
+  X(nothing_ends_within_a_load, "a value ends within the load that its destructor waits for")   \
   X(late_comer_sees_failure, "a call that comes late loads again what has just failed")         \
   X(one_hit_refreshes, "each hit on a value that is due starts a load")                         \
   X(store_needs_sweep, "an entry that is stored as a sweep ends is never swept")                \

@@ -72,10 +72,10 @@ class sleeper {
     void operator()() const noexcept { who->poke(); }
   };
   using stop_callback = std::optional<platform::stop_callback<poker>>;
-  struct alarm : timer_node {
+  struct alarm : thread_timer_node {
     explicit alarm(sleeper& s) noexcept
-        : timer_node([](timer_node& n) noexcept { static_cast<alarm&>(n).who.poke(); },
-                     this_thread()),
+        : thread_timer_node([](timer_node& n) noexcept { static_cast<alarm&>(n).who.poke(); },
+                            this_thread()),
           who(s) {}
     sleeper& who;
   };

@@ -76,7 +76,8 @@ class on_errand {
   thread_state& self_;
 };
 
-/// A load whose coroutine goes on wherever it is resumed: perhaps on a thread that has no mark of it.
+/// A load whose coroutine goes on wherever it is resumed: perhaps on a thread that has no mark of
+/// it.
 class SINGLEFLIGHT_SHARED_STATE wandering_load {
  public:
   wandering_load() noexcept { count_.fetch_add(1, memory_order_relaxed); }

@@ -280,7 +280,7 @@ class timer_queue final : fork_member {
   static void take_out_vanished(timer_list& list) noexcept {
     for (timer_node* n = list.head.next; n != &list.head;) {
       timer_node* const next = n->next;
-      if (n->thread != nullptr && n->thread != &this_thread()) timer_list::remove(*n);
+      if (thread_timer_node::is_of_another(*n, this_thread())) timer_list::remove(*n);
       n = next;
     }
   }

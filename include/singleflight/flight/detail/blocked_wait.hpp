@@ -103,9 +103,9 @@ class blocked_wait {
     void operator()() const noexcept { wait->block_.poke(block_base::channel_of(wait->node_)); }
   };
   /// Rings at the deadline, where the kernel cannot time the sleep.
-  struct alarm : timer_node {
+  struct alarm : thread_timer_node {
     explicit alarm(blocked_wait& w) noexcept
-        : timer_node(
+        : thread_timer_node(
               [](timer_node& n) noexcept {
                 blocked_wait& to = static_cast<alarm&>(n).wait;
                 to.block_.poke(block_base::channel_of(to.node_));
@@ -150,8 +150,8 @@ class blocked_wait {
   }
 
   /// A thread that the executor runs its tasks on must not wait for its own queue: while the load
-  /// that it waits for is still queued there, it is run here. That is the load of its own flight, or
-  /// of the one which that stands behind, and those gathered with it; never a stranger's.
+  /// that it waits for is still queued there, it is run here. That is the load of its own flight,
+  /// or of the one which that stands behind, and those gathered with it; never a stranger's.
   void run_if_queued() {
     const bool may_claim = runs_at_once() || block_.executor.starved();
     block_.lock();

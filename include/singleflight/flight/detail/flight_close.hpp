@@ -104,9 +104,9 @@ inline bool flight_core::wait_departure(std::uint32_t seen, steady_time deadline
     platform::wait(departures_, seen, platform::all_channels, &deadline);
     return true;
   }
-  struct alarm : timer_node {
+  struct alarm : thread_timer_node {
     explicit alarm(atomic<std::uint32_t>& w) noexcept
-        : timer_node(
+        : thread_timer_node(
               [](timer_node& n) noexcept {
                 auto& counter = static_cast<alarm&>(n).word;
                 counter.fetch_add(1, memory_order_release);

@@ -24,6 +24,15 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
+/// Makes what all groups share. A static that another thread makes as a process forks would never
+/// be ready in the child, so none of it is left for the first call.
+inline void make_shared_state() {
+  (void)default_pool();
+  (void)timeout_pool();
+  (void)wait_graph::instance();
+  (void)thread_indexes::instance();
+}
+
 class flight_core final : fork_member {
  public:
   /// Makes an unattached block for a thin flight; throws what copying its key or allocating throws.
@@ -41,6 +50,7 @@ class flight_core final : fork_member {
       throw std::invalid_argument(
           "group_options: join_window and load_timeout must not be negative; zero means none");
     }
+    make_shared_state();
     (void)thread_indexes::instance();  // not made under a lock: it enters the list of the fork
     enter_forks();
   }
@@ -93,8 +103,9 @@ class flight_core final : fork_member {
   // ---- bucket-locked steps: begin and join ------------------------------------------------------
 
   // max_flights counts places, one for each flight that loads or may begin to. A successor has none
-  // while it waits: it takes over the place of the flight ahead when that ends. One that is to begin
-  // beside the flight ahead, which was forgotten, needs a place of its own, or ends as overloaded.
+  // while it waits: it takes over the place of the flight ahead when that ends. One that is to
+  // begin beside the flight ahead, which was forgotten, needs a place of its own, or ends as
+  // overloaded.
 
   /// Takes a place for one more flight. The count never exceeds the bound, not for a moment, so a
   /// refusal here makes nobody else's.
@@ -374,9 +385,9 @@ class flight_core final : fork_member {
   /// it: that place serves again.
   static void queue_load_locked(block_base& b, load_base& load, aftermath& a) noexcept;
 
-  /// The flight behind that of `b`, and the one ahead of it, each with a reference for the caller; null
-  /// when there is none, or the one ahead has no block: then no load of it is queued. Under the lock
-  /// of `b`, whose flight is not done.
+  /// The flight behind that of `b`, and the one ahead of it, each with a reference for the caller;
+  /// null when there is none, or the one ahead has no block: then no load of it is queued. Under
+  /// the lock of `b`, whose flight is not done.
   static block_base* successor_of(block_base& b) noexcept;
 
  public:

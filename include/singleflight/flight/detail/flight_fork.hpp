@@ -3,13 +3,13 @@
 
 // flight_fork: the flights of a group around a fork (core/detail/fork.hpp).
 //
-// The forking thread may be inside loads: those flights go on in the child, without the threads that
-// waited for them. All others have lost their leader there, or the queue in which they stood. In the
-// child they are taken out of the table, so their keys are free, and end as `broken` for a handle
-// that the forking thread has. Nobody is resumed: what waited goes on in the parent.
+// The forking thread may be inside loads: those flights go on in the child, without the threads
+// that waited for them. All others have lost their leader there, or the queue in which they stood.
+// In the child they are taken out of the table, so their keys are free, and end as `broken` for a
+// handle that the forking thread has. Nobody is resumed: what waited goes on in the parent.
 //
-// V1  Held are all buckets and the blocks of all flights in them. A block lock comes before a bucket
-//     lock: so a block is only tried, and where that fails, all is let go and begun again.
+// V1  Held are all buckets and the blocks of all flights in them. A block lock comes before a
+//     bucket lock: so a block is only tried, and where that fails, all is let go and begun again.
 // V2  A lost block has no node. Its load is claimed, so that no queue runs it; should its promise
 //     answer all the same, that comes too late, and the group may be gone: finish() sees it first.
 // V3  The nodes of run() leaders, and those who wait in `blocked` and `timed`, stand on stacks of

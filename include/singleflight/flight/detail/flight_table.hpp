@@ -16,8 +16,8 @@
 // I1  A chain changes only under its head's lock, or by those two compare-exchanges.
 // I2  A successful fast leave proves: the node was alone, nobody has joined it, nobody waits behind
 //     it, nobody closes.
-// I3  Nodes of one key: at most one can be found (open or a barrier); any number is gone (forgotten,
-//     abandoned, timed out: no longer found, but still there for close() to wait for).
+// I3  Nodes of one key: at most one can be found (open or a barrier); any number is gone
+//     (forgotten, abandoned, timed out: no longer found, but still there for close() to wait for).
 // I4  `crowded` is the sum over all buckets of (nodes that can be found - 1), where there are any:
 //     more heads would not part the flights of one key that are gone. Fast enters and leaves do not
 //     change it.
@@ -331,14 +331,19 @@ class flight_table {
   static void link_before_locked(bucket& b, flight_node& node, flight_node* before) noexcept {
     flight_node* const first = b.first();
     node.next = before;
-    if (first != nullptr) {
-      flight_node* const last = first->next == nullptr ? first : first->prev;
-      flight_node* const after = before == nullptr ? last : before == first ? last : before->prev;
-      node.prev = after;
-      (before == nullptr ? first : before)->prev = &node;
-      if (before != first) after->next = &node;
+    if (first == nullptr || before == first) {
+      if (first != nullptr) {
+        node.prev = first->next == nullptr ? first : first->prev;
+        first->prev = &node;
+      }
+      b.value = reinterpret_cast<word>(&node) | (b.value & bits);
+      return;
     }
-    if (before == first) b.value = reinterpret_cast<word>(&node) | (b.value & bits);
+    flight_node& place = before != nullptr ? *before : *first;  // whose `prev` is ahead of the node
+    flight_node& ahead = place.next == nullptr && &place == first ? *first : *place.prev;
+    node.prev = &ahead;
+    place.prev = &node;
+    ahead.next = &node;
   }
   static void take_out_locked(bucket& b, flight_node& node) noexcept {
     flight_node* const first = b.first();

@@ -30,8 +30,9 @@ struct keyed_node : flight_node {
 template <class V, class Key, class Access>
 struct keyed_block : flight_block<V> {
   static constexpr bool as_bytes = Access::bytes_suffice();
-  /// Made from the view within a constructor: g++ 12 ends in an internal error where what a function
-  /// returns is put into a member that may share its address, for keys such as a std::variant.
+  /// Made from the view within a constructor: g++ 12 ends in an internal error where what a
+  /// function returns is put into a member that may share its address, for keys such as a
+  /// std::variant.
   struct owned_key {
     explicit owned_key(typename Access::view from) : value(Access::own(from)) {}
     const Key value;

@@ -59,7 +59,7 @@ struct attempt_of {
 template <class Fn>
 class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
                         private task_node,
-                        private timer_node,
+                        private thread_timer_node,
                         private platform::coroutine_frame {
   using attempt = attempt_of<Fn>;
   using value = typename attempt::value;
@@ -71,7 +71,7 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
             steady_time end)
       : one_shot<value>(executor, clock_of(policy)),
         task_node(&step),
-        timer_node(&alarm, this_thread()),
+        thread_timer_node(&alarm, this_thread()),
         platform::coroutine_frame{&resume_it, &destroy_it},
         call_(std::in_place, std::move(policy), std::forward<F>(fn), bounds, end) {}
 

@@ -368,7 +368,7 @@ class semaphore_core final : public platform::allocated, fork_member {
   void add_handle() noexcept {
     if (platform::holds(rule::handles_hold_reference)) add_reference();
   }
-  // ---- fork: threads that queue are not there in a child. What is held there stays held ----------
+  // ---- fork: threads that queue are not there in a child. What is held there stays held ---------
 
   void hold() noexcept override { lock(); }
   void release() noexcept override { unlock(); }

@@ -20,9 +20,11 @@ bool works_once() {
   return ::dlclose(plugin) == 0 && right;
 }
 
-// Goal    A static initializer of a plugin may start a load and wait for it: no thread of the library
-//         waits for the loader's lock, which dlopen holds meanwhile. Unloaded, loaded again.
-// Method  In a child, whose alarm ends a deadlock; before the program has used the library, and after.
+// Goal    A static initializer of a plugin may start a load and wait for it: no thread of the
+//         library waits for the loader's lock, which dlopen holds meanwhile. Unloaded, loaded
+//         again.
+// Method  In a child, whose alarm ends a deadlock; before the program has used the library, and
+//         after.
 TEST(plugin, starts_loads_as_it_is_loaded) {
   EXPECT_TRUE(support::in_child([] { return works_once() && works_once(); }));
   EXPECT_TRUE(support::in_child([] {
