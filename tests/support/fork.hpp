@@ -13,16 +13,17 @@
 #include "support/gate.hpp"
 #include "support/sanitizers.hpp"
 
-// ThreadSanitizer ends a child that gives the stack of a thread that has vanished to a thread of
-// its own ("dup thread with used id"): such tests are for the other builds.
-#if defined(SUPPORT_TSAN)
-#define SUPPORT_NOT_UNDER_TSAN() \
-  GTEST_SKIP() << "ThreadSanitizer does not support threads in a child of a process with threads"
-#else
-#define SUPPORT_NOT_UNDER_TSAN() static_cast<void>(0)
-#endif
-
 namespace support {
+
+/// ThreadSanitizer ends a child that gives the stack of a thread that has vanished to a thread of
+/// its own ("dup thread with used id"): tests of such children are for the other builds.
+inline constexpr const char* not_with_tsan =
+    "ThreadSanitizer does not support threads in a child of a process with threads";
+#if defined(SUPPORT_TSAN)
+inline constexpr bool tsan_watches = true;
+#else
+inline constexpr bool tsan_watches = false;
+#endif
 
 /// Whether `what`, run by a child, returned true there. A child that hangs is ended by an alarm.
 template <class What>

@@ -53,6 +53,7 @@ template <class A, class B>
 inline constexpr bool ends_plainly<std::pair<A, B>> = ends_plainly<A> && ends_plainly<B>;
 template <class... T>
   requires(!std::is_trivially_destructible_v<std::tuple<T...>>)
+// NOLINTNEXTLINE(misc-redundant-expression): of two parts of one type
 inline constexpr bool ends_plainly<std::tuple<T...>> = (ends_plainly<T> && ...);
 
 inline bool on_open_ground(const thread_state& self) noexcept {  // D1

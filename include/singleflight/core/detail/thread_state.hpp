@@ -80,15 +80,15 @@ class on_errand {
 /// it.
 class SINGLEFLIGHT_SHARED_STATE wandering_load {
  public:
-  wandering_load() noexcept { count_.fetch_add(1, memory_order_relaxed); }
+  wandering_load() noexcept { count.fetch_add(1, memory_order_relaxed); }
   wandering_load(const wandering_load&) = delete;
   wandering_load& operator=(const wandering_load&) = delete;
-  ~wandering_load() { count_.fetch_sub(1, memory_order_relaxed); }
+  ~wandering_load() { count.fetch_sub(1, memory_order_relaxed); }
   /// A thread that one of them runs on sees that one: it was handed over to it.
-  static bool any() noexcept { return count_.load(memory_order_relaxed) != 0; }
+  static bool any() noexcept { return count.load(memory_order_relaxed) != 0; }
 
  private:
-  static inline constinit atomic<std::uint32_t> count_{0};
+  static inline constinit atomic<std::uint32_t> count{0};
 };
 
 /// While it lives, a pool drops a task, for `why`.

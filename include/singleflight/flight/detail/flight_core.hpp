@@ -16,6 +16,7 @@
 #include <stdexcept>
 
 #include "singleflight/core/default_timer.hpp"
+#include "singleflight/core/detail/wait_graph.hpp"
 #include "singleflight/flight/detail/flight_block.hpp"
 #include "singleflight/flight/detail/flight_stats.hpp"
 #include "singleflight/flight/detail/load_base.hpp"
