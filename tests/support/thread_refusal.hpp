@@ -2,13 +2,16 @@
 #pragma once
 
 // thread_refusal: while it lives, the system has no thread for anybody in this process, and counts
-// who asks. Included by one file of an executable: it puts itself before the system's function.
+// who asks. Included by one file of an executable: it puts itself before the system's function. Not
+// with a sanitizer, which does that itself and would not learn of any thread: tests skip there.
 
 #include <dlfcn.h>
 #include <pthread.h>
 
 #include <atomic>
 #include <cerrno>
+
+#include "support/sanitizers.hpp"
 
 namespace support {
 
@@ -28,8 +31,12 @@ class thread_refusal {
   static int asked() noexcept { return threads_refused; }
 };
 
+inline constexpr const char* not_with_sanitizers =
+    "a sanitizer stands where threads would be refused";
+
 }  // namespace support
 
+#if !defined(SUPPORT_TSAN) && !defined(SUPPORT_ASAN)
 extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attributes,
                               void* (*start)(void*), void* argument) {
   if (support::refusals_in_force > 0) {
@@ -40,3 +47,4 @@ extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attribute
   static const auto next = reinterpret_cast<function>(::dlsym(RTLD_NEXT, "pthread_create"));
   return next(thread, attributes, start, argument);
 }
+#endif

@@ -291,15 +291,15 @@ TEST(deferred_end, a_sweep_ends_its_own_cache) {
   struct node;
   using cache_type = loading_cache<int, std::shared_ptr<node>>;
   struct node {
+    std::shared_ptr<int> mark;  // goes after the cache, which uses the timer until its end
     std::shared_ptr<cache_type> owner;
-    std::shared_ptr<int> mark;
   };
   const auto mark = std::make_shared<int>(1);
   {
     auto cache = std::make_shared<cache_type>(
         [](int) { return nullptr; },
         cache_type::options{.ttl = 1s, .jitter = 0, .group = {.timer = &time}});
-    cache->put(1, std::make_shared<node>(node{cache, mark}));
+    cache->put(1, std::make_shared<node>(node{mark, cache}));
   }
   time.advance(2s);
   eventually([&] { return mark.use_count() == 1; }, "the cache to have ended");

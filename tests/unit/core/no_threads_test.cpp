@@ -23,6 +23,7 @@ namespace {
 //         second (scenario 56). The clock tells the time meanwhile.
 // Method  In a child, whose timer has no thread yet.
 TEST(no_threads, the_coarse_clock_asks_rarely) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers;
   EXPECT_TRUE(support::in_child([] {
     sf::timer& timer = sf::default_timer();
     const support::thread_refusal none;
@@ -38,6 +39,7 @@ TEST(no_threads, the_coarse_clock_asks_rarely) {
 
 // Goal    The timer has its thread as soon as one can be had, asked for by a reader of its clock.
 TEST(no_threads, the_coarse_clock_ticks_again) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers;
   EXPECT_TRUE(support::in_child([] {
     sf::timer& timer = sf::default_timer();
     {
@@ -54,6 +56,7 @@ TEST(no_threads, the_coarse_clock_ticks_again) {
 
 // Goal    A pool that has no thread for a task says so, with the system's word for it.
 TEST(no_threads, a_pool_names_the_reason) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers;
   const support::thread_refusal none;
   sf::thread_pool pool;
   try {
@@ -69,6 +72,7 @@ TEST(no_threads, a_pool_names_the_reason) {
 // Method  In a child, whose pool and timer have no thread yet. A node is kept while both are
 //         refused; a reader of the clock comes by later, as every cache's is.
 TEST(no_threads, what_is_kept_runs_later) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers;
   EXPECT_TRUE(support::in_child([] {
     struct kept : sf::detail::task_node {
       kept() noexcept
@@ -88,6 +92,7 @@ TEST(no_threads, what_is_kept_runs_later) {
 
 // Goal    The same where the timer has its thread: it asks for the pool's.
 TEST(no_threads, the_timer_asks_for_the_pool) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers;
   EXPECT_TRUE(support::in_child([] {
     (void)sf::default_timer().coarse_now();
     struct kept : sf::detail::task_node {

@@ -28,6 +28,7 @@ bool names_the_reason(const auto& outcome) {
 // Goal    A started load for which the pool has no thread ends with the system's reason, not as
 //         `broken`; for each key of a start_many too. Its key is free.
 TEST(no_threads, a_started_load_names_the_reason) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers;
   sf::thread_pool pool;
   sf::group<int, int> g({.executor = pool});
   {
