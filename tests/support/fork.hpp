@@ -16,14 +16,10 @@
 namespace support {
 
 /// ThreadSanitizer ends a child that gives the stack of a thread that has vanished to a thread of
-/// its own ("dup thread with used id"): tests of such children are for the other builds.
-inline constexpr const char* not_with_tsan =
-    "ThreadSanitizer does not support threads in a child of a process with threads";
-#if defined(SUPPORT_TSAN)
-inline constexpr bool tsan_watches = true;
-#else
-inline constexpr bool tsan_watches = false;
-#endif
+/// its own ("dup thread with used id"), and the lock of AddressSanitizer's allocator may be held by
+/// a thread that is not there any more: tests of children with threads are for the other builds.
+inline constexpr const char* not_with_sanitizers_in_a_child =
+    "no sanitizer supports threads in a child of a process with threads";
 
 /// Whether `what`, run by a child, returned true there. A child that hangs is ended by an alarm.
 template <class What>

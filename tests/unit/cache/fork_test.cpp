@@ -24,7 +24,7 @@ namespace {
 // Goal    What a process has loaded before it forks is there in the child, and grows old there, as
 //         what the child loads itself (scenario 56).
 TEST(fork_cache, a_warmed_cache_expires_in_a_child) {
-  if (support::tsan_watches) GTEST_SKIP() << support::not_with_tsan;
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   std::atomic<int> loads{0};
   sf::loading_cache<int, int> cache([&](int) { return ++loads; }, {.ttl = 20ms, .jitter = 0});
   ASSERT_EQ(*cache.get(1), 1);
@@ -39,7 +39,7 @@ TEST(fork_cache, a_warmed_cache_expires_in_a_child) {
 
 // Goal    An entry that another thread was refreshing is refreshed anew in the child.
 TEST(fork_cache, a_refresh_of_the_parent_does_not_hold_up_a_child) {
-  if (support::tsan_watches) GTEST_SKIP() << support::not_with_tsan;
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   support::gate hold;
   std::atomic<int> loads{0};
   sf::loading_cache<int, int> cache(
@@ -62,7 +62,7 @@ TEST(fork_cache, a_refresh_of_the_parent_does_not_hold_up_a_child) {
 
 // Goal    The schedule of a live value goes on in a child, also where a load of it was under way.
 TEST(fork_cache, a_live_value_reloads_in_a_child) {
-  if (support::tsan_watches) GTEST_SKIP() << support::not_with_tsan;
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   support::gate hold;
   std::atomic<int> loads{0};
   auto value = std::make_unique<sf::live_value<int>>(
@@ -85,7 +85,7 @@ TEST(fork_cache, a_live_value_reloads_in_a_child) {
 // Goal    A listener that was not told yet as the process forked, is told in the child.
 // Method  One is held by the gate; the other one stands behind it.
 TEST(fork_cache, listeners_are_told_in_a_child) {
-  if (support::tsan_watches) GTEST_SKIP() << support::not_with_tsan;
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   support::gate hold;
   std::atomic<bool> holding{true};
   std::atomic<int> told{0};
@@ -109,7 +109,7 @@ TEST(fork_cache, listeners_are_told_in_a_child) {
 // Goal    A server that warms its cache and forks while others use it: in the child every call
 //         comes back, and memory is given back.
 TEST(fork_cache, forks_amid_calls) {
-  if (support::tsan_watches) GTEST_SKIP() << support::not_with_tsan;
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   sf::loading_cache<int, int> cache([](int k) { return k; },
                                     {.capacity = 64, .ttl = 1ms, .refresh_after = 500us});
   std::atomic<bool> over{false};

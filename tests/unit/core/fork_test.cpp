@@ -31,7 +31,7 @@ bool runs_a_task(sf::thread_pool& pool) {
 // Method  The parent's pool has an idle thread as it forks; the child hands over a task, and ends
 //         the pool.
 TEST(fork_core, a_pool_has_threads_of_its_own_in_a_child) {
-  if (support::tsan_watches) GTEST_SKIP() << support::not_with_tsan;
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   auto pool = std::make_unique<sf::thread_pool>();
   ASSERT_TRUE(runs_a_task(*pool));
   EXPECT_TRUE(support::in_child([&] {
@@ -45,7 +45,7 @@ TEST(fork_core, a_pool_has_threads_of_its_own_in_a_child) {
 
 // Goal    What is queued or running as a process forks, is run by the parent alone.
 TEST(fork_core, a_child_inherits_no_tasks) {
-  if (support::tsan_watches) GTEST_SKIP() << support::not_with_tsan;
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   support::gate hold;
   std::atomic<int> ran{0};
   sf::thread_pool pool({.max_threads = 1});
@@ -59,7 +59,7 @@ TEST(fork_core, a_child_inherits_no_tasks) {
 
 // Goal    A task that forks goes on in the child, and its pool with it.
 TEST(fork_core, a_task_may_fork) {
-  if (support::tsan_watches) GTEST_SKIP() << support::not_with_tsan;
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   sf::thread_pool pool({.max_threads = 2});
   std::atomic<int> right{-1};
   pool.execute(sf::task([&] { right = support::in_child([&] { return runs_a_task(pool); }); }));
@@ -76,7 +76,7 @@ struct fork_alarm : sf::timer_node {
 // Goal    In a child clocks tell the time, and alarms ring: those that were armed before the fork,
 //         and its own.
 TEST(fork_core, the_timer_goes_on_in_a_child) {
-  if (support::tsan_watches) GTEST_SKIP() << support::not_with_tsan;
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   sf::timer& timer = sf::default_timer();
   const auto before = timer.coarse_now();
   fork_alarm armed;
@@ -92,7 +92,7 @@ TEST(fork_core, the_timer_goes_on_in_a_child) {
 
 // Goal    The coarse clock of a child moves, also without an alarm.
 TEST(fork_core, the_coarse_clock_moves_in_a_child) {
-  if (support::tsan_watches) GTEST_SKIP() << support::not_with_tsan;
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   sf::timer& timer = sf::default_timer();
   (void)timer.coarse_now();
   EXPECT_TRUE(support::in_child([&] {
@@ -104,7 +104,7 @@ TEST(fork_core, the_coarse_clock_moves_in_a_child) {
 // Goal    A child never inherits a lock whose holder is not there.
 // Method  Threads that use pool and timer all the time; many forks among them.
 TEST(fork_core, forks_amid_work) {
-  if (support::tsan_watches) GTEST_SKIP() << support::not_with_tsan;
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   sf::thread_pool pool({.max_threads = 2});
   sf::timer& timer = sf::default_timer();
   std::atomic<bool> over{false};

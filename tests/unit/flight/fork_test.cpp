@@ -24,7 +24,7 @@ namespace {
 
 // Goal    A started load runs in a child, and a load that hangs there times out (scenario 56).
 TEST(fork_flight, a_child_starts_loads) {
-  if (support::tsan_watches) GTEST_SKIP() << support::not_with_tsan;
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   sf::group<int, int> g({.load_timeout = 20ms});
   ASSERT_EQ(*g.start(1, [] { return 1; }).get(), 1);
   EXPECT_TRUE(support::in_child([&] {
@@ -40,7 +40,7 @@ TEST(fork_flight, a_child_starts_loads) {
 // Goal    A flight that another thread led has no leader in a child: its key is free there, and its
 //         group can end. In the parent it goes on.
 TEST(fork_flight, a_key_that_another_thread_loads_is_free_in_a_child) {
-  if (support::tsan_watches) GTEST_SKIP() << support::not_with_tsan;
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   auto g = std::make_unique<sf::group<int, int>>();
   support::gate hold;
   const auto load = [&] {
@@ -63,7 +63,7 @@ TEST(fork_flight, a_key_that_another_thread_loads_is_free_in_a_child) {
 // Goal    A handle that the forking thread has on a load of the parent's answers `broken` in the
 //         child, whether that load was running or queued; it runs in the parent alone.
 TEST(fork_flight, a_load_of_the_parent_is_broken_in_a_child) {
-  if (support::tsan_watches) GTEST_SKIP() << support::not_with_tsan;
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   support::gate hold;
   std::atomic<int> runs{0};
   sf::thread_pool pool({.max_threads = 1});
@@ -90,7 +90,7 @@ TEST(fork_flight, a_load_of_the_parent_is_broken_in_a_child) {
 // Goal    A load that forks goes on in both processes, and only there where it is waited for has it
 //         more than one caller's thread to wake.
 TEST(fork_flight, a_load_may_fork) {
-  if (support::tsan_watches) GTEST_SKIP() << support::not_with_tsan;
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   sf::group<int, int> g;
   support::gate inside;
   support::gate joined;
@@ -126,7 +126,7 @@ TEST(fork_flight, a_load_may_fork) {
 // Goal    A promise that answers in a child a load of the parent's, comes too late, and does no
 //         harm, also after its group has gone.
 TEST(fork_flight, a_late_promise_does_no_harm_in_a_child) {
-  if (support::tsan_watches) GTEST_SKIP() << support::not_with_tsan;
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   auto g = std::make_unique<sf::group<int, int>>();
   std::optional<sf::flight_promise<int>> kept;
   std::atomic<bool> there{false};
@@ -150,7 +150,7 @@ TEST(fork_flight, a_late_promise_does_no_harm_in_a_child) {
 // Method  Threads that lead, join and start all the time; many forks among them. In the child every
 //         key is used, by calls that must come back.
 TEST(fork_flight, forks_amid_calls) {
-  if (support::tsan_watches) GTEST_SKIP() << support::not_with_tsan;
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   constexpr int keys = 4;
   sf::group<int, int> g;
   std::atomic<bool> over{false};
