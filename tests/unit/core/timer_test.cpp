@@ -175,7 +175,7 @@ TEST(timer_wheel, moves_in_portions) {
 }
 
 // Goal    Whoever fires a crowd lets others in after a few nodes, and goes on where it was.
-TEST(timer_queue, fires_a_crowd_in_short_rounds) {
+TEST(timer_queue, fires_a_crowd_in_short_rounds) {  // Scenario 57
   const time_point start{1h};
   sf::detail::timer_queue queue(start);
   sf::manual_timer time(start + 1h);
