@@ -324,11 +324,11 @@ class loading_cache final : public observable {
   }
   template <class Source>
   result load_and_wait(view key, std::uint32_t hash, const Source& source, const limits* bounds);
-  /// `start`: on the executor, where the caller may leave before its end.
   template <class Source>
   outcome<result> load_within(view key, std::uint32_t hash, const Source& source,
-                              const limits& bounds, bool start);
-  outcome<result> wait_for(flight<result>& load, const limits& bounds);
+                              const limits& bounds);
+  outcome<result> wait_for(flight<result>& load, const limits& bounds,
+                           detail::blocked_wait::form how = detail::blocked_wait::form::take);
   std::optional<result> serve_stale(view key, std::uint32_t hash, bool hold_off);
   void hold_off_late(entry& e) noexcept;
 

@@ -9,8 +9,9 @@
 /// Ordering    the load's effects happen-before the return of get and co_await, and every callback
 ///             (P7).
 /// Blocking    get, get_outcome, wait and wait_for block; co_await suspends; on_ready returns at
-///             once. On a thread of the pool where the load is still queued, an unlimited wait runs
-///             it (its own only).
+///             once. On a thread of the pool where the load is still queued, a wait runs it (its
+///             own, and one that it stands behind): a wait with limits only if no thread of the
+///             pool is free for it, and the limit may then be passed by.
 /// Cancel      dropping the handle leaves; the last to leave stops the load, as the group says
 ///             (P6). A limit ends the wait it is given to, and with it this caller's interest:
 ///             at once, however late its executor resumes the caller (P4).
@@ -46,6 +47,8 @@ template <class V>
 class flight;
 template <class Key, class Value, class Hash, class Equal>
 class batcher;
+template <class Key, class Value, class Hash, class Equal>
+class loading_cache;
 template <class Value>
 class pending_cached;
 
@@ -148,6 +151,8 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
   friend class singleflight::handle_wait;
   template <class, class, class, class>
   friend class singleflight::batcher;
+  template <class, class, class, class>
+  friend class singleflight::loading_cache;
   template <class>
   friend class singleflight::pending_cached;
   friend detail::recorded_within;

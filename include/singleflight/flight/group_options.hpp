@@ -57,7 +57,9 @@ struct group_options {
   std::chrono::nanoseconds load_timeout{0};
   /// Callers on one flight beside its leader; beyond: overloaded. Zero: no bound.
   std::size_t max_waiters = 0;
-  /// Flights at a time, forgotten ones included; beyond: overloaded. Zero: no bound.
+  /// Flights that load at a time, forgotten ones included; beyond: overloaded. Zero: no bound. One
+  /// that waits behind another takes that one's place over; where it is to begin beside it instead,
+  /// since the key was forgotten, and no place is free, its callers get overloaded.
   std::size_t max_flights = 0;
   /// Hears of every load; null: nobody. Costs two clock calls per load. Outlives the group.
   singleflight::observer* observer = nullptr;

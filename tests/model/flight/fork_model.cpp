@@ -39,7 +39,7 @@ struct site {
   /// A thread that forks, and what its child does.
   template <class What>
   void forks(What what) {
-    w.thread([this, what] {
+    w.thread([what] {
       singleflight::detail::this_thread().vain_waits = 1;
       platform::fork();
       what();

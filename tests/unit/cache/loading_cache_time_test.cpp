@@ -10,6 +10,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <future>
 #include <optional>
 #include <set>
 #include <stdexcept>
@@ -496,6 +497,76 @@ TEST(cache_time, soft_timeout) {
   EXPECT_EQ(*in_time, 3);
   EXPECT_FALSE(in_time.stale());
   threads.join();
+}
+
+// Goal    A stale value that leaves while its load is waited for: the load is waited for on.
+// Method  The second wait is seen to join the load, which is held at a gate.
+TEST(cache_time, soft_timeout_and_nothing_stale_any_more) {
+  support::gated_timer time;
+  time.wanted = time.now() + 11s + 3s;
+  support::thread_per_task threads;
+  support::joined_counter joined;
+  gate loading;
+  std::atomic<int> loads{0};
+  loading_cache<int, int> cache(
+      [&](int) {
+        const int n = ++loads;
+        if (n == 2) loading.wait();
+        return n;
+      },
+      {.ttl = 10s,
+       .stale_if_error = 2s,
+       .soft_timeout = 3s,
+       .group = {.executor = threads, .timer = &time, .observer = &joined}});
+  cache.get(1);
+  time.clock.advance(11s);
+  auto slow = in_thread([&] {
+    const auto got = cache.get(1);
+    return got.stale() ? -*got : *got;
+  });
+  loading.await_arrivals();
+  time.armed.wait();
+  time.clock.advance(3s);
+  joined.await(1);
+  loading.open();
+  EXPECT_EQ(slow.get(), 2);
+  EXPECT_EQ(loads, 2);
+  EXPECT_EQ(cache.stats().stale_hits, 0U);
+  threads.join();
+}
+
+// Goal    On a pool without a free thread the stale value comes after the soft timeout as well: who
+//         waits for a load with a value at hand does not run it.
+TEST(cache_time, soft_timeout_on_a_full_pool) {
+  support::gated_timer time;
+  time.wanted = time.now() + 11s + 2s;
+  std::atomic<int> loads{0};
+  gate loaded;
+  singleflight::thread_pool pool({.max_threads = 1});
+  {
+    loading_cache<int, int> cache(
+        [&](int) {
+          const int n = ++loads;
+          if (n == 2) loaded.open();
+          return n;
+        },
+        {.ttl = 10s,
+         .stale_if_error = 1h,
+         .soft_timeout = 2s,
+         .group = {.executor = pool, .timer = &time}});
+    cache.get(1);
+    time.clock.advance(11s);
+    std::promise<std::pair<bool, int>> slow;
+    pool.execute(singleflight::task([&] {
+      const bool stale = cache.get(1).stale();
+      slow.set_value({stale, loads});
+    }));
+    time.armed.wait();
+    time.clock.advance(2s);
+    EXPECT_EQ(slow.get_future().get(), std::pair(true, 1));
+    loaded.wait();  // the pool's thread is free now
+  }
+  EXPECT_EQ(loads, 2);
 }
 
 // Goal  A load that fails within the soft timeout: the stale value at once.

@@ -959,6 +959,7 @@ TEST(pending_result, a_limit_counts_before_its_coroutine_is_resumed) {
         stalled.run_all();
         EXPECT_EQ(again, why);
       }
+      stalled.run_all();  // what is queued there keeps the executor
     }
   }
 }

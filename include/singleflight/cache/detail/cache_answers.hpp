@@ -105,16 +105,25 @@ auto loading_cache<Key, Value, Hash, Equal>::get_slowly(view key, std::uint32_t 
   limits given = bounds != nullptr ? *bounds : limits{};
   const detail::steady_time own = given.deadline;
   const bool soft = options_.soft_timeout.count() > 0;
-  if (soft) {  // it is given so long; then it goes on alone, as this group's loads do
+  const auto anew = [&]() -> outcome<result> {
+    if (!soft) return load_within(key, hash, source, given);
+    // It is given so long; then it goes on alone, as this group's loads do.
     given.deadline = std::min(own, detail::deadline_after(clock_.now(), options_.soft_timeout));
-  }
-  outcome<result> loaded_anew = load_within(key, hash, source, given, soft);
+    flight<result> load = start_load(key, hash, source.own(), cause::asked);
+    return wait_for(load, given, detail::blocked_wait::form::bide);
+  };
+  outcome<result> loaded_anew = anew();
   const auto code = loaded_anew.errc();
   if (code && *code != flight_errc::cancelled && *code != flight_errc::recursive) {
     // A limit of this call's own says nothing of the load, which others wait for.
     const bool own_limit =
         *code == flight_errc::timed_out && own != detail::steady_time::max() && own <= clock_.now();
     if (auto old = serve_stale(key, hash, !own_limit)) return *std::move(old);
+    // What it was soft for has left meanwhile: its load is waited for, as anybody's is.
+    if (soft && *code == flight_errc::timed_out && !own_limit && given.deadline <= clock_.now()) {
+      stats_.add(figure::misses);
+      return load_and_wait(key, hash, source, bounds);
+    }
   }
   stats_.add(figure::misses);
   return std::move(loaded_anew).value();
@@ -152,12 +161,10 @@ void loading_cache<Key, Value, Hash, Equal>::hold_off_late(entry& e) noexcept {
 }
 
 template <class Key, class Value, class Hash, class Equal>
-auto loading_cache<Key, Value, Hash, Equal>::wait_for(flight<result>& load, const limits& bounds)
+auto loading_cache<Key, Value, Hash, Equal>::wait_for(flight<result>& load, const limits& bounds,
+                                                      detail::blocked_wait::form how)
     -> outcome<result> {
-  return detail::own_handle(
-      handle_wait<flight<result>, detail::no_executor, false, detail::recorded_within>(
-          load, bounds.deadline, bounds.stop, bounds.within, {})
-          .get_outcome());
+  return detail::own_handle(load.blocked_outcome(bounds, how));
 }
 
 template <class Key, class Value, class Hash, class Equal>
@@ -180,8 +187,8 @@ template <class Source>
 auto loading_cache<Key, Value, Hash, Equal>::load_and_wait(view key, std::uint32_t hash,
                                                            const Source& source,
                                                            const limits* bounds) -> result {
-  if (bounds != nullptr) return load_within(key, hash, source, *bounds, false).value();
-  if (source.awaits()) return load_within(key, hash, source, {}, true).value();
+  if (bounds != nullptr) return load_within(key, hash, source, *bounds).value();
+  if (source.awaits()) return load_within(key, hash, source, {}).value();
   return detail::own_handle(flights_.run(key, [&](flight_context& flight) {
     return lead(key, hash, flight, cause::asked,
                 [&](const Key& own) { return source.load(own, flight); });
@@ -190,9 +197,9 @@ auto loading_cache<Key, Value, Hash, Equal>::load_and_wait(view key, std::uint32
 template <class Key, class Value, class Hash, class Equal>
 template <class Source>
 auto loading_cache<Key, Value, Hash, Equal>::load_within(view key, std::uint32_t hash,
-                                                         const Source& source, const limits& bounds,
-                                                         bool start) -> outcome<result> {
-  if (start || source.awaits()) {
+                                                         const Source& source, const limits& bounds)
+    -> outcome<result> {
+  if (source.awaits()) {
     flight<result> load = start_load(key, hash, source.own(), cause::asked);
     return wait_for(load, bounds);
   }

@@ -65,10 +65,8 @@ consteval number_fit fit_of() {
   } else {
     using from = std::numeric_limits<From>;
     using to = std::numeric_limits<To>;
-    if constexpr (std::is_same_v<From, To> || std::is_same_v<From, bool>) {
-      return number_fit::always;
-    } else if constexpr (std::is_same_v<To, bool>) {
-      return number_fit::never;
+    if constexpr (std::is_same_v<To, bool>) {
+      return std::is_same_v<From, bool> ? number_fit::always : number_fit::never;
     } else if constexpr (std::is_floating_point_v<From>) {
       return std::is_floating_point_v<To> && from::digits <= to::digits &&
                      from::max_exponent <= to::max_exponent
@@ -202,13 +200,14 @@ consteval bool converts_to() {
 template <class From, class To>
 concept converts = converts_to<From, To>();
 
-/// Requires converts<From, To>.
 template <class To, class From>
-constexpr To convert(From&& from) {
+constexpr To convert(From&& from);
+
+/// convert() where the types differ.
+template <class To, class From>
+constexpr To convert_other(From&& from) {
   using plain = std::decay_t<From>;
-  if constexpr (std::is_same_v<plain, To>) {
-    return std::forward<From>(from);
-  } else if constexpr (std::is_arithmetic_v<To> && number<plain>) {
+  if constexpr (std::is_arithmetic_v<To> && number<plain>) {
     return convert_number<To>(from);
   } else if constexpr (is_optional<To>) {
     using value = typename To::value_type;
@@ -230,6 +229,16 @@ constexpr To convert(From&& from) {
     return To(number_argument<plain>{from});
   } else {
     return std::forward<From>(from);
+  }
+}
+
+/// Requires converts<From, To>.
+template <class To, class From>
+constexpr To convert(From&& from) {
+  if constexpr (std::is_same_v<std::decay_t<From>, To>) {
+    return std::forward<From>(from);
+  } else {
+    return convert_other<To>(std::forward<From>(from));
   }
 }
 

@@ -77,7 +77,7 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
   class record;
 
   wait_graph() noexcept : fork_member(rank::last) { enter_forks(); }
-  ~wait_graph() { leave_forks(); }
+  ~wait_graph() override { leave_forks(); }
 
   static wait_graph& instance() noexcept {
     static platform::never_destroyed<wait_graph> one;

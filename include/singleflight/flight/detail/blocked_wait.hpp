@@ -34,6 +34,7 @@ class blocked_wait {
     run,   ///< can lead, and leaves when a limit strikes
     take,  ///< leaves when a limit strikes
     join,  ///< the same; runs at once what it finds queued, in spite of its limits
+    bide,  ///< the same; runs nothing itself: its caller has something else when a limit strikes
     look,  ///< stays with the flight whatever happens
   };
   blocked_wait(block_base& block, const limits& bounds, form how,
@@ -55,7 +56,7 @@ class blocked_wait {
   wait_verdict wait() {
     settle_promises();
     if (block_.done()) return wait_verdict::outcome;
-    may_run_ = block_.executor.runs_here();
+    may_run_ = form_ != form::bide && block_.executor.runs_here();
     if (may_run_ && runs_at_once()) run_if_queued();
     const thread_state& self = this_thread();
     if ((self.led != nullptr || bounds_.within.frame != nullptr) &&

@@ -23,9 +23,11 @@
 //
 // Lock order: block lock, then bucket lock. No user code under either.
 
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <new>
 #include <optional>
 #include <utility>
 #include <variant>
@@ -46,16 +48,10 @@ struct load_base;
 
 /// libstdc++'s count of an exception object's owners is invisible to ThreadSanitizer: there,
 /// exceptions that may be shared are kept for the life of the process.
-inline std::exception_ptr keep_alive(std::exception_ptr error) {
+inline std::exception_ptr keep_alive(std::exception_ptr error) noexcept {
 #if SINGLEFLIGHT_TSAN
-  struct kept {
-    std::exception_ptr error;
-    kept* next;
-  };
-  static atomic<kept*> all{nullptr};
-  auto* const one = new kept{error, all.load(memory_order_relaxed)};
-  while (!all.compare_exchange_weak(one->next, one, memory_order_acq_rel, memory_order_relaxed)) {
-  }
+  alignas(std::exception_ptr) std::byte never_destroyed[sizeof(std::exception_ptr)];
+  ::new (static_cast<void*>(never_destroyed)) std::exception_ptr(error);
 #endif
   return error;
 }
