@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstdint>
 #include <future>
+#include <memory>
 #include <optional>
 #include <set>
 #include <stdexcept>
@@ -499,40 +500,47 @@ TEST(cache_time, soft_timeout) {
   threads.join();
 }
 
-// Goal    A stale value that leaves while its load is waited for: the load is waited for on.
-// Method  The second wait is seen to join the load, which is held at a gate.
+// Goal    A stale value that leaves while its load is waited for: a load is waited for on, the one
+//         that runs; or, if that was forgotten, another by the same loader, which the first owns.
+// Method  The first load is held at a gate: the second wait joins it, or ends before it.
 TEST(cache_time, soft_timeout_and_nothing_stale_any_more) {
-  support::gated_timer time;
-  time.wanted = time.now() + 11s + 3s;
-  support::thread_per_task threads;
-  support::joined_counter joined;
-  gate loading;
-  std::atomic<int> loads{0};
-  loading_cache<int, int> cache(
-      [&](int) {
-        const int n = ++loads;
-        if (n == 2) loading.wait();
+  for (const bool forgotten : {false, true}) {
+    support::gated_timer time;
+    time.wanted = time.now() + 11s + 3s;
+    support::thread_per_task threads;
+    support::joined_counter joined;
+    gate loading;
+    loading_cache<int, int> cache(
+        [](int) { return 0; },
+        {.ttl = 10s,
+         .stale_if_error = 2s,
+         .soft_timeout = 3s,
+         .group = {.executor = threads, .timer = &time, .observer = &joined}});
+    cache.get(1);
+    time.clock.advance(11s);
+    auto slow = in_thread([&] {
+      return *cache.get(1, [&loading, loads = std::make_unique<std::atomic<int>>(0)](int) {
+        if (!loads) return -1;  // moved away
+        const int n = ++*loads;
+        if (n == 1) loading.wait();
         return n;
-      },
-      {.ttl = 10s,
-       .stale_if_error = 2s,
-       .soft_timeout = 3s,
-       .group = {.executor = threads, .timer = &time, .observer = &joined}});
-  cache.get(1);
-  time.clock.advance(11s);
-  auto slow = in_thread([&] {
-    const auto got = cache.get(1);
-    return got.stale() ? -*got : *got;
-  });
-  loading.await_arrivals();
-  time.armed.wait();
-  time.clock.advance(3s);
-  joined.await(1);
-  loading.open();
-  EXPECT_EQ(slow.get(), 2);
-  EXPECT_EQ(loads, 2);
-  EXPECT_EQ(cache.stats().stale_hits, 0U);
-  threads.join();
+      });
+    });
+    loading.await_arrivals();
+    time.armed.wait();
+    if (forgotten) cache.invalidate(1);
+    time.clock.advance(3s);
+    if (forgotten) {
+      EXPECT_EQ(slow.get(), 2);
+      loading.open();
+    } else {
+      joined.await(1);
+      loading.open();
+      EXPECT_EQ(slow.get(), 1);
+    }
+    EXPECT_EQ(cache.stats().stale_hits, 0U);
+    threads.join();
+  }
 }
 
 // Goal    On a pool without a free thread the stale value comes after the soft timeout as well: who

@@ -68,7 +68,7 @@ struct late_comer {
 // Goal    A caller who had looked before another's load failed does not load again: by any way of
 //         asking (scenarios 34, 59).
 // Method  The late comer is held between its look and its load, while another call fails.
-TEST(throttle, late_comers_see_the_failure) {
+TEST(throttle, late_comers_see_the_failure) {  // Scenario 59
   const auto get = [](auto& c) { return kind([&] { return c.get(1); }); };
   const auto bounded = [](auto& c) { return kind([&] { return c.get(1, limits{}); }); };
   const auto start = [](auto& c) { return kind([&] { return c.start_get(1).get(); }); };
@@ -282,7 +282,7 @@ std::vector<int> hundred_keys() {
 // Goal  Keys that one get_all finds due are refreshed by one load of many; a failure holds them off
 //       all alike; a value that is put while the refresh runs is not overwritten (scenarios 31,
 //       59).
-TEST(throttle, keys_that_come_due_together_are_one_load) {
+TEST(throttle, keys_that_come_due_together_are_one_load) {  // Scenario 59
   manual_timer time;
   bulk_backend db;
   support::manual_executor queue;

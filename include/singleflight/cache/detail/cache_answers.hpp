@@ -105,28 +105,31 @@ auto loading_cache<Key, Value, Hash, Equal>::get_slowly(view key, std::uint32_t 
   limits given = bounds != nullptr ? *bounds : limits{};
   const detail::steady_time own = given.deadline;
   const bool soft = options_.soft_timeout.count() > 0;
-  const auto anew = [&]() -> outcome<result> {
-    if (!soft) return load_within(key, hash, source, given);
-    // It is given so long; then it goes on alone, as this group's loads do.
-    given.deadline = std::min(own, detail::deadline_after(clock_.now(), options_.soft_timeout));
-    flight<result> load = start_load(key, hash, source.own(), cause::asked);
-    return wait_for(load, given, detail::blocked_wait::form::bide);
+  std::shared_ptr<loader_type> kept;  // source.own() may move what the caller gave: once
+  const auto started = [&](detail::blocked_wait::form how) {
+    flight<result> load = start_load(key, hash, kept, cause::asked);
+    return wait_for(load, given, how);
   };
-  outcome<result> loaded_anew = anew();
-  const auto code = loaded_anew.errc();
+  if (soft) {  // it is given so long; then it goes on alone, as this group's loads do
+    given.deadline = std::min(own, detail::deadline_after(clock_.now(), options_.soft_timeout));
+    kept = source.own();
+  }
+  outcome<result> loaded =
+      soft ? started(detail::blocked_wait::form::bide) : load_within(key, hash, source, given);
+  const auto code = loaded.errc();
   if (code && *code != flight_errc::cancelled && *code != flight_errc::recursive) {
     // A limit of this call's own says nothing of the load, which others wait for.
     const bool own_limit =
         *code == flight_errc::timed_out && own != detail::steady_time::max() && own <= clock_.now();
     if (auto old = serve_stale(key, hash, !own_limit)) return *std::move(old);
-    // What it was soft for has left meanwhile: its load is waited for, as anybody's is.
+    // The stale value has left meanwhile: the load is waited for, up to the caller's own limits.
     if (soft && *code == flight_errc::timed_out && !own_limit && given.deadline <= clock_.now()) {
-      stats_.add(figure::misses);
-      return load_and_wait(key, hash, source, bounds);
+      given.deadline = own;
+      loaded = started(detail::blocked_wait::form::take);
     }
   }
   stats_.add(figure::misses);
-  return std::move(loaded_anew).value();
+  return std::move(loaded).value();
 }
 
 /// The load has not answered in time, or could not be: what is still there, if it is.
