@@ -95,7 +95,8 @@ const add_world unread("12: start_many dropped unread, beside run", model::three
   s.finish();
 });
 
-// Scenario 51. A load fails and is handed over, and fails again; the only caller left that could take over waits
+// Scenario 51.
+// A load fails and is handed over, and fails again; the only caller left that could take over waits
 // for another key, whose load waits for this one.
 const add_world lender_elsewhere(
     "51: a lender that waits for another key", model::two, [](world& w) {

@@ -200,7 +200,8 @@ const add_world fresh_elected_stops("19: the fresh caller elected is stopped", t
   s.finish();
 });
 
-// Scenario 50. The steps between are forced: the start joins after the election, the stop comes after that. Left
+// Scenario 50.
+// The steps between are forced: the start joins after the election, the stop comes after that. Left
 // open is when the elected caller wakes up.
 const add_world offered_back("50: the elected caller is stopped beside a start", two, [](world& w) {
   scene s(w);
