@@ -63,6 +63,7 @@ inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(promoted_needs_a_place, "48: a forgotten load under max_flights"),
     SINGLEFLIGHT_CLAIM(joiner_sees_the_offer, "50: the elected caller is stopped beside a start"),
     SINGLEFLIGHT_CLAIM(absent_do_not_lead, "51: a lender that waits for another key"),
+    SINGLEFLIGHT_CLAIM(passed_over_looks_again, "51: a bulk call that comes after a failure"),
     SINGLEFLIGHT_CLAIM(load_ahead_is_claimed, "49: behind a queued load on the pool of one"),
     SINGLEFLIGHT_CLAIM(unbegun_ends_with_interest,
                        "49: behind an abandoned load on the pool of one"),

@@ -353,6 +353,7 @@ class group final : public observable {
   /// more.
   void end_in_error(detail::flight_node& n, block& b, flight_errc code, std::exception_ptr error,
                     std::uint32_t references);
+  static bool arrive(block& b) noexcept;
   void end_bulk_key(node& own, detail::thread_state& self, block* led, flight_errc code,
                     std::exception_ptr error);
   void settle_bulk_key(node& own, detail::thread_state& self, block* led, outcome<Value>& said,

@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <stdexcept>
+#include <stop_token>
 #include <vector>
 
 #include "model/flight/scene.hpp"
@@ -135,6 +136,56 @@ const add_world lender_elsewhere(
         });
         w.check(got[0].has_value(), "51: the other key has failed");
         mine.given(got[1]);
+      });
+      w.run();
+      s.finish();
+    });
+
+// Scenario 51.
+// A load has failed, and its caller has had that; the caller elected next gives the place back, and
+// the only one left came after the failure and sleeps on another key. It was not asked for its
+// load, and the failure is older than its call.
+const add_world after_a_failure(
+    "51: a bulk call that comes after a failure", model::two, [](world& w) {
+      scene s(w, {.on_error = singleflight::hand_over(1)});
+      s.h.may_end(model::flight_errc::cancelled);
+      s.h.may_overlap();  // a load that its last caller has left
+      std::stop_source leaver;
+      model::gate hot_runs;
+      model::gate hot_failed;
+      model::gate left;
+      s.thread([&] {
+        (void)s.flights.run(2, [&] {
+          s.h.calls([&] {
+            return int{*s.flights.run(1, [&] {
+              hot_runs.open();
+              return s.h.load(true)();
+            })};
+          });
+          hot_failed.open();
+          singleflight::detail::platform::request_stop(leaver);
+          left.wait();
+          return 2;
+        });
+      });
+      s.thread([&] {
+        hot_failed.wait();
+        history::call mine(s.h);
+        const std::vector<int> keys{2, 1};
+        const auto got = s.flights.run_many(keys, [&](std::span<const int> missing) {
+          std::vector<singleflight::outcome<int>> values;
+          for (const int key : missing) values.push_back(key == 1 ? s.h.load()() : key);
+          return values;
+        });
+        w.check(got[0].has_value(), "51: the other key has failed");
+        mine.given(got[1]);
+      });
+      s.thread([&] {
+        hot_runs.wait();
+        history::call mine(s.h);
+        mine.given(
+            s.flights.run(singleflight::as_outcome, 1, s.h.load(), {.stop = leaver.get_token()}));
+        left.open();
       });
       w.run();
       s.finish();

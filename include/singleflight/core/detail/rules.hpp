@@ -61,6 +61,7 @@ namespace detail {
   X(load_ahead_is_claimed, "a pool's only thread waits behind a load that is queued there")     \
   X(queued_load_wakes_those_behind, "a pool's only thread sleeps behind a load queued later")   \
   X(absent_do_not_lead, "a failed flight waits for a caller that sleeps on another key")        \
+  X(passed_over_looks_again, "a caller that slept elsewhere gets a failure from before it")     \
   X(unbegun_ends_with_interest, "callers go behind a load that nobody wants and nobody runs")   \
   X(claimers_are_told, "a pool's only thread sleeps on a load that is queued behind it")        \
   X(close_ends_unbegun, "callers behind the last flight wait for ever")                         \

@@ -273,8 +273,8 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
   for (std::size_t i = 0; i < all.size(); ++i) {
     block* const b = std::exchange(places[i].joined, nullptr);
     if (b == nullptr) continue;
-    b->absent.fetch_sub(1, memory_order_relaxed);  // before it is listed, or sees it vacant
-    // Elected after a failure, or in a successor's turn.
+    const bool passed_over = arrive(*b);
+    // Elected after a failure, or in a successor's turn, or on its own as it was passed over.
     const auto load_one = [&](const flight_context& context) -> Value {
       const std::span<const Key> key(std::addressof(all[i]), 1);
       std::vector<outcome<Value>> just;
@@ -288,13 +288,34 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
       return std::move(just.front()).value();
     };
     try {
-      results[i] = await_joined(*b, self, load_one, bounds);
+      if (passed_over) {
+        b->drop_reference();
+        prepare(places[i].own, self, all[i]);
+        results[i] = run_contended(places[i].own, all[i], self, load_one, bounds, false);
+      } else {
+        results[i] = await_joined(*b, self, load_one, bounds);
+      }
     } catch (...) {
       if (platform::is_thread_exit()) throw;
       results[i] = std::current_exception();
     }
   }
   return results;
+}
+
+/// A bulk call has come to wait for this flight: from now on it can lead. True: the flight has
+/// ended without it, in a failure that others may have had before the call began (P3). It is asked
+/// of a caller that could lead, so that one looks again instead.
+template <class Key, class Value, class Hash, class Equal>
+bool group<Key, Value, Hash, Equal>::arrive(block& b) noexcept {
+  using namespace detail;
+  if (!b.done()) {
+    // An election, under this lock, sees it absent or able, and in `lenders` either way.
+    b.lock();
+    b.absent.fetch_sub(1, memory_order_relaxed);
+    b.unlock();
+  }
+  return b.done() && b.error_told && platform::holds(rule::passed_over_looks_again);
 }
 
 /// Ends one key of a bulk load without a value.
