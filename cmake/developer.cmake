@@ -5,11 +5,24 @@
 
 include_guard(GLOBAL)
 
-# singleflight_compile_in_batches(<target>): eight files at once. From scratch that halves the time,
-# as most of it goes into what the files include and instantiate alike; after a change to one file
-# it takes longer.
+# singleflight_compile_in_batches(<target>): where the build asks for it, up to eight files of one
+# folder at once. From scratch that halves the time, as most of it goes into what the files include
+# and instantiate alike; after a change to one file it takes longer. So names without linkage are
+# told apart within a folder.
 function(singleflight_compile_in_batches target)
-  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
+  if(NOT SINGLEFLIGHT_UNITY)
+    return()
+  endif()
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
+  get_target_property(sources ${target} SOURCES)
+  foreach(source IN LISTS sources)
+    cmake_path(GET source PARENT_PATH folder)
+    cmake_path(GET folder FILENAME folder)
+    list(APPEND in_${folder} ${source})
+    list(LENGTH in_${folder} count)
+    math(EXPR batch "(${count} - 1) / 8")
+    set_source_files_properties(${source} PROPERTIES UNITY_GROUP "${folder}_${batch}")
+  endforeach()
 endfunction()
 
 # singleflight_warnings: link it PRIVATE from every target of ours.

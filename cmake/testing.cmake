@@ -71,8 +71,6 @@ function(singleflight_add_test_folders kind)
       TIMEOUT ${arg_TIMEOUT}
       PROCESSORS ${arg_PROCESSORS}
     )
-    if(SINGLEFLIGHT_UNITY AND kind STREQUAL "unit") # not OFF
-      singleflight_compile_in_batches(${kind}_${floor})
-    endif()
+    singleflight_compile_in_batches(${kind}_${floor})
   endforeach()
 endfunction()

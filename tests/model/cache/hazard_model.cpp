@@ -33,8 +33,8 @@ using store = detail::entry_store<
     singleflight::key_equal>;
 
 /// The entries of a cache, without what loads them.
-struct scene {
-  explicit scene(world& in, std::size_t capacity = 100)
+struct entry_scene {
+  explicit entry_scene(world& in, std::size_t capacity = 100)
       : w(in),
         options{.capacity = capacity, .random = [] { return std::uint64_t{1}; }},
         times(options, false),
@@ -114,7 +114,7 @@ struct scene {
 };
 
 const add_world removal("entries: a find beside a removal", three, [](world& w) {
-  scene s(w);
+  entry_scene s(w);
   s.put(1, 1);
   s.thread([&] { (void)s.read(1); });
   s.thread([&] { s.remove(1); });
@@ -123,7 +123,7 @@ const add_world removal("entries: a find beside a removal", three, [](world& w) 
 });
 
 const add_world replacement("entries: a find beside a replacement", three, [](world& w) {
-  scene s(w);
+  entry_scene s(w);
   s.put(1, 1);
   s.thread([&] { w.check(s.read(1) != 0, "an entry that was replaced was not found"); });
   s.thread([&] {
@@ -136,7 +136,7 @@ const add_world replacement("entries: a find beside a replacement", three, [](wo
 
 const add_world returns("entries: a find beside a removal, and another in its place", three,
                         [](world& w) {
-                          scene s(w);
+                          entry_scene s(w);
                           s.put(1, 1);
                           s.thread([&] {
                             const int got = s.read(1);
@@ -151,7 +151,7 @@ const add_world returns("entries: a find beside a removal, and another in its pl
                         });
 
 const add_world two_finds("entries: two finds beside a removal", two, [](world& w) {
-  scene s(w);
+  entry_scene s(w);
   s.put(1, 1);
   s.thread([&] { (void)s.read(1); });
   s.thread([&] { (void)s.read(1); });
@@ -161,7 +161,7 @@ const add_world two_finds("entries: two finds beside a removal", two, [](world& 
 });
 
 const add_world two_removals("entries: a find beside two removals", two, [](world& w) {
-  scene s(w);
+  entry_scene s(w);
   s.put(1, 1);
   s.put(2, 2);
   s.thread([&] { (void)s.read(1); });
@@ -173,7 +173,7 @@ const add_world two_removals("entries: a find beside two removals", two, [](worl
 
 const add_world with_fault("entries: a find beside a replacement, a fault", two_and_a_fault,
                            [](world& w) {
-                             scene s(w);
+                             entry_scene s(w);
                              s.put(1, 1);
                              s.thread([&] { w.check(s.read(1) != 0, "an entry was not found"); });
                              s.thread([&] { s.put(1, 2); });
@@ -184,7 +184,7 @@ const add_world with_fault("entries: a find beside a replacement, a fault", two_
 // ---- counts -------------------------------------------------------------------------------------
 
 const add_world no_slot("entries: a find with no slot free, beside a removal", three, [](world& w) {
-  scene s(w);
+  entry_scene s(w);
   s.put(1, 1);
   s.put(2, 2);
   s.thread([&] {
@@ -199,7 +199,7 @@ const add_world no_slot("entries: a find with no slot free, beside a removal", t
 });
 
 const add_world to_count("entries: from slot to count beside a removal", three, [](world& w) {
-  scene s(w);
+  entry_scene s(w);
   s.put(1, 1);
   s.thread([&] {
     auto f = s.find(1);
@@ -213,9 +213,9 @@ const add_world to_count("entries: from slot to count beside a removal", three, 
 });
 
 const add_world two_owners("entries: two who count let go beside a removal", two, [](world& w) {
-  scene s(w);
+  entry_scene s(w);
   s.put(1, 1);
-  store::found first = s.all->find_counted(scene::hash_of(1), 1);
+  store::found first = s.all->find_counted(entry_scene::hash_of(1), 1);
   store::found second{first.at, first.hold.share()};
   s.thread([&] {
     (void)first.at->value.look();
@@ -233,7 +233,7 @@ const add_world two_owners("entries: two who count let go beside a removal", two
 // ---- handles ------------------------------------------------------------------------------------
 
 const add_world dropped("entries: a handle is dropped beside a removal", three, [](world& w) {
-  scene s(w);
+  entry_scene s(w);
   s.put(1, 1);
   store::found held = s.find(1);
   s.thread([&] {
@@ -246,7 +246,7 @@ const add_world dropped("entries: a handle is dropped beside a removal", three, 
 });
 
 const add_world kept("entries: a handle is dropped after its cache has gone", two, [](world& w) {
-  scene s(w);
+  entry_scene s(w);
   s.put(1, 1);
   store::found held = s.find(1);
   s.thread([&] { s.all.reset(); });
@@ -257,7 +257,7 @@ const add_world kept("entries: a handle is dropped after its cache has gone", tw
 
 const add_world handed_on("entries: a handle is dropped elsewhere, and its slot used again", two,
                           [](world& w) {
-                            scene s(w);
+                            entry_scene s(w);
                             s.put(1, 1);
                             s.put(2, 2);
                             gate found;
@@ -283,7 +283,7 @@ const add_world handed_on("entries: a handle is dropped elsewhere, and its slot 
 
 const add_world outlives("entries: a handle outlives its thread, beside a removal", two,
                          [](world& w) {
-                           scene s(w);
+                           entry_scene s(w);
                            s.put(1, 1);
                            s.put(2, 2);
                            store::found held;
@@ -306,13 +306,13 @@ const add_world outlives("entries: a handle outlives its thread, beside a remova
 
 constexpr int full = 5;  // so many fill the first table
 
-void fill(scene& s) {
+void fill(entry_scene& s) {
   for (int key = 1; key <= full; ++key)
     s.w.check(!s.put(key, key), "the table has grown too early");
 }
 
 const add_world growth("entries: a find beside growth", three, [](world& w) {
-  scene s(w);
+  entry_scene s(w);
   fill(s);
   s.thread([&] { w.check(s.read(full) == full, "a find has missed an entry as the table grew"); });
   s.thread([&] { w.check(s.put(full + 1, full + 1), "the table has not grown"); });
@@ -322,7 +322,7 @@ const add_world growth("entries: a find beside growth", three, [](world& w) {
 
 const add_world growth_and_removal("entries: a find beside growth and a removal", three,
                                    [](world& w) {
-                                     scene s(w);
+                                     entry_scene s(w);
                                      fill(s);
                                      s.thread([&] { (void)s.read(1); });
                                      s.thread([&] {
@@ -335,7 +335,7 @@ const add_world growth_and_removal("entries: a find beside growth and a removal"
                                    });
 
 const add_world clearing("entries: a find beside clear", three, [](world& w) {
-  scene s(w);
+  entry_scene s(w);
   s.put(1, 1);
   s.thread([&] { (void)s.read(1); });
   s.thread([&] {
@@ -348,7 +348,7 @@ const add_world clearing("entries: a find beside clear", three, [](world& w) {
 
 const add_world shrinking("entries: a find beside clear of a table that has grown", three,
                           [](world& w) {
-                            scene s(w);
+                            entry_scene s(w);
                             fill(s);
                             w.check(s.put(full + 1, full + 1), "the table has not grown");
                             s.thread([&] { (void)s.read(1); });
@@ -361,7 +361,7 @@ constexpr int places = detail::entry_line::places;
 
 const add_world passers("entries: a find behind a full line, beside a removal", three,
                         [](world& w) {
-                          scene s(w);
+                          entry_scene s(w);
                           for (int key = 1; key <= places + 2; ++key)
                             s.put(key, key);  // two lines, one home
                           s.thread([&] {
@@ -391,7 +391,7 @@ void pass_grace() {
 const add_world refused("56: entries: the barrier is refused from some moment on", two,
                         [](world& w) {
                           platform::barriers::there.set();
-                          scene s(w);
+                          entry_scene s(w);
                           s.put(1, 1);
                           s.thread([&] { w.check(s.read(1) != 0, "an entry was not found"); });
                           s.thread([&] {
@@ -405,7 +405,7 @@ const add_world refused("56: entries: the barrier is refused from some moment on
                         });
 
 const add_world eviction("entries: a handle beside an eviction", three, [](world& w) {
-  scene s(w, 1);
+  entry_scene s(w, 1);
   s.put(1, 1);
   s.thread([&] {
     const auto f = s.find(1);

@@ -55,7 +55,7 @@ const add_world beside_start("31: invalidate beside start_get", two, [](world& w
       w, [](cache_scene& s) { (void)s.start_get(); }, invalidates);
 });
 
-const add_world beside_refresh("31: invalidate beside refresh", two, [](world& w) {
+const add_world invalidate_beside_refresh("31: invalidate beside refresh", two, [](world& w) {
   cache_scene s(w);
   (void)s.get();
   s.thread([&] {
@@ -141,8 +141,8 @@ const add_world beside_hit("31: invalidate beside a hit", two, [](world& w) {
   s.finish();
 });
 
-const add_world with_fault("31: invalidate beside get, a fault", two_and_a_fault,
-                           [](world& w) { play(w, gets, invalidates); });
+const add_world invalidate_with_fault("31: invalidate beside get, a fault", two_and_a_fault,
+                                      [](world& w) { play(w, gets, invalidates); });
 
 // ---- the other ways to invalidate ---------------------------------------------------------------
 
@@ -337,22 +337,24 @@ const add_world awaited("31: invalidate beside a load that is awaited", two, [](
 
 // ---- what leaves is held ------------------------------------------------------------------------
 
-const add_world eviction("a value that is held is evicted, and its cache goes", two, [](world& w) {
-  cache_scene s(w, {.capacity = 1});
-  gate held;
-  s.thread([&] {
-    const auto mine = s.all->get(1);
-    held.open();
-    w.check(mine->look() > 0, "no value");
-  });
-  s.thread([&] { (void)s.get(2); });
-  s.thread([&] {
-    held.wait();
-    (void)s.get(3);
-  });
-  w.run();
-  w.check(s.all->stats().entries == 1, "more entries than the capacity");
-  s.finish();
-});
+const add_world held_eviction("a value that is held is evicted, and its cache goes", two,
+                              [](world& w) {
+                                cache_scene s(w, {.capacity = 1});
+                                gate held;
+                                s.thread([&] {
+                                  const auto mine = s.all->get(1);
+                                  held.open();
+                                  w.check(mine->look() > 0, "no value");
+                                });
+                                s.thread([&] { (void)s.get(2); });
+                                s.thread([&] {
+                                  held.wait();
+                                  (void)s.get(3);
+                                });
+                                w.run();
+                                w.check(s.all->stats().entries == 1,
+                                        "more entries than the capacity");
+                                s.finish();
+                              });
 
 }  // namespace

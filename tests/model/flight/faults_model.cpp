@@ -116,7 +116,7 @@ void play(world& w, singleflight::group_options options, caller a, caller b) {
   w.check(s.h.loads() == loads + 1, "P9: a later call was not served");
 }
 
-const bool added = [] {
+const bool faults_added = [] {
   for (std::size_t a = 0; a < 3; ++a) {
     for (std::size_t b = a; b < std::size(callers); ++b) {
       const auto add = [a, b](const char* more, const limits& bounds, auto options) {

@@ -70,7 +70,7 @@ struct site {
   std::unique_ptr<ints> flights;
 };
 
-const add_world beside_run("56: a fork beside two runs", two, [](world& w) {
+const add_world child_beside_run("56: a fork beside two runs", two, [](world& w) {
   site s(w);
   s.thread([&] { (void)s.flights->run(1, [] { return 1; }); });
   s.thread([&] { (void)s.flights->run(1, [] { return 2; }); });
@@ -131,7 +131,7 @@ const add_world refused("56: a fork with a handle on a load that nobody takes ov
                         });
 
 // A load that forks goes on; those who had joined it are not there any more.
-const add_world within("56: a load that forks beside a joiner", two, [](world& w) {
+const add_world forks_within("56: a load that forks beside a joiner", two, [](world& w) {
   site s(w);
   s.w.thread([&] {
     bool forked = false;

@@ -83,7 +83,7 @@ void add_pair(std::size_t a, std::size_t b, const policy& how, const limits& bou
   add_world(name, bounds, [a, b, &how](world& w) { play(w, how.options(), how.fails, a, b); });
 }
 
-const bool added = [] {
+const bool forms_added = [] {
   for (std::size_t a = 0; a < all_forms; ++a) {
     for (std::size_t b = a; b < all_forms; ++b) {
       if (!forms[a].leads) continue;

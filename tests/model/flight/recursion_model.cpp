@@ -75,7 +75,7 @@ struct chain {
   int recursive = 0;
 };
 
-const add_world crossed("13: A waits for B while B waits for A", three, [](world& w) {
+const add_world crossed_waits("13: A waits for B while B waits for A", three, [](world& w) {
   chain c(w);
   w.thread([&] { c.ask(1, 2); });
   w.thread([&] { c.ask(2, 1); });
@@ -101,22 +101,24 @@ const add_world no_cycle("13: two loads wait for one: no cycle", three, [](world
 });
 
 /// Loads on a pool name themselves: the pool's threads lead nothing.
-const add_world within("13: started loads name themselves", {.preemptions = 1}, [](world& w) {
-  ints flights;
-  singleflight::detail::platform::atomic<int> recursive{0};
-  const auto ask = [&](int first, int second) {
-    auto f = flights.start(first, [&, second](singleflight::flight_context& context) {
-      auto other = flights.start(second, [] { return 1; });
-      const auto got = std::move(other.within(context).as_outcome()).get();
-      if (got.errc() == flight_errc::recursive) recursive.fetch_add(1, std::memory_order_relaxed);
-      return 2;
+const add_world started_within(
+    "13: started loads name themselves", {.preemptions = 1}, [](world& w) {
+      ints flights;
+      singleflight::detail::platform::atomic<int> recursive{0};
+      const auto ask = [&](int first, int second) {
+        auto f = flights.start(first, [&, second](singleflight::flight_context& context) {
+          auto other = flights.start(second, [] { return 1; });
+          const auto got = std::move(other.within(context).as_outcome()).get();
+          if (got.errc() == flight_errc::recursive)
+            recursive.fetch_add(1, std::memory_order_relaxed);
+          return 2;
+        });
+        w.check(std::move(f).get_outcome().has_value(), "13: the outer load has failed");
+      };
+      w.thread([&] { ask(1, 2); });
+      w.thread([&] { ask(2, 1); });
+      w.run();
+      w.check(recursive.load(std::memory_order_relaxed) <= 1, "13: both were told of one cycle");
     });
-    w.check(std::move(f).get_outcome().has_value(), "13: the outer load has failed");
-  };
-  w.thread([&] { ask(1, 2); });
-  w.thread([&] { ask(2, 1); });
-  w.run();
-  w.check(recursive.load(std::memory_order_relaxed) <= 1, "13: both were told of one cycle");
-});
 
 }  // namespace

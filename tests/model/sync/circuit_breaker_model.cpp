@@ -28,12 +28,12 @@ namespace platform = singleflight::detail::platform;
 struct failure {};
 
 /// A breaker that one failure opens, for a second; one good probe closes it.
-struct site {
-  explicit site(world& in) : w(in), breaker(options(*this)) {}
-  site(const site&) = delete;
-  site& operator=(const site&) = delete;
+struct breaker_site {
+  explicit breaker_site(world& in) : w(in), breaker(options(*this)) {}
+  breaker_site(const breaker_site&) = delete;
+  breaker_site& operator=(const breaker_site&) = delete;
 
-  static singleflight::circuit_breaker_options options(site& s) {
+  static singleflight::circuit_breaker_options options(breaker_site& s) {
     return {.min_calls = 1,
             .open_for = 1s,
             .probes = 1,
@@ -67,7 +67,7 @@ struct site {
 
 // The probe waits for the other call's end, so the other one has to be rejected.
 const add_world one_probe("circuit_breaker: two calls as open_for ends", three, [](world& w) {
-  site s(w);
+  breaker_site s(w);
   s.breaker.force_open();
   s.time.advance(1s);
   gate other_ended;
@@ -90,7 +90,7 @@ const add_world one_probe("circuit_breaker: two calls as open_for ends", three, 
 // The other call may have seen the breaker half open, and come to the lock when it has closed and
 // open_for has passed once more.
 const add_world closes("circuit_breaker: a call as the probe closes", three, [](world& w) {
-  site s(w);
+  breaker_site s(w);
   s.breaker.force_open();
   s.time.advance(1s);
   gate half_open;
@@ -108,7 +108,7 @@ const add_world closes("circuit_breaker: a call as the probe closes", three, [](
 
 // The late call fails where one failure would open the breaker.
 const add_world late("circuit_breaker: a late result", three, [](world& w) {
-  site s(w);
+  breaker_site s(w);
   gate began;
   gate closed_again;
   w.thread([&] {
@@ -132,7 +132,7 @@ const add_world late("circuit_breaker: a late result", three, [](world& w) {
 
 // A probe hangs until another call has ended, which so has to be let through.
 const add_world hung("circuit_breaker: a probe that hangs", three, [](world& w) {
-  site s(w);
+  breaker_site s(w);
   s.breaker.force_open();
   s.time.advance(1s);
   gate hangs;
@@ -158,8 +158,8 @@ const add_world hung("circuit_breaker: a probe that hangs", three, [](world& w) 
 // The overdue probe never ends. The call that is let through beside it waits for the other's end,
 // so the other one has to be rejected.
 const add_world overdue("circuit_breaker: two calls beside an overdue probe", three, [](world& w) {
-  site s(w);
-  singleflight::detail::breaker_core core(site::options(s));
+  breaker_site s(w);
+  singleflight::detail::breaker_core core(breaker_site::options(s));
   core.force_open();
   s.time.advance(1s);
   w.check(static_cast<bool>(core.admit()), "the probe was rejected");
@@ -183,7 +183,7 @@ const add_world overdue("circuit_breaker: two calls beside an overdue probe", th
 
 // A probe that hung comes back within the next round, whose verdict is still out.
 const add_world late_probe("circuit_breaker: a late probe", three, [](world& w) {
-  site s(w);
+  breaker_site s(w);
   s.breaker.force_open();
   s.time.advance(1s);
   gate hangs;
@@ -216,7 +216,7 @@ const add_world late_probe("circuit_breaker: a late probe", three, [](world& w) 
 });
 
 const add_world cancelled("circuit_breaker: a cancelled probe beside a call", three, [](world& w) {
-  site s(w);
+  breaker_site s(w);
   s.breaker.force_open();
   s.time.advance(1s);
   w.thread([&] {
@@ -229,7 +229,7 @@ const add_world cancelled("circuit_breaker: a cancelled probe beside a call", th
 });
 
 const add_world changes("circuit_breaker: a failure beside reset", three, [](world& w) {
-  site s(w);
+  breaker_site s(w);
   w.thread([&] { s.fail(); });
   w.thread([&] { s.breaker.reset(); });
   w.run();
@@ -240,7 +240,7 @@ const add_world changes("circuit_breaker: a failure beside reset", three, [](wor
 
 // A failure and a success that ends the bucket: the window turns beside a count.
 const add_world turns("circuit_breaker: the window turns beside a failure", three, [](world& w) {
-  site s(w);
+  breaker_site s(w);
   s.time.advance(1s);  // the first bucket is over
   w.thread([&] { (void)s.succeed(); });
   w.thread([&] { s.fail(); });

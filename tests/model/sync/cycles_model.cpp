@@ -29,9 +29,9 @@ using ints = singleflight::group<int, int>;
 namespace platform = singleflight::detail::platform;
 
 /// Loads and tasks, and who was told `recursive`.
-struct site {
-  explicit site(world& in) : w(in) {}
-  ~site() { queue.run_all(); }  // late tickets find nothing
+struct cycle_site {
+  explicit cycle_site(world& in) : w(in) {}
+  ~cycle_site() { queue.run_all(); }  // late tickets find nothing
 
   /// A thread that serves one ticket, if there ever is one.
   void server() {
@@ -60,7 +60,7 @@ struct site {
 };
 
 const add_world waits("13: a load waits for tasks that ask for its key", two, [](world& w) {
-  site s(w);
+  cycle_site s(w);
   w.thread([&] {
     (void)s.flights.run(1, [&] {
       error_group g({.executor = s.queue});
@@ -77,7 +77,7 @@ const add_world waits("13: a load waits for tasks that ask for its key", two, []
 
 const add_world goes("13: a group goes whose task asks for the key of its load", three,
                      [](world& w) {
-                       site s(w);
+                       cycle_site s(w);
                        gate begun;
                        w.thread([&] {
                          (void)s.flights.run(1, [&] {
@@ -99,7 +99,7 @@ const add_world goes("13: a group goes whose task asks for the key of its load",
 
 const add_world nested("13: run_all within run_all, whose call asks for the key of the load", two,
                        [](world& w) {
-                         site s(w);
+                         cycle_site s(w);
                          const auto inner = [&] {
                            std::vector<std::function<bool()>> calls(1, [&] { return s.ask(1); });
                            return singleflight::run_all(calls, {.executor = s.queue}).size() == 1;
@@ -119,7 +119,7 @@ const add_world nested("13: run_all within run_all, whose call asks for the key 
 
 const add_world retries("13: a load waits for a retry whose attempt asks for its key", three,
                         [](world& w) {
-                          site s(w);
+                          cycle_site s(w);
                           w.thread([&] {
                             (void)s.flights.run(1, [&] {
                               auto all = singleflight::start_retry(
@@ -142,7 +142,7 @@ const add_world retries("13: a load waits for a retry whose attempt asks for its
 
 /// The task of each of two groups waits for the other group.
 const add_world groups("13: two groups whose tasks wait for each other's group", two, [](world& w) {
-  site s(w);
+  cycle_site s(w);
   error_group a({.executor = s.queue});
   error_group b({.executor = s.queue});
   const auto wait_for = [&](error_group& g) {
@@ -171,7 +171,7 @@ const add_world groups("13: two groups whose tasks wait for each other's group",
 
 const add_world outlives("13: a task outlives the load that it asks for: no cycle", two,
                          [](world& w) {
-                           site s(w);
+                           cycle_site s(w);
                            error_group g({.executor = s.queue});
                            w.thread([&] {
                              (void)s.flights.run(1, [&] {
@@ -189,7 +189,7 @@ const add_world outlives("13: a task outlives the load that it asks for: no cycl
 /// load's key while the load's thread is still on its way out of the wait.
 const add_world next_use("13: a task of the next use asks for a load: no cycle", three,
                          [](world& w) {
-                           site s(w);
+                           cycle_site s(w);
                            error_group g({.executor = s.queue});
                            gate begun;
                            bool waited_for_first = false;

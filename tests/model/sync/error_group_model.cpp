@@ -30,7 +30,7 @@ using singleflight::error_group;
 using singleflight::flight_errc;
 namespace platform = singleflight::detail::platform;
 
-struct failure {};
+struct task_failure {};
 
 struct counter {
   void count() { value_.fetch_add(1, std::memory_order_relaxed); }
@@ -42,9 +42,9 @@ struct counter {
 };
 
 /// An executor whose threads are those of the world that say so.
-struct site {
-  explicit site(world& in) : w(in) {}
-  ~site() { queue.run_all(); }  // late tickets find nothing
+struct tasks_site {
+  explicit tasks_site(world& in) : w(in) {}
+  ~tasks_site() { queue.run_all(); }  // late tickets find nothing
 
   /// A thread that serves one ticket.
   void server() {
@@ -58,7 +58,7 @@ struct site {
   void fails(error_group& g) {
     try {
       g.wait();
-    } catch (const failure&) {
+    } catch (const task_failure&) {
       return;
     }
     w.fail("a wait has lost its error");
@@ -72,7 +72,7 @@ struct site {
 // ---- tasks, tickets, waiters --------------------------------------------------------------------
 
 void go_and_wait(world& w, std::size_t limit, int servers) {
-  site s(w);
+  tasks_site s(w);
   counter inside;
   const auto task = [&] {
     inside.count();
@@ -120,7 +120,7 @@ const add_world each_other("error_group: two tasks that wait for each other", tw
 
 const add_world late_go("error_group: a task hands over another and waits for it", three,
                         [](world& w) {
-                          site s(w);
+                          tasks_site s(w);
                           gate begun;
                           gate second;
                           w.thread([&] {
@@ -139,10 +139,10 @@ const add_world late_go("error_group: a task hands over another and waits for it
 
 const add_world late_failure("error_group: a task hands over another that fails", three,
                              [](world& w) {
-                               site s(w);
+                               tasks_site s(w);
                                w.thread([&] {
                                  error_group g = s.group();
-                                 g.go([&] { g.go([] { throw failure(); }); });
+                                 g.go([&] { g.go([] { throw task_failure(); }); });
                                  s.fails(g);
                                });
                                s.server();
@@ -150,14 +150,14 @@ const add_world late_failure("error_group: a task hands over another that fails"
                              });
 
 const add_world two_waiters("error_group: two waiters and a ticket", two, [](world& w) {
-  site s(w);
+  tasks_site s(w);
   error_group g = s.group();
   gate begun;
   counter told;
   w.thread([&] {
     g.go([&] {
       begun.open();
-      throw failure();
+      throw task_failure();
     });
     begun.wait();
     // The other may have had the outcome, or this one; nobody is left asleep.
@@ -174,7 +174,7 @@ const add_world two_waiters("error_group: two waiters and a ticket", two, [](wor
 });
 
 const add_world go_beside("error_group: go beside a wait", two, [](world& w) {
-  site s(w);
+  tasks_site s(w);
   error_group g = s.group();
   w.thread([&] {
     g.go([&] { s.ran.count(); });
@@ -191,8 +191,8 @@ const add_world go_beside("error_group: go beside a wait", two, [](world& w) {
   w.check(s.ran.value() == 2, "a task did not run once");
 });
 
-const add_world dropped("error_group: the executor drops the ticket", three, [](world& w) {
-  site s(w);
+const add_world dropped_tasks("error_group: the executor drops the ticket", three, [](world& w) {
+  tasks_site s(w);
   w.thread([&] {
     error_group g = s.group();
     g.go([&] { g.go([&] { s.ran.count(); }); });
@@ -207,7 +207,7 @@ const add_world dropped("error_group: the executor drops the ticket", three, [](
 
 const add_world short_of_memory("error_group: two tasks, a waiter and a ticket, a fault",
                                 two_and_a_fault, [](world& w) {
-                                  site s(w);
+                                  tasks_site s(w);
                                   w.thread([&] {
                                     int handed_over = 0;
                                     try {
@@ -228,7 +228,7 @@ const add_world short_of_memory("error_group: two tasks, a waiter and a ticket, 
                                 });
 
 // Scenarios 21, 28a.
-const add_world nested("21: nested groups on a pool of one thread", two, [](world& w) {
+const add_world nested_tasks("21: nested groups on a pool of one thread", two, [](world& w) {
   counter ran;
   w.thread([&] {
     singleflight::thread_pool pool({.max_threads = 1});
@@ -271,10 +271,10 @@ const add_world inline_order("28a: inline_executor, a waiter is called for two t
 // ---- stops --------------------------------------------------------------------------------------
 
 const add_world stop_races("29: the first error beside tasks that begin", two, [](world& w) {
-  site s(w);
+  tasks_site s(w);
   w.thread([&] {
     error_group g = s.group(1);
-    g.go([] { throw failure(); });
+    g.go([] { throw task_failure(); });
     g.go([&] { s.ran.count(); });  // before or after the error: it begins in neither case
     s.fails(g);
     w.check(s.ran.value() == 0, "a task has begun after the first error");
@@ -286,7 +286,7 @@ const add_world stop_races("29: the first error beside tasks that begin", two, [
 });
 
 const add_world skipped_end("29: a wait beside a stop that skips", three, [](world& w) {
-  site s(w);
+  tasks_site s(w);
   error_group g = s.group(1);
   struct mark {
     counter* gone;
@@ -311,13 +311,13 @@ const add_world skipped_end("29: a wait beside a stop that skips", three, [](wor
 });
 
 const add_world stop_callback("29: a stop callback that calls the group", two, [](world& w) {
-  site s(w);
+  tasks_site s(w);
   w.thread([&] {
     error_group g = s.group();
     const auto token = g.stop_token();
     const auto more = [&] { g.go([&] { s.ran.count(); }); };
     const platform::stop_callback<decltype(more)> told(token, more);
-    g.go([] { throw failure(); });
+    g.go([] { throw task_failure(); });
     s.fails(g);
     w.check(s.ran.value() == 0, "a task has begun after the first error");
   });
@@ -327,7 +327,7 @@ const add_world stop_callback("29: a stop callback that calls the group", two, [
 
 const add_world stop_waits("29: a stop callback, and what is skipped, wait for their group", two,
                            [](world& w) {
-                             site s(w);
+                             tasks_site s(w);
                              error_group g = s.group(1);
                              struct waits {
                                error_group* group;
@@ -358,7 +358,7 @@ const add_world stop_waits("29: a stop callback, and what is skipped, wait for t
 
 const add_world parent_stops("29: the parent's stop beside a group that begins and ends", two,
                              [](world& w) {
-                               site s(w);
+                               tasks_site s(w);
                                std::stop_source parent;
                                w.thread([&] {
                                  error_group g({.executor = s.queue, .stop = parent.get_token()});
@@ -371,10 +371,10 @@ const add_world parent_stops("29: the parent's stop beside a group that begins a
                              });
 
 const add_world anew("29: the use after one that failed", three, [](world& w) {
-  site s(w);
+  tasks_site s(w);
   w.thread([&] {
     error_group g = s.group();
-    g.go([] { throw failure(); });
+    g.go([] { throw task_failure(); });
     s.fails(g);
     g.go([&] { s.ran.count(); });
     w.check(g.wait(as_outcome).has_value(), "an error is told again");
@@ -388,7 +388,7 @@ const add_world anew("29: the use after one that failed", three, [](world& w) {
 // ---- the end of a group -------------------------------------------------------------------------
 
 const add_world ends("error_group: the destructor beside a ticket", three, [](world& w) {
-  site s(w);
+  tasks_site s(w);
   auto there = std::make_unique<counter>();
   w.thread([&] {
     {
@@ -404,7 +404,7 @@ const add_world ends("error_group: the destructor beside a ticket", three, [](wo
 
 const add_world late_ticket("error_group: a ticket comes as the group has gone", three,
                             [](world& w) {
-                              site s(w);
+                              tasks_site s(w);
                               w.thread([&] {
                                 error_group g = s.group();
                                 g.go([&] { s.ran.count(); });
@@ -465,7 +465,7 @@ const add_world gone_beside_go("error_group: it goes while a go hands over its t
 
 const add_world deadline(
     "run_all: the deadline beside calls that begin and end", two, [](world& w) {
-      site s(w);
+      tasks_site s(w);
       singleflight::manual_timer time;
       w.thread([&] {
         struct call {

@@ -36,8 +36,8 @@ namespace platform = singleflight::detail::platform;
 constexpr auto forever = std::chrono::steady_clock::time_point::max();
 
 /// A semaphore, the queue on which its coroutines resume, and what is under permits now.
-struct scene {
-  explicit scene(world& in, std::ptrdiff_t capacity)
+struct permit_scene {
+  explicit permit_scene(world& in, std::ptrdiff_t capacity)
       : w(in), most(capacity), all(std::make_unique<semaphore>(capacity, options())) {}
   singleflight::semaphore_options options() const { return {.executor = queue}; }
 
@@ -85,7 +85,7 @@ struct scene {
   platform::atomic<int> refused{0};
 
  private:
-  static support::owned wait(scene& s, std::ptrdiff_t n, std::stop_token stop) {
+  static support::owned wait(permit_scene& s, std::ptrdiff_t n, std::stop_token stop) {
     auto place = s.all->start_acquire(n);
     auto got = co_await place.until(forever, stop).as_outcome();
     if (got) {
@@ -97,7 +97,7 @@ struct scene {
 };
 
 const add_world exclusion("30: semaphore: three threads, one permit", two, [](world& w) {
-  scene s(w, 1);
+  permit_scene s(w, 1);
   for (int i = 0; i < 3; ++i) {
     s.thread([&] { w.check(!s.block(1), "a permit was refused"); });
   }
@@ -108,7 +108,7 @@ const add_world exclusion("30: semaphore: three threads, one permit", two, [](wo
 
 const add_world pair("30: semaphore: two threads, one permit, a fault", two_and_a_fault,
                      [](world& w) {
-                       scene s(w, 1);
+                       permit_scene s(w, 1);
                        for (int i = 0; i < 2; ++i) {
                          s.thread([&] { w.check(!s.block(1), "a permit was refused"); });
                        }
@@ -117,7 +117,7 @@ const add_world pair("30: semaphore: two threads, one permit, a fault", two_and_
                      });
 
 const add_world mixed("30: semaphore: a thread, a coroutine and a release", three, [](world& w) {
-  scene s(w, 1);
+  permit_scene s(w, 1);
   std::optional<support::owned> waiting;
   std::optional<permit> held(s.all->acquire());
   s.thread([&] { w.check(!s.block(1), "a permit was refused"); });
@@ -130,7 +130,7 @@ const add_world mixed("30: semaphore: a thread, a coroutine and a release", thre
 
 const add_world small_behind_large("30: semaphore: a small request behind a large one", three,
                                    [](world& w) {
-                                     scene s(w, 2);
+                                     permit_scene s(w, 2);
                                      permit held = s.all->acquire(1);
                                      auto large = s.all->start_acquire(2);
                                      platform::atomic<int> noted{0};
@@ -150,7 +150,7 @@ const add_world small_behind_large("30: semaphore: a small request behind a larg
                                    });
 
 const add_world stop_beside_grant("30: semaphore: a stop beside the grant", three, [](world& w) {
-  scene s(w, 1);
+  permit_scene s(w, 1);
   std::stop_source stop;
   std::optional<permit> held(s.all->acquire());
   s.thread([&] {
@@ -165,7 +165,7 @@ const add_world stop_beside_grant("30: semaphore: a stop beside the grant", thre
 
 const add_world stop_beside_ready("30: semaphore: a stop beside the grant of a coroutine", three,
                                   [](world& w) {
-                                    scene s(w, 1);
+                                    permit_scene s(w, 1);
                                     std::stop_source stop;
                                     std::optional<permit> held(s.all->acquire());
                                     auto waiting = s.await(1, stop.get_token());
@@ -180,7 +180,7 @@ const add_world stop_beside_ready("30: semaphore: a stop beside the grant of a c
                                   });
 
 const add_world front_is_stopped("30: semaphore: the front waiter is stopped", three, [](world& w) {
-  scene s(w, 2);
+  permit_scene s(w, 2);
   std::stop_source stop;
   permit held = s.all->acquire(1);
   auto front = s.await(2, stop.get_token());
@@ -193,7 +193,7 @@ const add_world front_is_stopped("30: semaphore: the front waiter is stopped", t
 
 const add_world front_is_late("30: semaphore: the front thread is stopped beside a release", two,
                               [](world& w) {
-                                scene s(w, 2);
+                                permit_scene s(w, 2);
                                 std::stop_source stop;
                                 std::optional<permit> held(s.all->acquire(1));
                                 s.thread([&] { (void)s.block(2, stop.get_token()); });
@@ -206,19 +206,20 @@ const add_world front_is_late("30: semaphore: the front thread is stopped beside
                                 s.finish();
                               });
 
-const add_world dropped("30: semaphore: a handle dropped beside the grant", three, [](world& w) {
-  scene s(w, 1);
-  std::optional<permit> held(s.all->acquire());
-  s.thread([&] { const auto unused = s.all->start_acquire(1); });
-  s.thread([&] { held.reset(); });
-  s.thread([&] { w.check(!s.block(1), "a permit was refused"); });
-  w.run();
-  s.finish();
-});
+const add_world dropped_permit("30: semaphore: a handle dropped beside the grant", three,
+                               [](world& w) {
+                                 permit_scene s(w, 1);
+                                 std::optional<permit> held(s.all->acquire());
+                                 s.thread([&] { const auto unused = s.all->start_acquire(1); });
+                                 s.thread([&] { held.reset(); });
+                                 s.thread([&] { w.check(!s.block(1), "a permit was refused"); });
+                                 w.run();
+                                 s.finish();
+                               });
 
 const add_world destroyed("28b: semaphore: a coroutine destroyed beside the grant", three,
                           [](world& w) {
-                            scene s(w, 1);
+                            permit_scene s(w, 1);
                             std::optional<permit> held(s.all->acquire());
                             std::optional<support::owned> waiting(s.await(1));
                             w.thread([&] { held.reset(); });
@@ -233,10 +234,11 @@ const add_world destroyed("28b: semaphore: a coroutine destroyed beside the gran
 
 const add_world named_batch("28b: semaphore: a wait on an executor of its own is given up", three,
                             [](world& w) {
-                              scene s(w, 1);
+                              permit_scene s(w, 1);
                               queue_executor own;
                               std::optional<permit> held(s.all->acquire());
-                              const auto wait = [](scene& in, queue_executor on) -> support::owned {
+                              const auto wait = [](permit_scene& in,
+                                                   queue_executor on) -> support::owned {
                                 auto place = in.all->start_acquire(1);
                                 in.hold(co_await place.on(on));
                               };
@@ -253,7 +255,7 @@ const add_world named_batch("28b: semaphore: a wait on an executor of its own is
                             });
 
 const add_world closing("30: semaphore: close beside those who queue", two, [](world& w) {
-  scene s(w, 1);
+  permit_scene s(w, 1);
   std::optional<permit> held(s.all->acquire());
   std::optional<support::owned> waiting;
   s.thread([&] {
@@ -272,7 +274,7 @@ const add_world closing("30: semaphore: close beside those who queue", two, [](w
 });
 
 const add_world smaller("30: semaphore: resize below a queued request", three, [](world& w) {
-  scene s(w, 2);
+  permit_scene s(w, 2);
   permit held = s.all->acquire(1);
   s.thread([&] {
     try {
@@ -289,7 +291,7 @@ const add_world smaller("30: semaphore: resize below a queued request", three, [
 });
 
 const add_world resizes("30: semaphore: resize beside resize and a release", two, [](world& w) {
-  scene s(w, 3);
+  permit_scene s(w, 3);
   std::optional<permit> held(s.all->acquire(2));
   auto waiting = s.await(2);
   s.thread([&] { s.all->resize(2); });
@@ -301,7 +303,7 @@ const add_world resizes("30: semaphore: resize beside resize and a release", two
 });
 
 const add_world resize_in_rounds("30: semaphore: resize up beside resize down", two, [](world& w) {
-  scene s(w, 3);
+  permit_scene s(w, 3);
   std::optional<permit> held(s.all->acquire(3));
   auto one = s.await(3);
   auto two_of_them = s.await(3);
@@ -315,7 +317,7 @@ const add_world resize_in_rounds("30: semaphore: resize up beside resize down", 
 
 const add_world gone_beside_limit("30: semaphore: it goes beside a limit that strikes", three,
                                   [](world& w) {
-                                    scene s(w, 1);
+                                    permit_scene s(w, 1);
                                     std::stop_source stop;
                                     std::optional<permit> held(s.all->acquire());
                                     gate queued;
@@ -338,7 +340,7 @@ const add_world gone_beside_limit("30: semaphore: it goes beside a limit that st
 
 const add_world gone_beside_server("30: semaphore: it goes with the last it served", two,
                                    [](world& w) {
-                                     scene s(w, 2);
+                                     permit_scene s(w, 2);
                                      std::optional<permit> held(s.all->acquire(2));
                                      platform::atomic<int> left{2};
                                      gate queued[2];

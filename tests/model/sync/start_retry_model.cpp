@@ -32,10 +32,10 @@ using singleflight::start_retry;
 using namespace std::chrono_literals;
 namespace platform = singleflight::detail::platform;
 
-constexpr auto forever = std::chrono::steady_clock::time_point::max();
+constexpr auto no_deadline = std::chrono::steady_clock::time_point::max();
 
-struct scene {
-  explicit scene(world& in) : w(in) {}
+struct retry_scene {
+  explicit retry_scene(world& in) : w(in) {}
 
   /// Two attempts with a second between them; the first one fails.
   pending_result<int> start(const std::stop_token& stop = {}, std::uint32_t attempts = 2) {
@@ -52,7 +52,7 @@ struct scene {
           if (attempt == 1) throw 1;
           return 7;
         },
-        {.deadline = forever, .stop = stop}, queue);
+        {.deadline = no_deadline, .stop = stop}, queue);
   }
   template <class What>
   void thread(What what) {
@@ -80,8 +80,8 @@ struct scene {
   std::optional<outcome<int>> got;
 
  private:
-  static support::owned wait(scene& s, pending_result<int> of, std::stop_token stop) {
-    auto how = co_await of.until(forever, stop).as_outcome();
+  static support::owned wait(retry_scene& s, pending_result<int> of, std::stop_token stop) {
+    auto how = co_await of.until(no_deadline, stop).as_outcome();
     s.got.emplace(std::move(how));
     s.told.fetch_add(1, std::memory_order_relaxed);
   }
@@ -89,7 +89,7 @@ struct scene {
 
 const add_world stop_beside_begin(
     "start_retry: a stop beside the begin of a sleep", three, [](world& w) {
-      scene s(w);
+      retry_scene s(w);
       std::stop_source stop;
       auto waiter = s.await(s.start(stop.get_token()));
       s.thread([&] { s.queue.run_one(); });
@@ -100,7 +100,7 @@ const add_world stop_beside_begin(
     });
 
 const add_world stop_beside_alarm("start_retry: a stop beside the alarm", three, [](world& w) {
-  scene s(w);
+  retry_scene s(w);
   std::stop_source stop;
   auto waiter = s.await(s.start(stop.get_token()));
   s.queue.run_one();
@@ -114,7 +114,7 @@ const add_world stop_beside_alarm("start_retry: a stop beside the alarm", three,
 
 const add_world drop_beside_sleep("start_retry: a handle dropped beside the begin of a sleep",
                                   three, [](world& w) {
-                                    scene s(w);
+                                    retry_scene s(w);
                                     std::optional<pending_result<int>> all(s.start());
                                     s.thread([&] { s.queue.run_one(); });
                                     s.thread([&] { all.reset(); });
@@ -126,7 +126,7 @@ const add_world drop_beside_sleep("start_retry: a handle dropped beside the begi
 
 const add_world drop_beside_alarm("start_retry: a handle dropped beside the alarm", three,
                                   [](world& w) {
-                                    scene s(w);
+                                    retry_scene s(w);
                                     std::optional<pending_result<int>> all(s.start());
                                     s.queue.run_one();
                                     s.thread([&] { all.reset(); });
@@ -137,7 +137,7 @@ const add_world drop_beside_alarm("start_retry: a handle dropped beside the alar
 
 const add_world drop_beside_end("start_retry: a handle dropped beside the end", three,
                                 [](world& w) {
-                                  scene s(w);
+                                  retry_scene s(w);
                                   std::optional<pending_result<int>> all(s.start({}, 1));
                                   s.thread([&] { s.queue.run_one(); });
                                   s.thread([&] { all.reset(); });
@@ -147,7 +147,7 @@ const add_world drop_beside_end("start_retry: a handle dropped beside the end", 
 
 const add_world woken_beside_fire("start_retry: its second attempt beside the end of the alarm",
                                   three, [](world& w) {
-                                    scene s(w);
+                                    retry_scene s(w);
                                     auto waiter = s.await(s.start());
                                     s.queue.run_one();
                                     // Not drained: the other one runs the attempt, to its end.
@@ -162,7 +162,7 @@ const add_world woken_beside_fire("start_retry: its second attempt beside the en
                                   });
 
 const add_world await_beside_end("start_retry: a wait begins beside the end", three, [](world& w) {
-  scene s(w);
+  retry_scene s(w);
   std::optional<support::owned> waiter;
   auto all = s.start({}, 1);
   s.thread([&] { s.queue.run_one(); });
@@ -172,7 +172,7 @@ const add_world await_beside_end("start_retry: a wait begins beside the end", th
 
 const add_world get_beside_end("start_retry: get beside the end, a fault", two_and_a_fault,
                                [](world& w) {
-                                 scene s(w);
+                                 retry_scene s(w);
                                  std::optional<pending_result<int>> all;
                                  try {
                                    all.emplace(s.start({}, 1));
@@ -185,12 +185,12 @@ const add_world get_beside_end("start_retry: get beside the end, a fault", two_a
                                });
 
 const add_world get_stopped("start_retry: a stop beside get and the end", three, [](world& w) {
-  scene s(w);
+  retry_scene s(w);
   std::stop_source stop;
   auto all = s.start({}, 1);
   s.thread([&] { s.queue.run_one(); });
   s.thread([&] {
-    const auto how = all.until(forever, stop.get_token()).get_outcome();
+    const auto how = all.until(no_deadline, stop.get_token()).get_outcome();
     w.check(!how, "a value");
   });
   s.thread([&] { platform::request_stop(stop); });
@@ -200,7 +200,7 @@ const add_world get_stopped("start_retry: a stop beside get and the end", three,
 
 const add_world limit_beside_end("start_retry: a limit of the wait beside the end", three,
                                  [](world& w) {
-                                   scene s(w);
+                                   retry_scene s(w);
                                    std::stop_source stop;
                                    auto waiter = s.await(s.start({}, 1), stop.get_token());
                                    s.thread([&] { s.queue.run_one(); });
@@ -210,7 +210,7 @@ const add_world limit_beside_end("start_retry: a limit of the wait beside the en
 
 const add_world limit_after_end("start_retry: a limit of the wait after the end", three,
                                 [](world& w) {
-                                  scene s(w);
+                                  retry_scene s(w);
                                   std::stop_source stop;
                                   auto waiter = s.await(s.start({}, 1), stop.get_token());
                                   w.thread([&] {
@@ -223,30 +223,31 @@ const add_world limit_after_end("start_retry: a limit of the wait after the end"
                                           "a limit has won that came after the end");
                                 });
 
-const add_world destroyed("28b: start_retry: a coroutine destroyed beside the end", three,
-                          [](world& w) {
-                            scene s(w);
-                            std::optional<support::owned> waiter(s.await(s.start({}, 1)));
-                            // Where it would resume: this thread drains the executor.
-                            w.thread([&] {
-                              s.queue.run_one();
-                              waiter.reset();
-                              s.queue.run_all();
-                            });
-                            w.thread([&] { s.time.advance(1s); });
-                            w.run();
-                          });
+const add_world destroyed_call("28b: start_retry: a coroutine destroyed beside the end", three,
+                               [](world& w) {
+                                 retry_scene s(w);
+                                 std::optional<support::owned> waiter(s.await(s.start({}, 1)));
+                                 // Where it would resume: this thread drains the executor.
+                                 w.thread([&] {
+                                   s.queue.run_one();
+                                   waiter.reset();
+                                   s.queue.run_all();
+                                 });
+                                 w.thread([&] { s.time.advance(1s); });
+                                 w.run();
+                               });
 
 /// The attempt fails; the run sleeps, until it is told that nobody waits any more.
 const add_world given_up_unresumed(
     "52: start_retry: a wait is given up, its executor stalls", three, [](world& w) {
-      scene s(w);
+      retry_scene s(w);
       queue_executor stalled;
       std::stop_source stop;
       bool gave_up = false;
       const auto wait = [&](pending_result<int> of) -> support::owned {
         auto mine = std::move(of);
-        const auto got = co_await mine.until(forever, stop.get_token()).on(stalled).as_outcome();
+        const auto got =
+            co_await mine.until(no_deadline, stop.get_token()).on(stalled).as_outcome();
         gave_up = got.errc() == flight_errc::cancelled;
       };
       const platform::atomic<int>& calls = s.calls;

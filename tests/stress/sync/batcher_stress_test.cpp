@@ -54,7 +54,7 @@ struct failure : std::runtime_error {
 };
 
 using batcher = singleflight::batcher<int, stamp>;
-using outcome = singleflight::outcome<singleflight::shared_result<stamp>>;
+using told_outcome = singleflight::outcome<singleflight::shared_result<stamp>>;
 
 struct settings {
   const char* name;
@@ -133,7 +133,7 @@ class storm {
     return values;
   }
 
-  void told(int key, std::uint64_t began, const outcome& got) {
+  void told(int key, std::uint64_t began, const told_outcome& got) {
     const std::uint64_t had = ++clock_;
     std::uint64_t load = 0;
     if (got) {
@@ -180,7 +180,8 @@ class storm {
         ++open_;
         const std::uint64_t began = ++clock_;
         auto f = batcher_.start(key);
-        std::move(f).on_ready([this, key, began](const outcome& got) { told(key, began, got); });
+        std::move(f).on_ready(
+            [this, key, began](const told_outcome& got) { told(key, began, got); });
         break;
       }
       case 5: awaits(*this, key, soon); break;
@@ -294,7 +295,7 @@ TEST(batcher_stress, many_short_lives) {
     for (std::uint64_t turns = random() % 100; turns > 0; --turns) std::this_thread::yield();
     one.reset();
     for (auto& f : handles) {
-      const outcome got = f.get_outcome();
+      const told_outcome got = f.get_outcome();
       EXPECT_TRUE(got || got.errc() == flight_errc::closed);
     }
   }

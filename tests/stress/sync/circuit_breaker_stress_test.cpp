@@ -33,10 +33,10 @@ using singleflight::flight_errc;
 using singleflight::flight_error;
 using clock = std::chrono::steady_clock;
 
-constexpr int callers = 12;  // more than stripes that stand beside each other
+constexpr int breaker_callers = 12;  // more than stripes that stand beside each other
 
-struct failure : std::runtime_error {
-  failure() : std::runtime_error("the backend failed") {}
+struct backend_failure : std::runtime_error {
+  backend_failure() : std::runtime_error("the backend failed") {}
 };
 
 /// Lets all callers loop on `step(caller)` until the time is up; returns how long that was.
@@ -44,13 +44,13 @@ clock::duration run_callers(const std::function<void(int)>& step) {
   support::gate begin;
   std::atomic<bool> over{false};
   std::vector<std::jthread> threads;
-  for (int i = 0; i < callers; ++i) {
+  for (int i = 0; i < breaker_callers; ++i) {
     threads.emplace_back([&, i] {
       begin.wait();
       while (!over.load(std::memory_order_relaxed)) step(i);
     });
   }
-  begin.await_arrivals(callers);
+  begin.await_arrivals(breaker_callers);
   const auto start = clock::now();
   begin.open();
   std::this_thread::sleep_for(support::time_box(1000));
@@ -84,11 +84,12 @@ class chain {
 //         that what W1 and W2 in call_window.hpp allow, some calls a thread, cannot make a half.
 TEST(circuit_breaker_stress, a_healthy_backend_opens_nothing) {
   circuit_breaker b({.error_rate = 0.5, .min_calls = 200, .window = 2ms, .open_for = 1h});
-  std::vector<std::uint64_t> made(callers * 16);  // apart, so that callers do not share lines
+  std::vector<std::uint64_t> made(breaker_callers *
+                                  16);  // apart, so that callers do not share lines
   run_callers([&](int caller) {
     const bool fails = ++made[static_cast<std::size_t>(caller) * 16] % 10 == 0;
     const auto o = b.call(as_outcome, [fails] {
-      if (fails) throw failure();
+      if (fails) throw backend_failure();
     });
     EXPECT_NE(o.errc(), flight_errc::rejected);
   });
@@ -117,7 +118,7 @@ TEST(circuit_breaker_stress, probes_are_bounded) {
   const auto took = run_callers([&](int) {
     (void)b.call(as_outcome, [&] {
       ++asked;
-      throw failure();
+      throw backend_failure();
     });
   });
   EXPECT_LE(asked, probes * (static_cast<std::uint64_t>(took / open_for) + 2));
@@ -142,7 +143,7 @@ TEST(circuit_breaker_stress, a_storm_comes_to_an_end) {
   std::atomic<std::uint64_t> failed{0};
   std::atomic<std::uint64_t> turned_away{0};
   std::vector<std::mt19937_64> random;
-  for (std::uint64_t i = 0; i < callers; ++i) random.emplace_back(seed + i);
+  for (std::uint64_t i = 0; i < breaker_callers; ++i) random.emplace_back(seed + i);
   run_callers([&](int caller) {
     const std::uint64_t draw = random[static_cast<std::size_t>(caller)]();
     if (draw % 1000 == 0) down = !down;
@@ -156,14 +157,14 @@ TEST(circuit_breaker_stress, a_storm_comes_to_an_end) {
       if (draw % 5 == 0) std::this_thread::yield();
       if (!down) return 1;
       ++failed;
-      throw failure();
+      throw backend_failure();
     };
     switch (draw / 64 % 3) {
       case 0:
         if (b.call(as_outcome, backend).errc() == flight_errc::rejected) ++turned_away;
         break;
       case 1: try { EXPECT_EQ(b.call(backend), 1);
-        } catch (const failure&) {
+        } catch (const backend_failure&) {
         } catch (const flight_error& error) {
           if (error.errc() == flight_errc::rejected) ++turned_away;
           EXPECT_EQ(error.errc() == flight_errc::rejected, !called);

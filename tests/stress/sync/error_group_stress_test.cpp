@@ -36,7 +36,7 @@ std::uint64_t setting(const char* name, std::uint64_t otherwise) {
   return given != nullptr ? std::strtoull(given, nullptr, 10) : otherwise;
 }
 
-struct failure {
+struct task_failure {
   std::size_t number;
 };
 
@@ -83,7 +83,7 @@ class use {
       if (random() % 16 == 0) group_.request_stop();
       const bool fails = random() % 64 == 0;
       --running_;
-      if (fails) throw failure{at};
+      if (fails) throw task_failure{at};
     };
     if (!try_only) {
       group_.go(std::move(task));
@@ -156,7 +156,7 @@ void round(std::uint64_t seed, const std::vector<sf::any_executor>& executors) {
     bool ok = true;
     try {
       group->wait();
-    } catch (const failure&) {
+    } catch (const task_failure&) {
       ok = false;
       EXPECT_FALSE(group->errors().empty());
     } catch (const sf::flight_error& error) {
