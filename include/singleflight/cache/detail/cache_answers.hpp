@@ -114,9 +114,9 @@ auto loading_cache<Key, Value, Hash, Equal>::get_slowly(view key, std::uint32_t 
     given.deadline = std::min(own, detail::deadline_after(clock_.now(), options_.soft_timeout));
     kept = source.own();
   }
-  outcome<result> loaded =
+  outcome<result> answer =
       soft ? started(detail::blocked_wait::form::bide) : load_within(key, hash, source, given);
-  const auto code = loaded.errc();
+  const auto code = answer.errc();
   if (code && *code != flight_errc::cancelled && *code != flight_errc::recursive) {
     // A limit of this call's own says nothing of the load, which others wait for.
     const bool own_limit =
@@ -125,11 +125,11 @@ auto loading_cache<Key, Value, Hash, Equal>::get_slowly(view key, std::uint32_t 
     // The stale value has left meanwhile: the load is waited for, up to the caller's own limits.
     if (soft && *code == flight_errc::timed_out && !own_limit && given.deadline <= clock_.now()) {
       given.deadline = own;
-      loaded = started(detail::blocked_wait::form::take);
+      answer = started(detail::blocked_wait::form::take);
     }
   }
   stats_.add(figure::misses);
-  return std::move(loaded).value();
+  return std::move(answer).value();
 }
 
 /// The load has not answered in time, or could not be: what is still there, if it is.
