@@ -9,8 +9,10 @@ include(GoogleTest)
 #                                  [TIMEOUT <seconds>] [PROCESSORS <n>] [LINK <target>...]
 #                                  [OPTIONS <compile option>...])
 #
-# One GoogleTest executable; each of its cases is a ctest named <name>.<suite>.<case>. It is linked
-# with the floor FLOOR alone; if that is another part of ours (lab), with it and the bundle.
+# One GoogleTest executable; each of its cases is a ctest named <name>.<suite>.<case>. With a
+# sanitizer, where a process takes a tenth of a second to begin and to end, a unit test's quarters
+# are, <name>.1 to <name>.4. It is linked with the floor FLOOR alone; if that is another part of
+# ours (lab), with it and the bundle.
 function(singleflight_add_test_executable name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL;FLOOR;TIMEOUT;PROCESSORS" "SOURCES;LINK;OPTIONS")
   if(NOT arg_TIMEOUT)
@@ -34,6 +36,19 @@ function(singleflight_add_test_executable name)
                     $<TARGET_NAME_IF_EXISTS:rapidcheck_gtest> ${arg_LINK}
   )
   target_compile_options(${name} PRIVATE ${arg_OPTIONS})
+  if(SINGLEFLIGHT_SANITIZE AND arg_LABEL STREQUAL "unit")
+    foreach(quarter RANGE 1 4)
+      math(EXPR index "${quarter} - 1")
+      add_test(NAME ${name}.${quarter} COMMAND ${name} WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
+      set_tests_properties(
+        ${name}.${quarter}
+        PROPERTIES
+          LABELS unit TIMEOUT 300 ENVIRONMENT
+          "GTEST_TOTAL_SHARDS=4;GTEST_SHARD_INDEX=${index};${singleflight_test_environment}"
+      )
+    endforeach()
+    return()
+  endif()
   gtest_discover_tests(
     ${name}
     TEST_PREFIX "${name}."
