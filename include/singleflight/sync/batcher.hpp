@@ -17,11 +17,12 @@
 ///             every return of its outcome (P7).
 /// Blocking    start and flush return at once. load waits, up to its limits; on a thread of the
 ///             executor it may run its batch itself, once that is due (and before it one that was
-///             passed over), so a pool of one thread does not wait for itself. Of waits on a handle
-///             only those without limits do. Within the loader, load is refused as `recursive`, for
-///             the batch holds the place that it would wait for; what start returns must not be
-///             waited for there either. The same goes for loaders that ask each other's batchers in
-///             a ring: with max_in_flight = 1 that is refused, too; with more places it may hang.
+///             passed over), so a pool of one thread does not wait for itself. So does a wait on a
+///             handle; one with limits only where the executor has no thread to spare. Within the
+///             loader, load is refused as `recursive`, for the batch holds the place that it would
+///             wait for; what start returns must not be waited for there either. The same goes for
+///             loaders that ask each other's batchers in a ring: with max_in_flight = 1 that is
+///             refused, too; with more places it may hang.
 /// Cancel      a caller's limit ends its own wait only, and not while its thread runs a batch: as
 ///             with the leader of a run, it stays until the loader returns. A key whose callers
 ///             have all left before its batch begins is not loaded, nor is a batch without keys.

@@ -75,6 +75,33 @@ const add_world waits("13: a load waits for tasks that ask for its key", two, []
   w.check(s.told() == 2, "13: a task was given the outcome of a load that waits for it");
 });
 
+// Scenario 56. Within the graph's lock that of a flight is taken, to strike a wait for it: a fork
+// that takes them in another order waits for ever.
+const add_world forks("56: a fork beside a wait that is struck", three, [](world& w) {
+  cycle_site s(w);
+  gate begun;
+  w.thread([&] {
+    (void)s.flights.run(1, [&] {
+      error_group g({.executor = s.queue});
+      g.go([&] {
+        begun.open();
+        s.ask(1);
+      });
+      begun.wait();  // the task has the only ticket
+      (void)g.wait(as_outcome);
+      return 1;
+    });
+  });
+  w.thread([&] {
+    while (!s.queue.run_one()) model::pause(std::source_location::current());
+  });
+  w.thread([&] {
+    begun.wait();
+    platform::fork();
+  });
+  w.run();
+});
+
 const add_world goes("13: a group goes whose task asks for the key of its load", three,
                      [](world& w) {
                        cycle_site s(w);

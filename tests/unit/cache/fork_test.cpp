@@ -6,8 +6,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -58,6 +60,40 @@ TEST(fork_cache, a_refresh_of_the_parent_does_not_hold_up_a_child) {
   EXPECT_TRUE(
       support::in_child([&] { return support::comes([&] { return *cache.get(1) == 3; }); }));
   hold.open();
+}
+
+// Goal    Values that have left a cache within a load, and wait for a thread to be destroyed on, are
+//         destroyed in a child as well.
+// Method  Their destructors hold all threads of the default pool until the fork is over; the child
+//         makes no call on a cache, which would do that work.
+TEST(fork_cache, what_waits_to_be_destroyed_is_destroyed_in_a_child) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
+  static std::atomic<bool> open{false};
+  static std::atomic<std::size_t> begun{0};
+  static std::atomic<std::size_t> ended{0};
+  struct held {
+    ~held() {
+      ++begun;
+      open.wait(false);
+      ++ended;
+    }
+  };
+  const std::size_t threads = std::max<std::size_t>(64, 4 * std::thread::hardware_concurrency());
+  sf::group<int, bool> flights;
+  {
+    sf::loading_cache<int, std::shared_ptr<held>> cache([](int) { return nullptr; });
+    EXPECT_TRUE(*flights.run(1, [&] {
+      for (std::size_t i = 0; i < 16 * threads; ++i) cache.put(1, std::make_shared<held>());
+      if (!support::eventually([&] { return begun == threads; }, "the destructors")) return false;
+      return support::in_child([&] {
+        open = true;
+        return support::comes([&] { return ended > threads; });
+      });
+    }));
+    open = true;
+    open.notify_all();
+  }
+  EXPECT_TRUE(support::eventually([&] { return ended == 16 * threads; }, "the other destructors"));
 }
 
 // Goal    The schedule of a live value goes on in a child, also where a load of it was under way.

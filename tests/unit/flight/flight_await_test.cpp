@@ -175,9 +175,11 @@ TEST(flight_await, never_resumes_on_a_thread_inside_run) {  // Scenario 28a
   std::thread::id leader_id;
   std::atomic<bool> on_leader{false};
   const auto stranger = [&] {
-    const std::lock_guard hold(leaders_own);
-    if (std::this_thread::get_id() == leader_id) on_leader = true;
-    ++resumed;
+    {
+      const std::lock_guard hold(leaders_own);
+      if (std::this_thread::get_id() == leader_id) on_leader = true;
+    }
+    ++resumed;  // the mutex may be gone from here on
   };
   support::gate running;
   support::gate finish;

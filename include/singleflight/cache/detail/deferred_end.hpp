@@ -61,13 +61,16 @@ inline bool on_open_ground(const thread_state& self) noexcept {  // D1
 }
 
 /// What the process has yet to destroy.
-class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node {
+class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
  public:
   static deferred_ends& instance() {
     static platform::never_destroyed<deferred_ends> one;
     return one.get();
   }
-  deferred_ends() noexcept : task_node(&act_on) {}
+  deferred_ends() noexcept : task_node(&act_on), fork_member(rank::last) { enter_forks(); }
+  deferred_ends(const deferred_ends&) = delete;
+  deferred_ends& operator=(const deferred_ends&) = delete;
+  ~deferred_ends() override { leave_forks(); }
 
   void add(reclaimable& of) noexcept {
     bool post = false;
@@ -124,6 +127,15 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node {
       if (post) post_on_default_pool(this);
       one->destroy(one);
     }
+  }
+
+  // ---- fork: a child destroys what is on the list. What a thread was destroying is the parent's --
+
+  void hold() noexcept override { lock_.lock(); }
+  void release() noexcept override { lock_.unlock(); }
+  void mend() noexcept override { posted_ = list_ != nullptr; }  // no queue has it any more
+  void go_on() noexcept override {
+    if (posted_) post_on_default_pool(this);
   }
 
   platform::mutex lock_;

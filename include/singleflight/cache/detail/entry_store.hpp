@@ -3,14 +3,14 @@
 
 // entry_store: the entries of a cache: found without a lock; stored, evicted and expired under one.
 //
-// S1  `lock_` guards the table's changes, the queues, the weight and the sweep's place. Under it
+// ES1 `lock_` guards the table's changes, the queues, the weight and the sweep's place. Under it
 //     run, of what is a user's, the comparison of keys (which may throw: before any change) and
 //     `forget` of the group, whose bucket locks come after it; nothing else. What has left is
 //     collected in `departed`, told to the listener and given to the reclaimer after the lock.
-// S2  One lock for all keys: hits do not take it, and who takes it has just loaded a value. Shards
+// ES2 One lock for all keys: hits do not take it, and who takes it has just loaded a value. Shards
 //     would divide the capacity, and with it what one entry may weigh.
-// S3  An entry that can be found is in the table and in a queue; it leaves both at once.
-// S4  The sum of the weights never wraps. An entry is let in, and then others go until the sum is
+// ES3 An entry that can be found is in the table and in a queue; it leaves both at once.
+// ES4 The sum of the weights never wraps. An entry is let in, and then others go until the sum is
 //     within the capacity; where that is more than half of what a sum can be, and the new entry
 //     would take it past its end, the others go first.
 
@@ -136,7 +136,7 @@ class entry_store {
   /// table has a reference of its own. `now`: to tell a replaced entry from an expired one.
   bool store_locked(entry& fresh, entry* old, cache_ticks now, departed& gone) noexcept {
     const bool fits = weight_of{extras_}(fresh) <= capacity_;
-    if (fits && !sum_fits(fresh, old)) [[unlikely]] {  // S4
+    if (fits && !sum_fits(fresh, old)) [[unlikely]] {  // ES4
       if (old != nullptr) remove_replaced_locked(*old, now, gone);
       old = nullptr;
       while (!sum_fits(fresh, nullptr)) evict_locked(now, gone);
@@ -302,7 +302,7 @@ class entry_store {
     table_.remove_locked(*victim);
     depart(*victim, cause_of(*victim, now, removal_cause::evicted), gone);
   }
-  /// S4: with `fresh` in the place of `old` (null: of nothing).
+  /// ES4: with `fresh` in the place of `old` (null: of nothing).
   bool sum_fits(const entry& fresh, const entry* old) const noexcept {
     const weight_of of{extras_};
     const std::uint64_t others = queues_.weight() - (old != nullptr ? of(*old) : 0);

@@ -30,8 +30,9 @@ class fork_member {
  public:
   /// The order in which locks are taken: a thread that has one may wait for one further down.
   /// Timers and pools are first, though nothing is taken within their locks: a fire that is under
-  /// way takes others' locks, and is waited for.
-  enum class rank : std::uint8_t { timer, pool, lines, cache, group, last };
+  /// way takes others' locks, and is waited for. The graph of those who wait strikes waits within
+  /// its lock, and takes those of their flights for it.
+  enum class rank : std::uint8_t { timer, pool, waits, lines, cache, group, last };
 
   fork_member(const fork_member&) = delete;
   fork_member& operator=(const fork_member&) = delete;

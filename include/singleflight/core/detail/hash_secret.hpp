@@ -6,12 +6,12 @@
 // Keys often come from outside, and who knows a hash can choose keys that collide. So its constants
 // are drawn from the system's generator, when the first hash or group of the process is made.
 //
-// K1  `seed_` goes from 0 to another value once: by compare-exchange, so that of several threads
+// HS1 `seed_` goes from 0 to another value once: by compare-exchange, so that of several threads
 //     that draw at a time one wins, and all go on with its seed.
-// K2  The words are computed from the seed alone. Who draws stores all of them, or has acquired
+// HS2 The words are computed from the seed alone. Who draws stores all of them, or has acquired
 //     `drawn_`, whose release comes after such stores. All of these stores are of the same values,
 //     so once a thread has returned from draw() it reads them, whatever other threads still store.
-// K3  What hashes was made after draw() returned; reading a word is one relaxed load, without a
+// HS3 What hashes was made after draw() returned; reading a word is one relaxed load, without a
 //     guard. A child process goes on with its parent's words, as it does with its tables.
 
 #include <cstddef>

@@ -76,7 +76,7 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
  public:
   class record;
 
-  wait_graph() noexcept : fork_member(rank::last) { enter_forks(); }
+  wait_graph() noexcept : fork_member(rank::waits) { enter_forks(); }
   ~wait_graph() override { leave_forks(); }
 
   static wait_graph& instance() noexcept {

@@ -7,11 +7,12 @@
 // A flight that leaves the keys that can be found, by whatever cause, gives its place to its
 // successor: that is the one rule behind run_fresh, drain, forget and every timeout. A flight that
 // needs a new leader (a successor whose turn has come, a hand-over after a failure) elects one: a
-// blocked caller that can lead, else an owned load that was kept, else whoever able gets here next
-// (vacant). There is one election, elect_locked.
+// blocked caller that can lead (offered), else an owned load that was kept, else its own load once
+// more, else whoever able gets here next (vacant). There is one election, elect_locked.
 //
 // What is decided under locks is carried out after them by aftermath: waking, submitting,
-// destroying, telling to stop, in that order (P8: blocked threads first).
+// destroying, telling to stop, waking those behind, launching, promoting, in that order (P8:
+// blocked threads first).
 
 #include <stdexcept>
 

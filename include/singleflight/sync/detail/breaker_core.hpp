@@ -16,12 +16,12 @@
 // `probes` in each open_for.
 //
 // Invariants
-// B1  state_, places_, until_ and round_ change under lock_ only. Reads without it are hints, all
+// BR1 state_, places_, until_ and round_ change under lock_ only. Reads without it are hints, all
 //     relaxed: what they lead to is looked at again under the lock, or wrong by a moment only (a
 //     call let in as the breaker opens, one rejected as it closes).
-// B2  places_ is 0 unless half_open: then it is how many probes may still begin. So in either state
+// BR2 places_ is 0 unless half_open: then it is how many probes may still begin. So in either state
 //     that is not closed a call is rejected while there is no place and until_ has not come.
-// B3  Half-open, places_ + probes under way <= probes + extra_, and no less than the results that
+// BR3 Half-open, places_ + probes under way <= probes + extra_, and no less than the results that
 //     are still to come. A probe that ends without a result gives its place back: an extra one is
 //     gone then, another one can be taken anew. One of an older generation touches nothing.
 //
@@ -284,7 +284,7 @@ class breaker_core {
   atomic<std::uint64_t> opened_{0};
   call_window window_;
 
-  platform::mutex lock_;     // guards all below, and what B1 says; no user code runs under it
+  platform::mutex lock_;     // guards all below, and what BR1 says; no user code runs under it
   call_counts round_;        // the results of this round's probes
   std::uint32_t extra_ = 0;  // places beyond `probes`, for those that may hang
   std::array<std::pair<breaker_state, breaker_state>, 32> changes_{};

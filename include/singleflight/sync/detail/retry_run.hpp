@@ -11,14 +11,14 @@
 // Asleep, three may ring at any time: the timer, the stop token, and the handle that goes. `bell_`
 // says who posts the run back to the executor, exactly once a sleep:
 //
-// B1  ring() sets `rung`. Who finds `asleep` there and `rung` not yet, posts.
-// B2  The owner arms the timer and the callback first, then sets `asleep` as its last touch; if it
+// R1  ring() sets `rung`. Who finds `asleep` there and `rung` not yet, posts.
+// R2  The owner arms the timer and the callback first, then sets `asleep` as its last touch; if it
 //     finds `rung` there, it posts itself. The two read-modify-writes have an order, so one of the
 //     two sees the other, and not both.
-// B3  The new owner disarms both before it does anything else: no ring of theirs is under way or
+// R3  The new owner disarms both before it does anything else: no ring of theirs is under way or
 //     comes later (the timer's cancel, and the callback's destructor, wait for it; within the ring
 //     itself, under inline_executor, posting was its last touch). Then it clears both bits.
-// B4  The handle may ring when the run is not asleep. That leaves `gone`, which is never cleared:
+// R4  The handle may ring when the run is not asleep. That leaves `gone`, which is never cleared:
 //     it is looked at before each attempt and after it; and `rung`, with which the next sleep ends
 //     as it begins.
 //
@@ -266,11 +266,11 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
     if (error != nullptr) return end(std::move(error));
     const std::stop_token& stop = call_->bounds.stop;
     if (stop.stop_possible()) on_stop_.emplace(stop, ringer{this});
-    const std::uint32_t found = bell_.fetch_or(asleep, memory_order_acq_rel);  // B2
+    const std::uint32_t found = bell_.fetch_or(asleep, memory_order_acq_rel);  // R2
     if ((found & rung) != 0 && platform::holds(rule::sleeper_hears_early_ring)) post();
   }
   void ring(std::uint32_t why) noexcept {
-    const std::uint32_t found = bell_.fetch_or(rung | why, memory_order_acq_rel);  // B1
+    const std::uint32_t found = bell_.fetch_or(rung | why, memory_order_acq_rel);  // R1
     const bool late = (found & rung) != 0 && platform::holds(rule::first_ring_resumes);
     if ((found & asleep) != 0 && !late) post();
   }
@@ -281,7 +281,7 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
     if ((bell_.load(memory_order_relaxed) & asleep) == 0) return;  // set by the last owner
     if (platform::holds(rule::awake_run_is_disarmed)) this->clock.cancel(*this);
     on_stop_.reset();
-    bell_.fetch_and(gone, memory_order_acq_rel);  // B3
+    bell_.fetch_and(gone, memory_order_acq_rel);  // R3
   }
 
   // ---- the end ----------------------------------------------------------------------------------
