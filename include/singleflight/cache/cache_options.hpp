@@ -9,6 +9,7 @@
 #include <functional>
 #include <optional>
 
+#include "singleflight/flight/detail/signature.hpp"
 #include "singleflight/flight/group_options.hpp"
 #include "singleflight/flight/key.hpp"
 
@@ -40,7 +41,7 @@ struct cache_options {
   /// What an entry weighs, in the unit of `capacity`; empty: each weighs 1. Called once a value,
   /// before it is stored, no lock held. 0 counts as 1. What is heavier than the capacity is handed
   /// to its callers and not stored; if it throws, so does the load.
-  std::function<std::size_t(const Key& key, const Value& value)> weigher{};
+  detail::whole_function<std::size_t(const Key& key, const Value& value)> weigher{};
 
   /// What an absence or an error weighs, where there is a weigher: at least the memory of a key.
   std::size_t absent_weight = 1;
@@ -50,7 +51,7 @@ struct cache_options {
   /// The same by value; empty: `ttl` for all. Called once a value, no lock held. Zero or less: the
   /// value is not stored. If it throws, so does the load. A loader that returns with_ttl decides
   /// itself.
-  std::function<std::chrono::nanoseconds(const Key& key, const Value& value)> ttl_of{};
+  detail::whole_function<std::chrono::nanoseconds(const Key& key, const Value& value)> ttl_of{};
   /// Each entry's time is shorter by a random part of it, up to this one: what was stored together
   /// does not expire together. In [0, 1].
   double jitter = 0.1;
@@ -85,7 +86,8 @@ struct cache_options {
   /// view (of a string: a string_view), good for the call. It must not throw. It may use the cache,
   /// and catches what that throws: a get that has to load throws flight_errc::closed once the
   /// cache's destructor has begun. From then on it is not called.
-  std::function<void(key_view_t<Key> key, const Value* value, removal_cause cause)> on_removal{};
+  detail::whole_function<void(key_view_t<Key> key, const Value* value, removal_cause cause)>
+      on_removal{};
 
   /// The group that loads: its executor, timer, observer, bounds. Its on_abandon is always finish.
   group_options group{};

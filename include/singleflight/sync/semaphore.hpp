@@ -192,6 +192,7 @@ class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
   outcome<permit> blocked_outcome(const limits& bounds) {
     using detail::wait_verdict;
     if (!settled()) {
+      detail::settle_promises();
       detail::sleeper me(core_->clock, bounds.deadline, bounds.stop);
       if (core_->fall_asleep(*this, me)) {
         const wait_verdict why = me.sleep();

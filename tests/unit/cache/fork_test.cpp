@@ -63,9 +63,9 @@ TEST(fork_cache, a_refresh_of_the_parent_does_not_hold_up_a_child) {
 }
 
 // Goal    Values that have left a cache within a load, and wait for a thread to be destroyed on, are
-//         destroyed in a child as well.
-// Method  Their destructors hold all threads of the default pool until the fork is over; the child
-//         makes no call on a cache, which would do that work.
+//         destroyed in a child as well: from its first call on a cache on, not before, and no thread
+//         is started for them.
+// Method  Their destructors hold all threads of the default pool until the fork is over.
 TEST(fork_cache, what_waits_to_be_destroyed_is_destroyed_in_a_child) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   static std::atomic<bool> open{false};
@@ -84,11 +84,13 @@ TEST(fork_cache, what_waits_to_be_destroyed_is_destroyed_in_a_child) {
     sf::loading_cache<int, std::shared_ptr<held>> cache([](int) { return nullptr; });
     EXPECT_TRUE(*flights.run(1, [&] {
       for (std::size_t i = 0; i < 16 * threads; ++i) cache.put(1, std::make_shared<held>());
-      if (!support::eventually([&] { return begun == threads; }, "the destructors")) return false;
-      return support::in_child([&] {
-        open = true;
-        return support::comes([&] { return ended > threads; });
-      });
+      return support::eventually([&] { return begun == threads; }, "the destructors");
+    }));
+    EXPECT_TRUE(support::in_child([&] {
+      open = true;
+      if (sf::default_pool().threads() != 0 || ended != 0) return false;
+      (void)cache.get(2);
+      return support::comes([&] { return ended > threads; });
     }));
     open = true;
     open.notify_all();

@@ -227,6 +227,58 @@ TEST(bulk, publishes_what_it_leads_before_it_waits) {
   hold.open();
 }
 
+// Goal    A bulk call that sleeps on another key is given the end of a flight that it has joined,
+//         where that is not the failure which somebody had before.
+TEST(bulk, a_flight_that_times_out_after_a_failure) {
+  sf::manual_timer time;
+  ints flights({.timer = &time, .on_error = sf::hand_over(1), .load_timeout = 1s});
+  support::gate fails;
+  std::jthread first([&] {
+    EXPECT_THROW((void)flights.run(1,
+                                   [&]() -> int {
+                                     fails.wait();
+                                     throw std::domain_error("load");
+                                   }),
+                 std::domain_error);
+  });
+  fails.await_arrivals();
+  support::gate slow;
+  std::jthread second([&] {
+    EXPECT_EQ(*flights.run(1,
+                           [&] {
+                             slow.wait();
+                             return 2;
+                           }),
+              2);
+  });
+  ASSERT_TRUE(support::until_callers(flights, 2));
+  fails.open();
+  slow.await_arrivals();
+  time.advance(500ms);
+  support::gate other;
+  std::jthread third([&] {
+    (void)flights.run(2, [&] {
+      other.wait();
+      return 20;
+    });
+  });
+  other.await_arrivals();
+  std::jthread bulk([&] {
+    tenfold load;
+    const auto all = flights.run_many(std::vector{2, 1}, load);
+    EXPECT_EQ(**all[0], 20);
+    EXPECT_EQ(all[1].errc(), sf::flight_errc::timed_out);
+    EXPECT_TRUE(load.calls.empty());
+  });
+  ASSERT_TRUE(support::eventually([&] { return flights.stats().joined == 3; }, "the bulk call"));
+  auto waits = flights.start(1, [] { return 0; });
+  time.advance(500ms);  // that of key 2 has as long again
+  EXPECT_EQ(waits.get_outcome().errc(), sf::flight_errc::timed_out);
+  other.open();
+  bulk.join();
+  slow.open();
+}
+
 // Goal    Two bulk calls over the same keys in opposite orders do not wait for each other in a
 //         circle.
 TEST(bulk, opposite_orders_do_not_deadlock) {

@@ -9,6 +9,8 @@
 #include <limits>
 #include <span>
 #include <stdexcept>
+#include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -59,6 +61,20 @@ TEST(conversion, a_result_keeps_its_sign) {
     return std::vector<singleflight::outcome<std::uint64_t>>(keys.size(), 5);
   });
   EXPECT_EQ(*many[1].value(), 5U);
+}
+
+// Goal    A promise makes a container of how many and of what, and the latter keeps its sign.
+TEST(conversion, how_many_of_what) {
+  const auto made = []<class Value>(std::type_identity<Value>, auto count, auto of) {
+    singleflight::group<int, Value> flights;
+    return *flights.start(1, [=](singleflight::flight_promise<Value> p) { p.set_value(count, of); })
+                .get();
+  };
+  EXPECT_EQ(made(std::type_identity<std::vector<long>>{}, 2, 7), (std::vector<long>{7, 7}));
+  EXPECT_EQ(made(std::type_identity<std::string>{}, 3, 'x'), "xxx");
+  EXPECT_EQ(made(std::type_identity<std::vector<unsigned>>{}, 1, 7), std::vector<unsigned>{7});
+  EXPECT_THROW((void)made(std::type_identity<std::vector<unsigned>>{}, 1, -7),
+               std::invalid_argument);
 }
 
 // Goal    A function that is wrapped is called with what fits its parameters.

@@ -9,6 +9,7 @@
 #include <functional>
 #include <optional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "support/eventually.hpp"
@@ -270,6 +271,51 @@ TEST(cycles, a_stop_callback_is_no_task) {
   stopper.join();
   EXPECT_EQ(told, false);
   EXPECT_EQ(c.flights.stats().recursive, 0U);
+}
+
+// Scenario 46
+// Goal    A promise that is lost to an exception which its loader catches is broken before the
+//         loader waits for anything of the library's: for a permit, for tasks, for a retry.
+TEST(cycles, a_lost_promise_is_broken_before_its_loader_waits) {
+  struct full {};
+  sf::thread_pool pool{{.max_threads = 4}};
+  key_group flights({.executor = pool});
+  support::gate hold;
+  sf::semaphore permits(1);
+  std::optional<sf::permit> taken = permits.acquire();
+  const std::function<void()> waits[] = {
+      [&] { (void)permits.acquire(); },
+      [&] {
+        sf::error_group tasks({.executor = pool});
+        tasks.go([&] { hold.wait(); });
+        (void)tasks.wait(sf::as_outcome);
+      },
+      [&] {
+        auto tries = sf::start_retry(
+            {.max_attempts = 1}, [&] { return hold.wait(), 1; }, {}, pool);
+        (void)tries.get();
+      },
+  };
+  std::atomic<int> ended{0};
+  int key = 0;
+  for (const auto& wait : waits) {
+    auto f = flights.start(++key, [&](sf::flight_promise<int> p) {
+      try {
+        const auto mine = std::move(p);
+        throw full();
+      } catch (const full&) {
+      }
+      wait();
+      ++ended;
+    });
+    const auto patient = std::chrono::steady_clock::now() + support::patience;
+    EXPECT_EQ(f.until(patient).get_outcome().errc(), sf::flight_errc::broken) << key;
+  }
+  EXPECT_EQ(ended, 0);
+  taken.reset();
+  hold.open();
+  flights.close();
+  EXPECT_TRUE(support::eventually([&] { return ended == 3; }, "the loaders"));
 }
 
 }  // namespace

@@ -219,6 +219,7 @@ auto loading_cache<Key, Value, Hash, Equal>::get_all(const Keys& keys, const lim
     -> std::vector<outcome<result>> {
   const detail::end_scope scope;
   std::vector<outcome<result>> all;
+  static_assert(detail::goes_in_bulk<Key>());
   std::vector<Key> missing;
   std::vector<Key> due;
   std::vector<std::size_t> places;

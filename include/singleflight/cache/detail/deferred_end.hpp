@@ -10,8 +10,10 @@
 // D1  Open ground is where no load can be waiting for this thread to go on: it leads nothing, works
 //     for no task group, and runs nothing that was handed over (thread_state::errands). A coroutine
 //     that foreign code resumes leaves no mark on its thread: as long as there are such loads
-//     (wandering_load), no thread is sure but that of D3's task. A value is destroyed on open
-//     ground only; one whose type cannot wait (ends_plainly), anywhere.
+//     (wandering_load), no thread is sure but that of D3's task. Nor does a thread of a user's own
+//     have one, for which a load waits: a value that it takes out of a cache must not wait for that
+//     load in its destructor. A value is destroyed on open ground only; one whose type cannot wait
+//     (ends_plainly), anywhere.
 // D2  Off open ground it goes on the list of this thread's outermost call on a cache, if that began
 //     on open ground; the call destroys it as it ends. Such a list is short, since a load may be
 //     long.
@@ -19,7 +21,8 @@
 //     task of the default pool destroys it. `lock_` guards that list and `posted_`: the task is
 //     queued. The task takes one object at a time, and has queued itself again before it destroys
 //     one with others behind it: a destructor that waits holds up nobody else. Where the pool has
-//     no thread, the next call on a cache that ends on open ground does the task's work.
+//     no thread, or has not been asked (in a child of fork), the next call on a cache that ends on
+//     open ground does the task's work.
 // D4  An object is on one list, by `next`, from when nobody holds it until it is destroyed.
 
 #include <cstddef>
@@ -83,15 +86,19 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
     }
     if (post) post_on_default_pool(this);
   }
-  /// Requires open ground. Does the pool's work where it has no thread.
+  /// Requires open ground. Does the pool's work where it has no thread, or not been asked.
   void stand_in() noexcept {
     if (!any_.load(memory_order_relaxed)) [[likely]] {
       return;
     }
-    if (default_pool().threads() == 0) destroy_all(false);
+    if (!is_posted() || default_pool().threads() == 0) destroy_all(false);
   }
 
  private:
+  bool is_posted() noexcept {
+    const platform::unique_lock hold(lock_);
+    return posted_;
+  }
   static void act_on(task_node* node, bool) {
     static_cast<deferred_ends*>(node)->destroy_all(true);
   }
@@ -129,14 +136,12 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
     }
   }
 
-  // ---- fork: a child destroys what is on the list. What a thread was destroying is the parent's --
+  // ---- fork: what is on the list waits in a child for its next call on a cache, as it may be
+  // about to call exec. What a thread was destroying is the parent's -------------------------------
 
   void hold() noexcept override { lock_.lock(); }
   void release() noexcept override { lock_.unlock(); }
-  void mend() noexcept override { posted_ = list_ != nullptr; }  // no queue has it any more
-  void go_on() noexcept override {
-    if (posted_) post_on_default_pool(this);
-  }
+  void mend() noexcept override { posted_ = false; }  // no queue has the task any more
 
   platform::mutex lock_;
   reclaimable* list_ = nullptr;

@@ -298,6 +298,13 @@ template <class T>
 concept of_list = requires { typename T::value_type; } &&
                   std::constructible_from<T, std::initializer_list<typename T::value_type>>;
 
+/// Two numbers for a container: how many elements, and of what.
+template <class To, class... Args>
+inline constexpr bool is_count_of = false;
+template <of_list To, class Count, class Of>
+  requires(number<std::decay_t<Count>> && number<std::decay_t<Of>>)
+inline constexpr bool is_count_of<To, Count, Of> = true;
+
 /// Whether `args` make a To as its constructor's arguments, or an aggregate's members.
 template <class To, class... Args>
 consteval bool made_of() {
@@ -311,6 +318,9 @@ consteval bool made_of() {
     } else {
       return std::is_constructible_v<To, Args...>;
     }
+  } else if constexpr (is_count_of<To, Args...>) {
+    return std::is_constructible_v<To, Args...> &&
+           converts<std::tuple_element_t<1, std::tuple<Args...>>, typename To::value_type>;
   } else if constexpr (of_list<To>) {
     return std::is_constructible_v<To, Args...>;
   } else {
@@ -323,6 +333,15 @@ void construct_of(void* at, Args&&... args) {
   if constexpr (!fits_a_value<made_of<To, Args&&...>()>()) {
   } else if constexpr (sizeof...(Args) == 1) {
     ::new (at) To(value_from<To>(std::forward<Args>(args)...));
+  } else if constexpr (is_count_of<To, Args&&...>) {
+    [at](auto count, auto of) {
+      using element = typename To::value_type;
+      if constexpr (std::is_arithmetic_v<element>) {
+        ::new (at) To(count, convert<element>(of));  // its sign is looked at
+      } else {
+        ::new (at) To(count, of);
+      }
+    }(args...);
   } else {
     ::new (at) To(std::forward<Args>(args)...);
   }

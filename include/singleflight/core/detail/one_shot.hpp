@@ -95,6 +95,7 @@ class one_shot_base : public platform::allocated {
 
   /// Sleeps until the result is there, or a limit strikes; `recursive` when that would never end.
   wait_verdict sleep(const limits& bounds) {
+    settle_promises();
     const thread_state& self = this_thread();
     wait_graph::record record;
     if ((self.led != nullptr || bounds.within.frame != nullptr) &&

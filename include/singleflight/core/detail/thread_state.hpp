@@ -64,6 +64,14 @@ struct SINGLEFLIGHT_SHARED_STATE thread_state {
 
 inline thread_state& this_thread() noexcept { return platform::per_thread<thread_state>(); }
 
+/// Before this thread waits. A loader on it may have caught the exception during which its promise
+/// was destroyed: its callers do not wait with it, they get `broken` now.
+inline void settle_promises() {
+  for (promise_call* c = this_thread().promise_calls; c != nullptr; c = c->outer) {
+    if (c->dropped && std::uncaught_exceptions() <= c->exceptions_before) c->settle(*c);
+  }
+}
+
 /// While it lives, this thread runs what others have handed over: a load may wait for it.
 class on_errand {
  public:

@@ -91,14 +91,6 @@ class blocked_wait {
  private:
   static constexpr int spins = 64;
 
-  /// A loader on this thread may have caught the exception during which its promise was destroyed,
-  /// and be about to wait here: its callers do not wait with it, they get `broken` now.
-  static void settle_promises() {
-    for (promise_call* c = this_thread().promise_calls; c != nullptr; c = c->outer) {
-      if (c->dropped && std::uncaught_exceptions() <= c->exceptions_before) c->settle(*c);
-    }
-  }
-
   struct poker {
     blocked_wait* wait;
     void operator()() const noexcept { wait->block_.poke(block_base::channel_of(wait->node_)); }

@@ -138,6 +138,7 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
                                               const limits& bounds)
     -> std::vector<outcome<result>> {
   using namespace detail;
+  static_assert(goes_in_bulk<Key>());
   thread_state& self = this_thread();
   const inside_run inside(self);
   std::vector<Key> all;
@@ -270,11 +271,17 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
       settle_bulk_key(at.own, self, at.led, loaded[next++], results[i]);
     }
   }
+  std::vector<std::size_t> passed_over;
   for (std::size_t i = 0; i < all.size(); ++i) {
+    if (places[i].joined == nullptr) continue;
+    if (arrive(*places[i].joined)) {
+      make_room(passed_over);
+      passed_over.push_back(i);
+      std::exchange(places[i].joined, nullptr)->drop_reference();
+      continue;
+    }
     block* const b = std::exchange(places[i].joined, nullptr);
-    if (b == nullptr) continue;
-    const bool passed_over = arrive(*b);
-    // Elected after a failure, or in a successor's turn, or on its own as it was passed over.
+    // Elected after a failure, or in a successor's turn.
     const auto load_one = [&](const flight_context& context) -> Value {
       const std::span<const Key> key(std::addressof(all[i]), 1);
       std::vector<outcome<Value>> just;
@@ -288,17 +295,17 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
       return std::move(just.front()).value();
     };
     try {
-      if (passed_over) {
-        b->drop_reference();
-        prepare(places[i].own, self, all[i]);
-        results[i] = run_contended(places[i].own, all[i], self, load_one, bounds, false);
-      } else {
-        results[i] = await_joined(*b, self, load_one, bounds);
-      }
+      results[i] = await_joined(*b, self, load_one, bounds);
     } catch (...) {
       if (platform::is_thread_exit()) throw;
       results[i] = std::current_exception();
     }
+  }
+  if (!passed_over.empty()) {
+    std::vector<Key> again;
+    for (const std::size_t i : passed_over) again.push_back(all[i]);
+    auto more = run_many(again, static_cast<LoadMany&&>(load_many), bounds);
+    for (std::size_t n = 0; n < more.size(); ++n) results[passed_over[n]] = std::move(more[n]);
   }
   return results;
 }
@@ -315,7 +322,8 @@ bool group<Key, Value, Hash, Equal>::arrive(block& b) noexcept {
     b.absent.fetch_sub(1, memory_order_relaxed);
     b.unlock();
   }
-  return b.done() && b.error_told && platform::holds(rule::passed_over_looks_again);
+  return b.done() && b.result == flight_result::error && b.error_told &&
+         platform::holds(rule::passed_over_looks_again);
 }
 
 /// Ends one key of a bulk load without a value.

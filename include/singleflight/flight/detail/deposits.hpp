@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <exception>
 #include <span>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -18,6 +19,16 @@
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
+
+/// Says in one line why keys cannot go to a loader together.
+template <class Key>
+consteval bool goes_in_bulk() {
+  static_assert(
+      !std::is_same_v<Key, bool>,
+      "singleflight: keys come to a loader of many as a std::span, which a std::vector of "
+      "bool does not give: use another type of key");
+  return true;
+}
 
 /// Makes room for one more, so that the next push_back cannot throw for want of it.
 template <class T>
@@ -84,6 +95,7 @@ struct deposits {
     }
   }
 
+  static_assert(goes_in_bulk<Key>());
   std::vector<Key> keys;
   std::vector<flight_promise<Value>> promises;
 

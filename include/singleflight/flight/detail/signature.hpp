@@ -102,5 +102,39 @@ decltype(auto) invoke_whole(Fn&& fn, Given&&... given) {
   }(std::index_sequence_for<Given...>{});
 }
 
+/// A std::function that is not made of one which takes smaller numbers than it is called with.
+template <class Signature>
+class whole_function;
+template <class R, class... Args>
+class whole_function<R(Args...)> : public std::function<R(Args...)> {
+  using base = std::function<R(Args...)>;
+
+ public:
+  whole_function() = default;
+  whole_function(std::nullptr_t) noexcept {}  // NOLINT(google-explicit-constructor)
+  template <class Fn>
+    requires(!std::is_same_v<std::remove_cvref_t<Fn>, whole_function> &&
+             std::is_constructible_v<base, Fn>)
+  whole_function(Fn&& fn)  // NOLINT(google-explicit-constructor)
+      : base(whole(std::forward<Fn>(fn))) {}
+
+ private:
+  template <class Fn>
+  static base whole(Fn&& fn) {
+    using plain = std::decay_t<Fn>;
+    if constexpr (has_one_signature<plain>) {
+      if constexpr (other_numbers<typename parameters_of<signature_of<plain>>::type, Args...>) {
+        return [mine = plain(std::forward<Fn>(fn))](Args... args) mutable -> R {
+          return invoke_whole(mine, std::forward<Args>(args)...);
+        };
+      } else {
+        return base(std::forward<Fn>(fn));
+      }
+    } else {
+      return base(std::forward<Fn>(fn));
+    }
+  }
+};
+
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE

@@ -90,6 +90,7 @@ class task_group final : private task_node, public platform::allocated {
   /// Runs tasks of this group until nothing is left to be waited for. In a cycle of waits it is
   /// `recursive` only where no weaker one could be struck, and never when it is firm.
   outcome<void> wait(wait_graph::strength how) {
+    settle_promises();
     group_waiter self;
     bool recorded = this_thread().led == nullptr;  // then nobody waits for this thread
     bool closes = false;
