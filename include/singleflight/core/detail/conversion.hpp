@@ -295,8 +295,10 @@ void construct_from_call(void* at, Make&& make) {
 
 /// A container, where braces mean a list of elements.
 template <class T>
-concept of_list = requires { typename T::value_type; } &&
-                  std::constructible_from<T, std::initializer_list<typename T::value_type>>;
+concept of_list = requires {
+  typename T::value_type;
+  typename T::size_type;
+} && std::constructible_from<T, std::initializer_list<typename T::value_type>>;
 
 /// Two numbers for a container: how many elements, and of what.
 template <class To, class... Args>
@@ -319,8 +321,10 @@ consteval bool made_of() {
       return std::is_constructible_v<To, Args...>;
     }
   } else if constexpr (is_count_of<To, Args...>) {
+    using all = std::tuple<Args...>;
     return std::is_constructible_v<To, Args...> &&
-           converts<std::tuple_element_t<1, std::tuple<Args...>>, typename To::value_type>;
+           converts<std::tuple_element_t<0, all>, typename To::size_type> &&
+           converts<std::tuple_element_t<1, all>, typename To::value_type>;
   } else if constexpr (of_list<To>) {
     return std::is_constructible_v<To, Args...>;
   } else {
@@ -335,12 +339,8 @@ void construct_of(void* at, Args&&... args) {
     ::new (at) To(value_from<To>(std::forward<Args>(args)...));
   } else if constexpr (is_count_of<To, Args&&...>) {
     [at](auto count, auto of) {
-      using element = typename To::value_type;
-      if constexpr (std::is_arithmetic_v<element>) {
-        ::new (at) To(count, convert<element>(of));  // its sign is looked at
-      } else {
-        ::new (at) To(count, of);
-      }
+      using size = typename To::size_type;
+      ::new (at) To(convert<size>(count), convert<typename To::value_type>(of));
     }(args...);
   } else {
     ::new (at) To(std::forward<Args>(args)...);
