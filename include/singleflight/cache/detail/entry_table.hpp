@@ -88,8 +88,9 @@ class entry_table {
   entry_table& operator=(const entry_table&) = delete;
   ~entry_table() { delete current_.load(memory_order_relaxed); }
 
-  /// What most hits need, without a loop or a call: the first that fits in the home line. Null: it
-  /// is not that one, nothing is announced, and find() knows more.
+  /// What most hits need, without a loop or a call: the first that fits in the home line, or, where
+  /// none does and some have passed that, in the line behind it (of a full table one entry in
+  /// fifteen). Null: it is not that one, nothing is announced, and find() knows more.
   template <class Same>
   entry_base* glance(std::uint32_t hash, hazard_record& record, hazard_slot& slot,
                      const Same& same) const {
@@ -99,11 +100,15 @@ class entry_table {
     announce(structure, all, one_sided);
     entry_base* e = nullptr;
     if (is_present(*all) || !platform::holds(rule::table_is_confirmed)) [[likely]] {
-      const entry_line& line = all->home(hash);
-      const std::uint64_t fits =
-          entry_line::match(line.word.load(find_order()), entry_line::tag_of(hash));
+      const entry_line* line = &all->home(hash);
+      const std::uint64_t word = line->word.load(find_order());
+      std::uint64_t fits = entry_line::match(word, entry_line::tag_of(hash));
+      if (fits == 0 && entry_line::passed(word) != 0) [[unlikely]] {
+        line = &all->after(*line);
+        fits = entry_line::match(line->word.load(find_order()), entry_line::tag_of(hash));
+      }
       if (fits != 0) [[likely]] {
-        const atomic<entry_base*>& at = line.slots[entry_line::place_of(fits)];
+        const atomic<entry_base*>& at = line->slots[entry_line::place_of(fits)];
         e = at.load(find_order());
         announce(slot, e, one_sided);
         if (e != at.load(find_order()) && platform::holds(rule::found_is_confirmed)) [[unlikely]] {
