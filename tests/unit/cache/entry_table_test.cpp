@@ -416,12 +416,13 @@ TEST(entry_table, those_away_come_home_after_a_visit) {
   constexpr std::uint32_t home = 0x10000000U;
   table t(1000);
   for (int k = 1000; k < 1200; ++k) t.insert(k, k, mixed(k) | 0x80000000U);
-  for (int k = 0; k <= crowd; ++k) t.insert(k, k, home + static_cast<std::uint32_t>(k));
-  const auto glances = [&] { return t.glance(crowd, home + crowd); };
+  constexpr int last = 2 * crowd;  // two lines away: a glance does not see that
+  for (int k = 0; k <= last; ++k) t.insert(k, k, home + static_cast<std::uint32_t>(k));
+  const auto glances = [&] { return t.glance(last, home + last); };
   EXPECT_FALSE(glances());
   t.sweep_one(0, home);
   EXPECT_TRUE(glances());
-  EXPECT_EQ(t.visited(), 200U + crowd);
+  EXPECT_EQ(t.visited(), 200U + last);
 }
 
 }  // namespace

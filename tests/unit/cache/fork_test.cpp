@@ -62,9 +62,9 @@ TEST(fork_cache, a_refresh_of_the_parent_does_not_hold_up_a_child) {
   hold.open();
 }
 
-// Goal    Values that have left a cache within a load, and wait for a thread to be destroyed on, are
-//         destroyed in a child as well: from its first call on a cache on, not before, and no thread
-//         is started for them.
+// Goal    Values that have left a cache within a load, and wait for a thread to be destroyed on,
+//         are destroyed in a child as well: from its first call on a cache on, not before, and no
+//         thread is started for them.
 // Method  Their destructors hold all threads of the default pool until the fork is over.
 TEST(fork_cache, what_waits_to_be_destroyed_is_destroyed_in_a_child) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;

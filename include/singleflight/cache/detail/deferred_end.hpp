@@ -137,7 +137,7 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
   }
 
   // ---- fork: what is on the list waits in a child for its next call on a cache, as it may be
-  // about to call exec. What a thread was destroying is the parent's -------------------------------
+  // about to call exec. What a thread was destroying is the parent's ------------------------------
 
   void hold() noexcept override { lock_.lock(); }
   void release() noexcept override { lock_.unlock(); }
