@@ -73,6 +73,18 @@ const add_world behind_abandoned("49: behind an abandoned load on the pool of on
                                    });
                                  });
 
+// No thread is free for the load that nobody wants: whoever asks next leads at once.
+const add_world abandoned_in_queue("49: an abandoned load that nobody runs", two, [](world& w) {
+  model::scene s(w, {.on_abandon = singleflight::abandon::drain});
+  s.thread([&] {
+    { const auto dropped = s.start(); }
+    s.h.calls([&] { return int{*s.flights.run(1, s.h.load())}; });
+  });
+  w.run();
+  w.check(s.h.loads() == 1, "49: a load that nobody wants has run");
+  s.finish();
+});
+
 // The load ahead is put into the table by another thread, which hands it over to the pool only
 // after it was found there.
 const add_world behind_unopened(
