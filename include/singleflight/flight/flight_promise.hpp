@@ -9,8 +9,9 @@
 /// Ordering    what happened before set_value happens-before every return of the outcome (P7).
 /// Errors      destroyed without an answer: the callers get `broken`. Destroyed so while an
 ///             exception passes within its loader: they get that exception if it leaves the loader,
-///             else `broken`, once the loader has returned, or waits for something of the
-///             library's. A value whose construction throws: they get that exception.
+///             else `broken`, once the loader has returned, or waits for a flight, a permit, a
+///             group of tasks or the result of a retry. A value whose construction throws: they get
+///             that exception.
 /// Lifetime    keeps the flight alive, and through it the loader and the key.
 /// Cost        two words; answering takes one short critical section and wakes the waiters.
 

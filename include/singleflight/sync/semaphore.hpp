@@ -278,6 +278,7 @@ class semaphore final : public observable {
 
  private:
   SINGLEFLIGHT_NOINLINE outcome<permit> acquire_queued(count n, const limits& bounds) {
+    detail::settle_promises();  // before it queues: what this resumes may want a permit as well
     pending_permit place(*core_, n);
     return place.blocked_outcome(bounds);
   }

@@ -96,6 +96,19 @@ const add_world unread("12: start_many dropped unread, beside run", model::three
   s.finish();
 });
 
+/// Asks for the other key, 2, first.
+void run_both(scene& s) {
+  history::call mine(s.h);
+  const std::vector<int> keys{2, 1};
+  const auto got = s.flights.run_many(keys, [&](std::span<const int> missing) {
+    std::vector<singleflight::outcome<int>> values;
+    for (const int key : missing) values.push_back(key == 1 ? s.h.load()() : key);
+    return values;
+  });
+  s.w.check(got[0].has_value(), "51: the other key has failed");
+  mine.given(got[1]);
+}
+
 // Scenario 51.
 // A load fails and is handed over, and fails again; the only caller left that could take over waits
 // for another key, whose load waits for this one.
@@ -127,15 +140,7 @@ const add_world lender_elsewhere(
       });
       s.thread([&] {
         other_runs.wait();
-        history::call mine(s.h);
-        const std::vector<int> keys{2, 1};
-        const auto got = s.flights.run_many(keys, [&](std::span<const int> missing) {
-          std::vector<singleflight::outcome<int>> values;
-          for (const int key : missing) values.push_back(key == 1 ? s.h.load()() : key);
-          return values;
-        });
-        w.check(got[0].has_value(), "51: the other key has failed");
-        mine.given(got[1]);
+        run_both(s);
       });
       w.run();
       s.finish();
@@ -145,51 +150,44 @@ const add_world lender_elsewhere(
 // A load has failed, and its caller has had that; the caller elected next gives the place back, and
 // the only one left came after the failure and sleeps on another key. It was not asked for its
 // load, and the failure is older than its call.
-const add_world after_a_failure(
-    "51: a bulk call that comes after a failure", model::two, [](world& w) {
-      scene s(w, {.on_error = singleflight::hand_over(1)});
-      s.h.may_end(model::flight_errc::cancelled);
-      s.h.may_overlap();  // a load that its last caller has left
-      std::stop_source leaver;
-      model::gate hot_runs;
-      model::gate hot_failed;
-      model::gate left;
-      s.thread([&] {
-        (void)s.flights.run(2, [&] {
-          s.h.calls([&] {
-            return int{*s.flights.run(1, [&] {
-              hot_runs.open();
-              return s.h.load(true)();
-            })};
-          });
-          hot_failed.open();
-          singleflight::detail::platform::request_stop(leaver);
-          left.wait();
-          return 2;
-        });
-      });
-      s.thread([&] {
-        hot_failed.wait();
-        history::call mine(s.h);
-        const std::vector<int> keys{2, 1};
-        const auto got = s.flights.run_many(keys, [&](std::span<const int> missing) {
-          std::vector<singleflight::outcome<int>> values;
-          for (const int key : missing) values.push_back(key == 1 ? s.h.load()() : key);
-          return values;
-        });
-        w.check(got[0].has_value(), "51: the other key has failed");
-        mine.given(got[1]);
-      });
-      s.thread([&] {
-        hot_runs.wait();
-        history::call mine(s.h);
-        mine.given(
-            s.flights.run(singleflight::as_outcome, 1, s.h.load(), {.stop = leaver.get_token()}));
-        left.open();
-      });
-      w.run();
-      s.finish();
-    });
+const add_world after_a_failure("51: a bulk call that comes after a failure", model::two,
+                                [](world& w) {
+                                  scene s(w, {.on_error = singleflight::hand_over(1)});
+                                  s.h.may_end(model::flight_errc::cancelled);
+                                  s.h.may_overlap();  // a load that its last caller has left
+                                  std::stop_source leaver;
+                                  model::gate hot_runs;
+                                  model::gate hot_failed;
+                                  model::gate left;
+                                  s.thread([&] {
+                                    (void)s.flights.run(2, [&] {
+                                      s.h.calls([&] {
+                                        return int{*s.flights.run(1, [&] {
+                                          hot_runs.open();
+                                          return s.h.load(true)();
+                                        })};
+                                      });
+                                      hot_failed.open();
+                                      singleflight::detail::platform::request_stop(leaver);
+                                      left.wait();
+                                      return 2;
+                                    });
+                                  });
+                                  s.thread([&] {
+                                    hot_failed.wait();
+                                    run_both(s);
+                                  });
+                                  s.thread([&] {
+                                    hot_runs.wait();
+                                    history::call mine(s.h);
+                                    mine.given(s.flights.run(singleflight::as_outcome, 1,
+                                                             s.h.load(),
+                                                             {.stop = leaver.get_token()}));
+                                    left.open();
+                                  });
+                                  w.run();
+                                  s.finish();
+                                });
 
 const add_world with_fault("11: run_many beside run, and a fault", model::two_and_a_fault,
                            [](world& w) {

@@ -322,7 +322,7 @@ bool group<Key, Value, Hash, Equal>::arrive(block& b) noexcept {
     b.absent.fetch_sub(1, memory_order_relaxed);
     b.unlock();
   }
-  return b.done() && b.result == flight_result::error && b.error_told &&
+  return b.done() && b.result == flight_result::error && b.error_given &&
          platform::holds(rule::passed_over_looks_again);
 }
 

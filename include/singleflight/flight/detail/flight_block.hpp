@@ -237,7 +237,7 @@ struct block_base : platform::allocated {
   flight_result result = flight_result::none;
   flight_errc code{};         ///< result == code; else that of `error`, where it has one
   std::exception_ptr error;   ///< result == error; the last failure before a hand-over
-  bool error_told = false;    ///< the run() leader that failed so has had it, and was not the end
+  bool error_given = false;   ///< the run() leader that failed so has had it, and was not the end
   load_base* load = nullptr;  ///< the owned load that leads
   union {
     waiting_room room;  ///< there unless `unfurnished`

@@ -67,7 +67,7 @@ inline flight_core::finished flight_core::finish(block_base& b, flight_result re
     end.published = false;
   } else if (hand_on && result == flight_result::error && may_hand_over(b)) {
     std::swap(b.error, error);  // the one before goes after the lock
-    b.error_told = false;
+    b.error_given = false;
     b.code = code;
     ++b.room.handed_over;
     stats.add(figure::handed_over);
@@ -78,7 +78,7 @@ inline flight_core::finished flight_core::finish(block_base& b, flight_result re
     end.over = elect_locked(b, a);
   } else {
     std::swap(b.error, error);
-    b.error_told = false;
+    b.error_given = false;
     const bool in_order = platform::holds(rule::unlinked_before_done);
     if (!in_order) publish_locked(b, result, code, a);
     flight_table::bucket bucket{&table.locate(b.node->hash), 0};
@@ -141,9 +141,9 @@ inline flight_core::finished flight_core::hand_over_from(flight_node& node, bloc
   stats.add(figure::handed_over);
   b.add_reference();  // the next leader may end the flight before carry_out() does
   const std::uint64_t id = b.id;
-  b.error_told = false;
+  b.error_given = false;
   const bool over = elect_locked(b, a);
-  if (!over) b.error_told = true;  // not written once it is done: callers read it then
+  if (!over) b.error_given = true;  // not written once it is done: callers read it then
   b.unlock();
   if (watch != nullptr) watch->load_ended(id, took, load_result::error);
   carry_out(a);

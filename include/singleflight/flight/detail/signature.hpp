@@ -124,6 +124,7 @@ class whole_function<R(Args...)> : public std::function<R(Args...)> {
     using plain = std::decay_t<Fn>;
     if constexpr (has_one_signature<plain>) {
       if constexpr (other_numbers<typename parameters_of<signature_of<plain>>::type, Args...>) {
+        if (!base(fn)) return {};  // no function at all
         return [mine = plain(std::forward<Fn>(fn))](Args... args) mutable -> R {
           return invoke_whole(mine, std::forward<Args>(args)...);
         };
