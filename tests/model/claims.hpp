@@ -91,6 +91,7 @@ inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(cancel_waits_for_fire, "manual_timer: cancel beside advance"),
     SINGLEFLIGHT_CLAIM(cancel_sees_rearmed, "manual_timer: cancel beside a fire that arms again"),
     SINGLEFLIGHT_CLAIM(own_fire_may_cancel, "manual_timer: cancel within the node's fire"),
+    SINGLEFLIGHT_CLAIM(past_fire_is_over, "manual_timer: advance by who fired before, beside another's"),
     SINGLEFLIGHT_CLAIM(one_thread_fires, "manual_timer: cancel beside advance and arm"),
     SINGLEFLIGHT_CLAIM(due_meanwhile_fires, "manual_timer: advance beside a node due at once"),
     SINGLEFLIGHT_CLAIM(slot_moves_before_fires,

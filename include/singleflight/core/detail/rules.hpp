@@ -82,6 +82,7 @@ namespace detail {
   X(cancel_sees_rearmed, "cancel returns, and the fire has armed its node again")               \
   X(first_seed_stays, "two threads of one process hash by different secrets")                   \
   X(own_fire_may_cancel, "a node that is cancelled within its fire waits for itself")           \
+  X(past_fire_is_over, "who fired before does not wait for the fires of another")               \
   X(one_thread_fires, "two threads fire at a time, and cancel knows of one")                    \
   X(due_meanwhile_fires, "what comes due while a thread fires waits for the next advance")      \
   X(advance_waits_for_fires, "advance returns before what is due has fired")                    \

@@ -232,7 +232,8 @@ class timer_queue final : fork_member {
  private:
   /// Of the fire that is under way.
   bool fires_here() const noexcept {
-    return platform::holds(rule::own_fire_may_cancel) && firer_ == platform::this_thread_id();
+    return platform::holds(rule::own_fire_may_cancel) && firer_ == platform::this_thread_id() &&
+           (firing_ != nullptr || !platform::holds(rule::past_fire_is_over));
   }
 
   bool line_up() noexcept {
@@ -293,7 +294,7 @@ class timer_queue final : fork_member {
   platform::condition_variable fired_;
   timer_wheel wheel_;
   const timer_node* firing_ = nullptr;
-  platform::thread_id firer_;
+  platform::thread_id firer_{};  // who fired last
   std::uint64_t fires_ = 0;    // that have ended
   std::uint32_t cancels_ = 0;  // threads that wait to cancel the node that fires
 };
