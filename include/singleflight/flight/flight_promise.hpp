@@ -29,6 +29,7 @@ class [[nodiscard]] flight_promise {
   explicit flight_promise(detail::typed_load<V>& load) noexcept
       : load_(&load), attempt_(load.attempt) {
     load_->home->add_reference();
+    detail::wandering_load::begin();
   }
   flight_promise(flight_promise&& other) noexcept
       : load_(std::exchange(other.load_, nullptr)), attempt_(other.attempt_) {}
@@ -38,8 +39,8 @@ class [[nodiscard]] flight_promise {
   }
   ~flight_promise() {
     if (load_ == nullptr) return;
-    load_->drop_answer(attempt_);
-    load_->home->drop_reference();
+    const holding hold(*this);
+    hold.load->drop_answer(attempt_);
   }
   void swap(flight_promise& other) noexcept {
     std::swap(load_, other.load_);
@@ -91,7 +92,10 @@ class [[nodiscard]] flight_promise {
     }
     holding(const holding&) = delete;
     holding& operator=(const holding&) = delete;
-    ~holding() { load->home->drop_reference(); }
+    ~holding() {
+      detail::wandering_load::end();
+      load->home->drop_reference();
+    }
     detail::typed_load<V>* load;
   };
 

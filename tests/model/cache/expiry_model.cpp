@@ -204,6 +204,13 @@ const add_world stale_and_down("34: two who see a stale value whose load fails",
                time, 1);
 });
 
+const add_world due_and_down("34: two hits on a due value whose load fails", two, [](world& w) {
+  manual_timer time;
+  cache_scene::options how = refreshing(time);
+  how.retry_after = 50s;
+  fails_beside(w, std::move(how), time, 1);
+});
+
 const add_world error_kept("34: two who ask for what fails, errors kept", two, [](world& w) {
   manual_timer time;
   fails_beside(w, {.jitter = 0, .error_ttl = 100s, .group = {.timer = &time}}, time, 0);

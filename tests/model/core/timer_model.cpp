@@ -176,24 +176,22 @@ const add_world in_order("manual_timer: nodes fire in order", two, [](world& w) 
   w.check(beside.fired() == 1, "a node fired not once");
 });
 
-const add_world fired_before("manual_timer: advance by who fired before, beside another's", two,
-                             [](world& w) {
-                               manual_timer time;
-                               alarm due;
-                               alarm first;
-                               alarm second;
-                               time.arm(second, time.now() + 2s);
-                               time.arm(first, time.now() + 1s);
-                               w.thread([&] {
-                                 time.arm(due, time.now());
-                                 time.advance(1s);
-                                 w.check(first.fired() == 1,
-                                         "advance has returned before a due node fired");
-                               });
-                               w.thread([&] { time.advance(1s); });
-                               w.run();
-                               w.check(second.fired() == 1, "a node fired not once");
-                             });
+const add_world fired_before("manual_timer: advance by who fired before", two, [](world& w) {
+  manual_timer time;
+  alarm due;
+  alarm first;
+  alarm second;
+  time.arm(second, time.now() + 2s);
+  time.arm(first, time.now() + 1s);
+  w.thread([&] {
+    time.arm(due, time.now());
+    time.advance(1s);
+    w.check(first.fired() == 1, "advance has returned before a due node fired");
+  });
+  w.thread([&] { time.advance(1s); });
+  w.run();
+  w.check(second.fired() == 1, "a node fired not once");
+});
 
 const add_world fire_arms("manual_timer: a fire arms another", three, [](world& w) {
   manual_timer time;

@@ -296,13 +296,15 @@ const add_world stop_before_wait("16: a stop beside the begin of a wait", three,
   model::queue_executor resumptions;
   std::stop_source source;
   bool over = false;
+  // Nobody runs the load, and another caller keeps it: nothing but the stop ends the wait.
+  auto other = s.flights.start(1, [] { return 1; });
   const auto wait = [&]() -> support::owned {
     auto f = s.flights.start(1, [] { return 1; });
     (void)co_await f.until(forever, source.get_token()).on(resumptions).as_outcome();
     over = true;
   };
   std::optional<support::owned> waiting;
-  w.thread([&] {  // nobody runs the load
+  w.thread([&] {
     waiting.emplace(wait());
     resumptions.run_all();
   });

@@ -13,6 +13,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -28,6 +29,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using singleflight::batcher;
+using singleflight::flight_promise;
 using singleflight::group;
 using singleflight::live_value;
 using singleflight::loading_cache;
@@ -222,6 +224,50 @@ TEST(deferred_end, a_coroutine_that_foreign_code_resumes) {
     (void)all.invalidate(1);
     in_thread([&] { elsewhere.resume(); }).get();
     EXPECT_TRUE(over);
+  }
+}
+
+// Goal  The same for a load that a promise answers, on a thread that the library knows nothing of.
+TEST(deferred_end, a_promise_that_foreign_code_answers) {
+  struct answers_elsewhere {
+    explicit answers_elsewhere(std::function<void()> before) : within(std::move(before)) {}
+    void start() {
+      all.start(1,
+                [this](flight_promise<int> promise) {
+                  thread = std::jthread([this, p = std::move(promise)]() mutable {
+                    within();
+                    p.set_value(1);
+                  });
+                })
+          .detach();
+    }
+    std::function<void()> within;
+    std::jthread thread;  // goes last: the group waits for its answer
+    group<int, int> all;
+  };
+  for (const change& how : changes) {
+    SCOPED_TRACE(how.name);
+    gate loading;
+    gate gone;
+    gate over;
+    tenants others([](int) { return nullptr; }, {.capacity = 100});
+    loading_cache<int, std::unique_ptr<answers_elsewhere>> all(
+        [&](int) {
+          return std::make_unique<answers_elsewhere>([&] {
+            loading.open();
+            gone.wait();
+            how.make(others);
+            all.clear();
+            for (int i = 100; i < 130; ++i) all.put(i, nullptr);
+            over.open();
+          });
+        },
+        {.capacity = 10});
+    (*all.get(1))->start();
+    loading.wait();
+    (void)all.invalidate(1);
+    gone.open();
+    over.wait();
   }
 }
 

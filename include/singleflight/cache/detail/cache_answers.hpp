@@ -52,7 +52,8 @@ auto loading_cache<Key, Value, Hash, Equal>::find(const Arg& key) -> std::option
 }
 
 /// One of the callers who see that the value is due starts its load; the others, for as long as
-/// retry_after, do not. Should that load be lost, the next one starts then.
+/// retry_after, do not. Should that load be lost, the next one starts then. A failure that was
+/// noted meanwhile stays.
 template <class Key, class Value, class Hash, class Equal>
 bool loading_cache<Key, Value, Hash, Equal>::claim_refresh(entry& e) noexcept {
   using namespace detail;
@@ -61,9 +62,11 @@ bool loading_cache<Key, Value, Hash, Equal>::claim_refresh(entry& e) noexcept {
   std::int64_t due = extras.held_off.load(memory_order_relaxed);
   if (hold_off::of(due).until > at) return false;
   const hold_off claim{times_.retry_at(at, 1), hold_off::cause::claimed};
+  if (!platform::holds(rule::claim_spares_failure)) {
+    due = extras.held_off.load(memory_order_relaxed);
+  }
   return extras.held_off.compare_exchange_strong(due, claim.word(), memory_order_relaxed,
-                                                 memory_order_relaxed) ||
-         !platform::holds(rule::one_hit_refreshes);
+                                                 memory_order_relaxed);
 }
 template <class Key, class Value, class Hash, class Equal>
 void loading_cache<Key, Value, Hash, Equal>::refresh_behind(view key, std::uint32_t hash) {

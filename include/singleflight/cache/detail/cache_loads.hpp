@@ -54,7 +54,6 @@ struct loading_cache<Key, Value, Hash, Equal>::awaited_load final : detail::load
   const std::uint32_t hash;
   const std::shared_ptr<loader_type> from;
   flight_promise<result> promise;
-  const detail::wandering_load wanders{};
 };
 
 template <class Key, class Value, class Hash, class Equal>

@@ -9,11 +9,11 @@
 //
 // D1  Open ground is where no load can be waiting for this thread to go on: it leads nothing, works
 //     for no task group, and runs nothing that was handed over (thread_state::errands). A coroutine
-//     that foreign code resumes leaves no mark on its thread: as long as there are such loads
-//     (wandering_load), no thread is sure but that of D3's task. Nor does a thread of a user's own
-//     have one, for which a load waits: a value that it takes out of a cache must not wait for that
-//     load in its destructor. A value is destroyed on open ground only; one whose type cannot wait
-//     (ends_plainly), anywhere.
+//     that foreign code resumes, and a promise that it answers, leave no mark on its thread: as
+//     long as there are such loads (wandering_load), no thread is sure but that of D3's task. Nor
+//     does a thread of a user's own have one, for which a load on another thread waits: a value
+//     that it takes out of a cache must not wait for that load in its destructor. A value is
+//     destroyed on open ground only; one whose type cannot wait (ends_plainly), anywhere.
 // D2  Off open ground it goes on the list of this thread's outermost call on a cache, if that began
 //     on open ground; the call destroys it as it ends. Such a list is short, since a load may be
 //     long.

@@ -167,7 +167,7 @@ namespace detail {
   X(refused_barrier_is_replaced, "where the barrier is refused, nothing is freed any more")     \
   X(nothing_ends_within_a_load, "a value ends within the load that its destructor waits for")   \
   X(late_comer_sees_failure, "a call that comes late loads again what has just failed")         \
-  X(one_hit_refreshes, "each hit on a value that is due starts a load")                         \
+  X(claim_spares_failure, "a hit on a value that is due forgets that its load has just failed") \
   X(store_needs_sweep, "an entry that is stored as a sweep ends is never swept")                \
   X(stop_waits_for_sweep, "a sweep runs in a cache that has gone")                              \
   X(stop_waits_for_arming, "a sweep's alarm is armed for a cache that has gone")                \

@@ -84,14 +84,16 @@ class on_errand {
   thread_state& self_;
 };
 
-/// A load whose coroutine goes on wherever it is resumed: perhaps on a thread that has no mark of
-/// it.
+/// A load that goes on wherever its coroutine is resumed, or its promise answered: perhaps on a
+/// thread that has no mark of it.
 class SINGLEFLIGHT_SHARED_STATE wandering_load {
  public:
-  wandering_load() noexcept { count.fetch_add(1, memory_order_relaxed); }
+  wandering_load() noexcept { begin(); }
   wandering_load(const wandering_load&) = delete;
   wandering_load& operator=(const wandering_load&) = delete;
-  ~wandering_load() { count.fetch_sub(1, memory_order_relaxed); }
+  ~wandering_load() { end(); }
+  static void begin() noexcept { count.fetch_add(1, memory_order_relaxed); }
+  static void end() noexcept { count.fetch_sub(1, memory_order_relaxed); }
   /// A thread that one of them runs on sees that one: it was handed over to it.
   static bool any() noexcept { return count.load(memory_order_relaxed) != 0; }
 
