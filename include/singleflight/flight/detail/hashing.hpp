@@ -5,8 +5,8 @@
 //
 // After wyhash (Wang Yi, github.com/wangyi-fudan/wyhash, public domain) and rapidhash (De Carli,
 // github.com/Nicoshev/rapidhash): the 128-bit product of two halves, each mixed with a secret word,
-// folded to 64 bits. Where both factors come from a key, they are added once more to the folded
-// product (there "protected", by xor): a factor of 0 takes no part of the key away.
+// folded to 64 bits. A factor of 0 would take the other one away; which part of a key makes one is as
+// secret as the word that it equals.
 
 #include <cstddef>
 #include <cstdint>
@@ -39,15 +39,9 @@ constexpr product multiply(std::uint64_t a, std::uint64_t b) noexcept {
 #endif
 }
 
-/// Where a factor is 0 for one key at most.
 constexpr std::uint64_t fold(std::uint64_t a, std::uint64_t b) noexcept {
   const product p = multiply(a, b);
   return p.low ^ p.high;
-}
-/// Both come from a key. (The sum is one instruction less than two more xors.)
-constexpr std::uint64_t fold_parts(std::uint64_t a, std::uint64_t b) noexcept {
-  const product p = multiply(a, b);
-  return (p.low ^ p.high) + (a + b);
 }
 
 template <class Word>
@@ -65,8 +59,8 @@ inline std::uint64_t hash_bytes(const hash_secret& secret, const void* data,
   std::uint64_t b = 0;
   if (size > 16) {
     for (std::size_t left = size; left > 16; left -= 16, bytes += 16) {
-      state = fold_parts(read_word<std::uint64_t>(bytes) ^ secret.word(1),
-                         read_word<std::uint64_t>(bytes + 8) ^ state);
+      state = fold(read_word<std::uint64_t>(bytes) ^ secret.word(1),
+                   read_word<std::uint64_t>(bytes + 8) ^ state);
     }
     const auto* end = static_cast<const unsigned char*>(data) + size;
     a = read_word<std::uint64_t>(end - 16);
@@ -80,7 +74,7 @@ inline std::uint64_t hash_bytes(const hash_secret& secret, const void* data,
   } else if (size > 0) {
     a = std::uint64_t{bytes[0]} << 16 | std::uint64_t{bytes[size / 2]} << 8 | bytes[size - 1];
   }
-  return fold(fold_parts(a ^ secret.word(1), b ^ state), secret.word(2) ^ size);
+  return fold(fold(a ^ secret.word(1), b ^ state), secret.word(2) ^ size);
 }
 /// One product would do with a well-chosen constant. A drawn one is now and then close to a simple
 /// fraction, and numbers that count up would fall on few places: so the halves are multiplied, too.
@@ -91,7 +85,7 @@ inline std::uint64_t hash_word(const hash_secret& secret, std::uint64_t word) no
 /// `state` with one more part.
 inline std::uint64_t hash_part(const hash_secret& secret, std::uint64_t state,
                                std::uint64_t part) noexcept {
-  return fold_parts(state ^ secret.word(1), part ^ secret.word(0));
+  return fold(state ^ secret.word(1), part ^ secret.word(0));
 }
 
 // ---- with the secret of this process ------------------------------------------------------------
