@@ -46,6 +46,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -119,6 +120,16 @@ class batcher final : public observable {
                   .max_flights = options.max_keys,
                   .observer = options.observer},
                  std::move(hash), std::move(equal)) {}
+  /// Another loader is none: it says why.
+  template <class LoadMany>
+    requires(!std::is_convertible_v<LoadMany, loader> &&
+             !std::is_same_v<std::remove_cvref_t<LoadMany>, batcher>)
+  explicit batcher(LoadMany&& load_many, batcher_options options = {}, Hash hash = {},
+                   Equal equal = {})
+      : batcher(loader(), std::move(options), std::move(hash), std::move(equal)) {
+    static_assert(detail::loads_in_bulk<Key, Value, std::decay_t<LoadMany>>());
+    (void)load_many;
+  }
   batcher(const batcher&) = delete;
   batcher& operator=(const batcher&) = delete;
   /// close(). Aborts the process when called within the loader: it would wait for itself.

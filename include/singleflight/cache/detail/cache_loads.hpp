@@ -176,6 +176,10 @@ template <class LoadMany>
 auto loading_cache<Key, Value, Hash, Equal>::bulk_loader_of(LoadMany&& load_many) -> bulk_loader {
   return [fn = std::forward<LoadMany>(load_many)](std::span<const Key> keys) mutable {
     auto given = fn(keys);
+    static_assert(
+        requires { detail::code_of(given.front()); },
+        "singleflight: a cache's load_many returns a std::vector of outcome<Value>, "
+        "outcome<std::optional<Value>> or outcome<with_ttl<Value>>, by position");
     std::vector<outcome<loaded>> answers;
     answers.reserve(given.size());
     for (auto& one : given) {

@@ -96,6 +96,7 @@ auto group<Key, Value, Hash, Equal>::start_many(const Keys& keys, LoadMany&& loa
     -> std::vector<flight<Value>> {
   using namespace detail;
   using call = bulk_call<Key, Value, std::decay_t<LoadMany>>;
+  static_assert(loads_in_bulk<Key, Value, std::decay_t<LoadMany>>());
   const call_scope scope;
   const auto all = std::make_shared<call>(std::forward<LoadMany>(load_many));
   auto one = std::make_unique<bulk_task<Key, Value, std::decay_t<LoadMany>>>(all);
@@ -138,7 +139,7 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
                                               const limits& bounds)
     -> std::vector<outcome<result>> {
   using namespace detail;
-  static_assert(goes_in_bulk<Key>());
+  static_assert(goes_in_bulk<Key>() && loads_in_bulk<Key, Value, LoadMany>());
   thread_state& self = this_thread();
   const inside_run inside(self);
   std::vector<Key> all;

@@ -50,6 +50,18 @@ template <class Key, class LoadMany>
 inline constexpr bool takes_flights =
     std::is_invocable_v<LoadMany&, std::span<const Key>, const bulk_flights&>;
 
+/// Says in one line what is wrong with a loader of many.
+template <class Key, class Value, class LoadMany>
+consteval bool loads_in_bulk() {
+  using outcomes = std::vector<outcome<Value>>;
+  static_assert(
+      std::is_invocable_r_v<outcomes, LoadMany&, std::span<const Key>> ||
+          std::is_invocable_r_v<outcomes, LoadMany&, std::span<const Key>, const bulk_flights&>,
+      "singleflight: a loader of many takes a std::span<const Key> and returns a "
+      "std::vector<outcome<Value>>, one for each key by position");
+  return true;
+}
+
 /// Keys, and the promises of their flights: what one call of a bulk loader is to answer.
 template <class Key, class Value>
 struct deposits {
