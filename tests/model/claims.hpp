@@ -109,6 +109,7 @@ inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(starved_pool_asks_again, "thread_pool: a kept node, and no other one"),
     SINGLEFLIGHT_CLAIM(fork_holds_locks, "56: a fork beside two runs"),
     SINGLEFLIGHT_CLAIM(child_is_mended, "56: a fork beside two runs"),
+    SINGLEFLIGHT_CLAIM(child_batches_anew, "56: a fork beside a batch"),
     SINGLEFLIGHT_CLAIM(child_goes_on, "56: an alarm in a child"),
     SINGLEFLIGHT_CLAIM(leaver_is_replaced, "thread_pool: a task waits for another at the end"),
     SINGLEFLIGHT_CLAIM(leaver_is_not_idle, "thread_pool: a task waits for another at the end"),

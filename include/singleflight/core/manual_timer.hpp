@@ -44,7 +44,7 @@ class manual_timer final : public timer {
     now_.store(to.time_since_epoch(), detail::memory_order_release);
     if (!firing()) fire_locked(hold);
     // A thread that fires in its arm goes on to the new time; on this thread it is our caller.
-    while (detail::platform::holds(rule::advance_waits_for_fires) && firing_ &&
+    while (detail::platform::holds(rule::advance_waits_for_fires) && queue_.is_taken_locked() &&
            queue_.wait_for_fire(hold)) {
     }
   }
@@ -53,21 +53,20 @@ class manual_timer final : public timer {
   using rule = detail::rule;
 
   bool firing() const noexcept {
-    return detail::platform::holds(rule::one_thread_fires) && firing_;
+    return detail::platform::holds(rule::one_thread_fires) && queue_.is_taken_locked();
   }
   void fire_locked(detail::platform::unique_lock& hold) noexcept {
-    firing_ = true;
+    queue_.take_locked();
     time_point present = now();
     while (queue_.fire_round(hold, present) ||
            (detail::platform::holds(rule::due_meanwhile_fires) && present != now())) {
       present = now();
     }
-    firing_ = false;
+    queue_.leave_locked();
   }
 
   detail::timer_queue queue_;
   detail::atomic<time_point::duration> now_;
-  bool firing_ = false;  // a thread is in fire_locked; guarded by the queue's lock
 };
 
 SINGLEFLIGHT_END_NAMESPACE

@@ -94,6 +94,15 @@ inline constexpr bool equal_as_bytes =
 template <class C, class Traits>
 inline constexpr bool plain_characters =
     std::is_same_v<Traits, std::char_traits<C>> && equal_as_bytes<C>;
+/// No integral type for a strict compiler, and cut in half by std::hash.
+template <class>
+inline constexpr bool is_wide_integer = false;
+#if defined(__SIZEOF_INT128__)
+__extension__ template <>
+inline constexpr bool is_wide_integer<__int128> = true;
+__extension__ template <>
+inline constexpr bool is_wide_integer<unsigned __int128> = true;
+#endif
 template <class T>
 concept hashed_by_std = requires(const T& key) {
   { std::hash<T>{}(key) } -> std::convertible_to<std::size_t>;
@@ -107,9 +116,11 @@ concept hashed_by_std = requires(const T& key) {
 template <class Key>
 struct key_hash : detail::seeded_hash {
   std::size_t operator()(const Key& key) const
-    requires detail::hashed_by_std<Key>
+    requires(detail::hashed_by_std<Key> || detail::is_wide_integer<Key>)
   {
-    if constexpr (std::is_integral_v<Key>) {
+    if constexpr (detail::is_wide_integer<Key>) {
+      return detail::hash_bytes(std::addressof(key), sizeof key);
+    } else if constexpr (std::is_integral_v<Key>) {
       return detail::hash_word(static_cast<std::uint64_t>(key));
     } else {
       return detail::hash_word(std::hash<Key>{}(key));

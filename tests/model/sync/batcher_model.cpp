@@ -380,4 +380,38 @@ const add_world goes_with_task("23: batcher, the batcher goes beside its task", 
   s.finish();
 });
 
+// ---- fork ---------------------------------------------------------------------------------------
+
+/// The child of a thread that forks loads a key, and ends the batcher.
+void uses_and_ends(scene& s) {
+  platform::fork();
+  s.running.store(0, std::memory_order_relaxed);  // what the parent loads is not loaded here
+  auto own = s.keys->start(2);
+  s.clock.advance(10ms);
+  s.queue.run_all();
+  s.w.check(*own.get() == 20, "56: a key of a child's has another value");
+  s.keys.reset();
+}
+
+const add_world fork_and_batch("56: a fork beside a batch", two, [](world& w) {
+  scene s(w, {.max_batch = 2, .max_in_flight = 1});
+  s.w.thread([&] {
+    auto f = s.keys->start(1);
+    s.queue.run_all();
+  });
+  s.w.thread([&] { uses_and_ends(s); });
+  w.run();
+});
+
+const add_world fork_and_delay("56: a fork beside a batch that gathers", two, [](world& w) {
+  scene s(w, {.max_batch = 2, .max_delay = 10ms, .max_in_flight = 1});
+  s.w.thread([&] {
+    auto f = s.keys->start(1);
+    s.clock.advance(10ms);
+    s.queue.run_all();
+  });
+  s.w.thread([&] { uses_and_ends(s); });
+  w.run();
+});
+
 }  // namespace

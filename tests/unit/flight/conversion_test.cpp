@@ -5,13 +5,16 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include <singleflight/flight.hpp>
@@ -61,6 +64,39 @@ TEST(conversion, a_result_keeps_its_sign) {
     return std::vector<singleflight::outcome<std::uint64_t>>(keys.size(), 5);
   });
   EXPECT_EQ(*many[1].value(), 5U);
+}
+
+// Goal    Units of time convert as the numbers they hold: a finer one that cannot hold so many is
+//         refused, a shorter number does not compile. What a variant would narrow neither.
+TEST(conversion, a_duration_keeps_its_length) {
+  using namespace std::chrono_literals;
+  using singleflight::detail::converts;
+  using few_seconds = std::chrono::duration<int>;
+  using clock = std::chrono::steady_clock;
+  static_assert(!converts<std::chrono::seconds, few_seconds>);
+  static_assert(converts<few_seconds, std::chrono::nanoseconds>);
+  static_assert(!converts<std::chrono::milliseconds, std::chrono::seconds>);
+  static_assert(!converts<std::chrono::time_point<clock, std::chrono::seconds>,
+                          std::chrono::time_point<clock, few_seconds>>);
+  static_assert(converts<std::chrono::time_point<clock, std::chrono::seconds>, clock::time_point>);
+  singleflight::group<int, std::chrono::nanoseconds> flights;
+  EXPECT_EQ(*flights.run(1, [] { return 5s; }), 5s);
+  EXPECT_THROW(flights.run(1, [] { return std::chrono::hours(3'000'000); }), std::invalid_argument);
+  EXPECT_THROW(flights.run(1, [] { return std::chrono::hours(-3'000'000); }),
+               std::invalid_argument);
+}
+TEST(conversion, a_variant_takes_what_it_is_made_of) {
+  using singleflight::detail::converts;
+  using text_or_pair = std::variant<std::pair<int, int>, std::string>;
+  static_assert(!converts<std::pair<std::int64_t, std::int64_t>, text_or_pair>);
+  static_assert(!converts<std::int64_t, std::variant<std::optional<int>, std::string>>);
+  static_assert(!converts<std::int64_t, std::variant<int, std::string>>);
+  static_assert(converts<std::int64_t, std::variant<int, std::int64_t>>);
+  static_assert(converts<const char*, std::variant<bool, std::string>>);
+  static_assert(converts<std::pair<int, int>, text_or_pair>);
+  singleflight::group<text_or_pair, std::variant<int, std::string>> flights;
+  EXPECT_EQ(*flights.run(std::pair(1, 2), [] { return "a"; }),
+            (std::variant<int, std::string>("a")));
 }
 
 // Goal    A promise makes a container of how many and of what, and the latter keeps its sign.

@@ -65,6 +65,20 @@ TEST(hashing, numbers_spread) {
   }
 }
 
+#if defined(__SIZEOF_INT128__)
+// Goal    So do numbers of 128 bits (addresses, identifiers) that differ in either half alone.
+TEST(hashing, wide_numbers_spread) {
+  __extension__ using wide = unsigned __int128;
+  for (const unsigned shift : {0U, 32U, 64U, 96U}) {
+    std::vector<std::uint64_t> hashes;
+    for (std::uint64_t i = 0; i < key_count; ++i) {
+      hashes.push_back(key_hash<wide>{}(static_cast<wide>(i) << shift));
+    }
+    EXPECT_LT(worst_spread(hashes), most_uneven) << "in steps of 1 << " << shift;
+  }
+}
+#endif
+
 // Goal    So do strings of every length that differ in few characters.
 TEST(hashing, strings_spread) {
   for (const std::size_t size : {5U, 8U, 12U, 16U, 17U, 33U, 100U}) {

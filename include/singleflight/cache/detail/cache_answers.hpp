@@ -120,13 +120,15 @@ auto loading_cache<Key, Value, Hash, Equal>::get_slowly(view key, std::uint32_t 
   outcome<result> answer =
       soft ? started(detail::blocked_wait::form::bide) : load_within(key, hash, source, given);
   const auto code = answer.errc();
-  if (code && *code != flight_errc::cancelled && *code != flight_errc::recursive) {
+  // Without a code: the load's own error, where no stale value is left to serve for it, or what kept
+  // the load from beginning.
+  if (!answer.has_value() && code != flight_errc::cancelled && code != flight_errc::recursive) {
     // A limit of this call's own says nothing of the load, which others wait for.
     const bool own_limit =
-        *code == flight_errc::timed_out && own != detail::steady_time::max() && own <= clock_.now();
+        code == flight_errc::timed_out && own != detail::steady_time::max() && own <= clock_.now();
     if (auto old = serve_stale(key, hash, !own_limit)) return *std::move(old);
     // The stale value has left meanwhile: the load is waited for, up to the caller's own limits.
-    if (soft && *code == flight_errc::timed_out && !own_limit && given.deadline <= clock_.now()) {
+    if (soft && code == flight_errc::timed_out && !own_limit && given.deadline <= clock_.now()) {
       given.deadline = own;
       answer = started(detail::blocked_wait::form::take);
     }

@@ -119,6 +119,7 @@ class live_listeners final : task_node,
   }
   /// Ends `l`, which is not told from now on.
   void remove(listener& l) noexcept {
+    settle_promises();
     std::unique_ptr<listener> gone;
     platform::unique_lock hold(lock_);
     (l.prev != nullptr ? l.prev->next : first_) = l.next;
@@ -159,6 +160,7 @@ class live_listeners final : task_node,
   // ---- the end ----------------------------------------------------------------------------------
 
   void stop() noexcept {
+    settle_promises();
     platform::unique_lock hold(lock_);
     const auto self = platform::this_thread_id();
     require(!(telling_ && teller_ == self), "live_value: destroyed within its listener");

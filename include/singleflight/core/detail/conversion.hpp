@@ -12,9 +12,12 @@
 //                may lose bits does not compile, nor does a number or a pointer as a bool.
 //   classes      by their implicit conversions, with the same rule for a number that a constructor
 //                takes; a string is also made of a view. A pair, a tuple and an optional convert
-//                part by part.
+//                part by part. A duration and a time_point convert as the numbers they hold; one
+//                that the finer unit cannot hold is refused at run time. A variant takes one of its
+//                types as it is, or a number or a string that fits the one it would choose.
 // An explicit constructor is not called, and no aggregate is filled from its first member.
 
+#include <chrono>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -22,12 +25,14 @@
 #include <limits>
 #include <new>
 #include <optional>
+#include <ratio>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <tuple>
 #include <type_traits>
 #include <utility>
+#include <variant>
 
 #include "singleflight/core/detail/config.hpp"
 
@@ -87,6 +92,15 @@ consteval number_fit fit_of() {
   throw std::invalid_argument("singleflight: " + given + " is no value of the type it is to be");
 }
 
+template <class Number>
+std::string text_of_number(Number of) {
+  if constexpr (std::is_floating_point_v<Number> || sizeof(Number) <= sizeof(long long)) {
+    return std::to_string(of);
+  } else {
+    return "a number";  // of 128 bits
+  }
+}
+
 /// Requires that fit_of() is not `never`.
 template <class To, number From>
 constexpr To convert_number(From from) {
@@ -94,7 +108,7 @@ constexpr To convert_number(From from) {
     const auto plain = static_cast<typename number_of<From>::type>(from);
     if (std::is_signed_v<decltype(plain)> ? plain < decltype(plain){}
                                           : static_cast<To>(plain) < To{}) [[unlikely]] {
-      refuse_number(std::to_string(plain));
+      refuse_number(text_of_number(plain));
     }
   }
   return static_cast<To>(from);
@@ -126,6 +140,21 @@ template <class A, class B>
 inline constexpr bool is_tuple<std::pair<A, B>> = true;
 
 template <class>
+inline constexpr bool is_variant = false;
+template <class... Parts>
+inline constexpr bool is_variant<std::variant<Parts...>> = true;
+
+template <class>
+inline constexpr bool is_duration = false;
+template <class Rep, class Period>
+inline constexpr bool is_duration<std::chrono::duration<Rep, Period>> = true;
+
+template <class>
+inline constexpr bool is_time_point = false;
+template <class Clock, class Duration>
+inline constexpr bool is_time_point<std::chrono::time_point<Clock, Duration>> = true;
+
+template <class>
 struct string_view_of {};
 template <class C, class T, class A>
 struct string_view_of<std::basic_string<C, T, A>> {
@@ -153,6 +182,38 @@ consteval bool parts_convert(std::index_sequence<I...>) {
 template <class From, class To>
 concept fills_by_list = requires { To{std::declval<From>()}; };
 
+/// Where `To x[] = {from}` is well-formed, which is how a variant chooses.
+template <class From, class To>
+concept fills_an_array = requires { std::type_identity_t<To[]>{std::declval<From>()}; };
+
+template <class From, class Variant>
+inline constexpr bool goes_into_variant = false;
+template <class From, class... Parts>
+inline constexpr bool goes_into_variant<From, std::variant<Parts...>> =
+    (std::is_same_v<std::decay_t<From>, Parts> || ...) ||
+    ((!fills_an_array<From, Parts> ||
+      ((std::is_scalar_v<Parts> || string_like<Parts>)&&converts_to<From, Parts>())) &&
+     ...);
+
+/// Requires that the one converts to the other. Integers of a coarser unit may be too many of a
+/// finer one: looked at as they are converted.
+template <class From, class To>
+consteval bool durations_fit() {
+  return fit_of<typename From::rep, typename To::rep>() == number_fit::always;
+}
+template <class To, class From>
+constexpr To convert_duration(const From& from) {
+  using ratio = std::ratio_divide<typename From::period, typename To::period>;
+  if constexpr (std::is_integral_v<typename To::rep> && ratio::num > 1) {
+    using to = std::numeric_limits<typename To::rep>;
+    const typename To::rep count = from.count();
+    if (count > to::max() / ratio::num || count < to::min() / ratio::num) [[unlikely]] {
+      refuse_number(text_of_number(count) + " of a coarser unit");
+    }
+  }
+  return from;
+}
+
 /// Whether an expression of type From becomes a To without loss.
 template <class From, class To>
 consteval bool converts_to() {
@@ -174,6 +235,20 @@ consteval bool converts_to() {
   } else if constexpr (is_tuple<To> && is_tuple<plain>) {
     if constexpr (std::tuple_size_v<To> == std::tuple_size_v<plain>) {
       return parts_convert<From, To>(std::make_index_sequence<std::tuple_size_v<To>>{});
+    } else {
+      return false;
+    }
+  } else if constexpr (is_variant<To>) {
+    return std::is_convertible_v<From, To> && goes_into_variant<From, To>;
+  } else if constexpr (is_duration<To> && is_duration<plain>) {
+    if constexpr (std::is_convertible_v<From, To>) {
+      return durations_fit<plain, To>();
+    } else {
+      return false;
+    }
+  } else if constexpr (is_time_point<To> && is_time_point<plain>) {
+    if constexpr (std::is_convertible_v<From, To>) {
+      return durations_fit<typename plain::duration, typename To::duration>();
     } else {
       return false;
     }
@@ -223,6 +298,10 @@ constexpr To convert_other(From&& from) {
     return [&]<std::size_t... I>(std::index_sequence<I...>) {
       return To(convert<std::tuple_element_t<I, To>>(std::get<I>(std::forward<From>(from)))...);
     }(std::make_index_sequence<std::tuple_size_v<To>>{});
+  } else if constexpr (is_duration<To> && is_duration<plain>) {
+    return convert_duration<To>(from);
+  } else if constexpr (is_time_point<To> && is_time_point<plain>) {
+    return To(convert_duration<typename To::duration>(from.time_since_epoch()));
   } else if constexpr (string_like<To> && !std::is_convertible_v<From, To>) {
     return To(static_cast<typename string_view_of<To>::type>(std::forward<From>(from)));
   } else if constexpr (std::is_class_v<To> && number<plain> && !fills_by_list<From, To>) {
@@ -260,7 +339,9 @@ consteval bool converts_as_it_is() {
   if constexpr (std::is_same_v<plain, To>) {
     return true;
   } else if constexpr (!std::is_class_v<To> || is_optional<To> ||
-                       (is_tuple<To> && is_tuple<plain>)) {
+                       (is_tuple<To> && is_tuple<plain>) ||
+                       (is_duration<To> && is_duration<plain>) ||
+                       (is_time_point<To> && is_time_point<plain>)) {
     return false;
   } else if constexpr (number<plain>) {
     return fills_by_list<From, To>;

@@ -189,6 +189,14 @@ class timer_queue final : fork_member {
     while (platform::holds(rule::cancel_waits_for_fire) && fires_ == fire) fired_.wait(hold);
   }
 
+  /// Under the lock, for a timer that several threads may fire: whether one is at it.
+  bool is_taken_locked() const noexcept { return taken_; }
+  void take_locked() noexcept {
+    taken_ = true;
+    taker_ = platform::this_thread_id();
+  }
+  void leave_locked() noexcept { taken_ = false; }
+
   /// Waits for the fire that is under way, unless that is on this thread: false.
   bool wait_for_fire(platform::unique_lock& hold) noexcept {
     if (fires_here()) return false;
@@ -275,6 +283,7 @@ class timer_queue final : fork_member {
     platform::renew(fired_);
     cancels_ = 0;
     if (firing_ != nullptr && !fires_here()) firing_ = nullptr;
+    if (taker_ != platform::this_thread_id()) taken_ = false;
     waiting_.store(0, memory_order_relaxed);
     wheel_.each_list([](timer_list& list) { take_out_vanished(list); });
   }
@@ -295,6 +304,8 @@ class timer_queue final : fork_member {
   timer_wheel wheel_;
   const timer_node* firing_ = nullptr;
   platform::thread_id firer_{};  // who fired last
+  bool taken_ = false;
+  platform::thread_id taker_{};
   std::uint64_t fires_ = 0;    // that have ended
   std::uint32_t cancels_ = 0;  // threads that wait to cancel the node that fires
 };

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <list>
 #include <memory>
 #include <new>
@@ -93,12 +94,21 @@ struct batch final : task_node, gathering, std::enable_shared_from_this<batch<Ke
   static void act_on(task_node* node, bool run) {
     const call_scope scope;
     auto& b = *static_cast<batch*>(node);
+    thread_state& thread = this_thread();
     if (!run && !std::exchange(b.dropped, true)) {
+      if (thread.refusal != nullptr) b.refusal = *thread.refusal;
       run_later_here(node);  // an executor that drops one after the other must not nest them
       return;
     }
     const pointer self = std::move(b.self);
-    self->line->take(self, !std::exchange(self->dropped, false));
+    if (!std::exchange(self->dropped, false)) {
+      self->line->take(self, true);
+    } else {
+      const std::exception_ptr why = std::move(self->refusal);
+      std::optional<refusing> told;
+      if (why != nullptr) told.emplace(thread, why);
+      self->line->take(self, false);
+    }
   }
 
   const std::shared_ptr<line_type> line;
@@ -111,11 +121,13 @@ struct batch final : task_node, gathering, std::enable_shared_from_this<batch<Ke
   bool flushed = false;
   bool posted = false;
   bool sealed = false;
-  bool passed = false;           ///< its task has found no place
-  bool wanted = false;           ///< in the line's list of those that a waiter would begin
-  batch* next_wanted = nullptr;  ///< in that list
-  pointer self{};                ///< while its task is with the executor
+  const thread_state* sealer = nullptr;  ///< the thread that runs it
+  bool passed = false;                   ///< its task has found no place
+  bool wanted = false;                   ///< in the line's list of those that a waiter would begin
+  batch* next_wanted = nullptr;          ///< in that list
+  pointer self{};                        ///< while its task is with the executor
   bool dropped = false;
+  std::exception_ptr refusal{};  ///< why it was dropped, where a pool has said so
 };
 
 }  // namespace detail

@@ -29,6 +29,10 @@
 // B7  With one place, every flight of the line is marked as standing behind `place_id_`, which the
 //     loader's thread leads: so the wait graph sees a loader that waits for its own place through
 //     other loads. The mark goes with the batch, before its place does.
+// B8  In a child of fork no thread is there but the one that forks, and no task that was queued. So
+//     what it does not run itself (`sealer`) is set aside as sealed: its flights have ended there
+//     (flight_fork.hpp), it takes no keys, has no place, and does nothing should its task run after
+//     all. What comes next gathers anew.
 //
 // Lock order: `lock_`, then the block lock of a flight. No user code under it: opening a load and
 // poking it store to its word and wake threads that sleep on that, nothing else. They stay under
@@ -38,6 +42,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <list>
 #include <memory>
 #include <new>
@@ -131,8 +136,7 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
     {
       platform::unique_lock hold(lock_);
       if (b->sealed && platform::holds(rule::batch_is_sealed_once)) return;
-      b->posted = false;
-      --posted_;
+      if (std::exchange(b->posted, false)) --posted_;
       if (sealed_.size() >= bounds_.max_in_flight && !b->sealed) {
         b->passed = true;  // a waiter has taken its place; who ends will post it again (B4)
         return;
@@ -224,6 +228,7 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
   void seal_locked(batch_type& b) {
     if (std::exchange(b.posted, false)) --posted_;
     b.sealed = true;
+    b.sealer = &this_thread();
     sealed_.splice(sealed_.end(), waiting_, b.place);
   }
 
@@ -322,6 +327,46 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
     batch_type::post(std::move(ready));
   }
 
+  // ---- fork (B8) --------------------------------------------------------------------------------
+
+  class fork_mender final : fork_member {
+   public:
+    explicit fork_mender(batch_line& line) : fork_member(rank::lines), line_(line) {
+      enter_forks();
+    }
+    ~fork_mender() override { leave_forks(); }
+
+   private:
+    void hold() noexcept override { line_.lock_.lock(); }
+    void release() noexcept override { line_.lock_.unlock(); }
+    void mend() noexcept override {
+      if (platform::holds(rule::child_batches_anew)) line_.set_aside_locked();
+    }
+    void go_on() noexcept override { line_.clock_.cancel(line_.alarm_); }
+    batch_line& line_;
+  };
+
+  void set_aside_locked() noexcept {
+    while (batch_type* const b = wanted_) {
+      wanted_ = b->next_wanted;
+      b->wanted = false;
+    }
+    for (const pointer& b : waiting_) {
+      b->posted = false;
+      b->sealed = true;
+    }
+    parents_.splice(parents_.end(), waiting_);
+    for (auto at = sealed_.begin(); at != sealed_.end();) {
+      const auto next = std::next(at);
+      if ((*at)->sealer != &this_thread()) parents_.splice(parents_.end(), sealed_, at);
+      at = next;
+    }
+    posted_ = 0;
+    arming_ = 0;
+    armed_ = false;
+    platform::renew(armed_or_not_);
+  }
+
   // ---- the delay --------------------------------------------------------------------------------
 
   /// Rings at `when`; announced by `armed_` and `arming_`. Without a timer the batch goes at once.
@@ -384,13 +429,14 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
   std::list<pointer> waiting_;  // not sealed, in the order of their first keys; only the last may
                                 // be gathering, or have room
   std::list<pointer> sealed_;
+  std::list<pointer> parents_;    // in a child of fork: what the parent runs (B8)
   batch_type* wanted_ = nullptr;  // those that found no place; each end empties it, its own too
   std::size_t posted_ = 0;
   std::uint32_t arming_ = 0;  // threads that are about to arm
   bool armed_ = false;
   bool closed_ = false;
   batch_counts counts_;
-  const fork_guard fork_{lock_, fork_member::rank::lines};
+  const fork_mender fork_{*this};
 };
 
 }  // namespace detail

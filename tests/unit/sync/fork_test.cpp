@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// What a child of fork() finds of batchers.
+
+#include "support/fork.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <optional>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "support/gate.hpp"
+#include <singleflight/sync.hpp>
+
+namespace sf = singleflight;
+using namespace std::chrono_literals;
+
+namespace {
+
+using outcomes = std::vector<sf::outcome<int>>;
+
+outcomes as_they_are(std::span<const int> keys) { return {keys.begin(), keys.end()}; }
+
+// Goal    A batch that the parent has queued for its executor takes no keys of a child, which are
+//         loaded by the next one (scenario 56).
+// Method  The only thread of the pool is kept, so the batch is not begun before the fork.
+TEST(fork_batcher, a_queued_batch_is_the_parents) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
+  for (const auto delay : {0ms, 1ms}) {
+    support::gate hold;
+    sf::thread_pool pool({.max_threads = 1});
+    sf::batcher<int, int> batches(as_they_are, {.max_delay = delay, .executor = pool});
+    pool.execute(sf::task([&] { hold.wait(); }));
+    hold.await_arrivals();
+    auto before = batches.start(1);
+    if (delay > 0ms) {
+      batches.flush();
+    }
+    EXPECT_TRUE(support::in_child([&] {
+      return before.get_outcome().errc() == sf::flight_errc::broken && *batches.load(2) == 2 &&
+             *batches.load(1) == 1;
+    }));
+    hold.open();
+    EXPECT_EQ(*before.get(), 1);
+  }
+}
+
+// Goal    One that gathers neither: its keys are the parent's, and the child's alarm is its own.
+TEST(fork_batcher, a_gathering_batch_is_the_parents) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
+  sf::batcher<int, int> batches(as_they_are, {.max_delay = 20ms});
+  auto before = batches.start(1);
+  EXPECT_TRUE(support::in_child([&] {
+    auto own = batches.start(2);
+    return *own.get() == 2 && before.get_outcome().errc() == sf::flight_errc::broken;
+  }));
+  EXPECT_EQ(*before.get(), 1);
+}
+
+// Goal    One that is under way on another thread has no place in a child.
+TEST(fork_batcher, a_place_of_the_parents_is_free_in_a_child) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
+  support::gate hold;
+  std::optional<sf::batcher<int, int>> batches;
+  std::atomic<bool> holds{true};
+  batches.emplace(
+      [&](std::span<const int> keys) {
+        if (holds) hold.wait();
+        return as_they_are(keys);
+      },
+      sf::batcher_options{.max_in_flight = 1});
+  auto before = batches->start(1);
+  hold.await_arrivals();
+  EXPECT_TRUE(support::in_child([&] {
+    holds = false;
+    const bool right = *batches->load(2) == 2 && *batches->load(1) == 1;
+    batches.reset();
+    return right;
+  }));
+  hold.open();
+  EXPECT_EQ(*before.get(), 1);
+}
+
+// Goal    One whose loader forks goes on in both, and gives its place back in both.
+TEST(fork_batcher, a_batch_may_fork) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
+  std::optional<bool> right;
+  std::atomic<int> calls{0};
+  bool in_child = false;
+  sf::batcher<int, int> batches(
+      [&](std::span<const int> keys) {
+        if (calls++ == 0) {
+          const pid_t child = ::fork();
+          in_child = child == 0;
+          if (in_child) {
+            ::alarm(static_cast<unsigned>(support::patience.count()));
+          } else {
+            int status = 0;
+            EXPECT_EQ(::waitpid(child, &status, 0), child);
+            right = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+          }
+        }
+        return as_they_are(keys);
+      },
+      {.max_in_flight = 1, .executor = sf::inline_executor});
+  const bool loaded = *batches.load(1) == 1 && *batches.load(2) == 2;
+  if (in_child) ::_exit(loaded ? 0 : 1);
+  EXPECT_TRUE(loaded);
+  EXPECT_EQ(right, true);
+}
+
+}  // namespace
