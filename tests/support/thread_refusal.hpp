@@ -10,8 +10,11 @@
 
 #include <atomic>
 #include <cerrno>
+#include <exception>
+#include <system_error>
 
 #include "support/sanitizers.hpp"
+#include <singleflight/core.hpp>
 
 namespace support {
 
@@ -30,6 +33,18 @@ class thread_refusal {
 
   static int asked() noexcept { return threads_refused; }
 };
+
+/// Whether a call has ended with the system's reason for having no thread.
+bool names_the_reason(const auto& outcome) {
+  if (outcome.has_value()) return false;
+  try {
+    std::rethrow_exception(outcome.exception());
+  } catch (const singleflight::flight_error&) {
+    return false;
+  } catch (const std::system_error& e) {
+    return e.code() == std::errc::resource_unavailable_try_again;
+  }
+}
 
 inline constexpr const char* not_with_sanitizers =
     "a sanitizer stands where threads would be refused";

@@ -4,7 +4,6 @@
 
 #include <gtest/gtest.h>
 
-#include <system_error>
 #include <vector>
 
 #include "support/thread_refusal.hpp"
@@ -14,17 +13,6 @@ namespace sf = singleflight;
 
 namespace {
 
-bool names_the_reason(const auto& outcome) {
-  if (outcome.has_value()) return false;
-  try {
-    std::rethrow_exception(outcome.exception());
-  } catch (const sf::flight_error&) {
-    return false;
-  } catch (const std::system_error& e) {
-    return e.code() == std::errc::resource_unavailable_try_again;
-  }
-}
-
 // Goal    A started load for which the pool has no thread ends with the system's reason, not as
 //         `broken`; for each key of a start_many too. Its key is free.
 TEST(no_threads, a_started_load_names_the_reason) {
@@ -33,11 +21,11 @@ TEST(no_threads, a_started_load_names_the_reason) {
   sf::group<int, int> g({.executor = pool});
   {
     const support::thread_refusal none;
-    EXPECT_TRUE(names_the_reason(g.start(1, [] { return 1; }).get_outcome()));
+    EXPECT_TRUE(support::names_the_reason(g.start(1, [] { return 1; }).get_outcome()));
     auto many = g.start_many(std::vector{2, 3}, [](std::span<const int> keys) {
       return std::vector<sf::outcome<int>>(keys.size(), sf::outcome<int>(1));
     });
-    for (auto& f : many) EXPECT_TRUE(names_the_reason(f.get_outcome()));
+    for (auto& f : many) EXPECT_TRUE(support::names_the_reason(f.get_outcome()));
   }
   EXPECT_EQ(*g.start(1, [] { return 2; }).get(), 2);
 }

@@ -17,17 +17,6 @@ namespace sf = singleflight;
 
 namespace {
 
-bool is_the_reason(const auto& outcome) {
-  if (outcome.has_value()) return false;
-  try {
-    std::rethrow_exception(outcome.exception());
-  } catch (const sf::flight_error&) {
-    return false;
-  } catch (const std::system_error& e) {
-    return e.code() == std::errc::resource_unavailable_try_again;
-  }
-}
-
 // Goal    The keys of a batch for which the pool has no thread end with the system's reason, not as
 //         `broken`, and so does a started retry. Afterwards they are free.
 TEST(sync_no_threads, a_batch_and_a_retry_name_the_reason) {
@@ -40,8 +29,9 @@ TEST(sync_no_threads, a_batch_and_a_retry_name_the_reason) {
       {.max_batch = 2, .executor = pool});
   {
     const support::thread_refusal none;
-    EXPECT_TRUE(is_the_reason(batches.start(1).get_outcome()));
-    for (const auto& how : batches.load_many(std::vector{2, 3, 4})) EXPECT_TRUE(is_the_reason(how));
+    EXPECT_TRUE(support::names_the_reason(batches.start(1).get_outcome()));
+    for (const auto& how : batches.load_many(std::vector{2, 3, 4}))
+      EXPECT_TRUE(support::names_the_reason(how));
     EXPECT_THROW((void)batches.load(5), std::system_error);
     auto retried = sf::start_retry(
         {.base = std::chrono::nanoseconds{0}}, [](std::uint32_t) { return 1; }, {}, pool);
