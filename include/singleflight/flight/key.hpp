@@ -38,6 +38,7 @@
 #include <variant>
 #include <vector>
 
+#include "singleflight/core/detail/conversion.hpp"
 #include "singleflight/flight/detail/hashing.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -94,15 +95,6 @@ inline constexpr bool equal_as_bytes =
 template <class C, class Traits>
 inline constexpr bool plain_characters =
     std::is_same_v<Traits, std::char_traits<C>> && equal_as_bytes<C>;
-/// No integral type for a strict compiler, and cut in half by std::hash.
-template <class>
-inline constexpr bool is_wide_integer = false;
-#if defined(__SIZEOF_INT128__)
-__extension__ template <>
-inline constexpr bool is_wide_integer<__int128> = true;
-__extension__ template <>
-inline constexpr bool is_wide_integer<unsigned __int128> = true;
-#endif
 template <class T>
 concept hashed_by_std = requires(const T& key) {
   { std::hash<T>{}(key) } -> std::convertible_to<std::size_t>;

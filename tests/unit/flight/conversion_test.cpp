@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <ratio>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -75,6 +76,9 @@ TEST(conversion, a_duration_keeps_its_length) {
   using clock = std::chrono::steady_clock;
   static_assert(!converts<std::chrono::seconds, few_seconds>);
   static_assert(converts<few_seconds, std::chrono::nanoseconds>);
+  static_assert(converts<std::chrono::duration<float>, std::chrono::duration<double>>);
+  static_assert(
+      !converts<std::chrono::duration<double, std::milli>, std::chrono::duration<double>>);
   static_assert(!converts<std::chrono::milliseconds, std::chrono::seconds>);
   static_assert(!converts<std::chrono::time_point<clock, std::chrono::seconds>,
                           std::chrono::time_point<clock, few_seconds>>);
@@ -85,6 +89,21 @@ TEST(conversion, a_duration_keeps_its_length) {
   EXPECT_THROW(flights.run(1, [] { return std::chrono::hours(-3'000'000); }),
                std::invalid_argument);
 }
+#if defined(__SIZEOF_INT128__)
+// Goal    Numbers of 128 bits are numbers, also for a strict compiler.
+TEST(conversion, a_wide_number_keeps_its_value) {
+  using singleflight::detail::converts;
+  __extension__ using wide = __int128;
+  __extension__ using unsigned_wide = unsigned __int128;
+  static_assert(!converts<double, wide> && !converts<wide, long> && !converts<wide, double>);
+  static_assert(!converts<double, unsigned_wide> && converts<long, wide>);
+  static_assert(converts<std::uint64_t, unsigned_wide> && converts<int, unsigned_wide>);
+  singleflight::group<unsigned_wide, int> flights;
+  EXPECT_EQ(*flights.run(7, [] { return 1; }), 1);
+  EXPECT_THROW(flights.run(-1, [] { return 1; }), std::invalid_argument);
+  EXPECT_THROW(flights.run(wide{-1}, [] { return 1; }), std::invalid_argument);
+}
+#endif
 TEST(conversion, a_variant_takes_what_it_is_made_of) {
   using singleflight::detail::converts;
   using text_or_pair = std::variant<std::pair<int, int>, std::string>;

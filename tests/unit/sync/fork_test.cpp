@@ -8,9 +8,11 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <optional>
 #include <span>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "support/gate.hpp"
@@ -59,6 +61,43 @@ TEST(fork_batcher, a_gathering_batch_is_the_parents) {
     return *own.get() == 2 && before.get_outcome().errc() == sf::flight_errc::broken;
   }));
   EXPECT_EQ(*before.get(), 1);
+}
+
+// Goal    A fork does not touch the timer of a batcher that has gone, though a task of it is still
+//         queued, nor does one in a child that has set that batch aside.
+TEST(fork_batcher, uses_nothing_that_has_gone) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
+  struct unused_timer final : sf::timer {
+    explicit unused_timer(bool& is_gone) : gone(is_gone) {}
+    time_point now() const noexcept override { return check(), time_point(); }
+    void arm(sf::timer_node&, time_point) override { check(); }
+    void cancel(sf::timer_node&) noexcept override { check(); }
+    void check() const noexcept {
+      if (gone) std::abort();
+    }
+    bool& gone;
+  };
+  bool gone = false;
+  unused_timer clock(gone);
+  support::gate hold;
+  sf::thread_pool pool({.max_threads = 1});
+  std::optional<sf::batcher<int, int>> batches;
+  batches.emplace(as_they_are, sf::batcher_options{.executor = pool, .timer = &clock});
+  pool.execute(sf::task([&] { hold.wait(); }));
+  hold.await_arrivals();
+  {
+    auto before = batches->start(1);
+    EXPECT_TRUE(support::in_child([&] {
+      { const auto mine = std::move(before); }
+      batches.reset();
+      gone = true;
+      return support::in_child([] { return true; });
+    }));
+  }
+  batches.reset();
+  gone = true;
+  EXPECT_TRUE(support::in_child([] { return true; }));
+  hold.open();
 }
 
 // Goal    One that is under way on another thread has no place in a child.

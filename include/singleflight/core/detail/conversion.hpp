@@ -41,6 +41,20 @@ namespace detail {
 
 // ---- numbers ------------------------------------------------------------------------------------
 
+/// No arithmetic type for a strict compiler.
+template <class>
+inline constexpr bool is_wide_integer = false;
+#if defined(__SIZEOF_INT128__)
+__extension__ template <>
+inline constexpr bool is_wide_integer<__int128> = true;
+__extension__ template <>
+inline constexpr bool is_wide_integer<unsigned __int128> = true;
+#endif
+template <class T>
+inline constexpr bool is_integer = std::is_integral_v<T> || is_wide_integer<T>;
+template <class T>
+inline constexpr bool is_plain_number = std::is_arithmetic_v<T> || is_wide_integer<T>;
+
 template <class T>
 struct number_of {
   using type = T;
@@ -53,7 +67,7 @@ struct number_of<T> {
 
 /// What converts by the rules of arithmetic: arithmetic types and enumerations without `class`.
 template <class T>
-concept number = std::is_arithmetic_v<T> ||
+concept number = is_plain_number<T> ||
                  (std::is_enum_v<T> && std::is_convertible_v<T, typename number_of<T>::type>);
 
 enum class number_fit : std::uint8_t {
@@ -80,8 +94,7 @@ consteval number_fit fit_of() {
     } else if constexpr (from::digits <= to::digits && (!from::is_signed || to::is_signed)) {
       return number_fit::always;
     } else {
-      return std::is_integral_v<To> && from::is_signed != to::is_signed &&
-                     sizeof(From) <= sizeof(To)
+      return is_integer<To> && from::is_signed != to::is_signed && sizeof(From) <= sizeof(To)
                  ? number_fit::by_sign
                  : number_fit::never;
     }
@@ -106,8 +119,9 @@ template <class To, number From>
 constexpr To convert_number(From from) {
   if constexpr (fit_of<From, To>() == number_fit::by_sign) {
     const auto plain = static_cast<typename number_of<From>::type>(from);
-    if (std::is_signed_v<decltype(plain)> ? plain < decltype(plain){}
-                                          : static_cast<To>(plain) < To{}) [[unlikely]] {
+    if (std::numeric_limits<typename number_of<From>::type>::is_signed
+            ? plain < decltype(plain){}
+            : static_cast<To>(plain) < To{}) [[unlikely]] {
       refuse_number(text_of_number(plain));
     }
   }
@@ -118,7 +132,7 @@ constexpr To convert_number(From from) {
 template <number From>
 struct number_argument {
   template <class To>
-    requires(std::is_arithmetic_v<To> && fit_of<From, To>() != number_fit::never)
+    requires(is_plain_number<To> && fit_of<From, To>() != number_fit::never)
   constexpr operator To() const {  // NOLINT(google-explicit-constructor)
     return convert_number<To>(from);
   }
@@ -196,10 +210,12 @@ inline constexpr bool goes_into_variant<From, std::variant<Parts...>> =
      ...);
 
 /// Requires that the one converts to the other. Integers of a coarser unit may be too many of a
-/// finer one: looked at as they are converted.
+/// finer one: looked at as they are converted. Fractions of another unit are rounded.
 template <class From, class To>
 consteval bool durations_fit() {
-  return fit_of<typename From::rep, typename To::rep>() == number_fit::always;
+  using ratio = std::ratio_divide<typename From::period, typename To::period>;
+  const bool rounds = !is_integer<typename To::rep> && (ratio::num != 1 || ratio::den != 1);
+  return fit_of<typename From::rep, typename To::rep>() == number_fit::always && !rounds;
 }
 template <class To, class From>
 constexpr To convert_duration(const From& from) {
@@ -222,7 +238,7 @@ consteval bool converts_to() {
     return std::is_void_v<From> && std::is_void_v<To>;
   } else if constexpr (std::is_same_v<plain, To>) {
     return !std::is_reference_v<From> || std::is_constructible_v<To, From>;
-  } else if constexpr (std::is_arithmetic_v<To> && number<plain>) {
+  } else if constexpr (is_plain_number<To> && number<plain>) {
     return fit_of<plain, To>() != number_fit::never;
   } else if constexpr (is_optional<To>) {
     if constexpr (std::is_same_v<plain, std::nullopt_t>) {
@@ -260,9 +276,9 @@ consteval bool converts_to() {
     } else {
       return false;
     }
-  } else if constexpr (std::is_arithmetic_v<To>) {
+  } else if constexpr (is_plain_number<To>) {
     return !std::is_scalar_v<plain> && fills_by_list<From, To>;
-  } else if constexpr (std::is_class_v<To> && std::is_scalar_v<plain>) {
+  } else if constexpr (std::is_class_v<To> && (std::is_scalar_v<plain> || number<plain>)) {
     if constexpr (number<plain>) {
       return fills_by_list<From, To> || std::is_constructible_v<To, number_argument<plain>>;
     } else {
@@ -282,7 +298,7 @@ constexpr To convert(From&& from);
 template <class To, class From>
 constexpr To convert_other(From&& from) {
   using plain = std::decay_t<From>;
-  if constexpr (std::is_arithmetic_v<To> && number<plain>) {
+  if constexpr (is_plain_number<To> && number<plain>) {
     return convert_number<To>(from);
   } else if constexpr (is_optional<To>) {
     using value = typename To::value_type;

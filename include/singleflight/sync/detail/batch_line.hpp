@@ -32,7 +32,8 @@
 // B8  In a child of fork no thread is there but the one that forks, and no task that was queued. So
 //     what it does not run itself (`sealer`) is set aside as sealed: its flights have ended there
 //     (flight_fork.hpp), it takes no keys, has no place, and does nothing should its task run after
-//     all. What comes next gathers anew.
+//     all. What comes next gathers anew. An alarm that was armed still is, and rings for that. What
+//     was set aside stays, and the line with it, as the flights do: a queue may yet have its task.
 //
 // Lock order: `lock_`, then the block lock of a flight. No user code under it: opening a load and
 // poking it store to its word and wake threads that sleep on that, nothing else. They stay under
@@ -342,7 +343,6 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
     void mend() noexcept override {
       if (platform::holds(rule::child_batches_anew)) line_.set_aside_locked();
     }
-    void go_on() noexcept override { line_.clock_.cancel(line_.alarm_); }
     batch_line& line_;
   };
 
@@ -362,8 +362,7 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
       at = next;
     }
     posted_ = 0;
-    arming_ = 0;
-    armed_ = false;
+    if (std::exchange(arming_, 0U) != 0) armed_ = alarm_.next != nullptr;  // or had not come to it
     platform::renew(armed_or_not_);
   }
 
