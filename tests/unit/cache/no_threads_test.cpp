@@ -16,8 +16,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// Goal    A stale value is served where its load cannot begin for want of a thread, and that load is
-//         not tried again before retry_after; without a stale value the caller hears the reason.
+// Goal    A stale value is served where its load cannot begin for want of a thread, and that load
+//         is not tried again before retry_after; without a stale value the caller hears the reason.
 TEST(cache_no_threads, a_stale_value_is_served) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers;
   for (const bool awaited : {false, true}) {

@@ -120,8 +120,8 @@ auto loading_cache<Key, Value, Hash, Equal>::get_slowly(view key, std::uint32_t 
   outcome<result> answer =
       soft ? started(detail::blocked_wait::form::bide) : load_within(key, hash, source, given);
   const auto code = answer.errc();
-  // Without a code: the load's own error, where no stale value is left to serve for it, or what kept
-  // the load from beginning.
+  // Without a code: the load's own error, where no stale value is left to serve for it, or what
+  // kept the load from beginning.
   if (!answer.has_value() && code != flight_errc::cancelled && code != flight_errc::recursive) {
     // A limit of this call's own says nothing of the load, which others wait for.
     const bool own_limit =

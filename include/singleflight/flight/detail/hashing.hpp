@@ -5,8 +5,8 @@
 //
 // After wyhash (Wang Yi, github.com/wangyi-fudan/wyhash, public domain) and rapidhash (De Carli,
 // github.com/Nicoshev/rapidhash): the 128-bit product of two halves, each mixed with a secret word,
-// folded to 64 bits. A factor of 0 would take the other one away; which part of a key makes one is as
-// secret as the word that it equals.
+// folded to 64 bits. A factor of 0 would take the other one away; which part of a key makes one is
+// as secret as the word that it equals.
 
 #include <cstddef>
 #include <cstdint>
