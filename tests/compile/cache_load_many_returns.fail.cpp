@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// expect: singleflight: a cache's load_many returns a std::vector of outcome<Value>
+// expect: singleflight: a cache's load_many takes a std::span<const Key> and returns
 #include <span>
 #include <vector>
 

@@ -177,7 +177,7 @@ class live_value final : public observable {
       using returned = decltype(detail::call_loader<T>(fn, flight));
       if constexpr (std::is_same_v<returned, T>) {
         return detail::call_loader<T>(fn, flight);
-      } else {
+      } else if constexpr (detail::fits_a_value<!std::is_void_v<returned>>()) {
         return detail::value_from<T>(detail::call_loader<T>(fn, flight));
       }
     }

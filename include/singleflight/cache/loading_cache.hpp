@@ -86,7 +86,7 @@ class loading_cache final : public observable {
   /// With `load_many(std::span<const Key>)` for get_all: std::vector<outcome<Value>>, by position;
   /// also of std::optional<Value> or with_ttl<Value>.
   template <class Loader, class LoadMany>
-    requires std::invocable<std::decay_t<LoadMany>&, std::span<const Key>>
+    requires(!std::is_convertible_v<LoadMany, options>)
   loading_cache(Loader&& loader, LoadMany&& load_many, options how = {}, Hash hash = {},
                 Equal equal = {})
       : loading_cache(detail::make_loader<Key, Value>(std::forward<Loader>(loader)),

@@ -48,6 +48,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool : detail::fork_member {
   /// 1. no idle thread goes back to sleep; 2. the threads run what is queued; 3. they are joined;
   /// 4. what threads that were ended by a task (pthread_exit) left behind runs here.
   ~thread_pool() override {
+    detail::settle_promises();
     leave_forks();
     bool retrying = false;
     {

@@ -38,7 +38,7 @@
 #include <variant>
 #include <vector>
 
-#include "singleflight/core/detail/conversion.hpp"
+#include "singleflight/core/detail/number.hpp"
 #include "singleflight/flight/detail/hashing.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

@@ -369,4 +369,58 @@ TEST(deferred_end, listeners_hear_once) {
   eventually([] { return living::alive == 0; }, "all to have ended");
 }
 
+// Scenario 46
+// Goal    A promise that is lost to an exception which its loader catches is broken before the
+//         loader waits for a listener: that of a subscription it ends, of a live_value that goes,
+//         or of a cache that goes, whose sweep tells it.
+TEST(deferred_end, a_lost_promise_is_broken_before_its_loader_waits) {
+  struct full {};
+  group<int, int> flights;
+  gate hold;
+  manual_timer time;
+  const auto listens = [&](int, int) { hold.wait(); };
+  live_value<int> number([] { return 1; });
+  auto subscribed = number.on_change(listens);
+  number.set(2);
+  hold.await_arrivals(1);
+  std::optional<live_value<int>> goes(std::in_place, [] { return 1; });
+  auto other = goes->on_change(listens);
+  goes->set(2);
+  hold.await_arrivals(2);
+  std::optional<loading_cache<int, int>> swept(
+      std::in_place, [](int key) { return key; },
+      singleflight::cache_options<int, int>{
+          .ttl = 1s,
+          .jitter = 0,
+          .on_removal = [&](const int&, const auto&, removal_cause) { hold.wait(); },
+          .group = {.timer = &time}});
+  (void)swept->get(1);
+  time.advance(1h);
+  hold.await_arrivals(3);
+  const std::function<void()> waits[] = {
+      [&] { subscribed.end(); },
+      [&] { goes.reset(); },
+      [&] { swept.reset(); },
+  };
+  std::atomic<int> ended{0};
+  int key = 0;
+  for (const auto& wait : waits) {
+    auto f = flights.start(++key, [&](flight_promise<int> p) {
+      try {
+        const auto mine = std::move(p);
+        throw full();
+      } catch (const full&) {
+      }
+      wait();
+      ++ended;
+    });
+    const auto patient = std::chrono::steady_clock::now() + support::patience;
+    EXPECT_EQ(f.until(patient).get_outcome().errc(), singleflight::flight_errc::broken) << key;
+  }
+  EXPECT_EQ(ended, 0);
+  hold.open();
+  flights.close();
+  eventually([&] { return ended == 3; }, "the loaders");
+}
+
 }  // namespace

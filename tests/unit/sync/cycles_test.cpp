@@ -275,10 +275,11 @@ TEST(cycles, a_stop_callback_is_no_task) {
 
 // Scenario 46
 // Goal    A promise that is lost to an exception which its loader catches is broken before the
-//         loader waits for anything of the library's: for a permit, for tasks, for a retry.
+//         loader waits for anything of the library's: for a permit, for tasks, for a retry, for the
+//         end of another group or of a pool.
 TEST(cycles, a_lost_promise_is_broken_before_its_loader_waits) {
   struct full {};
-  sf::thread_pool pool{{.max_threads = 4}};
+  sf::thread_pool pool{{.max_threads = 12}};
   key_group flights({.executor = pool});
   support::gate hold;
   sf::semaphore permits(1);
@@ -294,6 +295,16 @@ TEST(cycles, a_lost_promise_is_broken_before_its_loader_waits) {
         auto tries = sf::start_retry(
             {.max_attempts = 1}, [&] { return hold.wait(), 1; }, {}, pool);
         (void)tries.get();
+      },
+      [&] {
+        key_group others({.executor = pool});
+        auto held = others.start(1, [&] { return hold.wait(), 1; });
+        hold.await_arrivals(3);
+        others.close();
+      },
+      [&] {
+        sf::thread_pool other{{.max_threads = 1}};
+        other.execute(sf::task([&] { hold.wait(); }));
       },
   };
   std::atomic<int> ended{0};
@@ -315,7 +326,7 @@ TEST(cycles, a_lost_promise_is_broken_before_its_loader_waits) {
   taken.reset();
   hold.open();
   flights.close();
-  EXPECT_TRUE(support::eventually([&] { return ended == 3; }, "the loaders"));
+  EXPECT_TRUE(support::eventually([&] { return ended == 5; }, "the loaders"));
 }
 
 }  // namespace

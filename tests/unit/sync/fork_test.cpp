@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "support/gate.hpp"
+#include <singleflight/core/manual_timer.hpp>
 #include <singleflight/sync.hpp>
 
 namespace sf = singleflight;
@@ -39,9 +40,7 @@ TEST(fork_batcher, a_queued_batch_is_the_parents) {
     pool.execute(sf::task([&] { hold.wait(); }));
     hold.await_arrivals();
     auto before = batches.start(1);
-    if (delay > 0ms) {
-      batches.flush();
-    }
+    if (delay > 0ms) batches.flush();
     EXPECT_TRUE(support::in_child([&] {
       return before.get_outcome().errc() == sf::flight_errc::broken && *batches.load(2) == 2 &&
              *batches.load(1) == 1;
@@ -51,15 +50,23 @@ TEST(fork_batcher, a_queued_batch_is_the_parents) {
   }
 }
 
-// Goal    One that gathers neither: its keys are the parent's, and the child's alarm is its own.
+// Goal    One that gathers neither: its keys are the parent's. The alarm that was armed for it
+//         rings in the child, too, and serves the batch that gathers there.
 TEST(fork_batcher, a_gathering_batch_is_the_parents) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
-  sf::batcher<int, int> batches(as_they_are, {.max_delay = 20ms});
+  sf::manual_timer time;
+  sf::batcher<int, int> batches(as_they_are, {.max_delay = 10ms, .timer = &time});
   auto before = batches.start(1);
   EXPECT_TRUE(support::in_child([&] {
+    time.advance(1ms);
     auto own = batches.start(2);
+    time.advance(9ms);  // the parent's delay is over, and the child's own is not
+    if (own.ready()) return false;
+    time.advance(1ms);
     return *own.get() == 2 && before.get_outcome().errc() == sf::flight_errc::broken;
   }));
+  EXPECT_FALSE(before.ready());
+  time.advance(10ms);
   EXPECT_EQ(*before.get(), 1);
 }
 

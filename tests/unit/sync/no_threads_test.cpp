@@ -30,8 +30,9 @@ TEST(sync_no_threads, a_batch_and_a_retry_name_the_reason) {
   {
     const support::thread_refusal none;
     EXPECT_TRUE(support::names_the_reason(batches.start(1).get_outcome()));
-    for (const auto& how : batches.load_many(std::vector{2, 3, 4}))
+    for (const auto& how : batches.load_many(std::vector{2, 3, 4})) {
       EXPECT_TRUE(support::names_the_reason(how));
+    }
     EXPECT_THROW((void)batches.load(5), std::system_error);
     auto retried = sf::start_retry(
         {.base = std::chrono::nanoseconds{0}}, [](std::uint32_t) { return 1; }, {}, pool);

@@ -174,12 +174,14 @@ auto loading_cache<Key, Value, Hash, Equal>::lead_many(std::span<const Key> keys
 template <class Key, class Value, class Hash, class Equal>
 template <class LoadMany>
 auto loading_cache<Key, Value, Hash, Equal>::bulk_loader_of(LoadMany&& load_many) -> bulk_loader {
+  static_assert(
+      requires(std::decay_t<LoadMany> fn, std::span<const Key> keys) {
+        detail::code_of(fn(keys).front());
+      },
+      "singleflight: a cache's load_many takes a std::span<const Key> and returns a std::vector of "
+      "outcome<Value>, outcome<std::optional<Value>> or outcome<with_ttl<Value>>, by position");
   return [fn = std::forward<LoadMany>(load_many)](std::span<const Key> keys) mutable {
     auto given = fn(keys);
-    static_assert(
-        requires { detail::code_of(given.front()); },
-        "singleflight: a cache's load_many returns a std::vector of outcome<Value>, "
-        "outcome<std::optional<Value>> or outcome<with_ttl<Value>>, by position");
     std::vector<outcome<loaded>> answers;
     answers.reserve(given.size());
     for (auto& one : given) {

@@ -56,6 +56,7 @@ class expiry_sweep : timer_node, fork_member {
 
   /// Afterwards it does not run, nor will it.
   void stop() noexcept {
+    settle_promises();
     {
       platform::unique_lock hold(lock_);
       stopped_ = true;

@@ -140,7 +140,7 @@ class cache_loader_of final : public cache_loader<Key, Value> {
     }
   }
   loaded<Value> load(const Key& key, const flight_context& context) override {
-    if constexpr (awaited) {
+    if constexpr (awaited || !fits_a_value<!std::is_void_v<result>>()) {
       std::terminate();
     } else {
       return as_loaded<Value>(call_with_key(fn_, key, context));

@@ -13,20 +13,18 @@
 //   classes      by their implicit conversions, with the same rule for a number that a constructor
 //                takes; a string is also made of a view. A pair, a tuple and an optional convert
 //                part by part. A duration and a time_point convert as the numbers they hold; one
-//                that the finer unit cannot hold is refused at run time. A variant takes one of its
-//                types as it is, or a number or a string that fits the one it would choose.
+//                that the finer unit cannot hold is refused at run time. A variant takes what its
+//                own constructor converts without loss.
 // An explicit constructor is not called, and no aggregate is filled from its first member.
 
 #include <chrono>
 #include <concepts>
 #include <cstddef>
-#include <cstdint>
 #include <initializer_list>
 #include <limits>
 #include <new>
 #include <optional>
 #include <ratio>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -34,110 +32,10 @@
 #include <utility>
 #include <variant>
 
-#include "singleflight/core/detail/config.hpp"
+#include "singleflight/core/detail/number.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
-
-// ---- numbers ------------------------------------------------------------------------------------
-
-/// No arithmetic type for a strict compiler.
-template <class>
-inline constexpr bool is_wide_integer = false;
-#if defined(__SIZEOF_INT128__)
-__extension__ template <>
-inline constexpr bool is_wide_integer<__int128> = true;
-__extension__ template <>
-inline constexpr bool is_wide_integer<unsigned __int128> = true;
-#endif
-template <class T>
-inline constexpr bool is_integer = std::is_integral_v<T> || is_wide_integer<T>;
-template <class T>
-inline constexpr bool is_plain_number = std::is_arithmetic_v<T> || is_wide_integer<T>;
-
-template <class T>
-struct number_of {
-  using type = T;
-};
-template <class T>
-  requires std::is_enum_v<T>
-struct number_of<T> {
-  using type = std::underlying_type_t<T>;
-};
-
-/// What converts by the rules of arithmetic: arithmetic types and enumerations without `class`.
-template <class T>
-concept number = is_plain_number<T> ||
-                 (std::is_enum_v<T> && std::is_convertible_v<T, typename number_of<T>::type>);
-
-enum class number_fit : std::uint8_t {
-  never,    ///< some values do not fit
-  by_sign,  ///< those whose sign the other type has; to be looked at
-  always,
-};
-
-/// Whether the values of From are values of To, an arithmetic type.
-template <class From, class To>
-consteval number_fit fit_of() {
-  if constexpr (std::is_enum_v<From>) {
-    return fit_of<typename number_of<From>::type, To>();
-  } else {
-    using from = std::numeric_limits<From>;
-    using to = std::numeric_limits<To>;
-    if constexpr (std::is_same_v<To, bool>) {
-      return std::is_same_v<From, bool> ? number_fit::always : number_fit::never;
-    } else if constexpr (std::is_floating_point_v<From>) {
-      return std::is_floating_point_v<To> && from::digits <= to::digits &&
-                     from::max_exponent <= to::max_exponent
-                 ? number_fit::always
-                 : number_fit::never;
-    } else if constexpr (from::digits <= to::digits && (!from::is_signed || to::is_signed)) {
-      return number_fit::always;
-    } else {
-      return is_integer<To> && from::is_signed != to::is_signed && sizeof(From) <= sizeof(To)
-                 ? number_fit::by_sign
-                 : number_fit::never;
-    }
-  }
-}
-
-[[noreturn]] SINGLEFLIGHT_COLD inline void refuse_number(const std::string& given) {
-  throw std::invalid_argument("singleflight: " + given + " is no value of the type it is to be");
-}
-
-template <class Number>
-std::string text_of_number(Number of) {
-  if constexpr (std::is_floating_point_v<Number> || sizeof(Number) <= sizeof(long long)) {
-    return std::to_string(of);
-  } else {
-    return "a number";  // of 128 bits
-  }
-}
-
-/// Requires that fit_of() is not `never`.
-template <class To, number From>
-constexpr To convert_number(From from) {
-  if constexpr (fit_of<From, To>() == number_fit::by_sign) {
-    const auto plain = static_cast<typename number_of<From>::type>(from);
-    if (std::numeric_limits<typename number_of<From>::type>::is_signed
-            ? plain < decltype(plain){}
-            : static_cast<To>(plain) < To{}) [[unlikely]] {
-      refuse_number(text_of_number(plain));
-    }
-  }
-  return static_cast<To>(from);
-}
-
-/// Stands for a number where a constructor takes one: converts to what can hold it.
-template <number From>
-struct number_argument {
-  template <class To>
-    requires(is_plain_number<To> && fit_of<From, To>() != number_fit::never)
-  constexpr operator To() const {  // NOLINT(google-explicit-constructor)
-    return convert_number<To>(from);
-  }
-  From from;
-};
 
 // ---- what is made of parts ----------------------------------------------------------------------
 
@@ -196,21 +94,28 @@ consteval bool parts_convert(std::index_sequence<I...>) {
 template <class From, class To>
 concept fills_by_list = requires { To{std::declval<From>()}; };
 
+/// Whether To's own constructor makes it of a From, so that it needs no move.
+template <class From, class To>
+consteval bool converts_as_it_is();
+
 /// Where `To x[] = {from}` is well-formed, which is how a variant chooses.
 template <class From, class To>
 concept fills_an_array = requires { std::type_identity_t<To[]>{std::declval<From>()}; };
 
+/// Whether a variant takes From without loss, whichever of its types it chooses: what would be
+/// converted part by part it does not, since its constructor would do that by the language's rules.
 template <class From, class Variant>
 inline constexpr bool goes_into_variant = false;
 template <class From, class... Parts>
 inline constexpr bool goes_into_variant<From, std::variant<Parts...>> =
     (std::is_same_v<std::decay_t<From>, Parts> || ...) ||
     ((!fills_an_array<From, Parts> ||
-      ((std::is_scalar_v<Parts> || string_like<Parts>)&&converts_to<From, Parts>())) &&
+      (converts_to<From, Parts>() &&
+       (std::is_scalar_v<Parts> || converts_as_it_is<From, Parts>()))) &&
      ...);
 
-/// Requires that the one converts to the other. Integers of a coarser unit may be too many of a
-/// finer one: looked at as they are converted. Fractions of another unit are rounded.
+/// Whether From, which converts to To, does so without loss: fractions of another unit are rounded.
+/// Integers of a coarser unit may be too many of a finer one, which is looked at later.
 template <class From, class To>
 consteval bool durations_fit() {
   using ratio = std::ratio_divide<typename From::period, typename To::period>;
@@ -220,7 +125,7 @@ consteval bool durations_fit() {
 template <class To, class From>
 constexpr To convert_duration(const From& from) {
   using ratio = std::ratio_divide<typename From::period, typename To::period>;
-  if constexpr (std::is_integral_v<typename To::rep> && ratio::num > 1) {
+  if constexpr (is_integer<typename To::rep> && ratio::num > 1) {
     using to = std::numeric_limits<typename To::rep>;
     const typename To::rep count = from.count();
     if (count > to::max() / ratio::num || count < to::min() / ratio::num) [[unlikely]] {
@@ -257,17 +162,10 @@ consteval bool converts_to() {
   } else if constexpr (is_variant<To>) {
     return std::is_convertible_v<From, To> && goes_into_variant<From, To>;
   } else if constexpr (is_duration<To> && is_duration<plain>) {
-    if constexpr (std::is_convertible_v<From, To>) {
-      return durations_fit<plain, To>();
-    } else {
-      return false;
-    }
+    return std::is_convertible_v<From, To> && durations_fit<plain, To>();
   } else if constexpr (is_time_point<To> && is_time_point<plain>) {
-    if constexpr (std::is_convertible_v<From, To>) {
-      return durations_fit<typename plain::duration, typename To::duration>();
-    } else {
-      return false;
-    }
+    return std::is_convertible_v<From, To> &&
+           durations_fit<typename plain::duration, typename To::duration>();
   } else if constexpr (string_like<To> && std::is_null_pointer_v<plain>) {
     return false;
   } else if constexpr (!std::is_convertible_v<From, To>) {
@@ -348,7 +246,6 @@ consteval bool fits_a_value() {
   return Fits;
 }
 
-/// Whether To's own constructor makes it of a From, so that it needs no move.
 template <class From, class To>
 consteval bool converts_as_it_is() {
   using plain = std::remove_cvref_t<From>;

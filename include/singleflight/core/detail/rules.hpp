@@ -82,7 +82,6 @@ namespace detail {
   X(cancel_sees_rearmed, "cancel returns, and the fire has armed its node again")               \
   X(first_seed_stays, "two threads of one process hash by different secrets")                   \
   X(own_fire_may_cancel, "a node that is cancelled within its fire waits for itself")           \
-  X(past_fire_is_over, "who fired before does not wait for the fires of another")               \
   X(one_thread_fires, "two threads fire at a time, and cancel knows of one")                    \
   X(due_meanwhile_fires, "what comes due while a thread fires waits for the next advance")      \
   X(advance_waits_for_fires, "advance returns before what is due has fired")                    \
@@ -187,7 +186,7 @@ namespace detail {
   X(late_report_stays_away, "a report comes to a value that has gone")                          \
   X(fork_holds_locks, "a child inherits a lock whose holder is not there")                      \
   X(child_is_mended, "a child counts on threads that are not there")                            \
-  X(child_batches_anew, "a key of a child's goes with a batch whose task is the parent's")      \
+  X(parents_batches_are_set_aside, "a key of a child's goes with a batch of the parent's")      \
   X(child_goes_on, "what happens by itself has ended in a child, without a word")               \
   X(starved_pool_asks_again, "what waits for a thread is not run when there are threads again")
 

@@ -189,12 +189,10 @@ class timer_queue final : fork_member {
     while (platform::holds(rule::cancel_waits_for_fire) && fires_ == fire) fired_.wait(hold);
   }
 
-  /// Under the lock, for a timer that several threads may fire: whether one is at it.
+  /// Under the lock, for a timer that several threads may fire: whether one is at it. Who takes it
+  /// begins a round before the lock goes.
   bool is_taken_locked() const noexcept { return taken_; }
-  void take_locked() noexcept {
-    taken_ = true;
-    taker_ = platform::this_thread_id();
-  }
+  void take_locked() noexcept { taken_ = true; }
   void leave_locked() noexcept { taken_ = false; }
 
   /// Waits for the fire that is under way, unless that is on this thread: false.
@@ -209,13 +207,13 @@ class timer_queue final : fork_member {
   /// at a time.
   bool fire_round(platform::unique_lock& hold, steady_time now) noexcept {
     crowd_.store(true, memory_order_relaxed);
+    firer_ = platform::this_thread_id();
     unsigned steps = round_steps;
     while (steps > 0) {
       timer_node* const node = wheel_.take(now, steps);
       if (node == nullptr) break;
       if (steps > 0) --steps;
       firing_ = node;
-      firer_ = platform::this_thread_id();
       hold.unlock();
       node->fire(*node);
       hold.lock();
@@ -240,8 +238,7 @@ class timer_queue final : fork_member {
  private:
   /// Of the fire that is under way.
   bool fires_here() const noexcept {
-    return platform::holds(rule::own_fire_may_cancel) && firer_ == platform::this_thread_id() &&
-           (firing_ != nullptr || !platform::holds(rule::past_fire_is_over));
+    return platform::holds(rule::own_fire_may_cancel) && firer_ == platform::this_thread_id();
   }
 
   bool line_up() noexcept {
@@ -283,7 +280,7 @@ class timer_queue final : fork_member {
     platform::renew(fired_);
     cancels_ = 0;
     if (firing_ != nullptr && !fires_here()) firing_ = nullptr;
-    if (taker_ != platform::this_thread_id()) taken_ = false;
+    if (firer_ != platform::this_thread_id()) taken_ = false;
     waiting_.store(0, memory_order_relaxed);
     wheel_.each_list([](timer_list& list) { take_out_vanished(list); });
   }
@@ -303,11 +300,10 @@ class timer_queue final : fork_member {
   platform::condition_variable fired_;
   timer_wheel wheel_;
   const timer_node* firing_ = nullptr;
-  platform::thread_id firer_{};  // who fired last
-  bool taken_ = false;
-  platform::thread_id taker_{};
-  std::uint64_t fires_ = 0;    // that have ended
-  std::uint32_t cancels_ = 0;  // threads that wait to cancel the node that fires
+  platform::thread_id firer_{};  // of the round that is under way, or was the last
+  bool taken_ = false;           // see is_taken_locked()
+  std::uint64_t fires_ = 0;      // that have ended
+  std::uint32_t cancels_ = 0;    // threads that wait to cancel the node that fires
 };
 
 }  // namespace detail

@@ -264,7 +264,8 @@ struct load_impl final : typed_load<V> {
     } else if constexpr (std::is_void_v<V>) {
       call_loader<V>(loader, *this->context);
       this->answer_value();
-    } else {
+    } else if constexpr (fits_a_value<
+                             !std::is_void_v<decltype(call_loader<V>(loader, *this->context))>>()) {
       this->answer_value(call_loader<V>(loader, *this->context));
     }
   }

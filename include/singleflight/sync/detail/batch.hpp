@@ -105,8 +105,8 @@ struct batch final : task_node, gathering, std::enable_shared_from_this<batch<Ke
       self->line->take(self, true);
     } else {
       const std::exception_ptr why = std::move(self->refusal);
-      std::optional<refusing> told;
-      if (why != nullptr) told.emplace(thread, why);
+      std::optional<refusing> reason;
+      if (why != nullptr) reason.emplace(thread, why);
       self->line->take(self, false);
     }
   }

@@ -32,8 +32,9 @@
 // B8  In a child of fork no thread is there but the one that forks, and no task that was queued. So
 //     what it does not run itself (`sealer`) is set aside as sealed: its flights have ended there
 //     (flight_fork.hpp), it takes no keys, has no place, and does nothing should its task run after
-//     all. What comes next gathers anew. An alarm that was armed still is, and rings for that. What
-//     was set aside stays, and the line with it, as the flights do: a queue may yet have its task.
+//     all. The child's keys gather in a new batch. An alarm that was armed still is, and rings for
+//     that one. What was set aside stays, and the line with it, as the flights do: a queue may
+//     still have its task.
 //
 // Lock order: `lock_`, then the block lock of a flight. No user code under it: opening a load and
 // poking it store to its word and wake threads that sleep on that, nothing else. They stay under
@@ -341,7 +342,7 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
     void hold() noexcept override { line_.lock_.lock(); }
     void release() noexcept override { line_.lock_.unlock(); }
     void mend() noexcept override {
-      if (platform::holds(rule::child_batches_anew)) line_.set_aside_locked();
+      if (platform::holds(rule::parents_batches_are_set_aside)) line_.set_aside_locked();
     }
     batch_line& line_;
   };
@@ -362,7 +363,8 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
       at = next;
     }
     posted_ = 0;
-    if (std::exchange(arming_, 0U) != 0) armed_ = alarm_.next != nullptr;  // or had not come to it
+    // A thread that was about to arm may not have come to it.
+    if (std::exchange(arming_, 0U) != 0) armed_ = alarm_.next != nullptr;
     platform::renew(armed_or_not_);
   }
 
