@@ -9,6 +9,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <numeric>
+#include <random>
 #include <set>
 #include <string>
 #include <thread>
@@ -20,6 +22,7 @@ namespace {
 
 using singleflight::key_hash;
 using singleflight::detail::hash_secret;
+using singleflight::detail::hash_word;
 using singleflight::detail::multiply;
 using singleflight::detail::multiply_by_halves;
 
@@ -42,6 +45,35 @@ double worst_spread(const std::vector<std::uint64_t>& hashes) {
 }
 constexpr double most_uneven = 1023 + 12 * 45;  // a run in 10^20 or so is worse by chance
 
+/// How many lines away from its own an entry of `hashes` stands, on average, in the table of a full
+/// cache: eleven entries to two lines of seven.
+double mean_lines_away(const std::vector<std::uint64_t>& hashes) {
+  std::vector<std::size_t> lines(hashes.size() * 2 / 11 + 1);
+  for (const std::uint64_t h : hashes) ++lines[(h & 0xffffffffU) * lines.size() >> 32];
+  std::size_t passing = 0;
+  std::size_t steps = 0;
+  for (std::size_t i = 0; i < 2 * lines.size(); ++i) {  // twice round: the first time fills it
+    const std::size_t here = lines[i % lines.size()] + passing;
+    passing = here > 7 ? here - 7 : 0;
+    if (i >= lines.size()) steps += passing;
+  }
+  return static_cast<double>(steps) / static_cast<double>(hashes.size());
+}
+/// Hashes of the numbers that differ in `bits` only.
+std::vector<std::uint64_t> hashes_of_all(const std::vector<unsigned>& bits, std::uint64_t others,
+                                         const hash_secret& secret) {
+  for (const unsigned bit : bits) others &= ~(std::uint64_t{1} << bit);
+  std::vector<std::uint64_t> hashes;
+  for (std::size_t which = 0; which < std::size_t{1} << bits.size(); ++which) {
+    std::uint64_t number = others;
+    for (std::size_t i = 0; i < bits.size(); ++i) {
+      if ((which >> i & 1) != 0) number |= std::uint64_t{1} << bits[i];
+    }
+    hashes.push_back(hash_word(secret, number));
+  }
+  return hashes;
+}
+
 std::string two_words(std::uint64_t first, std::uint64_t second) {
   std::string key(16, '\0');
   std::memcpy(key.data(), &first, 8);
@@ -53,15 +85,54 @@ std::uint64_t hash_with(const hash_secret& secret, const std::string& key) {
 }
 
 constexpr std::uint64_t key_count = 20'000;
+constexpr std::uint64_t secrets = 20;
 
-// Goal    Numbers that count up, in any step, spread over the bits that tables take.
+// Goal    Numbers that count up, in any step, spread over the bits that tables take: by whichever
+//         secret.
 TEST(hashing, numbers_spread) {
-  for (unsigned shift = 0; shift < 48; shift += 4) {
-    std::vector<std::uint64_t> hashes;
-    for (std::uint64_t i = 0; i < key_count; ++i) {
-      hashes.push_back(key_hash<std::uint64_t>{}(i << shift));
+  std::vector<std::uint64_t> steps{3,
+                                   5,
+                                   7,
+                                   10,
+                                   60,
+                                   100,
+                                   1'000,
+                                   3'600,
+                                   86'400,
+                                   1'000'000,
+                                   (std::uint64_t{1} << 22) + 1,
+                                   (std::uint64_t{1} << 32) + 1,
+                                   ~std::uint64_t{0}};
+  for (unsigned shift = 0; shift <= 48; shift += 2) steps.push_back(std::uint64_t{1} << shift);
+  for (std::uint64_t seed = 1; seed <= secrets; ++seed) {
+    const hash_secret secret{seed};
+    for (const std::uint64_t step : steps) {
+      std::vector<std::uint64_t> hashes;
+      for (std::uint64_t i = 0; i < key_count; ++i) hashes.push_back(hash_word(secret, i * step));
+      EXPECT_LT(worst_spread(hashes), most_uneven) << "in steps of " << step << ", seed " << seed;
     }
-    EXPECT_LT(worst_spread(hashes), most_uneven) << "in steps of 1 << " << shift;
+  }
+}
+
+// Goal    Numbers with all values in twelve bits, wherever these stand, and others that stay, lie
+//         near their places in a cache, on average over secrets: nobody can plan a set that does
+//         not.
+TEST(hashing, chosen_bits_spread) {
+  std::mt19937_64 random{1};
+  std::array<unsigned, 64> order{};
+  std::iota(order.begin(), order.end(), 0U);
+  for (int set = 0; set < 100; ++set) {
+    const bool in_a_row = set % 2 != 0;
+    std::sort(order.begin(), order.end());
+    if (!in_a_row) std::shuffle(order.begin(), order.end(), random);
+    const auto first = order.begin() + (in_a_row ? static_cast<std::ptrdiff_t>(random() % 53) : 0);
+    const std::vector<unsigned> bits(first, first + 12);
+    const std::uint64_t others = random();
+    double sum = 0;
+    for (std::uint64_t seed = 1; seed <= secrets; ++seed) {
+      sum += mean_lines_away(hashes_of_all(bits, others, hash_secret{seed}));
+    }
+    EXPECT_LT(sum / secrets, 0.5) << "set " << set << ", the first bit is " << bits.front();
   }
 }
 

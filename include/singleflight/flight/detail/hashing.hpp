@@ -8,6 +8,7 @@
 // folded to 64 bits. A factor of 0 would take the other one away; which part of a key makes one is
 // as secret as the word that it equals.
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -76,11 +77,11 @@ inline std::uint64_t hash_bytes(const hash_secret& secret, const void* data,
   }
   return fold(fold(a ^ secret.word(1), b ^ state), secret.word(2) ^ size);
 }
-/// One product would do with a well-chosen constant. A drawn one is now and then close to a simple
-/// fraction, and numbers that count up would fall on few places: so the halves are multiplied, too.
+/// One product, of two factors that both depend on the word, each in its own way: of the word and a
+/// drawn constant, numbers in a step that makes a simple fraction with it would fall on few places.
 inline std::uint64_t hash_word(const hash_secret& secret, std::uint64_t word) noexcept {
-  const product p = multiply(word ^ secret.word(1), secret.word(0));
-  return fold(p.low, p.high ^ secret.word(2));
+  return fold(word ^ std::rotl(word, 35) ^ secret.word(1),
+              __builtin_bswap64(word) ^ (word + secret.word(2)));
 }
 /// `state` with one more part.
 inline std::uint64_t hash_part(const hash_secret& secret, std::uint64_t state,
