@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -186,6 +187,18 @@ TEST(keys, loaders_keep_signs) {
   EXPECT_EQ(*values.get(7), 7U);
   EXPECT_THROW(values.get(-7), std::invalid_argument);
   EXPECT_THROW(values.put(7, -1), std::invalid_argument);
+}
+
+// Goal    An empty function as an option is none, whatever numbers it takes.
+TEST(keys, an_empty_function_is_none) {
+  cache_options<int, int> options{.capacity = 10};
+  options.weigher = std::function<std::size_t(long, long)>();
+  options.ttl_of = std::function<std::chrono::nanoseconds(long, long)>();
+  options.on_removal = std::function<void(long, const int*, removal_cause)>();
+  EXPECT_FALSE(options.weigher || options.ttl_of || options.on_removal);
+  loading_cache<int, int> cache([](int key) { return key; }, std::move(options));
+  EXPECT_EQ(*cache.get(7), 7);
+  EXPECT_EQ(cache.stats().weight, 1U);
 }
 
 }  // namespace

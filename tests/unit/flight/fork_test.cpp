@@ -10,6 +10,7 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -121,6 +122,38 @@ TEST(fork_flight, a_load_may_fork) {
   joined.open();
   leader.join();
   EXPECT_TRUE(right);
+}
+
+// Goal    A load of many keys that forks goes on in both processes, for all its keys.
+TEST(fork_flight, a_load_of_many_may_fork) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
+  sf::group<int, int> g({.executor = sf::inline_executor});
+  const std::vector<int> keys{1, 2};
+  for (const bool blocked : {true, false}) {
+    pid_t pid = -1;
+    const auto forks = [&](std::span<const int> some) {
+      pid = ::fork();
+      if (pid == 0) ::alarm(30);
+      std::vector<sf::outcome<int>> all;
+      for (const int key : some) all.emplace_back(key + (pid == 0 ? 10 : 0));
+      return all;
+    };
+    std::vector<int> got;
+    if (blocked) {
+      for (const auto& r : g.run_many(keys, forks)) got.push_back(*r.value());
+    } else {
+      for (auto& f : g.start_many(keys, forks)) got.push_back(*f.get());
+    }
+    if (pid == 0) {
+      const bool right = got == std::vector<int>{11, 12} && *g.run(1, [] { return 3; }) == 3 &&
+                         g.in_flight().empty();
+      ::_exit(right ? 0 : 1);
+    }
+    int status = 1;
+    ASSERT_EQ(::waitpid(pid, &status, 0), pid);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << blocked;
+    EXPECT_EQ(got, keys);
+  }
 }
 
 // Goal    A promise that answers in a child a load of the parent's, comes too late, and does no

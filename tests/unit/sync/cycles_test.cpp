@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <functional>
 #include <optional>
 #include <thread>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "support/eventually.hpp"
+#include "support/executors.hpp"
 #include "support/gate.hpp"
 #include "support/task.hpp"
 #include <singleflight/core.hpp>
@@ -327,6 +329,52 @@ TEST(cycles, a_lost_promise_is_broken_before_its_loader_waits) {
   hold.open();
   flights.close();
   EXPECT_TRUE(support::eventually([&] { return ended == 5; }, "the loaders"));
+}
+
+// Goal    It is broken before its loader takes a place in a queue: who is resumed by that, and wants
+//         a permit as well, does not find the loader before it.
+TEST(cycles, a_lost_promise_is_broken_before_its_loader_queues) {
+  struct full {};
+  struct watching {  // how long the queue is when it is handed a coroutine
+    void execute(sf::task work) const {
+      *seen = permits->waiters_approx();
+      later.execute(std::move(work));
+    }
+    const sf::semaphore* permits;
+    std::optional<std::size_t>* seen;
+    mutable support::manual_executor later;
+  };
+  key_group flights({.executor = sf::inline_executor});
+  sf::semaphore permits(1);
+  std::optional<sf::permit> taken = permits.acquire();
+  std::optional<std::size_t> seen;
+  const support::manual_executor later;
+  support::gate joined;
+  std::jthread leader([&] {
+    auto f = flights.start(1, [&](sf::flight_promise<int> p) {
+      joined.wait();
+      try {
+        const auto mine = std::move(p);
+        throw full();
+      } catch (const full&) {
+      }
+      (void)permits.acquire();
+    });
+  });
+  joined.await_arrivals();
+  std::optional<sf::flight_errc> told;
+  const watching watches{&permits, &seen, later};
+  const auto caller = [&]() -> support::detached {
+    auto f = flights.start(1, [] { return 0; });
+    told = (co_await f.on(watches).as_outcome()).errc();
+  };
+  caller();
+  joined.open();
+  support::manual_executor runs = later;
+  ASSERT_TRUE(support::eventually([&] { return runs.run_one(); }));
+  EXPECT_EQ(told, sf::flight_errc::broken);
+  EXPECT_EQ(seen, 0U);
+  taken.reset();
 }
 
 }  // namespace
