@@ -46,6 +46,8 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 template <class V>
 class flight;
 template <class Key, class Value, class Hash, class Equal>
+class group;
+template <class Key, class Value, class Hash, class Equal>
 class batcher;
 template <class Key, class Value, class Hash, class Equal>
 class loading_cache;
@@ -149,6 +151,8 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
  private:
   template <class, class, bool, class>
   friend class singleflight::handle_wait;
+  template <class, class, class, class>
+  friend class singleflight::group;
   template <class, class, class, class>
   friend class singleflight::batcher;
   template <class, class, class, class>

@@ -4,7 +4,10 @@
 
 #include <chrono>
 #include <optional>
+#include <span>
 #include <stop_token>
+#include <utility>
+#include <vector>
 
 #include "model/flight/scene.hpp"
 #include "support/model/gate.hpp"
@@ -152,5 +155,75 @@ const add_world with_deadline("49: a wait with a deadline on the pool of one", t
                               [](world& w) { bounded(w, false); });
 const add_world with_token("49: a wait with a stop token on the pool of one", two,
                            [](world& w) { bounded(w, true); });
+
+// The load is put into the table by another thread, which hands it over to the pool only after the
+// pool's thread has asked whether one is free for it.
+const add_world joins_unopened(
+    "49: a wait with a stop token for a load on its way to the pool of one", two, [](world& w) {
+      pool_of_one p(w);
+      std::stop_source never;
+      p.play(
+          [&](ints& flights) {
+            p.h.calls([&] {
+              auto f = flights.start(1, p.h.load());
+              return int{*f.until(model::forever, never.get_token()).get()};
+            });
+          },
+          [&p](ints& flights) {
+            p.h.calls([&] { return int{*flights.start(1, p.h.load()).get()}; });
+          });
+    });
+
+// Behind the load of another thread, which ends, or hands over to the one that the pool's thread
+// has brought.
+void bounded_behind(world& w, bool fails) {
+  group_options options;
+  if (fails) options.on_error = singleflight::hand_over(1);
+  pool_of_one p(w, options);
+  std::stop_source never;
+  p.play(
+      [&](ints& flights) {
+        const auto wait = [&](singleflight::flight<int> f) {
+          return int{*f.until(model::forever, never.get_token()).get()};
+        };
+        p.h.calls(
+            [&] {
+              return wait(fails ? flights.start(1, p.h.load())
+                                : flights.start_fresh(1, p.h.load()));
+            },
+            !fails);
+      },
+      [&](ints& flights) { p.h.calls([&] { return int{*flights.run(1, p.h.load(fails))}; }); });
+}
+const add_world behind_run("49: a wait with a stop token behind a run on the pool of one", two,
+                           [](world& w) { bounded_behind(w, false); });
+const add_world after_failed_run(
+    "49: a wait with a stop token for a load that is handed over to the pool of one", two,
+    [](world& w) { bounded_behind(w, true); });
+
+// Loads of many keys, of which the pool's thread waits for one.
+const add_world joins_many(
+    "49: a wait with a stop token for one of many on their way to the pool of one", two,
+    [](world& w) {
+      pool_of_one p(w);
+      std::stop_source never;
+      p.play(
+          [&](ints& flights) {
+            p.h.calls([&] {
+              auto f = flights.start(2, p.h.load());
+              return int{*f.until(model::forever, never.get_token()).get()};
+            });
+          },
+          [&p](ints& flights) {
+            p.h.calls([&] {
+              auto all = flights.start_many(std::vector{1, 2}, [&](std::span<const int> keys) {
+                std::vector<singleflight::outcome<int>> got(keys.size(), 0);
+                got.back() = p.h.load()();
+                return got;
+              });
+              return int{*all.back().get()};
+            });
+          });
+    });
 
 }  // namespace

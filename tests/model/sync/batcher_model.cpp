@@ -9,6 +9,7 @@
 #include <optional>
 #include <source_location>
 #include <span>
+#include <stop_token>
 #include <vector>
 
 #include "model/worlds.hpp"
@@ -307,6 +308,42 @@ const add_world claims_delayed("21: batcher, a waiter on the pool is woken by th
                                            s.clock.advance(10ms);
                                          });
                                });
+/// With limits that are not reached: woken as the batch is given to the pool, by the delay or by a
+/// flush, since nobody else can run it then.
+void claimed_within(world& w, bool by_flush) {
+  std::stop_source never;
+  std::optional<singleflight::thread_pool> pool(
+      std::in_place, singleflight::thread_pool_options{.max_threads = 1});
+  scene s(w, {.max_batch = 2, .max_delay = 10ms, .executor = *pool}, false);
+  gate gathered;
+  gate done;
+  s.thread([&] {
+    pool->execute(singleflight::task([&] {
+      ++s.asked;
+      auto f = s.keys->start(1);
+      gathered.open();
+      s.told(
+          1,
+          f.until(std::chrono::steady_clock::time_point::max(), never.get_token()).get_outcome());
+      done.open();
+    }));
+    gathered.wait();
+    if (by_flush) {
+      s.keys->flush();
+    } else {
+      s.clock.advance(10ms);
+    }
+    done.wait();
+    s.keys.reset();
+    pool.reset();
+  });
+  w.run();
+  s.finish();
+}
+const add_world within_delayed("49: batcher, a wait with a stop token is woken by the delay", two,
+                               [](world& w) { claimed_within(w, false); });
+const add_world within_flushed("49: batcher, a wait with a stop token is woken by a flush", two,
+                               [](world& w) { claimed_within(w, true); });
 /// While the only place is with a loader whose thread, the pool's other one, waits for the waiter
 /// afterwards: nobody but that can run its batch.
 void no_place(world& w, const singleflight::limits& bounds) {

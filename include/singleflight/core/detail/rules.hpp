@@ -64,6 +64,8 @@ namespace detail {
   X(passed_over_looks_again, "a caller that slept elsewhere gets a failure from before it")     \
   X(unbegun_ends_with_interest, "callers go behind a load that nobody wants and nobody runs")   \
   X(claimers_are_told, "a pool's only thread sleeps on a load that is queued behind it")        \
+  X(posted_batch_is_told, "the same, on a batch")                                               \
+  X(posted_load_is_told, "a wait with limits on a full pool sleeps on what was queued later")   \
   X(close_ends_unbegun, "callers behind the last flight wait for ever")                         \
   X(growth_leaves_a_mark, "a newcomer enters the table that has been left")                     \
   X(waits_are_recorded, "two loads wait for each other")                                        \

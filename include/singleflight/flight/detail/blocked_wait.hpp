@@ -146,20 +146,25 @@ class blocked_wait {
   /// that it waits for is still queued there, it is run here. That is the load of its own flight,
   /// or of the one which that stands behind, and those gathered with it; never a stranger's.
   void run_if_queued() {
-    const bool may_claim = runs_at_once() || block_.executor.starved();
     block_.lock();
     block_.room.claimers = true;  // whoever queues a load from now on wakes this thread
     block_base* const ahead = block_.phase(memory_order_relaxed) == flight_phase::waiting &&
                                       platform::holds(rule::load_ahead_is_claimed)
                                   ? flight_core::ahead_of(block_)
                                   : nullptr;
-    claimed mine = ahead == nullptr && may_claim ? claim_locked(block_) : claimed{};
     block_.unlock();
     if (ahead != nullptr) {
       ahead->lock();
       ahead->room.claimers_behind = true;
-      if (may_claim) mine = claim_locked(*ahead);
       ahead->unlock();
+    }
+    claimed mine;
+    // Asked after that: who gives the load to the executor later wakes this thread again.
+    if (runs_at_once() || block_.executor.starved()) {
+      block_base& of = ahead != nullptr ? *ahead : block_;
+      of.lock();
+      mine = claim_locked(of);
+      of.unlock();
     }
     if (mine.load != nullptr || mine.others != nullptr) {
       const call_scope scope;

@@ -103,6 +103,7 @@ auto group<Key, Value, Hash, Equal>::start_many(const Keys& keys, LoadMany&& loa
   std::vector<flight<Value>> handles;
   struct launching {  // also when a later key throws: what was begun must not stay behind
     std::unique_ptr<bulk_task<Key, Value, std::decay_t<LoadMany>>>& one;
+    const std::vector<flight<Value>>& handles;
     const any_executor executor;  // by value: the group may go while it runs
     ~launching() noexcept(false) {
       if (one->loads.empty()) return;
@@ -112,8 +113,10 @@ auto group<Key, Value, Hash, Equal>::start_many(const Keys& keys, LoadMany&& loa
       } catch (...) {  // refused: dropping the task has ended the flights as broken
         if (platform::is_thread_exit()) throw;
       }
+      if (executor.is_inline() || !platform::holds(rule::posted_load_is_told)) return;
+      for (const flight<Value>& mine : handles) flight_core::tell_claimers(*mine.block_);
     }
-  } const launch{one, core_.options().executor};
+  } const launch{one, handles, core_.options().executor};
   for (const auto& key : keys) {
     const Key own_key = own_of(key);
     make_room(one->loads);  // what is begun must find its place

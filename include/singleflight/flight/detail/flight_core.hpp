@@ -77,11 +77,11 @@ class flight_core final : fork_member {
     block_base* woken = nullptr;  ///< wake its sleepers
     std::uint32_t channel = platform::all_channels;
     flight_batch::runner* runners = nullptr;
-    load_base* launch = nullptr;  ///< queued already, as its state says
+    load_base* launch = nullptr;   ///< queued already, as its state says
+    block_base* queued = nullptr;  ///< its load is wanted again, and the executor still has it
     load_base* dropped = nullptr;
     block_base* successor = nullptr;
     block_base* stopped = nullptr;
-    block_base* behind = nullptr;  ///< with a reference: a load that it waits for was queued
   };
 
   /// Requires that the caller holds a reference on the block that `a` speaks of. The group may be
@@ -94,11 +94,8 @@ class flight_core final : fork_member {
       load->home->drop_reference();
     }
     if (a.stopped != nullptr) request_stop(*a.stopped);
-    if (a.behind != nullptr) {
-      a.behind->poke_claimers();
-      a.behind->drop_reference();
-    }
     if (a.launch != nullptr) submit_load(*a.launch);
+    if (a.queued != nullptr) tell_claimers(*a.queued);
     if (a.successor != nullptr) a.successor->core->activate(*a.successor);
   }
 
@@ -295,6 +292,9 @@ class flight_core final : fork_member {
   /// The load that a start() has just put into the table: from now on others may claim it, and with
   /// that the flight may end and the group go.
   static void open_load(load_base& load);
+  /// Threads of the executor that wait for the load of `b`, or behind it, look again whether they
+  /// are to run it: it was opened, or has been given to the executor. Requires a reference.
+  static void tell_claimers(block_base& b);
   /// Hands the load of a running flight to the executor; its state and a reference on its home say
   /// already that it is queued.
   static void submit_load(load_base& load);

@@ -293,12 +293,9 @@ inline void flight_core::queue_load_locked(block_base& b, load_base& load, after
     a.launch = &load;
   } else {
     load.home->drop_reference();  // the one that the queue has is enough
+    a.queued = &b;
   }
   b.set_phase_locked(flight_phase::running);
-  if (b.room.claimers && platform::holds(rule::claimers_are_told)) {
-    wake_locked(b, block_base::claimer_channel, a);
-  }
-  if (platform::holds(rule::queued_load_wakes_those_behind)) a.behind = successor_of(b);
 }
 
 inline block_base* flight_core::successor_of(block_base& b) noexcept {

@@ -17,10 +17,20 @@ inline void flight_core::open_load(load_base& load) {
   block_base& b = *load.block;
   b.lock();
   load.state.store(load_base::queued, memory_order_release);
-  const bool claimers = b.room.claimers;
-  block_base* const behind = b.room.claimers_behind ? successor_of(b) : nullptr;
   b.unlock();
-  if (claimers && platform::holds(rule::claimers_are_told)) b.poke(block_base::claimer_channel);
+  tell_claimers(b);
+}
+
+inline void flight_core::tell_claimers(block_base& b) {
+  b.lock();
+  const bool claimers = b.room.claimers && platform::holds(rule::claimers_are_told);
+  block_base* const behind = b.room.claimers_behind &&
+                                     b.phase(memory_order_relaxed) != flight_phase::done &&
+                                     platform::holds(rule::queued_load_wakes_those_behind)
+                                 ? successor_of(b)
+                                 : nullptr;
+  b.unlock();
+  if (claimers) b.poke(block_base::claimer_channel);
   if (behind != nullptr) {
     behind->poke_claimers();
     behind->drop_reference();
@@ -28,8 +38,22 @@ inline void flight_core::open_load(load_base& load) {
 }
 
 inline void flight_core::submit_load(load_base& load) {
+  block_base& b = *load.block;
+  const any_executor on = b.executor;  // the task may take the block with it
+  struct told {  // a wait with limits asks the executor whether a thread is free: now it can
+    explicit told(block_base* of) noexcept : block(of) {
+      if (block != nullptr) block->add_reference();
+    }
+    told(const told&) = delete;
+    told& operator=(const told&) = delete;
+    ~told() {
+      if (block == nullptr) return;
+      if (platform::holds(rule::posted_load_is_told)) tell_claimers(*block);
+      block->drop_reference();
+    }
+    block_base* const block;
+  } const afterwards(on.is_inline() ? nullptr : &b);
   try {
-    const any_executor on = load.block->executor;  // the task may take the block with it
     on.execute(task(&load));
   } catch (...) {  // refused: dropping the task has ended the flight as broken
     if (platform::is_thread_exit()) throw;

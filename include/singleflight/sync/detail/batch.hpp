@@ -83,12 +83,13 @@ struct batch final : task_node, gathering, std::enable_shared_from_this<batch<Ke
     if (b == nullptr) return;
     const any_executor on = b->line->executor();
     batch& node = *b;
-    node.self = std::move(b);
+    node.self = b;
     try {
       on.execute(task(&node));
     } catch (...) {  // refused: dropping the task has ended the flights as broken
       if (platform::is_thread_exit()) throw;
     }
+    if (!on.is_inline()) b->line->tell_posted(*b);
   }
   void begin_here() override { line->take_here(this->shared_from_this()); }
   static void act_on(task_node* node, bool run) {

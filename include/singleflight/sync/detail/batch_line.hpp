@@ -133,6 +133,16 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
     batch_type::post(std::move(ready));
   }
 
+  /// Its task has been given to the executor: who waits for one of its keys with limits, on a
+  /// thread of that, can tell now whether another one is free for it.
+  void tell_posted(batch_type& b) {
+    platform::unique_lock hold(lock_);
+    if (b.sealed || !platform::holds(rule::posted_batch_is_told)) return;
+    for (load_base* load = b.first; load != nullptr; load = load->next) {
+      flight_core::tell_claimers(*load->block);
+    }
+  }
+
   /// The task of a batch; `run` false: the executor has dropped it, and its keys are broken.
   void take(const pointer& b, bool run) {
     {
