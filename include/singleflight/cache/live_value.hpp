@@ -306,6 +306,9 @@ class live_value final : public observable {
     return wait - std::chrono::nanoseconds(detail::random_up_to(most, bits));
   }
   void arm() { clock_.arm(alarm_, detail::deadline_after(clock_.now(), next_wait())); }
+  void arm_again() {
+    (void)detail::arm_patiently(clock_, alarm_, detail::deadline_after(clock_.now(), next_wait()));
+  }
 
   /// In a child of fork, a load of the schedule that was under way is the parent's: the alarm is
   /// armed again. (Its options' random is the user's, and is not called within a fork.)
@@ -318,10 +321,8 @@ class live_value final : public observable {
     void go_on() noexcept override {
       const auto every = of.options_.reload_every;
       if (every.count() <= 0 || of.alarm_.next != nullptr || of.listeners_->reports_here()) return;
-      try {
-        of.clock_.arm(of.alarm_, detail::deadline_after(of.clock_.now(), every));
-      } catch (const std::exception&) {  // no thread for the timer
-      }
+      (void)detail::arm_patiently(of.clock_, of.alarm_,
+                                  detail::deadline_after(of.clock_.now(), every));
     }
     live_value& of;
   };
@@ -336,7 +337,7 @@ class live_value final : public observable {
               live_value& self;
               detail::live_listeners& alive;
               ~leaving() {
-                self.arm();
+                self.arm_again();
                 alive.leave();
               }
             } leave{self, *alive};
@@ -344,7 +345,7 @@ class live_value final : public observable {
           });
     } catch (const std::bad_alloc&) {
       ++self.failures_;
-      self.arm();
+      self.arm_again();
     }
   }
   void report(const outcome<shared_result<bool>>& got) {

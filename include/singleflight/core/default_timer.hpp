@@ -174,6 +174,22 @@ SINGLEFLIGHT_SHARED_STATE inline steady_timer& the_steady_timer() {
   static platform::never_destroyed<steady_timer> one;
   return one.get();
 }
+inline const platform::made_at_load<&the_steady_timer> steady_timer_at_load;
+
+/// Arms what nobody would arm again: where the process-wide timer has no thread, `node` fires once
+/// one can be started. False: a timer of the program's own could not.
+inline bool arm_patiently(timer& clock, timer_node& node, steady_time when) noexcept {
+  if (steady_timer& steady = the_steady_timer(); &clock == &steady) {
+    steady.arm_patiently(node, when);
+    return true;
+  }
+  try {
+    clock.arm(node, when);
+  } catch (const std::exception&) {
+    return false;
+  }
+  return true;
+}
 }  // namespace detail
 
 /// The process-wide timer.

@@ -254,7 +254,8 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool : detail::fork_member {
   retry retry_;
 };
 
-/// The process-wide elastic pool: up to 64 threads or four a processor, made when first needed.
+/// The process-wide elastic pool: up to 64 threads or four a processor, started when first
+/// needed.
 SINGLEFLIGHT_SHARED_STATE inline thread_pool& default_pool() {
   static detail::platform::never_destroyed<thread_pool> pool(thread_pool_options{
       .max_threads = std::max<std::size_t>(64, std::size_t{4} * detail::platform::concurrency()),
@@ -263,6 +264,8 @@ SINGLEFLIGHT_SHARED_STATE inline thread_pool& default_pool() {
 }
 
 namespace detail {
+inline const platform::made_at_load<&default_pool> default_pool_at_load;
+
 /// Where timeouts strike: not on default_pool(), whose threads may all be in the loads that hang. A
 /// strike runs stop callbacks; as many may hang at a time as there are threads, less one.
 SINGLEFLIGHT_SHARED_STATE inline thread_pool& timeout_pool() {
@@ -270,6 +273,8 @@ SINGLEFLIGHT_SHARED_STATE inline thread_pool& timeout_pool() {
       thread_pool_options{.max_threads = 16, .name = "sf-timeout"});
   return pool.get();
 }
+inline const platform::made_at_load<&timeout_pool> timeout_pool_at_load;
+
 inline void execute_on_default_pool(task&& t) { default_pool().execute(std::move(t)); }
 inline void post_on_default_pool(task_node* node) { default_pool().post(node, true); }
 inline bool runs_on_default_pool() noexcept {

@@ -10,8 +10,8 @@
 /// Errors      destroyed without an answer: the callers get `broken`. Destroyed so while an
 ///             exception passes within its loader: they get that exception if it leaves the loader,
 ///             else `broken`, once the loader has returned, or waits for a flight, a permit, a
-///             group of tasks, the result of a retry, a listener, or the end of a group, a cache or
-///             a pool. A value whose construction throws: they get that exception.
+///             group of tasks, a retry or its next attempt, a listener, or the end of a group, a
+///             cache or a pool. A value whose construction throws: they get that exception.
 /// Lifetime    keeps the flight alive, and through it the loader and the key.
 /// Cost        two words; answering takes one short critical section and wakes the waiters. Two
 ///             additions to a counter of the process: how many loads foreign code is to answer.

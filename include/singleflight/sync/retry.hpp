@@ -50,6 +50,7 @@ SINGLEFLIGHT_COLD inline bool sleep_before_next(const retry_policy& policy,
   if (const auto code = code_of(next)) throw flight_error(*code);
   if (!next) return false;
   if (*next == at_once) return true;
+  settle_promises();
   sleeper here(clock_of(policy), *next, stop);
   if (here.sleep() == wait_verdict::cancelled) throw flight_error(flight_errc::cancelled);
   return true;

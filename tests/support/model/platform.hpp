@@ -339,6 +339,9 @@ T& per_thread() noexcept {
 }
 
 /// Made once a schedule.
+template <auto Make>
+struct made_at_load {};
+
 template <class T>
 class never_destroyed {
  public:

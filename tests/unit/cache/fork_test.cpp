@@ -5,15 +5,18 @@
 #include "support/fork.hpp"
 
 #include <gtest/gtest.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
+#include "support/asleep.hpp"
 #include "support/eventually.hpp"
 #include "support/gate.hpp"
 #include <singleflight/cache.hpp>
@@ -22,6 +25,46 @@ namespace sf = singleflight;
 using namespace std::chrono_literals;
 
 namespace {
+
+std::atomic<bool> forks{false};
+std::atomic<bool> made{false};
+std::optional<support::asleep> maker;
+
+// Goal    A fork while another thread makes the first objects of their kinds: none is half made in
+//         the child, which would wait for that thread for ever.
+// Method  A handler of the program's, older than the library's use, so that it is called with what
+//         the library holds; it waits until the other thread has its objects, or sleeps.
+TEST(fork_cache, nothing_is_half_made_in_a_child) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
+  const auto uses = [] {
+    sf::loading_cache<int, int> cache([](int key) { return key; });
+    return *cache.get(1) == 1 && *cache.start_get(2).get() == 2;
+  };
+  ASSERT_EQ(::pthread_atfork(
+                [] {
+                  forks = true;
+                  forks.notify_all();
+                  if (maker) support::eventually([] { return made || (*maker)(); });
+                },
+                nullptr, nullptr),
+            0);
+  {
+    const sf::thread_pool first;  // the library's handlers are there
+  }
+  std::atomic<bool> ready{false};
+  std::jthread other([&] {
+    maker.emplace();
+    ready = true;
+    ready.notify_all();
+    forks.wait(false);
+    EXPECT_TRUE(uses());
+    made = true;
+  });
+  ready.wait(false);
+  EXPECT_TRUE(support::in_child(uses));
+  other.join();
+  maker.reset();
+}
 
 // Goal    What a process has loaded before it forks is there in the child, and grows old there, as
 //         what the child loads itself (scenario 56).

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <system_error>
 
+#include "support/eventually.hpp"
 #include "support/task.hpp"
 #include "support/thread_refusal.hpp"
 #include <singleflight/cache.hpp>
@@ -15,6 +16,22 @@ namespace sf = singleflight;
 using namespace std::chrono_literals;
 
 namespace {
+
+// Goal    A sweep that no thread could be had for comes once there is one: whoever looks at the
+//         cache then has it begin.
+TEST(cache_no_threads, a_sweep_comes_late) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers;
+  sf::loading_cache<int, int> cache([](int key) { return key; }, {.ttl = 1ms, .jitter = 0});
+  {
+    const support::thread_refusal none;
+    (void)cache.get(1);
+    EXPECT_GT(support::thread_refusal::asked(), 0);  // else a test before it has left a thread
+  }
+  EXPECT_TRUE(support::eventually([&] {
+    (void)cache.find(1);
+    return cache.stats().entries == 0;
+  }));
+}
 
 // Goal    A stale value is served where its load cannot begin for want of a thread, and that load
 //         is not tried again before retry_after; without a stale value the caller hears the reason.

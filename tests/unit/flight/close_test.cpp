@@ -141,6 +141,36 @@ TEST(close, stops_and_waits_for_a_thin_load) {
   EXPECT_TRUE(g.in_flight().empty());
 }
 
+// Goal    Nobody is told to stop before every key is refused: a stop callback finds the whole group
+//         shut.
+TEST(close, stops_loads_once_all_is_shut) {
+  group g;
+  support::gate hold;
+  std::atomic<int> refused{0};
+  std::atomic<int> admitted{0};
+  std::vector<std::jthread> leaders;
+  for (int key = 0; key < 4; ++key) {
+    leaders.emplace_back([&, key] {
+      (void)g.run(as_outcome, key, [&](std::stop_token stop) {
+        const std::stop_callback asks(stop, [&] {
+          for (int other = 100; other < 200; ++other) {
+            const auto got = g.run(as_outcome, other, [] { return 1; });
+            ++(got.errc() == flight_errc::closed ? refused : admitted);
+          }
+        });
+        hold.wait();
+        return 0;
+      });
+    });
+  }
+  hold.await_arrivals(4);
+  std::jthread closer([&] { g.close(); });
+  support::eventually([&] { return refused + admitted == 400; });
+  hold.open();
+  closer.join();
+  EXPECT_EQ(admitted, 0);
+}
+
 // Goal    A load that asks for its token only after close began is told to stop all the same.
 TEST(close, token_made_after_close_is_stopped) {
   group g;

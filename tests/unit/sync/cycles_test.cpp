@@ -9,6 +9,8 @@
 #include <cstddef>
 #include <functional>
 #include <optional>
+#include <stdexcept>
+#include <stop_token>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -277,8 +279,8 @@ TEST(cycles, a_stop_callback_is_no_task) {
 
 // Scenario 46
 // Goal    A promise that is lost to an exception which its loader catches is broken before the
-//         loader waits for anything of the library's: for a permit, for tasks, for a retry, for the
-//         end of another group or of a pool.
+//         loader waits for anything of the library's: for a permit, for tasks, for a retry, within
+//         one, for the end of another group or of a pool.
 TEST(cycles, a_lost_promise_is_broken_before_its_loader_waits) {
   struct full {};
   sf::thread_pool pool{{.max_threads = 12}};
@@ -286,6 +288,7 @@ TEST(cycles, a_lost_promise_is_broken_before_its_loader_waits) {
   support::gate hold;
   sf::semaphore permits(1);
   std::optional<sf::permit> taken = permits.acquire();
+  std::stop_source tired;
   const std::function<void()> waits[] = {
       [&] { (void)permits.acquire(); },
       [&] {
@@ -308,6 +311,12 @@ TEST(cycles, a_lost_promise_is_broken_before_its_loader_waits) {
         sf::thread_pool other{{.max_threads = 1}};
         other.execute(sf::task([&] { hold.wait(); }));
       },
+      [&] {
+        const auto fails = []() -> int { throw std::runtime_error("busy"); };
+        EXPECT_THROW(sf::retry({.max_attempts = 2, .base = 1h, .cap = 1h}, fails,
+                               {.stop = tired.get_token()}),
+                     sf::flight_error);
+      },
   };
   std::atomic<int> ended{0};
   int key = 0;
@@ -327,12 +336,13 @@ TEST(cycles, a_lost_promise_is_broken_before_its_loader_waits) {
   EXPECT_EQ(ended, 0);
   taken.reset();
   hold.open();
+  tired.request_stop();
   flights.close();
-  EXPECT_TRUE(support::eventually([&] { return ended == 5; }, "the loaders"));
+  EXPECT_TRUE(support::eventually([&] { return ended == 6; }, "the loaders"));
 }
 
-// Goal    It is broken before its loader takes a place in a queue: who is resumed by that, and wants
-//         a permit as well, does not find the loader before it.
+// Goal    It is broken before its loader takes a place in a queue: who is resumed by that, and
+//         wants a permit as well, does not find the loader before it.
 TEST(cycles, a_lost_promise_is_broken_before_its_loader_queues) {
   struct full {};
   struct watching {  // how long the queue is when it is handed a coroutine

@@ -94,8 +94,17 @@ template <class Source>
 auto loading_cache<Key, Value, Hash, Equal>::get_slowly(view key, std::uint32_t hash,
                                                         const Source& source, const limits* bounds)
     -> result {
-  const detail::end_scope scope;
   found f = store_.find(hash, key);
+  if (f && is_plain_hit(*f.at)) return plain_hit(*f.at, std::move(f.hold));
+  return get_otherwise(key, hash, std::move(f), source, bounds);
+}
+template <class Key, class Value, class Hash, class Equal>
+template <class Source>
+auto loading_cache<Key, Value, Hash, Equal>::get_otherwise(view key, std::uint32_t hash, found seen,
+                                                           const Source& source,
+                                                           const limits* bounds) -> result {
+  const detail::end_scope scope;
+  found f = std::move(seen);
   const auto stands = f ? standing_of(*f.at) : detail::standing::over;
   if (auto known = answer_now(f, stands, [&] { refresh_behind(key, hash); })) {
     return std::move(*known).value();

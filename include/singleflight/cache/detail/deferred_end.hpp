@@ -148,6 +148,7 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
   bool posted_ = false;
   atomic<bool> any_{false};
 };
+inline const platform::made_at_load<&deferred_ends::instance> deferred_ends_at_load;
 
 /// A call on a cache, or a live_value, that may load on its own thread; lives on that thread's
 /// stack.

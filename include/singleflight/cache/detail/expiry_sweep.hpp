@@ -12,7 +12,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <exception>
 #include <memory>
 
 #include "singleflight/core/default_timer.hpp"
@@ -109,11 +108,8 @@ class expiry_sweep : timer_node, fork_member {
         if (self.stopped_) self.ended_.notify_all();  // under the lock: it may be gone after
       }
     } under_way{*this};
-    try {
-      clock_.arm(*this, deadline_after(clock_.now(), interval_));
-      under_way.armed = true;
-    } catch (const std::exception&) {  // no thread for the timer
-    }
+    // Not armed, the next store tries again.
+    under_way.armed = arm_patiently(clock_, *this, deadline_after(clock_.now(), interval_));
   }
   static void on_fire(timer_node& node) noexcept {
     auto& self = static_cast<expiry_sweep&>(node);

@@ -259,6 +259,7 @@ class SINGLEFLIGHT_SHARED_STATE hazard_domain final : fork_member {
   steady_time waiting_since_{};
   std::vector<reclaimable*> seen_;
 };
+inline const platform::made_at_load<&hazard_domain::instance> hazard_domain_at_load;
 
 struct SINGLEFLIGHT_SHARED_STATE hazard_thread {
   hazard_record* record = nullptr;

@@ -111,6 +111,8 @@ class SINGLEFLIGHT_SHARED_STATE fork_list {
   fork_member* first_[ranks] = {};
 };
 
+inline const platform::made_at_load<&fork_list::instance> fork_list_at_load;
+
 inline void fork_member::enter_forks() { fork_list::instance().add(*this); }
 inline void fork_member::leave_forks() noexcept { fork_list::instance().remove(*this); }
 

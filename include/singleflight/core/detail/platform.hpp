@@ -113,6 +113,19 @@ class never_destroyed {
   alignas(T) std::byte room_[sizeof(T)];
 };
 
+/// Calls Make() as the program is loaded, or the shared object that includes it, for what a process
+/// has one of. Made at its first use, it could be half made by another thread as one forks: the
+/// child would wait for that thread.
+template <auto Make>
+struct made_at_load {
+  made_at_load() noexcept {
+    try {
+      (void)Make();
+    } catch (const std::bad_alloc&) {  // the first use tries again
+    }
+  }
+};
+
 /// One step of a spin. (Without <immintrin.h>, which costs each file that includes it 0.6 s.)
 inline void pause() noexcept {
 #if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__)

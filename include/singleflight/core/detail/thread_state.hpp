@@ -175,6 +175,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_indexes final : fork_member {
   platform::mutex lock_;
   std::uint64_t used_[words] = {};
 };
+inline const platform::made_at_load<&thread_indexes::instance> thread_indexes_at_load;
 
 inline constexpr std::uint32_t shared_thread_index = thread_indexes::words * 64;
 

@@ -344,6 +344,7 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
   std::uint64_t walk_ = 0;
   std::array<entry*, std::size_t{1} << slot_bits> slots_{};
 };
+inline const platform::made_at_load<&wait_graph::instance> wait_graph_at_load;
 
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE

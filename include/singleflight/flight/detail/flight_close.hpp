@@ -6,7 +6,8 @@
 // 1. `closed_` is set: whoever locks a bucket from now on is refused, and no queued load begins any
 //    more. (A run() that has entered, or was elected, before that leads its load.)
 // 2. Every bucket gets `slow`, so that the fast enter fails and every leave comes through the lock.
-// 3. Successors that have not begun end as closed; running loads are told to stop.
+// 3. Only then, successors that have not begun end as closed, and running loads are told to stop,
+//    one after the other.
 // 4. Wait until every chain is empty. A leaver counts `departures_` and wakes us under the bucket
 //    lock; we look under the same lock, so its last touch of the group is the unlock that lets us
 //    in.
@@ -19,7 +20,9 @@ namespace detail {
 inline bool flight_core::close_until(steady_time deadline) {
   const call_scope scope;
   closed_.store(true, memory_order_release);
-  table.each([this](flight_table::head& at) { shut_bucket(at); });
+  shut_flights found;
+  table.each([&](flight_table::head& at) { shut_bucket(at, found); });
+  end_shut(found);
   for (;;) {
     const std::uint32_t seen = departures_.load(memory_order_acquire);
     bool empty = true;
@@ -33,9 +36,7 @@ inline bool flight_core::close_until(steady_time deadline) {
   }
 }
 
-inline void flight_core::shut_bucket(flight_table::head& at) {
-  block_base* running = nullptr;
-  block_base* unbegun = nullptr;
+inline void flight_core::shut_bucket(flight_table::head& at, shut_flights& found) noexcept {
   const auto take = [](block_base& block, block_base*& list) {
     block.next_shut = list;
     list = &block;
@@ -47,20 +48,24 @@ inline void flight_core::shut_bucket(flight_table::head& at) {
     for (flight_node* node = b.first(); node != nullptr; node = node->next) {
       if (std::exchange(node->close_seen, true)) continue;  // another close has it
       block_base* const behind = std::exchange(node->successor, nullptr);
-      if (behind != nullptr) take(*behind, unbegun);
+      if (behind != nullptr) take(*behind, found.unbegun);
       block_base* const block = node->block.load(memory_order_relaxed);
       if (block == nullptr) continue;
       block->add_reference();
-      take(*block, running);
+      take(*block, found.running);
     }
   }
   flight_table::unlock(b);
-  while (block_base* const block = unbegun) {
-    unbegun = block->next_shut;
+}
+
+/// After all buckets: a stop callback of one load must find the whole group shut.
+inline void flight_core::end_shut(shut_flights& found) {
+  while (block_base* const block = found.unbegun) {
+    found.unbegun = block->next_shut;
     if (platform::holds(rule::close_ends_unbegun)) end_unbegun(*block);
   }
-  while (block_base* const block = running) {
-    running = block->next_shut;
+  while (block_base* const block = found.running) {
+    found.running = block->next_shut;
     request_stop(*block);
     end_if_not_begun(*block);
     block->drop_reference();
