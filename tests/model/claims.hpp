@@ -26,7 +26,7 @@ inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(alone_sees_sleepers, "9: a blocking wait for a queued load"),
     SINGLEFLIGHT_CLAIM(sleepers_are_marked, "10: run beside run"),
     SINGLEFLIGHT_CLAIM(phase_moves_epoch,
-                       "21: one who waits on the pool joins a load not yet queued"),
+                       "50: the elected caller is stopped beside another that waits"),
     SINGLEFLIGHT_CLAIM(joins_count_interest, "3: nobody joins a flight that was given up"),
     SINGLEFLIGHT_CLAIM(leader_is_interested, "10: a joiner leaves a run"),
     SINGLEFLIGHT_CLAIM(successor_takes_place, "18: a call after forget"),

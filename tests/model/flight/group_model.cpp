@@ -232,6 +232,31 @@ const add_world offered_back("50: the elected caller is stopped beside a start",
   s.finish();
 });
 
+// The flight is offered to one, given back, and offered to the other: who looked at the first offer
+// must not fall asleep on the second one.
+const add_world offered_again("50: the elected caller is stopped beside another that waits", two,
+                              [](world& w) {
+                                scene s(w, {.on_error = singleflight::hand_over(2)});
+                                s.h.may_overlap();
+                                s.h.may_end(flight_errc::cancelled);
+                                std::stop_source stop;
+                                s.thread([&] {
+                                  s.h.calls([&] {
+                                    return int{*s.flights.run(1, [&] {
+                                      while (s.flights.stats().calls < 3) {
+                                        model::pause(std::source_location::current());
+                                      }
+                                      return s.h.load(true)();
+                                    })};
+                                  });
+                                  singleflight::detail::platform::request_stop(stop);
+                                });
+                                s.thread([&] { s.run(false, {.stop = stop.get_token()}); });
+                                s.thread([&] { s.run(); });
+                                w.run();
+                                s.finish();
+                              });
+
 // ---- hand-over ----------------------------------------------------------------------------------
 
 const add_world hand_over_three("17: hand-over, one of two takes over", two, [](world& w) {
