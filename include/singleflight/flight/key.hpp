@@ -13,7 +13,8 @@
 /// is a std::invalid_argument. The rest does not compile. (docs/design/keys.md)
 ///
 /// Equal keys must have equal hashes. key_hash agrees with == for what it names below; an
-/// enumeration with an == of its own needs a std::hash of its own.
+/// enumeration with an == of its own needs a std::hash of its own, and so does a string of wide
+/// characters whose traits have an eq of their own.
 ///
 /// Threads     pure functions.
 /// Errors      none of the hashes and comparisons here throws; a user's own may, and harms its call
@@ -22,6 +23,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bitset>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -40,6 +42,7 @@
 
 #include "singleflight/core/detail/number.hpp"
 #include "singleflight/flight/detail/hashing.hpp"
+#include "singleflight/flight/detail/standard_hashes.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
@@ -95,25 +98,39 @@ inline constexpr bool equal_as_bytes =
 template <class C, class Traits>
 inline constexpr bool plain_characters =
     std::is_same_v<Traits, std::char_traits<C>> && equal_as_bytes<C>;
+/// The same by traits of a program's own, which have taken over what decides.
+template <class C, class Traits>
+concept inherits_equality =
+    equal_as_bytes<C> && std::is_base_of_v<std::char_traits<C>, Traits> && requires {
+      requires(&Traits::eq == &std::char_traits<C>::eq);
+      requires(&Traits::compare == &std::char_traits<C>::compare);
+    };
 template <class T>
 concept hashed_by_std = requires(const T& key) {
   { std::hash<T>{}(key) } -> std::convertible_to<std::size_t>;
 };
 }  // namespace detail
 
-/// The default hash. Numbers, enumerations, pointers and strings; vectors, arrays, pairs, tuples,
-/// optionals and variants of what has a key_hash; other keys through std::hash<Key>, which also
-/// comes first where a program has one for its own enumeration, traits, pair, tuple or array.
-/// Results are well mixed in every bit, and differ from process to process.
+/// The default hash. Numbers, enumerations, pointers, strings, bits and paths; vectors, arrays,
+/// pairs, tuples, optionals and variants of what has a key_hash; other keys through std::hash<Key>,
+/// which also comes first where a program has one for its own enumeration, traits, pair, tuple or
+/// array. Results are well mixed in every bit, and differ from process to process.
 template <class Key>
 struct key_hash : detail::seeded_hash {
   std::size_t operator()(const Key& key) const
-    requires(detail::hashed_by_std<Key> || detail::is_wide_integer<Key>)
+    requires(detail::hashed_by_std<Key> || detail::is_wide_integer<Key> ||
+             detail::standard_path<Key>)
   {
     if constexpr (detail::is_wide_integer<Key>) {
       return detail::hash_bytes(std::addressof(key), sizeof key);
     } else if constexpr (std::is_integral_v<Key>) {
       return detail::hash_word(static_cast<std::uint64_t>(key));
+    } else if constexpr (detail::hashed_as_float<Key>) {
+      return detail::as_size(detail::hash_float(detail::process_secret::value, key));
+    } else if constexpr (detail::standard_path<Key>) {
+      using view = std::basic_string_view<typename Key::value_type>;
+      return detail::as_size(detail::hash_path(detail::process_secret::value, view(key.native()),
+                                               Key::preferred_separator));
     } else {
       return detail::hash_word(std::hash<Key>{}(key));
     }
@@ -128,34 +145,32 @@ concept has_key_hash = requires(const T& key) {
 };
 
 /// Of traits of one's own: which characters are equal is told by their `eq` alone. So a character
-/// counts as the first of 256 that is equal to it.
+/// counts as the first of all that is equal to it.
 template <class C, class Traits>
 class equal_characters {
+  static_assert(sizeof(C) == 1,
+                "singleflight: a string of wide characters whose traits have an eq of their own "
+                "needs a std::hash, of itself or its view, or a Hash");
+
  public:
   static std::uint64_t hash(std::basic_string_view<C, Traits> key) noexcept {
     static const equal_characters all;
     std::uint64_t state = key.size();
-    for (const C c : key) {
-      const auto code = static_cast<std::make_unsigned_t<C>>(c);
-      state = hash_part(state, code < most ? all.first_[code] : first_equal(c));
-    }
+    for (const C c : key) state = hash_part(state, all.first_[static_cast<unsigned char>(c)]);
     return state;
   }
 
  private:
-  static constexpr std::uint16_t most = 256;
+  static constexpr std::size_t count = 256;
 
   equal_characters() noexcept {
-    for (std::uint16_t code = 0; code < most; ++code) {
-      first_[code] = first_equal(static_cast<C>(code));
+    for (std::size_t code = 0; code < count; ++code) {
+      std::size_t first = 0;
+      while (first < code && !Traits::eq(static_cast<C>(first), static_cast<C>(code))) ++first;
+      first_[code] = static_cast<unsigned char>(first);
     }
   }
-  static std::uint16_t first_equal(C c) noexcept {
-    std::uint16_t code = 0;
-    while (code < most && !Traits::eq(static_cast<C>(code), c)) ++code;
-    return code;
-  }
-  std::uint16_t first_[most];
+  unsigned char first_[count];
 };
 
 template <class Parts, std::size_t... I>
@@ -201,6 +216,10 @@ struct key_hash<std::basic_string<C, T, A>> : detail::seeded_hash {
       return detail::hash_bytes(key.data(), key.size() * sizeof(C));
     } else if constexpr (detail::hashed_by_std<std::basic_string_view<C, T>>) {
       return detail::hash_word(std::hash<std::basic_string_view<C, T>>{}(key));
+    } else if constexpr (detail::inherits_equality<C, T>) {
+      return detail::hash_bytes(key.data(), key.size() * sizeof(C));
+    } else if constexpr (sizeof(C) > 1 && std::is_same_v<T, std::char_traits<C>>) {
+      return detail::hash_elements(key);  // enumerations
     } else {
       return detail::as_size(detail::equal_characters<C, T>::hash(key));
     }
@@ -228,6 +247,18 @@ struct key_hash<std::vector<T, A>> : detail::seeded_hash {
     } else {
       return detail::hash_elements(key);
     }
+  }
+};
+template <class A>
+struct key_hash<std::vector<bool, A>> : detail::seeded_hash {
+  std::size_t operator()(const std::vector<bool, A>& key) const {
+    return detail::as_size(detail::hash_bits(detail::process_secret::value, key, key.size()));
+  }
+};
+template <std::size_t N>
+struct key_hash<std::bitset<N>> : detail::seeded_hash {
+  std::size_t operator()(const std::bitset<N>& key) const {
+    return detail::as_size(detail::hash_bits(detail::process_secret::value, key, N));
   }
 };
 template <class A, class B>

@@ -5,9 +5,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <bitset>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <span>
 #include <stdexcept>
@@ -65,6 +67,24 @@ TEST(keys, kept_as_bytes) {
 TEST(keys, kept_as_they_are) {
   check_kind<int>({1, 2, -1});
   check_kind<std::vector<std::string>>({{}, {"a"}, {"a", "b"}, {"ab"}});
+  check_kind<std::filesystem::path>({"", "/", "a", "/a", "a/", "a/b", "a/c"});
+  check_kind<std::vector<bool>>({{}, {false}, {true}, {false, false}, std::vector<bool>(65)});
+  check_kind<std::bitset<65>>({0, 1, std::bitset<65>(1) << 64});
+  check_kind<std::pair<std::filesystem::path, std::bitset<8>>>({{"a", 1}, {"a", 2}, {"b", 1}});
+  check_kind<long double>({0, 1, 0.1L, -0.1L});
+}
+
+// Goal    A path is one entry, however it is written.
+TEST(keys, equal_paths) {
+  int loads = 0;
+  loading_cache<std::filesystem::path, int> cache(
+      [&](const std::filesystem::path&) { return ++loads; });
+  EXPECT_EQ(*cache.get("/usr/lib"), 1);
+  EXPECT_EQ(*cache.get("//usr///lib"), 1);
+  EXPECT_EQ(*cache.get(std::filesystem::path("/usr") / "lib"), 1);
+  EXPECT_EQ(*cache.get("/usr/lib/"), 2);
+  EXPECT_TRUE(cache.invalidate("/usr//lib"));
+  EXPECT_FALSE(cache.find("/usr/lib"));
 }
 
 // Goal    A value that wants more room around itself than malloc's gets it, beside a key that is

@@ -6,8 +6,10 @@
 
 #include <algorithm>
 #include <array>
+#include <bitset>
 #include <cctype>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <limits>
 #include <optional>
@@ -112,6 +114,11 @@ TEST(key, kinds) {
   check_kind<std::vector<std::string>>({"a", "bc"}, {"ab", "c"});
   check_kind<std::vector<double>>({1.0}, {2.0});
   check_kind<std::vector<bool>>({true}, {false});
+  check_kind<std::vector<bool>>({false}, {false, false});
+  check_kind<std::bitset<65>>(1, 2);
+  check_kind<float>(0.5F, 0.25F);
+  check_kind<long double>(0.5L, -0.5L);
+  check_kind<std::filesystem::path>("a/b", "a/c");
   check_kind<place>({1, 2}, {2, 1});
 }
 
@@ -256,7 +263,7 @@ void check_equal(const Key& a, const Key& b) {
 //         traits, an element's ==, an enumeration's own hash, a float's zeroes; alone and as parts.
 TEST(key, keeps_its_own_rules) {
   check_equal<any_case<char>>("Example.ORG", "example.org");
-  check_equal<any_case<char16_t>>(u"Example.ORG \u4e2d", u"example.org \u4e2d");
+  check_equal<any_case<char8_t>>(u8"Example.ORG", u8"example.org");
   check_kind<any_case<char>>("a", "b");
   check_equal<std::vector<any_case<char>>>({"A", "b"}, {"a", "B"});
   check_equal<std::vector<symbol>>({symbol{'A'}}, {symbol{'a'}});
@@ -265,8 +272,121 @@ TEST(key, keeps_its_own_rules) {
   check_equal<double>(0.0, -0.0);
   check_equal<std::vector<double>>({0.0}, {-0.0});
   check_equal<std::optional<double>>(0.0, -0.0);
+  check_equal<float>(0.0F, -0.0F);
+  check_equal<long double>(0.0L, -0.0L);
   check_equal<std::pair<any_case<char>, double>>({"A", 0.0}, {"a", -0.0});
   check_equal<std::variant<int, any_case<char>>>(any_case<char>("A"), any_case<char>("a"));
+}
+
+/// Traits that change what does not decide whether strings are equal.
+template <class C>
+struct with_state : std::char_traits<C> {
+  using state_type = int;
+};
+/// Wide characters whose case does not count: by a std::hash of the view, or of the string alone.
+struct hashed_views : ignoring_case<char16_t> {};
+struct hashed_strings : ignoring_case<char32_t> {};
+using key_by_view = std::basic_string<char16_t, hashed_views>;
+using key_by_string = std::basic_string<char32_t, hashed_strings>;
+
+struct low_letters {
+  template <class C>
+  std::size_t operator()(std::basic_string_view<C, ignoring_case<C>> key) const noexcept {
+    return of<ignoring_case<C>>(key);
+  }
+  template <class Traits>
+  static std::size_t of(const auto& key) noexcept {
+    std::size_t sum = 0;
+    for (const auto c : key) sum = sum * 31 + static_cast<std::size_t>(Traits::low(c));
+    return sum;
+  }
+};
+
+}  // namespace
+template <>
+struct std::hash<std::basic_string_view<char16_t, hashed_views>> {
+  std::size_t operator()(std::basic_string_view<char16_t, hashed_views> key) const noexcept {
+    return low_letters::of<hashed_views>(key);
+  }
+};
+template <>
+struct std::hash<key_by_string> {
+  std::size_t operator()(const key_by_string& key) const noexcept {
+    return low_letters::of<hashed_strings>(key);
+  }
+};
+namespace {
+
+// Goal    Wide characters with an eq of their own are hashed by a std::hash of the string or of its
+//         view, or by a Hash; where eq is the usual one, and where they are enumerations, by what
+//         they are.
+TEST(key, wide_characters_with_traits_of_their_own) {
+  check_equal<key_by_view>(u"Example \u0416\u4e2d", u"example \u0416\u4e2d");
+  check_kind<key_by_view>(u"\u0416", u"\u0417");
+  check_equal<key_by_string>(U"Example \u0416\u4e2d", U"example \u0416\u4e2d");
+  check_kind<key_by_string>(U"\u0416", U"\u0417");
+  support::manual_executor queue;
+  sf::group<any_case<wchar_t>, int, low_letters> flights({.executor = queue});
+  EXPECT_TRUE(meet(flights, queue, L"Example \u0416", L"example \u0416"));
+  EXPECT_FALSE(meet(flights, queue, L"\u0416", L"\u0417"));
+
+  using usual = std::basic_string<wchar_t, with_state<wchar_t>>;
+  check_kind<usual>(L"\u0416", L"\u0417");
+  EXPECT_NE(sf::key_hash<usual>{}(L"\u0416"), sf::key_hash<usual>{}(L"\u0417"));
+  check_kind<std::basic_string<char, with_state<char>>>("a", "b");
+  enum class glyph : std::uint16_t { first = 1000, second = 2000 };
+  using glyphs = std::basic_string<glyph>;
+  check_kind<glyphs>(glyphs(3, glyph::first), glyphs(3, glyph::second));
+  EXPECT_NE(sf::key_hash<glyphs>{}(glyphs(3, glyph::first)),
+            sf::key_hash<glyphs>{}(glyphs(3, glyph::second)));
+}
+
+/// Looks like a path of the standard library, and has rules of its own.
+struct caseless_path {
+  using string_type = std::string;
+  using value_type = char;
+  static constexpr char preferred_separator = '/';
+  const std::string& native() const { return text; }
+  friend bool operator==(const caseless_path& a, const caseless_path& b) {
+    return std::equal(a.text.begin(), a.text.end(), b.text.begin(), b.text.end(),
+                      [](char x, char y) { return std::tolower(x) == std::tolower(y); });
+  }
+  std::string text;
+};
+
+}  // namespace
+template <>
+struct std::hash<caseless_path> {
+  std::size_t operator()(const caseless_path& key) const noexcept { return key.text.size(); }
+};
+namespace {
+
+// Goal    Paths are one key where == takes them for one, however they are written; alone and as
+//         parts. What only looks like a path keeps its own rules.
+TEST(key, paths) {
+  using std::filesystem::path;
+  const std::vector<path> all{
+      "",      "/",      "//",   "///",   "a",    "/a",    "//a",   "///a",   "a/", "a//", "a/b",
+      "a//b",  "a///b",  "a/b/", "a/b//", "/a/b", "//a/b", "/a//b", "/a//b/", "ab", ".",   "a/.",
+      "a/./b", "a/../b", "b",    "a/b/c", "a\\b", "..",    "/..",   "a b",    "A",  "a/B"};
+  const sf::key_hash<path> hash;
+  for (const path& a : all) {
+    for (const path& b : all) {
+      if (a == b) {
+        EXPECT_EQ(hash(a), hash(b)) << a << ' ' << b;
+        if (a.native() != b.native()) check_equal<path>(a, b);
+      } else {
+        EXPECT_NE(hash(a), hash(b)) << a << ' ' << b;
+      }
+    }
+  }
+  check_equal<std::pair<path, int>>({"a//b", 1}, {"a/b", 1});
+  check_equal<std::vector<path>>({"a//b", "c"}, {"a/b", "c"});
+  check_equal<std::optional<path>>("a//b", "a/b");
+  support::manual_executor queue;
+  sf::group<path, int> flights({.executor = queue});
+  EXPECT_TRUE(meet(flights, queue, "a//b", std::string("a/b")));
+  check_equal<caseless_path>({"A/b"}, {"a/B"});
 }
 
 // Goal    What is put together of keys is a key.
