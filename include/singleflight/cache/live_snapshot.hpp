@@ -45,7 +45,9 @@ class live_snapshot {
   /// 1 at first, and one more with each change.
   std::uint64_t version() const noexcept { return node().version; }
   /// Since its load ended. A clock call.
-  std::chrono::nanoseconds age() const noexcept { return clock_->now() - node().since; }
+  std::chrono::nanoseconds age() const noexcept {
+    return detail::time_between(node().since, clock_->now());
+  }
 
   /// The value as a shared_ptr. One allocation.
   std::shared_ptr<const T> share() && {

@@ -144,13 +144,13 @@ class live_value final : public observable {
 
   live_stats stats() const noexcept {
     using detail::memory_order_relaxed;
-    const auto now = clock_.now().time_since_epoch();
+    const detail::steady_time last(success_.load(memory_order_relaxed));
     return {.version = version(),
             .loads = loads_.load(memory_order_relaxed),
             .load_failures = load_failures_.load(memory_order_relaxed),
             .not_stored = not_stored_.load(memory_order_relaxed),
             .changes_merged = listeners_->merged(),
-            .since_success = now - success_.load(memory_order_relaxed)};
+            .since_success = detail::time_between(last, clock_.now())};
   }
   void observe(metric_visitor& visitor) const override {
     const live_stats s = stats();

@@ -12,8 +12,11 @@
 ///             for those that fire on another thread. What a fire resumes on its own thread
 ///             (inline_executor) must not wait for a thread that calls advance. Waits of blocked
 ///             threads end as well.
+///             The time stops at the end of the clock's range. time_point::max() is never: what is
+///             armed for it does not fire then either, nor does what is due later than the end.
 /// Lifetime    outlives every group and wait that uses it.
 
+#include <algorithm>
 #include <chrono>
 
 #include "singleflight/core/detail/timer_wheel.hpp"
@@ -23,7 +26,7 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 class manual_timer final : public timer {
  public:
   explicit manual_timer(time_point start = time_point(std::chrono::hours(1)))
-      : queue_(start), now_(start.time_since_epoch()) {}
+      : queue_(std::min(start, last)), now_(start.time_since_epoch()) {}
 
   time_point now() const noexcept override {
     return time_point(now_.load(detail::memory_order_acquire));
@@ -31,7 +34,7 @@ class manual_timer final : public timer {
   void arm(timer_node& node, time_point when) override {
     detail::timer_queue::turn mine(queue_);
     queue_.arm_locked(node, when);
-    if (when <= now() && !firing()) fire_locked(mine.hold());
+    if (when <= due() && !firing()) fire_locked(mine.hold());
   }
   void cancel(timer_node& node) noexcept override { queue_.cancel(node); }
 
@@ -51,16 +54,20 @@ class manual_timer final : public timer {
 
  private:
   using rule = detail::rule;
+  static constexpr time_point last = time_point::max() - time_point::duration(1);
 
+  /// What is to fire: all until now, but what is never due, so that what arms itself again at the
+  /// end of the range does not do so without end.
+  time_point due() const noexcept { return std::min(now(), last); }
   bool firing() const noexcept {
     return detail::platform::holds(rule::one_thread_fires) && queue_.is_taken_locked();
   }
   void fire_locked(detail::platform::unique_lock& hold) noexcept {
     queue_.take_locked();
-    time_point present = now();
+    time_point present = due();
     while (queue_.fire_round(hold, present) ||
-           (detail::platform::holds(rule::due_meanwhile_fires) && present != now())) {
-      present = now();
+           (detail::platform::holds(rule::due_meanwhile_fires) && present != due())) {
+      present = due();
     }
     queue_.leave_locked();
   }

@@ -121,6 +121,16 @@ constexpr steady_time deadline_after(steady_time now,
   if (step.count() < 0 && at < nanoseconds::min() - step) return steady_time::min();
   return now + step;
 }
+/// `now - then`, never out of the range of nanoseconds: a clock may have come from one end of its
+/// range to the other. All that is told or compared as a time that has passed is taken here.
+constexpr std::chrono::nanoseconds time_between(steady_time then, steady_time now) noexcept {
+  using std::chrono::nanoseconds;
+  const nanoseconds from = then.time_since_epoch();
+  const nanoseconds to = now.time_since_epoch();
+  if (from.count() < 0 && to > nanoseconds::max() + from) return nanoseconds::max();
+  if (from.count() > 0 && to < nanoseconds::min() + from) return nanoseconds::min();
+  return to - from;
+}
 }  // namespace detail
 
 SINGLEFLIGHT_END_NAMESPACE

@@ -295,7 +295,7 @@ class group final : public observable {
     const auto window = core_.options().join_window;
     if (window.count() <= 0) return false;
     const auto began = n.began.load(detail::memory_order_relaxed);
-    return began != detail::flight_node::not_begun && now - began > window;
+    return began != detail::flight_node::not_begun && detail::time_between(began, now) > window;
   }
 
   struct run_caller;

@@ -171,6 +171,38 @@ TEST(extremes, a_schedule_without_end) {
   EXPECT_THROW((live_value<int>([] { return 1; }, negative)), std::invalid_argument);
 }
 
+// Goal  An age stays in range, though a clock comes from one end of time to the other.
+TEST(extremes, ages) {
+  manual_timer time(time_point::min() + 1h);
+  const live_value<int> value([] { return 1; },
+                              {.group = {.executor = inline_executor, .timer = &time}});
+  loading_cache<int, int> cache([](int k) { return k; }, {.group = {.timer = &time}});
+  const auto seen = value.get();
+  const auto kept = cache.get(1);
+  EXPECT_EQ(seen.age(), 0ns);
+  for (int i = 0; i < 4; ++i) time.advance(std::chrono::hours(24 * 365 * 99));
+  EXPECT_EQ(seen.age(), nanoseconds::max());
+  EXPECT_EQ(value.stats().since_success, nanoseconds::max());
+  EXPECT_GE(kept.age(), 0ns);
+  for (int i = 0; i < 4; ++i) time.advance(std::chrono::hours(24 * 365 * 99));
+  EXPECT_EQ(seen.age(), nanoseconds::max());
+  EXPECT_GE(kept.age(), 0ns);
+}
+
+// Goal  A live_value whose clock has come to its end is not loaded without pause.
+TEST(extremes, a_schedule_at_the_end_of_time) {
+  for (const nanoseconds every : {nanoseconds(1h), nanoseconds(std::chrono::hours(24 * 36500))}) {
+    manual_timer time(time_point::max() - 90min);
+    int loads = 0;
+    live_value<int> value([&] { return ++loads; },
+                          {.reload_every = every,
+                           .jitter = 0,
+                           .group = {.executor = inline_executor, .timer = &time}});
+    for (int i = 0; i < 3; ++i) time.advance(forever);
+    EXPECT_LE(loads, 2);
+  }
+}
+
 // ---- weights ------------------------------------------------------------------------------------
 
 // Goal  Weights whose sum is past the largest number push one another out as any do; as a new key,

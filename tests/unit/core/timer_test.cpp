@@ -78,6 +78,32 @@ TEST(manual_timer, the_past_and_the_far_future) {
   time.cancel(a);
 }
 
+// Goal    At the end of the clock's range the time stands: what was due before fires, also when it is
+//         armed there, and what is never due does not.
+TEST(manual_timer, the_end_of_time) {
+  sf::manual_timer time;
+  alarm before(time);
+  alarm never(time);
+  time.arm(before, time_point::max() - std::chrono::nanoseconds(1));
+  time.arm(never, time_point::max());
+  for (int i = 0; i < 3; ++i) time.advance(std::chrono::nanoseconds::max());
+  EXPECT_EQ(time.now(), time_point::max());
+  EXPECT_EQ(before.fired, 1);
+  EXPECT_EQ(never.fired, 0);
+  time.cancel(never);
+  for (const auto start : {time_point::max(), time_point::max() - 1h, time_point::min()}) {
+    sf::manual_timer other(start);
+    alarm at_end(other);
+    other.arm(at_end, time_point::max());
+    for (int i = 0; i < 7; ++i) other.advance(24h * 365 * 99);
+    EXPECT_EQ(other.now(), time_point::max());
+    EXPECT_EQ(at_end.fired, 0);
+    other.cancel(at_end);
+    other.arm(at_end, time_point::max() - std::chrono::nanoseconds(1));
+    EXPECT_EQ(at_end.fired, 1);
+  }
+}
+
 // Goal    Nodes fire in the order of their times, however they were armed and however far the step.
 TEST(manual_timer, fires_in_order) {
   sf::manual_timer time;
@@ -494,6 +520,28 @@ TEST(deadline_after, stays_in_range) {
   singleflight::manual_timer time;
   time.advance(nanoseconds::max());
   EXPECT_EQ(time.now(), never);
+}
+
+// Goal  So does the time between two moments, wherever they are.
+TEST(time_between, stays_in_range) {
+  using singleflight::detail::time_between;
+  using std::chrono::nanoseconds;
+  constexpr auto last = time_point::max();
+  constexpr auto first = time_point::min();
+  EXPECT_EQ(time_between(time_point(1h), time_point(3h)), 2h);
+  EXPECT_EQ(time_between(time_point(3h), time_point(1h)), -2h);
+  EXPECT_EQ(time_between(first, first), 0ns);
+  EXPECT_EQ(time_between(last, last), 0ns);
+  EXPECT_EQ(time_between(last - 1h, last), 1h);
+  EXPECT_EQ(time_between(first, first + 1h), 1h);
+  EXPECT_EQ(time_between(time_point{}, last), nanoseconds::max());
+  EXPECT_EQ(time_between(time_point{}, first), nanoseconds::min());
+  EXPECT_EQ(time_between(first, time_point{}), nanoseconds::max());
+  EXPECT_EQ(time_between(first, last), nanoseconds::max());
+  EXPECT_EQ(time_between(last, first), nanoseconds::min());
+  EXPECT_EQ(time_between(time_point(-1ns), last), nanoseconds::max());
+  EXPECT_EQ(time_between(time_point(1ns), first), nanoseconds::min());
+  EXPECT_EQ(time_between(time_point(-1ns), first), nanoseconds::min() + 1ns);
 }
 
 }  // namespace

@@ -4,12 +4,14 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <limits>
 #include <ratio>
 #include <span>
 #include <stdexcept>
+#include <thread>
 #include <vector>
 
 #include "support/gate.hpp"
@@ -112,6 +114,59 @@ TEST(extremes, retries) {
                  std::runtime_error);
     EXPECT_EQ(calls, 5);
   }
+}
+
+// Goal  A retry whose clock is at the end of its range, or comes to it, does not sleep for ever.
+TEST(extremes, retries_at_the_end_of_time) {
+  for (const nanoseconds left : {0ns, 1ns, nanoseconds(1h)}) {
+    manual_timer time(time_point::max() - left);
+    std::atomic<int> calls = 0;
+    const retry_policy policy{
+        .max_attempts = 3, .base = 1s, .random = [] { return ~std::uint64_t{0}; }, .timer = &time};
+    std::jthread caller([&] {
+      EXPECT_THROW(singleflight::retry(policy,
+                                       [&]() -> int {
+                                         ++calls;
+                                         throw std::runtime_error("down");
+                                       }),
+                   std::runtime_error);
+    });
+    while (calls < 3) {
+      time.advance(1h);
+      std::this_thread::yield();
+    }
+  }
+}
+
+// Goal  What has passed stays in range for who looks, joins and counts, though a clock comes from
+//       one end of time to the other within a load.
+TEST(extremes, a_load_from_end_to_end) {
+  manual_timer time(time_point::min() + 1h);
+  const auto to_the_end = [&] {
+    for (int i = 0; i < 7; ++i) time.advance(hours(24 * 365 * 99));
+  };
+  struct : singleflight::observer {
+    void load_ended(std::uint64_t, nanoseconds took, singleflight::load_result) noexcept override {
+      longest = took;
+    }
+    nanoseconds longest{};
+  } told;
+  group<int, int> g({.timer = &time, .join_window = 1h, .observer = &told});
+  g.run(1, [&] {
+    to_the_end();
+    EXPECT_EQ(g.in_flight().at(0).age, nanoseconds::max());
+    EXPECT_EQ(*g.run(1, [] { return 2; }), 2) << "too old to join";
+    return 1;
+  });
+  EXPECT_EQ(told.longest, nanoseconds::max());
+
+  manual_timer again(time_point::min() + 1h);
+  circuit_breaker breaker(
+      {.slow_call_rate = 1, .slow_call = 1h, .min_calls = 2, .window = 10ns, .timer = &again});
+  breaker.call([&] {
+    for (int i = 0; i < 7; ++i) again.advance(hours(24 * 365 * 99));
+  });
+  EXPECT_EQ(breaker.stats().slow, 1U);
 }
 
 // Goal  A breaker that looks back and stays open for ever does so.

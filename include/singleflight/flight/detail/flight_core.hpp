@@ -191,7 +191,7 @@ class flight_core final : fork_member {
     observer* const watch = options_.observer;
     const steady_time began = node.began.load(memory_order_relaxed);
     const bool tell = watch != nullptr && began != flight_node::not_begun;
-    const auto took = tell ? clock_.now() - began : std::chrono::nanoseconds{};
+    const auto took = tell ? time_between(began, clock_.now()) : std::chrono::nanoseconds{};
     flight_table::bucket b = table.lock(node.hash);
     block_base* const block = node.block.load(memory_order_relaxed);
     block_base* successor = nullptr;

@@ -107,8 +107,9 @@ inline flight_core::finished flight_core::hand_over_from(flight_node& node, bloc
   if (b.alarm && b.alarm->armed) disarm(b);
   aftermath a;
   observer* const watch = options_.observer;
-  const auto took = watch != nullptr ? clock_.now() - node.began.load(memory_order_relaxed)
-                                     : std::chrono::nanoseconds{};
+  const auto took = watch != nullptr
+                        ? time_between(node.began.load(memory_order_relaxed), clock_.now())
+                        : std::chrono::nanoseconds{};
   const flight_errc code = errc_of(error).value_or(flight_errc{});
   b.lock();
   const bool withdrew = std::exchange(b.room.leader_withdrew, false);
@@ -433,7 +434,7 @@ inline void flight_core::tell_ended(block_base& b, flight_result result,
   const steady_time began = b.node->began.load(memory_order_relaxed);
   if (began == flight_node::not_begun) return;
   const bool broken = result == flight_result::code && code == flight_errc::broken;
-  options_.observer->load_ended(b.id, clock_.now() - began,
+  options_.observer->load_ended(b.id, time_between(began, clock_.now()),
                                 b.done()                         ? load_result::timed_out
                                 : broken                         ? load_result::broken
                                 : result == flight_result::value ? load_result::value

@@ -88,10 +88,10 @@ auto group<Key, Value, Hash, Equal>::in_flight() const -> std::vector<flight_inf
              n = n->next) {
           const detail::block_base* shared = n->block.load(detail::memory_order_relaxed);
           const auto began = n->began.load(detail::memory_order_relaxed);
-          all.push_back(
-              {access::own(access::load(static_cast<node*>(n)->key)), n->id,
-               shared != nullptr ? shared->interest() : 1,
-               began != detail::flight_node::not_begun ? now - began : std::chrono::nanoseconds{}});
+          all.push_back({access::own(access::load(static_cast<node*>(n)->key)), n->id,
+                         shared != nullptr ? shared->interest() : 1,
+                         began != detail::flight_node::not_begun ? detail::time_between(began, now)
+                                                                 : std::chrono::nanoseconds{}});
         }
       },
       [&all] { all.clear(); });

@@ -137,7 +137,7 @@ class breaker_core {
   }
   bool timed() const noexcept { return options_.slow_call.count() > 0; }
   bool is_slow(const admission& call, steady_time now) const noexcept {
-    return timed() && now - call.began >= options_.slow_call;
+    return timed() && time_between(call.began, now) >= options_.slow_call;
   }
   /// Whether a rate is reached. By quotients, not products: 3 of 30 is a rate of 0.1.
   bool too_bad(const call_counts& of) const noexcept {

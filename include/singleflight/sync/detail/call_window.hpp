@@ -57,12 +57,12 @@ class call_window {
   /// Begins as many buckets as are due; under the lock, where another thread may have done so.
   void turn_locked(steady_time now) noexcept {
     if (!due(now)) return;
-    const std::int64_t turn = turn_at_.load(memory_order_relaxed);
-    const std::int64_t steps = (now.time_since_epoch().count() - turn) / width_ + 1;
-    const steady_time began(std::chrono::nanoseconds(turn + (steps - 1) * width_));
+    const std::chrono::nanoseconds turn(turn_at_.load(memory_order_relaxed));
+    const std::int64_t skipped = time_between(steady_time(turn), now).count() / width_;
+    const steady_time began(turn + std::chrono::nanoseconds(skipped * width_));
     turn_at_.store(turn_after(began), memory_order_relaxed);
     const call_counts present = totals();
-    for (std::int64_t i = std::min<std::int64_t>(steps, buckets); i > 0; --i) {
+    for (std::int64_t i = std::min<std::int64_t>(skipped, buckets - 1); i >= 0; --i) {
       newest_ = (newest_ + 1) % buckets;
       began_[newest_] = present;
     }

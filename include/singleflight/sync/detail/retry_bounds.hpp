@@ -5,6 +5,7 @@
 // and what follows one that has failed.
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <exception>
 #include <functional>
@@ -70,7 +71,9 @@ inline outcome<steady_time> next_attempt(const retry_policy& policy, retry_sched
   // The policy's functions have taken time of their own.
   if (platform::stop_requested(stop)) return flight_errc::cancelled;
   if (schedule.is_over(clock.now())) return error;
-  return delay->count() == 0 ? at_once : deadline_after(now, *delay);
+  if (delay->count() == 0) return at_once;
+  // Not max(), which is no deadline: a clock at its end would not end the sleep.
+  return std::min(deadline_after(now, *delay), steady_time::max() - std::chrono::nanoseconds(1));
 }
 
 }  // namespace detail

@@ -14,6 +14,7 @@
 #include <string>
 
 #include "singleflight/core/detail/random.hpp"
+#include "singleflight/core/timer.hpp"
 #include "singleflight/sync/retry_policy.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -55,7 +56,7 @@ class retry_schedule {
   bool is_last() const noexcept {
     return policy_.max_attempts != 0 && attempt_ >= policy_.max_attempts;
   }
-  bool is_over(steady_time now) const noexcept { return now >= end_; }
+  bool is_over(steady_time now) const noexcept { return end_ != steady_time::max() && now >= end_; }
 
   /// The attempt has failed with `error` at `now`: how long to sleep before the next one, or
   /// nothing: give up. Calls what the policy brings: retry_if, random, on_retry, in this order.
@@ -64,7 +65,8 @@ class retry_schedule {
     if (policy_.retry_if && !policy_.retry_if(error)) return std::nullopt;
     const std::chrono::nanoseconds delay = next_delay();
     // A sleep that ends at the limit has no time left for an attempt.
-    if (end_ != steady_time::max() && (now >= end_ || delay >= end_ - now)) return std::nullopt;
+    const bool bounded = end_ != steady_time::max();
+    if (is_over(now) || (bounded && delay >= time_between(now, end_))) return std::nullopt;
     if (policy_.on_retry) policy_.on_retry(attempt_, error, delay);
     ++attempt_;
     return delay;
