@@ -40,7 +40,8 @@ struct cache_options {
   std::size_t capacity = 10'000;
   /// What an entry weighs, in the unit of `capacity`; empty: each weighs 1. Called once a value,
   /// before it is stored, no lock held. 0 counts as 1. What is heavier than the capacity is handed
-  /// to its callers and not stored; if it throws, so does the load.
+  /// to its callers and not stored; if it throws, so does the load. It may return another integer: a
+  /// negative one is a std::invalid_argument that it throws.
   detail::whole_function<std::size_t(const Key& key, const Value& value)> weigher{};
 
   /// What an absence or an error weighs, where there is a weigher: at least the memory of a key.
@@ -49,8 +50,9 @@ struct cache_options {
   /// How long a value is fresh, from the end of its load; zero: for ever.
   std::chrono::nanoseconds ttl{0};
   /// The same by value; empty: `ttl` for all. Called once a value, no lock held. Zero or less: the
-  /// value is not stored. If it throws, so does the load. A loader that returns with_ttl decides
-  /// itself.
+  /// value is not stored. If it throws, so does the load. It may return a coarser unit: what
+  /// nanoseconds cannot hold is a std::invalid_argument that it throws. A loader that returns
+  /// with_ttl decides itself.
   detail::whole_function<std::chrono::nanoseconds(const Key& key, const Value& value)> ttl_of{};
   /// Each entry's time is shorter by a random part of it, up to this one: what was stored together
   /// does not expire together. In [0, 1].

@@ -9,15 +9,45 @@
 #include <exception>
 #include <functional>
 #include <optional>
+#include <type_traits>
+#include <utility>
 
+#include "singleflight/core/detail/conversion.hpp"
 #include "singleflight/flight/group_options.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
+namespace detail {
+
+/// A std::optional<T> that is made only of what becomes one without loss.
+template <class T>
+class whole_optional : public std::optional<T> {
+  using base = std::optional<T>;
+  template <class From>
+  static constexpr bool takes = !std::is_same_v<std::remove_cvref_t<From>, whole_optional> &&
+                                (std::is_convertible_v<From, base> || converts<From, base>);
+
+ public:
+  whole_optional() = default;
+  template <class From = T>
+    requires takes<From>
+  whole_optional(From&& from)  // NOLINT(google-explicit-constructor)
+      : base(value_from<base>(std::forward<From>(from))) {}
+  /// Also of a list of what makes a T; `{}` makes it empty.
+  template <class From = T>
+    requires(takes<From> && !std::is_scalar_v<T>)
+  whole_optional& operator=(From&& from) {
+    return *this = whole_optional(std::forward<From>(from));
+  }
+};
+
+}  // namespace detail
+
 template <class T>
 struct live_options {
-  /// The first version, in place of a first load.
-  std::optional<T> initial{};
+  /// The first version, in place of a first load: a T, what becomes one without loss, or an optional
+  /// of these.
+  detail::whole_optional<T> initial{};
   /// A load so long after the last one of the schedule has ended, or after the value was made;
   /// zero: only when it is asked for.
   std::chrono::nanoseconds reload_every{0};

@@ -128,9 +128,9 @@ class memoized_call<R(Args...), Fn, Hash, Equal> {
       : cache_(std::make_shared<cache_type>(loader{std::move(fn)}, std::move(options),
                                             std::move(hash), std::move(equal))) {}
 
-  /// Numbers of other types than `fn` takes: no call with one that is cut.
+  /// Arguments of other types than `fn` takes: no call with one that is cut.
   template <class... Given>
-    requires other_numbers<std::tuple<Args...>, Given...>
+    requires to_be_converted<std::tuple<Args...>, Given&&...>
   value operator()(Given&&... given) const {
     return (*this)(call_argument<Args>(std::forward<Given>(given))...);
   }
@@ -144,9 +144,9 @@ class memoized_call<R(Args...), Fn, Hash, Equal> {
   /// The next call with these arguments executes `fn`. Whether there was a result, or an execution
   /// under way.
   template <class... Given>
-    requires other_numbers<std::tuple<Args...>, Given...>
+    requires to_be_converted<std::tuple<const std::remove_cvref_t<Args>&...>, Given&&...>
   bool forget(Given&&... given) const {
-    return forget(call_argument<std::remove_cvref_t<Args>>(std::forward<Given>(given))...);
+    return forget(call_argument<const std::remove_cvref_t<Args>&>(std::forward<Given>(given))...);
   }
   bool forget(const std::remove_cvref_t<Args>&... args) const {
     if constexpr (traits::single) {

@@ -37,9 +37,9 @@ class deduplicated<R(Args...), KeyOf, Fn> {
   deduplicated(Fn fn, KeyOf key_of, group_options options)
       : shared_(std::make_shared<state>(std::move(fn), std::move(key_of), std::move(options))) {}
 
-  /// Numbers of other types than `fn` takes: no call with one that is cut.
+  /// Arguments of other types than `fn` takes: no call with one that is cut.
   template <class... Given>
-    requires other_numbers<std::tuple<Args...>, Given...>
+    requires to_be_converted<std::tuple<Args...>, Given&&...>
   value operator()(Given&&... given) const {
     return (*this)(call_argument<Args>(std::forward<Given>(given))...);
   }

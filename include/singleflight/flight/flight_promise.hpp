@@ -48,7 +48,9 @@ class [[nodiscard]] flight_promise {
     std::swap(attempt_, other.attempt_);
   }
 
-  /// Answers with a value made from `args` (none for void). At most one answer a promise.
+  /// Answers with a value made from `args` (none for void). At most one answer a promise. One
+  /// argument converts as a returned value does. Several are a constructor's: no number among them
+  /// is cut, but what iterators or the tuples of std::piecewise_construct lead to is not looked at.
   template <class... Args>
   void set_value(Args&&... args) {
     const holding hold(*this);

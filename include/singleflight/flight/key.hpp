@@ -42,6 +42,7 @@
 
 #include "singleflight/core/detail/number.hpp"
 #include "singleflight/flight/detail/hashing.hpp"
+#include "singleflight/flight/detail/signature.hpp"
 #include "singleflight/flight/detail/standard_hashes.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -335,6 +336,7 @@ struct key_access {
       std::is_invocable_v<const Equal&, key_view_t<Key>, key_view_t<Key>>;
   using view = std::conditional_t<viewed, key_view_t<Key>, const Key&>;
   using stored = std::conditional_t<viewed, std::remove_cvref_t<key_view_t<Key>>, const Key*>;
+  static_assert(compares_all_of<Equal, view>());
 
   static stored store(view key) noexcept {
     if constexpr (viewed) {

@@ -240,6 +240,50 @@ TEST(extremes, weights) {
   }
 }
 
+// Goal  A weight that is no std::size_t, and a time that nanoseconds cannot hold, are refused as what
+//       the weigher or ttl_of threw; others of another type become one.
+TEST(extremes, results_of_another_type) {
+  int weight = 3;
+  std::chrono::hours own{1};
+  const cache_options<int, int> how{.capacity = 4,
+                                    .weigher = [&](int, int) { return weight; },
+                                    .ttl_of = [&](const auto&...) { return own; }};
+  loading_cache<int, int> cache([](int k) { return k; }, how);
+  EXPECT_EQ(*cache.get(1), 1);
+  EXPECT_EQ(cache.stats().weight, 3U);
+  weight = -1;
+  EXPECT_THROW((void)cache.get(2), std::invalid_argument);
+  EXPECT_THROW(cache.put(3, 3), std::invalid_argument);
+  EXPECT_EQ(cache.stats().entries, 1U);
+  weight = 1;
+  EXPECT_EQ(*cache.get(2), 2);
+  for (const auto too_long : {std::chrono::hours::max(), std::chrono::hours::min()}) {
+    own = too_long;
+    EXPECT_THROW((void)cache.get(3), std::invalid_argument);
+  }
+  EXPECT_EQ(cache.stats().entries, 2U);
+}
+
+// Goal  The first version of a live_value keeps its sign; it may be empty, or come as an optional.
+TEST(extremes, a_first_version) {
+  using value = live_value<std::uint64_t>;
+  const auto load = [] { return std::uint64_t{1}; };
+  EXPECT_EQ(*value(load, {.initial = 5}).get(), 5U);
+  EXPECT_EQ(*value(load, {.initial = {}}).get(), 1U);
+  EXPECT_EQ(*value(load, {.initial = std::nullopt}).get(), 1U);
+  EXPECT_EQ(*value(load, {.initial = std::optional<std::uint64_t>(5)}).get(), 5U);
+  EXPECT_EQ(*value(load, {.initial = std::optional<unsigned>(5)}).get(), 5U);
+  EXPECT_THROW(value(load, {.initial = -5}), std::invalid_argument);
+  live_options<std::pair<int, int>> pair{.initial = {{1, 2}}};
+  pair.initial = {3, 4};
+  EXPECT_EQ(live_value<decltype(pair.initial)::value_type>([] { return std::pair(1, 2); }, pair)
+                .get()
+                ->second,
+            4);
+  pair.initial = {};
+  EXPECT_FALSE(pair.initial.has_value());
+}
+
 // Goal  A cache of the largest capacity keeps all, and gives all back.
 TEST(extremes, a_capacity_without_bound) {
   {

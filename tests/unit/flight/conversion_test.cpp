@@ -5,18 +5,30 @@
 
 #include <gtest/gtest.h>
 
+#include <any>
+#include <array>
 #include <chrono>
+#include <complex>
 #include <cstdint>
+#include <functional>
+#include <initializer_list>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <ratio>
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
+#include <version>
+#if defined(__cpp_lib_expected)
+#include <expected>
+#endif
 
 #include <singleflight/flight.hpp>
 
@@ -24,6 +36,81 @@ namespace {
 
 using singleflight::as_outcome;
 using singleflight::deduplicate;
+using singleflight::detail::converts;
+using singleflight::detail::made_of;
+using wide_pair = std::pair<std::int64_t, std::int64_t>;
+constexpr std::int64_t five_billion = 5'000'000'000;
+
+// Made of a number by one constructor where they are initialised with `=`, and by another one where
+// braces or parentheses do it.
+struct narrow_by_copy {
+  narrow_by_copy(int);
+  explicit narrow_by_copy(std::int64_t);
+};
+struct narrow_beside_list {
+  narrow_beside_list(int);
+  narrow_beside_list(std::initializer_list<std::int64_t>);
+};
+struct unsigned_beside_list {
+  unsigned_beside_list(std::uint64_t from) : value(from) {}
+  unsigned_beside_list(std::initializer_list<int>);
+  std::uint64_t value;
+};
+union small_word {
+  small_word(int from) : value(from) {}
+  int value;
+};
+struct money {
+  money(double euros) : value(euros) {}
+  explicit money(int cents) : value(cents / 100.0) {}
+  double value;
+};
+struct decimal {
+  operator double() const { return 7.9; }
+  explicit operator int() const { return 7; }
+};
+/// As many classes for JSON: of any number, or of a list.
+struct anything {
+  template <class Number>
+    requires std::is_arithmetic_v<Number>
+  anything(Number from) : is_list(false), value(static_cast<double>(from)) {}
+  anything(std::initializer_list<anything>) : is_list(true), value(0) {}
+  bool is_list;
+  double value;
+};
+
+struct cell : wide_pair {
+  using pair::pair;
+};
+struct few : std::pair<int, int> {
+  using pair::pair;
+};
+struct span_of : std::chrono::duration<std::int64_t> {
+  using duration::duration;
+};
+struct few_seconds_of : std::chrono::duration<int> {
+  using duration::duration;
+};
+struct maybe : std::optional<std::int64_t> {
+  using optional::optional;
+};
+struct maybe_few : std::optional<int> {
+  using optional::optional;
+};
+struct name_or_number : std::variant<int, std::string> {
+  using variant::variant;
+};
+struct checked_pair : std::pair<int, int> {
+  using pair::pair;
+  checked_pair(const wide_pair&);
+};
+struct makes_optional {
+  operator std::optional<int>() const;
+};
+struct id {
+  id(int from) : value(from) {}
+  int value;
+};
 
 // Goal    An int asks an unsigned group, and what has no unsigned value is refused: never another
 //         key's answer (scenario 54).
@@ -71,7 +158,6 @@ TEST(conversion, a_result_keeps_its_sign) {
 //         refused, a shorter number does not compile. What a variant would narrow neither.
 TEST(conversion, a_duration_keeps_its_length) {
   using namespace std::chrono_literals;
-  using singleflight::detail::converts;
   using few_seconds = std::chrono::duration<int>;
   using clock = std::chrono::steady_clock;
   static_assert(!converts<std::chrono::seconds, few_seconds>);
@@ -92,7 +178,6 @@ TEST(conversion, a_duration_keeps_its_length) {
 #if defined(__SIZEOF_INT128__)
 // Goal    Numbers of 128 bits are numbers, also for a strict compiler.
 TEST(conversion, a_wide_number_keeps_its_value) {
-  using singleflight::detail::converts;
   __extension__ using wide = __int128;
   __extension__ using unsigned_wide = unsigned __int128;
   static_assert(!converts<double, wide> && !converts<wide, long> && !converts<wide, double>);
@@ -105,7 +190,6 @@ TEST(conversion, a_wide_number_keeps_its_value) {
 }
 #endif
 TEST(conversion, a_variant_takes_what_it_is_made_of) {
-  using singleflight::detail::converts;
   using text_or_pair = std::variant<std::pair<int, int>, std::string>;
   static_assert(!converts<std::pair<std::int64_t, std::int64_t>, text_or_pair>);
   static_assert(!converts<std::int64_t, std::variant<std::optional<int>, std::string>>);
@@ -117,6 +201,135 @@ TEST(conversion, a_variant_takes_what_it_is_made_of) {
   EXPECT_EQ(*flights.run(std::pair(1, 2), [] { return "a"; }),
             (std::variant<int, std::string>("a")));
 }
+
+// Goal    What is asked whether it converts is what converts it: a constructor or a conversion that
+//         is explicit, and one that takes a list, does not hide that another would cut the number.
+TEST(conversion, the_constructor_that_is_called) {
+  static_assert(!converts<std::int64_t, narrow_by_copy> && converts<int, narrow_by_copy>);
+  static_assert(!converts<std::int64_t, narrow_beside_list> && converts<int, narrow_beside_list>);
+  static_assert(!converts<decimal, int> && converts<decimal, double> && !converts<decimal, float>);
+  static_assert(!converts<std::reference_wrapper<std::int64_t>, int>);
+  static_assert(!converts<int, std::complex<float>> && converts<float, std::complex<float>>);
+  static_assert(converts<std::int64_t, unsigned_beside_list> && !converts<std::int64_t, id>);
+  static_assert(!converts<std::int64_t, small_word> && converts<int, small_word>);
+  static_assert(converts<int, std::any> && converts<const char*, std::any>);
+  singleflight::group<int, unsigned_beside_list> flights;
+  EXPECT_EQ(flights.run(1, [] { return 5; })->value, 5U);
+  EXPECT_THROW(flights.run(1, [] { return -5; }), std::invalid_argument);
+  singleflight::group<int, anything> all;
+  EXPECT_FALSE(all.run(1, [] { return 5; })->is_list);
+  EXPECT_EQ(all.start(1, [] { return std::int64_t{5}; }).get()->value, 5);
+}
+
+// Goal    An explicit constructor is called by no verb, also not for a part.
+TEST(conversion, no_constructor_that_is_explicit) {
+  singleflight::group<int, money> flights;
+  EXPECT_EQ(flights.run(1, [] { return 5; })->value, 5);
+  EXPECT_EQ(flights.start(1, [] { return 5; }).get()->value, 5);
+  const auto answer = [](auto promise) { promise.set_value(5); };
+  EXPECT_EQ(flights.start(1, [&](singleflight::flight_promise<money> p) { answer(std::move(p)); })
+                .get()
+                ->value,
+            5);
+  EXPECT_EQ(singleflight::outcome<money>(5)->value, 5);
+  singleflight::group<int, std::optional<money>> absent;
+  EXPECT_EQ((*absent.run(1, [] { return 5; }))->value, 5);
+  singleflight::group<int, std::pair<money, int>> pairs;
+  EXPECT_EQ(pairs.run(1, [] { return std::pair(5, 1); })->first.value, 5);
+  singleflight::group<int, std::variant<money, std::string>> variants;
+  EXPECT_EQ(std::get<money>(*variants.run(1, [] { return 5; })).value, 5);
+}
+
+// Goal    What derives from a pair, a duration or an optional converts as that does, in both
+//         directions.
+TEST(conversion, a_class_counts_as_its_base) {
+  using few_seconds = std::chrono::duration<int>;
+  using small_pair = std::pair<int, int>;
+  static_assert(!converts<cell, small_pair> && !converts<const cell&, std::tuple<int, int>>);
+  static_assert(!converts<wide_pair, few> && converts<std::pair<short, short>, few>);
+  static_assert(!converts<span_of, few_seconds> && !converts<std::chrono::seconds, few_seconds_of>);
+  static_assert(!converts<maybe, std::optional<int>> && !converts<std::int64_t, maybe_few>);
+  static_assert(!converts<maybe, maybe_few> && converts<maybe, std::optional<std::int64_t>>);
+  static_assert(!converts<std::pair<int, int>, std::tuple<int, bool>>);
+  singleflight::group<std::pair<std::uint64_t, std::int64_t>, int> flights;
+  EXPECT_EQ(*flights.run(cell(7, 1), [] { return 1; }), 1);
+  EXPECT_THROW(flights.run(cell(-7, 1), [] { return 1; }), std::invalid_argument);
+  singleflight::group<int, std::chrono::nanoseconds> times;
+  EXPECT_EQ(*times.run(1, [] { return span_of(5); }), std::chrono::seconds(5));
+  EXPECT_THROW(times.run(1, [] { return span_of(10 * five_billion); }), std::invalid_argument);
+}
+
+// Goal    What loses nothing by the language's own conversion converts as before.
+TEST(conversion, what_a_class_itself_says) {
+  static_assert(converts<const char*, name_or_number> && !converts<std::int64_t, name_or_number>);
+  static_assert(converts<wide_pair, checked_pair> &&
+                !converts<std::pair<bool, long>, checked_pair>);
+  static_assert(converts<makes_optional, std::optional<int>>);
+  static_assert(converts<std::array<int, 2>, wide_pair> && converts<int, std::complex<double>>);
+  static_assert(converts<std::shared_ptr<int>, std::optional<std::shared_ptr<const int>>>);
+  static_assert(converts<std::pair<const char*, int>, std::pair<std::string, std::int64_t>>);
+  static_assert(converts<std::function<int()>, std::function<void()>>);
+  singleflight::group<int, std::pair<std::unique_ptr<const int>, std::uint64_t>> flights;
+  const auto load = [] { return std::pair(std::make_unique<int>(5), 1); };
+  EXPECT_EQ(*flights.run(1, load)->first, 5);
+}
+
+// Goal    A tuple of one part takes no number that the part would cut.
+TEST(conversion, a_part_that_comes_alone) {
+  static_assert(!converts<std::int64_t, std::tuple<int>> && !converts<double, std::tuple<int>>);
+  static_assert(!converts<int, std::tuple<bool>> && !converts<decimal, std::tuple<int>>);
+  static_assert(!converts<std::nullptr_t, std::tuple<std::string>>);
+  static_assert(!converts<std::int64_t, std::optional<std::tuple<int>>>);
+  static_assert(!converts<std::int64_t, std::variant<std::tuple<int>, std::string>>);
+  static_assert(!converts<std::int64_t&, std::tuple<const int&>>);
+  singleflight::group<std::tuple<std::uint64_t>, int> flights;
+  EXPECT_EQ(*flights.run(7, [] { return 1; }), 1);
+  EXPECT_THROW(flights.run(-7, [] { return 1; }), std::invalid_argument);
+}
+
+// Goal    An optional of an optional is made as in the language: the inner one is its value.
+TEST(conversion, an_optional_within_another) {
+  using twice = std::optional<std::optional<int>>;
+  singleflight::group<int, twice> flights;
+  const auto got = flights.run(1, [] { return std::optional<int>(); });
+  ASSERT_TRUE(got->has_value());
+  EXPECT_FALSE((*got)->has_value());
+  static_assert(!converts<std::optional<std::int64_t>, twice>);
+}
+
+#if defined(__cpp_lib_expected)
+TEST(conversion, an_expected_converts_part_by_part) {
+  using small = std::expected<int, std::string>;
+  using unsigned_or = std::expected<std::uint64_t, std::string>;
+  static_assert(!converts<std::int64_t, small> && !converts<double, small>);
+  static_assert(!converts<std::expected<std::int64_t, std::string>, small>);
+  static_assert(!converts<std::unexpected<std::int64_t>, std::expected<int, int>>);
+  static_assert(!converts<std::expected<void, std::int64_t>, std::expected<void, int>>);
+  static_assert(converts<std::unexpected<const char*>, small>);
+  singleflight::group<int, unsigned_or> flights;
+  EXPECT_EQ(**flights.run(1, [] { return 5; }), 5U);
+  EXPECT_EQ(**flights.run(1, [] { return std::expected<int, std::string>(5); }), 5U);
+  EXPECT_THROW(flights.run(1, [] { return std::expected<int, std::string>(-5); }),
+               std::invalid_argument);
+  EXPECT_EQ(
+      flights.run(1, [] { return std::expected<int, const char*>(std::unexpect, "a"); })->error(),
+      "a");
+}
+#endif
+
+// Goal    Floating types beside the three of the language are numbers.
+#if defined(__SIZEOF_FLOAT128__) && defined(__x86_64__)
+TEST(conversion, a_floating_type_of_the_compiler) {
+  __extension__ using quad = __float128;
+  __extension__ using wide = __int128;
+  static_assert(!converts<wide, quad> && converts<std::int64_t, quad> && converts<double, quad>);
+  static_assert(!converts<quad, double> && !converts<quad, int>);
+#if defined(__FLT16_MANT_DIG__)
+  __extension__ using half = _Float16;
+  static_assert(!converts<double, half> && !converts<int, half> && converts<half, float>);
+#endif
+}
+#endif
 
 // Goal    A promise makes a container of how many and of what, and the latter keeps its sign.
 TEST(conversion, how_many_of_what) {
@@ -132,12 +345,54 @@ TEST(conversion, how_many_of_what) {
                std::invalid_argument);
 }
 
+// Goal    Several arguments are a constructor's: a number among them is cut by none.
+TEST(conversion, a_value_of_several_arguments) {
+  static_assert(!made_of<std::string, const char*, double>());
+  static_assert(!made_of<std::string, std::string, double, double>());
+  static_assert(!made_of<std::optional<int>, std::in_place_t, std::int64_t>());
+  static_assert(!made_of<std::variant<int, char>, std::in_place_index_t<0>, std::int64_t>());
+  static_assert(
+      !made_of<std::tuple<int>, std::allocator_arg_t, std::allocator<int>, std::int64_t>());
+  static_assert(!made_of<std::complex<float>, double, double>());
+  static_assert(made_of<std::vector<int>, const int*, const int*>());
+  const auto made = []<class Value>(std::type_identity<Value>, auto... args) {
+    singleflight::group<int, Value> flights;
+    return *flights.start(1, [=](singleflight::flight_promise<Value> p) { p.set_value(args...); })
+                .get();
+  };
+  using unsigned_pair = std::pair<std::uint64_t, int>;
+  EXPECT_EQ(made(std::type_identity<unsigned_pair>{}, 7, 1), unsigned_pair(7, 1));
+  EXPECT_THROW((void)made(std::type_identity<unsigned_pair>{}, -7, 1), std::invalid_argument);
+  EXPECT_EQ(made(std::type_identity<std::string>{}, "abcdef", 3), "abc");
+  EXPECT_EQ(made(std::type_identity<std::optional<unsigned>>{}, std::in_place, 7), 7U);
+  EXPECT_THROW((void)made(std::type_identity<std::optional<unsigned>>{}, std::in_place, -7),
+               std::invalid_argument);
+  EXPECT_EQ(std::any_cast<int>(made(std::type_identity<std::vector<std::any>>{}, 2, 5).at(1)), 5);
+  EXPECT_EQ(made(std::type_identity<std::vector<std::string>>{}, 2, "a").at(1), "a");
+}
+
 // Goal    A function that is wrapped is called with what fits its parameters.
 TEST(conversion, an_argument_keeps_its_sign) {
   const auto doubled = deduplicate([](unsigned n) { return 2 * n; }, [](unsigned n) { return n; });
   EXPECT_EQ(doubled(4), 8U);
   EXPECT_EQ(doubled(4U), 8U);
   EXPECT_THROW(doubled(-4), std::invalid_argument);
+  using part = std::pair<unsigned, int>;
+  const auto first = deduplicate([](const part& p) { return p.first; },
+                                 [](std::pair<unsigned, std::int64_t> p) { return p.second; });
+  EXPECT_EQ(first(std::pair(4, 1)), 4U);
+  EXPECT_THROW(first(std::pair(-4, 1)), std::invalid_argument);
+}
+
+// Goal    A function that takes what is made of smaller numbers is not called with larger ones.
+TEST(conversion, an_argument_is_not_cut) {
+  using singleflight::detail::may_lose;
+  static_assert(may_lose<std::optional<int>, const std::int64_t&>());
+  static_assert(may_lose<id, const std::int64_t&>() && !converts<const std::int64_t&, id>);
+  static_assert(may_lose<const std::pair<int, int>&, const wide_pair&>());
+  static_assert(!may_lose<id, const int&>() && !may_lose<const std::any&, const std::int64_t&>());
+  static_assert(!may_lose<std::string_view, const std::string&>());
+  static_assert(!may_lose<const wide_pair&, const cell&>());
 }
 
 }  // namespace
