@@ -40,8 +40,8 @@ struct cache_options {
   std::size_t capacity = 10'000;
   /// What an entry weighs, in the unit of `capacity`; empty: each weighs 1. Called once a value,
   /// before it is stored, no lock held. 0 counts as 1. What is heavier than the capacity is handed
-  /// to its callers and not stored; if it throws, so does the load. It may return another integer: a
-  /// negative one is a std::invalid_argument that it throws.
+  /// to its callers and not stored; if it throws, so does the load. It may return another integer:
+  /// a negative one is a std::invalid_argument that it throws.
   detail::whole_function<std::size_t(const Key& key, const Value& value)> weigher{};
 
   /// What an absence or an error weighs, where there is a weigher: at least the memory of a key.

@@ -45,8 +45,8 @@ class whole_optional : public std::optional<T> {
 
 template <class T>
 struct live_options {
-  /// The first version, in place of a first load: a T, what becomes one without loss, or an optional
-  /// of these.
+  /// The first version, in place of a first load: a T, what becomes one without loss, or an
+  /// optional of these.
   detail::whole_optional<T> initial{};
   /// A load so long after the last one of the schedule has ended, or after the value was made;
   /// zero: only when it is asked for.

@@ -240,8 +240,8 @@ TEST(extremes, weights) {
   }
 }
 
-// Goal  A weight that is no std::size_t, and a time that nanoseconds cannot hold, are refused as what
-//       the weigher or ttl_of threw; others of another type become one.
+// Goal  A weight that is no std::size_t, and a time that nanoseconds cannot hold, are refused as
+//       what the weigher or ttl_of threw; others of another type become one.
 TEST(extremes, results_of_another_type) {
   int weight = 3;
   std::chrono::hours own{1};

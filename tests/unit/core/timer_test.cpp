@@ -78,8 +78,8 @@ TEST(manual_timer, the_past_and_the_far_future) {
   time.cancel(a);
 }
 
-// Goal    At the end of the clock's range the time stands: what was due before fires, also when it is
-//         armed there, and what is never due does not.
+// Goal    At the end of the clock's range the time stands: what was due before fires, also when it
+//         is armed there, and what is never due does not.
 TEST(manual_timer, the_end_of_time) {
   sf::manual_timer time;
   alarm before(time);
