@@ -40,13 +40,13 @@ inline void flight_core::tell_claimers(block_base& b) {
 inline void flight_core::submit_load(load_base& load) {
   block_base& b = *load.block;
   const any_executor on = b.executor;  // the task may take the block with it
-  struct told {  // a wait with limits asks the executor whether a thread is free: now it can
-    explicit told(block_base* of) noexcept : block(of) {
+  struct telling {  // a wait with limits asks the executor whether a thread is free: now it can
+    explicit telling(block_base* of) noexcept : block(of) {
       if (block != nullptr) block->add_reference();
     }
-    told(const told&) = delete;
-    told& operator=(const told&) = delete;
-    ~told() {
+    telling(const telling&) = delete;
+    telling& operator=(const telling&) = delete;
+    ~telling() {
       if (block == nullptr) return;
       if (platform::holds(rule::posted_load_is_told)) tell_claimers(*block);
       block->drop_reference();
