@@ -127,7 +127,9 @@ struct key_hash : detail::seeded_hash {
     } else if constexpr (std::is_integral_v<Key>) {
       return detail::hash_word(static_cast<std::uint64_t>(key));
     } else if constexpr (detail::hashed_as_float<Key>) {
-      return detail::as_size(detail::hash_float(detail::process_secret::value, key));
+      using wide = std::conditional_t<detail::fits_double<Key>, double, long double>;
+      const auto value = static_cast<wide>(key);
+      return detail::as_size(detail::hash_float(detail::process_secret::value, value));
     } else if constexpr (detail::standard_path<Key>) {
       using view = std::basic_string_view<typename Key::value_type>;
       return detail::as_size(detail::hash_path(detail::process_secret::value, view(key.native()),
