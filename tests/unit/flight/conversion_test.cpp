@@ -259,12 +259,22 @@ TEST(conversion, a_class_counts_as_its_base) {
   EXPECT_THROW(times.run(1, [] { return span_of(10 * five_billion); }), std::invalid_argument);
 }
 
+/// As many libraries have it.
+struct json {
+  json(bool) {}
+  json(const char*) {}
+  json(std::nullptr_t) {}
+  json(std::initializer_list<json>) {}
+};
+
 // Goal    What loses nothing by the language's own conversion converts as before.
 TEST(conversion, what_a_class_itself_says) {
   static_assert(converts<const char*, name_or_number> && !converts<std::int64_t, name_or_number>);
   static_assert(converts<wide_pair, checked_pair> &&
                 !converts<std::pair<bool, long>, checked_pair>);
   static_assert(converts<makes_optional, std::optional<int>>);
+  static_assert(converts<std::nullptr_t, json> && converts<const char*, json> &&
+                converts<bool, json> && !converts<int, json>);
   static_assert(converts<std::array<int, 2>, wide_pair> && converts<int, std::complex<double>>);
   static_assert(converts<std::shared_ptr<int>, std::optional<std::shared_ptr<const int>>>);
   static_assert(converts<std::pair<const char*, int>, std::pair<std::string, std::int64_t>>);

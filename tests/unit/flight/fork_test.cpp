@@ -156,6 +156,39 @@ TEST(fork_flight, a_load_of_many_may_fork) {
   }
 }
 
+// Goal    A stop callback that forks, as its group is closed, leaves those of other threads alone in
+//         the child.
+TEST(fork_flight, a_stop_callback_may_fork) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
+  struct in_one_bucket {
+    std::size_t operator()(int) const { return 0; }
+  };
+  sf::group<int, int, in_one_bucket> g;
+  support::gate hold;
+  std::atomic<int> strangers{0};
+  pid_t pid = -1;
+  std::vector<std::jthread> leaders;
+  for (int key = 0; key < 8; ++key) {
+    leaders.emplace_back([&, key] {
+      (void)g.run(sf::as_outcome, key, [&](std::stop_token stop) {
+        const std::stop_callback told(stop, [&] {
+          if (pid == 0) ++strangers;
+          if (pid == -1) pid = ::fork();
+        });
+        hold.wait();
+        return 0;
+      });
+    });
+  }
+  hold.await_arrivals(8);
+  (void)g.close_for(0ms);
+  if (pid == 0) ::_exit(strangers == 0 ? 0 : 1);
+  int status = 1;
+  ASSERT_EQ(::waitpid(pid, &status, 0), pid);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  hold.open();
+}
+
 // Goal    A promise that answers in a child a load of the parent's, comes too late, and does no
 //         harm, also after its group has gone.
 TEST(fork_flight, a_late_promise_does_no_harm_in_a_child) {

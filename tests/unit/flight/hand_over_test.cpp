@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -15,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/asleep.hpp"
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
@@ -365,6 +367,37 @@ TEST(hand_over, without_others_the_error_is_the_leaders) {
   EXPECT_EQ(loads, 1);
   EXPECT_EQ(g.stats().handed_over, 0u);
   EXPECT_TRUE(g.in_flight().empty());
+}
+
+// Goal    On the inline executor, a load that is handed over waits for its turn on the thread that
+//         does so; a thread that waits for it within a load runs it itself, and at once: what the
+//         other one does next may wait for that.
+TEST(hand_over, inline_load_is_run_by_who_waits) {
+  singleflight::group<int, int> flights(
+      {.executor = singleflight::inline_executor, .on_error = singleflight::hand_over(1)});
+  singleflight::group<int, int> others({.executor = singleflight::inline_executor});
+  std::optional<singleflight::flight_promise<int>> promise;
+  auto first = flights.start(
+      1, [&](singleflight::flight_promise<int> given) { promise.emplace(std::move(given)); });
+  std::atomic<bool> joined{false};
+  std::optional<support::asleep> waiter;
+  std::jthread waits([&] {
+    waiter.emplace();
+    auto outer = others.start(9, [&] {
+      auto f = flights.start(1, [] { return 7; });
+      joined = true;
+      return int{*f.get()};
+    });
+    EXPECT_EQ(*outer.get(), 7);
+  });
+  ASSERT_TRUE(support::eventually([&] { return joined && (*waiter)(); }));
+  auto asked = others.start(5, [&] {
+    promise->set_error(std::make_exception_ptr(std::runtime_error("handed over")));
+    auto f = others.start(9, [] { return 0; });
+    return int{*f.get()};
+  });
+  EXPECT_EQ(*asked.get(), 7);
+  EXPECT_EQ(*first.get(), 7);
 }
 
 }  // namespace

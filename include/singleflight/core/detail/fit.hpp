@@ -233,7 +233,8 @@ consteval bool takes_just() {
     return std::is_constructible_v<To, exactly<From>> ||
            std::is_constructible_v<To, exactly<decltype(+From{})>>;
   } else {
-    return std::is_constructible_v<To, stands_for<From>>;
+    return std::is_constructible_v<To, exactly<From>> ||
+           std::is_constructible_v<To, stands_for<From>>;
   }
 }
 

@@ -105,8 +105,9 @@ auto group<Key, Value, Hash, Equal>::start_many(const Keys& keys, LoadMany&& loa
     std::unique_ptr<bulk_task<Key, Value, std::decay_t<LoadMany>>>& one;
     const std::vector<flight<Value>>& handles;
     const any_executor executor;  // by value: the group may go while it runs
-    ~launching() noexcept(false) {
-      if (one->loads.empty()) return;
+    ~launching() noexcept(false) { now(); }
+    void now() const {
+      if (one == nullptr || one->loads.empty()) return;
       for (load_base* load : one->loads) flight_core::open_load(*load);
       try {
         executor.execute(task(one.release()));
@@ -133,6 +134,7 @@ auto group<Key, Value, Hash, Equal>::start_many(const Keys& keys, LoadMany&& loa
         false, &unlaunched));
     if (unlaunched != nullptr) one->loads.push_back(unlaunched);
   }
+  launch.now();
   return handles;
 }
 

@@ -20,9 +20,8 @@ namespace detail {
 inline bool flight_core::close_until(steady_time deadline) {
   const call_scope scope;
   closed_.store(true, memory_order_release);
-  shut_flights found;
-  table.each([&](flight_table::head& at) { shut_bucket(at, found); });
-  end_shut(found);
+  table.each([](flight_table::head& at) { shut_bucket(at); });
+  table.each([this](flight_table::head& at) { end_bucket(at); });
   for (;;) {
     const std::uint32_t seen = departures_.load(memory_order_acquire);
     bool empty = true;
@@ -36,38 +35,50 @@ inline bool flight_core::close_until(steady_time deadline) {
   }
 }
 
-inline void flight_core::shut_bucket(flight_table::head& at, shut_flights& found) noexcept {
+inline void flight_core::shut_bucket(flight_table::head& at) noexcept {
+  flight_table::bucket b = flight_table::lock_at(at);
+  if ((b.value & flight_table::moved) == 0 && platform::holds(rule::close_marks_bucket)) {
+    b.value |= flight_table::slow;
+  }
+  flight_table::unlock(b);
+}
+
+/// After all are shut: a stop callback of one load must find the whole group so. One bucket at a
+/// time: what is taken out of a bucket is out of a fork's sight.
+inline void flight_core::end_bucket(flight_table::head& at) {
+  block_base* running = nullptr;
+  block_base* unbegun = nullptr;
   const auto take = [](block_base& block, block_base*& list) {
     block.next_shut = list;
     list = &block;
   };
   flight_table::bucket b = flight_table::lock_at(at);
   if ((b.value & flight_table::moved) == 0) {
-    if (platform::holds(rule::close_marks_bucket)) b.value |= flight_table::slow;
     // Nobody enters any more but successors, whose turn ends them as closed.
     for (flight_node* node = b.first(); node != nullptr; node = node->next) {
       if (std::exchange(node->close_seen, true)) continue;  // another close has it
       block_base* const behind = std::exchange(node->successor, nullptr);
-      if (behind != nullptr) take(*behind, found.unbegun);
+      if (behind != nullptr) take(*behind, unbegun);
       block_base* const block = node->block.load(memory_order_relaxed);
       if (block == nullptr) continue;
       block->add_reference();
-      take(*block, found.running);
+      take(*block, running);
     }
   }
   flight_table::unlock(b);
-}
-
-/// After all buckets: a stop callback of one load must find the whole group shut.
-inline void flight_core::end_shut(shut_flights& found) {
-  while (block_base* const block = found.unbegun) {
-    found.unbegun = block->next_shut;
+  while (block_base* const block = unbegun) {
+    unbegun = block->next_shut;
     if (platform::holds(rule::close_ends_unbegun)) end_unbegun(*block);
   }
-  while (block_base* const block = found.running) {
-    found.running = block->next_shut;
-    request_stop(*block);
-    end_if_not_begun(*block);
+  while (block_base* const block = running) {
+    running = block->next_shut;
+    block->lock();
+    const bool lost = block->node == nullptr;  // a stop callback has forked: the child is here
+    block->unlock();
+    if (!lost) {
+      request_stop(*block);
+      end_if_not_begun(*block);
+    }
     block->drop_reference();
   }
 }

@@ -429,13 +429,9 @@ class flight_core final : fork_member {
 
   void tell_ended(block_base& b, flight_result result, flight_errc code) const noexcept;
 
-  /// What a close has found in the table, each by `next_shut` and with a reference.
-  struct shut_flights {
-    block_base* running = nullptr;
-    block_base* unbegun = nullptr;
-  };
-  void shut_bucket(flight_table::head& at, shut_flights& found) noexcept;
-  void end_shut(shut_flights& found);
+  static void shut_bucket(flight_table::head& at) noexcept;
+  void end_bucket(flight_table::head& at);
+
   /// A successor, detached by close(): its callers get closed.
   void end_unbegun(block_base& b);
 

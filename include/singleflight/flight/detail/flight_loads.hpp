@@ -38,21 +38,23 @@ inline void flight_core::tell_claimers(block_base& b) {
 }
 
 inline void flight_core::submit_load(load_base& load) {
-  block_base& b = *load.block;
-  const any_executor on = b.executor;  // the task may take the block with it
-  struct telling {  // a wait with limits asks the executor whether a thread is free: now it can
-    explicit telling(block_base* of) noexcept : block(of) {
-      if (block != nullptr) block->add_reference();
+  const any_executor on = load.block->executor;  // the task may take the block with it
+  // A wait with limits asks the executor whether a thread is free: that can tell once it has the
+  // task. The inline one has it run before execute() returns, perhaps.
+  struct telling {
+    telling(block_base& b, bool before) noexcept : block(b), after(!before) {
+      block.add_reference();
+      if (before) tell_claimers(block);
     }
     telling(const telling&) = delete;
     telling& operator=(const telling&) = delete;
     ~telling() {
-      if (block == nullptr) return;
-      if (platform::holds(rule::posted_load_is_told)) tell_claimers(*block);
-      block->drop_reference();
+      if (after && platform::holds(rule::posted_load_is_told)) tell_claimers(block);
+      block.drop_reference();
     }
-    block_base* const block;
-  } const afterwards(on.is_inline() ? nullptr : &b);
+    block_base& block;
+    const bool after;
+  } const claimers(*load.block, on.is_inline());
   try {
     on.execute(task(&load));
   } catch (...) {  // refused: dropping the task has ended the flight as broken

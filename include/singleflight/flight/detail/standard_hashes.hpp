@@ -75,7 +75,9 @@ consteval bool is_of_std() {
   const std::string_view name = __PRETTY_FUNCTION__;  // "... Type = std::filesystem::path ..."
   const std::string_view before = "Type = ";
   const std::size_t at = name.find(before);
-  return at != std::string_view::npos && name.substr(at + before.size()).starts_with("std::");
+  if (at == std::string_view::npos) return false;
+  const std::string_view type = name.substr(at + before.size());
+  return type.starts_with("std::") && !type.starts_with("std::experimental");
 }
 /// std::filesystem::path, told without <filesystem>, which is long. A path of another library has
 /// an == of its own, and stays with its std::hash.
