@@ -156,8 +156,8 @@ TEST(fork_flight, a_load_of_many_may_fork) {
   }
 }
 
-// Goal    A stop callback that forks, as its group is closed, leaves those of other threads alone in
-//         the child.
+// Goal    A stop callback that forks, as its group is closed, leaves those of other threads alone
+//         in the child.
 TEST(fork_flight, a_stop_callback_may_fork) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   struct in_one_bucket {
