@@ -37,7 +37,8 @@ class whole_optional : public std::optional<T> {
   template <class From = T>
     requires(takes<From> && !std::is_scalar_v<T>)
   whole_optional& operator=(From&& from) {
-    return *this = whole_optional(std::forward<From>(from));
+    *this = whole_optional(std::forward<From>(from));
+    return *this;
   }
 };
 

@@ -215,12 +215,11 @@ struct key_hash<std::basic_string<C, T, A>> : detail::seeded_hash {
     requires(std::is_integral_v<C> || std::is_enum_v<C> ||
              detail::hashed_by_std<std::basic_string_view<C, T>>)
   {
-    if constexpr (detail::plain_characters<C, T>) {
+    constexpr bool by_std = detail::hashed_by_std<std::basic_string_view<C, T>>;
+    if constexpr (detail::plain_characters<C, T> || (!by_std && detail::inherits_equality<C, T>)) {
       return detail::hash_bytes(key.data(), key.size() * sizeof(C));
-    } else if constexpr (detail::hashed_by_std<std::basic_string_view<C, T>>) {
+    } else if constexpr (by_std) {
       return detail::hash_word(std::hash<std::basic_string_view<C, T>>{}(key));
-    } else if constexpr (detail::inherits_equality<C, T>) {
-      return detail::hash_bytes(key.data(), key.size() * sizeof(C));
     } else if constexpr (sizeof(C) > 1 && std::is_same_v<T, std::char_traits<C>>) {
       return detail::hash_elements(key);  // enumerations
     } else {

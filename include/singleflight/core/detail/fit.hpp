@@ -243,6 +243,7 @@ consteval bool takes_just() {
 template <class From, class To>
 consteval fit scalar_into_class() {
   using plain = std::decay_t<From>;
+  // Each asks only what those before it leave open. NOLINTNEXTLINE(bugprone-branch-clone)
   if constexpr (fills_implicitly<From, To> && !takes_a_list<To>) {
     return fit::always;
   } else if constexpr (!takes_less<plain, To>() && (takes_a_list<To> || fills_directly<From, To>)) {
@@ -290,11 +291,9 @@ consteval fit into_other() {
   using plain = std::decay_t<From>;
   if constexpr (is_plain_number<To>) {
     return !std::is_scalar_v<plain> && fills_implicitly<From, To> ? fit::always : fit::never;
-  } else if constexpr (!is_made<To>) {
-    return fit::always;
   } else if constexpr (any_base_loses<From, To>()) {
     return fit::never;
-  } else if constexpr (std::is_scalar_v<plain> || number<plain>) {
+  } else if constexpr (is_made<To> && (std::is_scalar_v<plain> || number<plain>)) {
     return scalar_into_class<From, To>();
   } else {
     return fit::always;

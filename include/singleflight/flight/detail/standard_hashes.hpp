@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cfloat>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -41,9 +42,8 @@ std::uint64_t hash_bits(const hash_secret& secret, const Bits& bits, std::size_t
 
 /// Whether all values are values of double.
 template <class Float>
-inline constexpr bool fits_double =
-    std::numeric_limits<Float>::digits <= std::numeric_limits<double>::digits &&
-    std::numeric_limits<Float>::max_exponent <= std::numeric_limits<double>::max_exponent;
+inline constexpr bool fits_double = std::numeric_limits<Float>::digits <= DBL_MANT_DIG &&
+                                    std::numeric_limits<Float>::max_exponent <= DBL_MAX_EXP;
 template <class Key>
 concept hashed_as_float =
     std::floating_point<Key> && (fits_double<Key> || std::same_as<Key, long double>);
