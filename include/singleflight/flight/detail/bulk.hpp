@@ -109,12 +109,15 @@ auto group<Key, Value, Hash, Equal>::start_many(const Keys& keys, LoadMany&& loa
     void now() const {
       if (one == nullptr || one->loads.empty()) return;
       for (load_base* load : one->loads) flight_core::open_load(*load);
+      if (executor.is_inline()) tell();  // before it runs them, perhaps
       try {
         executor.execute(task(one.release()));
       } catch (...) {  // refused: dropping the task has ended the flights as broken
         if (platform::is_thread_exit()) throw;
       }
-      if (executor.is_inline() || !platform::holds(rule::posted_load_is_told)) return;
+      if (!executor.is_inline() && platform::holds(rule::posted_load_is_told)) tell();
+    }
+    void tell() const {
       for (const flight<Value>& mine : handles) flight_core::tell_claimers(*mine.block_);
     }
   } const launch{one, handles, core_.options().executor};

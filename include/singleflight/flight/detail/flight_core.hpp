@@ -290,7 +290,7 @@ class flight_core final : fork_member {
   // ---- loads: flight_loads.hpp ------------------------------------------------------------------
 
   /// The load that a start() has just put into the table: from now on others may claim it, and with
-  /// that the flight may end and the group go.
+  /// that the flight may end and the group go. Who sleeps for it is woken by tell_claimers().
   static void open_load(load_base& load);
   /// Threads of the executor that wait for the load of `b`, or behind it, look again whether they
   /// are to run it: it was opened, or has been given to the executor. Requires a reference.

@@ -18,7 +18,6 @@ inline void flight_core::open_load(load_base& load) {
   b.lock();
   load.state.store(load_base::queued, memory_order_release);
   b.unlock();
-  tell_claimers(b);
 }
 
 inline void flight_core::tell_claimers(block_base& b) {

@@ -95,7 +95,7 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
           batch_type::loader_of(load).in = waiting_.back();
           if (has_one_place()) load.block->behind.store(place_id_, memory_order_release);
           b.push(load);
-          if (b.due && platform::holds(rule::late_key_is_opened)) flight_core::open_load(load);
+          if (b.due && platform::holds(rule::late_key_is_opened)) open_locked(load);
           if (!b.due && (!delays || b.size == bounds_.max_batch)) make_due_locked(b);
           arms = !b.due && !armed_;
           if (arms) {
@@ -222,8 +222,12 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
   void make_due_locked(batch_type& b) {
     b.due = true;
     for (load_base* load = b.first; load != nullptr; load = load->next) {
-      flight_core::open_load(*load);
+      open_locked(*load);
     }
+  }
+  static void open_locked(load_base& load) {
+    flight_core::open_load(load);
+    flight_core::tell_claimers(*load.block);
   }
   /// The next batch to be given to the executor, if there is a place for it.
   pointer post_next_locked() {
