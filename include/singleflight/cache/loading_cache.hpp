@@ -282,7 +282,9 @@ class loading_cache final : public observable {
   /// Whether there is no more to do for a hit: a value, neither old nor due.
   bool is_plain_hit(entry& e) const { return !timed_ || times_.is_young(e, now()); }
   result plain_hit(entry& e, detail::hazard_hold&& hold) {
-    e.touch();
+    if (e.touch()) [[unlikely]] {
+      store_.welcome(e);
+    }
     result hit(std::move(hold), std::addressof(e.value), clock_, freshness::fresh);
     stats_.add(figure::hits);
     return hit;
@@ -305,14 +307,15 @@ class loading_cache final : public observable {
   SINGLEFLIGHT_NOINLINE result get_own(view key, std::uint32_t hash) {
     return get_slowly(key, hash, own_loader{*this}, nullptr);
   }
-  /// What was no hit at a glance. One in twenty of a full cache is a hit all the same, whose entry
-  /// stands further from its line, or behind another that looks like it.
+  /// What was no hit at a glance. One hit in fifty is one all the same: its entry stands further
+  /// from its line, or behind another that looks like it.
   template <class Source>
   SINGLEFLIGHT_NOINLINE result get_slowly(view key, std::uint32_t hash, const Source& source,
                                           const limits* bounds);
   template <class Source>
   SINGLEFLIGHT_NOINLINE result get_otherwise(view key, std::uint32_t hash, found seen,
-                                             const Source& source, const limits* bounds);
+                                             std::uint64_t stamp, const Source& source,
+                                             const limits* bounds);
   template <class Arg, class Source>
   pending_cached<Value> start_get_by(const Arg& key, const Source& source);
   /// What can be answered without a load: empty when there is nothing. Counts. Calls refresh() for
@@ -332,10 +335,11 @@ class loading_cache final : public observable {
            bounds.within.frame == nullptr;
   }
   template <class Source>
-  result load_and_wait(view key, std::uint32_t hash, const Source& source, const limits* bounds);
+  result load_and_wait(view key, std::uint32_t hash, std::uint64_t stamp, const Source& source,
+                       const limits* bounds);
   template <class Source>
-  outcome<result> load_within(view key, std::uint32_t hash, const Source& source,
-                              const limits& bounds);
+  outcome<result> load_within(view key, std::uint32_t hash, std::uint64_t stamp,
+                              const Source& source, const limits& bounds);
   outcome<result> wait_for(flight<result>& load, const limits& bounds,
                            detail::blocked_wait::form how = detail::blocked_wait::form::take);
   std::optional<result> serve_stale(view key, std::uint32_t hash, bool hold_off);
@@ -357,15 +361,18 @@ class loading_cache final : public observable {
     if (why != cause::asked) stats_.add(figure::refreshes, count);
     stats_.add(figure::loads, count);
   }
-  /// A flight's load.
+  /// A flight's load. `stamp`: the store's before the caller looked, and found nothing; 0: he did
+  /// not look, or found something.
   template <class Call>
-  result lead(view key, std::uint32_t hash, const flight_context& flight, cause why, Call&& call);
+  result lead(view key, std::uint32_t hash, std::uint64_t stamp, const flight_context& flight,
+              cause why, Call&& call);
   std::vector<outcome<result>> lead_many(std::span<const Key> keys,
                                          const detail::bulk_flights& flights, cause why);
   /// What a load returns, or throws: stores it unless the flight was revoked by then, or serves
   /// what is there instead. May move from `key`.
   template <class Call>
-  result conclude(Key& key, std::uint32_t hash, const flight_context& flight, Call&& call);
+  result conclude(Key& key, std::uint32_t hash, std::uint64_t stamp, const flight_context& flight,
+                  Call&& call);
   result fail(Key& key, std::uint32_t hash, const flight_context& flight,
               const std::exception_ptr& error);
 

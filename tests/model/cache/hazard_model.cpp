@@ -375,6 +375,58 @@ const add_world passers("entries: a find behind a full line, beside a removal", 
                           s.finish();
                         });
 
+/// What is asked for often moves to where a glance finds it.
+void welcome(entry_scene& s, int key) {
+  const auto f = s.find(key);
+  if (!f) return;
+  while (!f.at->touch()) {
+  }
+  s.all->welcome(*f.at);
+}
+
+const add_world makes_way("entries: a find beside one that comes home, and one that makes way",
+                          three, [](world& w) {
+                            entry_scene s(w);
+                            for (int key = 1; key <= places + 1; ++key) s.put(key, key);
+                            s.thread([&] {
+                              w.check(s.read(1) == 1, "who makes way was not found");
+                              w.check(s.read(places + 1) == places + 1,
+                                      "who comes home was not found");
+                            });
+                            s.thread([&] { welcome(s, places + 1); });
+                            w.run();
+                            s.finish();
+                          });
+
+const add_world goes_ahead(
+    "entries: a find beside one that takes another's place in its line", three, [](world& w) {
+      entry_scene s(w);
+      fill(s);
+      w.check(s.put(full + 1, full + 1), "the table has not grown");
+      const auto found = [&](int key) {  // a glance sees one that leaves, or that it has left
+        return static_cast<bool>(s.all->find(entry_scene::hash_of(key), key));
+      };
+      s.thread([&] {
+        w.check(found(1), "who makes way was not found");
+        w.check(found(2), "who goes ahead was not found");
+      });
+      s.thread([&] { welcome(s, 2); });
+      w.run();
+      s.finish();
+    });
+
+const add_world welcome_leaves("entries: one is to come home beside its removal", three,
+                               [](world& w) {
+                                 entry_scene s(w);
+                                 for (int key = 1; key <= places + 1; ++key) s.put(key, key);
+                                 s.thread([&] { welcome(s, places + 1); });
+                                 s.thread([&] { s.remove(places + 1); });
+                                 w.run();
+                                 w.check(s.read(places + 1) == 0, "what was removed is back");
+                                 w.check(s.read(1) == 1, "who made way is gone");
+                                 s.finish();
+                               });
+
 // ---- a barrier that is refused ------------------------------------------------------------------
 
 /// As long as what has left waits for a grace.

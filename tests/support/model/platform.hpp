@@ -162,6 +162,12 @@ class mutex {
     while (held_) model::sleep(this, all_channels, nullptr, model::sleeps::soundly, at);
     held_ = true;
   }
+  bool try_lock(const place& at = place::current()) {
+    model::arrive(model::op::lock, this, at);
+    if (held_) return false;
+    held_ = true;
+    return true;
+  }
   void unlock(const place& at = place::current()) {
     model::arrive(model::op::unlock, this, at);
     held_ = false;
@@ -177,6 +183,8 @@ class unique_lock {
   explicit unique_lock(mutex& m, const place& at = place::current()) : mutex_(&m), at_(at) {
     lock();
   }
+  unique_lock(mutex& m, std::try_to_lock_t, const place& at = place::current())
+      : mutex_(&m), at_(at), owns_(m.try_lock(at)) {}
   unique_lock(const unique_lock&) = delete;
   unique_lock& operator=(const unique_lock&) = delete;
   ~unique_lock() {
@@ -190,6 +198,7 @@ class unique_lock {
     owns_ = false;
     mutex_->unlock(at_);
   }
+  bool owns_lock() const noexcept { return owns_; }
 
  private:
   mutex* mutex_;

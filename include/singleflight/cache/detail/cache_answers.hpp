@@ -94,13 +94,18 @@ template <class Source>
 auto loading_cache<Key, Value, Hash, Equal>::get_slowly(view key, std::uint32_t hash,
                                                         const Source& source, const limits* bounds)
     -> result {
+  std::uint64_t stamp = store_.stamp();
   found f = store_.find(hash, key);
-  if (f && is_plain_hit(*f.at)) return plain_hit(*f.at, std::move(f.hold));
-  return get_otherwise(key, hash, std::move(f), source, bounds);
+  if (f) {
+    if (is_plain_hit(*f.at)) return plain_hit(*f.at, std::move(f.hold));
+    stamp = 0;
+  }
+  return get_otherwise(key, hash, std::move(f), stamp, source, bounds);
 }
 template <class Key, class Value, class Hash, class Equal>
 template <class Source>
 auto loading_cache<Key, Value, Hash, Equal>::get_otherwise(view key, std::uint32_t hash, found seen,
+                                                           std::uint64_t stamp,
                                                            const Source& source,
                                                            const limits* bounds) -> result {
   const detail::end_scope scope;
@@ -112,7 +117,7 @@ auto loading_cache<Key, Value, Hash, Equal>::get_otherwise(view key, std::uint32
   f = {};
   if (stands != detail::standing::stale) {
     stats_.add(figure::misses);
-    return load_and_wait(key, hash, source, bounds);
+    return load_and_wait(key, hash, stamp, source, bounds);
   }
   limits given = bounds != nullptr ? *bounds : limits{};
   const detail::steady_time own = given.deadline;
@@ -127,7 +132,7 @@ auto loading_cache<Key, Value, Hash, Equal>::get_otherwise(view key, std::uint32
     kept = source.own();
   }
   outcome<result> answer =
-      soft ? started(detail::blocked_wait::form::bide) : load_within(key, hash, source, given);
+      soft ? started(detail::blocked_wait::form::bide) : load_within(key, hash, 0, source, given);
   const auto code = answer.errc();
   // Without a code: the load's own error, where no stale value is left to serve for it, or what
   // kept the load from beginning.
@@ -202,26 +207,27 @@ pending_cached<Value> loading_cache<Key, Value, Hash, Equal>::start_get_by(const
 template <class Key, class Value, class Hash, class Equal>
 template <class Source>
 auto loading_cache<Key, Value, Hash, Equal>::load_and_wait(view key, std::uint32_t hash,
+                                                           std::uint64_t stamp,
                                                            const Source& source,
                                                            const limits* bounds) -> result {
-  if (bounds != nullptr) return load_within(key, hash, source, *bounds).value();
-  if (source.awaits()) return load_within(key, hash, source, {}).value();
+  if (bounds != nullptr) return load_within(key, hash, stamp, source, *bounds).value();
+  if (source.awaits()) return load_within(key, hash, stamp, source, {}).value();
   return detail::own_handle(flights_.run(key, [&](flight_context& flight) {
-    return lead(key, hash, flight, cause::asked,
+    return lead(key, hash, stamp, flight, cause::asked,
                 [&](const Key& own) { return source.load(own, flight); });
   }));
 }
 template <class Key, class Value, class Hash, class Equal>
 template <class Source>
 auto loading_cache<Key, Value, Hash, Equal>::load_within(view key, std::uint32_t hash,
-                                                         const Source& source, const limits& bounds)
-    -> outcome<result> {
+                                                         std::uint64_t stamp, const Source& source,
+                                                         const limits& bounds) -> outcome<result> {
   if (source.awaits()) {
     flight<result> load = start_load(key, hash, source.own(), cause::asked);
     return wait_for(load, bounds);
   }
   const auto load = [&](flight_context& flight) {
-    return lead(key, hash, flight, cause::asked,
+    return lead(key, hash, stamp, flight, cause::asked,
                 [&](const Key& own) { return source.load(own, flight); });
   };
   return detail::own_handle(flights_.run(as_outcome, key, load, bounds));

@@ -34,7 +34,7 @@ struct loading_cache<Key, Value, Hash, Equal>::awaited_load final : detail::load
     const detail::on_errand errand;  // on whatever thread its coroutine has resumed
     std::optional<result> settled;
     try {
-      settled.emplace(of.conclude(key, hash, promise.context(), [&]() -> loaded {
+      settled.emplace(of.conclude(key, hash, 0, promise.context(), [&]() -> loaded {
         if (value == nullptr) std::rethrow_exception(error);
         return std::move(*value);
       }));
@@ -63,7 +63,7 @@ auto loading_cache<Key, Value, Hash, Equal>::start_load(view key, std::uint32_t 
   if (!from->awaits()) {
     return flights_.start(key, [this, own = access::own(key), hash, from = std::move(from),
                                 why](flight_context& flight) {
-      return lead(key_view_of(own), hash, flight, why,
+      return lead(key_view_of(own), hash, 0, flight, why,
                   [&](const Key& k) { return from->load(k, flight); });
     });
   }
@@ -106,13 +106,15 @@ auto loading_cache<Key, Value, Hash, Equal>::look_again(view key, std::uint32_t 
 
 template <class Key, class Value, class Hash, class Equal>
 template <class Call>
-auto loading_cache<Key, Value, Hash, Equal>::lead(view key, std::uint32_t hash,
+auto loading_cache<Key, Value, Hash, Equal>::lead(view key, std::uint32_t hash, std::uint64_t stamp,
                                                   const flight_context& flight, cause why,
                                                   Call&& call) -> result {
-  if (auto known = look_again(key, hash, why)) return std::move(*known).value();
+  if (!store_.still_lacks(stamp)) {
+    if (auto known = look_again(key, hash, why)) return std::move(*known).value();
+  }
   count_loads(why, 1);
   Key own = access::own(key);
-  return conclude(own, hash, flight, [&]() -> loaded { return call(std::as_const(own)); });
+  return conclude(own, hash, stamp, flight, [&]() -> loaded { return call(std::as_const(own)); });
 }
 
 template <class Key, class Value, class Hash, class Equal>
@@ -158,7 +160,7 @@ auto loading_cache<Key, Value, Hash, Equal>::lead_many(std::span<const Key> keys
   for (std::size_t i = 0; i < left.size(); ++i) {
     try {
       const flight_context& flight = flights[places[i]];
-      results[places[i]] = conclude(left[i], hashes[i], flight, [&]() -> loaded {
+      results[places[i]] = conclude(left[i], hashes[i], 0, flight, [&]() -> loaded {
         if (error != nullptr) std::rethrow_exception(error);
         if (load_many_) return std::move(answers[i]).value();
         return loader_->load(left[i], flight);
@@ -260,6 +262,7 @@ void loading_cache<Key, Value, Hash, Equal>::store_locked(
 template <class Key, class Value, class Hash, class Equal>
 template <class Call>
 auto loading_cache<Key, Value, Hash, Equal>::conclude(Key& key, std::uint32_t hash,
+                                                      std::uint64_t stamp,
                                                       const flight_context& flight, Call&& call)
     -> result {
   std::optional<made_entry> made;
@@ -274,7 +277,8 @@ auto loading_cache<Key, Value, Hash, Equal>::conclude(Key& key, std::uint32_t ha
   typename store_type::departed gone;
   {
     detail::platform::unique_lock hold(store_.lock());
-    entry* const old = store_.find_locked(hash, made->of.at->key());
+    entry* const old =
+        store_.still_lacks(stamp) ? nullptr : store_.find_locked(hash, made->of.at->key());
     if (detail::platform::holds(detail::rule::forgotten_is_not_stored) && flight.revoked()) {
       stats_.add(figure::not_stored);
     } else if (!may_be_newer(old, flight)) {

@@ -86,11 +86,10 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
     }
     if (post) post_on_default_pool(this);
   }
+  /// Whether there is something.
+  static bool any() noexcept { return any_.load(memory_order_relaxed); }
   /// Requires open ground. Does the pool's work where it has no thread, or not been asked.
   void stand_in() noexcept {
-    if (!any_.load(memory_order_relaxed)) [[likely]] {
-      return;
-    }
     if (!is_posted() || default_pool().threads() == 0) destroy_all(false);
   }
 
@@ -146,7 +145,7 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
   platform::mutex lock_;
   reclaimable* list_ = nullptr;
   bool posted_ = false;
-  atomic<bool> any_{false};
+  static inline constinit atomic<bool> any_{false};
 };
 inline const platform::made_at_load<&deferred_ends::instance> deferred_ends_at_load;
 
@@ -168,7 +167,9 @@ class end_scope {
       list_ = one->next;
       one->destroy(one);
     }
-    if (on_open_ground(self_)) deferred_ends::instance().stand_in();
+    if (deferred_ends::any() && on_open_ground(self_)) [[unlikely]] {
+      deferred_ends::instance().stand_in();
+    }
   }
 
   /// False: it is full.

@@ -105,9 +105,12 @@ struct entry_base : reclaimable {
     const std::uint64_t since = (static_cast<std::uint64_t>(now) - born()) << 18;
     return static_cast<std::int64_t>(since) >> 18;  // 46 bits, with their sign
   }
-  void touch() noexcept {
+  /// Counts a hit; returns whether it is the last that counts.
+  bool touch() noexcept {
     const std::uint8_t seen = hits.load(memory_order_relaxed);
-    if (seen < max_hits) hits.store(static_cast<std::uint8_t>(seen + 1), memory_order_relaxed);
+    if (seen >= max_hits) return false;
+    hits.store(static_cast<std::uint8_t>(seen + 1), memory_order_relaxed);
+    return seen + 1 == max_hits;
   }
 
  private:

@@ -13,11 +13,15 @@
 // ES4 The sum of the weights never wraps. An entry is let in, and then others go until the sum is
 //     within the capacity; where that is more than half of what a sum can be, and the new entry
 //     would take it past its end, the others go first.
+// ES5 `stamp_` counts the entries that have come for a key that had none: raised under the lock,
+//     with release, once the entry can be found. Who reads it, with acquire, and then does not find
+//     a key, knows as long as it stays the same that there is no entry for that key.
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <mutex>
 #include <optional>
 #include <utility>
 
@@ -67,6 +71,7 @@ class entry_store {
       : capacity_(options.capacity),
         weighed_(static_cast<bool>(options.weigher)),
         extras_(weighed_ || times.need_extras()),
+        most_waiting_(most_waiting_of(capacity_, weighed_)),
         times_(times),
         on_removal_(options.on_removal),
         equal_(std::move(equal)),
@@ -129,6 +134,20 @@ class entry_store {
     return f;
   }
 
+  /// To be read before a search (ES5). Never 0.
+  std::uint64_t stamp() const noexcept { return stamp_.load(memory_order_acquire); }
+  /// Whether what was not found by a search after `seen` was read is surely still not there. 0: no
+  /// search was made.
+  bool still_lacks(std::uint64_t seen) const noexcept { return seen != 0 && seen == stamp(); }
+  /// What is asked for often is to be found at a glance. Nothing waits for that: if the lock is not
+  /// free, the entry stays where it is, until the next time.
+  SINGLEFLIGHT_COLD void welcome(entry& e) noexcept {
+    hazard_record* const record = this_hazard_record();
+    if (record == nullptr || table_.is_at_hand(e, *record)) return;
+    const platform::unique_lock hold(lock_, std::try_to_lock);
+    if (hold.owns_lock()) table_.welcome_locked(e);
+  }
+
   // ---- under lock() -----------------------------------------------------------------------------
 
   /// Stores `fresh` in place of `old`, which is there for its key, or null; false: it is too heavy,
@@ -153,6 +172,9 @@ class entry_store {
     } else {
       queues_.insert(fresh);
       table_.insert_locked(fresh);
+      if (platform::holds(rule::newcomer_is_stamped)) {
+        stamp_.store(stamp_.load(memory_order_relaxed) + 1, memory_order_release);
+      }
     }
     while (queues_.over()) evict_locked(now, gone);
     return true;
@@ -222,7 +244,7 @@ class entry_store {
   template <class Count>
   void finish(departed& gone, Count&& count, giving_back when = giving_back::many) {
     // A table is large, and rare: it does not wait. Nor do light entries in any number.
-    const std::size_t most = most_waiting();
+    const std::size_t most = most_waiting_;
     std::size_t weight = gone.tables != nullptr ? most : std::min(gone.weight, most);
     std::size_t entries = 0;
     reclaimable* list = std::exchange(gone.tables, nullptr);
@@ -265,11 +287,11 @@ class entry_store {
   }
   /// What may wait for the reclaimer's barrier, which reaches all threads and costs up to some
   /// microseconds: a part of the capacity.
-  std::size_t most_waiting() const noexcept {
+  static std::size_t most_waiting_of(std::size_t capacity, bool weighed) noexcept {
     const std::size_t part =
-        weighed_ ? capacity_ / 32
-                 : std::clamp<std::size_t>(capacity_ / 32, std::min<std::size_t>(16, capacity_ / 8),
-                                           256);
+        weighed
+            ? capacity / 32
+            : std::clamp<std::size_t>(capacity / 32, std::min<std::size_t>(16, capacity / 8), 256);
     return platform::tuned(std::max<std::size_t>(1, part), std::size_t{1});
   }
 
@@ -335,13 +357,14 @@ class entry_store {
         head, list, platform::order(rule::departed_releases, memory_order_release),
         memory_order_relaxed));
     const bool many =
-        waiting_weight_.fetch_add(weight, memory_order_relaxed) + weight >= most_waiting();
+        waiting_weight_.fetch_add(weight, memory_order_relaxed) + weight >= most_waiting_;
     if (when == giving_back::all || (when == giving_back::many && many)) flush();
   }
 
   const std::size_t capacity_;
   const bool weighed_;
   const bool extras_;
+  const std::size_t most_waiting_;
   const lifetimes& times_;
   const std::function<void(key_view_t<Key>, const Value*, removal_cause)>& on_removal_;
   [[no_unique_address]] Equal equal_;
@@ -349,6 +372,7 @@ class entry_store {
   alignas(64) mutable platform::mutex lock_;
   s3_fifo<weight_of> queues_;
   std::size_t sweep_at_ = 0;
+  atomic<std::uint64_t> stamp_{1};
   atomic<reclaimable*> waiting_{nullptr};  // left, told, and to be reclaimed with others
   atomic<std::size_t> waiting_weight_{0};
   atomic<bool> ending_{false};

@@ -3,59 +3,40 @@
 
 // entry_table: the entries of a cache by key: lines of seven slots, searched without a lock.
 //
-// A line is one cache line: seven addresses, and a word with a byte of hash for each (0: free) and
-// a count of the entries that passed by, because the line was full, on their way to a later one. A
-// search reads the word, then the entries whose byte fits: one miss of the machine's cache for the
-// line, one for the entry. (F14 does so, with other counts: Bronson and Shi, "Open-sourcing F14",
-// Facebook Engineering, 2019.)
+// A search reads the word of a line (entry_line.hpp), then the entries that may fit: one miss of the
+// machine's cache for the line, one for the entry.
 //
 // T1  The cache's lock guards every change.
-// T2  To appear: the slot, then its byte, both released. To go: the byte, then the slot. Who
-//     replaces an entry of the same key stores the new one over it: a search finds one of the two.
+// T2  To appear: the slot, then its byte, both released. To go: the byte, then the slot
+//     (entry_line.hpp). Who replaces an entry of the same key stores the new one over it: a search
+//     finds one of the two.
 // T3  A search announces the table, then looks whether it is still the present one; it announces
 //     what it finds in a slot, then looks whether that is still there (hazard.hpp, H2). A table
 //     that was left has no entry any more: it is emptied before the lock goes. So what is still in
 //     its slot has not been given to the reclaimer.
 // T4  A count of passers-by that has reached its most stays there: such a line is passed by every
 //     search.
-// T5  Where an entry leaves a line, one that had passed it comes home to it: else, as entries come
-//     and go, those in later lines would fill these lines, and push ever more away. (Not during a
-//     visit, which is to meet all.) It stands in
-//     both slots for a while, so a search finds it; one that had seen its new slot before, and its
-//     old one after, has read `moves` before it was raised, which is between the two, and searches
-//     again.
+// T5  An entry that moves to another slot stands in both for a while, so a search finds it; one that
+//     has seen its new slot before, and its old one after, has read `moves` before it was raised,
+//     which is between the two, and searches again. (None moves during a visit, which is to meet
+//     all.)
+// T6  Where an entry leaves a line, one that had passed it comes home to it: else, as entries come
+//     and go, those in later lines would fill these lines, and push ever more away.
+// T7  What is asked for often is where a glance finds it. When a hit is the last of an entry that
+//     counts, and a glance does not find it, one that is asked for less makes way: the first of its
+//     home line that looks like it, or the coldest there. So in a cache that is not new one hit in
+//     fifty needs more than a glance at its line, and not one in nine; a branch that goes both ways
+//     at random costs as much as the rest of a hit does.
 
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <new>
 
-#include "singleflight/cache/detail/entry.hpp"
+#include "singleflight/cache/detail/entry_line.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
-
-struct alignas(64) entry_line {
-  static constexpr std::size_t places = 7;
-  static constexpr unsigned passed_shift = 56;
-  static constexpr std::uint64_t one_passed = std::uint64_t{1} << passed_shift;
-
-  atomic<std::uint64_t> word{0};
-  atomic<entry_base*> slots[places]{};
-
-  static std::uint64_t tag_of(std::uint32_t hash) noexcept { return 0x80 | (hash & 0x7f); }
-  static std::uint64_t passed(std::uint64_t word) noexcept { return word >> passed_shift; }
-  /// A bit at the top of each byte that may be `tag` (seldom one that is not: the next one's
-  /// borrow).
-  static std::uint64_t match(std::uint64_t word, std::uint64_t tag) noexcept {
-    constexpr std::uint64_t ones = 0x0001010101010101U;
-    const std::uint64_t x = word ^ (ones * tag);
-    return (x - ones) & ~x & (ones << 7);
-  }
-  static std::size_t place_of(std::uint64_t matches) noexcept {
-    return static_cast<std::size_t>(std::countr_zero(matches)) / 8;
-  }
-};
 
 class entry_table {
  public:
@@ -90,7 +71,7 @@ class entry_table {
 
   /// What most hits need, without a loop or a call: the first that fits in the home line, or, where
   /// none does and some have passed that, in the line behind it (of a full table one entry in
-  /// fifteen). Null: it is not that one, nothing is announced, and find() knows more.
+  /// twenty). Null: it is not that one, nothing is announced, and find() knows more.
   template <class Same>
   entry_base* glance(std::uint32_t hash, hazard_record& record, hazard_slot& slot,
                      const Same& same) const {
@@ -102,10 +83,10 @@ class entry_table {
     if (is_present(*all) || !platform::holds(rule::table_is_confirmed)) [[likely]] {
       const entry_line* line = &all->home(hash);
       const std::uint64_t word = line->word.load(find_order());
-      std::uint64_t fits = entry_line::match(word, entry_line::tag_of(hash));
+      std::uint64_t fits = entry_line::match(word, entry_line::home_tag(hash));
       if (fits == 0 && entry_line::passed(word) != 0) [[unlikely]] {
         line = &all->after(*line);
-        fits = entry_line::match(line->word.load(find_order()), entry_line::tag_of(hash));
+        fits = entry_line::match(line->word.load(find_order()), entry_line::away_tag(hash));
       }
       if (fits != 0) [[likely]] {
         const atomic<entry_base*>& at = line->slots[entry_line::place_of(fits)];
@@ -137,8 +118,8 @@ class entry_table {
         if (!found) withdraw(slot);
       }
     } mark{record.structure(), slot};
-    const std::uint64_t tag = entry_line::tag_of(hash);
     for (;;) {
+      std::uint64_t tag = entry_line::home_tag(hash);
       const lines& all = present(mark.structure);
       const std::uint64_t moves = all.moves.load(memory_order_acquire);  // T5, bring_home's release
       const entry_line* line = &all.home(hash);
@@ -153,6 +134,7 @@ class entry_table {
         }
         if (entry_line::passed(word) == 0) break;
         line = &all.after(*line);
+        tag = entry_line::away_tag(hash);
       }
       if (!is_present(all) && platform::holds(rule::overtaken_search_repeats)) continue;
       if (all.moves.load(memory_order_relaxed) == moves ||  // after the acquiring loads above
@@ -162,15 +144,27 @@ class entry_table {
     }
   }
 
+  /// Whether a glance at its line finds `e`, which the caller holds. `record` is the thread's.
+  bool is_at_hand(const entry_base& e, hazard_record& record) const noexcept {
+    hazard_slot& structure = record.structure();
+    const entry_line& line = present(structure).home(e.hash);
+    const std::uint64_t fits =
+        entry_line::match(line.word.load(memory_order_relaxed), entry_line::home_tag(e.hash));
+    const bool first =
+        fits != 0 && line.slots[entry_line::place_of(fits)].load(memory_order_relaxed) == &e;
+    withdraw(structure);
+    return first;
+  }
+
   // ---- under the lock ---------------------------------------------------------------------------
 
   template <class Same>
   entry_base* find_locked(std::uint32_t hash, Same&& same) const {
     const lines& all = *current_.load(memory_order_relaxed);
-    const std::uint64_t tag = entry_line::tag_of(hash);
+    std::uint64_t tag = entry_line::home_tag(hash);
     const entry_line* line = &all.home(hash);
     for (std::size_t passed = 0; passed < all.count; ++passed) {
-      const std::uint64_t word = line->word.load(memory_order_relaxed);
+      const std::uint64_t word = line->read();
       for (std::uint64_t fits = entry_line::match(word, tag); fits != 0; fits &= fits - 1) {
         entry_base* const found =
             line->slots[entry_line::place_of(fits)].load(memory_order_relaxed);
@@ -180,6 +174,7 @@ class entry_table {
       }
       if (entry_line::passed(word) == 0) break;
       line = &all.after(*line);
+      tag = entry_line::away_tag(hash);
     }
     return nullptr;
   }
@@ -215,31 +210,26 @@ class entry_table {
   }
   /// Puts `fresh` into the slot of `old`, which has the same key.
   void replace_locked(entry_base& old, entry_base& fresh) noexcept {
-    lines& all = *current_.load(memory_order_relaxed);
-    entry_line* line = &all.home(old.hash);
-    for (;; line = &all.after(*line)) {
-      for (auto& slot : line->slots) {
-        if (slot.load(memory_order_relaxed) != &old) continue;
-        slot.store(&fresh, platform::order(rule::entry_releases, memory_order_release));
-        return;
-      }
-    }
+    const spot at = spot_of(*current_.load(memory_order_relaxed), old);
+    at.line->slots[at.place].store(&fresh,
+                                   platform::order(rule::entry_releases, memory_order_release));
   }
   void remove_locked(entry_base& e) noexcept {
     lines& all = *current_.load(memory_order_relaxed);
-    entry_line* line = &all.home(e.hash);
-    for (;; line = &all.after(*line)) {
-      const std::uint64_t word = line->word.load(memory_order_relaxed);
-      for (std::uint64_t fits = entry_line::match(word, entry_line::tag_of(e.hash)); fits != 0;
-           fits &= fits - 1) {
-        const std::size_t i = entry_line::place_of(fits);
-        if (line->slots[i].load(memory_order_relaxed) != &e) continue;
-        take_out(all, e, *line, i);
-        --size_;
-        if (pins_ == 0) (void)bring_home(all, *line);
-        return;
-      }
-    }
+    const spot at = spot_of(all, e);
+    take_out(all, e, at);
+    --size_;
+    if (pins_ == 0) (void)bring_home(all, *at.line);
+  }
+  /// Brings `e` to where a glance finds it (T7), if it is in the table, and if who stands there
+  /// makes way.
+  void welcome_locked(entry_base& e) noexcept {
+    const auto is_it = [&e](const entry_base& other) { return &other == &e; };
+    if (pins_ != 0 || find_locked(e.hash, is_it) == nullptr) return;
+    lines& all = *current_.load(memory_order_relaxed);
+    entry_line& room = all.home(e.hash);
+    const spot at = spot_of(all, e);
+    if (make_way(all, room, e)) move_home(all, room, e, at);
   }
   /// Empty, and small again as far as there is memory. The entries are the caller's.
   void clear_locked(reclaimable*& left) noexcept {
@@ -318,8 +308,7 @@ class entry_table {
   /// Entries, on average, when it is to grow: one in ten is then in a later line than its own.
   static constexpr std::size_t per_two_lines = 11;
   static constexpr std::size_t first_lines = platform::tuned(std::size_t{4}, std::size_t{1});
-  static constexpr std::uint64_t most_passed = 0xff;
-  static constexpr int most_far = 4;  ///< lines that are searched for one to come home
+  static constexpr int most_far = 16;  ///< lines that one is away who comes home, or makes way
   /// By a hash of 32 bits, or by what an address can tell apart.
   static constexpr std::size_t most_lines =
       std::size_t{1} << (sizeof(std::size_t) > 4 ? 32 : 31 - std::countr_zero(sizeof(entry_line)));
@@ -336,55 +325,92 @@ class entry_table {
   }
 
   static void put(lines& all, entry_base& e) noexcept {
-    entry_line* line = &all.home(e.hash);
-    for (; !put_here(*line, e); line = &all.after(*line)) {
-      const std::uint64_t word = line->word.load(memory_order_relaxed);
-      if (entry_line::passed(word) != most_passed) {
-        line->word.store(word + entry_line::one_passed, memory_order_release);
+    entry_line& home = all.home(e.hash);
+    if (!home.put(e, entry_line::home_tag(e.hash))) send_on(all, home, e);
+  }
+  /// To the next line behind `line` that has room; there is one.
+  static void send_on(const lines& all, entry_line& line, entry_base& e) noexcept {
+    entry_line* next = &line;
+    do {
+      next->pass();
+      next = &all.after(*next);
+    } while (!next->put(e, entry_line::away_tag(e.hash)));
+  }
+  struct spot {
+    entry_line* line;
+    std::size_t place;
+  };
+  /// Where `e` is, which is in the table.
+  static spot spot_of(const lines& all, const entry_base& e) noexcept {
+    std::uint64_t tag = entry_line::home_tag(e.hash);
+    for (entry_line* line = &all.home(e.hash);; line = &all.after(*line)) {
+      const std::uint64_t word = line->read();
+      for (std::uint64_t fits = entry_line::match(word, tag); fits != 0; fits &= fits - 1) {
+        const std::size_t i = entry_line::place_of(fits);
+        if (line->slots[i].load(memory_order_relaxed) == &e) return {line, i};
       }
+      tag = entry_line::away_tag(e.hash);
     }
   }
-  /// A bit at the top of each byte whose place is free.
-  static std::uint64_t free_in(std::uint64_t word) noexcept { return ~word & 0x0080808080808080U; }
-  /// Whether there was room.
-  static bool put_here(entry_line& line, entry_base& e) noexcept {
-    const std::uint64_t word = line.word.load(memory_order_relaxed);
-    const std::uint64_t free = free_in(word);
-    if (free == 0) return false;
-    const std::size_t i = entry_line::place_of(free);
-    const memory_order_t release = platform::order(rule::entry_releases, memory_order_release);
-    line.slots[i].store(&e, release);
-    line.word.store(word | entry_line::tag_of(e.hash) << (8 * i), release);
-    return true;
+  static void take_out(lines& all, entry_base& e, spot at) noexcept {
+    at.line->clear(at.place);
+    for (entry_line* by = &all.home(e.hash); by != at.line; by = &all.after(*by)) by->unpass();
   }
-  static void take_out(lines& all, entry_base& e, entry_line& line, std::size_t i) noexcept {
-    const std::uint64_t word = line.word.load(memory_order_relaxed);
-    line.word.store(word & ~(std::uint64_t{0xff} << (8 * i)), memory_order_release);
-    line.slots[i].store(nullptr, memory_order_release);
-    for (entry_line* by = &all.home(e.hash); by != &line; by = &all.after(*by)) {
-      const std::uint64_t was = by->word.load(memory_order_relaxed);
-      if (entry_line::passed(was) != most_passed) {
-        by->word.store(was - entry_line::one_passed, memory_order_release);
-      }
-    }
+  static void raise_moves(lines& all) noexcept {
+    all.moves.store(all.moves.load(memory_order_relaxed) + 1, memory_order_release);
   }
-  /// One that has passed `room` comes home to it (T5), of the next few lines; false: none, or no
+  /// To `room`, which has a place (T5).
+  static void move_home(lines& all, entry_line& room, entry_base& e, spot from) noexcept {
+    room.put(e, entry_line::home_tag(e.hash));
+    raise_moves(all);
+    take_out(all, e, from);
+  }
+  /// One that has passed `room` comes home to it (T6), of the next few lines; false: none, or no
   /// place is free.
   static bool bring_home(lines& all, entry_line& room) noexcept {
-    if (free_in(room.word.load(memory_order_relaxed)) == 0) return false;
+    if (entry_line::free(room.read()) == 0) return false;
     entry_line* line = &room;
     for (int far = 0; far < most_far; ++far) {
-      if (entry_line::passed(line->word.load(memory_order_relaxed)) == 0) return false;
+      if (entry_line::passed(line->read()) == 0) return false;
       line = &all.after(*line);
       if (line == &room) return false;  // a small table
-      for (std::size_t i = 0; i < entry_line::places; ++i) {
-        entry_base* const e = line->slots[i].load(memory_order_relaxed);
-        if (e == nullptr || &all.home(e->hash) != &room) continue;
-        put_here(room, *e);
-        all.moves.store(all.moves.load(memory_order_relaxed) + 1, memory_order_release);
-        take_out(all, *e, *line, i);
+      const std::uint64_t word = line->read();
+      for (std::uint64_t at = entry_line::away(word); at != 0; at &= at - 1) {
+        const std::size_t i = entry_line::place_of(at);
+        entry_base& e = *line->slots[i].load(memory_order_relaxed);
+        if (&all.home(e.hash) != &room) continue;
+        move_home(all, room, e, {line, i});
         return true;
       }
+    }
+    return false;
+  }
+  /// Room for `e` in its home line, in front of all that look like it (T7); false: who stands there
+  /// is asked for as much, or the next few lines are full, too.
+  static bool make_way(lines& all, entry_line& room, const entry_base& e) noexcept {
+    const std::uint64_t word = room.read();
+    std::size_t leaves = 0;
+    if (const std::uint64_t alike = entry_line::match(word, entry_line::home_tag(e.hash))) {
+      leaves = entry_line::place_of(alike);
+    } else if (entry_line::free(word) != 0) {
+      return true;
+    } else {
+      for (std::size_t i = 1; i < entry_line::places; ++i) {
+        if (room.hits(i) < room.hits(leaves)) leaves = i;
+      }
+    }
+    if (room.hits(leaves) >= e.hits.load(memory_order_relaxed) || !has_room_behind(all, room)) {
+      return false;
+    }
+    send_on(all, room, *room.slots[leaves].load(memory_order_relaxed));
+    if (platform::holds(rule::who_makes_way_is_told)) raise_moves(all);
+    room.clear(leaves);
+    return true;
+  }
+  static bool has_room_behind(const lines& all, const entry_line& line) noexcept {
+    const entry_line* next = &all.after(line);
+    for (int far = 0; far < most_far && next != &line; ++far, next = &all.after(*next)) {
+      if (entry_line::free(next->read()) != 0) return true;
     }
     return false;
   }

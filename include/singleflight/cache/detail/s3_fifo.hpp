@@ -73,9 +73,18 @@ class ghost_queue {
           static_cast<std::uint16_t>((c.ticks & time_mask) | (left == from::main ? main_bit : 0));
       l.stamps[line::hand_at] = static_cast<std::uint16_t>((at + 1) % line::places);
     }
-    c.rest += weight % step_;  // in two parts: a weight may be as large as its type allows
-    c.ticks = static_cast<std::uint16_t>(c.ticks + weight / step_ + c.rest / step_);
-    c.rest %= step_;
+    std::uint64_t ticks = 0;
+    if (weight < step_) [[likely]] {  // no division
+      c.rest += weight;
+    } else {  // in two parts: a weight may be as large as its type allows
+      ticks = weight / step_;
+      c.rest += weight % step_;
+    }
+    if (c.rest >= step_) {
+      c.rest -= step_;
+      ++ticks;
+    }
+    c.ticks = static_cast<std::uint16_t>(c.ticks + ticks);
   }
   /// Whether it is here, and since when; it is forgotten.
   sighting recall(std::uint32_t hash) noexcept {

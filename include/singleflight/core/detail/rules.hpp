@@ -162,8 +162,10 @@ namespace detail {
   X(table_is_confirmed, "a reader searches a table that was freed before it was announced")     \
   X(overtaken_search_repeats, "a search does not find what a growth has moved")                 \
   X(search_sees_moves, "a search does not find what has come home meanwhile")                   \
+  X(who_makes_way_is_told, "a search does not find what has made way meanwhile")                \
   X(counted_before_withdrawn, "an entry is freed as its reader goes from slot to count")        \
   X(last_handle_reclaims, "an entry that was kept for a handle stays when that has gone")       \
+  X(newcomer_is_stamped, "what was just stored is stored again, beside it")                     \
   X(load_looks_again, "a call that comes late loads again what was just stored")                \
   X(refused_barrier_is_replaced, "where the barrier is refused, nothing is freed any more")     \
   X(nothing_ends_within_a_load, "a value ends within the load that its destructor waits for")   \

@@ -368,7 +368,7 @@ class flight_table {
     link_before_locked(b, node, before);
   }
 
-  head first_heads_[first_count]{};
+  alignas(64) head first_heads_[first_count]{};  // no line with what every call reads
   array first_{first_count, first_shift, first_heads_, nullptr};
   atomic<array*> current_{&first_};
   atomic<std::ptrdiff_t> crowded_{0};
