@@ -26,11 +26,13 @@
 #define SINGLEFLIGHT_COLD __attribute__((noinline, cold))
 #define SINGLEFLIGHT_NOINLINE __attribute__((noinline))
 #define SINGLEFLIGHT_FLAT __attribute__((flatten))  // all that it calls becomes part of it
+#define SINGLEFLIGHT_INLINE __attribute__((always_inline)) inline  // a call of it would show
 #else
 #define SINGLEFLIGHT_SHARED_STATE
 #define SINGLEFLIGHT_COLD
 #define SINGLEFLIGHT_NOINLINE
 #define SINGLEFLIGHT_FLAT
+#define SINGLEFLIGHT_INLINE inline
 #endif
 
 #if defined(__SANITIZE_THREAD__)

@@ -88,7 +88,7 @@ struct started_block final : keyed_block<V, Key, Access> {
 /// Makes a `Block` with room behind it for the bytes of `key`; `make(memory, key_room)` constructs
 /// it.
 template <class Block, class Access, class Make>
-std::unique_ptr<Block> make_with_key(typename Access::view key, Make&& make) {
+SINGLEFLIGHT_INLINE std::unique_ptr<Block> make_with_key(typename Access::view key, Make&& make) {
   std::size_t bytes = 0;
   if constexpr (Access::bytes_suffice()) bytes = key.size() * sizeof(*key.data());
   void* const memory = platform::allocate(sizeof(Block) + bytes, alignof(Block));
