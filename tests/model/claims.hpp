@@ -180,6 +180,8 @@ inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(left_table_is_emptied, "entries: a find beside growth and a removal"),
     SINGLEFLIGHT_CLAIM(table_is_confirmed, "entries: a find beside growth"),
     SINGLEFLIGHT_CLAIM(overtaken_search_repeats, "entries: a find beside growth"),
+    SINGLEFLIGHT_CLAIM(nobody_makes_way_for_himself,
+                       "entries: one is to come home that has come to the front"),
     SINGLEFLIGHT_CLAIM(who_makes_way_is_told,
                        "entries: a find beside one that takes another's place in its line"),
     SINGLEFLIGHT_CLAIM(search_sees_moves, "entries: a find behind a full line, beside a removal"),

@@ -102,6 +102,12 @@ class mutex {
     lock_.lock();
     step();
   }
+  bool try_lock() {
+    step();
+    const bool taken = lock_.try_lock();
+    step();
+    return taken;
+  }
   void unlock() {
     step();
     lock_.unlock();

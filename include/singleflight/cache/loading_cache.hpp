@@ -28,10 +28,12 @@
 ///             Handles outlive the cache; so may a load that was started, with the loader that was
 ///             given for it and its value: until the thread that has answered it lets go, and the
 ///             executor has come to its task.
-/// Cost        a hit: no lock, no allocation, no clock call, no read-modify-write. A miss: one
-///             allocation, one short critical section beside the load; where the table grows, one
-///             in which all entries move (some 50 ns each). An entry: 48 bytes beside key and
-///             value, and 32 more with weights, times of its own, refresh_after or stale_if_error.
+/// Cost        a hit: no wait, no allocation, no clock call, no read-modify-write; one that finds
+///             its entry far from where it looked first may move it, if the cache's lock is free,
+///             for each three hits of an entry once at most. A miss: one allocation, one short
+///             critical section beside the load; where the table grows, one in which all entries
+///             move (some 50 ns each). An entry: 48 bytes beside key and value, and 32 more with
+///             weights, times of its own, refresh_after or stale_if_error.
 ///             What has left the cache may wait to be freed together: a 32nd of the capacity (of a
 ///             small one, an eighth), 256 entries at most.
 
@@ -282,9 +284,7 @@ class loading_cache final : public observable {
   /// Whether there is no more to do for a hit: a value, neither old nor due.
   bool is_plain_hit(entry& e) const { return !timed_ || times_.is_young(e, now()); }
   result plain_hit(entry& e, detail::hazard_hold&& hold) {
-    if (e.touch()) [[unlikely]] {
-      store_.welcome(e);
-    }
+    store_.hit(e);
     result hit(std::move(hold), std::addressof(e.value), clock_, freshness::fresh);
     stats_.add(figure::hits);
     return hit;

@@ -379,9 +379,7 @@ const add_world passers("entries: a find behind a full line, beside a removal", 
 void welcome(entry_scene& s, int key) {
   const auto f = s.find(key);
   if (!f) return;
-  while (!f.at->touch()) {
-  }
-  s.all->welcome(*f.at);
+  for (int i = 0; i < detail::entry_base::max_hits; ++i) s.all->hit(*f.at);
 }
 
 const add_world makes_way("entries: a find beside one that comes home, and one that makes way",
@@ -414,6 +412,29 @@ const add_world goes_ahead(
       w.run();
       s.finish();
     });
+
+/// Before a thread has the lock, what was in the way of its entry has gone; and a hit that began
+/// with the entry's second stores its count late.
+const add_world no_way_needed("entries: one is to come home that has come to the front", three,
+                              [](world& w) {
+                                entry_scene s(w);
+                                fill(s);
+                                w.check(s.put(full + 1, full + 1), "the table has not grown");
+                                auto held = s.all->find_counted(entry_scene::hash_of(2), 2);
+                                s.all->hit(*held.at);
+                                s.thread([&] { (void)held.at->touch(); });
+                                s.thread([&] {
+                                  s.all->hit(*held.at);
+                                  s.all->hit(*held.at);
+                                });
+                                s.thread([&] { s.remove(1); });
+                                w.run();
+                                s.remove(2);
+                                w.check(s.all->find(entry_scene::hash_of(2), 2).at == nullptr,
+                                        "what was removed is found");
+                                held = {};
+                                s.finish();
+                              });
 
 const add_world welcome_leaves("entries: one is to come home beside its removal", three,
                                [](world& w) {

@@ -244,6 +244,10 @@ TEST(entry_table, beside_a_map) {
       ASSERT_EQ(t.find(other, hash(other)), expected);
       ASSERT_EQ(t.find_locked(other, hash(other)), expected);
       ASSERT_EQ(t.size(), map.size());
+      if (expected != -1) {
+        t.set_hits(other, hash(other), static_cast<std::uint8_t>(random() % entry_base::max_hits));
+        if (random() % 2 == 0) t.welcome(other, hash(other));
+      }
     }
     EXPECT_EQ(t.visited(), map.size());
     for (const auto& [key, value] : map) ASSERT_EQ(t.find(key, hash(key)), value);
@@ -344,8 +348,8 @@ TEST(entry_table, those_away_come_home) {
   for (const int k : there) ASSERT_EQ(t.find(k, hash(k)), k);
 }
 
-// Goal    What is asked for often is found at a glance, however full the table is, and for how long;
-//         nothing is lost for it.
+// Goal    What is asked for often is found at a glance, however full the table is; nothing is lost
+//         for it.
 TEST(entry_table, what_is_asked_for_often_comes_home) {
   constexpr int entries = 4400;
   constexpr int often = entries / 10;
@@ -373,8 +377,8 @@ TEST(entry_table, what_is_asked_for_often_comes_home) {
   EXPECT_EQ(t.visited(), 0U);
 }
 
-// Goal    Who comes home takes the place of the coldest there, or of the one that looks like it; and
-//         of nobody who is asked for as much.
+// Goal    Who comes home takes the place of the coldest there, or of the one that looks like it;
+//         and of nobody who is asked for as much.
 TEST(entry_table, who_makes_way) {
   constexpr int crowd = entry_line::places;
   constexpr std::uint32_t home = 0x10000000U;
@@ -412,6 +416,58 @@ TEST(entry_table, who_makes_way) {
   EXPECT_EQ(t.find(20, elsewhere), 20);
   t.welcome(20, elsewhere);
   EXPECT_TRUE(t.is_at_hand(21, elsewhere));
+}
+
+// Goal    In tables of one to eight lines, where a way round is short: whatever comes home, and
+//         whoever makes way for it, all that is there is found, and nothing else.
+TEST(entry_table, small_tables_beside_a_map) {
+  for (std::uint32_t seed = 0; seed < 1000; ++seed) {
+    std::mt19937 random(seed);
+    const std::size_t most = 1 + random() % 40;
+    const std::uint32_t tags = 1 + random() % 8;
+    const auto hash = [&](int k) {
+      return (mixed(k) & 0xf0000000U) | static_cast<std::uint32_t>(k) % tags;
+    };
+    table t(most);
+    std::unordered_map<int, int> map;
+    for (int i = 0; i < 200; ++i) {
+      const int key = static_cast<int>(random() % (2 * most));
+      if (map.contains(key) && random() % 2 == 0) {
+        t.set_hits(key, hash(key), static_cast<std::uint8_t>(random() % entry_base::max_hits));
+        if (random() % 2 == 0) t.welcome(key, hash(key));
+      } else if (map.contains(key)) {
+        ASSERT_TRUE(t.remove(key, hash(key)));
+        map.erase(key);
+      } else if (map.size() < most) {
+        ASSERT_TRUE(t.insert(key, i, hash(key)));
+        map[key] = i;
+      }
+      for (int k = 0; k < static_cast<int>(2 * most); ++k) {
+        const auto at = map.find(k);
+        ASSERT_EQ(t.find_locked(k, hash(k)), at == map.end() ? -1 : at->second) << seed << ' ' << i;
+      }
+    }
+  }
+}
+
+// Goal    One that is away does not make way: in a table of two lines the next with room is its
+//         home, where it would stand as one that is away.
+TEST(entry_table, one_that_is_away_stays) {
+  table t(10);
+  constexpr std::uint32_t first = 0;
+  constexpr std::uint32_t second = 0x80000000U;
+  t.insert(1, 1, second + 5);
+  t.insert(2, 2, second + 5);  // looks like it
+  t.welcome(2, second + 5);    // so that one goes to the first line
+  for (int k = 3; k < 9; ++k) {
+    t.insert(k, k, first + static_cast<std::uint32_t>(k));
+    t.set_hits(k, first + static_cast<std::uint32_t>(k), 1);
+  }
+  t.insert(9, 9, first + 9);  // in the second line
+  t.welcome(9, first + 9);
+  EXPECT_EQ(t.find(1, second + 5), 1);
+  EXPECT_EQ(t.find_locked(1, second + 5), 1);
+  EXPECT_TRUE(t.is_at_hand(9, first + 9));
 }
 
 // Goal    Searches beside stores, replacements, removals, growth and clearing: what stays all the

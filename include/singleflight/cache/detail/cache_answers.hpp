@@ -20,11 +20,11 @@ auto loading_cache<Key, Value, Hash, Equal>::answer_now(found& f, detail::standi
   if (stands == standing::stale) {
     const detail::hold_off wait = f.at->extras().holds_off();
     if (wait.why == detail::hold_off::cause::claimed || wait.until <= now()) return std::nullopt;
-    f.at->touch();
+    store_.hit(*f.at);
     stats_.add(figure::stale_hits);
     return answer(std::move(f), freshness::stale);
   }
-  f.at->touch();
+  store_.hit(*f.at);
   stats_.add(figure::hits);
   if (f.at->kind() == detail::entry_kind::error) return outcome<result>(f.at->error);
   if (stands == standing::due && claim_refresh(*f.at)) {
@@ -43,7 +43,7 @@ auto loading_cache<Key, Value, Hash, Equal>::find(const Arg& key) -> std::option
   const argument<Arg> k(key);
   found f = store_.find(static_cast<std::uint32_t>(flights_.hash_of(k.view())), k.view());
   if (f && f.at->kind() != detail::entry_kind::error && is_fresh(*f.at)) {
-    f.at->touch();
+    store_.hit(*f.at);
     stats_.add(figure::hits);
     return answer(std::move(f), freshness::fresh);
   }

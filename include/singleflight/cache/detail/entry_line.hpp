@@ -45,6 +45,7 @@ struct alignas(64) entry_line {
     return (x - ones) & ~x & tops;
   }
   static std::uint64_t free(std::uint64_t word) noexcept { return ~taken(word) & tops; }
+  static std::uint64_t at_home(std::uint64_t word) noexcept { return word & tops; }
   /// Those whose entry is not at home.
   static std::uint64_t away(std::uint64_t word) noexcept { return taken(word) & ~word; }
   /// The first of them.

@@ -7,8 +7,9 @@
 //     run, of what is a user's, the comparison of keys (which may throw: before any change) and
 //     `forget` of the group, whose bucket locks come after it; nothing else. What has left is
 //     collected in `departed`, told to the listener and given to the reclaimer after the lock.
-// ES2 One lock for all keys: hits do not take it, and who takes it has just loaded a value. Shards
-//     would divide the capacity, and with it what one entry may weigh.
+// ES2 One lock for all keys: hits do not wait for it, and who takes it has just loaded a value, or
+//     now and then moves one that is asked for often. Shards would divide the capacity, and with it
+//     what one entry may weigh.
 // ES3 An entry that can be found is in the table and in a queue; it leaves both at once.
 // ES4 The sum of the weights never wraps. An entry is let in, and then others go until the sum is
 //     within the capacity; where that is more than half of what a sum can be, and the new entry
@@ -139,13 +140,12 @@ class entry_store {
   /// Whether what was not found by a search after `seen` was read is surely still not there. 0: no
   /// search was made.
   bool still_lacks(std::uint64_t seen) const noexcept { return seen != 0 && seen == stamp(); }
-  /// What is asked for often is to be found at a glance. Nothing waits for that: if the lock is not
-  /// free, the entry stays where it is, until the next time.
-  SINGLEFLIGHT_COLD void welcome(entry& e) noexcept {
-    hazard_record* const record = this_hazard_record();
-    if (record == nullptr || table_.is_at_hand(e, *record)) return;
-    const platform::unique_lock hold(lock_, std::try_to_lock);
-    if (hold.owns_lock()) table_.welcome_locked(e);
+  /// Counts a hit on `e`, which the caller holds. With the last that counts it is brought to where
+  /// a glance finds it. Nothing waits for that: if the lock is not free, the next hit tries again.
+  void hit(entry& e) noexcept {
+    if (e.touch()) [[unlikely]] {
+      welcome(e);
+    }
   }
 
   // ---- under lock() -----------------------------------------------------------------------------
@@ -282,6 +282,16 @@ class entry_store {
   }
 
  private:
+  SINGLEFLIGHT_COLD void welcome(entry& e) noexcept {
+    hazard_record* const record = this_hazard_record();
+    if (record == nullptr || table_.is_at_hand(e, *record)) return;
+    const platform::unique_lock hold(lock_, std::try_to_lock);
+    if (hold.owns_lock()) {
+      table_.welcome_locked(e);
+    } else {
+      e.hits.store(entry_base::max_hits - 1, memory_order_relaxed);
+    }
+  }
   void tell(const entry& e, removal_cause cause) const noexcept {
     on_removal_(e.key(), e.kind() == entry_kind::value ? std::addressof(e.value) : nullptr, cause);
   }

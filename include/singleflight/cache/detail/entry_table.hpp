@@ -3,8 +3,8 @@
 
 // entry_table: the entries of a cache by key: lines of seven slots, searched without a lock.
 //
-// A search reads the word of a line (entry_line.hpp), then the entries that may fit: one miss of the
-// machine's cache for the line, one for the entry.
+// A search reads the word of a line (entry_line.hpp), then the entries that may fit: one miss of
+// the machine's cache for the line, one for the entry.
 //
 // T1  The cache's lock guards every change.
 // T2  To appear: the slot, then its byte, both released. To go: the byte, then the slot
@@ -16,17 +16,17 @@
 //     its slot has not been given to the reclaimer.
 // T4  A count of passers-by that has reached its most stays there: such a line is passed by every
 //     search.
-// T5  An entry that moves to another slot stands in both for a while, so a search finds it; one that
-//     has seen its new slot before, and its old one after, has read `moves` before it was raised,
-//     which is between the two, and searches again. (None moves during a visit, which is to meet
-//     all.)
+// T5  An entry that moves to another slot stands in both for a while, so a search finds it; one
+//     that has seen its new slot before, and its old one after, has read `moves` before it was
+//     raised, which is between the two, and searches again. (None moves during a visit, which is to
+//     meet all.)
 // T6  Where an entry leaves a line, one that had passed it comes home to it: else, as entries come
 //     and go, those in later lines would fill these lines, and push ever more away.
 // T7  What is asked for often is where a glance finds it. When a hit is the last of an entry that
 //     counts, and a glance does not find it, one that is asked for less makes way: the first of its
-//     home line that looks like it, or the coldest there. So in a cache that is not new one hit in
-//     fifty needs more than a glance at its line, and not one in nine; a branch that goes both ways
-//     at random costs as much as the rest of a hit does.
+//     home line that looks like it, or the coldest of those that are at home there. So in a cache
+//     that is not new one hit in fifty needs more than a glance at its line, and not one in nine; a
+//     branch that goes both ways at random costs as much as half of the rest of a hit.
 
 #include <bit>
 #include <cstddef>
@@ -385,23 +385,35 @@ class entry_table {
     }
     return false;
   }
-  /// Room for `e` in its home line, in front of all that look like it (T7); false: who stands there
-  /// is asked for as much, or the next few lines are full, too.
+  /// Room for `e` in its home line, in front of all that look like it (T7); false: it is there
+  /// already, who stands there is asked for as much, or the next few lines are full, too. Only one
+  /// at home makes way: another may have come round to where its own home is the next with room.
   static bool make_way(lines& all, entry_line& room, const entry_base& e) noexcept {
     const std::uint64_t word = room.read();
-    std::size_t leaves = 0;
-    if (const std::uint64_t alike = entry_line::match(word, entry_line::home_tag(e.hash))) {
-      leaves = entry_line::place_of(alike);
+    std::uint64_t candidates = entry_line::match(word, entry_line::home_tag(e.hash));
+    if (candidates != 0) {
+      candidates &= ~candidates + 1;  // the first
     } else if (entry_line::free(word) != 0) {
       return true;
     } else {
-      for (std::size_t i = 1; i < entry_line::places; ++i) {
-        if (room.hits(i) < room.hits(leaves)) leaves = i;
+      candidates = entry_line::at_home(word);
+    }
+    std::size_t leaves = 0;
+    unsigned fewest = e.hits.load(memory_order_relaxed);  // once: others count meanwhile
+    bool found = false;
+    for (; candidates != 0; candidates &= candidates - 1) {
+      const std::size_t i = entry_line::place_of(candidates);
+      if (room.slots[i].load(memory_order_relaxed) == &e &&
+          platform::holds(rule::nobody_makes_way_for_himself)) {
+        return false;
       }
+      const unsigned hits = room.hits(i);
+      if (hits >= fewest) continue;
+      found = true;
+      fewest = hits;
+      leaves = i;
     }
-    if (room.hits(leaves) >= e.hits.load(memory_order_relaxed) || !has_room_behind(all, room)) {
-      return false;
-    }
+    if (!found || !has_room_behind(all, room)) return false;
     send_on(all, room, *room.slots[leaves].load(memory_order_relaxed));
     if (platform::holds(rule::who_makes_way_is_told)) raise_moves(all);
     room.clear(leaves);

@@ -9,7 +9,7 @@
 //            ( ghost ) ----- asked for again soon enough ------------'  '--' hit: one hit less, and
 //                                                                            to the head
 //
-// A hit takes no lock and moves nothing: it bumps a counter of the entry that saturates at 3
+// A hit changes no queue and waits for no lock: it bumps a counter of the entry that saturates at 3
 // (entry_base::touch). All else happens under the cache's lock, in O(1): an eviction passes at most
 // `max_steps` entries.
 //

@@ -162,6 +162,7 @@ namespace detail {
   X(table_is_confirmed, "a reader searches a table that was freed before it was announced")     \
   X(overtaken_search_repeats, "a search does not find what a growth has moved")                 \
   X(search_sees_moves, "a search does not find what has come home meanwhile")                   \
+  X(nobody_makes_way_for_himself, "an entry that was removed is still found")                   \
   X(who_makes_way_is_told, "a search does not find what has made way meanwhile")                \
   X(counted_before_withdrawn, "an entry is freed as its reader goes from slot to count")        \
   X(last_handle_reclaims, "an entry that was kept for a handle stays when that has gone")       \
