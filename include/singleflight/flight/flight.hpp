@@ -139,9 +139,15 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
     call_back<detail::no_within>(time_point::max(), {}, {}, std::move(executor),
                                  std::forward<Callback>(callback));
   }
-  /// The load goes on without this caller, and is not abandoned on its account.
+  /// The load goes on without this caller, and is not abandoned on its account; `max_waiters` does
+  /// not count it any more.
   void detach() && {
-    if (detail::block_base* const b = std::exchange(block_, nullptr)) b->drop_reference();
+    if (detail::block_base* const b = std::exchange(block_, nullptr)) {
+      if (role_ == flight_role::joiner) {
+        b->detached.fetch_add(1, detail::memory_order_relaxed);
+      }
+      b->drop_reference();
+    }
   }
 
   // For the group: a share of `b`, reference and interest included.

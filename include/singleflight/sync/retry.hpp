@@ -49,8 +49,8 @@ SINGLEFLIGHT_COLD inline bool sleep_before_next(const retry_policy& policy,
   const outcome<steady_time> next = next_attempt(policy, schedule, error, stop);
   if (const auto code = code_of(next)) throw flight_error(*code);
   if (!next) return false;
-  if (*next == at_once) return true;
   settle_promises();
+  if (*next == at_once) return true;
   sleeper here(clock_of(policy), *next, stop);
   if (here.sleep() == wait_verdict::cancelled) throw flight_error(flight_errc::cancelled);
   return true;

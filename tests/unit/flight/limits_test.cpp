@@ -281,6 +281,19 @@ TEST(limits, max_waiters) {  // Scenario 28
   EXPECT_EQ(*again.get(), 1);
 }
 
+// Goal    A joiner that has detached waits for nothing, and takes no place of those who do.
+TEST(limits, max_waiters_spares_the_detached) {
+  const auto never = [] { return -1; };
+  group g({.max_waiters = 1});
+  std::optional<held_leader> leader(std::in_place, g);
+  for (int i = 0; i < 3; ++i) g.start(1, never).detach();
+  auto first = g.start(1, never);
+  EXPECT_FALSE(first.ready()) << "struck early";
+  EXPECT_EQ(g.start(1, never).get_outcome().errc(), flight_errc::overloaded);
+  leader.reset();
+  EXPECT_EQ(*first.get(), 1);
+}
+
 // Goal    max_waiters bounds the callers beside the leader also when the leader has withdrawn, and
 //         the callers of a successor as well.
 TEST(limits, max_waiters_counts_the_same_in_every_state) {

@@ -25,6 +25,7 @@
 #include "support/failure.hpp"
 #include "support/gate.hpp"
 #include <singleflight/core/manual_timer.hpp>
+#include <singleflight/flight.hpp>
 #include <singleflight/sync/retry.hpp>
 
 namespace {
@@ -676,6 +677,24 @@ TEST(retry, the_end_of_the_thread_is_not_retried) {
             0);
   ASSERT_EQ(pthread_join(caller, nullptr), 0);
   EXPECT_EQ(calls, 1);
+}
+
+// Goal    A promise that dies in a failed attempt ends its flight before the next one begins, also
+//         where there is no delay between the two.
+TEST(retry, a_promise_lost_in_an_attempt) {
+  singleflight::group<int, int> flights({.executor = singleflight::inline_executor});
+  bool over_by_then = false;
+  auto f = flights.start(1, [&](singleflight::flight_promise<int> promise) {
+    singleflight::retry({.max_attempts = 2, .base = 0ms, .cap = 1ms}, [&](std::uint32_t attempt) {
+      if (attempt == 1) {
+        const auto given = std::move(promise);
+        throw std::runtime_error("the loop is full");
+      }
+      over_by_then = flights.in_flight().empty();
+    });
+  });
+  EXPECT_TRUE(over_by_then);
+  EXPECT_EQ(f.get_outcome().errc(), singleflight::flight_errc::broken);
 }
 
 }  // namespace

@@ -39,6 +39,7 @@
 #include "singleflight/core/executor.hpp"
 #include "singleflight/core/timer.hpp"
 #include "singleflight/flight/detail/flight_table.hpp"
+#include "singleflight/flight/detail/kept_loads.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
@@ -97,12 +98,10 @@ struct waiting_room {
   flight_batch* more_batches = nullptr;     ///< one per executor named at a wait
   waiter_list blocked;                      ///< threads that can lead
   waiter_list timed;                        ///< threads with a deadline that are not in `blocked`
-  load_base* kept = nullptr;                ///< owned loads that could lead
-  load_base* kept_last = nullptr;           ///< valid while `kept` is not null
+  kept_loads kept;                          ///< owned loads that could lead
   std::stop_source stop{std::nostopstate};  ///< made when first asked for
   std::uint32_t bounded = 0;                ///< how many interested callers have a deadline
   std::uint32_t handed_over = 0;
-  std::uint32_t next_serial = 0;
   bool leader_withdrew = false;  ///< a run() leader's stop fired: gone, but it gets the outcome
   bool claimers = false;         ///< a thread waits that could run a queued load
   bool claimers_behind = false;  ///< the same, for the flight behind this one
@@ -235,10 +234,11 @@ struct block_base : platform::allocated {
   atomic<bool> leader_gone{false};  ///< its interest has ended, it may still run its load
   bool run_leads = true;            ///< led by a run(), which gets its own outcome
   flight_result result = flight_result::none;
-  flight_errc code{};         ///< result == code; else that of `error`, where it has one
-  std::exception_ptr error;   ///< result == error; the last failure before a hand-over
-  bool error_given = false;   ///< the run() leader that failed so has had it, and was not the end
-  load_base* load = nullptr;  ///< the owned load that leads
+  flight_errc code{};        ///< result == code; else that of `error`, where it has one
+  std::exception_ptr error;  ///< result == error; the last failure before a hand-over
+  bool error_given = false;  ///< the run() leader that failed so has had it, and was not the end
+  atomic<std::uint32_t> detached{0};  ///< joiners that wait for nothing, and whose interest stays
+  load_base* load = nullptr;          ///< the owned load that leads
   union {
     waiting_room room;  ///< there unless `unfurnished`
   };

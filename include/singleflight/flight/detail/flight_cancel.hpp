@@ -29,7 +29,7 @@ namespace detail {
 inline bool flight_core::part_locked(block_base& b, const stake& mine, aftermath& a) {
   if (mine.lender) b.lenders.fetch_sub(1, memory_order_relaxed);
   load_base* own = mine.serial != 0 && platform::holds(rule::leaver_takes_load)
-                       ? unkeep_locked(b, mine.serial)
+                       ? static_cast<load_base*>(b.room.kept.take(mine.serial))
                        : nullptr;
   const bool over = b.core->drop_interest_locked(b, own, mine.leader, a);
   if (own != nullptr && own->home != &b) {

@@ -140,10 +140,10 @@ class flight_core final : fork_member {
   /// Counts a caller in; false when the flight is full. (A leader's interest and `leader_gone` end
   /// in one step, under the bucket lock: no join sees one without the other.)
   bool join_locked(flight_table::bucket& b, block_base& block, bool lender) noexcept {
-    const std::size_t leader = block.leader_gone.load(memory_order_relaxed) ? 0 : 1;
-    if (options_.max_waiters != 0 && block.interest() >= options_.max_waiters + leader &&
-        platform::holds(rule::waiters_are_bounded)) {
-      return false;
+    if (options_.max_waiters != 0 && platform::holds(rule::waiters_are_bounded)) {
+      const std::size_t leader = block.leader_gone.load(memory_order_relaxed) ? 0 : 1;
+      const std::size_t others = leader + block.detached.load(memory_order_relaxed);
+      if (block.interest() >= options_.max_waiters + others) return false;
     }
     block.counts.fetch_add(
         block_base::one_reference +
@@ -279,13 +279,7 @@ class flight_core final : fork_member {
   /// Adds an owned load to the flight that its caller has joined (as a lender): it may lead one
   /// day. Returns its serial; 0 when it leads at once or the flight is over.
   std::uint32_t keep(block_base& b, load_base& load);
-  static void keep_locked(block_base& b, load_base& load) noexcept {
-    load.serial = ++b.room.next_serial;
-    load.next = nullptr;
-    load.prev = b.room.kept != nullptr ? b.room.kept_last : nullptr;
-    (b.room.kept != nullptr ? b.room.kept_last->next : b.room.kept) = &load;
-    b.room.kept_last = &load;
-  }
+  static void keep_locked(block_base& b, load_base& load) noexcept { b.room.kept.push(load); }
 
   // ---- loads: flight_loads.hpp ------------------------------------------------------------------
 
@@ -413,8 +407,6 @@ class flight_core final : fork_member {
 
   /// Both locks held: the leader's interest ends; it is no more the one that max_waiters spares.
   static void leader_leaves_locked(block_base& b) noexcept;
-
-  static load_base* unkeep_locked(block_base& b, std::uint32_t serial) noexcept;
 
   /// Why a load that is about to begin should not: closed, or cancelled as all callers have left.
   flight_errc unbegun_end(block_base& b) const noexcept;

@@ -29,7 +29,7 @@ inline bool flight_core::finish_alone(block_base& b, load_base& load) noexcept {
   }
   b.lock();
   if (b.room.batch.pending.empty() && b.room.batch.ready.empty() &&
-      b.room.more_batches == nullptr && b.room.kept == nullptr &&
+      b.room.more_batches == nullptr && b.room.kept.empty() &&
       !(b.has_sleepers_locked() && platform::holds(rule::alone_sees_sleepers)) &&
       b.phase(memory_order_relaxed) == flight_phase::running) {
     const flight_table::bucket bucket{&table.locate(b.node->hash), 0};
@@ -251,11 +251,10 @@ inline bool flight_core::elect_locked(block_base& b, aftermath& a) {
       wake_locked(b, block_base::channel_of(*w), a);
       return false;
     }
-    if (load_base* const load = b.room.kept) {
-      b.room.kept = load->next;
-      if (b.room.kept != nullptr) b.room.kept->prev = nullptr;
-      replace_load_locked(b, *load, a);
-      queue_load_locked(b, *load, a);
+    if (!b.room.kept.empty()) {
+      auto& load = static_cast<load_base&>(b.room.kept.pop());
+      replace_load_locked(b, load, a);
+      queue_load_locked(b, load, a);
       return false;
     }
     if (b.load != nullptr && b.load->repeatable()) {
@@ -334,14 +333,12 @@ inline void flight_core::publish_locked(block_base& b, flight_result result, fli
   b.result = result;
   b.code = code;
   b.callers = b.interest() + (b.room.leader_withdrew ? 1U : 0U);
-  for (load_base* load = std::exchange(b.room.kept, nullptr); load != nullptr;) {
-    load_base* const next = load->next;
-    if (load->home != &b) {
-      load->next = a.dropped;
-      a.dropped = load;
-    }
-    load = next;
-  }
+  b.room.kept.clear([&](kept_node& n) {
+    auto& load = static_cast<load_base&>(n);
+    if (load.home == &b) return;
+    load.next = a.dropped;
+    a.dropped = &load;
+  });
   b.room.batch.activate_locked(a.runners);
   for (flight_batch* r = b.room.more_batches; r != nullptr; r = r->next) {
     r->activate_locked(a.runners);
@@ -390,7 +387,7 @@ inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own, bo
   }
   // Nothing has begun. Under finish a load that was kept is still wanted; else the flight just
   // goes.
-  if (policy == abandon::finish && (own != nullptr || b.room.kept != nullptr)) {
+  if (policy == abandon::finish && (own != nullptr || !b.room.kept.empty())) {
     if (own != nullptr) keep_locked(b, *own);
     own = nullptr;
     table.unlock(bucket);
@@ -417,16 +414,6 @@ inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own, bo
 inline void flight_core::leader_leaves_locked(block_base& b) noexcept {
   b.counts.fetch_sub(block_base::one_interest, memory_order_relaxed);
   b.leader_gone.store(true, memory_order_relaxed);
-}
-
-inline load_base* flight_core::unkeep_locked(block_base& b, std::uint32_t serial) noexcept {
-  for (load_base* load = b.room.kept; load != nullptr; load = load->next) {
-    if (load->serial != serial) continue;
-    (load->prev != nullptr ? load->prev->next : b.room.kept) = load->next;
-    (load->next != nullptr ? load->next->prev : b.room.kept_last) = load->prev;
-    return load;
-  }
-  return nullptr;
 }
 
 inline void flight_core::tell_ended(block_base& b, flight_result result,

@@ -148,7 +148,7 @@ auto group<Key, Value, Hash, Equal>::enter(Caller& caller, std::size_t hash, vie
             core_.stats.add(figure::started);
             return {.how = entry::kind::joined,
                     .shared = &next,
-                    .kept = caller.keeps_behind() ? next.room.kept->serial : 0};
+                    .kept = caller.keeps_behind() ? next.room.kept.last_serial() : 0};
           }
           lack = lack::own;
         } else {

@@ -23,7 +23,7 @@ struct gathering {
 
 /// A load that owns its loader and key, to be run on the executor; part of the block that start()
 /// made.
-struct load_base : task_node {
+struct load_base : task_node, kept_node {
   explicit load_base(block_base& where) noexcept
       : task_node(&act_on), home(&where), block(&where) {}
 
@@ -43,13 +43,11 @@ struct load_base : task_node {
   /// True for the one who may run it.
   bool claim() noexcept { return (state.fetch_or(claimed, memory_order_acq_rel) & claimed) == 0; }
 
+  atomic<std::uint32_t> state{claimed};
   block_base* const home;  ///< whose memory this is; kept alive by the flight that keeps the load
   block_base* block;       ///< the flight that it leads
   load_base* next;         ///< while in a list
-  load_base* prev;         ///< among the kept
-  std::uint32_t serial;    ///< likewise
-  atomic<std::uint32_t> state{claimed};
-  led_frame frame;  ///< what .within names, once it runs
+  led_frame frame;         ///< what .within names, once it runs
 
   /// The flight that this run led is over: its reference goes, with the run's own where they are
   /// one count; called on the thread of control of the run.

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// kept_loads: the owned loads that could lead a flight one day, in the order in which they came.
+//
+// The first one leads; any one leaves with its caller, who knows its serial. A crowd whose
+// deadlines strike at once leaves in any order, so a search for each from one end would take time
+// that grows with the square of the crowd, under the flight's lock. So they stand in a treap
+// (Seidel and Aragon, "Randomized Search Trees", Algorithmica 16, 1996): a search tree by serial, a
+// heap by a number that is as good as drawn: all takes the logarithm of how many there are.
+//
+// Guarded by the lock of the flight's block.
+
+#include <cstdint>
+#include <utility>
+
+#include "singleflight/core/detail/random.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+struct kept_node {
+  kept_node() noexcept {}  // not an aggregate: what derives from it uses its last bytes
+
+  kept_node* left;
+  kept_node* right;
+  std::uint32_t serial;
+};
+
+class kept_loads {
+ public:
+  bool empty() const noexcept { return root_ == nullptr; }
+  /// Behind all others, under the next serial (never 0).
+  void push(kept_node& load) noexcept {
+    if (++last_serial_ == 0) ++last_serial_;
+    load.serial = last_serial_;
+    kept_node** at = &root_;
+    while (*at != nullptr && is_above(**at, load)) at = &(*at)->right;
+    load.left = *at;
+    load.right = nullptr;
+    *at = &load;
+  }
+  /// Of the one that was pushed last.
+  std::uint32_t last_serial() const noexcept { return last_serial_; }
+  /// The first. Requires that there is one.
+  kept_node& pop() noexcept {
+    kept_node** at = &root_;
+    while ((*at)->left != nullptr) at = &(*at)->left;
+    kept_node& first = **at;
+    *at = first.right;
+    return first;
+  }
+  /// Null: it is not here any more.
+  kept_node* take(std::uint32_t serial) noexcept {
+    kept_node** at = &root_;
+    while (*at != nullptr && (*at)->serial != serial) {
+      at = came_before(serial, (*at)->serial) ? &(*at)->left : &(*at)->right;
+    }
+    kept_node* const found = *at;
+    if (found != nullptr) merge(*at, found->left, found->right);
+    return found;
+  }
+  /// Calls visit(load) for each, in order, when it is out of here.
+  template <class Visit>
+  void clear(const Visit& visit) noexcept {
+    for (kept_node* at = std::exchange(root_, nullptr); at != nullptr;) {
+      if (kept_node* const first = at->left) {  // turned to the right until none is before it
+        at->left = first->right;
+        first->right = at;
+        at = first;
+      } else {
+        kept_node& gone = *at;
+        at = at->right;
+        visit(gone);
+      }
+    }
+  }
+
+ private:
+  static bool is_above(const kept_node& a, const kept_node& b) noexcept {
+    return mix64(a.serial) > mix64(b.serial);
+  }
+  /// Serials go round; those that are here at a time are far fewer.
+  static bool came_before(std::uint32_t a, std::uint32_t b) noexcept {
+    return static_cast<std::int32_t>(a - b) < 0;
+  }
+  /// All of `a` are before all of `b`.
+  static void merge(kept_node*& into, kept_node* a, kept_node* b) noexcept {
+    kept_node** at = &into;
+    while (a != nullptr && b != nullptr) {
+      if (is_above(*a, *b)) {
+        *at = a;
+        at = &a->right;
+        a = a->right;
+      } else {
+        *at = b;
+        at = &b->left;
+        b = b->left;
+      }
+    }
+    *at = a != nullptr ? a : b;
+  }
+
+  kept_node* root_ = nullptr;
+  std::uint32_t last_serial_ = 0;
+};
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE
