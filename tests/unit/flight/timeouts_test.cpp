@@ -360,6 +360,28 @@ TEST(observer, hears_of_every_load) {
   EXPECT_EQ(seen.began, seen.ended) << "an end was told of a load that never began";
 }
 
+// Goal    A load that was handed over, and goes without having begun, has no end to tell of.
+TEST(observer, hears_no_end_of_what_never_began) {
+  for (const bool closed : {false, true}) {
+    support::manual_executor later;
+    counting_observer seen;
+    {
+      group g({.executor = later, .on_error = singleflight::hand_over(2), .observer = &seen});
+      auto f = g.start(1, []() -> int { throw 1; });
+      later.run_one();
+      EXPECT_FALSE(f.ready());
+      if (closed) {
+        EXPECT_TRUE(g.close_for(0s));
+      } else {
+        later.drop_one();
+      }
+      EXPECT_TRUE(f.ready());
+    }
+    EXPECT_EQ(seen.began, 1);
+    EXPECT_EQ(seen.ended, 1);
+  }
+}
+
 // Goal    A handed-over flight tells the begin and the end of every try.
 TEST(observer, hears_of_every_try) {
   counting_observer seen;

@@ -69,6 +69,7 @@ inline flight_core::finished flight_core::finish(block_base& b, flight_result re
     std::swap(b.error, error);  // the one before goes after the lock
     b.error_given = false;
     b.code = code;
+    b.node->began.store(flight_node::not_begun, memory_order_relaxed);  // told; the next may not
     ++b.room.handed_over;
     stats.add(figure::handed_over);
     if (platform::holds(rule::hand_over_holds_reference)) {
