@@ -111,7 +111,8 @@ struct cache_stats {
   std::uint64_t replaced = 0;
   std::uint64_t invalidated = 0;
   /// From here on: calls whose wait for a load ended so, also by what the load threw. A stale value
-  /// may have been their answer.
+  /// may have been their answer. (A load that failed and found a stale value to serve has ended
+  /// well for those who wait: it counts in load_failures alone.)
   std::uint64_t timed_out = 0;
   std::uint64_t cancelled = 0;
   std::uint64_t overloaded = 0;

@@ -109,7 +109,7 @@ class table {
   }
   void set_hits(int key, std::uint32_t hash, std::uint8_t hits) {
     const std::lock_guard hold(lock_);
-    of_.find_locked(hash, same_key(key))->hits.store(hits, std::memory_order_relaxed);
+    of_.find_locked(hash, same_key(key))->set_hits(hits);
   }
   bool is_at_hand(int key, std::uint32_t hash) {
     const std::lock_guard hold(lock_);
@@ -120,7 +120,7 @@ class table {
   void welcome(int key, std::uint32_t hash) {
     const std::lock_guard hold(lock_);
     entry_base* const e = of_.find_locked(hash, same_key(key));
-    e->hits.store(entry_base::max_hits, std::memory_order_relaxed);
+    e->set_hits(entry_base::max_hits);
     const bool at_hand = of_.is_at_hand(*e, *this_hazard_record());
     EXPECT_EQ(this_hazard_record()->structure().load(), nullptr);
     if (!at_hand) of_.welcome_locked(*e);

@@ -50,6 +50,23 @@ const duration_option durations[] = {
     {"error_ttl", &cache_options<int, int>::error_ttl},
 };
 
+// Goal  However far a clock goes on at once, what is older than its ttl is old, also where half of
+//       all time has passed.
+TEST(extremes, leaps_of_a_clock) {
+  constexpr auto year = nanoseconds(24h) * 365;
+  for (const nanoseconds leap :
+       {nanoseconds(2h), year * 60, year * 74, year * 100, year * 150, year * 290, forever}) {
+    SCOPED_TRACE(leap.count());
+    manual_timer time;
+    loading_cache<int, int> cache([](int k) { return k; },
+                                  {.ttl = 1h, .jitter = 0, .group = {.timer = &time}});
+    (void)cache.get(1);
+    time.advance(leap);
+    EXPECT_FALSE(cache.find(1).has_value());
+    EXPECT_FALSE(cache.get(1).age() > 1h);
+  }
+}
+
 // Goal  Each duration of a cache may be as long as there are, alone and with all others: with any
 //       jitter nothing is loaded again within years. A negative one is refused.
 TEST(extremes, durations_of_a_cache) {

@@ -74,7 +74,7 @@ std::size_t depth(const kept_node* from) {
   return deepest;
 }
 
-// Goal    A hundred thousand, of whom many have left in whatever order: none is more than some steps
+// Goal    A hundred thousand, of whom many have left in whatever order: none is more than some
 //         away.
 TEST(kept_loads, a_crowd_stays_flat) {
   constexpr std::size_t crowd = 100'000;

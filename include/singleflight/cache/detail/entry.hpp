@@ -10,8 +10,8 @@
 // machine's cache.
 //
 // What stands in an entry does not change while it can be found, but for its place in the queues
-// (the cache's lock), `hits` (any reader: a lost increment is harmless) and the two atomics of its
-// extras. A new value is a new entry.
+// (the cache's lock), its count of hits (any reader) and the two atomics of its extras. A new value
+// is a new entry.
 
 #include <chrono>
 #include <cstddef>
@@ -76,25 +76,15 @@ struct entry_extras {
 struct entry_base : reclaimable {
   static constexpr std::uint8_t max_hits = 3;
 
-  atomic<std::uint8_t> hits{0};
-
- private:
-  std::uint16_t high_;  // 14 bits of time, 2 of kind
-
- public:
-  const std::uint32_t hash;
-
- private:
-  std::uint32_t low_;
-
- public:
   entry_base(std::uint32_t key_hash, cache_ticks now, entry_kind of) noexcept
-      : high_(static_cast<std::uint16_t>(((now >> 32) & 0x3fff) << 2 |
-                                         static_cast<std::uint16_t>(of))),
+      : kind_and_hits_(static_cast<std::uint8_t>(of)),
+        high_(static_cast<std::uint16_t>(now >> 32)),
         hash(key_hash),
         low_(static_cast<std::uint32_t>(now)) {}
 
-  entry_kind kind() const noexcept { return static_cast<entry_kind>(high_ & 3); }
+  entry_kind kind() const noexcept {
+    return static_cast<entry_kind>(kind_and_hits_.load(memory_order_relaxed) & (one_hit - 1));
+  }
   /// Since it was stored; a clock that lags behind makes it no older than that.
   cache_ticks age(cache_ticks now) const noexcept {
     const cache_ticks since = since_store(now);
@@ -102,21 +92,38 @@ struct entry_base : reclaimable {
   }
   /// The same, negative where the clock lags behind.
   cache_ticks since_store(cache_ticks now) const noexcept {
-    const std::uint64_t since = (static_cast<std::uint64_t>(now) - born()) << 18;
-    return static_cast<std::int64_t>(since) >> 18;  // 46 bits, with their sign
+    const std::uint64_t since = (static_cast<std::uint64_t>(now) - born()) << 16;
+    return static_cast<std::int64_t>(since) >> 16;  // 48 bits, all that a time has, and their sign
+  }
+
+  // Any reader counts. What stands beside the count never changes, so a lost increment is harmless.
+
+  unsigned hits() const noexcept { return kind_and_hits_.load(memory_order_relaxed) / one_hit; }
+  void set_hits(unsigned hits) noexcept {
+    kind_and_hits_.store(static_cast<std::uint8_t>(static_cast<unsigned>(kind()) + hits * one_hit),
+                         memory_order_relaxed);
   }
   /// Counts a hit; returns whether it is the last that counts.
   bool touch() noexcept {
-    const std::uint8_t seen = hits.load(memory_order_relaxed);
-    if (seen >= max_hits) return false;
-    hits.store(static_cast<std::uint8_t>(seen + 1), memory_order_relaxed);
-    return seen + 1 == max_hits;
+    const unsigned seen = kind_and_hits_.load(memory_order_relaxed);
+    if (seen >= max_hits * one_hit) return false;
+    kind_and_hits_.store(static_cast<std::uint8_t>(seen + one_hit), memory_order_relaxed);
+    return seen + one_hit >= max_hits * one_hit;
   }
 
  private:
-  std::uint64_t born() const noexcept {
-    return static_cast<std::uint64_t>(high_ >> 2) << 32 | low_;
-  }
+  static constexpr unsigned one_hit = 4;
+
+  atomic<std::uint8_t> kind_and_hits_;
+  std::uint16_t high_;  // of the time, 48 bits in all
+
+ public:
+  const std::uint32_t hash;
+
+ private:
+  std::uint32_t low_;
+
+  std::uint64_t born() const noexcept { return static_cast<std::uint64_t>(high_) << 32 | low_; }
 };
 static_assert(sizeof(entry_base) == 2 * sizeof(void*) + 16);
 

@@ -78,7 +78,7 @@ struct alignas(64) entry_line {
     if (passed(read()) != most_passed) word.store(read() - one_passed, memory_order_release);
   }
   unsigned hits(std::size_t place) const noexcept {
-    return slots[place].load(memory_order_relaxed)->hits.load(memory_order_relaxed);
+    return slots[place].load(memory_order_relaxed)->hits();
   }
 
  private:

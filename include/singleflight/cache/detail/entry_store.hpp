@@ -289,7 +289,7 @@ class entry_store {
     if (hold.owns_lock()) {
       table_.welcome_locked(e);
     } else {
-      e.hits.store(entry_base::max_hits - 1, memory_order_relaxed);
+      e.set_hits(entry_base::max_hits - 1);
     }
   }
   void tell(const entry& e, removal_cause cause) const noexcept {

@@ -399,7 +399,7 @@ class entry_table {
       candidates = entry_line::at_home(word);
     }
     std::size_t leaves = 0;
-    unsigned fewest = e.hits.load(memory_order_relaxed);  // once: others count meanwhile
+    unsigned fewest = e.hits();  // once: others count meanwhile
     bool found = false;
     for (; candidates != 0; candidates &= candidates - 1) {
       const std::size_t i = entry_line::place_of(candidates);

@@ -201,12 +201,12 @@ class s3_fifo {
     while (entry_base* const e = oldest(small_)) {
       if (small_.weight <= small_target_ && main_.last != nullptr) break;
       const bool room = main_.weight + weight_of_(*e) <= capacity_ - small_target_;  // Q3
-      if ((!room && e->hits.load(memory_order_relaxed) == 0) || ++steps > max_steps) {
+      if ((!room && e->hits() == 0) || ++steps > max_steps) {
         entry_base* const m = ++small_evictions_ % aging_period == 0 ? oldest(main_) : nullptr;
         return m != nullptr && !pass(*m) ? take(*m) : take(*e);
       }
       unlink(*e);
-      if (!room) e->hits.store(0, memory_order_relaxed);  // they paid for the promotion
+      if (!room) e->set_hits(0);  // they paid for the promotion
       push(main_, *e, in_main);
     }
     while (entry_base* const e = oldest(main_)) {
@@ -223,7 +223,7 @@ class s3_fifo {
   /// `fresh` takes the place of `old`, with its hits.
   void replace(entry_base& old, entry_base& fresh) noexcept {
     queue& in = queue_of(old);
-    fresh.hits.store(old.hits.load(memory_order_relaxed), memory_order_relaxed);
+    fresh.set_hits(old.hits());
     fresh.place.store(old.place.load(memory_order_relaxed), memory_order_relaxed);
     fresh.next = old.next;
     fresh.prev = old.prev;
@@ -316,10 +316,10 @@ class s3_fifo {
   }
   /// Main's second chance: back to the head for one hit. False: it has none.
   bool pass(entry_base& e) noexcept {
-    const std::uint8_t hits = e.hits.load(memory_order_relaxed);
+    const unsigned hits = e.hits();
     if (e.place.load(memory_order_relaxed) == in_main_on_trial) end_trial(e, hits > 0);
     if (hits == 0) return false;
-    e.hits.store(static_cast<std::uint8_t>(hits - 1), memory_order_relaxed);
+    e.set_hits(hits - 1);
     unlink(e);
     push(main_, e, in_main);
     return true;
