@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// What a child of fork() finds of batchers.
+// What a child of fork() finds of batchers, breakers, semaphores and groups of tasks.
 
 #include "support/fork.hpp"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -157,6 +158,69 @@ TEST(fork_batcher, a_batch_may_fork) {
   if (in_child) ::_exit(loaded ? 0 : 1);
   EXPECT_TRUE(loaded);
   EXPECT_EQ(right, true);
+}
+
+// ---- circuit_breaker ----------------------------------------------------------------------------
+
+using change = std::pair<sf::breaker_state, sf::breaker_state>;
+constexpr change opens{sf::breaker_state::closed, sf::breaker_state::open};
+constexpr change closes{sf::breaker_state::open, sf::breaker_state::closed};
+
+// Goal    A breaker that another thread was telling of a change tells of changes in a child: of
+//         those that had not been told, and of its own. What that thread was telling is not told
+//         again.
+// Method  The hook keeps the other thread, and another change comes before the fork.
+TEST(fork_circuit_breaker, another_threads_telling_ends_in_a_child) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
+  support::gate hold;
+  std::atomic<bool> holds{true};
+  std::vector<change> told;
+  sf::circuit_breaker breaker({.on_change = [&](sf::breaker_state from, sf::breaker_state to) {
+    told.emplace_back(from, to);
+    if (holds) hold.wait();
+  }});
+  std::jthread other([&] { breaker.force_open(); });
+  hold.await_arrivals();
+  breaker.reset();
+  EXPECT_TRUE(support::in_child([&] {
+    holds = false;
+    const bool pending = told == std::vector{opens};
+    breaker.force_open();
+    return pending && told == std::vector{opens, closes, opens};
+  }));
+  holds = false;
+  hold.open();
+  other.join();
+  EXPECT_EQ(told, (std::vector{opens, closes}));
+}
+
+// Goal    A hook that forks is still telling in both: what changes meanwhile is told after it, never
+//         within it.
+TEST(fork_circuit_breaker, on_change_may_fork) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
+  sf::circuit_breaker* self = nullptr;
+  std::vector<change> told;
+  int depth = 0;
+  int deepest = 0;
+  pid_t child = -1;
+  sf::circuit_breaker breaker({.on_change = [&](sf::breaker_state from, sf::breaker_state to) {
+    deepest = std::max(deepest, ++depth);
+    told.emplace_back(from, to);
+    if (child == -1) {
+      child = ::fork();
+      if (child == 0) ::alarm(static_cast<unsigned>(support::patience.count()));
+      self->reset();
+    }
+    --depth;
+  }});
+  self = &breaker;
+  breaker.force_open();
+  const bool right = deepest == 1 && told == std::vector{opens, closes};
+  if (child == 0) ::_exit(right ? 0 : 1);
+  int status = 0;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  EXPECT_TRUE(right);
 }
 
 }  // namespace

@@ -77,12 +77,18 @@ enum class call_result : std::uint8_t {
   none,  ///< it says nothing about the backend: cancelled, or the end of the thread
 };
 
-class breaker_core {
+class breaker_core final : fork_member {
  public:
   explicit breaker_core(circuit_breaker_options options)
-      : options_((check_options(options), std::move(options))),
+      : fork_member(rank::lines),
+        options_((check_options(options), std::move(options))),
         clock_(options_.timer != nullptr ? *options_.timer : default_timer()),
-        window_(options_.window, clock_.now()) {}
+        window_(options_.window, clock_.now()) {
+    enter_forks();
+  }
+  ~breaker_core() override { leave_forks(); }
+  breaker_core(const breaker_core&) = delete;
+  breaker_core& operator=(const breaker_core&) = delete;
 
   /// A call's leave to begin.
   struct admission {
@@ -266,6 +272,7 @@ class breaker_core {
     if (telling_ && platform::holds(rule::changes_are_told_in_turn)) return;
     while (told_ != changed_) {
       telling_ = true;
+      teller_ = platform::this_thread_id();
       told_ = std::max(told_, changed_ - std::min<std::uint64_t>(changed_, changes_.size()));
       const auto [from, to] = changes_[static_cast<std::size_t>(told_++ % changes_.size())];
       hold.unlock();
@@ -273,6 +280,15 @@ class breaker_core {
       hold.lock();
     }
     telling_ = false;
+  }
+
+  // ---- fork: another thread that tells is not there in a child, and what it tells is told in the
+  // parent. What had not been told is told in both, in the child beside its next change -----------
+
+  void hold() noexcept override { lock_.lock(); }
+  void release() noexcept override { lock_.unlock(); }
+  void mend() noexcept override {
+    if (teller_ != platform::this_thread_id()) telling_ = false;
   }
 
   const circuit_breaker_options options_;
@@ -291,7 +307,7 @@ class breaker_core {
   std::uint64_t changed_ = 0;  // changes so far; the last of them are kept in changes_
   std::uint64_t told_ = 0;     // of these, told to on_change
   bool telling_ = false;
-  const fork_guard fork_{lock_, fork_member::rank::lines};
+  platform::thread_id teller_{};  // while telling_: on which thread
 };
 
 }  // namespace detail
