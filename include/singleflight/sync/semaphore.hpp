@@ -158,7 +158,8 @@ class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
   template <class, class, bool, class>
   friend class handle_wait;
 
-  pending_permit(detail::semaphore_core& core, std::ptrdiff_t n) : permit_waiter(n), core_(&core) {
+  pending_permit(detail::semaphore_core& core, std::ptrdiff_t n, bool blocks_here = false)
+      : permit_waiter(n, blocks_here), core_(&core) {
     core.enter(*this);
   }
 
@@ -279,7 +280,7 @@ class semaphore final : public observable {
  private:
   SINGLEFLIGHT_NOINLINE outcome<permit> acquire_queued(count n, const limits& bounds) {
     detail::settle_promises();  // before it queues: what this resumes may want a permit as well
-    pending_permit place(*core_, n);
+    pending_permit place(*core_, n, true);
     return place.blocked_outcome(bounds);
   }
 

@@ -16,7 +16,9 @@
 #include <utility>
 #include <vector>
 
+#include "support/eventually.hpp"
 #include "support/gate.hpp"
+#include "support/task.hpp"
 #include <singleflight/core/manual_timer.hpp>
 #include <singleflight/sync.hpp>
 
@@ -194,8 +196,8 @@ TEST(fork_circuit_breaker, another_threads_telling_ends_in_a_child) {
   EXPECT_EQ(told, (std::vector{opens, closes}));
 }
 
-// Goal    A hook that forks is still telling in both: what changes meanwhile is told after it, never
-//         within it.
+// Goal    A hook that forks is still telling in both: what changes meanwhile is told after it, and
+//         not within it.
 TEST(fork_circuit_breaker, on_change_may_fork) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   sf::circuit_breaker* self = nullptr;
@@ -221,6 +223,49 @@ TEST(fork_circuit_breaker, on_change_may_fork) {
   EXPECT_EQ(::waitpid(child, &status, 0), child);
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
   EXPECT_TRUE(right);
+}
+
+// ---- semaphore ----------------------------------------------------------------------------------
+
+support::detached acquires(sf::semaphore& from, std::ptrdiff_t n, int& granted) {
+  auto place = from.start_acquire(n);
+  const sf::permit held = co_await place;
+  ++granted;
+}
+
+// Goal    In a child those who queue behind a thread that is not there move up, and block nobody.
+//         Nobody is resumed by the fork itself.
+// Method  A thread queues for more than there is, a coroutine behind it for less. Every call that
+//         takes the lock is the first one of a child of its own.
+TEST(fork_semaphore, who_queues_behind_another_thread_moves_up) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
+  int granted = 0;
+  sf::semaphore permits(2, {.executor = sf::inline_executor});
+  std::optional<sf::permit> held(permits.acquire());
+  std::jthread other([&] { const sf::permit both = permits.acquire(2); });
+  ASSERT_TRUE(support::eventually([&] { return permits.waiters_approx() == 1; }));
+  acquires(permits, 1, granted);
+  auto last = permits.start_acquire();
+  const auto child = [&](auto call) {
+    return support::in_child([&] {
+      const bool waits = granted == 0 && permits.waiters_approx() == 2;
+      return waits && call() && granted == 1;
+    });
+  };
+  EXPECT_TRUE(child([&] { return !permits.try_acquire(); }));  // `last` has the only one
+  EXPECT_TRUE(child([&] {
+    auto one = permits.start_acquire();
+    return last.ready() && !one.ready();
+  }));
+  EXPECT_TRUE(child([&] { return last.get().size() == 1; }));
+  EXPECT_TRUE(child([&] {
+    held.reset();
+    return last.ready() && permits.acquire().size() == 1;
+  }));
+  held.reset();
+  EXPECT_EQ(last.get().size(), 1);
+  other.join();
+  EXPECT_EQ(granted, 1);
 }
 
 }  // namespace

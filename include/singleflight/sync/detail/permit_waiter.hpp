@@ -21,7 +21,8 @@ using permit_batch = resume_batch<semaphore_core>;
 
 /// A coroutine or a thread, or neither yet.
 struct permit_waiter : handle_base {
-  explicit permit_waiter(std::ptrdiff_t n) noexcept : weight(n) {}
+  /// `blocks_here`: it stands on the stack of the calling thread, which is about to block.
+  permit_waiter(std::ptrdiff_t n, bool blocks_here) noexcept : weight(n), blocks(blocks_here) {}
 
   /// Settled, or given up by a limit that has struck.
   bool over_locked() const noexcept {
@@ -45,6 +46,7 @@ struct permit_waiter : handle_base {
   }
 
   const std::ptrdiff_t weight;
+  const bool blocks;
   sleeper* thread = nullptr;      ///< a blocked one
   permit_batch* batch = nullptr;  ///< of a suspended one
   bool queued = false;

@@ -10,7 +10,9 @@
 // S2  Without the lock permits are taken and given by one compare-exchange that wants both bits
 //     clear. So while anybody queues everyone comes through the lock, and nobody overtakes.
 // S3  Only the front of the queue is served. While nobody has the lock the front asks for more than
-//     is available, or a thread is between two rounds of change(), and comes back for the rest.
+//     is available, or a thread is between two rounds of change(), and comes back for the rest. In
+//     a child of fork the threads that queued ahead, or would have come back, are not there:
+//     `unserved_` is set, and the next call serves the queue before it does anything else.
 // S4  A waiter is settled once, under the lock, in the critical section that takes it out of the
 //     queue: granted, refused, or given up by its own limit. Whichever comes first holds.
 // S5  References: the semaphore's, one for each handle, the runners', and one for each thread
@@ -96,7 +98,7 @@ class semaphore_core final : public platform::allocated, fork_member {
       add_handle();
       return;
     }
-    lock();
+    lock_served();
     if (closed_) {
       refuse_locked(w, flight_errc::closed);
     } else if (w.weight > capacity_) {
@@ -127,9 +129,9 @@ class semaphore_core final : public platform::allocated, fork_member {
     return why;
   }
 
-  bool try_take(count n) noexcept {
+  bool try_take(count n) {
     if (take_fast(n)) return true;
-    lock();
+    lock_served();
     const bool there = !closed_ && queue_.empty() && n <= available_;
     if (there) available_ -= n;
     unlock();
@@ -140,7 +142,7 @@ class semaphore_core final : public platform::allocated, fork_member {
   bool enrol(permit_waiter& w, permit_batch& batch, bool always) {
     const call_scope scope;
     permit_batch::runner* runners = nullptr;
-    lock();
+    lock_served();
     w.require_idle_locked();
     const bool over = w.over_locked();
     if (over && !always) {
@@ -171,8 +173,8 @@ class semaphore_core final : public platform::allocated, fork_member {
   }
 
   /// A thread is about to sleep. False: `w` is over.
-  bool fall_asleep(permit_waiter& w, sleeper& thread) noexcept {
-    lock();
+  bool fall_asleep(permit_waiter& w, sleeper& thread) {
+    lock_served();
     w.require_idle_locked();
     const bool waits = !w.over_locked();
     if (waits) w.thread = &thread;
@@ -316,6 +318,17 @@ class semaphore_core final : public platform::allocated, fork_member {
     }
   }
 
+  /// Takes the lock, once those are served whom a fork has left unserved.
+  void lock_served() {
+    lock();
+    while (unserved_) [[unlikely]] {
+      unserved_ = false;
+      unlock();
+      change([](aftermath&) {});
+      lock();
+    }
+  }
+
   /// Settles those who need not queue any longer, from the front, as many as there is room for.
   void serve_locked(aftermath& after) noexcept {
     while (sweep_at_ != nullptr && after.room()) {
@@ -368,18 +381,19 @@ class semaphore_core final : public platform::allocated, fork_member {
   void add_handle() noexcept {
     if (platform::holds(rule::handles_hold_reference)) add_reference();
   }
-  // ---- fork: threads that queue are not there in a child. What is held there stays held ---------
+  // ---- fork: threads that queue are not there in a child. What is held stays held. Nobody is
+  // resumed here, so those who stood behind such a thread are served by the next call -------------
 
   void hold() noexcept override { lock(); }
   void release() noexcept override { unlock(); }
   void mend() noexcept override {
     for (waiter* w = queue_.first(); w != nullptr;) {
       waiter* const next = w->next;
-      if (static_cast<permit_waiter&>(*w).thread != nullptr) {
-        take_out_locked(static_cast<permit_waiter&>(*w));
-      }
+      auto& one = static_cast<permit_waiter&>(*w);
+      if (one.thread != nullptr || one.blocks) take_out_locked(one);
       w = next;
     }
+    unserved_ = !queue_.empty();
     home.forget_runners();
   }
 
@@ -397,6 +411,7 @@ class semaphore_core final : public platform::allocated, fork_member {
   waiter_list queue_;
   semaphore_stats stats_;
   bool closed_ = false;
+  bool unserved_ = false;       // in a child of fork: nobody has looked at the queue yet
   waiter* sweep_at_ = nullptr;  // from here on some may ask for more than the capacity
   const std::size_t max_waiters_;
 
