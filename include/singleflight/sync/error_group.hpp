@@ -69,7 +69,8 @@ class error_group {
                 .limit = checked(options).limit,
                 .max_queued = options.max_queued,
                 .stops_on_error = true,
-                .parent = std::move(options.stop)}) {}
+                .parent = std::move(options.stop),
+                .lasts = true}) {}
   error_group(const error_group&) = delete;
   error_group& operator=(const error_group&) = delete;
   /// Stops the group and waits for what runs. Aborts the process when called within one of the

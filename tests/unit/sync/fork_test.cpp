@@ -268,4 +268,96 @@ TEST(fork_semaphore, who_queues_behind_another_thread_moves_up) {
   EXPECT_EQ(granted, 1);
 }
 
+// ---- error_group --------------------------------------------------------------------------------
+
+// Goal    A group that is idle as the process forks asks its executor for threads in the child.
+// Method  The only thread of the pool is kept, so the executor has not come to the group's ticket
+//         before the fork. The child waits for the task's effect, not for the group.
+TEST(fork_error_group, an_idle_group_works_in_a_child) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
+  support::gate hold;
+  sf::thread_pool pool({.max_threads = 1});
+  std::optional<sf::error_group> group(std::in_place, sf::error_group_options{.executor = pool});
+  pool.execute(sf::task([&] { hold.wait(); }));
+  hold.await_arrivals();
+  group->go([] {});
+  group->wait();
+  EXPECT_TRUE(support::in_child([&] {
+    for (int use = 0; use < 2; ++use) {
+      std::atomic<bool> ran{false};
+      group->go([&] { ran = true; });
+      if (!support::comes([&] { return ran.load(); })) return false;
+      group->wait();
+    }
+    group.reset();
+    return true;
+  }));
+  hold.open();
+  group.reset();
+}
+
+// Goal    A child never inherits the lock of an idle group from a thread that is not there.
+// Method  The executor comes to tickets of the group after its wait; many forks beside that.
+TEST(fork_error_group, forks_beside_the_end_of_a_use) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
+  sf::error_group group;
+  for (int i = 0; i < 50; ++i) {
+    group.go([] {});
+    group.wait();
+    ASSERT_TRUE(support::in_child([&] {
+      std::atomic<int> met{0};
+      const auto meet = [&] {
+        ++met;
+        (void)support::comes([&] { return met == 2; });
+      };
+      group.go(meet);
+      group.go(meet);
+      group.wait();
+      return met == 2;
+    }));
+  }
+}
+
+// Goal    A task that is handed over in a child waits for no sleeper that is not there.
+// Method  What the kept pool cannot run, the thread that waits runs; so it waits before the fork.
+TEST(fork_error_group, a_sleeper_of_the_parents_is_not_called) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
+  support::gate hold;
+  sf::thread_pool pool({.max_threads = 1});
+  sf::error_group group({.executor = pool});
+  group.go([&] { hold.wait(); });
+  hold.await_arrivals();
+  std::jthread other([&] { group.wait(); });
+  std::atomic<bool> helped{false};
+  group.go([&] { helped = true; });
+  ASSERT_TRUE(support::eventually([&] { return helped.load(); }));
+  EXPECT_TRUE(support::in_child([&] {
+    std::atomic<bool> ran{false};
+    group.go([&] { ran = true; });
+    return support::comes([&] { return ran.load(); });
+  }));
+  hold.open();
+}
+
+// Goal    A ticket that the forking thread itself will come to stays posted, and is posted once.
+TEST(fork_error_group, an_inline_ticket_is_kept_in_a_child) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
+  sf::error_group group({.executor = sf::inline_executor});
+  int ran = 0;
+  pid_t child = -1;
+  sf::inline_executor.execute(sf::task([&] {
+    group.go([&] { ++ran; });
+    child = ::fork();
+    if (child == 0) ::alarm(static_cast<unsigned>(support::patience.count()));
+    group.go([&] { ++ran; });
+  }));
+  const bool right = ran == 2;
+  if (child == 0) ::_exit(right ? 0 : 1);
+  int status = 0;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  EXPECT_TRUE(right);
+  group.wait();
+}
+
 }  // namespace

@@ -64,6 +64,13 @@ inline void run_later_here(task_node* node) {
   self.queue_tail = node;
 }
 
+/// Whether `node` is queued on this thread.
+inline bool is_queued_here(const task_node* node) noexcept {
+  const task_node* at = this_thread().queue_head;
+  while (at != nullptr && at != node) at = at->next;
+  return at != nullptr;
+}
+
 /// While it lives, work for inline_executor goes to the default pool: this thread is inside run().
 class inside_run {
  public:

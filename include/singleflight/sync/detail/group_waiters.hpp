@@ -95,6 +95,14 @@ class group_waiters {
     return std::exchange(first_, nullptr);
   }
 
+  /// In a child of fork, whose other threads are not there: how many are listed no more.
+  std::uint32_t forget() noexcept {
+    std::uint32_t count = 0;
+    for (const group_waiter* w = std::exchange(first_, nullptr); w != nullptr; w = w->next) ++count;
+    called_ = false;
+    return count;
+  }
+
   /// Without the lock; each may have left as soon as it is told.
   static void tell(group_waiter* all) noexcept {
     while (all != nullptr) {

@@ -21,6 +21,9 @@
 // G5  The owner, a ticket that is posted or at work, a listed waiter until it has had the lock
 //     again, and a stop that is being told hold a reference each. What is to be done after an
 //     unlock needs nothing of the group: a summons has its own copy of the executor.
+// G6  In a child of fork no ticket is posted and no waiter listed but those of the forking thread.
+//     The references of tickets that other threads would have run are kept: an executor of the
+//     user's may still bring one.
 //
 // One lock guards all but the waiters' words; no user code under it (a task, its destructor, a stop
 // callback, the executor). Its unlock releases, its lock acquires: so the effects of a task come
@@ -50,7 +53,7 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 
 namespace detail {
 
-class task_group final : private task_node, public platform::allocated {
+class task_group final : private task_node, private fork_member, public platform::allocated {
  public:
   static constexpr std::size_t unlimited = std::numeric_limits<std::size_t>::max();
 
@@ -60,10 +63,17 @@ class task_group final : private task_node, public platform::allocated {
     std::size_t max_queued;
     bool stops_on_error;
     std::stop_token parent;
+    bool lasts = false;  ///< it is kept between its uses: then a fork mends it
   };
   enum class entry : std::uint8_t { taken, skipped, full };
 
-  explicit task_group(settings with) : task_node(&on_ticket), with_(std::move(with)) {}
+  explicit task_group(settings with)
+      : task_node(&on_ticket), fork_member(rank::lines), with_(std::move(with)) {
+    if (with_.lasts) enter_forks();
+  }
+  ~task_group() override {
+    if (with_.lasts) leave_forks();
+  }
 
   /// Destroys `t` when it is not taken. `at_once`: neither queued nor skipped if it cannot begin.
   entry add(std::unique_ptr<group_task> t, bool at_once) {
@@ -400,6 +410,15 @@ class task_group final : private task_node, public platform::allocated {
     lock_.unlock();
     group_waiters::tell(told);
     if (last) delete this;
+  }
+
+  // ---- fork (G6) --------------------------------------------------------------------------------
+
+  void hold() noexcept override { lock_.lock(); }
+  void release() noexcept override { lock_.unlock(); }
+  void mend() noexcept override {
+    if (!is_queued_here(this)) posted_ = false;
+    references_ -= waiters_.forget() * waiter_reference();
   }
 
   settings with_;
