@@ -7,10 +7,11 @@
 /// Threads     every member, from any thread.
 /// Ordering    tasks begin in the order in which they were handed over.
 /// Blocking    execute never waits; the destructor runs what is queued and joins the threads.
+///             Within one of the pool's own tasks it would wait for itself, and aborts the process.
 /// Errors      execute throws std::system_error (resource_unavailable_try_again) when the pool has
 ///             no thread and none can be made.
 /// Fork        a child has none of the threads, and starts its own; what was queued or running is
-///             its parent's.
+///             its parent's. A task that forks may end the pool in the child, also by exit().
 /// Lifetime    outlives whatever uses it as executor; may go once all it was given has run, also
 ///             while the call that handed it over returns. default_pool() is never destroyed.
 /// Cost        no allocation to queue a task of the library.
@@ -23,6 +24,7 @@
 #include <vector>
 
 #include "singleflight/core/default_timer.hpp"
+#include "singleflight/core/detail/require.hpp"
 #include "singleflight/core/executor.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -46,8 +48,14 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool : detail::fork_member {
   thread_pool& operator=(const thread_pool&) = delete;
 
   /// 1. no idle thread goes back to sleep; 2. the threads run what is queued; 3. they are joined;
-  /// 4. what threads that were ended by a task (pthread_exit) left behind runs here.
+  /// 4. what threads that were ended by a task (pthread_exit) left behind runs here. In a child
+  /// that a task has forked, the thread of that task does not join itself: it ends after the task.
   ~thread_pool() override {
+    detail::thread_state& self = detail::this_thread();
+    const bool within = self.pool == this;
+    detail::require(!within || forked_within_,
+                    "thread_pool: destroyed within one of its own tasks");
+    if (within) self.pool = nullptr;  // so this thread does not come back to it
     detail::settle_promises();
     leave_forks();
     bool retrying = false;
@@ -64,7 +72,11 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool : detail::fork_member {
         platform::thread worker = std::move(threads_.back());
         threads_.pop_back();
         hold.unlock();
-        worker.join();
+        if (within && detail::platform::is_this_thread(worker)) {
+          worker.detach();
+        } else {
+          worker.join();
+        }
       } else if (detail::task_node* const node = head_;  // no thread could be made for it
                  node != nullptr && detail::platform::holds(rule::stop_runs_what_is_left)) {
         head_ = node->next;
@@ -165,18 +177,21 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool : detail::fork_member {
   }
 
   void work() {
-    detail::this_thread().pool = this;
+    detail::thread_state& self = detail::this_thread();
+    self.pool = this;
     const detail::on_errand errand;
     struct leaving {  // also when a task unwinds the thread (pthread_exit)
       thread_pool& pool;
+      const detail::thread_state& self;
       ~leaving() {
+        if (self.pool != &pool) return;  // it has gone
         platform::unique_lock hold(pool.lock_);
         --pool.live_;
         if (pool.head_ != nullptr && detail::platform::holds(rule::leaver_is_replaced)) {
           pool.add_thread_locked();
         }
       }
-    } const leave{*this};
+    } const leave{*this, self};
     for (bool first = true;; first = false) {
       detail::task_node* node = nullptr;
       {
@@ -198,6 +213,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool : detail::fork_member {
         --queued_;
       }
       node->act(node, true);
+      if (self.pool != this) return;  // in a child of fork: the task has ended the pool
     }
   }
 
@@ -232,7 +248,8 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool : detail::fork_member {
   void mend() noexcept override {
     detail::platform::renew(work_);
     detail::platform::forget_threads(threads_);
-    live_ = detail::this_thread().pool == this ? 1 : 0;  // a task may fork
+    forked_within_ = detail::this_thread().pool == this;  // a task may fork
+    live_ = forked_within_ ? 1 : 0;
     idle_ = notified_ = queued_ = starting_ = 0;
     head_ = tail_ = nullptr;
     if (retry_.next == nullptr) retrying_ = false;
@@ -250,7 +267,8 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool : detail::fork_member {
   std::size_t idle_ = 0;      // asleep and not yet promised to a task
   std::size_t notified_ = 0;  // promised, not yet awake
   bool stopping_ = false;
-  bool retrying_ = false;  // retry_ is armed, or about to be
+  bool forked_within_ = false;  // in a child of fork: the thread of one of the tasks has forked it
+  bool retrying_ = false;       // retry_ is armed, or about to be
   retry retry_;
 };
 

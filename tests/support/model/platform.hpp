@@ -272,10 +272,12 @@ class thread {
   }
   void detach() noexcept { id_ = 0; }
   bool joinable() const noexcept { return id_ != 0; }
+  thread_id get_id() const noexcept { return id_; }
 
  private:
   int id_ = 0;
 };
+inline bool is_this_thread(const thread& t) noexcept { return t.get_id() == this_thread_id(); }
 /// Whether there is a thread to be had is the scheduler's choice.
 template <class Fn>
 thread start_thread(const char*, Fn&& fn, const place& at = place::current()) {

@@ -67,6 +67,54 @@ TEST(fork_core, a_task_may_fork) {
   EXPECT_EQ(right, 1);
 }
 
+// Goal    In a child that a task has forked, that task may end its pool, with the threads that the
+//         child has started, and an exit() may end one that is static.
+TEST(fork_core, a_task_may_end_its_pool_in_a_child) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
+  auto pool = std::make_unique<sf::thread_pool>();
+  std::atomic<int> right{-1};
+  pool->execute(sf::task([&] {
+    right = support::in_child([&] {
+      const bool ran = runs_a_task(*pool);
+      std::atomic<bool> last{false};
+      pool->execute(sf::task([&] { last = true; }));
+      pool.reset();
+      return ran && last;
+    });
+  }));
+  EXPECT_TRUE(support::eventually([&] { return right >= 0; }));
+  EXPECT_EQ(right, 1);
+}
+
+struct exits_at_thread_end {
+  ~exits_at_thread_end() {
+    if (status >= 0) ::_exit(status);
+  }
+  int status = -1;
+};
+
+// Goal    The thread of such a task does not come back to the pool: it ends after the task.
+TEST(fork_core, a_thread_whose_pool_has_gone_ends) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
+  auto pool = std::make_unique<sf::thread_pool>();
+  std::atomic<int> status{-1};
+  pool->execute(sf::task([&] {
+    static thread_local exits_at_thread_end end;
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::alarm(static_cast<unsigned>(support::patience.count()));
+      end.status = 7;
+      pool.reset();
+      return;
+    }
+    int how = 0;
+    EXPECT_EQ(::waitpid(child, &how, 0), child);
+    status = WIFEXITED(how) ? WEXITSTATUS(how) : 0;
+  }));
+  EXPECT_TRUE(support::eventually([&] { return status >= 0; }));
+  EXPECT_EQ(status, 7);
+}
+
 struct fork_alarm : sf::timer_node {
   fork_alarm() noexcept
       : timer_node([](timer_node& n) noexcept { static_cast<fork_alarm&>(n).rang = true; }) {}

@@ -10,6 +10,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "support/eventually.hpp"
@@ -151,6 +152,20 @@ TEST(thread_pool, the_default_pool) {
   support::gate ran;
   sf::any_executor().execute(sf::task([&] { ran.open(); }));
   ran.wait();
+}
+
+// Goal    A pool whose last owner is one of its own tasks says so: it would wait for itself.
+TEST(thread_pool_death, destroyed_within_its_own_task) {
+  testing::GTEST_FLAG(death_test_style) = "threadsafe";
+  EXPECT_DEATH(
+      {
+        auto owner = std::make_shared<sf::thread_pool>();
+        support::gate never;
+        sf::thread_pool& pool = *owner;
+        pool.execute(sf::task([mine = std::move(owner)]() mutable { mine.reset(); }));
+        never.wait();
+      },
+      "thread_pool: destroyed within one of its own tasks");
 }
 
 }  // namespace

@@ -84,6 +84,7 @@ using memory_order_t = std::memory_order;
 
 inline steady_time now() noexcept { return std::chrono::steady_clock::now(); }
 inline thread_id this_thread_id() noexcept { return std::this_thread::get_id(); }
+inline bool is_this_thread(const thread& t) noexcept { return t.get_id() == this_thread_id(); }
 
 // A static data member, not a local of the function: only that is one object for all shared objects
 // when they are built with -fvisibility-inlines-hidden.
