@@ -490,4 +490,23 @@ const add_world deadline(
       w.run();
     });
 
+// ---- fork ---------------------------------------------------------------------------------------
+
+const add_world fork_and_ticket("56: a fork beside a ticket of an idle group", two, [](world& w) {
+  tasks_site s(w);
+  auto g = std::make_unique<error_group>(singleflight::error_group_options{.executor = s.queue});
+  w.thread([&] { s.queue.run_all(); });
+  w.thread([&] {
+    g->go([&] { s.ran.count(); });
+    g->wait();
+    platform::fork();
+    g->go([&] { s.ran.count(); });
+    s.queue.run_all();
+    w.check(s.ran.value() == 2, "56: an idle group asks for no thread in a child");
+    g->wait();
+    g.reset();
+  });
+  w.run();
+});
+
 }  // namespace

@@ -363,4 +363,37 @@ const add_world gone_beside_server("30: semaphore: it goes with the last it serv
                                      w.run();
                                    });
 
+// ---- fork ---------------------------------------------------------------------------------------
+
+const add_world fork_and_queue("56: a fork beside a thread that queues", two, [](world& w) {
+  permit_scene s(w, 2);
+  std::optional<permit> held(s.all->acquire(1));
+  w.thread([&] { (void)s.all->acquire(as_outcome, 2); });  // never there: one is held
+  w.thread([&] {
+    platform::fork();
+    s.hold(s.all->acquire(1));
+    held.reset();
+    s.hold(s.all->acquire(2));
+    s.all.reset();
+  });
+  w.run();
+});
+
+const add_world fork_and_place("56: a fork with a place behind a thread", two, [](world& w) {
+  permit_scene s(w, 2);
+  std::optional<permit> held(s.all->acquire(1));
+  w.thread([&] { (void)s.all->acquire(as_outcome, 2); });
+  w.thread([&] {
+    {
+      auto mine = s.all->start_acquire(1);
+      platform::fork();
+      s.hold(mine.get());
+    }
+    held.reset();
+    s.hold(s.all->acquire(2));
+    s.all.reset();
+  });
+  w.run();
+});
+
 }  // namespace
