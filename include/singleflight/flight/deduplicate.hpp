@@ -8,8 +8,11 @@
 /// Threads     the returned callable, and its copies, from any thread; copies share one group.
 /// Blocking    like group::run.
 /// Errors      the function's exception, to every sharer; flight_error for the library's own.
-/// Lifetime    the callable owns `fn` and `key_of`; arguments are borrowed for the call.
-/// Cost        like group::run, and one copy of the result a call.
+/// Lifetime    the callable owns `fn` and `key_of`; arguments are borrowed for the call. A string
+///             view or a span that `key_of` returns, also within a pair or the like, is copied; a
+///             key of one's own type must not refer to an argument.
+/// Cost        like group::run, and one copy of the result a call; where the key is a view, one of
+///             what it shows, too.
 
 #include <functional>
 #include <memory>
@@ -17,6 +20,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "singleflight/flight/detail/owned_key.hpp"
 #include "singleflight/flight/detail/signature.hpp"
 #include "singleflight/flight/group.hpp"
 
@@ -29,8 +33,8 @@ class deduplicated;
 
 template <class R, class... Args, class KeyOf, class Fn>
 class deduplicated<R(Args...), KeyOf, Fn> {
-  using key = std::decay_t<decltype(invoke_whole(
-      std::declval<const KeyOf&>(), std::declval<const std::remove_reference_t<Args>&>()...))>;
+  using key = owned_key<std::decay_t<decltype(detail::invoke_whole(
+      std::declval<const KeyOf&>(), std::declval<const std::remove_reference_t<Args>&>()...))>>;
   using value = std::decay_t<R>;
 
  public:
@@ -41,15 +45,17 @@ class deduplicated<R(Args...), KeyOf, Fn> {
   template <class... Given>
     requires to_be_converted<std::tuple<Args...>, Given&&...>
   value operator()(Given&&... given) const {
-    return (*this)(call_argument<Args>(std::forward<Given>(given))...);
+    return (*this)(detail::call_argument<Args>(std::forward<Given>(given))...);
   }
   value operator()(Args... args) const {
     state& s = *shared_;
     const auto load = [&]() -> decltype(auto) {
       return std::invoke(s.fn, std::forward<Args>(args)...);
     };
-    // A key of its own: what key_of returned may be a part of an argument that `load` moves from.
-    const key own(invoke_whole(std::as_const(s.key_of), std::as_const(args)...));
+    // A key of its own: what key_of returned may be a part of an argument that `load` moves from,
+    // or a view of one.
+    const key own(detail::own_key<key>(
+        detail::invoke_whole(std::as_const(s.key_of), std::as_const(args)...)));
     auto result = s.flights.run(own, load);
     if constexpr (!std::is_void_v<value>) return *result;
   }

@@ -2,13 +2,21 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <tuple>
+#include <utility>
+#include <variant>
+#include <vector>
 
 #include "support/eventually.hpp"
 #include "support/gate.hpp"
@@ -116,6 +124,110 @@ TEST(deduplicate, a_key_that_is_an_argument) {
   EXPECT_EQ(calls, 1) << "the second call has joined";
   a.join();
   EXPECT_EQ(first, 40U);
+}
+
+/// Whether a second call joins the first, which has swallowed its argument and cleared it, where
+/// key_of shows that argument.
+template <class Argument, class KeyOf>
+bool second_call_joins(const Argument& argument, KeyOf key_of) {
+  struct : sf::observer {
+    void joined(std::uint64_t) noexcept override { hold.open(); }
+    support::gate hold;
+  } observer;
+  std::atomic<int> calls{0};
+  const auto f = sf::deduplicate(
+      [&](Argument swallowed) {
+        { const Argument gone = std::move(swallowed); }
+        if (++calls == 1) {
+          observer.hold.wait();
+        } else {
+          observer.hold.open();  // it has not joined
+        }
+      },
+      std::move(key_of), {.observer = &observer});
+  std::jthread a([&] { f(argument); });
+  observer.hold.await_arrivals();
+  f(argument);
+  a.join();
+  return calls == 1;
+}
+
+// Goal    A key_of that returns a view of an argument: the group keeps what the view shows, not the
+//         view, while `fn` moves that argument on.
+// Method  The call that leads has swallowed its argument when the second one comes.
+TEST(deduplicate, a_key_that_is_a_view_of_an_argument) {
+  const std::string name(40, 'n');
+  const auto view = [](const std::string& s) { return std::string_view(s); };
+  EXPECT_TRUE(second_call_joins(name, view));
+  EXPECT_TRUE(second_call_joins(std::string("short"), view));
+  EXPECT_TRUE(second_call_joins(std::vector<int>(40, 1),
+                                [](const std::vector<int>& v) { return std::span(v); }));
+}
+
+// Goal    The same where the view is a part of the key.
+TEST(deduplicate, a_key_that_holds_a_view_of_an_argument) {
+  const std::string name(40, 'n');
+  using view = std::string_view;
+  EXPECT_TRUE(second_call_joins(name, [](const std::string& s) { return std::optional<view>(s); }));
+  EXPECT_TRUE(second_call_joins(name, [](const std::string& s) { return std::pair(view(s), 1); }));
+  EXPECT_TRUE(second_call_joins(name, [](const std::string& s) { return std::tie(s); }));
+  EXPECT_TRUE(second_call_joins(name, [](const std::string& s) { return std::array{view(s)}; }));
+  EXPECT_TRUE(second_call_joins(name, [](const std::string& s) { return std::vector{view(s)}; }));
+  EXPECT_TRUE(second_call_joins(
+      name, [](const std::string& s) { return std::variant<int, view>(view(s)); }));
+}
+
+// Goal    A view of what lives long, and an optional one that shows nothing, are keys as well.
+TEST(deduplicate, a_key_that_is_a_view_of_something_else) {
+  const auto f = sf::deduplicate([](bool yes) { return yes ? 1 : 0; },
+                                 [](bool yes) { return std::string_view(yes ? "yes" : "no"); });
+  EXPECT_EQ(f(true), 1);
+  EXPECT_EQ(f(false), 0);
+  const auto g = sf::deduplicate([](int n) { return n; },
+                                 [](int) { return std::optional<std::string_view>(); });
+  EXPECT_EQ(g(2), 2);
+  static constexpr char name[] = "name";
+  const auto h = sf::deduplicate([](int n) { return n; },
+                                 [](int) -> const char(&)[sizeof name] { return name; });
+  EXPECT_EQ(h(3), 3);
+}
+
+// Goal    A flight that is handed over keeps its key, of which the call that led has shown a view.
+// Method  The first call fails when a second one has joined, and takes its argument with it. The
+//         second one runs the function when a third one comes, which joins.
+TEST(deduplicate, a_key_that_is_handed_over) {
+  struct : sf::observer {
+    void joined(std::uint64_t) noexcept override { (++joiners == 1 ? first : second).open(); }
+    support::gate first;
+    support::gate second;
+    std::atomic<int> joiners{0};
+  } observer;
+  std::atomic<int> calls{0};
+  const auto f = sf::deduplicate(
+      [&](std::string name) {
+        const std::string swallowed = std::move(name);
+        const int call = ++calls;
+        if (call == 1) {
+          observer.first.wait();
+          throw std::runtime_error("handed over");
+        }
+        if (call == 2) {
+          observer.second.wait();
+        } else {
+          observer.second.open();  // it has not joined
+        }
+        return swallowed.size();
+      },
+      [](const std::string& s) { return std::string_view(s); },
+      {.on_error = sf::hand_over(1), .observer = &observer});
+  std::jthread a([&] { EXPECT_THROW(f(std::string(40, 'n')), std::runtime_error); });
+  observer.first.await_arrivals();
+  std::jthread b([&] { EXPECT_EQ(f(std::string(40, 'n')), 40U); });
+  a.join();
+  observer.second.await_arrivals();
+  EXPECT_EQ(f(std::string(40, 'n')), 40U);
+  b.join();
+  EXPECT_EQ(calls, 2);
 }
 
 }  // namespace
