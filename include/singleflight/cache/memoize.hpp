@@ -33,6 +33,7 @@
 #include <utility>
 
 #include "singleflight/cache/loading_cache.hpp"
+#include "singleflight/flight/detail/owned_key.hpp"
 #include "singleflight/flight/detail/signature.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -60,7 +61,8 @@ concept good_key_part = std::copy_constructible<Key> && std::equality_comparable
 template <class Signature>
 struct memo_traits {
   static constexpr bool one_signature = false;
-  static constexpr bool takes_arguments = true, gives_result = true, good_arguments = true;
+  static constexpr bool takes_arguments = true, gives_result = true;
+  static constexpr bool owns_arguments = true, good_arguments = true;
   using key = int;
   using value = int;
   using hash = key_hash<int>;
@@ -71,7 +73,10 @@ struct memo_traits<R(Args...)> {
   static constexpr bool takes_arguments = sizeof...(Args) > 0;
   static constexpr bool single = sizeof...(Args) == 1;
   static constexpr bool gives_result = std::copy_constructible<std::decay_t<R>>;
-  static constexpr bool good_arguments = (good_key_part<kept_argument_t<Args>> && ...);
+  static constexpr bool owns_arguments =
+      !(detail::refers_elsewhere<kept_argument_t<Args>>() || ...);
+  static constexpr bool good_arguments =
+      owns_arguments && (good_key_part<kept_argument_t<Args>> && ...);
 
   static auto key_type() {
     if constexpr (single && good_arguments) {
@@ -176,8 +181,8 @@ class memoized_call<R(Args...), Fn, Hash, Equal> {
 
 /// Wraps `fn`, which must have one signature (no overloads, no templates) and takes its arguments
 /// by value or const reference. Arguments are told apart by key_hash and ==; of one's own type, by
-/// std::hash of it, or by `hash` and `equal`, which take a memoize_key<Fn>. All results are kept,
-/// an empty std::optional too.
+/// std::hash of it, or by `hash` and `equal`, which take a memoize_key<Fn>. A type of one's own
+/// must hold what it refers to. All results are kept, an empty std::optional too.
 template <class Fn, class Hash = typename detail::memo_of<Fn>::hash, class Equal = key_equal>
 auto memoize(Fn fn, memoize_options<Fn> options = {}, Hash hash = {}, Equal equal = {}) {
   using traits = detail::memo_of<Fn>;
@@ -190,7 +195,11 @@ auto memoize(Fn fn, memoize_options<Fn> options = {}, Hash hash = {}, Equal equa
   static_assert(traits::gives_result,
                 "singleflight: memoize hands out copies of a result, and there is none that can be "
                 "copied; let the function return a std::shared_ptr");
-  static_assert(traits::good_arguments,
+  static_assert(traits::owns_arguments,
+                "singleflight: memoize keeps copies of the arguments, and this takes a view within "
+                "another type, or a span, whose text or elements may be gone by then (take a "
+                "std::string or a std::vector there)");
+  static_assert(traits::good_arguments || !traits::owns_arguments,
                 "singleflight: memoize keeps copies of the arguments and compares them by ==: this "
                 "takes one that cannot be copied or compared, or a char*, which would be compared "
                 "by its address (take a std::string_view)");

@@ -13,6 +13,7 @@
 #include <thread>
 #include <tuple>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "support/gate.hpp"
@@ -220,6 +221,24 @@ TEST(memoize, recursion) {
     EXPECT_EQ(error.errc(), sf::flight_errc::recursive);
   }
   self = nullptr;
+}
+
+// Goal    Arguments of which nothing is a view but a string's view itself are kept, also those made
+//         of parts: what is kept stays when the caller's own is changed.
+TEST(memoize, keeps_arguments_made_of_parts) {
+  int calls = 0;
+  const auto f = sf::memoize([&](std::string_view name, const std::optional<std::string>& more,
+                                 const std::vector<std::pair<const int, std::string>>& all) {
+    ++calls;
+    return name.size() + (more ? more->size() : 0) + all.size();
+  });
+  std::string name(40, 'n');
+  EXPECT_EQ(f(name, name, {{1, name}}), 81U);
+  name.assign(40, 'm');
+  EXPECT_EQ(f(name, name, {{1, name}}), 81U);
+  name.assign(40, 'n');
+  EXPECT_EQ(f(name, name, {{1, name}}), 81U);
+  EXPECT_EQ(calls, 2);
 }
 
 }  // namespace

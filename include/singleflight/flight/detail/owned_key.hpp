@@ -74,6 +74,24 @@ struct owned<std::vector<T, A>> {
   using type = std::vector<owned_key<T>>;
 };
 
+/// Whether a T refers to what it does not hold, as far as that is seen; also a container whose
+/// elements do.
+template <class T>
+consteval bool refers_elsewhere() {
+  if constexpr (!std::is_same_v<owned_key<T>, T>) {
+    return true;
+  } else if constexpr (requires { typename T::allocator_type::value_type; }) {
+    using element = typename T::allocator_type::value_type;
+    if constexpr (std::is_same_v<element, T>) {
+      return false;
+    } else {
+      return detail::refers_elsewhere<element>();
+    }
+  } else {
+    return false;
+  }
+}
+
 /// Makes the Key that holds what `from` names. Requires that Key is the owned_key of its
 /// type, decayed.
 template <class Key, class From>
