@@ -9,6 +9,7 @@
 #include <functional>
 
 #include "singleflight/core/timer.hpp"
+#include "singleflight/flight/detail/signature.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
@@ -30,8 +31,8 @@ struct retry_policy {
   std::function<bool(const std::exception_ptr& error)> retry_if{};
   /// Hears before each sleep which attempt (from 1 on) failed, with what, and how long the sleep
   /// will be.
-  std::function<void(std::uint32_t attempt, const std::exception_ptr& error,
-                     std::chrono::nanoseconds delay)>
+  detail::whole_function<void(std::uint32_t attempt, const std::exception_ptr& error,
+                              std::chrono::nanoseconds delay)>
       on_retry{};
   /// 64 random bits; empty: a generator of the calling thread.
   std::function<std::uint64_t()> random{};

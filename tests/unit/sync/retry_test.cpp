@@ -697,4 +697,29 @@ TEST(retry, a_promise_lost_in_an_attempt) {
   EXPECT_EQ(f.get_outcome().errc(), singleflight::flight_errc::broken);
 }
 
+// Goal    The number of an attempt arrives whole, as an integer that can hold it, or as one of its
+//         width with a sign; for on_retry, too.
+TEST(retry, the_number_of_an_attempt_is_not_cut) {
+  std::vector<std::int64_t> heard;
+  retry_policy policy = eager;
+  policy.on_retry = [&](int attempt, const std::exception_ptr&, nanoseconds) {
+    heard.push_back(attempt);
+  };
+  const auto twice = [&](auto attempt) {
+    heard.push_back(static_cast<std::int64_t>(attempt));
+    if (attempt < 2) throw std::runtime_error("again");
+    return attempt;
+  };
+  EXPECT_EQ(retry(policy, [&](int attempt) { return twice(attempt); }), 2);
+  EXPECT_EQ(retry(policy, [&](std::int64_t attempt) { return twice(attempt); }), 2);
+  EXPECT_EQ(retry(policy, [&](double attempt) { return twice(attempt); }), 2.0);
+  EXPECT_THAT(heard, ElementsAre(1, 1, 2, 1, 1, 2, 1, 1, 2));
+}
+
+// Goal    A number that an attempt's argument cannot hold is refused, not wrapped.
+TEST(retry, the_number_of_an_attempt_that_does_not_fit) {
+  const auto as_signed = [](std::int32_t attempt) { return attempt; };
+  EXPECT_THROW(singleflight::detail::call_attempt(as_signed, 0x8000'0000U), std::invalid_argument);
+}
+
 }  // namespace

@@ -17,6 +17,7 @@
 #include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/core/limits.hpp"
 #include "singleflight/core/outcome.hpp"
+#include "singleflight/flight/detail/signature.hpp"
 #include "singleflight/sync/detail/retry_schedule.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -45,13 +46,14 @@ inline outcome<steady_time> end_of(const retry_policy& policy, const limits& bou
   return std::min(bounds.deadline, deadline_after(now, policy.budget));
 }
 
-/// One attempt; its result as it is.
+/// One attempt; its result as it is. A function that would cut the attempt's number does not
+/// compile.
 template <class Fn>
 decltype(auto) call_attempt(Fn& fn, std::uint32_t attempt) {
   if constexpr (std::is_invocable_v<Fn&>) {
     return std::invoke(fn);
   } else {
-    return std::invoke(fn, attempt);
+    return detail::invoke_whole(fn, attempt);
   }
 }
 
