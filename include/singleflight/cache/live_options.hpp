@@ -32,7 +32,7 @@ class whole_optional : public std::optional<T> {
   template <class From = T>
     requires takes<From>
   whole_optional(From&& from)  // NOLINT(google-explicit-constructor)
-      : base(value_from<base>(std::forward<From>(from))) {}
+      : base(detail::value_from<base>(std::forward<From>(from))) {}
   /// Also of a list of what makes a T; `{}` makes it empty.
   template <class From = T>
     requires(takes<From> && !std::is_scalar_v<T>)

@@ -137,7 +137,7 @@ class memoized_call<R(Args...), Fn, Hash, Equal> {
   template <class... Given>
     requires to_be_converted<std::tuple<Args...>, Given&&...>
   value operator()(Given&&... given) const {
-    return (*this)(call_argument<Args>(std::forward<Given>(given))...);
+    return (*this)(detail::call_argument<Args>(std::forward<Given>(given))...);
   }
   value operator()(Args... args) const {
     if constexpr (traits::single) {
@@ -151,7 +151,8 @@ class memoized_call<R(Args...), Fn, Hash, Equal> {
   template <class... Given>
     requires to_be_converted<std::tuple<const std::remove_cvref_t<Args>&...>, Given&&...>
   bool forget(Given&&... given) const {
-    return forget(call_argument<const std::remove_cvref_t<Args>&>(std::forward<Given>(given))...);
+    return forget(
+        detail::call_argument<const std::remove_cvref_t<Args>&>(std::forward<Given>(given))...);
   }
   bool forget(const std::remove_cvref_t<Args>&... args) const {
     if constexpr (traits::single) {

@@ -35,8 +35,8 @@ cached<Value> own_handle(shared_result<cached<Value>>&& shared) {
 }
 template <class Value>
 outcome<cached<Value>> own_handle(outcome<shared_result<cached<Value>>>&& shared) {
-  if (shared.has_value()) return own_handle(std::move(*shared));
-  if (const auto code = code_of(shared)) return *code;
+  if (shared.has_value()) return detail::own_handle(std::move(*shared));
+  if (const auto code = detail::code_of(shared)) return *code;
   return shared.exception();
 }
 

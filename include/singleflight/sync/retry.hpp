@@ -47,7 +47,7 @@ SINGLEFLIGHT_COLD inline bool sleep_before_next(const retry_policy& policy,
                                                 const std::exception_ptr& error,
                                                 const std::stop_token& stop) {
   const outcome<steady_time> next = next_attempt(policy, schedule, error, stop);
-  if (const auto code = code_of(next)) throw flight_error(*code);
+  if (const auto code = detail::code_of(next)) throw flight_error(*code);
   if (!next) return false;
   settle_promises();
   if (*next == at_once) return true;
@@ -60,12 +60,12 @@ SINGLEFLIGHT_COLD inline bool sleep_before_next(const retry_policy& policy,
 template <class Fn>
 auto retry_outcomes(const retry_policy& policy, Fn& fn, retry_schedule& schedule,
                     const std::stop_token& stop) {
-  using result = std::remove_cvref_t<decltype(call_attempt(fn, std::uint32_t{}))>;
+  using result = std::remove_cvref_t<decltype(detail::call_attempt(fn, std::uint32_t{}))>;
   for (;;) {
     std::optional<result> how;
     std::exception_ptr error;
     try {
-      how.emplace(call_attempt(fn, schedule.attempt()));
+      how.emplace(detail::call_attempt(fn, schedule.attempt()));
       error = how->exception();
     } catch (...) {
       if (platform::is_thread_exit()) throw;

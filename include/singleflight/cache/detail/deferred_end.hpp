@@ -84,7 +84,7 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
       any_.store(true, memory_order_relaxed);
       post = !std::exchange(posted_, true);
     }
-    if (post) post_on_default_pool(this);
+    if (post) detail::post_on_default_pool(this);
   }
   /// Whether there is something.
   static bool any() noexcept { return any_.load(memory_order_relaxed); }
@@ -130,7 +130,7 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
         any_.store(list_ != nullptr, memory_order_relaxed);
         post = list_ != nullptr && !std::exchange(posted_, true);
       }
-      if (post) post_on_default_pool(this);
+      if (post) detail::post_on_default_pool(this);
       one->destroy(one);
     }
   }

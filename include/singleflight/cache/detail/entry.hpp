@@ -219,7 +219,7 @@ class entry final : public entry_base {
   static void end(reclaimable* of) noexcept {
     auto* const self = static_cast<entry*>(of);
     constexpr bool plain = ends_plainly<Value> && ends_plainly<Key>;
-    if ((!plain || self->kind() == entry_kind::error) && ends_elsewhere(*self)) return;
+    if ((!plain || self->kind() == entry_kind::error) && detail::ends_elsewhere(*self)) return;
     self->~entry();
     platform::deallocate(reinterpret_cast<std::byte*>(self) - Before, alignof(entry));
   }

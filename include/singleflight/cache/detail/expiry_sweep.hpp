@@ -119,7 +119,7 @@ class expiry_sweep : timer_node, fork_member {
       self.again_ = false;
       self.errand_->at.store(stage::queued, memory_order_relaxed);  // seen with the task
     }
-    post_on_default_pool(self.errand_.get());
+    detail::post_on_default_pool(self.errand_.get());
   }
   static void on_task(task_node* node, bool) {
     auto* const task = static_cast<errand*>(node);

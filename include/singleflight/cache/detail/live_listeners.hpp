@@ -179,7 +179,7 @@ class live_listeners final : task_node,
     if (run) {
       self.tell_all();
     } else {
-      post_on_default_pool(&self);
+      detail::post_on_default_pool(&self);
     }
   }
 
@@ -228,7 +228,7 @@ class live_listeners final : task_node,
         end_call(hold);
         telling_ = false;
         hold.unlock();
-        post_on_default_pool(this);
+        detail::post_on_default_pool(this);
         throw;
       }
       end_call(hold);
@@ -272,7 +272,7 @@ class live_listeners final : task_node,
   void go_on() noexcept override {
     // The node may stand in a queue that is not there any more. Not the user's executor, within a
     // fork.
-    if (std::exchange(cut_, false)) post_on_default_pool(this);
+    if (std::exchange(cut_, false)) detail::post_on_default_pool(this);
   }
 
   const any_executor executor_;

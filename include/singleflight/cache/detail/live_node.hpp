@@ -29,7 +29,7 @@ template <class T>
 struct live_node final : live_node_base {
   explicit live_node(T&& v) : value(std::move(v)) { destroy = &end; }
   static void end(reclaimable* of) noexcept {
-    if (!ends_plainly<T> && ends_elsewhere(*of)) return;
+    if (!ends_plainly<T> && detail::ends_elsewhere(*of)) return;
     delete static_cast<live_node*>(of);
   }
 
@@ -81,7 +81,7 @@ class live_place {
     node* found = at_.load(memory_order_acquire);
     for (;;) {  // N2
       if (found == nullptr) return {};
-      announce(slot, found);
+      detail::announce(slot, found);
       node* const still = at_.load(memory_order_acquire);
       if (still == found || !platform::holds(rule::found_is_confirmed)) return {*found, &slot};
       found = still;

@@ -46,17 +46,17 @@ loaded<Value> as_loaded(From&& from) {
   if constexpr (std::is_same_v<plain, Value>) {
     return {std::forward<From>(from)};
   } else if constexpr (is_with_ttl<plain>) {
-    return {value_from<Value>(std::forward<From>(from).value), from.ttl};
+    return {detail::value_from<Value>(std::forward<From>(from).value), from.ttl};
   } else if constexpr (is_optional<plain>) {
     if (!from.has_value()) return {std::nullopt};
-    return {value_from<Value>(*std::forward<From>(from))};
+    return {detail::value_from<Value>(*std::forward<From>(from))};
   } else {
     static_assert(converts<From, Value>,
                   "singleflight: a cache's loader returns a Value, a std::optional<Value>, a "
                   "with_ttl<Value>, or something that yields one of these when it is awaited; "
                   "what is no Value must become one without loss");
     if constexpr (converts<From, Value>) {
-      return {convert<Value>(std::forward<From>(from))};
+      return {detail::convert<Value>(std::forward<From>(from))};
     } else {
       return {};
     }
@@ -66,19 +66,19 @@ loaded<Value> as_loaded(From&& from) {
 template <class Fn, class Key>
 decltype(auto) call_with_key(Fn& fn, const Key& key, const flight_context& context) {
   if constexpr (std::is_invocable_v<Fn&, const Key&>) {
-    return invoke_whole(fn, key);
+    return detail::invoke_whole(fn, key);
   } else if constexpr (std::is_invocable_v<Fn&, const Key&, flight_context&>) {
-    return invoke_whole(fn, key, const_cast<flight_context&>(context));
+    return detail::invoke_whole(fn, key, const_cast<flight_context&>(context));
   } else {
     static_assert(std::is_invocable_v<Fn&, const Key&, std::stop_token>,
                   "singleflight: a cache's loader takes the key, or the key and a flight_context& "
                   "or a std::stop_token");
-    return invoke_whole(fn, key, context.stop_token());
+    return detail::invoke_whole(fn, key, context.stop_token());
   }
 }
 template <class Fn, class Key>
-using loader_result = decltype(call_with_key(std::declval<Fn&>(), std::declval<const Key&>(),
-                                             std::declval<const flight_context&>()));
+using loader_result = decltype(detail::call_with_key(
+    std::declval<Fn&>(), std::declval<const Key&>(), std::declval<const flight_context&>()));
 
 template <class Value, class Result>
 inline constexpr bool is_awaited =
@@ -86,7 +86,7 @@ inline constexpr bool is_awaited =
     !is_optional<std::remove_cvref_t<Result>> && !is_with_ttl<std::remove_cvref_t<Result>>;
 
 template <class T>
-using awaited_result = decltype(get_awaiter(std::declval<T>()).await_resume());
+using awaited_result = decltype(detail::get_awaiter(std::declval<T>()).await_resume());
 
 /// What is done with the answer of an awaited load, wherever that resumes.
 template <class Value>
@@ -143,7 +143,7 @@ class cache_loader_of final : public cache_loader<Key, Value> {
     if constexpr (awaited || !fits_a_value<!std::is_void_v<result>>()) {
       std::terminate();
     } else {
-      return as_loaded<Value>(call_with_key(fn_, key, context));
+      return detail::as_loaded<Value>(detail::call_with_key(fn_, key, context));
     }
   }
   void begin(const Key& key, const flight_context& context,
@@ -161,12 +161,12 @@ class cache_loader_of final : public cache_loader<Key, Value> {
     std::optional<loaded<Value>> value;
     std::exception_ptr error;
     try {
-      auto&& what = call_with_key(fn, key, context);
+      auto&& what = detail::call_with_key(fn, key, context);
       if constexpr (std::is_base_of_v<handle_of<std::remove_cvref_t<decltype(what)>>,
                                       std::remove_cvref_t<decltype(what)>>) {
-        value.emplace(as_loaded<Value>(co_await what));  // a handle is awaited by name
+        value.emplace(detail::as_loaded<Value>(co_await what));  // a handle is awaited by name
       } else {
-        value.emplace(as_loaded<Value>(co_await std::forward<decltype(what)>(what)));
+        value.emplace(detail::as_loaded<Value>(co_await std::forward<decltype(what)>(what)));
       }
     } catch (...) {
       if (platform::is_thread_exit()) throw;  // `to` dies without an answer

@@ -39,7 +39,7 @@ decltype(auto) get_awaiter(T&& awaitable) {
 }
 template <class T>
 concept awaitable = !std::is_void_v<T> && requires(T&& t) {
-  requires awaiter<std::remove_reference_t<decltype(get_awaiter(std::forward<T>(t)))>>;
+  requires awaiter<std::remove_reference_t<decltype(detail::get_awaiter(std::forward<T>(t)))>>;
 };
 
 /// What `co_await call()` keeps while it waits, where call() returns a T.
@@ -48,7 +48,8 @@ class awaited_call {
  public:
   template <class Call>
   explicit awaited_call(Call&& call)
-      : returned_(std::forward<Call>(call)()), awaiter_(get_awaiter(static_cast<T&&>(returned_))) {}
+      : returned_(std::forward<Call>(call)()),
+        awaiter_(detail::get_awaiter(static_cast<T&&>(returned_))) {}
   awaited_call(const awaited_call&) = delete;
   awaited_call& operator=(const awaited_call&) = delete;
 
@@ -71,7 +72,7 @@ class awaited_call {
 
  private:
   T returned_;  // either may be a reference
-  decltype(get_awaiter(std::declval<T>())) awaiter_;
+  decltype(detail::get_awaiter(std::declval<T>())) awaiter_;
 };
 
 }  // namespace detail

@@ -46,17 +46,17 @@ constexpr To convert_expected(From&& from) {
   if constexpr (is_unwrapped<From, std::expected, value>) {
     auto&& base = static_cast<as_base<From, base_of<plain, std::expected>>>(from);
     if (!base.has_value()) {
-      return To(std::unexpect, convert<error>(std::forward<decltype(base)>(base).error()));
+      return To(std::unexpect, detail::convert<error>(std::forward<decltype(base)>(base).error()));
     }
     if constexpr (std::is_void_v<value>) {
       return To();
     } else {
-      return To(std::in_place, convert<value>(*std::forward<decltype(base)>(base)));
+      return To(std::in_place, detail::convert<value>(*std::forward<decltype(base)>(base)));
     }
   } else if constexpr (has_base<plain, std::unexpected>) {
-    return To(std::unexpect, convert<error>(std::forward<From>(from).error()));
+    return To(std::unexpect, detail::convert<error>(std::forward<From>(from).error()));
   } else {
-    return To(std::in_place, convert<value>(std::forward<From>(from)));
+    return To(std::in_place, detail::convert<value>(std::forward<From>(from)));
   }
 }
 #endif
@@ -66,7 +66,7 @@ template <class To, class From>
 constexpr To convert_other(From&& from) {
   using plain = std::decay_t<From>;
   if constexpr (is_plain_number<To> && number<plain>) {
-    return convert_number<To>(from);
+    return detail::convert_number<To>(from);
   } else if constexpr (fit_to<From, To>() == fit::always) {
     return std::forward<From>(from);
   } else if constexpr (is_optional<To>) {
@@ -74,32 +74,34 @@ constexpr To convert_other(From&& from) {
     if constexpr (is_unwrapped<From, std::optional, value>) {
       auto&& base = static_cast<as_base<From, base_of<plain, std::optional>>>(from);
       if (!base.has_value()) return std::nullopt;
-      return To(std::in_place, convert<value>(*std::forward<decltype(base)>(base)));
+      return To(std::in_place, detail::convert<value>(*std::forward<decltype(base)>(base)));
     } else {
-      return To(std::in_place, convert<value>(std::forward<From>(from)));
+      return To(std::in_place, detail::convert<value>(std::forward<From>(from)));
     }
   } else if constexpr (is_tuple<To>) {
     constexpr std::size_t size = std::tuple_size_v<To>;
     if constexpr (part_count<plain> == size) {
       using base = as_base<From, parts_of<plain>>;
       return [&]<std::size_t... I>(std::index_sequence<I...>) {
-        return To(convert<std::tuple_element_t<I, To>>(std::get<I>(static_cast<base>(from)))...);
+        return To(
+            detail::convert<std::tuple_element_t<I, To>>(std::get<I>(static_cast<base>(from)))...);
       }(std::make_index_sequence<size>{});
     } else {
-      return To(convert<std::tuple_element_t<0, To>>(std::forward<From>(from)));
+      return To(detail::convert<std::tuple_element_t<0, To>>(std::forward<From>(from)));
     }
 #if defined(__cpp_lib_expected)
   } else if constexpr (is_a<To, std::expected>) {
-    return convert_expected<To>(std::forward<From>(from));
+    return detail::convert_expected<To>(std::forward<From>(from));
 #endif
   } else if constexpr (is_a<To, std::variant>) {
     constexpr std::size_t at = chosen<From, To>;
     return To(std::in_place_index<at>,
-              convert<std::variant_alternative_t<at, To>>(std::forward<From>(from)));
+              detail::convert<std::variant_alternative_t<at, To>>(std::forward<From>(from)));
   } else if constexpr (is_a<To, std::chrono::duration>) {
-    return convert_duration<To>(static_cast<const base_of<plain, std::chrono::duration>&>(from));
+    return detail::convert_duration<To>(
+        static_cast<const base_of<plain, std::chrono::duration>&>(from));
   } else if constexpr (is_a<To, std::chrono::time_point>) {
-    return To(convert_duration<typename To::duration>(from.time_since_epoch()));
+    return To(detail::convert_duration<typename To::duration>(from.time_since_epoch()));
   } else if constexpr (string_like<To>) {
     return To(static_cast<typename string_view_of<To>::type>(std::forward<From>(from)));
   } else {
@@ -113,7 +115,7 @@ constexpr To convert(From&& from) {
   if constexpr (std::is_same_v<std::decay_t<From>, std::remove_const_t<To>>) {
     return std::forward<From>(from);
   } else {
-    return convert_other<std::remove_const_t<To>>(std::forward<From>(from));
+    return detail::convert_other<std::remove_const_t<To>>(std::forward<From>(from));
   }
 }
 
@@ -145,7 +147,7 @@ decltype(auto) value_from(From&& from) {
                        the_same_in_place<From, To>) {
     return static_cast<From&&>(from);
   } else {
-    return convert<To>(std::forward<From>(from));
+    return detail::convert<To>(std::forward<From>(from));
   }
 }
 
@@ -157,7 +159,7 @@ void construct_from_call(void* at, Make&& make) {
   } else if constexpr (std::is_same_v<std::remove_cvref_t<from>, To>) {
     ::new (at) To(make());
   } else {
-    ::new (at) To(convert<To>(make()));
+    ::new (at) To(detail::convert<To>(make()));
   }
 }
 
@@ -218,16 +220,16 @@ template <class To, class... Args>
 void construct_of(void* at, Args&&... args) {
   if constexpr (!fits_a_value<made_of<To, Args&&...>()>()) {
   } else if constexpr (sizeof...(Args) == 1) {
-    construct_from_call<To>(at,
-                            [&]() -> decltype(auto) { return (static_cast<Args&&>(args), ...); });
+    detail::construct_from_call<To>(
+        at, [&]() -> decltype(auto) { return (static_cast<Args&&>(args), ...); });
   } else if constexpr (is_parts<To, Args&&...>) {
     [&]<std::size_t... I>(std::index_sequence<I...>) {
-      ::new (at) To(convert<std::tuple_element_t<I, To>>(std::forward<Args>(args))...);
+      ::new (at) To(detail::convert<std::tuple_element_t<I, To>>(std::forward<Args>(args))...);
     }(std::index_sequence_for<Args...>{});
   } else if constexpr (asked_by_stand_in<To>) {
     using all = std::index_sequence_for<Args...>;
     [&]<std::size_t... I>(std::index_sequence<I...>) {
-      ::new (at) To(argument_of<To, I, Args&&...>(all{}, args)...);
+      ::new (at) To(detail::argument_of<To, I, Args&&...>(all{}, args)...);
     }(all{});
   } else {
     ::new (at) To{std::forward<Args>(args)...};

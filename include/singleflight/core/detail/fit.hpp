@@ -189,7 +189,7 @@ struct stands_for {
     requires(scalar_fit<From, To>() >= Least)
   constexpr operator To() const {  // NOLINT(google-explicit-constructor)
     if constexpr (number<From> && is_plain_number<To>) {
-      return convert_number<To>(from);
+      return detail::convert_number<To>(from);
     } else {
       return from;
     }

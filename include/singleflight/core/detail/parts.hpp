@@ -32,9 +32,9 @@ template <template <class...> class Of, class... Parts>
 std::type_identity<Of<Parts...>> base_in(const Of<Parts...>* object);
 /// Whether T is an Of<...>, or derives from one.
 template <class T, template <class...> class Of>
-concept has_base = requires(const T* object) { base_in<Of>(object); };
+concept has_base = requires(const T* object) { detail::base_in<Of>(object); };
 template <class T, template <class...> class Of>
-using base_of = typename decltype(base_in<Of>(static_cast<const T*>(nullptr)))::type;
+using base_of = typename decltype(detail::base_in<Of>(static_cast<const T*>(nullptr)))::type;
 
 /// Whether constructors may make a T.
 template <class T>
@@ -52,9 +52,9 @@ std::type_identity<std::pair<A, B>> parts_in(const std::pair<A, B>* object);
 template <class... Parts>
 std::type_identity<std::tuple<Parts...>> parts_in(const std::tuple<Parts...>* object);
 template <class T>
-concept has_parts = requires(const T* object) { parts_in(object); };
+concept has_parts = requires(const T* object) { detail::parts_in(object); };
 template <class T>
-using parts_of = typename decltype(parts_in(static_cast<const T*>(nullptr)))::type;
+using parts_of = typename decltype(detail::parts_in(static_cast<const T*>(nullptr)))::type;
 
 /// `Base` with the reference and the const of From, which derives from it.
 template <class From, class Base>

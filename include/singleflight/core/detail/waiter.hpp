@@ -116,7 +116,7 @@ struct resume_batch {
       if (run) {
         self.batch->run(self);
       } else {
-        post_on_default_pool(&self);
+        detail::post_on_default_pool(&self);
       }
     }
     resume_batch* const batch;

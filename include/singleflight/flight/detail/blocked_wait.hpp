@@ -60,7 +60,7 @@ class blocked_wait {
     if (may_run_ && runs_at_once()) run_if_queued();
     const thread_state& self = this_thread();
     if ((self.led != nullptr || bounds_.within.frame != nullptr) &&
-        !record_.enter(target_of(block_), self.led, bounds_.within.frame,
+        !record_.enter(detail::target_of(block_), self.led, bounds_.within.frame,
                        wait_graph::strength::weak, &strike, this)) {
       return wait_verdict::recursive;
     }

@@ -123,8 +123,8 @@ auto group<Key, Value, Hash, Equal>::start_many(const Keys& keys, LoadMany&& loa
   } const launch{one, handles, core_.options().executor};
   for (const auto& key : keys) {
     const Key own_key = own_of(key);
-    make_room(one->loads);  // what is begun must find its place
-    make_room(handles);
+    detail::make_room(one->loads);  // what is begun must find its place
+    detail::make_room(handles);
     load_base* unlaunched = nullptr;
     handles.push_back(start_flight(
         own_key,
@@ -284,7 +284,7 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
   for (std::size_t i = 0; i < all.size(); ++i) {
     if (places[i].joined == nullptr) continue;
     if (arrive(*places[i].joined)) {
-      make_room(passed_over);
+      detail::make_room(passed_over);
       passed_over.push_back(i);
       std::exchange(places[i].joined, nullptr)->drop_reference();
       continue;
@@ -355,7 +355,7 @@ void group<Key, Value, Hash, Equal>::settle_bulk_key(node& own, detail::thread_s
                                                      outcome<result>& to) {
   using namespace detail;
   if (!said.has_value()) {
-    const std::optional<flight_errc> code = code_of(said);
+    const std::optional<flight_errc> code = detail::code_of(said);
     const std::exception_ptr error = code ? nullptr : said.exception();
     end_bulk_key(own, self, led, code.value_or(flight_errc{}), error);
     if (code) {

@@ -270,12 +270,12 @@ struct flight_block : block_base {
   }
   template <class... Args>
   void construct(Args&&... args) {
-    construct_of<stored>(std::addressof(value), std::forward<Args>(args)...);
+    detail::construct_of<stored>(std::addressof(value), std::forward<Args>(args)...);
     constructed = true;
   }
   template <class Fn>
   void construct_from(Fn&& make) {
-    construct_from_call<stored>(std::addressof(value), make);
+    detail::construct_from_call<stored>(std::addressof(value), make);
     constructed = true;
   }
 

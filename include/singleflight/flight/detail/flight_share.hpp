@@ -71,15 +71,17 @@ class flight_share : protected handle_base {
   // ---- for handle_wait --------------------------------------------------------------------------
   using batch_type = flight_batch;
   using within_type = recorded_within;
-  wait_graph::target graph_target() const noexcept { return target_of(*block_); }
+  wait_graph::target graph_target() const noexcept { return detail::target_of(*block_); }
   timer& clock() const noexcept { return *block_->clock; }
   batch_type& home_batch() const noexcept { return block_->room.batch; }
-  batch_type& batch_on(const any_executor& executor) { return batch_for(*block_, executor); }
+  batch_type& batch_on(const any_executor& executor) {
+    return detail::batch_for(*block_, executor);
+  }
   bool enrol(batch_type& batch, const steady_time* deadline, bool always) {
     return detail::enrol(*block_, *this, batch, deadline, always);
   }
   void cancel(batch_type& batch, wait_verdict why) {
-    cancel_wait(*block_, *this, batch, why, stake());
+    detail::cancel_wait(*block_, *this, batch, why, stake());
   }
   void take_out(batch_type& batch) noexcept {
     detail::take_out(*block_, *this, batch);

@@ -25,7 +25,9 @@ auto group<Key, Value, Hash, Equal>::lead_alone(node& own, detail::thread_state&
       r.emplace(load);
     } else {
       const flight_context context(core_, own, frame);
-      const auto call = [&]() -> decltype(auto) { return call_loader<Value>(load, context); };
+      const auto call = [&]() -> decltype(auto) {
+        return detail::call_loader<Value>(load, context);
+      };
       r.emplace(call);
     }
   } catch (...) {
@@ -114,10 +116,11 @@ auto group<Key, Value, Hash, Equal>::lead_shared(detail::flight_node& n, block& 
     if (bounds.stop.stop_possible()) on_stop.emplace(bounds.stop, withdrawing{b});
     const flight_context context(core_, n, frame);
     if constexpr (std::is_void_v<Value>) {
-      call_loader<Value>(load, context);
+      detail::call_loader<Value>(load, context);
       b.construct();
     } else {
-      b.construct_from([&]() -> decltype(auto) { return call_loader<Value>(load, context); });
+      b.construct_from(
+          [&]() -> decltype(auto) { return detail::call_loader<Value>(load, context); });
     }
   } catch (...) {
     if (platform::is_thread_exit()) {

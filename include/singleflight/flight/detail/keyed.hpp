@@ -125,7 +125,7 @@ class key_argument<Key, Access, Arg, false> {
                   "singleflight: the argument is no key and does not become one without loss: "
                   "convert it where you pass it");
     if constexpr (converts<const Arg&, Key>) {
-      return convert<Key>(arg);
+      return detail::convert<Key>(arg);
     } else {
       std::terminate();
     }

@@ -175,8 +175,8 @@ struct load_impl final : typed_load<V> {
     if constexpr (form == loader_form::promise) {
       return std::type_identity<void>{};
     } else {
-      return std::type_identity<decltype(call_loader<V>(std::declval<Fn&>(),
-                                                        std::declval<const flight_context&>()))>{};
+      return std::type_identity<decltype(detail::call_loader<V>(
+          std::declval<Fn&>(), std::declval<const flight_context&>()))>{};
     }
   }
   using result = typename decltype(result_of())::type;
@@ -262,11 +262,11 @@ struct load_impl final : typed_load<V> {
     if constexpr (form == loader_form::promise) {
       std::invoke(loader, flight_promise<V>(*this));
     } else if constexpr (std::is_void_v<V>) {
-      call_loader<V>(loader, *this->context);
+      detail::call_loader<V>(loader, *this->context);
       this->answer_value();
-    } else if constexpr (fits_a_value<
-                             !std::is_void_v<decltype(call_loader<V>(loader, *this->context))>>()) {
-      this->answer_value(call_loader<V>(loader, *this->context));
+    } else if constexpr (fits_a_value<!std::is_void_v<decltype(detail::call_loader<V>(
+                             loader, *this->context))>>()) {
+      this->answer_value(detail::call_loader<V>(loader, *this->context));
     }
   }
 
@@ -313,7 +313,7 @@ struct load_impl final : typed_load<V> {
       std::exception_ptr error;
       try {
         what_.emplace([this]() -> result {  // as it is: it may be unable to move
-          return call_loader<V>(loader_, *load_.context);
+          return detail::call_loader<V>(loader_, *load_.context);
         });
         suspended = what_->suspend(this->handle(), next);
       } catch (...) {

@@ -92,7 +92,7 @@ constexpr decltype(auto) call_argument(Given&& given) {
   if constexpr (may_lose<Parameter, Given&&>()) {
     using plain = std::remove_cvref_t<Parameter>;
     if constexpr (takes_all_of_it<converts<Given&&, plain>>()) {
-      return convert<plain>(std::forward<Given>(given));
+      return detail::convert<plain>(std::forward<Given>(given));
     } else {
       return static_cast<plain>(std::forward<Given>(given));
     }
@@ -121,7 +121,7 @@ decltype(auto) invoke_whole(Fn&& fn, Given&&... given) {
   using plain = std::remove_cvref_t<Fn>;
   return [&]<std::size_t... I>(std::index_sequence<I...>) -> decltype(auto) {
     return std::invoke(std::forward<Fn>(fn),
-                       call_argument<parameter<plain, I>>(std::forward<Given>(given))...);
+                       detail::call_argument<parameter<plain, I>>(std::forward<Given>(given))...);
   }(std::index_sequence_for<Given...>{});
 }
 
@@ -155,11 +155,11 @@ class whole_function<R(Args...)> : public std::function<R(Args...)> {
   static R call(Fn& fn, Args... args) {
     using result = std::invoke_result_t<Fn&, Args...>;
     if constexpr (std::is_void_v<R>) {
-      invoke_whole(fn, std::forward<Args>(args)...);
+      detail::invoke_whole(fn, std::forward<Args>(args)...);
     } else if constexpr (fits_a_value<converts<result, R>>()) {
-      return convert<R>(invoke_whole(fn, std::forward<Args>(args)...));
+      return detail::convert<R>(detail::invoke_whole(fn, std::forward<Args>(args)...));
     } else {
-      return static_cast<R>(invoke_whole(fn, std::forward<Args>(args)...));
+      return static_cast<R>(detail::invoke_whole(fn, std::forward<Args>(args)...));
     }
   }
   template <class Fn>

@@ -112,7 +112,8 @@ decltype(auto) call_task(Fn& fn, Token&& token) {
 }
 /// What a callable of either form returns.
 template <class Fn>
-using task_result = decltype(call_task(std::declval<Fn&>(), std::declval<std::stop_token (&)()>()));
+using task_result =
+    decltype(detail::call_task(std::declval<Fn&>(), std::declval<std::stop_token (&)()>()));
 
 template <class Fn>
 struct group_task_of final : group_task {
@@ -123,7 +124,7 @@ struct group_task_of final : group_task {
       std::optional<Fn>& fn;
       ~ending() { fn.reset(); }
     } const at_end{fn};
-    call_task(*fn, [&group] { return token_of(group); });
+    detail::call_task(*fn, [&group] { return token_of(group); });
   }
   std::optional<Fn> fn;
 };

@@ -43,7 +43,7 @@ namespace detail {
 /// What a function that is retried returns, and what comes of it.
 template <class Fn>
 struct attempt_of {
-  using returned = decltype(call_attempt(std::declval<Fn&>(), std::uint32_t{}));
+  using returned = decltype(detail::call_attempt(std::declval<Fn&>(), std::uint32_t{}));
   static constexpr bool awaits = awaitable<returned>;
   static auto value_type() {
     if constexpr (awaits) {
@@ -135,7 +135,7 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
 
   // ---- an attempt -------------------------------------------------------------------------------
 
-  decltype(auto) call_now() { return call_attempt(call_->fn, call_->schedule.attempt()); }
+  decltype(auto) call_now() { return detail::call_attempt(call_->fn, call_->schedule.attempt()); }
 
   /// While it lives, this thread runs what the result depends on.
   class leading {
@@ -240,7 +240,7 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
       if (next) {
         due = *next;
         this->result_.reset();
-      } else if (const auto code = code_of(next)) {
+      } else if (const auto code = detail::code_of(next)) {
         this->result_.emplace(*code);
       } else if (!this->result_) {
         this->result_.emplace(error);
