@@ -81,13 +81,13 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
       const platform::unique_lock hold(lock_);
       of.next = list_;
       list_ = &of;
-      any_.store(true, memory_order_relaxed);
+      some.store(true, memory_order_relaxed);
       post = !std::exchange(posted_, true);
     }
     if (post) detail::post_on_default_pool(this);
   }
   /// Whether there is something.
-  static bool any() noexcept { return any_.load(memory_order_relaxed); }
+  static bool any() noexcept { return some.load(memory_order_relaxed); }
   /// Requires open ground. Does the pool's work where it has no thread, or not been asked.
   void stand_in() noexcept {
     if (!is_posted() || default_pool().threads() == 0) destroy_all(false);
@@ -127,7 +127,7 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
         one = list_;
         if (one == nullptr) return;
         list_ = one->next;
-        any_.store(list_ != nullptr, memory_order_relaxed);
+        some.store(list_ != nullptr, memory_order_relaxed);
         post = list_ != nullptr && !std::exchange(posted_, true);
       }
       if (post) detail::post_on_default_pool(this);
@@ -145,7 +145,7 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
   platform::mutex lock_;
   reclaimable* list_ = nullptr;
   bool posted_ = false;
-  static inline constinit atomic<bool> any_{false};
+  static inline constinit atomic<bool> some{false};
 };
 inline const platform::made_at_load<&deferred_ends::instance> deferred_ends_at_load;
 

@@ -20,7 +20,8 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
 struct kept_node {
-  kept_node() noexcept {}  // not an aggregate: what derives from it uses its last bytes
+  // NOLINTNEXTLINE(modernize-use-equals-default): what derives from it uses its last bytes
+  kept_node() noexcept {}
 
   kept_node* left;
   kept_node* right;
