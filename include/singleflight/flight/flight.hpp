@@ -140,10 +140,11 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
                                  std::forward<Callback>(callback));
   }
   /// The load goes on without this caller, and is not abandoned on its account; `max_waiters` does
-  /// not count it any more.
+  /// not count it any more, unless its own load may come to lead.
   void detach() && {
     if (detail::block_base* const b = std::exchange(block_, nullptr)) {
-      if (role_ == flight_role::joiner) {
+      // One whose load is kept may come to lead: it is spared as the leader, not twice.
+      if (role_ == flight_role::joiner && this->stake().serial == 0) {
         b->detached.fetch_add(1, detail::memory_order_relaxed);
       }
       b->drop_reference();

@@ -289,9 +289,25 @@ TEST(limits, max_waiters_spares_the_detached) {
   for (int i = 0; i < 3; ++i) g.start(1, never).detach();
   auto first = g.start(1, never);
   EXPECT_FALSE(first.ready()) << "struck early";
-  EXPECT_EQ(g.start(1, never).get_outcome().errc(), flight_errc::overloaded);
+  auto refused = g.start(1, never);
+  EXPECT_TRUE(refused.ready());
   leader.reset();
+  EXPECT_EQ(refused.get_outcome().errc(), flight_errc::overloaded);
   EXPECT_EQ(*first.get(), 1);
+}
+
+// Goal    The first behind a load leads later: detached or not, it makes no room for one more.
+TEST(limits, max_waiters_counts_a_detached_leader_once) {
+  group g({.max_waiters = 1});
+  std::optional<held_leader> leader(std::in_place, g);
+  g.start_fresh(1, [] { return 2; }).detach();
+  auto waits = g.start_fresh(1, [] { return 2; });
+  EXPECT_FALSE(waits.ready());
+  auto refused = g.start_fresh(1, [] { return 2; });
+  EXPECT_TRUE(refused.ready());
+  leader.reset();
+  EXPECT_EQ(refused.get_outcome().errc(), flight_errc::overloaded);
+  EXPECT_EQ(*waits.get(), 2);
 }
 
 // Goal    max_waiters bounds the callers beside the leader also when the leader has withdrawn, and
