@@ -236,9 +236,9 @@ class storm {
   struct waiting_call {
     storm* in;
     call_record call;
-    std::shared_ptr<std::atomic<bool>> over = std::make_shared<std::atomic<bool>>(false);
+    std::shared_ptr<std::atomic<int>> over = std::make_shared<std::atomic<int>>(0);
     void operator()(const outcome& o) {
-      if (over->exchange(true)) ++in->ended_twice_;
+      if (over->exchange(1) != 0) ++in->ended_twice_;
       in->note(call, o);
       --in->waiting_;
     }

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "support/asleep.hpp"
+#include "support/death.hpp"
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
@@ -939,7 +940,7 @@ TEST(live_value, the_destructor_waits_for_a_listener) {
 
 // Goal    A value that is destroyed by its own listener says so.
 TEST(live_value, destroyed_within_its_listener) {
-  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  support::die_apart();
   EXPECT_DEATH(
       {
         support::manual_executor executor;

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "support/cache.hpp"
+#include "support/death.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
 #include "support/task.hpp"
@@ -297,7 +298,7 @@ TEST(start_get, shared_by_many) {
 // Goal  A second use is refused, and so is one after a move, of a hit and of a
 //       load.
 TEST(start_get_death, used_twice) {
-  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  support::die_apart();
   cache_type cache(load, {.group = {.executor = inline_executor}});
   cache.get(1);
   for (const int key : {1, 2}) {

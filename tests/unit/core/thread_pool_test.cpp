@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/death.hpp"
 #include "support/eventually.hpp"
 #include "support/gate.hpp"
 #include <singleflight/core.hpp>
@@ -156,7 +157,7 @@ TEST(thread_pool, the_default_pool) {
 
 // Goal    A pool whose last owner is one of its own tasks says so: it would wait for itself.
 TEST(thread_pool_death, destroyed_within_its_own_task) {
-  testing::GTEST_FLAG(death_test_style) = "threadsafe";
+  support::die_apart();
   EXPECT_DEATH(
       {
         auto owner = std::make_shared<sf::thread_pool>();

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/death.hpp"
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
@@ -430,7 +431,7 @@ void destroy_while_it_is_resumed() {
   ex.to.run_all();
 }
 TEST(cancelled_waiter_death, destroyed_while_it_is_resumed) {
-  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  support::die_apart();
   EXPECT_DEATH(destroy_while_it_is_resumed(), "destroyed on one thread while another resumes it");
 }
 

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/death.hpp"
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
@@ -361,7 +362,7 @@ TEST(close, within_a_load_is_recursive) {  // P10
 }
 
 TEST(close_death_test, destroyed_within_its_own_load) {
-  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  support::die_apart();
   EXPECT_DEATH(
       {
         auto g = std::make_unique<group>();

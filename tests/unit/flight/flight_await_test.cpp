@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/death.hpp"
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
@@ -404,7 +405,7 @@ TEST(flight_await, blocked_resumption_does_not_hold_up_others) {
 
 // Goal    A handle is one-shot: a second use is an assertion, in every build type.
 TEST(flight_death_test, used_twice_or_after_a_move) {
-  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  support::die_apart();
   EXPECT_DEATH(
       {
         group g;

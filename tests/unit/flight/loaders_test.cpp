@@ -12,6 +12,7 @@
 #include <thread>
 #include <utility>
 
+#include "support/death.hpp"
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/task.hpp"
@@ -151,7 +152,7 @@ TEST(loaders, a_value_that_cannot_be_made) {
 
 // Goal    A handle is one-shot: a second use is refused loudly, in every build type.
 TEST(flight_death_test, a_handle_is_used_once) {
-  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  support::die_apart();
   EXPECT_DEATH(
       {
         ints flights;
@@ -164,7 +165,7 @@ TEST(flight_death_test, a_handle_is_used_once) {
 
 // Goal    So is a promise.
 TEST(flight_death_test, a_promise_is_answered_once) {
-  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  support::die_apart();
   EXPECT_DEATH(
       {
         support::manual_executor queue;

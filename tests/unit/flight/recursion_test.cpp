@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "support/death.hpp"
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
@@ -263,7 +264,7 @@ TEST(recursion, closing_within_a_load) {
 
 // Goal    Destroying a group within one of its loads is refused loudly, in every build type.
 TEST(recursion_death_test, destroying_the_group_within_a_load) {
-  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  support::die_apart();
   EXPECT_DEATH(
       {
         auto flights = std::make_unique<ints>();

@@ -14,6 +14,7 @@
 #include <thread>
 #include <utility>
 
+#include "support/death.hpp"
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
@@ -169,7 +170,7 @@ TEST(stop_callback, closes_its_group_after_the_stop) {
 }
 
 TEST(stop_callback_death_test, destroys_its_group) {
-  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  support::die_apart();
   EXPECT_DEATH(
       {
         auto g = std::make_unique<group>();

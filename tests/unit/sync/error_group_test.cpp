@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "support/asleep.hpp"
+#include "support/death.hpp"
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/failure.hpp"
@@ -790,7 +791,7 @@ TEST(error_group, the_destructor_throws_nothing) {
 
 // Goal    Within one of its own tasks a group cannot go: that would wait for itself.
 TEST(error_group_death, destroyed_within_its_own_task) {
-  testing::GTEST_FLAG(death_test_style) = "threadsafe";
+  support::die_apart();
   EXPECT_DEATH(
       {
         auto* const group = new error_group({.executor = support::manual_executor()});
@@ -802,7 +803,7 @@ TEST(error_group_death, destroyed_within_its_own_task) {
 
 // Goal    Within its own stop neither, whether or not it would have ended.
 TEST(error_group_death, destroyed_within_its_own_stop) {
-  testing::GTEST_FLAG(death_test_style) = "threadsafe";
+  support::die_apart();
   EXPECT_DEATH(
       {
         auto* const group = new error_group({.executor = support::manual_executor()});

@@ -21,6 +21,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/death.hpp"
 #include "support/executors.hpp"
 #include "support/failure.hpp"
 #include "support/gate.hpp"
@@ -1001,7 +1002,7 @@ TEST(pending_result, blocks_with_and_without_a_limit) {
 
 // Goal    A handle that is used twice aborts the process.
 TEST(pending_result_death, used_twice) {
-  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  support::die_apart();
   EXPECT_DEATH(
       {
         auto all = start_retry(
