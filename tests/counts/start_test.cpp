@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "singleflight/flight.hpp"
 #include "support/allocation_count.hpp"
@@ -172,6 +173,52 @@ TEST_F(waiters, with_a_deadline_and_a_stop_token_take_their_own_frame_and_nothin
 
   load->set_value("value:0123456789");
   EXPECT_EQ(s.told, 100);
+}
+
+/// An executor that is equal to no other.
+struct another_executor {
+  void execute(singleflight::task work) { work(); }
+};
+
+caller wait_elsewhere(scene& s, another_executor& on) {
+  auto flight = s.views.start(hot_key, &no_load_of_its_own);
+  const auto got = co_await flight.until(s.deadline, s.token).on(on).as_outcome();
+  s.told += got.errc() == singleflight::flight_errc::cancelled ? 1 : 0;
+}
+void call_back_elsewhere(scene& s, another_executor& on) {
+  auto flight = s.views.start(hot_key, &no_load_of_its_own);
+  flight.until(s.deadline, s.token).on(on).on_ready([&s](const auto& got) {
+    s.told += got.errc() == singleflight::flight_errc::cancelled ? 1 : 0;
+  });
+}
+
+void give_up(scene& s) {
+  s.stop.request_stop();
+  s.stop = {};
+  s.token = s.stop.get_token();
+}
+void wait_elsewhere_then_give_up(scene& s, another_executor& on) {
+  wait_elsewhere(s, on);
+  give_up(s);
+}
+void call_back_elsewhere_then_give_up(scene& s, another_executor& on) {
+  call_back_elsewhere(s, on);
+  give_up(s);
+}
+
+// Goal    Callers who have given up keep nothing of a load that goes on, wherever they resumed (P4):
+//         a load that hangs collects no memory from those who no longer wait for it.
+TEST_F(waiters, keep_nothing_once_they_have_given_up) {
+  std::vector<another_executor> elsewhere(100);
+  for (const auto wait : {&wait_elsewhere_then_give_up, &call_back_elsewhere_then_give_up}) {
+    s.told = 0;
+    wait(s, elsewhere[0]);  // warms the thread's state
+    const std::size_t before = support::kept_by_this_thread();
+    for (another_executor& on : elsewhere) wait(s, on);
+    EXPECT_EQ(support::kept_by_this_thread(), before);
+    EXPECT_EQ(s.told, 101);
+  }
+  load->set_value("value:0123456789");
 }
 
 }  // namespace

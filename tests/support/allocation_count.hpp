@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Counts every allocation of the calling thread, whoever makes it: malloc and its siblings are
-// replaced for the whole program, and operator new ends there too (posix_memalign, which C++ does
-// not use, is left out).
+// Counts every allocation of the calling thread, whoever makes it, and what it gives back: malloc
+// and its siblings are replaced for the whole program, and operator new ends there too
+// (posix_memalign, which C++ does not use, is left out).
 //
 // Include it in one source file of an executable only; not for sanitizer builds, which replace
 // malloc themselves.
@@ -16,9 +16,13 @@
 namespace support {
 
 inline constinit thread_local std::size_t allocation_counter = 0;
+inline constinit thread_local std::size_t release_counter = 0;
 
 /// How often this thread has asked for memory so far.
 inline std::size_t allocations_of_this_thread() noexcept { return allocation_counter; }
+/// What it has asked for and not given back, where no other thread takes part (and none of it was
+/// by realloc).
+inline std::size_t kept_by_this_thread() noexcept { return allocation_counter - release_counter; }
 
 }  // namespace support
 
@@ -50,5 +54,8 @@ void* aligned_alloc(std::size_t alignment, std::size_t bytes) noexcept {
   ++support::allocation_counter;
   return __libc_memalign(alignment, bytes);
 }
-void free(void* memory) noexcept { __libc_free(memory); }
+void free(void* memory) noexcept {
+  if (memory != nullptr) ++support::release_counter;
+  __libc_free(memory);
+}
 }

@@ -116,7 +116,7 @@ class [[nodiscard]] pending_cached : public detail::handle_of<pending_cached<Val
 
   timer& clock() const noexcept { return block_ != nullptr ? share::clock() : group_->clock(); }
   /// Where the answer is there, the wait becomes one on a flight that is over.
-  batch_type& batch_on(const any_executor& executor) {
+  batch_type* batch_on(const any_executor& executor) {
     if (block_ == nullptr) {
       auto done = std::make_unique<detail::flight_block<result>>(
           *group_, group_->options().executor, group_->clock(), detail::flight_phase::done);

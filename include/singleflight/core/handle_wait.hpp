@@ -161,7 +161,7 @@ class [[nodiscard]] handle_wait : private timer_node {
 
   struct named_executor {
     any_executor executor;
-    batch_type* batch = nullptr;
+    batch_type* batch = nullptr;  // from arm() to release_batch()
   };
   struct claimer {
     handle_wait* wait;
@@ -197,9 +197,12 @@ class [[nodiscard]] handle_wait : private timer_node {
 
   /// Arms the limits, then enters the wait; false: go on at once.
   bool begin(std::uintptr_t target, bool always) {
-    if constexpr (named) {
-      if (executor_.batch == nullptr) executor_.batch = &of_->batch_on(executor_.executor);
-    }
+    arm(target);
+    return enter(always);
+  }
+  bool enter(bool always) { return of_->enrol(batch(), bounded() ? &when : nullptr, always); }
+  void arm(std::uintptr_t target) {
+    if constexpr (named) executor_.batch = of_->batch_on(executor_.executor);
     of_->target = target;
     if constexpr (within_load) within_.enter(*of_);
     set(waiting);
@@ -213,7 +216,6 @@ class [[nodiscard]] handle_wait : private timer_node {
       of_->clock().arm(*this, when);
       set(armed);
     }
-    return of_->enrol(batch(), bounded() ? &when : nullptr, always);
   }
 
   /// Disarms; afterwards no limit strikes any more.
@@ -230,16 +232,23 @@ class [[nodiscard]] handle_wait : private timer_node {
 
   outcome<value> end() {
     if (has(waiting)) disarm();
+    release_batch();
     return of_->take(of_->verdict.load(detail::memory_order_relaxed));
   }
 
   /// The coroutine is destroyed while it waits: leave the lists; the handle leaves what it waited
   /// for.
   void abandon() noexcept {
-    if (!has(waiting)) return;
-    batch_type& from = batch();
-    disarm();
-    of_->take_out(from);
+    if (has(waiting)) {
+      disarm();
+      of_->take_out(batch());
+    }
+    release_batch();
+  }
+  void release_batch() noexcept {
+    if constexpr (named) {
+      if (executor_.batch != nullptr) std::exchange(executor_.batch, nullptr)->release();
+    }
   }
 
   Handle* of_;

@@ -34,8 +34,7 @@ class [[nodiscard]] pending_result : public detail::handle_of<pending_result<V>>
   using result = V;
   static constexpr bool calls_back = false;
 
-  pending_result(pending_result&& other) noexcept
-      : of_(std::exchange(other.of_, nullptr)), own_batch_(std::move(other.own_batch_)) {
+  pending_result(pending_result&& other) noexcept : of_(std::exchange(other.of_, nullptr)) {
     detail::require(other.state == detail::wait_state::idle,
                     "pending_result: moved while it waits");
   }
@@ -101,7 +100,7 @@ class [[nodiscard]] pending_result : public detail::handle_of<pending_result<V>>
   detail::wait_graph::target graph_target() const noexcept { return of_->graph_target(); }
   timer& clock() const noexcept { return of_->clock; }
   batch_type& home_batch() const noexcept { return of_->home; }
-  batch_type& batch_on(const any_executor& executor) { return own_batch_.make(*of_, executor); }
+  batch_type* batch_on(const any_executor& executor) { return batch_type::make(*of_, executor); }
   bool enrol(batch_type& on, const detail::steady_time*, bool always) {
     return of_->enrol(*this, on, always);
   }
@@ -113,7 +112,6 @@ class [[nodiscard]] pending_result : public detail::handle_of<pending_result<V>>
   detail::one_shot<V>& let_go() noexcept {
     detail::one_shot<V>& of = *std::exchange(of_, nullptr);
     if (state != detail::wait_state::idle) of.take_out(*this);
-    own_batch_.let_go();
     return of;
   }
 
@@ -142,7 +140,6 @@ class [[nodiscard]] pending_result : public detail::handle_of<pending_result<V>>
   }
 
   detail::one_shot<V>* of_;  // with a reference of its own
-  detail::own_batch<detail::one_shot_base> own_batch_;
 };
 
 SINGLEFLIGHT_END_NAMESPACE

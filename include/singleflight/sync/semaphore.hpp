@@ -102,10 +102,11 @@ class [[nodiscard]] permit {
   permit(detail::semaphore_core& from, count n) noexcept : from_(&from), held_(n) {}
 
   void check(count n, const char* what) const {
-    if (n < 1 || n > held_) {
-      throw std::invalid_argument(std::string("permit: cannot ") + what + " " + std::to_string(n) +
-                                  " of " + std::to_string(held_) + " held");
-    }
+    if (n < 1 || n > held_) refuse(n, what);
+  }
+  [[noreturn]] SINGLEFLIGHT_COLD void refuse(count n, const char* what) const {
+    throw std::invalid_argument(std::string("permit: cannot ") + what + " " + std::to_string(n) +
+                                " of " + std::to_string(held_) + " held");
   }
 
   detail::semaphore_core* from_ = nullptr;
@@ -124,7 +125,6 @@ class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
   pending_permit(const pending_permit&) = delete;
   pending_permit& operator=(const pending_permit&) = delete;
   ~pending_permit() {
-    own_batch_.let_go();
     if (!taken_) core_->drop(*this);
     if (detail::platform::holds(detail::rule::handles_hold_reference)) core_->drop_reference();
   }
@@ -174,7 +174,7 @@ class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
   using batch_type = detail::permit_batch;
   timer& clock() const noexcept { return core_->clock; }
   batch_type& home_batch() const noexcept { return core_->home; }
-  batch_type& batch_on(const any_executor& executor) { return own_batch_.make(*core_, executor); }
+  batch_type* batch_on(const any_executor& executor) { return batch_type::make(*core_, executor); }
   bool enrol(batch_type& on, const detail::steady_time*, bool always) {
     return core_->enrol(*this, on, always);
   }
@@ -204,7 +204,6 @@ class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
   }
 
   detail::semaphore_core* core_;  // a reference of its own, from enter()
-  detail::own_batch<detail::semaphore_core> own_batch_;
   bool taken_ = false;
 };
 

@@ -293,6 +293,44 @@ const add_world destroyed("52: a coroutine is destroyed after its verdict", two,
   s.finish();
 });
 
+// ---- what waits on one executor share -----------------------------------------------------------
+
+/// The same on an executor that others name as well.
+support::owned wait_beside(scene& s, singleflight::any_executor on, singleflight::flight<int> f,
+                           std::stop_token stop = {}) {
+  model::history::call mine(s.h);
+  mine.given(co_await f.until(forever, std::move(stop)).on(on).as_outcome());
+}
+
+/// One wait is over, and lets go of what it shares, while another begins on the same executor.
+void ends_as_another_begins(world& w, bool destroyed) {
+  scene s(w);
+  s.h.may_end(flight_errc::cancelled);
+  s.h.may_leave();
+  queue_executor queue;
+  const singleflight::any_executor on(queue);  // a copy of it is equal
+  std::stop_source source;
+  const auto stays = s.start();
+  s.frames[0].emplace(wait_beside(s, on, s.start(), source.get_token()));
+  w.thread([&] {
+    if (destroyed) {
+      s.frames[0].reset();
+    } else {
+      platform::request_stop(source);
+      queue.run_all();
+    }
+  });
+  w.thread([&] { s.frames[1].emplace(wait_beside(s, on, s.start())); });
+  w.run();
+  s.drain();
+  queue.run_all();
+  s.finish();
+}
+const add_world ends_beside("P4: a wait ends as another begins on its executor", three,
+                            [](world& w) { ends_as_another_begins(w, false); });
+const add_world goes_beside("P4: a coroutine goes as another begins to wait on its executor", three,
+                            [](world& w) { ends_as_another_begins(w, true); });
+
 // ---- max_waiters beside a leader that leaves ----------------------------------------------------
 
 /// Two may wait beside the leader: the third caller fits before the leader leaves, and after.

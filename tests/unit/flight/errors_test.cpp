@@ -263,6 +263,34 @@ TEST(errors, a_pool_thread_that_exits_is_broken) {
   EXPECT_EQ(*next.get(), 2);
 }
 
+// Goal    A callback that ends the thread which gave it, called before on_ready returns: it is
+//         destroyed once, and the unwinding goes on.
+TEST(errors, a_callback_ends_the_thread_that_gave_it) {
+  ints flights({.executor = sf::inline_executor});
+  struct call {
+    ints& flights;
+    std::shared_ptr<int> held = std::make_shared<int>(1);
+    bool returned = false;
+  } call{flights};
+  pthread_t thread{};
+  ASSERT_EQ(pthread_create(
+                &thread, nullptr,
+                [](void* from) -> void* {
+                  auto& c = *static_cast<struct call*>(from);
+                  c.flights.start(1, [] { return 1; }).on_ready([held = c.held](const auto&) {
+                    pthread_exit(nullptr);
+                  });
+                  c.returned = true;
+                  return nullptr;
+                },
+                &call),
+            0);
+  ASSERT_EQ(pthread_join(thread, nullptr), 0);
+  EXPECT_FALSE(call.returned);
+  EXPECT_EQ(call.held.use_count(), 1);
+  EXPECT_EQ(*flights.run(1, [] { return 3; }), 3);
+}
+
 // Goal    A promise answers with the library's own errors too, and they arrive as such.
 TEST(errors, a_promise_answers_with_a_flight_errc) {
   support::manual_executor queue;

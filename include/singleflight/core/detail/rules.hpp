@@ -46,6 +46,8 @@ namespace detail {
   X(enrol_sees_done, "a waiter enrols in a flight that is over")                                \
   X(enrol_sees_limit, "a limit that struck early is lost")                                      \
   X(destroyed_leaves_list, "a destroyed waiter is resumed")                                     \
+  X(batch_counts_waits, "a wait that is over frees what another waits in")                      \
+  X(batch_stays_for_runners, "a wait that is over frees what a runner still works through")     \
   X(unlinked_before_done, "a caller is given an outcome that others had before its call")       \
   X(late_outcome_is_dropped, "a load that had timed out publishes again")                       \
   X(hand_over_holds_reference, "a flight is freed while its lead is handed on")                 \

@@ -7,11 +7,15 @@
 // ready, a runner on that executor takes it out and resumes it. What is waited for is the batch's
 // owner (a flight's block, a semaphore): its lock guards the lists, so whoever is destroyed
 // meanwhile takes itself out, and a reference on it keeps the batch while a runner is under way.
+//
+// W1  A batch that waits have named goes with the last of them and its last runner, whichever is
+//     later: one critical section counts that one off, sees that no other is left, and takes the
+//     batch out of the owner's list, where the next wait would have found it. A wait that is over
+//     leaves nothing behind, however long its owner lives (P4).
 
 #include <coroutine>
 #include <cstdint>
 #include <exception>
-#include <memory>
 #include <utility>
 
 #include "singleflight/core/detail/require.hpp"
@@ -108,7 +112,7 @@ inline void resume(waiter& w) {
 /// Owner: lock(), unlock(), add_reference(), drop_reference(); pending_is_ready_locked(): whether
 /// all who wait are ready where they stand.
 template <class Owner>
-struct resume_batch {
+struct resume_batch : platform::allocated {
   struct runner : task_node {
     explicit runner(resume_batch& of) noexcept : task_node(&act_on), batch(&of) {}
     static void act_on(task_node* node, bool run) {
@@ -128,6 +132,36 @@ struct resume_batch {
   resume_batch(const resume_batch&) = delete;
   resume_batch& operator=(const resume_batch&) = delete;
 
+  /// For one wait that named `executor`: to be released after it. Holds a reference on `of`.
+  static resume_batch* make(Owner& of, const any_executor& executor) {
+    auto* const made = new resume_batch(executor);
+    made->owner = &of;
+    of.add_reference();
+    return made;
+  }
+  /// Under the lock: where the next wait on the same executor finds it.
+  void enlist_locked(resume_batch*& list) noexcept {
+    next = list;
+    if (next != nullptr) next->link = &next;
+    list = this;
+    link = &list;
+  }
+  /// Under the lock: for one wait more.
+  void share_locked() noexcept {
+    if (platform::holds(rule::batch_counts_waits)) ++waits;
+    owner->add_reference();
+  }
+  /// A wait that named it is over, and stands in no list.
+  void release() noexcept {
+    Owner& of = *owner;
+    of.lock();
+    --waits;
+    const bool last = leave_if_last_locked();
+    of.unlock();
+    if (last) delete this;
+    of.drop_reference();
+  }
+
   /// Under the lock: a batch with somebody to resume gets a runner, put into `chain`; a second one
   /// when the first is under way, since that one may be held up by the waiter that it has resumed.
   void activate_locked(runner*& chain) noexcept {
@@ -145,17 +179,6 @@ struct resume_batch {
     w.state = wait_state::ready;
     ready.push(w);
     activate_locked(chain);
-  }
-
-  /// Frees a batch that was made for one wait, now or when its last runner is done. The caller has
-  /// a reference on the owner.
-  void release() noexcept {
-    Owner& of = *owner;
-    of.lock();
-    const bool idle = !main.active && !spare.active;
-    if (!idle) orphaned = true;
-    of.unlock();
-    if (idle) delete this;
   }
 
   /// Under the lock, in a child of fork: the runners were handed to threads that are not there.
@@ -177,16 +200,29 @@ struct resume_batch {
   }
 
   Owner* owner = nullptr;
-  resume_batch* next = nullptr;  ///< the lock: the owner's other batches
-  waiter_list pending;           ///< the lock
-  waiter_list ready;             ///< the lock; to be resumed with their verdict
+  resume_batch* next = nullptr;   ///< the lock: in the owner's list, if that has one
+  resume_batch** link = nullptr;  ///< the lock: what points to it there
+  std::uint32_t waits = 1;        ///< the lock: that have named it; for ever of the owner's own
+  waiter_list pending;            ///< the lock
+  waiter_list ready;              ///< the lock; to be resumed with their verdict
   const any_executor executor;
   runner main;
   runner spare;
-  void (*dispose)(resume_batch*) = nullptr;  ///< for a batch that its owner frees
-  bool orphaned = false;  ///< the lock; of one wait, which is over: its last runner frees it
 
  private:
+  /// W1. True: the caller frees it, after the lock.
+  bool leave_if_last_locked() noexcept {
+    if (waits != 0) return false;
+    if ((main.active || spare.active) && platform::holds(rule::batch_stays_for_runners)) {
+      return false;
+    }
+    if (link != nullptr) {
+      *link = next;
+      if (next != nullptr) next->link = link;
+    }
+    return true;
+  }
+
   /// Resumes the ready waiters one after the other, never nested. Each is taken out under the lock,
   /// so that one that is destroyed before its turn is simply not there any more.
   void run(runner& self) {
@@ -198,7 +234,7 @@ struct resume_batch {
       waiter* const w = from.pop();
       if (w == nullptr) {
         self.active = false;
-        const bool last = orphaned && !main.active && !spare.active;
+        const bool last = leave_if_last_locked();
         of.unlock();
         if (last) delete this;
         of.drop_reference();
@@ -233,32 +269,6 @@ struct resume_batch {
       guard.finished = true;
     }
   }
-};
-
-/// A handle's batch for the executor that its wait named, where one was. The handle lets go of it
-/// while it still has its reference on the owner.
-template <class Owner>
-class own_batch {
- public:
-  using batch_type = resume_batch<Owner>;
-
-  own_batch() noexcept = default;
-  own_batch(own_batch&& other) noexcept : batch_(std::exchange(other.batch_, nullptr)) {}
-  own_batch& operator=(own_batch&&) = delete;
-
-  /// In place of that of a coroutine that has gone.
-  batch_type& make(Owner& owner, const any_executor& executor) {
-    auto made = std::make_unique<batch_type>(executor);
-    made->owner = &owner;
-    let_go();
-    return *(batch_ = made.release());
-  }
-  void let_go() noexcept {
-    if (batch_ != nullptr) std::exchange(batch_, nullptr)->release();
-  }
-
- private:
-  batch_type* batch_ = nullptr;
 };
 
 }  // namespace detail

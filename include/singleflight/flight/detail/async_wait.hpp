@@ -98,23 +98,23 @@ inline void end_limit(block_base& b, waiter& w) noexcept {
   b.unlock();
 }
 
-/// The batch of `b` for an executor named at a wait: one of the last few if it is for the same
-/// executor, else a new one, which the block owns.
-inline flight_batch& batch_for(block_base& b, const any_executor& executor) {
+/// The batch for a wait that has named `executor`: one of the last few if it is for the same, else
+/// a new one. To be released after the wait.
+inline flight_batch* batch_for(block_base& b, const any_executor& executor) {
   b.lock();
-  flight_batch* last = b.room.more_batches;
-  b.unlock();
-  for (int i = 0; last != nullptr && i < 8; ++i, last = last->next) {
-    if (last->executor == executor) return *last;  // batches stay until the block goes
+  flight_batch* at = b.room.more_batches;
+  for (int i = 0; at != nullptr && i < 8; ++i, at = at->next) {
+    if (at->executor != executor) continue;
+    at->share_locked();
+    b.unlock();
+    return at;
   }
-  auto* const made = new flight_batch(executor);
-  made->dispose = [](flight_batch* self) { delete self; };
-  made->owner = &b;
-  b.lock();
-  made->next = b.room.more_batches;
-  b.room.more_batches = made;
   b.unlock();
-  return *made;
+  flight_batch* const made = flight_batch::make(b, executor);
+  b.lock();
+  made->enlist_locked(b.room.more_batches);
+  b.unlock();
+  return made;
 }
 
 }  // namespace detail

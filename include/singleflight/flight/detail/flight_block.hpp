@@ -92,10 +92,9 @@ struct waiting_room {
   waiting_room(block_base& block, const any_executor& executor) noexcept;
   waiting_room(const waiting_room&) = delete;
   waiting_room& operator=(const waiting_room&) = delete;
-  ~waiting_room();
 
   flight_batch batch;                       ///< the waiters without an executor of their own
-  flight_batch* more_batches = nullptr;     ///< one per executor named at a wait
+  flight_batch* more_batches = nullptr;     ///< one per executor that a wait names
   waiter_list blocked;                      ///< threads that can lead
   waiter_list timed;                        ///< threads with a deadline that are not in `blocked`
   kept_loads kept;                          ///< owned loads that could lead

@@ -74,7 +74,7 @@ class flight_share : protected handle_base {
   wait_graph::target graph_target() const noexcept { return detail::target_of(*block_); }
   timer& clock() const noexcept { return *block_->clock; }
   batch_type& home_batch() const noexcept { return block_->room.batch; }
-  batch_type& batch_on(const any_executor& executor) {
+  batch_type* batch_on(const any_executor& executor) {
     return detail::batch_for(*block_, executor);
   }
   bool enrol(batch_type& batch, const steady_time* deadline, bool always) {

@@ -17,12 +17,6 @@ inline waiting_room::waiting_room(block_base& block, const any_executor& executo
     : batch(executor) {
   batch.owner = &block;
 }
-inline waiting_room::~waiting_room() {
-  while (flight_batch* const b = more_batches) {
-    more_batches = b->next;
-    b->dispose(b);
-  }
-}
 
 /// The stop callback of a run() leader, which waits for it before its call returns; so all that
 /// runs here, also what inline_executor runs at the end, is inside of that flight.
