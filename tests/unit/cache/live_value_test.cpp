@@ -26,6 +26,7 @@
 #include "support/gate.hpp"
 #include "support/sanitizers.hpp"
 #include "support/task.hpp"
+#include "support/thread_end.hpp"
 #include <singleflight/cache/live_value.hpp>
 #include <singleflight/core.hpp>
 
@@ -662,6 +663,7 @@ TEST(live_value, inline_listeners) {
 #if !defined(SUPPORT_TSAN)  // which does not know of threads that end so
 // Goal    A listener that ends its thread leaves the others, and later changes, to another one.
 TEST(live_value, a_listener_that_ends_its_thread) {
+  if (!support::threads_can_end) GTEST_SKIP() << "this unwinder ends no thread in its midst";
   source from;
   support::thread_per_task threads;
   support::gate told;

@@ -24,6 +24,7 @@
 #include "support/executors.hpp"
 #include "support/failure.hpp"
 #include "support/gate.hpp"
+#include "support/thread_end.hpp"
 #include <singleflight/sync.hpp>
 
 namespace sf = singleflight;
@@ -734,6 +735,7 @@ TEST(error_group, captures_end_before_the_wait) {
 // Goal    A task that ends its thread has failed as broken; the group goes on without that thread,
 //         and stops as for any error.
 TEST(error_group, a_task_that_ends_its_thread) {
+  if (!support::threads_can_end) GTEST_SKIP() << "this unwinder ends no thread in its midst";
   sf::thread_pool pool({.max_threads = 2});
   error_group group({.executor = pool});
   support::gate others;
