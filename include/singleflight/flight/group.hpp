@@ -80,6 +80,7 @@ class group final : public observable {
       : core_(std::move(options), &group::make_block),
         hash_(std::move(hash)),
         equal_(std::move(equal)) {
+    static_assert(access::is_key());
     detail::draw_hash_secret();  // hash_of() needs it whatever the hash
   }
   group(const group&) = delete;

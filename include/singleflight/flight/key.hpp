@@ -313,6 +313,9 @@ inline constexpr bool view_of_bytes<std::span<T>> = equal_as_bytes<std::remove_c
 /// The default comparison of a group: `==`, and element by element for spans.
 struct key_equal {
   template <class A, class B>
+    requires requires(const A& a, const B& b) { a == b; } || requires(const A& a, const B& b) {
+      std::equal(a.begin(), a.end(), b.begin(), b.end());
+    }
   bool operator()(const A& a, const B& b) const {
     if constexpr (std::same_as<A, B> && detail::view_of_bytes<A>) {
       return a.size() == b.size() &&
@@ -338,6 +341,17 @@ struct key_access {
   using view = std::conditional_t<viewed, key_view_t<Key>, const Key&>;
   using stored = std::conditional_t<viewed, std::remove_cvref_t<key_view_t<Key>>, const Key*>;
   static_assert(compares_all_of<Equal, view>());
+  /// Asked where a group is made: by then whoever names one has given the key what it needs.
+  static consteval bool is_key() {
+    static_assert(std::is_invocable_v<const Hash&, view>,
+                  "singleflight: this key has no hash. Specialize std::hash for it, or name one: "
+                  "group<Key, Value, Hash>.");
+    static_assert(
+        std::is_invocable_v<const Equal&, view, view>,
+        "singleflight: these keys cannot be compared. Give them ==, or name a comparison: "
+        "group<Key, Value, Hash, Equal>.");
+    return true;
+  }
 
   static stored store(view key) noexcept {
     if constexpr (viewed) {
