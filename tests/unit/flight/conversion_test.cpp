@@ -271,7 +271,7 @@ struct json {
 TEST(conversion, what_a_class_itself_says) {
   static_assert(converts<const char*, name_or_number> && !converts<std::int64_t, name_or_number>);
   static_assert(converts<wide_pair, checked_pair> &&
-                !converts<std::pair<bool, long>, checked_pair>);
+                !converts<std::pair<bool, std::int64_t>, checked_pair>);
   static_assert(converts<makes_optional, std::optional<int>>);
   static_assert(converts<std::nullptr_t, json> && converts<const char*, json> &&
                 converts<bool, json> && !converts<int, json>);
