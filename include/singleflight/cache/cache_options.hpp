@@ -6,9 +6,9 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <optional>
 
+#include "singleflight/core/detail/random.hpp"
 #include "singleflight/flight/detail/signature.hpp"
 #include "singleflight/flight/group_options.hpp"
 #include "singleflight/flight/key.hpp"
@@ -94,7 +94,7 @@ struct cache_options {
   /// The group that loads: its executor, timer, observer, bounds. Its on_abandon is always finish.
   group_options group{};
   /// 64 random bits, once a cache, for the jitter; empty: a generator of the calling thread.
-  std::function<std::uint64_t()> random{};
+  detail::random_source random{};
 };
 
 /// Totals since the cache was made; exact when no call is under way.

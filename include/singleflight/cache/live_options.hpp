@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "singleflight/core/detail/conversion.hpp"
+#include "singleflight/core/detail/random.hpp"
 #include "singleflight/flight/group_options.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -69,7 +70,7 @@ struct live_options {
   /// observer. Its on_abandon is always finish.
   group_options group{};
   /// 64 random bits, once a wait, for the jitter; empty: a generator of the calling thread.
-  std::function<std::uint64_t()> random{};
+  detail::random_source random{};
 };
 
 /// Totals since the value was made; exact when no call is under way.

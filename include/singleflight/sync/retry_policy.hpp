@@ -8,6 +8,7 @@
 #include <exception>
 #include <functional>
 
+#include "singleflight/core/detail/random.hpp"
 #include "singleflight/core/timer.hpp"
 #include "singleflight/flight/detail/signature.hpp"
 
@@ -35,7 +36,7 @@ struct retry_policy {
                               std::chrono::nanoseconds delay)>
       on_retry{};
   /// 64 random bits; empty: a generator of the calling thread.
-  std::function<std::uint64_t()> random{};
+  detail::random_source random{};
   /// Time for sleeps and bounds; null: default_timer().
   singleflight::timer* timer = nullptr;
 };

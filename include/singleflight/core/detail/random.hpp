@@ -7,7 +7,12 @@
 // with the constants of Vigna's splitmix64.c.
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <limits>
+#include <type_traits>
+#include <utility>
 
 #include "singleflight/core/detail/platform.hpp"
 
@@ -33,6 +38,38 @@ inline std::uint64_t random_bits() noexcept {
   const auto moment = static_cast<std::uint64_t>(platform::now().time_since_epoch().count());
   return mix64(mix64(self.at ^ place) ^ moment);
 }
+
+/// A random source of the caller's own: 64 random bits a call. One of fewer would make all jitter
+/// small, or none: it does not compile.
+class random_source : public std::function<std::uint64_t()> {
+  using base = std::function<std::uint64_t()>;
+
+ public:
+  random_source() = default;
+  random_source(std::nullptr_t) noexcept {}  // NOLINT(google-explicit-constructor)
+  template <class Fn>
+    requires(!std::is_same_v<std::remove_cvref_t<Fn>, random_source> &&
+             std::is_constructible_v<base, Fn>)
+  random_source(Fn&& fn)  // NOLINT(google-explicit-constructor)
+      : base(std::forward<Fn>(fn)) {
+    static_assert(has_64_bits<std::decay_t<Fn>>(),
+                  "singleflight: a random source returns 64 random bits: std::mt19937_64 does, "
+                  "std::mt19937 has 32 of them, a double none.");
+  }
+
+ private:
+  template <class Fn>
+  static consteval bool has_64_bits() {
+    using bits = std::numeric_limits<std::remove_cvref_t<std::invoke_result_t<Fn&>>>;
+    if constexpr (requires {
+                    Fn::min();
+                    Fn::max();
+                  }) {
+      if (Fn::min() != 0 || Fn::max() != std::numeric_limits<std::uint64_t>::max()) return false;
+    }
+    return bits::is_integer && !bits::is_signed && bits::digits == 64;
+  }
+};
 
 /// 64 random bits as a number in [0, most], evenly spread to 53 bits. Requires most >= 0.
 inline constexpr std::int64_t random_up_to(std::int64_t most, std::uint64_t bits) noexcept {
