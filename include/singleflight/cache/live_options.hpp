@@ -69,7 +69,8 @@ struct live_options {
   /// The group that loads: its executor, where listeners are told too, its timer, load_timeout,
   /// observer. Its on_abandon is always finish.
   group_options group{};
-  /// 64 random bits, once a wait, for the jitter; empty: a generator of the calling thread.
+  /// 64 random bits, once a wait, for the jitter; empty, and where it throws: a generator of the
+  /// calling thread.
   detail::random_source random{};
 };
 

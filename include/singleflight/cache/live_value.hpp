@@ -302,8 +302,15 @@ class live_value final : public observable {
       wait = detail::backoff(std::min(options_.retry_after, wait), failures_, wait);
     }
     const std::int64_t most = detail::part_of(wait.count(), options_.jitter);
-    const std::uint64_t bits = options_.random ? options_.random() : detail::random_bits();
-    return wait - std::chrono::nanoseconds(detail::random_up_to(most, bits));
+    return wait - std::chrono::nanoseconds(detail::random_up_to(most, random_bits()));
+  }
+  std::uint64_t random_bits() const {
+    try {
+      if (options_.random) return options_.random();
+    } catch (...) {  // the schedule goes on
+      if (detail::platform::is_thread_exit()) throw;
+    }
+    return detail::random_bits();
   }
   void arm() { clock_.arm(alarm_, detail::deadline_after(clock_.now(), next_wait())); }
   void arm_again() {

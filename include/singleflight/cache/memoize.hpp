@@ -53,8 +53,8 @@ template <class Arg>
 using kept_argument_t = typename kept_argument<std::decay_t<Arg>>::type;
 
 template <class Key>
-concept good_key_part = std::copy_constructible<Key> && std::equality_comparable<Key> &&
-                        !std::same_as<Key, const char*> && !std::same_as<Key, char*>;
+concept good_key_part =
+    std::copy_constructible<Key> && std::equality_comparable<Key> && !by_address<Key>;
 
 /// Of a signature: the key, the result, and whether these can be memoized. Where they cannot, types
 /// that do no harm, so that memoize itself can say why.
@@ -62,7 +62,7 @@ template <class Signature>
 struct memo_traits {
   static constexpr bool one_signature = false;
   static constexpr bool takes_arguments = true, gives_result = true;
-  static constexpr bool owns_arguments = true, good_arguments = true;
+  static constexpr bool owns_arguments = true, good_arguments = true, owns_result = true;
   using key = int;
   using value = int;
   using hash = key_hash<int>;
@@ -75,6 +75,7 @@ struct memo_traits<R(Args...)> {
   static constexpr bool gives_result = std::copy_constructible<std::decay_t<R>>;
   static constexpr bool owns_arguments =
       !(detail::refers_elsewhere<kept_argument_t<Args>>() || ...);
+  static constexpr bool owns_result = !detail::views_an_argument<R, Args...>();
   static constexpr bool good_arguments =
       owns_arguments && (good_key_part<kept_argument_t<Args>> && ...);
 
@@ -196,6 +197,9 @@ auto memoize(Fn fn, memoize_options<Fn> options = {}, Hash hash = {}, Equal equa
   static_assert(traits::gives_result,
                 "singleflight: memoize hands out copies of a result, and there is none that can be "
                 "copied; let the function return a std::shared_ptr");
+  static_assert(traits::owns_result,
+                "singleflight: this function may return a view of its argument, of which memoize "
+                "keeps a copy that goes: return what owns it, or a pointer to what stays");
   static_assert(traits::owns_arguments,
                 "singleflight: memoize keeps copies of the arguments, and this takes a view within "
                 "another type, or a span, whose text or elements may be gone by then (take a "

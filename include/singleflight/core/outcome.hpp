@@ -54,8 +54,12 @@ class [[nodiscard]] outcome {
              !std::is_same_v<std::remove_cvref_t<U>, std::exception_ptr>)
   outcome(U&& value)
       : state_(std::in_place_index<0>, detail::value_from<stored>(std::forward<U>(value))) {}
-  /// The load's exception; must not be null.
-  outcome(std::exception_ptr error) noexcept : state_(std::in_place_index<1>, std::move(error)) {}
+  /// The load's exception; not null.
+  outcome(std::exception_ptr error) noexcept : state_(std::in_place_index<1>, std::move(error)) {
+    detail::require(*std::get_if<1>(&state_) != nullptr,
+                    "outcome: made of a null exception_ptr (std::current_exception() is that "
+                    "outside of a handler)");
+  }
   /// An error of the library.
   outcome(flight_errc code) noexcept : state_(std::in_place_index<2>, code) {}
 

@@ -8,14 +8,16 @@
 /// Threads     the returned callable, and its copies, from any thread; copies share one group.
 /// Blocking    like group::run.
 /// Errors      the function's exception, to every sharer; flight_error for the library's own.
-/// Lifetime    the callable owns `fn` and `key_of`; arguments are borrowed for the call. A string
-///             view or a span that `key_of` returns, also within a pair or the like, is copied; a
-///             key of one's own type must not refer to an argument.
+/// Lifetime    the callable owns `fn` and `key_of`; arguments are borrowed for the call. A text,
+///             or a span, that `key_of` returns, also a view within a pair or the like, is copied; a
+///             key or a result of one's own type must not refer to an argument, nor may a result
+///             be a view where an argument could be what it shows.
 /// Cost        like group::run, and one copy of the result a call; where the key is a view, one of
 ///             what it shows, too.
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -28,13 +30,21 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 
 namespace detail {
 
+template <class Signature>
+inline constexpr bool results_stay = true;
+template <class R, class... Args>
+inline constexpr bool results_stay<R(Args...)> = !detail::views_an_argument<R, Args...>();
+
 template <class Signature, class KeyOf, class Fn>
 class deduplicated;
 
 template <class R, class... Args, class KeyOf, class Fn>
 class deduplicated<R(Args...), KeyOf, Fn> {
-  using key = owned_key<std::decay_t<decltype(detail::invoke_whole(
-      std::declval<const KeyOf&>(), std::declval<const std::remove_reference_t<Args>&>()...))>>;
+  using named = std::decay_t<decltype(detail::invoke_whole(
+      std::declval<const KeyOf&>(), std::declval<const std::remove_reference_t<Args>&>()...))>;
+  static constexpr bool is_text =
+      std::is_same_v<named, const char*> || std::is_same_v<named, char*>;
+  using key = std::conditional_t<is_text, std::string, owned_key<named>>;
   using value = std::decay_t<R>;
 
  public:
@@ -54,13 +64,20 @@ class deduplicated<R(Args...), KeyOf, Fn> {
     };
     // A key of its own: what key_of returned may be a part of an argument that `load` moves from,
     // or a view of one.
-    const key own(detail::own_key<key>(
-        detail::invoke_whole(std::as_const(s.key_of), std::as_const(args)...)));
+    const key own(own_key_of(s, args...));
     auto result = s.flights.run(own, load);
     if constexpr (!std::is_void_v<value>) return *result;
   }
 
  private:
+  struct state;
+  static key own_key_of(state& s, const std::remove_reference_t<Args>&... args) {
+    if constexpr (is_text) {
+      return detail::invoke_whole(std::as_const(s.key_of), args...);
+    } else {
+      return detail::own_key<key>(detail::invoke_whole(std::as_const(s.key_of), args...));
+    }
+  }
   struct state {
     state(Fn f, KeyOf k, group_options o)
         : fn(std::move(f)), key_of(std::move(k)), flights(std::move(o)) {}
@@ -82,6 +99,9 @@ auto deduplicate(Fn fn, KeyOf key_of, group_options options = {}) {
       detail::has_one_signature<Fn>,
       "singleflight: deduplicate needs a callable with one signature: a function, a "
       "lambda without auto, an object with one operator(); wrap anything else in a lambda");
+  static_assert(detail::results_stay<detail::signature_of<Fn>>,
+                "singleflight: this function may return a view of its argument, which is another "
+                "caller's and goes: return what owns it, or a pointer to what stays");
   return detail::deduplicated<detail::signature_of<Fn>, KeyOf, Fn>(std::move(fn), std::move(key_of),
                                                                    std::move(options));
 }

@@ -56,7 +56,11 @@ class [[nodiscard]] flight_promise {
     const holding hold(*this);
     if (hold.load->first_answer(attempt_)) hold.load->answer_value(std::forward<Args>(args)...);
   }
+  /// `error` is not null, as std::current_exception() is outside of a handler.
   void set_error(std::exception_ptr error) {
+    detail::require(error != nullptr,
+                    "flight_promise: set_error with a null exception_ptr (std::current_exception() "
+                    "is that outside of a handler)");
     const holding hold(*this);
     if (hold.load->first_answer(attempt_)) hold.load->answer_error(std::move(error));
   }

@@ -330,6 +330,24 @@ struct key_equal {
 
 namespace detail {
 
+/// Whether a T is compared by where a text stands, not by what it says: a char*, also within what
+/// is compared part by part.
+template <class T>
+inline constexpr bool by_address = false;
+template <class T>
+inline constexpr bool by_address<const T> = by_address<T>;
+template <class T>
+inline constexpr bool by_address<T*> =
+    std::is_same_v<std::remove_cv_t<T>, char> || std::is_same_v<std::remove_cv_t<T>, wchar_t> ||
+    std::is_same_v<std::remove_cv_t<T>, char8_t> || std::is_same_v<std::remove_cv_t<T>, char16_t> ||
+    std::is_same_v<std::remove_cv_t<T>, char32_t>;
+template <class T, std::size_t Size>
+inline constexpr bool by_address<std::array<T, Size>> = by_address<T>;
+template <template <class...> class Of, class... Parts>
+  requires(is_tuple<Of<Parts...>> || is_optional<Of<Parts...>> ||
+           is_a<Of<Parts...>, std::variant> || is_a<Of<Parts...>, std::vector>)
+inline constexpr bool by_address<Of<Parts...>> = (by_address<Parts> || ...);
+
 /// What a table node keeps of a key that lives elsewhere: a view by value, or a pointer.
 template <class Key, class Hash, class Equal>
 struct key_access {
@@ -350,6 +368,10 @@ struct key_access {
         std::is_invocable_v<const Equal&, view, view>,
         "singleflight: these keys cannot be compared. Give them ==, or name a comparison: "
         "group<Key, Value, Hash, Equal>.");
+    static_assert(!by_address<Key> || !std::is_same_v<Equal, key_equal>,
+                  "singleflight: a char* as a key is where a text stands, not what it says: take a "
+                  "std::string or a std::string_view, or name a hash and a comparison: group<Key, "
+                  "Value, Hash, Equal>.");
     return true;
   }
 

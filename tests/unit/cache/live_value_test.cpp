@@ -752,6 +752,16 @@ TEST_F(schedule, jitter_shortens) {
   EXPECT_TRUE(loads_after(1s));
 }
 
+// Goal    A random source that throws does not end the schedule.
+TEST_F(schedule, goes_on_where_random_throws) {
+  auto options = every(100s);
+  options.random = []() -> std::uint64_t { throw std::runtime_error("no entropy"); };
+  const live_value<int> number(loader(), std::move(options));
+  EXPECT_TRUE(loads_after(100s));
+  EXPECT_TRUE(loads_after(100s));
+  EXPECT_EQ(errors, strings{});
+}
+
 // Goal    A load that fails is told to on_error, and tried again soon, less and less often up to
 //         reload_every; one that succeeds ends that.
 TEST_F(schedule, failures_back_off) {

@@ -2,11 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <exception>
 #include <memory>
 #include <stdexcept>
 #include <string>
 #include <utility>
 
+#include "support/death.hpp"
 #include <singleflight/core.hpp>
 
 namespace sf = singleflight;
@@ -89,7 +91,12 @@ TEST(outcome, holds_a_flight_error_of_the_load) {
   } catch (const refusal& e) {
     EXPECT_EQ(e.number, 7);
   }
-  EXPECT_FALSE(sf::outcome<int>(std::exception_ptr{}).errc().has_value());
+}
+
+// Goal    A null error is a mistake, and found where it is made: not where it is thrown.
+TEST(outcome_death, a_null_error) {
+  support::die_apart();
+  EXPECT_DEATH((void)sf::outcome<int>(std::current_exception()), "null exception_ptr");
 }
 
 // Goal    An outcome whose assignment has thrown has nothing to tell: it is broken, and says so in

@@ -277,6 +277,20 @@ TEST(conversion, what_a_class_itself_says) {
                 converts<bool, json> && !converts<int, json>);
   static_assert(converts<std::array<int, 2>, wide_pair> && converts<int, std::complex<double>>);
   static_assert(converts<std::shared_ptr<int>, std::optional<std::shared_ptr<const int>>>);
+  // A view is made of what stays, and of another view; not of a temporary that owns its elements.
+  using std::string_view;
+  static_assert(converts<const std::string&, string_view> && converts<const char*, string_view> &&
+                !converts<std::string, string_view> && !converts<std::string&&, string_view>);
+  static_assert(converts<std::optional<string_view>, std::optional<string_view>> &&
+                !converts<std::optional<std::string>, std::optional<string_view>> &&
+                converts<const std::optional<std::string>&, std::optional<string_view>>);
+  static_assert(!converts<std::pair<std::string, int>, std::pair<string_view, long>> &&
+                !converts<std::pair<std::string, int>, std::pair<const std::string&, long>> &&
+                converts<std::pair<const std::string&, int>, std::pair<string_view, long>>);
+  static_assert(converts<std::vector<int>&, std::span<const int>> &&
+                !converts<std::vector<int>, std::span<const int>> &&
+                !converts<std::array<int, 2>, std::span<const int>> &&
+                converts<std::span<int>, std::span<const int>>);
   static_assert(converts<std::pair<const char*, int>, std::pair<std::string, std::int64_t>>);
   static_assert(converts<std::function<int()>, std::function<void()>>);
   singleflight::group<int, std::pair<std::unique_ptr<const int>, std::uint64_t>> flights;

@@ -192,6 +192,30 @@ TEST(deduplicate, a_key_that_is_a_view_of_something_else) {
   EXPECT_EQ(h(3), 3);
 }
 
+// Goal    A char* that key_of returns is what it says, not where that stands.
+TEST(deduplicate, a_key_that_is_a_text) {
+  int executed = 0;
+  std::string one = "name";
+  std::string other = "name";
+  std::function<void()> meanwhile;
+  const auto f = sf::deduplicate(
+      [&](const char*) {
+        if (++executed == 1) meanwhile();
+        return executed;
+      },
+      [](const char* text) { return text; }, {.executor = sf::inline_executor});
+  bool refused = false;
+  meanwhile = [&] {
+    try {
+      (void)f(other.c_str());  // the same key, within its load
+    } catch (const sf::flight_error& error) {
+      refused = error.code() == sf::flight_errc::recursive;
+    }
+  };
+  EXPECT_EQ(f(one.c_str()), 1);
+  EXPECT_TRUE(refused);
+}
+
 // Goal    A flight that is handed over keeps its key, of which the call that led has shown a view.
 // Method  The first call fails when a second one has joined, and takes its argument with it. The
 //         second one runs the function when a third one comes, which joins.

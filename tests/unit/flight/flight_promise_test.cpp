@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/death.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
 #include <singleflight/core.hpp>
@@ -210,6 +211,15 @@ TEST_F(promises, dropped_by_an_exception_elsewhere) {
   });
   queue.run_all();
   EXPECT_EQ(f.get_outcome().errc(), flight_errc::broken);
+}
+
+// Goal    A null error is a mistake, and found where it is made: not where it is thrown.
+TEST(flight_promise_death, a_null_error) {
+  support::die_apart();
+  ints flights({.executor = singleflight::inline_executor});
+  EXPECT_DEATH(
+      (void)flights.start(1, [](flight_promise<int> p) { p.set_error(std::current_exception()); }),
+      "null exception_ptr");
 }
 
 }  // namespace

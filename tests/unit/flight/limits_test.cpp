@@ -7,6 +7,8 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -279,6 +281,19 @@ TEST(limits, max_waiters) {  // Scenario 28
   leader.reset();
   EXPECT_EQ(*first.get(), 1);
   EXPECT_EQ(*again.get(), 1);
+}
+
+// Goal    The largest bound is none.
+TEST(limits, max_waiters_without_end) {
+  support::manual_executor queue;
+  group g({.executor = queue, .max_waiters = std::numeric_limits<std::size_t>::max()});
+  auto leads = g.start(1, [] { return 1; });
+  auto joins = g.start(1, [] { return 2; });
+  g.start(1, [] { return 3; }).detach();
+  auto last = g.start(1, [] { return 4; });
+  queue.run_all();
+  EXPECT_EQ(*last.get(), 1);
+  EXPECT_EQ(*joins.get(), 1);
 }
 
 // Goal    A joiner that has detached waits for nothing, and takes no place of those who do.

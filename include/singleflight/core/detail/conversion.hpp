@@ -126,7 +126,7 @@ template <bool Fits>
 consteval bool fits_a_value() {
   static_assert(Fits,
                 "singleflight: what is returned or given for a value does not become one without "
-                "loss: convert it where you return or give it");
+                "loss, or only as a view of a temporary: convert it where you return or give it");
   return Fits;
 }
 

@@ -17,7 +17,9 @@
 //                hold; one that the finer unit cannot hold is refused at run time. What derives
 //                from one of these converts as that; to what derives from one, by constructors
 //                that look at nothing, only what needs no look.
-// An explicit constructor is not called, and no aggregate is filled from its first member.
+// An explicit constructor is not called, and no aggregate is filled from its first member. Nor is a
+// view or a reference made of a temporary that owns what it would refer to: the temporary is gone
+// before anybody looks.
 
 #include <algorithm>
 #include <chrono>
@@ -26,6 +28,7 @@
 #include <initializer_list>
 #include <optional>
 #include <ratio>
+#include <span>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -306,11 +309,31 @@ consteval fit as_whole(fit parts) {
   return std::min(parts, std::is_convertible_v<From, To> ? fit::always : fit::by_parts);
 }
 
+/// Whether a To would refer into the temporary From that it is made of. What is copied as plain
+/// bytes and is no array is taken for a view of the program's own.
+template <class From, class To>
+consteval bool would_dangle() {
+  using plain = std::decay_t<From>;
+  if constexpr (std::is_lvalue_reference_v<From>) {
+    return false;
+  } else if constexpr (std::is_lvalue_reference_v<To>) {
+    return true;
+  } else {
+    return std::ranges::enable_borrowed_range<To> && !std::ranges::enable_borrowed_range<plain> &&
+           requires(plain& owner) {
+             owner.begin();
+             owner.end();
+           } && (!std::is_trivially_copyable_v<plain> || part_count<plain> > 0);
+  }
+}
+
 template <class From, class To>
 consteval fit fit_to() {
   using plain = std::decay_t<From>;
   if constexpr (std::is_void_v<From> || std::is_void_v<To>) {
     return std::is_void_v<From> && std::is_void_v<To> ? fit::always : fit::never;
+  } else if constexpr (would_dangle<From, To>()) {
+    return fit::never;
   } else if constexpr (std::is_const_v<To>) {
     return fit_to<From, std::remove_const_t<To>>();
   } else if constexpr (std::is_reference_v<To>) {

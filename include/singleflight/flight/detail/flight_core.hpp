@@ -143,7 +143,8 @@ class flight_core final : fork_member {
     if (options_.max_waiters != 0 && platform::holds(rule::waiters_are_bounded)) {
       const std::size_t leader = block.leader_gone.load(memory_order_relaxed) ? 0 : 1;
       const std::size_t others = leader + block.detached.load(memory_order_relaxed);
-      if (block.interest() >= options_.max_waiters + others) return false;
+      const std::size_t in = block.interest();
+      if (in >= others && in - others >= options_.max_waiters) return false;
     }
     block.counts.fetch_add(
         block_base::one_reference +

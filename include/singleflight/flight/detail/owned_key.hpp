@@ -92,6 +92,14 @@ consteval bool refers_elsewhere() {
   }
 }
 
+/// Whether a function's result may refer to what one of its arguments holds, as far as that is
+/// seen: it is a view, and an argument is no mere number or pointer.
+template <class R, class... Args>
+consteval bool views_an_argument() {
+  return detail::refers_elsewhere<std::decay_t<R>>() &&
+         (!std::is_scalar_v<std::remove_cvref_t<Args>> || ...);
+}
+
 /// Makes the Key that holds what `from` names. Requires that Key is the owned_key of its
 /// type, decayed.
 template <class Key, class From>

@@ -55,6 +55,12 @@ consteval auto parameter_type() {
 template <class Fn, std::size_t I>
 using parameter = typename decltype(parameter_type<Fn, I>())::type;
 
+/// What an argument counts as: it outlives the call, so a parameter may be a view of it.
+template <class Given, class Parameter>
+using argument_as =
+    std::conditional_t<std::is_convertible_v<const std::remove_cvref_t<Given>&, Parameter>,
+                       const std::remove_cvref_t<Given>&, Given>;
+
 /// Whether the language would convert `Given` for the parameter, and could lose something.
 template <class Parameter, class Given>
 consteval bool may_lose() {
@@ -64,7 +70,7 @@ consteval bool may_lose() {
                 std::is_base_of_v<plain, given> || !std::is_convertible_v<Given, Parameter>) {
     return false;
   } else {
-    return fit_to<Given, plain>() != fit::always;
+    return fit_to<argument_as<Given, plain>, plain>() != fit::always;
   }
 }
 /// Whether that is so for an argument of a call with `Given`.
@@ -91,7 +97,7 @@ template <class Parameter, class Given>
 constexpr decltype(auto) call_argument(Given&& given) {
   if constexpr (may_lose<Parameter, Given&&>()) {
     using plain = std::remove_cvref_t<Parameter>;
-    if constexpr (takes_all_of_it<converts<Given&&, plain>>()) {
+    if constexpr (takes_all_of_it<converts<argument_as<Given&&, plain>, plain>>()) {
       return detail::convert<plain>(std::forward<Given>(given));
     } else {
       return static_cast<plain>(std::forward<Given>(given));
