@@ -48,6 +48,8 @@ inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(given_up_producer_is_told,
                        "52: start_retry: a wait is given up, its executor stalls"),
     SINGLEFLIGHT_CLAIM(enrol_sees_done, "10: await beside await"),
+    SINGLEFLIGHT_CLAIM(strikes_run_nobody,
+                       "16: two stops at once, of waits that resume where they are told"),
     SINGLEFLIGHT_CLAIM(enrol_sees_limit, "16: a stop beside the begin of a wait"),
     SINGLEFLIGHT_CLAIM(destroyed_leaves_list, "28b: a coroutine destroyed while it waits"),
     SINGLEFLIGHT_CLAIM(batch_counts_waits,

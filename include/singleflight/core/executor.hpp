@@ -4,7 +4,7 @@
 /// executor: where loads, coroutines and callbacks run.
 ///
 /// An executor takes a `task` and runs it later, on a thread of its own choosing; it must not run
-/// it inside the call that hands it over. What fits: a plain callable `void(task)`, anything with a
+/// it inside the call that hands it over, nor wait there until another has run. What fits: a plain callable `void(task)`, anything with a
 /// member `execute(task)` (thread_pool), and `inline_executor`. A callable that only takes copyable
 /// functions (`std::function<void()>`) is wrapped: `copyable(ex)`.
 ///
@@ -108,7 +108,8 @@ concept executor =
 
 /// The tag for "on this thread": the task joins the calling thread's trampoline and runs as the
 /// outermost library call returns, no lock held, in constant stack. On a thread that is inside
-/// run() it goes to default_pool() instead: a caller of run() may hold locks of its own.
+/// run() it goes to default_pool() instead: a caller of run() may hold locks of its own. So it does
+/// in a stop callback, which others may wait for, and on the thread of default_timer().
 struct inline_executor_t {
   void execute(task t) const;
 };

@@ -165,12 +165,16 @@ class [[nodiscard]] handle_wait : private timer_node {
   };
   struct claimer {
     handle_wait* wait;
-    void operator()() const { wait->of_->cancel(wait->batch(), detail::wait_verdict::cancelled); }
+    void operator()() const {
+      const detail::strike_scope strikes;
+      wait->of_->cancel(wait->batch(), detail::wait_verdict::cancelled);
+    }
   };
   using stop_callback = detail::platform::stop_callback<claimer>;
 
   static void strike(timer_node& node) noexcept {
     auto& wait = static_cast<handle_wait&>(node);
+    const detail::strike_scope strikes;
     wait.of_->cancel(wait.batch(), detail::wait_verdict::timed_out);
   }
 

@@ -9,9 +9,8 @@
 ///             returns. Within a fire it only moves the time: the fire that is under way goes on to
 ///             it.
 /// Blocking    nodes fire on the thread that calls advance, or arm when they are due; advance waits
-///             for those that fire on another thread. What a fire resumes on its own thread
-///             (inline_executor) must not wait for a thread that calls advance. Waits of blocked
-///             threads end as well.
+///             for those that fire on another thread. What is resumed on that thread
+///             (inline_executor) runs when all has fired. Waits of blocked threads end as well.
 ///             The time stops at the end of the clock's range. time_point::max() is never: what is
 ///             armed for it does not fire then either, nor does what is due later than the end.
 /// Lifetime    outlives every group and wait that uses it.
@@ -20,6 +19,7 @@
 #include <chrono>
 
 #include "singleflight/core/detail/timer_wheel.hpp"
+#include "singleflight/core/detail/trampoline.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
@@ -32,6 +32,7 @@ class manual_timer final : public timer {
     return time_point(now_.load(detail::memory_order_acquire));
   }
   void arm(timer_node& node, time_point when) override {
+    const detail::call_scope scope;
     detail::timer_queue::turn mine(queue_);
     queue_.arm_locked(node, when);
     if (when <= due() && !firing()) fire_locked(mine.hold());
@@ -40,6 +41,7 @@ class manual_timer final : public timer {
 
   /// Moves the time on by `step` (not negative) and fires what has come due.
   void advance(std::chrono::nanoseconds step) {
+    const detail::call_scope scope;  // what is resumed here is, once all has fired
     detail::timer_queue::turn mine(queue_);
     detail::platform::unique_lock& hold = mine.hold();
     const time_point to =

@@ -555,4 +555,44 @@ const add_world forgotten_bound("48: a forgotten load under max_flights", two,
 const add_world abandoned_bound("48: an abandoned load under max_flights", two,
                                 [](world& w) { forgotten_with_successor(w, false); });
 
+// ---- two limits that strike at once -------------------------------------------------------------
+
+/// Each of two waits, which resume on the thread that makes them ready, is ended by a thread of its
+/// own: neither of these resumes the other's while it is within its strike.
+void two_strikes(world& w, bool by_deadline) {
+  singleflight::manual_timer time;
+  scene s(w, {.timer = &time});
+  s.h.may_end(flight_errc::cancelled);
+  s.h.may_end(flight_errc::timed_out);
+  std::stop_source one;
+  std::stop_source other;
+  const auto wait = [&](singleflight::flight<int> f, manual_timer::time_point deadline,
+                        std::stop_token stop) -> support::owned {
+    history::call mine(s.h);
+    auto mine_too = std::move(f);
+    mine.given(co_await mine_too.until(deadline, std::move(stop))
+                   .on(singleflight::inline_executor)
+                   .as_outcome());
+  };
+  const auto stays = s.start();
+  const auto soon = time.now() + 1s;
+  s.frames[0].emplace(wait(s.start(), by_deadline ? soon : forever, one.get_token()));
+  s.frames[1].emplace(wait(s.start(), forever, other.get_token()));
+  s.thread([&] {
+    if (by_deadline) {
+      time.advance(2s);
+    } else {
+      platform::request_stop(one);
+    }
+  });
+  s.thread([&] { platform::request_stop(other); });
+  w.run();
+  s.drain();
+  s.finish();
+}
+const add_world two_stops("16: two stops at once, of waits that resume where they are told", two,
+                          [](world& w) { two_strikes(w, false); });
+const add_world stop_and_deadline("16: a stop and a deadline at once, the same", two,
+                                  [](world& w) { two_strikes(w, true); });
+
 }  // namespace

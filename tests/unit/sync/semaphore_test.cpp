@@ -425,7 +425,8 @@ TEST(semaphore, a_limit_that_has_struck_before_the_wait_ends_it) {
 
 // Goal  Cancelling many that queue, in any order, leaves the permits whole.
 TEST(semaphore, many_cancellations_lose_nothing) {
-  semaphore all(1, {.executor = inline_executor});
+  support::manual_executor queue;
+  semaphore all(1, {.executor = queue});
   permit held = all.acquire();
   std::vector<std::stop_source> stops(20);
   std::vector<std::optional<outcome<permit>>> got(20);
@@ -435,9 +436,11 @@ TEST(semaphore, many_cancellations_lose_nothing) {
                                  stops[i].get_token(), got[i]));
   }
   for (std::size_t i = 0; i < 20; i += 2) stops[(i * 7) % 20].request_stop();
+  queue.run_all();
   EXPECT_EQ(all.waiters_approx(), 10U);
   held.release();
   for (int i = 0; i < 10; ++i) {
+    queue.run_all();
     for (auto& one : got) {
       if (one.has_value() && one->has_value()) one.reset();
     }

@@ -43,6 +43,7 @@ namespace detail {
   X(resumed_runs_errands, "the last caller returns, and its load has not been told to stop")    \
   X(leader_leaves_in_one_step, "a caller is refused who fits before and after a leader leaves") \
   X(given_up_producer_is_told, "a retry goes on until the executor resumes who gave it up")     \
+  X(strikes_run_nobody, "two limits that strike at once wait for each other's callbacks")       \
   X(enrol_sees_done, "a waiter enrols in a flight that is over")                                \
   X(enrol_sees_limit, "a limit that struck early is lost")                                      \
   X(destroyed_leaves_list, "a destroyed waiter is resumed")                                     \

@@ -83,6 +83,26 @@ class inside_run {
   thread_state& self_;
 };
 
+/// Around what a limit does as it strikes: within a stop callback, or a timer's fire, which whoever
+/// disarms the limit on another thread waits for. So no user code runs there: it might disarm one
+/// whose strike, on that other thread, does the same. What inline_executor is given comes at the
+/// end of the library call around the strike, or on the default pool if there is none.
+class strike_scope {
+ public:
+  strike_scope() noexcept : self_(this_thread()), marks_(!self_.in_scope) {
+    if (marks_ && platform::holds(rule::strikes_run_nobody)) ++self_.inside_run;
+  }
+  strike_scope(const strike_scope&) = delete;
+  strike_scope& operator=(const strike_scope&) = delete;
+  ~strike_scope() {
+    if (marks_ && platform::holds(rule::strikes_run_nobody)) --self_.inside_run;
+  }
+
+ private:
+  thread_state& self_;
+  bool marks_;
+};
+
 inline bool is_inside_run(const thread_state& self) noexcept {
   if (self.inside_run > 0) return true;
   for (const led_frame* frame = self.led; frame != nullptr; frame = frame->outer) {
