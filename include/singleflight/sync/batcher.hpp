@@ -25,9 +25,9 @@
 ///             refused, too; with more places it may hang.
 /// Cancel      a caller's limit ends its own wait only, and not while its thread runs a batch: as
 ///             with the leader of a run, it stays until the loader returns. A key whose callers
-///             have all left before its batch begins is not loaded, nor is a batch without keys.
-///             Later nothing is told to stop: the answer goes to nobody, and a newcomer for that
-///             key asks anew.
+///             have all left before its batch begins is not loaded, nor is a batch without keys;
+///             its place of max_keys is free at once, its memory when the batch goes. Later nothing
+///             is told to stop: the answer goes to nobody, and a newcomer for that key asks anew.
 /// Errors      an exception of the loader, to every caller of its batch, with its own type; a
 ///             result of another size than the span: `broken`; otherwise each key has its own
 ///             outcome. flight_error for the library's own. A throwing hash, comparison, key copy

@@ -60,6 +60,7 @@ struct scene {
                   all.begin() + static_cast<std::ptrdiff_t>(i),
               "12: a key twice in a batch");
       w.check(all[i] != unwanted, "a key was loaded that all had left");
+      w.check(clock.now() >= not_before, "a batch was sent before it was due");
       values.emplace_back(all[i] * 10);
     }
     return values;
@@ -117,6 +118,7 @@ struct scene {
   const std::size_t max_in_flight;
   std::optional<flight_errc> may_end;
   int unwanted = 0;  ///< a key that must not be loaded
+  singleflight::timer::time_point not_before{};
   int asked = 0;
   platform::atomic<int> answered{0};
   platform::atomic<int> running{0};
@@ -261,6 +263,51 @@ const add_world all_leave("batcher: all leave, and a newcomer comes", two, [](wo
   s.finish();
 });
 
+/// One place, and a long delay: who comes after the last caller of key 1 has left finds it free.
+const singleflight::batcher_options one_key{
+    .max_batch = 3, .max_delay = 10ms, .max_in_flight = 1, .max_keys = 1};
+
+const add_world newcomer("16: batcher, a newcomer beside the last caller of a gathered key", three,
+                         [](world& w) {
+                           scene s(w, one_key);
+                           platform::atomic<int> left{0};
+                           s.thread([&] {
+                             { const auto gone = s.keys->start(1); }
+                             left.store(1, std::memory_order_release);
+                           });
+                           s.thread([&] {
+                             const bool alone = left.load(std::memory_order_acquire) != 0;
+                             s.ask(0, alone ? 2 : 1);  // joins, or begins; it is never refused
+                           });
+                           w.run();
+                           s.finish();
+                         });
+
+/// The same beside the delay: only a key that was begun may have the place.
+const add_world leaves_due("16: batcher, the last caller leaves as its batch falls due", two,
+                           [](world& w) {
+                             scene s(w, one_key);
+                             platform::atomic<int> begins{0};
+                             s.thread([&] {
+                               { const auto gone = s.keys->start(1); }
+                               if (begins.load(std::memory_order_relaxed) == 0) s.unwanted = 1;
+                               auto next = s.keys->start(2);
+                               if (next.ready() && !next.get_outcome().has_value()) {
+                                 s.w.check(begins.load(std::memory_order_relaxed) != 0,
+                                           "16: a key that has gone has its place");
+                               } else {
+                                 s.ask(0, 2);
+                               }
+                             });
+                             s.thread([&] {
+                               s.clock.advance(10ms);
+                               begins.store(1, std::memory_order_relaxed);
+                               s.queue.run_all();
+                             });
+                             w.run();
+                             s.finish();
+                           });
+
 // ---- waiters of the executor itself -------------------------------------------------------------
 
 /// A pool's thread waits for one key of a batch whose task the pool has, too.
@@ -344,6 +391,62 @@ const add_world within_delayed("49: batcher, a wait with a stop token is woken b
                                [](world& w) { claimed_within(w, false); });
 const add_world within_flushed("49: batcher, a wait with a stop token is woken by a flush", two,
                                [](world& w) { claimed_within(w, true); });
+/// Its deadline is that of the batch. It runs the batch or leaves; either way its key is over once
+/// it has returned, and the next one fits.
+const add_world leaves_within(
+    "49: batcher, a bounded waiter leaves as its batch falls due", two, [](world& w) {
+      std::optional<singleflight::thread_pool> pool(
+          std::in_place, singleflight::thread_pool_options{.max_threads = 1});
+      singleflight::batcher_options options = one_key;
+      options.executor = *pool;
+      scene s(w, options, false);
+      s.not_before = s.clock.now() + 10ms;
+      gate done;
+      s.thread([&] {
+        pool->execute(singleflight::task([&] {
+          const auto got = s.keys->load(singleflight::as_outcome, 1, {.deadline = s.not_before});
+          w.check(got ? **got == 10 : got.errc() == flight_errc::timed_out, "another outcome");
+          auto next = s.keys->start(2);
+          w.check(!next.ready(), "16: a key that has gone has its place");
+          s.keys->flush();
+          ++s.asked;
+          s.told(2, next.get_outcome());
+          done.open();
+        }));
+        while (s.keys->in_flight().empty()) model::pause(std::source_location::current());
+        s.clock.advance(10ms);
+        done.wait();
+        s.keys.reset();
+        pool.reset();
+      });
+      w.run();
+      s.finish();
+    });
+/// It joins a key that comes to a batch which is due, between the start of that and its place in
+/// the batch; the batch's task stands behind it in the queue of the pool's only thread.
+const add_world joins_late(
+    "21: batcher, a waiter of the pool beside the start of its key", two, [](world& w) {
+      std::optional<singleflight::thread_pool> pool(
+          std::in_place, singleflight::thread_pool_options{.max_threads = 1});
+      scene s(w, {.max_batch = 2, .max_in_flight = 1, .executor = *pool}, false);
+      gate done;
+      s.thread([&] {
+        pool->execute(singleflight::task([&] {
+          s.get(2);
+          done.open();
+        }));
+        s.asked += 2;
+        auto first = s.keys->start(1);
+        auto second = s.keys->start(2);
+        s.told(1, first.get_outcome());
+        s.told(2, second.get_outcome());
+        done.wait();
+        s.keys.reset();
+        pool.reset();
+      });
+      w.run();
+      s.finish();
+    });
 /// While the only place is with a loader whose thread, the pool's other one, waits for the waiter
 /// afterwards: nobody but that can run its batch.
 void no_place(world& w, const singleflight::limits& bounds) {
@@ -416,6 +519,17 @@ const add_world goes_with_task("23: batcher, the batcher goes beside its task", 
   w.run();
   s.finish();
 });
+
+/// The handle outlives the batcher, and the key that it leaves may be over before, or be closed.
+const add_world gone_as_one_leaves("23: batcher, it goes beside the last caller of a gathered key",
+                                   two, [](world& w) {
+                                     scene s(w, one_key);
+                                     std::optional<singleflight::flight<int>> one(s.keys->start(1));
+                                     s.thread([&] { one.reset(); });
+                                     s.thread([&] { s.keys.reset(); });
+                                     w.run();
+                                     s.finish();
+                                   });
 
 // ---- fork ---------------------------------------------------------------------------------------
 

@@ -466,6 +466,216 @@ TEST(batcher, max_keys) {
   EXPECT_EQ(*one.get(), 10);
 }
 
+support::detached ask(ints& keys, int key, const sf::limits& bounds,
+                      std::vector<sf::outcome<int>>& into) {
+  auto f = keys.start(key);
+  auto got = co_await f.until(bounds.deadline, bounds.stop).as_outcome();
+  if (got) {
+    into.emplace_back(**got);
+  } else {
+    into.emplace_back(*got.errc());
+  }
+}
+
+/// One key at a time, in a batch that nobody sends; the only caller of key 1 leaves.
+struct lone_key : by_hand {
+  lone_key() : by_hand({.max_delay = 1h, .max_keys = 1}) {}
+  /// Key 1 counts nowhere, and is not sent.
+  void expect_no_trace() {
+    EXPECT_TRUE(keys.in_flight().empty());
+    EXPECT_EQ(keys.stats().abandoned, 1u);
+    auto two = keys.start(2);
+    auto three = keys.start(3);
+    EXPECT_FALSE(two.ready()) << "key 1 has its place";
+    EXPECT_TRUE(three.ready()) << "there is one place";
+    EXPECT_TRUE(calls().empty());
+    keys.flush();
+    queue.run_all();
+    const auto got = two.get_outcome();
+    EXPECT_TRUE(got && **got == 20);
+    EXPECT_THAT(calls(), ElementsAre(ElementsAre(2)));
+    EXPECT_EQ(keys.stats().overloaded, 1u);
+    EXPECT_EQ(keys.stats().batches, 1u);
+    EXPECT_EQ(keys.stats().largest, 1u);
+  }
+  /// A coroutine, a callback, or a thread waits for key 1 within `bounds` until `strike` is called.
+  template <class Strike>
+  flight_errc coroutine(const sf::limits& bounds, Strike strike) {
+    std::vector<sf::outcome<int>> got;
+    ask(keys, 1, bounds, got);
+    strike();
+    queue.run_all();
+    return got.size() == 1 ? got[0].errc().value() : flight_errc{};
+  }
+  template <class Strike>
+  flight_errc callback(const sf::limits& bounds, Strike strike) {
+    flight_errc got{};
+    auto one = keys.start(1);
+    one.until(bounds.deadline, bounds.stop).on_ready([&](const auto& told) {
+      got = told.errc().value();
+    });
+    strike();
+    queue.run_all();
+    return got;
+  }
+  template <class Strike>
+  flight_errc thread(const sf::limits& bounds, Strike strike) {
+    flight_errc got{};
+    std::jthread waits([&] { got = keys.load(as_outcome, 1, bounds).errc().value(); });
+    support::until_callers(keys, 1);
+    strike();
+    waits.join();
+    return got;
+  }
+};
+
+// Scenario 16. P4.
+// Goal    A gathered key whose last caller has left, in whatever way, leaves no trace: the next one
+//         has its place of max_keys at once, and not when the batch goes.
+TEST(batcher, a_gathered_key_that_all_have_left_gives_its_place_back) {
+  {
+    lone_key b;
+    { const auto gone = b.keys.start(1); }
+    b.expect_no_trace();
+  }
+  {
+    lone_key b;
+    auto one = b.keys.start(1);
+    EXPECT_EQ(one.until(b.clock.now()).get_outcome().errc(), flight_errc::timed_out);
+    b.expect_no_trace();
+  }
+}
+TEST(batcher, a_gathered_key_that_is_left_at_a_deadline_gives_its_place_back) {
+  const auto bounds = [](lone_key& b) { return sf::limits{.deadline = b.clock.now() + 5ms}; };
+  const auto strike = [](lone_key& b) { return [&b] { b.clock.advance(5ms); }; };
+  {
+    lone_key b;
+    EXPECT_EQ(b.coroutine(bounds(b), strike(b)), flight_errc::timed_out);
+    b.expect_no_trace();
+  }
+  {
+    lone_key b;
+    EXPECT_EQ(b.callback(bounds(b), strike(b)), flight_errc::timed_out);
+    b.expect_no_trace();
+  }
+  {
+    lone_key b;
+    EXPECT_EQ(b.thread(bounds(b), strike(b)), flight_errc::timed_out);
+    b.expect_no_trace();
+  }
+}
+TEST(batcher, a_gathered_key_that_is_left_at_a_stop_gives_its_place_back) {
+  std::stop_source stops[3];
+  const auto strike = [](std::stop_source& stop) { return [&stop] { stop.request_stop(); }; };
+  {
+    lone_key b;
+    EXPECT_EQ(b.coroutine({.stop = stops[0].get_token()}, strike(stops[0])),
+              flight_errc::cancelled);
+    b.expect_no_trace();
+  }
+  {
+    lone_key b;
+    EXPECT_EQ(b.callback({.stop = stops[1].get_token()}, strike(stops[1])), flight_errc::cancelled);
+    b.expect_no_trace();
+  }
+  {
+    lone_key b;
+    EXPECT_EQ(b.thread({.stop = stops[2].get_token()}, strike(stops[2])), flight_errc::cancelled);
+    b.expect_no_trace();
+  }
+}
+
+// Goal    The same key asked for again is a new one, in the same batch.
+TEST(batcher, a_key_that_is_asked_for_again_after_all_have_left) {
+  by_hand b({.max_delay = 10ms, .max_keys = 1});
+  { const auto gone = b.keys.start(1); }
+  auto again = b.keys.start(1);
+  ASSERT_FALSE(again.ready());
+  b.clock.advance(10ms);
+  b.queue.run_all();
+  EXPECT_EQ(*again.get(), 10);
+  EXPECT_THAT(b.calls(), ElementsAre(ElementsAre(1)));
+}
+
+// Goal    The only thread of a pool, which waits for a gathered key within a limit, begins nothing
+//         before its batch is due; when it leaves, the key's place is free.
+// Method  When its own alarm is set it has looked for work, and found none.
+TEST(batcher, a_waiter_on_the_pools_only_thread_leaves_a_gathered_key) {
+  support::gated_timer time;
+  time.wanted = time.now() + 5ms;
+  tenfold load;
+  sf::thread_pool pool({.max_threads = 1});
+  ints keys(load, {.max_delay = 1h, .max_keys = 1, .executor = pool, .timer = &time});
+  support::gate over;
+  pool.execute(sf::task([&] {
+    EXPECT_EQ(keys.load(as_outcome, 1, {.deadline = *time.wanted}).errc(), flight_errc::timed_out);
+    auto two = keys.start(2);
+    EXPECT_FALSE(two.ready());
+    keys.flush();
+    const auto got = two.get_outcome();
+    EXPECT_TRUE(got && **got == 20);
+    over.open();
+  }));
+  time.armed.wait();
+  time.clock.advance(5ms);
+  over.wait();
+  EXPECT_THAT(*load.calls, ElementsAre(ElementsAre(2)));
+}
+
+// Goal    max_batch counts the keys that came, also those that all have left: a batch is full with
+//         them, is not sent if nobody is left, and counts as full if somebody is.
+TEST(batcher, keys_that_all_have_left_fill_a_batch) {
+  by_hand b({.max_batch = 3, .max_delay = 1h, .max_keys = 1});
+  for (int key = 1; key <= 3; ++key) {
+    EXPECT_EQ(b.queue.size(), 0u);
+    const auto gone = b.keys.start(key);
+    EXPECT_FALSE(gone.ready());
+  }
+  EXPECT_EQ(b.queue.run_all(), 1u);
+  EXPECT_TRUE(b.calls().empty());
+  EXPECT_EQ(b.keys.stats().batches, 0u);
+  EXPECT_EQ(b.keys.stats().full, 0u);
+  EXPECT_EQ(b.keys.stats().abandoned, 3u);
+  { const auto gone = b.keys.start(4); }
+  { const auto gone = b.keys.start(5); }
+  auto six = b.keys.start(6);
+  EXPECT_EQ(b.queue.run_all(), 1u);
+  EXPECT_EQ(*six.get(), 60);
+  EXPECT_THAT(b.calls(), ElementsAre(ElementsAre(6)));
+  EXPECT_EQ(b.keys.stats().full, 1u);
+  EXPECT_EQ(b.keys.stats().largest, 1u);
+}
+
+// Goal    What such a key owns goes with its batch, or with the batcher.
+TEST(batcher, the_memory_of_a_key_that_all_have_left) {
+  using owned = std::shared_ptr<int>;
+  for (const bool closes : {false, true}) {
+    support::manual_executor queue;
+    sf::manual_timer clock;
+    sf::batcher<owned, int> keys(
+        [](std::span<const owned> all) { return outcomes(all.size(), sf::outcome<int>(1)); },
+        {.max_delay = 10ms, .executor = queue, .timer = &clock});
+    std::weak_ptr<int> watch;
+    {
+      const auto key = std::make_shared<int>(1);
+      watch = key;
+      const auto gone = keys.start(key);
+    }
+    auto beside = keys.start(std::make_shared<int>(2));
+    EXPECT_FALSE(watch.expired());
+    if (closes) {
+      keys.close();
+      EXPECT_EQ(beside.get_outcome().errc(), flight_errc::closed);
+      EXPECT_EQ(keys.stats().closed, 1u);
+    } else {
+      clock.advance(10ms);
+      queue.run_all();
+      EXPECT_EQ(*beside.get(), 1);
+    }
+    EXPECT_TRUE(watch.expired());
+  }
+}
+
 // Goal    load_many: one outcome per position, repeats included; the keys go with those of others,
 //         and those of others are joined.
 TEST(batcher, load_many) {
@@ -1043,25 +1253,14 @@ TEST(batcher, close_while_a_waiter_gathers_its_batch) {
   EXPECT_THAT(*c.load.calls, ElementsAre(ElementsAre(1)));
 }
 
-support::detached ask(ints& keys, int key, std::chrono::steady_clock::time_point deadline,
-                      std::vector<sf::outcome<int>>& into) {
-  auto f = keys.start(key);
-  auto got = co_await f.until(deadline).as_outcome();
-  if (got) {
-    into.emplace_back(**got);
-  } else {
-    into.emplace_back(*got.errc());
-  }
-}
-
 // Goal    Coroutines with limits of their own: one batch for those that have not left.
 TEST(batcher, coroutines) {
   by_hand b({.max_delay = 10ms});
   std::vector<sf::outcome<int>> got;
   const auto now = b.clock.now();
-  ask(b.keys, 1, now + 5ms, got);
-  ask(b.keys, 2, now + 1h, got);
-  ask(b.keys, 3, now + 1h, got);
+  ask(b.keys, 1, {.deadline = now + 5ms}, got);
+  ask(b.keys, 2, {.deadline = now + 1h}, got);
+  ask(b.keys, 3, {.deadline = now + 1h}, got);
   b.clock.advance(5ms);
   b.queue.run_all();
   ASSERT_EQ(got.size(), 1u);

@@ -132,7 +132,9 @@ namespace detail {
   X(stop_outside_group_lock, "a stop callback finds its group locked")                          \
   X(error_ends_with_its_use, "an error is told again by the next wait")                         \
   X(batch_is_sealed_once, "a batch that a waiter runs is run again from its queue")             \
-  X(late_key_is_opened, "a key that comes to a batch which is due is never loaded")             \
+  X(gathered_key_is_open, "a gathered key that all have left keeps its place")                  \
+  X(begun_batch_is_due, "a waiter begins a batch that still gathers")                           \
+  X(late_key_is_told, "a pool's thread sleeps for a key that has come to a batch which is due") \
   X(ended_batch_posts_next, "the next batch waits for ever for its place")                      \
   X(alarm_rings_again, "a batch behind one that was full waits for ever for its delay")         \
   X(close_ends_gathering, "close waits for a batch that nobody sends")                          \

@@ -367,8 +367,8 @@ inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own, bo
   }
   const abandon policy = options_.on_abandon;
   stats.add(figure::abandoned);
-  // A load that is still queued ends here; its node in the queue finds it claimed. (Under `finish`
-  // it is wanted still.)
+  // A load that is still queued, or in a batch, ends here; its node in the queue, or its batch,
+  // finds it claimed. (Under `finish` it is wanted still.)
   const bool unbegun = policy != abandon::finish && phase == flight_phase::running &&
                        b.load != nullptr && platform::holds(rule::unbegun_ends_with_interest) &&
                        b.load->claim();

@@ -14,7 +14,8 @@ namespace detail {
 
 /// Loads that begin together, and not one by one.
 struct gathering {
-  /// A thread of the executor waits for one of them, which is open: it may begin them here.
+  /// A thread of the executor waits for one of them, which is open: it may begin them here, if it
+  /// is time.
   virtual void begin_here() = 0;
 
  protected:

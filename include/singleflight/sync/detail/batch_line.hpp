@@ -6,17 +6,19 @@
 // A key is a flight of the batcher's group, whose owned load the batch holds back. The life of a
 // batch, all of it decided under the line's lock:
 //
-//   gathering   its loads are not open: nobody asks for it
-//   due         full, its delay over, or flushed: its loads are open, so a thread of the executor
-//               that waits for one may begin it; until it is sealed more keys still come in
+//   gathering   nobody begins it: a thread of the executor that waits for one of its loads and asks
+//               is sent away
+//   due         full, its delay over, or flushed: such a thread may begin it; until it is sealed
+//               more keys still come in
 //   posted      due, and a task of it is with the executor
 //   sealed      somebody runs it: the task, such a waiter, or close()
 //
 // B1  `lock_` guards the lists, the counts, and every field of a batch but `self` and `dropped`,
 //     which are the task's. A sealed batch takes no more keys: its chain of loads is constant, and
 //     its sealer's alone.
-// B2  Only who has sealed a batch claims its loads, but for the close of the group, which ends
-//     those that are open. So a batch is sent once, and whole.
+// B2  Who has sealed a batch claims its loads to run them. Everybody else who claims one ends its
+//     flight unbegun: the last caller of a key as it leaves, and the close of the group. A load is
+//     claimed once and for good, so a batch is sent once, and with every key that has callers.
 // B3  At most `max_in_flight` batches are sealed (close() apart, which sends none). Before that
 //     they need no place: a thread that waits for a due key never waits for a queued task. If it
 //     finds no place its batch is `wanted`, and is told of the next one that is free.
@@ -35,10 +37,19 @@
 //     all. The child's keys gather in a new batch. An alarm that was armed still is, and rings for
 //     that one. What was set aside stays, and the line with it, as the flights do: a queue may
 //     still have its task.
+// B9  A load is open from the moment at which it is in a batch, due or not, and nobody opens it
+//     again. So the last caller who leaves a key that is not sealed ends its flight there and then,
+//     as in a group: its place of max_keys is free before that caller returns, and the key is not
+//     sent. What stays until the batch goes is the block, by the batch's reference. `size` counts
+//     it, too: a batch that is left key by key is full, and goes, once max_batch keys have come.
+// B10 A waiter of the executor may look at any time, and finds its load open. If the batch is not
+//     due, the waiter goes to sleep as a claimer of that flight, which it has become before it
+//     asked. `due` changes under the lock, and all claimers are told after that, under the lock: so
+//     who has asked too early is told, and who asks later begins it.
 //
 // Lock order: `lock_`, then the block lock of a flight. No user code under it: opening a load and
-// poking it store to its word and wake threads that sleep on that, nothing else. They stay under
-// the lock since who begins one of a batch must find all of them open.
+// poking it store to its word and wake threads that sleep on that, nothing else. Opening stays
+// under the lock since who seals a batch must find all of its loads open, or ended.
 
 #include <algorithm>
 #include <cstddef>
@@ -95,8 +106,12 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
           batch_type::loader_of(load).in = waiting_.back();
           if (has_one_place()) load.block->behind.store(place_id_, memory_order_release);
           b.push(load);
-          if (b.due && platform::holds(rule::late_key_is_opened)) open_locked(load);
-          if (!b.due && (!delays || b.size == bounds_.max_batch)) make_due_locked(b);
+          if (b.due || platform::holds(rule::gathered_key_is_open)) flight_core::open_load(load);
+          if (b.due) {
+            if (platform::holds(rule::late_key_is_told)) flight_core::tell_claimers(*load.block);
+          } else if (!delays || b.size == bounds_.max_batch) {
+            make_due_locked(b);
+          }
           arms = !b.due && !armed_;
           if (arms) {
             armed_ = true;
@@ -158,13 +173,13 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
     go(b, run ? flight_errc{} : flight_errc::broken);
   }
 
-  /// A thread of the executor waits for a key of `own`, which is due: it runs the batch, unless
-  /// somebody does, or there is no place.
+  /// A thread of the executor waits for a key of `own`: it runs the batch, unless that is not due
+  /// (B10), or somebody does, or there is no place.
   void take_here(const pointer& own) {
     pointer b = own;
     {
       platform::unique_lock hold(lock_);
-      if (own->sealed) return;
+      if (own->sealed || (!own->due && platform::holds(rule::begun_batch_is_due))) return;
       const bool full = sealed_.size() >= bounds_.max_in_flight;
       const bool after = waiting_.front()->passed && waiting_.front() != own;
       if ((full || after) && !std::exchange(own->wanted, true)) {
@@ -186,7 +201,6 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
         closed_ = true;
         if (!waiting_.empty() && platform::holds(rule::close_ends_gathering)) {
           b = waiting_.front();
-          if (!b->due) make_due_locked(*b);
           seal_locked(*b);
         } else {
           while (arming_ > 0 && platform::holds(rule::close_waits_for_arming))
@@ -218,16 +232,14 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
 
   // ---- under the lock ---------------------------------------------------------------------------
 
-  /// Opens the loads; the threads of the executor that sleep for one of them are woken by it.
+  /// Wakes the threads of the executor that sleep for one of the keys (B10). Those that all have
+  /// left are over, and stay so.
   void make_due_locked(batch_type& b) {
     b.due = true;
     for (load_base* load = b.first; load != nullptr; load = load->next) {
-      open_locked(*load);
+      if (!platform::holds(rule::gathered_key_is_open)) flight_core::open_load(*load);
+      flight_core::tell_claimers(*load->block);
     }
-  }
-  static void open_locked(load_base& load) {
-    flight_core::open_load(load);
-    flight_core::tell_claimers(*load.block);
   }
   /// The next batch to be given to the executor, if there is a place for it.
   pointer post_next_locked() {
@@ -284,10 +296,10 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
     } run{*this, b, this_thread(), {place_id_, this_thread().led, nullptr, nullptr, false}};
     if (has_one_place()) run.self.led = &run.place;
     for (load_base* load = b->first; load != nullptr; load = load->next) {
-      if (!load->claim()) continue;  // the close of the group has ended it
+      if (!load->claim()) continue;  // ended: all have left it, or the group is closed (B2)
       if (why_not == flight_errc{}) {
         load->home->add_reference();  // the run's
-        load->run();                  // nothing, when its callers have left or the group is closed
+        load->run();                  // nothing, when they leave or the group closes just now
       } else if (why_not == flight_errc::broken) {
         load->block->core->finish_dropped(*load->block);
       } else {
