@@ -215,8 +215,8 @@ void call_back_elsewhere_then_give_up(scene& s, another_executor& on) {
   give_up(s, on);
 }
 
-// Goal    Callers who have given up keep nothing of a load that goes on, wherever they resumed (P4):
-//         a load that hangs collects no memory from those who no longer wait for it.
+// Goal    Callers who have given up keep nothing of a load that goes on, wherever they resumed
+//         (P4): a load that hangs collects no memory from those who no longer wait for it.
 TEST_F(waiters, keep_nothing_once_they_have_given_up) {
   std::vector<singleflight::task> queue;
   std::vector<another_executor> elsewhere(100, another_executor{&queue});

@@ -4,9 +4,10 @@
 /// executor: where loads, coroutines and callbacks run.
 ///
 /// An executor takes a `task` and runs it later, on a thread of its own choosing; it must not run
-/// it inside the call that hands it over, nor wait there until another has run. What fits: a plain callable `void(task)`, anything with a
-/// member `execute(task)` (thread_pool), and `inline_executor`. A callable that only takes copyable
-/// functions (`std::function<void()>`) is wrapped: `copyable(ex)`.
+/// it inside the call that hands it over, nor wait there until another has run. What fits: a plain
+/// callable `void(task)`, anything with a member `execute(task)` (thread_pool), and
+/// `inline_executor`. A callable that only takes copyable functions (`std::function<void()>`) is
+/// wrapped: `copyable(ex)`.
 ///
 /// Threads     execute may be called from any thread, also at the same time.
 /// Errors      an executor that throws has refused the task; one that destroys it unrun has dropped

@@ -116,8 +116,8 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
   awaiter operator co_await() & noexcept { return awaiter(*this); }
   using detail::handle_of<flight>::operator co_await;
 
-  /// The load that the wait that follows belongs to. (For limits and places: until, on,
-  /// as_outcome.)
+  /// The load that the wait that follows belongs to, and which does not end before it. (For limits
+  /// and places: until, on, as_outcome.)
   flight_wait<V, detail::no_executor, false, detail::recorded_within> within(
       const flight_context& context) & {
     return {*this, time_point::max(), {}, within_ref(context), {}};

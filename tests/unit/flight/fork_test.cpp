@@ -8,14 +8,20 @@
 
 #include <atomic>
 #include <chrono>
+#include <coroutine>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "support/eventually.hpp"
+#include "support/executors.hpp"
 #include "support/gate.hpp"
+#include "support/task.hpp"
+#include <singleflight/core/manual_timer.hpp>
 #include <singleflight/flight.hpp>
 
 namespace sf = singleflight;
@@ -242,6 +248,105 @@ TEST(fork_flight, forks_amid_calls) {
     }));
   }
   over = true;
+}
+
+// ---- coroutines that wait, and the tasks that are to resume them --------------------------------
+
+/// Two callers of a load that is queued and never runs, who resume by an event loop of the test.
+struct two_who_wait {
+  support::owned wait(sf::flight<int> f, int which) {
+    auto mine = std::move(f);
+    (void)co_await mine.until(time.now() + 1s).on(on).as_outcome();
+    resumed.push_back(which);
+    if (which == 1 && meanwhile) meanwhile();
+  }
+  two_who_wait() {
+    for (int i = 0; i < 2; ++i) frames.push_back(wait(g.start(1, [] { return 1; }), i + 1));
+  }
+  ~two_who_wait() {
+    loads.run_all();
+    loop.run_all();
+  }
+  sf::manual_timer time;
+  support::manual_executor loads;
+  support::manual_executor loop;
+  const sf::any_executor on{loop};
+  std::vector<int> resumed;
+  std::function<void()> meanwhile;
+  sf::group<int, int> g{{.executor = loads, .timer = &time}};
+  sf::flight<int> stays = g.start(1, [] { return 1; });
+  std::vector<support::owned> frames;
+};
+
+// Goal    Coroutines may be destroyed in a child while an event loop that is there in both
+//         processes still has the task which was to resume them.
+TEST(fork_flight, a_loop_keeps_a_task_whose_coroutines_go) {
+  for (const bool drops : {false, true}) {
+    two_who_wait at;
+    at.time.advance(2s);
+    ASSERT_GE(at.loop.size(), 1U);
+    EXPECT_TRUE(support::in_child([&] {
+      at.frames.clear();
+      while (drops ? at.loop.drop_one() : at.loop.run_one()) {
+      }
+      return at.resumed.empty();
+    }));
+    at.loop.run_all();
+    EXPECT_EQ(at.resumed, (std::vector<int>{1, 2}));
+  }
+}
+
+// Goal    A coroutine that forks goes on in the child, where it may destroy the one behind it, or
+//         let it be resumed.
+TEST(fork_flight, a_coroutine_may_fork) {
+  for (const bool destroys : {true, false}) {
+    two_who_wait at;
+    pid_t pid = -1;
+    at.meanwhile = [&] {
+      pid = ::fork();
+      if (pid != 0) return;
+      ::alarm(30);
+      if (destroys) at.frames.pop_back();
+    };
+    at.time.advance(2s);
+    at.loop.run_all();
+    if (pid == 0) ::_exit(at.resumed.size() == (destroys ? 1 : 2) ? 0 : 1);
+    int status = 1;
+    ::waitpid(pid, &status, 0);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+    EXPECT_EQ(at.resumed, (std::vector<int>{1, 2}));
+  }
+}
+
+// Goal    Who waits for a load of the parent's is not resumed in the child, also by a task that goes
+//         on there; whoever asks there is told.
+TEST(fork_flight, a_task_that_goes_on_resumes_nobody_who_waits_in_the_parent) {
+  two_who_wait at;
+  int others = 0;
+  const auto wait = [&](sf::flight<int> f) -> support::owned {
+    auto mine = std::move(f);
+    (void)co_await mine.on(at.on).as_outcome();
+    ++others;
+  };
+  at.frames.push_back(wait(at.g.start(1, [] { return 1; })));
+  pid_t pid = -1;
+  bool told = false;
+  at.meanwhile = [&] {
+    pid = ::fork();
+    if (pid != 0) return;
+    ::alarm(30);
+    at.stays.on(at.on).on_ready(
+        [&](const auto& got) { told = got.errc() == sf::flight_errc::broken; });
+  };
+  at.time.advance(2s);
+  at.loop.run_all();
+  if (pid == 0) ::_exit(told && others == 0 ? 0 : 1);
+  int status = 1;
+  ::waitpid(pid, &status, 0);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+  at.loads.run_all();
+  at.loop.run_all();
+  EXPECT_EQ(others, 1);
 }
 
 }  // namespace

@@ -12,6 +12,12 @@
 //     later: one critical section counts that one off, sees that no other is left, and takes the
 //     batch out of the owner's list, where the next wait would have found it. A wait that is over
 //     leaves nothing behind, however long its owner lives (P4).
+// W2  In a child of fork, a runner that this thread is inside of, or has in its trampoline, goes on.
+//     One that another thread was working through is over. One that was in an executor may come, if
+//     that is an event loop of this thread's, or never: so it counts on, and keeps its batch, but
+//     another may be handed over beside it (`cut`). Only executors of the user's keep what they
+//     were given in the child, and these do not link the nodes: one node may be given twice. That a
+//     dropped one goes to the default pool, which links it, happens once (`posted`).
 
 #include <coroutine>
 #include <cstdint>
@@ -119,12 +125,17 @@ struct resume_batch : platform::allocated {
       auto& self = *static_cast<runner*>(node);
       if (run) {
         self.batch->run(self);
-      } else {
+      } else if (self.batch->takes_over(self)) {
         detail::post_on_default_pool(&self);
       }
     }
+    bool is_under_way() const noexcept { return handed > cut; }
+
     resume_batch* const batch;
-    bool active = false;  ///< the lock: handed to the executor, not yet done
+    const thread_state* by = nullptr;  ///< the lock: the thread that works it
+    std::uint8_t handed = 0;           ///< the lock: tasks that are out, or being worked
+    std::uint8_t cut = 0;              ///< the lock: how many of them may never come
+    bool posted = false;               ///< the lock: dropped, and now in the default pool
   };
 
   explicit resume_batch(any_executor on) noexcept
@@ -165,10 +176,10 @@ struct resume_batch : platform::allocated {
   /// Under the lock: a batch with somebody to resume gets a runner, put into `chain`; a second one
   /// when the first is under way, since that one may be held up by the waiter that it has resumed.
   void activate_locked(runner*& chain) noexcept {
-    if (pending.empty() && ready.empty()) return;
-    runner& r = main.active ? spare : main;
-    if (r.active) return;
-    r.active = true;
+    if ((pending.empty() || stranded) && ready.empty()) return;
+    runner& r = main.is_under_way() ? spare : main;
+    if (r.is_under_way()) return;
+    ++r.handed;
     owner->add_reference();
     r.next = chain;
     chain = &r;
@@ -181,8 +192,20 @@ struct resume_batch : platform::allocated {
     activate_locked(chain);
   }
 
-  /// Under the lock, in a child of fork: the runners were handed to threads that are not there.
-  void forget_runners() noexcept { main.active = spare.active = false; }
+  /// Under the lock, in a child of fork (W2). With `strands`, those who are pending wait in the
+  /// parent alone.
+  void mend_locked(bool strands) noexcept {
+    if (strands) stranded = true;
+    for (runner* const r : {&main, &spare}) {
+      if (r->handed == 0 || r->by == &this_thread() || is_queued_here(r)) continue;
+      if (r->by != nullptr) {
+        r->by = nullptr;
+        --r->handed;
+      }
+      r->cut = r->handed;
+      r->posted = false;
+    }
+  }
 
   static void submit(runner* chain) {
     while (runner* const r = chain) {
@@ -208,12 +231,32 @@ struct resume_batch : platform::allocated {
   const any_executor executor;
   runner main;
   runner spare;
+  bool stranded = false;  ///< the lock: in a child, those who are pending are not to be resumed
 
  private:
+  /// The executor has dropped `r`. False: it stands in the default pool already.
+  bool takes_over(runner& r) noexcept {
+    Owner& of = *owner;
+    of.lock();
+    if (!std::exchange(r.posted, true)) {
+      of.unlock();
+      return true;
+    }
+    end_locked(r);
+    const bool last = leave_if_last_locked();
+    of.unlock();
+    if (last) delete this;
+    of.drop_reference();
+    return false;
+  }
+  void end_locked(runner& r) noexcept {
+    --r.handed;
+    if (r.cut > r.handed) r.cut = r.handed;
+  }
   /// W1. True: the caller frees it, after the lock.
   bool leave_if_last_locked() noexcept {
     if (waits != 0) return false;
-    if ((main.active || spare.active) && platform::holds(rule::batch_stays_for_runners)) {
+    if (main.handed + spare.handed != 0 && platform::holds(rule::batch_stays_for_runners)) {
       return false;
     }
     if (link != nullptr) {
@@ -230,10 +273,14 @@ struct resume_batch : platform::allocated {
     bool offer = &self == &main;
     for (;;) {
       of.lock();
-      waiter_list& from = of.pending_is_ready_locked() && !pending.empty() ? pending : ready;
+      self.by = &this_thread();
+      self.posted = false;
+      waiter_list& from =
+          of.pending_is_ready_locked() && !pending.empty() && !stranded ? pending : ready;
       waiter* const w = from.pop();
       if (w == nullptr) {
-        self.active = false;
+        self.by = nullptr;
+        end_locked(self);
         const bool last = leave_if_last_locked();
         of.unlock();
         if (last) delete this;
@@ -242,9 +289,9 @@ struct resume_batch : platform::allocated {
       }
       w->state = wait_state::resumed;
       const waiter* const following = from.first();
-      const bool second = offer && following != nullptr && !spare.active;
+      const bool second = offer && following != nullptr && !spare.is_under_way();
       if (second) {
-        spare.active = true;
+        ++spare.handed;
         of.add_reference();
       }
       of.unlock();
@@ -257,7 +304,9 @@ struct resume_batch : platform::allocated {
         runner& self;
         bool finished = false;
         ~resuming() {
-          if (!finished) submit_one(self);
+          if (finished) return;
+          self.by = nullptr;
+          submit_one(self);
         }
       } guard{self};
       try {

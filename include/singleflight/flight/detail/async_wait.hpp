@@ -29,8 +29,8 @@ inline bool enrol(block_base& b, waiter& w, flight_batch& batch, const steady_ti
     b.unlock();
     return false;
   }
-  w.state = struck ? wait_state::ready : wait_state::pending;
-  (struck ? batch.ready : batch.pending).push(w);
+  w.state = done || struck ? wait_state::ready : wait_state::pending;
+  (done || struck ? batch.ready : batch.pending).push(w);
   if (done || struck) {
     batch.activate_locked(runners);
   } else if (deadline != nullptr) {

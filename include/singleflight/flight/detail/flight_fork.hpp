@@ -132,8 +132,9 @@ inline void flight_core::forget_waiters(block_base& b) noexcept {
   b.room.blocked = {};
   b.room.timed = {};
   b.room.claimers = b.room.claimers_behind = false;
-  b.room.batch.forget_runners();
-  for (flight_batch* r = b.room.more_batches; r != nullptr; r = r->next) r->forget_runners();
+  const bool lost = b.node == nullptr;
+  b.room.batch.mend_locked(lost);
+  for (flight_batch* r = b.room.more_batches; r != nullptr; r = r->next) r->mend_locked(lost);
 }
 
 /// What was queued on the pool of timeouts for a flight of this thread: again.

@@ -394,7 +394,7 @@ class semaphore_core final : public platform::allocated, fork_member {
       w = next;
     }
     unserved_ = !queue_.empty();
-    home.forget_runners();
+    home.mend_locked(false);
   }
 
   void count_waiters_locked(std::ptrdiff_t n) noexcept {
