@@ -8,8 +8,8 @@
 /// Threads     the returned callable, and its copies, from any thread; copies share one group.
 /// Blocking    like group::run.
 /// Errors      the function's exception, to every sharer; flight_error for the library's own.
-/// Lifetime    the callable owns `fn` and `key_of`; arguments are borrowed for the call. A text,
-///             or a span, that `key_of` returns, also a view within a pair or the like, is copied; a
+/// Lifetime    the callable owns `fn` and `key_of`; arguments are borrowed for the call. A text, or
+///             a span, that `key_of` returns, also a view within a pair or the like, is copied. A
 ///             key or a result of one's own type must not refer to an argument, nor may a result
 ///             be a view where an argument could be what it shows.
 /// Cost        like group::run, and one copy of the result a call; where the key is a view, one of

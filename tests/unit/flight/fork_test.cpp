@@ -318,8 +318,8 @@ TEST(fork_flight, a_coroutine_may_fork) {
   }
 }
 
-// Goal    Who waits for a load of the parent's is not resumed in the child, also by a task that goes
-//         on there; whoever asks there is told.
+// Goal    Who waits for a load of the parent's is not resumed in the child, also by a task that
+//         goes on there; whoever asks there is told.
 TEST(fork_flight, a_task_that_goes_on_resumes_nobody_who_waits_in_the_parent) {
   two_who_wait at;
   int others = 0;

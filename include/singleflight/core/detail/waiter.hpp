@@ -12,12 +12,12 @@
 //     later: one critical section counts that one off, sees that no other is left, and takes the
 //     batch out of the owner's list, where the next wait would have found it. A wait that is over
 //     leaves nothing behind, however long its owner lives (P4).
-// W2  In a child of fork, a runner that this thread is inside of, or has in its trampoline, goes on.
-//     One that another thread was working through is over. One that was in an executor may come, if
-//     that is an event loop of this thread's, or never: so it counts on, and keeps its batch, but
-//     another may be handed over beside it (`cut`). Only executors of the user's keep what they
-//     were given in the child, and these do not link the nodes: one node may be given twice. That a
-//     dropped one goes to the default pool, which links it, happens once (`posted`).
+// W2  In a child of fork, a runner that this thread is inside of, or has in its trampoline, goes
+//     on. One that another thread was working through is over. One that was in an executor may
+//     come, if that is an event loop of this thread's, or never: so it counts on, and keeps its
+//     batch, but another may be handed over beside it (`cut`). Only executors of the user's keep
+//     what they were given in the child, and these do not link the nodes: one node may be given
+//     twice. That a dropped one goes to the default pool, which links it, happens once (`posted`).
 
 #include <coroutine>
 #include <cstdint>
