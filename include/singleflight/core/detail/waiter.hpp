@@ -115,8 +115,8 @@ inline void resume(waiter& w) {
 /// The waiters of one owner that resume on one executor. Two runners, so that a waiter that blocks
 /// after its resumption does not hold up the others where the executor has a second thread.
 ///
-/// Owner: lock(), unlock(), add_reference(), drop_reference(); pending_is_ready_locked(): whether
-/// all who wait are ready where they stand.
+/// Owner: lock_waiters(), unlock_waiters() of what is "the lock" here; add_reference(),
+/// drop_reference(); pending_is_ready_locked(): whether all who wait are ready where they stand.
 template <class Owner>
 struct resume_batch : platform::allocated {
   struct runner : task_node {
@@ -165,10 +165,10 @@ struct resume_batch : platform::allocated {
   /// A wait that named it is over, and stands in no list.
   void release() noexcept {
     Owner& of = *owner;
-    of.lock();
+    of.lock_waiters();
     --waits;
     const bool last = leave_if_last_locked();
-    of.unlock();
+    of.unlock_waiters();
     if (last) delete this;
     of.drop_reference();
   }
@@ -237,14 +237,14 @@ struct resume_batch : platform::allocated {
   /// The executor has dropped `r`. False: it stands in the default pool already.
   bool takes_over(runner& r) noexcept {
     Owner& of = *owner;
-    of.lock();
+    of.lock_waiters();
     if (!std::exchange(r.posted, true)) {
-      of.unlock();
+      of.unlock_waiters();
       return true;
     }
     end_locked(r);
     const bool last = leave_if_last_locked();
-    of.unlock();
+    of.unlock_waiters();
     if (last) delete this;
     of.drop_reference();
     return false;
@@ -272,7 +272,7 @@ struct resume_batch : platform::allocated {
     Owner& of = *owner;
     bool offer = &self == &main;
     for (;;) {
-      of.lock();
+      of.lock_waiters();
       self.by = &this_thread();
       self.posted = false;
       waiter_list& from =
@@ -282,7 +282,7 @@ struct resume_batch : platform::allocated {
         self.by = nullptr;
         end_locked(self);
         const bool last = leave_if_last_locked();
-        of.unlock();
+        of.unlock_waiters();
         if (last) delete this;
         of.drop_reference();
         return;
@@ -294,7 +294,7 @@ struct resume_batch : platform::allocated {
         ++spare.handed;
         of.add_reference();
       }
-      of.unlock();
+      of.unlock_waiters();
       offer = false;
       if (second) submit_one(spare);
 #if defined(__GNUC__)

@@ -20,13 +20,13 @@ inline bool enrol(block_base& b, waiter& w, flight_batch& batch, const steady_ti
                   bool always) {
   const call_scope scope;
   flight_batch::runner* runners = nullptr;
-  b.lock();
+  b.lock_waiters();
   const bool done =
       b.phase(memory_order_relaxed) == flight_phase::done && platform::holds(rule::enrol_sees_done);
   const bool struck = platform::holds(rule::enrol_sees_limit) &&
                       w.verdict.load(memory_order_relaxed) != wait_verdict::outcome;
   if ((done || struck) && !always) {
-    b.unlock();
+    b.unlock_waiters();
     return false;
   }
   w.state = done || struck ? wait_state::ready : wait_state::pending;
@@ -37,7 +37,7 @@ inline bool enrol(block_base& b, waiter& w, flight_batch& batch, const steady_ti
     w.limit = deadline;
     ++b.room.bounded;
   }
-  b.unlock();
+  b.unlock_waiters();
   flight_batch::submit(runners);
   return true;
 }
@@ -76,7 +76,7 @@ inline void cancel_wait(block_base& b, waiter& w, flight_batch& batch, wait_verd
 
 /// Takes a waiter out that will not be resumed any more.
 inline void take_out(block_base& b, waiter& w, flight_batch& batch) noexcept {
-  b.lock();
+  b.lock_waiters();
   w.require_not_resuming_locked();
   if (!platform::holds(rule::destroyed_leaves_list)) {
     // nothing
@@ -86,7 +86,7 @@ inline void take_out(block_base& b, waiter& w, flight_batch& batch) noexcept {
     batch.ready.remove(w);
   }
   w.state = wait_state::idle;
-  b.unlock();
+  b.unlock_waiters();
 }
 
 /// The limit of a wait that is over counts no more.
@@ -101,19 +101,19 @@ inline void end_limit(block_base& b, waiter& w) noexcept {
 /// The batch for a wait that has named `executor`: one of the last few if it is for the same, else
 /// a new one. To be released after the wait.
 inline flight_batch* batch_for(block_base& b, const any_executor& executor) {
-  b.lock();
+  b.lock_waiters();
   flight_batch* at = b.room.more_batches;
   for (int i = 0; at != nullptr && i < 8; ++i, at = at->next) {
     if (at->executor != executor) continue;
     at->share_locked();
-    b.unlock();
+    b.unlock_waiters();
     return at;
   }
-  b.unlock();
+  b.unlock_waiters();
   flight_batch* const made = flight_batch::make(b, executor);
-  b.lock();
+  b.lock_waiters();
   made->enlist_locked(b.room.more_batches);
-  b.unlock();
+  b.unlock_waiters();
   return made;
 }
 

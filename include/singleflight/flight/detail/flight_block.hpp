@@ -15,8 +15,9 @@
 //     flight has been taken out of the keys that can be found, and after that. Its release (in
 //     `state`) pairs with every acquire load of `state` that sees done: the load happens-before
 //     (P7).
-// I8  A waiter is in at most one list; lists change under the block's lock. After done, `blocked`
-//     and `timed` are dead: nobody looks at them again, so woken threads need not leave them.
+// I8  A waiter is in at most one list; lists change under the block's lock, and those of batches
+//     after done under one of done_locks. After done, `blocked` and `timed` are dead: nobody looks
+//     at them again, so woken threads need not leave them.
 // I9  A load that ends within the start() that made its block, and whose fast leave succeeds, was
 //     found by nobody: a join would have made the bucket slow. The block is that thread's alone
 //     until start() returns the handle, so there I5 and I7 hold without lock and without atomics.
@@ -32,7 +33,9 @@
 #include <utility>
 #include <variant>
 
+#include "singleflight/core/detail/bit_lock.hpp"
 #include "singleflight/core/detail/conversion.hpp"
+#include "singleflight/core/detail/fork.hpp"
 #include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/core/detail/waiter.hpp"
 #include "singleflight/core/errors.hpp"
@@ -46,6 +49,39 @@ namespace detail {
 
 class flight_core;
 struct load_base;
+
+/// What guards the waiters of flights that are done. A flight that is done is in no table, so
+/// nobody could hold its own lock around a fork; these locks are few, and held (V4). Which one: by
+/// the block's place in memory.
+class SINGLEFLIGHT_SHARED_STATE done_locks final : fork_member {
+ public:
+  static done_locks& instance() noexcept {
+    static platform::never_destroyed<done_locks> one;
+    return one.get();
+  }
+  done_locks() noexcept : fork_member(rank::last) { enter_forks(); }
+  ~done_locks() override { leave_forks(); }
+
+  word_lock& of(const void* block) noexcept {
+    return locks_[(reinterpret_cast<std::uintptr_t>(block) * 0x9e3779b97f4a7c15U >> 20) % count]
+        .lock;
+  }
+
+ private:
+  static constexpr std::size_t count = platform::tuned(64, 1);
+  struct alignas(64) padded {
+    word_lock lock;
+  };
+
+  void hold() noexcept override {
+    for (padded& one : locks_) one.lock.lock();
+  }
+  void release() noexcept override {
+    for (padded& one : locks_) one.lock.unlock();
+  }
+  padded locks_[count];
+};
+inline const platform::made_at_load<&done_locks::instance> done_locks_at_load;
 
 /// libstdc++'s count of an exception object's owners is invisible to ThreadSanitizer: there,
 /// exceptions that may be shared are kept for the life of the process.
@@ -163,10 +199,31 @@ struct block_base : platform::allocated {
   void unlock() noexcept {
     bit_lock<std::uint32_t, locked>::unlock(state, state.load(memory_order_relaxed) & ~locked);
   }
-  /// Under the lock, or by the only owner.
+  /// The waiters and their batches are guarded by the block's lock until the flight is done, and by
+  /// one of done_locks from then on. Its end is published under the former, and whoever finds it
+  /// done has acquired that (I7): so each sees all that was done to them before.
+  void lock_waiters() noexcept {
+    if (!done()) {
+      lock();
+      if (phase(memory_order_relaxed) != flight_phase::done) return;
+      unlock();
+    } else if ((state.load(memory_order_acquire) & unfurnished) != 0) {
+      lock();
+      unlock();
+    }
+    done_locks::instance().of(this).lock();
+  }
+  void unlock_waiters() noexcept {
+    if (phase(memory_order_relaxed) == flight_phase::done) {
+      done_locks::instance().of(this).unlock();
+    } else {
+      unlock();
+    }
+  }
+  /// Under the lock, or by the only owner. The release is for who finds it furnished, and done.
   SINGLEFLIGHT_NOINLINE void furnish() noexcept {
     ::new (static_cast<void*>(&room)) waiting_room(*this, executor);
-    state.store(state.load(memory_order_relaxed) & ~unfurnished, memory_order_relaxed);
+    state.store(state.load(memory_order_relaxed) & ~unfurnished, memory_order_release);
   }
   /// Under the lock: a new phase, and a new epoch, so that nobody falls asleep on the old one. The
   /// release pairs with acquire loads of `state` without the lock.

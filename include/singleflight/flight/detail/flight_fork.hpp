@@ -15,7 +15,8 @@
 // V3  The nodes of run() leaders, and those who wait in `blocked` and `timed`, stand on stacks of
 //     threads that are not there any more: nothing points to them afterwards.
 // V4  While all buckets are held, every flight that others know is in the table, or done (E1). The
-//     lock of one that is done may be held by a thread that is not there: to leave it needs none.
+//     lock of one that is done may be held by a thread that is not there: to leave it needs none,
+//     and its waiters are guarded by locks that are held around the fork (done_locks).
 
 #include "singleflight/flight/detail/flight_core.hpp"
 
