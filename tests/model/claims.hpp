@@ -117,6 +117,8 @@ inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(starved_pool_asks_again, "thread_pool: a kept node, and no other one"),
     SINGLEFLIGHT_CLAIM(fork_holds_locks, "56: a fork beside two runs"),
     SINGLEFLIGHT_CLAIM(child_is_mended, "56: a fork beside two runs"),
+    SINGLEFLIGHT_CLAIM(parents_ticket_is_void, "56: a fork beside a change, in an event loop"),
+    SINGLEFLIGHT_CLAIM(cut_turn_stays_away, "56: a fork beside the schedule"),
     SINGLEFLIGHT_CLAIM(parents_batches_are_set_aside, "56: a fork beside a batch"),
     SINGLEFLIGHT_CLAIM(child_goes_on, "56: an alarm in a child"),
     SINGLEFLIGHT_CLAIM(leaver_is_replaced, "thread_pool: a task waits for another at the end"),

@@ -21,19 +21,29 @@ namespace support {
 inline constexpr const char* not_with_sanitizers_in_a_child =
     "no sanitizer supports threads in a child of a process with threads";
 
-/// Whether `what`, run by a child, returned true there. A child that hangs is ended by an alarm.
-template <class What>
-bool in_child(What what) {
+/// A fork in the middle of something that goes on in both processes. A child that hangs is ended by
+/// an alarm.
+inline pid_t fork_here() {
   const pid_t child = ::fork();
-  if (child == 0) {
-    ::alarm(static_cast<unsigned>(patience.count()));
-    const bool right = what();
-    ::_exit(right ? 0 : 1);
-  }
+  if (child == 0) ::alarm(static_cast<unsigned>(patience.count()));
+  return child;
+}
+
+/// Where both have come to after it: ends the child with what it has found, and tells the parent
+/// whether that was true.
+inline bool join_child(pid_t child, bool right) {
+  if (child == 0) ::_exit(right ? 0 : 1);
   int status = 0;
   EXPECT_EQ(::waitpid(child, &status, 0), child);
   EXPECT_FALSE(WIFSIGNALED(status)) << "the child was ended by signal " << WTERMSIG(status);
   return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/// Whether `what`, run by a child, returned true there.
+template <class What>
+bool in_child(What what) {
+  const pid_t child = fork_here();
+  return join_child(child, child != 0 || what());
 }
 
 /// Spins until `holds()`; false when it never does. For a child, which reports by its exit status.

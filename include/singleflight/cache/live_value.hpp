@@ -283,13 +283,14 @@ class live_value final : public observable {
       }
       place::leave(before);
       if (note.merged != nullptr) note.merged->drop_reference();
-      if (note.post) listeners_->post();
+      if (note.post != nullptr) listeners_->post(*note.post);
       return true;
     }
   }
 
   // ---- the schedule -----------------------------------------------------------------------------
-  // Armed, or in a load, or in its report: one of these at a time, which alone uses failures_.
+  // Armed, or in a load, or in its report: one of these at a time, which alone uses failures_. In a
+  // child of fork too: its listeners keep count of the turns (L9).
 
   struct alarm : timer_node {
     explicit alarm(live_value& value) noexcept : timer_node(&on_fire), of(value) {}
@@ -317,42 +318,60 @@ class live_value final : public observable {
     (void)detail::arm_patiently(clock_, alarm_, detail::deadline_after(clock_.now(), next_wait()));
   }
 
-  /// In a child of fork, a load of the schedule that was under way is the parent's: the alarm is
-  /// armed again. (Its options' random is the user's, and is not called within a fork.)
+  /// In a child of fork, a load of the schedule that was under way on another thread is the
+  /// parent's: the alarm is armed again. (Its options' random is the user's, and is not called
+  /// within a fork.) Whether it is to be, is seen while the child is alone and all is held: later
+  /// the timer's thread may have taken the alarm out to fire it. The timer and the flights come
+  /// before this in the ranks: the fires of other threads are over, and what is left in the table
+  /// is led here.
   struct schedule final : detail::fork_member {
     explicit schedule(live_value& value) noexcept : fork_member(rank::last), of(value) {}
     void enter() { this->enter_forks(); }
     void leave() noexcept { this->leave_forks(); }
     void hold() noexcept override {}
     void release() noexcept override {}
+    void mend() noexcept override {
+      if (of.options_.reload_every.count() <= 0) return;
+      if (of.alarm_.next != nullptr) return;  // it is armed
+      cut_ = of.listeners_->cut_turn_held(
+          [this](std::uint64_t id) { return of.flights_.core_.is_under_way_held(id); });
+    }
     void go_on() noexcept override {
+      if (!std::exchange(cut_, false)) return;
       const auto every = of.options_.reload_every;
-      if (every.count() <= 0 || of.alarm_.next != nullptr || of.listeners_->reports_here()) return;
       (void)detail::arm_patiently(of.clock_, of.alarm_,
                                   detail::deadline_after(of.clock_.now(), every));
     }
     live_value& of;
+    bool cut_ = false;
   };
 
+  /// The end of a turn, also where on_error ends its thread: arms the alarm, lets the value go.
+  struct turn_end {
+    live_value& self;
+    detail::live_listeners& alive;
+    ~turn_end() {
+      self.arm_again();
+      alive.leave();
+    }
+  };
   static void on_fire(timer_node& fired) noexcept {
     live_value& self = static_cast<alarm&>(fired).of;
+    const auto alive = self.listeners_;
+    const std::uint64_t turn = alive->begin_turn();
     try {
-      self.flights_.start(only::one, load_now{self})
-          .on_ready([&self, alive = self.listeners_](outcome<shared_result<bool>> got) {
-            if (!alive->enter()) return;  // self is going, or gone
-            const struct leaving {        // also where on_error ends its thread
-              live_value& self;
-              detail::live_listeners& alive;
-              ~leaving() {
-                self.arm_again();
-                alive.leave();
-              }
-            } leave{self, *alive};
-            self.report(got);
-          });
+      flight<bool> load = self.flights_.start(only::one, load_now{self});
+      const std::uint64_t id = load.block_->id;
+      std::move(load).on_ready([&self, turn, alive](outcome<shared_result<bool>> got) {
+        if (!alive->enter(turn)) return;  // self is going, or gone; or this is not its turn
+        const turn_end at_end{self, *alive};
+        self.report(got);
+      });
+      alive->await(turn, id);  // after it has begun to wait: before, a child would wait for nobody
     } catch (const std::bad_alloc&) {
+      if (!alive->enter(turn)) return;
+      const turn_end at_end{self, *alive};
       ++self.failures_;
-      self.arm_again();
     }
   }
   void report(const outcome<shared_result<bool>>& got) {

@@ -33,7 +33,7 @@ class timer_node {
 
   // Kept by the timer that it is armed at, under that timer's lock.
   timer_node* prev = nullptr;
-  timer_node* next = nullptr;  ///< null while not armed
+  timer_node* next = nullptr;  ///< null while not armed, and only then: a fork asks it
   detail::steady_time when{};
   const action fire;
 };

@@ -53,6 +53,8 @@ template <class Key, class Value, class Hash, class Equal>
 class loading_cache;
 template <class Value>
 class pending_cached;
+template <class T>
+class live_value;
 
 /// A wait on a flight with limits, an executor, a load, or without throwing.
 template <class V, class Executor = detail::no_executor, bool AsOutcome = false,
@@ -166,6 +168,8 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
   friend class singleflight::loading_cache;
   template <class>
   friend class singleflight::pending_cached;
+  template <class>
+  friend class singleflight::live_value;
   friend detail::recorded_within;
 
   template <class Executor, class Callback, class Within>

@@ -55,6 +55,8 @@ template <class Key, class Value, class Hash, class Equal>
 class batcher;
 template <class Key, class Value, class Hash, class Equal>
 class loading_cache;
+template <class T>
+class live_value;
 
 template <class Key, class Value, class Hash = key_hash<Key>, class Equal = key_equal>
 class group final : public observable {
@@ -197,6 +199,8 @@ class group final : public observable {
   friend class batcher<Key, Value, Hash, Equal>;  // its keys start here, and launch together
   template <class, class, class, class>
   friend class loading_cache;  // hashes a key once for both
+  template <class>
+  friend class live_value;  // asks after a fork what has become of a flight
 
   /// A locked bucket that is unlocked at the end of its scope, also when a comparison throws.
   struct locked_bucket : detail::flight_table::bucket {
@@ -288,6 +292,7 @@ class group final : public observable {
     made->counts.store(detail::block_base::one_reference, detail::memory_order_relaxed);
     made->result = detail::flight_result::code;
     made->code = code;
+    made->id = 0;
     return *made.release();
   }
 

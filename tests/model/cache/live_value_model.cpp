@@ -505,4 +505,180 @@ const add_world schedule("live_value: a reload beside the schedule", two, [](wor
   s.finish();
 });
 
+// ---- fork ---------------------------------------------------------------------------------------
+// The child of a thread that has an event loop: the queue is there, and what stood in it comes.
+
+/// Hears in both processes: a change whose call was under way on another thread is told again.
+struct child_ear {
+  child_ear(live_scene& of, gate& at_last) : s(of), done(at_last) {}
+  void operator()(const item& before, const item& now) {
+    const int self = model::this_thread();
+    const int other = inside.exchange(self, std::memory_order_relaxed);
+    s.w.check(other == 0 || (other == vanishes && self != vanishes), "56: told on two threads");
+    const bool again = last == now.look() && self != vanishes;
+    s.w.check(last == 0 || last == before.look() || again, "56: a change was lost, or told twice");
+    last = now.look();
+    arrive(model::op::load, nullptr, std::source_location::current());
+    inside.store(0, std::memory_order_relaxed);
+    if (now.look() == awaited.load(std::memory_order_relaxed)) done.open();
+  }
+  subscription listens() {
+    return s.value->on_change(
+        [this](const item& before, const item& now) { (*this)(before, now); });
+  }
+  /// In the child: runs what is queued, and waits until a last change has been told.
+  void hears_all() {
+    s.queue.run_all();
+    awaited.store(s.loads() + 1, std::memory_order_relaxed);
+    s.set();
+    s.queue.run_all();
+    done.wait();
+  }
+
+  live_scene& s;
+  gate& done;
+  int vanishes = 0;  ///< a thread that tells before the fork
+  platform::atomic<int> inside{0};
+  platform::atomic<int> awaited{0};
+  int last = 0;
+};
+
+const add_world forks_before_loop("56: a fork beside a change, in an event loop", two,
+                                  [](world& w) {
+                                    live_scene s(w);
+                                    gate heard;
+                                    child_ear e(s, heard);
+                                    subscription listens = e.listens();
+                                    s.set();
+                                    w.thread([&] { s.set(); });
+                                    w.thread([&] {
+                                      platform::fork();
+                                      e.hears_all();
+                                      listens.end();
+                                      s.value.reset();
+                                      s.queue.run_all();
+                                    });
+                                    w.run();
+                                  });
+
+const add_world forks_beside_teller("56: a fork beside the task that tells", two, [](world& w) {
+  live_scene s(w);
+  gate heard;
+  child_ear e(s, heard);
+  subscription listens = e.listens();
+  s.set();
+  w.thread([&] {
+    e.vanishes = model::this_thread();
+    s.queue.run_all();
+  });
+  w.thread([&] {
+    platform::fork();
+    e.hears_all();
+    listens.end();
+    s.value.reset();
+    s.queue.run_all();
+  });
+  w.run();
+});
+
+/// Another timer, which sees to it that nothing is armed that is armed already.
+class watched_timer final : public singleflight::timer {
+ public:
+  watched_timer(world& in, timer& of) : w_(in), of_(of) {}
+  time_point now() const noexcept override { return of_.now(); }
+  void arm(singleflight::timer_node& node, time_point when) override {
+    w_.check(node.next == nullptr, "56: an alarm is armed twice");
+    last = when;
+    of_.arm(node, when);
+  }
+  void cancel(singleflight::timer_node& node) noexcept override { of_.cancel(node); }
+
+  time_point last;  ///< that an alarm was armed for
+
+ private:
+  world& w_;
+  timer& of_;
+};
+
+const add_world forks_beside_schedule("56: a fork beside the schedule", two, [](world& w) {
+  manual_timer time;
+  watched_timer watched(w, time);
+  live_scene s(w, {.reload_every = 1s, .group = {.timer = &watched}});
+  w.thread([&] {
+    time.advance(1s);
+    s.queue.run_all();
+  });
+  w.thread([&] {
+    platform::fork();
+    s.queue.run_all();
+    const int so_far = s.loads();
+    time.advance(1s);
+    s.queue.run_all();
+    w.check(s.loads() == so_far + 1, "56: the schedule has ended in a child, or loads twice");
+    s.value.reset();
+    s.queue.run_all();
+    time.advance(10s);
+  });
+  w.run();
+});
+
+// The load of the forking thread is joined by the schedule, or is not there yet, or is over.
+const add_world forks_in_reload("56: a reload that forks beside the schedule", two, [](world& w) {
+  manual_timer time;
+  watched_timer watched(w, time);
+  live_scene s(w, {.reload_every = 1s, .group = {.timer = &watched}});
+  bool forked = false;
+  int forker = 0;
+  s.loader = [&] {
+    const int number = s.load();
+    if (model::this_thread() == forker && !std::exchange(forked, true)) platform::fork();
+    return number;
+  };
+  w.thread([&] {
+    time.advance(1s);
+    s.queue.run_all();
+  });
+  w.thread([&] {
+    forker = model::this_thread();
+    s.value->reload();
+    if (!forked) return;
+    s.queue.run_all();
+    const int so_far = s.loads();
+    time.advance(1s);
+    s.queue.run_all();
+    w.check(s.loads() == so_far + 1, "56: the schedule has ended in a child, or loads twice");
+    s.value.reset();
+    s.queue.run_all();
+    time.advance(10s);
+  });
+  w.run();
+});
+
+// The alarm is due as the process forks, and the child's timer may fire it at once: while the task
+// that tells of a change is posted anew.
+const add_world forks_as_it_is_due("56: a fork as a schedule is due", two, [](world& w) {
+  watched_timer watched(w, singleflight::default_timer());
+  live_scene s(w, {.reload_every = 10ns, .jitter = 0, .group = {.timer = &watched}});
+  const auto nap_until = [](std::chrono::steady_clock::time_point until) {
+    const platform::atomic<unsigned> nobody{0};
+    while (platform::now() < until) (void)platform::wait(nobody, 0U, platform::nap_channel, &until);
+  };
+  subscription listens = s.value->on_change([](const item&, const item&) {});
+  s.set();
+  w.thread([&, due = watched.last] {
+    nap_until(due);
+    platform::fork();
+    const int so_far = s.loads();
+    for (int i = 0; i < 2; ++i) {
+      nap_until(platform::now() + 10ns);
+      s.queue.run_all();
+    }
+    w.check(s.loads() > so_far, "56: the schedule has ended in a child");
+    listens.end();
+    s.value.reset();
+    s.queue.run_all();
+  });
+  w.run();
+});
+
 }  // namespace

@@ -6,7 +6,7 @@
 //
 // L1  `lock_` guards all below, and the writes of the value's place: so changes are queued in the
 //     order of their versions. Under it no code of the user runs, and no reference is dropped.
-// L2  There is one task. It is queued or running as long as `queued_` is set, and tells until there
+// L2  There is one task. It is queued or running as long as `task_` is set, and tells until there
 //     is no change left; whoever queues a change while it is not set, posts it. While it is set,
 //     `self_` keeps this alive: the executor may run the task after the value has gone.
 // L3  `cursor_` is the listener to be told next; removal moves it on. So a listener may remove any
@@ -20,11 +20,24 @@
 // L7  The end: `stopped_` is set, so that nobody is told from now on, and no report (of the
 //     schedule: enter, leave) begins; then it waits until none is under way, and until the task is
 //     out of its loop, whose `change_` is its own while it has let go of the lock.
+// L8  In a child of fork, what the task was to tell is told by another node, the errand, on the
+//     default pool: nobody knows whether the executor's queue is still there. It may be, an event
+//     loop's is. So the ticket, the node that stands in it, is void from then on: it knows nobody,
+//     does nothing when it comes, and ends itself. Its memory is lost where it does not come. The
+//     errand is posted to the default pool alone, whose queue no child has: so it is free in each
+//     child. A node in the trampoline of the forking thread is sure to come, and stays the task.
+// L9  The schedule goes in turns: an alarm, its fire, the flight that it starts or joins, the
+//     report, whose end arms the alarm again. In a child a turn goes on only where the forking
+//     thread itself brings it to its report: it is in the fire, in the report, or leads the flight
+//     (which may be a user's). Any other turn that is not in its alarm is cut, and the child arms
+//     the alarm instead. What still comes of a cut turn, a callback in a queue that has survived,
+//     finds that its number is not the present one, and stays away. So there is one alarm.
 
 #include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <new>
 #include <utility>
 
 #include "singleflight/cache/detail/live_node.hpp"
@@ -35,9 +48,7 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
 /// Made by make_shared. The condition is notified under the lock: who waits may let all go after.
-class live_listeners final : task_node,
-                             fork_member,
-                             public std::enable_shared_from_this<live_listeners> {
+class live_listeners final : fork_member, public std::enable_shared_from_this<live_listeners> {
  public:
   struct listener : platform::allocated {
     virtual ~listener() = default;
@@ -46,6 +57,7 @@ class live_listeners final : task_node,
     listener* prev = nullptr;
     listener* next = nullptr;
     std::uint64_t since = 0;
+    bool gone = false;  ///< out of the list; it ends after its call
 
    protected:
     listener() = default;
@@ -54,10 +66,11 @@ class live_listeners final : task_node,
   };
 
   live_listeners(any_executor executor, std::size_t max_changes)
-      : task_node(&act_on),
-        fork_member(rank::cache),
+      : fork_member(rank::cache),
         executor_(std::move(executor)),
-        max_changes_(max_changes) {
+        max_changes_(max_changes),
+        errand_(this),
+        ticket_(std::make_unique<node>(this)) {
     enter_forks();
   }
   live_listeners(const live_listeners&) = delete;
@@ -70,7 +83,7 @@ class live_listeners final : task_node,
 
   /// What is left to do after the lock.
   struct change_note {
-    bool post = false;                 ///< post()
+    task_node* post = nullptr;         ///< post()
     live_node_base* merged = nullptr;  ///< to drop a reference of
   };
   /// `now` has taken the place of `before` (null: of nothing).
@@ -92,17 +105,21 @@ class live_listeners final : task_node,
       ++waiting_;
     }
     last_change_ = &now;
-    if (queued_ && platform::holds(rule::one_task_tells)) return note;
-    queued_ = true;
+    if (task_ != nullptr && platform::holds(rule::one_task_tells)) return note;
+    task_ = ticket_ != nullptr ? ticket_.get() : &errand_;
     if (platform::holds(rule::task_holds_listeners)) self_ = shared_from_this();
-    note.post = true;
+    note.post = task_;
     return note;
   }
   std::uint64_t merged() const noexcept { return merged_.load(memory_order_relaxed); }
-  void post() {
+  void post(task_node& what) {
+    if (&what == &errand_) {
+      detail::post_on_default_pool(&what);
+      return;
+    }
     const any_executor on = executor_;  // the task may take this with it
     try {
-      on.execute(task(this));
+      on.execute(task(&what));
     } catch (...) {  // refused: dropping the task has sent it to the default pool
       if (platform::is_thread_exit()) throw;
     }
@@ -125,6 +142,7 @@ class live_listeners final : task_node,
     (l.prev != nullptr ? l.prev->next : first_) = l.next;
     (l.next != nullptr ? l.next->prev : last_) = l.prev;
     if (cursor_ == &l && platform::holds(rule::removal_moves_cursor)) cursor_ = l.next;
+    l.gone = true;
     if (told_ == &l && teller_ == platform::this_thread_id() &&
         platform::holds(rule::listener_may_end_itself)) {
       told_goes_ = true;  // L4
@@ -135,12 +153,29 @@ class live_listeners final : task_node,
     hold.unlock();  // its destructor is the user's
   }
 
-  // ---- the schedule's reports -------------------------------------------------------------------
+  // ---- the schedule's turns (L9) ----------------------------------------------------------------
 
-  /// False: the value is going, or gone. True: it stays until leave().
-  [[nodiscard]] bool enter() noexcept {
+  /// The alarm has fired: the number of its turn.
+  [[nodiscard]] std::uint64_t begin_turn() noexcept {
+    const platform::unique_lock hold(lock_);
+    firing_ = true;
+    firer_ = platform::this_thread_id();
+    return turn_;
+  }
+  /// Its fire is over: who waits for that flight enters (or has been and gone).
+  void await(std::uint64_t turn, std::uint64_t flight_id) noexcept {
+    const platform::unique_lock hold(lock_);
+    if (turn != turn_) return;
+    firing_ = false;
+    awaited_ = flight_id;
+  }
+  /// Its report. False: the value is going, or gone; or the turn was cut. True: the value stays
+  /// until leave().
+  [[nodiscard]] bool enter(std::uint64_t turn) noexcept {
     const platform::unique_lock hold(lock_);
     if (stopped_ && platform::holds(rule::late_report_stays_away)) return false;
+    if (turn != turn_ && platform::holds(rule::cut_turn_stays_away)) return false;
+    end_turn_locked();
     ++reports_;
     reporter_ = platform::this_thread_id();
     return true;
@@ -151,10 +186,16 @@ class live_listeners final : task_node,
     ended_.notify_all();
   }
 
-  /// Whether the calling thread is within one.
-  bool reports_here() noexcept {
-    const platform::unique_lock hold(lock_);
-    return reports_ > 0 && reporter_ == platform::this_thread_id();
+  /// In a child, once this and the flights have been mended and while all is held, of a turn that
+  /// is not in its alarm. True: it was cut, and the alarm is the caller's to arm.
+  /// `goes_on(flight_id)`: whether that flight has its end still before it.
+  template <class GoesOn>
+  [[nodiscard]] bool cut_turn_held(GoesOn&& goes_on) noexcept {
+    if (reports_ > 0) return false;  // on this thread: the others are not counted any more
+    if (firing_ && firer_ == platform::this_thread_id()) return false;
+    if (awaited_ != no_flight && goes_on(awaited_)) return false;
+    end_turn_locked();
+    return true;
   }
 
   // ---- the end ----------------------------------------------------------------------------------
@@ -174,13 +215,26 @@ class live_listeners final : task_node,
   }
 
  private:
-  static void act_on(task_node* node, bool run) {
-    auto& self = *static_cast<live_listeners*>(node);
-    if (run) {
-      self.tell_all();
+  struct node final : task_node, platform::allocated {
+    explicit node(live_listeners* of) noexcept : task_node(&act_on), all(of) {}
+    live_listeners* all;  ///< null: void (L8)
+  };
+  static void act_on(task_node* what, bool run) {
+    auto* const self = static_cast<node*>(what);
+    if (self->all == nullptr) {
+      delete self;
+    } else if (run) {
+      self->all->tell_all(*self);
     } else {
-      detail::post_on_default_pool(&self);
+      detail::post_on_default_pool(self);
     }
+  }
+
+  static constexpr std::uint64_t no_flight = 0;
+  void end_turn_locked() noexcept {
+    ++turn_;
+    firing_ = false;
+    awaited_ = no_flight;
   }
 
   /// Whether there is one to be told: it is `change_` then.
@@ -204,7 +258,7 @@ class live_listeners final : task_node,
     hold.lock();
   }
 
-  void tell_all() {
+  void tell_all(node& by) {
     std::shared_ptr<live_listeners> self;  // the last to go
     platform::unique_lock hold(lock_);
     teller_ = platform::this_thread_id();
@@ -228,12 +282,13 @@ class live_listeners final : task_node,
         end_call(hold);
         telling_ = false;
         hold.unlock();
-        detail::post_on_default_pool(this);
+        detail::post_on_default_pool(&by);
         throw;
       }
       end_call(hold);
     }
-    queued_ = telling_ = false;
+    task_ = nullptr;
+    telling_ = false;
     ended_.notify_all();
     self = std::move(self_);
     hold.unlock();
@@ -242,7 +297,7 @@ class live_listeners final : task_node,
     std::unique_ptr<listener> gone;
     hold.lock();
     if (std::exchange(told_goes_, false)) {
-      gone.reset(told_);
+      gone.reset(std::exchange(told_, nullptr));  // nobody waits for it; a fork must not find it
       hold.unlock();
       gone.reset();
       hold.lock();
@@ -252,7 +307,7 @@ class live_listeners final : task_node,
   }
 
   // ---- fork: a child tells its listeners what they had not been told, the one whose call was
-  // under way on another thread included ----------------------------------------------------------
+  // under way on another thread included, unless it was ending there ------------------------------
 
   void hold() noexcept override { lock_.lock(); }
   void release() noexcept override { lock_.unlock(); }
@@ -264,19 +319,38 @@ class live_listeners final : task_node,
       if (reports_ == 0) reporter_ = {};
     }
     if (telling_ && teller_ == here) return;
-    if (told_ != nullptr) cursor_ = told_;
+    if (told_ != nullptr && !told_->gone) cursor_ = told_;
     told_ = nullptr;
     told_goes_ = telling_ = false;
-    cut_ = queued_;
+    if (task_ == nullptr || detail::is_queued_here(task_)) return;
+    if (task_ == ticket_.get() && platform::holds(rule::parents_ticket_is_void)) {  // L8
+      ticket_.release()->all = nullptr;
+    }
+    task_ = &errand_;
+    cut_ = true;
   }
   void go_on() noexcept override {
-    // The node may stand in a queue that is not there any more. Not the user's executor, within a
-    // fork.
-    if (std::exchange(cut_, false)) detail::post_on_default_pool(this);
+    if (!std::exchange(cut_, false)) return;
+    if (ticket_ == nullptr) {  // that is written in forks alone
+      auto fresh = make_ticket();
+      const platform::unique_lock hold(lock_);
+      ticket_ = std::move(fresh);
+    }
+    detail::post_on_default_pool(&errand_);  // not the user's executor, within a fork
+  }
+  /// Null where there is no memory: then the errand does its work, on the default pool.
+  std::unique_ptr<node> make_ticket() noexcept {
+    try {
+      return std::make_unique<node>(this);
+    } catch (const std::bad_alloc&) {
+      return nullptr;
+    }
   }
 
   const any_executor executor_;
   const std::size_t max_changes_;
+  node errand_;                   // L8
+  std::unique_ptr<node> ticket_;  // the task, but for a child; null: a fork has made it void
   platform::mutex lock_;
   platform::condition_variable ended_;  // a call, a report, the task
   std::uint64_t version_ = 0;           // the latest
@@ -290,14 +364,18 @@ class live_listeners final : task_node,
   live_node_base* change_ = nullptr;       // is being told; while it is, its teller's alone
   listener* cursor_ = nullptr;
   listener* told_ = nullptr;
-  bool told_goes_ = false;  // it has removed itself
-  bool queued_ = false;
-  bool telling_ = false;  // the task runs, on teller_
+  bool told_goes_ = false;     // it has removed itself
+  task_node* task_ = nullptr;  // queued or running: the ticket, or the errand
+  bool telling_ = false;       // the task runs, on teller_
   bool stopped_ = false;
-  bool cut_ = false;  // by a fork
+  bool cut_ = false;                   // by a fork: the errand is to be posted
+  std::uint64_t turn_ = 0;             // of the schedule: the present one
+  bool firing_ = false;                // its fire is under way, on firer_
+  std::uint64_t awaited_ = no_flight;  // its fire is over, and this flight's end is its report
   int reports_ = 0;
   platform::thread_id teller_{};
   platform::thread_id reporter_{};
+  platform::thread_id firer_{};
   std::shared_ptr<live_listeners> self_;
 };
 

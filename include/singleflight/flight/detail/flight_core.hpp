@@ -321,6 +321,10 @@ class flight_core final : fork_member {
   /// False when loads still run at `deadline`.
   bool close_until(steady_time deadline);
 
+  /// In a child of fork, once this has been mended and while it is held: whether the flight has its
+  /// end still before it. The forking thread leads it then.
+  bool is_under_way_held(std::uint64_t id) const noexcept;
+
   /// Whether this thread is within a load of the group, or a stop callback of one.
   bool leads_on_this_thread() const noexcept {
     for (const led_frame* f = this_thread().led; f != nullptr; f = f->outer) {

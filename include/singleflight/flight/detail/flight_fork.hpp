@@ -112,6 +112,17 @@ inline bool flight_core::is_led_here(const flight_node& node) const noexcept {
   return false;
 }
 
+inline bool flight_core::is_under_way_held(std::uint64_t id) const noexcept {
+  return !table.each_held([&](const flight_table::bucket& b) {
+    const flight_node* node = b.first();
+    while (node != nullptr && node->id != id) node = node->next;
+    if (node == nullptr) return true;
+    const block_base* const block = node->block.load(memory_order_relaxed);
+    // One that has timed out is over for those who waited, though its load is still here.
+    return block != nullptr && block->phase(memory_order_relaxed) == flight_phase::done;
+  });
+}
+
 /// V2. Lets its lock go.
 inline void flight_core::lose(block_base& b) noexcept {
   if (b.phase(memory_order_relaxed) != flight_phase::done) {
