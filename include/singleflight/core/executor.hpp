@@ -247,6 +247,8 @@ class any_executor {
   /// Requires runs_here(). Whether what is queued may wait for a thread that is busy now, the
   /// calling one perhaps: false means that threads are on their way to all of it.
   bool starved() const noexcept { return ops_->starved(object_); }
+  /// Whether it is no pool and not inline_executor.
+  bool is_of_a_user() const noexcept { return ops_->retain != nullptr; }
   bool is_inline() const noexcept { return ops_ == &detail::inline_ops::table; }
   friend bool operator==(const any_executor& a, const any_executor& b) noexcept {
     return a.object_ == b.object_ && a.ops_ == b.ops_;

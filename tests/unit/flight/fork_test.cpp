@@ -282,6 +282,7 @@ struct two_who_wait {
 //         processes still has the task which was to resume them.
 TEST(fork_flight, a_loop_keeps_a_task_whose_coroutines_go) {
   for (const bool drops : {false, true}) {
+    if (drops && support::instrumented) continue;  // a dropped task goes to a pool, in the child
     two_who_wait at;
     at.time.advance(2s);
     ASSERT_GE(at.loop.size(), 1U);

@@ -13,11 +13,12 @@
 //     batch out of the owner's list, where the next wait would have found it. A wait that is over
 //     leaves nothing behind, however long its owner lives (P4).
 // W2  In a child of fork, a runner that this thread is inside of, or has in its trampoline, goes
-//     on. One that another thread was working through is over. One that was in an executor may
-//     come, if that is an event loop of this thread's, or never: so it counts on, and keeps its
-//     batch, but another may be handed over beside it (`cut`). Only executors of the user's keep
-//     what they were given in the child, and these do not link the nodes: one node may be given
-//     twice. That a dropped one goes to the default pool, which links it, happens once (`posted`).
+//     on. One that another thread was working through, or that stood in a pool, is over. One that
+//     was in an executor of the user's may come, if that is an event loop of this thread's, or
+//     never: so it counts on, and keeps its batch, but another may be handed over beside it
+//     (`cut`). Such an executor does not link the nodes: one node may stand in it twice. The
+//     default pool, where a dropped one goes, does: so it goes there only if it is the last that
+//     is out, and then none is handed over until it has run (`posted`).
 
 #include <coroutine>
 #include <cstdint>
@@ -135,7 +136,7 @@ struct resume_batch : platform::allocated {
     const thread_state* by = nullptr;  ///< the lock: the thread that works it
     std::uint8_t handed = 0;           ///< the lock: tasks that are out, or being worked
     std::uint8_t cut = 0;              ///< the lock: how many of them may never come
-    bool posted = false;               ///< the lock: dropped, and now in the default pool
+    bool posted = false;               ///< the lock: dropped by a user's, and in the default pool
   };
 
   explicit resume_batch(any_executor on) noexcept
@@ -198,12 +199,9 @@ struct resume_batch : platform::allocated {
     if (strands) stranded = true;
     for (runner* const r : {&main, &spare}) {
       if (r->handed == 0 || r->by == &this_thread() || is_queued_here(r)) continue;
-      if (r->by != nullptr) {
-        r->by = nullptr;
-        --r->handed;
-      }
+      if (std::exchange(r->by, nullptr) != nullptr) --r->handed;
+      if (!executor.is_of_a_user() || std::exchange(r->posted, false)) r->handed = 0;
       r->cut = r->handed;
-      r->posted = false;
     }
   }
 
@@ -234,11 +232,14 @@ struct resume_batch : platform::allocated {
   bool stranded = false;  ///< the lock: in a child, those who are pending are not to be resumed
 
  private:
-  /// The executor has dropped `r`. False: it stands in the default pool already.
+  /// The executor has dropped `r`, which is to go to the default pool. False: there is another of
+  /// it to come, or one that was at work, so this one just ends.
   bool takes_over(runner& r) noexcept {
     Owner& of = *owner;
     of.lock_waiters();
-    if (!std::exchange(r.posted, true)) {
+    if (r.handed == 1) {
+      r.cut = 0;
+      r.posted = true;
       of.unlock_waiters();
       return true;
     }

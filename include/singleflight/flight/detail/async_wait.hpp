@@ -49,6 +49,7 @@ inline void cancel_wait(block_base& b, waiter& w, flight_batch& batch, wait_verd
                         const flight_core::stake& mine) {
   const call_scope scope;
   flight_core::cancelled c;
+  if (b.done() && platform::holds(rule::cancel_yields_to_outcome)) return;  // V4: without its lock
   b.lock();
   if ((b.phase(memory_order_relaxed) != flight_phase::done ||
        !platform::holds(rule::cancel_yields_to_outcome)) &&

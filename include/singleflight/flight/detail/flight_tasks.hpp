@@ -19,10 +19,11 @@ inline waiting_room::waiting_room(block_base& block, const any_executor& executo
 }
 
 /// The stop callback of a run() leader, which waits for it before its call returns; so all that
-/// runs here, also what inline_executor runs at the end, is inside of that flight.
+/// runs here is inside of that flight, and nobody else's load runs here (strike_scope).
 struct withdrawing {
   block_base& block;
   void operator()() const {
+    const strike_scope strikes;
     const inside_flight here(block);
     flight_core::withdraw(block);
   }

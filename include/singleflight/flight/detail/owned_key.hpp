@@ -92,12 +92,16 @@ consteval bool refers_elsewhere() {
   }
 }
 
+/// Whether a T may hold, or show, what a view is of: not a number, a duration or the like.
+template <class T>
+concept has_contents = !std::is_trivially_copyable_v<T> || detail::refers_elsewhere<T>() ||
+                       requires(const T& t) { t.begin(); };
 /// Whether a function's result may refer to what one of its arguments holds, as far as that is
-/// seen: it is a view, and an argument is no mere number or pointer.
+/// seen: it is a view, and an argument has contents.
 template <class R, class... Args>
 consteval bool views_an_argument() {
   return detail::refers_elsewhere<std::decay_t<R>>() &&
-         (!std::is_scalar_v<std::remove_cvref_t<Args>> || ...);
+         (has_contents<std::remove_cvref_t<Args>> || ...);
 }
 
 /// Makes the Key that holds what `from` names. Requires that Key is the owned_key of its

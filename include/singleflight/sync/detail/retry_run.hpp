@@ -91,7 +91,10 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
   };
   struct ringer {
     retry_run* run;
-    void operator()() const noexcept { run->ring(0); }
+    void operator()() const noexcept {
+      const strike_scope strikes;
+      run->ring(0);
+    }
   };
   using stop_callback = platform::stop_callback<ringer>;
 
