@@ -345,6 +345,7 @@ inline constexpr bool by_address<std::array<T, Size>> = by_address<T>;
 template <template <class...> class Of, class... Parts>
   requires(is_tuple<Of<Parts...>> || is_optional<Of<Parts...>> ||
            is_a<Of<Parts...>, std::variant> || is_a<Of<Parts...>, std::vector>)
+// NOLINTNEXTLINE(misc-redundant-expression): some parts may be of one type
 inline constexpr bool by_address<Of<Parts...>> = (by_address<Parts> || ...);
 
 template <class Equal, class View>

@@ -332,13 +332,12 @@ consteval fit fit_to() {
   using plain = std::decay_t<From>;
   if constexpr (std::is_void_v<From> || std::is_void_v<To>) {
     return std::is_void_v<From> && std::is_void_v<To> ? fit::always : fit::never;
-  } else if constexpr (would_dangle<From, To>()) {
-    return fit::never;
   } else if constexpr (std::is_const_v<To>) {
     return fit_to<From, std::remove_const_t<To>>();
   } else if constexpr (std::is_reference_v<To>) {
-    return std::is_convertible_v<From, To> && std::is_convertible_v<std::remove_reference_t<From>*,
-                                                                    std::remove_reference_t<To>*>
+    return !would_dangle<From, To>() && std::is_convertible_v<From, To> &&
+                   std::is_convertible_v<std::remove_reference_t<From>*,
+                                         std::remove_reference_t<To>*>
                ? fit::always
                : fit::never;
   } else if constexpr (std::is_same_v<plain, To>) {
@@ -366,8 +365,9 @@ consteval fit fit_to() {
     return std::is_convertible_v<From, To>
                ? into_duration<typename from::duration, typename To::duration>()
                : fit::never;
-  } else if constexpr (std::is_null_pointer_v<plain> &&
-                       (has_base<To, std::basic_string> || has_base<To, std::basic_string_view>)) {
+  } else if constexpr (would_dangle<From, To>() ||
+                       (std::is_null_pointer_v<plain> && (has_base<To, std::basic_string> ||
+                                                          has_base<To, std::basic_string_view>))) {
     return fit::never;
   } else if constexpr (!std::is_convertible_v<From, To>) {
     if constexpr (string_like<To>) {
