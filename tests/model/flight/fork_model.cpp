@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <stdexcept>
+#include <stop_token>
 #include <string>
 #include <utility>
 
@@ -146,5 +147,24 @@ const add_world forks_within("56: a load that forks beside a joiner", two, [](wo
   s.thread([&] { (void)s.flights->run(1, [] { return 2; }); });
   w.run();
 });
+
+// A limit that strikes in a child takes no lock of a flight that was over at the fork (V4): the one
+// that ends it may still be within that lock.
+const add_world strikes_late(
+    "56: a limit strikes in a child on a flight that is done", two, [](world& w) {
+      site s(w, {.on_error = singleflight::hand_over(1)});
+      auto once = [mine = std::make_unique<int>(0)]() -> int {
+        throw std::domain_error("load " + std::to_string(*mine));
+      };
+      auto f = s.flights->start(1, std::move(once));
+      std::stop_source source;
+      f.until(model::forever, source.get_token()).on_ready([](const auto&) {});
+      s.thread([] {});
+      s.w.thread([&] {
+        platform::fork();
+        platform::request_stop(source);
+      });
+      w.run();
+    });
 
 }  // namespace

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "support/eventually.hpp"
+#include "support/executors.hpp"
 #include "support/gate.hpp"
 #include "support/task.hpp"
 #include <singleflight/core/manual_timer.hpp>
@@ -358,6 +359,44 @@ TEST(fork_error_group, an_inline_ticket_is_kept_in_a_child) {
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
   EXPECT_TRUE(right);
   group.wait();
+}
+
+// Goal    A child drops what its event loop had to resume: that goes to the default pool, once, and
+//         whatever stands behind it there is run, also when another waiter is granted meanwhile.
+TEST(fork_semaphore, a_task_that_a_child_drops_stands_in_one_queue) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
+  support::manual_executor loop;
+  sf::semaphore all(2, {.executor = loop});
+  sf::permit one = all.acquire();
+  sf::permit other = all.acquire();
+  int resumed = 0;
+  const auto waits = [&]() -> support::owned {
+    auto place = all.start_acquire();
+    const sf::permit mine = co_await place;
+    ++resumed;
+  };
+  const auto first = waits();
+  const auto second = waits();
+  one.release();  // the first is granted: its task stands in the loop
+  ASSERT_EQ(loop.size(), 1U);
+  EXPECT_TRUE(support::in_child([&] {
+    std::atomic<int> ran{0};
+    support::gate busy;
+    sf::thread_pool& pool = sf::default_pool();
+    const std::size_t most = std::max(64U, 4 * std::thread::hardware_concurrency());
+    for (std::size_t i = 0; i < most; ++i) pool.execute(sf::task([&] { busy.wait(); }));
+    busy.await_arrivals(most);
+    while (loop.drop_one()) {
+    }
+    for (int i = 0; i < 5; ++i) pool.execute(sf::task([&] { ++ran; }));
+    other.release();  // the second is granted
+    busy.open();
+    return support::comes([&] { return ran == 5; });
+  }));
+  loop.run_all();
+  other.release();
+  loop.run_all();
+  EXPECT_EQ(resumed, 2);
 }
 
 }  // namespace
