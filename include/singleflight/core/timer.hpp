@@ -125,11 +125,15 @@ constexpr steady_time deadline_after(steady_time now,
 /// range to the other. All that is told or compared as a time that has passed is taken here.
 constexpr std::chrono::nanoseconds time_between(steady_time then, steady_time now) noexcept {
   using std::chrono::nanoseconds;
-  const nanoseconds from = then.time_since_epoch();
-  const nanoseconds to = now.time_since_epoch();
-  if (from.count() < 0 && to > nanoseconds::max() + from) return nanoseconds::max();
-  if (from.count() > 0 && to < nanoseconds::min() + from) return nanoseconds::min();
-  return to - from;
+  const std::int64_t from = nanoseconds(then.time_since_epoch()).count();
+  const std::int64_t to = nanoseconds(now.time_since_epoch()).count();
+  const auto passed =
+      static_cast<std::int64_t>(static_cast<std::uint64_t>(to) - static_cast<std::uint64_t>(from));
+  const bool overflows = ((to ^ from) & (to ^ passed)) < 0;  // of two signs, and not that of `to`
+  if (overflows) [[unlikely]] {
+    return to < from ? nanoseconds::min() : nanoseconds::max();
+  }
+  return nanoseconds(passed);
 }
 }  // namespace detail
 

@@ -53,10 +53,11 @@ class awaited_call {
   awaited_call(const awaited_call&) = delete;
   awaited_call& operator=(const awaited_call&) = delete;
 
+  /// True: to be resumed at once.
+  bool ready() { return static_cast<bool>(awaiter_.await_ready()); }
   /// False: to be resumed at once. Else this object may be gone already; `next`: what is to be
   /// resumed instead.
   bool suspend(std::coroutine_handle<> frame, std::coroutine_handle<>& next) {
-    if (awaiter_.await_ready()) return false;
     using answer = decltype(awaiter_.await_suspend(frame));
     if constexpr (std::is_void_v<answer>) {
       awaiter_.await_suspend(frame);

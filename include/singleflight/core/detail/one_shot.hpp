@@ -134,10 +134,9 @@ class one_shot_base : public platform::allocated {
 
   // ---- as the owner of batches ------------------------------------------------------------------
 
+  using waiters_lock = owner_lock<one_shot_base>;
   void lock() noexcept { lock_bit::lock(word_); }
   void unlock() noexcept { lock_bit::unlock(word_, there_ ? there : 0); }
-  void lock_waiters() noexcept { lock(); }
-  void unlock_waiters() noexcept { unlock(); }
   static constexpr bool pending_is_ready_locked() noexcept { return false; }
   void add_reference() noexcept { references_.fetch_add(1, memory_order_relaxed); }
   void drop_reference() noexcept {

@@ -113,11 +113,24 @@ inline void resume(waiter& w) {
   }
 }
 
+/// The lock of the waiters of an owner that has one for all its life.
+template <class Owner>
+class owner_lock {
+ public:
+  explicit owner_lock(Owner& of) noexcept : of_(of) {}
+  void lock() noexcept { of_.lock(); }
+  void unlock() noexcept { of_.unlock(); }
+
+ private:
+  Owner& of_;
+};
+
 /// The waiters of one owner that resume on one executor. Two runners, so that a waiter that blocks
 /// after its resumption does not hold up the others where the executor has a second thread.
 ///
-/// Owner: lock_waiters(), unlock_waiters() of what is "the lock" here; add_reference(),
-/// drop_reference(); pending_is_ready_locked(): whether all who wait are ready where they stand.
+/// Owner: waiters_lock, made of an Owner, which takes and frees what is "the lock" here;
+/// add_reference(), drop_reference(); pending_is_ready_locked(): whether all who wait are ready
+/// where they stand.
 template <class Owner>
 struct resume_batch : platform::allocated {
   struct runner : task_node {
@@ -166,10 +179,11 @@ struct resume_batch : platform::allocated {
   /// A wait that named it is over, and stands in no list.
   void release() noexcept {
     Owner& of = *owner;
-    of.lock_waiters();
+    typename Owner::waiters_lock lock(of);
+    lock.lock();
     --waits;
     const bool last = leave_if_last_locked();
-    of.unlock_waiters();
+    lock.unlock();
     if (last) delete this;
     of.drop_reference();
   }
@@ -236,16 +250,17 @@ struct resume_batch : platform::allocated {
   /// it to come, or one that was at work, so this one just ends.
   bool takes_over(runner& r) noexcept {
     Owner& of = *owner;
-    of.lock_waiters();
+    typename Owner::waiters_lock lock(of);
+    lock.lock();
     if (r.handed == 1) {
       r.cut = 0;
       r.posted = true;
-      of.unlock_waiters();
+      lock.unlock();
       return true;
     }
     end_locked(r);
     const bool last = leave_if_last_locked();
-    of.unlock_waiters();
+    lock.unlock();
     if (last) delete this;
     of.drop_reference();
     return false;
@@ -267,56 +282,65 @@ struct resume_batch : platform::allocated {
     return true;
   }
 
+  /// A resumption that throws, or ends its thread, leaves the rest to another.
+  struct working {
+    runner& self;
+    bool finished = false;
+    ~working() {
+      if (finished) return;
+      self.by = nullptr;
+      submit_one(self);
+    }
+  };
+
+  waiter_list& to_resume_locked() noexcept {
+    return owner->pending_is_ready_locked() && !pending.empty() && !stranded ? pending : ready;
+  }
+
   /// Resumes the ready waiters one after the other, never nested. Each is taken out under the lock,
   /// so that one that is destroyed before its turn is simply not there any more.
   void run(runner& self) {
     Owner& of = *owner;
-    bool offer = &self == &main;
+    typename Owner::waiters_lock lock(of);
+    lock.lock();
+    self.by = &this_thread();
+    self.posted = false;
+    working guard{self};
+    const waiter* const first = to_resume_locked().first();
+    if (&self == &main && first != nullptr && first->next != nullptr && !spare.is_under_way()) {
+      // Before this one has taken any: where the executor runs it here, it leaves none.
+      ++spare.handed;
+      of.add_reference();
+      lock.unlock();
+      submit_one(spare);
+      lock.lock();
+    }
     for (;;) {
-      of.lock_waiters();
-      self.by = &this_thread();
-      self.posted = false;
-      waiter_list& from =
-          of.pending_is_ready_locked() && !pending.empty() && !stranded ? pending : ready;
+      waiter_list& from = to_resume_locked();
       waiter* const w = from.pop();
       if (w == nullptr) {
+        guard.finished = true;
         self.by = nullptr;
         end_locked(self);
         const bool last = leave_if_last_locked();
-        of.unlock_waiters();
+        lock.unlock();
         if (last) delete this;
         of.drop_reference();
         return;
       }
       w->state = wait_state::resumed;
-      const waiter* const following = from.first();
-      const bool second = offer && following != nullptr && !spare.is_under_way();
-      if (second) {
-        ++spare.handed;
-        of.add_reference();
-      }
-      of.unlock_waiters();
-      offer = false;
-      if (second) submit_one(spare);
+      [[maybe_unused]] const waiter* const following = from.first();
+      lock.unlock();
 #if defined(__GNUC__)
       __builtin_prefetch(following, 1);
 #endif
-      struct resuming {  // a resumption that throws, or ends its thread, leaves the rest to another
-        runner& self;
-        bool finished = false;
-        ~resuming() {
-          if (finished) return;
-          self.by = nullptr;
-          submit_one(self);
-        }
-      } guard{self};
       try {
         resume(*w);
       } catch (...) {  // nobody is there to take what a callback or a coroutine lets escape
         if (!platform::is_thread_exit()) std::terminate();
         throw;
       }
-      guard.finished = true;
+      lock.lock();
     }
   }
 };

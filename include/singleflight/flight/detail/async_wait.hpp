@@ -20,13 +20,14 @@ inline bool enrol(block_base& b, waiter& w, flight_batch& batch, const steady_ti
                   bool always) {
   const call_scope scope;
   flight_batch::runner* runners = nullptr;
-  b.lock_waiters();
+  block_base::waiters_lock lock(b);
+  lock.lock();
   const bool done =
       b.phase(memory_order_relaxed) == flight_phase::done && platform::holds(rule::enrol_sees_done);
   const bool struck = platform::holds(rule::enrol_sees_limit) &&
                       w.verdict.load(memory_order_relaxed) != wait_verdict::outcome;
   if ((done || struck) && !always) {
-    b.unlock_waiters();
+    lock.unlock();
     return false;
   }
   w.state = done || struck ? wait_state::ready : wait_state::pending;
@@ -37,7 +38,7 @@ inline bool enrol(block_base& b, waiter& w, flight_batch& batch, const steady_ti
     w.limit = deadline;
     ++b.room.bounded;
   }
-  b.unlock_waiters();
+  lock.unlock();
   flight_batch::submit(runners);
   return true;
 }
@@ -77,7 +78,8 @@ inline void cancel_wait(block_base& b, waiter& w, flight_batch& batch, wait_verd
 
 /// Takes a waiter out that will not be resumed any more.
 inline void take_out(block_base& b, waiter& w, flight_batch& batch) noexcept {
-  b.lock_waiters();
+  block_base::waiters_lock lock(b);
+  lock.lock();
   w.require_not_resuming_locked();
   if (!platform::holds(rule::destroyed_leaves_list)) {
     // nothing
@@ -87,7 +89,7 @@ inline void take_out(block_base& b, waiter& w, flight_batch& batch) noexcept {
     batch.ready.remove(w);
   }
   w.state = wait_state::idle;
-  b.unlock_waiters();
+  lock.unlock();
 }
 
 /// The limit of a wait that is over counts no more.
@@ -102,19 +104,20 @@ inline void end_limit(block_base& b, waiter& w) noexcept {
 /// The batch for a wait that has named `executor`: one of the last few if it is for the same, else
 /// a new one. To be released after the wait.
 inline flight_batch* batch_for(block_base& b, const any_executor& executor) {
-  b.lock_waiters();
+  block_base::waiters_lock lock(b);
+  lock.lock();
   flight_batch* at = b.room.more_batches;
   for (int i = 0; at != nullptr && i < 8; ++i, at = at->next) {
     if (at->executor != executor) continue;
     at->share_locked();
-    b.unlock_waiters();
+    lock.unlock();
     return at;
   }
-  b.unlock_waiters();
+  lock.unlock();
   flight_batch* const made = flight_batch::make(b, executor);
-  b.lock_waiters();
+  lock.lock();
   made->enlist_locked(b.room.more_batches);
-  b.unlock_waiters();
+  lock.unlock();
   return made;
 }
 

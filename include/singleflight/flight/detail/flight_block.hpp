@@ -199,26 +199,46 @@ struct block_base : platform::allocated {
   void unlock() noexcept {
     bit_lock<std::uint32_t, locked>::unlock(state, state.load(memory_order_relaxed) & ~locked);
   }
-  /// The waiters and their batches are guarded by the block's lock until the flight is done, and by
-  /// one of done_locks from then on. Its end is published under the former, and whoever finds it
-  /// done has acquired that (I7): so each sees all that was done to them before.
-  void lock_waiters() noexcept {
-    if (!done()) {
-      lock();
-      if (phase(memory_order_relaxed) != flight_phase::done) return;
-      unlock();
-    } else if ((state.load(memory_order_acquire) & unfurnished) != 0) {
+  /// What guards the waiters and their batches: the block's lock until the flight is done, one of
+  /// done_locks from then on. Its end is published under the former, and whoever finds it done has
+  /// acquired that (I7): so each sees all that was done to them before.
+  class waiters_lock {
+   public:
+    explicit waiters_lock(block_base& of) noexcept : of_(of) {}
+    void lock() noexcept {
+      if (after_ != nullptr) {  // it stays done
+        after_->lock();
+      } else if (of_.phase(memory_order_relaxed) == flight_phase::done || !lock_before()) {
+        after_ = &of_.lock_done_waiters();
+      }
+    }
+    void unlock() noexcept {
+      if (after_ != nullptr) {
+        after_->unlock();
+      } else {
+        of_.unlock();
+      }
+    }
+
+   private:
+    bool lock_before() noexcept {
+      of_.lock();
+      if (of_.phase(memory_order_relaxed) != flight_phase::done) return true;
+      of_.unlock();
+      return false;
+    }
+
+    block_base& of_;
+    word_lock* after_ = nullptr;
+  };
+  SINGLEFLIGHT_NOINLINE word_lock& lock_done_waiters() noexcept {
+    if ((state.load(memory_order_acquire) & unfurnished) != 0) {
       lock();
       unlock();
     }
-    done_locks::instance().of(this).lock();
-  }
-  void unlock_waiters() noexcept {
-    if (phase(memory_order_relaxed) == flight_phase::done) {
-      done_locks::instance().of(this).unlock();
-    } else {
-      unlock();
-    }
+    word_lock& one = done_locks::instance().of(this);
+    one.lock();
+    return one;
   }
   /// Under the lock, or by the only owner. The release is for who finds it furnished, and done.
   SINGLEFLIGHT_NOINLINE void furnish() noexcept {

@@ -137,15 +137,18 @@ class flight_core final : fork_member {
     if (platform::holds(rule::attach_marks_bucket)) b.value |= flight_table::slow;
   }
 
-  /// Counts a caller in; false when the flight is full. (A leader's interest and `leader_gone` end
-  /// in one step, under the bucket lock: no join sees one without the other.)
+  /// Whether there is no room for one caller more. (A leader's interest and `leader_gone` end in one
+  /// step, under the bucket lock: no join sees one without the other.)
+  SINGLEFLIGHT_COLD bool is_full(const block_base& block) const noexcept {
+    if (!platform::holds(rule::waiters_are_bounded)) return false;
+    const std::size_t leader = block.leader_gone.load(memory_order_relaxed) ? 0 : 1;
+    const std::size_t others = leader + block.detached.load(memory_order_relaxed);
+    const std::size_t in = block.interest();
+    return in >= others && in - others >= options_.max_waiters;
+  }
+  /// Counts a caller in; false when the flight is full.
   bool join_locked(flight_table::bucket& b, block_base& block, bool lender) noexcept {
-    if (options_.max_waiters != 0 && platform::holds(rule::waiters_are_bounded)) {
-      const std::size_t leader = block.leader_gone.load(memory_order_relaxed) ? 0 : 1;
-      const std::size_t others = leader + block.detached.load(memory_order_relaxed);
-      const std::size_t in = block.interest();
-      if (in >= others && in - others >= options_.max_waiters) return false;
-    }
+    if (options_.max_waiters != 0 && is_full(block)) return false;
     block.counts.fetch_add(
         block_base::one_reference +
             (platform::holds(rule::joins_count_interest) ? block_base::one_interest : 0),

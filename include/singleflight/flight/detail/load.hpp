@@ -15,6 +15,7 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <type_traits>
 #include <utility>
 
@@ -315,7 +316,10 @@ struct load_impl final : typed_load<V> {
         what_.emplace([this]() -> result {  // as it is: it may be unable to move
           return detail::call_loader<V>(loader_, *load_.context);
         });
-        suspended = what_->suspend(this->handle(), next);
+        if (!what_->ready()) {
+          wanders_.emplace();
+          suspended = what_->suspend(this->handle(), next);
+        }
       } catch (...) {
         error = caught();
       }
@@ -404,7 +408,7 @@ struct load_impl final : typed_load<V> {
     }
 
     load_impl& load_;
-    const wandering_load wanders_{};
+    std::optional<wandering_load> wanders_;  ///< from when it may go on elsewhere
     Loader loader_;
     std::optional<awaited_call<result>> what_;
   };

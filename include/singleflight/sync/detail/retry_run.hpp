@@ -168,7 +168,7 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
       if constexpr (awaits) {
         // As it is: it may be unable to move.
         awaited_.emplace([this]() -> typename attempt::returned { return call_now(); });
-        suspended = awaited_->suspend(this->handle(), next);
+        suspended = !awaited_->ready() && awaited_->suspend(this->handle(), next);
       } else {
         keep([this]() -> typename attempt::returned { return call_now(); });
       }

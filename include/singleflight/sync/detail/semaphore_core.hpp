@@ -244,12 +244,11 @@ class semaphore_core final : public platform::allocated, fork_member {
 
   // ---- as the owner of batches ------------------------------------------------------------------
 
+  using waiters_lock = owner_lock<semaphore_core>;
   void lock() noexcept { available_ = available_in(lock_bit::lock(word_)); }
   void unlock() noexcept {
     lock_bit::unlock(word_, word_of(available_) | (queue_.empty() && !closed_ ? 0 : slow));
   }
-  void lock_waiters() noexcept { lock(); }
-  void unlock_waiters() noexcept { unlock(); }
   static constexpr bool pending_is_ready_locked() noexcept { return false; }
   void add_reference() noexcept { references_.fetch_add(1, memory_order_relaxed); }
   void drop_reference() noexcept {
