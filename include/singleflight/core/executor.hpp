@@ -146,6 +146,7 @@ struct executor_ops {
 
 void execute_on_default_pool(task&& t);
 void post_on_default_pool(task_node* node);  // keeps it queued if no thread can be made
+void hand_queue_over();                      // trampoline.hpp
 bool runs_on_default_pool() noexcept;
 bool is_default_pool_starved() noexcept;
 bool is_pool_starved(const thread_pool& pool) noexcept;

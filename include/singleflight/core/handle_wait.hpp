@@ -201,8 +201,11 @@ class [[nodiscard]] handle_wait : private timer_node {
 
   /// Arms the limits, then enters the wait; false: go on at once.
   bool begin(std::uintptr_t target, bool always) {
+    // What arming lets resume on this thread does so once this wait has been entered: it may
+    // destroy this. So a wait that need not be entered is, if anything is to come.
+    const detail::call_scope scope;
     arm(target);
-    return enter(always);
+    return enter(always || scope.drains());
   }
   bool enter(bool always) { return of_->enrol(batch(), bounded() ? &when : nullptr, always); }
   void arm(std::uintptr_t target) {

@@ -32,7 +32,6 @@ class manual_timer final : public timer {
     return time_point(now_.load(detail::memory_order_acquire));
   }
   void arm(timer_node& node, time_point when) override {
-    const detail::call_scope scope;
     detail::timer_queue::turn mine(queue_);
     queue_.arm_locked(node, when);
     if (when <= due() && !firing()) fire_locked(mine.hold());

@@ -57,6 +57,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool : detail::fork_member {
                     "thread_pool: destroyed within one of its own tasks");
     if (within) self.pool = nullptr;  // so this thread does not come back to it
     detail::settle_promises();
+    detail::hand_queue_over();
     leave_forks();
     bool retrying = false;
     {

@@ -4,6 +4,7 @@
 // for a lock that it holds, waits for ever: a deadlock, or a livelock. What stands on its stack is
 // a frame that has gone.
 
+#include <chrono>
 #include <memory>
 #include <stdexcept>
 #include <stop_token>
@@ -11,6 +12,7 @@
 #include <utility>
 
 #include "model/flight/scene.hpp"
+#include <singleflight/core/manual_timer.hpp>
 
 namespace {
 
@@ -19,6 +21,7 @@ using model::ints;
 using model::queue_executor;
 using model::two;
 using model::world;
+using namespace std::chrono_literals;
 using singleflight::flight_errc;
 namespace platform = singleflight::detail::platform;
 
@@ -108,6 +111,30 @@ const add_world awaited("56: a fork with a handle on a load that is awaited", tw
   s.forks([&] { s.look_and_end(f); });
   w.run();
 });
+
+// An event loop forks with a caller in its queue whose time is over, as another thread leaves last.
+const add_world timed_out("56: a fork before a caller who has timed out is resumed", two,
+                          [](world& w) {
+                            singleflight::manual_timer clock;
+                            queue_executor loop;
+                            site s(w, {.timer = &clock});
+                            auto last = std::make_unique<singleflight::flight<int>>(
+                                s.flights->start(1, [] { return 1; }));
+                            auto f = s.flights->start(1, [] { return 1; });
+                            bool called = false;
+                            f.until(clock.now() + 5ms).on(loop).on_ready([&](const auto& got) {
+                              called = true;
+                              w.check(!got.has_value(), "56: a caller did not time out");
+                            });
+                            clock.advance(5ms);
+                            w.thread([&] { last.reset(); });
+                            w.thread([&] {
+                              platform::fork();
+                              loop.run_all();
+                              w.check(called, "56: a caller who has timed out is not resumed");
+                            });
+                            w.run();
+                          });
 
 const add_world failing("56: a fork with a handle on a load that fails", two, [](world& w) {
   site s(w);

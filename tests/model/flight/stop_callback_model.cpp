@@ -8,6 +8,7 @@
 
 #include "model/flight/scene.hpp"
 #include "support/model/gate.hpp"
+#include "support/task.hpp"
 
 namespace {
 
@@ -99,5 +100,27 @@ const add_world after("53: what runs inline as a leader is stopped closes the gr
                         });
                         w.run();
                       });
+
+/// A load that waits, until its own token stops it, for another that hangs; its wait resumes on the
+/// thread that stops it.
+support::lazy<int> waits_until_stopped(model::ints& others, std::stop_token stop) {
+  auto f = others.start(1, [] { return 2; });
+  const auto got = co_await f.until(singleflight::timer::time_point::max(), std::move(stop))
+                       .on(singleflight::inline_executor)
+                       .as_outcome();
+  co_return got.has_value() ? 0 : 3;
+}
+const add_world closer("53: close resumes the load that it waits for", two, [](world& w) {
+  model::ints others({.executor = singleflight::inline_executor});
+  model::ints flights({.executor = singleflight::inline_executor});
+  std::optional<singleflight::flight_promise<int>> hung;
+  auto hangs = others.start(1, [&](singleflight::flight_promise<int> p) { hung = std::move(p); });
+  auto f = flights.start(
+      1, [&](std::stop_token stop) { return waits_until_stopped(others, std::move(stop)); });
+  w.thread([&] { flights.close(); });
+  w.thread([&] { w.check(*f.get() == 3, "53: a load was not told to stop"); });
+  w.run();
+  hung->set_value(1);
+});
 
 }  // namespace

@@ -565,4 +565,29 @@ const add_world fork_and_delay("56: a fork beside a batch that gathers", two, []
   w.run();
 });
 
+// The end of the batch in the child finds a key that is over, whose last caller was just leaving.
+const add_world fork_in_loader(
+    "56: a batch's load that forks beside a caller who leaves", two, [](world& w) {
+      model::queue_executor queue;
+      singleflight::batcher_options how{.max_batch = 2, .max_in_flight = 1};
+      how.executor = queue;
+      std::optional<singleflight::batcher<int, int>> keys;
+      keys.emplace(
+          [](std::span<const int> all) {
+            platform::fork();
+            std::vector<singleflight::outcome<int>> values;
+            for (const int key : all) values.emplace_back(key * 10);
+            return values;
+          },
+          how);
+      std::optional<singleflight::flight<int>> leaves(keys->start(1));
+      auto stays = keys->start(2);
+      w.thread([&] { leaves.reset(); });
+      w.thread([&] {
+        queue.run_all();
+        w.check(*stays.get() == 20, "56: a batch that forks loses an answer");
+      });
+      w.run();
+    });
+
 }  // namespace

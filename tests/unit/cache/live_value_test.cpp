@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "support/asleep.hpp"
+#include "support/bare_timer.hpp"
 #include "support/death.hpp"
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
@@ -963,6 +964,23 @@ TEST(live_value, destroyed_within_its_listener) {
         executor.run_all();
       },
       "live_value: destroyed within its listener");
+}
+
+// Goal    No reload runs within the fire of a timer, also not on inline_executor.
+TEST(live_value, no_reload_runs_within_a_fire) {
+  support::bare_timer time;
+  std::atomic<int> loads{0};
+  std::atomic<bool> within{false};
+  const live_value<int> number(
+      [&] {
+        if (time.fires_here()) within = true;
+        return ++loads;
+      },
+      {.reload_every = 1s, .group = {.executor = sf::inline_executor, .timer = &time}});
+  EXPECT_EQ(loads, 1);
+  time.fire_all();
+  EXPECT_TRUE(support::eventually([&] { return *number.get() == 2; }, "the reload"));
+  EXPECT_FALSE(within);
 }
 
 // Goal    The figures are there for who looks.

@@ -407,28 +407,40 @@ TEST(cancelled_waiter, a_leader_that_is_cancelled_is_not_counted_apart) {
 }
 
 // Goal    A coroutine destroyed while another thread resumes it is refused (P8).
-// Method  A runner that has taken a coroutine out asks the executor for a second runner before it
-//         resumes. The executor stands for that other thread: there it destroys the coroutine.
-struct destroying_executor {
-  void execute(singleflight::task work) {
-    if (++*calls == 3) victim->reset();  // the load's, the first runner's, the second's
-    to.execute(std::move(work));
-  }
-  support::manual_executor to;
-  std::shared_ptr<int> calls = std::make_shared<int>(0);
-  std::optional<support::owned>* victim;
+// Method  Its wait resumes another coroutine in its place, which destroys it: so it is destroyed
+//         after a runner has taken it out, and before it has gone on.
+template <class Wait>
+struct waiting_in_place_of {
+  Wait& wait;
+  std::coroutine_handle<> resumed;
+  bool await_ready() { return wait.await_ready(); }
+  bool await_suspend(std::coroutine_handle<>) { return wait.await_suspend(resumed); }
+  auto await_resume() { return wait.await_resume(); }
+};
+/// Suspends, and tells which coroutine that is.
+struct named_as {
+  std::coroutine_handle<>& name;
+  bool await_ready() const noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> frame) const noexcept { name = frame; }
+  void await_resume() const noexcept {}
 };
 void destroy_while_it_is_resumed() {
-  std::optional<support::owned> first;
-  destroying_executor ex{.to = {}, .victim = &first};
+  support::manual_executor ex;
   group g({.executor = ex});
-  const auto wait = [](group& in) -> support::owned {
-    auto f = in.start(1, [] { return 1; });
-    (void)co_await f;
+  std::optional<support::owned> victim;
+  std::coroutine_handle<> other;
+  const auto destroys = [&]() -> support::owned {
+    co_await named_as{other};
+    victim.reset();
   };
-  first.emplace(wait(g));
-  const support::owned second = wait(g);
-  ex.to.run_all();
+  const support::owned kept = destroys();
+  const auto waits = [&]() -> support::owned {
+    auto f = g.start(1, [] { return 1; });
+    auto wait = f.as_outcome();
+    (void)co_await waiting_in_place_of<decltype(wait)>{wait, other};
+  };
+  victim.emplace(waits());
+  ex.run_all();
 }
 TEST(cancelled_waiter_death, destroyed_while_it_is_resumed) {
   support::die_apart();

@@ -126,6 +126,39 @@ TEST(close, callback_of_a_refused_handle_keeps_to_the_rules) {
   EXPECT_TRUE(support::eventually([&] { return called == 1; }, "the callback"));
 }
 
+// Goal    close() does not wait for a load that its own request to stop has resumed on this thread:
+//         while it waits, what stands in this thread's trampoline runs elsewhere (P10).
+// Method  The load is a coroutine on inline_executor that awaits, with its stop token, another load
+//         that hangs: of another group, or of its own.
+TEST(close, lets_a_load_go_on_that_it_has_resumed_here) {
+  for (const bool own : {false, true}) {
+    support::gate hang;
+    group others;
+    group g({.executor = singleflight::inline_executor});
+    const auto hung = others.start(1, [&] {
+      hang.wait();
+      return 1;
+    });
+    std::optional<singleflight::flight_promise<int>> unanswered;
+    const auto hung_here =
+        g.start(2, [&](singleflight::flight_promise<int> p) { unanswered = std::move(p); });
+    const auto load = [&](flight_context& context) -> support::lazy<int> {
+      auto f = (own ? g : others).start(own ? 2 : 1, one);
+      const auto got =
+          co_await f.until(std::chrono::steady_clock::time_point::max(), context.stop_token())
+              .on(singleflight::inline_executor)
+              .as_outcome();
+      EXPECT_EQ(got.errc(), flight_errc::cancelled);
+      if (unanswered) unanswered->set_value(2);
+      co_return 5;
+    };
+    auto answer = g.start(1, load);
+    g.close();
+    EXPECT_EQ(*answer.get(), 5);
+    hang.open();
+  }
+}
+
 // Goal    close() tells a load without joiners to stop, waits for it, and its caller gets its
 //         value.
 // Method  The load ends only when it sees its stop token fire; it asks for it before close.

@@ -3,7 +3,9 @@
 // Where and how a coroutine or a callback resumes.
 
 #include <gtest/gtest.h>
+#include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -24,8 +26,10 @@
 #include "support/held_leader.hpp"
 #include "support/sanitizers.hpp"
 #include "support/task.hpp"
+#include "support/thread_end.hpp"
 #include <singleflight/core/manual_timer.hpp>
 #include <singleflight/flight.hpp>
+#include <singleflight/sync.hpp>
 
 namespace {
 
@@ -401,6 +405,92 @@ TEST(flight_await, blocked_resumption_does_not_hold_up_others) {
   time.advance(1s);
   EXPECT_TRUE(support::eventually([&] { return resumed == 2; }, "the second waiter"));
   unblock.open();
+}
+
+// Goal    Those who wait are resumed in their order, also where the second runner runs at once, on
+//         the thread of the first; and one who ends that thread there leaves the others to be
+//         resumed.
+// Method  The flight ends inside run(), so inline_executor means the default pool: a thread without
+//         a library call around it, where what is handed over runs there and then.
+void wait_on_the_diverted_inline_executor(bool second_ends_its_thread) {
+  group g({.executor = inline_executor});
+  std::mutex guard;
+  std::vector<int> told;
+  {
+    const held_leader leader(g);
+    for (int i = 1; i <= 4; ++i) {
+      g.start(1, [] { return -1; }).on_ready([&, i](const auto&) {
+        {
+          const std::scoped_lock hold(guard);
+          told.push_back(i);
+        }
+        if (i == 2 && second_ends_its_thread) ::pthread_exit(nullptr);
+      });
+    }
+  }
+  EXPECT_TRUE(support::eventually(
+      [&] {
+        const std::scoped_lock hold(guard);
+        return told.size() == 4;
+      },
+      "all four callbacks"));
+  const std::scoped_lock hold(guard);
+  if (second_ends_its_thread)
+    std::sort(told.begin(), told.end());  // the others go on on two threads
+  EXPECT_EQ(told, (std::vector<int>{1, 2, 3, 4}));
+}
+TEST(flight_await, second_runner_that_runs_at_once_keeps_the_order) {
+  wait_on_the_diverted_inline_executor(false);
+}
+TEST(flight_await, callback_that_ends_its_thread_leaves_the_others) {
+  if (!support::threads_can_end) GTEST_SKIP() << "this unwinder ends no thread in its midst";
+  wait_on_the_diverted_inline_executor(true);
+}
+
+// Goal    One that blocks in its resumption on inline_executor does not hold up those behind it:
+//         they are resumed elsewhere, and may be what it waits for.
+// Method  Two wait for one flight; the first, resumed, blocks for what the second does then: it
+//         answers a load, frees a permit, ends a task of a group.
+TEST(flight_await, one_that_blocks_hands_the_others_over) {
+  enum class blocks { for_a_flight, for_a_permit, for_a_group, in_close };
+  for (const auto how :
+       {blocks::for_a_flight, blocks::for_a_permit, blocks::for_a_group, blocks::in_close}) {
+    group g({.executor = inline_executor});
+    group other;
+    singleflight::semaphore permits(1);
+    singleflight::error_group tasks;
+    std::optional<singleflight::flight_promise<int>> first;
+    std::optional<singleflight::flight_promise<int>> second;
+    support::gate begun;
+    support::gate freed;
+    auto leads = g.start(1, [&](singleflight::flight_promise<int> p) { first = std::move(p); });
+    auto held = other.start(2, [&](singleflight::flight_promise<int> p) {
+      second = std::move(p);
+      begun.open();
+    });
+    begun.wait();
+    std::optional<singleflight::permit> permit(permits.acquire());
+    tasks.go([&] { freed.wait(); });
+    bool done = false;
+    g.start(1, [] { return -1; }).on_ready([&](const auto&) {
+      switch (how) {
+        case blocks::for_a_flight: EXPECT_EQ(*other.start(2, [] { return -1; }).get(), 7); break;
+        case blocks::for_a_permit: (void)permits.acquire(); break;
+        case blocks::for_a_group: tasks.wait(); break;
+        case blocks::in_close: other.close(); break;
+      }
+      done = true;
+    });
+    g.start(1, [] { return -1; }).on_ready([&](const auto&) {
+      permit.reset();
+      freed.open();
+      second->set_value(7);
+    });
+    first->set_value(1);
+    EXPECT_TRUE(done);
+    EXPECT_EQ(*held.get(), 7);
+    EXPECT_EQ(*leads.get(), 1);
+  }
 }
 
 // Goal    A handle is one-shot: a second use is an assertion, in every build type.

@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/bare_timer.hpp"
 #include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/gate.hpp"
@@ -1482,6 +1483,23 @@ TEST(batcher, bad_options) {
   EXPECT_THAT(made({.max_delay = -5ns}), HasSubstr("batcher: max_delay is -5 ns"));
   EXPECT_THAT(refusal_of([] { const ints keys(nullptr); }),
               HasSubstr("batcher: load_many is empty"));
+}
+
+// Goal    No load of a batch runs within the fire of a timer, also not on inline_executor.
+TEST(batcher, no_load_runs_within_a_fire) {
+  support::bare_timer time;
+  std::atomic<bool> within{false};
+  ints keys(
+      [&](std::span<const int> all) {
+        if (time.fires_here()) within = true;
+        return outcomes(all.size(), 5);
+      },
+      {.max_delay = 10ms, .executor = sf::inline_executor, .timer = &time});
+  auto f = keys.start(1);
+  EXPECT_FALSE(f.ready());
+  time.fire_all();
+  EXPECT_EQ(*f.get(), 5);
+  EXPECT_FALSE(within);
 }
 
 // Goal    What a metrics endpoint reads.

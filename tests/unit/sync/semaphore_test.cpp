@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <coroutine>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -625,6 +626,44 @@ TEST(pending_permit, a_coroutine_may_be_destroyed_while_it_waits) {
   EXPECT_EQ(all.available(), 1);
   later.run_all();
   EXPECT_TRUE(order.empty());
+}
+
+// Scenarios 28b, 30.
+// Goal    What the begin of a wait lets resume on this thread may destroy the coroutine that waits:
+//         that is not touched any more (seen by AddressSanitizer).
+// Method  The one in front begins to wait when its time is over. That lets the next one in, which
+//         destroys it.
+TEST(pending_permit, a_coroutine_may_be_destroyed_as_it_begins_to_wait) {
+  manual_timer time;
+  semaphore all(2, {.executor = inline_executor, .timer = &time});
+  const permit held = all.acquire();
+  std::coroutine_handle<> front;
+  struct suspends {
+    std::coroutine_handle<>& who;
+    bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<> frame) const noexcept { who = frame; }
+    void await_resume() const noexcept {}
+  };
+  std::optional<support::owned> first;
+  bool went_on = false;
+  const auto waits = [&]() -> support::owned {
+    auto place = all.start_acquire(2);
+    co_await suspends{front};
+    (void)co_await place.until(time.now()).as_outcome();
+    went_on = true;
+  };
+  first.emplace(waits());
+  bool granted = false;
+  const auto destroys = [&]() -> support::owned {
+    auto place = all.start_acquire();
+    const permit mine = co_await place;
+    granted = true;
+    first.reset();
+  };
+  const support::owned second = destroys();
+  front.resume();
+  EXPECT_TRUE(granted);
+  EXPECT_FALSE(went_on);
 }
 
 // Scenario 28b.

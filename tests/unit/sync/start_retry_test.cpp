@@ -21,6 +21,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/bare_timer.hpp"
 #include "support/death.hpp"
 #include "support/executors.hpp"
 #include "support/failure.hpp"
@@ -995,6 +996,27 @@ TEST(pending_result, blocks_with_and_without_a_limit) {
   auto some = start_retry(s.policy(), s.good_at(1), {}, s.tasks);
   std::jthread runner([&] { s.tasks.run_all(); });
   EXPECT_EQ(some.get(), 1U);
+}
+
+// Goal    No attempt runs within the fire of a timer, on whose return others may wait, also not on
+//         inline_executor.
+TEST(start_retry, no_attempt_runs_within_a_fire) {
+  support::bare_timer time;
+  std::atomic<int> calls{0};
+  std::atomic<bool> within{false};
+  const auto fails_once = [&] {
+    if (time.fires_here()) within = true;
+    if (++calls == 1) throw failure();
+    return 7;
+  };
+  retry_policy policy;
+  policy.timer = &time;
+  auto all = start_retry(policy, fails_once, {}, inline_executor);
+  EXPECT_EQ(calls, 1);
+  time.fire_all();
+  EXPECT_EQ(all.get(), 7);
+  EXPECT_EQ(calls, 2);
+  EXPECT_FALSE(within);
 }
 
 // ---- misuse -------------------------------------------------------------------------------------

@@ -44,6 +44,9 @@ namespace detail {
   X(leader_leaves_in_one_step, "a caller is refused who fits before and after a leader leaves") \
   X(given_up_producer_is_told, "a retry goes on until the executor resumes who gave it up")     \
   X(strikes_run_nobody, "two limits that strike at once wait for each other's callbacks")       \
+  X(resumed_leaves_what_is_done, "a coroutine in a child waits for the lock of what is over")   \
+  X(sleeper_hands_queue_over, "a thread sleeps for what waits in its own trampoline")           \
+  X(ended_key_is_not_locked, "a batch's end in a child waits for a thread that is not there")   \
   X(enrol_sees_done, "a waiter enrols in a flight that is over")                                \
   X(enrol_sees_limit, "a limit that struck early is lost")                                      \
   X(destroyed_leaves_list, "a destroyed waiter is resumed")                                     \

@@ -52,6 +52,7 @@ class sleeper {
       if ((seen & told) != 0) return wait_verdict::outcome;
       if (platform::stop_requested(stop_)) return wait_verdict::cancelled;
       if (bounded() && clock_.now() >= deadline_) return wait_verdict::timed_out;
+      hand_queue_over();
       platform::wait(word_, seen, platform::all_channels,
                      bounded() && clock_.follows_steady_clock() ? &deadline_ : nullptr);
     }

@@ -10,11 +10,30 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
+/// Before this thread sleeps: what stands in its trampoline goes to the default pool. What this
+/// thread sleeps for may be waiting for that.
+inline void hand_queue_over(thread_state& self) {
+  task_node* queued = std::exchange(self.queue_head, nullptr);
+  self.queue_tail = nullptr;
+  while (task_node* const node = queued) {
+    queued = node->next;
+    post_on_default_pool(node);
+  }
+}
+inline void hand_queue_over() {
+  thread_state& self = this_thread();
+  if (self.queue_head != nullptr && platform::holds(rule::sleeper_hands_queue_over)) {
+    hand_queue_over(self);
+  }
+}
+
 /// Marks a library call that may hand work to the trampoline; the outermost one drains it.
 class call_scope {
  public:
   call_scope() noexcept : self_(this_thread()), outermost_(!std::exchange(self_.in_scope, true)) {}
   bool outermost() const noexcept { return outermost_; }
+  /// Whether its end has something to run, as far as known now.
+  bool drains() const noexcept { return outermost_ && self_.queue_head != nullptr; }
   call_scope(const call_scope&) = delete;
   call_scope& operator=(const call_scope&) = delete;
   ~call_scope() noexcept(false) {
@@ -31,11 +50,7 @@ class call_scope {
       ~closing() {
         if (drained) return;
         self.in_scope = false;
-        while (task_node* const node = self.queue_head) {
-          self.queue_head = node->next;
-          post_on_default_pool(node);
-        }
-        self.queue_tail = nullptr;
+        hand_queue_over(self);
       }
     } close{self};
     const on_errand errand;

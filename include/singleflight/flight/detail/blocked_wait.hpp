@@ -251,15 +251,14 @@ class blocked_wait {
       }
       if ((seen & block_base::sleeping) == 0 && platform::holds(rule::sleepers_are_marked)) {
         block_.lock();
-        block_.state.store(block_.state.load(memory_order_relaxed) | block_base::sleeping,
-                           memory_order_relaxed);
-        block_.unlock();
+        block_.unlock(block_.state.load(memory_order_relaxed) | block_base::sleeping);
         continue;
       }
       if ((seen & block_base::locked) != 0) {  // in a moment it will not be
         platform::pause();
         continue;
       }
+      hand_queue_over();
       platform::wait(
           block_.state, seen, channel(),
           bounded() && block_.clock->follows_steady_clock() ? &bounds_.deadline : nullptr);

@@ -196,8 +196,10 @@ struct block_base : platform::allocated {
   void lock() noexcept {
     if ((bit_lock<std::uint32_t, locked>::lock(state) & unfurnished) != 0) furnish();
   }
-  void unlock() noexcept {
-    bit_lock<std::uint32_t, locked>::unlock(state, state.load(memory_order_relaxed) & ~locked);
+  void unlock() noexcept { unlock(state.load(memory_order_relaxed)); }
+  /// With `value` as the new state, in one store: each that may say done is a release (I7).
+  void unlock(std::uint32_t value) noexcept {
+    bit_lock<std::uint32_t, locked>::unlock(state, value & ~locked);
   }
   /// What guards the waiters and their batches: the block's lock until the flight is done, one of
   /// done_locks from then on. Its end is published under the former, and whoever finds it done has
@@ -275,8 +277,7 @@ struct block_base : platform::allocated {
   void poke(std::uint32_t channel) noexcept {
     lock();
     const bool asleep = has_sleepers_locked();
-    state.store(state.load(memory_order_relaxed) + epoch, memory_order_relaxed);
-    unlock();
+    unlock(state.load(memory_order_relaxed) + epoch);
     if (asleep) platform::wake(state, all_sleepers, channel);
   }
   /// A load that this flight waits for was queued: makes those look again who could run it.

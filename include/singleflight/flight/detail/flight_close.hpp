@@ -112,6 +112,7 @@ inline void flight_core::end_if_not_begun(block_base& b) {
 
 inline bool flight_core::wait_departure(std::uint32_t seen, steady_time deadline) {
   settle_promises();
+  hand_queue_over();
   if (deadline == steady_time::max()) {
     platform::wait(departures_, seen);
     return true;

@@ -9,6 +9,7 @@
 
 #include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/core/detail/wait_graph.hpp"
+#include "singleflight/core/executor.hpp"
 #include "singleflight/core/outcome.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -25,10 +26,14 @@ struct group_waiter {
   /// Its acquire pairs with the release of tell(); a call is only a reason to take the group's
   /// lock.
   void sleep() const noexcept {
-    while (word.load(memory_order_acquire) == asleep) platform::wait(word, std::uint32_t{asleep});
+    while (word.load(memory_order_acquire) == asleep) {
+      hand_queue_over();
+      platform::wait(word, std::uint32_t{asleep});
+    }
   }
   void sleep_until_over() const noexcept {
     for (std::uint32_t is{}; (is = word.load(memory_order_acquire)) != over;) {
+      hand_queue_over();
       platform::wait(word, is);
     }
   }

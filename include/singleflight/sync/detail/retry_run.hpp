@@ -277,7 +277,10 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
     const bool late = (found & rung) != 0 && platform::holds(rule::first_ring_resumes);
     if ((found & asleep) != 0 && !late) post();
   }
-  static void alarm(timer_node& node) noexcept { static_cast<retry_run&>(node).ring(0); }
+  static void alarm(timer_node& node) noexcept {
+    const strike_scope strikes;
+    static_cast<retry_run&>(node).ring(0);
+  }
   void abandoned() noexcept override { ring(gone); }
 
   void disarm() noexcept {
