@@ -285,8 +285,9 @@ SINGLEFLIGHT_SHARED_STATE inline thread_pool& default_pool() {
 namespace detail {
 inline const platform::made_at_load<&default_pool> default_pool_at_load;
 
-/// Where timeouts strike: not on default_pool(), whose threads may all be in the loads that hang. A
-/// strike runs stop callbacks; as many may hang at a time as there are threads, less one.
+/// Where what a timeout leaves to do runs, stop callbacks above all: not on default_pool(), whose
+/// threads may all be in the loads that hang. As many may hang at a time as there are threads, less
+/// one.
 SINGLEFLIGHT_SHARED_STATE inline thread_pool& timeout_pool() {
   static platform::never_destroyed<thread_pool> pool(
       thread_pool_options{.max_threads = 16, .name = "sf-timeout"});

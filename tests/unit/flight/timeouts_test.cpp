@@ -107,6 +107,41 @@ TEST(load_timeout, late_answer_of_a_promise_is_ignored) {
   EXPECT_EQ(g.stats().loads, 2u);
 }
 
+// Goal    Once the timer has fired, the waiters have their timed_out and the key is free, whatever
+//         the stop callbacks of other loads do, of any group (C5).
+// Method  More loads than the pool of timeouts has threads are told to stop by callbacks that do
+//         not return.
+TEST(load_timeout, waits_for_no_stop_callback) {  // Scenario 27
+  constexpr int loads = 20;
+  singleflight::manual_timer time;
+  const singleflight::group_options options{.timer = &time, .load_timeout = 1s};
+  support::gate hang;
+  support::gate begun;
+  group slow(options);
+  group other(options);
+  const auto stops_slowly = [&](std::stop_token stop) {
+    const auto waits = [&] { hang.wait(); };
+    const std::stop_callback<decltype(waits)> told(std::move(stop), waits);
+    begun.wait();
+    hang.wait();
+    return 1;
+  };
+  std::vector<singleflight::flight<int>> waiting;
+  for (int key = 0; key < loads; ++key) waiting.push_back(slow.start(key, stops_slowly));
+  waiting.push_back(other.start(0, stops_slowly));
+  begun.await_arrivals(loads + 1);
+  begun.open();
+  time.advance(1s);
+  for (auto& f : waiting) {
+    EXPECT_TRUE(f.ready());
+    EXPECT_EQ(f.get_outcome().errc(), flight_errc::timed_out);
+  }
+  for (int key = 0; key < loads; ++key) EXPECT_EQ(*slow.run(key, [] { return 2; }), 2);
+  EXPECT_EQ(*other.run(0, [] { return 2; }), 2);
+  hang.await_arrivals(loads + 1 + 1);  // the loads, and a stop callback
+  hang.open();
+}
+
 // Goal    A load in time is not disturbed; the timeout counts from the load's begin, not from the
 //         start.
 TEST(load_timeout, counts_from_the_begin_of_the_load) {

@@ -108,13 +108,15 @@ enum class flight_result : std::uint8_t { none, value, error, code };
 /// The async waiters of one flight that resume on one executor.
 using flight_batch = resume_batch<block_base>;
 
-/// What callers whose deadline has struck leave to a thread where user code may run; guarded by the
-/// block lock. Taken by its task, or by the first of those callers that is resumed.
+/// What a timer's thread leaves to one where user code may run, as the deadline of a caller strikes,
+/// or that of the load; guarded by the block lock. Taken by its task, or by the first of those
+/// callers that is resumed.
 struct errands : task_node {
   explicit errands(block_base& of) noexcept;
   block_base& block;
   bool queued = false;              ///< with a reference on the block
   bool cut = false;                 ///< queued in the parent of a child of fork
+  bool expired = false;             ///< the load has timed out, and is to be told so
   std::uint32_t references = 0;     ///< of flights that are over
   load_base* dropped = nullptr;     ///< a list
   task_node* launched = nullptr;    ///< a list of loads, by their task's link
@@ -320,20 +322,15 @@ struct block_base : platform::allocated {
     waiting_room room;  ///< there unless `unfurnished`
   };
 
-  struct timeout_alarm : timer_node, task_node {
-    explicit timeout_alarm(block_base& b) noexcept
-        : timer_node(&fire_timeout), task_node(&run_timeout), block(&b) {}
+  struct timeout_alarm : timer_node {
+    explicit timeout_alarm(block_base& b) noexcept : timer_node(&fire_timeout), block(&b) {}
     block_base* const block;
-    bool armed = false;               ///< by the load's own thread of control
-    atomic<std::uint32_t> queued{0};  ///< 1: fired, and not yet looked at
-    bool cut = false;                 ///< that was so in the parent of a child of fork
-    atomic<steady_time> due{steady_time::max()};
+    bool armed = false;  ///< by the load's own thread of control
   };
   std::unique_ptr<timeout_alarm> alarm;  ///< load_timeout
 
  private:
   static void fire_timeout(timer_node& node) noexcept;
-  static void run_timeout(task_node* node, bool run);
 };
 
 /// The block with room for the value.

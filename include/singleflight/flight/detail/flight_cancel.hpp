@@ -18,6 +18,10 @@
 //     is in the midst of them, a second request for the same stop returns with the first one made.
 // C4  The block lives meanwhile: whoever is resumed, or destroyed, disarms its limits first, which
 //     waits for the one that strikes; errands hold a reference of their own.
+// C5  The timeout of a load strikes likewise (expire): its callers are told, and its key is free,
+//     once the timer has fired, whatever the stop callbacks of other loads do. Whoever ends the
+//     load disarms it first, which waits for the fire; so the flight is in the table meanwhile, and
+//     its group alive.
 
 #include <utility>
 
@@ -85,15 +89,19 @@ inline void flight_core::run_errands(block_base& b) {
   aftermath a;
   task_node* launched = nullptr;
   std::uint32_t references = 1;
+  bool expired = false;
   b.lock();
   if (b.room.errands) {
     errands& e = *b.room.errands;
+    expired = std::exchange(e.expired, false);
     a.dropped = std::exchange(e.dropped, nullptr);
     a.successor = std::exchange(e.successor, nullptr);
     launched = std::exchange(e.launched, nullptr);
     references += std::exchange(e.references, 0U);
   }
-  if (b.room.stop_wanted && b.phase(memory_order_relaxed) != flight_phase::done) a.stopped = &b;
+  if (expired || (b.room.stop_wanted && b.phase(memory_order_relaxed) != flight_phase::done)) {
+    a.stopped = &b;
+  }
   b.unlock();
   carry_out(a);
   while (task_node* const node = launched) {

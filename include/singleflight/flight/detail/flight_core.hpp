@@ -423,8 +423,6 @@ class flight_core final : fork_member {
   void disarm(block_base& b) noexcept {
     clock_.cancel(*b.alarm);
     b.alarm->armed = false;
-    // A timeout that has fired already and still stands in a queue speaks of the load before: void.
-    b.alarm->due.store(steady_time::max(), memory_order_relaxed);
   }
 
   void tell_ended(block_base& b, flight_result result, flight_errc code) const noexcept;

@@ -191,24 +191,25 @@ inline void flight_core::withdraw(block_base& b) {
 
 inline void flight_core::expire(block_base& b) {
   const call_scope scope;
-  aftermath a;
+  cancelled c;
   b.lock();
-  if (b.phase(memory_order_relaxed) != flight_phase::done &&
-      b.clock->now() >= b.alarm->due.load(memory_order_relaxed)) {
+  if (b.phase(memory_order_relaxed) != flight_phase::done) {
     flight_core& group = *b.core;
     flight_table::bucket bucket = group.table.lock(b.node->hash);
     if (platform::holds(rule::timeout_frees_key))
-      a.successor = group.forget_locked(bucket, *b.node);
+      c.a.successor = group.forget_locked(bucket, *b.node);
     // A run() leader still gets its own outcome: it is not counted among those who timed out.
     const bool run_leads = b.run_leads && !b.leader_gone.load(memory_order_relaxed);
     group.stats.add_error(flight_errc::timed_out, b.interest() - (run_leads ? 1U : 0U));
     group.table.unlock(bucket);
     b.room.stop_wanted = true;
-    a.stopped = &b;
-    group.publish_locked(b, flight_result::code, flight_errc::timed_out, a);
+    c.a.stopped = &b;
+    group.publish_locked(b, flight_result::code, flight_errc::timed_out, c.a);
+    defer_locked(b, c);
+    b.room.errands->expired = true;  // there: the stop is deferred
   }
   b.unlock();
-  carry_out(a);
+  carry_out_cancel(b, c);
 }
 
 inline void flight_core::activate(block_base& b) {

@@ -81,9 +81,6 @@ inline void flight_core::mend() noexcept {
       if (is_led_here(*node)) {
         if (block != nullptr) {
           forget_waiters(*block);
-          if (block->alarm != nullptr) {
-            block->alarm->cut = block->alarm->queued.load(memory_order_relaxed) != 0;
-          }
           if (block->is_furnished() && block->room.errands) {
             block->room.errands->cut = block->room.errands->queued;
           }
@@ -158,9 +155,6 @@ inline void flight_core::go_on() noexcept {
       for (flight_node* node = b.first(); node != nullptr; node = node->next) {
         block_base* const block = node->block.load(memory_order_relaxed);
         if (node->id != f->flight_id || block == nullptr) continue;
-        if (block->alarm != nullptr && std::exchange(block->alarm->cut, false)) {
-          timeout_pool().post(block->alarm.get(), true);
-        }
         if (block->is_furnished() && block->room.errands &&
             std::exchange(block->room.errands->cut, false)) {
           timeout_pool().post(&*block->room.errands, true);

@@ -106,9 +106,7 @@ inline flight_errc flight_core::unbegun_end(block_base& b) const noexcept {
 
 inline void flight_core::arm_timeout(block_base& b) {
   if (b.alarm == nullptr) b.alarm = std::make_unique<block_base::timeout_alarm>(b);
-  const steady_time due = deadline_after(clock_.now(), options_.load_timeout);
-  b.alarm->due.store(due, memory_order_relaxed);
-  clock_.arm(*b.alarm, due);
+  clock_.arm(*b.alarm, deadline_after(clock_.now(), options_.load_timeout));
   b.alarm->armed = true;
 }
 

@@ -69,20 +69,8 @@ inline errands::errands(block_base& of) noexcept
       block(of) {}
 
 inline void block_base::fire_timeout(timer_node& node) noexcept {
-  auto& alarm = static_cast<timeout_alarm&>(node);
-  if (alarm.queued.exchange(1, memory_order_acq_rel) != 0) return;
-  alarm.block->add_reference();
-  timeout_pool().post(&alarm, true);
-}
-
-inline void block_base::run_timeout(task_node* node, bool) {
-  auto& alarm = static_cast<timeout_alarm&>(*node);
-  block_base& block = *alarm.block;
-  // A fire that saw 1 leaves the look to this task. Its exchange came before this one, which
-  // reads from it: so what the fire knew, the time that the load was armed for, is seen below.
-  (void)alarm.queued.exchange(0, memory_order_acq_rel);
-  flight_core::expire(block);
-  block.drop_reference();
+  const strike_scope strikes;
+  flight_core::expire(*static_cast<timeout_alarm&>(node).block);
 }
 
 }  // namespace detail
