@@ -59,8 +59,10 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 
 template <class Key, class Value, class Hash = key_hash<Key>, class Equal = key_equal>
 class loading_cache final : public observable {
-  static_assert(std::is_object_v<Value> && !std::is_const_v<Value>,
-                "singleflight: a cache keeps values: Value is an object type, without const");
+  static_assert(
+      std::is_object_v<Value> && !std::is_const_v<Value> && std::move_constructible<Value>,
+      "singleflight: a cache keeps values: Value is an object type, without const, that can be "
+      "moved");
   using access = detail::key_access<Key, Hash, Equal>;
   using view = typename access::view;
   template <class Arg>

@@ -110,7 +110,9 @@ concept executor =
 /// The tag for "on this thread": the task joins the calling thread's trampoline and runs as the
 /// outermost library call returns, no lock held, in constant stack. On a thread that is inside
 /// run() it goes to default_pool() instead: a caller of run() may hold locks of its own. So it does
-/// in a stop callback, which others may wait for, and on the thread of default_timer().
+/// in a stop callback and in a timer's fire, which others may wait for. What still stands in the
+/// trampoline when the thread falls asleep in a call goes to default_pool() as well: what that
+/// waits for may depend on it.
 struct inline_executor_t {
   void execute(task t) const;
 };

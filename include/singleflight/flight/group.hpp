@@ -60,6 +60,12 @@ class live_value;
 
 template <class Key, class Value, class Hash = key_hash<Key>, class Equal = key_equal>
 class group final : public observable {
+  static_assert(std::is_object_v<Key> && !std::is_const_v<Key> && !std::is_array_v<Key>,
+                "singleflight: a key is kept: Key is an object type, without const, no array");
+  static_assert(std::is_void_v<Value> ||
+                    (std::is_object_v<Value> && !std::is_const_v<Value> && !std::is_array_v<Value>),
+                "singleflight: callers share a value: Value is void or an object type, without "
+                "const, no array; for a reference, return a pointer");
   using access = detail::key_access<Key, Hash, Equal>;
   using view = typename access::view;
   using node = detail::keyed_node<typename access::stored>;
@@ -187,7 +193,8 @@ class group final : public observable {
 
   /// Refuses newcomers, tells running loads to stop and waits for them; a load that has not begun
   /// never does: its callers get `closed`. Throws flight_error(recursive) within one of the group's
-  /// loads, and within a stop callback of one, on whichever thread that is called.
+  /// loads, and within a stop callback of one, on whichever thread that is called. Who is told
+  /// `closed` must not destroy the group meanwhile.
   void close() { close_by(detail::steady_time::max()); }
   /// False when loads still run after `duration`; the group must then stay alive.
   template <class Rep, class Period>

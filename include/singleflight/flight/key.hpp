@@ -12,6 +12,9 @@
 /// unsigned of the same width or a larger one the number itself is looked at; one that does not fit
 /// is a std::invalid_argument. The rest does not compile. (docs/design/keys.md)
 ///
+/// A key that is a view (std::string_view, a pointer) is kept as it is: what it shows outlives the
+/// group, the cache, or whatever else has the key. memoize and deduplicate own what they are given.
+///
 /// Equal keys must have equal hashes. key_hash agrees with == for what it names below; an
 /// enumeration with an == of its own needs a std::hash of its own, and so does a string of wide
 /// characters whose traits have an eq of their own.
@@ -369,6 +372,9 @@ struct key_access {
   static_assert(compares_all_of<Equal, view>());
   /// Asked where a group is made: by then whoever names one has given the key what it needs.
   static consteval bool is_key() {
+    static_assert(std::is_copy_constructible_v<Key>,
+                  "singleflight: a key is copied, into what keeps it: this one cannot be. A "
+                  "std::shared_ptr can.");
     static_assert(std::is_invocable_v<const Hash&, view>,
                   "singleflight: this key has no hash. Specialize std::hash for it, or name one: "
                   "group<Key, Value, Hash>.");
@@ -378,8 +384,7 @@ struct key_access {
         "group<Key, Value, Hash, Equal>.");
     static_assert(!by_address<Key> || !std::is_same_v<Equal, key_equal>,
                   "singleflight: a char* as a key is where a text stands, not what it says: take a "
-                  "std::string or a std::string_view, or name a hash and a comparison: group<Key, "
-                  "Value, Hash, Equal>.");
+                  "std::string, or name a hash and a comparison: group<Key, Value, Hash, Equal>.");
     return true;
   }
 

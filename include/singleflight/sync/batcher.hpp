@@ -103,6 +103,10 @@ struct batcher_stats {
 
 template <class Key, class Value, class Hash = key_hash<Key>, class Equal = key_equal>
 class batcher final : public observable {
+  static_assert(std::is_void_v<Value> || (std::is_object_v<Value> && !std::is_const_v<Value> &&
+                                          std::move_constructible<Value>),
+                "singleflight: a batch returns values: Value is void or an object type, without "
+                "const, that can be moved");
   using line = detail::batch_line<Key, Value>;
 
  public:
@@ -227,7 +231,8 @@ class batcher final : public observable {
   // ---- the end ----------------------------------------------------------------------------------
 
   /// Refuses newcomers, ends keys that are not being loaded as `closed`, and waits for the loader's
-  /// calls. Throws flight_error(recursive) within the loader.
+  /// calls. Throws flight_error(recursive) within the loader. Who is told `closed` must not destroy
+  /// the batcher meanwhile.
   void close() {
     if (flights_.core_.leads_on_this_thread()) throw flight_error(flight_errc::recursive);
     shut();
@@ -268,7 +273,8 @@ class batcher final : public observable {
 
   /// 1. the group refuses newcomers, and no load begins any more; 2. batches that are not with the
   /// loader end, and the alarm is cancelled; 3. the loader's calls are waited for.
-  /// Who resumes on this thread does so last, and may take the batcher with it.
+  /// Who resumes on this thread does so last, and may take the batcher with it; but on
+  /// default_pool(), and must not, while the loader is waited for.
   void shut() {
     const detail::call_scope scope;
     (void)flights_.core_.close_until(detail::steady_time::min());

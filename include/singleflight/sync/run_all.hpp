@@ -16,7 +16,7 @@
 ///             what has not begun never does: timed_out, or cancelled. An error stops nobody. All
 ///             timeouts of the process strike on up to 16 threads: where so many stop callbacks
 ///             hang, the next call that runs is told late; that none begins late does not depend
-///             on it.
+///             on it. So it is another thread that tells, also of a manual_timer's timeout.
 /// Errors      throws, before any call: std::invalid_argument for a limit of 0 and a negative
 ///             timeout; std::system_error for a timeout whose timer has no thread and gets none;
 ///             std::bad_alloc, and what the range throws (both also later, when it has waited for

@@ -81,7 +81,7 @@ class chain {
 // Goal    A backend that fails one call in ten never opens a breaker that opens at a half: no count
 //         is lost where it would matter, and no bucket comes round with what was in it before.
 // Method  Each caller fails every tenth call of its own, in a window of 2 ms. min_calls is so large
-//         that what W1 and W2 in call_window.hpp allow, some calls a thread, cannot make a half.
+//         that what CW1 and CW2 in call_window.hpp allow, some calls a thread, cannot make a half.
 TEST(circuit_breaker_stress, a_healthy_backend_opens_nothing) {
   circuit_breaker b({.error_rate = 0.5, .min_calls = 200, .window = 2ms, .open_for = 1h});
   std::vector<std::uint64_t> made(breaker_callers *

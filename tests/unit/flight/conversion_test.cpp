@@ -281,6 +281,12 @@ TEST(conversion, what_a_class_itself_says) {
   using std::string_view;
   static_assert(converts<const std::string&, string_view> && converts<const char*, string_view> &&
                 !converts<std::string, string_view> && !converts<std::string&&, string_view>);
+  struct shows_its_own {
+    std::string text;
+    operator string_view() const { return text; }  // NOLINT(google-explicit-constructor)
+  };
+  static_assert(converts<const shows_its_own&, string_view> &&
+                !converts<shows_its_own, string_view>);
   static_assert(converts<std::optional<string_view>, std::optional<string_view>> &&
                 !converts<std::optional<std::string>, std::optional<string_view>> &&
                 converts<const std::optional<std::string>&, std::optional<string_view>>);

@@ -470,7 +470,12 @@ TEST(flight_await, one_that_blocks_hands_the_others_over) {
     });
     begun.wait();
     std::optional<singleflight::permit> permit(permits.acquire());
-    tasks.go([&] { freed.wait(); });
+    support::gate works;
+    tasks.go([&] {
+      works.open();
+      freed.wait();
+    });
+    works.wait();  // else the thread that waits for it would run it
     bool done = false;
     g.start(1, [] { return -1; }).on_ready([&](const auto&) {
       switch (how) {

@@ -319,11 +319,15 @@ consteval bool would_dangle() {
   } else if constexpr (std::is_lvalue_reference_v<To>) {
     return true;
   } else {
+    constexpr bool has_elements = requires(plain& owner) {
+      owner.begin();
+      owner.end();
+    };
+    constexpr bool owns =
+        !std::is_trivially_destructible_v<plain> ||
+        (has_elements && (!std::is_trivially_copyable_v<plain> || part_count<plain> > 0));
     return std::ranges::enable_borrowed_range<To> && !std::ranges::enable_borrowed_range<plain> &&
-           requires(plain& owner) {
-             owner.begin();
-             owner.end();
-           } && (!std::is_trivially_copyable_v<plain> || part_count<plain> > 0);
+           owns;
   }
 }
 

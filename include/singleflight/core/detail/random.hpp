@@ -40,7 +40,8 @@ inline std::uint64_t random_bits() noexcept {
 }
 
 /// A random source of the caller's own: 64 random bits a call. One of fewer would make all jitter
-/// small, or none: it does not compile.
+/// small, or none: it does not compile, as far as its type says so (min() and max(), what it
+/// returns).
 class random_source : public std::function<std::uint64_t()> {
   using base = std::function<std::uint64_t()>;
 
@@ -61,11 +62,13 @@ class random_source : public std::function<std::uint64_t()> {
   template <class Fn>
   static consteval bool has_64_bits() {
     using bits = std::numeric_limits<std::remove_cvref_t<std::invoke_result_t<Fn&>>>;
+    using source = std::remove_reference_t<std::unwrap_reference_t<Fn>>;
     if constexpr (requires {
-                    Fn::min();
-                    Fn::max();
+                    source::min();
+                    source::max();
                   }) {
-      if (Fn::min() != 0 || Fn::max() != std::numeric_limits<std::uint64_t>::max()) return false;
+      constexpr std::uint64_t all = std::numeric_limits<std::uint64_t>::max();
+      if (source::min() != 0 || source::max() != all) return false;
     }
     return bits::is_integer && !bits::is_signed && bits::digits == 64;
   }

@@ -112,12 +112,12 @@ inline void flight_core::end_if_not_begun(block_base& b) {
 
 inline bool flight_core::wait_departure(std::uint32_t seen, steady_time deadline) {
   settle_promises();
+  if (deadline != steady_time::max() && clock_.now() >= deadline) return false;
   hand_queue_over();
   if (deadline == steady_time::max()) {
     platform::wait(departures_, seen);
     return true;
   }
-  if (clock_.now() >= deadline) return false;
   if (clock_.follows_steady_clock()) {
     platform::wait(departures_, seen, platform::all_channels, &deadline);
     return true;

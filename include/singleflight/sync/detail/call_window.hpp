@@ -10,10 +10,10 @@
 // nothing stale in one that comes round.
 //
 // What may be wrong, and by how much:
-// W1  A call counts in the bucket in which it is added, not in that of the time it read: a thread
+// CW1 A call counts in the bucket in which it is added, not in that of the time it read: a thread
 //     that is held up between the two counts late, one call a thread at most. Never early: whoever
 //     finds the bucket over begins the next one before it adds.
-// W2  The totals are read one by one beside threads that add: each may be missed by one call, or
+// CW2 The totals are read one by one beside threads that add: each may be missed by one call, or
 //     seen with its failure and not yet with its call. Counts never go down, since every read is
 //     made under the owner's lock: the next one sees at least what this one saw.
 // With one thread it is exact, to the width of a bucket: the window covers the present bucket and
