@@ -1019,6 +1019,29 @@ TEST(start_retry, no_attempt_runs_within_a_fire) {
   EXPECT_FALSE(within);
 }
 
+// Goal    Nobody is resumed within the stop callback of a retry that sleeps, on whose return others
+//         may wait, also not on inline_executor.
+TEST(start_retry, nobody_is_resumed_within_its_stop_callback) {
+  manual_timer time;
+  retry_policy policy;
+  policy.timer = &time;
+  std::stop_source stop;
+  auto all = start_retry(
+      policy, [] { throw failure(); }, {.stop = stop.get_token()}, inline_executor);
+  support::gate told;
+  std::thread::id on;
+  const auto waits = [&]() -> support::detached {
+    const auto got = co_await all.as_outcome();
+    EXPECT_EQ(got.errc(), flight_errc::cancelled);
+    on = std::this_thread::get_id();
+    told.open();
+  };
+  waits();
+  stop.request_stop();
+  told.wait();
+  EXPECT_NE(on, std::this_thread::get_id());
+}
+
 // ---- misuse -------------------------------------------------------------------------------------
 
 // Goal    A handle that is used twice aborts the process.
