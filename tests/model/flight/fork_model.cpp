@@ -12,11 +12,13 @@
 #include <utility>
 
 #include "model/flight/scene.hpp"
+#include "support/model/gate.hpp"
 #include <singleflight/core/manual_timer.hpp>
 
 namespace {
 
 using model::add_world;
+using model::gate;
 using model::ints;
 using model::queue_executor;
 using model::two;
@@ -193,5 +195,35 @@ const add_world strikes_late(
       });
       w.run();
     });
+
+// An executor that refuses in the child, and may still have, or never had, what it took before.
+const add_world refuses_there("56: a load that forks, and its executor refuses", two, [](world& w) {
+  site s(w);
+  bool in_child = false;
+  gate told;
+  const singleflight::any_executor on([&](singleflight::task t) {
+    if (in_child) throw std::domain_error("refused");
+    s.queue.execute(std::move(t));
+  });
+  const auto load = [&] {
+    platform::fork();
+    in_child = true;
+    return 1;
+  };
+  std::stop_source source;
+  auto first = s.flights->start(1, load);
+  auto second = s.flights->start(1, load);
+  first.until(model::forever, source.get_token()).on(on).on_ready([](const auto&) {});
+  second.on(on).on_ready([&](const auto&) { told.open(); });
+  platform::request_stop(source);
+  for (int i = 0; i < 2; ++i) {
+    s.thread([&] {
+      while (in_child ? s.queue.drop_one() : s.queue.run_one()) {
+      }
+      if (in_child) told.wait();  // it has dropped what it still had
+    });
+  }
+  w.run();
+});
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <stdexcept>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -348,6 +349,39 @@ TEST(fork_flight, a_task_that_goes_on_resumes_nobody_who_waits_in_the_parent) {
   at.loads.run_all();
   at.loop.run_all();
   EXPECT_EQ(others, 1);
+}
+
+// Goal    What an executor refuses to resume in a child goes to the default pool there, also while
+//         the executor may still have a task that was to resume another waiter.
+// Method  A load forks beside the task of one who has timed out, and ends for another one.
+TEST(fork_flight, what_is_refused_in_a_child_is_resumed_there) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
+  sf::manual_timer time;
+  support::manual_executor loads;
+  support::manual_executor loop;
+  bool refuses = false;
+  const sf::any_executor on([&](sf::task t) {
+    if (refuses) throw std::runtime_error("no loop in this process");
+    loop.execute(std::move(t));
+  });
+  pid_t pid = -1;
+  std::atomic<bool> timed_out{false};
+  std::atomic<bool> told{false};
+  sf::group<int, int> g({.executor = loads, .timer = &time});
+  auto first = g.start(1, [&] {
+    pid = support::fork_here();
+    refuses = pid == 0;
+    return 7;
+  });
+  auto second = g.start(1, [] { return 0; });
+  first.until(time.now() + 1s).on(on).on_ready([&](const auto&) { timed_out = true; });
+  second.on(on).on_ready([&](const auto&) { told = true; });
+  time.advance(2s);
+  ASSERT_EQ(loop.size(), 1U);
+  ASSERT_TRUE(loads.run_one());
+  EXPECT_TRUE(support::join_child(pid, pid != 0 || support::comes([&] { return told.load(); })));
+  loop.run_all();
+  EXPECT_TRUE(timed_out && told);
 }
 
 }  // namespace

@@ -17,8 +17,8 @@
 //     was in an executor of the user's may come, if that is an event loop of this thread's, or
 //     never: so it counts on, and keeps its batch, but another may be handed over beside it
 //     (`cut`). Such an executor does not link the nodes: one node may stand in it twice. The
-//     default pool, where a dropped one goes, does: so it goes there only if it is the last that
-//     is out, and then none is handed over until it has run (`posted`).
+//     default pool, where a dropped one goes, does: so it has a node of its own there, which stands
+//     in it once (`posted`).
 
 #include <coroutine>
 #include <cstdint>
@@ -134,13 +134,23 @@ class owner_lock {
 template <class Owner>
 struct resume_batch : platform::allocated {
   struct runner : task_node {
-    explicit runner(resume_batch& of) noexcept : task_node(&act_on), batch(&of) {}
+    struct second_node : task_node {
+      explicit second_node(runner& mine) noexcept : task_node(&act_on), of(mine) {}
+      static void act_on(task_node* node, bool /*run: the default pool drops none*/) {
+        runner& self = static_cast<second_node*>(node)->of;
+        self.batch->run(self, true);
+      }
+      runner& of;
+    };
+
+    explicit runner(resume_batch& mine) noexcept
+        : task_node(&act_on), batch(&mine), in_pool(*this) {}
     static void act_on(task_node* node, bool run) {
       auto& self = *static_cast<runner*>(node);
       if (run) {
-        self.batch->run(self);
+        self.batch->run(self, false);
       } else if (self.batch->takes_over(self)) {
-        detail::post_on_default_pool(&self);
+        detail::post_on_default_pool(&self.in_pool);
       }
     }
     bool is_under_way() const noexcept { return handed > cut; }
@@ -149,7 +159,8 @@ struct resume_batch : platform::allocated {
     const thread_state* by = nullptr;  ///< the lock: the thread that works it
     std::uint8_t handed = 0;           ///< the lock: tasks that are out, or being worked
     std::uint8_t cut = 0;              ///< the lock: how many of them may never come
-    bool posted = false;               ///< the lock: dropped by a user's, and in the default pool
+    bool posted = false;               ///< the lock: one was dropped, and `in_pool` is queued
+    second_node in_pool;
   };
 
   explicit resume_batch(any_executor on) noexcept
@@ -212,9 +223,10 @@ struct resume_batch : platform::allocated {
   void mend_locked(bool strands) noexcept {
     if (strands) stranded = true;
     for (runner* const r : {&main, &spare}) {
+      if (std::exchange(r->posted, false)) --r->handed;
       if (r->handed == 0 || r->by == &this_thread() || is_queued_here(r)) continue;
       if (std::exchange(r->by, nullptr) != nullptr) --r->handed;
-      if (!executor.is_of_a_user() || std::exchange(r->posted, false)) r->handed = 0;
+      if (!executor.is_of_a_user()) r->handed = 0;
       r->cut = r->handed;
     }
   }
@@ -246,15 +258,17 @@ struct resume_batch : platform::allocated {
   bool stranded = false;  ///< the lock: in a child, those who are pending are not to be resumed
 
  private:
-  /// The executor has dropped `r`, which is to go to the default pool. False: there is another of
-  /// it to come, or one that was at work, so this one just ends.
+  /// The executor has dropped `r`, which is to go to the default pool. False: one of it stands
+  /// there already, so this one just ends.
   bool takes_over(runner& r) noexcept {
     Owner& of = *owner;
     typename Owner::waiters_lock lock(of);
     lock.lock();
-    if (r.handed == 1) {
-      r.cut = 0;
+    const bool stands_there = r.posted && platform::holds(rule::pool_node_stands_once);
+    const bool another = r.handed > 1 && !platform::holds(rule::dropped_runner_goes_to_the_pool);
+    if (!stands_there && !another) {
       r.posted = true;
+      if (r.cut == r.handed) --r.cut;  // this one comes
       lock.unlock();
       return true;
     }
@@ -299,12 +313,12 @@ struct resume_batch : platform::allocated {
 
   /// Resumes the ready waiters one after the other, never nested. Each is taken out under the lock,
   /// so that one that is destroyed before its turn is simply not there any more.
-  void run(runner& self) {
+  void run(runner& self, bool from_pool) {
     Owner& of = *owner;
     typename Owner::waiters_lock lock(of);
     lock.lock();
     self.by = &this_thread();
-    self.posted = false;
+    if (from_pool) self.posted = false;
     working guard{self};
     const waiter* const first = to_resume_locked().first();
     if (&self == &main && first != nullptr && first->next != nullptr && !spare.is_under_way()) {
