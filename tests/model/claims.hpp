@@ -126,6 +126,8 @@ inline constexpr claim claims[] = {
                        "56: a load that forks, and its executor refuses"),
     SINGLEFLIGHT_CLAIM(pool_node_stands_once,
                        "56: a load that forks, and its executor refuses"),
+    SINGLEFLIGHT_CLAIM(lost_runner_strands, "56: a fork beside a grant to a coroutine"),
+    SINGLEFLIGHT_CLAIM(stranded_grant_returns, "56: a fork beside a grant to a coroutine"),
     SINGLEFLIGHT_CLAIM(parents_ticket_is_void, "56: a fork beside a change, in an event loop"),
     SINGLEFLIGHT_CLAIM(cut_turn_stays_away, "56: a fork beside the schedule"),
     SINGLEFLIGHT_CLAIM(parents_batches_are_set_aside, "56: a fork beside a batch"),

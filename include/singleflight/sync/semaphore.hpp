@@ -174,7 +174,7 @@ class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
   using batch_type = detail::permit_batch;
   timer& clock() const noexcept { return core_->clock; }
   batch_type& home_batch() const noexcept { return core_->home; }
-  batch_type* batch_on(const any_executor& executor) { return batch_type::make(*core_, executor); }
+  batch_type* batch_on(const any_executor& executor) { return core_->make_batch(executor); }
   bool enrol(batch_type& on, const detail::steady_time*, bool always) {
     return core_->enrol(*this, on, always);
   }

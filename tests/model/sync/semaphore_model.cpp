@@ -396,4 +396,51 @@ const add_world fork_and_place("56: a fork with a place behind a thread", two, [
   w.run();
 });
 
+/// A coroutine that notes that it goes on before anything else can happen.
+struct noted {
+  struct awaiter : singleflight::pending_permit::awaiter {
+    awaiter(singleflight::pending_permit& of, bool& to)
+        : singleflight::pending_permit::awaiter(of), resumed(to) {}
+    permit await_resume() {
+      resumed = true;
+      return singleflight::pending_permit::awaiter::await_resume();
+    }
+    bool& resumed;
+  };
+  support::owned wait(semaphore& from) {
+    auto mine = from.start_acquire(1);
+    place = &mine;
+    const permit got = co_await awaiter(mine, resumed);
+  }
+  singleflight::pending_permit* place = nullptr;  ///< until it is resumed
+  bool resumed = false;
+};
+
+// What another thread has granted to a coroutine, and has not yet resumed, is the parent's.
+const add_world fork_and_grant("56: a fork beside a grant to a coroutine", two, [](world& w) {
+  auto& all = *new semaphore(2, {.executor = singleflight::inline_executor});
+  std::optional<permit> held(all.acquire(1));
+  std::optional<permit> mine(all.acquire(1));
+  noted first;
+  auto& waiting = *new std::optional<support::owned>(first.wait(all));  // may have been begun
+  w.thread([&] { held.reset(); });
+  w.thread([&] {
+    platform::fork();
+    const bool before = first.resumed;
+    const bool granted = before || first.place->ready();
+    permit own = all.try_acquire(1);
+    noted second;
+    const support::owned newcomer = second.wait(all);
+    mine.reset();
+    own.release();
+    w.check(second.resumed, "56: a child's coroutine is not resumed");
+    w.check(before || first.resumed != granted, "56: a child resumes the parent's coroutine");
+    if (before) return;
+    w.check(all.available() == (granted ? 2 : 1), "56: a child's permits were lost");
+    waiting.reset();
+    w.check(all.available() == (granted ? 2 : 1), "56: a child's permits were given back twice");
+  });
+  w.run();
+});
+
 }  // namespace

@@ -399,4 +399,66 @@ TEST(fork_semaphore, a_task_that_a_child_drops_stands_in_one_queue) {
   EXPECT_EQ(resumed, 2);
 }
 
+// Goal    A coroutine that another thread has granted its permit, and that a pool was to resume, is
+//         resumed in the parent alone: in a child its permit is back, and newcomers use it.
+// Method  The only thread of the pool is kept. One that is resumed in the child comes behind it.
+TEST(fork_semaphore, what_was_granted_to_the_parents_coroutine_is_back_in_a_child) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
+  for (const bool named : {false, true}) {
+    std::atomic<int> first{0};
+    std::atomic<int> second{0};
+    std::optional<support::owned> waiting;
+    support::gate hold;
+    sf::thread_pool pool({.max_threads = 1});
+    sf::semaphore permits(1, {.executor = pool});
+    const auto waits = [&](std::atomic<int>& resumed) -> support::owned {
+      auto place = permits.start_acquire();
+      sf::permit mine;
+      if (named) {
+        mine = co_await place.on(pool);
+      } else {
+        mine = co_await place;
+      }
+      ++resumed;
+    };
+    pool.execute(sf::task([&] { hold.wait(); }));
+    hold.await_arrivals();
+    std::optional<sf::permit> held(permits.acquire());
+    waiting.emplace(waits(first));
+    std::jthread([&] { held.reset(); }).join();
+    EXPECT_TRUE(support::in_child([&] {
+      sf::permit own = permits.try_acquire();
+      if (own.size() != 1) return false;
+      const auto newcomer = waits(second);
+      own.release();
+      const bool served = support::comes([&] { return second == 1 && permits.available() == 1; });
+      waiting.reset();
+      return served && first == 0 && permits.available() == 1;
+    }));
+    hold.open();
+    EXPECT_TRUE(support::eventually([&] { return first == 1 && permits.available() == 1; }));
+  }
+}
+
+// Goal    A coroutine that forks as it is resumed goes on in the child, and so does the one behind
+//         it, which the same thread is to resume.
+TEST(fork_semaphore, a_coroutine_may_fork) {
+  sf::semaphore permits(2, {.executor = sf::inline_executor});
+  std::optional<sf::permit> held(permits.acquire(2));
+  int resumed = 0;
+  pid_t child = -1;
+  const auto waits = [&](bool forks) -> support::owned {
+    auto place = permits.start_acquire();
+    const sf::permit mine = co_await place;
+    if (forks) child = support::fork_here();
+    ++resumed;
+  };
+  const auto first = waits(true);
+  const auto second = waits(false);
+  held.reset();
+  const bool right = resumed == 2 && permits.available() == 2;
+  EXPECT_TRUE(support::join_child(child, right));
+  EXPECT_TRUE(right);
+}
+
 }  // namespace

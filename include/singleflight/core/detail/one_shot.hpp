@@ -138,6 +138,7 @@ class one_shot_base : public platform::allocated {
   void lock() noexcept { lock_bit::lock(word_); }
   void unlock() noexcept { lock_bit::unlock(word_, there_ ? there : 0); }
   static constexpr bool pending_is_ready_locked() noexcept { return false; }
+  static void strand_locked(waiter&) noexcept {}
   void add_reference() noexcept { references_.fetch_add(1, memory_order_relaxed); }
   void drop_reference() noexcept {
     // The release orders this owner's uses before the delete by the last one (acquire).

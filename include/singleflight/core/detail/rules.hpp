@@ -201,6 +201,8 @@ namespace detail {
   X(child_is_mended, "a child counts on threads that are not there")                            \
   X(dropped_runner_goes_to_the_pool, "a child's executor refuses, and nobody is resumed")       \
   X(pool_node_stands_once, "a child queues one node twice, and loses what stands behind it")    \
+  X(lost_runner_strands, "a child resumes who is resumed in the parent as well")                \
+  X(stranded_grant_returns, "a child's permits stay with a coroutine of the parent's")          \
   X(parents_ticket_is_void, "a change is told on two threads of a child at once")               \
   X(cut_turn_stays_away, "a child arms the alarm of a schedule that is armed")                  \
   X(parents_batches_are_set_aside, "a key of a child's goes with a batch of the parent's")      \

@@ -18,7 +18,8 @@
 //     never: so it counts on, and keeps its batch, but another may be handed over beside it
 //     (`cut`). Such an executor does not link the nodes: one node may stand in it twice. The
 //     default pool, where a dropped one goes, does: so it has a node of its own there, which stands
-//     in it once (`posted`).
+//     in it once (`posted`). Where neither runner goes on, or may come, those who were ready are
+//     resumed in the parent alone: in the child they stand in no list, and may be destroyed.
 
 #include <coroutine>
 #include <cstdint>
@@ -130,7 +131,7 @@ class owner_lock {
 ///
 /// Owner: waiters_lock, made of an Owner, which takes and frees what is "the lock" here;
 /// add_reference(), drop_reference(); pending_is_ready_locked(): whether all who wait are ready
-/// where they stand.
+/// where they stand; strand_locked(w): in a child of fork, `w` is not to be resumed.
 template <class Owner>
 struct resume_batch : platform::allocated {
   struct runner : task_node {
@@ -202,7 +203,7 @@ struct resume_batch : platform::allocated {
   /// Under the lock: a batch with somebody to resume gets a runner, put into `chain`; a second one
   /// when the first is under way, since that one may be held up by the waiter that it has resumed.
   void activate_locked(runner*& chain) noexcept {
-    if ((pending.empty() || stranded) && ready.empty()) return;
+    if (pending.empty() && ready.empty()) return;
     runner& r = main.is_under_way() ? spare : main;
     if (r.is_under_way()) return;
     ++r.handed;
@@ -218,17 +219,21 @@ struct resume_batch : platform::allocated {
     activate_locked(chain);
   }
 
-  /// Under the lock, in a child of fork (W2). With `strands`, those who are pending wait in the
-  /// parent alone.
-  void mend_locked(bool strands) noexcept {
-    if (strands) stranded = true;
+  /// Under the lock, in a child of fork (W2). With `lost`, those who are pending wait in the parent
+  /// alone.
+  void mend_locked(bool lost) noexcept {
+    bool any = false;
     for (runner* const r : {&main, &spare}) {
       if (std::exchange(r->posted, false)) --r->handed;
-      if (r->handed == 0 || r->by == &this_thread() || is_queued_here(r)) continue;
-      if (std::exchange(r->by, nullptr) != nullptr) --r->handed;
-      if (!executor.is_of_a_user()) r->handed = 0;
-      r->cut = r->handed;
+      if (r->handed != 0 && r->by != &this_thread() && !is_queued_here(r)) {
+        if (std::exchange(r->by, nullptr) != nullptr) --r->handed;
+        if (!executor.is_of_a_user()) r->handed = 0;
+        r->cut = r->handed;
+      }
+      any = any || r->handed != 0;
     }
+    if (lost) strand_locked(pending);
+    if (!any && platform::holds(rule::lost_runner_strands)) strand_locked(ready);
   }
 
   static void submit(runner* chain) {
@@ -255,9 +260,14 @@ struct resume_batch : platform::allocated {
   const any_executor executor;
   runner main;
   runner spare;
-  bool stranded = false;  ///< the lock: in a child, those who are pending are not to be resumed
 
  private:
+  void strand_locked(waiter_list& list) noexcept {
+    while (waiter* const w = list.pop()) {
+      w->state = wait_state::idle;
+      owner->strand_locked(*w);
+    }
+  }
   /// The executor has dropped `r`, which is to go to the default pool. False: one of it stands
   /// there already, so this one just ends.
   bool takes_over(runner& r) noexcept {
@@ -308,7 +318,7 @@ struct resume_batch : platform::allocated {
   };
 
   waiter_list& to_resume_locked() noexcept {
-    return owner->pending_is_ready_locked() && !pending.empty() && !stranded ? pending : ready;
+    return owner->pending_is_ready_locked() && !pending.empty() ? pending : ready;
   }
 
   /// Resumes the ready waiters one after the other, never nested. Each is taken out under the lock,

@@ -176,6 +176,7 @@ struct block_base : platform::allocated {
   bool pending_is_ready_locked() const noexcept {
     return phase(memory_order_relaxed) == flight_phase::done;
   }
+  static void strand_locked(waiter&) noexcept {}
   std::uint32_t interest() const noexcept {
     return static_cast<std::uint32_t>(counts.load(memory_order_relaxed) >> 32);
   }

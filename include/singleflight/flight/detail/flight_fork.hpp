@@ -133,7 +133,7 @@ inline void flight_core::lose(block_base& b) noexcept {
   b.set_done_and_unlock();
 }
 
-/// V3. Those who are suspended stay where they are: they may yet be destroyed.
+/// V3. Those who are suspended may yet be destroyed.
 inline void flight_core::forget_waiters(block_base& b) noexcept {
   b.lenders.store(0, memory_order_relaxed);
   b.absent.store(0, memory_order_relaxed);

@@ -138,6 +138,14 @@ class semaphore_core final : public platform::allocated, fork_member {
     return there;
   }
 
+  /// For one wait that names `executor`: to be released after it.
+  permit_batch* make_batch(const any_executor& executor) {
+    permit_batch* const made = permit_batch::make(*this, executor);
+    lock();
+    made->enlist_locked(more_batches_);
+    unlock();
+    return made;
+  }
   /// A coroutine is about to suspend. False: it should go on at once.
   bool enrol(permit_waiter& w, permit_batch& batch, bool always) {
     const call_scope scope;
@@ -250,6 +258,13 @@ class semaphore_core final : public platform::allocated, fork_member {
     lock_bit::unlock(word_, word_of(available_) | (queue_.empty() && !closed_ ? 0 : slow));
   }
   static constexpr bool pending_is_ready_locked() noexcept { return false; }
+  /// What it was granted comes back: in the child nobody will use it.
+  void strand_locked(waiter& w) noexcept {
+    auto& one = static_cast<permit_waiter&>(w);
+    if (!one.granted_locked() || !platform::holds(rule::stranded_grant_returns)) return;
+    available_ += one.weight;
+    one.refused = flight_errc::broken;
+  }
   void add_reference() noexcept { references_.fetch_add(1, memory_order_relaxed); }
   void drop_reference() noexcept {
     // The release orders this owner's uses before the delete by the last one (acquire).
@@ -382,8 +397,9 @@ class semaphore_core final : public platform::allocated, fork_member {
   void add_handle() noexcept {
     if (platform::holds(rule::handles_hold_reference)) add_reference();
   }
-  // ---- fork: threads that queue are not there in a child. What is held stays held. Nobody is
-  // resumed here, so those who stood behind such a thread are served by the next call -------------
+  // ---- fork: threads that queue are not there in a child. What is held stays held; what was
+  // granted to a coroutine that is resumed in the parent alone is not. Nobody is resumed here, so
+  // those who stood behind are served by the next call --------------------------------------------
 
   void hold() noexcept override { lock(); }
   void release() noexcept override { unlock(); }
@@ -396,6 +412,7 @@ class semaphore_core final : public platform::allocated, fork_member {
     }
     unserved_ = !queue_.empty();
     home.mend_locked(false);
+    for (permit_batch* b = more_batches_; b != nullptr; b = b->next) b->mend_locked(false);
   }
 
   void count_waiters_locked(std::ptrdiff_t n) noexcept {
@@ -412,8 +429,9 @@ class semaphore_core final : public platform::allocated, fork_member {
   waiter_list queue_;
   semaphore_stats stats_;
   bool closed_ = false;
-  bool unserved_ = false;       // in a child of fork: nobody has looked at the queue yet
-  waiter* sweep_at_ = nullptr;  // from here on some may ask for more than the capacity
+  bool unserved_ = false;                 // in a child of fork: nobody has looked at the queue yet
+  waiter* sweep_at_ = nullptr;            // from here on some may ask for more than the capacity
+  permit_batch* more_batches_ = nullptr;  // of waits that name an executor
   const std::size_t max_waiters_;
 
  public:
