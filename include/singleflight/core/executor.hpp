@@ -252,6 +252,7 @@ class any_executor {
   bool starved() const noexcept { return ops_->starved(object_); }
   /// Whether it is no pool and not inline_executor.
   bool is_of_a_user() const noexcept { return ops_->retain != nullptr; }
+  bool is_pool() const noexcept { return !is_of_a_user() && !is_inline(); }
   bool is_inline() const noexcept { return ops_ == &detail::inline_ops::table; }
   friend bool operator==(const any_executor& a, const any_executor& b) noexcept {
     return a.object_ == b.object_ && a.ops_ == b.ops_;

@@ -226,4 +226,23 @@ const add_world refuses_there("56: a load that forks, and its executor refuses",
   w.run();
 });
 
+// Whom another thread was to tell of an end is told in the parent alone, also of one that came before
+// the fork.
+const add_world told_elsewhere("56: a fork beside the end of an awaited load", two, [](world& w) {
+  site s(w);
+  bool told = false;
+  bool newcomer = false;
+  auto theirs = s.flights->start(1, [] { return 1; });
+  theirs.on(singleflight::inline_executor).on_ready([&](const auto&) { told = true; });
+  auto mine = s.flights->start(1, [] { return 1; });
+  s.thread([] {});
+  s.forks([&] {
+    const bool before = told;
+    mine.on(singleflight::inline_executor).on_ready([&](const auto&) { newcomer = true; });
+    w.check(newcomer, "56: who asks in a child is not told");
+    w.check(told == before, "56: a child tells whom the parent tells");
+  });
+  w.run();
+});
+
 }  // namespace

@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <stdexcept>
 #include <thread>
@@ -382,6 +383,87 @@ TEST(fork_flight, what_is_refused_in_a_child_is_resumed_there) {
   EXPECT_TRUE(support::join_child(pid, pid != 0 || support::comes([&] { return told.load(); })));
   loop.run_all();
   EXPECT_TRUE(timed_out && told);
+}
+
+// ---- a flight that is over at the fork ----------------------------------------------------------
+
+// Goal    Those whom a pool was to resume after a flight's end are resumed in the parent alone.
+//         Whoever asks that flight in the child is told, on any thread of it.
+// Method  The two threads that tell others are kept in that; one more waits to be told.
+TEST(fork_flight, who_is_to_be_told_of_an_end_is_told_in_the_parent_alone) {
+  if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
+  for (const bool elsewhere : {false, true}) {
+    support::gate hold;
+    std::atomic<int> told{0};
+    std::atomic<bool> newcomer{false};
+    sf::thread_pool pool({.max_threads = 2});
+    support::manual_executor loads;
+    sf::group<int, int> g({.executor = loads});
+    const auto start = [&] { return g.start(1, [] { return 1; }); };
+    for (int i = 0; i < 3; ++i) {
+      auto f = start();
+      f.on(pool).on_ready([&](const auto&) {
+        ++told;
+        hold.wait();
+      });
+    }
+    auto mine = start();
+    loads.run_all();
+    hold.await_arrivals(2);
+    EXPECT_TRUE(support::in_child([&] {
+      const auto asks = [&] { mine.on(pool).on_ready([&](const auto&) { newcomer = true; }); };
+      elsewhere ? std::jthread(asks).join() : asks();
+      return support::comes([&] { return newcomer.load(); }) && told == 2;
+    }));
+    hold.open();
+    EXPECT_TRUE(support::eventually([&] { return told == 3; }));
+  }
+}
+
+// Goal    A coroutine that forks as it is told of an end goes on in both, and so do those behind it
+//         and those who ask in the child.
+TEST(fork_flight, a_coroutine_may_fork_after_an_end) {
+  support::manual_executor loads;
+  sf::group<int, int> g({.executor = loads});
+  std::vector<int> told;
+  pid_t pid = -1;
+  auto last = g.start(1, [] { return 1; });
+  for (int i = 0; i < 3; ++i) {
+    auto f = g.start(1, [] { return 1; });
+    f.on(sf::inline_executor).on_ready([&, i](const auto&) {
+      if (told.empty()) {
+        pid = support::fork_here();
+        if (pid == 0) {
+          last.on(sf::inline_executor).on_ready([&](const auto&) { told.push_back(3); });
+        }
+      }
+      told.push_back(i);
+    });
+  }
+  loads.run_all();
+  EXPECT_TRUE(
+      support::join_child(pid, told.size() == 4 && std::set(told.begin(), told.end()).size() == 4));
+  EXPECT_EQ(told.size(), 3U);
+}
+
+// Goal    Those whom the forking thread itself is to tell of an end, later, are told in both.
+// Method  It forks within a task of inline_executor, which has others wait in the trampoline.
+TEST(fork_flight, a_trampoline_goes_on_after_an_end) {
+  support::manual_executor loads;
+  sf::group<int, int> g({.executor = loads});
+  int told = 0;
+  pid_t pid = -1;
+  for (int i = 0; i < 2; ++i) {
+    auto f = g.start(1, [] { return 1; });
+    f.on(sf::inline_executor).on_ready([&](const auto&) { ++told; });
+  }
+  sf::inline_executor.execute(sf::task([&] {
+    loads.run_all();
+    EXPECT_EQ(told, 0);
+    pid = support::fork_here();
+  }));
+  EXPECT_TRUE(support::join_child(pid, told == 2));
+  EXPECT_EQ(told, 2);
 }
 
 }  // namespace

@@ -65,6 +65,9 @@ class SINGLEFLIGHT_SHARED_STATE fork_list {
   }
   fork_list() noexcept { platform::around_fork(&before, &in_parent, &in_child); }
 
+  /// How many forks lie between the first process and this one.
+  static inline constinit std::uint32_t generation = 0;
+
   void add(fork_member& m) noexcept {
     const platform::fork_lock::scope hold(lock_);
     fork_member*& first = first_[static_cast<std::size_t>(m.rank_)];
@@ -101,6 +104,7 @@ class SINGLEFLIGHT_SHARED_STATE fork_list {
   }
   static void in_child() noexcept {
     fork_list& all = instance();
+    ++generation;
     if (platform::holds(rule::child_is_mended)) all.each([](fork_member& m) { m.mend(); });
     if (platform::holds(rule::fork_holds_locks)) all.each([](fork_member& m) { m.release(); });
     if (platform::holds(rule::child_goes_on)) all.each([](fork_member& m) { m.go_on(); });

@@ -202,6 +202,7 @@ namespace detail {
   X(dropped_runner_goes_to_the_pool, "a child's executor refuses, and nobody is resumed")       \
   X(pool_node_stands_once, "a child queues one node twice, and loses what stands behind it")    \
   X(lost_runner_strands, "a child resumes who is resumed in the parent as well")                \
+  X(done_flight_is_mended_late, "the same, where a flight was over as its process forked")      \
   X(stranded_grant_returns, "a child's permits stay with a coroutine of the parent's")          \
   X(parents_ticket_is_void, "a change is told on two threads of a child at once")               \
   X(cut_turn_stays_away, "a child arms the alarm of a schedule that is armed")                  \

@@ -44,6 +44,7 @@ struct promise_call {
 
 struct SINGLEFLIGHT_SHARED_STATE thread_state {
   static constexpr std::uint32_t no_index = 0xffffffffU;
+  static inline constinit const thread_state* forker = nullptr;  ///< in a child of fork
 
   const led_frame* led = nullptr;
   promise_call* promise_calls = nullptr;
@@ -56,6 +57,7 @@ struct SINGLEFLIGHT_SHARED_STATE thread_state {
   bool ends_values = false;      ///< in the pool's task that destroys what has left caches
   end_scope* ends = nullptr;     ///< the outermost call on a cache that may load here
   bool in_scope = false;         ///< a library call is under way whose end drains the trampoline
+  bool forked = false;           ///< the forker, whose trampoline has left nothing to others since
   task_node* queue_head = nullptr;
   task_node* queue_tail = nullptr;
   thread_pool* pool = nullptr;                  ///< the pool that this thread works for
@@ -167,7 +169,10 @@ class SINGLEFLIGHT_SHARED_STATE thread_indexes final : fork_member {
   void hold() noexcept override { lock_.lock(); }
   void release() noexcept override { lock_.unlock(); }
   void mend() noexcept override {
-    const std::uint32_t mine = this_thread().index;
+    thread_state& self = this_thread();
+    thread_state::forker = &self;
+    self.forked = true;
+    const std::uint32_t mine = self.index;
     for (std::uint64_t& word : used_) word = 0;
     if (mine < words * 64) used_[mine / 64] |= std::uint64_t{1} << (mine % 64);
   }

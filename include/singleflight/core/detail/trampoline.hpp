@@ -15,6 +15,7 @@ namespace detail {
 inline void hand_queue_over(thread_state& self) {
   task_node* queued = std::exchange(self.queue_head, nullptr);
   self.queue_tail = nullptr;
+  self.forked = false;
   while (task_node* const node = queued) {
     queued = node->next;
     post_on_default_pool(node);

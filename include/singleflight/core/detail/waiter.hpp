@@ -20,6 +20,10 @@
 //     default pool, where a dropped one goes, does: so it has a node of its own there, which stands
 //     in it once (`posted`). Where neither runner goes on, or may come, those who were ready are
 //     resumed in the parent alone: in the child they stand in no list, and may be destroyed.
+// W3  A batch whose owner is not mended by the fork (a flight that was done, a result) is mended
+//     late: before a runner is handed over in the child, or as one begins (`generation`). Only the
+//     thread that has forked can look into its trampoline: another one mends the batches of pools
+//     alone, whose runners stand in none, and leaves any other as it was.
 
 #include <coroutine>
 #include <cstdint>
@@ -204,6 +208,7 @@ struct resume_batch : platform::allocated {
   /// when the first is under way, since that one may be held up by the waiter that it has resumed.
   void activate_locked(runner*& chain) noexcept {
     if (pending.empty() && ready.empty()) return;
+    mend_late_locked();
     runner& r = main.is_under_way() ? spare : main;
     if (r.is_under_way()) return;
     ++r.handed;
@@ -214,26 +219,29 @@ struct resume_batch : platform::allocated {
 
   /// Under the lock: `w`, in no list, is to be resumed with its verdict.
   void make_ready_locked(waiter& w, runner*& chain) noexcept {
+    mend_late_locked();  // before `w`, which is to be resumed here
     w.state = wait_state::ready;
     ready.push(w);
     activate_locked(chain);
   }
 
-  /// Under the lock, in a child of fork (W2). With `lost`, those who are pending wait in the parent
-  /// alone.
-  void mend_locked(bool lost) noexcept {
+  /// Under the lock, in a child of fork (W2) that `forker` has made. With `lost`, those who are
+  /// pending wait in the parent alone.
+  void mend_locked(bool lost, const thread_state* forker = &this_thread()) noexcept {
+    generation = fork_list::generation;
     bool any = false;
     for (runner* const r : {&main, &spare}) {
       if (std::exchange(r->posted, false)) --r->handed;
-      if (r->handed != 0 && r->by != &this_thread() && !is_queued_here(r)) {
+      if (r->handed != 0 && r->by != forker && !is_queued_here(r)) {
         if (std::exchange(r->by, nullptr) != nullptr) --r->handed;
         if (!executor.is_of_a_user()) r->handed = 0;
         r->cut = r->handed;
       }
       any = any || r->handed != 0;
     }
-    if (lost) strand_locked(pending);
-    if (!any && platform::holds(rule::lost_runner_strands)) strand_locked(ready);
+    const bool none = !any && platform::holds(rule::lost_runner_strands);
+    if (lost || (none && owner->pending_is_ready_locked())) strand_locked(pending);
+    if (none) strand_locked(ready);
   }
 
   static void submit(runner* chain) {
@@ -255,13 +263,26 @@ struct resume_batch : platform::allocated {
   resume_batch* next = nullptr;   ///< the lock: in the owner's list, if that has one
   resume_batch** link = nullptr;  ///< the lock: what points to it there
   std::uint32_t waits = 1;        ///< the lock: that have named it; for ever of the owner's own
-  waiter_list pending;            ///< the lock
-  waiter_list ready;              ///< the lock; to be resumed with their verdict
+  std::uint32_t generation = fork_list::generation;  ///< the lock: in which it was mended last
+  waiter_list pending;                               ///< the lock
+  waiter_list ready;                                 ///< the lock; to be resumed with their verdict
   const any_executor executor;
   runner main;
   runner spare;
 
  private:
+  /// W3.
+  void mend_late_locked() noexcept {
+    if (generation == fork_list::generation) [[likely]] {
+      return;
+    }
+    if ((this_thread().forked || executor.is_pool()) &&
+        platform::holds(rule::done_flight_is_mended_late)) {
+      mend_locked(false, thread_state::forker);
+    } else {
+      generation = fork_list::generation;
+    }
+  }
   void strand_locked(waiter_list& list) noexcept {
     while (waiter* const w = list.pop()) {
       w->state = wait_state::idle;
@@ -274,6 +295,7 @@ struct resume_batch : platform::allocated {
     Owner& of = *owner;
     typename Owner::waiters_lock lock(of);
     lock.lock();
+    mend_late_locked();
     const bool stands_there = r.posted && platform::holds(rule::pool_node_stands_once);
     const bool another = r.handed > 1 && !platform::holds(rule::dropped_runner_goes_to_the_pool);
     if (!stands_there && !another) {
@@ -309,10 +331,14 @@ struct resume_batch : platform::allocated {
   /// A resumption that throws, or ends its thread, leaves the rest to another.
   struct working {
     runner& self;
+    typename Owner::waiters_lock& lock;
     bool finished = false;
     ~working() {
       if (finished) return;
+      lock.lock();
+      self.batch->mend_late_locked();  // while it is seen to be here
       self.by = nullptr;
+      lock.unlock();
       submit_one(self);
     }
   };
@@ -327,9 +353,10 @@ struct resume_batch : platform::allocated {
     Owner& of = *owner;
     typename Owner::waiters_lock lock(of);
     lock.lock();
-    self.by = &this_thread();
+    self.by = &this_thread();  // first: it goes on
+    mend_late_locked();
     if (from_pool) self.posted = false;
-    working guard{self};
+    working guard{self, lock};
     const waiter* const first = to_resume_locked().first();
     if (&self == &main && first != nullptr && first->next != nullptr && !spare.is_under_way()) {
       // Before this one has taken any: where the executor runs it here, it leaves none.

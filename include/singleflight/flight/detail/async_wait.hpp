@@ -30,13 +30,15 @@ inline bool enrol(block_base& b, waiter& w, flight_batch& batch, const steady_ti
     lock.unlock();
     return false;
   }
-  w.state = done || struck ? wait_state::ready : wait_state::pending;
-  (done || struck ? batch.ready : batch.pending).push(w);
   if (done || struck) {
-    batch.activate_locked(runners);
-  } else if (deadline != nullptr) {
-    w.limit = deadline;
-    ++b.room.bounded;
+    batch.make_ready_locked(w, runners);
+  } else {
+    w.state = wait_state::pending;
+    batch.pending.push(w);
+    if (deadline != nullptr) {
+      w.limit = deadline;
+      ++b.room.bounded;
+    }
   }
   lock.unlock();
   flight_batch::submit(runners);
