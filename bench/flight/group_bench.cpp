@@ -66,8 +66,8 @@ struct ready_view {
 };
 ready_view load_in_place() { return {}; }
 
-/// In passes over all keys. Where in memory a flight happens to stand moves its cost by a sixth, and
-/// what is freed is used again: so each pass takes another place, the last few being held.
+/// In passes over all keys. Where in memory a flight happens to stand moves its cost by a sixth,
+/// and what is freed is used again: so each pass takes another place, the last few being held.
 template <class Load>
 bench::detached await_in_turn(benchmark::State& state, group_type& group,
                               const std::vector<std::string>& keys, Load load, bool& done) {

@@ -226,8 +226,8 @@ const add_world refuses_there("56: a load that forks, and its executor refuses",
   w.run();
 });
 
-// Whom another thread was to tell of an end is told in the parent alone, also of one that came before
-// the fork.
+// Whom another thread was to tell of an end is told in the parent alone, also of one that came
+// before the fork.
 const add_world told_elsewhere("56: a fork beside the end of an awaited load", two, [](world& w) {
   site s(w);
   bool told = false;

@@ -100,9 +100,10 @@ class inside_run {
 };
 
 /// Around what a limit does as it strikes: within a stop callback, or a timer's fire, which whoever
-/// disarms the limit on another thread waits for. So nobody is resumed there, and no load begins: it
-/// might disarm one whose strike, on that other thread, does the same. What inline_executor is given comes at the
-/// end of the library call around the strike, or on the default pool if there is none.
+/// disarms the limit on another thread waits for. So nobody is resumed there, and no load begins:
+/// it might disarm one whose strike, on that other thread, does the same. What inline_executor is
+/// given comes at the end of the library call around the strike, or on the default pool if there is
+/// none.
 class strike_scope {
  public:
   strike_scope() noexcept : self_(this_thread()), marks_(!self_.in_scope) {

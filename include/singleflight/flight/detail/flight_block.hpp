@@ -108,9 +108,9 @@ enum class flight_result : std::uint8_t { none, value, error, code };
 /// The async waiters of one flight that resume on one executor.
 using flight_batch = resume_batch<block_base>;
 
-/// What a timer's thread leaves to one where user code may run, as the deadline of a caller strikes,
-/// or that of the load; guarded by the block lock. Taken by its task, or by the first of those
-/// callers that is resumed.
+/// What a timer's thread leaves to one where user code may run, as the deadline of a caller
+/// strikes, or that of the load; guarded by the block lock. Taken by its task, or by the first of
+/// those callers that is resumed.
 struct errands : task_node {
   explicit errands(block_base& of) noexcept;
   block_base& block;

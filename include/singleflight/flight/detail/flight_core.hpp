@@ -137,8 +137,8 @@ class flight_core final : fork_member {
     if (platform::holds(rule::attach_marks_bucket)) b.value |= flight_table::slow;
   }
 
-  /// Whether there is no room for one caller more. (A leader's interest and `leader_gone` end in one
-  /// step, under the bucket lock: no join sees one without the other.)
+  /// Whether there is no room for one caller more. (A leader's interest and `leader_gone` end in
+  /// one step, under the bucket lock: no join sees one without the other.)
   SINGLEFLIGHT_COLD bool is_full(const block_base& block) const noexcept {
     if (!platform::holds(rule::waiters_are_bounded)) return false;
     const std::size_t leader = block.leader_gone.load(memory_order_relaxed) ? 0 : 1;
