@@ -86,6 +86,11 @@ class on_errand {
   thread_state& self_;
 };
 
+/// The first threads have one each, which they alone write; the others share the last.
+struct alignas(64) wandering_cell {
+  atomic<std::uint32_t> begun{0};
+  atomic<std::uint32_t> ended{0};
+};
 /// A load that goes on wherever its coroutine is resumed, or its promise answered: perhaps on a
 /// thread that has no mark of it.
 class SINGLEFLIGHT_SHARED_STATE wandering_load {
@@ -94,13 +99,33 @@ class SINGLEFLIGHT_SHARED_STATE wandering_load {
   wandering_load(const wandering_load&) = delete;
   wandering_load& operator=(const wandering_load&) = delete;
   ~wandering_load() { end(); }
-  static void begin() noexcept { count.fetch_add(1, memory_order_relaxed); }
-  static void end() noexcept { count.fetch_sub(1, memory_order_relaxed); }
-  /// A thread that one of them runs on sees that one: it was handed over to it.
-  static bool any() noexcept { return count.load(memory_order_relaxed) != 0; }
+  static void begin() noexcept { count(&cell::begun); }
+  static void end() noexcept { count(&cell::ended); }
+  /// A thread that one of them runs on sees that one: it was handed over to it. Ends are summed up
+  /// first: the acquire of one pairs with its release, so its begin is in the other sum, and it
+  /// hides no load that goes on.
+  static bool any() noexcept {
+    std::uint32_t ended = 0;
+    std::uint32_t begun = 0;
+    for (const cell& c : cells) ended += c.ended.load(memory_order_acquire);
+    for (const cell& c : cells) begun += c.begun.load(memory_order_relaxed);
+    return begun != ended;
+  }
 
  private:
-  static inline constinit atomic<std::uint32_t> count{0};
+  static constexpr std::uint32_t own_cells = platform::tuned(16, 1);
+  using cell = wandering_cell;
+  static inline constinit cell cells[own_cells + 1];
+
+  static void count(atomic<std::uint32_t> cell::*which) noexcept {
+    const std::uint32_t index = this_thread().index;
+    if (index < own_cells) {
+      atomic<std::uint32_t>& own = cells[index].*which;
+      own.store(own.load(memory_order_relaxed) + 1, memory_order_release);
+    } else {
+      (cells[own_cells].*which).fetch_add(1, memory_order_release);
+    }
+  }
 };
 
 /// While it lives, a pool drops a task, for `why`.
