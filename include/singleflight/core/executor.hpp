@@ -4,7 +4,8 @@
 /// executor: where loads, coroutines and callbacks run.
 ///
 /// An executor takes a `task` and runs it later, on a thread of its own choosing; it must not run
-/// it inside the call that hands it over, nor wait there until another has run. What fits: a plain
+/// it inside the call that hands it over, nor wait there until another has run, or for room in a
+/// queue: the call may come out of a timer's fire, which the end of a load waits for. What fits: a plain
 /// callable `void(task)`, anything with a member `execute(task)` (thread_pool), and
 /// `inline_executor`. A callable that only takes copyable functions (`std::function<void()>`) is
 /// wrapped: `copyable(ex)`.
@@ -149,6 +150,7 @@ struct executor_ops {
 void execute_on_default_pool(task&& t);
 void post_on_default_pool(task_node* node);  // keeps it queued if no thread can be made
 void hand_queue_over();                      // trampoline.hpp
+void hand_queue_over(platform::unique_lock& hold);
 bool runs_on_default_pool() noexcept;
 bool is_default_pool_starved() noexcept;
 bool is_pool_starved(const thread_pool& pool) noexcept;

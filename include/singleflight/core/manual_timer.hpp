@@ -10,7 +10,8 @@
 ///             it.
 /// Blocking    nodes fire on the thread that calls advance, or arm when they are due; advance waits
 ///             for those that fire on another thread. What is resumed on that thread
-///             (inline_executor) runs when all has fired. Waits of blocked threads end as well.
+///             (inline_executor) runs when all has fired; on default_pool() where a program arms a
+///             node of its own that is due. Waits of blocked threads end as well.
 ///             The time stops at the end of the clock's range. time_point::max() is never: what is
 ///             armed for it does not fire then either, nor does what is due later than the end.
 /// Lifetime    outlives every group and wait that uses it.

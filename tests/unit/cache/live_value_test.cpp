@@ -983,6 +983,40 @@ TEST(live_value, no_reload_runs_within_a_fire) {
   EXPECT_FALSE(within);
 }
 
+// Goal    Who ends a subscription waits for its listener, and does not hold up meanwhile what stands
+//         in the trampoline of that thread: the listener may wait for it. Nor who ends the value.
+TEST(live_value, end_of_a_subscription_hands_the_trampoline_over) {
+  for (const bool whole : {false, true}) {
+    support::gate in_listener;
+    support::gate loaded;
+    sf::group<int, int> g({.executor = sf::inline_executor});
+    auto number = std::make_optional<live_value<int>>([] { return 0; });
+    std::optional<sf::subscription> told(number->on_change([&](int, int) {
+      in_listener.open();
+      loaded.wait();
+    }));
+    std::optional<sf::flight_promise<int>> promise;
+    auto f = g.start(1, [&](sf::flight_promise<int> p) { promise.emplace(std::move(p)); });
+    bool ended = false;
+    std::move(f).on_ready([&](const auto&) {
+      const auto queued_here = g.start(2, [&] {
+        loaded.open();
+        return 1;
+      });
+      number->set(1);
+      in_listener.wait();
+      if (whole) {
+        number.reset();
+      } else {
+        told.reset();
+      }
+      ended = true;
+    });
+    promise->set_value(1);
+    EXPECT_TRUE(ended);
+  }
+}
+
 // Goal    The figures are there for who looks.
 TEST(live_value, figures) {
   struct : sf::metric_visitor {

@@ -107,8 +107,8 @@ TEST(load_timeout, late_answer_of_a_promise_is_ignored) {
   EXPECT_EQ(g.stats().loads, 2u);
 }
 
-// Goal    Once the timer has fired, the waiters have their timed_out and the key is free, whatever
-//         the stop callbacks of other loads do, of any group (C5).
+// Goal    Once the timer has fired, the waiters have their timed_out and the key is free, and those
+//         behind begin, whatever the stop callbacks of loads do, of any group (C5).
 // Method  More loads than the pool of timeouts has threads are told to stop by callbacks that do
 //         not return.
 TEST(load_timeout, waits_for_no_stop_callback) {  // Scenario 27
@@ -131,15 +131,53 @@ TEST(load_timeout, waits_for_no_stop_callback) {  // Scenario 27
   waiting.push_back(other.start(0, stops_slowly));
   begun.await_arrivals(loads + 1);
   begun.open();
+  auto behind = slow.start_fresh(0, [] { return 3; });
+  std::jthread blocked([&] { EXPECT_EQ(*other.run_fresh(0, [] { return 4; }), 4); });
+  EXPECT_TRUE(support::eventually([&] { return other.stats().calls == 2; }, "the fresh call"));
   time.advance(1s);
   for (auto& f : waiting) {
     EXPECT_TRUE(f.ready());
     EXPECT_EQ(f.get_outcome().errc(), flight_errc::timed_out);
   }
+  EXPECT_EQ(*behind.get(), 3);
+  blocked.join();
   for (int key = 0; key < loads; ++key) EXPECT_EQ(*slow.run(key, [] { return 2; }), 2);
   EXPECT_EQ(*other.run(0, [] { return 2; }), 2);
   hang.await_arrivals(loads + 1 + 1);  // the loads, and a stop callback
   hang.open();
+}
+
+// Goal    Whose deadline comes with the timeout does not return before the load has been told (P6).
+// Method  Its deadline strikes first, then the timeout, in one step; then it is resumed.
+TEST(load_timeout, load_is_told_before_its_last_caller_goes_on) {
+  for (int round = 0; round < 20; ++round) {
+    singleflight::manual_timer time;
+    support::manual_executor loop;
+    group g({.timer = &time, .load_timeout = 1s});
+    support::gate running;
+    support::gate finish;
+    std::atomic<bool> told{false};
+    auto f = g.start(1, [&](std::stop_token stop) {
+      const auto tells = [&] { told = true; };
+      const std::stop_callback<decltype(tells)> on_stop(std::move(stop), tells);
+      running.open();
+      finish.wait();
+      return 1;
+    });
+    running.wait();
+    bool resumed = false;
+    const auto waits = [&]() -> support::detached {
+      const auto got = co_await f.until(time.now() + 1s - 1ns).on(loop).as_outcome();
+      EXPECT_EQ(got.errc(), flight_errc::timed_out);
+      EXPECT_TRUE(told);
+      resumed = true;
+    };
+    waits();
+    time.advance(1s);
+    loop.run_all();
+    EXPECT_TRUE(resumed);
+    finish.open();
+  }
 }
 
 // Goal    A load in time is not disturbed; the timeout counts from the load's begin, not from the

@@ -68,6 +68,7 @@ class expiry_sweep : timer_node, fork_member {
       phase_.store(phase::idle, memory_order_relaxed);
       return;
     }
+    if (phase_.load(memory_order_relaxed) == phase::running) hand_queue_over(hold);
     while (phase_.load(memory_order_relaxed) == phase::running &&
            platform::holds(rule::stop_waits_for_sweep)) {
       ended_.wait(hold);

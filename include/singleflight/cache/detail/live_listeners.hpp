@@ -148,6 +148,7 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
       told_goes_ = true;  // L4
       return;
     }
+    if (told_ == &l) hand_queue_over(hold);
     while (told_ == &l && platform::holds(rule::removal_waits_for_call)) ended_.wait(hold);
     gone.reset(&l);
     hold.unlock();  // its destructor is the user's
@@ -207,6 +208,7 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
     require(!(telling_ && teller_ == self), "live_value: destroyed within its listener");
     require(!(reports_ > 0 && reporter_ == self), "live_value: destroyed within its on_error");
     stopped_ = true;
+    if (telling_ || reports_ > 0) hand_queue_over(hold);
     while ((telling_ && platform::holds(rule::end_waits_for_teller)) ||
            (reports_ > 0 && platform::holds(rule::end_waits_for_report))) {
       ended_.wait(hold);

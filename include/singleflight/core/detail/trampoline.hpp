@@ -28,6 +28,14 @@ inline void hand_queue_over() {
   }
 }
 
+/// The same for who holds a lock, which is let go meanwhile.
+inline void hand_queue_over(platform::unique_lock& hold) {
+  if (this_thread().queue_head == nullptr) return;
+  hold.unlock();
+  hand_queue_over();
+  hold.lock();
+}
+
 /// Marks a library call that may hand work to the trampoline; the outermost one drains it.
 class call_scope {
  public:

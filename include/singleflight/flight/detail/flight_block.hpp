@@ -114,13 +114,11 @@ using flight_batch = resume_batch<block_base>;
 struct errands : task_node {
   explicit errands(block_base& of) noexcept;
   block_base& block;
-  bool queued = false;              ///< with a reference on the block
-  bool cut = false;                 ///< queued in the parent of a child of fork
-  bool expired = false;             ///< the load has timed out, and is to be told so
-  std::uint32_t references = 0;     ///< of flights that are over
-  load_base* dropped = nullptr;     ///< a list
-  task_node* launched = nullptr;    ///< a list of loads, by their task's link
-  block_base* successor = nullptr;  ///< in the table, with a reference
+  bool queued = false;           ///< with a reference on the block
+  bool cut = false;              ///< queued in the parent of a child of fork
+  bool expired = false;          ///< the load has timed out, and is to be told so
+  std::uint32_t references = 0;  ///< of flights that are over
+  load_base* dropped = nullptr;  ///< a list
 };
 
 /// What a flight needs once a second party looks at it: those who wait, and what they agreed on.
@@ -294,6 +292,7 @@ struct block_base : platform::allocated {
 
   atomic<std::uint64_t> counts{0};
   atomic<std::uint32_t> state;
+  const std::uint32_t generation = fork_list::generation;  ///< in which it was made
 
   flight_core* const core;  ///< alive while phase != done (I6)
   timer* const clock;

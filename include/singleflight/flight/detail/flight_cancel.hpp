@@ -10,8 +10,8 @@
 //     and a verdict, nothing else. Nothing of the group is touched for it any more (I6).
 // C2  What follows is done after the unlock by the thread that has cancelled: its own, for a wait
 //     that blocks or would wait for itself; that of the stop_token. A timer's thread runs no code
-//     of users: it wakes and resumes, and leaves the rest (stop callbacks, loads that are
-//     destroyed, launched or promoted) as errands to timeout_pool().
+//     of users: it wakes, hands over to executors who is resumed and what is to load, and leaves
+//     the rest (stop callbacks, loads that are destroyed) as errands to timeout_pool().
 // C3  The last leaver does not return before the load has been told to stop (P6). A token's
 //     callback ends before the wait of its caller does, since that waits to disarm it. After a
 //     deadline the caller runs what is left of the errands itself when it is resumed; when the pool
@@ -50,31 +50,30 @@ inline void flight_core::cancel_locked(block_base& b, wait_verdict why, const st
   c.over = part_locked(b, mine, c.a);
 }
 
-inline void flight_core::defer_locked(block_base& b, cancelled& c) {
-  aftermath& a = c.a;
-  if (a.dropped == nullptr && a.stopped == nullptr && a.launch == nullptr &&
-      a.successor == nullptr && !c.over) {
-    return;
-  }
+/// The errands of `b`, with its task to be posted. That holds a reference, so until it runs, what is
+/// done on the timer's thread frees no load.
+inline errands& flight_core::errands_of_locked(block_base& b, cancelled& c) {
   if (!b.room.errands) b.room.errands.emplace(b);
   errands& e = *b.room.errands;
+  if (!std::exchange(e.queued, true)) {
+    b.add_reference();
+    c.post = &e;
+  }
+  return e;
+}
+
+inline void flight_core::defer_locked(block_base& b, cancelled& c) {
+  aftermath& a = c.a;
+  a.defers = true;
+  if (a.dropped == nullptr && a.stopped == nullptr && a.launch == nullptr && !c.over) return;
+  errands& e = errands_of_locked(b, c);
   while (load_base* const load = a.dropped) {
     a.dropped = load->next;
     load->next = e.dropped;
     e.dropped = load;
   }
-  if (load_base* const load = std::exchange(a.launch, nullptr)) {
-    load->task_node::next = e.launched;
-    e.launched = load;
-  }
   a.stopped = nullptr;  // as `stop_wanted` says
-  // A flight that is left by its last caller is forgotten, or over, once.
-  if (a.successor != nullptr) e.successor = std::exchange(a.successor, nullptr);
   if (std::exchange(c.over, false)) ++e.references;
-  if (!std::exchange(e.queued, true)) {
-    b.add_reference();
-    c.post = &e;
-  }
 }
 
 inline void flight_core::carry_out_cancel(block_base& b, cancelled& c) {
@@ -87,7 +86,6 @@ inline void flight_core::carry_out_cancel(block_base& b, cancelled& c) {
 inline void flight_core::run_errands(block_base& b) {
   const call_scope scope;
   aftermath a;
-  task_node* launched = nullptr;
   std::uint32_t references = 1;
   bool expired = false;
   b.lock();
@@ -95,8 +93,6 @@ inline void flight_core::run_errands(block_base& b) {
     errands& e = *b.room.errands;
     expired = std::exchange(e.expired, false);
     a.dropped = std::exchange(e.dropped, nullptr);
-    a.successor = std::exchange(e.successor, nullptr);
-    launched = std::exchange(e.launched, nullptr);
     references += std::exchange(e.references, 0U);
   }
   if (expired || (b.room.stop_wanted && b.phase(memory_order_relaxed) != flight_phase::done)) {
@@ -104,10 +100,6 @@ inline void flight_core::run_errands(block_base& b) {
   }
   b.unlock();
   carry_out(a);
-  while (task_node* const node = launched) {
-    launched = node->next;
-    submit_load(*static_cast<load_base*>(node));
-  }
   b.drop_references(references);
 }
 

@@ -82,6 +82,7 @@ class flight_core final : fork_member {
     load_base* dropped = nullptr;
     block_base* successor = nullptr;
     block_base* stopped = nullptr;
+    bool defers = false;  ///< this is a timer's thread: `dropped` and `stopped` are errands
   };
 
   /// Requires that the caller holds a reference on the block that `a` speaks of. The group may be
@@ -89,14 +90,15 @@ class flight_core final : fork_member {
   static void carry_out(aftermath& a) {
     if (a.woken != nullptr) platform::wake(a.woken->state, block_base::all_sleepers, a.channel);
     flight_batch::submit(a.runners);
+    // Before users' code, which may take its time: others wait for these.
+    if (a.launch != nullptr) submit_load(*a.launch);
+    if (a.queued != nullptr) tell_claimers(*a.queued);
+    if (a.successor != nullptr) a.successor->core->activate(*a.successor, a.defers);
     while (load_base* const load = a.dropped) {
       a.dropped = load->next;
       load->home->drop_reference();
     }
     if (a.stopped != nullptr) request_stop(*a.stopped);
-    if (a.launch != nullptr) submit_load(*a.launch);
-    if (a.queued != nullptr) tell_claimers(*a.queued);
-    if (a.successor != nullptr) a.successor->core->activate(*a.successor);
   }
 
   // ---- bucket-locked steps: begin and join ------------------------------------------------------
@@ -266,6 +268,7 @@ class flight_core final : fork_member {
   static void cancel_locked(block_base& b, wait_verdict why, const stake& mine, cancelled& c);
   /// From here on no code of users is run on this thread, but the observer's.
   static void defer_locked(block_base& b, cancelled& c);
+  static errands& errands_of_locked(block_base& b, cancelled& c);
   static void carry_out_cancel(block_base& b, cancelled& c);
   /// Drops a reference of the caller's.
   static void run_errands(block_base& b);
@@ -278,7 +281,7 @@ class flight_core final : fork_member {
 
   /// A successor whose turn has come; the reference that its predecessor held is now the flight's
   /// own.
-  void activate(block_base& b);
+  void activate(block_base& b, bool defers = false);
 
   /// Adds an owned load to the flight that its caller has joined (as a lender): it may lead one
   /// day. Returns its serial; 0 when it leads at once or the flight is over.

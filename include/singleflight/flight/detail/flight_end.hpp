@@ -206,21 +206,24 @@ inline void flight_core::expire(block_base& b) {
     c.a.stopped = &b;
     group.publish_locked(b, flight_result::code, flight_errc::timed_out, c.a);
     defer_locked(b, c);
-    b.room.errands->expired = true;  // there: the stop is deferred
+    errands_of_locked(b, c).expired = true;
   }
   b.unlock();
   carry_out_cancel(b, c);
 }
 
-inline void flight_core::activate(block_base& b) {
+inline void flight_core::activate(block_base& b, bool defers) {
   const call_scope scope;
-  aftermath a;
+  cancelled c;
   b.lock();
-  bool over = false;
-  if (b.phase(memory_order_relaxed) == flight_phase::waiting) over = elect_locked(b, a);
+  if (b.phase(memory_order_relaxed) == flight_phase::waiting) c.over = elect_locked(b, c.a);
+  if (defers) {
+    defer_locked(b, c);
+    ++errands_of_locked(b, c).references;  // the promoter's
+  }
   b.unlock();
-  carry_out(a);
-  b.drop_references(over ? 2 : 1);
+  carry_out_cancel(b, c);
+  if (!defers) b.drop_reference();
 }
 
 inline std::uint32_t flight_core::keep(block_base& b, load_base& load) {

@@ -82,7 +82,12 @@ inline void flight_core::mend() noexcept {
         if (block != nullptr) {
           forget_waiters(*block);
           if (block->is_furnished() && block->room.errands) {
-            block->room.errands->cut = block->room.errands->queued;
+            // A thread that had taken them may not have told the load yet: it is told again.
+            errands& e = *block->room.errands;
+            const bool done = block->phase(memory_order_relaxed) == flight_phase::done;
+            e.expired = e.expired || (done && block->room.stop_wanted);
+            if (block->room.stop_wanted && !std::exchange(e.queued, true)) block->add_reference();
+            e.cut = e.queued;  // so nobody else posts it
           }
         }
         node->next = own;
@@ -146,22 +151,28 @@ inline void flight_core::forget_waiters(block_base& b) noexcept {
   for (flight_batch* r = b.room.more_batches; r != nullptr; r = r->next) r->mend_locked(lost);
 }
 
-/// What was queued on the pool of timeouts for a flight of this thread: again.
+/// What was queued on the pool of timeouts for a flight of this thread, or being carried out there:
+/// again. Other threads of the child, its timer's first, may be at these flights already.
 inline void flight_core::go_on() noexcept {
   for (const led_frame* f = this_thread().led; f != nullptr; f = f->outer) {
     if (f->group != this) continue;
+    block_base* found = nullptr;
     table.each([&](flight_table::head& at) {
       flight_table::bucket b = flight_table::lock_at(at);
       for (flight_node* node = b.first(); node != nullptr; node = node->next) {
-        block_base* const block = node->block.load(memory_order_relaxed);
-        if (node->id != f->flight_id || block == nullptr) continue;
-        if (block->is_furnished() && block->room.errands &&
-            std::exchange(block->room.errands->cut, false)) {
-          timeout_pool().post(&*block->room.errands, true);
-        }
+        if (node->id != f->flight_id) continue;
+        found = node->block.load(memory_order_relaxed);
+        if (found != nullptr) found->add_reference();
       }
       flight_table::unlock(b);
     });
+    if (found == nullptr) continue;
+    found->lock();
+    std::optional<errands>& e = found->room.errands;
+    const bool posts = e && std::exchange(e->cut, false);
+    found->unlock();
+    if (posts) timeout_pool().post(&*e, true);
+    found->drop_reference();
   }
 }
 

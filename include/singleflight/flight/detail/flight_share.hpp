@@ -131,7 +131,8 @@ class flight_share : protected handle_base {
     if (!platform::holds(rule::cancelled_counts_no_more)) {
       flight_core::leave(b, why, false, kept_, role_ == flight_role::leader);
     } else if (why == wait_verdict::timed_out && platform::holds(rule::resumed_runs_errands) &&
-               !(b.done() && platform::holds(rule::resumed_leaves_what_is_done))) {  // V4
+               !(b.done() && b.generation != fork_list::generation &&
+                 platform::holds(rule::resumed_leaves_what_is_done))) {  // V4
       flight_core::run_errands(b);
     } else {
       b.drop_reference();

@@ -48,6 +48,7 @@ class group_deadline {
       return false;
     }
     while ((now = strike_->at.load(memory_order_acquire)) == phase::begun) {
+      hand_queue_over();
       platform::wait(strike_->at, now);
     }
     strike_.reset();
