@@ -5,8 +5,8 @@
 ///
 /// An executor takes a `task` and runs it later, on a thread of its own choosing; it must not run
 /// it inside the call that hands it over, nor wait there until another has run, or for room in a
-/// queue: the call may come out of a timer's fire, which the end of a load waits for. What fits: a plain
-/// callable `void(task)`, anything with a member `execute(task)` (thread_pool), and
+/// queue: the call may come of a timer's fire, which the end of a load waits for. What fits: a
+/// plain callable `void(task)`, anything with a member `execute(task)` (thread_pool), and
 /// `inline_executor`. A callable that only takes copyable functions (`std::function<void()>`) is
 /// wrapped: `copyable(ex)`.
 ///

@@ -50,8 +50,8 @@ inline void flight_core::cancel_locked(block_base& b, wait_verdict why, const st
   c.over = part_locked(b, mine, c.a);
 }
 
-/// The errands of `b`, with its task to be posted. That holds a reference, so until it runs, what is
-/// done on the timer's thread frees no load.
+/// The errands of `b`, with its task to be posted. That holds a reference, so until it runs, what
+/// is done on the timer's thread frees no load.
 inline errands& flight_core::errands_of_locked(block_base& b, cancelled& c) {
   if (!b.room.errands) b.room.errands.emplace(b);
   errands& e = *b.room.errands;
