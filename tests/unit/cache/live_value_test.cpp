@@ -984,7 +984,8 @@ TEST(live_value, no_reload_runs_within_a_fire) {
 }
 
 // Goal    Who ends a subscription waits for its listener, and does not hold up meanwhile what
-//         stands in the trampoline of that thread: the listener may wait for it. Nor who ends the value.
+//         stands in the trampoline of that thread: the listener may wait for it. Nor who ends
+//         the value.
 TEST(live_value, end_of_a_subscription_hands_the_trampoline_over) {
   for (const bool whole : {false, true}) {
     support::gate in_listener;
