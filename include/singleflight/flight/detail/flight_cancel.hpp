@@ -50,8 +50,7 @@ inline void flight_core::cancel_locked(block_base& b, wait_verdict why, const st
   c.over = part_locked(b, mine, c.a);
 }
 
-/// The errands of `b`, with its task to be posted. That holds a reference, so until it runs, what
-/// is done on the timer's thread frees no load.
+/// The errands of `b`, whose task is queued, or to be posted with `c`.
 inline errands& flight_core::errands_of_locked(block_base& b, cancelled& c) {
   if (!b.room.errands) b.room.errands.emplace(b);
   errands& e = *b.room.errands;
@@ -65,7 +64,7 @@ inline errands& flight_core::errands_of_locked(block_base& b, cancelled& c) {
 inline void flight_core::defer_locked(block_base& b, cancelled& c) {
   aftermath& a = c.a;
   a.defers = true;
-  if (a.dropped == nullptr && a.stopped == nullptr && a.launch == nullptr && !c.over) return;
+  if (a.dropped == nullptr && a.stopped == nullptr && !c.over) return;
   errands& e = errands_of_locked(b, c);
   while (load_base* const load = a.dropped) {
     a.dropped = load->next;

@@ -217,13 +217,19 @@ inline void flight_core::activate(block_base& b, bool defers) {
   cancelled c;
   b.lock();
   if (b.phase(memory_order_relaxed) == flight_phase::waiting) c.over = elect_locked(b, c.a);
-  if (defers) {
-    defer_locked(b, c);
-    ++errands_of_locked(b, c).references;  // the promoter's
-  }
+  if (defers) defer_locked(b, c);
   b.unlock();
   carry_out_cancel(b, c);
-  if (!defers) b.drop_reference();
+  // The promoter's reference has kept the block until here.
+  if (!defers) {
+    b.drop_reference();
+    return;
+  }
+  cancelled last;
+  b.lock();
+  ++errands_of_locked(b, last).references;
+  b.unlock();
+  carry_out_cancel(b, last);
 }
 
 inline std::uint32_t flight_core::keep(block_base& b, load_base& load) {
