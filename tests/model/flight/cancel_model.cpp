@@ -153,10 +153,11 @@ const add_world told_deadline("52: the last caller times out, its executor stall
 const add_world told_drain("52: the last caller times out, drain", two,
                            [](world& w) { told_without_resumption(w, abandon::drain, true); });
 
-/// P6: the request is made before the last caller returns, also where the pool is late.
-const add_world before_return("52: the last caller times out and returns", two, [](world& w) {
+/// P6: the request is made before the last caller returns, also where the pool is late, and where
+/// its load times out as well.
+void told_before_return(world& w, std::chrono::nanoseconds load_timeout) {
   manual_timer time;
-  scene s(w, {.timer = &time});
+  scene s(w, {.timer = &time, .load_timeout = load_timeout});
   s.h.may_end(flight_errc::timed_out);
   queue_executor stalled;
   gate begun;
@@ -183,7 +184,11 @@ const add_world before_return("52: the last caller times out and returns", two, 
   w.run();
   s.finish();
   waits.reset();
-});
+}
+const add_world before_return("52: the last caller times out and returns", two,
+                              [](world& w) { told_before_return(w, {}); });
+const add_world with_its_load("52: the last caller times out as its load does, and returns", two,
+                              [](world& w) { told_before_return(w, 2s); });
 
 // ---- what else a caller stands for --------------------------------------------------------------
 

@@ -148,36 +148,54 @@ TEST(load_timeout, waits_for_no_stop_callback) {  // Scenario 27
 }
 
 // Goal    Whose deadline comes with the timeout does not return before the load has been told (P6).
-// Method  Its deadline strikes first, then the timeout, in one step; then it is resumed.
+// Method  The stop callbacks of other loads hold up all threads that could tell it. Its deadline
+//         strikes first, then the timeout, in one step; then it is resumed.
 TEST(load_timeout, load_is_told_before_its_last_caller_goes_on) {
-  for (int round = 0; round < 20; ++round) {
-    singleflight::manual_timer time;
-    support::manual_executor loop;
-    group g({.timer = &time, .load_timeout = 1s});
-    support::gate running;
-    support::gate finish;
-    std::atomic<bool> told{false};
-    auto f = g.start(1, [&](std::stop_token stop) {
-      const auto tells = [&] { told = true; };
-      const std::stop_callback<decltype(tells)> on_stop(std::move(stop), tells);
-      running.open();
-      finish.wait();
+  constexpr int threads = 16;  // of the pool of timeouts
+  singleflight::manual_timer time;
+  support::manual_executor loop;
+  support::gate running;
+  support::gate hung;
+  group others({.timer = &time, .load_timeout = 1s});
+  std::vector<singleflight::flight<int>> hang;
+  for (int key = 0; key < threads; ++key) {
+    hang.push_back(others.start(key, [&](std::stop_token stop) {
+      const auto waits = [&] { hung.wait(); };
+      const std::stop_callback<decltype(waits)> on_stop(std::move(stop), waits);
+      running.wait();
       return 1;
-    });
-    running.wait();
-    bool resumed = false;
-    const auto waits = [&]() -> support::detached {
-      const auto got = co_await f.until(time.now() + 1s - 1ns).on(loop).as_outcome();
-      EXPECT_EQ(got.errc(), flight_errc::timed_out);
-      EXPECT_TRUE(told);
-      resumed = true;
-    };
-    waits();
-    time.advance(1s);
-    loop.run_all();
-    EXPECT_TRUE(resumed);
-    finish.open();
+    }));
   }
+  running.await_arrivals(threads);
+  time.advance(1s);
+  hung.await_arrivals(threads);
+
+  group g({.timer = &time, .load_timeout = 1s});
+  support::gate begun;
+  support::gate finish;
+  std::atomic<bool> told{false};
+  auto f = g.start(1, [&](std::stop_token stop) {
+    const auto tells = [&] { told = true; };
+    const std::stop_callback<decltype(tells)> on_stop(std::move(stop), tells);
+    begun.open();
+    finish.wait();
+    return 1;
+  });
+  begun.wait();
+  bool resumed = false;
+  const auto waits = [&]() -> support::detached {
+    const auto got = co_await f.until(time.now() + 1s - 1ns).on(loop).as_outcome();
+    EXPECT_EQ(got.errc(), flight_errc::timed_out);
+    EXPECT_TRUE(told);
+    resumed = true;
+  };
+  waits();
+  time.advance(1s);
+  loop.run_all();
+  EXPECT_TRUE(resumed);
+  finish.open();
+  hung.open();
+  running.open();
 }
 
 // Goal    A load in time is not disturbed; the timeout counts from the load's begin, not from the

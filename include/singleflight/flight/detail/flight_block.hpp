@@ -116,7 +116,7 @@ struct errands : task_node {
   block_base& block;
   bool queued = false;           ///< with a reference on the block
   bool cut = false;              ///< queued in the parent of a child of fork
-  bool expired = false;          ///< the load has timed out, and is to be told so
+  bool expired = false;          ///< the load has timed out, and is to be told
   std::uint32_t references = 0;  ///< of flights that are over
   load_base* dropped = nullptr;  ///< a list
 };

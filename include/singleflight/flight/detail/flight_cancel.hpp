@@ -90,7 +90,7 @@ inline void flight_core::run_errands(block_base& b) {
   b.lock();
   if (b.room.errands) {
     errands& e = *b.room.errands;
-    expired = std::exchange(e.expired, false);
+    expired = e.expired;
     a.dropped = std::exchange(e.dropped, nullptr);
     references += std::exchange(e.references, 0U);
   }

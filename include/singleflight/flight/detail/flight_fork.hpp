@@ -84,8 +84,6 @@ inline void flight_core::mend() noexcept {
           if (block->is_furnished() && block->room.errands) {
             // A thread that had taken them may not have told the load yet: it is told again.
             errands& e = *block->room.errands;
-            const bool done = block->phase(memory_order_relaxed) == flight_phase::done;
-            e.expired = e.expired || (done && block->room.stop_wanted);
             if (block->room.stop_wanted && !std::exchange(e.queued, true)) block->add_reference();
             e.cut = e.queued;  // so nobody else posts it
           }
