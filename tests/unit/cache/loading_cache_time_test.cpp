@@ -733,6 +733,30 @@ TEST(cache_time, the_sweep_gives_memory_back) {
       "the end of one more");
 }
 
+// Goal    The end of a cache does not hold up what its sweep waits for: while it waits for the sweep,
+//         what stands in this thread's trampoline runs elsewhere.
+// Method  The sweep's listener stands at a gate, which a task behind the one that ends the cache
+//         opens.
+TEST(cache_time, the_end_waits_for_a_sweep_that_waits_for_this_thread) {
+  manual_timer time;
+  gate hold;
+  std::optional<loading_cache<int, int>> cache;
+  cache.emplace(
+      [](int k) { return k; },
+      loading_cache<int, int>::options{
+          .ttl = 10s,
+          .on_removal = [&](int, const int*, singleflight::removal_cause) { hold.wait(); },
+          .group = {.timer = &time}});
+  cache->get(1);
+  time.advance(1min);
+  hold.await_arrivals();
+  inline_executor.execute(singleflight::task([&] {
+    inline_executor.execute(singleflight::task([&] { hold.open(); }));
+    cache.reset();
+    EXPECT_TRUE(hold.is_open());
+  }));
+}
+
 // Goal    What is stored while a sweep ends is swept as well, one day.
 // Method  The listener of the last entry to go, which the sweep calls, stores another one.
 TEST(cache_time, what_is_stored_as_a_sweep_ends) {

@@ -170,10 +170,10 @@ TEST(load_timeout, load_is_told_before_its_last_caller_goes_on) {
   time.advance(1s);
   hung.await_arrivals(threads);
 
-  group g({.timer = &time, .load_timeout = 1s});
   support::gate begun;
   support::gate finish;
   std::atomic<bool> told{false};
+  group g({.timer = &time, .load_timeout = 1s});
   auto f = g.start(1, [&](std::stop_token stop) {
     const auto tells = [&] { told = true; };
     const std::stop_callback<decltype(tells)> on_stop(std::move(stop), tells);

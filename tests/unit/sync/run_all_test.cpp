@@ -7,6 +7,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <ranges>
 #include <stdexcept>
 #include <stop_token>
@@ -176,6 +177,27 @@ TEST(run_all, strangers_do_not_hold_up_its_return) {
   EXPECT_EQ(all.at(1).errc(), flight_errc::timed_out);
   hold.open();
   support::eventually([&] { return left == threads; }, "the end of those that stood");
+}
+
+// Goal    Its return does not hold up what the strike of its deadline waits for: while it waits for
+//         that, what stands in this thread's trampoline runs elsewhere.
+// Method  The stop callback stands at a gate, which a task behind the one that waits opens.
+TEST(run_all, a_strike_that_waits_for_this_thread) {
+  sf::manual_timer time;
+  support::gate hold;
+  const auto stands = [&] { hold.wait(); };
+  std::optional<std::stop_callback<decltype(stands)>> on_stop;
+  const calls_of_int calls(1, [&](const std::stop_token& stop) {
+    on_stop.emplace(stop, stands);
+    time.advance(1s);
+    hold.await_arrivals();
+    return 1;
+  });
+  sf::inline_executor.execute(sf::task([&] {
+    sf::inline_executor.execute(sf::task([&] { hold.open(); }));
+    EXPECT_EQ(*sf::run_all(calls, {.timeout = 1s, .limit = 1, .timer = &time}).at(0), 1);
+    EXPECT_TRUE(hold.is_open());
+  }));
 }
 
 // Goal    A range that throws leaves nothing behind, whatever has begun, and no alarm.
