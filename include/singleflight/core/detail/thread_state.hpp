@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <exception>
+#include <span>
 #include <vector>
 
 #include "singleflight/core/detail/fork.hpp"
@@ -103,27 +104,41 @@ class SINGLEFLIGHT_SHARED_STATE wandering_load {
   static void end() noexcept { count(&cell::ended); }
   /// A thread that one of them runs on sees that one: it was handed over to it. Ends are summed up
   /// first: the acquire of one pairs with its release, so its begin is in the other sum, and it
-  /// hides no load that goes on.
+  /// hides no load that goes on. A cell is put to use before it counts: who sees a count, or was
+  /// handed over a load, finds the cell among those in use.
   static bool any() noexcept {
     std::uint32_t ended = 0;
     std::uint32_t begun = 0;
-    for (const cell& c : cells) ended += c.ended.load(memory_order_acquire);
-    for (const cell& c : cells) begun += c.begun.load(memory_order_relaxed);
+    for (const cell& c : in_use()) ended += c.ended.load(memory_order_acquire);
+    for (const cell& c : in_use()) begun += c.begun.load(memory_order_relaxed);
     return begun != ended;
   }
 
  private:
-  static constexpr std::uint32_t own_cells = platform::tuned(16, 1);
   using cell = wandering_cell;
+  static constexpr std::uint32_t own_cells = platform::tuned(16, 1);
   static inline constinit cell cells[own_cells + 1];
+  static inline constinit atomic<std::uint32_t> used{0};  ///< from the first; it only grows
 
-  static void count(atomic<std::uint32_t> cell::*which) noexcept {
+  static std::span<const cell> in_use() noexcept {
+    return {cells, used.load(memory_order_relaxed)};
+  }
+  SINGLEFLIGHT_INLINE static void count(atomic<std::uint32_t> cell::*which) noexcept {
     const std::uint32_t index = this_thread().index;
-    if (index < own_cells) {
-      atomic<std::uint32_t>& own = cells[index].*which;
-      own.store(own.load(memory_order_relaxed) + 1, memory_order_release);
-    } else {
-      (cells[own_cells].*which).fetch_add(1, memory_order_release);
+    if (index >= own_cells) return count_shared(which);
+    atomic<std::uint32_t>& own = cells[index].*which;
+    const std::uint32_t before = own.load(memory_order_relaxed);
+    if (before == 0) use(index);
+    own.store(before + 1, memory_order_release);
+  }
+  SINGLEFLIGHT_COLD static void count_shared(atomic<std::uint32_t> cell::*which) noexcept {
+    use(own_cells);
+    (cells[own_cells].*which).fetch_add(1, memory_order_release);
+  }
+  SINGLEFLIGHT_COLD static void use(std::uint32_t index) noexcept {
+    std::uint32_t now = used.load(memory_order_relaxed);
+    while (now <= index && !used.compare_exchange_weak(now, index + 1, memory_order_relaxed,
+                                                       memory_order_relaxed)) {
     }
   }
 };

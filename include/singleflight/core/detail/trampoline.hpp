@@ -45,7 +45,7 @@ class call_scope {
   bool drains() const noexcept { return outermost_ && self_.queue_head != nullptr; }
   call_scope(const call_scope&) = delete;
   call_scope& operator=(const call_scope&) = delete;
-  ~call_scope() noexcept(false) {
+  SINGLEFLIGHT_INLINE ~call_scope() noexcept(false) {
     if (!outermost_) return;
     if (self_.queue_head != nullptr) drain(self_);
     self_.in_scope = false;

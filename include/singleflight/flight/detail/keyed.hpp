@@ -42,8 +42,8 @@ struct keyed_block : flight_block<V> {
   };
   using kept_key = std::conditional_t<as_bytes, no_key, owned_key>;
 
-  keyed_block(flight_core& group, flight_phase phase, std::size_t hash, typename Access::view from,
-              void* key_room)
+  SINGLEFLIGHT_INLINE keyed_block(flight_core& group, flight_phase phase, std::size_t hash,
+                                  typename Access::view from, void* key_room)
       : flight_block<V>(group, group.options().executor, group.clock(), phase), key(from) {
     own.hash = hash;
     own.id = next_flight_id(this_thread());

@@ -273,7 +273,7 @@ struct load_impl final : typed_load<V> {
 
   // ---- a loader that is awaited: what `co_await loader()` does, without a coroutine -------------
 
-  void call_and_await() {
+  SINGLEFLIGHT_INLINE void call_and_await() {
     if constexpr (std::is_copy_constructible_v<Fn>) {
       if (copies_loader()) {  // attempts may overlap: one on its way out, one on its way in
         awaiting<Fn>* own = nullptr;

@@ -368,7 +368,8 @@ class semaphore_core final : public platform::allocated, fork_member {
     }
   }
 
-  void settle_locked(permit_waiter& w, flight_errc refused, aftermath& after) noexcept {
+  SINGLEFLIGHT_INLINE void settle_locked(permit_waiter& w, flight_errc refused,
+                                         aftermath& after) noexcept {
     take_out_locked(w);
     w.refused = refused;
     ++after.told;
