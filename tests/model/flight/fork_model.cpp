@@ -5,6 +5,7 @@
 // a frame that has gone.
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <stop_token>
@@ -195,6 +196,30 @@ const add_world strikes_late(
       });
       w.run();
     });
+
+// A load that nobody wants any more is told so in the child too, where the thread that was to do it
+// is not there.
+const add_world told_there("56: a load that forks as its last caller times out", two, [](world& w) {
+  site s(w);
+  singleflight::manual_timer time;
+  ints flights(model::scene::with({.timer = &time}, s.queue));
+  queue_executor stalled;
+  gate told;
+  auto f = flights.start(1, [&](std::stop_token stop) {
+    platform::fork();
+    const platform::stop_callback<std::function<void()>> on_stop(stop, [&] { told.open(); });
+    if (flights.stats().abandoned != 0) told.wait();
+    return 1;
+  });
+  f.until(time.now() + 1s).on(stalled).on_ready([](const auto&) {});
+  s.thread([] {});  // runs the load
+  w.thread([&] {
+    singleflight::detail::this_thread().vain_waits = 1;
+    time.advance(2s);
+  });
+  w.run();
+  stalled.run_all();
+});
 
 // An executor that refuses in the child, and may still have, or never had, what it took before.
 const add_world refuses_there("56: a load that forks, and its executor refuses", two, [](world& w) {
