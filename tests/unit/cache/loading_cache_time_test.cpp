@@ -733,8 +733,8 @@ TEST(cache_time, the_sweep_gives_memory_back) {
       "the end of one more");
 }
 
-// Goal    The end of a cache does not hold up what its sweep waits for: while it waits for the sweep,
-//         what stands in this thread's trampoline runs elsewhere.
+// Goal    The end of a cache does not hold up what its sweep waits for: what stands in the thread's
+//         trampoline runs elsewhere meanwhile.
 // Method  The sweep's listener stands at a gate, which a task behind the one that ends the cache
 //         opens.
 TEST(cache_time, the_end_waits_for_a_sweep_that_waits_for_this_thread) {
