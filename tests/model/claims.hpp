@@ -43,6 +43,7 @@ inline constexpr claim claims[] = {
     SINGLEFLIGHT_CLAIM(cancelled_counts_no_more,
                        "52: the outcome beside a stop, a coroutine that is not resumed"),
     SINGLEFLIGHT_CLAIM(timer_leaves_errands, "52: the last caller times out, its executor stalls"),
+    SINGLEFLIGHT_CLAIM(fires_drop_nothing, "52: a load is dropped as the one ahead times out"),
     SINGLEFLIGHT_CLAIM(resumed_runs_errands, "52: the last caller times out and returns"),
     SINGLEFLIGHT_CLAIM(leader_leaves_in_one_step, "48: max_waiters beside a leader that leaves"),
     SINGLEFLIGHT_CLAIM(given_up_producer_is_told,

@@ -356,7 +356,7 @@ class live_value final : public observable {
     }
   };
   static void on_fire(timer_node& fired) noexcept {
-    const detail::strike_scope strikes;
+    const detail::fire_scope fires;
     live_value& self = static_cast<alarm&>(fired).of;
     const auto alive = self.listeners_;
     const std::uint64_t turn = alive->begin_turn();

@@ -149,6 +149,7 @@ struct executor_ops {
 
 void execute_on_default_pool(task&& t);
 void post_on_default_pool(task_node* node);  // keeps it queued if no thread can be made
+bool drop_later(task_node* node) noexcept;   // thread_pool.hpp
 void hand_queue_over();                      // trampoline.hpp
 void hand_queue_over(platform::unique_lock& hold);
 bool runs_on_default_pool() noexcept;

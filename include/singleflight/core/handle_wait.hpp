@@ -174,7 +174,7 @@ class [[nodiscard]] handle_wait : private timer_node {
 
   static void strike(timer_node& node) noexcept {
     auto& wait = static_cast<handle_wait&>(node);
-    const detail::strike_scope strikes;
+    const detail::fire_scope fires;
     wait.of_->cancel(wait.batch(), detail::wait_verdict::timed_out);
   }
 

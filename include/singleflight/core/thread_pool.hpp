@@ -295,6 +295,33 @@ SINGLEFLIGHT_SHARED_STATE inline thread_pool& timeout_pool() {
 }
 inline const platform::made_at_load<&timeout_pool> timeout_pool_at_load;
 
+/// Drops a task elsewhere, for the reason that it is dropped for here.
+struct late_drop final : task_node, platform::allocated {
+  late_drop(task_node* node, const std::exception_ptr* refusal)
+      : task_node(&act_on), dropped(node), why(refusal != nullptr ? *refusal : nullptr) {}
+  static void act_on(task_node* node, bool) {
+    const std::unique_ptr<late_drop> self(static_cast<late_drop*>(node));
+    std::optional<refusing> reason;
+    if (self->why != nullptr) reason.emplace(this_thread(), self->why);
+    self->dropped->act(self->dropped, false);
+  }
+  task_node* const dropped;
+  const std::exception_ptr why;
+};
+/// Asked by a task that is dropped, and stands for users' code. True: this is within a timer's
+/// fire, and a thread of timeout_pool() will drop it. Where there is no memory for that it is
+/// dropped here.
+inline bool drop_later(task_node* node) noexcept {
+  const thread_state& self = this_thread();
+  if (self.fires == 0 || !platform::holds(rule::fires_drop_nothing)) return false;
+  try {
+    timeout_pool().post(new late_drop(node, self.refusal), true);
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
+
 inline void execute_on_default_pool(task&& t) { default_pool().execute(std::move(t)); }
 inline void post_on_default_pool(task_node* node) { default_pool().post(node, true); }
 inline bool runs_on_default_pool() noexcept {

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <coroutine>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <stop_token>
 #include <utility>
@@ -189,6 +190,43 @@ const add_world before_return("52: the last caller times out and returns", two,
                               [](world& w) { told_before_return(w, {}); });
 const add_world with_its_load("52: the last caller times out as its load does, and returns", two,
                               [](world& w) { told_before_return(w, 2s); });
+
+/// What waits for the fire may be what the destructor of a loader waits for.
+const add_world dropped_in_fire(
+    "52: a load is dropped as the one ahead times out", two, [](world& w) {
+      manual_timer time;
+      queue_executor loads;
+      bool drops = false;
+      const singleflight::any_executor on([&](singleflight::task t) {
+        if (!drops) loads.execute(std::move(t));
+      });
+      model::ints flights({.executor = on, .timer = &time, .load_timeout = 1s});
+      gate begun;
+      gate over;
+      const detail::thread_state* clock_thread = nullptr;
+      std::shared_ptr<int> part(new int(3), [&](const int* p) {
+        w.check(&detail::this_thread() != clock_thread, "52: a load is destroyed within a fire");
+        delete p;
+      });
+      auto hangs = flights.start(1, [&] {
+        begun.open();
+        over.wait();
+        return 1;
+      });
+      auto behind = flights.start_fresh(1, [] { return 2; });
+      auto joiner = flights.start_fresh(1, [own = std::move(part)] { return *own; });
+      w.thread([&] { loads.run_one(); });
+      w.thread([&] {
+        begun.wait();
+        drops = true;
+        clock_thread = &detail::this_thread();
+        time.advance(2s);
+        clock_thread = nullptr;
+        over.open();
+      });
+      w.run();
+      w.check(joiner.get_outcome().errc() == flight_errc::broken, "P5: a dropped load hangs");
+    });
 
 // ---- what else a caller stands for --------------------------------------------------------------
 

@@ -210,27 +210,38 @@ const add_world strikes_late(
 
 // A load that nobody wants any more is told so in the child too, where the thread that was to do it
 // is not there.
-const add_world told_there("56: a load that forks as its last caller times out", two, [](world& w) {
+void told_there(world& w, bool by_deadline) {
   site s(w);
   singleflight::manual_timer time;
   ints flights(model::scene::with({.timer = &time}, s.queue));
   queue_executor stalled;
+  std::stop_source source;
   gate told;
+  bool forked = false;
   auto f = flights.start(1, [&](std::stop_token stop) {
+    forked = true;
     platform::fork();
     const platform::stop_callback<std::function<void()>> on_stop(stop, [&] { told.open(); });
     if (flights.stats().abandoned != 0) told.wait();
     return 1;
   });
-  f.until(time.now() + 1s).on(stalled).on_ready([](const auto&) {});
+  f.until(time.now() + 1s, source.get_token()).on(stalled).on_ready([](const auto&) {});
   s.thread([] {});  // runs the load
   w.thread([&] {
     singleflight::detail::this_thread().vain_waits = 1;
-    time.advance(2s);
+    if (by_deadline) {
+      time.advance(2s);
+    } else {
+      platform::request_stop(source);
+    }
   });
   w.run();
-  stalled.run_all();
-});
+  if (!forked) stalled.run_all();
+}
+const add_world told_of_deadline("56: a load that forks as its last caller times out", two,
+                                 [](world& w) { told_there(w, true); });
+const add_world told_of_stop("56: a load that forks as its last caller is stopped", two,
+                             [](world& w) { told_there(w, false); });
 
 // An executor that refuses in the child, and may still have, or never had, what it took before.
 const add_world refuses_there("56: a load that forks, and its executor refuses", two, [](world& w) {

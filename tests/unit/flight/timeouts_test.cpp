@@ -198,6 +198,56 @@ TEST(load_timeout, load_is_told_before_its_last_caller_goes_on) {
   running.open();
 }
 
+/// Part of a loader: on which thread it is destroyed.
+struct leaves_trace {
+  explicit leaves_trace(std::atomic<std::thread::id>& where) : where_(&where) {}
+  leaves_trace(const leaves_trace&) = delete;
+  leaves_trace& operator=(const leaves_trace&) = delete;
+  ~leaves_trace() { *where_ = std::this_thread::get_id(); }
+
+ private:
+  std::atomic<std::thread::id>* where_;
+};
+
+// Goal    A load that its executor drops within a timer's fire is destroyed elsewhere: what waits
+//         for the fire may be what its destructor waits for.
+// Method  Behind a load that hangs, whose timeout strikes, or its last caller's deadline, waits one
+//         that keeps the load of a second caller.
+TEST(load_timeout, what_is_dropped_in_the_fire_is_destroyed_elsewhere) {
+  for (const bool load_times_out : {true, false}) {
+    singleflight::manual_timer time;
+    bool drops = false;
+    const singleflight::any_executor executor([&](singleflight::task t) {
+      if (!drops) singleflight::default_pool().execute(std::move(t));
+    });
+    support::manual_executor loop;
+    support::gate finish;
+    std::atomic<std::thread::id> where;
+    group g({.executor = executor,
+             .timer = &time,
+             .load_timeout = load_times_out ? 1s : std::chrono::nanoseconds(0)});
+    auto hangs = g.start(1, [&] {
+      finish.wait();
+      return 1;
+    });
+    finish.await_arrivals();
+    auto behind = g.start_fresh(1, [] { return 2; });
+    auto joiner = g.start_fresh(1, [owned = std::make_unique<leaves_trace>(where)] { return 3; });
+    if (!load_times_out) {
+      hangs.until(time.now() + 1s).on(loop).on_ready([](const auto&) {});
+    }
+    drops = true;
+    time.advance(1s);
+    EXPECT_EQ(behind.get_outcome().errc(), flight_errc::broken);
+    EXPECT_EQ(joiner.get_outcome().errc(), flight_errc::broken);
+    loop.run_all();
+    finish.open();
+    g.close();
+    EXPECT_NE(where.load(), std::thread::id());
+    EXPECT_NE(where.load(), std::this_thread::get_id());
+  }
+}
+
 // Goal    A load in time is not disturbed; the timeout counts from the load's begin, not from the
 //         start.
 TEST(load_timeout, counts_from_the_begin_of_the_load) {

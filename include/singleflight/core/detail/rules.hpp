@@ -40,6 +40,7 @@ namespace detail {
   X(cancel_yields_to_outcome, "a wait is completed twice")                                      \
   X(cancelled_counts_no_more, "a caller whose wait is cancelled counts until it is resumed")    \
   X(timer_leaves_errands, "a stop callback runs on the timer's thread")                         \
+  X(fires_drop_nothing, "a load is destroyed within the fire that its predecessor waits for")   \
   X(resumed_runs_errands, "the last caller returns, and its load has not been told to stop")    \
   X(leader_leaves_in_one_step, "a caller is refused who fits before and after a leader leaves") \
   X(given_up_producer_is_told, "a retry goes on until the executor resumes who gave it up")     \

@@ -62,6 +62,7 @@ struct SINGLEFLIGHT_SHARED_STATE thread_state {
   task_node* queue_head = nullptr;
   task_node* queue_tail = nullptr;
   thread_pool* pool = nullptr;                  ///< the pool that this thread works for
+  std::uint32_t fires = 0;                      ///< of timers, which this thread is within
   const std::exception_ptr* refusal = nullptr;  ///< why a pool drops the task that it is dropping
 };
 

@@ -128,6 +128,20 @@ class strike_scope {
   bool marks_;
 };
 
+/// The same within a timer's fire. What is disarmed waits for that, so no users' code runs there: a
+/// task that is dropped stands for some (drop_later).
+class fire_scope {
+ public:
+  fire_scope() noexcept : self_(this_thread()) { ++self_.fires; }
+  fire_scope(const fire_scope&) = delete;
+  fire_scope& operator=(const fire_scope&) = delete;
+  ~fire_scope() { --self_.fires; }
+
+ private:
+  thread_state& self_;
+  const strike_scope strikes_;
+};
+
 inline bool is_inside_run(const thread_state& self) noexcept {
   if (self.inside_run > 0) return true;
   for (const led_frame* frame = self.led; frame != nullptr; frame = frame->outer) {

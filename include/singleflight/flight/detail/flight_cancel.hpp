@@ -11,7 +11,8 @@
 // C2  What follows is done after the unlock by the thread that has cancelled: its own, for a wait
 //     that blocks or would wait for itself; that of the stop_token. A timer's thread runs no code
 //     of users: it wakes, hands over to executors who is resumed and what is to load, and leaves
-//     the rest (stop callbacks, loads that are destroyed) as errands to timeout_pool().
+//     the rest (stop callbacks, loads that are destroyed) as errands to timeout_pool(). A load that
+//     an executor drops meanwhile is dropped there too (drop_later).
 // C3  The last leaver does not return before the load has been told to stop (P6). A token's
 //     callback ends before the wait of its caller does, since that waits to disarm it. After a
 //     deadline the caller runs what is left of the errands itself when it is resumed; when the pool

@@ -86,14 +86,14 @@ class flight_core final : fork_member {
   };
 
   /// Requires that the caller holds a reference on the block that `a` speaks of. The group may be
-  /// gone, unless there is a successor: then that one is in the table.
+  /// gone.
   static void carry_out(aftermath& a) {
     if (a.woken != nullptr) platform::wake(a.woken->state, block_base::all_sleepers, a.channel);
     flight_batch::submit(a.runners);
     // Before users' code, which may take its time: others wait for these.
     if (a.launch != nullptr) submit_load(*a.launch);
     if (a.queued != nullptr) tell_claimers(*a.queued);
-    if (a.successor != nullptr) a.successor->core->activate(*a.successor, a.defers);
+    if (a.successor != nullptr) activate(*a.successor, a.defers);
     while (load_base* const load = a.dropped) {
       a.dropped = load->next;
       load->home->drop_reference();
@@ -281,7 +281,7 @@ class flight_core final : fork_member {
 
   /// A successor whose turn has come; the reference that its predecessor held is now the flight's
   /// own.
-  void activate(block_base& b, bool defers = false);
+  static void activate(block_base& b, bool defers = false);
 
   /// Adds an owned load to the flight that its caller has joined (as a lender): it may lead one
   /// day. Returns its serial; 0 when it leads at once or the flight is over.
@@ -452,6 +452,7 @@ class flight_core final : fork_member {
   bool is_led_here(const flight_node& node) const noexcept;
   static void lose(block_base& b) noexcept;
   static void forget_waiters(block_base& b) noexcept;
+  static void call_errands_back(block_base& b) noexcept;
 
   const group_options options_;
   timer& clock_;

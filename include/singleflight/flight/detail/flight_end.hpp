@@ -216,7 +216,9 @@ inline void flight_core::activate(block_base& b, bool defers) {
   const call_scope scope;
   cancelled c;
   b.lock();
-  if (b.phase(memory_order_relaxed) == flight_phase::waiting) c.over = elect_locked(b, c.a);
+  if (b.phase(memory_order_relaxed) == flight_phase::waiting) {  // else the group may be gone
+    c.over = b.core->elect_locked(b, c.a);
+  }
   if (defers) defer_locked(b, c);
   b.unlock();
   carry_out_cancel(b, c);

@@ -81,12 +81,7 @@ inline void flight_core::mend() noexcept {
       if (is_led_here(*node)) {
         if (block != nullptr) {
           forget_waiters(*block);
-          if (block->is_furnished() && block->room.errands) {
-            // A thread that had taken them may not have told the load yet: it is told again.
-            errands& e = *block->room.errands;
-            if (block->room.stop_wanted && !std::exchange(e.queued, true)) block->add_reference();
-            e.cut = e.queued;  // so nobody else posts it
-          }
+          if (block->is_furnished()) call_errands_back(*block);
         }
         node->next = own;
         own = node;
@@ -134,6 +129,18 @@ inline void flight_core::lose(block_base& b) noexcept {
   b.node = nullptr;
   forget_waiters(b);
   b.set_done_and_unlock();
+}
+
+/// Errands that were queued, or that a thread had taken: go_on() queues them. That thread, or a
+/// caller's, may have been about to tell the load to stop.
+inline void flight_core::call_errands_back(block_base& b) noexcept {
+  waiting_room& room = b.room;
+  const std::stop_source& stop = room.stop;
+  if (room.stop_wanted && stop.stop_possible() && !stop.stop_requested()) {
+    if (!room.errands) room.errands.emplace(b);
+    if (!std::exchange(room.errands->queued, true)) b.add_reference();
+  }
+  if (room.errands) room.errands->cut = room.errands->queued;  // so nobody else posts them
 }
 
 /// V3. Those who are suspended may yet be destroyed.

@@ -42,6 +42,7 @@ inline void flight_core::finish_dropped(block_base& b) {
 
 inline void load_base::act_on(task_node* node, bool run) {
   auto& load = *static_cast<load_base*>(node);
+  if (!run && drop_later(node)) return;
   // Leaves the queue and claims in one step; a waiter may have claimed it before.
   if ((load.state.exchange(claimed, memory_order_acq_rel) & claimed) != 0 &&
       platform::holds(rule::load_runs_once)) {
@@ -69,7 +70,7 @@ inline errands::errands(block_base& of) noexcept
       block(of) {}
 
 inline void block_base::fire_timeout(timer_node& node) noexcept {
-  const strike_scope strikes;
+  const fire_scope fires;
   flight_core::expire(*static_cast<timeout_alarm&>(node).block);
 }
 

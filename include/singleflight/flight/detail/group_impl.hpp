@@ -178,7 +178,7 @@ auto group<Key, Value, Hash, Equal>::enter(Caller& caller, std::size_t hash, vie
         }
       }
     }
-    if (promoted != nullptr) core_.activate(*promoted);
+    if (promoted != nullptr) flight_core::activate(*promoted);
     if (lack == lack::spare) spare = make_block_for(core_, hash, key);
     if (lack == lack::own) caller.make(hash, key);
   }

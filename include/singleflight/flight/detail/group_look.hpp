@@ -40,7 +40,7 @@ bool group<Key, Value, Hash, Equal>::forget_with(std::size_t hash, view key, con
     }
   }
   if (!in_one) change();
-  if (successor != nullptr) core_.activate(*successor);
+  if (successor != nullptr) detail::flight_core::activate(*successor);
   return found;
 }
 
@@ -71,7 +71,7 @@ std::size_t group<Key, Value, Hash, Equal>::forget_all() {
     }
     while (detail::block_base* const next = promoted) {
       promoted = next->next_promoted;
-      core_.activate(*next);
+      detail::flight_core::activate(*next);
     }
   });
   return count;

@@ -93,6 +93,7 @@ struct batch final : task_node, gathering, std::enable_shared_from_this<batch<Ke
   }
   void begin_here() override { line->take_here(this->shared_from_this()); }
   static void act_on(task_node* node, bool run) {
+    if (!run && drop_later(node)) return;
     const call_scope scope;
     auto& b = *static_cast<batch*>(node);
     thread_state& thread = this_thread();

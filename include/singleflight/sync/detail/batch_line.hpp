@@ -425,7 +425,7 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
 
   /// On the timer's thread. The batch that it was armed for may have gone, and another gathers.
   void ring() noexcept {
-    const strike_scope strikes;
+    const fire_scope fires;
     pointer ready;
     steady_time again{};
     bool arms = false;

@@ -114,6 +114,7 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
   }
   static void step(task_node* node, bool run) {
     auto& self = *static_cast<retry_run*>(node);
+    if (!run && drop_later(node)) return;
     self.disarm();
     if (const std::exception_ptr* const refusal = this_thread().refusal; !run && refusal) {
       self.end(std::exception_ptr(*refusal));
@@ -278,7 +279,7 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
     if ((found & asleep) != 0 && !late) post();
   }
   static void alarm(timer_node& node) noexcept {
-    const strike_scope strikes;
+    const fire_scope fires;
     static_cast<retry_run&>(node).ring(0);
   }
   void abandoned() noexcept override { ring(gone); }
