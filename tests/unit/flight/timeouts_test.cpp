@@ -243,7 +243,7 @@ TEST(load_timeout, what_is_dropped_in_the_fire_is_destroyed_elsewhere) {
     loop.run_all();
     finish.open();
     g.close();
-    EXPECT_NE(where.load(), std::thread::id());
+    support::eventually([&] { return where.load() != std::thread::id(); }, "its destructor");
     EXPECT_NE(where.load(), std::this_thread::get_id());
   }
 }
