@@ -316,29 +316,14 @@ inline void fork() {
   at_fork.in_child();  // it may still look at their frames
   model::vanish_frames();
 }
-/// Held around a fork; to make or end a member is one step, which waits for that only.
+/// No world makes or ends a member while another thread forks.
 class fork_lock {
  public:
-  void lock() noexcept {
-    model::arrive(model::op::lock, this, place::current());
-    wait();
-    held_ = true;
-  }
-  void unlock() noexcept {
-    held_ = false;
-    model::wake(this, 0x7fffffff, all_channels, place::current());
-  }
+  void lock() noexcept {}
+  void unlock() noexcept {}
   struct scope {
-    explicit scope(fork_lock& of) noexcept { of.wait(); }
+    explicit scope(fork_lock&) noexcept {}
   };
-
- private:
-  void wait() noexcept {
-    while (held_) {
-      model::sleep(this, all_channels, nullptr, model::sleeps::soundly, place::current());
-    }
-  }
-  bool held_ = false;
 };
 inline void renew(condition_variable&) noexcept {}
 inline void forget_threads(std::vector<thread>& list) noexcept { list.clear(); }
