@@ -77,6 +77,17 @@ struct site {
   std::unique_ptr<ints> flights;
 };
 
+// What is made and goes meanwhile is held by the fork, or is not there: a lock that is gone.
+const add_world comes_and_goes("56: a fork beside a group that comes and goes", two, [](world& w) {
+  site s(w);
+  s.thread([&] {
+    ints own;
+    (void)own.run(1, [] { return 1; });
+  });
+  s.forks([&] { s.use_and_end(); });
+  w.run();
+});
+
 const add_world child_beside_run("56: a fork beside two runs", two, [](world& w) {
   site s(w);
   s.thread([&] { (void)s.flights->run(1, [] { return 1; }); });

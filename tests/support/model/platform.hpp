@@ -316,14 +316,31 @@ inline void fork() {
   at_fork.in_child();  // it may still look at their frames
   model::vanish_frames();
 }
-/// No world makes or ends a member while another thread forks.
+/// Held around a fork. To make or end a member is one step, which waits for that only; not on the
+/// thread that forks: what it makes there for the first time is made at load elsewhere.
 class fork_lock {
  public:
-  void lock() noexcept {}
-  void unlock() noexcept {}
+  void lock() noexcept {
+    model::arrive(model::op::lock, this, place::current());
+    wait();
+    holder_ = model::this_thread();
+  }
+  void unlock() noexcept {
+    holder_ = nobody;
+    model::wake(this, 0x7fffffff, all_channels, place::current());
+  }
   struct scope {
-    explicit scope(fork_lock&) noexcept {}
+    explicit scope(fork_lock& of) noexcept { of.wait(); }
   };
+
+ private:
+  static constexpr int nobody = -2;
+  void wait() noexcept {
+    while (holder_ != nobody && holder_ != model::this_thread()) {
+      model::sleep(this, all_channels, nullptr, model::sleeps::soundly, place::current());
+    }
+  }
+  int holder_ = nobody;
 };
 inline void renew(condition_variable&) noexcept {}
 inline void forget_threads(std::vector<thread>& list) noexcept { list.clear(); }
