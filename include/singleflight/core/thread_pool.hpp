@@ -17,6 +17,9 @@
 /// Cost        no allocation to queue a task of the library.
 
 #include <algorithm>
+#include <exception>
+#include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <system_error>

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <pthread.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <exception>
@@ -23,6 +24,7 @@
 
 #include "support/bare_timer.hpp"
 #include "support/death.hpp"
+#include "support/eventually.hpp"
 #include "support/executors.hpp"
 #include "support/failure.hpp"
 #include "support/gate.hpp"
@@ -121,6 +123,29 @@ TEST(start_retry, attempts_run_on_the_executor_with_sleeps_between) {
   s.tasks.run_all();
   EXPECT_TRUE(all.ready());
   EXPECT_EQ(all.get(), 3U);
+}
+
+// Goal    A run whose executor drops it as its alarm rings ends as broken, and its function is
+//         destroyed elsewhere: what waits for the fire may be what its destructor waits for.
+TEST(start_retry, what_is_dropped_in_the_alarm_is_destroyed_elsewhere) {
+  scene s;
+  bool drops = false;
+  const singleflight::any_executor executor([&](singleflight::task t) {
+    if (!drops) s.tasks.execute(std::move(t));
+  });
+  std::atomic<std::thread::id> where;
+  std::shared_ptr<int> part(new int(1), [&where](const int* p) {
+    where = std::this_thread::get_id();
+    delete p;
+  });
+  auto all = start_retry(
+      s.policy(), [own = std::move(part)]() -> int { throw failure(*own); }, {}, executor);
+  s.tasks.run_all();
+  drops = true;
+  s.time.advance(10s);
+  EXPECT_EQ(all.get_outcome().errc(), flight_errc::broken);
+  support::eventually([&] { return where.load() != std::thread::id(); }, "its destructor");
+  EXPECT_NE(where.load(), std::this_thread::get_id());
 }
 
 // Goal    Without an executor the default pool runs it; get() blocks until the result is there.
