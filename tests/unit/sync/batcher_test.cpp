@@ -1502,6 +1502,23 @@ TEST(batcher, no_load_runs_within_a_fire) {
   EXPECT_FALSE(within);
 }
 
+// Goal    A batch whose executor drops it as its delay is over ends elsewhere, as broken: what waits
+//         for the fire may be what a destructor of a load waits for.
+TEST(batcher, what_is_dropped_in_the_alarm_ends_elsewhere) {
+  sf::manual_timer time;
+  std::atomic<std::thread::id> where;
+  ints keys(tenfold(),
+            {.max_delay = 10ms, .executor = support::dropping_executor(), .timer = &time});
+  auto f = keys.start(1);
+  f.on(sf::inline_executor).on_ready([&](const auto& o) {
+    EXPECT_EQ(o.errc(), flight_errc::broken);
+    where = std::this_thread::get_id();
+  });
+  time.advance(10ms);
+  support::eventually([&] { return where.load() != std::thread::id(); }, "the end of the batch");
+  EXPECT_NE(where.load(), std::this_thread::get_id());
+}
+
 // Goal    What a metrics endpoint reads.
 TEST(batcher, observe) {
   struct names final : sf::metric_visitor {
