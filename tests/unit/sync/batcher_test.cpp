@@ -1502,8 +1502,8 @@ TEST(batcher, no_load_runs_within_a_fire) {
   EXPECT_FALSE(within);
 }
 
-// Goal    A batch whose executor drops it as its delay is over ends elsewhere, as broken: what waits
-//         for the fire may be what a destructor of a load waits for.
+// Goal    A batch whose executor drops it as its delay is over ends elsewhere, as broken: what
+//         waits for the fire may be what the destructor of a load waits for.
 TEST(batcher, what_is_dropped_in_the_alarm_ends_elsewhere) {
   sf::manual_timer time;
   std::atomic<std::thread::id> where;
