@@ -8,6 +8,7 @@
 #include <stop_token>
 #include <utility>
 
+#include "singleflight/core/default_timer.hpp"
 #include "singleflight/core/manual_timer.hpp"
 #include "singleflight/sync/circuit_breaker.hpp"
 #include "singleflight/sync/retry.hpp"
@@ -73,6 +74,7 @@ TEST(circuit_breaker_counts, changes_allocate_nothing) {
 
 // Goal    A first try that succeeds allocates nothing, with limits and a budget too.
 TEST(retry_counts, a_first_try_allocates_nothing) {
+  (void)singleflight::default_timer();  // the process has one, from its first use
   const singleflight::retry_policy plain;
   const singleflight::retry_policy bounded{.budget = 1h};
   const std::stop_source stop;

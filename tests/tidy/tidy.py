@@ -13,21 +13,10 @@ from pathlib import Path
 
 HEADERS = "include/singleflight"
 
-# What a floor may include. `core/detail/` is the toolbox of all floors; of other floors' parts only those named here.
+# What a floor may include. `core/detail/` is the toolbox of all floors; of other floors' parts only the door.
 BELOW = {"core": [], "flight": ["core"], "sync": ["core", "flight"], "cache": ["core", "flight"]}
 TOOLBOX = "core"
-BORROWED = {
-    "sync": {
-        "flight/detail/deposits.hpp": "a batch answers many flights by one call",
-        "flight/detail/flight_block.hpp": "a batch holds loads of flights back",
-        "flight/detail/flight_stats.hpp": "a breaker counts in per-thread stripes",
-        "flight/detail/signature.hpp": "what a loader of many takes",
-    },
-    "cache": {
-        "flight/detail/owned_key.hpp": "a memoized call keeps its arguments",
-        "flight/detail/signature.hpp": "what a loader and a listener take",
-    },
-}
+DOOR = "flight/detail/group_door.hpp"
 
 MOST_LINES_OF_A_HEADER = 400
 LONG_HEADERS = {
@@ -47,7 +36,6 @@ LONG_HEADERS = {
 MOST_LINES_OF_A_FUNCTION = 70
 LONG_FUNCTIONS = {
     "cache/detail/cache_changes.hpp: invalidate_if",
-    "flight/detail/bulk.hpp: run_many",
     "flight/detail/group_impl.hpp: enter",
 }
 
@@ -88,8 +76,7 @@ def floor_of(path):
 
 
 def check_layers(project):
-    """A floor includes the floors below it, and of their parts the toolbox and what is borrowed by name."""
-    borrowed = {floor: set() for floor in BELOW}
+    """A floor includes the floors below it, and of their parts the toolbox and the door."""
     for path, lines in project.headers.items():
         own = floor_of(path)
         where = f"{HEADERS}/{path}"
@@ -102,13 +89,8 @@ def check_layers(project):
                 continue
             if floor not in BELOW[own]:
                 project.fault(f"{where}:{number}", f"{own} is not above {floor}: '{target}'")
-            elif "/detail/" in target and floor != TOOLBOX:
-                borrowed[own].add(target)
-                if target not in BORROWED.get(own, {}):
-                    project.fault(f"{where}:{number}", f"a part of {floor}, which {own} does not borrow: '{target}'")
-    for floor, parts in BORROWED.items():
-        for part in sorted(set(parts) - borrowed.get(floor, set())):
-            project.fault("tests/tidy/tidy.py", f"{floor} borrows '{part}' no more: take it off the list")
+            elif "/detail/" in target and floor != TOOLBOX and target != DOOR:
+                project.fault(f"{where}:{number}", f"a part of {floor}, and not its door: '{target}'")
     for path, lines in project.sources("apps", "bench", "examples"):
         for number, target in included(lines):
             if "/detail/" in target:
@@ -265,8 +247,7 @@ inline void turn() {
 GOOD = {
     "ARCHITECTURE.md": ARCHITECTURE,
     "core/detail/wheel.hpp": WHEEL,
-    "sync/batch.hpp": "".join(f'#include "singleflight/{part}"\n' for part in BORROWED["sync"]),
-    "cache/memo.hpp": "".join(f'#include "singleflight/{part}"\n' for part in BORROWED["cache"]),
+    "sync/batch.hpp": f'#include "singleflight/{DOOR}"\n',
 }
 FAULTY = {
     "a floor includes one above it": (
@@ -279,9 +260,8 @@ FAULTY = {
     ),
     "a floor includes another's parts": (
         {"sync/parts.hpp": '#include "singleflight/flight/detail/flight_core.hpp"\n'},
-        "which sync does not borrow",
+        "and not its door",
     ),
-    "a part is borrowed no more": ({"cache/memo.hpp": "\n"}, "borrows 'flight/detail/owned_key.hpp' no more"),
     "a program includes parts": (
         {"/apps/main.cpp": '#include <singleflight/core/detail/wheel.hpp>\n'},
         "programs include public headers only",

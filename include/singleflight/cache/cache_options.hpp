@@ -9,7 +9,7 @@
 #include <optional>
 
 #include "singleflight/core/detail/random.hpp"
-#include "singleflight/flight/detail/signature.hpp"
+#include "singleflight/core/detail/signature.hpp"
 #include "singleflight/flight/group_options.hpp"
 #include "singleflight/flight/key.hpp"
 

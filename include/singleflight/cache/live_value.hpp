@@ -53,7 +53,8 @@
 #include "singleflight/cache/subscription.hpp"
 #include "singleflight/core/default_timer.hpp"
 #include "singleflight/core/detail/random.hpp"
-#include "singleflight/flight/detail/signature.hpp"
+#include "singleflight/core/detail/signature.hpp"
+#include "singleflight/flight/detail/group_door.hpp"
 #include "singleflight/flight/group.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -328,15 +329,16 @@ class live_value final : public observable {
     explicit schedule(live_value& value) noexcept : fork_member(rank::last), of(value) {}
     void enter() { this->enter_forks(); }
     void leave() noexcept { this->leave_forks(); }
-    void hold() noexcept override {}
-    void release() noexcept override {}
-    void mend() noexcept override {
+    SINGLEFLIGHT_COLD void hold() noexcept override {}
+    SINGLEFLIGHT_COLD void release() noexcept override {}
+    SINGLEFLIGHT_COLD void mend() noexcept override {
       if (of.options_.reload_every.count() <= 0) return;
       if (of.alarm_.next != nullptr) return;  // it is armed
-      cut_ = of.listeners_->cut_turn_held(
-          [this](std::uint64_t id) { return of.flights_.core_.is_under_way_held(id); });
+      cut_ = of.listeners_->cut_turn_held([this](std::uint64_t id) {
+        return detail::group_door::core(of.flights_).is_under_way_held(id);
+      });
     }
-    void go_on() noexcept override {
+    SINGLEFLIGHT_COLD void go_on() noexcept override {
       if (!std::exchange(cut_, false)) return;
       const auto every = of.options_.reload_every;
       (void)detail::arm_patiently(of.clock_, of.alarm_,
@@ -362,7 +364,7 @@ class live_value final : public observable {
     const std::uint64_t turn = alive->begin_turn();
     try {
       flight<bool> load = self.flights_.start(only::one, load_now{self});
-      const std::uint64_t id = load.block_->id;
+      const std::uint64_t id = detail::group_door::id_of(load);
       std::move(load).on_ready([&self, turn, alive](outcome<shared_result<bool>> got) {
         if (!alive->enter(turn)) return;  // self is going, or gone; or this is not its turn
         const turn_end at_end{self, *alive};

@@ -53,6 +53,7 @@
 #include "singleflight/cache/detail/expiry_sweep.hpp"
 #include "singleflight/cache/detail/loader.hpp"
 #include "singleflight/cache/pending_cached.hpp"
+#include "singleflight/flight/detail/group_door.hpp"
 #include "singleflight/flight/group.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -296,7 +297,7 @@ class loading_cache final : public observable {
   template <class Arg, class Slowly>
   SINGLEFLIGHT_FLAT result get_by(const Arg& key, const Slowly& slowly) {
     const argument<Arg> k(key);
-    const auto hash = static_cast<std::uint32_t>(flights_.hash_of(k.view()));
+    const auto hash = static_cast<std::uint32_t>(detail::group_door::hash_of(flights_, k.view()));
     const auto seen = store_.glance(hash, k.view());
     if (seen.at != nullptr) [[likely]] {
       if (is_plain_hit(*seen.at)) [[likely]] {
@@ -411,7 +412,7 @@ class loading_cache final : public observable {
   timer& clock_;
   const std::unique_ptr<loader_type> loader_;
   const bulk_loader load_many_;
-  mutable detail::flight_stats stats_;
+  mutable detail::striped_counters stats_;
   store_type store_;
   detail::expiry_sweep sweep_;
   group<Key, result, Hash, Equal> flights_;  // the last: its loads end first

@@ -21,6 +21,7 @@
 #include <utility>
 
 #include "singleflight/cache/cached.hpp"
+#include "singleflight/flight/detail/group_door.hpp"
 #include "singleflight/flight/flight.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -99,7 +100,8 @@ class [[nodiscard]] pending_cached : public detail::handle_of<pending_cached<Val
   // its load.
   pending_cached(outcome<result>&& there, detail::flight_core& group) noexcept
       : share(nullptr, flight_role::joiner, 0), there_(std::move(there)), group_(&group) {}
-  explicit pending_cached(flight<result>&& load) noexcept : share(std::move(load)) {}
+  explicit pending_cached(flight<result>&& load) noexcept
+      : share(detail::group_door::share_of(std::move(load))) {}
 
  private:
   template <class, class, bool, class>

@@ -69,7 +69,7 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer, fork_member {
   static constexpr std::chrono::hours longest_wait{24};
   static constexpr std::chrono::milliseconds between_attempts{100};
 
-  void start_thread_locked() {
+  SINGLEFLIGHT_COLD void start_thread_locked() {
     if (started_) return;
     try {
       platform::start_thread("sf-timer", [this] { work(); }).detach();
@@ -120,7 +120,7 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer, fork_member {
     clock_.ticks.store(parking ? parked : present.time_since_epoch().count(), memory_order_relaxed);
   }
 
-  [[noreturn]] void work() noexcept {
+  [[noreturn]] SINGLEFLIGHT_COLD void work() noexcept {
     this_thread().inside_run = 1;  // no user code on this thread: inline_executor means the pool
     platform::unique_lock hold(queue_.lock());
     for (;;) {
@@ -145,9 +145,9 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer, fork_member {
   }
 
   // ---- fork: a child has no thread for it -------------------------------------------------------
-  void hold() noexcept override {}  // the queue is held
-  void release() noexcept override {}
-  void mend() noexcept override {
+  SINGLEFLIGHT_COLD void hold() noexcept override {}  // the queue is held
+  SINGLEFLIGHT_COLD void release() noexcept override {}
+  SINGLEFLIGHT_COLD void mend() noexcept override {
     platform::renew(changed_);
     started_ = false;
     sleeping_until_ = time_point::min();
@@ -155,7 +155,7 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer, fork_member {
     clock_.ticks.store(parked, memory_order_relaxed);
     clock_.read.store(0, memory_order_relaxed);
   }
-  void go_on() noexcept override {
+  SINGLEFLIGHT_COLD void go_on() noexcept override {
     const platform::unique_lock hold(queue_.lock());
     no_thread_until_.store(std::numeric_limits<std::int64_t>::min(), memory_order_relaxed);
     if (queue_.next_locked() != time_point::max()) (void)try_start_thread_locked();
@@ -170,17 +170,19 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer, fork_member {
   coarse_clock clock_;
 };
 
-SINGLEFLIGHT_SHARED_STATE inline steady_timer& the_steady_timer() {
-  static platform::never_destroyed<steady_timer> one;
-  return one.get();
+struct SINGLEFLIGHT_SHARED_STATE shared_timer {
+  static inline constinit platform::one_per_process<steady_timer> one;
+};
+inline steady_timer& the_steady_timer() {
+  return shared_timer::one.get([] { return std::make_unique<steady_timer>(); });
 }
-inline const platform::made_at_load<&the_steady_timer> steady_timer_at_load;
 
 /// Arms what nobody would arm again: where the process-wide timer has no thread, `node` fires once
 /// one can be started. False: a timer of the program's own could not.
 inline bool arm_patiently(timer& clock, timer_node& node, steady_time when) noexcept {
-  if (steady_timer& steady = the_steady_timer(); &clock == &steady) {
-    steady.arm_patiently(node, when);
+  // Not made here where it is another: this may be within the list of a fork, which it enters.
+  if (steady_timer* const steady = shared_timer::one.peek(); steady == &clock) {
+    steady->arm_patiently(node, when);
     return true;
   }
   try {

@@ -7,6 +7,7 @@
 /// Errors      flight_error is thrown where the caller asked for a value; an outcome carries the
 ///             flight_errc where the caller asked not to throw.
 
+#include <cstdio>
 #include <exception>
 #include <optional>
 #include <string>
@@ -32,7 +33,7 @@ namespace detail {
 class flight_category_impl final : public std::error_category {
  public:
   const char* name() const noexcept override { return "singleflight"; }
-  std::string message(int code) const override {
+  SINGLEFLIGHT_COLD std::string message(int code) const override {
     switch (static_cast<flight_errc>(code)) {
       case flight_errc::timed_out:
         return "timed out waiting for the load; raise the deadline or load_timeout";
@@ -48,7 +49,9 @@ class flight_category_impl final : public std::error_category {
       case flight_errc::closed: return "the group is closed; no new call may begin";
       case flight_errc::rejected: return "rejected before the load began";
     }
-    return "unknown singleflight error " + std::to_string(code);
+    char unknown[48];
+    std::snprintf(unknown, sizeof(unknown), "unknown singleflight error %d", code);
+    return unknown;
   }
 };
 
@@ -72,6 +75,16 @@ class SINGLEFLIGHT_SHARED_STATE flight_error : public std::system_error {
 };
 
 namespace detail {
+/// libstdc++'s count of an exception object's owners is invisible to ThreadSanitizer: there,
+/// exceptions that may be shared are kept for the life of the process.
+inline std::exception_ptr keep_alive(std::exception_ptr error) noexcept {
+#if SINGLEFLIGHT_TSAN
+  alignas(std::exception_ptr) std::byte never_destroyed[sizeof(std::exception_ptr)];
+  ::new (static_cast<void*>(never_destroyed)) std::exception_ptr(error);
+#endif
+  return error;
+}
+
 /// The code of `error` where it is a flight_error; a look costs a rethrow.
 SINGLEFLIGHT_COLD inline std::optional<flight_errc> errc_of(
     const std::exception_ptr& error) noexcept {

@@ -37,14 +37,15 @@ struct thread_pool_options {
   const char* name = "sf-worker";  ///< of each thread, at most 15 characters; must outlive the pool
 };
 
-class SINGLEFLIGHT_SHARED_STATE thread_pool : detail::fork_member {
+class SINGLEFLIGHT_SHARED_STATE thread_pool final : detail::fork_member {
  public:
-  explicit thread_pool(thread_pool_options options = {})
+  SINGLEFLIGHT_COLD explicit thread_pool(thread_pool_options options = {})
       : fork_member(rank::pool), options_(options), retry_(*this) {
     if (options_.max_threads == 0) {
       throw std::invalid_argument("thread_pool: max_threads must be at least 1");
     }
     threads_.reserve(std::min<std::size_t>(options_.max_threads, 1024));
+    (void)detail::the_steady_timer();  // ask_again_later() must find it
     enter_forks();
   }
   thread_pool(const thread_pool&) = delete;
@@ -53,7 +54,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool : detail::fork_member {
   /// 1. no idle thread goes back to sleep; 2. the threads run what is queued; 3. they are joined;
   /// 4. what threads that were ended by a task (pthread_exit) left behind runs here. In a child
   /// that a task has forked, the thread of that task does not join itself: it ends after the task.
-  ~thread_pool() override {
+  SINGLEFLIGHT_COLD ~thread_pool() {
     detail::thread_state& self = detail::this_thread();
     const bool within = self.pool == this;
     detail::require(!within || forked_within_,
@@ -164,7 +165,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool : detail::fork_member {
     using thread = detail::platform::thread;
   };
 
-  bool add_thread_locked() noexcept {
+  SINGLEFLIGHT_COLD bool add_thread_locked() noexcept {
     try {
       // The place first: a thread that runs cannot be taken back.
       if (threads_.size() == threads_.capacity() &&
@@ -229,11 +230,11 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool : detail::fork_member {
   };
   static constexpr std::chrono::milliseconds between_attempts{100};
 
-  void ask_again_later() noexcept {
+  SINGLEFLIGHT_COLD void ask_again_later() noexcept {
     detail::steady_timer& clock = detail::the_steady_timer();
     clock.arm_patiently(retry_, clock.now() + between_attempts);
   }
-  static void ask_again(timer_node& node) noexcept {
+  SINGLEFLIGHT_COLD static void ask_again(timer_node& node) noexcept {
     thread_pool& self = static_cast<retry&>(node).pool;
     {
       platform::unique_lock hold(self.lock_);
@@ -247,9 +248,9 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool : detail::fork_member {
 
   // ---- fork -------------------------------------------------------------------------------------
 
-  void hold() noexcept override { lock_.lock(); }
-  void release() noexcept override { lock_.unlock(); }
-  void mend() noexcept override {
+  SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
+  SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
+  SINGLEFLIGHT_COLD void mend() noexcept override {
     detail::platform::renew(work_);
     detail::platform::forget_threads(threads_);
     forked_within_ = detail::this_thread().pool == this;  // a task may fork
@@ -276,27 +277,33 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool : detail::fork_member {
   retry retry_;
 };
 
+namespace detail {
+struct SINGLEFLIGHT_SHARED_STATE shared_pools {
+  static inline constinit platform::one_per_process<thread_pool> usual;
+  static inline constinit platform::one_per_process<thread_pool> of_timeouts;
+};
+}  // namespace detail
+
 /// The process-wide elastic pool: up to 64 threads or four a processor, started when first
 /// needed.
-SINGLEFLIGHT_SHARED_STATE inline thread_pool& default_pool() {
-  static detail::platform::never_destroyed<thread_pool> pool(thread_pool_options{
-      .max_threads = std::max<std::size_t>(64, std::size_t{4} * detail::platform::concurrency()),
-      .name = "sf-default"});
-  return pool.get();
+inline thread_pool& default_pool() {
+  return detail::shared_pools::usual.get([] {
+    return std::make_unique<thread_pool>(thread_pool_options{
+        .max_threads = std::max<std::size_t>(64, std::size_t{4} * detail::platform::concurrency()),
+        .name = "sf-default"});
+  });
 }
 
 namespace detail {
-inline const platform::made_at_load<&default_pool> default_pool_at_load;
-
 /// Where what a timeout leaves to do runs, stop callbacks above all: not on default_pool(), whose
 /// threads may all be in the loads that hang. As many may hang at a time as there are threads, less
 /// one.
-SINGLEFLIGHT_SHARED_STATE inline thread_pool& timeout_pool() {
-  static platform::never_destroyed<thread_pool> pool(
-      thread_pool_options{.max_threads = 16, .name = "sf-timeout"});
-  return pool.get();
+inline thread_pool& timeout_pool() {
+  return shared_pools::of_timeouts.get([] {
+    return std::make_unique<thread_pool>(
+        thread_pool_options{.max_threads = 16, .name = "sf-timeout"});
+  });
 }
-inline const platform::made_at_load<&timeout_pool> timeout_pool_at_load;
 
 /// Drops a task elsewhere, for the reason that it is dropped for here.
 struct late_drop final : task_node, platform::allocated {
@@ -329,7 +336,7 @@ inline void execute_on_default_pool(task&& t) { default_pool().execute(std::move
 inline void post_on_default_pool(task_node* node) { default_pool().post(node, true); }
 inline bool runs_on_default_pool() noexcept {
   const thread_pool* const pool = this_thread().pool;
-  return pool != nullptr && pool == &default_pool();
+  return pool != nullptr && pool == shared_pools::usual.peek();
 }
 inline bool is_default_pool_starved() noexcept { return default_pool().starved(); }
 inline bool is_pool_starved(const thread_pool& pool) noexcept { return pool.starved(); }

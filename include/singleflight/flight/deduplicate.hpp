@@ -22,8 +22,8 @@
 #include <type_traits>
 #include <utility>
 
-#include "singleflight/flight/detail/owned_key.hpp"
-#include "singleflight/flight/detail/signature.hpp"
+#include "singleflight/core/detail/owned_key.hpp"
+#include "singleflight/core/detail/signature.hpp"
 #include "singleflight/flight/group.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

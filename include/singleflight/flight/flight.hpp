@@ -47,14 +47,9 @@ template <class V>
 class flight;
 template <class Key, class Value, class Hash, class Equal>
 class group;
-template <class Key, class Value, class Hash, class Equal>
-class batcher;
-template <class Key, class Value, class Hash, class Equal>
-class loading_cache;
-template <class Value>
-class pending_cached;
-template <class T>
-class live_value;
+namespace detail {
+struct group_door;
+}
 
 /// A wait on a flight with limits, an executor, a load, or without throwing.
 template <class V, class Executor = detail::no_executor, bool AsOutcome = false,
@@ -162,14 +157,7 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
   friend class singleflight::handle_wait;
   template <class, class, class, class>
   friend class singleflight::group;
-  template <class, class, class, class>
-  friend class singleflight::batcher;
-  template <class, class, class, class>
-  friend class singleflight::loading_cache;
-  template <class>
-  friend class singleflight::pending_cached;
-  template <class>
-  friend class singleflight::live_value;
+  friend detail::group_door;
   friend detail::recorded_within;
 
   template <class Executor, class Callback, class Within>

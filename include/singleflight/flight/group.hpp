@@ -71,6 +71,9 @@ class group final : public observable {
   using node = detail::keyed_node<typename access::stored>;
   using block = detail::flight_block<Value>;
   using keyed_block = detail::keyed_block<Value, Key, access>;
+  using started_block = detail::started_block<Value, Key, access>;
+  using lent = detail::lent_loader<Value>;
+  using given_loader = detail::given_loader<Value>;
   template <class Arg>
   using argument = detail::key_argument<Key, access, Arg>;
   template <class Arg>
@@ -109,14 +112,15 @@ class group final : public observable {
     const argument<Arg> k(key);
     node own;
     detail::thread_state& self = detail::this_thread();
-    prepare(own, self, k.view());
-    if (!core_.plain() || !detail::flight_table::enter_alone(core_.table.locate(own.hash), own))
-        [[unlikely]] {
-      if (!core_.plain() || !core_.table.enter_soon(own, self)) {
-        return run_contended(own, k.view(), self, load, no_limits(), false).value();
-      }
+    if (!enter_alone(own, self, k.view())) [[unlikely]] {
+      return run_contended(own, k.view(), self, lent(load), no_limits(), false).value();
     }
-    return lead_alone(own, self, load, nullptr);
+    return lead_alone(
+        own, self,
+        [&load](void* at, const flight_context& context) {
+          detail::make_value_of<Value>(at, load, context);
+        },
+        nullptr);
   }
   template <class Arg, class Load>
   result run(const Arg& key, Load&& load, const limits& bounds) {
@@ -203,11 +207,7 @@ class group final : public observable {
   }
 
  private:
-  friend class batcher<Key, Value, Hash, Equal>;  // its keys start here, and launch together
-  template <class, class, class, class>
-  friend class loading_cache;  // hashes a key once for both
-  template <class>
-  friend class live_value;  // asks after a fork what has become of a flight
+  friend detail::group_door;
 
   /// A locked bucket that is unlocked at the end of its scope, also when a comparison throws.
   struct locked_bucket : detail::flight_table::bucket {
@@ -218,9 +218,9 @@ class group final : public observable {
   };
 
   /// How a call got in: it leads (`shared` is set when its flight has a block already), it joined
-  /// `shared` (a reference and an interest are its own), or it was refused.
+  /// `shared` (a reference and an interest are its own), it was refused, or it lacks a block.
   struct entry {
-    enum class kind : std::uint8_t { leads, joined, refused } how;
+    enum class kind : std::uint8_t { leads, joined, refused, lacks } how;
     block* shared = nullptr;
     flight_errc code{};
     bool keeps = false;      ///< joined, and the caller's load is to be kept with the flight
@@ -254,74 +254,44 @@ class group final : public observable {
 
   bool is_of(const node& n, view key) const { return equal_(access::load(n.key), key); }
   /// The flight that a call for `key` meets: open or a barrier. Bucket lock held; may throw.
-  node* find(const detail::flight_table::bucket& b, std::size_t hash, view key) const {
-    for (detail::flight_node* n = b.first(); n != nullptr; n = n->next) {
-      if (n->is_gone_locked() && detail::platform::holds(detail::rule::forgotten_is_not_found)) {
-        return nullptr;  // and so are all behind it (I10)
-      }
-      if (n->hash == hash && is_of(*static_cast<node*>(n), key)) return static_cast<node*>(n);
-    }
-    return nullptr;
-  }
-
-  static detail::block_base* make_block(detail::flight_core& core, const detail::flight_node& n) {
-    const auto& keyed = static_cast<const node&>(n);
-    return make_block_for(core, n.hash, access::load(keyed.key)).release();
-  }
+  node* find(const detail::flight_table::bucket& b, std::size_t hash, view key) const;
+  /// Whether the flight is too old to join. Bucket lock held.
+  bool too_old(const node& n, detail::steady_time now) const noexcept;
+  static detail::block_base* make_block(detail::flight_core& core, const detail::flight_node& n);
   /// A block for a thin flight. Where it may change its leader it needs a key of its own.
   static std::unique_ptr<block> make_block_for(detail::flight_core& core, std::size_t hash,
-                                               view key) {
-    if (core.hands_over()) {
-      return make_keyed(core, detail::flight_phase::running, hash, key);
-    }
-    return std::make_unique<block>(core, core.options().executor, core.clock(),
-                                   detail::flight_phase::running);
-  }
-
+                                               view key);
   static std::unique_ptr<keyed_block> make_keyed(detail::flight_core& core,
                                                  detail::flight_phase phase, std::size_t hash,
-                                                 view key) {
-    return detail::make_with_key<keyed_block, access>(key, [&](void* at, void* room) {
-      return ::new (at) keyed_block(core, phase, hash, key, room);
-    });
-  }
-
-  entry refuse(flight_errc code) noexcept {
-    core_.stats.add(detail::figure::refused);
-    core_.stats.add_error(code);
-    return {.how = entry::kind::refused, .code = code};
-  }
-
+                                                 view key);
+  entry refuse(flight_errc code) noexcept;
   /// What the handle of a refused start shares: a flight that is over.
-  block& refused_block(flight_errc code) {
-    auto made = std::make_unique<block>(core_, core_.options().executor, core_.clock(),
-                                        detail::flight_phase::done);
-    made->counts.store(detail::block_base::one_reference, detail::memory_order_relaxed);
-    made->result = detail::flight_result::code;
-    made->code = code;
-    made->id = 0;
-    return *made.release();
-  }
+  block& refused_block(flight_errc code);
 
-  /// Whether the flight is too old to join. Bucket lock held.
-  bool too_old(const node& n, detail::steady_time now) const noexcept {
-    const auto window = core_.options().join_window;
-    if (window.count() <= 0) return false;
-    const auto began = n.began.load(detail::memory_order_relaxed);
-    return began != detail::flight_node::not_begun && detail::time_between(began, now) > window;
-  }
+  struct caller;
 
-  struct run_caller;
-  template <class Load>
-  struct start_caller;
-
-  template <class Caller>
-  entry enter(Caller& caller, std::size_t hash, view key, bool fresh);
+  entry enter(caller& who, std::size_t hash, view key, bool fresh);
   /// With `unlaunched`, the load of a flight that this call leads is left there for the caller to
   /// launch.
   template <class Arg, class Load>
   flight<Value> start_flight(const Arg& key, Load&& load, bool fresh,
-                             detail::load_base** unlaunched);
+                             detail::load_base** unlaunched) {
+    const argument<Arg> k(key);
+    return start_owned(k.view(), given_loader::template of<Load>(load), fresh, unlaunched);
+  }
+  SINGLEFLIGHT_NOINLINE flight<Value> start_owned(view key, given_loader load, bool fresh,
+                                                  detail::load_base** unlaunched);
+  struct starting {
+    bool fresh;
+    bool outermost;  ///< of the library's calls on this thread
+    detail::load_base** unlaunched;
+  };
+  SINGLEFLIGHT_INLINE started_block* make_started(std::size_t hash, view key, given_loader load);
+  SINGLEFLIGHT_INLINE static void prepare_lead(started_block& made) noexcept;
+  SINGLEFLIGHT_INLINE bool start_alone(started_block& made) noexcept;
+  std::optional<flight<Value>> start_slowly(std::unique_ptr<started_block> made, std::size_t hash,
+                                            view key, starting how);
+  SINGLEFLIGHT_INLINE flight<Value> lead_started(started_block& made, starting how);
 
   template <bool Throws, class Arg, class Load>
   std::conditional_t<Throws, result, outcome<result>> run_bounded(const Arg& key, Load& load,
@@ -332,12 +302,12 @@ class group final : public observable {
     if constexpr (Throws) {
       const argument<Arg> k(key);
       prepare(own, self, k.view());
-      return run_contended(own, k.view(), self, load, bounds, fresh).value();
+      return run_contended(own, k.view(), self, lent(load), bounds, fresh).value();
     } else {
       try {
         const argument<Arg> k(key);
         prepare(own, self, k.view());
-        return run_contended(own, k.view(), self, load, bounds, fresh);
+        return run_contended(own, k.view(), self, lent(load), bounds, fresh);
       } catch (...) {  // this call's own load, or its own key: the caller wants it as an outcome
         if (detail::platform::is_thread_exit()) throw;
         return std::current_exception();
@@ -345,20 +315,27 @@ class group final : public observable {
     }
   }
 
-  template <class Load>
+  /// Makes the node of a run(). True: its flight is in the table, and nobody else is on it.
+  SINGLEFLIGHT_NOINLINE bool enter_alone(node& own, detail::thread_state& self, view key) {
+    prepare(own, self, key);
+    return core_.plain() && (detail::flight_table::enter_alone(core_.table.locate(own.hash), own) ||
+                             core_.table.enter_soon(own, self));
+  }
   SINGLEFLIGHT_NOINLINE outcome<result> run_contended(node& own, view key,
-                                                      detail::thread_state& self, Load& load,
+                                                      detail::thread_state& self, const lent& load,
                                                       const limits& bounds, bool fresh);
+  /// load(void* at, const flight_context&) constructs the value: a `lent`, or the same in line.
   template <class Load>
-  result lead_alone(node& own, detail::thread_state& self, Load& load,
+  result lead_alone(node& own, detail::thread_state& self, const Load& load,
                     const detail::led_frame* within);
-  template <class Load>
   SINGLEFLIGHT_NOINLINE result lead_shared(detail::flight_node& n, block& b,
-                                           detail::thread_state& self, Load& load,
+                                           detail::thread_state& self, const lent& load,
                                            const limits& bounds);
-  template <class Load>
-  outcome<result> await_joined(block& b, detail::thread_state& self, Load& load,
+  outcome<result> await_joined(block& b, detail::thread_state& self, const lent& load,
                                const limits& bounds);
+  /// Within the handler of what the load has thrown.
+  SINGLEFLIGHT_COLD void fail_alone(node& own, detail::thread_state& self,
+                                    const detail::led_frame& frame);
   SINGLEFLIGHT_COLD void settle(node& own, detail::thread_state& self, result& r);
   SINGLEFLIGHT_COLD void settle_error(node& own, detail::thread_state& self, flight_errc code,
                                       std::exception_ptr error);
@@ -366,6 +343,8 @@ class group final : public observable {
   /// more.
   void end_in_error(detail::flight_node& n, block& b, flight_errc code, std::exception_ptr error,
                     std::uint32_t references);
+  template <class LoadMany>
+  class bulk_run;
   static bool arrive(block& b) noexcept;
   void end_bulk_key(node& own, detail::thread_state& self, block* led, flight_errc code,
                     std::exception_ptr error);
@@ -384,7 +363,8 @@ class group final : public observable {
 
 SINGLEFLIGHT_END_NAMESPACE
 
-#include "singleflight/flight/detail/bulk.hpp"
+#include "singleflight/flight/detail/bulk_run.hpp"
+#include "singleflight/flight/detail/bulk_start.hpp"
 #include "singleflight/flight/detail/group_impl.hpp"
 #include "singleflight/flight/detail/group_lead.hpp"
 #include "singleflight/flight/detail/group_look.hpp"

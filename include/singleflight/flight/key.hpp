@@ -44,8 +44,8 @@
 #include <vector>
 
 #include "singleflight/core/detail/number.hpp"
+#include "singleflight/core/detail/signature.hpp"
 #include "singleflight/flight/detail/hashing.hpp"
-#include "singleflight/flight/detail/signature.hpp"
 #include "singleflight/flight/detail/standard_hashes.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

@@ -98,14 +98,10 @@ class shared_result {
   /// Takes over the caller's reference on `b`, whose result is a value.
   shared_result(from_block, block& b, flight_role role) noexcept
       : block_(&b), where_(where::shared), role_(role) {}
-  template <class Fn>
-  void emplace(Fn& make) {
-    if constexpr (std::is_void_v<V>) {
-      make();
-      ::new (inline_place()) stored();
-    } else {
-      detail::construct_from_call<stored>(inline_place(), make);
-    }
+  /// make(void* at) constructs the value.
+  template <class Make>
+  void emplace_by(const Make& make) {
+    make(inline_place());
     where_ = where::here;
   }
   stored& inline_value() noexcept { return inline_; }

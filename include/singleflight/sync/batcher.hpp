@@ -51,7 +51,7 @@
 #include <vector>
 
 #include "singleflight/core/default_timer.hpp"
-#include "singleflight/flight/detail/deposits.hpp"
+#include "singleflight/flight/detail/group_door.hpp"
 #include "singleflight/flight/group.hpp"
 #include "singleflight/sync/detail/batch_line.hpp"
 
@@ -138,7 +138,7 @@ class batcher final : public observable {
   batcher& operator=(const batcher&) = delete;
   /// close(). Aborts the process when called within the loader: it would wait for itself.
   ~batcher() {
-    detail::require(!flights_.core_.leads_on_this_thread(),
+    detail::require(!detail::group_door::core(flights_).leads_on_this_thread(),
                     "batcher: destroyed within its own loader");
     const detail::call_scope scope;  // who resumes on this thread does so once all have ended
     shut();
@@ -153,8 +153,9 @@ class batcher final : public observable {
   [[nodiscard]] flight<Value> start(const Arg& key) {
     const detail::call_scope scope;
     detail::load_base* begun = nullptr;
-    flight<Value> handle = flights_.start_flight(
-        key, detail::batched_key<Key, Value>(flights_.own_of(key)), false, &begun);
+    flight<Value> handle = detail::group_door::start_unlaunched(
+        flights_, key, detail::batched_key<Key, Value>(detail::group_door::own_of(flights_, key)),
+        begun);
     if (begun != nullptr) line_->add(*begun);
     return handle;
   }
@@ -234,7 +235,8 @@ class batcher final : public observable {
   /// calls. Throws flight_error(recursive) within the loader. Who is told `closed` must not destroy
   /// the batcher meanwhile.
   void close() {
-    if (flights_.core_.leads_on_this_thread()) throw flight_error(flight_errc::recursive);
+    if (detail::group_door::core(flights_).leads_on_this_thread())
+      throw flight_error(flight_errc::recursive);
     shut();
   }
 
@@ -258,17 +260,17 @@ class batcher final : public observable {
 
   template <class Arg>
   outcome<result> wait_for(const Arg& key, const limits& bounds) {
-    if (const auto code = unfit(bounds)) return flights_.refuse(*code).code;
+    if (const auto code = unfit(bounds)) return detail::group_door::refuse(flights_, *code);
     flight<Value> handle = start(key);
     return wait_on(handle, bounds);
   }
   /// Why a call with `bounds` would have no chance.
   std::optional<flight_errc> unfit(const limits& bounds) const {
-    if (flights_.core_.leads_on_this_thread()) return flight_errc::recursive;
-    return detail::expired(bounds, flights_.core_.clock());
+    if (detail::group_door::core(flights_).leads_on_this_thread()) return flight_errc::recursive;
+    return detail::expired(bounds, detail::group_door::core(flights_).clock());
   }
   static outcome<result> wait_on(flight<Value>& handle, const limits& bounds) {
-    return handle.blocked_outcome(bounds, detail::blocked_wait::form::join);
+    return detail::group_door::outcome_of(handle, bounds, detail::blocked_wait::form::join);
   }
 
   /// 1. the group refuses newcomers, and no load begins any more; 2. batches that are not with the
@@ -277,9 +279,9 @@ class batcher final : public observable {
   /// default_pool(), and must not, while the loader is waited for.
   void shut() {
     const detail::call_scope scope;
-    (void)flights_.core_.close_until(detail::steady_time::min());
+    (void)detail::group_door::core(flights_).close_until(detail::steady_time::min());
     line_->close();
-    (void)flights_.core_.close_until(detail::steady_time::max());
+    (void)detail::group_door::core(flights_).close_until(detail::steady_time::max());
   }
 
   const std::shared_ptr<line> line_;
@@ -296,7 +298,7 @@ auto batcher<Key, Value, Hash, Equal>::load_many(const Keys& keys, const limits&
     results.emplace_back(flight_errc::broken);
     try {
       if (const auto code = unfit(bounds)) {
-        results.back() = flights_.refuse(*code).code;
+        results.back() = detail::group_door::refuse(flights_, *code);
       } else {
         detail::make_room(asked);
         asked.emplace_back(results.size() - 1, start(key));

@@ -9,8 +9,8 @@
 #include <functional>
 
 #include "singleflight/core/detail/random.hpp"
+#include "singleflight/core/detail/signature.hpp"
 #include "singleflight/core/timer.hpp"
-#include "singleflight/flight/detail/signature.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 

@@ -316,8 +316,8 @@ inline void fork() {
   at_fork.in_child();  // it may still look at their frames
   model::vanish_frames();
 }
-/// Held around a fork. To make or end a member is one step, which waits for that only; not on the
-/// thread that forks: what it makes there for the first time is made at load elsewhere.
+/// Held around a fork. To make or end a member is one step, which waits for that only. The thread
+/// that forks must make and end none meanwhile: it would wait for itself.
 class fork_lock {
  public:
   void lock() noexcept {
@@ -330,13 +330,16 @@ class fork_lock {
     model::wake(this, 0x7fffffff, all_channels, place::current());
   }
   struct scope {
-    explicit scope(fork_lock& of) noexcept { of.wait(); }
+    explicit scope(fork_lock& of) noexcept {
+      if (of.holder_ == model::this_thread()) model::fail("a fork waits for itself: K4");
+      of.wait();
+    }
   };
 
  private:
   static constexpr int nobody = -2;
   void wait() noexcept {
-    while (holder_ != nobody && holder_ != model::this_thread()) {
+    while (holder_ != nobody) {
       model::sleep(this, all_channels, nullptr, model::sleeps::soundly, place::current());
     }
   }
@@ -369,6 +372,27 @@ T& per_thread() noexcept {
 /// Made once a schedule.
 template <auto Make>
 struct made_at_load {};
+
+/// The same; which of several threads makes it is one step, for who is not it waits for nobody.
+template <class T>
+class one_per_process {
+ public:
+  template <class Make>
+  T& get(const Make& make) {
+    if (peek() == nullptr) {
+      const model::eternal stays;
+      const model::spared whole;
+      one_ = make().release();
+      epoch_ = model::epoch();
+    }
+    return *one_;
+  }
+  T* peek() const noexcept { return epoch_ == model::epoch() ? one_ : nullptr; }
+
+ private:
+  T* one_ = nullptr;
+  std::uint64_t epoch_ = 0;
+};
 
 template <class T>
 class never_destroyed {

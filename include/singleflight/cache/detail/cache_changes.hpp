@@ -24,7 +24,7 @@ template <class Arg>
 void loading_cache<Key, Value, Hash, Equal>::put_loaded(const Arg& key, loaded&& value) {
   const detail::call_scope scope;
   const argument<Arg> k(key);
-  const std::size_t hash = flights_.hash_of(k.view());
+  const std::size_t hash = detail::group_door::hash_of(flights_, k.view());
   Key own = access::own(k.view());
   const made_entry made = make_entry(own, static_cast<std::uint32_t>(hash), std::move(value));
   typename store_type::departed gone;
@@ -33,7 +33,7 @@ void loading_cache<Key, Value, Hash, Equal>::put_loaded(const Arg& key, loaded&&
     entry* const old = store_.find_locked(static_cast<std::uint32_t>(hash), k.view());
     const auto change = [&]() noexcept { store_locked(made, old, gone); };
     if (detail::platform::holds(detail::rule::put_forgets_flight)) {
-      flights_.forget_with(hash, k.view(), change);
+      detail::group_door::forget_with(flights_, hash, k.view(), change);
     } else {
       change();
     }
@@ -46,7 +46,7 @@ template <class Arg>
 bool loading_cache<Key, Value, Hash, Equal>::invalidate(const Arg& key) {
   const detail::call_scope scope;
   const argument<Arg> k(key);
-  const std::size_t hash = flights_.hash_of(k.view());
+  const std::size_t hash = detail::group_door::hash_of(flights_, k.view());
   typename store_type::departed gone;
   bool any = false;
   {
@@ -56,7 +56,7 @@ bool loading_cache<Key, Value, Hash, Equal>::invalidate(const Arg& key) {
       if (e != nullptr) store_.remove_locked(*e, removal_cause::invalidated, gone);
     };
     if (detail::platform::holds(detail::rule::invalidation_forgets_flight)) {
-      any = flights_.forget_with(hash, k.view(), change);
+      any = detail::group_door::forget_with(flights_, hash, k.view(), change);
     } else {
       change();
     }
@@ -167,7 +167,7 @@ template <class Key, class Value, class Hash, class Equal>
 template <class Arg>
 void loading_cache<Key, Value, Hash, Equal>::refresh(const Arg& key) {
   const argument<Arg> k(key);
-  start_load(k.view(), static_cast<std::uint32_t>(flights_.hash_of(k.view())),
+  start_load(k.view(), static_cast<std::uint32_t>(detail::group_door::hash_of(flights_, k.view())),
              own_loader{*this}.own(), cause::told)
       .detach();
 }

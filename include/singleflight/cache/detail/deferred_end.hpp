@@ -67,13 +67,13 @@ inline bool on_open_ground(const thread_state& self) noexcept {  // D1
 class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
  public:
   static deferred_ends& instance() {
-    static platform::never_destroyed<deferred_ends> one;
-    return one.get();
+    static constinit platform::one_per_process<deferred_ends> one;
+    return one.get([] { return std::make_unique<deferred_ends>(); });
   }
   deferred_ends() noexcept : task_node(&act_on), fork_member(rank::last) { enter_forks(); }
   deferred_ends(const deferred_ends&) = delete;
   deferred_ends& operator=(const deferred_ends&) = delete;
-  ~deferred_ends() override { leave_forks(); }
+  ~deferred_ends() { leave_forks(); }
 
   void add(reclaimable& of) noexcept {
     bool post = false;
@@ -138,16 +138,17 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
   // ---- fork: what is on the list waits in a child for its next call on a cache, as it may be
   // about to call exec. What a thread was destroying is the parent's ------------------------------
 
-  void hold() noexcept override { lock_.lock(); }
-  void release() noexcept override { lock_.unlock(); }
-  void mend() noexcept override { posted_ = false; }  // no queue has the task any more
+  SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
+  SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
+  SINGLEFLIGHT_COLD void mend() noexcept override {
+    posted_ = false;
+  }  // no queue has the task any more
 
   platform::mutex lock_;
   reclaimable* list_ = nullptr;
   bool posted_ = false;
   static inline constinit atomic<bool> some{false};
 };
-inline const platform::made_at_load<&deferred_ends::instance> deferred_ends_at_load;
 
 /// A call on a cache, or a live_value, that may load on its own thread; lives on that thread's
 /// stack.

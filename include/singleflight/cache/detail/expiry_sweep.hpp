@@ -20,7 +20,7 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-class expiry_sweep : timer_node, fork_member {
+class expiry_sweep final : timer_node, fork_member {
  public:
   using action = bool (*)(void* of);
 
@@ -37,7 +37,7 @@ class expiry_sweep : timer_node, fork_member {
   }
   expiry_sweep(const expiry_sweep&) = delete;
   expiry_sweep& operator=(const expiry_sweep&) = delete;
-  ~expiry_sweep() override {
+  ~expiry_sweep() {
     leave_forks();
     stop();
   }
@@ -150,9 +150,9 @@ class expiry_sweep : timer_node, fork_member {
 
   // ---- fork: a sweep that was queued or under way is the parent's; the child has its own --------
 
-  void hold() noexcept override { lock_.lock(); }
-  void release() noexcept override { lock_.unlock(); }
-  void mend() noexcept override {
+  SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
+  SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
+  SINGLEFLIGHT_COLD void mend() noexcept override {
     platform::renew(ended_);
     const phase was = phase_.load(memory_order_relaxed);
     const bool here = was == phase::running && sweeper_ == platform::this_thread_id();
@@ -161,7 +161,7 @@ class expiry_sweep : timer_node, fork_member {
     phase_.store(phase::idle, memory_order_relaxed);
     cut_ = true;
   }
-  void go_on() noexcept override {
+  SINGLEFLIGHT_COLD void go_on() noexcept override {
     {
       platform::unique_lock hold(lock_);
       if (!std::exchange(cut_, false) || !claim_locked()) return;

@@ -136,14 +136,14 @@ inline void withdraw(hazard_slot& slot, bool one_sided = hazard_mode::is_one_sid
 class SINGLEFLIGHT_SHARED_STATE hazard_domain final : fork_member {
  public:
   static hazard_domain& instance() {
-    static platform::never_destroyed<hazard_domain> one;
-    return one.get();
+    static constinit platform::one_per_process<hazard_domain> one;
+    return one.get([] { return std::make_unique<hazard_domain>(); });
   }
   hazard_domain() noexcept : fork_member(rank::last) {
     hazard_mode::one_sided.store(platform::ask_for_barrier(), memory_order_relaxed);
     enter_forks();
   }
-  ~hazard_domain() override { leave_forks(); }
+  ~hazard_domain() { leave_forks(); }
 
   /// Throws std::bad_alloc.
   hazard_record& take() {
@@ -244,9 +244,9 @@ class SINGLEFLIGHT_SHARED_STATE hazard_domain final : fork_member {
 
   // ---- fork -------------------------------------------------------------------------------------
 
-  void hold() noexcept override { lock_.lock(); }
-  void release() noexcept override { lock_.unlock(); }
-  inline void mend() noexcept override;
+  SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
+  SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
+  SINGLEFLIGHT_COLD inline void mend() noexcept override;
 
   platform::mutex lock_;
   hazard_record* records_ = nullptr;
@@ -259,7 +259,6 @@ class SINGLEFLIGHT_SHARED_STATE hazard_domain final : fork_member {
   steady_time waiting_since_{};
   std::vector<reclaimable*> seen_;
 };
-inline const platform::made_at_load<&hazard_domain::instance> hazard_domain_at_load;
 
 struct SINGLEFLIGHT_SHARED_STATE hazard_thread {
   hazard_record* record = nullptr;
@@ -268,7 +267,7 @@ struct SINGLEFLIGHT_SHARED_STATE hazard_thread {
 
 /// The threads that are not there any more have given their records back, with the slots of their
 /// handles: those may be the forking thread's by now. What only a call needs is empty.
-inline void hazard_domain::mend() noexcept {
+void hazard_domain::mend() noexcept {
   const hazard_record* const mine = platform::per_thread<hazard_thread>().record;
   for (hazard_record* of = records_; of != nullptr; of = of->next) {
     if (of == mine) continue;

@@ -75,7 +75,7 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
   }
   live_listeners(const live_listeners&) = delete;
   live_listeners& operator=(const live_listeners&) = delete;
-  ~live_listeners() override { leave_forks(); }
+  ~live_listeners() { leave_forks(); }
 
   platform::mutex& lock() noexcept { return lock_; }
 
@@ -311,9 +311,9 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
   // ---- fork: a child tells its listeners what they had not been told, the one whose call was
   // under way on another thread included, unless it was ending there ------------------------------
 
-  void hold() noexcept override { lock_.lock(); }
-  void release() noexcept override { lock_.unlock(); }
-  void mend() noexcept override {
+  SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
+  SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
+  SINGLEFLIGHT_COLD void mend() noexcept override {
     platform::renew(ended_);
     const platform::thread_id here = platform::this_thread_id();
     if (reports_ > 0) {  // the forking thread may be in one of them
@@ -331,7 +331,7 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
     task_ = &errand_;
     cut_ = true;
   }
-  void go_on() noexcept override {
+  SINGLEFLIGHT_COLD void go_on() noexcept override {
     if (!std::exchange(cut_, false)) return;
     if (ticket_ == nullptr) {  // that is written in forks alone
       auto fresh = make_ticket();

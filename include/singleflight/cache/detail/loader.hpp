@@ -21,8 +21,8 @@
 #include "singleflight/cache/cached.hpp"
 #include "singleflight/core/detail/awaitable.hpp"
 #include "singleflight/core/detail/conversion.hpp"
+#include "singleflight/core/detail/signature.hpp"
 #include "singleflight/core/detail/stop_token.hpp"
-#include "singleflight/flight/detail/signature.hpp"
 #include "singleflight/flight/flight_promise.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

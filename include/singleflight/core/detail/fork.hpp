@@ -17,7 +17,8 @@
 //     until go_on(). The stacks of the threads that have gone are still mapped then, and are given
 //     to new threads later: so mend() takes out what stands on them.
 // K4  A member enters at the end of its construction and leaves at the begin of its destruction,
-//     under the list's lock, which is held around the fork.
+//     under the list's lock, which is held around the fork. So none is made within the four calls
+//     below.
 
 #include <cstdint>
 
@@ -45,16 +46,15 @@ class fork_member {
   virtual void go_on() noexcept {}
 
  protected:
-  explicit fork_member(rank at) noexcept : rank_(at) {}
-  virtual ~fork_member() = default;
+  explicit fork_member(rank at) noexcept : fork_rank(at) {}
+  ~fork_member() = default;
   inline void enter_forks();
   inline void leave_forks() noexcept;
 
- private:
-  friend class fork_list;
-  const rank rank_;
-  fork_member* prev_ = nullptr;
-  fork_member* next_ = nullptr;
+ public:  // for the list
+  const rank fork_rank;
+  fork_member* prev_member = nullptr;
+  fork_member* next_member = nullptr;
 };
 
 class SINGLEFLIGHT_SHARED_STATE fork_list {
@@ -70,15 +70,16 @@ class SINGLEFLIGHT_SHARED_STATE fork_list {
 
   void add(fork_member& m) noexcept {
     const platform::fork_lock::scope hold(lock_);
-    fork_member*& first = first_[static_cast<std::size_t>(m.rank_)];
-    m.next_ = first;
-    if (first != nullptr) first->prev_ = &m;
+    fork_member*& first = first_[static_cast<std::size_t>(m.fork_rank)];
+    m.next_member = first;
+    if (first != nullptr) first->prev_member = &m;
     first = &m;
   }
   void remove(fork_member& m) noexcept {
     const platform::fork_lock::scope hold(lock_);
-    (m.prev_ != nullptr ? m.prev_->next_ : first_[static_cast<std::size_t>(m.rank_)]) = m.next_;
-    if (m.next_ != nullptr) m.next_->prev_ = m.prev_;
+    (m.prev_member != nullptr ? m.prev_member->next_member
+                              : first_[static_cast<std::size_t>(m.fork_rank)]) = m.next_member;
+    if (m.next_member != nullptr) m.next_member->prev_member = m.prev_member;
   }
 
  private:
@@ -87,22 +88,22 @@ class SINGLEFLIGHT_SHARED_STATE fork_list {
   template <class Visit>
   void each(Visit&& visit) noexcept {
     for (fork_member* m : first_) {
-      for (; m != nullptr; m = m->next_) visit(*m);
+      for (; m != nullptr; m = m->next_member) visit(*m);
     }
   }
-  static void before() noexcept {
+  SINGLEFLIGHT_COLD static void before() noexcept {
     instance().lock_.lock();
     if (platform::holds(rule::fork_holds_locks)) {
       instance().each([](fork_member& m) { m.hold(); });
     }
   }
-  static void in_parent() noexcept {
+  SINGLEFLIGHT_COLD static void in_parent() noexcept {
     if (platform::holds(rule::fork_holds_locks)) {
       instance().each([](fork_member& m) { m.release(); });
     }
     instance().lock_.unlock();
   }
-  static void in_child() noexcept {
+  SINGLEFLIGHT_COLD static void in_child() noexcept {
     fork_list& all = instance();
     ++generation;
     if (platform::holds(rule::child_is_mended)) all.each([](fork_member& m) { m.mend(); });
@@ -125,11 +126,11 @@ inline void fork_member::leave_forks() noexcept { fork_list::instance().remove(*
 class fork_guard final : fork_member {
  public:
   fork_guard(platform::mutex& lock, rank at) : fork_member(at), lock_(lock) { enter_forks(); }
-  ~fork_guard() override { leave_forks(); }
+  ~fork_guard() { leave_forks(); }
 
  private:
-  void hold() noexcept override { lock_.lock(); }
-  void release() noexcept override { lock_.unlock(); }
+  SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
+  SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
   platform::mutex& lock_;
 };
 

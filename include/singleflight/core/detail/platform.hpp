@@ -26,7 +26,6 @@
 #include <limits>
 #include <memory>
 #include <mutex>
-#include <random>
 #include <thread>
 #include <type_traits>
 #include <utility>
@@ -44,6 +43,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#else
+#include <random>
 #endif
 #if defined(__unix__) || defined(__APPLE__)
 #define SINGLEFLIGHT_HAS_FORK 1
@@ -114,17 +115,41 @@ class never_destroyed {
   alignas(T) std::byte room_[sizeof(T)];
 };
 
-/// Calls Make() as the program is loaded, or the shared object that includes it, for what a process
-/// has one of. Made at its first use, it could be half made by another thread as one forks: the
-/// child would wait for that thread.
+/// What a process has one of, made on the heap at its first use and never destroyed. Threads that
+/// are first at the same time make one each, and one of those is published: none waits for another,
+/// so a fork meanwhile leaves nothing in the child that is half made.
+template <class T>
+class one_per_process {
+ public:
+  /// make() returns a std::unique_ptr<T>.
+  template <class Make>
+  T& get(const Make& make) {
+    T* const one = one_.load(memory_order_acquire);
+    return one != nullptr ? *one : first(make);
+  }
+  /// Null before the first use.
+  T* peek() const noexcept { return one_.load(memory_order_acquire); }
+
+ private:
+  template <class Make>
+  SINGLEFLIGHT_COLD T& first(const Make& make) {
+    std::unique_ptr<T> made = make();
+    T* one = nullptr;
+    if (one_.compare_exchange_strong(one, made.get(), memory_order_acq_rel, memory_order_acquire)) {
+      return *made.release();
+    }
+    return *one;
+  }
+
+  atomic<T*> one_{nullptr};
+};
+
+/// Calls Make() as the program is loaded, or the shared object that includes it: for what a process
+/// has one of that has to be there without an allocation. Only for what costs each file that
+/// includes it next to nothing to compile.
 template <auto Make>
 struct made_at_load {
-  made_at_load() noexcept {
-    try {
-      (void)Make();
-    } catch (const std::bad_alloc&) {  // the first use tries again
-    }
-  }
+  made_at_load() noexcept { (void)Make(); }
 };
 
 /// One step of a spin. (Without <immintrin.h>, which costs each file that includes it 0.6 s.)
@@ -191,7 +216,7 @@ class fork_lock {
 inline void renew(condition_variable& changed) noexcept { std::construct_at(&changed); }
 /// In a child of fork: the threads of `list` are not there any more, but for the calling one. What
 /// stands for them can be neither joined nor ended: it is kept.
-inline void forget_threads(std::vector<thread>& list) noexcept {
+SINGLEFLIGHT_COLD inline void forget_threads(std::vector<thread>& list) noexcept {
   static std::vector<std::vector<thread>>& kept = *new std::vector<std::vector<thread>>;
   try {
     const auto here = std::find_if(list.begin(), list.end(), [](const thread& t) {
@@ -339,19 +364,21 @@ void wake(const atomic<Word>& word, int, std::uint32_t = all_channels) noexcept 
 /// Not 0: the process draws no secret of its own.
 inline constexpr std::uint64_t given_hash_seed = 0;
 
-/// 64 bits that nobody outside can know; weaker where the system has none to give.
+/// 64 bits that nobody outside can know; 0 where the system has none to give: the caller mixes in
+/// what else differs.
 inline std::uint64_t random_seed() noexcept {
   std::uint64_t bits = 0;
 #if defined(__linux__)
   constexpr unsigned never_wait = 1;  // GRND_NONBLOCK
-  if (::syscall(SYS_getrandom, &bits, sizeof bits, never_wait) == sizeof bits) return bits;
-#endif
+  if (::syscall(SYS_getrandom, &bits, sizeof bits, never_wait) != sizeof bits) bits = 0;
+#else  // <random> costs each file that includes it an eighth of a second
   try {
     std::random_device source;
     bits = std::uint64_t{source()} << 32 | source();
-  } catch (...) {  // there is none: the caller mixes in what else differs
+  } catch (...) {
     bits = 0;
   }
+#endif
   return bits;
 }
 /// Of a word that is written no more, or only with the value that it has.

@@ -183,7 +183,6 @@ inline std::uint64_t next_flight_id(thread_state& self) noexcept {
 class SINGLEFLIGHT_SHARED_STATE thread_indexes final : fork_member {
  public:
   thread_indexes() : fork_member(rank::last) { enter_forks(); }
-  ~thread_indexes() override { leave_forks(); }
   static thread_indexes& instance() noexcept {
     static platform::never_destroyed<thread_indexes> one;
     return one.get();
@@ -207,9 +206,9 @@ class SINGLEFLIGHT_SHARED_STATE thread_indexes final : fork_member {
   static constexpr std::uint32_t words = 64;  ///< 4,096 threads with an index of their own
 
  private:
-  void hold() noexcept override { lock_.lock(); }
-  void release() noexcept override { lock_.unlock(); }
-  void mend() noexcept override {
+  SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
+  SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
+  SINGLEFLIGHT_COLD void mend() noexcept override {
     thread_state& self = this_thread();
     thread_state::forker = &self;
     self.forked = true;

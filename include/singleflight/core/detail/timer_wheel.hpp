@@ -154,7 +154,7 @@ class timer_wheel {
 class timer_queue final : fork_member {
  public:
   explicit timer_queue(steady_time base) : fork_member(rank::timer), wheel_(base) { enter_forks(); }
-  ~timer_queue() override { leave_forks(); }
+  ~timer_queue() { leave_forks(); }
 
   /// The lock, held. While a crowd fires its thread takes the lock again and again, and a mutex may
   /// leave others asleep meanwhile: so they say that they wait, and are let in after a round.
@@ -268,15 +268,15 @@ class timer_queue final : fork_member {
 
   static constexpr std::chrono::milliseconds longest_fire{100};  // that is waited for
 
-  void hold() noexcept override {
+  SINGLEFLIGHT_COLD void hold() noexcept override {
     held_.emplace(lock_);
     const steady_time until = platform::now() + longest_fire;
     while (firing_ != nullptr && !fires_here() && platform::now() < until) {
       fired_.wait_until(*held_, until);
     }
   }
-  void release() noexcept override { held_.reset(); }
-  void mend() noexcept override {
+  SINGLEFLIGHT_COLD void release() noexcept override { held_.reset(); }
+  SINGLEFLIGHT_COLD void mend() noexcept override {
     platform::renew(fired_);
     cancels_ = 0;
     if (firing_ != nullptr && !fires_here()) firing_ = nullptr;

@@ -77,7 +77,6 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
   class record;
 
   wait_graph() noexcept : fork_member(rank::waits) { enter_forks(); }
-  ~wait_graph() override { leave_forks(); }
 
   static wait_graph& instance() noexcept {
     static platform::never_destroyed<wait_graph> one;
@@ -134,14 +133,8 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
     /// than fit inline and memory is short.
     bool enter(const target& what, const led_frame* led, const led_frame* within,
                strength how = strength::weak, striker strike = nullptr, void* waiter = nullptr) {
-      collect(led, within);
-      if (count_ == 0 || !platform::holds(rule::waits_are_recorded)) return true;
-      target_ = what;
-      strength_ = how;
-      strike_ = strike;
-      waiter_ = waiter;
-      entered_ = instance().enter(*this);
-      return entered_;
+      if (led == nullptr && within == nullptr) return true;
+      return enter_inside(what, led, within, how, strike, waiter);
     }
     void leave() noexcept {
       if (std::exchange(entered_, false)) instance().leave(*this);
@@ -153,6 +146,18 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
     friend class wait_graph;
     static constexpr std::size_t inline_entries = 4;
 
+    SINGLEFLIGHT_COLD bool enter_inside(const target& what, const led_frame* led,
+                                        const led_frame* within, strength how, striker strike,
+                                        void* waiter) {
+      collect(led, within);
+      if (count_ == 0 || !platform::holds(rule::waits_are_recorded)) return true;
+      target_ = what;
+      strength_ = how;
+      strike_ = strike;
+      waiter_ = waiter;
+      entered_ = instance().enter(*this);
+      return entered_;
+    }
     /// All frames that the wait is inside of, each once: a frame has two ways outwards, which may
     /// meet again.
     void collect(const led_frame* led, const led_frame* within) {
@@ -201,9 +206,9 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
  private:
   // ---- fork: the waits that are recorded are those of threads that are not there any more, or of
   // coroutines that wait for what they lead: none of them is an edge in a child -------------------
-  void hold() noexcept override { lock_.lock(); }
-  void release() noexcept override { lock_.unlock(); }
-  void mend() noexcept override {
+  SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
+  SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
+  SINGLEFLIGHT_COLD void mend() noexcept override {
     for (entry*& slot : slots_) {
       for (entry* head = std::exchange(slot, nullptr); head != nullptr; head = head->next_head) {
         for (entry* e = head; e != nullptr; e = e->next) e->owner->entered_ = false;
@@ -211,7 +216,7 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
     }
   }
 
-  bool enter(record& self) noexcept {
+  SINGLEFLIGHT_COLD bool enter(record& self) noexcept {
     lock_.lock();
     for (std::size_t i = 0; i < self.count_; ++i) link(self.at(i), self);
     bool cycle = self.strength_ == strength::weak && reaches_itself(self, nullptr);
@@ -226,7 +231,7 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
     return !fails;
   }
 
-  void leave(record& self) noexcept {
+  SINGLEFLIGHT_COLD void leave(record& self) noexcept {
     lock_.lock();
     unlink(self);
     lock_.unlock();
@@ -235,7 +240,7 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
   /// Depth first along the waits; each id and each record is looked at once. With `cut` all waits
   /// up to that strength that are the last such on a way back to `self` are struck; true: there
   /// are other ways.
-  bool reaches_itself(record& self, const strength* cut) noexcept {
+  SINGLEFLIGHT_COLD bool reaches_itself(record& self, const strength* cut) noexcept {
     ++walk_;
     record* at = &self;
     come_to(self, nullptr);

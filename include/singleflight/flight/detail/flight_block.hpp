@@ -60,7 +60,6 @@ class SINGLEFLIGHT_SHARED_STATE done_locks final : fork_member {
     return one.get();
   }
   done_locks() noexcept : fork_member(rank::last) { enter_forks(); }
-  ~done_locks() override { leave_forks(); }
 
   word_lock& of(const void* block) noexcept {
     return locks_[(reinterpret_cast<std::uintptr_t>(block) * 0x9e3779b97f4a7c15U >> 20) % count]
@@ -73,25 +72,15 @@ class SINGLEFLIGHT_SHARED_STATE done_locks final : fork_member {
     word_lock lock;
   };
 
-  void hold() noexcept override {
+  SINGLEFLIGHT_COLD void hold() noexcept override {
     for (padded& one : locks_) one.lock.lock();
   }
-  void release() noexcept override {
+  SINGLEFLIGHT_COLD void release() noexcept override {
     for (padded& one : locks_) one.lock.unlock();
   }
   padded locks_[count];
 };
 inline const platform::made_at_load<&done_locks::instance> done_locks_at_load;
-
-/// libstdc++'s count of an exception object's owners is invisible to ThreadSanitizer: there,
-/// exceptions that may be shared are kept for the life of the process.
-inline std::exception_ptr keep_alive(std::exception_ptr error) noexcept {
-#if SINGLEFLIGHT_TSAN
-  alignas(std::exception_ptr) std::byte never_destroyed[sizeof(std::exception_ptr)];
-  ::new (static_cast<void*>(never_destroyed)) std::exception_ptr(error);
-#endif
-  return error;
-}
 
 // ---- the block ----------------------------------------------------------------------------------
 
@@ -347,9 +336,10 @@ struct flight_block : block_base {
     detail::construct_of<stored>(std::addressof(value), std::forward<Args>(args)...);
     constructed = true;
   }
-  template <class Fn>
-  void construct_from(Fn&& make) {
-    detail::construct_from_call<stored>(std::addressof(value), make);
+  /// make(void* at) constructs the value.
+  template <class Make>
+  void construct_by(const Make& make) {
+    make(std::addressof(value));
     constructed = true;
   }
 

@@ -52,7 +52,7 @@ inline void flight_core::cancel_locked(block_base& b, wait_verdict why, const st
 }
 
 /// The errands of `b`, whose task is queued, or to be posted with `c`.
-inline errands& flight_core::errands_of_locked(block_base& b, cancelled& c) {
+SINGLEFLIGHT_COLD inline errands& flight_core::errands_of_locked(block_base& b, cancelled& c) {
   if (!b.room.errands) b.room.errands.emplace(b);
   errands& e = *b.room.errands;
   if (!std::exchange(e.queued, true)) {
@@ -62,7 +62,7 @@ inline errands& flight_core::errands_of_locked(block_base& b, cancelled& c) {
   return e;
 }
 
-inline void flight_core::defer_locked(block_base& b, cancelled& c) {
+SINGLEFLIGHT_COLD inline void flight_core::defer_locked(block_base& b, cancelled& c) {
   aftermath& a = c.a;
   a.defers = true;
   if (a.dropped == nullptr && a.stopped == nullptr && !c.over) return;
@@ -83,7 +83,7 @@ inline void flight_core::carry_out_cancel(block_base& b, cancelled& c) {
   if (c.over) b.drop_reference();
 }
 
-inline void flight_core::run_errands(block_base& b) {
+SINGLEFLIGHT_COLD inline void flight_core::run_errands(block_base& b) {
   const call_scope scope;
   aftermath a;
   std::uint32_t references = 1;

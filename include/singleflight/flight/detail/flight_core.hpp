@@ -26,8 +26,7 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// Makes what all groups share. A static that another thread makes as a process forks would never
-/// be ready in the child, so none of it is left for the first call.
+/// Makes what all groups share, so that no call finds it missing where there is no memory for it.
 inline void make_shared_state() {
   (void)default_pool();
   (void)timeout_pool();
@@ -56,7 +55,7 @@ class flight_core final : fork_member {
     (void)thread_indexes::instance();  // not made under a lock: it enters the list of the fork
     enter_forks();
   }
-  ~flight_core() override { leave_forks(); }
+  ~flight_core() { leave_forks(); }
   flight_core(const flight_core&) = delete;
   flight_core& operator=(const flight_core&) = delete;
 
@@ -301,8 +300,7 @@ class flight_core final : fork_member {
   static void submit_load(load_base& load);
   /// An owned load begins on this thread, after claim(); the reference of the caller on its home
   /// goes to the run. May end the flight without running.
-  template <class Load>
-  void run_owned(Load& load);
+  SINGLEFLIGHT_INLINE static void run_owned(load_base& load);
   /// What the options ask for at the begin of a load.
   void begin(block_base& b) {
     if (plain_) return;
@@ -421,6 +419,7 @@ class flight_core final : fork_member {
 
   /// Why a load that is about to begin should not: closed, or cancelled as all callers have left.
   flight_errc unbegun_end(block_base& b) const noexcept;
+  static flight_errc unwanted_end(block_base& b) noexcept;
 
   void arm_timeout(block_base& b);
   void disarm(block_base& b) noexcept {
@@ -443,10 +442,10 @@ class flight_core final : fork_member {
 
   // ---- fork: flight_fork.hpp --------------------------------------------------------------------
 
-  void hold() noexcept override;
-  void release() noexcept override;
-  void mend() noexcept override;
-  void go_on() noexcept override;
+  SINGLEFLIGHT_COLD inline void hold() noexcept override;
+  SINGLEFLIGHT_COLD inline void release() noexcept override;
+  SINGLEFLIGHT_COLD inline void mend() noexcept override;
+  SINGLEFLIGHT_COLD inline void go_on() noexcept override;
   template <class Visit>
   bool each_block_held(Visit&& visit) noexcept;
   bool is_led_here(const flight_node& node) const noexcept;

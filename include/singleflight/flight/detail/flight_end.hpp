@@ -100,8 +100,8 @@ inline flight_core::finished flight_core::finish(block_base& b, flight_result re
   return end;
 }
 
-inline flight_core::finished flight_core::hand_over_from(flight_node& node, block_base& b,
-                                                         std::exception_ptr error) {
+SINGLEFLIGHT_COLD inline flight_core::finished flight_core::hand_over_from(
+    flight_node& node, block_base& b, std::exception_ptr error) {
   if (!hands_over()) return {false, false};
   flight_node& own = *b.own_node;  // such a group makes no block without
   const call_scope scope;
@@ -176,7 +176,7 @@ inline void flight_core::leave(block_base& b, wait_verdict why, bool lender, std
   b.drop_references(platform::holds(rule::leaver_drops_reference) ? (over ? 2 : 1) : 0);
 }
 
-inline void flight_core::withdraw(block_base& b) {
+SINGLEFLIGHT_COLD inline void flight_core::withdraw(block_base& b) {
   const call_scope scope;
   aftermath a;
   b.lock();
@@ -189,7 +189,7 @@ inline void flight_core::withdraw(block_base& b) {
   carry_out(a);
 }
 
-inline void flight_core::expire(block_base& b) {
+SINGLEFLIGHT_COLD inline void flight_core::expire(block_base& b) {
   const call_scope scope;
   cancelled c;
   b.lock();
@@ -253,7 +253,7 @@ inline std::uint32_t flight_core::keep(block_base& b, load_base& load) {
   return serial;
 }
 
-inline bool flight_core::elect_locked(block_base& b, aftermath& a) {
+SINGLEFLIGHT_COLD inline bool flight_core::elect_locked(block_base& b, aftermath& a) {
   const bool closing = closed();
   const bool unplaced = b.node->unplaced;
   if (!closing && !unplaced) {
@@ -311,7 +311,7 @@ inline void flight_core::queue_load_locked(block_base& b, load_base& load, after
   b.set_phase_locked(flight_phase::running);
 }
 
-inline block_base* flight_core::successor_of(block_base& b) noexcept {
+SINGLEFLIGHT_COLD inline block_base* flight_core::successor_of(block_base& b) noexcept {
   flight_table::bucket bucket = b.core->table.lock(b.node->hash);
   block_base* const next = b.node->successor;
   if (next != nullptr) next->add_reference();
@@ -331,8 +331,8 @@ inline block_base* flight_core::ahead_of(block_base& b) noexcept {
   return ahead;
 }
 
-inline void flight_core::replace_load_locked(block_base& b, load_base& load,
-                                             aftermath& a) noexcept {
+SINGLEFLIGHT_COLD inline void flight_core::replace_load_locked(block_base& b, load_base& load,
+                                                               aftermath& a) noexcept {
   if (b.load != nullptr && b.load->home != &b) {
     b.load->next = a.dropped;
     a.dropped = b.load;
@@ -360,8 +360,8 @@ inline void flight_core::publish_locked(block_base& b, flight_result result, fli
   b.set_phase_locked(flight_phase::done);  // releases the outcome above (I7)
 }
 
-inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own, bool leader,
-                                              aftermath& a) {
+SINGLEFLIGHT_COLD inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own,
+                                                                bool leader, aftermath& a) {
   const flight_phase phase = b.phase(memory_order_relaxed);
   if (!platform::holds(rule::leader_leaves_in_one_step) && leader)
     b.leader_gone.store(true, memory_order_relaxed);
@@ -424,7 +424,7 @@ inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own, bo
   return true;
 }
 
-inline void flight_core::leader_leaves_locked(block_base& b) noexcept {
+SINGLEFLIGHT_COLD inline void flight_core::leader_leaves_locked(block_base& b) noexcept {
   b.counts.fetch_sub(block_base::one_interest, memory_order_relaxed);
   b.leader_gone.store(true, memory_order_relaxed);
 }

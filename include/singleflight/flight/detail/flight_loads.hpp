@@ -61,35 +61,38 @@ inline void flight_core::submit_load(load_base& load) {
   }
 }
 
-template <class Load>
-void flight_core::run_owned(Load& load) {
+inline void load_base::run() { flight_core::run_owned(*this); }
+
+inline void flight_core::run_owned(load_base& load) {
   // What the end resumes runs after the load has left this thread's chain.
   const call_scope scope;
   block_base& b = *load.block;
-  if (const flight_errc code = unbegun_end(b); code != flight_errc{}) {
-    finish_and_drop(b, flight_result::code, code);
+  flight_core& group = *b.core;
+  if (const flight_errc code = group.unbegun_end(b); code != flight_errc{}) {
+    group.finish_and_drop(b, flight_result::code, code);
     load.end_run();
     return;
   }
   thread_state& self = this_thread();
-  load.frame = {b.id, nullptr, nullptr, this, false};
-  stats.add(figure::begun);
+  load.frame = {b.id, nullptr, nullptr, &group, false};
+  group.stats.add(figure::begun);
   try {
-    begin(b);
+    group.begin(b);
   } catch (...) {
-    finish_and_drop(b, flight_result::error, {}, keep_alive(std::current_exception()));
+    group.finish_and_drop(b, flight_result::error, {}, keep_alive(std::current_exception()));
     load.end_run();
     return;
   }
-  led_frame on_thread{b.id, self.led, nullptr, this, false};
+  led_frame on_thread{b.id, self.led, nullptr, &group, false};
   self.led = &on_thread;
   struct ending {
     thread_state& self;
     const led_frame* outer;
-    Load& load;
+    load_base& load;
+    const bool awaits = load.awaits;  // it may be gone when its call returns
     ~ending() {
       self.led = outer;
-      if constexpr (!Load::awaits) load.end_run();
+      if (!awaits) load.end_run();
     }
   } const end{self, on_thread.outer, load};
   load.call();
@@ -97,7 +100,9 @@ void flight_core::run_owned(Load& load) {
 
 inline flight_errc flight_core::unbegun_end(block_base& b) const noexcept {
   if (closed()) return flight_errc::closed;
-  if (b.interest() > 0) return {};
+  return b.interest() > 0 ? flight_errc{} : unwanted_end(b);
+}
+SINGLEFLIGHT_COLD inline flight_errc flight_core::unwanted_end(block_base& b) noexcept {
   b.lock();
   const bool unwanted = b.room.stop_wanted && b.interest() == 0;
   b.unlock();
@@ -112,7 +117,7 @@ inline void flight_core::arm_timeout(block_base& b) {
 
 // ---- what a load asks of its flight -------------------------------------------------------------
 
-inline void flight_core::request_stop(block_base& b) {
+SINGLEFLIGHT_COLD inline void flight_core::request_stop(block_base& b) {
   b.lock();
   b.room.stop_wanted = true;
   std::stop_source source = b.room.stop;
@@ -120,14 +125,15 @@ inline void flight_core::request_stop(block_base& b) {
   fire_stop(b, source);
 }
 
-inline void flight_core::fire_stop(const block_base& b, std::stop_source& source) {
+SINGLEFLIGHT_COLD inline void flight_core::fire_stop(const block_base& b,
+                                                     std::stop_source& source) {
   if (!source.stop_possible()) return;  // no load has asked for a token
   const inside_flight here(b);          // the destructor of a stop callback waits for its call
   const on_errand errand;               // the load's stop callbacks
   platform::request_stop(source);
 }
 
-inline std::stop_token flight_core::stop_token_of(block_base& b) {
+SINGLEFLIGHT_COLD inline std::stop_token flight_core::stop_token_of(block_base& b) {
   std::stop_source fresh;
   b.lock();
   if (!b.room.stop.stop_possible()) b.room.stop.swap(fresh);
@@ -138,7 +144,8 @@ inline std::stop_token flight_core::stop_token_of(block_base& b) {
   return source.get_token();
 }
 
-inline steady_time flight_core::deadline_of(block_base& b, const flight_node& node) noexcept {
+SINGLEFLIGHT_COLD inline steady_time flight_core::deadline_of(block_base& b,
+                                                              const flight_node& node) noexcept {
   b.lock();
   steady_time latest = steady_time::min();
   const bool leader_bound = node.deadline != steady_time::max() && !b.room.leader_withdrew;

@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// flight_stats: counters in per-thread stripes, so that counting costs a load and a store.
-//
-// A stripe is written by the one thread that owns its index, and read by stats(). Threads beyond
-// the indexes share the last stripe with read-modify-writes.
+// flight_stats: what a group counts.
 
-#include <array>
-#include <bit>
+#include <cstddef>
 #include <cstdint>
-#include <new>
 
-#include "singleflight/core/detail/thread_state.hpp"
+#include "singleflight/core/detail/striped_counters.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
@@ -25,91 +20,16 @@ enum class figure : std::uint8_t {
   handed_over,
   abandoned,
   errors,  // + flight_errc: one per kind, 1..7
-  count = 16,
 };
 
-class flight_stats {
+class flight_stats : public striped_counters {
  public:
-  flight_stats() noexcept = default;
-  flight_stats(const flight_stats&) = delete;
-  flight_stats& operator=(const flight_stats&) = delete;
-  ~flight_stats() {
-    for (auto& chunk : chunks_) delete[] chunk.load(memory_order_relaxed);
-  }
-
-  /// `what`: a figure, or whatever else its owner counts, below 16.
-  template <class Figure>
-  void add(Figure what, std::uint64_t n = 1) noexcept {
-    const std::uint32_t index = this_thread().index;
-    if (index < inline_stripes) [[likely]] {
-      bump(stripes_[index].figures[static_cast<std::size_t>(what)], n);
-    } else {
-      add_at(static_cast<std::size_t>(what), n);
-    }
-  }
   /// A code that is none of the library's, as a load may throw one, counts nowhere.
   template <class Errc>
   void add_error(Errc code, std::uint64_t n = 1) noexcept {
     const std::size_t kind = static_cast<std::size_t>(code);
-    if (kind < 8) add_at(static_cast<std::size_t>(figure::errors) + kind, n);
+    if (kind < 8) add(static_cast<std::size_t>(figure::errors) + kind, n);
   }
-  std::array<std::uint64_t, 16> totals() const noexcept {
-    std::array<std::uint64_t, 16> sum{};
-    const auto take = [&sum](const stripe& s) {
-      for (std::size_t i = 0; i < sum.size(); ++i)
-        sum[i] += s.figures[i].load(memory_order_relaxed);
-    };
-    for (const stripe& s : stripes_) take(s);
-    take(shared_);
-    for (std::size_t c = 0; c < chunks_.size(); ++c) {
-      if (const stripe* chunk =
-              chunks_[c].load(platform::order(rule::stripes_acquire, memory_order_acquire))) {
-        for (std::size_t i = 0; i < chunk_size(c); ++i) take(chunk[i]);
-      }
-    }
-    return sum;
-  }
-
- private:
-  static constexpr std::uint32_t inline_stripes = 8;
-  struct alignas(64) stripe {
-    std::array<atomic<std::uint64_t>, 16> figures{};
-  };
-  using cell = atomic<std::uint64_t>;
-
-  static void bump(cell& c, std::uint64_t n) noexcept {
-    c.store(c.load(memory_order_relaxed) + n, memory_order_relaxed);
-  }
-  // Chunk c holds the stripes of indexes [8 << c, 16 << c).
-  static constexpr std::size_t chunk_size(std::size_t c) noexcept { return inline_stripes << c; }
-
-  SINGLEFLIGHT_NOINLINE void add_at(std::size_t what, std::uint64_t n) noexcept {
-    const std::uint32_t index = thread_index(this_thread());
-    if (index < inline_stripes) return bump(stripes_[index].figures[what], n);
-    const auto c = static_cast<std::size_t>(std::bit_width(index) - std::bit_width(inline_stripes));
-    if (c < chunks_.size()) {
-      stripe* chunk = chunks_[c].load(platform::order(rule::stripes_acquire, memory_order_acquire));
-      if (chunk == nullptr) chunk = make_chunk(c);
-      if (chunk != nullptr) return bump(chunk[index - chunk_size(c)].figures[what], n);
-    }
-    shared_.figures[what].fetch_add(n, memory_order_relaxed);
-  }
-  SINGLEFLIGHT_COLD stripe* make_chunk(std::size_t c) noexcept {
-    auto* const fresh = new (std::nothrow) stripe[chunk_size(c)];
-    stripe* present = nullptr;
-    if (fresh != nullptr &&
-        !chunks_[c].compare_exchange_strong(
-            present, fresh, platform::order(rule::stripes_release, memory_order_acq_rel),
-            platform::order(rule::stripes_acquire, memory_order_acquire))) {
-      delete[] fresh;
-      return present;
-    }
-    return fresh;
-  }
-
-  stripe stripes_[inline_stripes];
-  stripe shared_;
-  std::array<atomic<stripe*>, 9> chunks_{};  // up to index 4,095
 };
 
 }  // namespace detail

@@ -12,8 +12,9 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 /// Leads thin: nobody else is on the flight yet, and mostly nobody will be.
 template <class Key, class Value, class Hash, class Equal>
 template <class Load>
-auto group<Key, Value, Hash, Equal>::lead_alone(node& own, detail::thread_state& self, Load& load,
-                                                const detail::led_frame* within) -> result {
+auto group<Key, Value, Hash, Equal>::lead_alone(node& own, detail::thread_state& self,
+                                                const Load& load, const detail::led_frame* within)
+    -> result {
   using namespace detail;
   const led_frame frame{own.id, self.led, within, &core_, true};
   self.led = &frame;
@@ -21,23 +22,10 @@ auto group<Key, Value, Hash, Equal>::lead_alone(node& own, detail::thread_state&
   if (!core_.plain()) core_.mark_begin(own);
   result r;
   try {
-    if constexpr (form_of<Value, Load>() == loader_form::nothing) {
-      r.emplace(load);
-    } else {
-      const flight_context context(core_, own, frame);
-      const auto call = [&]() -> decltype(auto) {
-        return detail::call_loader<Value>(load, context);
-      };
-      r.emplace(call);
-    }
+    const flight_context context(core_, own, frame);
+    r.emplace_by([&](void* at) { load(at, context); });
   } catch (...) {
-    if (platform::is_thread_exit()) {
-      self.led = frame.outer;
-      settle_error(own, self, flight_errc::broken, nullptr);
-      throw;
-    }
-    self.led = frame.outer;
-    settle_error(own, self, {}, std::current_exception());
+    fail_alone(own, self, frame);
     throw;
   }
   self.led = frame.outer;
@@ -46,6 +34,17 @@ auto group<Key, Value, Hash, Equal>::lead_alone(node& own, detail::thread_state&
     settle(own, self, r);
   }
   return r;
+}
+
+template <class Key, class Value, class Hash, class Equal>
+void group<Key, Value, Hash, Equal>::fail_alone(node& own, detail::thread_state& self,
+                                                const detail::led_frame& frame) {
+  self.led = frame.outer;
+  if (detail::platform::is_thread_exit()) {
+    settle_error(own, self, flight_errc::broken, nullptr);
+  } else {
+    settle_error(own, self, {}, std::current_exception());
+  }
 }
 
 /// The thin leader could not leave alone: somebody may have joined.
@@ -103,9 +102,8 @@ void group<Key, Value, Hash, Equal>::end_in_error(detail::flight_node& n, block&
 /// Leads a flight that has a block: from the begin, for an option or a limit that needs one, or as
 /// the one who was elected. The caller's reference on `b` goes into the result.
 template <class Key, class Value, class Hash, class Equal>
-template <class Load>
 auto group<Key, Value, Hash, Equal>::lead_shared(detail::flight_node& n, block& b,
-                                                 detail::thread_state& self, Load& load,
+                                                 detail::thread_state& self, const lent& load,
                                                  const limits& bounds) -> result {
   using namespace detail;
   const led_frame frame{b.id, self.led, bounds.within.frame, &core_, true};
@@ -115,13 +113,7 @@ auto group<Key, Value, Hash, Equal>::lead_shared(detail::flight_node& n, block& 
     std::optional<platform::stop_callback<withdrawing>> on_stop;
     if (bounds.stop.stop_possible()) on_stop.emplace(bounds.stop, withdrawing{b});
     const flight_context context(core_, n, frame);
-    if constexpr (std::is_void_v<Value>) {
-      detail::call_loader<Value>(load, context);
-      b.construct();
-    } else {
-      b.construct_from(
-          [&]() -> decltype(auto) { return detail::call_loader<Value>(load, context); });
-    }
+    b.construct_by([&](void* at) { load(at, context); });
   } catch (...) {
     if (platform::is_thread_exit()) {
       self.led = frame.outer;
@@ -145,36 +137,33 @@ auto group<Key, Value, Hash, Equal>::lead_shared(detail::flight_node& n, block& 
 }
 
 template <class Key, class Value, class Hash, class Equal>
-template <class Load>
 auto group<Key, Value, Hash, Equal>::run_contended(node& own, view key, detail::thread_state& self,
-                                                   Load& load, const limits& bounds, bool fresh)
-    -> outcome<result> {
+                                                   const lent& load, const limits& bounds,
+                                                   bool fresh) -> outcome<result> {
   using namespace detail;
   const inside_run inside(self);
   if (const auto code = expired(bounds, core_.clock())) return refuse(*code).code;
   own.deadline = bounds.deadline;
-  run_caller caller{core_, own};
+  caller who{.core = core_, .own = &own};
   if (bounds.stop.stop_possible() || core_.options().load_timeout.count() > 0) {
-    caller.first_block = make_block_for(core_, own.hash, key);
+    who.first_block = make_block_for(core_, own.hash, key);
   }
-  const entry in = enter(caller, own.hash, key, fresh);
-  switch (in.how) {
-    case entry::kind::refused: return in.code;
-    case entry::kind::leads:
-      if (core_.table.crowded()) core_.table.grow();
-      if (in.shared == nullptr) return lead_alone(own, self, load, bounds.within.frame);
-      core_.stats.add(figure::led);
-      return lead_shared(own, *in.shared, self, load, bounds);
-    case entry::kind::joined: break;
+  const entry in = enter(who, own.hash, key, fresh);
+  if (in.how == entry::kind::refused) return in.code;
+  if (in.how == entry::kind::leads) {
+    if (core_.table.crowded()) core_.table.grow();
+    if (in.shared == nullptr) return lead_alone(own, self, load, bounds.within.frame);
+    core_.stats.add(figure::led);
+    return lead_shared(own, *in.shared, self, load, bounds);
   }
   if (in.watch != nullptr) in.watch->joined(in.shared->id);
   return await_joined(*in.shared, self, load, bounds);
 }
 
 template <class Key, class Value, class Hash, class Equal>
-template <class Load>
-auto group<Key, Value, Hash, Equal>::await_joined(block& b, detail::thread_state& self, Load& load,
-                                                  const limits& bounds) -> outcome<result> {
+auto group<Key, Value, Hash, Equal>::await_joined(block& b, detail::thread_state& self,
+                                                  const lent& load, const limits& bounds)
+    -> outcome<result> {
   using namespace detail;
   wait_verdict verdict{};
   blocked_wait wait(b, bounds, blocked_wait::form::run, {.lender = true});

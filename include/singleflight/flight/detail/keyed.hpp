@@ -69,31 +69,30 @@ struct keyed_block : flight_block<V> {
   keyed_node<typename Access::stored> own;
 };
 
-/// What start() makes: block, key and load in one allocation.
-template <class V, class Key, class Access, class Fn>
+/// What start() makes: block, load and key in one allocation. Of the loader it knows the size.
+template <class V, class Key, class Access>
 struct started_block final : keyed_block<V, Key, Access> {
-  template <class Loader>
-  started_block(flight_core& group, std::size_t hash, typename Access::view from, void* key_room,
-                Loader&& loader)
-      : keyed_block<V, Key, Access>(group, flight_phase::running, hash, from, key_room),
-        owned(*this, std::forward<Loader>(loader)) {}
-
+  using keyed_block<V, Key, Access>::keyed_block;
   ~started_block() override {
-    if (this->load == &owned) this->load = nullptr;  // it goes before the base looks at it
+    if (owned == nullptr) return;
+    if (this->load == owned) this->load = nullptr;  // it goes before the base looks at it
+    owned->destroy();
   }
 
-  load_impl<V, Fn> owned;
+  load_base* owned = nullptr;  ///< right behind this block
 };
 
-/// Makes a `Block` with room behind it for the bytes of `key`; `make(memory, key_room)` constructs
-/// it.
+/// Makes a `Block` with `room` bytes behind it, and behind those the bytes of `key`, if it is kept
+/// so; `make(memory, key_room)` constructs it.
 template <class Block, class Access, class Make>
-SINGLEFLIGHT_INLINE std::unique_ptr<Block> make_with_key(typename Access::view key, Make&& make) {
-  std::size_t bytes = 0;
-  if constexpr (Access::bytes_suffice()) bytes = key.size() * sizeof(*key.data());
+SINGLEFLIGHT_INLINE std::unique_ptr<Block> make_with_key(typename Access::view key, Make&& make,
+                                                         std::size_t room = 0) {
+  std::size_t bytes = room;
+  if constexpr (Access::bytes_suffice()) bytes += key.size() * sizeof(*key.data());
   void* const memory = platform::allocate(sizeof(Block) + bytes, alignof(Block));
   try {
-    return std::unique_ptr<Block>(make(memory, static_cast<std::byte*>(memory) + sizeof(Block)));
+    return std::unique_ptr<Block>(
+        make(memory, static_cast<std::byte*>(memory) + sizeof(Block) + room));
   } catch (...) {
     platform::deallocate(memory, alignof(Block));
     throw;

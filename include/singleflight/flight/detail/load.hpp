@@ -12,6 +12,7 @@
 #include <concepts>
 #include <coroutine>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -68,34 +69,64 @@ decltype(auto) call_loader(Fn& fn, const flight_context& context) {
   }
 }
 
+/// Calls a loader that answers by returning, and constructs at `at` what it returns.
+template <class V, class Fn>
+void make_value_of(void* at, Fn& fn, const flight_context& context) {
+  if constexpr (std::is_void_v<V>) {
+    detail::call_loader<V>(fn, context);
+    ::new (at) std::monostate();
+  } else {
+    const auto call = [&]() -> decltype(auto) { return detail::call_loader<V>(fn, context); };
+    detail::construct_from_call<V>(at, call);
+  }
+}
+
+/// The loader of a blocking call, as all that may come of that call sees it: its caller's own, by
+/// address. So what waits, leads and settles is compiled once for a group, and for each loader only
+/// how it is called.
+template <class V>
+class lent_loader {
+ public:
+  template <class Fn>
+  explicit lent_loader(Fn& fn) noexcept : make_(&make<Fn>) {
+    if constexpr (std::is_function_v<Fn>) {
+      loader_ = reinterpret_cast<void*>(&fn);
+    } else {
+      loader_ = const_cast<void*>(static_cast<const void*>(std::addressof(fn)));
+    }
+  }
+  /// Constructs at `at` what the loader returns.
+  void operator()(void* at, const flight_context& context) const { make_(loader_, at, context); }
+
+ private:
+  template <class Fn>
+  static void make(void* loader, void* at, const flight_context& context) {
+    if constexpr (std::is_function_v<Fn>) {
+      make_value_of<V>(at, *reinterpret_cast<Fn*>(loader), context);
+    } else {
+      make_value_of<V>(at, *static_cast<Fn*>(loader), context);
+    }
+  }
+
+  void* loader_;
+  void (*make_)(void*, void*, const flight_context&);
+};
+
 // ---- answers ------------------------------------------------------------------------------------
 
 template <class V>
 struct typed_load : load_base {
   using load_base::load_base;
+  using stored = typename flight_block<V>::stored;
 
   // Whoever answers has seen to it that nobody else does: a promise by first_answer(), the other
   // forms by their nature.
   template <class... Args>
   void answer_value(Args&&... args) {
-    auto& b = static_cast<flight_block<V>&>(*block);
-    std::exception_ptr error;  // told outside the handler: what is told may end the thread
-    try {
-      b.construct(std::forward<Args>(args)...);
-    } catch (...) {
-      if (platform::is_thread_exit()) {
-        finish(flight_result::code, flight_errc::broken, nullptr);
-        throw;
-      }
-      error = std::current_exception();
-    }
-    if (error != nullptr) {
-      finish(flight_result::error, {}, keep_alive(std::move(error)));
-    } else if (b.node != nullptr && b.core->plain() && b.core->finish_alone(b, *this)) {
-      this->drop_flight(b);
-    } else {
-      finish(flight_result::value, {}, nullptr);
-    }
+    const auto make = [&](void* at) {
+      detail::construct_of<stored>(at, std::forward<Args>(args)...);
+    };
+    answer_made(make);
   }
   void answer_error(std::exception_ptr error) {
     finish(flight_result::error, {}, keep_alive(std::move(error)));
@@ -128,6 +159,8 @@ struct typed_load : load_base {
   std::uint32_t attempt = 0;
 
  protected:
+  ~typed_load() = default;
+
   /// The call of a promise loader. Attempts may overlap, so what is known of one is on its stack.
   struct answering : promise_call {
     explicit answering(typed_load& of)
@@ -155,7 +188,50 @@ struct typed_load : load_base {
     thread_state& on;
   };
 
+  /// Calls the loader: with a promise, or to construct at `at` what it returns.
+  virtual void invoke(void* at) = 0;
+
+  void call_with_promise() {
+    answering call(*this);
+    std::exception_ptr error;
+    try {
+      invoke(nullptr);
+    } catch (...) {
+      if (platform::is_thread_exit()) {
+        if (first_answer(call.attempt)) answer_broken();
+        throw;
+      }
+      error = std::current_exception();
+    }
+    call.end(std::move(error));
+  }
+  void call_and_answer() {
+    answer_made([this](void* at) { invoke(at); });
+  }
+
  private:
+  /// Answers with the value that `make` constructs, or with what it throws.
+  template <class Make>
+  void answer_made(const Make& make) {
+    auto& b = static_cast<flight_block<V>&>(*block);
+    std::exception_ptr error;  // told outside the handler: what is told may end the thread
+    try {
+      b.construct_by(make);
+    } catch (...) {
+      if (platform::is_thread_exit()) {
+        finish(flight_result::code, flight_errc::broken, nullptr);
+        throw;
+      }
+      error = std::current_exception();
+    }
+    if (error != nullptr) {
+      finish(flight_result::error, {}, keep_alive(std::move(error)));
+    } else if (b.node != nullptr && b.core->plain() && b.core->finish_alone(b, *this)) {
+      this->drop_flight(b);
+    } else {
+      finish(flight_result::value, {}, nullptr);
+    }
+  }
   void finish(flight_result result, flight_errc code, std::exception_ptr error) {
     const call_scope scope;  // its tasks come last: one may end the thread
     block_base* const b = block;
@@ -185,13 +261,14 @@ struct load_impl final : typed_load<V> {
 
   template <class Loader>
   load_impl(block_base& where, Loader&& loader)
-      : typed_load<V>(where), fn_(std::forward<Loader>(loader)) {
+      : typed_load<V>(where, awaits), fn_(std::forward<Loader>(loader)) {
     this->merge_drops = form != loader_form::promise && !where.core->hands_over();
   }
 
   /// For who has made this load: not while it may run elsewhere.
   Fn& loader() noexcept { return fn_; }
 
+  void destroy() noexcept override { this->~load_impl(); }
   bool repeatable() const noexcept override { return std::is_copy_constructible_v<Fn>; }
   std::shared_ptr<gathering> gathered_in() const noexcept override {
     if constexpr (std::derived_from<Fn, gathered_loader>) {
@@ -201,16 +278,14 @@ struct load_impl final : typed_load<V> {
     }
   }
 
-  void run() override { this->block->core->run_owned(*this); }
-
-  /// Runs the loader and sees to it that `block` is finished, now or later. Where the loader is
-  /// awaited, this takes over the reference of the run.
-  void call() {
+  void call() override {
     this->context.emplace(*this->block->core, *this->block->node, this->frame);
     if constexpr (awaits) {
       call_and_await();
+    } else if constexpr (form == loader_form::promise) {
+      this->call_with_promise();
     } else {
-      call_and_answer();
+      this->call_and_answer();
     }
   }
 
@@ -220,54 +295,23 @@ struct load_impl final : typed_load<V> {
     return std::is_copy_constructible_v<Fn> && this->block->core->hands_over();
   }
 
-  void call_and_answer() {
-    if constexpr (form == loader_form::promise) {
-      typename typed_load<V>::answering call(*this);
-      std::exception_ptr error;
-      try {
-        call_once();
-      } catch (...) {
-        if (platform::is_thread_exit()) {
-          if (this->first_answer(call.attempt)) this->answer_broken();
-          throw;
+  void invoke(void* at) override {
+    if constexpr (!awaits) {
+      if constexpr (std::is_copy_constructible_v<Fn>) {
+        if (copies_loader()) {
+          Fn copy(fn_);
+          invoke(copy, at);
+          return;
         }
-        error = std::current_exception();
       }
-      call.end(std::move(error));
-    } else {
-      std::exception_ptr error;
-      try {
-        call_once();
-      } catch (...) {
-        if (platform::is_thread_exit()) {
-          this->answer_broken();
-          throw;
-        }
-        error = std::current_exception();
-      }
-      if (error != nullptr) this->answer_error(std::move(error));
+      invoke(fn_, at);
     }
   }
-  void call_once() {
-    if constexpr (std::is_copy_constructible_v<Fn>) {
-      if (copies_loader()) {
-        Fn copy(fn_);
-        call_now(copy);
-        return;
-      }
-    }
-    call_now(fn_);
-  }
-
-  void call_now(Fn& loader) {
+  void invoke(Fn& loader, void* at) {
     if constexpr (form == loader_form::promise) {
       std::invoke(loader, flight_promise<V>(*this));
-    } else if constexpr (std::is_void_v<V>) {
-      detail::call_loader<V>(loader, *this->context);
-      this->answer_value();
-    } else if constexpr (fits_a_value<!std::is_void_v<decltype(detail::call_loader<V>(
-                             loader, *this->context))>>()) {
-      this->answer_value(detail::call_loader<V>(loader, *this->context));
+    } else if constexpr (!awaits) {
+      make_value_of<V>(at, loader, *this->context);
     }
   }
 
@@ -422,6 +466,58 @@ struct load_impl final : typed_load<V> {
 
   [[no_unique_address]] Fn fn_;
   [[no_unique_address]] std::conditional_t<awaits, place, nothing> place_;
+};
+
+/// A loader on its way from a call of start() into the load that will own it. So all else that
+/// start() does is compiled once for a group, and for each loader only the making of its load.
+template <class V>
+class given_loader {
+ public:
+  template <class Loader>
+  static given_loader of(std::remove_reference_t<Loader>& loader) noexcept {
+    if constexpr (std::is_function_v<std::remove_reference_t<Loader>>) {
+      return {reinterpret_cast<void*>(&loader), how_to<Loader>};
+    } else {
+      return {const_cast<void*>(static_cast<const void*>(std::addressof(loader))), how_to<Loader>};
+    }
+  }
+  /// How many bytes it may take from the begin of its room to the end of the load.
+  std::size_t room() const noexcept { return how_->room; }
+  /// Makes the load within `room`, which is aligned as a block is.
+  load_base& make(void* room, block_base& where) const { return how_->make(room, where, loader_); }
+
+ private:
+  struct kind {
+    std::size_t room;
+    load_base& (*make)(void* room, block_base& where, void* loader);
+  };
+  template <class Loader>
+  static load_base& make_load(void* room, block_base& where, void* loader) {
+    using load = load_impl<V, std::decay_t<Loader>>;
+    if constexpr (alignof(load) > alignof(block_base)) {
+      const auto from = reinterpret_cast<std::uintptr_t>(room);
+      room = static_cast<std::byte*>(room) + (alignof(load) - from % alignof(load)) % alignof(load);
+    }
+    if constexpr (std::is_function_v<std::remove_reference_t<Loader>>) {
+      return *::new (room) load(where, reinterpret_cast<std::decay_t<Loader>>(loader));
+    } else {
+      return *::new (room) load(
+          where, static_cast<Loader&&>(*static_cast<std::remove_reference_t<Loader>*>(loader)));
+    }
+  }
+  template <class Loader>
+  static constexpr std::size_t room_for =
+      sizeof(load_impl<V, std::decay_t<Loader>>) +
+      (alignof(load_impl<V, std::decay_t<Loader>>) > alignof(block_base)
+           ? alignof(load_impl<V, std::decay_t<Loader>>) - alignof(block_base)
+           : 0);
+  template <class Loader>
+  static constexpr kind how_to{room_for<Loader>, &make_load<Loader>};
+
+  given_loader(void* loader, const kind& how) noexcept : loader_(loader), how_(&how) {}
+
+  void* loader_;
+  const kind* how_;
 };
 
 }  // namespace detail

@@ -25,11 +25,16 @@ struct gathering {
 /// A load that owns its loader and key, to be run on the executor; part of the block that start()
 /// made.
 struct load_base : task_node, kept_node {
-  explicit load_base(block_base& where) noexcept
-      : task_node(&act_on), home(&where), block(&where) {}
+  load_base(block_base& where, bool awaited) noexcept
+      : task_node(&act_on), home(&where), block(&where), awaits(awaited) {}
 
-  /// flight_core::run_owned() for this load.
-  virtual void run() = 0;
+  /// Begins it, unless its flight is over; flight_core::run_owned() for this load.
+  void run();
+  /// Runs the loader and sees to it that `block` is finished, now or later. Where the loader is
+  /// awaited, this takes over the reference of the run.
+  virtual void call() = 0;
+  /// Ends its lifetime; its memory is `home`'s.
+  virtual void destroy() noexcept = 0;
   /// Whether run() may be made once more after a failure.
   virtual bool repeatable() const noexcept = 0;
   /// With which others it begins, if it does; asked under the block lock while it is open.
@@ -75,6 +80,7 @@ struct load_base : task_node, kept_node {
   atomic<const thread_state*> within_start{nullptr};
   bool unshared = false;  ///< ended there, and nobody had found it
 
+  const bool awaits;  ///< the loader is awaited
   bool merge_drops =
       true;  ///< not for a promise, which may outlive the run, nor where runs may overlap
   std::uint32_t owed = 0;

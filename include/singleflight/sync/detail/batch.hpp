@@ -13,7 +13,7 @@
 #include <optional>
 #include <utility>
 
-#include "singleflight/flight/group.hpp"
+#include "singleflight/flight/detail/group_door.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

@@ -63,7 +63,6 @@
 #include <utility>
 #include <vector>
 
-#include "singleflight/flight/detail/deposits.hpp"
 #include "singleflight/sync/detail/batch.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -365,12 +364,12 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
     explicit fork_mender(batch_line& line) : fork_member(rank::lines), line_(line) {
       enter_forks();
     }
-    ~fork_mender() override { leave_forks(); }
+    ~fork_mender() { leave_forks(); }
 
    private:
-    void hold() noexcept override { line_.lock_.lock(); }
-    void release() noexcept override { line_.lock_.unlock(); }
-    void mend() noexcept override {
+    SINGLEFLIGHT_COLD void hold() noexcept override { line_.lock_.lock(); }
+    SINGLEFLIGHT_COLD void release() noexcept override { line_.lock_.unlock(); }
+    SINGLEFLIGHT_COLD void mend() noexcept override {
       if (platform::holds(rule::parents_batches_are_set_aside)) line_.set_aside_locked();
     }
     batch_line& line_;

@@ -86,7 +86,7 @@ class breaker_core final : fork_member {
         window_(options_.window, clock_.now()) {
     enter_forks();
   }
-  ~breaker_core() override { leave_forks(); }
+  ~breaker_core() { leave_forks(); }
   breaker_core(const breaker_core&) = delete;
   breaker_core& operator=(const breaker_core&) = delete;
 
@@ -285,9 +285,9 @@ class breaker_core final : fork_member {
   // ---- fork: another thread that tells is not there in a child, and what it tells is told in the
   // parent. What had not been told is told in both, in the child beside its next change -----------
 
-  void hold() noexcept override { lock_.lock(); }
-  void release() noexcept override { lock_.unlock(); }
-  void mend() noexcept override {
+  SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
+  SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
+  SINGLEFLIGHT_COLD void mend() noexcept override {
     if (teller_ != platform::this_thread_id()) telling_ = false;
   }
 

@@ -3,7 +3,7 @@
 
 // call_window: how many of the latest calls failed, or were slow.
 //
-// Nothing is ever set back: counters only grow, in per-thread stripes (flight_stats), so that a
+// Nothing is ever set back: counters only grow, in per-thread stripes (striped_counters), so that a
 // call costs a load and a store on memory of its own thread. What is kept per bucket, a tenth of
 // the window, is what the totals were when it began; the window is the difference of the totals and
 // the oldest of these. So there is no bucket that one thread clears while another counts in it, and
@@ -25,8 +25,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "singleflight/core/detail/striped_counters.hpp"
 #include "singleflight/core/timer.hpp"
-#include "singleflight/flight/detail/flight_stats.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
@@ -94,7 +94,7 @@ class call_window {
   atomic<std::int64_t> turn_at_;  // when the present bucket is over; written under the lock
   std::array<call_counts, buckets> began_{};  // totals at each bucket's begin; lock
   std::size_t newest_ = 0;                    // lock
-  flight_stats counters_;
+  striped_counters counters_;
 };
 
 }  // namespace detail

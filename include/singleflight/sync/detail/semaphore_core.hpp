@@ -57,7 +57,7 @@ class semaphore_core final : public platform::allocated, fork_member {
     home.owner = this;
     enter_forks();
   }
-  ~semaphore_core() override { leave_forks(); }
+  ~semaphore_core() { leave_forks(); }
   semaphore_core(const semaphore_core&) = delete;
   semaphore_core& operator=(const semaphore_core&) = delete;
 
@@ -402,9 +402,9 @@ class semaphore_core final : public platform::allocated, fork_member {
   // granted to a coroutine that is resumed in the parent alone is not. Nobody is resumed here, so
   // those who stood behind are served by the next call --------------------------------------------
 
-  void hold() noexcept override { lock(); }
-  void release() noexcept override { unlock(); }
-  void mend() noexcept override {
+  SINGLEFLIGHT_COLD void hold() noexcept override { lock(); }
+  SINGLEFLIGHT_COLD void release() noexcept override { unlock(); }
+  SINGLEFLIGHT_COLD void mend() noexcept override {
     for (waiter* w = queue_.first(); w != nullptr;) {
       waiter* const next = w->next;
       auto& one = static_cast<permit_waiter&>(*w);

@@ -44,7 +44,6 @@
 #include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/core/executor.hpp"
 #include "singleflight/core/outcome.hpp"
-#include "singleflight/flight/detail/flight_block.hpp"
 #include "singleflight/sync/detail/group_frame.hpp"
 #include "singleflight/sync/detail/group_task.hpp"
 #include "singleflight/sync/detail/group_waiters.hpp"
@@ -71,7 +70,7 @@ class task_group final : private task_node, private fork_member, public platform
       : task_node(&on_ticket), fork_member(rank::lines), with_(std::move(with)) {
     if (with_.lasts) enter_forks();
   }
-  ~task_group() override {
+  ~task_group() {
     if (with_.lasts) leave_forks();
   }
 
@@ -414,9 +413,9 @@ class task_group final : private task_node, private fork_member, public platform
 
   // ---- fork (G6) --------------------------------------------------------------------------------
 
-  void hold() noexcept override { lock_.lock(); }
-  void release() noexcept override { lock_.unlock(); }
-  void mend() noexcept override {
+  SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
+  SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
+  SINGLEFLIGHT_COLD void mend() noexcept override {
     if (!is_queued_here(this)) posted_ = false;
     references_ -= waiters_.forget() * waiter_reference();
   }
