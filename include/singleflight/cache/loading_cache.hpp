@@ -273,6 +273,10 @@ class loading_cache final : public observable {
     if (!timed_) return detail::standing::fresh;
     return times_.of_entry(e, now(), store_.has_extras());
   }
+  /// The group's own hash of a key, as much of it as an entry keeps.
+  std::uint32_t entry_hash(view key) const {
+    return static_cast<std::uint32_t>(detail::group_door::hash_of(flights_, key));
+  }
   bool is_fresh(entry& e) const noexcept {
     const detail::standing stands = standing_of(e);
     return stands == detail::standing::fresh || stands == detail::standing::due;
@@ -297,7 +301,7 @@ class loading_cache final : public observable {
   template <class Arg, class Slowly>
   SINGLEFLIGHT_FLAT result get_by(const Arg& key, const Slowly& slowly) {
     const argument<Arg> k(key);
-    const auto hash = static_cast<std::uint32_t>(detail::group_door::hash_of(flights_, k.view()));
+    const auto hash = entry_hash(k.view());
     const auto seen = store_.glance(hash, k.view());
     if (seen.at != nullptr) [[likely]] {
       if (is_plain_hit(*seen.at)) [[likely]] {

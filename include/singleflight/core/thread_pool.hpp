@@ -305,6 +305,13 @@ inline thread_pool& timeout_pool() {
   });
 }
 
+/// For the constructor of what posts where nothing may be thrown, as in a fire: no post then finds
+/// a pool missing, and no memory for it.
+inline void make_shared_pools() {
+  (void)default_pool();
+  (void)timeout_pool();
+}
+
 /// Drops a task elsewhere, for the reason that it is dropped for here.
 struct late_drop final : task_node, platform::allocated {
   late_drop(task_node* node, const std::exception_ptr* refusal)

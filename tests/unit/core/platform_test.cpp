@@ -9,10 +9,12 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <stop_token>
 #include <thread>
 #include <type_traits>
+#include <utility>
 
 #include "support/asleep.hpp"
 #include "support/eventually.hpp"
@@ -71,6 +73,35 @@ TEST(platform, stop_requested) {
   platform::request_stop(source);
   EXPECT_TRUE(platform::stop_requested(token));
   EXPECT_FALSE(platform::stop_requested(std::stop_token()));
+}
+
+// Goal    Of threads that are first at the same time all get the one that was published first; what
+//         another has made is destroyed, and nobody waits.
+// Method  While one is made, another is made and published, as another thread would.
+TEST(platform, one_per_process) {
+  struct counted {
+    explicit counted(int& count) : living(++count, count) {}
+    counted(const counted&) = delete;
+    counted& operator=(const counted&) = delete;
+    ~counted() { --living.second; }
+    std::pair<int, int&> living;
+  };
+  static constinit platform::one_per_process<counted> one;
+  static int living = 0;
+  const auto make = [] { return std::make_unique<counted>(living); };
+  EXPECT_EQ(one.peek(), nullptr);
+  counted* published = nullptr;
+  counted& got = one.get([&] {
+    auto late = make();
+    published = &one.get(make);
+    EXPECT_EQ(living, 2);
+    return late;
+  });
+  EXPECT_EQ(&got, published);
+  EXPECT_EQ(one.peek(), published);
+  EXPECT_EQ(living, 1);
+  EXPECT_EQ(&one.get(make), published);
+  EXPECT_EQ(living, 1);
 }
 
 // Goal    A deadline after the range of a 32-bit time_t does not end a wait at once.

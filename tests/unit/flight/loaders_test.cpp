@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <stdexcept>
 #include <stop_token>
@@ -40,6 +42,29 @@ TEST(loaders, of_run) {
             1);
   EXPECT_EQ(*flights.run(1, [](const sf::flight_context& c) { return c.forgotten() ? 0 : 7; }), 7);
   EXPECT_EQ(*flights.run(1, [] { return short{8}; }), 8) << "converted to the value's type";
+}
+
+/// Owns what it answers with, and needs more alignment than `new` gives by itself.
+struct alignas(128) wide_loader {
+  explicit wide_loader(std::string answer) : text(std::move(answer)) {}
+  std::string operator()() const {
+    return reinterpret_cast<std::uintptr_t>(this) % 128 == 0 ? text : "not aligned";
+  }
+  std::string text;
+};
+
+// Goal    An owned loader stands where its alignment asks for, whatever the key behind it.
+TEST(loaders, of_start_over_aligned) {
+  support::manual_executor queue;
+  sf::group<std::string, std::string> flights({.executor = queue});
+  for (std::size_t length = 0; length < 40; ++length) {
+    const std::string key(length, 'k');
+    auto f = flights.start(key, wide_loader(key + ", answered at some length"));
+    ASSERT_EQ(flights.in_flight().size(), 1U);
+    EXPECT_EQ(flights.in_flight().front().key, key);
+    queue.run_all();
+    EXPECT_EQ(*f.get(), key + ", answered at some length");
+  }
 }
 
 // Goal    start takes the same, owns it, and takes a promise, or an awaitable from any promise

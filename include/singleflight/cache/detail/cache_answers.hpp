@@ -41,8 +41,7 @@ template <class Key, class Value, class Hash, class Equal>
 template <class Arg>
 auto loading_cache<Key, Value, Hash, Equal>::find(const Arg& key) -> std::optional<result> {
   const argument<Arg> k(key);
-  found f = store_.find(static_cast<std::uint32_t>(detail::group_door::hash_of(flights_, k.view())),
-                        k.view());
+  found f = store_.find(entry_hash(k.view()), k.view());
   if (f && f.at->kind() != detail::entry_kind::error && is_fresh(*f.at)) {
     store_.hit(*f.at);
     stats_.add(figure::hits);
@@ -79,8 +78,7 @@ template <class Key, class Value, class Hash, class Equal>
 void loading_cache<Key, Value, Hash, Equal>::refresh_behind(const std::vector<Key>& keys) {
   if (keys.size() == 1) {  // nobody else is on it
     const view key = key_view_of(keys.front());
-    return refresh_behind(key,
-                          static_cast<std::uint32_t>(detail::group_door::hash_of(flights_, key)));
+    return refresh_behind(key, entry_hash(key));
   }
   auto each = flights_.start_many(
       keys, [this](std::span<const Key> these, const detail::bulk_flights& flights) {
@@ -196,7 +194,7 @@ template <class Arg, class Source>
 pending_cached<Value> loading_cache<Key, Value, Hash, Equal>::start_get_by(const Arg& key,
                                                                            const Source& source) {
   const argument<Arg> k(key);
-  const auto hash = static_cast<std::uint32_t>(detail::group_door::hash_of(flights_, k.view()));
+  const auto hash = entry_hash(k.view());
   found f = store_.find(hash, k.view());
   const auto stands = f ? standing_of(*f.at) : detail::standing::over;
   if (auto known = answer_now(f, stands, [&] { refresh_behind(k.view(), hash); })) {
@@ -249,7 +247,7 @@ auto loading_cache<Key, Value, Hash, Equal>::get_all(const Keys& keys, const lim
     all.emplace_back(flight_errc::broken);
     try {
       const argument<std::remove_cvref_t<decltype(key)>> k(key);
-      const auto hash = static_cast<std::uint32_t>(detail::group_door::hash_of(flights_, k.view()));
+      const auto hash = entry_hash(k.view());
       found f = store_.find(hash, k.view());
       const auto stands = f ? standing_of(*f.at) : detail::standing::over;
       const auto refresh = [&] {
@@ -282,9 +280,7 @@ auto loading_cache<Key, Value, Hash, Equal>::get_all(const Keys& keys, const lim
     for (std::size_t i = 0; i < missing.size(); ++i) {
       try {
         const view key = key_view_of(missing[i]);
-        started[i].emplace(
-            start_load(key, static_cast<std::uint32_t>(detail::group_door::hash_of(flights_, key)),
-                       own_loader{*this}.own(), cause::asked));
+        started[i].emplace(start_load(key, entry_hash(key), own_loader{*this}.own(), cause::asked));
       } catch (...) {
         if (detail::platform::is_thread_exit()) throw;
         all[places[i]] = std::current_exception();
@@ -372,8 +368,7 @@ template <class Arg>
 entry_info loading_cache<Key, Value, Hash, Equal>::explain(const Arg& key) const {
   using namespace detail;
   const argument<Arg> k(key);
-  const found f = store_.find(
-      static_cast<std::uint32_t>(detail::group_door::hash_of(flights_, k.view())), k.view());
+  const found f = store_.find(entry_hash(k.view()), k.view());
   if (!f) return {};
   const cache_ticks at = to_ticks(clock_.now());
   const standing stands =

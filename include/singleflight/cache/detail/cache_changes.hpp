@@ -167,9 +167,7 @@ template <class Key, class Value, class Hash, class Equal>
 template <class Arg>
 void loading_cache<Key, Value, Hash, Equal>::refresh(const Arg& key) {
   const argument<Arg> k(key);
-  start_load(k.view(), static_cast<std::uint32_t>(detail::group_door::hash_of(flights_, k.view())),
-             own_loader{*this}.own(), cause::told)
-      .detach();
+  start_load(k.view(), entry_hash(k.view()), own_loader{*this}.own(), cause::told).detach();
 }
 
 /// Some lines at a time: nobody waits for the whole table.

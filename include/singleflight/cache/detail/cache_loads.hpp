@@ -130,8 +130,7 @@ auto loading_cache<Key, Value, Hash, Equal>::lead_many(std::span<const Key> keys
   for (const Key& key : keys) {
     results.emplace_back(flight_errc::broken);
     try {
-      const auto hash =
-          static_cast<std::uint32_t>(detail::group_door::hash_of(flights_, key_view_of(key)));
+      const auto hash = entry_hash(key_view_of(key));
       if (auto known = look_again(key_view_of(key), hash, why)) {
         results.back() = *std::move(known);
         continue;

@@ -141,8 +141,8 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
   SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
   SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
   SINGLEFLIGHT_COLD void mend() noexcept override {
-    posted_ = false;
-  }  // no queue has the task any more
+    posted_ = false;  // no queue has the task any more
+  }
 
   platform::mutex lock_;
   reclaimable* list_ = nullptr;

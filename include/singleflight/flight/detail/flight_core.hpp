@@ -28,8 +28,7 @@ namespace detail {
 
 /// Makes what all groups share, so that no call finds it missing where there is no memory for it.
 inline void make_shared_state() {
-  (void)default_pool();
-  (void)timeout_pool();
+  make_shared_pools();
   (void)wait_graph::instance();
   (void)thread_indexes::instance();
 }
@@ -52,7 +51,6 @@ class flight_core final : fork_member {
           "group_options: join_window and load_timeout must not be negative; zero means none");
     }
     make_shared_state();
-    (void)thread_indexes::instance();  // not made under a lock: it enters the list of the fork
     enter_forks();
   }
   ~flight_core() { leave_forks(); }

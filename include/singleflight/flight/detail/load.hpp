@@ -214,7 +214,7 @@ struct typed_load : load_base {
   template <class Make>
   void answer_made(const Make& make) {
     auto& b = static_cast<flight_block<V>&>(*block);
-    std::exception_ptr error;  // told outside the handler: what is told may end the thread
+    std::exception_ptr error;  // reported outside the handler: a report may end the thread
     try {
       b.construct_by(make);
     } catch (...) {
@@ -419,7 +419,7 @@ struct load_impl final : typed_load<V> {
         end();
       }
     }
-    /// Within a catch (...), unanswered: the error, to be told outside the handler.
+    /// Within a catch (...), unanswered: the error, to be reported outside the handler.
     std::exception_ptr caught() {
       if (platform::is_thread_exit()) {
         drop();

@@ -67,8 +67,10 @@ class group_deadline {
 
   /// Owned by the deadline, or, once it is claimed, by its task.
   struct strike : thread_timer_node, task_node, platform::allocated {
-    explicit strike(task_group& g) noexcept
-        : thread_timer_node(&on_fire, this_thread()), task_node(&on_task), group(g) {}
+    explicit strike(task_group& g)
+        : thread_timer_node(&on_fire, this_thread()), task_node(&on_task), group(g) {
+      make_shared_pools();
+    }
 
     static void on_fire(timer_node& node) noexcept {
       auto& self = static_cast<strike&>(node);

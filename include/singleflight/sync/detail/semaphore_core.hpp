@@ -55,6 +55,7 @@ class semaphore_core final : public platform::allocated, fork_member {
         max_waiters_(max_waiters),
         home(executor) {
     home.owner = this;
+    make_shared_pools();
     enter_forks();
   }
   ~semaphore_core() { leave_forks(); }
