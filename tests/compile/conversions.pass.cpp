@@ -17,7 +17,7 @@
 #include <variant>
 #include <vector>
 
-#include <singleflight/core/detail/conversion.hpp>
+#include <singleflight/core/support/conversion.hpp>
 
 using singleflight::detail::converts;
 using singleflight::detail::made_of;

@@ -3,12 +3,12 @@
 
 // Which world claims to notice when a rule is broken.
 
-#include <singleflight/core/detail/rules.hpp>
+#include "support/rules.hpp"
 
 namespace model {
 
 struct claim {
-  singleflight::detail::rule broken;
+  singleflight::detail::rule_id broken;
   const char* world;
 };
 

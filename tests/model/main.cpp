@@ -33,7 +33,7 @@
 namespace {
 
 namespace platform = singleflight::detail::platform;
-using singleflight::detail::rule;
+namespace rule = singleflight::detail::rule;
 
 std::string text_of(const model::limits& bounds) {
   std::string text = std::to_string(bounds.preemptions) +
@@ -112,7 +112,7 @@ const model::named_world* find_world(const char* name) {
 }
 
 struct mutant {
-  rule which;
+  singleflight::detail::rule_id which;
   const char* name;
   const char* what;
 };
@@ -123,7 +123,8 @@ constexpr mutant mutants[] = {
 };
 
 /// Runs a world with a rule broken.
-model::report break_rule(rule which, const model::named_world& in, std::uint64_t most) {
+model::report break_rule(singleflight::detail::rule_id which, const model::named_world& in,
+                         std::uint64_t most) {
   platform::broken_rule = which;
   model::limits bounds = in.bounds;
   bounds.schedules = std::min(bounds.schedules, most);

@@ -25,7 +25,7 @@
 #include <string_view>
 
 #include "orders/scenes.hpp"
-#include <singleflight/core/detail/config.hpp>
+#include <singleflight/core/support/config.hpp>
 
 #if !SINGLEFLIGHT_TSAN
 #error "orders: without ThreadSanitizer nobody would notice a broken order"
@@ -37,14 +37,14 @@ namespace {
 
 namespace platform = singleflight::detail::platform;
 using orders::scene;
-using singleflight::detail::rule;
+namespace rule = singleflight::detail::rule;
 
 constexpr int rounds = 50;
 constexpr unsigned patience_s = 60;  // of one process; a scene that hangs is no kill
 constexpr int reported = 66;         // how a process ends in which ThreadSanitizer has spoken
 
 struct mutant {
-  rule which;
+  singleflight::detail::rule_id which;
   const char* name;
   const char* what;
 };

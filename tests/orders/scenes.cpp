@@ -38,7 +38,7 @@ using singleflight::thread_pool;
 using singleflight::detail::figure;
 using singleflight::detail::flight_stats;
 using singleflight::detail::flight_table;
-using singleflight::detail::rule;
+namespace rule = singleflight::detail::rule;
 using singleflight::detail::sleeper;
 using singleflight::detail::word_lock;
 

@@ -7,12 +7,12 @@
 
 #include <span>
 
-#include <singleflight/core/detail/rules.hpp>
+#include "support/rules.hpp"
 
 namespace orders {
 
 struct scene {
-  singleflight::detail::rule claims;
+  singleflight::detail::rule_id claims;
   const char* name;
   void (*play)();  ///< one round
 };

@@ -13,20 +13,21 @@ from pathlib import Path
 
 HEADERS = "include/singleflight"
 
-# What a floor may include. `core/detail/` is the toolbox of all floors; of other floors' parts only the door.
+# What a floor may include: of the floors below it the public headers, `core/support/`, and the door. A floor's parts
+# (`detail/`) and the bodies of its classes (`impl/`) are its own.
 BELOW = {"core": [], "flight": ["core"], "sync": ["core", "flight"], "cache": ["core", "flight"]}
-TOOLBOX = "core"
 DOOR = "flight/detail/group_door.hpp"
+OWN = ("detail", "impl")
+NOT_PUBLIC = ("detail", "impl", "support")
 
 MOST_LINES_OF_A_HEADER = 400
 LONG_HEADERS = {
     "cache/detail/entry_table.hpp",
     "cache/live_value.hpp",
     "cache/loading_cache.hpp",
-    "core/detail/platform.hpp",
+    "core/support/platform.hpp",
     "flight/detail/flight_core.hpp",
-    "flight/detail/flight_end.hpp",
-    "flight/detail/load.hpp",
+    "flight/impl/flight_core_end.hpp",
     "flight/key.hpp",
     "sync/detail/batch_line.hpp",
     "sync/detail/semaphore_core.hpp",
@@ -35,8 +36,8 @@ LONG_HEADERS = {
 
 MOST_LINES_OF_A_FUNCTION = 70
 LONG_FUNCTIONS = {
-    "cache/detail/cache_changes.hpp: invalidate_if",
-    "flight/detail/group_impl.hpp: enter",
+    "cache/impl/loading_cache_changes.hpp: invalidate_if",
+    "flight/impl/group_enter.hpp: enter",
 }
 
 
@@ -75,8 +76,14 @@ def floor_of(path):
     return path.split("/")[0].removesuffix(".hpp")
 
 
+def folder_of(path):
+    """The folder of a header within its floor: "" of a public one."""
+    parts = path.split("/")
+    return parts[1] if len(parts) == 3 else ""
+
+
 def check_layers(project):
-    """A floor includes the floors below it, and of their parts the toolbox and the door."""
+    """A floor includes the public headers of the floors below it, core/support/, and the door."""
     for path, lines in project.headers.items():
         own = floor_of(path)
         where = f"{HEADERS}/{path}"
@@ -89,20 +96,20 @@ def check_layers(project):
                 continue
             if floor not in BELOW[own]:
                 project.fault(f"{where}:{number}", f"{own} is not above {floor}: '{target}'")
-            elif "/detail/" in target and floor != TOOLBOX and target != DOOR:
+            elif folder_of(target) in OWN and target != DOOR:
                 project.fault(f"{where}:{number}", f"a part of {floor}, and not its door: '{target}'")
     for path, lines in project.sources("apps", "bench", "examples"):
         for number, target in included(lines):
-            if "/detail/" in target:
+            if folder_of(target) in NOT_PUBLIC:
                 project.fault(f"{path}:{number}", f"programs include public headers only: '{target}'")
 
 
 def tables_of_parts(lines):
-    """ARCHITECTURE's tables of parts: the folder, and each name of its first column with its line number."""
+    """ARCHITECTURE's tables of files: the folder, and each name of its first column with its line number."""
     folder = None
     for number, line in enumerate(lines, 1):
-        if match := re.match(r"\| file in `([a-z]+)/detail/` \|", line):
-            folder = f"{match[1]}/detail"
+        if match := re.match(r"\| file in `([a-z]+/[a-z]+)/` \|", line):
+            folder = match[1]
         elif not line.startswith("|"):
             folder = None
         elif folder is not None:
@@ -121,7 +128,7 @@ def check_tables(project):
             project.fault(where, f"{path} is named in line {named[path]} already")
         named[path] = number
     for path in project.headers:
-        if "/detail/" in path and path not in named:
+        if folder_of(path) in NOT_PUBLIC and path not in named:
             project.fault(f"{HEADERS}/{path}", "ARCHITECTURE names it in no table")
 
 
@@ -232,6 +239,10 @@ ARCHITECTURE = """\
 |---|---|
 | `wheel.hpp` | armed nodes |
 
+| file in `core/support/` | what it knows |
+|---|---|
+| `lock.hpp` | a lock |
+
 | floor | labels |
 |---|---|
 | core | K1–K2 `wheel.hpp` |
@@ -247,7 +258,8 @@ inline void turn() {
 GOOD = {
     "ARCHITECTURE.md": ARCHITECTURE,
     "core/detail/wheel.hpp": WHEEL,
-    "sync/batch.hpp": f'#include "singleflight/{DOOR}"\n',
+    "sync/batch.hpp": f'#include "singleflight/{DOOR}"\n#include "singleflight/core/support/lock.hpp"\n',
+    "core/support/lock.hpp": "\n",
 }
 FAULTY = {
     "a floor includes one above it": (
@@ -261,6 +273,14 @@ FAULTY = {
     "a floor includes another's parts": (
         {"sync/parts.hpp": '#include "singleflight/flight/detail/flight_core.hpp"\n'},
         "and not its door",
+    ),
+    "a floor includes another's bodies": (
+        {"sync/bodies.hpp": '#include "singleflight/flight/impl/group_run.hpp"\n'},
+        "and not its door",
+    ),
+    "a program includes support": (
+        {"/bench/main.cpp": "#include <singleflight/core/support/platform.hpp>\n"},
+        "programs include public headers only",
     ),
     "a program includes parts": (
         {"/apps/main.cpp": '#include <singleflight/core/detail/wheel.hpp>\n'},

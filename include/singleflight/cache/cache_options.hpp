@@ -8,8 +8,8 @@
 #include <cstdint>
 #include <optional>
 
-#include "singleflight/core/detail/random.hpp"
-#include "singleflight/core/detail/signature.hpp"
+#include "singleflight/core/support/random.hpp"
+#include "singleflight/core/support/signature.hpp"
 #include "singleflight/flight/group_options.hpp"
 #include "singleflight/flight/key.hpp"
 

@@ -23,7 +23,7 @@
 #include <utility>
 
 #include "singleflight/cache/detail/entry.hpp"
-#include "singleflight/core/detail/require.hpp"
+#include "singleflight/core/support/require.hpp"
 #include "singleflight/core/timer.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

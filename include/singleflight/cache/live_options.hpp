@@ -12,8 +12,8 @@
 #include <type_traits>
 #include <utility>
 
-#include "singleflight/core/detail/conversion.hpp"
-#include "singleflight/core/detail/random.hpp"
+#include "singleflight/core/support/conversion.hpp"
+#include "singleflight/core/support/random.hpp"
 #include "singleflight/flight/group_options.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

@@ -48,12 +48,13 @@
 
 #include "singleflight/cache/detail/backoff.hpp"
 #include "singleflight/cache/detail/live_listeners.hpp"
+#include "singleflight/cache/detail/rules.hpp"
 #include "singleflight/cache/live_options.hpp"
 #include "singleflight/cache/live_snapshot.hpp"
 #include "singleflight/cache/subscription.hpp"
 #include "singleflight/core/default_timer.hpp"
-#include "singleflight/core/detail/random.hpp"
-#include "singleflight/core/detail/signature.hpp"
+#include "singleflight/core/support/random.hpp"
+#include "singleflight/core/support/signature.hpp"
 #include "singleflight/flight/detail/group_door.hpp"
 #include "singleflight/flight/group.hpp"
 

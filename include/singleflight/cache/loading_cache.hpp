@@ -52,6 +52,7 @@
 #include "singleflight/cache/detail/entry_store.hpp"
 #include "singleflight/cache/detail/expiry_sweep.hpp"
 #include "singleflight/cache/detail/loader.hpp"
+#include "singleflight/cache/detail/rules.hpp"
 #include "singleflight/cache/pending_cached.hpp"
 #include "singleflight/flight/detail/group_door.hpp"
 #include "singleflight/flight/group.hpp"
@@ -424,6 +425,6 @@ class loading_cache final : public observable {
 
 SINGLEFLIGHT_END_NAMESPACE
 
-#include "singleflight/cache/detail/cache_answers.hpp"
-#include "singleflight/cache/detail/cache_changes.hpp"
-#include "singleflight/cache/detail/cache_loads.hpp"
+#include "singleflight/cache/impl/loading_cache_answers.hpp"
+#include "singleflight/cache/impl/loading_cache_changes.hpp"
+#include "singleflight/cache/impl/loading_cache_loads.hpp"

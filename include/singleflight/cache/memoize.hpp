@@ -33,8 +33,8 @@
 #include <utility>
 
 #include "singleflight/cache/loading_cache.hpp"
-#include "singleflight/core/detail/owned_key.hpp"
-#include "singleflight/core/detail/signature.hpp"
+#include "singleflight/core/support/owned_key.hpp"
+#include "singleflight/core/support/signature.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 

@@ -19,8 +19,8 @@
 #include <exception>
 #include <limits>
 
-#include "singleflight/core/detail/thread_state.hpp"
 #include "singleflight/core/detail/timer_wheel.hpp"
+#include "singleflight/core/support/thread_state.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

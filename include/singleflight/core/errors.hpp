@@ -13,7 +13,7 @@
 #include <string>
 #include <system_error>
 
-#include "singleflight/core/detail/platform.hpp"
+#include "singleflight/core/support/platform.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 

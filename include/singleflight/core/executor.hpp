@@ -22,7 +22,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "singleflight/core/detail/thread_state.hpp"
+#include "singleflight/core/support/thread_state.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
@@ -268,5 +268,5 @@ class any_executor {
 
 SINGLEFLIGHT_END_NAMESPACE
 
-#include "singleflight/core/detail/trampoline.hpp"
+#include "singleflight/core/support/trampoline.hpp"
 #include "singleflight/core/thread_pool.hpp"

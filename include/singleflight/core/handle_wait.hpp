@@ -23,12 +23,12 @@
 #include <type_traits>
 #include <utility>
 
-#include "singleflight/core/detail/require.hpp"
-#include "singleflight/core/detail/stop_token.hpp"
-#include "singleflight/core/detail/wait_graph.hpp"
-#include "singleflight/core/detail/waiter.hpp"
 #include "singleflight/core/limits.hpp"
 #include "singleflight/core/outcome.hpp"
+#include "singleflight/core/support/require.hpp"
+#include "singleflight/core/support/stop_token.hpp"
+#include "singleflight/core/support/wait_graph.hpp"
+#include "singleflight/core/support/waiter.hpp"
 #include "singleflight/core/timer.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

@@ -10,9 +10,9 @@
 #include <chrono>
 #include <optional>
 
-#include "singleflight/core/detail/stop_token.hpp"
-#include "singleflight/core/detail/thread_state.hpp"
 #include "singleflight/core/errors.hpp"
+#include "singleflight/core/support/stop_token.hpp"
+#include "singleflight/core/support/thread_state.hpp"
 #include "singleflight/core/timer.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

@@ -20,7 +20,7 @@
 #include <chrono>
 
 #include "singleflight/core/detail/timer_wheel.hpp"
-#include "singleflight/core/detail/trampoline.hpp"
+#include "singleflight/core/support/trampoline.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
@@ -49,26 +49,25 @@ class manual_timer final : public timer {
     now_.store(to.time_since_epoch(), detail::memory_order_release);
     if (!firing()) fire_locked(hold);
     // A thread that fires in its arm goes on to the new time; on this thread it is our caller.
-    while (detail::platform::holds(rule::advance_waits_for_fires) && queue_.is_taken_locked() &&
-           queue_.wait_for_fire(hold)) {
+    while (detail::platform::holds(detail::rule::advance_waits_for_fires) &&
+           queue_.is_taken_locked() && queue_.wait_for_fire(hold)) {
     }
   }
 
  private:
-  using rule = detail::rule;
   static constexpr time_point last = time_point::max() - time_point::duration(1);
 
   /// What is to fire: all until now, but what is never due, so that what arms itself again at the
   /// end of the range does not do so without end.
   time_point due() const noexcept { return std::min(now(), last); }
   bool firing() const noexcept {
-    return detail::platform::holds(rule::one_thread_fires) && queue_.is_taken_locked();
+    return detail::platform::holds(detail::rule::one_thread_fires) && queue_.is_taken_locked();
   }
   void fire_locked(detail::platform::unique_lock& hold) noexcept {
     queue_.take_locked();
     time_point present = due();
     while (queue_.fire_round(hold, present) ||
-           (detail::platform::holds(rule::due_meanwhile_fires) && present != due())) {
+           (detail::platform::holds(detail::rule::due_meanwhile_fires) && present != due())) {
       present = due();
     }
     queue_.leave_locked();

@@ -16,7 +16,7 @@
 #include <string_view>
 #include <type_traits>
 
-#include "singleflight/core/detail/config.hpp"
+#include "singleflight/core/support/config.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 

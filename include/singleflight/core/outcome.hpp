@@ -17,9 +17,9 @@
 #include <utility>
 #include <variant>
 
-#include "singleflight/core/detail/conversion.hpp"
-#include "singleflight/core/detail/require.hpp"
 #include "singleflight/core/errors.hpp"
+#include "singleflight/core/support/conversion.hpp"
+#include "singleflight/core/support/require.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 

@@ -22,8 +22,8 @@
 #include <new>
 #include <utility>
 
-#include "singleflight/core/detail/one_shot.hpp"
-#include "singleflight/core/detail/require.hpp"
+#include "singleflight/core/support/one_shot.hpp"
+#include "singleflight/core/support/require.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 

@@ -27,8 +27,8 @@
 #include <vector>
 
 #include "singleflight/core/default_timer.hpp"
-#include "singleflight/core/detail/require.hpp"
 #include "singleflight/core/executor.hpp"
+#include "singleflight/core/support/require.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
@@ -70,7 +70,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool final : detail::fork_member {
       retrying = retrying_;
     }
     if (retrying) detail::the_steady_timer().cancel(retry_);
-    if (detail::platform::holds(rule::stop_wakes_idle)) work_.notify_all();
+    if (detail::platform::holds(detail::rule::stop_wakes_idle)) work_.notify_all();
     for (;;) {
       platform::unique_lock hold(lock_);
       if (!threads_.empty()) {  // a thread that a task ends may have left another one behind
@@ -83,7 +83,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool final : detail::fork_member {
           worker.join();
         }
       } else if (detail::task_node* const node = head_;  // no thread could be made for it
-                 node != nullptr && detail::platform::holds(rule::stop_runs_what_is_left)) {
+                 node != nullptr && detail::platform::holds(detail::rule::stop_runs_what_is_left)) {
         head_ = node->next;
         if (head_ == nullptr) tail_ = nullptr;
         --queued_;
@@ -128,11 +128,12 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool final : detail::fork_member {
     bool starved = false;
     platform::unique_lock hold(lock_);
     if (idle_ > 0) {
-      if (detail::platform::holds(rule::idle_is_promised)) --idle_;  // the thread that this wakes
+      if (detail::platform::holds(detail::rule::idle_is_promised))
+        --idle_;  // the thread that this wakes
       ++notified_;
       wake = true;
     } else if (live_ < options_.max_threads && !add_thread_locked() && live_ == 0) {
-      if (!keep || !detail::platform::holds(rule::kept_node_waits)) {
+      if (!keep || !detail::platform::holds(detail::rule::kept_node_waits)) {
         throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again),
                                 "thread_pool: no thread could be started");
       }
@@ -147,9 +148,9 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool final : detail::fork_member {
     tail_ = node;
     ++queued_;
     // Under the lock: after it the node may have run, and the pool may be gone.
-    if (!detail::platform::holds(rule::post_ends_with_unlock)) hold.unlock();
-    if (wake && detail::platform::holds(rule::post_wakes_idle)) work_.notify_one();
-    if (starved && detail::platform::holds(rule::starved_pool_asks_again)) {
+    if (!detail::platform::holds(detail::rule::post_ends_with_unlock)) hold.unlock();
+    if (wake && detail::platform::holds(detail::rule::post_wakes_idle)) work_.notify_one();
+    if (starved && detail::platform::holds(detail::rule::starved_pool_asks_again)) {
       hold.unlock();
       ask_again_later();
     }
@@ -157,7 +158,6 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool final : detail::fork_member {
 
  private:
   using platform_thread = detail::platform::thread;
-  using rule = detail::rule;
   struct platform {  // the seam, by its short name
     using mutex = detail::platform::mutex;
     using condition_variable = detail::platform::condition_variable;
@@ -169,7 +169,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool final : detail::fork_member {
     try {
       // The place first: a thread that runs cannot be taken back.
       if (threads_.size() == threads_.capacity() &&
-          detail::platform::holds(rule::thread_has_its_place)) {
+          detail::platform::holds(detail::rule::thread_has_its_place)) {
         threads_.reserve(2 * threads_.size());
       }
       threads_.push_back(detail::platform::start_thread(options_.name, [this] { work(); }));
@@ -192,7 +192,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool final : detail::fork_member {
         if (self.pool != &pool) return;  // it has gone
         platform::unique_lock hold(pool.lock_);
         --pool.live_;
-        if (pool.head_ != nullptr && detail::platform::holds(rule::leaver_is_replaced)) {
+        if (pool.head_ != nullptr && detail::platform::holds(detail::rule::leaver_is_replaced)) {
           pool.add_thread_locked();
         }
       }
@@ -208,7 +208,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool final : detail::fork_member {
           while (notified_ == 0 && !stopping_) work_.wait(hold);
           if (notified_ > 0) {
             --notified_;
-          } else if (detail::platform::holds(rule::leaver_is_not_idle)) {
+          } else if (detail::platform::holds(detail::rule::leaver_is_not_idle)) {
             --idle_;
           }
         }
@@ -330,7 +330,7 @@ struct late_drop final : task_node, platform::allocated {
 /// dropped here.
 inline bool drop_later(task_node* node) noexcept {
   const thread_state& self = this_thread();
-  if (self.fires == 0 || !platform::holds(rule::fires_drop_nothing)) return false;
+  if (self.fires == 0 || !platform::holds(detail::rule::fires_drop_nothing)) return false;
   try {
     timeout_pool().post(new late_drop(node, self.refusal), true);
     return true;

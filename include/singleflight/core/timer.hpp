@@ -19,7 +19,7 @@
 #include <chrono>
 #include <cstdint>
 
-#include "singleflight/core/detail/thread_state.hpp"
+#include "singleflight/core/support/thread_state.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 

@@ -15,8 +15,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/core/limits.hpp"
+#include "singleflight/core/support/stop_token.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 

@@ -22,8 +22,8 @@
 #include <type_traits>
 #include <utility>
 
-#include "singleflight/core/detail/owned_key.hpp"
-#include "singleflight/core/detail/signature.hpp"
+#include "singleflight/core/support/owned_key.hpp"
+#include "singleflight/core/support/signature.hpp"
 #include "singleflight/flight/group.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

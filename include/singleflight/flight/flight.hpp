@@ -34,10 +34,10 @@
 #include <optional>
 #include <utility>
 
-#include "singleflight/core/detail/require.hpp"
-#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/core/handle_wait.hpp"
 #include "singleflight/core/outcome.hpp"
+#include "singleflight/core/support/require.hpp"
+#include "singleflight/core/support/stop_token.hpp"
 #include "singleflight/flight/detail/flight_share.hpp"
 #include "singleflight/flight/shared_result.hpp"
 
@@ -178,4 +178,4 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
 
 SINGLEFLIGHT_END_NAMESPACE
 
-#include "singleflight/flight/detail/flight_callback.hpp"
+#include "singleflight/flight/impl/flight_on_ready.hpp"

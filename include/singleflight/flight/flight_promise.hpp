@@ -20,7 +20,7 @@
 #include <utility>
 
 #include "singleflight/core/outcome.hpp"
-#include "singleflight/flight/detail/load.hpp"
+#include "singleflight/flight/detail/owned_load.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 

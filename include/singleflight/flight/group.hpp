@@ -217,17 +217,6 @@ class group final : public observable {
     ~locked_bucket() { detail::flight_table::unlock(*this); }
   };
 
-  /// How a call got in: it leads (`shared` is set when its flight has a block already), it joined
-  /// `shared` (a reference and an interest are its own), it was refused, or it lacks a block.
-  struct entry {
-    enum class kind : std::uint8_t { leads, joined, refused, lacks } how;
-    block* shared = nullptr;
-    flight_errc code{};
-    bool keeps = false;      ///< joined, and the caller's load is to be kept with the flight
-    std::uint32_t kept = 0;  ///< the serial of a load that is kept already
-    observer* watch = nullptr;
-  };
-
   static const limits& no_limits() noexcept {
     static const limits none;
     return none;
@@ -264,13 +253,13 @@ class group final : public observable {
   static std::unique_ptr<keyed_block> make_keyed(detail::flight_core& core,
                                                  detail::flight_phase phase, std::size_t hash,
                                                  view key);
-  entry refuse(flight_errc code) noexcept;
   /// What the handle of a refused start shares: a flight that is over.
   block& refused_block(flight_errc code);
 
+  struct admission;
   struct caller;
-
-  entry enter(caller& who, std::size_t hash, view key, bool fresh);
+  admission refuse(flight_errc code) noexcept;
+  admission enter(caller& who, std::size_t hash, view key, bool fresh);
   /// With `unlaunched`, the load of a flight that this call leads is left there for the caller to
   /// launch.
   template <class Arg, class Load>
@@ -363,8 +352,9 @@ class group final : public observable {
 
 SINGLEFLIGHT_END_NAMESPACE
 
-#include "singleflight/flight/detail/bulk_run.hpp"
-#include "singleflight/flight/detail/bulk_start.hpp"
-#include "singleflight/flight/detail/group_impl.hpp"
-#include "singleflight/flight/detail/group_lead.hpp"
-#include "singleflight/flight/detail/group_look.hpp"
+#include "singleflight/flight/impl/group_enter.hpp"
+#include "singleflight/flight/impl/group_look.hpp"
+#include "singleflight/flight/impl/group_run.hpp"
+#include "singleflight/flight/impl/group_run_many.hpp"
+#include "singleflight/flight/impl/group_start.hpp"
+#include "singleflight/flight/impl/group_start_many.hpp"

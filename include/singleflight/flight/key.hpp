@@ -43,8 +43,8 @@
 #include <variant>
 #include <vector>
 
-#include "singleflight/core/detail/number.hpp"
-#include "singleflight/core/detail/signature.hpp"
+#include "singleflight/core/support/number.hpp"
+#include "singleflight/core/support/signature.hpp"
 #include "singleflight/flight/detail/hashing.hpp"
 #include "singleflight/flight/detail/standard_hashes.hpp"
 

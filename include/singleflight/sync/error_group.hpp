@@ -41,8 +41,8 @@
 #include <utility>
 #include <vector>
 
-#include "singleflight/core/detail/require.hpp"
-#include "singleflight/core/detail/stop_token.hpp"
+#include "singleflight/core/support/require.hpp"
+#include "singleflight/core/support/stop_token.hpp"
 #include "singleflight/sync/detail/owned_task_group.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

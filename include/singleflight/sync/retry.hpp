@@ -29,11 +29,11 @@
 #include <type_traits>
 #include <utility>
 
-#include "singleflight/core/detail/sleeper.hpp"
-#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/core/errors.hpp"
 #include "singleflight/core/limits.hpp"
 #include "singleflight/core/outcome.hpp"
+#include "singleflight/core/support/sleeper.hpp"
+#include "singleflight/core/support/stop_token.hpp"
 #include "singleflight/sync/detail/retry_bounds.hpp"
 #include "singleflight/sync/detail/retry_schedule.hpp"
 

@@ -8,8 +8,8 @@
 #include <exception>
 #include <functional>
 
-#include "singleflight/core/detail/random.hpp"
-#include "singleflight/core/detail/signature.hpp"
+#include "singleflight/core/support/random.hpp"
+#include "singleflight/core/support/signature.hpp"
 #include "singleflight/core/timer.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

@@ -37,7 +37,7 @@
 #include <vector>
 
 #include "singleflight/core/default_timer.hpp"
-#include "singleflight/core/detail/stop_token.hpp"
+#include "singleflight/core/support/stop_token.hpp"
 #include "singleflight/sync/detail/group_deadline.hpp"
 #include "singleflight/sync/error_group.hpp"
 

@@ -36,10 +36,11 @@
 #include <utility>
 
 #include "singleflight/core/default_timer.hpp"
-#include "singleflight/core/detail/require.hpp"
 #include "singleflight/core/limits.hpp"
 #include "singleflight/core/observable.hpp"
 #include "singleflight/core/outcome.hpp"
+#include "singleflight/core/support/require.hpp"
+#include "singleflight/sync/detail/rules.hpp"
 #include "singleflight/sync/detail/semaphore_core.hpp"
 #include "singleflight/sync/semaphore_options.hpp"
 

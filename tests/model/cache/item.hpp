@@ -6,7 +6,7 @@
 
 #include <atomic>
 
-#include <singleflight/core/detail/platform.hpp>
+#include <singleflight/core/support/platform.hpp>
 
 namespace model {
 

@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "model/worlds.hpp"
-#include <singleflight/core/detail/hash_secret.hpp>
+#include <singleflight/core/support/hash_secret.hpp>
 
 namespace {
 

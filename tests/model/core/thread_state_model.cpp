@@ -4,7 +4,7 @@
 
 #include "model/worlds.hpp"
 #include "support/model/gate.hpp"
-#include <singleflight/core/detail/thread_state.hpp>
+#include <singleflight/core/support/thread_state.hpp>
 
 namespace {
 

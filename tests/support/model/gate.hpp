@@ -3,7 +3,7 @@
 
 // A place where threads of a world stand until another one lets them go.
 
-#include <singleflight/core/detail/platform.hpp>
+#include <singleflight/core/support/platform.hpp>
 
 namespace model {
 

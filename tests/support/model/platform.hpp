@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The machine that core/detail/platform.hpp asks, played by the model: every step can be a switch.
+// The machine that core/support/platform.hpp asks, played by the model: every step can be a switch.
 // Included by that file, in the namespace of the library, when SINGLEFLIGHT_PLATFORM names it.
 
 #include <array>
@@ -22,7 +22,7 @@
 #include <utility>
 #include <vector>
 
-#include "singleflight/core/detail/config.hpp"
+#include "singleflight/core/support/config.hpp"
 #include "support/model/scheduler.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

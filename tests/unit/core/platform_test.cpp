@@ -18,12 +18,13 @@
 
 #include "support/asleep.hpp"
 #include "support/eventually.hpp"
-#include <singleflight/core/detail/platform.hpp>
+#include "support/rules.hpp"
+#include <singleflight/core/support/platform.hpp>
 
 namespace {
 
 namespace platform = singleflight::detail::platform;
-using singleflight::detail::rule;
+namespace rule = singleflight::detail::rule;
 
 static_assert(std::is_same_v<platform::atomic<std::uintptr_t>, std::atomic<std::uintptr_t>>);
 static_assert(std::is_same_v<platform::atomic<bool>, std::atomic<bool>>);

@@ -9,7 +9,7 @@
 #include <deque>
 #include <vector>
 
-#include <singleflight/core/detail/wait_graph.hpp>
+#include <singleflight/core/support/wait_graph.hpp>
 
 namespace {
 

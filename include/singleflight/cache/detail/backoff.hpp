@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "singleflight/core/detail/config.hpp"
+#include "singleflight/core/support/config.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

@@ -35,6 +35,7 @@
 #include <vector>
 
 #include "singleflight/cache/detail/hazard.hpp"
+#include "singleflight/cache/detail/rules.hpp"
 #include "singleflight/core/executor.hpp"
 #include "singleflight/core/thread_pool.hpp"
 

@@ -16,6 +16,7 @@
 #include <cstdint>
 
 #include "singleflight/cache/detail/entry.hpp"
+#include "singleflight/cache/detail/rules.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

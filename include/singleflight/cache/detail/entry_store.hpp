@@ -30,9 +30,10 @@
 #include "singleflight/cache/detail/deferred_end.hpp"
 #include "singleflight/cache/detail/entry_table.hpp"
 #include "singleflight/cache/detail/lifetimes.hpp"
+#include "singleflight/cache/detail/rules.hpp"
 #include "singleflight/cache/detail/s3_fifo.hpp"
-#include "singleflight/core/detail/fork.hpp"
-#include "singleflight/core/detail/trampoline.hpp"
+#include "singleflight/core/support/fork.hpp"
+#include "singleflight/core/support/trampoline.hpp"
 #include "singleflight/flight/key.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

@@ -34,6 +34,7 @@
 #include <new>
 
 #include "singleflight/cache/detail/entry_line.hpp"
+#include "singleflight/cache/detail/rules.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "singleflight/cache/detail/rules.hpp"
 #include "singleflight/core/default_timer.hpp"
 #include "singleflight/core/thread_pool.hpp"
 

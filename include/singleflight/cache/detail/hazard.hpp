@@ -44,7 +44,8 @@
 #include <utility>
 #include <vector>
 
-#include "singleflight/core/detail/thread_state.hpp"
+#include "singleflight/cache/detail/rules.hpp"
+#include "singleflight/core/support/thread_state.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

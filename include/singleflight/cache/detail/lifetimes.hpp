@@ -13,7 +13,7 @@
 #include "singleflight/cache/cache_options.hpp"
 #include "singleflight/cache/detail/backoff.hpp"
 #include "singleflight/cache/detail/entry.hpp"
-#include "singleflight/core/detail/random.hpp"
+#include "singleflight/core/support/random.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

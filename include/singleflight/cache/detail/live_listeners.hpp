@@ -41,8 +41,9 @@
 #include <utility>
 
 #include "singleflight/cache/detail/live_node.hpp"
-#include "singleflight/core/detail/require.hpp"
+#include "singleflight/cache/detail/rules.hpp"
 #include "singleflight/core/executor.hpp"
+#include "singleflight/core/support/require.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "singleflight/cache/detail/deferred_end.hpp"
+#include "singleflight/cache/detail/rules.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

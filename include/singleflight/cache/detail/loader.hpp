@@ -19,10 +19,10 @@
 
 #include "singleflight/cache/cache_options.hpp"
 #include "singleflight/cache/cached.hpp"
-#include "singleflight/core/detail/awaitable.hpp"
-#include "singleflight/core/detail/conversion.hpp"
-#include "singleflight/core/detail/signature.hpp"
-#include "singleflight/core/detail/stop_token.hpp"
+#include "singleflight/core/support/awaitable.hpp"
+#include "singleflight/core/support/conversion.hpp"
+#include "singleflight/core/support/signature.hpp"
+#include "singleflight/core/support/stop_token.hpp"
 #include "singleflight/flight/flight_promise.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

@@ -36,8 +36,8 @@
 #include <utility>
 #include <variant>
 
-#include "singleflight/core/detail/number.hpp"
 #include "singleflight/core/detail/parts.hpp"
+#include "singleflight/core/support/number.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

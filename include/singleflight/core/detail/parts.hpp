@@ -18,7 +18,7 @@
 #include <expected>
 #endif
 
-#include "singleflight/core/detail/config.hpp"
+#include "singleflight/core/support/config.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

@@ -20,7 +20,7 @@
 #include <optional>
 #include <utility>
 
-#include "singleflight/core/detail/fork.hpp"
+#include "singleflight/core/support/fork.hpp"
 #include "singleflight/core/timer.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

@@ -9,6 +9,7 @@
 // resumes it. Whoever is destroyed meanwhile takes itself out.
 
 #include "singleflight/flight/detail/blocked_wait.hpp"
+#include "singleflight/flight/detail/rules.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

@@ -12,9 +12,10 @@
 #include <exception>
 #include <optional>
 
-#include "singleflight/core/detail/stop_token.hpp"
-#include "singleflight/core/detail/wait_graph.hpp"
+#include "singleflight/core/support/stop_token.hpp"
+#include "singleflight/core/support/wait_graph.hpp"
 #include "singleflight/flight/detail/flight_core.hpp"
+#include "singleflight/flight/detail/rules.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

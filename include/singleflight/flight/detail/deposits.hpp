@@ -12,9 +12,9 @@
 #include <utility>
 #include <vector>
 
-#include "singleflight/core/detail/thread_state.hpp"
-#include "singleflight/core/detail/trampoline.hpp"
 #include "singleflight/core/outcome.hpp"
+#include "singleflight/core/support/thread_state.hpp"
+#include "singleflight/core/support/trampoline.hpp"
 #include "singleflight/flight/flight_promise.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

@@ -33,16 +33,17 @@
 #include <utility>
 #include <variant>
 
-#include "singleflight/core/detail/bit_lock.hpp"
-#include "singleflight/core/detail/conversion.hpp"
-#include "singleflight/core/detail/fork.hpp"
-#include "singleflight/core/detail/stop_token.hpp"
-#include "singleflight/core/detail/waiter.hpp"
 #include "singleflight/core/errors.hpp"
 #include "singleflight/core/executor.hpp"
+#include "singleflight/core/support/bit_lock.hpp"
+#include "singleflight/core/support/conversion.hpp"
+#include "singleflight/core/support/fork.hpp"
+#include "singleflight/core/support/stop_token.hpp"
+#include "singleflight/core/support/waiter.hpp"
 #include "singleflight/core/timer.hpp"
 #include "singleflight/flight/detail/flight_table.hpp"
 #include "singleflight/flight/detail/kept_loads.hpp"
+#include "singleflight/flight/detail/rules.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

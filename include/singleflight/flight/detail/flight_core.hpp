@@ -17,10 +17,11 @@
 #include <stdexcept>
 
 #include "singleflight/core/default_timer.hpp"
-#include "singleflight/core/detail/wait_graph.hpp"
+#include "singleflight/core/support/wait_graph.hpp"
 #include "singleflight/flight/detail/flight_block.hpp"
 #include "singleflight/flight/detail/flight_stats.hpp"
 #include "singleflight/flight/detail/load_base.hpp"
+#include "singleflight/flight/detail/rules.hpp"
 #include "singleflight/flight/group_options.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -98,115 +99,27 @@ class flight_core final : fork_member {
     if (a.stopped != nullptr) request_stop(*a.stopped);
   }
 
-  // ---- bucket-locked steps: begin and join ------------------------------------------------------
+  // ---- bucket-locked steps, begin and join: impl/flight_core_begin.hpp --------------------------
 
-  // max_flights counts places, one for each flight that loads or may begin to. A successor has none
-  // while it waits: it takes over the place of the flight ahead when that ends. One that is to
-  // begin beside the flight ahead, which was forgotten, needs a place of its own, or ends as
-  // overloaded.
-
-  /// Takes a place for one more flight. The count never exceeds the bound, not for a moment, so a
-  /// refusal here makes nobody else's.
-  bool admit_flight() noexcept {
-    if (options_.max_flights == 0) return true;
-    std::size_t count = flights_.load(memory_order_relaxed);
-    do {
-      if (count >= options_.max_flights) return false;
-    } while (!flights_.compare_exchange_weak(count, count + 1, memory_order_relaxed,
-                                             memory_order_relaxed));
-    return true;
-  }
-  void dismiss_flight() noexcept {
-    if (options_.max_flights != 0 && platform::holds(rule::ended_flight_is_not_counted)) {
-      flights_.fetch_sub(1, memory_order_relaxed);
-    }
-  }
-
+  /// Takes a place for one more flight; false when `max_flights` has none left.
+  bool admit_flight() noexcept;
+  /// Gives a flight's place back.
+  void dismiss_flight() noexcept;
   /// Gives a thin flight its block: one reference for the flight, one interest for its leader.
-  static void attach_locked(flight_table::bucket& b, flight_node& node,
-                            block_base& block) noexcept {
-    block.counts.store(
-        block_base::one_reference +
-            (platform::holds(rule::leader_is_interested) ? block_base::one_interest : 0),
-        memory_order_relaxed);
-    block.node = &node;
-    block.id = node.id;
-    // Pairs with the acquire loads of the leader's load.
-    node.block.store(&block, platform::order(rule::attach_releases, memory_order_release));
-    if (platform::holds(rule::attach_marks_bucket)) b.value |= flight_table::slow;
-  }
-
-  /// Whether there is no room for one caller more. (A leader's interest and `leader_gone` end in
-  /// one step, under the bucket lock: no join sees one without the other.)
-  SINGLEFLIGHT_COLD bool is_full(const block_base& block) const noexcept {
-    if (!platform::holds(rule::waiters_are_bounded)) return false;
-    const std::size_t leader = block.leader_gone.load(memory_order_relaxed) ? 0 : 1;
-    const std::size_t others = leader + block.detached.load(memory_order_relaxed);
-    const std::size_t in = block.interest();
-    return in >= others && in - others >= options_.max_waiters;
-  }
+  static void attach_locked(flight_table::bucket& b, flight_node& node, block_base& block) noexcept;
+  /// Whether the flight has as many callers as `max_waiters` admits.
+  bool is_full(const block_base& block) const noexcept;
   /// Counts a caller in; false when the flight is full.
-  bool join_locked(flight_table::bucket& b, block_base& block, bool lender) noexcept {
-    if (options_.max_waiters != 0 && is_full(block)) return false;
-    block.counts.fetch_add(
-        block_base::one_reference +
-            (platform::holds(rule::joins_count_interest) ? block_base::one_interest : 0),
-        memory_order_relaxed);
-    // An election, under the block lock, that sees this lender sees as well that it is absent: the
-    // release pairs with its acquire.
-    if (lender) block.lenders.fetch_add(1, memory_order_release);
-    if (platform::holds(rule::join_marks_bucket)) b.value |= flight_table::slow;
-    stats.add(figure::joined);
-    return true;
-  }
-
-  /// Puts `block`, made for this key, behind `node`. It joins the table when `node` leaves.
+  bool join_locked(flight_table::bucket& b, block_base& block, bool lender) noexcept;
+  /// Puts `block`, made for this key, behind `node`. It enters the table when `node` leaves.
   static void set_successor_locked(flight_table::bucket& b, flight_node& node,
-                                   block_base& block) noexcept {
-    node.successor = &block;
-    block.behind.store(node.id, memory_order_release);
-    b.value |= flight_table::slow;
-  }
-
-  /// Takes `node` out of the keys that can be found; its successor takes its place.
-  block_base* forget_locked(flight_table::bucket& b, flight_node& node) noexcept {
-    table.retire_locked(b, node);
-    if (node.successor != nullptr && platform::holds(rule::promoted_needs_a_place)) {
-      node.successor->node->unplaced = !admit_flight();
-    }
-    return promote_locked(b, node);
-  }
-  block_base* promote_locked(flight_table::bucket& b, flight_node& node) noexcept {
-    block_base* const next = std::exchange(node.successor, nullptr);
-    if (next != nullptr && platform::holds(rule::successor_takes_place)) {
-      if (platform::holds(rule::promoter_holds_reference))
-        next->add_reference();  // the promoter's: activate() drops it
-      table.link_locked(b, *next->node);
-      next->behind.store(0, memory_order_release);
-    }
-    return next;
-  }
-
-  /// Ends a thin flight's stay. Returns its block when it is not thin any more: finish that
-  /// instead.
-  SINGLEFLIGHT_NOINLINE block_base* leave_table(flight_node& node, load_result how,
-                                                flight_errc code = {}) {
-    observer* const watch = options_.observer;
-    const steady_time began = node.began.load(memory_order_relaxed);
-    const bool tell = watch != nullptr && began != flight_node::not_begun;
-    const auto took = tell ? time_between(began, clock_.now()) : std::chrono::nanoseconds{};
-    flight_table::bucket b = table.lock(node.hash);
-    block_base* const block = node.block.load(memory_order_relaxed);
-    block_base* successor = nullptr;
-    if (block == nullptr) {
-      if (code != flight_errc{}) stats.add_error(code);
-      successor = unlink_locked(b, node);
-    }
-    table.unlock(b);
-    if (block == nullptr && tell) watch->load_ended(node.id, took, how);
-    if (successor != nullptr) activate(*successor);
-    return block;
-  }
+                                   block_base& block) noexcept;
+  /// Takes `node` out of the keys that can be found; its successor takes its place and is returned.
+  block_base* forget_locked(flight_table::bucket& b, flight_node& node) noexcept;
+  block_base* promote_locked(flight_table::bucket& b, flight_node& node) noexcept;
+  /// Takes a thin flight out of the table. If it has a block by now nothing is done, and that is
+  /// returned: finish it instead.
+  block_base* leave_table(flight_node& node, load_result how, flight_errc code = {});
 
   // ---- a flight's end ---------------------------------------------------------------------------
 
@@ -243,7 +156,7 @@ class flight_core final : fork_member {
   static void leave(block_base& b, wait_verdict why, bool lender, std::uint32_t serial = 0,
                     bool leader = false);
 
-  // ---- a wait that is cancelled: flight_cancel.hpp ----------------------------------------------
+  // ---- a wait that is cancelled: impl/flight_core_cancel.hpp ----------------------------------------------
 
   /// What a caller stands for besides its interest.
   struct stake {
@@ -285,7 +198,7 @@ class flight_core final : fork_member {
   std::uint32_t keep(block_base& b, load_base& load);
   static void keep_locked(block_base& b, load_base& load) noexcept { b.room.kept.push(load); }
 
-  // ---- loads: flight_loads.hpp ------------------------------------------------------------------
+  // ---- loads: impl/flight_core_loads.hpp ------------------------------------------------------------------
 
   /// The load that a start() has just put into the table: from now on others may claim it, and with
   /// that the flight may end and the group go. Who sleeps for it is woken by tell_claimers().
@@ -318,7 +231,7 @@ class flight_core final : fork_member {
   std::stop_token stop_token_of(block_base& b);
   steady_time deadline_of(block_base& b, const flight_node& node) noexcept;
 
-  // ---- closing: flight_close.hpp ----------------------------------------------------------------
+  // ---- closing: impl/flight_core_close.hpp ----------------------------------------------------------------
 
   /// False when loads still run at `deadline`.
   bool close_until(steady_time deadline);
@@ -438,7 +351,7 @@ class flight_core final : fork_member {
 
   bool wait_departure(std::uint32_t seen, steady_time deadline);
 
-  // ---- fork: flight_fork.hpp --------------------------------------------------------------------
+  // ---- fork: impl/flight_core_fork.hpp --------------------------------------------------------------------
 
   SINGLEFLIGHT_COLD inline void hold() noexcept override;
   SINGLEFLIGHT_COLD inline void release() noexcept override;
@@ -462,9 +375,13 @@ class flight_core final : fork_member {
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE
 
-#include "singleflight/flight/detail/flight_cancel.hpp"
-#include "singleflight/flight/detail/flight_close.hpp"
-#include "singleflight/flight/detail/flight_end.hpp"
-#include "singleflight/flight/detail/flight_fork.hpp"
-#include "singleflight/flight/detail/flight_loads.hpp"
-#include "singleflight/flight/detail/flight_tasks.hpp"
+#include "singleflight/flight/impl/context.hpp"
+#include "singleflight/flight/impl/flight_block.hpp"
+#include "singleflight/flight/impl/flight_core_begin.hpp"
+#include "singleflight/flight/impl/flight_core_cancel.hpp"
+#include "singleflight/flight/impl/flight_core_close.hpp"
+#include "singleflight/flight/impl/flight_core_elect.hpp"
+#include "singleflight/flight/impl/flight_core_end.hpp"
+#include "singleflight/flight/impl/flight_core_fork.hpp"
+#include "singleflight/flight/impl/flight_core_leave.hpp"
+#include "singleflight/flight/impl/flight_core_loads.hpp"

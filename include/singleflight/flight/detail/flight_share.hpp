@@ -10,11 +10,12 @@
 #include <new>
 #include <utility>
 
-#include "singleflight/core/detail/require.hpp"
 #include "singleflight/core/handle_wait.hpp"
 #include "singleflight/core/outcome.hpp"
+#include "singleflight/core/support/require.hpp"
 #include "singleflight/flight/detail/async_wait.hpp"
-#include "singleflight/flight/detail/load.hpp"
+#include "singleflight/flight/detail/owned_load.hpp"
+#include "singleflight/flight/detail/rules.hpp"
 #include "singleflight/flight/shared_result.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "singleflight/core/detail/striped_counters.hpp"
+#include "singleflight/core/support/striped_counters.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

@@ -38,8 +38,9 @@
 #include <memory>
 #include <new>
 
-#include "singleflight/core/detail/bit_lock.hpp"
-#include "singleflight/core/detail/thread_state.hpp"
+#include "singleflight/core/support/bit_lock.hpp"
+#include "singleflight/core/support/thread_state.hpp"
+#include "singleflight/flight/detail/rules.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

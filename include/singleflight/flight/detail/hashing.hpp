@@ -13,7 +13,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "singleflight/core/detail/hash_secret.hpp"
+#include "singleflight/core/support/hash_secret.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

@@ -14,7 +14,7 @@
 #include <cstdint>
 #include <utility>
 
-#include "singleflight/core/detail/random.hpp"
+#include "singleflight/core/support/random.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

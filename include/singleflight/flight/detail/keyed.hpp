@@ -11,9 +11,9 @@
 #include <utility>
 #include <variant>
 
-#include "singleflight/core/detail/conversion.hpp"
+#include "singleflight/core/support/conversion.hpp"
 #include "singleflight/flight/detail/flight_core.hpp"
-#include "singleflight/flight/detail/load.hpp"
+#include "singleflight/flight/detail/owned_load.hpp"
 #include "singleflight/flight/key.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "singleflight/flight/detail/flight_block.hpp"
+#include "singleflight/flight/detail/rules.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

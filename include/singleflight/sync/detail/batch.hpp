@@ -70,7 +70,7 @@ struct batch final : task_node, gathering, std::enable_shared_from_this<batch<Ke
   explicit batch(std::shared_ptr<line_type> in) : task_node(&act_on), line(std::move(in)) {}
 
   static batched_key<Key, Value>& loader_of(load_base& load) noexcept {
-    return static_cast<load_impl<Value, batched_key<Key, Value>>&>(load).loader();
+    return static_cast<owned_load<Value, batched_key<Key, Value>>&>(load).loader();
   }
   void push(load_base& load) noexcept {
     load.next = nullptr;

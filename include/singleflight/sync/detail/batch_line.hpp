@@ -64,6 +64,7 @@
 #include <vector>
 
 #include "singleflight/sync/detail/batch.hpp"
+#include "singleflight/sync/detail/rules.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

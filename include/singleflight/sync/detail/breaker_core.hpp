@@ -42,6 +42,7 @@
 #include "singleflight/core/default_timer.hpp"
 #include "singleflight/sync/circuit_breaker_options.hpp"
 #include "singleflight/sync/detail/call_window.hpp"
+#include "singleflight/sync/detail/rules.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

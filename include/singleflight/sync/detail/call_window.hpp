@@ -25,7 +25,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "singleflight/core/detail/striped_counters.hpp"
+#include "singleflight/core/support/striped_counters.hpp"
 #include "singleflight/core/timer.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "singleflight/core/default_timer.hpp"
+#include "singleflight/sync/detail/rules.hpp"
 #include "singleflight/sync/detail/task_group.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

@@ -6,7 +6,8 @@
 
 #include <cstdint>
 
-#include "singleflight/core/detail/thread_state.hpp"
+#include "singleflight/core/support/thread_state.hpp"
+#include "singleflight/sync/detail/rules.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

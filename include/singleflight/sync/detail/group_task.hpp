@@ -14,9 +14,9 @@
 #include <utility>
 #include <vector>
 
-#include "singleflight/core/detail/platform.hpp"
-#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/core/outcome.hpp"
+#include "singleflight/core/support/platform.hpp"
+#include "singleflight/core/support/stop_token.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 

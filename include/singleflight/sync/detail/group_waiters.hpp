@@ -7,10 +7,10 @@
 #include <cstdint>
 #include <utility>
 
-#include "singleflight/core/detail/stop_token.hpp"
-#include "singleflight/core/detail/wait_graph.hpp"
 #include "singleflight/core/executor.hpp"
 #include "singleflight/core/outcome.hpp"
+#include "singleflight/core/support/stop_token.hpp"
+#include "singleflight/core/support/wait_graph.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

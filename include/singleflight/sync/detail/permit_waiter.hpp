@@ -8,10 +8,10 @@
 
 #include <cstddef>
 
-#include "singleflight/core/detail/require.hpp"
-#include "singleflight/core/detail/sleeper.hpp"
 #include "singleflight/core/errors.hpp"
 #include "singleflight/core/handle_wait.hpp"
+#include "singleflight/core/support/require.hpp"
+#include "singleflight/core/support/sleeper.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

@@ -14,10 +14,10 @@
 #include <type_traits>
 
 #include "singleflight/core/default_timer.hpp"
-#include "singleflight/core/detail/signature.hpp"
-#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/core/limits.hpp"
 #include "singleflight/core/outcome.hpp"
+#include "singleflight/core/support/signature.hpp"
+#include "singleflight/core/support/stop_token.hpp"
 #include "singleflight/sync/detail/retry_schedule.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

@@ -32,10 +32,11 @@
 #include <type_traits>
 #include <utility>
 
-#include "singleflight/core/detail/awaitable.hpp"
-#include "singleflight/core/detail/one_shot.hpp"
-#include "singleflight/core/detail/stop_token.hpp"
+#include "singleflight/core/support/awaitable.hpp"
+#include "singleflight/core/support/one_shot.hpp"
+#include "singleflight/core/support/stop_token.hpp"
 #include "singleflight/sync/detail/retry_bounds.hpp"
+#include "singleflight/sync/detail/rules.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

@@ -13,7 +13,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "singleflight/core/detail/random.hpp"
+#include "singleflight/core/support/random.hpp"
 #include "singleflight/core/timer.hpp"
 #include "singleflight/sync/retry_policy.hpp"
 

@@ -31,10 +31,11 @@
 #include <string>
 #include <utility>
 
-#include "singleflight/core/detail/bit_lock.hpp"
-#include "singleflight/core/detail/sleeper.hpp"
 #include "singleflight/core/errors.hpp"
+#include "singleflight/core/support/bit_lock.hpp"
+#include "singleflight/core/support/sleeper.hpp"
 #include "singleflight/sync/detail/permit_waiter.hpp"
+#include "singleflight/sync/detail/rules.hpp"
 #include "singleflight/sync/semaphore_options.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

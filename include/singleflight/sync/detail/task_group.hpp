@@ -40,13 +40,14 @@
 #include <utility>
 #include <vector>
 
-#include "singleflight/core/detail/bit_lock.hpp"
-#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/core/executor.hpp"
 #include "singleflight/core/outcome.hpp"
+#include "singleflight/core/support/bit_lock.hpp"
+#include "singleflight/core/support/stop_token.hpp"
 #include "singleflight/sync/detail/group_frame.hpp"
 #include "singleflight/sync/detail/group_task.hpp"
 #include "singleflight/sync/detail/group_waiters.hpp"
+#include "singleflight/sync/detail/rules.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// What must hold in every build type, and what must never compile.
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "singleflight/core/support/config.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+/// Misuse of a lifetime, checked in every build type.
+inline void require(bool holds, const char* what) noexcept {
+  if (holds) [[likely]] {
+    return;
+  }
+  std::fprintf(stderr, "singleflight: %s\n", what);
+  std::abort();
+}
+
+template <class>
+inline constexpr bool always_false = false;
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

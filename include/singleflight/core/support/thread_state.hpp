@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// What the library keeps per thread: what it leads, its trampoline, its range of ids, its index.
+
+#include <cstdint>
+#include <exception>
+#include <span>
+#include <vector>
+
+#include "singleflight/core/support/fork.hpp"
+#include "singleflight/core/support/platform.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+class thread_pool;
+
+namespace detail {
+
+struct task_node;
+class end_scope;
+
+/// A load, a task of a group, or an attempt that this thread is inside of; lives on the stack of
+/// the call that leads it.
+struct led_frame {
+  std::uint64_t flight_id;  ///< of what does not end before this does; 0: nothing waits for this
+  const led_frame* outer;   ///< the next one outwards on the same thread
+  const led_frame* within;  ///< the load that the caller said it belongs to
+  const void* group;        ///< the group of flights, or of tasks
+  bool inline_run;          ///< led by run(): under the caller's own locks, perhaps
+  bool works = false;       ///< takes one task of the group after the other
+};
+
+/// A call of a loader that answers through a promise; lives on the stack of the call.
+struct promise_call {
+  const void* load;
+  std::uint32_t attempt;
+  int exceptions_before;  ///< uncaught on this thread when the call began
+  promise_call* outer;    ///< the next such call outwards on the same thread
+  void (*settle)(promise_call&);
+  /// The promise was destroyed unanswered while an exception passed: if that leaves the loader, it
+  /// is the answer, and whether it does is known once the call has ended.
+  bool dropped = false;
+};
+
+struct SINGLEFLIGHT_SHARED_STATE thread_state {
+  static constexpr std::uint32_t no_index = 0xffffffffU;
+  static inline constinit const thread_state* forker = nullptr;  ///< in a child of fork
+
+  const led_frame* led = nullptr;
+  promise_call* promise_calls = nullptr;
+  std::uint64_t next_id = 0;
+  std::uint64_t ids_end = 0;
+  std::uint32_t index = no_index;
+  std::uint32_t vain_waits = 0;  ///< since a wait for a short flight's end last paid
+  std::uint32_t inside_run = 0;  ///< > 0: no user code of others may run on this thread now
+  std::uint32_t errands = 0;     ///< > 0: runs what others handed over: tasks, callbacks, answers
+  bool ends_values = false;      ///< in the pool's task that destroys what has left caches
+  end_scope* ends = nullptr;     ///< the outermost call on a cache that may load here
+  bool in_scope = false;         ///< a library call is under way whose end drains the trampoline
+  bool forked = false;           ///< the forker, whose trampoline has left nothing to others since
+  task_node* queue_head = nullptr;
+  task_node* queue_tail = nullptr;
+  thread_pool* pool = nullptr;                  ///< the pool that this thread works for
+  std::uint32_t fires = 0;                      ///< of timers, which this thread is within
+  const std::exception_ptr* refusal = nullptr;  ///< why a pool drops the task that it is dropping
+};
+
+inline thread_state& this_thread() noexcept { return platform::per_thread<thread_state>(); }
+
+/// Before this thread waits. A loader on it may have caught the exception during which its promise
+/// was destroyed: its callers do not wait with it, they get `broken` now.
+inline void settle_promises() {
+  for (promise_call* c = this_thread().promise_calls; c != nullptr; c = c->outer) {
+    if (c->dropped && std::uncaught_exceptions() <= c->exceptions_before) c->settle(*c);
+  }
+}
+
+/// While it lives, this thread runs what others have handed over: a load may wait for it.
+class on_errand {
+ public:
+  on_errand() noexcept : self_(this_thread()) { ++self_.errands; }
+  on_errand(const on_errand&) = delete;
+  on_errand& operator=(const on_errand&) = delete;
+  ~on_errand() { --self_.errands; }
+
+ private:
+  thread_state& self_;
+};
+
+/// The first threads have one each, which they alone write; the others share the last.
+struct alignas(64) wandering_cell {
+  atomic<std::uint32_t> begun{0};
+  atomic<std::uint32_t> ended{0};
+};
+/// A load that goes on wherever its coroutine is resumed, or its promise answered: perhaps on a
+/// thread that has no mark of it.
+class SINGLEFLIGHT_SHARED_STATE wandering_load {
+ public:
+  wandering_load() noexcept { begin(); }
+  wandering_load(const wandering_load&) = delete;
+  wandering_load& operator=(const wandering_load&) = delete;
+  ~wandering_load() { end(); }
+  static void begin() noexcept { count(&cell::begun); }
+  static void end() noexcept { count(&cell::ended); }
+  /// A thread that one of them runs on sees that one: it was handed over to it. Ends are summed up
+  /// first: the acquire of one pairs with its release, so its begin is in the other sum, and it
+  /// hides no load that goes on. A cell is put to use before it counts: who sees a count, or was
+  /// handed over a load, finds the cell among those in use.
+  static bool any() noexcept {
+    std::uint32_t ended = 0;
+    std::uint32_t begun = 0;
+    for (const cell& c : in_use()) ended += c.ended.load(memory_order_acquire);
+    for (const cell& c : in_use()) begun += c.begun.load(memory_order_relaxed);
+    return begun != ended;
+  }
+
+ private:
+  using cell = wandering_cell;
+  static constexpr std::uint32_t own_cells = platform::tuned(16, 1);
+  static inline constinit cell cells[own_cells + 1];
+  static inline constinit atomic<std::uint32_t> used{0};  ///< from the first; it only grows
+
+  static std::span<const cell> in_use() noexcept {
+    return {cells, used.load(memory_order_relaxed)};
+  }
+  SINGLEFLIGHT_INLINE static void count(atomic<std::uint32_t> cell::*which) noexcept {
+    const std::uint32_t index = this_thread().index;
+    if (index >= own_cells) return count_shared(which);
+    atomic<std::uint32_t>& own = cells[index].*which;
+    const std::uint32_t before = own.load(memory_order_relaxed);
+    if (before == 0) use(index);
+    own.store(before + 1, memory_order_release);
+  }
+  SINGLEFLIGHT_COLD static void count_shared(atomic<std::uint32_t> cell::*which) noexcept {
+    use(own_cells);
+    (cells[own_cells].*which).fetch_add(1, memory_order_release);
+  }
+  SINGLEFLIGHT_COLD static void use(std::uint32_t index) noexcept {
+    std::uint32_t now = used.load(memory_order_relaxed);
+    while (now <= index && !used.compare_exchange_weak(now, index + 1, memory_order_relaxed,
+                                                       memory_order_relaxed)) {
+    }
+  }
+};
+
+/// While it lives, a pool drops a task, for `why`.
+class refusing {
+ public:
+  refusing(thread_state& self, const std::exception_ptr& why) noexcept
+      : self_(self), outer_(std::exchange(self.refusal, &why)) {}
+  refusing(const refusing&) = delete;
+  refusing& operator=(const refusing&) = delete;
+  ~refusing() { self_.refusal = outer_; }
+
+ private:
+  thread_state& self_;
+  const std::exception_ptr* const outer_;
+};
+
+// ---- flight ids: unique in the process, never 0, never reused -----------------------------------
+
+SINGLEFLIGHT_SHARED_STATE inline atomic<std::uint64_t>& id_ranges() noexcept {
+  static constinit atomic<std::uint64_t> next{0};
+  return next;
+}
+
+SINGLEFLIGHT_COLD inline void refill_ids(thread_state& self) noexcept {
+  constexpr std::uint64_t range = std::uint64_t{1} << 16;
+  self.next_id = id_ranges().fetch_add(1, memory_order_relaxed) * range;
+  self.ids_end = self.next_id + range - 1;
+}
+
+inline std::uint64_t next_flight_id(thread_state& self) noexcept {
+  if (self.next_id == self.ids_end) [[unlikely]] {
+    refill_ids(self);
+  }
+  return ++self.next_id;
+}
+
+// ---- small thread indexes, the lowest free one first --------------------------------------------
+
+class SINGLEFLIGHT_SHARED_STATE thread_indexes final : fork_member {
+ public:
+  thread_indexes() : fork_member(rank::last) { enter_forks(); }
+  static thread_indexes& instance() noexcept {
+    static platform::never_destroyed<thread_indexes> one;
+    return one.get();
+  }
+  std::uint32_t take() noexcept {
+    platform::unique_lock hold(lock_);
+    for (std::size_t word = 0; word < words; ++word) {
+      if (const int bit = std::countr_one(used_[word]); bit < 64) {
+        used_[word] |= std::uint64_t{1} << bit;
+        return static_cast<std::uint32_t>(word * 64 + static_cast<std::size_t>(bit));
+      }
+    }
+    return words * 64;  // more threads than that share one index
+  }
+  void give_back(std::uint32_t index) noexcept {
+    if (index >= words * 64) return;
+    platform::unique_lock hold(lock_);
+    used_[index / 64] &= ~(std::uint64_t{1} << (index % 64));
+  }
+
+  static constexpr std::uint32_t words = 64;  ///< 4,096 threads with an index of their own
+
+ private:
+  SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
+  SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
+  SINGLEFLIGHT_COLD void mend() noexcept override {
+    thread_state& self = this_thread();
+    thread_state::forker = &self;
+    self.forked = true;
+    const std::uint32_t mine = self.index;
+    for (std::uint64_t& word : used_) word = 0;
+    if (mine < words * 64) used_[mine / 64] |= std::uint64_t{1} << (mine % 64);
+  }
+
+  platform::mutex lock_;
+  std::uint64_t used_[words] = {};
+};
+inline const platform::made_at_load<&thread_indexes::instance> thread_indexes_at_load;
+
+inline constexpr std::uint32_t shared_thread_index = thread_indexes::words * 64;
+
+inline void give_thread_index_back() noexcept {
+  thread_state& self = this_thread();
+  thread_indexes::instance().give_back(self.index);
+  self.index = shared_thread_index;  // calls from later thread-exit code count there
+}
+
+SINGLEFLIGHT_COLD inline std::uint32_t assign_thread_index(thread_state& self) noexcept {
+  self.index = thread_indexes::instance().take();
+  platform::at_thread_exit<&give_thread_index_back>();
+  return self.index;
+}
+
+inline std::uint32_t thread_index(thread_state& self) noexcept {
+  if (self.index == thread_state::no_index) [[unlikely]] {
+    return assign_thread_index(self);
+  }
+  return self.index;
+}
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// flight_block: members of the block that need all of flight_core: its end, its errands, its timeout.
+
+#include "singleflight/flight/detail/flight_core.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+inline block_base::~block_base() {
+  if (load != nullptr && load->home != this) load->home->drop_reference();
+  if ((state.load(memory_order_relaxed) & unfurnished) == 0) room.~waiting_room();
+}
+
+inline waiting_room::waiting_room(block_base& block, const any_executor& executor) noexcept
+    : batch(executor) {
+  batch.owner = &block;
+}
+
+inline errands::errands(block_base& of) noexcept
+    : task_node([](task_node* node, bool) {
+        auto& self = *static_cast<errands*>(node);
+        block_base& b = self.block;
+        b.lock();
+        self.queued = false;
+        b.unlock();
+        flight_core::run_errands(b);
+      }),
+      block(of) {}
+
+inline void block_base::fire_timeout(timer_node& node) noexcept {
+  const fire_scope fires;
+  flight_core::expire(*static_cast<timeout_alarm&>(node).block);
+}
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

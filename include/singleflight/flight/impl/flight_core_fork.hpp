@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// flight_fork: the flights of a group around a fork (core/support/fork.hpp).
+//
+// The forking thread may be inside loads: those flights go on in the child, without the threads
+// that waited for them. All others have lost their leader there, or the queue in which they stood.
+// In the child they are taken out of the table, so their keys are free, and end as `broken` for a
+// handle that the forking thread has. Nobody is resumed: what waited goes on in the parent.
+//
+// V1  Held are all buckets and the blocks of all flights in them. A block lock comes before a
+//     bucket lock: so a block is only tried, and where that fails, all is let go and begun again.
+// V2  A lost block has no node. Its load is claimed, so that no queue runs it; should its promise
+//     answer all the same, that comes too late, and the group may be gone: finish() sees it first.
+// V3  The nodes of run() leaders, and those who wait in `blocked` and `timed`, stand on stacks of
+//     threads that are not there any more: nothing points to them afterwards.
+// V4  While all buckets are held, every flight that others know is in the table, or done (E1). The
+//     lock of one that is done may be held by a thread that is not there: to leave it needs none,
+//     and its waiters are guarded by locks that are held around the fork (done_locks).
+
+#include "singleflight/flight/detail/flight_core.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+/// Calls visit(block) for the blocks of all flights, and of those behind them, until it is false.
+template <class Visit>
+bool flight_core::each_block_held(Visit&& visit) noexcept {
+  return table.each_held([&](flight_table::bucket& b) {
+    for (const flight_node* node = b.first(); node != nullptr; node = node->next) {
+      block_base* const block = node->block.load(memory_order_relaxed);
+      if (block != nullptr && !visit(*block)) return false;
+      if (node->successor != nullptr && !visit(*node->successor)) return false;
+    }
+    return true;
+  });
+}
+
+void flight_core::hold() noexcept {
+  for (;;) {
+    table.hold_all();
+    std::size_t taken = 0;
+    const bool all = each_block_held([&](block_base& block) {
+      if (bit_lock<std::uint32_t, block_base::locked>::try_lock(block.state)) {
+        ++taken;
+        return true;
+      }
+      return false;
+    });
+    if (all) return;
+    (void)each_block_held([&](block_base& block) {
+      if (taken == 0) return false;
+      --taken;
+      block.unlock();
+      return true;
+    });
+    table.release_all();
+    const atomic<std::uint32_t> nothing{0};  // the block may be gone
+    const steady_time until = platform::now() + std::chrono::microseconds(20);
+    platform::wait(nothing, std::uint32_t{0}, platform::nap_channel, &until);
+  }
+}
+
+void flight_core::release() noexcept {
+  (void)each_block_held([](block_base& block) {
+    block.unlock();
+    return true;
+  });
+  table.release_all();
+}
+
+void flight_core::mend() noexcept {
+  const bool closing = closed_.load(memory_order_relaxed);
+  table.crowd_held(0);
+  (void)table.each_held([&](flight_table::bucket& b) {
+    flight_node* own = nullptr;
+    for (flight_node* node = b.first(); node != nullptr;) {
+      flight_node* const next = node->next;
+      block_base* const block = node->block.load(memory_order_relaxed);
+      if (block_base* const successor = std::exchange(node->successor, nullptr)) lose(*successor);
+      if (is_led_here(*node)) {
+        if (block != nullptr) {
+          forget_waiters(*block);
+          if (block->is_furnished()) call_errands_back(*block);
+        }
+        node->next = own;
+        own = node;
+      } else {
+        if (!node->unplaced) dismiss_flight();
+        if (block != nullptr) lose(*block);
+      }
+      node = next;
+    }
+    b.value = own != nullptr || closing ? flight_table::slow : 0;
+    while (flight_node* const node = own) {
+      own = node->next;
+      table.link_locked(b, *node);
+    }
+    return true;
+  });
+}
+
+inline bool flight_core::is_led_here(const flight_node& node) const noexcept {
+  for (const led_frame* f = this_thread().led; f != nullptr; f = f->outer) {
+    if (f->group == this && f->flight_id == node.id) return true;
+  }
+  return false;
+}
+
+SINGLEFLIGHT_COLD inline bool flight_core::is_under_way_held(std::uint64_t id) const noexcept {
+  return !table.each_held([&](const flight_table::bucket& b) {
+    const flight_node* node = b.first();
+    while (node != nullptr && node->id != id) node = node->next;
+    if (node == nullptr) return true;
+    const block_base* const block = node->block.load(memory_order_relaxed);
+    // One that has timed out is over for those who waited, though its load is still here.
+    return block != nullptr && block->phase(memory_order_relaxed) == flight_phase::done;
+  });
+}
+
+/// V2. Lets its lock go.
+SINGLEFLIGHT_COLD inline void flight_core::lose(block_base& b) noexcept {
+  if (b.phase(memory_order_relaxed) != flight_phase::done) {
+    b.result = flight_result::code;
+    b.code = flight_errc::broken;
+    b.callers = b.interest();
+    if (b.load != nullptr) (void)b.load->claim();
+  }
+  b.node = nullptr;
+  forget_waiters(b);
+  b.set_done_and_unlock();
+}
+
+/// Errands that were queued, or that a thread had taken: go_on() queues them. That thread, or a
+/// caller's, may have been about to tell the load to stop.
+SINGLEFLIGHT_COLD inline void flight_core::call_errands_back(block_base& b) noexcept {
+  waiting_room& room = b.room;
+  const std::stop_source& stop = room.stop;
+  if (room.stop_wanted && stop.stop_possible() && !stop.stop_requested()) {
+    if (!room.errands) room.errands.emplace(b);
+    if (!std::exchange(room.errands->queued, true)) b.add_reference();
+  }
+  if (room.errands) room.errands->cut = room.errands->queued;  // so nobody else posts them
+}
+
+/// V3. Those who are suspended may yet be destroyed.
+SINGLEFLIGHT_COLD inline void flight_core::forget_waiters(block_base& b) noexcept {
+  b.lenders.store(0, memory_order_relaxed);
+  b.absent.store(0, memory_order_relaxed);
+  if (!b.is_furnished()) return;
+  b.room.blocked = {};
+  b.room.timed = {};
+  b.room.claimers = b.room.claimers_behind = false;
+  const bool lost = b.node == nullptr;
+  b.room.batch.mend_locked(lost);
+  for (flight_batch* r = b.room.more_batches; r != nullptr; r = r->next) r->mend_locked(lost);
+}
+
+/// What was queued on the pool of timeouts for a flight of this thread, or being carried out there:
+/// again. Other threads of the child, its timer's first, may be at these flights already.
+void flight_core::go_on() noexcept {
+  for (const led_frame* f = this_thread().led; f != nullptr; f = f->outer) {
+    if (f->group != this) continue;
+    block_base* found = nullptr;
+    table.each([&](flight_table::head& at) {
+      flight_table::bucket b = flight_table::lock_at(at);
+      for (flight_node* node = b.first(); node != nullptr; node = node->next) {
+        if (node->id != f->flight_id) continue;
+        found = node->block.load(memory_order_relaxed);
+        if (found != nullptr) found->add_reference();
+      }
+      flight_table::unlock(b);
+    });
+    if (found == nullptr) continue;
+    found->lock();
+    std::optional<errands>& e = found->room.errands;
+    const bool posts = e && std::exchange(e->cut, false);
+    found->unlock();
+    if (posts) timeout_pool().post(&*e, true);
+    found->drop_reference();
+  }
+}
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// flight_core_leave: how a caller leaves a flight before its end, and what becomes of a flight that
+// all have left. Members of flight_core.
+
+#include "singleflight/flight/detail/flight_core.hpp"
+#include "singleflight/flight/detail/rules.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+inline void flight_core::leave(block_base& b, wait_verdict why, bool lender, std::uint32_t serial,
+                               bool leader) {
+  const call_scope scope;
+  if (b.done()) {  // in a child of fork, the lock may be held by a thread that is not there
+    b.drop_reference();
+    return;
+  }
+  aftermath a;
+  b.lock();
+  if (b.phase(memory_order_relaxed) == flight_phase::done) {
+    b.unlock();
+    b.drop_reference();
+    return;
+  }
+  observer* const watch = b.core->options_.observer;
+  if (why == wait_verdict::recursive) b.core->count_struck(why);
+  const bool over = part_locked(b, {lender, serial, leader}, a);
+  b.unlock();
+  if (watch != nullptr) watch->left(b.id);
+  carry_out(a);
+  b.drop_references(platform::holds(rule::leaver_drops_reference) ? (over ? 2 : 1) : 0);
+}
+
+SINGLEFLIGHT_COLD inline void flight_core::withdraw(block_base& b) {
+  const call_scope scope;
+  aftermath a;
+  b.lock();
+  if (b.phase(memory_order_relaxed) != flight_phase::done && !b.room.leader_withdrew) {
+    b.room.leader_withdrew = true;
+    load_base* none = nullptr;
+    b.core->drop_interest_locked(b, none, true, a);  // the load runs: it cannot be over
+  }
+  b.unlock();
+  carry_out(a);
+}
+
+/// The stop callback of a run() leader, which waits for it before its call returns; so all that
+/// runs here is inside of that flight, and nobody else's load runs here (strike_scope).
+struct withdrawing {
+  block_base& block;
+  void operator()() const {
+    const strike_scope strikes;
+    const inside_flight here(block);
+    flight_core::withdraw(block);
+  }
+};
+
+SINGLEFLIGHT_COLD inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own,
+                                                                bool leader, aftermath& a) {
+  const flight_phase phase = b.phase(memory_order_relaxed);
+  if (!platform::holds(rule::leader_leaves_in_one_step) && leader)
+    b.leader_gone.store(true, memory_order_relaxed);
+  flight_table::bucket bucket = table.lock(b.node->hash);
+  const bool last = b.interest() == 1;  // stable: joins need the bucket lock
+  if (leader) {
+    leader_leaves_locked(b);
+  } else {
+    b.counts.fetch_sub(block_base::one_interest, memory_order_relaxed);
+  }
+  if (!last) {
+    table.unlock(bucket);
+    return phase == flight_phase::vacant && platform::holds(rule::leaver_passes_lead_on) &&
+           elect_locked(b, a);  // it may have been the last able
+  }
+  const abandon policy = options_.on_abandon;
+  stats.add(figure::abandoned);
+  // A load that is still queued, or in a batch, ends here; its node in the queue, or its batch,
+  // finds it claimed. (Under `finish` it is wanted still.)
+  const bool unbegun = policy != abandon::finish && phase == flight_phase::running &&
+                       b.load != nullptr && platform::holds(rule::unbegun_ends_with_interest) &&
+                       b.load->claim();
+  if (phase == flight_phase::running && !unbegun) {
+    if (policy != abandon::finish) {
+      b.room.stop_wanted = true;
+      if (platform::holds(rule::abandoned_is_stopped)) a.stopped = &b;
+      if (!platform::holds(rule::stop_outside_locks)) b.room.stop.request_stop();
+      if (policy == abandon::stop && platform::holds(rule::abandoned_is_forgotten)) {
+        a.successor = forget_locked(bucket, *b.node);
+      } else if (b.node->mode.load(memory_order_relaxed) == flight_mode::open) {
+        b.node->mode.store(flight_mode::barrier, memory_order_release);
+      }
+    }
+    table.unlock(bucket);
+    return false;
+  }
+  // Nothing has begun. Under finish a load that was kept is still wanted; else the flight just
+  // goes.
+  if (policy == abandon::finish && (own != nullptr || !b.room.kept.empty())) {
+    if (own != nullptr) keep_locked(b, *own);
+    own = nullptr;
+    table.unlock(bucket);
+    return phase == flight_phase::vacant && elect_locked(b, a);
+  }
+  if (phase == flight_phase::waiting && b.behind.load(memory_order_relaxed) != 0) {
+    flight_node* ahead = bucket.first();  // it can be found: else this one had its place
+    while (ahead != nullptr && ahead->successor != &b) {
+      ahead = ahead->is_gone_locked() ? nullptr : ahead->next;
+    }
+    if (ahead == nullptr) {  // close() has taken it and ends it
+      table.unlock(bucket);
+      return false;
+    }
+    ahead->successor = nullptr;
+  } else {
+    a.successor = unlink_locked(bucket, *b.node);
+  }
+  publish_locked(b, flight_result::code, flight_errc::cancelled, a);
+  flight_table::unlock(bucket);  // E1
+  return true;
+}
+
+SINGLEFLIGHT_COLD inline void flight_core::leader_leaves_locked(block_base& b) noexcept {
+  b.counts.fetch_sub(block_base::one_interest, memory_order_relaxed);
+  b.leader_gone.store(true, memory_order_relaxed);
+}
+
+}  // namespace detail
+SINGLEFLIGHT_END_NAMESPACE

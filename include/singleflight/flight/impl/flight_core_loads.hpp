@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// flight_core_loads: the life of an owned load from its start() to the call of its loader, in this
+// order: opened, submitted to the executor, claimed by the executor's task or by a thread that waits
+// for it, run. Members of flight_core and load_base.
+
+#include <memory>
+
+#include "singleflight/core/support/stop_token.hpp"
+#include "singleflight/flight/detail/flight_core.hpp"
+#include "singleflight/flight/detail/rules.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+namespace detail {
+
+inline void flight_core::open_load(load_base& load) {
+  block_base& b = *load.block;
+  b.lock();
+  load.state.store(load_base::queued, memory_order_release);
+  b.unlock();
+}
+
+inline void flight_core::tell_claimers(block_base& b) {
+  b.lock();
+  const bool claimers = b.room.claimers && platform::holds(rule::claimers_are_told);
+  block_base* const behind = b.room.claimers_behind &&
+                                     b.phase(memory_order_relaxed) != flight_phase::done &&
+                                     platform::holds(rule::queued_load_wakes_those_behind)
+                                 ? successor_of(b)
+                                 : nullptr;
+  b.unlock();
+  if (claimers) b.poke(block_base::claimer_channel);
+  if (behind != nullptr) {
+    behind->poke_claimers();
+    behind->drop_reference();
+  }
+}
+
+inline void flight_core::submit_load(load_base& load) {
+  const any_executor on = load.block->executor;  // the task may take the block with it
+  // A wait with limits asks the executor whether a thread is free: that can tell once it has the
+  // task. The inline one has it run before execute() returns, perhaps.
+  struct telling {
+    telling(block_base& b, bool before) noexcept : block(b), after(!before) {
+      block.add_reference();
+      if (before) tell_claimers(block);
+    }
+    telling(const telling&) = delete;
+    telling& operator=(const telling&) = delete;
+    ~telling() {
+      if (after && platform::holds(rule::posted_load_is_told)) tell_claimers(block);
+      block.drop_reference();
+    }
+    block_base& block;
+    const bool after;
+  } const claimers(*load.block, on.is_inline());
+  try {
+    on.execute(task(&load));
+  } catch (...) {  // refused: dropping the task has ended the flight as broken
+    if (platform::is_thread_exit()) throw;
+  }
+}
+
+inline void load_base::act_on(task_node* node, bool run) {
+  auto& load = *static_cast<load_base*>(node);
+  if (!run && drop_later(node)) return;
+  // Leaves the queue and claims in one step; a waiter may have claimed it before.
+  if ((load.state.exchange(claimed, memory_order_acq_rel) & claimed) != 0 &&
+      platform::holds(rule::load_runs_once)) {
+    load.home->drop_reference();
+    return;
+  }
+  flight_core& group = *load.block->core;
+  if (run) {
+    load.run();
+  } else {
+    group.finish_dropped(*load.block);
+    load.end_run();
+  }
+}
+
+/// Its executor has dropped the load: `broken`, or why a pool of the library's has refused it.
+inline void flight_core::finish_dropped(block_base& b) {
+  if (const std::exception_ptr* const why = this_thread().refusal) {
+    finish_and_drop(b, flight_result::error, {}, keep_alive(*why));
+  } else {
+    finish_and_drop(b, flight_result::code, flight_errc::broken);
+  }
+}
+
+inline void load_base::run() { flight_core::run_owned(*this); }
+
+inline void flight_core::run_owned(load_base& load) {
+  // What the end resumes runs after the load has left this thread's chain.
+  const call_scope scope;
+  block_base& b = *load.block;
+  flight_core& group = *b.core;
+  if (const flight_errc code = group.unbegun_end(b); code != flight_errc{}) {
+    group.finish_and_drop(b, flight_result::code, code);
+    load.end_run();
+    return;
+  }
+  thread_state& self = this_thread();
+  load.frame = {b.id, nullptr, nullptr, &group, false};
+  group.stats.add(figure::begun);
+  try {
+    group.begin(b);
+  } catch (...) {
+    group.finish_and_drop(b, flight_result::error, {}, keep_alive(std::current_exception()));
+    load.end_run();
+    return;
+  }
+  led_frame on_thread{b.id, self.led, nullptr, &group, false};
+  self.led = &on_thread;
+  struct ending {
+    thread_state& self;
+    const led_frame* outer;
+    load_base& load;
+    const bool awaits = load.awaits;  // it may be gone when its call returns
+    ~ending() {
+      self.led = outer;
+      if (!awaits) load.end_run();
+    }
+  } const end{self, on_thread.outer, load};
+  load.call();
+}
+
+inline flight_errc flight_core::unbegun_end(block_base& b) const noexcept {
+  if (closed()) return flight_errc::closed;
+  return b.interest() > 0 ? flight_errc{} : unwanted_end(b);
+}
+SINGLEFLIGHT_COLD inline flight_errc flight_core::unwanted_end(block_base& b) noexcept {
+  b.lock();
+  const bool unwanted = b.room.stop_wanted && b.interest() == 0;
+  b.unlock();
+  return unwanted ? flight_errc::cancelled : flight_errc{};
+}
+
+inline void flight_core::arm_timeout(block_base& b) {
+  if (b.alarm == nullptr) b.alarm = std::make_unique<block_base::timeout_alarm>(b);
+  clock_.arm(*b.alarm, deadline_after(clock_.now(), options_.load_timeout));
+  b.alarm->armed = true;
+}
+
+}  // namespace detail
+
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// group_enter: how a call gets into a flight, or begins one: the same for run, start and the bulk
+// calls.
+
+#include "singleflight/flight/detail/rules.hpp"
+#include "singleflight/flight/group.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+// ---- admission, caller: how a call got in, and what it brings along ----------------------------------------------------------
+
+/// How a call got in: it leads (`shared` is set when its flight has a block already), it joined
+/// `shared` (a reference and an interest are its own), it was refused, or it lacks a block.
+template <class Key, class Value, class Hash, class Equal>
+struct group<Key, Value, Hash, Equal>::admission {
+  enum class kind : std::uint8_t { leads, joined, refused, lacks } how;
+  block* shared = nullptr;
+  flight_errc code{};
+  bool keeps = false;      ///< joined, and the caller's load is to be kept with the flight
+  std::uint32_t kept = 0;  ///< the serial of a load that is kept already
+  observer* watch = nullptr;
+};
+
+/// A blocking call leads on a node of its own stack, and lends its loader where a leader is
+/// missing. A started one leads on a block that owns its key and load, made when it is known to be
+/// needed.
+template <class Key, class Value, class Hash, class Equal>
+struct group<Key, Value, Hash, Equal>::caller {
+  detail::flight_core& core;
+  node* own = nullptr;                    ///< of a blocking call
+  std::unique_ptr<started_block> made{};  ///< of a started one
+  // Of a blocking call:
+  std::unique_ptr<block> first_block{};   ///< for a leader that needs a block from the begin
+  std::unique_ptr<keyed_block> behind{};  ///< for going behind a flight that has no successor
+  bool absent = false;                    ///< it will wait for other keys first (run_many)
+
+  bool lends() const noexcept { return own != nullptr; }
+  bool can_lead() const noexcept { return lends() || made != nullptr; }
+  bool can_succeed() const noexcept { return lends() ? behind != nullptr : made != nullptr; }
+  /// Whether the call's load is to be kept with `shared`, which it joins.
+  bool keeps(const block* shared) const noexcept {
+    // Bucket lock held, not the block's. A phase that says `running` stays so until the flight is
+    // done, where nothing is handed over; all others may come to need a leader.
+    using detail::flight_phase;
+    if (lends()) return false;
+    if (core.hands_over()) return true;
+    if (shared == nullptr) return false;
+    const flight_phase now = shared->phase();
+    return now != flight_phase::running &&
+           (now != flight_phase::offered ||
+            detail::platform::holds(detail::rule::joiner_sees_the_offer));
+  }
+  bool keeps_behind() const noexcept { return !lends(); }
+
+  block* lead_locked(detail::flight_table::bucket& b) noexcept {
+    if (!lends()) {
+      prepare_lead(*made);
+      core.table.link_locked(b, made->own);
+      return made.get();
+    }
+    if (first_block != nullptr) {
+      detail::flight_core::attach_locked(b, *own, *first_block);
+      first_block->add_reference();  // the leader's own
+    }
+    core.table.link_locked(b, *own);
+    return first_block.release();
+  }
+  block& succeed_locked() noexcept {
+    using namespace detail;
+    if (lends()) {
+      behind->lenders.store(1, memory_order_relaxed);
+      behind->absent.store(absent ? 1 : 0, memory_order_relaxed);
+      return *behind.release();
+    }
+    made->furnish();
+    made->set_phase_locked(flight_phase::waiting);
+    flight_core::keep_locked(*made, *made->owned);
+    return *made.release();
+  }
+  void make_behind(std::size_t hash, view key) {
+    behind = make_keyed(core, detail::flight_phase::waiting, hash, key);
+    behind->stand_alone();
+  }
+};
+
+// ---- what a call looks at, and makes ------------------------------------------------------------
+
+template <class Key, class Value, class Hash, class Equal>
+auto group<Key, Value, Hash, Equal>::find(const detail::flight_table::bucket& b, std::size_t hash,
+                                          view key) const -> node* {
+  for (detail::flight_node* n = b.first(); n != nullptr; n = n->next) {
+    if (n->is_gone_locked() && detail::platform::holds(detail::rule::forgotten_is_not_found)) {
+      return nullptr;  // and so are all behind it (I10)
+    }
+    if (n->hash == hash && is_of(*static_cast<node*>(n), key)) return static_cast<node*>(n);
+  }
+  return nullptr;
+}
+
+template <class Key, class Value, class Hash, class Equal>
+bool group<Key, Value, Hash, Equal>::too_old(const node& n,
+                                             detail::steady_time now) const noexcept {
+  const auto window = core_.options().join_window;
+  if (window.count() <= 0) return false;
+  const auto began = n.began.load(detail::memory_order_relaxed);
+  return began != detail::flight_node::not_begun && detail::time_between(began, now) > window;
+}
+
+template <class Key, class Value, class Hash, class Equal>
+detail::block_base* group<Key, Value, Hash, Equal>::make_block(detail::flight_core& core,
+                                                               const detail::flight_node& n) {
+  const auto& keyed = static_cast<const node&>(n);
+  return make_block_for(core, n.hash, access::load(keyed.key)).release();
+}
+
+template <class Key, class Value, class Hash, class Equal>
+auto group<Key, Value, Hash, Equal>::make_block_for(detail::flight_core& core, std::size_t hash,
+                                                    view key) -> std::unique_ptr<block> {
+  if (core.hands_over()) return make_keyed(core, detail::flight_phase::running, hash, key);
+  return std::make_unique<block>(core, core.options().executor, core.clock(),
+                                 detail::flight_phase::running);
+}
+
+template <class Key, class Value, class Hash, class Equal>
+auto group<Key, Value, Hash, Equal>::make_keyed(detail::flight_core& core,
+                                                detail::flight_phase phase, std::size_t hash,
+                                                view key) -> std::unique_ptr<keyed_block> {
+  return detail::make_with_key<keyed_block, access>(key, [&](void* at, void* room) {
+    return ::new (at) keyed_block(core, phase, hash, key, room);
+  });
+}
+
+template <class Key, class Value, class Hash, class Equal>
+auto group<Key, Value, Hash, Equal>::refuse(flight_errc code) noexcept -> admission {
+  core_.stats.add(detail::figure::refused);
+  core_.stats.add_error(code);
+  return {.how = admission::kind::refused, .code = code};
+}
+
+template <class Key, class Value, class Hash, class Equal>
+auto group<Key, Value, Hash, Equal>::refused_block(flight_errc code) -> block& {
+  auto made = std::make_unique<block>(core_, core_.options().executor, core_.clock(),
+                                      detail::flight_phase::done);
+  made->counts.store(detail::block_base::one_reference, detail::memory_order_relaxed);
+  made->result = detail::flight_result::code;
+  made->code = code;
+  made->id = 0;
+  return *made.release();
+}
+
+// ---- getting in ---------------------------------------------------------------------------------
+// One pass under the bucket lock decides: lead, join, or go behind. What has to be allocated for
+// that is allocated outside the lock, and the next pass looks again.
+
+template <class Key, class Value, class Hash, class Equal>
+auto group<Key, Value, Hash, Equal>::enter(caller& who, std::size_t hash, view key, bool fresh)
+    -> admission {
+  using namespace detail;
+  enum class lack { nothing, spare, own } lack{};
+  std::unique_ptr<block> spare;  // for a thin flight of somebody else's
+  const steady_time now =
+      core_.options().join_window.count() > 0 ? core_.clock().now() : steady_time{};
+  for (;;) {
+    block_base* promoted = nullptr;
+    lack = lack::nothing;
+    {
+      locked_bucket b(core_.table.lock(hash));
+      if (core_.closed() && platform::holds(rule::closed_refuses))
+        return refuse(flight_errc::closed);
+      node* const found = find(b, hash, key);
+      if (found == nullptr) {
+        if (who.can_lead()) {
+          if (!core_.admit_flight()) return refuse(flight_errc::overloaded);
+          return {.how = admission::kind::leads, .shared = who.lead_locked(b)};
+        }
+        lack = lack::own;
+      } else if (const auto mode = found->mode.load(memory_order_relaxed);
+                 mode == flight_mode::open && too_old(*found, now)) {
+        promoted = core_.forget_locked(b, *found);
+      } else {
+        auto* shared = static_cast<block*>(found->block.load(memory_order_relaxed));
+        const bool behind = mode == flight_mode::barrier ||
+                            (fresh && platform::holds(rule::fresh_goes_behind) &&
+                             (shared == nullptr || shared->phase() == flight_phase::running));
+        if (behind && found->successor == nullptr) {
+          if (who.can_succeed()) {
+            block& next = who.succeed_locked();
+            // The reference that makes it the successor, and the caller's; the caller's interest.
+            next.counts.store(2 * block_base::one_reference + block_base::one_interest,
+                              memory_order_relaxed);
+            flight_core::set_successor_locked(b, *found, next);
+            core_.stats.add(figure::started);
+            return {.how = admission::kind::joined,
+                    .shared = &next,
+                    .kept = who.keeps_behind() ? next.room.kept.last_serial() : 0};
+          }
+          lack = lack::own;
+        } else {
+          if (behind) shared = static_cast<block*>(found->successor);
+          const bool keeps = behind ? who.keeps_behind() : who.keeps(shared);
+          if (keeps && !who.can_lead()) {
+            lack = lack::own;
+          } else if (shared == nullptr && spare == nullptr) {
+            lack = lack::spare;
+          } else {
+            if (shared == nullptr) {
+              shared = spare.release();
+              flight_core::attach_locked(b, *found, *shared);
+            }
+            const bool absent = who.absent;  // counted before the caller is counted as a lender
+            if (absent) shared->absent.fetch_add(1, memory_order_relaxed);
+            if (!core_.join_locked(b, *shared, who.lends() || keeps)) {
+              if (absent) shared->absent.fetch_sub(1, memory_order_relaxed);
+              return refuse(flight_errc::overloaded);
+            }
+            return {.how = admission::kind::joined,
+                    .shared = shared,
+                    .keeps = keeps,
+                    .watch = core_.options().observer};
+          }
+        }
+      }
+    }
+    if (promoted != nullptr) flight_core::activate(*promoted);
+    if (lack == lack::spare) spare = make_block_for(core_, hash, key);
+    if (lack == lack::own) {
+      if (!who.lends()) return {.how = admission::kind::lacks};
+      who.make_behind(hash, key);
+    }
+  }
+}
+
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// group_look: the members of a group that go through its flights: to forget them, to tell of them.
+
+#include "singleflight/flight/detail/rules.hpp"
+#include "singleflight/flight/group.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+template <class Key, class Value, class Hash, class Equal>
+template <class Change>
+bool group<Key, Value, Hash, Equal>::forget_with(std::size_t hash, view key, const Change& change) {
+  static_assert(noexcept(change()));
+  const detail::call_scope scope;
+  const bool in_one = detail::platform::holds(detail::rule::changed_as_forgotten);
+  detail::block_base* successor = nullptr;
+  bool found = false;
+  {
+    locked_bucket b(core_.table.lock(hash));
+    for (detail::flight_node* n = b.first(); n != nullptr && !n->is_settled_locked(); n = n->next) {
+      n->sought = n->hash == hash && is_of(*static_cast<node*>(n), key);
+    }
+    // Nothing throws from here on.
+    if (in_one) change();
+    detail::flight_node* present = nullptr;  // at most one is not gone (I3)
+    detail::flight_node* next = nullptr;
+    for (detail::flight_node* n = b.first(); n != nullptr && !n->is_settled_locked(); n = next) {
+      next = n->next;
+      if (!n->sought) continue;
+      n->revoked.store(true, detail::memory_order_release);
+      if (!n->is_gone_locked()) {
+        present = n;
+      } else {
+        detail::flight_table::settle_locked(b, *n);
+      }
+    }
+    if (present != nullptr) {
+      successor = core_.forget_locked(b, *present);
+      found = true;
+    }
+  }
+  if (!in_one) change();
+  if (successor != nullptr) detail::flight_core::activate(*successor);
+  return found;
+}
+
+template <class Key, class Value, class Hash, class Equal>
+std::size_t group<Key, Value, Hash, Equal>::forget_all() {
+  const detail::call_scope scope;
+  std::size_t count = 0;
+  core_.table.each([&](detail::flight_table::head& at) {
+    detail::block_base* promoted = nullptr;
+    {
+      locked_bucket b(detail::flight_table::lock_at(at));
+      // A successor is linked at the front: this walk does not meet it.
+      detail::flight_node* behind = nullptr;
+      for (detail::flight_node* n = b.first(); n != nullptr && !n->is_settled_locked();
+           n = behind) {
+        behind = n->next;
+        n->revoked.store(true, detail::memory_order_release);
+        if (n->is_gone_locked()) {
+          detail::flight_table::settle_locked(b, *n);
+          continue;
+        }
+        ++count;
+        if (detail::block_base* const next = core_.forget_locked(b, *n)) {
+          next->next_promoted = promoted;
+          promoted = next;
+        }
+      }
+    }
+    while (detail::block_base* const next = promoted) {
+      promoted = next->next_promoted;
+      detail::flight_core::activate(*next);
+    }
+  });
+  return count;
+}
+
+template <class Key, class Value, class Hash, class Equal>
+auto group<Key, Value, Hash, Equal>::in_flight() const -> std::vector<flight_info<Key>> {
+  std::vector<flight_info<Key>> all;
+  const auto now = core_.clock().now();
+  core_.table.each(
+      [&](detail::flight_table::head& at) {
+        locked_bucket b(detail::flight_table::lock_at(at));
+        for (detail::flight_node* n = b.first(); n != nullptr && !n->is_gone_locked();
+             n = n->next) {
+          const detail::block_base* shared = n->block.load(detail::memory_order_relaxed);
+          const auto began = n->began.load(detail::memory_order_relaxed);
+          all.push_back({access::own(access::load(static_cast<node*>(n)->key)), n->id,
+                         shared != nullptr ? shared->interest() : 1,
+                         began != detail::flight_node::not_begun ? detail::time_between(began, now)
+                                                                 : std::chrono::nanoseconds{}});
+        }
+      },
+      [&all] { all.clear(); });
+  return all;
+}
+
+template <class Key, class Value, class Hash, class Equal>
+group_stats group<Key, Value, Hash, Equal>::stats() const noexcept {
+  using detail::figure;
+  const auto sum = core_.stats.totals();
+  const auto of = [&sum](figure f) { return sum[static_cast<std::size_t>(f)]; };
+  const auto ended = [&sum](flight_errc code) {
+    return sum[static_cast<std::size_t>(figure::errors) + static_cast<std::size_t>(code)];
+  };
+  return {
+      .calls = of(figure::led) + of(figure::started) + of(figure::joined) + of(figure::refused),
+      .loads = of(figure::led) + of(figure::begun),
+      .joined = of(figure::joined),
+      .handed_over = of(figure::handed_over),
+      .abandoned = of(figure::abandoned),
+      .timed_out = ended(flight_errc::timed_out),
+      .cancelled = ended(flight_errc::cancelled),
+      .overloaded = ended(flight_errc::overloaded),
+      .recursive = ended(flight_errc::recursive),
+      .broken = ended(flight_errc::broken),
+      .closed = ended(flight_errc::closed),
+      .rejected = ended(flight_errc::rejected),
+  };
+}
+
+template <class Key, class Value, class Hash, class Equal>
+void group<Key, Value, Hash, Equal>::observe(metric_visitor& visitor) const {
+  const group_stats s = stats();
+  visitor.counter("calls", s.calls);
+  visitor.counter("loads", s.loads);
+  visitor.counter("joined", s.joined);
+  visitor.counter("handed_over", s.handed_over);
+  visitor.counter("abandoned", s.abandoned);
+  visitor.counter("timed_out", s.timed_out);
+  visitor.counter("cancelled", s.cancelled);
+  visitor.counter("overloaded", s.overloaded);
+  visitor.counter("recursive", s.recursive);
+  visitor.counter("broken", s.broken);
+  visitor.counter("closed", s.closed);
+  visitor.counter("rejected", s.rejected);
+}
+
+SINGLEFLIGHT_END_NAMESPACE

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// group_run: the trip of a run() that is not alone: it enters (group_enter.hpp) and leads, or joins
+// and waits (blocked_wait.hpp); and how the outcome of a run() that leads is settled.
+
+#include "singleflight/flight/group.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+template <class Key, class Value, class Hash, class Equal>
+auto group<Key, Value, Hash, Equal>::run_contended(node& own, view key, detail::thread_state& self,
+                                                   const lent& load, const limits& bounds,
+                                                   bool fresh) -> outcome<result> {
+  using namespace detail;
+  const inside_run inside(self);
+  if (const auto code = expired(bounds, core_.clock())) return refuse(*code).code;
+  own.deadline = bounds.deadline;
+  caller who{.core = core_, .own = &own};
+  if (bounds.stop.stop_possible() || core_.options().load_timeout.count() > 0) {
+    who.first_block = make_block_for(core_, own.hash, key);
+  }
+  const admission in = enter(who, own.hash, key, fresh);
+  if (in.how == admission::kind::refused) return in.code;
+  if (in.how == admission::kind::leads) {
+    if (core_.table.crowded()) core_.table.grow();
+    if (in.shared == nullptr) return lead_alone(own, self, load, bounds.within.frame);
+    core_.stats.add(figure::led);
+    return lead_shared(own, *in.shared, self, load, bounds);
+  }
+  if (in.watch != nullptr) in.watch->joined(in.shared->id);
+  return await_joined(*in.shared, self, load, bounds);
+}
+
+/// Leads thin: nobody else is on the flight yet, and mostly nobody will be.
+template <class Key, class Value, class Hash, class Equal>
+template <class Load>
+auto group<Key, Value, Hash, Equal>::lead_alone(node& own, detail::thread_state& self,
+                                                const Load& load, const detail::led_frame* within)
+    -> result {
+  using namespace detail;
+  const led_frame frame{own.id, self.led, within, &core_, true};
+  self.led = &frame;
+  core_.stats.add(figure::led);
+  if (!core_.plain()) core_.mark_begin(own);
+  result r;
+  try {
+    const flight_context context(core_, own, frame);
+    r.emplace_by([&](void* at) { load(at, context); });
+  } catch (...) {
+    fail_alone(own, self, frame);
+    throw;
+  }
+  self.led = frame.outer;
+  if (!core_.plain() || !flight_table::leave_alone(core_.table.locate(own.hash), own))
+      [[unlikely]] {
+    settle(own, self, r);
+  }
+  return r;
+}
+
+/// Leads a flight that has a block: from the begin, for an option or a limit that needs one, or as
+/// the one who was elected. The caller's reference on `b` goes into the result.
+template <class Key, class Value, class Hash, class Equal>
+auto group<Key, Value, Hash, Equal>::lead_shared(detail::flight_node& n, block& b,
+                                                 detail::thread_state& self, const lent& load,
+                                                 const limits& bounds) -> result {
+  using namespace detail;
+  const led_frame frame{b.id, self.led, bounds.within.frame, &core_, true};
+  self.led = &frame;
+  try {
+    core_.begin(b);
+    std::optional<platform::stop_callback<withdrawing>> on_stop;
+    if (bounds.stop.stop_possible()) on_stop.emplace(bounds.stop, withdrawing{b});
+    const flight_context context(core_, n, frame);
+    b.construct_by([&](void* at) { load(at, context); });
+  } catch (...) {
+    if (platform::is_thread_exit()) {
+      self.led = frame.outer;
+      const inside_run inside(self);
+      end_in_error(n, b, flight_errc::broken, nullptr, 1);
+      throw;
+    }
+    self.led = frame.outer;
+    const inside_run inside(self);
+    end_in_error(n, b, {}, std::current_exception(), 1);
+    throw;
+  }
+  self.led = frame.outer;
+  const inside_run inside(self);
+  if (core_.finish_and_drop(b, flight_result::value)) {
+    return result(typename result::from_block{}, b, flight_role::leader);
+  }
+  result alone;  // expired: nobody shares it
+  alone.take_back(b);
+  return alone;
+}
+
+template <class Key, class Value, class Hash, class Equal>
+auto group<Key, Value, Hash, Equal>::await_joined(block& b, detail::thread_state& self,
+                                                  const lent& load, const limits& bounds)
+    -> outcome<result> {
+  using namespace detail;
+  wait_verdict verdict{};
+  blocked_wait wait(b, bounds, blocked_wait::form::run, {.lender = true});
+  try {
+    verdict = wait.wait();
+  } catch (...) {
+    const inside_run inside(self);
+    wait.leave(wait_verdict::outcome);
+    throw;
+  }
+  switch (verdict) {
+    case wait_verdict::outcome: return flight_share<Value>::outcome_of(b, flight_role::joiner);
+    case wait_verdict::lead:
+      core_.stats.add(figure::begun);
+      b.lock();
+      b.set_phase_locked(flight_phase::running);
+      b.leader_gone.store(false, memory_order_relaxed);
+      b.run_leads = true;
+      b.node->deadline = bounds.deadline;
+      b.unlock();
+      return lead_shared(*b.node, b, self, load, bounds);
+    case wait_verdict::timed_out:
+    case wait_verdict::cancelled:
+    case wait_verdict::recursive: break;
+  }
+  {
+    const inside_run inside(self);
+    wait.leave(verdict);
+  }
+  return errc_of(verdict);
+}
+
+/// The thin leader could not leave alone: somebody may have joined.
+template <class Key, class Value, class Hash, class Equal>
+void group<Key, Value, Hash, Equal>::settle(node& own, detail::thread_state& self, result& r) {
+  using namespace detail;
+  const inside_run inside(self);
+  auto* const b = static_cast<block*>(core_.leave_table(own, load_result::value));
+  if (b == nullptr) return;
+  b->add_reference();  // the leader's own
+  try {
+    b->construct(std::move(r.inline_value()));
+  } catch (...) {
+    end_in_error(own, *b, {}, std::current_exception(), 1);
+    throw;
+  }
+  if (core_.finish_and_drop(*b, flight_result::value)) {
+    r.become_share(*b);
+  } else {
+    r.take_back(*b);  // expired: nobody shares it
+  }
+}
+
+template <class Key, class Value, class Hash, class Equal>
+void group<Key, Value, Hash, Equal>::fail_alone(node& own, detail::thread_state& self,
+                                                const detail::led_frame& frame) {
+  self.led = frame.outer;
+  if (detail::platform::is_thread_exit()) {
+    settle_error(own, self, flight_errc::broken, nullptr);
+  } else {
+    settle_error(own, self, {}, std::current_exception());
+  }
+}
+
+template <class Key, class Value, class Hash, class Equal>
+void group<Key, Value, Hash, Equal>::settle_error(node& own, detail::thread_state& self,
+                                                  flight_errc code, std::exception_ptr error) {
+  using namespace detail;
+  const inside_run inside(self);
+  const load_result how = error == nullptr ? load_result::broken : load_result::error;
+  const flight_errc counted = errc_of(error).value_or(code);
+  if (block_base* const b = core_.leave_table(own, how, counted)) {
+    end_in_error(own, static_cast<block&>(*b), code, std::move(error), 0);
+  }
+}
+
+template <class Key, class Value, class Hash, class Equal>
+void group<Key, Value, Hash, Equal>::end_in_error(detail::flight_node& n, block& b,
+                                                  flight_errc code, std::exception_ptr error,
+                                                  std::uint32_t references) {
+  using namespace detail;
+  flight_core::finished end{};
+  if (error == nullptr) {
+    end = core_.finish(b, flight_result::code, code);
+  } else {
+    error = keep_alive(std::move(error));
+    end = core_.hand_over_from(n, b, error);
+    if (!end.published) {
+      end = core_.finish(b, flight_result::error, {}, std::move(error), false);
+    }
+  }
+  // None to drop: somebody leads on, and the block may be gone with it.
+  if (end.over || references > 0) b.drop_references(references + (end.over ? 1U : 0U));
+}
+
+SINGLEFLIGHT_END_NAMESPACE

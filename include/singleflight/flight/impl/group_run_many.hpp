@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// bulk_run: run_many, one load for those of many keys that nobody is loading yet.
+//
+// It enters key by key, loads what it leads in one call, publishes it, and only then waits for what
+// it joined; a key that is named twice is led once and joined by its second position.
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "singleflight/flight/detail/deposits.hpp"
+#include "singleflight/flight/detail/rules.hpp"
+#include "singleflight/flight/group.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+/// One call of run_many. Whatever happens, at its end no flight that it led is in the table, and
+/// none that it joined is held.
+template <class Key, class Value, class Hash, class Equal>
+template <class LoadMany>
+class group<Key, Value, Hash, Equal>::bulk_run {
+ public:
+  bulk_run(group& flights, const std::vector<Key>& keys, LoadMany& load_many, const limits& bounds)
+      : group_(flights),
+        keys_(keys),
+        load_many_(load_many),
+        bounds_(bounds),
+        places_(std::make_unique<position[]>(keys.size())) {
+    results_.reserve(keys.size());
+    for (std::size_t i = 0; i < keys.size(); ++i) results_.emplace_back(flight_errc::broken);
+  }
+  bulk_run(const bulk_run&) = delete;
+  bulk_run& operator=(const bulk_run&) = delete;
+  ~bulk_run() {
+    self_.led = outer_;
+    for (std::size_t i = 0; i < keys_.size(); ++i) {
+      position& at = places_[i];
+      at.on_stop.reset();
+      if (at.leads) group_.end_bulk_key(at.own, self_, at.led, flight_errc::broken, nullptr);
+      if (at.joined != nullptr) {
+        const detail::inside_run inside(self_);
+        at.joined->absent.fetch_sub(1, detail::memory_order_relaxed);
+        detail::flight_core::leave(*at.joined, detail::wait_verdict::outcome, true);
+      }
+    }
+  }
+
+  std::vector<outcome<result>> operator()() {
+    enter_all();
+    load();
+    settle();
+    await_joined();
+    look_again();
+    return std::move(results_);
+  }
+
+ private:
+  struct position {
+    node own;
+    detail::led_frame frame{};
+    std::optional<flight_context> context{};  // where the loader asks for it
+    block* joined = nullptr;                  // with a reference and an interest
+    block* led = nullptr;  // the block of a led flight that had one from the begin
+    std::optional<detail::platform::stop_callback<detail::withdrawing>> on_stop{};
+    bool leads = false;
+    flight_errc refused{};
+    std::exception_ptr failed{};  // its own hash, comparison, copy or allocation has thrown
+  };
+
+  void enter_all() {
+    for (std::size_t i = 0; i < keys_.size(); ++i) {
+      position& at = places_[i];
+      try {
+        enter(at, keys_[i]);
+      } catch (...) {  // one key's failure is not the others'
+        if (at.leads || detail::platform::is_thread_exit()) throw;
+        at.failed = std::current_exception();
+      }
+      if (at.leads) ++leads_;
+      if (mine_.size() > leads_) mine_.pop_back();
+    }
+    if (group_.core_.table.crowded()) group_.core_.table.grow();
+  }
+  void enter(position& at, const Key& key) {
+    using namespace detail;
+    flight_core& core = group_.core_;
+    group_.prepare(at.own, self_, key);
+    at.own.deadline = bounds_.deadline;
+    if (const auto code = expired(bounds_, core.clock())) {
+      at.refused = group_.refuse(*code).code;
+      return;
+    }
+    mine_.push_back(key);  // a copy that throws does so before the flight is there
+    caller who{.core = core, .own = &at.own, .absent = true};
+    if (bounds_.stop.stop_possible() || core.options().load_timeout.count() > 0) {
+      who.first_block = make_block_for(core, at.own.hash, key);
+    }
+    const admission in = group_.enter(who, at.own.hash, key, false);
+    if (in.how == admission::kind::refused) {
+      at.refused = in.code;
+    } else if (in.how == admission::kind::joined) {
+      at.joined = in.shared;
+      if (in.watch != nullptr) in.watch->joined(in.shared->id);
+    } else {
+      at.leads = true;
+      at.led = in.shared;
+      at.frame = {at.own.id, self_.led, bounds_.within.frame, &core, true};
+      self_.led = &at.frame;
+      core.stats.add(figure::led);
+      if (in.shared != nullptr && bounds_.stop.stop_possible()) {
+        at.on_stop.emplace(bounds_.stop, withdrawing{*in.shared});
+      }
+    }
+  }
+
+  // ---- what it leads ----------------------------------------------------------------------------
+
+  /// Visits the positions that lead.
+  template <class Visit>
+  void each_led(const Visit& visit) {
+    for (std::size_t i = 0; i < keys_.size(); ++i) {
+      if (places_[i].leads) visit(places_[i]);
+    }
+  }
+  void load() {
+    if (!mine_.empty()) {
+      try {
+        each_led([this](position& at) {
+          if (at.led != nullptr) {
+            group_.core_.begin(*at.led);
+          } else if (!group_.core_.plain()) {
+            group_.core_.mark_begin(at.own);
+          }
+        });
+        loaded_ = call();
+      } catch (...) {
+        if (detail::platform::is_thread_exit()) throw;
+        error_ = std::current_exception();
+      }
+    }
+    self_.led = outer_;
+  }
+  std::vector<outcome<Value>> call() {
+    if constexpr (detail::takes_flights<Key, LoadMany>) {
+      std::vector<const flight_context*> flights;
+      each_led([&](position& at) {
+        at.context.emplace(group_.core_, at.own, at.frame);
+        flights.push_back(&*at.context);
+      });
+      return load_many_(std::span<const Key>(mine_), detail::bulk_flights(flights));
+    } else {
+      return load_many_(std::span<const Key>(mine_));
+    }
+  }
+  void settle() {
+    const bool fits = loaded_.size() == mine_.size();
+    std::size_t next = 0;
+    for (std::size_t i = 0; i < keys_.size(); ++i) {
+      position& at = places_[i];
+      if (at.refused != flight_errc{}) results_[i] = at.refused;
+      if (at.failed != nullptr) results_[i] = at.failed;
+      if (!std::exchange(at.leads, false)) continue;
+      at.on_stop.reset();
+      if (error_ != nullptr) {
+        group_.end_bulk_key(at.own, self_, at.led, {}, error_);
+        results_[i] = error_;
+      } else if (!fits) {
+        group_.end_bulk_key(at.own, self_, at.led, flight_errc::broken, nullptr);
+      } else {
+        group_.settle_bulk_key(at.own, self_, at.led, loaded_[next++], results_[i]);
+      }
+    }
+  }
+
+  // ---- what it joined ---------------------------------------------------------------------------
+
+  void await_joined() {
+    for (std::size_t i = 0; i < keys_.size(); ++i) {
+      block*& joined = places_[i].joined;
+      if (joined == nullptr) continue;
+      if (arrive(*joined)) {
+        detail::make_room(passed_over_);
+        passed_over_.push_back(i);
+        std::exchange(joined, nullptr)->drop_reference();
+        continue;
+      }
+      // Elected after a failure, or in a successor's turn.
+      const auto load_one = [&](const flight_context& context) -> Value {
+        return call_for(keys_[i], context);
+      };
+      try {
+        results_[i] =
+            group_.await_joined(*std::exchange(joined, nullptr), self_, lent(load_one), bounds_);
+      } catch (...) {
+        if (detail::platform::is_thread_exit()) throw;
+        results_[i] = std::current_exception();
+      }
+    }
+  }
+  Value call_for(const Key& key, const flight_context& context) {
+    const std::span<const Key> one(std::addressof(key), 1);
+    std::vector<outcome<Value>> just;
+    if constexpr (detail::takes_flights<Key, LoadMany>) {
+      const flight_context* const flight = &context;
+      just = load_many_(one, detail::bulk_flights(std::span(&flight, 1)));
+    } else {
+      just = load_many_(one);
+    }
+    if (just.size() != 1) throw flight_error(flight_errc::broken);
+    return std::move(just.front()).value();
+  }
+  void look_again() {
+    if (passed_over_.empty()) return;
+    std::vector<Key> again;
+    for (const std::size_t i : passed_over_) again.push_back(keys_[i]);
+    auto more = group_.run_many(again, load_many_, bounds_);
+    for (std::size_t n = 0; n < more.size(); ++n) results_[passed_over_[n]] = std::move(more[n]);
+  }
+
+  group& group_;
+  const std::vector<Key>& keys_;
+  LoadMany& load_many_;
+  const limits& bounds_;
+  detail::thread_state& self_ = detail::this_thread();
+  const detail::led_frame* const outer_ = self_.led;
+  const std::unique_ptr<position[]> places_;
+  std::vector<Key> mine_;  // of those that it leads
+  std::size_t leads_ = 0;
+  std::vector<outcome<Value>> loaded_;
+  std::exception_ptr error_;
+  std::vector<std::size_t> passed_over_;
+  std::vector<outcome<result>> results_;
+};
+
+template <class Key, class Value, class Hash, class Equal>
+template <class Keys, class LoadMany>
+auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_many,
+                                              const limits& bounds)
+    -> std::vector<outcome<result>> {
+  using namespace detail;
+  static_assert(goes_in_bulk<Key>() && loads_in_bulk<Key, Value, LoadMany>());
+  const inside_run inside(this_thread());
+  std::vector<Key> all;
+  for (const auto& key : keys) all.push_back(own_of(key));
+  return bulk_run<std::remove_reference_t<LoadMany>>(*this, all, load_many, bounds)();
+}
+
+/// A bulk call has come to wait for this flight: from now on it can lead. True: the flight has
+/// ended without it, in a failure that others may have had before the call began (P3). It is asked
+/// of a caller that could lead, so that one looks again instead.
+template <class Key, class Value, class Hash, class Equal>
+bool group<Key, Value, Hash, Equal>::arrive(block& b) noexcept {
+  using namespace detail;
+  if (!b.done()) {
+    // An election, under this lock, sees it absent or able, and in `lenders` either way.
+    b.lock();
+    b.absent.fetch_sub(1, memory_order_relaxed);
+    b.unlock();
+  }
+  return b.done() && b.result == flight_result::error && b.error_given &&
+         platform::holds(rule::passed_over_looks_again);
+}
+
+/// Ends one key of a bulk load without a value.
+template <class Key, class Value, class Hash, class Equal>
+void group<Key, Value, Hash, Equal>::end_bulk_key(node& own, detail::thread_state& self, block* led,
+                                                  flight_errc code, std::exception_ptr error) {
+  if (led == nullptr) {
+    settle_error(own, self, code, std::move(error));
+    return;
+  }
+  const detail::inside_run inside(self);
+  end_in_error(own, *led, code, std::move(error), 1);
+}
+
+/// Ends one key of a bulk load with what the load said of it; a value whose move throws harms
+/// nobody else.
+template <class Key, class Value, class Hash, class Equal>
+void group<Key, Value, Hash, Equal>::settle_bulk_key(node& own, detail::thread_state& self,
+                                                     block* led, outcome<Value>& said,
+                                                     outcome<result>& to) {
+  using namespace detail;
+  if (!said.has_value()) {
+    const std::optional<flight_errc> code = detail::code_of(said);
+    const std::exception_ptr error = code ? nullptr : said.exception();
+    end_bulk_key(own, self, led, code.value_or(flight_errc{}), error);
+    if (code) {
+      to = *code;
+    } else {
+      to = error;
+    }
+    return;
+  }
+  result r;
+  try {
+    r.emplace_by([&](void* at) {
+      if constexpr (std::is_void_v<Value>) {
+        ::new (at) std::monostate();
+      } else {
+        ::new (at) Value(std::move(said).value());
+      }
+    });
+    if (led != nullptr) led->construct(std::move(r.inline_value()));
+  } catch (...) {
+    if (platform::is_thread_exit()) {
+      end_bulk_key(own, self, led, flight_errc::broken, nullptr);
+      throw;
+    }
+    end_bulk_key(own, self, led, {}, std::current_exception());
+    to = std::current_exception();
+    return;
+  }
+  try {
+    if (led == nullptr) {
+      settle(own, self, r);
+    } else {
+      const inside_run inside(self);
+      if (core_.finish_and_drop(*led, flight_result::value)) {
+        r.become_share(*led);
+      } else {
+        r.take_back(*led);  // expired: nobody shares it
+      }
+    }
+    to = std::move(r);
+  } catch (...) {
+    if (platform::is_thread_exit()) throw;
+    to = std::current_exception();
+  }
+}
+
+SINGLEFLIGHT_END_NAMESPACE

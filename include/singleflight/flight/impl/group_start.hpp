@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// group_start: the trip of a loader through start(), in this order: a block is made that owns key and
+// load, enters the table (alone, or by enter()), and its load is given to the executor
+// (flight_core_loads.hpp goes on from there).
+
+#include "singleflight/flight/group.hpp"
+
+SINGLEFLIGHT_BEGIN_NAMESPACE
+
+/// Makes the block that owns key and loader.
+template <class Key, class Value, class Hash, class Equal>
+auto group<Key, Value, Hash, Equal>::make_started(std::size_t hash, view key, given_loader load)
+    -> started_block* {
+  auto made = detail::make_with_key<started_block, access>(
+      key,
+      [&](void* at, void* key_room) {
+        return ::new (at) started_block(core_, detail::flight_phase::running, hash, key, key_room);
+      },
+      load.room());
+  made->owned = &load.make(made.get() + 1, *made);
+  made->stand_alone();
+  return made.release();
+}
+
+/// Before it is put into the table to lead.
+template <class Key, class Value, class Hash, class Equal>
+void group<Key, Value, Hash, Equal>::prepare_lead(started_block& made) noexcept {
+  using namespace detail;
+  // The flight's reference, the handle's and the task's; the handle's interest.
+  made.counts.store(3 * block_base::one_reference + block_base::one_interest, memory_order_relaxed);
+  made.run_leads = false;
+  made.load = made.owned;  // `claimed` until the call hands it over: nobody ends it before
+}
+
+/// Leads, if nobody is in the bucket. False: `made` has one reference, the caller's.
+template <class Key, class Value, class Hash, class Equal>
+bool group<Key, Value, Hash, Equal>::start_alone(started_block& made) noexcept {
+  using namespace detail;
+  if (core_.plain()) {
+    prepare_lead(made);
+    if (flight_table::enter_alone(core_.table.locate(made.own.hash), made.own)) return true;
+    made.load = nullptr;
+  }
+  made.counts.store(block_base::one_reference, memory_order_relaxed);
+  return false;
+}
+
+template <class Key, class Value, class Hash, class Equal>
+flight<Value> group<Key, Value, Hash, Equal>::start_owned(view key, given_loader load, bool fresh,
+                                                          detail::load_base** unlaunched) {
+  const detail::call_scope scope;
+  const std::size_t hash = hash_of(key);
+  const starting how{fresh, scope.outermost(), unlaunched};
+  if (!core_.plain() || core_.table.locate(hash).load(detail::memory_order_relaxed) != 0) {
+    if (auto joined = start_slowly(nullptr, hash, key, how)) return *std::move(joined);
+  }
+  started_block* const made = make_started(hash, key, load);
+  if (start_alone(*made)) return lead_started(*made, how);
+  return *start_slowly(std::unique_ptr<started_block>(made), hash, key, how);
+}
+
+/// Not where nobody else is. Nothing: a block must be made, and there is none.
+template <class Key, class Value, class Hash, class Equal>
+std::optional<flight<Value>> group<Key, Value, Hash, Equal>::start_slowly(
+    std::unique_ptr<started_block> made, std::size_t hash, view key, starting how) {
+  using namespace detail;
+  caller who{.core = core_, .made = std::move(made)};
+  const admission in = enter(who, hash, key, how.fresh);
+  switch (in.how) {
+    case admission::kind::lacks: return std::nullopt;
+    case admission::kind::leads: return lead_started(*who.made.release(), how);
+    case admission::kind::refused:
+      return flight<Value>(refused_block(in.code), flight_role::joiner, 0);
+    case admission::kind::joined: break;
+  }
+  std::uint32_t kept = in.kept;
+  if (in.keeps) {
+    kept = core_.keep(*in.shared, *who.made->owned);
+    who.made.release()->drop_reference();
+  }
+  if (in.watch != nullptr) in.watch->joined(in.shared->id);
+  return flight<Value>(*in.shared, flight_role::joiner, kept);
+}
+
+template <class Key, class Value, class Hash, class Equal>
+flight<Value> group<Key, Value, Hash, Equal>::lead_started(started_block& made, starting how) {
+  using namespace detail;
+  if (core_.table.crowded()) core_.table.grow();
+  core_.stats.add(figure::started);
+  load_base& load = *made.owned;
+  struct holding {  // the handle's share, also when the load ends its thread
+    block* mine;
+    ~holding() {
+      if (mine != nullptr) (void)flight<Value>(*mine, flight_role::leader, 0);
+    }
+  } hold{&made};
+  if (how.unlaunched != nullptr) {
+    *how.unlaunched = &load;
+  } else if (how.outermost && core_.options().executor.is_inline() &&
+             !is_inside_run(this_thread())) {
+    // The end of this call is where the trampoline would run it: no detour through its queue.
+    struct running {  // also when the load ends its thread
+      atomic<const thread_state*>& on;
+      ~running() { on.store(nullptr, memory_order_relaxed); }
+    } const here{load.within_start};
+    load.within_start.store(&this_thread(), memory_order_relaxed);
+    flight_core::run_owned(load);
+  } else {
+    flight_core::open_load(load);
+    flight_core::submit_load(load);
+  }
+  return flight<Value>(*std::exchange(hold.mine, nullptr), flight_role::leader, 0);
+}
+
+SINGLEFLIGHT_END_NAMESPACE
