@@ -97,8 +97,10 @@ struct cache_options {
   detail::random_source random{};
 };
 
-/// Totals since the cache was made; exact when no call is under way.
-struct cache_stats {
+/// Totals since the cache was made; exact when no call is under way. The inherited ones count calls
+/// whose wait for a load ended so. A stale value may have been their answer. (A load that failed and
+/// found a stale value to serve has ended well for its callers: it counts in load_failures alone.)
+struct cache_stats : ended_calls {
   std::uint64_t hits = 0;  ///< answered by an entry that was fresh, an absence or error included
   std::uint64_t stale_hits = 0;  ///< by one that was not, before any load had ended
   std::uint64_t misses = 0;      ///< the other calls
@@ -110,18 +112,25 @@ struct cache_stats {
   std::uint64_t expired = 0;
   std::uint64_t replaced = 0;
   std::uint64_t invalidated = 0;
-  /// From here on: calls whose wait for a load ended so, also by what the load threw. A stale value
-  /// may have been their answer. (A load that failed and found a stale value to serve has ended
-  /// well for those who wait: it counts in load_failures alone.)
-  std::uint64_t timed_out = 0;
-  std::uint64_t cancelled = 0;
-  std::uint64_t overloaded = 0;
-  std::uint64_t recursive = 0;
-  std::uint64_t broken = 0;
-  std::uint64_t closed = 0;
-  std::uint64_t rejected = 0;
   std::size_t entries = 0;  ///< now
   std::size_t weight = 0;   ///< now
+
+  /// Calls visit(name, value) for each counter.
+  template <class Visit>
+  void each(const Visit& visit) const {
+    visit("hits", hits);
+    visit("stale_hits", stale_hits);
+    visit("misses", misses);
+    visit("loads", loads);
+    visit("load_failures", load_failures);
+    visit("refreshes", refreshes);
+    visit("not_stored", not_stored);
+    visit("evicted", evicted);
+    visit("expired", expired);
+    visit("replaced", replaced);
+    visit("invalidated", invalidated);
+    ended_calls::each(visit);
+  }
 };
 
 /// What a cache knows of one key.

@@ -84,6 +84,15 @@ struct live_stats {
   std::uint64_t changes_merged = 0;
   /// Since the value was last loaded or set, changed or not.
   std::chrono::nanoseconds since_success{0};
+
+  /// Calls visit(name, value) for each counter.
+  template <class Visit>
+  void each(const Visit& visit) const {
+    visit("loads", loads);
+    visit("load_failures", load_failures);
+    visit("not_stored", not_stored);
+    visit("changes_merged", changes_merged);
+  }
 };
 
 SINGLEFLIGHT_END_NAMESPACE

@@ -157,10 +157,7 @@ class live_value final : public observable {
   void observe(metric_visitor& visitor) const override {
     const live_stats s = stats();
     visitor.gauge("version", s.version);
-    visitor.counter("loads", s.loads);
-    visitor.counter("load_failures", s.load_failures);
-    visitor.counter("not_stored", s.not_stored);
-    visitor.counter("changes_merged", s.changes_merged);
+    detail::observe_counters(visitor, s);
     visitor.gauge("seconds_since_success", std::chrono::duration<double>(s.since_success).count());
   }
 

@@ -16,6 +16,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "singleflight/core/errors.hpp"
 #include "singleflight/core/support/config.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -23,7 +24,7 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 /// How a load ended.
 enum class load_result : std::uint8_t { value, error, timed_out, broken };
 
-/// Hears of loads and callers; override what is of interest. `flight_id` is never reused.
+/// Is notified of loads and callers; override what is of interest. `flight_id` is never reused.
 class observer {
  public:
   virtual ~observer() = default;
@@ -40,15 +41,15 @@ class observer {
   observer& operator=(const observer&) = default;
 };
 
-/// Whether a figure only grows (counter) or also falls (gauge).
+/// Whether a value only grows (counter) or also falls (gauge).
 enum class metric_kind : std::uint8_t { counter, gauge };
 
-/// Receives the figures of an observable, one call each.
+/// Receives the counters and gauges of an observable, one call each.
 class metric_visitor {
  public:
   virtual void visit(std::string_view name, metric_kind kind, double value) = 0;
 
-  // For those who are observed:
+  // For what is observed:
   void counter(std::string_view name, std::uint64_t total) {
     visit(name, metric_kind::counter, static_cast<double>(total));
   }
@@ -62,7 +63,7 @@ class metric_visitor {
   ~metric_visitor() = default;
 };
 
-/// Something that has figures: a group, a cache, a pool.
+/// Something that has counters: a group, a cache, a pool.
 class observable {
  public:
   virtual void observe(metric_visitor& visitor) const = 0;
@@ -70,5 +71,46 @@ class observable {
  protected:
   ~observable() = default;
 };
+
+/// How many calls ended with each of the library's errors, also where it was the load that threw it.
+/// Part of the statistics of whatever has callers that wait for a load.
+struct ended_calls {
+  std::uint64_t timed_out = 0;
+  std::uint64_t cancelled = 0;
+  std::uint64_t overloaded = 0;
+  std::uint64_t recursive = 0;
+  std::uint64_t broken = 0;
+  std::uint64_t closed = 0;
+  std::uint64_t rejected = 0;
+
+  /// Calls visit(error, name, &ended_calls::member) for each member.
+  template <class Visit>
+  static void each_code(const Visit& visit) {
+    visit(flight_errc::timed_out, "timed_out", &ended_calls::timed_out);
+    visit(flight_errc::cancelled, "cancelled", &ended_calls::cancelled);
+    visit(flight_errc::overloaded, "overloaded", &ended_calls::overloaded);
+    visit(flight_errc::recursive, "recursive", &ended_calls::recursive);
+    visit(flight_errc::broken, "broken", &ended_calls::broken);
+    visit(flight_errc::closed, "closed", &ended_calls::closed);
+    visit(flight_errc::rejected, "rejected", &ended_calls::rejected);
+  }
+  /// Calls visit(name, value) for each member.
+  template <class Visit>
+  void each(const Visit& visit) const {
+    each_code([&](flight_errc, const char* name, std::uint64_t ended_calls::*member) {
+      visit(name, this->*member);
+    });
+  }
+};
+
+namespace detail {
+
+/// Shows a visitor the counters of `stats`, which lists them in its each(visit).
+template <class Stats>
+void observe_counters(metric_visitor& visitor, const Stats& stats) {
+  stats.each([&](const char* name, std::uint64_t total) { visitor.counter(name, total); });
+}
+
+}  // namespace detail
 
 SINGLEFLIGHT_END_NAMESPACE

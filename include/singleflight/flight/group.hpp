@@ -214,7 +214,12 @@ class group final : public observable {
     explicit locked_bucket(detail::flight_table::bucket b) noexcept : bucket(b) {}
     locked_bucket(const locked_bucket&) = delete;
     locked_bucket& operator=(const locked_bucket&) = delete;
-    ~locked_bucket() { detail::flight_table::unlock(*this); }
+    ~locked_bucket() { unlock(); }
+    /// Before the end of the scope.
+    void unlock() noexcept {
+      if (this->at != nullptr) detail::flight_table::unlock(*this);
+      this->at = nullptr;
+    }
   };
 
   static const limits& no_limits() noexcept {

@@ -66,19 +66,23 @@ struct group_options {
 };
 
 /// Totals since the group was made; exact when no call is under way.
-struct group_stats {
+struct group_stats : ended_calls {
   std::uint64_t calls = 0;        ///< every position of a bulk call counts as one
   std::uint64_t loads = 0;        ///< loads that began
   std::uint64_t joined = 0;       ///< calls that found a flight to share
   std::uint64_t handed_over = 0;  ///< times a waiter took over from a failed leader
   std::uint64_t abandoned = 0;    ///< flights whose last caller left
-  std::uint64_t timed_out = 0;  ///< from here on: calls that ended so, also by what the load threw
-  std::uint64_t cancelled = 0;
-  std::uint64_t overloaded = 0;
-  std::uint64_t recursive = 0;
-  std::uint64_t broken = 0;
-  std::uint64_t closed = 0;
-  std::uint64_t rejected = 0;
+
+  /// Calls visit(name, value) for each counter.
+  template <class Visit>
+  void each(const Visit& visit) const {
+    visit("calls", calls);
+    visit("loads", loads);
+    visit("joined", joined);
+    visit("handed_over", handed_over);
+    visit("abandoned", abandoned);
+    ended_calls::each(visit);
+  }
 };
 
 /// One flight as in_flight() saw it.

@@ -50,56 +50,12 @@
 #include <utility>
 #include <vector>
 
-#include "singleflight/core/default_timer.hpp"
 #include "singleflight/flight/detail/group_door.hpp"
 #include "singleflight/flight/group.hpp"
+#include "singleflight/sync/batcher_options.hpp"
 #include "singleflight/sync/detail/batch_line.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
-
-struct batcher_options {
-  /// Keys of one batch; a batch that is full does not wait for its delay. 100: where most backends'
-  /// own limits lie, and past it a call hardly gets cheaper.
-  std::size_t max_batch = 100;
-  /// How long the first key of a batch waits for company. Zero, the default: not at all, so that
-  /// nobody pays for an idle batcher; under load keys gather all the same, while the executor is
-  /// busy or all of max_in_flight is.
-  std::chrono::nanoseconds max_delay{0};
-  /// Calls of the loader at a time. While all of them run, keys gather. 4: a slow one does not hold
-  /// up the rest, and a crowd still comes in few calls.
-  std::size_t max_in_flight = 4;
-  /// Keys without an answer at a time, gathered or being loaded; beyond: overloaded. Zero: no
-  /// bound.
-  std::size_t max_keys = 0;
-  /// Where batches are loaded, and where waiters resume unless they name another executor. A pool
-  /// outlives the batcher, and every call on it that has not returned.
-  any_executor executor{};
-  /// Time for the delay and for every limit; null: default_timer(). Outlives the batcher and its
-  /// handles.
-  singleflight::timer* timer = nullptr;
-  /// Hears of every key's load; null: nobody. Outlives the batcher.
-  singleflight::observer* observer = nullptr;
-};
-
-/// Totals since the batcher was made; exact when no call is under way.
-struct batcher_stats {
-  std::uint64_t calls = 0;      ///< every position of a load_many counts as one
-  std::uint64_t joined = 0;     ///< calls that found their key gathered or being loaded
-  std::uint64_t keys = 0;       ///< that the loader was given
-  std::uint64_t batches = 0;    ///< calls of the loader
-  std::uint64_t full = 0;       ///< batches that had max_batch keys, some of them left perhaps
-  std::uint64_t delayed = 0;    ///< batches whose max_delay was over
-  std::uint64_t flushed = 0;    ///< batches that flush() made go
-  std::uint64_t largest = 0;    ///< keys of the largest batch
-  std::uint64_t abandoned = 0;  ///< keys whose last caller left
-  std::uint64_t timed_out = 0;  ///< from here on: calls that ended so, also by what the loader said
-  std::uint64_t cancelled = 0;
-  std::uint64_t overloaded = 0;
-  std::uint64_t recursive = 0;
-  std::uint64_t broken = 0;
-  std::uint64_t closed = 0;
-  std::uint64_t rejected = 0;
-};
 
 template <class Key, class Value, class Hash = key_hash<Key>, class Equal = key_equal>
 class batcher final : public observable {
@@ -188,45 +144,21 @@ class batcher final : public observable {
 
   batcher_stats stats() const {
     const group_stats calls = flights_.stats();
-    const detail::batch_counts sent = line_->counts();
-    return {.calls = calls.calls,
-            .joined = calls.joined,
-            .keys = sent.keys,
-            .batches = sent.batches,
-            .full = sent.full,
-            .delayed = sent.delayed,
-            .flushed = sent.flushed,
-            .largest = sent.largest,
-            .abandoned = calls.abandoned,
-            .timed_out = calls.timed_out,
-            .cancelled = calls.cancelled,
-            .overloaded = calls.overloaded,
-            .recursive = calls.recursive,
-            .broken = calls.broken,
-            .closed = calls.closed,
-            .rejected = calls.rejected};
+    batcher_stats s;
+    static_cast<ended_calls&>(s) = calls;
+    static_cast<batch_counts&>(s) = line_->counts();
+    s.calls = calls.calls;
+    s.joined = calls.joined;
+    s.abandoned = calls.abandoned;
+    return s;
   }
   /// The keys that newcomers would join, gathered or being loaded.
   std::vector<flight_info<Key>> in_flight() const { return flights_.in_flight(); }
 
   void observe(metric_visitor& visitor) const override {
     const batcher_stats s = stats();
-    visitor.counter("calls", s.calls);
-    visitor.counter("joined", s.joined);
-    visitor.counter("keys", s.keys);
-    visitor.counter("batches", s.batches);
-    visitor.counter("full", s.full);
-    visitor.counter("delayed", s.delayed);
-    visitor.counter("flushed", s.flushed);
+    detail::observe_counters(visitor, s);
     visitor.gauge("largest", s.largest);
-    visitor.counter("abandoned", s.abandoned);
-    visitor.counter("timed_out", s.timed_out);
-    visitor.counter("cancelled", s.cancelled);
-    visitor.counter("overloaded", s.overloaded);
-    visitor.counter("recursive", s.recursive);
-    visitor.counter("broken", s.broken);
-    visitor.counter("closed", s.closed);
-    visitor.counter("rejected", s.rejected);
   }
 
   // ---- the end ----------------------------------------------------------------------------------
@@ -252,10 +184,7 @@ class batcher final : public observable {
       refuse("max_delay is " + std::to_string(options.max_delay.count()) +
              " ns, and must not be negative; zero means none");
     }
-    return std::make_shared<line>(
-        detail::batch_options{options.max_batch, options.max_delay, options.max_in_flight},
-        options.executor, options.timer != nullptr ? *options.timer : default_timer(),
-        std::move(load_many));
+    return std::make_shared<line>(options, std::move(load_many));
   }
 
   template <class Arg>

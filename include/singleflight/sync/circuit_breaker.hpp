@@ -119,12 +119,7 @@ class circuit_breaker final : public observable {
   breaker_state state() const noexcept { return core_.state(); }
   circuit_breaker_stats stats() const noexcept { return core_.stats(); }
   void observe(metric_visitor& visitor) const override {
-    const circuit_breaker_stats s = stats();
-    visitor.counter("calls", s.calls);
-    visitor.counter("failures", s.failures);
-    visitor.counter("slow", s.slow);
-    visitor.counter("rejected", s.rejected);
-    visitor.counter("opened", s.opened);
+    detail::observe_counters(visitor, stats());
     visitor.gauge("state", static_cast<int>(state()));
   }
 

@@ -58,6 +58,16 @@ struct circuit_breaker_stats {
   std::uint64_t slow = 0;      ///< of these, failed or not
   std::uint64_t rejected = 0;
   std::uint64_t opened = 0;  ///< how often the breaker opened
+
+  /// Calls visit(name, value) for each counter.
+  template <class Visit>
+  void each(const Visit& visit) const {
+    visit("calls", calls);
+    visit("failures", failures);
+    visit("slow", slow);
+    visit("rejected", rejected);
+    visit("opened", opened);
+  }
 };
 
 SINGLEFLIGHT_END_NAMESPACE

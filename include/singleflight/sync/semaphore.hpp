@@ -265,16 +265,10 @@ class semaphore final : public observable {
 
   semaphore_stats stats() const noexcept { return core_->stats(); }
   void observe(metric_visitor& visitor) const override {
-    const semaphore_stats s = stats();
     visitor.gauge("capacity", capacity());
     visitor.gauge("available", available());
     visitor.gauge("waiters", waiters_approx());
-    visitor.counter("queued", s.queued);
-    visitor.counter("timed_out", s.timed_out);
-    visitor.counter("cancelled", s.cancelled);
-    visitor.counter("overloaded", s.overloaded);
-    visitor.counter("rejected", s.rejected);
-    visitor.counter("closed", s.closed);
+    detail::observe_counters(visitor, stats());
   }
 
  private:

@@ -28,6 +28,17 @@ struct semaphore_stats {
   std::uint64_t overloaded = 0;
   std::uint64_t rejected = 0;
   std::uint64_t closed = 0;
+
+  /// Calls visit(name, value) for each counter.
+  template <class Visit>
+  void each(const Visit& visit) const {
+    visit("queued", queued);
+    visit("timed_out", timed_out);
+    visit("cancelled", cancelled);
+    visit("overloaded", overloaded);
+    visit("rejected", rejected);
+    visit("closed", closed);
+  }
 };
 
 SINGLEFLIGHT_END_NAMESPACE

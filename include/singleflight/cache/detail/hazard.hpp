@@ -336,10 +336,9 @@ class hazard_hold {
   /// From slot to count, for who holds on for longer than a call.
   void count() noexcept {
     if (object_ == nullptr || slot_ == nullptr) return;
-    const bool first = platform::holds(rule::counted_before_withdrawn);  // H4
-    if (first) object_->add_reference();
-    leave_slot();
-    if (!first) object_->add_reference();
+    platform::in_order(  // H4
+        rule::counted_before_withdrawn, [this] { object_->add_reference(); },
+        [this] { leave_slot(); });
   }
 
  private:

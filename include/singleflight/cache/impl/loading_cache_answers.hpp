@@ -312,27 +312,19 @@ cache_stats loading_cache<Key, Value, Hash, Equal>::stats() const {
   const auto left = [&sum](removal_cause why) {
     return sum[static_cast<std::size_t>(figure::left) + static_cast<std::size_t>(why)];
   };
-  const group_stats calls = flights_.stats();
-  cache_stats s{
-      .hits = of(figure::hits),
-      .stale_hits = of(figure::stale_hits),
-      .misses = of(figure::misses),
-      .loads = of(figure::loads),
-      .load_failures = of(figure::load_failures),
-      .refreshes = of(figure::refreshes),
-      .not_stored = of(figure::not_stored),
-      .evicted = left(removal_cause::evicted),
-      .expired = left(removal_cause::expired),
-      .replaced = left(removal_cause::replaced),
-      .invalidated = left(removal_cause::invalidated),
-      .timed_out = calls.timed_out,
-      .cancelled = calls.cancelled,
-      .overloaded = calls.overloaded,
-      .recursive = calls.recursive,
-      .broken = calls.broken,
-      .closed = calls.closed,
-      .rejected = calls.rejected,
-  };
+  cache_stats s;
+  static_cast<ended_calls&>(s) = flights_.stats();
+  s.hits = of(figure::hits);
+  s.stale_hits = of(figure::stale_hits);
+  s.misses = of(figure::misses);
+  s.loads = of(figure::loads);
+  s.load_failures = of(figure::load_failures);
+  s.refreshes = of(figure::refreshes);
+  s.not_stored = of(figure::not_stored);
+  s.evicted = left(removal_cause::evicted);
+  s.expired = left(removal_cause::expired);
+  s.replaced = left(removal_cause::replaced);
+  s.invalidated = left(removal_cause::invalidated);
   detail::platform::unique_lock hold(store_.lock());
   s.entries = store_.size_locked();
   s.weight = store_.weight_locked();
@@ -342,24 +334,7 @@ cache_stats loading_cache<Key, Value, Hash, Equal>::stats() const {
 template <class Key, class Value, class Hash, class Equal>
 void loading_cache<Key, Value, Hash, Equal>::observe(metric_visitor& visitor) const {
   const cache_stats s = stats();
-  visitor.counter("hits", s.hits);
-  visitor.counter("stale_hits", s.stale_hits);
-  visitor.counter("misses", s.misses);
-  visitor.counter("loads", s.loads);
-  visitor.counter("load_failures", s.load_failures);
-  visitor.counter("refreshes", s.refreshes);
-  visitor.counter("not_stored", s.not_stored);
-  visitor.counter("evicted", s.evicted);
-  visitor.counter("expired", s.expired);
-  visitor.counter("replaced", s.replaced);
-  visitor.counter("invalidated", s.invalidated);
-  visitor.counter("timed_out", s.timed_out);
-  visitor.counter("cancelled", s.cancelled);
-  visitor.counter("overloaded", s.overloaded);
-  visitor.counter("recursive", s.recursive);
-  visitor.counter("broken", s.broken);
-  visitor.counter("closed", s.closed);
-  visitor.counter("rejected", s.rejected);
+  detail::observe_counters(visitor, s);
   visitor.gauge("entries", s.entries);
   visitor.gauge("weight", s.weight);
 }

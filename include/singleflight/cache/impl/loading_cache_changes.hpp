@@ -73,10 +73,11 @@ void loading_cache<Key, Value, Hash, Equal>::clear() {
   typename store_type::departed gone;
   {
     detail::platform::unique_lock hold(store_.lock());
-    const bool in_order = detail::platform::holds(detail::rule::cleared_before_forgotten);
-    if (in_order) store_.clear_locked(gone);
-    if (detail::platform::holds(detail::rule::clear_forgets_flights)) flights_.forget_all();
-    if (!in_order) store_.clear_locked(gone);
+    detail::platform::in_order(
+        detail::rule::cleared_before_forgotten, [&] { store_.clear_locked(gone); },
+        [&] {
+          if (detail::platform::holds(detail::rule::clear_forgets_flights)) flights_.forget_all();
+        });
   }
   finish(gone, detail::giving_back::all);
 }

@@ -108,6 +108,21 @@ consteval std::memory_order acquire_release(rule_id, rule_id) noexcept {
 }
 #endif
 
+/// Takes two steps whose order is a rule.
+template <class First, class Second>
+SINGLEFLIGHT_INLINE void in_order(rule_id which, const First& first, const Second& second) {
+#if defined(SINGLEFLIGHT_MUTANTS)
+  if (!holds(which)) {
+    second();
+    first();
+    return;
+  }
+#endif
+  (void)which;
+  first();
+  second();
+}
+
 }  // namespace platform
 
 }  // namespace detail

@@ -62,6 +62,19 @@ consteval bool loads_in_bulk() {
   return true;
 }
 
+/// Calls a loader of many for `keys`. `flights()` returns the contexts of their flights by position,
+/// as a vector of pointers; it is called only where the loader takes them.
+template <class Value, class Key, class LoadMany, class Flights>
+std::vector<outcome<Value>> call_in_bulk(LoadMany& load_many, std::span<const Key> keys,
+                                         const Flights& flights) {
+  if constexpr (takes_flights<Key, LoadMany>) {
+    const std::vector<const flight_context*> each = flights();
+    return load_many(keys, bulk_flights(each));
+  } else {
+    return load_many(keys);
+  }
+}
+
 /// Keys, and the promises of their flights: what one call of a bulk loader is to answer.
 template <class Key, class Value>
 struct deposits {
@@ -84,13 +97,11 @@ struct deposits {
     std::exception_ptr error;
     try {
       const leading led(*this);
-      if constexpr (takes_flights<Key, LoadMany>) {
+      outcomes = call_in_bulk<Value>(load_many, std::span<const Key>(keys), [this] {
         std::vector<const flight_context*> flights;
         for (const auto& promise : promises) flights.push_back(&promise.context());
-        outcomes = load_many(std::span<const Key>(keys), bulk_flights(flights));
-      } else {
-        outcomes = load_many(std::span<const Key>(keys));
-      }
+        return flights;
+      });
     } catch (...) {
       if (platform::is_thread_exit()) throw;  // the promises die unanswered: broken
       error = std::current_exception();

@@ -81,16 +81,19 @@ inline flight_core::finished flight_core::finish(block_base& b, flight_result re
   } else {
     std::swap(b.error, error);
     b.error_given = false;
-    const bool in_order = platform::holds(rule::unlinked_before_done);
-    if (!in_order) publish_locked(b, result, code, a);
     flight_table::bucket bucket{&table.locate(b.node->hash), 0};
-    if (code != flight_errc{} || options_.max_flights != 0 ||
-        !flight_table::leave_locking(*bucket.at, *b.node)) {
-      bucket = table.lock(b.node->hash);
-      if (code != flight_errc{}) stats.add_error(code, b.interest());
-      a.successor = unlink_locked(bucket, *b.node);
-    }
-    if (in_order) publish_locked(b, result, code, a);
+    platform::in_order(
+        rule::unlinked_before_done,
+        [&] {
+          if (code == flight_errc{} && options_.max_flights == 0 &&
+              flight_table::leave_locking(*bucket.at, *b.node)) {
+            return;
+          }
+          bucket = table.lock(b.node->hash);
+          if (code != flight_errc{}) stats.add_error(code, b.interest());
+          a.successor = unlink_locked(bucket, *b.node);
+        },
+        [&] { publish_locked(b, result, code, a); });
     b.unlock();
     flight_table::unlock(bucket);  // E1; the group may be gone from here on
     unlocked = true;

@@ -60,9 +60,12 @@ struct withdrawing {
 SINGLEFLIGHT_COLD inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own,
                                                                 bool leader, aftermath& a) {
   const flight_phase phase = b.phase(memory_order_relaxed);
-  if (!platform::holds(rule::leader_leaves_in_one_step) && leader)
-    b.leader_gone.store(true, memory_order_relaxed);
-  flight_table::bucket bucket = table.lock(b.node->hash);
+  flight_table::bucket bucket{};
+  platform::in_order(
+      rule::leader_leaves_in_one_step, [&] { bucket = table.lock(b.node->hash); },
+      [&] {
+        if (leader) b.leader_gone.store(true, memory_order_relaxed);
+      });
   const bool last = b.interest() == 1;  // stable: joins need the bucket lock
   if (leader) {
     leader_leaves_locked(b);

@@ -13,7 +13,6 @@ template <class Change>
 bool group<Key, Value, Hash, Equal>::forget_with(std::size_t hash, view key, const Change& change) {
   static_assert(noexcept(change()));
   const detail::call_scope scope;
-  const bool in_one = detail::platform::holds(detail::rule::changed_as_forgotten);
   detail::block_base* successor = nullptr;
   bool found = false;
   {
@@ -22,7 +21,6 @@ bool group<Key, Value, Hash, Equal>::forget_with(std::size_t hash, view key, con
       n->sought = n->hash == hash && is_of(*static_cast<node*>(n), key);
     }
     // Nothing throws from here on.
-    if (in_one) change();
     detail::flight_node* present = nullptr;  // at most one is not gone (I3)
     detail::flight_node* next = nullptr;
     for (detail::flight_node* n = b.first(); n != nullptr && !n->is_settled_locked(); n = next) {
@@ -39,8 +37,9 @@ bool group<Key, Value, Hash, Equal>::forget_with(std::size_t hash, view key, con
       successor = core_.forget_locked(b, *present);
       found = true;
     }
+    if (!detail::platform::holds(detail::rule::changed_as_forgotten)) b.unlock();
+    change();
   }
-  if (!in_one) change();
   if (successor != nullptr) detail::flight_core::activate(*successor);
   return found;
 }
@@ -104,40 +103,21 @@ group_stats group<Key, Value, Hash, Equal>::stats() const noexcept {
   using detail::figure;
   const auto sum = core_.stats.totals();
   const auto of = [&sum](figure f) { return sum[static_cast<std::size_t>(f)]; };
-  const auto ended = [&sum](flight_errc code) {
-    return sum[static_cast<std::size_t>(figure::errors) + static_cast<std::size_t>(code)];
-  };
-  return {
-      .calls = of(figure::led) + of(figure::started) + of(figure::joined) + of(figure::refused),
-      .loads = of(figure::led) + of(figure::begun),
-      .joined = of(figure::joined),
-      .handed_over = of(figure::handed_over),
-      .abandoned = of(figure::abandoned),
-      .timed_out = ended(flight_errc::timed_out),
-      .cancelled = ended(flight_errc::cancelled),
-      .overloaded = ended(flight_errc::overloaded),
-      .recursive = ended(flight_errc::recursive),
-      .broken = ended(flight_errc::broken),
-      .closed = ended(flight_errc::closed),
-      .rejected = ended(flight_errc::rejected),
-  };
+  group_stats s;
+  s.calls = of(figure::led) + of(figure::started) + of(figure::joined) + of(figure::refused);
+  s.loads = of(figure::led) + of(figure::begun);
+  s.joined = of(figure::joined);
+  s.handed_over = of(figure::handed_over);
+  s.abandoned = of(figure::abandoned);
+  group_stats::each_code([&](flight_errc code, const char*, std::uint64_t ended_calls::*member) {
+    s.*member = sum[static_cast<std::size_t>(figure::errors) + static_cast<std::size_t>(code)];
+  });
+  return s;
 }
 
 template <class Key, class Value, class Hash, class Equal>
 void group<Key, Value, Hash, Equal>::observe(metric_visitor& visitor) const {
-  const group_stats s = stats();
-  visitor.counter("calls", s.calls);
-  visitor.counter("loads", s.loads);
-  visitor.counter("joined", s.joined);
-  visitor.counter("handed_over", s.handed_over);
-  visitor.counter("abandoned", s.abandoned);
-  visitor.counter("timed_out", s.timed_out);
-  visitor.counter("cancelled", s.cancelled);
-  visitor.counter("overloaded", s.overloaded);
-  visitor.counter("recursive", s.recursive);
-  visitor.counter("broken", s.broken);
-  visitor.counter("closed", s.closed);
-  visitor.counter("rejected", s.rejected);
+  detail::observe_counters(visitor, stats());
 }
 
 SINGLEFLIGHT_END_NAMESPACE

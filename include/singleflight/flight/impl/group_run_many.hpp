@@ -145,16 +145,14 @@ class group<Key, Value, Hash, Equal>::bulk_run {
     self_.led = outer_;
   }
   std::vector<outcome<Value>> call() {
-    if constexpr (detail::takes_flights<Key, LoadMany>) {
+    return detail::call_in_bulk<Value>(load_many_, std::span<const Key>(mine_), [this] {
       std::vector<const flight_context*> flights;
       each_led([&](position& at) {
         at.context.emplace(group_.core_, at.own, at.frame);
         flights.push_back(&*at.context);
       });
-      return load_many_(std::span<const Key>(mine_), detail::bulk_flights(flights));
-    } else {
-      return load_many_(std::span<const Key>(mine_));
-    }
+      return flights;
+    });
   }
   void settle() {
     const bool fits = loaded_.size() == mine_.size();
@@ -202,14 +200,9 @@ class group<Key, Value, Hash, Equal>::bulk_run {
     }
   }
   Value call_for(const Key& key, const flight_context& context) {
-    const std::span<const Key> one(std::addressof(key), 1);
-    std::vector<outcome<Value>> just;
-    if constexpr (detail::takes_flights<Key, LoadMany>) {
-      const flight_context* const flight = &context;
-      just = load_many_(one, detail::bulk_flights(std::span(&flight, 1)));
-    } else {
-      just = load_many_(one);
-    }
+    std::vector<outcome<Value>> just = detail::call_in_bulk<Value>(
+        load_many_, std::span<const Key>(std::addressof(key), 1),
+        [&context] { return std::vector<const flight_context*>{&context}; });
     if (just.size() != 1) throw flight_error(flight_errc::broken);
     return std::move(just.front()).value();
   }

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "singleflight/flight/detail/group_door.hpp"
+#include "singleflight/sync/batcher_options.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
@@ -44,22 +45,6 @@ struct batched_key : gathered_loader {
   /// Set before the load is opened; from then on guarded by the flight's block lock.
   std::shared_ptr<batch<Key, Value>> in{};
   std::optional<flight_promise<Value>> promise{};
-};
-
-struct batch_options {
-  std::size_t max_batch;
-  std::chrono::nanoseconds max_delay;
-  std::size_t max_in_flight;
-};
-
-/// What was sent so far.
-struct batch_counts {
-  std::uint64_t keys = 0;
-  std::uint64_t batches = 0;
-  std::uint64_t full = 0;
-  std::uint64_t delayed = 0;
-  std::uint64_t flushed = 0;
-  std::uint64_t largest = 0;
 };
 
 template <class Key, class Value>

@@ -63,6 +63,7 @@
 #include <utility>
 #include <vector>
 
+#include "singleflight/core/default_timer.hpp"
 #include "singleflight/sync/detail/batch.hpp"
 #include "singleflight/sync/detail/rules.hpp"
 
@@ -76,12 +77,14 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
   using pointer = typename batch_type::pointer;
   using load_many = std::function<std::vector<outcome<Value>>(std::span<const Key>)>;
 
-  batch_line(const batch_options& bounds, any_executor executor, timer& clock, load_many load)
-      : bounds_(bounds), executor_(std::move(executor)), clock_(clock), load_(std::move(load)) {}
+  batch_line(const batcher_options& bounds, load_many load)
+      : bounds_(bounds),
+        clock_(bounds.timer != nullptr ? *bounds.timer : default_timer()),
+        load_(std::move(load)) {}
   batch_line(const batch_line&) = delete;
   batch_line& operator=(const batch_line&) = delete;
 
-  const any_executor& executor() const noexcept { return executor_; }
+  const any_executor& executor() const noexcept { return bounds_.executor; }
 
   /// Takes the load of a key that a start() has just begun.
   void add(load_base& load) {
@@ -448,9 +451,8 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
     batch_type::post(std::move(ready));
   }
 
-  const batch_options bounds_;
+  const batcher_options bounds_;
   const std::uint64_t place_id_ = next_flight_id(this_thread());
-  const any_executor executor_;
   timer& clock_;
   load_many load_;
   alarm alarm_{*this};
