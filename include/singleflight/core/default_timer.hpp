@@ -126,9 +126,10 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer, fork_member {
     for (;;) {
       const time_point present = now();
       // Before the fires: while they let the lock go a reader may store a later time.
-      if (platform::holds(rule::clock_ticks_before_fires)) tick_locked(present);
-      const bool more = queue_.fire_round(hold, present);
-      if (!platform::holds(rule::clock_ticks_before_fires)) tick_locked(present);
+      bool more = false;
+      platform::in_order(
+          rule::clock_ticks_before_fires, [&] { tick_locked(present); },
+          [&] { more = queue_.fire_round(hold, present); });
       if (more) continue;  // a round is short, so the coarse clock keeps up
       time_point wake = queue_.next_locked();
       if (clock_.ticks.load(memory_order_relaxed) != parked) wake = std::min(wake, next_tick_);
