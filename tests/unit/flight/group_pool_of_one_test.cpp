@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // A pool whose only thread waits for what no other thread could run: a load behind which its own
-// flight stands, and waits with limits. (pool_claim_test.cpp: the load of its own flight.)
+// flight stands, and waits with limits. (group_pool_claim_test.cpp: the load of its own flight.)
 
 #include <gtest/gtest.h>
 
