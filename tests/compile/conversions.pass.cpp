@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// What converts without loss, by type; tests/unit/flight/group_conversion_test.cpp has what is looked
-// at when it comes.
+// What converts without loss, by type; tests/unit/flight/group_conversion_test.cpp has what is
+// looked at when it comes.
 
 #include <any>
 #include <chrono>

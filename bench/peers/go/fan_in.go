@@ -107,8 +107,8 @@ func fanIn(n int) (figures, error) {
 	})
 }
 
-// fanInWithLimits gives each waiter a deadline of its own and one token that all share, the way a Go
-// service does it.
+// fanInWithLimits gives each waiter a deadline of its own and one token that all share, the way a
+// Go service does it.
 func fanInWithLimits(n int) (figures, error) {
 	parent, cancel := context.WithCancel(context.Background())
 	defer cancel()

@@ -31,7 +31,8 @@ class defaults(LabCase):
         self.assertIn("fewer backend loads than none", text)
 
     def test_help_and_version(self):
-        for arguments in (["--help"], ["lab", "--help"], ["lab", "hit-ratio", "--help"], ["--version"]):
+        for arguments in (["--help"], ["lab", "--help"], ["lab", "hit-ratio", "--help"],
+                          ["--version"]):
             done = run(*arguments)
             self.assertEqual(done.returncode, 0)
             self.assertEqual(done.stderr, b"")
@@ -46,7 +47,8 @@ class defaults(LabCase):
 
     def test_progress_on_a_terminal(self):
         leader, follower = pty.openpty()
-        with subprocess.Popen([PROGRAM, "lab", *QUICK, "--requests", "500"], stdout=subprocess.PIPE, stderr=follower) as lab:
+        with subprocess.Popen([PROGRAM, "lab", *QUICK, "--requests", "500"],
+                              stdout=subprocess.PIPE, stderr=follower) as lab:
             os.close(follower)
             drawn = b""
             try:
@@ -91,7 +93,8 @@ class logs(LabCase):
 
     def test_keys(self):
         log = self.write("access", access_log(300))
-        by = {part: self.replay(log, "--key-from", part)[0]["distinct_keys"] for part in ("path", "url", "query", "field=1")}
+        by = {part: self.replay(log, "--key-from", part)[0]["distinct_keys"]
+              for part in ("path", "url", "query", "field=1")}
         self.assertEqual(by["query"], 3)
         self.assertEqual(by["field=1"], 3)
         self.assertGreater(by["url"], by["path"])
@@ -107,7 +110,8 @@ class logs(LabCase):
         self.assertEqual(workload["requests"], 13)
         self.assertEqual(workload["skipped_lines"], 7)
         self.assertEqual(
-            [line.split(":")[0] for line in complaints.splitlines()[:5]], [f"line {n}" for n in (3, 5, 6, 8, 9)]
+            [line.split(":")[0] for line in complaints.splitlines()[:5]],
+            [f"line {n}" for n in (3, 5, 6, 8, 9)],
         )
         self.assertIn("7 of 20 lines are malformed", complaints)
 
@@ -115,7 +119,8 @@ class logs(LabCase):
         marked = b"\xef\xbb\xbf" + access_log(30).replace("\n", "\r\n").encode()
         self.assertEqual(self.replay(self.write("marked", marked))[0]["requests"], 30)
         whole = gzip.compress("".join(f"{i * 7919 % 104729}\n" for i in range(30000)).encode())
-        _, _, complaints, _ = self.replay(self.write("cut.gz", whole[: len(whole) // 2]), "--requests", 100)
+        _, _, complaints, _ = self.replay(self.write("cut.gz", whole[: len(whole) // 2]),
+                                          "--requests", 100)
         self.assertEqual(complaints, "")  # it was not read that far
         workload, _, complaints, _ = self.replay(self.write("cut.gz", whole[:200]))
         self.assertIn("cut off", complaints)
@@ -129,14 +134,17 @@ class logs(LabCase):
         self.assertIn("stamped before", complaints)
 
     def lab_by_time(self, path):
-        figures, text, complaints = self.lab("--log", path, "--speed", "1000", "--backend", "delay:1ms")
+        figures, text, complaints = self.lab("--log", path, "--speed", "1000",
+                                             "--backend", "delay:1ms")
         return figures["workload"], text, complaints, figures["runs"]
 
     def test_a_long_log_is_cut_to_half_a_minute_and_says_so(self):
         log = self.write("long", "".join(f"{i}\n" for i in range(300_000)))
-        done = run("lab", "--log", log, "--backend", "delay:100ms", "--callers", "10", "--protect", "flight", timeout=120)
+        done = run("lab", "--log", log, "--backend", "delay:100ms", "--callers", "10",
+                   "--protect", "flight", timeout=120)
         self.assertEqual(done.returncode, 0)
-        self.assertRegex(done.stderr, rb"the log has 300,000 requests; the first [12],?\d00 are replayed")
+        self.assertRegex(done.stderr,
+                         rb"the log has 300,000 requests; the first [12],?\d00 are replayed")
         self.assertIn(b"--requests all", done.stderr)
 
 
@@ -145,7 +153,8 @@ class backends(LabCase):
         path = self.database()
         before = path.read_bytes()
         figures, text, _ = self.lab(
-            "--db", f"sqlite:{path}", "--query", "SELECT name FROM users WHERE id = :key", "--connections", "3",
+            "--db", f"sqlite:{path}", "--query", "SELECT name FROM users WHERE id = :key",
+            "--connections", "3",
             "--generate", "zipf:keys=100,skew=1", "--requests", "500",
         )
         self.assertEqual(figures["workload"]["connections"], 3)
@@ -153,13 +162,15 @@ class backends(LabCase):
         self.assertEqual(figures["runs"][0]["empty_answers"], 0)
         self.assertIn("users.db", text)
         self.assertEqual(path.read_bytes(), before)
-        self.assertEqual(sorted(each.name for each in self.folder.iterdir()), ["figures.json", "users.db"])
+        self.assertEqual(sorted(each.name for each in self.folder.iterdir()),
+                         ["figures.json", "users.db"])
 
     def test_failures_are_counted_and_the_run_goes_on(self):
         path = self.database()
         query = "SELECT abs(CASE WHEN :key = '7' THEN -9223372036854775807 - 1 ELSE 1 END)"
         figures, text, _ = self.lab(
-            "--db", f"sqlite:{path}", "--query", query, "--generate", "uniform:keys=10", "--requests", "400"
+            "--db", f"sqlite:{path}", "--query", query, "--generate", "uniform:keys=10",
+            "--requests", "400"
         )
         for each in figures["runs"]:
             self.assertEqual(each["requests"], 400)
@@ -171,7 +182,8 @@ class backends(LabCase):
     def test_keys_that_no_row_has(self):
         log = self.write("log", "a\nb\nc\n")
         _, text, _ = self.lab(
-            "--log", log, "--db", f"sqlite:{self.database()}", "--query", "SELECT 1 FROM users WHERE name = :key"
+            "--log", log, "--db", f"sqlite:{self.database()}",
+            "--query", "SELECT 1 FROM users WHERE name = :key"
         )
         self.assertIn("every answer was empty", text)
 
@@ -179,7 +191,8 @@ class backends(LabCase):
         log = self.write("log", "".join(f"{i % 50}\n" for i in range(1000)))
         replays = []
         for _ in range(2):
-            figures, text, _ = self.lab("--log", log, *QUICK, "--fail", "10%", "--seed", "3", "--protect", "none,flight")
+            figures, text, _ = self.lab("--log", log, *QUICK, "--fail", "10%", "--seed", "3",
+                                        "--protect", "none,flight")
             self.assertIn("that fails 10 % of the loads", text)
             self.assertIn("failed with injected", text)
             self.assertEqual(figures["workload"]["fail_share"], 0.1)
@@ -202,11 +215,13 @@ class backends(LabCase):
     def test_injected_delays(self):
         page = self.folder / "page.html"
         figures, text, _ = self.lab(
-            *QUICK, "--generate", "uniform:keys=20", "--requests", "200", "--slow", "5%:50ms", "--report", page
+            *QUICK, "--generate", "uniform:keys=20", "--requests", "200", "--slow", "5%:50ms",
+            "--report", page
         )
         self.assertIn("that delays 5 % of the loads by 50.0 ms", text)
         self.assertIn("that delays 5 % of the loads by 50.0 ms", page.read_text())
-        self.assertEqual((figures["workload"]["slow_share"], figures["workload"]["slow_ms"]), (0.05, 50))
+        self.assertEqual((figures["workload"]["slow_share"], figures["workload"]["slow_ms"]),
+                         (0.05, 50))
         none = figures["runs"][0]
         self.assertEqual(none["errors"], {})
         self.assertLess(none["latency_ms"]["p50"], 50)
@@ -219,7 +234,8 @@ class backends(LabCase):
         self.assertEqual(guards["asked"] + guards.get("retries", 0), ended)
 
     def test_retries(self):
-        arguments = [*QUICK, "--generate", "uniform:keys=500", "--requests", "1000", "--fail", "30%"]
+        arguments = [*QUICK, "--generate", "uniform:keys=500", "--requests", "1000",
+                     "--fail", "30%"]
         figures, text, _ = self.lab(*arguments)
         plain = figures["runs"]
         self.assertNotIn("guards", plain[0])
@@ -237,13 +253,15 @@ class backends(LabCase):
             self.assert_adds_up(each)
         # Three attempts when no number is said, whatever stands behind it.
         for more in (["--retry"], ["--retry", "--callers", "9"]):
-            figures, _, _ = self.lab("--backend", "delay:1ms", "--requests", "30", "--fail", "100%", "--protect", "none", *more)
+            figures, _, _ = self.lab("--backend", "delay:1ms", "--requests", "30",
+                                     "--fail", "100%", "--protect", "none", *more)
             only = figures["runs"][0]
             self.assertEqual((only["backend_loads"], only["errors"]["injected"]), (90, 30))
 
     def test_no_retry_outlasts_the_deadline(self):
         figures, _, _ = self.lab(
-            *QUICK, "--requests", "50", "--fail", "100%", "--retry", "100", "--deadline", "60ms", "--protect", "none"
+            *QUICK, "--requests", "50", "--fail", "100%", "--retry", "100", "--deadline", "60ms",
+            "--protect", "none"
         )
         only = figures["runs"][0]
         self.assertGreater(only["guards"]["retries"], 50)
@@ -261,9 +279,11 @@ class backends(LabCase):
             self.assertEqual(sum(each["errors"].values()), 1000)
             self.assertGreaterEqual(each["guards"]["opened"], 1)
             self.assert_adds_up(each)
-        self.assertEqual(figures["runs"][0]["errors"]["rejected"], figures["runs"][0]["guards"]["rejected"])
+        self.assertEqual(figures["runs"][0]["errors"]["rejected"],
+                         figures["runs"][0]["guards"]["rejected"])
         for share, opened in (("60%", 0), ("5%", 1)):
-            figures, _, _ = self.lab(*arguments, "--fail", "15%", "--breaker", share, "--protect", "none")
+            figures, _, _ = self.lab(*arguments, "--fail", "15%", "--breaker", share,
+                                     "--protect", "none")
             only = figures["runs"][0]
             self.assertEqual(min(only["guards"]["opened"], 1), opened, share)
             self.assertEqual("rejected" in only["errors"], opened == 1, share)
@@ -271,7 +291,8 @@ class backends(LabCase):
     def test_a_bound(self):
         page = self.folder / "page.html"
         figures, text, _ = self.lab(
-            *QUICK, "--generate", "uniform:keys=500", "--requests", "200", "--max-loads", "1", "--report", page
+            *QUICK, "--generate", "uniform:keys=500", "--requests", "200", "--max-loads", "1",
+            "--report", page
         )
         self.assertIn("at most 1 load at a time", text)
         self.assertIn("at most 1 load at a time", page.read_text())
@@ -287,7 +308,8 @@ class backends(LabCase):
     # Whoever has gone leaves the queue, and what nobody waits for is not loaded.
     def test_a_bound_and_a_deadline(self):
         figures, _, _ = self.lab(
-            "--backend", "delay:20ms", "--callers", "10", "--generate", "uniform:keys=500", "--requests", "60",
+            "--backend", "delay:20ms", "--callers", "10", "--generate", "uniform:keys=500",
+            "--requests", "60",
             "--max-loads", "1", "--deadline", "50ms",
         )
         for each in figures["runs"]:
@@ -298,9 +320,12 @@ class backends(LabCase):
 
     def test_all_guards_together(self):
         figures, text, _ = self.lab(
-            *QUICK, "--requests", "500", "--fail", "20%", "--retry", "4", "--breaker", "60%", "--max-loads", "3", "--seed", "2"
+            *QUICK, "--requests", "500", "--fail", "20%", "--retry", "4", "--breaker", "60%",
+            "--max-loads", "3", "--seed", "2"
         )
-        self.assertRegex(text, r"\nguards +asked +retries +rejected +opened +queued +gave up +mean wait +longest\n")
+        self.assertRegex(text,
+                         r"\nguards +asked +retries +rejected +opened +queued +gave up"
+                         r" +mean wait +longest\n")
         for each in figures["runs"]:
             self.assertLessEqual(each["peak_loads"], 3)
             self.assertLess(sum(each["errors"].values()), 40)
@@ -308,7 +333,8 @@ class backends(LabCase):
 
     def test_a_deadline(self):
         figures, _, _ = self.lab(
-            "--generate", "hot:keys=1", "--callers", "20", "--requests", "100", "--connections", "1", "--deadline", "20ms"
+            "--generate", "hot:keys=1", "--callers", "20", "--requests", "100",
+            "--connections", "1", "--deadline", "20ms"
         )
         none, flight = figures["runs"]
         self.assertGreater(none["errors"]["timed_out"], 20)
@@ -339,17 +365,21 @@ class cache(LabCase):
         self.assertIn("refreshes", text)
 
     def test_a_small_one(self):
-        _, _, cached, _ = self.run_of("--generate", "uniform:keys=100", "--requests", "1000", *QUICK, "--capacity", "10")
+        _, _, cached, _ = self.run_of("--generate", "uniform:keys=100",
+                                      "--requests", "1000", *QUICK, "--capacity", "10")
         self.assertGreater(cached["cache"]["evicted"], 500)
         self.assertGreater(cached["backend_loads"], 500)
 
     def test_its_times(self):
         workload, none, cached, text = self.run_of(
-            "--generate", "uniform:keys=5", "--rate", "400", "--requests", "600", "--backend", "delay:2ms",
+            "--generate", "uniform:keys=5", "--rate", "400", "--requests", "600",
+            "--backend", "delay:2ms",
             "--ttl", "400ms", "--refresh-after", "100ms", "--stale-if-error", "10s",
         )  # fmt: skip
         self.assertEqual(
-            [workload[name] for name in ("cache_ttl_ms", "cache_refresh_after_ms", "cache_stale_if_error_ms")], [400, 100, 10000]
+            [workload[name] for name in ("cache_ttl_ms", "cache_refresh_after_ms",
+                                         "cache_stale_if_error_ms")],
+            [400, 100, 10000],
         )
         self.assertGreater(cached["cache"]["refreshes"], 20)
         self.assertLess(cached["cache"]["misses"], 50)
@@ -357,7 +387,8 @@ class cache(LabCase):
         self.assertIn("fresh for 400 ms", text)
 
     def test_stale_answers_when_the_backend_is_down(self):
-        arguments = ("--generate", "uniform:keys=5", "--rate", "400", "--requests", "600", "--backend", "delay:1ms",
+        arguments = ("--generate", "uniform:keys=5", "--rate", "400", "--requests", "600",
+                     "--backend", "delay:1ms",
                      "--fail", "50%", "--ttl", "50ms")  # fmt: skip
         _, none, without, _ = self.run_of(*arguments)
         _, _, cached, _ = self.run_of(*arguments, "--stale-if-error", "10s")
@@ -367,7 +398,8 @@ class cache(LabCase):
         self.assertLess(sum(cached["errors"].values()), sum(without["errors"].values()) / 2)
 
     def test_before_all_guards(self):
-        figures, _, _ = self.lab("--protect", "none,flight,cache", *QUICK, "--requests", "500", "--fail", "20%",
+        figures, _, _ = self.lab("--protect", "none,flight,cache", *QUICK, "--requests", "500",
+                                 "--fail", "20%",
                                  "--retry", "--breaker", "--max-loads", "2")  # fmt: skip
         none, flight, cached = figures["runs"]
         self.assertLess(cached["guards"]["asked"], flight["guards"]["asked"])
@@ -390,10 +422,12 @@ class cache(LabCase):
             (["--protect", "cache", "--ttl", "10"], "--ttl 10s"),
             (["--protect", "cache", "--ttl", "-1s"], "--ttl 10s"),
             (["--protect", "cache", "--ttl", ""], "--ttl"),
-            (["--protect", "cache", "--ttl", "5s", "--refresh-after", "5s"], "not shorter than --ttl"),
+            (["--protect", "cache", "--ttl", "5s", "--refresh-after", "5s"],
+             "not shorter than --ttl"),
             (["--protect", "cache", "--refresh-after", "soon"], "--refresh-after 5s"),
             (["--protect", "cache", "--stale-if-error", "5s"], "add --ttl 10s"),
-            (["--protect", "cache", "--ttl", "5s", "--stale-if-error", "no"], "--stale-if-error 60s"),
+            (["--protect", "cache", "--ttl", "5s", "--stale-if-error", "no"],
+             "--stale-if-error 60s"),
         ):
             with self.subTest(arguments=arguments):
                 self.refused(*arguments, saying=saying)
@@ -402,27 +436,33 @@ class cache(LabCase):
 class pacing(LabCase):
     def test_a_rate(self):
         figures, _, _ = self.lab(
-            "--rate", "200", "--requests", "200", "--backend", "delay:30ms", "--generate", "uniform:keys=1000"
+            "--rate", "200", "--requests", "200", "--backend", "delay:30ms",
+            "--generate", "uniform:keys=1000"
         )
         for each in figures["runs"]:
             self.assertGreaterEqual(each["wall_s"], 1.0)
-            self.assertLess(each["wall_s"], 5)  # on a busy machine; a closed loop of one would take 6
+            # On a busy machine; a closed loop of one would take 6.
+            self.assertLess(each["wall_s"], 5)
             self.assertGreaterEqual(each["latency_ms"]["p50"], 29.9)
             self.assertGreaterEqual(each["peak_loads"], 5)
 
     # Goal    No coordinated omission: what a slow backend holds up counts from when it was due.
-    # Method  100 requests in 0.1 s, one connection, about 10 ms each: the last one waits for those before it.
+    # Method  100 requests in 0.1 s, one connection, about 10 ms each: the last one waits for those
+    #         before it.
     def test_latency_counts_from_when_a_request_was_due(self):
         figures, _, _ = self.lab(
-            "--rate", "1000", "--requests", "100", "--connections", "1", "--generate", "uniform:keys=500", "--protect", "none"
+            "--rate", "1000", "--requests", "100", "--connections", "1",
+            "--generate", "uniform:keys=500", "--protect", "none"
         )
         only = figures["runs"][0]
         self.assertGreater(only["latency_ms"]["max"], 600 * only["wall_s"])
         self.assertGreater(only["peak_loads"], 50)
 
     def test_the_logs_own_times(self):
-        log = self.write("log", "time,key\n" + "".join(f"{1_700_000_000 + i // 50},{i}\n" for i in range(200)))
-        figures, _, _ = self.lab("--log", log, "--speed", "4", "--backend", "delay:1ms", "--protect", "flight")
+        rows = "".join(f"{1_700_000_000 + i // 50},{i}\n" for i in range(200))
+        log = self.write("log", "time,key\n" + rows)
+        figures, _, _ = self.lab("--log", log, "--speed", "4", "--backend", "delay:1ms",
+                                 "--protect", "flight")
         # 4 s of the log, 4 times as fast, the last of 50 requests 0.02 s before their second ends.
         self.assertGreaterEqual(figures["runs"][0]["wall_s"], 0.99)
         self.assertLess(figures["runs"][0]["wall_s"], 5)
@@ -435,15 +475,18 @@ class outputs(LabCase):
         figures, text, _ = self.lab(*QUICK, "--requests", "200", "--report", page)
         self.assertEqual(
             list(figures["runs"][0])[:9],
-            ["protection", "requests", "backend_loads", "saved", "peak_loads", "errors", "latency_ms", "requests_per_s", "wall_s"],
+            ["protection", "requests", "backend_loads", "saved", "peak_loads", "errors",
+             "latency_ms", "requests_per_s", "wall_s"],
         )
         self.assertEqual(list(figures["runs"][0]["latency_ms"]), ["p50", "p99", "p999", "max"])
-        for column in ("requests", "loads", "saved", "peak", "errors", "p50", "p99", "p99.9", "max", "req/s", "wall"):
+        for column in ("requests", "loads", "saved", "peak", "errors", "p50", "p99", "p99.9",
+                       "max", "req/s", "wall"):
             self.assertIn(column, text)
         content = page.read_text()
         self.assertTrue(content.startswith("<!DOCTYPE html>"))
         self.assertTrue(content.endswith("</html>\n"))
-        self.assertEqual(sorted(each.name for each in self.folder.iterdir()), ["figures.json", "page.html"])
+        self.assertEqual(sorted(each.name for each in self.folder.iterdir()),
+                         ["figures.json", "page.html"])
 
     def test_names_that_are_markup(self):
         log = self.write("<script>alert(1)<script>.log", "<b>\n</script>\n")
@@ -522,10 +565,12 @@ class bad_input(LabCase):
         ):
             with self.subTest(saying=saying):
                 self.refused("--log", self.write("log", content), saying=saying)
-                self.refused("--log", "-", saying=saying, stdin=content.encode() if isinstance(content, str) else content)
+                self.refused("--log", "-", saying=saying,
+                             stdin=content.encode() if isinstance(content, str) else content)
         self.refused("--log", self.folder / "missing", saying="No such file")
         self.refused("--log", self.folder, saying="directory")
-        self.refused("--log", self.write("log", "a\n"), "--key-from", "path", saying="not an access log")
+        self.refused("--log", self.write("log", "a\n"), "--key-from", "path",
+                     saying="not an access log")
         self.refused("--log", self.write("log", "a\n"), "--speed", "1", saying="has no times")
 
     def test_databases(self):
@@ -540,8 +585,10 @@ class bad_input(LabCase):
         ):
             with self.subTest(query=query):
                 self.refused("--db", path, "--query", query, saying=saying)
-        self.refused("--db", f"sqlite:{self.folder}/missing.db", "--query", "SELECT :key", saying="no file")
-        self.refused("--db", f"sqlite:{self.write('text', 'x' * 9999)}", "--query", "SELECT :key", saying="not a database")
+        self.refused("--db", f"sqlite:{self.folder}/missing.db",
+                     "--query", "SELECT :key", saying="no file")
+        self.refused("--db", f"sqlite:{self.write('text', 'x' * 9999)}",
+                     "--query", "SELECT :key", saying="not a database")
         self.refused("--db", path, saying="--query")
         self.refused("--db", "oracle:x", "--query", "SELECT :key", saying="sqlite:FILE")
 
@@ -553,7 +600,8 @@ class bad_input(LabCase):
             self.refused("--log", log, option, log, saying="overwrite")
         self.refused("--json", self.folder / "x", "--report", self.folder / "x", saying="same file")
         # Nothing is left behind if something else is wrong.
-        self.refused("--json", self.folder / "x", "--log", self.folder / "missing", saying="No such file")
+        self.refused("--json", self.folder / "x", "--log", self.folder / "missing",
+                     saying="No such file")
 
 
 class hit_ratio(LabCase):
@@ -562,7 +610,8 @@ class hit_ratio(LabCase):
         loop = self.write("loop", "".join(f"{i % 20}\n" for i in range(2000)), packed=True)
         figures, text, complaints = self.lab("hit-ratio", "--log", loop, "--capacity", "50%,1000,1")
         self.assertEqual(complaints, "")
-        self.assertEqual((figures["workload"]["requests"], figures["workload"]["distinct_keys"]), (2000, 20))
+        self.assertEqual((figures["workload"]["requests"], figures["workload"]["distinct_keys"]),
+                         (2000, 20))
         self.assertEqual(figures["ceiling"], 0.99)
         one, half, all_keys = figures["capacities"]
         self.assertEqual([each["capacity"] for each in (one, half, all_keys)], ["1", "50%", "1000"])
@@ -574,28 +623,32 @@ class hit_ratio(LabCase):
         for cache in ("lru", "loading_cache", "optimum"):
             self.assertEqual(all_keys[cache]["hits"], 1980)
         self.assertEqual(all_keys["of_optimum"], 1)
-        for words in ("2,000 requests, 20 distinct keys", "99.0 %", "loading_cache", "LRU", "of the optimum"):
+        for words in ("2,000 requests, 20 distinct keys", "99.0 %", "loading_cache", "LRU",
+                      "of the optimum"):
             self.assertIn(words, text)
 
     def test_every_format(self):
         log = self.write("access", access_log(300))
         by = {}
         for part in ("path", "query"):
-            figures, _, _ = self.lab("hit-ratio", "--log", log, "--key-from", part, "--capacity", "2")
+            figures, _, _ = self.lab("hit-ratio", "--log", log, "--key-from", part,
+                                     "--capacity", "2")
             by[part] = figures["workload"]["distinct_keys"]
         self.assertEqual(by["query"], 3)
         self.assertGreater(by["path"], 3)
         csv = "time,key\n" + "".join(f"{i},k{i % 9}\n" for i in range(90))
         figures, _, _ = self.lab("hit-ratio", "--log", self.write("csv", csv), "--capacity", "100%")
         self.assertEqual(figures["capacities"][0]["optimum"]["hits"], 81)
-        figures, _, complaints = self.lab("hit-ratio", "--log", "-", "--capacity", "1", "--requests", "3", stdin=b"a\na\na\nb\n")
+        figures, _, complaints = self.lab("hit-ratio", "--log", "-", "--capacity", "1",
+                                          "--requests", "3", stdin=b"a\na\na\nb\n")
         self.assertEqual(figures["capacities"][0]["loading_cache"]["hits"], 2)
         self.assertIn("more than 3 requests", complaints)
 
     def test_lines_that_are_no_requests(self):
         lines = access_log(20).splitlines()
         lines[2] = "garbage"
-        figures, _, complaints = self.lab("hit-ratio", "--log", self.write("access", "\n".join(lines)), "--capacity", "5")
+        figures, _, complaints = self.lab("hit-ratio", "--log",
+                                          self.write("access", "\n".join(lines)), "--capacity", "5")
         self.assertEqual(figures["workload"]["skipped_lines"], 1)
         self.assertIn("line 3:", complaints)
 
@@ -644,7 +697,8 @@ class hit_ratio(LabCase):
 class interrupts(LabCase):
     def start(self, *arguments):
         # pylint: disable=consider-using-with
-        lab = subprocess.Popen([PROGRAM, "lab", *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        lab = subprocess.Popen([PROGRAM, "lab", *map(str, arguments)], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.addCleanup(lab.stderr.close)
         self.addCleanup(lab.stdout.close)
         self.addCleanup(lab.stdin.close)
@@ -653,7 +707,7 @@ class interrupts(LabCase):
         return lab
 
     def measuring(self, lab):
-        """Waits until the head is printed, that is until the first run begins; then a little longer."""
+        """Waits until the head is printed, as the first run begins; then a little longer."""
         seen = b""
         while b"machine" not in seen:
             seen += lab.stdout.readline()
@@ -663,7 +717,8 @@ class interrupts(LabCase):
         figures = self.folder / "figures.json"
         page = self.folder / "page.html"
         for pace in (["--callers", "4"], ["--rate", "100"]):
-            lab = self.start("--backend", "delay:20ms", "--requests", "100000", *pace, "--json", figures, "--report", page)
+            lab = self.start("--backend", "delay:20ms", "--requests", "100000", *pace,
+                             "--json", figures, "--report", page)
             self.measuring(lab)
             lab.send_signal(signal.SIGINT)
             began = time.monotonic()
@@ -682,7 +737,8 @@ class interrupts(LabCase):
             self.assertIn("broken off", page.read_text())
 
     def test_slow_loads_do_not_hold_it_up(self):
-        endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i), :key FROM n"
+        endless = ("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
+                   "SELECT max(i), :key FROM n")
         for arguments in (
             ["--backend", "delay:1h"],
             ["--backend", "delay:1h", "--max-loads", "1"],
@@ -703,7 +759,8 @@ class interrupts(LabCase):
         self.assertIn(b"before anything was measured", lab.stderr.read())
 
     # Goal    Whatever the program still has to do, a second Ctrl-C ends it.
-    # Method  Its figures go to a pipe that nobody reads, so after the first one it cannot end by itself.
+    # Method  Its figures go to a pipe that nobody reads, so after the first one it cannot end by
+    #         itself.
     def test_a_second_ctrl_c_kills_at_once(self):
         figures = self.folder / "figures"
         os.mkfifo(figures)

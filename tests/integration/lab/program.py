@@ -44,7 +44,8 @@ class LabCase(unittest.TestCase):
         path = self.folder / "users.db"
         with sqlite3.connect(path) as database:
             database.execute("CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT)")
-            database.executemany("INSERT INTO users VALUES (?, ?)", [(i, f"user {i}") for i in range(1, 101)])
+            database.executemany("INSERT INTO users VALUES (?, ?)",
+                                 [(i, f"user {i}") for i in range(1, 101)])
         database.close()
         return path
 
@@ -56,7 +57,7 @@ class LabCase(unittest.TestCase):
         return json.loads(out.read_text()), done.stdout.decode(), done.stderr.decode()
 
     def refused(self, *arguments, saying, stdin=None):
-        """A run that must end with 2, one line on stderr that holds `saying`, and no file left behind."""
+        """A run that must end with 2, one line on stderr that holds `saying`, and leave no file."""
         before = sorted(path.name for path in self.folder.iterdir())
         done = run("lab", *arguments, stdin=stdin)
         complaint = done.stderr.decode(errors="replace")
@@ -69,7 +70,8 @@ class LabCase(unittest.TestCase):
 
 
 def access_log(lines, seed=1):
-    """An access log in Combined format, some requests a second, a few products far more popular than others."""
+    """An access log in Combined format: some requests a second, a few products far more popular
+    than others."""
     dice = random.Random(seed)
     text = []
     for number in range(lines):
@@ -79,7 +81,8 @@ def access_log(lines, seed=1):
         host = dice.choice(["192.0.2.7", "2001:db8::17", "shop.example.org"])
         agent = dice.choice(["Mozilla/5.0 (X11; Linux)", 'He said \\"hi\\"', "-"])
         text.append(
-            f'{host} - - [{stamp}] "GET /products/{product}?ref={dice.randrange(3)} HTTP/1.1" 200 512 '
+            f'{host} - - [{stamp}] '
+            f'"GET /products/{product}?ref={dice.randrange(3)} HTTP/1.1" 200 512 '
             f'"https://example.org/" "{agent}"'
         )
     return "\n".join(text) + "\n"
