@@ -51,17 +51,17 @@ TESTS = {"unit": "_test", "stress": "_stress_test", "model": "_model", "counts":
 PROGRAM = "apps/singleflight"
 MODULES = {
     "cli": [],
-    "lab/page": [],
-    "lab/log": ["cli"],
-    "lab/workload": ["cli", "lab/log"],
+    "lab/workload": ["cli"],
+    "lab/log": ["cli", "lab/workload"],
     "lab/backend": ["cli"],
     "lab/protection": ["cli", "lab/backend"],
-    "lab/replay": ["cli", "lab/backend", "lab/protection", "lab/workload"],
-    "lab/hit_ratio": ["cli", "lab/protection", "lab/workload", "lab/page"],
-    "lab/report": ["cli", "lab/page", "lab/replay"],
+    "lab/replay": ["cli", "lab/workload", "lab/backend", "lab/protection"],
+    "lab/page": ["cli"],
+    "lab/report": ["cli", "lab/backend", "lab/replay", "lab/page"],
+    "lab/hit_ratio": ["cli", "lab/workload", "lab/page"],
     "lab": [
-        "cli", "lab/backend", "lab/hit_ratio", "lab/log", "lab/protection", "lab/replay",
-        "lab/report", "lab/workload",
+        "cli", "lab/workload", "lab/log", "lab/backend", "lab/protection", "lab/replay",
+        "lab/report", "lab/hit_ratio",
     ],
     ".": ["cli", "lab"],
 }
