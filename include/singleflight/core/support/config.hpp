@@ -19,6 +19,17 @@
   }                                \
   }
 
+// The bodies in impl/ are part of the headers, or, where SINGLEFLIGHT_COMPILED is defined, of the
+// compiled library that the program links (singleflight::compiled defines it, and src/ compiles
+// them). Code is the same either way; a program that compiles many files is built faster with the
+// library. Process-wide variables are inline in both: so a program has each of them once, whichever
+// of its parts was compiled how.
+#if defined(SINGLEFLIGHT_COMPILED)
+#define SINGLEFLIGHT_BODY
+#else
+#define SINGLEFLIGHT_BODY inline
+#endif
+
 // Process-wide state carries default visibility, so that two shared objects share it even when they
 // are built with -fvisibility=hidden.
 #if defined(__GNUC__)
