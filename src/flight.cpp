@@ -4,6 +4,8 @@
 
 #include "singleflight/flight.hpp"
 
+#include "singleflight/flight/impl/async_wait.hpp"
+#include "singleflight/flight/impl/blocked_wait.hpp"
 #include "singleflight/flight/impl/context.hpp"
 #include "singleflight/flight/impl/flight_block.hpp"
 #include "singleflight/flight/impl/flight_core_begin.hpp"
@@ -14,3 +16,4 @@
 #include "singleflight/flight/impl/flight_core_fork.hpp"
 #include "singleflight/flight/impl/flight_core_leave.hpp"
 #include "singleflight/flight/impl/flight_core_loads.hpp"
+#include "singleflight/flight/impl/flight_table.hpp"

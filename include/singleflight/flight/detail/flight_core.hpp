@@ -85,19 +85,7 @@ class flight_core final : fork_member {
 
   /// Requires that the caller holds a reference on the block that `a` speaks of. The group may be
   /// gone.
-  static void carry_out(aftermath& a) {
-    if (a.woken != nullptr) platform::wake(a.woken->state, block_base::all_sleepers, a.channel);
-    flight_batch::submit(a.runners);
-    // Before users' code, which may take its time: others wait for these.
-    if (a.launch != nullptr) submit_load(*a.launch);
-    if (a.queued != nullptr) tell_claimers(*a.queued);
-    if (a.successor != nullptr) activate(*a.successor, a.defers);
-    while (load_base* const load = a.dropped) {
-      a.dropped = load->next;
-      load->home->drop_reference();
-    }
-    if (a.stopped != nullptr) request_stop(*a.stopped);
-  }
+  static void carry_out(aftermath& a);
 
   // ---- bucket-locked steps, begin and join: impl/flight_core_begin.hpp --------------------------
 
@@ -211,7 +199,7 @@ class flight_core final : fork_member {
   static void submit_load(load_base& load);
   /// An owned load begins on this thread, after claim(); the reference of the caller on its home
   /// goes to the run. May end the flight without running.
-  SINGLEFLIGHT_INLINE static void run_owned(load_base& load);
+  static void run_owned(load_base& load);
   /// What the options ask for at the begin of a load.
   void begin(block_base& b) {
     if (plain_) return;
@@ -251,36 +239,10 @@ class flight_core final : fork_member {
   /// Under the block lock: takes the flight of `b`, whose end has come, out of the table, and
   /// counts `code` for its callers. Returns the successor that took its place. Afterwards the group
   /// may be gone, unless there is a successor: what it counts, it counts before.
-  block_base* unlink_locked(block_base& b, flight_errc code) noexcept {
-    flight_node& node = *b.node;
-    if (code == flight_errc{} && options_.max_flights == 0 &&
-        flight_table::leave_alone(table.locate(node.hash), node)) {
-      return nullptr;
-    }
-    flight_table::bucket bucket = table.lock(node.hash);
-    if (code != flight_errc{}) stats.add_error(code, b.interest());
-    block_base* const successor = unlink_locked(bucket, node);
-    table.unlock(bucket);
-    return successor;
-  }
+  block_base* unlink_locked(block_base& b, flight_errc code) noexcept;
 
  private:
-  block_base* unlink_locked(flight_table::bucket& b, flight_node& node) noexcept {
-    block_base* const successor = promote_locked(b, node);
-    const bool closing = closed_.load(memory_order_relaxed);
-    table.unlink_locked(b, node, closing);
-    if (successor != nullptr) {
-      successor->node->unplaced = node.unplaced;  // the place, or the lack of one, is passed on
-    } else if (!node.unplaced) {
-      dismiss_flight();
-    }
-    if (closing) {
-      departures_.fetch_add(1, memory_order_release);
-      if (platform::holds(rule::departure_wakes_close))
-        platform::wake(departures_, block_base::all_sleepers);
-    }
-    return successor;
-  }
+  block_base* unlink_locked(flight_table::bucket& b, flight_node& node) noexcept;
 
   bool may_hand_over(const block_base& b) const noexcept {
     return (b.room.handed_over < options_.on_error.hand_overs() ||
@@ -353,10 +315,10 @@ class flight_core final : fork_member {
 
   // ---- fork: impl/flight_core_fork.hpp --------------------------------------------------------------------
 
-  SINGLEFLIGHT_COLD inline void hold() noexcept override;
-  SINGLEFLIGHT_COLD inline void release() noexcept override;
-  SINGLEFLIGHT_COLD inline void mend() noexcept override;
-  SINGLEFLIGHT_COLD inline void go_on() noexcept override;
+  void hold() noexcept override;
+  void release() noexcept override;
+  void mend() noexcept override;
+  void go_on() noexcept override;
   template <class Visit>
   bool each_block_held(Visit&& visit) noexcept;
   bool is_led_here(const flight_node& node) const noexcept;
@@ -372,9 +334,21 @@ class flight_core final : fork_member {
   atomic<std::size_t> flights_{0};
 };
 
+/// The stop callback of a run() leader, which waits for it before its call returns; so all that
+/// runs here is inside of that flight, and nobody else's load runs here (strike_scope).
+struct withdrawing {
+  block_base& block;
+  void operator()() const {
+    const strike_scope strikes;
+    const inside_flight here(block);
+    flight_core::withdraw(block);
+  }
+};
+
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE
 
+#if !defined(SINGLEFLIGHT_COMPILED)
 #include "singleflight/flight/impl/context.hpp"
 #include "singleflight/flight/impl/flight_block.hpp"
 #include "singleflight/flight/impl/flight_core_begin.hpp"
@@ -385,3 +359,4 @@ SINGLEFLIGHT_END_NAMESPACE
 #include "singleflight/flight/impl/flight_core_fork.hpp"
 #include "singleflight/flight/impl/flight_core_leave.hpp"
 #include "singleflight/flight/impl/flight_core_loads.hpp"
+#endif

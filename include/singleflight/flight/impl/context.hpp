@@ -14,7 +14,7 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-SINGLEFLIGHT_COLD inline void flight_core::request_stop(block_base& b) {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::request_stop(block_base& b) {
   b.lock();
   b.room.stop_wanted = true;
   std::stop_source source = b.room.stop;
@@ -22,15 +22,15 @@ SINGLEFLIGHT_COLD inline void flight_core::request_stop(block_base& b) {
   fire_stop(b, source);
 }
 
-SINGLEFLIGHT_COLD inline void flight_core::fire_stop(const block_base& b,
-                                                     std::stop_source& source) {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::fire_stop(const block_base& b,
+                                                                std::stop_source& source) {
   if (!source.stop_possible()) return;  // no load has asked for a token
   const inside_flight here(b);          // the destructor of a stop callback waits for its call
   const on_errand errand;               // the load's stop callbacks
   platform::request_stop(source);
 }
 
-SINGLEFLIGHT_COLD inline std::stop_token flight_core::stop_token_of(block_base& b) {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY std::stop_token flight_core::stop_token_of(block_base& b) {
   std::stop_source fresh;
   b.lock();
   if (!b.room.stop.stop_possible()) b.room.stop.swap(fresh);
@@ -41,8 +41,8 @@ SINGLEFLIGHT_COLD inline std::stop_token flight_core::stop_token_of(block_base& 
   return source.get_token();
 }
 
-SINGLEFLIGHT_COLD inline steady_time flight_core::deadline_of(block_base& b,
-                                                              const flight_node& node) noexcept {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY steady_time
+flight_core::deadline_of(block_base& b, const flight_node& node) noexcept {
   b.lock();
   steady_time latest = steady_time::min();
   const bool leader_bound = node.deadline != steady_time::max() && !b.room.leader_withdrew;
@@ -68,7 +68,7 @@ SINGLEFLIGHT_COLD inline steady_time flight_core::deadline_of(block_base& b,
 
 }  // namespace detail
 
-inline std::stop_token flight_context::stop_token() const {
+SINGLEFLIGHT_BODY std::stop_token flight_context::stop_token() const {
   using namespace detail;
   block_base* block =
       node_->block.load(platform::order(rule::context_acquires, memory_order_acquire));
@@ -85,23 +85,23 @@ inline std::stop_token flight_context::stop_token() const {
   return group_->stop_token_of(*block);
 }
 
-inline std::chrono::steady_clock::time_point flight_context::deadline() const noexcept {
+SINGLEFLIGHT_BODY std::chrono::steady_clock::time_point flight_context::deadline() const noexcept {
   detail::block_base* const block = node_->block.load(
       detail::platform::order(detail::rule::context_acquires, detail::memory_order_acquire));
   return block == nullptr ? node_->deadline : group_->deadline_of(*block, *node_);
 }
 
-inline std::size_t flight_context::callers() const noexcept {
+SINGLEFLIGHT_BODY std::size_t flight_context::callers() const noexcept {
   const detail::block_base* const block = node_->block.load(
       detail::platform::order(detail::rule::context_acquires, detail::memory_order_acquire));
   return block == nullptr ? 1 : block->interest();
 }
 
-inline bool flight_context::revoked() const noexcept {
+SINGLEFLIGHT_BODY bool flight_context::revoked() const noexcept {
   return node_->revoked.load(detail::memory_order_acquire);
 }
 
-inline bool flight_context::forgotten() const noexcept {
+SINGLEFLIGHT_BODY bool flight_context::forgotten() const noexcept {
   return node_->mode.load(detail::memory_order_acquire) != detail::flight_mode::open;
 }
 

@@ -8,17 +8,18 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-inline block_base::~block_base() {
+SINGLEFLIGHT_BODY block_base::~block_base() {
   if (load != nullptr && load->home != this) load->home->drop_reference();
   if ((state.load(memory_order_relaxed) & unfurnished) == 0) room.~waiting_room();
 }
 
-inline waiting_room::waiting_room(block_base& block, const any_executor& executor) noexcept
+SINGLEFLIGHT_BODY waiting_room::waiting_room(block_base& block,
+                                             const any_executor& executor) noexcept
     : batch(executor) {
   batch.owner = &block;
 }
 
-inline errands::errands(block_base& of) noexcept
+SINGLEFLIGHT_BODY errands::errands(block_base& of) noexcept
     : task_node([](task_node* node, bool) {
         auto& self = *static_cast<errands*>(node);
         block_base& b = self.block;
@@ -29,7 +30,7 @@ inline errands::errands(block_base& of) noexcept
       }),
       block(of) {}
 
-inline void block_base::fire_timeout(timer_node& node) noexcept {
+SINGLEFLIGHT_BODY void block_base::fire_timeout(timer_node& node) noexcept {
   const fire_scope fires;
   flight_core::expire(*static_cast<timeout_alarm&>(node).block);
 }

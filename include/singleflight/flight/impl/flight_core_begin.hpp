@@ -15,7 +15,7 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
 /// The count never exceeds the bound, not even for a moment, so a refusal here causes no other.
-inline bool flight_core::admit_flight() noexcept {
+SINGLEFLIGHT_BODY bool flight_core::admit_flight() noexcept {
   if (options_.max_flights == 0) return true;
   std::size_t count = flights_.load(memory_order_relaxed);
   do {
@@ -25,14 +25,14 @@ inline bool flight_core::admit_flight() noexcept {
   return true;
 }
 
-inline void flight_core::dismiss_flight() noexcept {
+SINGLEFLIGHT_BODY void flight_core::dismiss_flight() noexcept {
   if (options_.max_flights != 0 && platform::holds(rule::ended_flight_is_not_counted)) {
     flights_.fetch_sub(1, memory_order_relaxed);
   }
 }
 
-inline void flight_core::attach_locked(flight_table::bucket& b, flight_node& node,
-                                       block_base& block) noexcept {
+SINGLEFLIGHT_BODY void flight_core::attach_locked(flight_table::bucket& b, flight_node& node,
+                                                  block_base& block) noexcept {
   block.counts.store(
       block_base::one_reference +
           (platform::holds(rule::leader_is_interested) ? block_base::one_interest : 0),
@@ -46,7 +46,8 @@ inline void flight_core::attach_locked(flight_table::bucket& b, flight_node& nod
 
 /// A leader's interest and `leader_gone` end in one step, under the bucket lock: no join sees one
 /// without the other.
-SINGLEFLIGHT_COLD inline bool flight_core::is_full(const block_base& block) const noexcept {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::is_full(
+    const block_base& block) const noexcept {
   if (!platform::holds(rule::waiters_are_bounded)) return false;
   const std::size_t leader = block.leader_gone.load(memory_order_relaxed) ? 0 : 1;
   const std::size_t others = leader + block.detached.load(memory_order_relaxed);
@@ -54,8 +55,8 @@ SINGLEFLIGHT_COLD inline bool flight_core::is_full(const block_base& block) cons
   return in >= others && in - others >= options_.max_waiters;
 }
 
-inline bool flight_core::join_locked(flight_table::bucket& b, block_base& block,
-                                     bool lender) noexcept {
+SINGLEFLIGHT_BODY bool flight_core::join_locked(flight_table::bucket& b, block_base& block,
+                                                bool lender) noexcept {
   if (options_.max_waiters != 0 && is_full(block)) return false;
   block.counts.fetch_add(
       block_base::one_reference +
@@ -69,14 +70,15 @@ inline bool flight_core::join_locked(flight_table::bucket& b, block_base& block,
   return true;
 }
 
-inline void flight_core::set_successor_locked(flight_table::bucket& b, flight_node& node,
-                                              block_base& block) noexcept {
+SINGLEFLIGHT_BODY void flight_core::set_successor_locked(flight_table::bucket& b, flight_node& node,
+                                                         block_base& block) noexcept {
   node.successor = &block;
   block.behind.store(node.id, memory_order_release);
   b.value |= flight_table::slow;
 }
 
-inline block_base* flight_core::forget_locked(flight_table::bucket& b, flight_node& node) noexcept {
+SINGLEFLIGHT_BODY block_base* flight_core::forget_locked(flight_table::bucket& b,
+                                                         flight_node& node) noexcept {
   table.retire_locked(b, node);
   if (node.successor != nullptr && platform::holds(rule::promoted_needs_a_place)) {
     node.successor->node->unplaced = !admit_flight();
@@ -84,8 +86,8 @@ inline block_base* flight_core::forget_locked(flight_table::bucket& b, flight_no
   return promote_locked(b, node);
 }
 
-inline block_base* flight_core::promote_locked(flight_table::bucket& b,
-                                               flight_node& node) noexcept {
+SINGLEFLIGHT_BODY block_base* flight_core::promote_locked(flight_table::bucket& b,
+                                                          flight_node& node) noexcept {
   block_base* const next = std::exchange(node.successor, nullptr);
   if (next != nullptr && platform::holds(rule::successor_takes_place)) {
     if (platform::holds(rule::promoter_holds_reference)) {
@@ -97,9 +99,9 @@ inline block_base* flight_core::promote_locked(flight_table::bucket& b,
   return next;
 }
 
-SINGLEFLIGHT_NOINLINE inline block_base* flight_core::leave_table(flight_node& node,
-                                                                  load_result how,
-                                                                  flight_errc code) {
+SINGLEFLIGHT_NOINLINE SINGLEFLIGHT_BODY block_base* flight_core::leave_table(flight_node& node,
+                                                                             load_result how,
+                                                                             flight_errc code) {
   observer* const watch = options_.observer;
   const steady_time began = node.began.load(memory_order_relaxed);
   const bool tell = watch != nullptr && began != flight_node::not_begun;

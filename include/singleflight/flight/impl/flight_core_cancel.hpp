@@ -32,7 +32,7 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-inline bool flight_core::part_locked(block_base& b, const stake& mine, aftermath& a) {
+SINGLEFLIGHT_BODY bool flight_core::part_locked(block_base& b, const stake& mine, aftermath& a) {
   if (mine.lender) b.lenders.fetch_sub(1, memory_order_relaxed);
   load_base* own = mine.serial != 0 && platform::holds(rule::leaver_takes_load)
                        ? static_cast<load_base*>(b.room.kept.take(mine.serial))
@@ -45,15 +45,16 @@ inline bool flight_core::part_locked(block_base& b, const stake& mine, aftermath
   return over;
 }
 
-inline void flight_core::cancel_locked(block_base& b, wait_verdict why, const stake& mine,
-                                       cancelled& c) {
+SINGLEFLIGHT_BODY void flight_core::cancel_locked(block_base& b, wait_verdict why,
+                                                  const stake& mine, cancelled& c) {
   b.core->count_struck(why);
   c.watch = b.core->options_.observer;
   c.over = part_locked(b, mine, c.a);
 }
 
 /// The errands of `b`, whose task is queued, or to be posted with `c`.
-SINGLEFLIGHT_COLD inline errands& flight_core::errands_of_locked(block_base& b, cancelled& c) {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY errands& flight_core::errands_of_locked(block_base& b,
+                                                                            cancelled& c) {
   if (!b.room.errands) b.room.errands.emplace(b);
   errands& e = *b.room.errands;
   if (!std::exchange(e.queued, true)) {
@@ -63,7 +64,7 @@ SINGLEFLIGHT_COLD inline errands& flight_core::errands_of_locked(block_base& b, 
   return e;
 }
 
-SINGLEFLIGHT_COLD inline void flight_core::defer_locked(block_base& b, cancelled& c) {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::defer_locked(block_base& b, cancelled& c) {
   aftermath& a = c.a;
   a.defers = true;
   if (a.dropped == nullptr && a.stopped == nullptr && !c.over) return;
@@ -77,14 +78,14 @@ SINGLEFLIGHT_COLD inline void flight_core::defer_locked(block_base& b, cancelled
   if (std::exchange(c.over, false)) ++e.references;
 }
 
-inline void flight_core::carry_out_cancel(block_base& b, cancelled& c) {
+SINGLEFLIGHT_BODY void flight_core::carry_out_cancel(block_base& b, cancelled& c) {
   if (c.watch != nullptr) c.watch->left(b.id);
   carry_out(c.a);
   if (c.post != nullptr) timeout_pool().post(c.post, true);
   if (c.over) b.drop_reference();
 }
 
-SINGLEFLIGHT_COLD inline void flight_core::run_errands(block_base& b) {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::run_errands(block_base& b) {
   const call_scope scope;
   aftermath a;
   std::uint32_t references = 1;

@@ -18,7 +18,7 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-SINGLEFLIGHT_COLD inline bool flight_core::close_until(steady_time deadline) {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::close_until(steady_time deadline) {
   const call_scope scope;
   closed_.store(true, memory_order_release);
   table.each([](flight_table::head& at) { shut_bucket(at); });
@@ -36,7 +36,7 @@ SINGLEFLIGHT_COLD inline bool flight_core::close_until(steady_time deadline) {
   }
 }
 
-SINGLEFLIGHT_COLD inline void flight_core::shut_bucket(flight_table::head& at) noexcept {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::shut_bucket(flight_table::head& at) noexcept {
   flight_table::bucket b = flight_table::lock_at(at);
   if ((b.value & flight_table::moved) == 0 && platform::holds(rule::close_marks_bucket)) {
     b.value |= flight_table::slow;
@@ -46,7 +46,7 @@ SINGLEFLIGHT_COLD inline void flight_core::shut_bucket(flight_table::head& at) n
 
 /// After all are shut: a stop callback of one load must find the whole group so. One bucket at a
 /// time: what is taken out of a bucket is out of a fork's sight.
-SINGLEFLIGHT_COLD inline void flight_core::end_bucket(flight_table::head& at) {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::end_bucket(flight_table::head& at) {
   block_base* running = nullptr;
   block_base* unbegun = nullptr;
   const auto take = [](block_base& block, block_base*& list) {
@@ -84,7 +84,7 @@ SINGLEFLIGHT_COLD inline void flight_core::end_bucket(flight_table::head& at) {
   }
 }
 
-SINGLEFLIGHT_COLD inline void flight_core::end_unbegun(block_base& b) {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::end_unbegun(block_base& b) {
   aftermath a;
   b.lock();
   if (b.phase(memory_order_relaxed) != flight_phase::done) {
@@ -96,7 +96,7 @@ SINGLEFLIGHT_COLD inline void flight_core::end_unbegun(block_base& b) {
   b.drop_reference();
 }
 
-SINGLEFLIGHT_COLD inline void flight_core::end_if_not_begun(block_base& b) {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::end_if_not_begun(block_base& b) {
   b.lock();
   load_base* const load = b.phase(memory_order_relaxed) == flight_phase::running ? b.load : nullptr;
   const bool vacant = b.phase(memory_order_relaxed) == flight_phase::vacant;
@@ -111,8 +111,8 @@ SINGLEFLIGHT_COLD inline void flight_core::end_if_not_begun(block_base& b) {
   }
 }
 
-SINGLEFLIGHT_COLD inline bool flight_core::wait_departure(std::uint32_t seen,
-                                                          steady_time deadline) {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::wait_departure(std::uint32_t seen,
+                                                                     steady_time deadline) {
   settle_promises();
   if (deadline != steady_time::max() && clock_.now() >= deadline) return false;
   hand_queue_over();

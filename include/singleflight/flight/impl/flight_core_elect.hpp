@@ -10,7 +10,7 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-SINGLEFLIGHT_COLD inline flight_core::finished flight_core::hand_over_from(
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY flight_core::finished flight_core::hand_over_from(
     flight_node& node, block_base& b, std::exception_ptr error) {
   if (!hands_over()) return {false, false};
   flight_node& own = *b.own_node;  // such a group makes no block without
@@ -63,7 +63,7 @@ SINGLEFLIGHT_COLD inline flight_core::finished flight_core::hand_over_from(
   return {true, over};
 }
 
-inline void flight_core::activate(block_base& b, bool defers) {
+SINGLEFLIGHT_BODY void flight_core::activate(block_base& b, bool defers) {
   const call_scope scope;
   cancelled c;
   b.lock();
@@ -85,7 +85,7 @@ inline void flight_core::activate(block_base& b, bool defers) {
   carry_out_cancel(b, last);
 }
 
-inline std::uint32_t flight_core::keep(block_base& b, load_base& load) {
+SINGLEFLIGHT_BODY std::uint32_t flight_core::keep(block_base& b, load_base& load) {
   aftermath a;
   std::uint32_t serial = 0;
   bool over = false;
@@ -104,7 +104,7 @@ inline std::uint32_t flight_core::keep(block_base& b, load_base& load) {
   return serial;
 }
 
-SINGLEFLIGHT_COLD inline bool flight_core::elect_locked(block_base& b, aftermath& a) {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::elect_locked(block_base& b, aftermath& a) {
   const bool closing = closed();
   const bool unplaced = b.node->unplaced;
   if (!closing && !unplaced) {
@@ -149,7 +149,8 @@ SINGLEFLIGHT_COLD inline bool flight_core::elect_locked(block_base& b, aftermath
   return true;
 }
 
-inline void flight_core::queue_load_locked(block_base& b, load_base& load, aftermath& a) noexcept {
+SINGLEFLIGHT_BODY void flight_core::queue_load_locked(block_base& b, load_base& load,
+                                                      aftermath& a) noexcept {
   b.run_leads = false;
   load.home->add_reference();  // the task's
   const auto before = load.state.exchange(load_base::queued, memory_order_acq_rel);
@@ -162,8 +163,9 @@ inline void flight_core::queue_load_locked(block_base& b, load_base& load, after
   b.set_phase_locked(flight_phase::running);
 }
 
-SINGLEFLIGHT_COLD inline void flight_core::replace_load_locked(block_base& b, load_base& load,
-                                                               aftermath& a) noexcept {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::replace_load_locked(block_base& b,
+                                                                          load_base& load,
+                                                                          aftermath& a) noexcept {
   if (b.load != nullptr && b.load->home != &b) {
     b.load->next = a.dropped;
     a.dropped = b.load;
@@ -172,7 +174,7 @@ SINGLEFLIGHT_COLD inline void flight_core::replace_load_locked(block_base& b, lo
   load.next = nullptr;
 }
 
-SINGLEFLIGHT_COLD inline block_base* flight_core::successor_of(block_base& b) noexcept {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY block_base* flight_core::successor_of(block_base& b) noexcept {
   flight_table::bucket bucket = b.core->table.lock(b.node->hash);
   block_base* const next = b.node->successor;
   if (next != nullptr) next->add_reference();
@@ -180,7 +182,7 @@ SINGLEFLIGHT_COLD inline block_base* flight_core::successor_of(block_base& b) no
   return next;
 }
 
-inline block_base* flight_core::ahead_of(block_base& b) noexcept {
+SINGLEFLIGHT_BODY block_base* flight_core::ahead_of(block_base& b) noexcept {
   flight_table::bucket bucket = b.core->table.lock(b.node->hash);
   flight_node* node = bucket.first();  // it can be found: else this one had its place
   while (node != nullptr && node->successor != &b) {

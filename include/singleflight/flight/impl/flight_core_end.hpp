@@ -16,7 +16,52 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-inline bool flight_core::finish_alone(block_base& b, load_base& load) noexcept {
+SINGLEFLIGHT_BODY void flight_core::carry_out(aftermath& a) {
+  if (a.woken != nullptr) platform::wake(a.woken->state, block_base::all_sleepers, a.channel);
+  flight_batch::submit(a.runners);
+  // Before users' code, which may take its time: others wait for these.
+  if (a.launch != nullptr) submit_load(*a.launch);
+  if (a.queued != nullptr) tell_claimers(*a.queued);
+  if (a.successor != nullptr) activate(*a.successor, a.defers);
+  while (load_base* const load = a.dropped) {
+    a.dropped = load->next;
+    load->home->drop_reference();
+  }
+  if (a.stopped != nullptr) request_stop(*a.stopped);
+}
+
+SINGLEFLIGHT_BODY block_base* flight_core::unlink_locked(block_base& b, flight_errc code) noexcept {
+  flight_node& node = *b.node;
+  if (code == flight_errc{} && options_.max_flights == 0 &&
+      flight_table::leave_alone(table.locate(node.hash), node)) {
+    return nullptr;
+  }
+  flight_table::bucket bucket = table.lock(node.hash);
+  if (code != flight_errc{}) stats.add_error(code, b.interest());
+  block_base* const successor = unlink_locked(bucket, node);
+  table.unlock(bucket);
+  return successor;
+}
+
+SINGLEFLIGHT_BODY block_base* flight_core::unlink_locked(flight_table::bucket& b,
+                                                         flight_node& node) noexcept {
+  block_base* const successor = promote_locked(b, node);
+  const bool closing = closed_.load(memory_order_relaxed);
+  table.unlink_locked(b, node, closing);
+  if (successor != nullptr) {
+    successor->node->unplaced = node.unplaced;  // the place, or the lack of one, is passed on
+  } else if (!node.unplaced) {
+    dismiss_flight();
+  }
+  if (closing) {
+    departures_.fetch_add(1, memory_order_release);
+    if (platform::holds(rule::departure_wakes_close))
+      platform::wake(departures_, block_base::all_sleepers);
+  }
+  return successor;
+}
+
+SINGLEFLIGHT_BODY bool flight_core::finish_alone(block_base& b, load_base& load) noexcept {
   if (load.merge_drops && load.within_start.load(memory_order_relaxed) == &this_thread() &&
       flight_table::leave_alone(table.locate(b.node->hash), *b.node)) {
     // This thread alone knows the block (I9).
@@ -46,9 +91,10 @@ inline bool flight_core::finish_alone(block_base& b, load_base& load) noexcept {
   return false;
 }
 
-inline flight_core::finished flight_core::finish(block_base& b, flight_result result,
-                                                 flight_errc code, std::exception_ptr error,
-                                                 bool hand_on) {
+SINGLEFLIGHT_BODY flight_core::finished flight_core::finish(block_base& b, flight_result result,
+                                                            flight_errc code,
+                                                            std::exception_ptr error,
+                                                            bool hand_on) {
   if (b.node == nullptr) [[unlikely]] {  // lost in a fork: the group may be gone
     if (b.alarm && b.alarm->armed) b.clock->cancel(*b.alarm);
     return {false, true};
@@ -104,7 +150,7 @@ inline flight_core::finished flight_core::finish(block_base& b, flight_result re
   return end;
 }
 
-SINGLEFLIGHT_COLD inline void flight_core::expire(block_base& b) {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::expire(block_base& b) {
   const call_scope scope;
   cancelled c;
   b.lock();
@@ -127,8 +173,8 @@ SINGLEFLIGHT_COLD inline void flight_core::expire(block_base& b) {
   carry_out_cancel(b, c);
 }
 
-inline void flight_core::publish_locked(block_base& b, flight_result result, flight_errc code,
-                                        aftermath& a) noexcept {
+SINGLEFLIGHT_BODY void flight_core::publish_locked(block_base& b, flight_result result,
+                                                   flight_errc code, aftermath& a) noexcept {
   b.result = result;
   b.code = code;
   b.callers = b.interest() + (b.room.leader_withdrew ? 1U : 0U);
@@ -146,8 +192,8 @@ inline void flight_core::publish_locked(block_base& b, flight_result result, fli
   b.set_phase_locked(flight_phase::done);  // releases the outcome above (I7)
 }
 
-inline void flight_core::tell_ended(block_base& b, flight_result result,
-                                    flight_errc code) const noexcept {
+SINGLEFLIGHT_BODY void flight_core::tell_ended(block_base& b, flight_result result,
+                                               flight_errc code) const noexcept {
   const steady_time began = b.node->began.load(memory_order_relaxed);
   if (began == flight_node::not_begun) return;
   const bool broken = result == flight_result::code && code == flight_errc::broken;

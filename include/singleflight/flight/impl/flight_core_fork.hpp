@@ -36,7 +36,7 @@ bool flight_core::each_block_held(Visit&& visit) noexcept {
   });
 }
 
-void flight_core::hold() noexcept {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::hold() noexcept {
   for (;;) {
     table.hold_all();
     std::size_t taken = 0;
@@ -61,7 +61,7 @@ void flight_core::hold() noexcept {
   }
 }
 
-void flight_core::release() noexcept {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::release() noexcept {
   (void)each_block_held([](block_base& block) {
     block.unlock();
     return true;
@@ -69,7 +69,7 @@ void flight_core::release() noexcept {
   table.release_all();
 }
 
-void flight_core::mend() noexcept {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::mend() noexcept {
   const bool closing = closed_.load(memory_order_relaxed);
   table.crowd_held(0);
   (void)table.each_held([&](flight_table::bucket& b) {
@@ -100,14 +100,15 @@ void flight_core::mend() noexcept {
   });
 }
 
-inline bool flight_core::is_led_here(const flight_node& node) const noexcept {
+SINGLEFLIGHT_BODY bool flight_core::is_led_here(const flight_node& node) const noexcept {
   for (const led_frame* f = this_thread().led; f != nullptr; f = f->outer) {
     if (f->group == this && f->flight_id == node.id) return true;
   }
   return false;
 }
 
-SINGLEFLIGHT_COLD inline bool flight_core::is_under_way_held(std::uint64_t id) const noexcept {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::is_under_way_held(
+    std::uint64_t id) const noexcept {
   return !table.each_held([&](const flight_table::bucket& b) {
     const flight_node* node = b.first();
     while (node != nullptr && node->id != id) node = node->next;
@@ -119,7 +120,7 @@ SINGLEFLIGHT_COLD inline bool flight_core::is_under_way_held(std::uint64_t id) c
 }
 
 /// V2. Lets its lock go.
-SINGLEFLIGHT_COLD inline void flight_core::lose(block_base& b) noexcept {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::lose(block_base& b) noexcept {
   if (b.phase(memory_order_relaxed) != flight_phase::done) {
     b.result = flight_result::code;
     b.code = flight_errc::broken;
@@ -133,7 +134,7 @@ SINGLEFLIGHT_COLD inline void flight_core::lose(block_base& b) noexcept {
 
 /// Errands that were queued, or that a thread had taken: go_on() queues them. That thread, or a
 /// caller's, may have been about to tell the load to stop.
-SINGLEFLIGHT_COLD inline void flight_core::call_errands_back(block_base& b) noexcept {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::call_errands_back(block_base& b) noexcept {
   waiting_room& room = b.room;
   const std::stop_source& stop = room.stop;
   if (room.stop_wanted && stop.stop_possible() && !stop.stop_requested()) {
@@ -144,7 +145,7 @@ SINGLEFLIGHT_COLD inline void flight_core::call_errands_back(block_base& b) noex
 }
 
 /// V3. Those who are suspended may yet be destroyed.
-SINGLEFLIGHT_COLD inline void flight_core::forget_waiters(block_base& b) noexcept {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::forget_waiters(block_base& b) noexcept {
   b.lenders.store(0, memory_order_relaxed);
   b.absent.store(0, memory_order_relaxed);
   if (!b.is_furnished()) return;
@@ -158,7 +159,7 @@ SINGLEFLIGHT_COLD inline void flight_core::forget_waiters(block_base& b) noexcep
 
 /// What was queued on the pool of timeouts for a flight of this thread, or being carried out there:
 /// again. Other threads of the child, its timer's first, may be at these flights already.
-void flight_core::go_on() noexcept {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::go_on() noexcept {
   for (const led_frame* f = this_thread().led; f != nullptr; f = f->outer) {
     if (f->group != this) continue;
     block_base* found = nullptr;

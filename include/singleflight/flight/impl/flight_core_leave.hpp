@@ -10,8 +10,8 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-inline void flight_core::leave(block_base& b, wait_verdict why, bool lender, std::uint32_t serial,
-                               bool leader) {
+SINGLEFLIGHT_BODY void flight_core::leave(block_base& b, wait_verdict why, bool lender,
+                                          std::uint32_t serial, bool leader) {
   const call_scope scope;
   if (b.done()) {  // in a child of fork, the lock may be held by a thread that is not there
     b.drop_reference();
@@ -33,7 +33,7 @@ inline void flight_core::leave(block_base& b, wait_verdict why, bool lender, std
   b.drop_references(platform::holds(rule::leaver_drops_reference) ? (over ? 2 : 1) : 0);
 }
 
-SINGLEFLIGHT_COLD inline void flight_core::withdraw(block_base& b) {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::withdraw(block_base& b) {
   const call_scope scope;
   aftermath a;
   b.lock();
@@ -46,19 +46,10 @@ SINGLEFLIGHT_COLD inline void flight_core::withdraw(block_base& b) {
   carry_out(a);
 }
 
-/// The stop callback of a run() leader, which waits for it before its call returns; so all that
-/// runs here is inside of that flight, and nobody else's load runs here (strike_scope).
-struct withdrawing {
-  block_base& block;
-  void operator()() const {
-    const strike_scope strikes;
-    const inside_flight here(block);
-    flight_core::withdraw(block);
-  }
-};
-
-SINGLEFLIGHT_COLD inline bool flight_core::drop_interest_locked(block_base& b, load_base*& own,
-                                                                bool leader, aftermath& a) {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::drop_interest_locked(block_base& b,
+                                                                           load_base*& own,
+                                                                           bool leader,
+                                                                           aftermath& a) {
   const flight_phase phase = b.phase(memory_order_relaxed);
   flight_table::bucket bucket{};
   platform::in_order(
@@ -124,7 +115,7 @@ SINGLEFLIGHT_COLD inline bool flight_core::drop_interest_locked(block_base& b, l
   return true;
 }
 
-SINGLEFLIGHT_COLD inline void flight_core::leader_leaves_locked(block_base& b) noexcept {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::leader_leaves_locked(block_base& b) noexcept {
   b.counts.fetch_sub(block_base::one_interest, memory_order_relaxed);
   b.leader_gone.store(true, memory_order_relaxed);
 }

@@ -14,14 +14,14 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-inline void flight_core::open_load(load_base& load) {
+SINGLEFLIGHT_BODY void flight_core::open_load(load_base& load) {
   block_base& b = *load.block;
   b.lock();
   load.state.store(load_base::queued, memory_order_release);
   b.unlock();
 }
 
-inline void flight_core::tell_claimers(block_base& b) {
+SINGLEFLIGHT_BODY void flight_core::tell_claimers(block_base& b) {
   b.lock();
   const bool claimers = b.room.claimers && platform::holds(rule::claimers_are_told);
   block_base* const behind = b.room.claimers_behind &&
@@ -37,7 +37,7 @@ inline void flight_core::tell_claimers(block_base& b) {
   }
 }
 
-inline void flight_core::submit_load(load_base& load) {
+SINGLEFLIGHT_BODY void flight_core::submit_load(load_base& load) {
   const any_executor on = load.block->executor;  // the task may take the block with it
   // A wait with limits asks the executor whether a thread is free: that can tell once it has the
   // task. The inline one has it run before execute() returns, perhaps.
@@ -62,7 +62,7 @@ inline void flight_core::submit_load(load_base& load) {
   }
 }
 
-inline void load_base::act_on(task_node* node, bool run) {
+SINGLEFLIGHT_BODY void load_base::act_on(task_node* node, bool run) {
   auto& load = *static_cast<load_base*>(node);
   if (!run && drop_later(node)) return;
   // Leaves the queue and claims in one step; a waiter may have claimed it before.
@@ -81,7 +81,7 @@ inline void load_base::act_on(task_node* node, bool run) {
 }
 
 /// Its executor has dropped the load: `broken`, or why a pool of the library's has refused it.
-inline void flight_core::finish_dropped(block_base& b) {
+SINGLEFLIGHT_BODY void flight_core::finish_dropped(block_base& b) {
   if (const std::exception_ptr* const why = this_thread().refusal) {
     finish_and_drop(b, flight_result::error, {}, keep_alive(*why));
   } else {
@@ -89,9 +89,9 @@ inline void flight_core::finish_dropped(block_base& b) {
   }
 }
 
-inline void load_base::run() { flight_core::run_owned(*this); }
+SINGLEFLIGHT_BODY void load_base::run() { flight_core::run_owned(*this); }
 
-inline void flight_core::run_owned(load_base& load) {
+SINGLEFLIGHT_BODY void flight_core::run_owned(load_base& load) {
   // What the end resumes runs after the load has left this thread's chain.
   const call_scope scope;
   block_base& b = *load.block;
@@ -126,18 +126,18 @@ inline void flight_core::run_owned(load_base& load) {
   load.call();
 }
 
-inline flight_errc flight_core::unbegun_end(block_base& b) const noexcept {
+SINGLEFLIGHT_BODY flight_errc flight_core::unbegun_end(block_base& b) const noexcept {
   if (closed()) return flight_errc::closed;
   return b.interest() > 0 ? flight_errc{} : unwanted_end(b);
 }
-SINGLEFLIGHT_COLD inline flight_errc flight_core::unwanted_end(block_base& b) noexcept {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY flight_errc flight_core::unwanted_end(block_base& b) noexcept {
   b.lock();
   const bool unwanted = b.room.stop_wanted && b.interest() == 0;
   b.unlock();
   return unwanted ? flight_errc::cancelled : flight_errc{};
 }
 
-inline void flight_core::arm_timeout(block_base& b) {
+SINGLEFLIGHT_BODY void flight_core::arm_timeout(block_base& b) {
   if (b.alarm == nullptr) b.alarm = std::make_unique<block_base::timeout_alarm>(b);
   clock_.arm(*b.alarm, deadline_after(clock_.now(), options_.load_timeout));
   b.alarm->armed = true;
