@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# How a test file becomes a test: by the folder it lies in. A new *_test.cpp is found by itself.
+# The folder of a test file determines its test. A new *_test.cpp is found automatically.
 
 include_guard(GLOBAL)
 include(GoogleTest)
@@ -9,10 +9,10 @@ include(GoogleTest)
 #                                  [TIMEOUT <seconds>] [PROCESSORS <n>] [LINK <target>...]
 #                                  [OPTIONS <compile option>...])
 #
-# One GoogleTest executable; each of its cases is a ctest named <name>.<suite>.<case>. With a
-# sanitizer, where a process takes a tenth of a second to begin and to end, a unit test's quarters
-# are, <name>.1 to <name>.4. It is linked with the floor FLOOR alone; if that is another part of
-# ours (lab), with it and the bundle.
+# Adds one GoogleTest executable; each of its cases is a ctest named <name>.<suite>.<case>. With a
+# sanitizer, a process takes a tenth of a second to begin and to end, so there a unit test is split
+# into four ctests, <name>.1 to <name>.4. The executable is linked with the floor FLOOR alone; if
+# FLOOR is another part of the project (lab), with that part and the bundle.
 function(singleflight_add_test_executable name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL;FLOOR;TIMEOUT;PROCESSORS" "SOURCES;LINK;OPTIONS")
   if(NOT arg_TIMEOUT)
