@@ -8,8 +8,8 @@ include_guard(GLOBAL)
 # singleflight_add_floor(<floor> [DEPENDS <target>...])
 #
 # Defines the header-only target singleflight_<floor>, alias singleflight::<floor>. DEPENDS names
-# the floors below and whatever else the headers need; a floor includes nothing that is not named
-# there.
+# the floors below and any other target that the headers need; a floor includes only headers of
+# these.
 function(singleflight_add_floor floor)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "DEPENDS")
   set(root "${PROJECT_SOURCE_DIR}/include")

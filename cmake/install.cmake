@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# `cmake --install build --component singleflight` lays down the headers and the package files that
+# `cmake --install build --component singleflight` installs the headers and the package files that
 # find_package(singleflight) reads.
 
 include_guard(GLOBAL)

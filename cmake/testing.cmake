@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# How a test file becomes a test: by the folder it lies in. A new *_test.cpp is found by itself.
+# The folder of a test file determines its test. A new *_test.cpp is found automatically.
 
 include_guard(GLOBAL)
 include(GoogleTest)
@@ -9,13 +9,15 @@ include(GoogleTest)
 #                                  [TIMEOUT <seconds>] [PROCESSORS <n>] [LINK <target>...]
 #                                  [OPTIONS <compile option>...] [COMPILED])
 #
-# One GoogleTest executable; each of its cases is a ctest named <name>.<suite>.<case>. With a
-# sanitizer, where a process takes a tenth of a second to begin and to end, a unit test's quarters
-# are, <name>.1 to <name>.4. With COMPILED it is linked with singleflight::compiled, which takes less
-# time to build, else with the headers alone; and with the target of FLOOR, if that is another part of
-# ours (lab).
+# Adds one GoogleTest executable; each of its cases is a ctest named <name>.<suite>.<case>. With a
+# sanitizer, a process takes a tenth of a second to begin and to end, so there a unit test is split
+# into four ctests, <name>.1 to <name>.4. With COMPILED the executable is linked with
+# singleflight::compiled, which takes less time to build, else it uses the headers alone. If FLOOR is
+# another part of the project (lab), it is linked with that part as well.
 function(singleflight_add_test_executable name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "COMPILED" "LABEL;FLOOR;TIMEOUT;PROCESSORS" "SOURCES;LINK;OPTIONS")
+  cmake_parse_arguments(
+    PARSE_ARGV 1 arg "COMPILED" "LABEL;FLOOR;TIMEOUT;PROCESSORS" "SOURCES;LINK;OPTIONS"
+  )
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 60)
   endif()
@@ -86,8 +88,7 @@ function(singleflight_add_test_folders kind)
       FLOOR ${floor}
       SOURCES ${sources_${floor}}
       TIMEOUT ${arg_TIMEOUT}
-      PROCESSORS ${arg_PROCESSORS}
-      COMPILED
+      PROCESSORS ${arg_PROCESSORS} COMPILED
     )
     singleflight_compile_in_batches(${kind}_${floor})
   endforeach()
