@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Which world claims to notice when a rule is broken.
+// Which world claims to fail when a rule is broken.
 
 #include <singleflight/core/detail/rules.hpp>
 
