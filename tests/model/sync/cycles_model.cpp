@@ -126,7 +126,7 @@ const add_world destroyed_group("13: a group is destroyed whose task calls for t
                                           "13: a task was given the outcome of its load");
                                 });
 
-const add_world nested("13: run_all within run_all, whose call calls for the key of the load", two,
+const add_world nested("13: run_all within run_all, whose call needs the key of the load", two,
                        [](world& w) {
                          cycle_site s(w);
                          const auto inner = [&] {

@@ -48,8 +48,7 @@ TEST(kept_load, a_joining_start_takes_over_with_its_own_loader) {
   EXPECT_TRUE(flights.in_flight().empty());
 }
 
-// Goal    A kept loader whose caller leaves is destroyed with the caller's leaving, at once, and
-//         never runs.
+// Goal    A kept loader is destroyed as soon as its caller leaves, and never runs.
 TEST(kept_load, is_destroyed_when_its_caller_leaves) {
   support::manual_executor queue;
   sf::group<int, int> flights({.executor = queue, .on_error = sf::hand_over(3)});

@@ -68,7 +68,7 @@ support::detached await_until(ints& flights, load_fn load, call_record& to) {
 struct form {
   const char* name;
   bool blocks;       ///< needs a thread of its own
-  bool fresh;        ///< goes behind a running flight
+  bool fresh;        ///< waits behind a running flight
   bool cancellable;  ///< leaves when its record's stop fires
   void (*call)(ints&, load_fn, call_record&);
 };
