@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Invalidations beside loads: whoever asks after an invalidation has returned is not given what
-// began to be loaded before it was called, whatever form either takes.
+// Invalidations during loads: a call that begins after an invalidation has returned must not get a
+// value whose load began before the invalidation was called, whatever form either takes.
 
 #include <chrono>
 #include <coroutine>
@@ -31,11 +31,11 @@ using namespace std::chrono_literals;
 
 constexpr model::limits one{.preemptions = 1};
 
-/// One thread asks; the other invalidates, and asks then.
-template <class Ask, class Invalidate>
-void play(world& w, Ask&& ask, Invalidate&& invalidate) {
+/// One thread calls the cache; the other invalidates, and calls then.
+template <class Call, class Invalidate>
+void play(world& w, Call&& call, Invalidate&& invalidate) {
   cache_scene s(w);
-  s.thread([&] { ask(s); });
+  s.thread([&] { call(s); });
   s.thread([&] {
     invalidate(s);
     (void)s.get();
@@ -47,15 +47,15 @@ void play(world& w, Ask&& ask, Invalidate&& invalidate) {
 void gets(cache_scene& s) { (void)s.get(); }
 void invalidates(cache_scene& s) { s.invalidate(); }
 
-const add_world beside_run("31: invalidate beside get", three,
+const add_world during_run("31: invalidate during get", three,
                            [](world& w) { play(w, gets, invalidates); });
 
-const add_world beside_start("31: invalidate beside start_get", two, [](world& w) {
+const add_world during_start("31: invalidate during start_get", two, [](world& w) {
   play(
       w, [](cache_scene& s) { (void)s.start_get(); }, invalidates);
 });
 
-const add_world invalidate_beside_refresh("31: invalidate beside refresh", two, [](world& w) {
+const add_world invalidate_during_refresh("31: invalidate during refresh", two, [](world& w) {
   cache_scene s(w);
   (void)s.get();
   s.thread([&] {
@@ -72,7 +72,7 @@ const add_world invalidate_beside_refresh("31: invalidate beside refresh", two, 
   s.finish();
 });
 
-const add_world beside_bulk("31: invalidate beside get_all", two, [](world& w) {
+const add_world during_bulk("31: invalidate during get_all", two, [](world& w) {
   play(
       w,
       [](cache_scene& s) {
@@ -81,7 +81,7 @@ const add_world beside_bulk("31: invalidate beside get_all", two, [](world& w) {
       invalidates);
 });
 
-const add_world beside_load_many("31: invalidate beside get_all by one load", two, [](world& w) {
+const add_world during_load_many("31: invalidate during get_all by one load", two, [](world& w) {
   cache_scene s(w);
   s.all = std::make_unique<cache_scene::cache>([&](int) { return item(s.load()); },
                                                [&](std::span<const int> keys) {
@@ -101,7 +101,7 @@ const add_world beside_load_many("31: invalidate beside get_all by one load", tw
   s.finish();
 });
 
-const add_world beside_two("31: invalidate beside two who ask", one, [](world& w) {
+const add_world during_two("31: invalidate during two calls of get", one, [](world& w) {
   cache_scene s(w);
   s.thread([&] { (void)s.get(); });
   s.thread([&] { (void)s.get(); });
@@ -113,7 +113,7 @@ const add_world beside_two("31: invalidate beside two who ask", one, [](world& w
   s.finish();
 });
 
-const add_world twice("31: invalidate beside invalidate and get", one, [](world& w) {
+const add_world twice("31: invalidate during invalidate and get", one, [](world& w) {
   cache_scene s(w);
   s.thread([&] { (void)s.get(); });
   for (int i = 0; i < 2; ++i) {
@@ -126,7 +126,7 @@ const add_world twice("31: invalidate beside invalidate and get", one, [](world&
   s.finish();
 });
 
-const add_world beside_hit("31: invalidate beside a hit", two, [](world& w) {
+const add_world during_hit("31: invalidate during a hit", two, [](world& w) {
   cache_scene s(w);
   (void)s.get();
   s.thread([&] {
@@ -141,21 +141,21 @@ const add_world beside_hit("31: invalidate beside a hit", two, [](world& w) {
   s.finish();
 });
 
-const add_world invalidate_with_fault("31: invalidate beside get, a fault", two_and_a_fault,
+const add_world invalidate_with_fault("31: invalidate during get, a fault", two_and_a_fault,
                                       [](world& w) { play(w, gets, invalidates); });
 
 // ---- the other ways to invalidate ---------------------------------------------------------------
 
-const add_world put_beside_get("31: put beside get", three,
+const add_world put_during_get("31: put during get", three,
                                [](world& w) { play(w, gets, [](cache_scene& s) { s.put(); }); });
-const add_world put_beside_start("31: put beside start_get", three, [](world& w) {
+const add_world put_during_start("31: put during start_get", three, [](world& w) {
   play(
       w, [](cache_scene& s) { (void)s.start_get(); }, [](cache_scene& s) { s.put(); });
 });
-const add_world clear_beside_get("31: clear beside get", two, [](world& w) {
+const add_world clear_during_get("31: clear during get", two, [](world& w) {
   play(w, gets, [](cache_scene& s) { s.invalidates([&] { s.all->clear(); }); });
 });
-const add_world clear_beside_bulk("31: clear beside get_all", two, [](world& w) {
+const add_world clear_during_bulk("31: clear during get_all", two, [](world& w) {
   play(
       w,
       [](cache_scene& s) {
@@ -163,12 +163,12 @@ const add_world clear_beside_bulk("31: clear beside get_all", two, [](world& w) 
       },
       [](cache_scene& s) { s.invalidates([&] { s.all->clear(); }); });
 });
-const add_world filter_beside_get("31: invalidate_if beside get", two, [](world& w) {
+const add_world filter_during_get("31: invalidate_if during get", two, [](world& w) {
   play(w, gets, [](cache_scene& s) {
     s.invalidates([&] { (void)s.all->invalidate_if([](int) { return true; }); });
   });
 });
-const add_world filter_beside_put("31: invalidate_if beside put and get", two, [](world& w) {
+const add_world filter_during_put("31: invalidate_if during put and get", two, [](world& w) {
   cache_scene s(w);
   (void)s.get();
   s.thread([&] { (void)s.get(2); });
@@ -185,8 +185,9 @@ const add_world filter_beside_put("31: invalidate_if beside put and get", two, [
 
 // ---- a load that serves what it finds -----------------------------------------------------------
 
-/// What a load finds as it begins it gives to all who wait for it: not to those who have come after
-/// that was invalidated. It is there only after the load's caller has looked for it in vain.
+/// A load gives the value that it finds when it begins to all callers that wait for it, but not to
+/// callers that came after that value was invalidated. The value is stored only after the load's
+/// caller has looked for it in vain.
 template <class Invalidate>
 void finds_again(world& w, Invalidate&& invalidate) {
   cache_scene s(w);
@@ -211,15 +212,15 @@ void finds_again(world& w, Invalidate&& invalidate) {
   w.run();
   s.finish();
 }
-const add_world found_beside_invalidate("31: invalidate beside a load that finds the value", two,
+const add_world found_during_invalidate("31: invalidate during a load that finds the value", two,
                                         [](world& w) { finds_again(w, invalidates); });
-const add_world found_beside_clear("31: clear beside a load that finds the value", two,
+const add_world found_during_clear("31: clear during a load that finds the value", two,
                                    [](world& w) {
                                      finds_again(w, [](cache_scene& s) {
                                        s.invalidates([&] { s.all->clear(); });
                                      });
                                    });
-const add_world found_beside_filter("31: invalidate_if beside a load that finds the value", two,
+const add_world found_during_filter("31: invalidate_if during a load that finds the value", two,
                                     [](world& w) {
                                       finds_again(w, [](cache_scene& s) {
                                         s.invalidates([&] {
@@ -228,9 +229,9 @@ const add_world found_beside_filter("31: invalidate_if beside a load that finds 
                                       });
                                     });
 
-/// A load that fails gives them what is there.
+/// A load that fails gives them the stored value.
 template <class Invalidate>
-void serves_beside(world& w, Invalidate&& invalidate, cache_scene::options how = {}) {
+void serves_during(world& w, Invalidate&& invalidate, cache_scene::options how = {}) {
   singleflight::manual_timer time;
   how.group.timer = &time;
   cache_scene s(w, std::move(how));
@@ -247,26 +248,26 @@ void serves_beside(world& w, Invalidate&& invalidate, cache_scene::options how =
   w.run();
   s.finish();
 }
-const add_world served_beside_invalidate("31: invalidate beside a load that fails, a value there",
-                                         two, [](world& w) { serves_beside(w, invalidates); });
-const add_world served_beside_clear("31: clear beside a load that fails, a value there", two,
+const add_world served_during_invalidate(
+    "31: invalidate during a load that fails, with a value stored", two,
+    [](world& w) { serves_during(w, invalidates); });
+const add_world served_during_clear("31: clear during a load that fails, with a value stored", two,
                                     [](world& w) {
-                                      serves_beside(w, [](cache_scene& s) {
+                                      serves_during(w, [](cache_scene& s) {
                                         s.invalidates([&] { s.all->clear(); });
                                       });
                                     });
-const add_world served_beside_filter("31: invalidate_if beside a load that fails, a value there",
-                                     two, [](world& w) {
-                                       serves_beside(w, [](cache_scene& s) {
-                                         s.invalidates([&] {
-                                           (void)s.all->invalidate_if([](int) { return true; });
-                                         });
-                                       });
-                                     });
-/// A value that is good for no time takes the one before out.
-const add_world served_beside_put(
-    "31: put of what is not kept beside a load that fails, a value there", two, [](world& w) {
-      serves_beside(w,
+const add_world served_during_filter(
+    "31: invalidate_if during a load that fails, with a value stored", two, [](world& w) {
+      serves_during(w, [](cache_scene& s) {
+        s.invalidates([&] { (void)s.all->invalidate_if([](int) { return true; }); });
+      });
+    });
+/// A value whose lifetime is zero removes the one before it.
+const add_world served_during_put(
+    "31: put of a value that is not kept during a load that fails, with a value stored", two,
+    [](world& w) {
+      serves_during(w,
                     [](cache_scene& s) {
                       s.invalidates([&] {
                         s.all->put(1, singleflight::with_ttl<item>{item(s.begin()), 0s});
@@ -275,9 +276,9 @@ const add_world served_beside_put(
                     {.ttl_of = [](int, const item&) { return std::chrono::nanoseconds(1h); }});
     });
 
-// ---- what a load does else ----------------------------------------------------------------------
+// ---- other loads --------------------------------------------------------------------------------
 
-const add_world loads_once("a key is loaded once for two who ask", two, [](world& w) {
+const add_world loads_once("a key is loaded once for two callers", two, [](world& w) {
   cache_scene s(w);
   s.thread([&] { (void)s.get(); });
   s.thread([&] { (void)s.start_get(); });
@@ -296,7 +297,7 @@ const add_world bulk_loads_once("a key is loaded once for get and get_all", two,
 });
 
 template <class Invalidate>
-void fails_beside(world& w, Invalidate&& invalidate) {
+void fails_during(world& w, Invalidate&& invalidate) {
   singleflight::manual_timer time;
   cache_scene s(w, {.error_ttl = 1h, .group = {.timer = &time}});
   s.loader = [&](int) -> int { throw std::domain_error(std::to_string(s.load())); };
@@ -309,21 +310,21 @@ void fails_beside(world& w, Invalidate&& invalidate) {
   (void)s.get();
   s.finish();
 }
-const add_world error_beside_put("31: put beside a load that fails, errors kept", three,
+const add_world error_during_put("31: put during a load that fails, errors kept", three,
                                  [](world& w) {
-                                   fails_beside(w, [](cache_scene& s) { s.put(); });
+                                   fails_during(w, [](cache_scene& s) { s.put(); });
                                  });
-const add_world error_beside_invalidate("31: invalidate beside a load that fails, errors kept",
-                                        three, [](world& w) { fails_beside(w, invalidates); });
+const add_world error_during_invalidate("31: invalidate during a load that fails, errors kept",
+                                        three, [](world& w) { fails_during(w, invalidates); });
 
-/// An answer that is there as soon as it is awaited.
+/// An awaitable that is ready when it is awaited.
 struct at_once {
   int number;
   bool await_ready() const noexcept { return true; }
   void await_suspend(std::coroutine_handle<>) const noexcept {}
   item await_resume() const { return item(number); }
 };
-const add_world awaited("31: invalidate beside a load that is awaited", two, [](world& w) {
+const add_world awaited("31: invalidate during a load that is awaited", two, [](world& w) {
   cache_scene s(w);
   s.all = std::make_unique<cache_scene::cache>([&](int) { return at_once{s.load()}; }, s.of);
   s.thread([&] { (void)s.start_get(); });
@@ -335,9 +336,9 @@ const add_world awaited("31: invalidate beside a load that is awaited", two, [](
   s.finish();
 });
 
-// ---- what leaves is held ------------------------------------------------------------------------
+// ---- evicted entries are held -------------------------------------------------------------------
 
-const add_world held_eviction("a value that is held is evicted, and its cache goes", two,
+const add_world held_eviction("a value that is held is evicted, and its cache is destroyed", two,
                               [](world& w) {
                                 cache_scene s(w, {.capacity = 1});
                                 gate held;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// What time does to a cache: the sweep beside those who ask and store, its end beside its alarm,
+// The effects of time on a cache: the sweep during calls and stores, its end as its alarm fires,
 // and loads behind a hit.
 
 #include <chrono>
@@ -34,7 +34,7 @@ cache_scene::options short_lived(manual_timer& time) {
 
 // ---- the sweep of a cache -----------------------------------------------------------------------
 
-const add_world beside_get("expiry: a get beside the sweep", two, [](world& w) {
+const add_world get_during_sweep("expiry: a get during the sweep", two, [](world& w) {
   manual_timer time;
   cache_scene s(w, short_lived(time));
   const int old = s.get();
@@ -43,18 +43,18 @@ const add_world beside_get("expiry: a get beside the sweep", two, [](world& w) {
   s.thread([&] { got.store(s.get(), std::memory_order_relaxed); });
   w.run();
   const bool reloaded = got.load(std::memory_order_relaxed) != old;
-  w.check(s.all->find(1).has_value() == reloaded, "the sweep took the wrong one");
+  w.check(s.all->find(1).has_value() == reloaded, "the sweep removed the wrong entry");
   s.finish();
 });
 
-const add_world beside_put("expiry: a put beside the end of a sweep", two, [](world& w) {
+const add_world put_at_end("expiry: a put as a sweep ends", two, [](world& w) {
   manual_timer time;
   cache_scene s(w, short_lived(time));
   (void)s.get();
   s.thread([&] { time.advance(2s); });
   s.thread([&] { s.store(2); });
   w.run();
-  for (int i = 0; i < 2; ++i) {  // what is stored as a sweep runs is left to the next one
+  for (int i = 0; i < 2; ++i) {  // an entry that is stored during a sweep is left to the next one
     time.advance(2s);
     w.run();
   }
@@ -62,8 +62,8 @@ const add_world beside_put("expiry: a put beside the end of a sweep", two, [](wo
   s.finish();
 });
 
-const add_world beside_end(
-    "expiry: the cache goes beside a sweep whose listener asks it", two, [](world& w) {
+const add_world destroyed_during_sweep(
+    "expiry: the cache is destroyed during a sweep whose listener calls it", two, [](world& w) {
       using cache = singleflight::loading_cache<int, int>;
       manual_timer time;
       cache* asked = nullptr;
@@ -82,14 +82,14 @@ const add_world beside_end(
       singleflight::detail::hazard_domain::instance().reclaim(nullptr);
     });
 
-const add_world beside_refresh("expiry: the sweep beside refresh", two, [](world& w) {
+const add_world refresh_during_sweep("expiry: a refresh during the sweep", two, [](world& w) {
   manual_timer time;
   cache_scene s(w, short_lived(time));
   (void)s.get();
   s.thread([&] { time.advance(2s); });
   s.thread([&] { s.all->refresh(1); });
   w.run();
-  w.check(s.loads() == 2, "a refresh has loaded not once");
+  w.check(s.loads() == 2, "a refresh did not load once");
   s.finish();
 });
 
@@ -105,7 +105,7 @@ const add_world no_timer("expiry: the timer has no thread, a fault", two_and_a_f
 
 // ---- the sweep by itself ------------------------------------------------------------------------
 
-/// What is swept: gone with its sweep.
+/// An owner of a sweep, destroyed together with it.
 struct swept {
   explicit swept(manual_timer& time) : sweep(time, 1s, &sweep_one, this) {}
   static bool sweep_one(void* of) {
@@ -119,18 +119,19 @@ struct swept {
   expiry_sweep sweep;
 };
 
-const add_world sweep_goes("expiry: the sweep goes beside its alarm", three, [](world& w) {
-  manual_timer time;
-  auto all = std::make_unique<swept>(time);
-  all->sweep.need();
-  w.thread([&] { time.advance(1s); });
-  w.thread([&] { all.reset(); });
-  w.run();
-  time.advance(2s);
-  w.run();
-});
+const add_world sweep_destroyed("expiry: the sweep is destroyed as its alarm fires", three,
+                                [](world& w) {
+                                  manual_timer time;
+                                  auto all = std::make_unique<swept>(time);
+                                  all->sweep.need();
+                                  w.thread([&] { time.advance(1s); });
+                                  w.thread([&] { all.reset(); });
+                                  w.run();
+                                  time.advance(2s);
+                                  w.run();
+                                });
 
-const add_world need_beside_stop("expiry: need beside the sweep's end", three, [](world& w) {
+const add_world need_at_stop("expiry: need as the sweep is stopped", three, [](world& w) {
   manual_timer time;
   auto all = std::make_unique<swept>(time);
   w.thread([&] { all->sweep.need(); });
@@ -145,7 +146,7 @@ const add_world need_beside_stop("expiry: need beside the sweep's end", three, [
   w.check(all->begun.load(std::memory_order_relaxed) == 0, "a sweep after its end");
 });
 
-const add_world need_beside_time("expiry: need beside the time it takes", three, [](world& w) {
+const add_world need_at_time("expiry: need as its time passes", three, [](world& w) {
   manual_timer time;
   auto all = std::make_unique<swept>(time);
   w.thread([&] { all->sweep.need(); });
@@ -170,14 +171,14 @@ const add_world two_hits("expiry: two hits on a value that is due", two, [](worl
   s.thread([&] { (void)s.get(); });
   s.thread([&] { (void)s.get(); });
   w.run();
-  w.check(s.loads() == 2, "a value that was due was loaded not once");
+  w.check(s.loads() == 2, "a value that was due was not loaded once");
   s.finish();
 });
 
 // ---- loads after a failure ----------------------------------------------------------------------
 
-/// Two callers of one key whose loads fail, after `first` that do not.
-void fails_beside(world& w, cache_scene::options how, manual_timer& time, int first) {
+/// Two callers of one key whose loads fail, after `first` loads that do not.
+void two_callers_fail(world& w, cache_scene::options how, manual_timer& time, int first) {
   cache_scene s(w, std::move(how));
   s.loader = [&s, first](int) -> int {
     const int number = s.load();
@@ -193,30 +194,32 @@ void fails_beside(world& w, cache_scene::options how, manual_timer& time, int fi
   s.finish();
 }
 
-const add_world stale_and_down("34: two who see a stale value whose load fails", two, [](world& w) {
-  manual_timer time;
-  fails_beside(w,
-               {.ttl = 1s,
-                .jitter = 0,
-                .stale_if_error = 100s,
-                .retry_after = 50s,
-                .group = {.timer = &time}},
-               time, 1);
-});
+const add_world stale_and_down("34: two callers see a stale value whose load fails", two,
+                               [](world& w) {
+                                 manual_timer time;
+                                 two_callers_fail(w,
+                                                  {.ttl = 1s,
+                                                   .jitter = 0,
+                                                   .stale_if_error = 100s,
+                                                   .retry_after = 50s,
+                                                   .group = {.timer = &time}},
+                                                  time, 1);
+                               });
 
 const add_world due_and_down("34: two hits on a due value whose load fails", two, [](world& w) {
   manual_timer time;
   cache_scene::options how = refreshing(time);
   how.retry_after = 50s;
-  fails_beside(w, std::move(how), time, 1);
+  two_callers_fail(w, std::move(how), time, 1);
 });
 
-const add_world error_kept("34: two who ask for what fails, errors kept", two, [](world& w) {
-  manual_timer time;
-  fails_beside(w, {.jitter = 0, .error_ttl = 100s, .group = {.timer = &time}}, time, 0);
-});
+const add_world error_kept(
+    "34: two callers of a key whose load fails, errors kept", two, [](world& w) {
+      manual_timer time;
+      two_callers_fail(w, {.jitter = 0, .error_ttl = 100s, .group = {.timer = &time}}, time, 0);
+    });
 
-const add_world due_and_invalidate("31: invalidate beside a load behind a hit", two, [](world& w) {
+const add_world due_and_invalidate("31: invalidate during a load behind a hit", two, [](world& w) {
   manual_timer time;
   cache_scene s(w, refreshing(time));
   (void)s.get();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Scenario 52: callers whose wait is cancelled while the executor that is to resume them stalls.
-// From the verdict on they count nowhere: not in the outcome, not against a bound, not as interest.
+// From the verdict on they count nowhere: not in the outcome, not for a bound, not as interest.
 
 #include <chrono>
 #include <coroutine>
@@ -33,17 +33,18 @@ using time_point = std::chrono::steady_clock::time_point;
 namespace detail = singleflight::detail;
 namespace platform = singleflight::detail::platform;
 
-/// A coroutine that waits for `f` until a limit, on an executor that stalls; what it is given.
+/// A coroutine that waits for `f` until a limit, on an executor that stalls, and records its
+/// outcome.
 support::owned wait_on(scene& s, queue_executor on, singleflight::flight<int> f,
                        time_point deadline, std::stop_token stop = {}) {
   model::history::call mine(s.h);
   mine.given(co_await f.until(deadline, std::move(stop)).on(on).as_outcome());
 }
 
-// ---- the outcome counts those who get it --------------------------------------------------------
+// ---- the outcome counts the callers that get it -------------------------------------------------
 
-/// The leader's count, and whether the other caller gave up.
-void counts_who_gets_it(world& w, bool blocks, bool by_deadline) {
+/// Checks the leader's count of callers against whether the other caller gave up.
+void counts_callers_that_get_it(world& w, bool blocks, bool by_deadline) {
   manual_timer time;
   scene s(w, {.timer = &time});
   s.h.may_end(by_deadline ? flight_errc::timed_out : flight_errc::cancelled);
@@ -91,31 +92,32 @@ void counts_who_gets_it(world& w, bool blocks, bool by_deadline) {
   stalled.run_all();
   s.finish();
   const int gave_up = s.h.count(flight_errc::timed_out) + s.h.count(flight_errc::cancelled);
-  if (s.h.loads() == 1) {  // else the second came late, and led
+  if (s.h.loads() == 1) {  // else the second caller was late, and led
     w.check(callers + static_cast<std::size_t>(gave_up) == 2,
-            "52: an outcome counts a caller who has given up, or misses one who has it");
-    w.check(*taken == (callers == 1), "52: a value that nobody else has cannot be taken");
+            "52: an outcome counts a caller that has given up, or misses one that has it");
+    w.check(*taken == (callers == 1), "52: a value that no other caller has cannot be taken");
   }
   waits.reset();
 }
-const add_world counts_coroutine("52: the outcome beside a stop, a coroutine that is not resumed",
-                                 two, [](world& w) { counts_who_gets_it(w, false, false); });
+const add_world counts_coroutine("52: the outcome as a stop fires, a coroutine that is not resumed",
+                                 two,
+                                 [](world& w) { counts_callers_that_get_it(w, false, false); });
 const add_world counts_deadline(
-    "52: the outcome beside a deadline, a coroutine that is not resumed", two,
-    [](world& w) { counts_who_gets_it(w, false, true); });
-const add_world counts_blocked("52: the outcome beside a stop, a thread", two,
-                               [](world& w) { counts_who_gets_it(w, true, false); });
+    "52: the outcome as a deadline expires, a coroutine that is not resumed", two,
+    [](world& w) { counts_callers_that_get_it(w, false, true); });
+const add_world counts_blocked("52: the outcome as a stop fires, a thread", two,
+                               [](world& w) { counts_callers_that_get_it(w, true, false); });
 
-// ---- the load is told ---------------------------------------------------------------------------
+// ---- the load is asked to stop ------------------------------------------------------------------
 
-/// The load ends when it is told to stop; nobody resumes its only caller before.
-void told_without_resumption(world& w, abandon policy, bool by_deadline) {
+/// The load ends when it is asked to stop; its only caller is not resumed before.
+void stopped_without_resumption(world& w, abandon policy, bool by_deadline) {
   manual_timer time;
   scene s(w, {.timer = &time, .on_abandon = policy});
   s.h.may_end(by_deadline ? flight_errc::timed_out : flight_errc::cancelled);
   queue_executor stalled;
   std::stop_source source;
-  gate told;
+  gate stopped;
   const detail::thread_state* clock_thread = nullptr;
   const time_point deadline = by_deadline ? time.now() + 1s : forever;
   std::optional<support::owned> waits(wait_on(
@@ -125,9 +127,9 @@ void told_without_resumption(world& w, abandon policy, bool by_deadline) {
                         const platform::stop_callback<std::function<void()>> on_stop(t, [&] {
                           w.check(&detail::this_thread() != clock_thread,
                                   "52: a stop callback on the timer's thread");
-                          told.open();
+                          stopped.open();
                         });
-                        told.wait();
+                        stopped.wait();
                         return 1;
                       }),
       deadline, source.get_token()));
@@ -141,33 +143,38 @@ void told_without_resumption(world& w, abandon policy, bool by_deadline) {
     }
   });
   w.run();
-  w.check(s.flights.in_flight().empty(), "52: a flight stays that nobody wants");
+  w.check(s.flights.in_flight().empty(), "52: an abandoned flight stays");
   w.check(s.flights.stats().abandoned == 1, "P6: an abandoned flight is not counted");
   stalled.run_all();
   s.finish();
   waits.reset();
 }
-const add_world told_stop("52: the last caller is stopped, its executor stalls", three,
-                          [](world& w) { told_without_resumption(w, abandon::stop, false); });
-const add_world told_deadline("52: the last caller times out, its executor stalls", two,
-                              [](world& w) { told_without_resumption(w, abandon::stop, true); });
-const add_world told_drain("52: the last caller times out, drain", two,
-                           [](world& w) { told_without_resumption(w, abandon::drain, true); });
+const add_world stop_without_resumption("52: the last caller is stopped, its executor stalls",
+                                        three, [](world& w) {
+                                          stopped_without_resumption(w, abandon::stop, false);
+                                        });
+const add_world deadline_without_resumption("52: the last caller times out, its executor stalls",
+                                            two, [](world& w) {
+                                              stopped_without_resumption(w, abandon::stop, true);
+                                            });
+const add_world drain_without_resumption("52: the last caller times out, drain", two, [](world& w) {
+  stopped_without_resumption(w, abandon::drain, true);
+});
 
-/// P6: the request is made before the last caller returns, also where the pool is late, and where
+/// P6: the stop is requested before the last caller returns, also where the pool is late, and where
 /// its load times out as well.
-void told_before_return(world& w, std::chrono::nanoseconds load_timeout) {
+void stopped_before_return(world& w, std::chrono::nanoseconds load_timeout) {
   manual_timer time;
   scene s(w, {.timer = &time, .load_timeout = load_timeout});
   s.h.may_end(flight_errc::timed_out);
   queue_executor stalled;
   gate begun;
   gate returned;
-  std::stop_token told;
+  std::stop_token stop_token;
   std::optional<support::owned> waits(wait_on(s, stalled,
                                               s.flights.start(1,
                                                               [&](std::stop_token t) {
-                                                                told = std::move(t);
+                                                                stop_token = std::move(t);
                                                                 begun.open();
                                                                 returned.wait();
                                                                 return 1;
@@ -178,8 +185,8 @@ void told_before_return(world& w, std::chrono::nanoseconds load_timeout) {
     begun.wait();
     time.advance(2s);
     stalled.run_all();
-    w.check(platform::stop_requested(told),
-            "P6: the last caller returned before its load was told");
+    w.check(platform::stop_requested(stop_token),
+            "P6: the last caller returned before its load was asked to stop");
     returned.open();
   });
   w.run();
@@ -187,11 +194,11 @@ void told_before_return(world& w, std::chrono::nanoseconds load_timeout) {
   waits.reset();
 }
 const add_world before_return("52: the last caller times out and returns", two,
-                              [](world& w) { told_before_return(w, {}); });
+                              [](world& w) { stopped_before_return(w, {}); });
 const add_world with_its_load("52: the last caller times out as its load does, and returns", two,
-                              [](world& w) { told_before_return(w, 2s); });
+                              [](world& w) { stopped_before_return(w, 2s); });
 
-/// What waits for the fire may be what the destructor of a loader waits for.
+/// A thread that waits for the fire may be what the destructor of a loader waits for.
 const add_world dropped_in_fire(
     "52: a load is dropped as the one ahead times out", two, [](world& w) {
       manual_timer time;
@@ -228,7 +235,7 @@ const add_world dropped_in_fire(
       w.check(joiner.get_outcome().errc() == flight_errc::broken, "P5: a dropped load hangs");
     });
 
-// ---- what else a caller stands for --------------------------------------------------------------
+// ---- what else a caller counts for --------------------------------------------------------------
 
 const add_world successor("52: a deadline ends the flight ahead of a fresh one", two, [](world& w) {
   manual_timer time;
@@ -239,7 +246,7 @@ const add_world successor("52: a deadline ends the flight ahead of a fresh one",
   std::optional<support::owned> waits(
       wait_on(s, stalled, s.flights.start(1, [&] { return s.h.load()(); }), time.now() + 1s));
   s.thread(
-      [&] { s.await(0, false, true); });  // no thread of it sleeps: the pool may queue its load
+      [&] { s.await(0, false, true); });  // no thread sleeps on it: the pool may queue its load
   s.thread([&] { time.advance(2s); });
   w.run();
   stalled.run_all();
@@ -247,46 +254,47 @@ const add_world successor("52: a deadline ends the flight ahead of a fresh one",
   waits.reset();
 });
 
-const add_world kept("52: the load of one who has timed out does not lead", two, [](world& w) {
-  manual_timer time;
-  scene s(w, {.timer = &time, .on_error = singleflight::hand_over(1)});
-  s.h.may_end(flight_errc::timed_out);
-  queue_executor stalled;
-  gate leads;
-  gate over;
-  bool led = false;
-  std::optional<support::owned> waits;
-  s.thread([&] {
-    s.h.calls([&] {
-      return int{*s.flights.run(1, [&] {
-        leads.open();
-        over.wait();
-        return s.h.load(true)();
-      })};
-    });
-  });
-  s.thread([&] {
-    leads.wait();
-    waits.emplace(wait_on(s, stalled,
-                          s.flights.start(1,
-                                          [&] {
-                                            led = true;
-                                            return s.h.load()();
-                                          }),
-                          time.now() + 1s));
-    time.advance(2s);
-    over.open();
-  });
-  w.run();
-  w.check(!led, "52: the load of a caller who has given up has led");
-  stalled.run_all();
-  s.finish();
-  waits.reset();
-});
+const add_world kept("52: the load of a caller that has timed out does not lead", two,
+                     [](world& w) {
+                       manual_timer time;
+                       scene s(w, {.timer = &time, .on_error = singleflight::hand_over(1)});
+                       s.h.may_end(flight_errc::timed_out);
+                       queue_executor stalled;
+                       gate leads;
+                       gate over;
+                       bool led = false;
+                       std::optional<support::owned> waits;
+                       s.thread([&] {
+                         s.h.calls([&] {
+                           return int{*s.flights.run(1, [&] {
+                             leads.open();
+                             over.wait();
+                             return s.h.load(true)();
+                           })};
+                         });
+                       });
+                       s.thread([&] {
+                         leads.wait();
+                         waits.emplace(wait_on(s, stalled,
+                                               s.flights.start(1,
+                                                               [&] {
+                                                                 led = true;
+                                                                 return s.h.load()();
+                                                               }),
+                                               time.now() + 1s));
+                         time.advance(2s);
+                         over.open();
+                       });
+                       w.run();
+                       w.check(!led, "52: the load of a caller that has given up has led");
+                       stalled.run_all();
+                       s.finish();
+                       waits.reset();
+                     });
 
-/// Nothing has begun: the flight is over with its last caller, and the group may go (I6).
-const add_world group_goes(
-    "52: the group goes after a deadline, before the resumption", two, [](world& w) {
+/// No load has begun: the flight ends with its last caller, and the group may be destroyed (I6).
+const add_world group_destroyed(
+    "52: the group is destroyed after a deadline, before the resumption", two, [](world& w) {
       manual_timer time;
       model::history h(w);
       queue_executor loads;
@@ -300,14 +308,14 @@ const add_world group_goes(
                     flight_errc::timed_out;
       };
       std::optional<support::owned> waits(wait(flights->start(1, [] { return 1; })));
-      gate struck;
+      gate expired;
       w.thread([&] {
         time.advance(2s);
-        struck.open();
+        expired.open();
         stalled.run_all();
       });
       w.thread([&] {
-        struck.wait();
+        expired.wait();
         flights.reset();
         loads.run_all();
       });
@@ -316,7 +324,7 @@ const add_world group_goes(
       waits.reset();
     });
 
-/// A coroutine destroyed after its verdict: its interest has ended, once.
+/// A coroutine destroyed after its verdict: its interest has ended, exactly once.
 const add_world destroyed("52: a coroutine is destroyed after its verdict", two, [](world& w) {
   manual_timer time;
   scene s(w, {.timer = &time});
@@ -338,14 +346,14 @@ const add_world destroyed("52: a coroutine is destroyed after its verdict", two,
 
 // ---- what waits on one executor share -----------------------------------------------------------
 
-/// The same on an executor that others name as well.
-support::owned wait_beside(scene& s, singleflight::any_executor on, singleflight::flight<int> f,
-                           std::stop_token stop = {}) {
+/// The same on an executor that other waits name as well.
+support::owned wait_on_shared(scene& s, singleflight::any_executor on, singleflight::flight<int> f,
+                              std::stop_token stop = {}) {
   model::history::call mine(s.h);
   mine.given(co_await f.until(forever, std::move(stop)).on(on).as_outcome());
 }
 
-/// One wait is over, and lets go of what it shares, while another begins on the same executor.
+/// One wait is over, and releases what it shares, while another begins on the same executor.
 void ends_as_another_begins(world& w, bool destroyed) {
   scene s(w);
   s.h.may_end(flight_errc::cancelled);
@@ -354,7 +362,7 @@ void ends_as_another_begins(world& w, bool destroyed) {
   const singleflight::any_executor on(queue);  // a copy of it is equal
   std::stop_source source;
   const auto stays = s.start();
-  s.frames[0].emplace(wait_beside(s, on, s.start(), source.get_token()));
+  s.frames[0].emplace(wait_on_shared(s, on, s.start(), source.get_token()));
   w.thread([&] {
     if (destroyed) {
       s.frames[0].reset();
@@ -363,28 +371,30 @@ void ends_as_another_begins(world& w, bool destroyed) {
       queue.run_all();
     }
   });
-  w.thread([&] { s.frames[1].emplace(wait_beside(s, on, s.start())); });
+  w.thread([&] { s.frames[1].emplace(wait_on_shared(s, on, s.start())); });
   w.run();
   s.drain();
   queue.run_all();
   s.finish();
 }
-const add_world ends_beside("P4: a wait ends as another begins on its executor", three,
-                            [](world& w) { ends_as_another_begins(w, false); });
-const add_world goes_beside("P4: a coroutine goes as another begins to wait on its executor", three,
-                            [](world& w) { ends_as_another_begins(w, true); });
+const add_world ends_as_begins("P4: a wait ends as another begins on its executor", three,
+                               [](world& w) { ends_as_another_begins(w, false); });
+const add_world destroyed_as_begins(
+    "P4: a coroutine is destroyed as another begins to wait on its executor", three,
+    [](world& w) { ends_as_another_begins(w, true); });
 
-// ---- max_waiters beside a leader that leaves ----------------------------------------------------
+// ---- max_waiters as the leader leaves -----------------------------------------------------------
 
-/// Two may wait beside the leader: the third caller fits before the leader leaves, and after.
-const add_world fits("48: max_waiters beside a leader that leaves", three, [](world& w) {
+/// Two may wait in addition to the leader: the third caller fits before the leader leaves, and
+/// after.
+const add_world fits("48: max_waiters as the leader leaves", three, [](world& w) {
   scene s(w, {.max_waiters = 2});
   std::optional<singleflight::flight<int>> leader(s.start());
   std::optional<singleflight::flight<int>> waiter(s.start());
   w.thread([&] { leader.reset(); });
   w.thread([&] {
     const auto newcomer = s.start();
-    w.check(!newcomer.ready(), "48: a caller was refused who fits before and after");
+    w.check(!newcomer.ready(), "48: a caller was refused that fits before and after");
   });
   w.run();
   s.drain();
@@ -392,8 +402,8 @@ const add_world fits("48: max_waiters beside a leader that leaves", three, [](wo
   s.finish();
 });
 
-/// One may wait: no other fits, neither beside the leader, nor when it has handed over.
-const add_world full("48: max_waiters beside a leader that hands over", two, [](world& w) {
+/// One may wait: no other fits, neither in addition to the leader, nor after the hand-over.
+const add_world full("48: max_waiters as the leader hands over", two, [](world& w) {
   scene s(w, {.on_error = singleflight::hand_over(1), .max_waiters = 1});
   s.h.may_end(flight_errc::overloaded);
   gate leads;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Waiters that are no threads: where they resume, what is destroyed under them, what never answers.
+// Waiters that are not threads: where they resume, what is destroyed while they wait, and loads
+// that never answer.
 
 #include <coroutine>
 #include <memory>
@@ -37,7 +38,7 @@ const add_world in_place("a load that ends within start", two, [](world& w) {
   h.check();
 });
 
-const add_world elsewhere("9: a blocking wait for a queued load", three, [](world& w) {
+const add_world queued_load("9: a blocking wait for a queued load", three, [](world& w) {
   scene s(w);
   s.thread([&] {
     s.h.calls([&] {
@@ -71,9 +72,9 @@ const add_world task_dropped("9: the executor drops the task", two, [](world& w)
   s.finish();
 });
 
-/// The promise goes, answered or not, on another thread.
+/// The promise is destroyed, answered or not, on another thread.
 template <class End>
-void promise_beside(world& w, End end) {
+void promise_ends_elsewhere(world& w, End end) {
   scene s(w);
   std::optional<singleflight::flight_promise<int>> kept;
   model::gate begun;
@@ -100,12 +101,12 @@ void promise_beside(world& w, End end) {
   s.finish();
 }
 const add_world promise_destroyed("9: a promise is destroyed unanswered", two,
-                                  [](world& w) { promise_beside(w, [](auto&) {}); });
-const add_world promise_answers("9: a promise answers elsewhere", two, [](world& w) {
-  promise_beside(w, [](auto& p) { p.set_value(1); });
+                                  [](world& w) { promise_ends_elsewhere(w, [](auto&) {}); });
+const add_world promise_answers("9: a promise answers on another thread", two, [](world& w) {
+  promise_ends_elsewhere(w, [](auto& p) { p.set_value(1); });
 });
 
-/// What a loader may be suspended on: resumed or destroyed by another thread.
+/// What a loader is suspended on: another thread resumes or destroys it.
 struct suspension {
   std::coroutine_handle<>* place;
   model::gate* taken;
@@ -134,7 +135,7 @@ void awaited_load(world& w, End end) {
   });
   s.thread([&] {
     s.run();
-    s.run();  // the key is not stuck
+    s.run();  // checks that the key is not stuck
   });
   s.thread([&] { first.given(std::move(f).get_outcome()); });
   w.run();
@@ -143,19 +144,19 @@ void awaited_load(world& w, End end) {
 const add_world load_destroyed("6: an awaited load is destroyed", two, [](world& w) {
   awaited_load(w, [](auto& place) { place.destroy(); });
 });
-const add_world load_resumed("6: an awaited load is resumed elsewhere", two, [](world& w) {
+const add_world load_resumed("6: an awaited load is resumed on another thread", two, [](world& w) {
   awaited_load(w, [](auto& place) { place.resume(); });
 });
 
 // ---- callbacks ----------------------------------------------------------------------------------
 
-const add_world retry("14: a callback that asks again", three, [](world& w) {
+const add_world retry("14: a callback that calls again", three, [](world& w) {
   scene s(w);
   s.thread([&] {
     auto mine = std::make_shared<history::call>(s.h);
     s.start().on_ready([&s, mine](const auto& got) {
       mine->given(got);
-      s.run();  // P3, in the history: another load's
+      s.run();  // the history checks P3: it gets another load's value
     });
     s.drain();
   });
@@ -169,7 +170,7 @@ const add_world retry("14: a callback that asks again", three, [](world& w) {
 const add_world stranger("28a: a coroutine waits, a thread leads by run", three, [](world& w) {
   history h(w);
   ints flights({.executor = singleflight::inline_executor});
-  int inside = 0;  // the thread that is inside run, under a lock of its own, perhaps
+  int inside = 0;  // the thread that is inside run, perhaps under a lock of its own
   const auto wait = [&]() -> support::owned {
     history::call mine(h);
     auto f = flights.start(1, h.load());
@@ -188,7 +189,7 @@ const add_world stranger("28a: a coroutine waits, a thread leads by run", three,
   h.check();
 });
 
-/// Resumes on `on`: whoever runs that may destroy the coroutine.
+/// Resumes on `on`: the thread that runs that queue may destroy the coroutine.
 support::owned wait_on(scene& s, model::queue_executor& on) {
   history::call mine(s.h);
   auto f = s.start();
@@ -218,7 +219,7 @@ const add_world destroyed_ready("28b: a coroutine destroyed after it was made re
                                   model::queue_executor resumptions;
                                   s.frames[0].emplace(wait_on(s, resumptions));
                                   s.frames[1].emplace(wait_on(s, resumptions));
-                                  s.thread([&] { s.drain(); });  // the load: both are made ready
+                                  s.thread([&] { s.drain(); });  // runs the load: both become ready
                                   s.thread([&] {
                                     s.frames[0].reset();
                                     resumptions.run_all();
@@ -259,7 +260,7 @@ const add_world pool_of_one("21: a blocking wait on the pool of one thread", two
 });
 
 const add_world pool_of_one_joins(
-    "21: one who waits on the pool joins a load not yet queued", two, [](world& w) {
+    "21: a waiter on the pool joins a load that is not queued yet", two, [](world& w) {
       history h(w);
       w.thread([&] {
         singleflight::thread_pool pool({.max_threads = 1});
@@ -317,7 +318,7 @@ const add_world claimed_meanwhile(
         }
         done.wait();
         flights.reset();
-        returned.wait();  // until then the first call may hand a task to the pool
+        returned.wait();  // until then the first call may submit a task to the pool
         pool.reset();
       });
       w.run();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Flights that are gone, in one chain with those that can be found.
+// Forgotten flights, in one chain with flights that can be found.
 
 #include <array>
 #include <cstddef>
@@ -16,9 +16,9 @@ using model::scene;
 using model::two;
 using model::world;
 
-/// Keys that share a bucket with the hot one, also once the table has grown.
+/// Keys that share a bucket with the hot one, also after the table has grown.
 template <std::size_t N>
-std::array<int, N> keys_beside_the_hot_one() {
+std::array<int, N> keys_in_the_hot_bucket() {
   const auto bucket = [](int key) {
     return singleflight::key_hash<int>{}(key) >> (8 * sizeof(std::size_t) - 3);
   };
@@ -32,7 +32,7 @@ std::array<int, N> keys_beside_the_hot_one() {
   return keys;
 }
 
-/// Leads the hot key, and calls for it once more, while a flight of another key is gone.
+/// Leads the hot key, and calls for it once more, while a flight of another key is forgotten.
 struct crowd {
   explicit crowd(world& in) : s(in) {}
   template <class Between>
@@ -44,7 +44,7 @@ struct crowd {
     s.drain();
   }
   scene s;
-  const std::array<int, 4> keys = keys_beside_the_hot_one<4>();
+  const std::array<int, 4> keys = keys_in_the_hot_bucket<4>();
 };
 
 const add_world behind("18: a key behind a forgotten one of its bucket", two, [](world& w) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Many keys, one load, beside callers of one of them.
+// Many keys and one load, with concurrent callers of one of the keys.
 
 #include <initializer_list>
 #include <memory>
@@ -21,7 +21,7 @@ using model::limits;
 using model::scene;
 using model::world;
 
-/// Key 1 is the hot one; what the others are loaded as does not matter.
+/// Key 1 is the hot one; the other keys are loaded as themselves.
 struct bulk_scene : scene {
   using scene::scene;
   void run_many(std::initializer_list<int> keys, bool throws = false) {
@@ -62,10 +62,10 @@ void play(world& w, std::initializer_list<int> keys, bool throws, void (*other)(
   s.finish();
 }
 
-const add_world beside_run("11: run_many beside run", model::three, [](world& w) {
+const add_world during_run("11: run_many during run", model::three, [](world& w) {
   play(w, {1, 2}, false, [](bulk_scene& s) { s.run(); });
 });
-const add_world throwing("11: a bulk load that throws, beside run", model::three, [](world& w) {
+const add_world throwing("11: a bulk load that throws, during run", model::three, [](world& w) {
   play(w, {2, 1}, true, [](bulk_scene& s) {
     s.run();
     s.run();
@@ -77,7 +77,7 @@ const add_world twice("12: a key twice in a bulk call", model::three, [](world& 
 const add_world crossed("12: two bulk calls in opposite order", model::three, [](world& w) {
   play(w, {1, 2}, false, [](bulk_scene& s) { s.run_many({2, 1}); });
 });
-const add_world unread("12: start_many dropped unread, beside run", model::three, [](world& w) {
+const add_world unread("12: start_many dropped unread, during run", model::three, [](world& w) {
   bulk_scene s(w);
   s.h.may_overlap();
   s.thread([&] {
@@ -96,7 +96,7 @@ const add_world unread("12: start_many dropped unread, beside run", model::three
   s.finish();
 });
 
-/// Asks for the other key, 2, first.
+/// Calls for the other key, 2, first.
 void run_both(scene& s) {
   history::call mine(s.h);
   const std::vector<int> keys{2, 1};
@@ -147,14 +147,14 @@ const add_world lender_elsewhere(
     });
 
 // Scenario 51.
-// A load has failed, and its caller has had that; the caller elected next gives the place back, and
-// the only one left came after the failure and sleeps on another key. It was not asked for its
-// load, and the failure is older than its call.
+// A load has failed, and its caller has received the error; the caller elected next gives the lead
+// back, and the only one left called after the failure and sleeps on another key. The election did
+// not count that caller, and the failure is older than its call.
 const add_world after_a_failure("51: a bulk call that comes after a failure", model::two,
                                 [](world& w) {
                                   scene s(w, {.on_error = singleflight::hand_over(1)});
                                   s.h.may_end(model::flight_errc::cancelled);
-                                  s.h.may_overlap();  // a load that its last caller has left
+                                  s.h.may_overlap();  // the last caller leaves a load that runs
                                   std::stop_source leaver;
                                   model::gate hot_runs;
                                   model::gate hot_failed;
@@ -189,7 +189,7 @@ const add_world after_a_failure("51: a bulk call that comes after a failure", mo
                                   s.finish();
                                 });
 
-const add_world with_fault("11: run_many beside run, and a fault", model::two_and_a_fault,
+const add_world with_fault("11: run_many during run, and a fault", model::two_and_a_fault,
                            [](world& w) {
                              play(w, {1, 2}, false, [](bulk_scene& s) { s.run(); });
                            });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Limits: stop tokens, deadlines, timeouts, bounds on waiters; and interest, which they end.
+// Limits: stop tokens, deadlines, timeouts, bounds on waiters; and the interest that they end.
 
 #include <chrono>
 #include <functional>
@@ -36,8 +36,8 @@ const add_world token("a load that asks for its stop token", three, [](world& w)
   scene s(w);
   s.thread([&] {
     s.h.calls([&] {
-      return int{*s.flights.run(1, [&](std::stop_token told) {
-        w.check(!platform::stop_requested(told), "a wanted load was told to stop");
+      return int{*s.flights.run(1, [&](std::stop_token stop_token) {
+        w.check(!platform::stop_requested(stop_token), "a load with interest was asked to stop");
         return s.h.load()();
       })};
     });
@@ -50,16 +50,16 @@ const add_world token("a load that asks for its stop token", three, [](world& w)
 const add_world doomed("3: nobody joins a flight that was given up", two, [](world& w) {
   scene s(w);
   s.h.may_overlap();
-  auto f = std::make_optional(s.flights.start(1, [&](std::stop_token told) {
+  auto f = std::make_optional(s.flights.start(1, [&](std::stop_token stop_token) {
     history::step();
-    return platform::stop_requested(told) ? -1 : s.h.load()();
+    return platform::stop_requested(stop_token) ? -1 : s.h.load()();
   }));
   s.thread([&] { f.reset(); });
   s.thread([&] { s.drain(); });
   s.thread([&] {
     s.h.calls([&] {
       const int n = *s.flights.run(1, s.h.load());
-      w.check(n > 0, "P6: a newcomer was given what a stopped load said");
+      w.check(n > 0, "P6: a newcomer was given the value of a stopped load");
       return n;
     });
   });
@@ -91,7 +91,7 @@ const add_world given_up("4: a newcomer does not wait for a load that was given 
                            s.finish();
                          });
 
-const add_world dropped_beside("3: a handle dropped beside the load", two, [](world& w) {
+const add_world dropped_during("3: a handle dropped during the load", two, [](world& w) {
   scene s(w);
   s.h.may_overlap();
   s.thread([&] { const auto f = s.start(); });
@@ -104,13 +104,13 @@ const add_world dropped_beside("3: a handle dropped beside the load", two, [](wo
   s.finish();
 });
 
-const add_world abandoned("4: an abandoned load is told", three, [](world& w) {
+const add_world abandoned("4: an abandoned load is asked to stop", three, [](world& w) {
   scene s(w);
   platform::atomic<bool> dropped{false};
-  std::optional<singleflight::flight<int>> f(s.flights.start(1, [&](std::stop_token told) {
+  std::optional<singleflight::flight<int>> f(s.flights.start(1, [&](std::stop_token stop_token) {
     history::step();
-    w.check(!dropped.load(std::memory_order_relaxed) || platform::stop_requested(told),
-            "P6: an unwanted load was not told");
+    w.check(!dropped.load(std::memory_order_relaxed) || platform::stop_requested(stop_token),
+            "P6: an abandoned load was not asked to stop");
     return 1;
   }));
   s.thread([&] {
@@ -124,7 +124,7 @@ const add_world abandoned("4: an abandoned load is told", three, [](world& w) {
 
 const add_world drained("4: a newcomer waits for an abandoned load under drain", three,
                         [](world& w) {
-                          scene s(w, {.on_abandon = abandon::drain});  // loads never overlap
+                          scene s(w, {.on_abandon = abandon::drain});  // loads must not overlap
                           s.thread([&] {
                             { const auto f = s.start(); }
                             s.drain();
@@ -141,9 +141,9 @@ const add_world drained("4: a newcomer waits for an abandoned load under drain",
 const add_world kept_on("4: a newcomer joins an abandoned load under finish", three, [](world& w) {
   scene s(w, {.on_abandon = abandon::finish});
   s.thread([&] {
-    auto f = s.flights.start(1, [&](std::stop_token told) {
+    auto f = s.flights.start(1, [&](std::stop_token stop_token) {
       const int n = s.h.load()();
-      w.check(!platform::stop_requested(told), "P6: finish has told the load to stop");
+      w.check(!platform::stop_requested(stop_token), "P6: the load was asked to stop under finish");
       return n;
     });
     s.drain();
@@ -160,9 +160,10 @@ const add_world joiner_leaves("10: a joiner leaves a run", three, [](world& w) {
   scene s(w);
   s.thread([&] {
     s.h.calls([&] {
-      return int{*s.flights.run(1, [&](std::stop_token told) {
+      return int{*s.flights.run(1, [&](std::stop_token stop_token) {
         const int n = s.h.load()();
-        w.check(!platform::stop_requested(told), "P6: a wanted load was told to stop");
+        w.check(!platform::stop_requested(stop_token),
+                "P6: a load with interest was asked to stop");
         return n;
       })};
     });
@@ -185,38 +186,37 @@ const add_world first_leaves("15: the first caller leaves, a joiner gets the val
                                s.finish();
                              });
 
-const add_world leader_withdraws("15: a run leader's stop ends its interest only", two,
-                                 [](world& w) {
-                                   scene s(w);
-                                   s.h.may_overlap();
-                                   std::stop_source source;
-                                   gate leads;
-                                   s.thread([&] {
-                                     s.h.calls([&] {
-                                       return int{*s.flights.run(1,
-                                                                 [&](std::stop_token) {
-                                                                   leads.open();
-                                                                   return s.h.load()();
-                                                                 },
-                                                                 {.stop = source.get_token()})};
-                                     });
-                                     leads.open();  // also when it has joined
-                                   });
-                                   s.thread([&] { s.run(); });
-                                   s.thread([&] {
-                                     leads.wait();
-                                     stop(source);
-                                   });
-                                   w.run();
-                                   s.finish();
-                                 });
-
-/// The load's stop callback asks the group: no lock may be held.
-const add_world asks_back("4: a stop callback that calls the group", three, [](world& w) {
+const add_world leader_stops("15: a run leader's stop ends its interest only", two, [](world& w) {
   scene s(w);
-  std::optional<singleflight::flight<int>> f(s.flights.start(1, [&](std::stop_token told) {
+  s.h.may_overlap();
+  std::stop_source source;
+  gate leads;
+  s.thread([&] {
+    s.h.calls([&] {
+      return int{*s.flights.run(1,
+                                [&](std::stop_token) {
+                                  leads.open();
+                                  return s.h.load()();
+                                },
+                                {.stop = source.get_token()})};
+    });
+    leads.open();  // also when it has joined
+  });
+  s.thread([&] { s.run(); });
+  s.thread([&] {
+    leads.wait();
+    stop(source);
+  });
+  w.run();
+  s.finish();
+});
+
+/// The load's stop callback calls the group: no lock may be held.
+const add_world calls_back("4: a stop callback that calls the group", three, [](world& w) {
+  scene s(w);
+  std::optional<singleflight::flight<int>> f(s.flights.start(1, [&](std::stop_token stop_token) {
     const platform::stop_callback<std::function<void()>> on_stop(
-        told, [&] { (void)s.flights.in_flight(); });
+        stop_token, [&] { (void)s.flights.in_flight(); });
     return s.h.load()();
   }));
   s.thread([&] { f.reset(); });
@@ -225,9 +225,9 @@ const add_world asks_back("4: a stop callback that calls the group", three, [](w
   s.finish();
 });
 
-// ---- a limit beside the end ---------------------------------------------------------------------
+// ---- a limit as the load ends -------------------------------------------------------------------
 
-const add_world stop_beside_end("16: a stop beside the end", two, [](world& w) {
+const add_world stop_at_end("16: a stop as the load ends", two, [](world& w) {
   scene s(w);
   s.h.may_overlap();
   s.h.may_end(flight_errc::cancelled);
@@ -239,7 +239,7 @@ const add_world stop_beside_end("16: a stop beside the end", two, [](world& w) {
   s.finish();
 });
 
-const add_world await_stop("16: a stop beside a coroutine's wait", two, [](world& w) {
+const add_world await_stop("16: a stop during a coroutine's wait", two, [](world& w) {
   scene s(w);
   s.h.may_end(flight_errc::cancelled);
   s.h.may_overlap();
@@ -255,7 +255,7 @@ const add_world await_stop("16: a stop beside a coroutine's wait", two, [](world
 });
 
 const add_world stop_after_outcome("16: a stop after the outcome", three, [](world& w) {
-  scene s(w);  // a cancel that came after the outcome has no effect
+  scene s(w);  // a cancellation after the outcome has no effect
   std::stop_source source;
   s.await(0, false, false, source.get_token());
   w.check(s.h.count() == 1, "the coroutine has not been resumed");
@@ -273,14 +273,14 @@ const add_world stop_after_publication("16: a stop after publication", three, []
   model::queue_executor resumptions;
   std::stop_source source;
   const auto wait = [](scene& in, model::queue_executor& on,
-                       std::stop_token told) -> support::owned {
+                       std::stop_token stop_token) -> support::owned {
     history::call mine(in.h);
     auto f = in.start();
-    mine.given(co_await f.until(forever, told).on(on).as_outcome());
+    mine.given(co_await f.until(forever, stop_token).on(on).as_outcome());
   };
   s.frames[0].emplace(wait(s, resumptions, source.get_token()));
   s.thread([&] {
-    s.drain();  // the load: published
+    s.drain();  // runs the load, which publishes
     stop(source);
     resumptions.run_all();
   });
@@ -290,13 +290,13 @@ const add_world stop_after_publication("16: a stop after publication", three, []
   s.finish();
 });
 
-const add_world stop_before_wait("16: a stop beside the begin of a wait", three, [](world& w) {
+const add_world stop_before_wait("16: a stop as a wait begins", three, [](world& w) {
   scene s(w);
   s.h.may_overlap();
   model::queue_executor resumptions;
   std::stop_source source;
   bool over = false;
-  // Nobody runs the load, and another caller keeps it: nothing but the stop ends the wait.
+  // The load never runs, and another caller keeps it wanted: only the stop can end the wait.
   auto other = s.flights.start(1, [] { return 1; });
   const auto wait = [&]() -> support::owned {
     auto f = s.flights.start(1, [] { return 1; });
@@ -317,9 +317,9 @@ const add_world stop_before_wait("16: a stop beside the begin of a wait", three,
   s.finish();
 });
 
-/// A deadline on a clock that a thread of the world moves.
+/// A deadline on a clock that a thread of the world advances.
 template <class Caller>
-void deadline_beside_end(world& w, Caller caller) {
+void deadline_at_end(world& w, Caller caller) {
   manual_timer time;
   scene s(w, {.timer = &time});
   s.h.may_end(flight_errc::timed_out);
@@ -334,11 +334,11 @@ void deadline_beside_end(world& w, Caller caller) {
   w.run();
   s.finish();
 }
-const add_world deadline_run("16: a deadline beside the end, a run", two, [](world& w) {
-  deadline_beside_end(w, [](scene& s, auto at) { s.run(false, {.deadline = at}); });
+const add_world deadline_run("16: a deadline as the load ends, a run", two, [](world& w) {
+  deadline_at_end(w, [](scene& s, auto at) { s.run(false, {.deadline = at}); });
 });
-const add_world deadline_await("16: a deadline beside the end, a coroutine", two, [](world& w) {
-  deadline_beside_end(w, [](scene& s, auto at) { s.await(0, false, false, {}, at); });
+const add_world deadline_await("16: a deadline as the load ends, a coroutine", two, [](world& w) {
+  deadline_at_end(w, [](scene& s, auto at) { s.await(0, false, false, {}, at); });
 });
 
 const add_world kernel_deadline("16: a deadline that the machine keeps", three, [](world& w) {
@@ -385,7 +385,7 @@ const add_world load_timeout("27: a load that hangs, load_timeout", two, [](worl
   });
   s.thread([&] {
     hangs.wait();
-    s.run();  // joins and times out, or comes later and leads
+    s.run();  // joins and times out, or calls later and leads
     if (s.h.count(flight_errc::timed_out) == 1) {
       s.run();
       w.check(s.h.count(flight_errc::timed_out) == 1, "27: the key was still taken");
@@ -400,7 +400,7 @@ const add_world load_timeout("27: a load that hangs, load_timeout", two, [](worl
   s.finish();
 });
 
-const add_world told_twice("27: the load that hangs ends after its flight", three, [](world& w) {
+const add_world ends_twice("27: the load that hangs ends after its flight", three, [](world& w) {
   manual_timer time;
   scene s(w, {.timer = &time, .load_timeout = 1s});
   s.h.may_end(flight_errc::timed_out);
@@ -435,7 +435,7 @@ const add_world told_twice("27: the load that hangs ends after its flight", thre
   s.finish();
 });
 
-const add_world timeout_beside_end("27: load_timeout beside the end", two, [](world& w) {
+const add_world timeout_at_end("27: load_timeout as the load ends", two, [](world& w) {
   manual_timer time;
   scene s(w, {.timer = &time, .load_timeout = 1s});
   s.h.may_overlap();
@@ -447,7 +447,7 @@ const add_world timeout_beside_end("27: load_timeout beside the end", two, [](wo
   s.finish();
 });
 
-const add_world timeout_hand_over("27: load_timeout beside a hand-over", two, [](world& w) {
+const add_world timeout_hand_over("27: load_timeout during a hand-over", two, [](world& w) {
   manual_timer time;
   scene s(w, {.timer = &time, .on_error = singleflight::hand_over(1), .load_timeout = 1s});
   s.h.may_overlap();
@@ -479,7 +479,7 @@ const add_world join_window("27: a newcomer after the join window", two, [](worl
   s.thread([&] {
     hangs.wait();
     time.advance(2s);
-    s.run();  // its own load: the one that hangs is too old
+    s.run();  // leads its own load: the one that hangs is too old
     held.open();
   });
   s.thread([&] {
@@ -497,7 +497,7 @@ const add_world max_waiters("28: one waiter, and one too many", two, [](world& w
   s.h.may_end(flight_errc::overloaded);
   for (int i = 0; i < 3; ++i) s.thread([&] { s.run(); });
   w.run();
-  w.check(s.h.count(flight_errc::overloaded) <= 1, "28: one who was inside was refused");
+  w.check(s.h.count(flight_errc::overloaded) <= 1, "28: a caller that was inside was refused");
   w.check(s.h.count(flight_errc::overloaded) == 1 || s.h.loads() > 1,
           "28: more than max_waiters have joined");
   s.finish();
@@ -527,7 +527,7 @@ const add_world max_flights("28: one flight, and one too many", three, [](world&
   s.finish();
 });
 
-// The load ahead runs on when it is forgotten or given up: the one behind it has no place then.
+// The load ahead continues when it is forgotten or given up: the successor has no place then.
 void forgotten_with_successor(world& w, bool forgets) {
   scene s(w, {.max_flights = 1});
   s.h.may_end(flight_errc::overloaded);
@@ -555,11 +555,11 @@ const add_world forgotten_bound("48: a forgotten load under max_flights", two,
 const add_world abandoned_bound("48: an abandoned load under max_flights", two,
                                 [](world& w) { forgotten_with_successor(w, false); });
 
-// ---- two limits that strike at once -------------------------------------------------------------
+// ---- two limits that expire at once -------------------------------------------------------------
 
 /// Each of two waits, which resume on the thread that makes them ready, is ended by a thread of its
-/// own: neither of these resumes the other's while it is within its strike.
-void two_strikes(world& w, bool by_deadline) {
+/// own: neither thread resumes the other's wait while it is ending its own.
+void two_limits_at_once(world& w, bool by_deadline) {
   singleflight::manual_timer time;
   scene s(w, {.timer = &time});
   s.h.may_end(flight_errc::cancelled);
@@ -590,9 +590,9 @@ void two_strikes(world& w, bool by_deadline) {
   s.drain();
   s.finish();
 }
-const add_world two_stops("16: two stops at once, of waits that resume where they are told", two,
-                          [](world& w) { two_strikes(w, false); });
+const add_world two_stops("16: two stops at once, of waits that resume on the stopping thread", two,
+                          [](world& w) { two_limits_at_once(w, false); });
 const add_world stop_and_deadline("16: a stop and a deadline at once, the same", two,
-                                  [](world& w) { two_strikes(w, true); });
+                                  [](world& w) { two_limits_at_once(w, true); });
 
 }  // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Every form of caller beside every other, two and three at a time.
+// Every form of caller concurrent with every other, two and three at a time.
 
 #include <algorithm>
 #include <cstddef>
@@ -22,7 +22,7 @@ using singleflight::group_options;
 struct form {
   const char* name;
   void (*play)(scene& s, std::size_t place, bool fails);
-  bool leads;  ///< it brings a load
+  bool leads;  ///< it brings a load along
 };
 
 constexpr form forms[] = {
@@ -45,7 +45,7 @@ constexpr std::size_t drop = 6;
 constexpr std::size_t forget = 7;
 constexpr std::size_t close = 8;
 
-/// Callers of these forms, each on a thread of its own; the first one's load fails, if told so.
+/// Callers of these forms, each on a thread of its own; if `fails`, the first caller's load fails.
 template <class... Forms>
 void play(world& w, const group_options& options, bool fails, Forms... which) {
   scene s(w, options);
@@ -79,7 +79,7 @@ constexpr policy policies[] = {
 void add_pair(std::size_t a, std::size_t b, const policy& how, const limits& bounds,
               const std::string& more = {}) {
   const std::string name =
-      std::string("10: ") + forms[a].name + " beside " + forms[b].name + how.name + more;
+      std::string("10: ") + forms[a].name + " and " + forms[b].name + how.name + more;
   add_world(name, bounds, [a, b, &how](world& w) { play(w, how.options(), how.fails, a, b); });
 }
 
@@ -98,7 +98,7 @@ const bool forms_added = [] {
       if (b != on_ready && b != fresh_await) add_pair(a, b, policies[2], model::three);
     }
   }
-  // One who leaves, where the load is waited out, or kept.
+  // A caller that leaves, where the load is waited for, or kept.
   for (const policy* how : {&policies[3], &policies[4]}) {
     for (std::size_t b = 0; b < all_forms; ++b) {
       if (b != on_ready && b != fresh_await) add_pair(drop, b, *how, model::three);
@@ -111,7 +111,7 @@ const bool forms_added = [] {
     }
     add_pair(0, a, policies[2], model::two_and_a_fault, ", and a fault");
   }
-  // Three: two who wait for an outcome, and one who does anything.
+  // Three: two that wait for an outcome, and one of any form.
   for (std::size_t a = 0; a < leads; ++a) {
     for (std::size_t b = a; b < leads; ++b) {
       for (std::size_t c = b; c < all_forms; ++c) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// A pool of one thread, which waits for what only it could run.
+// A pool of one thread, which waits for a load that only it could run.
 
 #include <chrono>
 #include <optional>
@@ -25,14 +25,14 @@ using singleflight::task;
 using singleflight::thread_pool;
 namespace platform = singleflight::detail::platform;
 
-/// What `on_pool` does on the only thread of a pool, and `beside` on a thread of its own.
+/// Runs `on_pool` on the only thread of a pool, and `elsewhere` on a thread of its own.
 struct pool_of_one {
   explicit pool_of_one(world& in, group_options options = {})
       : w(in), h(in), with(std::move(options)) {}
 
-  template <class OnPool, class Beside>
-  void play(OnPool on_pool, Beside beside) {
-    w.thread([&, on_pool, beside] {
+  template <class OnPool, class Elsewhere>
+  void play(OnPool on_pool, Elsewhere elsewhere) {
+    w.thread([&, on_pool, elsewhere] {
       thread_pool pool({.max_threads = 1});
       with.executor = pool;
       ints flights(with);
@@ -41,7 +41,7 @@ struct pool_of_one {
         on_pool(flights);
         over.open();
       }));
-      beside(flights);
+      elsewhere(flights);
       over.wait();
     });
     w.run();
@@ -76,7 +76,7 @@ const add_world behind_abandoned("49: behind an abandoned load on the pool of on
                                    });
                                  });
 
-// No thread is free for the load that nobody wants: whoever asks next leads at once.
+// No thread is free for the abandoned load: the next caller leads at once.
 const add_world abandoned_in_queue("49: an abandoned load that nobody runs", two, [](world& w) {
   model::scene s(w, {.on_abandon = singleflight::abandon::drain});
   s.thread([&] {
@@ -84,7 +84,7 @@ const add_world abandoned_in_queue("49: an abandoned load that nobody runs", two
     s.h.calls([&] { return int{*s.flights.run(1, s.h.load())}; });
   });
   w.run();
-  w.check(s.h.loads() == 1, "49: a load that nobody wants has run");
+  w.check(s.h.loads() == 1, "49: an abandoned load has run");
   s.finish();
 });
 
@@ -132,7 +132,7 @@ const add_world behind_handed_over("49: behind a load that is handed over to the
                                          });
                                    });
 
-// With limits that are not reached: nobody else could run the load.
+// With limits that are not reached: no other thread could run the load.
 void bounded(world& w, bool by_token) {
   pool_of_one p(w);
   std::stop_source never;
@@ -157,7 +157,7 @@ const add_world with_token("49: a wait with a stop token on the pool of one", tw
                            [](world& w) { bounded(w, true); });
 
 // The load is put into the table by another thread, which hands it over to the pool only after the
-// pool's thread has asked whether one is free for it.
+// pool's thread has checked whether a thread is free for it.
 const add_world joins_unopened(
     "49: a wait with a stop token for a load on its way to the pool of one", two, [](world& w) {
       pool_of_one p(w);
@@ -174,8 +174,8 @@ const add_world joins_unopened(
           });
     });
 
-// Behind the load of another thread, which ends, or hands over to the one that the pool's thread
-// has brought.
+// Behind the load of another thread, which ends, or hands over to the load that the pool's thread
+// has brought along.
 void bounded_behind(world& w, bool fails) {
   group_options options;
   if (fails) options.on_error = singleflight::hand_over(1);
@@ -201,7 +201,7 @@ const add_world after_failed_run(
     "49: a wait with a stop token for a load that is handed over to the pool of one", two,
     [](world& w) { bounded_behind(w, true); });
 
-// Loads of many keys, of which the pool's thread waits for one.
+// Loads of many keys; the pool's thread waits for one of them.
 const add_world joins_many(
     "49: a wait with a stop token for one of many on their way to the pool of one", two,
     [](world& w) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Loads that wait for loads: a cycle is told to one of its callers, and to nobody else.
+// Loads that wait for loads: a cycle is reported to one of its callers, and to no other.
 
 #include "model/flight/scene.hpp"
 
@@ -16,7 +16,7 @@ using model::world;
 using singleflight::as_outcome;
 using singleflight::flight_errc;
 
-const add_world itself("13: a load that calls itself, beside a run", three, [](world& w) {
+const add_world itself("13: a load that calls itself, during a run", three, [](world& w) {
   scene s(w);
   s.thread([&] {
     s.h.calls([&] {
@@ -54,7 +54,7 @@ const add_world forgets_itself("13: a load that forgets its key and calls again"
                                  s.finish();
                                });
 
-/// One thread's load of `first` asks for `second`.
+/// One thread's load of `first` calls for `second`.
 struct chain {
   explicit chain(world& in) : w(in) {}
   int ask(int first, int second) {
@@ -64,7 +64,7 @@ struct chain {
         return 1;
       });
       if (inner.errc() == flight_errc::recursive) ++recursive;
-      w.check(inner || inner.errc() == flight_errc::recursive, "13: an error from nowhere");
+      w.check(inner || inner.errc() == flight_errc::recursive, "13: an unexpected error");
       return 2;
     });
     w.check(bool(got), "13: the outer load has failed");
@@ -80,16 +80,16 @@ const add_world crossed_waits("13: A waits for B while B waits for A", three, []
   w.thread([&] { c.ask(1, 2); });
   w.thread([&] { c.ask(2, 1); });
   w.run();
-  w.check(c.recursive <= 1, "13: both were told of one cycle");
+  w.check(c.recursive <= 1, "13: one cycle was reported to both");
 });
 
-const add_world ring("13: a ring of three", two, [](world& w) {
+const add_world cycle("13: a cycle of three", two, [](world& w) {
   chain c(w);
   w.thread([&] { c.ask(1, 2); });
   w.thread([&] { c.ask(2, 3); });
   w.thread([&] { c.ask(3, 1); });
   w.run();
-  w.check(c.recursive <= 1, "13: more than one was told of one cycle");
+  w.check(c.recursive <= 1, "13: one cycle was reported more than once");
 });
 
 const add_world no_cycle("13: two loads wait for one: no cycle", three, [](world& w) {
@@ -118,7 +118,7 @@ const add_world started_within(
       w.thread([&] { ask(1, 2); });
       w.thread([&] { ask(2, 1); });
       w.run();
-      w.check(recursive.load(std::memory_order_relaxed) <= 1, "13: both were told of one cycle");
+      w.check(recursive.load(std::memory_order_relaxed) <= 1, "13: one cycle was reported to both");
     });
 
 }  // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Stop callbacks of loads, on the threads of others, that would wait for their load.
+// Stop callbacks of loads, on other threads, that would wait for their own load.
 
 #include <optional>
 #include <stop_token>
@@ -20,7 +20,7 @@ using singleflight::flight_errc;
 using singleflight::flight_error;
 namespace platform = singleflight::detail::platform;
 
-/// Refused, or the load is over.
+/// Checks that close is refused, unless the load is over.
 template <class Group>
 void close_is_refused(world& w, Group& flights, bool may_be_over) {
   try {
@@ -38,7 +38,7 @@ const add_world closes("53: a stop callback closes its group as the last caller 
                          model::gate begun;
                          auto f = std::make_optional(s.flights.start(1, [&](std::stop_token stop) {
                            const auto within = [&] { close_is_refused(w, s.flights, false); };
-                           const platform::stop_callback<decltype(within)> told(stop, within);
+                           const platform::stop_callback<decltype(within)> callback(stop, within);
                            begun.open();
                            history::step();
                            return 1;
@@ -60,7 +60,7 @@ const add_world waits("53: a stop callback waits for its load", two, [](world& w
       const auto got = s.flights.run(singleflight::as_outcome, 1, [] { return 2; });
       w.check(got.errc() == flight_errc::recursive, "53: a load was waited for by its callback");
     };
-    const platform::stop_callback<decltype(within)> told(stop, within);
+    const platform::stop_callback<decltype(within)> callback(stop, within);
     begun.open();
     history::step();
     return 1;
@@ -102,7 +102,7 @@ const add_world after("53: what runs inline as a leader is stopped closes the gr
                       });
 
 /// A load that waits, until its own token stops it, for another that hangs; its wait resumes on the
-/// thread that stops it.
+/// thread that requests the stop.
 support::lazy<int> waits_until_stopped(model::ints& others, std::stop_token stop) {
   auto f = others.start(1, [] { return 2; });
   const auto got = co_await f.until(singleflight::timer::time_point::max(), std::move(stop))
@@ -118,7 +118,7 @@ const add_world closer("53: close resumes the load that it waits for", two, [](w
   auto f = flights.start(
       1, [&](std::stop_token stop) { return waits_until_stopped(others, std::move(stop)); });
   w.thread([&] { flights.close(); });
-  w.thread([&] { w.check(*f.get() == 3, "53: a load was not told to stop"); });
+  w.thread([&] { w.check(*f.get() == 3, "53: a load was not asked to stop"); });
   w.run();
   hung->set_value(1);
 });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// What user types throw: hash, comparison, key copy, value move. Each is a fault that the scheduler
-// may make, and harms its own call only (P9).
+// Exceptions of the user's types: hash, comparison, key copy, value move. Each is a fault that the
+// scheduler may choose, and affects its own call only (P9).
 
 #include <cstddef>
 #include <new>
@@ -18,7 +18,7 @@ using model::history;
 using model::limits;
 using model::world;
 
-/// To the history a short memory like any other.
+/// The history treats it as a failed allocation.
 struct fault final : std::bad_alloc {};
 void perhaps(const std::source_location& line = std::source_location::current()) {
   if (model::choose(2, line) == 1) throw fault();
@@ -102,8 +102,8 @@ void play(world& w, singleflight::group_options options, caller a, caller b) {
       singleflight::detail::this_thread().vain_waits = 1;  // joins at once
       try {
         (s.*c)();
-      } catch (const std::bad_alloc&) {  // where no call is under way
-        s.w.check(model::faults() > 0, "memory was short, and it was not");
+      } catch (const std::bad_alloc&) {  // thrown outside of any call
+        s.w.check(model::faults() > 0, "bad_alloc without a fault");
       }
     });
   }
@@ -121,7 +121,7 @@ const bool faults_added = [] {
     for (std::size_t b = a; b < std::size(callers); ++b) {
       const auto add = [a, b](const char* more, const limits& bounds, auto options) {
         add_world(
-            std::string("22: ") + callers[a].name + " beside " + callers[b].name + more, bounds,
+            std::string("22: ") + callers[a].name + " and " + callers[b].name + more, bounds,
             [a, b, options](world& w) { play(w, options(), callers[a].call, callers[b].call); });
       };
       add(", a type that throws", model::two_and_a_fault,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Many threads that never let a key rest: no flight may live on from joiner to joiner.
+// Many threads that keep a key busy all the time: no flight may live on from joiner to joiner.
 
 #include <gtest/gtest.h>
 
@@ -15,10 +15,11 @@
 namespace {
 
 // Scenario 5
-// Goal    A call that begins after any participant was handed an outcome does not receive that
+// Goal    A call that begins after any participant received an outcome does not receive that
 //         outcome (P3), however many threads keep the key busy.
-// Method  256 threads for 5 s. Each load takes a number. Whoever is handed number n raises `handed`
-//         to n before its next call; a call that begins afterwards must be given a larger number.
+// Method  256 threads for 5 s. Each load takes a number. A thread that receives number n raises
+//         `handed` to n before its next call; a call that begins afterwards must get a larger
+//         number.
 TEST(immortal_flight, does_not_exist) {
   singleflight::group<int, std::uint64_t> flights;
   std::atomic<std::uint64_t> numbers{0};

@@ -35,14 +35,14 @@ using result = singleflight::outcome<singleflight::shared_result<int>>;
 enum class form { coroutine, on_home, callback, callback_on_home };
 constexpr form forms[] = {form::coroutine, form::on_home, form::callback, form::callback_on_home};
 
-/// A group whose loads run on threads, and an executor that resumes when the test says so.
+/// A group, and executors that keep the loads and the resumptions until the test runs them.
 struct stalled_fixture {
   explicit stalled_fixture(singleflight::group_options options = {}) {
     options.timer = &time;
     options.executor = stalled;
     g.emplace(std::move(options));
   }
-  /// One who waits in form `how`, until a second has passed or `stop` is requested.
+  /// A caller that waits in form `how`, until a second has passed or `stop` is requested.
   template <class Load>
   void wait(form how, int key, Load load) {
     ++waiting;
@@ -114,7 +114,8 @@ struct leader {
   std::thread thread;
 };
 
-// Goal    The outcome does not count them: callers(), shared(), try_take() of the one who has it.
+// Goal    The outcome does not count cancelled callers: not in callers(), shared() or try_take() of
+//         the caller that has it.
 TEST(cancelled_waiter, is_not_in_the_outcome) {
   for (const form how : forms) {
     for (const bool by_deadline : {false, true}) {
@@ -136,7 +137,7 @@ TEST(cancelled_waiter, is_not_in_the_outcome) {
   }
 }
 
-// Goal    They give their place in max_waiters back.
+// Goal    A cancelled caller gives its place in max_waiters back.
 TEST(cancelled_waiter, leaves_its_place_to_another) {
   for (const form how : forms) {
     for (const bool by_deadline : {false, true}) {
@@ -154,24 +155,24 @@ TEST(cancelled_waiter, leaves_its_place_to_another) {
   }
 }
 
-// Goal    A load whose last caller is cancelled is told to stop, and its key is free (P6); a
-//         deadline's stop callbacks do not run on the thread that moves the clock.
-// Method  The load runs on a thread of the test, and returns when it is told.
+// Goal    A load whose last caller is cancelled is asked to stop, and its key is free (P6); after a
+//         deadline, stop callbacks do not run on the thread that advances the clock.
+// Method  The load runs on a thread of the test, and returns when it is asked to stop.
 TEST(cancelled_waiter, keeps_no_load_running) {
   for (const abandon policy : {abandon::stop, abandon::drain}) {
     for (const form how : forms) {
       for (const bool by_deadline : {false, true}) {
         stalled_fixture at({.on_abandon = policy});
         support::gate begun;
-        std::atomic<std::thread::id> told_on{};
+        std::atomic<std::thread::id> stopped_on{};
         at.wait(how, 1, [&](std::stop_token token) {
-          support::gate told;
+          support::gate stopped;
           const std::stop_callback on_stop(token, [&] {
-            told_on = std::this_thread::get_id();
-            told.open();
+            stopped_on = std::this_thread::get_id();
+            stopped.open();
           });
           begun.open();
-          told.wait();
+          stopped.wait();
           return 1;
         });
         std::thread load([&] { at.stalled.run_one(); });
@@ -179,7 +180,7 @@ TEST(cancelled_waiter, keeps_no_load_running) {
         at.cancel(by_deadline);
         load.join();
         EXPECT_TRUE(at.g->in_flight().empty());
-        EXPECT_EQ(told_on.load() == std::this_thread::get_id(), !by_deadline);
+        EXPECT_EQ(stopped_on.load() == std::this_thread::get_id(), !by_deadline);
         at.resume();
         EXPECT_EQ(at.ended.size(), 1U);
       }
@@ -187,10 +188,10 @@ TEST(cancelled_waiter, keeps_no_load_running) {
   }
 }
 
-// Goal    The load has been told when its last caller returns (P6), however busy the pool is that
-//         timeouts use.
-// Method  All its threads are held up in stop callbacks of other loads.
-TEST(cancelled_waiter, returns_after_its_load_is_told) {
+// Goal    The load has been asked to stop when its last caller returns (P6), however busy the pool
+//         is that timeouts use.
+// Method  All threads of that pool are blocked in other tasks.
+TEST(cancelled_waiter, returns_after_its_load_is_stopped) {
   support::gate busy;
   for (int i = 0; i < 16; ++i) {
     singleflight::detail::timeout_pool().execute(singleflight::task([&] { busy.wait(); }));
@@ -198,9 +199,9 @@ TEST(cancelled_waiter, returns_after_its_load_is_told) {
   busy.await_arrivals(16);
   stalled_fixture at;
   support::gate hold;
-  std::stop_token told;
+  std::stop_token seen;
   at.wait(form::coroutine, 1, [&](std::stop_token token) {
-    told = std::move(token);
+    seen = std::move(token);
     hold.wait();
     return 1;
   });
@@ -209,14 +210,14 @@ TEST(cancelled_waiter, returns_after_its_load_is_told) {
   at.cancel(true);
   at.named.run_all();
   ASSERT_EQ(at.ended.size(), 1U);
-  EXPECT_TRUE(told.stop_requested());
+  EXPECT_TRUE(seen.stop_requested());
   hold.open();
   load.join();
   busy.open();
 }
 
-// Goal    A load that nobody wants any more does not begin; the group closes and goes before the
-//         callers are resumed (I6, P10).
+// Goal    An abandoned load does not begin; the group can be destroyed before its cancelled callers
+//         are resumed (I6, P10).
 TEST(cancelled_waiter, outlives_the_group) {
   for (const form how : forms) {
     for (const bool by_deadline : {false, true}) {
@@ -240,7 +241,7 @@ TEST(cancelled_waiter, outlives_the_group) {
   }
 }
 
-// Goal    A newcomer that comes before they are resumed begins anew (P6, stop).
+// Goal    A call that arrives before they are resumed starts a new load (P6, stop).
 TEST(cancelled_waiter, is_not_joined) {
   stalled_fixture at;
   at.wait(form::coroutine, 1, [] { return 1; });
@@ -249,8 +250,8 @@ TEST(cancelled_waiter, is_not_joined) {
   at.resume();
 }
 
-// Goal    The load that a caller has left with a flight goes with its verdict: it does not lead
-//         after a failure.
+// Goal    A load that a caller has left with a flight is destroyed with the caller's verdict: it
+//         does not lead after a failure.
 TEST(cancelled_waiter, lends_no_load) {
   stalled_fixture at({.on_error = singleflight::hand_over(1)});
   support::gate hold;
@@ -271,7 +272,7 @@ TEST(cancelled_waiter, lends_no_load) {
   });
   EXPECT_EQ(load.use_count(), 2);
   at.cancel(true);
-  EXPECT_TRUE(support::eventually([&] { return load.use_count() == 1; }, "the load that goes"));
+  EXPECT_TRUE(support::eventually([&] { return load.use_count() == 1; }, "the load's destruction"));
   hold.open();
   fails.join();
   EXPECT_TRUE(at.g->in_flight().empty());
@@ -279,7 +280,7 @@ TEST(cancelled_waiter, lends_no_load) {
   EXPECT_FALSE(led);
 }
 
-// Goal    The latest deadline of those interested is that of those who still wait.
+// Goal    The latest deadline of the interested callers is the latest of those that still wait.
 TEST(cancelled_waiter, bounds_no_load) {
   stalled_fixture at;
   const auto later = at.time.now() + 5s;
@@ -303,7 +304,7 @@ TEST(cancelled_waiter, bounds_no_load) {
   at.resume();
 }
 
-// Goal    The wait that would never end is over with its verdict as well: a load that waits for
+// Goal    A wait that would never end is over with its verdict as well: a load that waits for
 //         itself by `within`, on an executor that stalls.
 TEST(cancelled_waiter, recursive_counts_no_more) {
   stalled_fixture at;
@@ -328,8 +329,8 @@ TEST(cancelled_waiter, recursive_counts_no_more) {
   EXPECT_EQ(how, flight_errc::recursive);
 }
 
-// Goal    A coroutine is destroyed after its verdict: its handle, which outlives it, is over with
-//         that verdict, and has left once.
+// Goal    When a coroutine is destroyed after its verdict, its handle, which outlives it, is over
+//         with that verdict, and counts once as having left.
 TEST(cancelled_waiter, destroyed_leaves_a_handle_that_is_over) {
   for (const bool by_deadline : {false, true}) {
     for (const int use : {0, 1, 2, 3}) {
@@ -367,9 +368,9 @@ TEST(cancelled_waiter, destroyed_leaves_a_handle_that_is_over) {
   }
 }
 
-// Goal    A blocked thread counts until it has found its limit past, and not a step longer: the
-//         outcome counts those who get it.
-// Method  The limit of one races the end of the load, many times.
+// Goal    A blocked thread counts until it has found its limit expired, and no longer: the outcome
+//         counts exactly the callers that get it.
+// Method  A caller's limit races the end of the load, many times.
 TEST(cancelled_waiter, a_thread_counts_with_its_verdict) {
   group g;
   for (int turn = 0; turn < 500; ++turn) {
@@ -380,7 +381,7 @@ TEST(cancelled_waiter, a_thread_counts_with_its_verdict) {
       how = g.run(singleflight::as_outcome, 1, [] { return 2; }, {.stop = stop.get_token()}).errc();
     });
     ASSERT_TRUE(support::eventually([&] { return g.in_flight().at(0).callers == 2; },
-                                    "a caller who joins"));
+                                    "a caller that joins"));
     std::thread stops([&] { stop.request_stop(); });
     leads.finish();
     stops.join();
@@ -389,8 +390,8 @@ TEST(cancelled_waiter, a_thread_counts_with_its_verdict) {
   }
 }
 
-// Goal    max_waiters counts the leader apart as long as it is there.
-TEST(cancelled_waiter, a_leader_that_is_cancelled_is_not_counted_apart) {
+// Goal    max_waiters does not count the leader, but only as long as the leader is there.
+TEST(cancelled_waiter, a_leader_that_is_cancelled_frees_no_place) {
   stalled_fixture at({.max_waiters = 2});
   at.wait(form::coroutine, 1, [] { return 1; });  // leads
   auto second = at.g->start(1, [] { return 2; });
@@ -406,9 +407,9 @@ TEST(cancelled_waiter, a_leader_that_is_cancelled_is_not_counted_apart) {
   at.resume();
 }
 
-// Goal    A coroutine destroyed while another thread resumes it is refused (P8).
-// Method  Its wait resumes another coroutine in its place, which destroys it: so it is destroyed
-//         after a runner has taken it out, and before it has gone on.
+// Goal    Destroying a coroutine while another thread resumes it is refused (P8).
+// Method  Its wait resumes another coroutine instead, which destroys it: so it is destroyed after a
+//         runner has removed it from the list, and before it continues.
 template <class Wait>
 struct waiting_in_place_of {
   Wait& wait;
@@ -417,7 +418,7 @@ struct waiting_in_place_of {
   bool await_suspend(std::coroutine_handle<>) { return wait.await_suspend(resumed); }
   auto await_resume() { return wait.await_resume(); }
 };
-/// Suspends, and tells which coroutine that is.
+/// Suspends, and stores the handle of the suspended coroutine.
 struct named_as {
   std::coroutine_handle<>& name;
   bool await_ready() const noexcept { return false; }

@@ -64,8 +64,8 @@ struct fixture {
   }
 };
 
-// Goal    A coroutine destroyed while it waits leaves: nothing is touched later, others are
-//         unharmed, and its interest is gone (P8).
+// Goal    A coroutine that is destroyed while it waits has left: it is not touched later, other
+//         callers are unharmed, and its interest has ended (P8).
 TEST(destroyed_waiter, while_it_waits) {  // Scenario 28b
   for (const spelling how : spellings) {
     fixture at;
@@ -89,7 +89,7 @@ TEST(destroyed_waiter, while_it_waits) {  // Scenario 28b
   }
 }
 
-// Goal    The last waiter's destruction abandons the flight like any other leaving (P6).
+// Goal    The destruction of the last waiter abandons the flight like any other leaving (P6).
 TEST(destroyed_waiter, last_one_abandons) {
   for (const spelling how : spellings) {
     fixture at;
@@ -103,8 +103,8 @@ TEST(destroyed_waiter, last_one_abandons) {
   }
 }
 
-// Goal    A coroutine destroyed after the outcome was published and before its turn is simply not
-//         resumed; those before and behind it are.
+// Goal    A coroutine that is destroyed after the outcome was published and before its turn is not
+//         resumed; the coroutines before and behind it are.
 // Method  The executor holds the resumption until the test has destroyed the waiter in the middle.
 TEST(destroyed_waiter, after_ready_before_resumed) {  // Scenario 28b
   for (const spelling how : spellings) {
@@ -121,8 +121,8 @@ TEST(destroyed_waiter, after_ready_before_resumed) {  // Scenario 28b
   }
 }
 
-// Goal    All of them destroyed after publication: the queued resumption finds nobody, also when
-//         the group is gone by then.
+// Goal    When all of them are destroyed after publication, the queued resumption finds no
+//         coroutine, even after the group is destroyed.
 TEST(destroyed_waiter, all_after_ready) {
   for (const spelling how : spellings) {
     singleflight::manual_timer time;
@@ -151,20 +151,20 @@ TEST(destroyed_waiter, all_after_ready) {
   }
 }
 
-// Goal    The same for one that a limit had made ready: cancelled or timed out, and destroyed
-//         before its turn; the flight goes on for the others.
-TEST(destroyed_waiter, after_its_limit_struck) {
+// Goal    The same for a coroutine that a limit had made ready: cancelled or timed out, and
+//         destroyed before its turn; the flight continues for the others.
+TEST(destroyed_waiter, after_its_limit_expired) {
   for (const bool stopped : {false, true}) {
     for (const spelling how : {spelling::bounded, spelling::all}) {
       fixture at;
-      std::optional<support::owned> struck(at.waiting(how));
+      std::optional<support::owned> expired(at.waiting(how));
       std::optional<support::owned> stays(at.waiting(spelling::outcome));
       if (stopped) {
         at.stop.request_stop();
       } else {
         at.time.advance(1s);
       }
-      struck.reset();
+      expired.reset();
       EXPECT_EQ(support::callers_inside(at.g), 1u);
       at.named.run_all();
       at.groups.run_all();
@@ -174,7 +174,7 @@ TEST(destroyed_waiter, after_its_limit_struck) {
   }
 }
 
-// Goal    A waiter destroyed by another's resumption, in the same batch.
+// Goal    A waiter may be destroyed by another's resumption in the same batch.
 TEST(destroyed_waiter, by_another_waiter) {
   support::manual_executor ex;
   group g({.executor = ex});
@@ -197,9 +197,9 @@ TEST(destroyed_waiter, by_another_waiter) {
   EXPECT_FALSE(victim_resumed);
 }
 
-// Goal    A coroutine may be destroyed on its own executor while deadline and stop token fire on
-//         other threads (P8).
-// Method  Destruction, clock and stop race, many times.
+// Goal    A coroutine may be destroyed on its own executor while its deadline and its stop token
+//         fire on other threads (P8).
+// Method  The destruction, the clock and the stop race, many times.
 TEST(destroyed_waiter, races_its_limits) {
   singleflight::manual_timer time;
   support::manual_executor ex;
@@ -233,21 +233,21 @@ TEST(destroyed_loader, coroutine_destroyed_while_it_loads) {  // Scenarios 6 and
   });
   ASSERT_TRUE(place.taken());
   EXPECT_FALSE(f.ready());
-  // The loader's frame belongs to the lazy<> that the library's own frame holds; that one suspends
-  // in it.
+  // The loader's frame belongs to the lazy<> that is stored in the library's own frame, which is
+  // suspended in it.
   place.resume();
   EXPECT_EQ(*f.get(), 1);
-  struct gone {  // an awaitable that destroys whoever awaits it
+  struct destroys_awaiter {  // an awaitable that destroys the coroutine that awaits it
     bool await_ready() const noexcept { return false; }
     void await_suspend(std::coroutine_handle<> frame) const { frame.destroy(); }
     int await_resume() const noexcept { return 1; }
   };
-  auto broken = g.start(1, [] { return gone{}; });
+  auto broken = g.start(1, [] { return destroys_awaiter{}; });
   EXPECT_EQ(broken.get_outcome().errc(), flight_errc::broken);
   EXPECT_EQ(*g.run(1, [] { return 5; }), 5);
 }
 
-// Goal    A handle that is dropped after its flight is done, and after the group is gone, is
+// Goal    Dropping a handle after its flight is done, and after the group is destroyed, is
 //         harmless.
 TEST(destroyed_waiter, handle_outlives_the_group) {
   std::vector<singleflight::flight<int>> handles;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The table of a group: many keys, growth, what stays behind, and what may be asked twice.
+// The table of a group: many keys, growth, what is left behind, and repeated calls.
 
 #include <gtest/gtest.h>
 
@@ -31,7 +31,7 @@ constexpr int many = 100'000;
 constexpr int many = 1'000'000;
 #endif
 
-/// Counts the objects that are alive.
+/// Counts the objects alive.
 struct living {
   static inline std::atomic<int> alive{0};
   living() { ++alive; }
@@ -42,7 +42,7 @@ struct living {
   ~living() { --alive; }
 };
 
-// Goal    Flights whose results nobody reads leave nothing behind: no entry, no value.
+// Goal    Flights whose results are not read leave nothing behind: no entry, no value.
 // Method  Every handle is dropped unread, half of them before the load runs, half after.
 TEST(table, results_dropped_unread_leave_nothing) {  // Scenario 20
   support::manual_executor later;
@@ -60,8 +60,8 @@ TEST(table, results_dropped_unread_leave_nothing) {  // Scenario 20
   EXPECT_EQ(living::alive.load(), 0);
 }
 
-// Goal    The table grows under the flights that are in it: each is found before and after, each
-//         ends, and the table is empty then.
+// Goal    The table grows while flights are in it: each is found before and after, each ends, and
+//         the table is empty then.
 TEST(table, grows_under_its_flights) {
   support::manual_executor later;
   singleflight::group<int, int> g({.executor = later});
@@ -81,7 +81,7 @@ TEST(table, grows_under_its_flights) {
 }
 
 // Goal    Growth while other threads enter and leave loses no flight and finds each leader again.
-// Method  One thread makes the table grow from its smallest; two lead and join on few keys
+// Method  One thread makes the table grow from its smallest size; two lead and join on few keys
 //         meanwhile.
 TEST(table, grows_while_others_enter_and_leave) {
   support::manual_executor later;
@@ -105,7 +105,7 @@ TEST(table, grows_while_others_enter_and_leave) {
   for (std::size_t k = 0; k < held.size(); ++k) ASSERT_EQ(*held[k].get(), static_cast<int>(k));
 }
 
-// Goal    forget: those inside keep the old answer, whoever comes later gets a new one.
+// Goal    After forget, callers that are inside keep the old answer, and later calls get a new one.
 // Method  The old load is held until the new one has ended.
 TEST(table, forget_parts_old_callers_from_new) {  // Scenario 18
   singleflight::group<std::string, int> g;
@@ -136,7 +136,7 @@ TEST(table, forget_parts_old_callers_from_new) {  // Scenario 18
 //         any other: neither forget nor start looks at the old flights, and the table does not grow
 //         for them. All of them end, and close() stops each once.
 // Method  The comparisons of keys are counted. The old flights were forgotten, or given up by their
-//         callers and then forgotten: of these, the first forget looks at each once more.
+//         callers and then forgotten: the first forget looks at each of these once more.
 TEST(table, forgotten_flights_cost_newcomers_nothing) {
   struct counted_equal {
     std::size_t* count;
@@ -163,7 +163,7 @@ TEST(table, forgotten_flights_cost_newcomers_nothing) {
       }
     }
     EXPECT_EQ(forgotten, given_up ? 0U : old);
-    EXPECT_FALSE(given_up && g.forget(1)) << "nobody finds what was given up";
+    EXPECT_FALSE(given_up && g.forget(1)) << "an abandoned flight cannot be found";
     EXPECT_LE(compared, given_up ? old : 2 * old);
     compared = 0;
     for (int i = 0; i < 100; ++i) {
@@ -189,9 +189,9 @@ TEST(table, forgotten_flights_cost_newcomers_nothing) {
   }
 }
 
-// Goal    The chain of a bucket, step by step: what can be found stands in front of what is gone,
-//         and that which a forget has still to revoke in front of all others (I10). Only the former
-//         makes the table grow (I4).
+// Goal    The chain of a bucket, step by step: nodes that can be found come before those that
+//         cannot, and of the latter, those that a forget has still to revoke come first (I10). Only
+//         nodes that can be found make the table grow (I4).
 TEST(table, a_chain_has_three_parts) {
   using namespace singleflight::detail;
   flight_table table;
@@ -233,12 +233,12 @@ TEST(table, a_chain_has_three_parts) {
   EXPECT_EQ(retire(nodes[2], false), "bca");
   EXPECT_EQ(link(nodes[3]), "dbca");
   EXPECT_EQ(retire(nodes[1], false), "dbca");
-  EXPECT_EQ(retire(nodes[1], false), "dbca") << "it is gone already";
+  EXPECT_EQ(retire(nodes[1], false), "dbca") << "it is retired already";
   EXPECT_EQ(link(nodes[4]), "edbca");
   EXPECT_EQ(retire(nodes[4], true), "dbcae");
   nodes[2].revoked.store(true);
   EXPECT_EQ(with_bucket([&](auto& b) { flight_table::settle_locked(b, nodes[2]); }), "dbaec");
-  nodes[5].mode.store(flight_mode::gone);  // takes the place of one that is gone
+  nodes[5].mode.store(flight_mode::gone);  // takes the place of a retired one
   EXPECT_EQ(link(nodes[5]), "dfbaec");
   EXPECT_EQ(link(nodes[6]), "gdfbaec");
   table.grow();
@@ -268,7 +268,7 @@ TEST(table, a_chain_has_three_parts) {
   EXPECT_FALSE(small.crowded());
 }
 
-// Goal    Two callers that missed one after the other: the second load can see what the first one
+// Goal    When two callers miss one after the other, the second load can see what the first one
 //         did, so a loader that looks again does not load twice (P7).
 // Method  The second caller has missed before the first flight ends, and leads after it has ended.
 TEST(table, the_second_load_sees_what_the_first_filled) {  // Scenario 25

@@ -26,20 +26,20 @@ using ints = sf::group<int, int>;
 namespace {
 
 // Scenario 3
-// Goal    The only caller cancels, the load ignores its stop token, a newcomer arrives: it does not
-//         see the cancellation, it leads a flight of its own (P6, stop).
-// Method  The abandoned load is held until the newcomer has its value: so their overlap is proven
-//         too, which `stop` allows (scenario 4).
+// Goal    The only caller cancels, its load ignores the stop token, and a new call arrives: it does
+//         not get the cancellation, but leads a flight of its own (P6, stop).
+// Method  The abandoned load is held until the newcomer has its value, which also proves that the
+//         two loads overlap, as `stop` allows (scenario 4).
 TEST(abandon, a_newcomer_never_joins_a_doomed_flight) {
   support::thread_per_task threads;
   ints flights({.executor = threads});
   support::gate doomed;
   std::stop_source stop;
   std::atomic<int> loads{0};
-  auto first = flights.start(1, [&](std::stop_token told) {
+  auto first = flights.start(1, [&](std::stop_token token) {
     ++loads;
     doomed.wait();
-    EXPECT_TRUE(told.stop_requested());
+    EXPECT_TRUE(token.stop_requested());
     return 1;
   });
   doomed.await_arrivals();
@@ -65,19 +65,19 @@ TEST(abandon, a_newcomer_never_joins_a_doomed_flight) {
 }
 
 // Scenario 4
-// Goal    With drain the newcomer's load begins only after the abandoned one has ended; several
-//         newcomers share that one load (P6, P1).
-// Method  The newcomers are seen to wait (nothing but the barrier is in the table, their load has
-//         not begun) before the old load is let go.
+// Goal    With drain, the newcomers' load begins only after the abandoned one has ended, and
+//         several newcomers share it (P6, P1).
+// Method  The test sees the newcomers wait (the table holds only the barrier, and their load has
+//         not begun) before it releases the old load.
 TEST(abandon, drain_waits_for_the_old_load) {
   support::thread_per_task threads;
   ints flights({.executor = threads, .on_abandon = sf::abandon::drain});
   support::gate old_load;
   std::atomic<bool> old_ended{false};
   std::atomic<int> new_loads{0};
-  std::optional<sf::flight<int>> first(flights.start(1, [&](std::stop_token told) {
+  std::optional<sf::flight<int>> first(flights.start(1, [&](std::stop_token token) {
     old_load.wait();
-    EXPECT_TRUE(told.stop_requested());
+    EXPECT_TRUE(token.stop_requested());
     old_ended = true;
     return 1;
   }));
@@ -109,15 +109,14 @@ TEST(abandon, drain_waits_for_the_old_load) {
 }
 
 // Scenario 4
-// Goal    With finish the newcomer joins the load that is still useful; nobody tells it to stop
-//         (P6).
+// Goal    With finish, the newcomer joins the abandoned load, which is not asked to stop (P6).
 TEST(abandon, finish_lets_newcomers_join) {
   support::thread_per_task threads;
   ints flights({.executor = threads, .on_abandon = sf::abandon::finish});
   support::gate hold;
-  std::optional<sf::flight<int>> first(flights.start(1, [&](std::stop_token told) {
+  std::optional<sf::flight<int>> first(flights.start(1, [&](std::stop_token token) {
     hold.wait();
-    EXPECT_FALSE(told.stop_requested());
+    EXPECT_FALSE(token.stop_requested());
     return 1;
   }));
   hold.await_arrivals();
@@ -134,31 +133,31 @@ TEST(abandon, finish_lets_newcomers_join) {
   EXPECT_EQ(flights.stats().abandoned, 1U);
 }
 
-// Goal    Stop is requested before the last leaver returns, and not before there is a last one
-//         (P6).
+// Goal    A stop is requested before the last caller that leaves returns, and not while another
+//         caller is left (P6).
 TEST(abandon, stop_is_requested_before_the_last_leaver_returns) {
   for (const auto policy : {sf::abandon::stop, sf::abandon::drain}) {
     support::thread_per_task threads;
     ints flights({.executor = threads, .on_abandon = policy});
     support::gate hold;
-    std::stop_token told;
-    auto a = flights.start(1, [&](std::stop_token token) {
-      told = token;
+    std::stop_token token;
+    auto a = flights.start(1, [&](std::stop_token load_token) {
+      token = load_token;
       hold.wait();
       return 1;
     });
     hold.await_arrivals();
     auto b = flights.start(1, [] { return 2; });
     { const auto leaving = std::move(a); }
-    EXPECT_FALSE(told.stop_requested());
+    EXPECT_FALSE(token.stop_requested());
     EXPECT_EQ(flights.in_flight().at(0).callers, 1U);
     { const auto leaving = std::move(b); }
-    EXPECT_TRUE(told.stop_requested());
+    EXPECT_TRUE(token.stop_requested());
     hold.open();
   }
 }
 
-// Goal    A flight that all have left before its load began never loads, and its key is free at
+// Goal    A flight that all callers left before its load began never loads, and its key is free at
 //         once.
 TEST(abandon, a_load_that_nobody_waits_for_does_not_begin) {
   support::manual_executor queue;
@@ -173,8 +172,8 @@ TEST(abandon, a_load_that_nobody_waits_for_does_not_begin) {
   EXPECT_EQ(flights.stats().loads, 0U);
 }
 
-// Goal    With drain, a successor whose only caller leaves goes too; the next one takes its place.
-TEST(abandon, an_abandoned_successor_leaves_its_place) {
+// Goal    With drain, a successor whose only caller leaves ends too; the next one takes its place.
+TEST(abandon, an_abandoned_successor_frees_its_place) {
   support::manual_executor queue;
   support::gate hold;
   support::thread_per_task threads;
@@ -188,7 +187,7 @@ TEST(abandon, an_abandoned_successor_leaves_its_place) {
   }
   std::atomic<int> dropped_loads{0};
   {
-    const auto gone = flights.start(1, [&] { return ++dropped_loads; });
+    const auto left = flights.start(1, [&] { return ++dropped_loads; });
   }
   auto stays = flights.start(1, [] { return 3; });
   hold.open();
@@ -197,8 +196,8 @@ TEST(abandon, an_abandoned_successor_leaves_its_place) {
 }
 
 // Scenario 15
-// Goal    The first caller of a started flight leaves first, at its deadline: the joiners still get
-//         the value.
+// Goal    When the first caller of a started flight leaves first, at its deadline, the joiners
+//         still get the value.
 TEST(abandon, the_first_caller_leaves_first) {
   sf::manual_timer time;
   support::manual_executor queue;
@@ -220,17 +219,18 @@ TEST(abandon, the_first_caller_leaves_first) {
 }
 
 // Scenario 15
-// Goal    A run leader whose stop fires stays until its load returns; its interest no longer
-//         counts: with the last joiner gone the load is told to stop, and a newcomer starts anew.
+// Goal    A run leader whose stop fires stays until its load returns, but no longer counts as
+//         interest: when the last joiner leaves, the load is asked to stop, and a new call starts a
+//         new load.
 TEST(abandon, a_stopped_run_leader_stays_without_interest) {
   ints flights;
   support::gate hold;
   std::stop_source stop;
-  std::stop_token told;
+  std::stop_token token;
   std::jthread leader([&] {
     const auto r = flights.run(1,
                                [&](sf::flight_context& context) {
-                                 told = context.stop_token();
+                                 token = context.stop_token();
                                  EXPECT_EQ(context.callers(), 1U);
                                  hold.wait();
                                  EXPECT_TRUE(context.forgotten());
@@ -244,9 +244,9 @@ TEST(abandon, a_stopped_run_leader_stays_without_interest) {
   EXPECT_EQ(support::callers_inside(flights), 2U);
   stop.request_stop();
   EXPECT_EQ(support::callers_inside(flights), 1U);
-  EXPECT_FALSE(told.stop_requested());
+  EXPECT_FALSE(token.stop_requested());
   { const auto leaves = std::move(joiner); }
-  EXPECT_TRUE(told.stop_requested());
+  EXPECT_TRUE(token.stop_requested());
   EXPECT_TRUE(flights.in_flight().empty());
   EXPECT_EQ(*flights.run(1, [] { return 6; }), 6);
   hold.open();
@@ -256,7 +256,7 @@ TEST(abandon, a_stopped_run_leader_stays_without_interest) {
 }
 
 // Scenario 15
-// Goal    The stopped leader's joiner is served by its load as if nothing had happened.
+// Goal    A stopped leader's load still serves the joiner, as if the stop had not fired.
 TEST(abandon, a_stopped_run_leader_still_serves_its_joiners) {
   ints flights;
   support::gate hold;
@@ -280,15 +280,15 @@ TEST(abandon, a_stopped_run_leader_still_serves_its_joiners) {
   EXPECT_EQ(r.callers(), 2U) << "the leader took part";
 }
 
-// Goal    detach lets the load go on, and does not count as leaving.
+// Goal    After detach the load continues: a detached caller does not count as one that left.
 TEST(abandon, a_detached_caller_has_not_left) {
   support::manual_executor queue;
   ints flights({.executor = queue});
   int loads = 0;
   flights
       .start(1,
-             [&](std::stop_token told) {
-               EXPECT_FALSE(told.stop_requested());
+             [&](std::stop_token token) {
+               EXPECT_FALSE(token.stop_requested());
                return ++loads;
              })
       .detach();
@@ -301,26 +301,27 @@ TEST(abandon, a_detached_caller_has_not_left) {
   EXPECT_TRUE(flights.in_flight().empty());
 }
 
-// Goal    A coroutine that is destroyed while it waits has left: as the last one it stops the load.
+// Goal    A coroutine that is destroyed while it waits counts as having left: the last one stops
+//         the load.
 TEST(abandon, a_destroyed_coroutine_has_left) {
   support::thread_per_task threads;
   ints flights({.executor = threads});
   support::gate hold;
-  std::stop_token told;
+  std::stop_token token;
   const auto wait = [](ints& from, auto load) -> support::owned {
     auto f = from.start(1, load);
     co_await f;
     ADD_FAILURE() << "resumed";
   };
-  auto waiting = wait(flights, [&](std::stop_token token) {
-    told = token;
+  auto waiting = wait(flights, [&](std::stop_token load_token) {
+    token = load_token;
     hold.wait();
     return 1;
   });
   hold.await_arrivals();
   EXPECT_EQ(support::callers_inside(flights), 1U);
   waiting.reset();
-  EXPECT_TRUE(told.stop_requested());
+  EXPECT_TRUE(token.stop_requested());
   EXPECT_TRUE(flights.in_flight().empty());
   hold.open();
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Loaders that return an awaitable: every way in which one can be awaited, be it ready, resumed
-// here, resumed elsewhere, or never.
+// Loaders that return an awaitable: every way in which it can be awaited, whether it is ready, is
+// resumed on this thread or another one, or never is.
 
 #include <gtest/gtest.h>
 
@@ -24,7 +24,7 @@ namespace {
 
 using strings = sf::group<int, std::string>;
 
-/// Counts what lives, so that each test sees that nothing stays behind or goes twice.
+/// Counts the objects alive, so that each test detects a leak or a double destruction.
 struct awaited {
   awaited() noexcept { ++alive; }
   awaited(const awaited&) = delete;
@@ -66,7 +66,7 @@ struct has_member_operator : awaited {
 struct has_free_operator : awaited {};
 ready operator co_await(const has_free_operator&) { return {}; }
 
-/// What throws, by place.
+/// Awaitables that throw, by place.
 struct fails_before : never_ready {
   bool await_ready() const { throw std::domain_error("ready"); }
   void await_suspend(std::coroutine_handle<>) const noexcept {}
@@ -88,7 +88,7 @@ struct fails_to_give : awaited {
   ready operator co_await() const { throw std::domain_error("operator"); }
 };
 
-/// Keeps the handle, for the test to resume or destroy.
+/// Stores the handle, for the test to resume or destroy.
 struct parked : never_ready {
   explicit parked(std::coroutine_handle<>& place) : to(place) {}
   void await_suspend(std::coroutine_handle<> h) const noexcept { to = h; }
@@ -96,7 +96,7 @@ struct parked : never_ready {
 };
 
 /// Calls `check` with a group for each way in which a load begins: from a queue, within start(),
-/// and as an attempt of which there may be several.
+/// and as one of several possible attempts.
 void in_every_group(const std::function<void(strings&, const std::function<void()>&)>& check) {
   support::manual_executor queue;
   const std::function<void()> drain = [&] { queue.run_all(); };
@@ -127,7 +127,7 @@ void answers() {
     auto f = flights.start(1, [] { return Awaitable(); });
     drain();
     EXPECT_TRUE(f.ready());
-    EXPECT_EQ(awaited::alive, 0) << "what was awaited goes with the load, not with the handle";
+    EXPECT_EQ(awaited::alive, 0) << "the awaitable is destroyed with the load, not with the handle";
     EXPECT_EQ(*f.get(), expected);
   });
 }
@@ -145,7 +145,8 @@ void fails() {
   });
 }
 
-// Goal    Every form of await_suspend, and both forms of operator co_await.
+// Goal    A loader answers with every form of await_suspend, and with both forms of operator
+//         co_await.
 TEST(awaitable_loader, answers_however_it_is_resumed) {
   answers<ready>();
   answers<stays>();
@@ -156,7 +157,7 @@ TEST(awaitable_loader, answers_however_it_is_resumed) {
   answers<has_free_operator>();
 }
 
-// Goal    Wherever an awaitable throws, that is the load's error (P5).
+// Goal    Wherever an awaitable throws, its exception is the load's error (P5).
 TEST(awaitable_loader, fails_wherever_it_throws) {
   fails<fails_before>();
   fails<fails_on_the_way>();
@@ -165,7 +166,7 @@ TEST(awaitable_loader, fails_wherever_it_throws) {
   fails<fails_to_give>();
 }
 
-// Goal    An awaitable that belongs to somebody else is awaited by reference.
+// Goal    An awaitable that the loader does not own is awaited by reference.
 TEST(awaitable_loader, by_reference) {
   in_every_group([](strings& flights, const std::function<void()>& drain) {
     ready mine;
@@ -176,8 +177,8 @@ TEST(awaitable_loader, by_reference) {
   });
 }
 
-// Goal    A load that has suspended is joined, and answers when it is resumed, on any thread; one
-//         that is destroyed instead is broken (P5).
+// Goal    A load that has suspended can be joined, and answers when it is resumed, on any thread;
+//         one that is destroyed instead is broken (P5).
 TEST(awaitable_loader, resumed_or_destroyed_later) {
   for (const bool destroyed : {false, true}) {
     in_every_group([destroyed](strings& flights, const std::function<void()>& drain) {
@@ -202,8 +203,8 @@ TEST(awaitable_loader, resumed_or_destroyed_later) {
   }
 }
 
-// Goal    A load that ended within start(), before anybody could find it, leaves a handle that
-//         outlives the group and serves every kind of wait.
+// Goal    A load that ended within start(), before any other call could find it, leaves a handle
+//         that outlives the group and serves every kind of wait.
 TEST(awaitable_loader, a_handle_outlives_the_group) {
   std::vector<sf::flight<std::string>> handles;
   support::manual_executor queue;

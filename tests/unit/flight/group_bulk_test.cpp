@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// run_many and start_many: one load for those of many keys that nobody is loading yet.
+// run_many and start_many: one load for those of many keys that are not being loaded yet.
 
 #include <gtest/gtest.h>
 
@@ -29,7 +29,7 @@ using outcomes = std::vector<sf::outcome<int>>;
 
 namespace {
 
-/// Answers with ten times the key, and remembers the calls.
+/// Answers with ten times the key, and records the calls.
 struct tenfold {
   outcomes operator()(std::span<const int> keys) {
     calls.emplace_back(keys.begin(), keys.end());
@@ -40,7 +40,7 @@ struct tenfold {
   std::vector<std::vector<int>> calls;
 };
 
-// Goal    One call of the load for all keys, one outcome per key by position.
+// Goal    The load is called once for all keys, and there is one outcome per key, by position.
 TEST(bulk, one_load_for_all_keys) {
   ints flights;
   tenfold load;
@@ -58,7 +58,7 @@ TEST(bulk, one_load_for_all_keys) {
   EXPECT_EQ(load.calls.size(), 1U) << "no keys, no load";
 }
 
-// Goal    The same, started; a handle per key.
+// Goal    The same for start_many, which returns a handle per key.
 TEST(bulk, one_started_load_for_all_keys) {
   support::manual_executor queue;
   ints flights({.executor = queue});
@@ -74,7 +74,7 @@ TEST(bulk, one_started_load_for_all_keys) {
 }
 
 // Scenario 11
-// Goal    A bulk load that throws leaves every one of its keys free, its joiners with its own
+// Goal    A bulk load that throws leaves every one of its keys free, and its joiners get its
 //         exception.
 TEST(bulk, a_failed_bulk_load_frees_all_its_keys) {
   ints flights;
@@ -126,8 +126,7 @@ TEST(bulk, a_wrong_size_is_broken) {
   EXPECT_EQ(flights.stats().broken, 4U);
 }
 
-// Goal    Each key may end in its own way: a value, an exception, a flight_errc. Run and started
-//         alike.
+// Goal    Each key may end in its own way: a value, an exception or a flight_errc, run or started.
 TEST(bulk, each_key_has_its_own_outcome) {
   support::manual_executor queue;
   ints flights({.executor = queue});
@@ -150,8 +149,8 @@ TEST(bulk, each_key_has_its_own_outcome) {
 }
 
 // Scenario 12
-// Goal    A key that stands twice is loaded once, and both positions are filled with one object.
-TEST(bulk, a_key_that_stands_twice) {
+// Goal    A key that is listed twice is loaded once, and both positions get the same object.
+TEST(bulk, a_key_that_is_listed_twice) {
   ints flights;
   tenfold load;
   const auto all = flights.run_many(std::vector{5, 6, 5}, load);
@@ -168,8 +167,8 @@ TEST(bulk, a_key_that_stands_twice) {
 }
 
 // Scenario 12
-// Goal    Handles of start_many that are dropped unread block nothing else in the group; a repeated
-//         key too.
+// Goal    Handles of start_many that are dropped unread block nothing else in the group, even for a
+//         repeated key.
 TEST(bulk, started_handles_dropped_unread) {
   support::manual_executor queue;
   ints flights({.executor = queue});
@@ -183,7 +182,7 @@ TEST(bulk, started_handles_dropped_unread) {
   EXPECT_TRUE(flights.in_flight().empty());
   EXPECT_EQ(*flights.run(1, [] { return 3; }), 3);
   queue.run_all();
-  EXPECT_EQ(loads, 0) << "nobody waits for it";
+  EXPECT_EQ(loads, 0) << "no caller waits for it";
   auto twice = flights.start_many(std::vector{1, 1}, [&](std::span<const int> keys) {
     ++loads;
     return outcomes(keys.size(), sf::outcome<int>(4));
@@ -194,9 +193,10 @@ TEST(bulk, started_handles_dropped_unread) {
   EXPECT_EQ(loads, 1);
 }
 
-// Goal    Keys in flight are joined, the others are loaded, and what is led is published before the
-//         call waits for what it joined.
-// Method  The flight that is joined ends only after a third party was given the led key's outcome.
+// Goal    Keys in flight are joined, the others are loaded, and the led ones are published before
+//         the call waits for the joined ones.
+// Method  The flight that is joined ends only after another caller has received the led key's
+//         outcome.
 TEST(bulk, publishes_what_it_leads_before_it_waits) {
   ints flights;
   support::gate hold;
@@ -227,8 +227,8 @@ TEST(bulk, publishes_what_it_leads_before_it_waits) {
   hold.open();
 }
 
-// Goal    A bulk call that sleeps on another key is given the end of a flight that it has joined,
-//         where that is not the failure which somebody had before.
+// Goal    A bulk call that sleeps on another key gets the later end of a flight that it has joined,
+//         not a failure that another caller has received before.
 TEST(bulk, a_flight_that_times_out_after_a_failure) {
   sf::manual_timer time;
   ints flights({.timer = &time, .on_error = sf::hand_over(1), .load_timeout = 1s});
@@ -272,7 +272,7 @@ TEST(bulk, a_flight_that_times_out_after_a_failure) {
   });
   ASSERT_TRUE(support::eventually([&] { return flights.stats().joined == 3; }, "the bulk call"));
   auto waits = flights.start(1, [] { return 0; });
-  time.advance(500ms);  // that of key 2 has as long again
+  time.advance(500ms);  // the load of key 2 has as much time left
   EXPECT_EQ(waits.get_outcome().errc(), sf::flight_errc::timed_out);
   other.open();
   bulk.join();
@@ -280,7 +280,7 @@ TEST(bulk, a_flight_that_times_out_after_a_failure) {
 }
 
 // Goal    Two bulk calls over the same keys in opposite orders do not wait for each other in a
-//         circle.
+//         cycle.
 TEST(bulk, opposite_orders_do_not_deadlock) {
   ints flights;
   std::atomic<int> bad{0};
@@ -300,8 +300,9 @@ TEST(bulk, opposite_orders_do_not_deadlock) {
   EXPECT_TRUE(flights.in_flight().empty());
 }
 
-// Goal    A stop ends run_many's wait for what it joined, and only that: what it led it gets.
-// Method  The stop comes from within its load, so that it is there when the wait would begin.
+// Goal    A stop ends only run_many's wait for the keys that it joined: it still gets the ones that
+//         it led.
+// Method  The stop is requested within its load, so it has fired when the wait would begin.
 TEST(bulk, a_stop_ends_the_wait_for_what_was_joined) {
   support::manual_executor queue;
   ints flights({.executor = queue});
@@ -321,8 +322,8 @@ TEST(bulk, a_stop_ends_the_wait_for_what_was_joined) {
   EXPECT_EQ(*elsewhere.get(), 1);
 }
 
-// Goal    A key whose hash throws in the middle of run_many is that position's error and nobody
-//         else's: the others are loaded, and a stranger who has joined one of them gets its value.
+// Goal    A key whose hash throws in the middle of run_many is an error at that position only: the
+//         other keys are loaded, and a caller that has joined one of them gets its value.
 //         start_many throws. No key stays stuck (P9).
 TEST(bulk, a_throwing_hash_in_the_middle_harms_no_other_key) {
   struct picky_hash {
@@ -352,8 +353,8 @@ TEST(bulk, a_throwing_hash_in_the_middle_harms_no_other_key) {
   EXPECT_EQ(*flights.run(1, [] { return 1; }), 1);
 }
 
-// Goal    Keys of another type than Key: string views ask a group of strings; values may be void or
-//         move-only.
+// Goal    Keys may have another type than Key (string views for a group of strings); values may be
+//         void or move-only.
 TEST(bulk, other_key_and_value_types) {
   sf::group<std::string, std::unique_ptr<int>> flights;
   const auto all = flights.run_many(std::vector<std::string_view>{"a", "bb"},
@@ -377,7 +378,7 @@ TEST(bulk, other_key_and_value_types) {
   EXPECT_TRUE(started[1].get_outcome().has_value());
 }
 
-/// A value whose move throws when `fuse` has burnt down to 0.
+/// A value whose move throws when `fuse` has counted down to 0.
 struct fused {
   explicit fused(int n) : number(n) {}
   fused(fused&& other) : number(other.number) {
@@ -388,8 +389,8 @@ struct fused {
   static inline std::atomic<int> fuse{-1};
 };
 
-// Goal    A value of a bulk load whose move throws, wherever it does, is that key's trouble: a
-//         stranger on another key gets that key's value, and no key is stuck (P9).
+// Goal    When the move of a bulk load's value throws, wherever it does, only that key fails: a
+//         caller of another key gets that key's value, and no key is stuck (P9).
 TEST(bulk, a_value_that_cannot_be_moved_harms_no_other_key) {
   for (const bool started : {false, true}) {
     bool burnt = false;
@@ -427,9 +428,9 @@ TEST(bulk, a_value_that_cannot_be_moved_harms_no_other_key) {
   }
 }
 
-// Goal    Nobody is told of one key of a started bulk load before all of its keys are answered: a
-//         callback of the first, told on the very thread, finds the second ready.
-TEST(bulk, all_keys_are_answered_before_anybody_is_told) {
+// Goal    No waiter of a started bulk load is notified before all of its keys are answered: a
+//         callback of the first key, called on the answering thread, finds the second key ready.
+TEST(bulk, all_keys_are_answered_before_any_waiter_is_notified) {
   support::manual_executor queue;
   ints flights({.executor = queue});
   tenfold load;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The end of a group: close, close_for and the destructor, in every state a flight can be in.
+// The end of a group: close, close_for and the destructor, in every state that a flight can be in.
 
 #include <gtest/gtest.h>
 
@@ -34,7 +34,7 @@ using outcome = singleflight::outcome<singleflight::shared_result<int>>;
 
 int one() { return 1; }
 
-/// A load that runs until it is told to stop, and says so.
+/// A load that opens `running`, and runs until it is asked to stop.
 struct until_stopped {
   support::gate& running;
   int value;
@@ -46,8 +46,8 @@ struct until_stopped {
   }
 };
 
-// Goal    Every verb that would begin or join something is refused by name once the group is closed
-//         (P10).
+// Goal    Once the group is closed, every verb that would begin or join something is refused as
+//         `closed` (P10).
 TEST(close, refuses_every_verb) {  // Scenario 23
   group g;
   g.close();
@@ -121,16 +121,16 @@ TEST(close, callback_of_a_refused_handle_keeps_to_the_rules) {
   std::atomic<int> called{0};
   auto f = g.start(1, one);
   std::move(f).on_ready([&](const outcome&) { ++called; });
-  EXPECT_EQ(later.size(), 1u) << "not handed to the group's executor";
+  EXPECT_EQ(later.size(), 1u) << "not submitted to the group's executor";
   later.drop_one();
   EXPECT_TRUE(support::eventually([&] { return called == 1; }, "the callback"));
 }
 
-// Goal    close() does not wait for a load that its own request to stop has resumed on this thread:
-//         while it waits, what stands in this thread's trampoline runs elsewhere (P10).
+// Goal    close() does not wait for a load that its own stop request has resumed on this thread:
+//         while it waits, the tasks in this thread's trampoline run on another thread (P10).
 // Method  The load is a coroutine on inline_executor that awaits, with its stop token, another load
 //         that hangs: of another group, or of its own.
-TEST(close, lets_a_load_go_on_that_it_has_resumed_here) {
+TEST(close, lets_a_load_continue_that_it_has_resumed_here) {
   for (const bool own : {false, true}) {
     support::gate hang;
     group others;
@@ -159,9 +159,9 @@ TEST(close, lets_a_load_go_on_that_it_has_resumed_here) {
   }
 }
 
-// Goal    close() tells a load without joiners to stop, waits for it, and its caller gets its
-//         value.
-// Method  The load ends only when it sees its stop token fire; it asks for it before close.
+// Goal    close() asks a load without joiners to stop and waits for it, and the load's caller gets
+//         its value.
+// Method  The load ends only when it sees its stop token fire; it gets the token before close.
 TEST(close, stops_and_waits_for_a_thin_load) {
   group g;
   support::gate running;
@@ -175,9 +175,9 @@ TEST(close, stops_and_waits_for_a_thin_load) {
   EXPECT_TRUE(g.in_flight().empty());
 }
 
-// Goal    Nobody is told to stop before every key is refused: a stop callback finds the whole group
-//         shut.
-TEST(close, stops_loads_once_all_is_shut) {
+// Goal    No load is asked to stop before every key is refused: a stop callback finds the whole
+//         group closed.
+TEST(close, stops_loads_once_all_is_closed) {
   group g;
   support::gate hold;
   std::atomic<int> refused{0};
@@ -205,7 +205,7 @@ TEST(close, stops_loads_once_all_is_shut) {
   EXPECT_EQ(admitted, 0);
 }
 
-// Goal    A load that asks for its token only after close began is told to stop all the same.
+// Goal    A load that gets its token only after close began is asked to stop all the same.
 TEST(close, token_made_after_close_is_stopped) {
   group g;
   support::gate running;
@@ -226,8 +226,8 @@ TEST(close, token_made_after_close_is_stopped) {
   g.close();
 }
 
-// Goal    Those already inside a running load get its outcome, in every form of waiting (P10).
-TEST(close, those_inside_get_the_outcome) {
+// Goal    Callers that have joined a running load get its outcome, in every form of waiting (P10).
+TEST(close, callers_inside_get_the_outcome) {
   group g;
   support::gate running;
   std::atomic<int> got{0};
@@ -246,7 +246,7 @@ TEST(close, those_inside_get_the_outcome) {
 }
 
 // Goal    A load that waits in the executor's queue never begins: its callers get `closed`, and the
-//         task may run or be dropped after the group is gone.
+//         task may run or be dropped after the group is destroyed.
 TEST(close, queued_load_never_begins) {
   for (const bool run : {false, true}) {
     support::manual_executor later;
@@ -269,8 +269,8 @@ TEST(close, queued_load_never_begins) {
   }
 }
 
-// Goal    Callers of run_fresh and start_fresh behind a running load get `closed` at once: their
-//         load has not begun. The running one is waited for.
+// Goal    Callers of run_fresh and start_fresh behind a running load get `closed` at once, since
+//         their load has not begun. close() waits for the running one.
 TEST(close, pending_successor_ends_at_once) {
   group g;
   support::gate running;
@@ -299,7 +299,7 @@ TEST(close, pending_successor_ends_at_once) {
   g.close();
 }
 
-// Goal    A forgotten load and an abandoned one are waited for as well: nothing is left that can
+// Goal    close() also waits for a forgotten load and an abandoned one: afterwards nothing can
 //         touch the group (P10).
 TEST(close, waits_for_forgotten_and_abandoned_loads) {
   for (const bool forgotten : {true, false}) {
@@ -327,8 +327,8 @@ TEST(close, waits_for_forgotten_and_abandoned_loads) {
   }
 }
 
-// Goal    close_for gives up at its time and leaves a group that can be closed again; on the manual
-//         timer nothing waits for the wall clock.
+// Goal    close_for gives up when its time has passed, and leaves a group that can be closed again;
+//         on the manual timer nothing waits for the wall clock.
 TEST(close, close_for_gives_up_in_manual_time) {
   singleflight::manual_timer time;
   group g({.timer = &time});
@@ -367,8 +367,8 @@ TEST(close, close_for_the_longest_time_waits) {
   EXPECT_EQ(*f.get(), 4);
 }
 
-// Goal    Within one of the group's loads close() would wait for itself: `recursive`, in every
-//         form.
+// Goal    Within one of the group's loads close() would wait for itself: it is refused as
+//         `recursive`, in every form.
 TEST(close, within_a_load_is_recursive) {  // P10
   group g;
   const auto closes = [&g] {
@@ -391,7 +391,7 @@ TEST(close, within_a_load_is_recursive) {  // P10
   auto handles = g.start_many(std::vector{1, 2}, many);
   EXPECT_EQ(*handles[0].get(), 1);
   EXPECT_EQ(*handles[1].get(), 1);
-  EXPECT_EQ(*g.run(1, one), 1) << "the group must not be closed by that";
+  EXPECT_EQ(*g.run(1, one), 1) << "the refused call must not close the group";
 }
 
 TEST(close_death_test, destroyed_within_its_own_load) {
@@ -407,7 +407,7 @@ TEST(close_death_test, destroyed_within_its_own_load) {
       "destroyed within one of its own loads");
 }
 
-// Goal    close() from many threads at once, and after itself, returns everywhere.
+// Goal    close() returns in every thread when many call it at once, and when it is called again.
 TEST(close, from_many_threads_and_twice) {
   group g;
   support::gate running;
@@ -421,7 +421,7 @@ TEST(close, from_many_threads_and_twice) {
   EXPECT_EQ(*f.get(), 2);
 }
 
-// Goal    A coroutine whose resumption is still queued when the group is gone resumes with its
+// Goal    A coroutine whose resumption is still queued when the group is destroyed resumes with its
 //         outcome.
 TEST(close, resumption_outlives_the_group) {
   support::manual_executor later;
@@ -432,7 +432,7 @@ TEST(close, resumption_outlives_the_group) {
       auto f = in.start(1, one);
       to = *co_await f;
     }(g, got);
-    EXPECT_TRUE(later.run_one());  // the load; its waiter is queued behind it
+    EXPECT_TRUE(later.run_one());  // runs the load; its waiter is queued behind it
     EXPECT_EQ(later.size(), 1u);
     EXPECT_FALSE(got.has_value());
   }
@@ -440,10 +440,10 @@ TEST(close, resumption_outlives_the_group) {
   EXPECT_EQ(got, 1);
 }
 
-// Goal    The group may go in the very moment in which a load ends, however it ends: nothing
-//         touches it afterwards (P2, P10).
-// Method  Many short groups on the heap, so that a sanitizer sees the touch; the end of the load
-//         races the destructor.
+// Goal    The group may be destroyed just as a load ends, however it ends: nothing touches it
+//         afterwards (P2, P10).
+// Method  Many short-lived groups on the heap, so that a sanitizer detects a late access; the end
+//         of the load races the destructor.
 TEST(close, destructor_races_the_end_of_a_load) {
   singleflight::thread_pool pool({.max_threads = 2});
   enum class ending { value, error, broken, dropped, promised };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Numbers between signed and unsigned: looked at when they come. What does not compile stands in
-// tests/compile/.
+// Conversions of numbers between signed and unsigned, which are checked at run time. Conversions
+// that must not compile are listed in tests/compile/.
 
 #include <gtest/gtest.h>
 
@@ -41,19 +41,18 @@ using singleflight::detail::made_of;
 using wide_pair = std::pair<std::int64_t, std::int64_t>;
 constexpr std::int64_t five_billion = 5'000'000'000;
 
-// Made of a number by one constructor where they are initialised with `=`, and by another one where
-// braces or parentheses do it.
+// Constructible from a number: `=` calls one constructor, braces or parentheses call another.
 struct narrow_by_copy {
   narrow_by_copy(int);
   explicit narrow_by_copy(std::int64_t);
 };
-struct narrow_beside_list {
-  narrow_beside_list(int);
-  narrow_beside_list(std::initializer_list<std::int64_t>);
+struct narrow_or_list {
+  narrow_or_list(int);
+  narrow_or_list(std::initializer_list<std::int64_t>);
 };
-struct unsigned_beside_list {
-  unsigned_beside_list(std::uint64_t from) : value(from) {}
-  unsigned_beside_list(std::initializer_list<int>);
+struct unsigned_or_list {
+  unsigned_or_list(std::uint64_t from) : value(from) {}
+  unsigned_or_list(std::initializer_list<int>);
   std::uint64_t value;
 };
 union small_word {
@@ -69,7 +68,7 @@ struct decimal {
   operator double() const { return 7.9; }
   explicit operator int() const { return 7; }
 };
-/// As many classes for JSON: of any number, or of a list.
+/// Like many JSON classes: made of any number, or of a list.
 struct anything {
   template <class Number>
     requires std::is_arithmetic_v<Number>
@@ -112,8 +111,8 @@ struct id {
   int value;
 };
 
-// Goal    An int asks an unsigned group, and what has no unsigned value is refused: never another
-//         key's answer (scenario 54).
+// Goal    An int can be a key of an unsigned group, and a value that has no unsigned equivalent is
+//         refused: it never gets another key's answer (scenario 54).
 TEST(conversion, a_key_keeps_its_sign) {
   singleflight::group<std::uint64_t, int> flights;
   EXPECT_EQ(*flights.run(7, [] { return 1; }), 1);
@@ -140,8 +139,8 @@ TEST(conversion, a_part_of_a_key_keeps_its_sign) {
   EXPECT_THROW(flights.run(std::pair(-7, 1), [] { return 1; }), std::invalid_argument);
 }
 
-// Goal    A result that is no Value is the load's error, for everybody on the flight; one that is
-//         becomes it.
+// Goal    A result that Value cannot represent is the load's error, for every caller of the flight;
+//         any other result becomes the value.
 TEST(conversion, a_result_keeps_its_sign) {
   singleflight::group<int, std::uint64_t> flights;
   EXPECT_EQ(*flights.run(1, [] { return 5; }), 5U);
@@ -154,8 +153,9 @@ TEST(conversion, a_result_keeps_its_sign) {
   EXPECT_EQ(*many[1].value(), 5U);
 }
 
-// Goal    Units of time convert as the numbers they hold: a finer one that cannot hold so many is
-//         refused, a shorter number does not compile. What a variant would narrow neither.
+// Goal    Durations convert as the numbers they hold: a value that a finer unit cannot hold is
+//         refused, and a smaller representation does not compile. Nor does a conversion that a
+//         variant would narrow.
 TEST(conversion, a_duration_keeps_its_length) {
   using namespace std::chrono_literals;
   using few_seconds = std::chrono::duration<int>;
@@ -176,7 +176,7 @@ TEST(conversion, a_duration_keeps_its_length) {
                std::invalid_argument);
 }
 #if defined(__SIZEOF_INT128__)
-// Goal    Numbers of 128 bits are numbers, also for a strict compiler.
+// Goal    128-bit integers are treated as numbers, also by a strictly conforming compiler.
 TEST(conversion, a_wide_number_keeps_its_value) {
   __extension__ using wide = __int128;
   __extension__ using unsigned_wide = unsigned __int128;
@@ -202,18 +202,19 @@ TEST(conversion, a_variant_takes_what_it_is_made_of) {
             (std::variant<int, std::string>("a")));
 }
 
-// Goal    What is asked whether it converts is what converts it: a constructor or a conversion that
-//         is explicit, and one that takes a list, does not hide that another would cut the number.
+// Goal    The check of a conversion examines the constructor that is called: an explicit
+//         constructor or conversion, and one that takes a list, does not hide that another would
+//         truncate the number.
 TEST(conversion, the_constructor_that_is_called) {
   static_assert(!converts<std::int64_t, narrow_by_copy> && converts<int, narrow_by_copy>);
-  static_assert(!converts<std::int64_t, narrow_beside_list> && converts<int, narrow_beside_list>);
+  static_assert(!converts<std::int64_t, narrow_or_list> && converts<int, narrow_or_list>);
   static_assert(!converts<decimal, int> && converts<decimal, double> && !converts<decimal, float>);
   static_assert(!converts<std::reference_wrapper<std::int64_t>, int>);
   static_assert(!converts<int, std::complex<float>> && converts<float, std::complex<float>>);
-  static_assert(converts<std::int64_t, unsigned_beside_list> && !converts<std::int64_t, id>);
+  static_assert(converts<std::int64_t, unsigned_or_list> && !converts<std::int64_t, id>);
   static_assert(!converts<std::int64_t, small_word> && converts<int, small_word>);
   static_assert(converts<int, std::any> && converts<const char*, std::any>);
-  singleflight::group<int, unsigned_beside_list> flights;
+  singleflight::group<int, unsigned_or_list> flights;
   EXPECT_EQ(flights.run(1, [] { return 5; })->value, 5U);
   EXPECT_THROW(flights.run(1, [] { return -5; }), std::invalid_argument);
   singleflight::group<int, anything> all;
@@ -221,7 +222,7 @@ TEST(conversion, the_constructor_that_is_called) {
   EXPECT_EQ(all.start(1, [] { return std::int64_t{5}; }).get()->value, 5);
 }
 
-// Goal    An explicit constructor is called by no verb, also not for a part.
+// Goal    No verb calls an explicit constructor, nor one of a part.
 TEST(conversion, no_constructor_that_is_explicit) {
   singleflight::group<int, money> flights;
   EXPECT_EQ(flights.run(1, [] { return 5; })->value, 5);
@@ -240,7 +241,7 @@ TEST(conversion, no_constructor_that_is_explicit) {
   EXPECT_EQ(std::get<money>(*variants.run(1, [] { return 5; })).value, 5);
 }
 
-// Goal    What derives from a pair, a duration or an optional converts as that does, in both
+// Goal    A class derived from a pair, a duration or an optional converts as its base does, in both
 //         directions.
 TEST(conversion, a_class_counts_as_its_base) {
   using few_seconds = std::chrono::duration<int>;
@@ -259,7 +260,7 @@ TEST(conversion, a_class_counts_as_its_base) {
   EXPECT_THROW(times.run(1, [] { return span_of(10 * five_billion); }), std::invalid_argument);
 }
 
-/// As many libraries have it.
+/// A typical class of JSON libraries.
 struct json {
   json(bool) {}
   json(const char*) {}
@@ -267,8 +268,8 @@ struct json {
   json(std::initializer_list<json>) {}
 };
 
-// Goal    What loses nothing by the language's own conversion converts as before.
-TEST(conversion, what_a_class_itself_says) {
+// Goal    A conversion that the language itself makes without loss is accepted as before.
+TEST(conversion, lossless_conversions_of_a_class) {
   static_assert(converts<const char*, name_or_number> && !converts<std::int64_t, name_or_number>);
   static_assert(converts<wide_pair, checked_pair> &&
                 !converts<std::pair<bool, std::int64_t>, checked_pair>);
@@ -277,7 +278,8 @@ TEST(conversion, what_a_class_itself_says) {
                 converts<bool, json> && !converts<int, json>);
   static_assert(converts<std::array<int, 2>, wide_pair> && converts<int, std::complex<double>>);
   static_assert(converts<std::shared_ptr<int>, std::optional<std::shared_ptr<const int>>>);
-  // A view is made of what stays, and of another view; not of a temporary that owns its elements.
+  // A view is made of an object that stays, and of another view; not of a temporary that owns its
+  // elements.
   using std::string_view;
   static_assert(converts<const std::string&, string_view> && converts<const char*, string_view> &&
                 !converts<std::string, string_view> && !converts<std::string&&, string_view>);
@@ -304,8 +306,8 @@ TEST(conversion, what_a_class_itself_says) {
   EXPECT_EQ(*flights.run(1, load)->first, 5);
 }
 
-// Goal    A tuple of one part takes no number that the part would cut.
-TEST(conversion, a_part_that_comes_alone) {
+// Goal    A tuple of one part takes no number that the part would truncate.
+TEST(conversion, a_tuple_of_one_part) {
   static_assert(!converts<std::int64_t, std::tuple<int>> && !converts<double, std::tuple<int>>);
   static_assert(!converts<int, std::tuple<bool>> && !converts<decimal, std::tuple<int>>);
   static_assert(!converts<std::nullptr_t, std::tuple<std::string>>);
@@ -347,7 +349,7 @@ TEST(conversion, an_expected_converts_part_by_part) {
 }
 #endif
 
-// Goal    Floating types beside the three of the language are numbers.
+// Goal    Floating-point types in addition to the standard three are numbers.
 #if defined(__SIZEOF_FLOAT128__) && defined(__x86_64__)
 TEST(conversion, a_floating_type_of_the_compiler) {
   __extension__ using quad = __float128;
@@ -361,8 +363,8 @@ TEST(conversion, a_floating_type_of_the_compiler) {
 }
 #endif
 
-// Goal    A promise makes a container of how many and of what, and the latter keeps its sign.
-TEST(conversion, how_many_of_what) {
+// Goal    A promise makes a container from a count and an element, and the element keeps its sign.
+TEST(conversion, a_count_and_an_element) {
   const auto made = []<class Value>(std::type_identity<Value>, auto count, auto of) {
     singleflight::group<int, Value> flights;
     return *flights.start(1, [=](singleflight::flight_promise<Value> p) { p.set_value(count, of); })
@@ -375,7 +377,8 @@ TEST(conversion, how_many_of_what) {
                std::invalid_argument);
 }
 
-// Goal    Several arguments are a constructor's: a number among them is cut by none.
+// Goal    Several arguments are passed to a constructor, which must not truncate a number among
+//         them.
 TEST(conversion, a_value_of_several_arguments) {
   static_assert(!made_of<std::string, const char*, double>());
   static_assert(!made_of<std::string, std::string, double, double>());
@@ -401,7 +404,7 @@ TEST(conversion, a_value_of_several_arguments) {
   EXPECT_EQ(made(std::type_identity<std::vector<std::string>>{}, 2, "a").at(1), "a");
 }
 
-// Goal    A function that is wrapped is called with what fits its parameters.
+// Goal    A wrapped function is called only with arguments that fit its parameters.
 TEST(conversion, an_argument_keeps_its_sign) {
   const auto doubled = deduplicate([](unsigned n) { return 2 * n; }, [](unsigned n) { return n; });
   EXPECT_EQ(doubled(4), 8U);
@@ -414,8 +417,8 @@ TEST(conversion, an_argument_keeps_its_sign) {
   EXPECT_THROW(first(std::pair(-4, 1)), std::invalid_argument);
 }
 
-// Goal    A function that takes what is made of smaller numbers is not called with larger ones.
-TEST(conversion, an_argument_is_not_cut) {
+// Goal    A function whose parameter is made of smaller numbers is not called with larger ones.
+TEST(conversion, an_argument_is_not_truncated) {
   using singleflight::detail::may_lose;
   static_assert(may_lose<std::optional<int>, const std::int64_t&>());
   static_assert(may_lose<id, const std::int64_t&>() && !converts<const std::int64_t&, id>);

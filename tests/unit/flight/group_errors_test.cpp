@@ -37,7 +37,7 @@ struct backend_error : std::runtime_error {
 };
 
 // Scenario 7
-// Goal    A load that throws at once leaves nothing behind: the next call loads again. In every
+// Goal    A load that throws at once leaves nothing behind: the next call loads again, in every
 //         form.
 TEST(errors, a_synchronous_failure_leaves_the_key_free) {
   support::manual_executor queue;
@@ -76,9 +76,10 @@ TEST(errors, a_synchronous_failure_leaves_the_key_free) {
 
 // Scenario 8
 // Goal    N callers, the load throws T: every one of them catches T, with its type, message and
-//         members; the key is free again.
-// Method  Blocking, started, awaiting and called-back callers; the load throws only when all are
-//         in.
+// Goal    When the load of N callers throws T, every one of them catches T, with its type, message
+//         and members, and the key is free again.
+// Method  Blocking, started, awaiting and called-back callers; the load throws only when all have
+//         joined.
 TEST(errors, every_sharer_catches_the_loads_own_exception) {
   constexpr std::size_t callers = 7;
   support::thread_per_task threads;
@@ -121,7 +122,7 @@ TEST(errors, every_sharer_catches_the_loads_own_exception) {
   EXPECT_EQ(*flights.run(1, [] { return 5; }), 5);
 }
 
-// Goal    What is thrown need not be a std::exception.
+// Goal    A load may throw a type that is not derived from std::exception.
 TEST(errors, anything_can_be_thrown) {
   ints flights;
   try {
@@ -133,7 +134,7 @@ TEST(errors, anything_can_be_thrown) {
 }
 
 // Scenario 9
-// Goal    A task that the executor drops or refuses ends its flight as broken, with all who wait
+// Goal    A task that the executor drops or refuses ends its flight as broken, for all its callers
 //         (P5).
 TEST(errors, a_dropped_or_refused_task_is_broken) {
   support::manual_executor queue;
@@ -164,8 +165,8 @@ TEST(errors, a_dropped_or_refused_task_is_broken) {
 }
 
 // Scenario 9
-// Goal    A promise that dies unanswered, and a loader coroutine that is destroyed, are broken
-//         (P5).
+// Goal    A promise that is destroyed unanswered, and a loader coroutine that is destroyed, are
+//         broken (P5).
 TEST(errors, a_lost_promise_or_coroutine_is_broken) {
   support::manual_executor queue;
   ints flights({.executor = queue});
@@ -202,7 +203,7 @@ TEST(errors, a_lost_promise_or_coroutine_is_broken) {
 
 // Scenario 9
 // Goal    A run leader whose thread exits in its load leaves its joiners with broken and the key
-//         free; the unwinding itself goes on and is not kept (P5).
+//         free; the unwinding itself continues and is not captured (P5).
 TEST(errors, a_leader_thread_that_exits_is_broken) {
   ints flights;
   support::gate hold;
@@ -241,7 +242,7 @@ TEST(errors, a_leader_thread_that_exits_is_broken) {
 }
 
 // Scenario 9
-// Goal    The same for the thread of a pool that runs a started load; the pool goes on with the
+// Goal    The same for the thread of a pool that runs a started load; the pool continues with the
 //         next task.
 TEST(errors, a_pool_thread_that_exits_is_broken) {
   sf::thread_pool pool({.max_threads = 1});
@@ -255,17 +256,17 @@ TEST(errors, a_pool_thread_that_exits_is_broken) {
   auto next = flights.start(2, [] { return 2; });
   hold.open();
   EXPECT_EQ(exits.get_outcome().errc(), sf::flight_errc::broken);
-  // What was queued behind is not lost with the thread.
+  // The task queued behind it is not lost with the thread.
   if (!next.wait_for(support::patience)) {
     ADD_FAILURE() << "the task behind the thread's end never ran";
-    next = flights.start(3, [] { return 2; });  // a new task brings a new thread
+    next = flights.start(3, [] { return 2; });  // a new task starts a new thread
   }
   EXPECT_EQ(*next.get(), 2);
 }
 
-// Goal    A callback that ends the thread which gave it, called before on_ready returns: it is
-//         destroyed once, and the unwinding goes on.
-TEST(errors, a_callback_ends_the_thread_that_gave_it) {
+// Goal    A callback that ends the thread that registered it, called before on_ready returns, is
+//         destroyed once, and the unwinding continues.
+TEST(errors, a_callback_ends_the_thread_that_registered_it) {
   ints flights({.executor = sf::inline_executor});
   struct call {
     ints& flights;
@@ -291,7 +292,7 @@ TEST(errors, a_callback_ends_the_thread_that_gave_it) {
   EXPECT_EQ(*flights.run(1, [] { return 3; }), 3);
 }
 
-// Goal    A promise answers with the library's own errors too, and they arrive as such.
+// Goal    A promise can answer with the library's own errors, which arrive as such.
 TEST(errors, a_promise_answers_with_a_flight_errc) {
   support::manual_executor queue;
   ints flights({.executor = queue});
@@ -320,7 +321,8 @@ TEST(errors, one_answer_a_promise) {
   EXPECT_EQ(*f.get(), 1);
 }
 
-// Goal    A promise answered from another thread, long after its loader returned, serves everybody.
+// Goal    A promise answered on another thread, long after its loader returned, serves every
+//         caller.
 TEST(errors, a_promise_is_answered_from_anywhere) {
   support::manual_executor queue;
   ints flights({.executor = queue});
@@ -336,9 +338,10 @@ TEST(errors, a_promise_is_answered_from_anywhere) {
   EXPECT_EQ(*joiner.get(), 9);
 }
 
-// Goal    A load that ends in a flight_error, as a guard within it throws one, is named so to every
-//         caller, and counted so for each; the object stays the load's own. In every form.
-TEST(errors, a_refusal_within_the_load_is_named) {
+// Goal    A load that ends in a flight_error, such as one thrown by a guard within it, gives every
+//         caller that code and counts it for each; the exception object stays the load's own. In
+//         every form.
+TEST(errors, a_refusal_within_the_load_keeps_its_code) {
   support::manual_executor queue;
   ints flights({.executor = queue});
   const auto refuse = []() -> int { throw sf::flight_error(sf::flight_errc::rejected); };
@@ -359,15 +362,15 @@ TEST(errors, a_refusal_within_the_load_is_named) {
   counted(1);
   auto first = flights.start(1, refuse);
   auto joined = flights.start(1, refuse);
-  bool told = false;
+  bool called = false;
   flights.start(1, refuse).on_ready(sf::inline_executor, [&](const auto& how) {
     expect(how);
-    told = true;
+    called = true;
   });
   queue.run_all();
   expect(first.as_outcome().get());
   expect(joined.as_outcome().get());
-  EXPECT_TRUE(told);
+  EXPECT_TRUE(called);
   counted(3);
   auto promised = flights.start(
       1, [&](sf::flight_promise<int> promise) { promise.set_outcome(sf::outcome<int>(refusal)); });
@@ -386,7 +389,7 @@ TEST(errors, a_refusal_within_the_load_is_named) {
   EXPECT_EQ(flights.stats().timed_out + flights.stats().cancelled + flights.stats().broken, 0U);
 }
 
-// Goal    The same where the group hands over, and nobody is left to take over.
+// Goal    The same where the group hands over, and no caller is left to take over.
 TEST(errors, a_refusal_that_is_handed_over_is_counted_once) {
   support::manual_executor queue;
   ints flights({.executor = queue, .on_error = sf::hand_over(1)});
@@ -400,8 +403,8 @@ TEST(errors, a_refusal_that_is_handed_over_is_counted_once) {
   EXPECT_EQ(flights.stats().rejected, 2U);
 }
 
-// Goal    A load that asks for its own key and lets the refusal pass: both calls have ended as
-//         recursive. A code that is none of the library's is told, and counted nowhere.
+// Goal    A load that calls for its own key and lets the refusal pass: both calls end as recursive.
+//         A code that is not one of the library's is passed on, and counted nowhere.
 TEST(errors, the_code_of_a_call_within_the_load) {
   ints flights;
   const auto how =

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// run_fresh, start_fresh and drain: loads that begin after the call, behind one that runs.
+// run_fresh, start_fresh and drain: loads that begin after the call, behind a running one.
 
 #include <gtest/gtest.h>
 
@@ -32,7 +32,7 @@ using singleflight::flight_role;
 using support::held_leader;
 using group = singleflight::group<int, int>;
 
-/// Counts loads that are open at once.
+/// Counts the loads that run at once.
 struct open_loads {
   std::atomic<int> now{0};
   std::atomic<int> most{0};
@@ -57,8 +57,8 @@ bool until_calls(const group& g, std::uint64_t n) {
   return support::eventually([&] { return g.stats().calls == n; }, "the calls");
 }
 
-// Goal    Read your writes: what is written before run_fresh is seen by its load, though an older
-//         load was running; M such callers share one load, which never overlaps the old one.
+// Goal    Read your writes: a load of run_fresh sees what was written before the call, though an
+//         older load was running; M such callers share one load, which never overlaps the old one.
 // Method  The old load has read the old value and is held until all M callers are inside, in every
 //         form.
 TEST(fresh, sees_an_earlier_write_and_is_shared) {  // Scenario 19
@@ -112,7 +112,7 @@ TEST(fresh, sees_an_earlier_write_and_is_shared) {  // Scenario 19
   EXPECT_TRUE(g.in_flight().empty());
 }
 
-// Goal    With nobody on the key, run_fresh and start_fresh lead like run and start.
+// Goal    With no flight on the key, run_fresh and start_fresh lead like run and start.
 TEST(fresh, alone_leads_at_once) {
   group g;
   const auto r = g.run_fresh(1, [] { return 3; });
@@ -123,7 +123,7 @@ TEST(fresh, alone_leads_at_once) {
   EXPECT_EQ(g.stats().loads, 2u);
 }
 
-// Goal    A plain run that comes while a successor is pending joins the running load (P1).
+// Goal    A plain run that arrives while a successor is pending joins the running load (P1).
 TEST(fresh, plain_callers_still_join_the_running_load) {
   group g;
   held_leader old(g);
@@ -136,7 +136,8 @@ TEST(fresh, plain_callers_still_join_the_running_load) {
   EXPECT_EQ(g.stats().loads, 2u);
 }
 
-// Goal    forget lets the callers behind begin at once: their load runs beside the forgotten one.
+// Goal    forget lets the callers behind begin at once: their load runs concurrently with the
+//         forgotten one.
 TEST(fresh, forget_lets_the_successor_begin) {
   group g;
   held_leader old(g);
@@ -150,7 +151,8 @@ TEST(fresh, forget_lets_the_successor_begin) {
   EXPECT_EQ(old.got, 1);
 }
 
-// Goal    forget_all forgets what was there when it was called, and no successor on top of it.
+// Goal    forget_all forgets the flights that were there when it was called, and not their
+//         successors as well.
 TEST(fresh, forget_all_spares_the_promoted_successor) {
   group g;
   held_leader old(g);
@@ -195,7 +197,8 @@ TEST(fresh, load_ahead_fails) {
   EXPECT_EQ(g.stats().loads, 2u);
 }
 
-// Goal    Candidates that leave before their turn pass it on; when all have left nothing is loaded.
+// Goal    Candidates that leave before their turn pass it on; when all have left, nothing is
+//         loaded.
 TEST(fresh, leaving_candidates_pass_the_turn_on) {
   for (const bool all_leave : {false, true}) {
     support::manual_executor later;
@@ -239,8 +242,8 @@ TEST(fresh, within_the_load_ahead_is_recursive) {
   EXPECT_TRUE(g.in_flight().empty());
 }
 
-// Goal    With `drain`, the load that nobody wants any more is told to stop and stays as a barrier:
-//         a newcomer's load begins only after the old one has ended.
+// Goal    With `drain`, an abandoned load is asked to stop and stays as a barrier: a newcomer's
+//         load begins only after the old one has ended.
 TEST(drain, newcomers_wait_for_the_abandoned_load) {  // Scenario 4
   group g({.on_abandon = abandon::drain});
   open_loads loads;
@@ -280,7 +283,7 @@ TEST(drain, newcomers_wait_for_the_abandoned_load) {  // Scenario 4
 
 // Goal    With `drain`, callers behind a barrier that all leave again leave no trace; the barrier
 //         ends and the key is free.
-TEST(drain, successor_without_callers_goes) {
+TEST(drain, successor_without_callers_ends) {
   group g({.on_abandon = abandon::drain});
   support::gate running;
   support::gate finish;
@@ -293,10 +296,10 @@ TEST(drain, successor_without_callers_goes) {
   { const auto dropped = std::move(f); }
   std::atomic<int> wrong{0};
   {
-    const auto gone = g.start(1, [&] { return ++wrong; });
+    const auto left = g.start(1, [&] { return ++wrong; });
   }
   {
-    const auto gone = g.start(1, [&] { return ++wrong; });
+    const auto left = g.start(1, [&] { return ++wrong; });
   }
   finish.open();
   ASSERT_TRUE(support::until_flights(g, 0));
@@ -304,7 +307,7 @@ TEST(drain, successor_without_callers_goes) {
   EXPECT_EQ(wrong, 0);
 }
 
-// Goal    With `finish`, a load that nobody wants goes on undisturbed, and a newcomer joins it.
+// Goal    With `finish`, an abandoned load continues undisturbed, and a newcomer joins it.
 TEST(finish, newcomer_joins_the_abandoned_load) {  // Scenario 4
   group g({.on_abandon = abandon::finish});
   support::gate running;
@@ -343,10 +346,9 @@ TEST(finish, queued_load_without_callers) {
   }
 }
 
-// Goal    start_fresh that is called in the very moment in which a bucket stops being empty gets a
-//         turn.
-// Method  Two threads, one key, many times: the one that finds the bucket empty may lose it to the
-//         other.
+// Goal    A start_fresh that is called just as a bucket stops being empty gets a turn.
+// Method  Two threads, one key, many times: the thread that finds the bucket empty may lose it to
+//         the other.
 TEST(fresh, start_fresh_races_another_leader) {
   for (int turn = 0; turn < 3000; ++turn) {
     group g;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// What the others get when a load fails: the error, or another try by one of them.
+// What the other callers get when a load fails: the error, or another attempt by one of them.
 
 #include <gtest/gtest.h>
 
@@ -72,8 +72,9 @@ struct failing_leader {
   failing_leader& operator=(const failing_leader&) = delete;
 };
 
-// Goal    With `share`, one execution, and all 101 callers see its exception with its own type.
-// Method  The leader does not fail until 100 are in: blocked threads, handles, coroutines,
+// Goal    With `share`, there is one execution, and all 101 callers get its exception with its own
+//         type.
+// Method  The leader does not fail until 100 callers are in: blocked threads, handles, coroutines,
 //         callbacks.
 TEST(hand_over, share_gives_everybody_the_one_error) {  // Scenario 17
   group g;
@@ -109,8 +110,8 @@ TEST(hand_over, share_gives_everybody_the_one_error) {  // Scenario 17
   EXPECT_EQ(*g.run(1, [] { return 5; }), 5) << "the key must be free again";
 }
 
-// Goal    With hand_over, ONE waiter takes over after a failure; its value goes to all but the one
-//         who failed, who gets his own error.
+// Goal    With hand_over, ONE waiter takes over after a failure; its value goes to all callers but
+//         the one that failed, which gets its own error.
 TEST(hand_over, one_waiter_takes_over) {
   group g({.on_error = hand_over(3)});
   std::atomic<int> loads{0};
@@ -148,7 +149,8 @@ TEST(hand_over, one_waiter_takes_over) {
   EXPECT_TRUE(g.in_flight().empty());
 }
 
-// Goal    Hand-overs are bounded: after max of them the last error is shared with all who are left.
+// Goal    Hand-overs are bounded: after `max` of them the last error is shared with all callers
+//         that are left.
 TEST(hand_over, is_bounded) {
   group g({.on_error = hand_over(2)});
   std::atomic<int> loads{1};
@@ -174,19 +176,19 @@ TEST(hand_over, is_bounded) {
   leader.fail.open();
   blocked.clear();
   EXPECT_EQ(loads, 3);
-  EXPECT_EQ(third, 9) << "the last who tried and the eight who never did";
+  EXPECT_EQ(third, 9) << "the caller of the last attempt, and the eight that never led";
   EXPECT_EQ(own, 2);
   EXPECT_EQ(g.stats().handed_over, 2u);
   EXPECT_TRUE(g.in_flight().empty());
 }
 
-// Goal    An owned loader that can be copied is run again, from the state in which it was given.
+// Goal    An owned loader that can be copied is run again, from the state in which it was passed.
 TEST(hand_over, owned_loader_is_run_again) {
   support::manual_executor later;
   group g({.executor = later, .on_error = hand_over(5)});
   auto tries = std::make_shared<int>(0);
   auto f = g.start(1, [tries, fresh = true]() mutable {
-    EXPECT_TRUE(std::exchange(fresh, false)) << "not the loader as it was given";
+    EXPECT_TRUE(std::exchange(fresh, false)) << "not the loader as it was passed";
     if (++*tries < 3) throw backend_down(*tries);
     return *tries;
   });
@@ -196,7 +198,7 @@ TEST(hand_over, owned_loader_is_run_again) {
   EXPECT_EQ(g.stats().handed_over, 2u);
 }
 
-// Goal    An awaitable loader that fails is run again too, also where its retry begins in the frame
+// Goal    An awaitable loader that fails is run again too, even where its retry begins in the frame
 //         that has just failed.
 TEST(hand_over, awaitable_loader_is_run_again) {
   for (const bool in_place : {false, true}) {
@@ -217,7 +219,7 @@ TEST(hand_over, awaitable_loader_is_run_again) {
   }
 }
 
-// Goal    A loader that can only be moved is not run again; with nobody able to lead, the error is
+// Goal    A loader that can only be moved is not run again; where no caller can lead, the error is
 //         shared.
 TEST(hand_over, move_only_loader_is_not_run_again) {
   support::manual_executor later;
@@ -234,7 +236,7 @@ TEST(hand_over, move_only_loader_is_not_run_again) {
 }
 
 // Goal    A start that joins under hand_over keeps its loader with the flight, and it leads on the
-//         executor when its turn comes; its memory goes with the flight.
+//         executor when its turn comes; its memory is freed with the flight.
 TEST(hand_over, loader_of_a_started_joiner_leads) {
   support::manual_executor later;
   group g({.executor = later, .on_error = hand_over(5)});
@@ -254,8 +256,8 @@ TEST(hand_over, loader_of_a_started_joiner_leads) {
   EXPECT_TRUE(watch.expired()) << "the loader outlived its flight";
 }
 
-// Goal    One kept loader after the other, all failing, then a move-only one: each leads once at
-//         most in its place, nothing leaks, the last error is shared.
+// Goal    Several kept loaders that all fail, then a move-only one: each leads at most once in its
+//         turn, nothing leaks, and the last error is shared.
 TEST(hand_over, kept_loaders_take_turns) {
   support::manual_executor later;
   group g({.executor = later, .on_error = hand_over(3)});
@@ -312,8 +314,8 @@ TEST(hand_over, candidate_that_left_is_passed_over) {
   EXPECT_TRUE(g.in_flight().empty());
 }
 
-// Goal    Whoever is elected and leaves at that moment passes the place on: nobody hangs, and the
-//         last gets the error or a value.
+// Goal    A caller that is elected and leaves at that moment passes the place on: no caller hangs,
+//         and the last one gets the error or a value.
 // Method  The failure races the candidates' stop tokens, many times.
 TEST(hand_over, election_races_the_leaving_of_candidates) {
   group g({.on_error = hand_over(2)});
@@ -340,7 +342,7 @@ TEST(hand_over, election_races_the_leaving_of_candidates) {
   }
 }
 
-// Goal    An error that a promise brings, later and from another thread, is handed over as well.
+// Goal    An error that a promise delivers, later and on another thread, is handed over as well.
 TEST(hand_over, error_of_a_promise) {
   group g({.on_error = hand_over(1)});
   std::optional<singleflight::flight_promise<int>> promise;
@@ -359,7 +361,8 @@ TEST(hand_over, error_of_a_promise) {
   EXPECT_EQ(led, 6);
 }
 
-// Goal    Nobody left to try again: the run leader alone gets its error, and the key is free.
+// Goal    With no caller left to try again, only the run leader gets its error, and the key is
+//         free.
 TEST(hand_over, without_others_the_error_is_the_leaders) {
   group g({.on_error = hand_over(5)});
   int loads = 0;
@@ -370,9 +373,9 @@ TEST(hand_over, without_others_the_error_is_the_leaders) {
 }
 
 // Goal    On the inline executor, a load that is handed over waits for its turn on the thread that
-//         does so; a thread that waits for it within a load runs it itself, and at once: what the
-//         other one does next may wait for that.
-TEST(hand_over, inline_load_is_run_by_who_waits) {
+//         hands it over; a thread that waits for it within a load runs it itself, and at once,
+//         since the other thread may next wait for that.
+TEST(hand_over, inline_load_is_run_by_its_waiter) {
   singleflight::group<int, int> flights(
       {.executor = singleflight::inline_executor, .on_error = singleflight::hand_over(1)});
   singleflight::group<int, int> others({.executor = singleflight::inline_executor});

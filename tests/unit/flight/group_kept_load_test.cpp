@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Owned loads that do not lead at once: kept with a flight, behind one, or run once more.
+// Owned loads that do not lead at once: kept with a flight, waiting behind one, or run once more.
 
 #include <gtest/gtest.h>
 
@@ -22,8 +22,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// Goal    A started call that joins where errors are handed over keeps its loader, and it is that
-//         loader that runs when the leader fails.
+// Goal    A started call that joins where errors are handed over keeps its loader, and that loader
+//         runs when the leader fails.
 TEST(kept_load, a_joining_start_takes_over_with_its_own_loader) {
   support::manual_executor queue;
   sf::group<int, std::string> flights({.executor = queue, .on_error = sf::hand_over(3)});
@@ -48,8 +48,8 @@ TEST(kept_load, a_joining_start_takes_over_with_its_own_loader) {
   EXPECT_TRUE(flights.in_flight().empty());
 }
 
-// Goal    A kept loader whose caller leaves goes with it, at once, and never runs.
-TEST(kept_load, goes_with_its_caller) {
+// Goal    A kept loader is destroyed as soon as its caller leaves, and never runs.
+TEST(kept_load, is_destroyed_when_its_caller_leaves) {
   support::manual_executor queue;
   sf::group<int, int> flights({.executor = queue, .on_error = sf::hand_over(3)});
   auto alive = std::make_shared<int>(0);
@@ -69,7 +69,7 @@ TEST(kept_load, goes_with_its_caller) {
 }
 
 // Goal    Several start_fresh behind one running flight share one successor; if the first of them
-//         leaves, the loader of another one serves.
+//         leaves, another one's loader runs.
 TEST(kept_load, fresh_starts_behind_a_flight_share_one_successor) {
   support::manual_executor queue;
   sf::group<int, int> flights({.executor = queue});
@@ -77,7 +77,7 @@ TEST(kept_load, fresh_starts_behind_a_flight_share_one_successor) {
   auto a = flights.start_fresh(1, [] { return 2; });
   auto b = flights.start_fresh(1, [] { return 3; });
   auto c = flights.start_fresh(1, [] { return 4; });
-  { const auto gone = std::move(a); }
+  { const auto left = std::move(a); }
   queue.run_all();
   EXPECT_EQ(running.get().get(), 1);
   EXPECT_EQ(b.get().get(), 3);
@@ -86,7 +86,7 @@ TEST(kept_load, fresh_starts_behind_a_flight_share_one_successor) {
   EXPECT_TRUE(flights.in_flight().empty());
 }
 
-/// A loader that, when it is first moved or copied, lets another call begin a flight for its key.
+/// A loader that, when it is first moved or copied, makes another call begin a flight for its key.
 struct interrupted_loader {
   explicit interrupted_loader(std::function<void()> on_copy, int result)
       : interrupt(std::move(on_copy)), value(result) {}
@@ -103,10 +103,10 @@ struct interrupted_loader {
   int value;
 };
 
-// Goal    A start_fresh that finds the key free, and taken when it has made its block, still runs
+// Goal    A start_fresh that finds the key free, but taken once it has made its block, still runs
 //         its load.
-// Method  The loader's own move constructor begins the other flight: exactly between look and
-//         entry.
+// Method  The loader's own move constructor begins the other flight: exactly between the look and
+//         the entry.
 TEST(kept_load, a_fresh_start_that_lost_the_race_to_lead_still_loads) {
   support::manual_executor queue;
   sf::group<int, int> flights({.executor = queue});
@@ -160,9 +160,9 @@ TEST(kept_load, a_start_that_lost_the_race_and_joins_frees_its_loader) {
   EXPECT_EQ(joiner.get().get(), 1);
 }
 
-// Goal    An awaitable loader that fails is run once more, from the loader as it was given.
-// Method  The loader suspends; the test resumes it, so that the second run begins while the first
-//         one's coroutine is still on the stack.
+// Goal    An awaitable loader that fails is run once more, from the loader as it was passed.
+// Method  The loader suspends; the test resumes it, so the second run begins while the first one's
+//         coroutine is still on the stack.
 TEST(kept_load, an_awaitable_loader_is_repeated_after_a_failure) {
   sf::group<int, std::string> flights(
       {.executor = sf::inline_executor, .on_error = sf::hand_over(2)});
@@ -188,7 +188,7 @@ TEST(kept_load, an_awaitable_loader_is_repeated_after_a_failure) {
 }
 
 // Goal    The same on a pool: the next run may begin on another thread before the last one's frame
-//         is gone.
+//         is destroyed.
 TEST(kept_load, an_awaitable_loader_is_repeated_on_a_pool) {
   sf::thread_pool pool({.max_threads = 2});
   for (int round = 0; round < 200; ++round) {
@@ -204,7 +204,7 @@ TEST(kept_load, an_awaitable_loader_is_repeated_on_a_pool) {
   }
 }
 
-// Goal    A promise loader is repeated too, and a plain one.
+// Goal    Promise loaders and plain loaders are repeated too.
 TEST(kept_load, plain_and_promise_loaders_are_repeated) {
   support::manual_executor queue;
   sf::group<int, int> flights({.executor = queue, .on_error = sf::hand_over(2)});
@@ -227,8 +227,8 @@ TEST(kept_load, plain_and_promise_loaders_are_repeated) {
   EXPECT_EQ(promised.get().get(), 3);
 }
 
-// Goal    Hand-overs are bounded, also when one loader is repeated: then the last error is
-//         everybody's.
+// Goal    Hand-overs are bounded even when one loader is repeated: then every caller gets the last
+//         error.
 TEST(kept_load, repeats_are_bounded) {
   support::manual_executor queue;
   sf::group<int, int> flights({.executor = queue, .on_error = sf::hand_over(2)});

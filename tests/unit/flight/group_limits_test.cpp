@@ -78,8 +78,8 @@ TEST(limits, expired_already) {
   EXPECT_EQ(g.stats().cancelled, 4u);
 }
 
-// Goal    A limit that strikes ends its own wait only, in every form of waiting (P6, P8).
-// Method  Manual time; those without a limit stay and get the value.
+// Goal    A limit that expires ends only its own wait, in every form of waiting (P6, P8).
+// Method  Manual time; the callers without a limit stay and get the value.
 TEST(limits, end_their_own_wait_only) {
   singleflight::manual_timer time;
   group g({.timer = &time});
@@ -137,9 +137,9 @@ TEST(limits, end_their_own_wait_only) {
   EXPECT_EQ(g.stats().abandoned, 0u);
 }
 
-// Goal    A run leader's stop token withdraws its interest: the last joiner to leave then stops the
+// Goal    A run leader's stop token ends its interest: the last joiner that leaves then stops the
 //         load; the leader stays and gets its value (P6).
-TEST(limits, leaders_stop_withdraws_its_interest) {  // Scenario 15
+TEST(limits, leaders_stop_ends_its_interest) {  // Scenario 15
   group g;
   std::stop_source stop;
   support::gate running;
@@ -147,8 +147,8 @@ TEST(limits, leaders_stop_withdraws_its_interest) {  // Scenario 15
     const auto r = g.run(1,
                          [&](flight_context& context) {
                            running.open();
-                           const std::stop_token told = context.stop_token();
-                           support::eventually([&] { return told.stop_requested(); }, "the stop");
+                           const std::stop_token token = context.stop_token();
+                           support::eventually([&] { return token.stop_requested(); }, "the stop");
                            return 6;
                          },
                          {.stop = stop.get_token()});
@@ -166,8 +166,9 @@ TEST(limits, leaders_stop_withdraws_its_interest) {  // Scenario 15
   EXPECT_TRUE(g.in_flight().empty());
 }
 
-// Goal    A cancellation races the completion: exactly one outcome, the value or the cancellation;
-//         a cancel that lost leaves no trace in the statistics, nor one that won a value (P4).
+// Goal    When a cancellation races the completion, there is exactly one outcome, the value or the
+//         cancellation; a cancellation that lost is not counted in the statistics, and one that won
+//         gets no value (P4).
 TEST(limits, cancel_races_completion_blocked) {  // Scenario 16
   group g;
   std::uint64_t cancelled = 0;
@@ -210,8 +211,8 @@ TEST(limits, cancel_races_completion_blocked) {  // Scenario 16
   EXPECT_TRUE(g.in_flight().empty());
 }
 
-// Goal    The same for coroutines and callbacks, with a deadline and a stop token at once; an error
-//         of the load is never swallowed by a cancel that lost.
+// Goal    The same for coroutines and callbacks, with a deadline and a stop token at once; a
+//         cancellation that lost never hides an error of the load.
 TEST(limits, cancel_races_completion_async) {  // Scenario 16
   singleflight::manual_timer time;
   for (int turn = 0; turn < many_times; ++turn) {
@@ -225,13 +226,13 @@ TEST(limits, cancel_races_completion_async) {  // Scenario 16
     });
     support::eventually([&] { return given.load(); });
     std::atomic<int> ended{0};
-    std::atomic<int> told{0};
+    std::atomic<int> cancelled{0};
     const auto tell = [&](outcome o) {
       if (!o.has_value() && !o.errc()) {
         EXPECT_THROW((void)std::move(o).value(), std::logic_error);
       } else {
         EXPECT_TRUE(o.errc() == flight_errc::cancelled || o.errc() == flight_errc::timed_out);
-        ++told;
+        ++cancelled;
       }
       ++ended;
     };
@@ -251,13 +252,14 @@ TEST(limits, cancel_races_completion_async) {  // Scenario 16
     ASSERT_TRUE(support::eventually([&] { return ended == 3; }, "three ends"));
     stopper.join();
     clock.join();
-    EXPECT_EQ(g->stats().cancelled + g->stats().timed_out, static_cast<std::uint64_t>(told.load()));
+    EXPECT_EQ(g->stats().cancelled + g->stats().timed_out,
+              static_cast<std::uint64_t>(cancelled.load()));
     EXPECT_TRUE(g->in_flight().empty());
   }
 }
 
-// Goal    More than max_waiters on a flight: `overloaded` at once, in every form; those inside are
-//         unharmed, and the place of one who left is free again.
+// Goal    With more than max_waiters on a flight, a call gets `overloaded` at once, in every form;
+//         the callers inside are unharmed, and the place of one that left is free again.
 TEST(limits, max_waiters) {  // Scenario 28
   group g({.max_waiters = 2});
   std::optional<held_leader> leader(std::in_place, g);
@@ -273,7 +275,7 @@ TEST(limits, max_waiters) {  // Scenario 28
     return std::vector<singleflight::outcome<int>>(keys.size(), 7);
   });
   EXPECT_EQ(many[0].errc(), flight_errc::overloaded);
-  EXPECT_EQ(**many[1], 7) << "another key is not concerned";
+  EXPECT_EQ(**many[1], 7) << "another key is not affected";
   EXPECT_EQ(g.stats().overloaded, 4u);
   second.reset();
   auto again = g.start(1, never);
@@ -283,7 +285,7 @@ TEST(limits, max_waiters) {  // Scenario 28
   EXPECT_EQ(*again.get(), 1);
 }
 
-// Goal    The largest bound is none.
+// Goal    The largest bound means no bound.
 TEST(limits, max_waiters_without_end) {
   support::manual_executor queue;
   group g({.executor = queue, .max_waiters = std::numeric_limits<std::size_t>::max()});
@@ -296,14 +298,14 @@ TEST(limits, max_waiters_without_end) {
   EXPECT_EQ(*joins.get(), 1);
 }
 
-// Goal    A joiner that has detached waits for nothing, and takes no place of those who do.
+// Goal    A joiner that has detached waits for nothing, and occupies no place of a waiter.
 TEST(limits, max_waiters_spares_the_detached) {
   const auto never = [] { return -1; };
   group g({.max_waiters = 1});
   std::optional<held_leader> leader(std::in_place, g);
   for (int i = 0; i < 3; ++i) g.start(1, never).detach();
   auto first = g.start(1, never);
-  EXPECT_FALSE(first.ready()) << "struck early";
+  EXPECT_FALSE(first.ready()) << "refused although a place is free";
   auto refused = g.start(1, never);
   EXPECT_TRUE(refused.ready());
   leader.reset();
@@ -311,7 +313,8 @@ TEST(limits, max_waiters_spares_the_detached) {
   EXPECT_EQ(*first.get(), 1);
 }
 
-// Goal    The first behind a load leads later: detached or not, it makes no room for one more.
+// Goal    The first caller behind a load leads later: detached or not, it frees no place for one
+//         more.
 TEST(limits, max_waiters_counts_a_detached_leader_once) {
   group g({.max_waiters = 1});
   std::optional<held_leader> leader(std::in_place, g);
@@ -325,8 +328,8 @@ TEST(limits, max_waiters_counts_a_detached_leader_once) {
   EXPECT_EQ(*waits.get(), 2);
 }
 
-// Goal    max_waiters bounds the callers beside the leader also when the leader has withdrawn, and
-//         the callers of a successor as well.
+// Goal    max_waiters bounds the callers in addition to the leader even when the leader's stop has
+//         fired, and also the callers of a successor.
 TEST(limits, max_waiters_counts_the_same_in_every_state) {
   const auto never = [] { return -1; };
   group g({.max_waiters = 1});
@@ -336,7 +339,7 @@ TEST(limits, max_waiters_counts_the_same_in_every_state) {
   auto first = g.start(1, never);
   stop.request_stop();
   EXPECT_EQ(g.run(as_outcome, 1, never).errc(), flight_errc::overloaded)
-      << "the withdrawn leader gave its place to one more";
+      << "the stopped leader freed a place for one more";
   auto ahead = g.start_fresh(1, [] { return 2; });
   auto behind = g.start_fresh(1, [] { return 2; });
   auto refused = g.start_fresh(1, [] { return 2; });
@@ -347,8 +350,9 @@ TEST(limits, max_waiters_counts_the_same_in_every_state) {
   EXPECT_EQ(*behind.get(), 2);
 }
 
-// Goal    More than max_flights at a time: `overloaded`; forgotten flights count until they end,
-//         joiners do not count, and every end gives its place back, however it comes about.
+// Goal    With more than max_flights at a time, a call gets `overloaded`; forgotten flights count
+//         until they end, joiners do not count, and every end gives its place back, however it
+//         happens.
 TEST(limits, max_flights) {
   support::manual_executor later;
   group g({.executor = later, .max_flights = 2});
@@ -368,7 +372,7 @@ TEST(limits, max_flights) {
     EXPECT_THROW((void)g.run(3, []() -> int { throw 1; }), int);
     { const auto dropped = g.start(4, one); }
     auto broken = g.start(5, one);
-    later.run_one();  // of the one dropped unread
+    later.run_one();  // runs the task of the handle that was dropped unread
     later.drop_one();
     EXPECT_EQ(broken.get_outcome().errc(), flight_errc::broken);
   }
@@ -376,7 +380,7 @@ TEST(limits, max_flights) {
   EXPECT_EQ(g.stats().overloaded, 2u);
 }
 
-// Goal    A caller behind a load that is forgotten, or given up, begins beside it, for which it
+// Goal    A caller behind a load that is forgotten, or given up, begins concurrently with it, and
 //         needs a place of its own: without one it gets `overloaded`, as a new call would. Behind a
 //         load that ends it takes over that load's place.
 TEST(limits, max_flights_holds_behind_a_forgotten_load) {  // Scenario 48

@@ -44,7 +44,7 @@ TEST(loaders, of_run) {
   EXPECT_EQ(*flights.run(1, [] { return short{8}; }), 8) << "converted to the value's type";
 }
 
-/// Owns what it answers with, and needs more alignment than `new` gives by itself.
+/// Owns its answer, and needs more alignment than `new` provides by default.
 struct alignas(128) wide_loader {
   explicit wide_loader(std::string answer) : text(std::move(answer)) {}
   std::string operator()() const {
@@ -53,7 +53,7 @@ struct alignas(128) wide_loader {
   std::string text;
 };
 
-// Goal    An owned loader stands where its alignment asks for, whatever the key behind it.
+// Goal    An owned loader is stored as its alignment requires, whatever the key behind it.
 TEST(loaders, of_start_over_aligned) {
   support::manual_executor queue;
   sf::group<std::string, std::string> flights({.executor = queue});
@@ -67,8 +67,8 @@ TEST(loaders, of_start_over_aligned) {
   }
 }
 
-// Goal    start takes the same, owns it, and takes a promise, or an awaitable from any promise
-//         type, too.
+// Goal    start takes the same loaders and owns them; it also takes a promise loader, or one that
+//         returns an awaitable of any promise type.
 TEST(loaders, of_start) {
   support::manual_executor queue;
   sf::group<int, int> flights({.executor = queue});
@@ -101,8 +101,8 @@ TEST(loaders, of_start) {
             13);
 }
 
-// Goal    An awaitable loader may stop and go on elsewhere; its captures live until its coroutine
-//         ends.
+// Goal    An awaitable loader may suspend and continue on another thread; its captures live until
+//         its coroutine ends.
 TEST(loaders, an_awaitable_that_suspends) {
   support::manual_executor queue;
   sf::group<int, std::string> flights({.executor = queue});
@@ -121,7 +121,7 @@ TEST(loaders, an_awaitable_that_suspends) {
   EXPECT_EQ(*joiner.get(), *token);
 }
 
-// Goal    void loads of every form.
+// Goal    void loads work in every form.
 TEST(loaders, of_void) {
   support::manual_executor queue;
   sf::group<int, void> flights({.executor = queue});
@@ -145,8 +145,8 @@ TEST(loaders, of_void) {
   EXPECT_EQ(ran, 5);
 }
 
-// Goal    A loader is destroyed when its flight is over, not when the last handle goes.
-// Method  The handle, and a result, are kept beyond the load.
+// Goal    A loader is destroyed when its flight is over, not when the last handle is dropped.
+// Method  The handle, and a result, are kept longer than the load.
 TEST(loaders, outlive_their_load_only_with_the_flight) {
   support::manual_executor queue;
   sf::group<int, int> flights({.executor = queue});
@@ -158,7 +158,8 @@ TEST(loaders, outlive_their_load_only_with_the_flight) {
   EXPECT_EQ(token.use_count(), 1);
 }
 
-// Goal    A value whose construction throws harms only its own flight, and reaches all its sharers.
+// Goal    A value whose construction throws affects only its own flight, and all its sharers get
+//         the exception.
 TEST(loaders, a_value_that_cannot_be_made) {
   struct bomb {
     bomb(int n) {  // NOLINT(google-explicit-constructor)
@@ -175,7 +176,7 @@ TEST(loaders, a_value_that_cannot_be_made) {
   EXPECT_TRUE(flights.in_flight().empty());
 }
 
-// Goal    A handle is one-shot: a second use is refused loudly, in every build type.
+// Goal    A handle is one-shot: a second use aborts with a message, in every build type.
 TEST(flight_death_test, a_handle_is_used_once) {
   support::die_apart();
   EXPECT_DEATH(
@@ -188,7 +189,7 @@ TEST(flight_death_test, a_handle_is_used_once) {
       "used twice");
 }
 
-// Goal    So is a promise.
+// Goal    The same for a promise.
 TEST(flight_death_test, a_promise_is_answered_once) {
   support::die_apart();
   EXPECT_DEATH(

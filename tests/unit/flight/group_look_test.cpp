@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// forget, in_flight, what the loads themselves can see, the observer, and what group_options
-// refuses.
+// forget, in_flight, what the loads themselves can query, the observer, and the checks of
+// group_options.
 
 #include <gtest/gtest.h>
 
@@ -28,7 +28,7 @@ using ints = sf::group<int, int>;
 
 namespace {
 
-// Goal    Negative durations are refused; the message says which and how to mend it.
+// Goal    Negative durations are refused; the message names the option and how to fix it.
 TEST(group_options, negative_durations_are_refused) {
   EXPECT_THROW(ints({.join_window = -1ns}), std::invalid_argument);
   EXPECT_THROW(ints({.load_timeout = -1ns}), std::invalid_argument);
@@ -63,7 +63,7 @@ TEST(group_options, the_longest_durations) {
 }
 
 // Goal    in_flight shows key, id, callers and (with an observer or a window) age; forgotten
-//         flights are not in it.
+//         flights are not listed.
 TEST(in_flight, shows_what_newcomers_would_find) {
   sf::manual_timer time;
   support::manual_executor queue;
@@ -108,8 +108,8 @@ TEST(in_flight, a_queued_load_has_no_age) {
   EXPECT_EQ(flights.stats().loads, 1U);
 }
 
-// Goal    forget_all forgets every flight once, says how many, and lets those inside finish; what
-//         waited behind one of them begins, and newcomers join it.
+// Goal    forget_all forgets every flight once, returns how many, and lets the callers inside
+//         finish; the successors behind the flights begin, and newcomers join those.
 TEST(forget, all_at_once) {
   support::manual_executor queue;
   ints flights({.executor = queue});
@@ -125,7 +125,7 @@ TEST(forget, all_at_once) {
   auto fresh = flights.start_fresh(1, [] { return 2; });
   EXPECT_EQ(flights.forget_all(), 1U);
   ASSERT_EQ(flights.in_flight().size(), 1U)
-      << "the successor stands in its place, as after forget(key)";
+      << "the successor takes its place, as after forget(key)";
   auto newcomer = flights.start(1, [] { return 3; });
   queue.run_all();
   EXPECT_EQ(*old.get(), 1);
@@ -148,8 +148,8 @@ TEST(forget, one_with_a_successor) {
   EXPECT_FALSE(flights.forget(2));
 }
 
-// Goal    A load sees its id, its callers, its deadline (the latest among them) and whether it is
-//         forgotten.
+// Goal    A load can query its id, its callers, its deadline (the latest among them) and whether it
+//         is forgotten.
 TEST(flight_context, tells_a_load_about_its_flight) {
   sf::manual_timer time;
   ints flights({.timer = &time});
@@ -198,7 +198,7 @@ TEST(flight_context, sees_a_blocked_joiners_deadline_on_the_default_timer) {
       {.deadline = own});
 }
 
-/// Writes down what it hears.
+/// Records every call.
 struct recorder : sf::observer {
   struct ended {
     std::uint64_t id;
@@ -223,13 +223,13 @@ struct recorder : sf::observer {
   std::atomic<int> lefts{0};
 };
 
-// Goal    Every load that begins ends, once, with its duration and result; joins and leavers are
-//         told.
-TEST(observer, hears_of_loads_joins_and_leavers) {
+// Goal    Every load that begins also ends, once, with its duration and result; joins and leavings
+//         are reported.
+TEST(observer, is_notified_of_loads_joins_and_leavers) {
   sf::manual_timer time;
   support::manual_executor queue;
-  recorder heard;
-  ints flights({.executor = queue, .timer = &time, .observer = &heard});
+  recorder seen;
+  ints flights({.executor = queue, .timer = &time, .observer = &seen});
   (void)flights.run(1, [&] {
     time.advance(2s);
     return 1;
@@ -244,23 +244,23 @@ TEST(observer, hears_of_loads_joins_and_leavers) {
     const auto leaves = flights.start(1, [] { return 3; });
   }
   queue.run_all();
-  ASSERT_EQ(heard.begans.size(), 3U);
-  ASSERT_EQ(heard.ends.size(), 3U);
-  EXPECT_EQ(std::set<std::uint64_t>(heard.begans.begin(), heard.begans.end()).size(), 3U);
-  for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(heard.begans[i], heard.ends[i].id);
-  EXPECT_EQ(heard.ends[0].took, 2s);
-  EXPECT_EQ(heard.ends[0].result, sf::load_result::value);
-  EXPECT_EQ(heard.ends[1].result, sf::load_result::error);
-  EXPECT_EQ(heard.ends[2].took, 3s);
-  EXPECT_EQ(heard.joins, 2);
-  EXPECT_EQ(heard.lefts, 1);
+  ASSERT_EQ(seen.begans.size(), 3U);
+  ASSERT_EQ(seen.ends.size(), 3U);
+  EXPECT_EQ(std::set<std::uint64_t>(seen.begans.begin(), seen.begans.end()).size(), 3U);
+  for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(seen.begans[i], seen.ends[i].id);
+  EXPECT_EQ(seen.ends[0].took, 2s);
+  EXPECT_EQ(seen.ends[0].result, sf::load_result::value);
+  EXPECT_EQ(seen.ends[1].result, sf::load_result::error);
+  EXPECT_EQ(seen.ends[2].took, 3s);
+  EXPECT_EQ(seen.joins, 2);
+  EXPECT_EQ(seen.lefts, 1);
 }
 
 // Goal    A load that never began does not end either.
-TEST(observer, hears_nothing_of_a_load_that_never_began) {
+TEST(observer, is_not_notified_of_a_load_that_never_began) {
   support::manual_executor queue;
-  recorder heard;
-  ints flights({.executor = queue, .observer = &heard});
+  recorder seen;
+  ints flights({.executor = queue, .observer = &seen});
   auto dropped = flights.start(1, [] { return 1; });
   queue.drop_one();
   EXPECT_EQ(dropped.get_outcome().errc(), sf::flight_errc::broken);
@@ -268,15 +268,15 @@ TEST(observer, hears_nothing_of_a_load_that_never_began) {
     const auto abandoned = flights.start(1, [] { return 1; });
   }
   queue.run_all();
-  EXPECT_TRUE(heard.begans.empty());
-  EXPECT_TRUE(heard.ends.empty()) << "ended without having begun";
+  EXPECT_TRUE(seen.begans.empty());
+  EXPECT_TRUE(seen.ends.empty()) << "ended without having begun";
 }
 
-// Goal    A failed attempt that is handed over has ended, and the next one begins.
-TEST(observer, hears_every_attempt) {
+// Goal    A failed attempt that is handed over is reported as ended, and the next one as begun.
+TEST(observer, is_notified_of_every_attempt) {
   support::manual_executor queue;
-  recorder heard;
-  ints flights({.executor = queue, .on_error = sf::hand_over(1), .observer = &heard});
+  recorder seen;
+  ints flights({.executor = queue, .on_error = sf::hand_over(1), .observer = &seen});
   std::optional<sf::flight<int>> joiner;
   EXPECT_THROW((void)flights.run(1,
                                  [&]() -> int {
@@ -286,8 +286,8 @@ TEST(observer, hears_every_attempt) {
                std::runtime_error);
   queue.run_all();
   EXPECT_EQ(*joiner->get(), 2);
-  EXPECT_EQ(heard.begans.size(), 2U);
-  EXPECT_EQ(heard.ends.size(), 2U);
+  EXPECT_EQ(seen.begans.size(), 2U);
+  EXPECT_EQ(seen.ends.size(), 2U);
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Forms of asking mixed freely on one key.
+// All forms of calls mixed freely on one key.
 
 #include <gtest/gtest.h>
 
@@ -29,7 +29,7 @@ using ints = sf::group<int, int>;
 
 namespace {
 
-/// Where a call leaves its outcome, and who tells it to stop.
+/// Where a call stores its outcome, and the source of its stop token.
 struct call_record {
   std::atomic<bool> done{false};
   int value = 0;
@@ -68,7 +68,7 @@ support::detached await_until(ints& flights, load_fn load, call_record& to) {
 struct form {
   const char* name;
   bool blocks;       ///< needs a thread of its own
-  bool fresh;        ///< goes behind a running flight
+  bool fresh;        ///< waits behind a running flight
   bool cancellable;  ///< leaves when its record's stop fires
   void (*call)(ints&, load_fn, call_record&);
 };
@@ -132,7 +132,7 @@ const form forms[] = {
 
 class mixed_forms : public testing::TestWithParam<std::tuple<form, form>> {
  protected:
-  /// Calls in the form's own way; a blocking form on a thread of its own.
+  /// Makes the call in its form; a blocking form on a thread of its own.
   void call(const form& how, load_fn load, call_record& to) {
     if (how.blocks) {
       threads.emplace_back([this, how, load, &to] { how.call(flights, load, to); });
@@ -148,7 +148,7 @@ class mixed_forms : public testing::TestWithParam<std::tuple<form, form>> {
 
 class mixed_forms_cancelled : public mixed_forms {};
 
-/// The pairs that share a flight and of whom one can be cancelled.
+/// The pairs that share a flight and of which one can be cancelled.
 std::vector<std::tuple<form, form>> cancellable_pairs() {
   std::vector<std::tuple<form, form>> pairs;
   for (const form& leads : forms) {
@@ -165,9 +165,9 @@ std::string name_of(const testing::TestParamInfo<std::tuple<form, form>>& pair) 
 }
 
 // Scenario 10
-// Goal    Whatever form leads and whatever form joins: a joiner shares the leader's load; a fresh
-//         caller waits behind it and its load begins after the leader's has ended.
-// Method  The leader's load is held until the joiner is counted inside, which stats() shows.
+// Goal    Whatever form leads and whatever form joins, a joiner shares the leader's load; a fresh
+//         caller waits behind it, and its load begins after the leader's has ended.
+// Method  The leader's load is held until stats() shows that the joiner is counted inside.
 TEST_P(mixed_forms, one_leads_the_other_joins) {
   const auto& [leads, joins] = GetParam();
   support::gate hold;
@@ -217,11 +217,11 @@ TEST_P(mixed_forms, one_leads_the_other_joins) {
 }
 
 // Scenario 10
-// Goal    When the only one who can be cancelled leaves, in whichever role, a plain waiter notices
-//         nothing.
-// Method  Three callers: the pair and a plain started one. The cancellable ones of the pair are
-//         stopped while the load is held; the plain waiter, and whoever of the pair cannot be
-//         cancelled, get the value.
+// Goal    When the callers that can be cancelled leave, in whichever role, a plain waiter is not
+//         affected.
+// Method  Three callers: the pair and a plain started one. Those of the pair that can be cancelled
+//         are stopped while the load is held; the plain waiter, and those that cannot be cancelled,
+//         get the value.
 TEST_P(mixed_forms_cancelled, a_cancelled_caller_harms_nobody) {
   const auto& [leads, joins] = GetParam();
   support::gate hold;
@@ -239,11 +239,11 @@ TEST_P(mixed_forms_cancelled, a_cancelled_caller_harms_nobody) {
   support::eventually([&] { return flights.stats().calls == 2; }, "the second call");
   auto plain = flights.start(1, load);
   ASSERT_EQ(support::callers_inside(flights), 3U);
-  // A started call that is cancelled before it waits is not counted out until it does.
+  // A started call that is cancelled before it waits still counts until it waits.
   leader.stop.request_stop();
   joiner.stop.request_stop();
-  const std::size_t gone = (leads.cancellable ? 1U : 0U) + (joins.cancellable ? 1U : 0U);
-  support::until_callers(flights, 3 - gone);
+  const std::size_t left = (leads.cancellable ? 1U : 0U) + (joins.cancellable ? 1U : 0U);
+  support::until_callers(flights, 3 - left);
   hold.open();
   EXPECT_EQ(*plain.get(), 1);
   support::eventually([&] { return leader.done && joiner.done; }, "both outcomes");
@@ -268,7 +268,7 @@ INSTANTIATE_TEST_SUITE_P(every_pair, mixed_forms,
 INSTANTIATE_TEST_SUITE_P(every_pair, mixed_forms_cancelled, testing::ValuesIn(cancellable_pairs()),
                          name_of);
 
-// Goal    All forms at once on one key: one load, as many callers as calls.
+// Goal    All forms at once on one key make one load, with as many callers as calls.
 TEST(mixed_forms_together, every_form_joins_one_flight) {
   support::thread_per_task executor;
   ints flights({.executor = executor});
@@ -299,7 +299,7 @@ TEST(mixed_forms_together, every_form_joins_one_flight) {
 }
 
 // Scenario 14
-// Goal    A completion callback that asks again leads a fresh flight, since removal came before
+// Goal    A completion callback that calls again leads a new flight, since removal came before
 //         notification; the same from a resumed coroutine.
 TEST(retry, from_a_completion_callback) {
   support::manual_executor queue;

@@ -30,7 +30,8 @@ using singleflight::task;
 using singleflight::thread_pool;
 using group = singleflight::group<int, int>;
 
-/// Runs `body` on the pool's thread and returns once it is over; a hang is a failure, not a hang.
+/// Runs `body` on the pool's thread and returns once it is over; a hang fails the test instead of
+/// blocking it.
 template <class Body>
 void on_pool(thread_pool& pool, Body body) {
   support::gate over;
@@ -41,8 +42,8 @@ void on_pool(thread_pool& pool, Body body) {
   over.wait();
 }
 
-// Goal    The same on the default pool, for a group that names no executor: it knows that pool's
-//         threads as its own.
+// Goal    A group that names no executor uses the default pool, and recognises that pool's threads
+//         as its own.
 TEST(pool_claim, the_default_executor_runs_on_the_default_pool) {  // Scenario 21
   EXPECT_FALSE(singleflight::any_executor().runs_here());
   on_pool(singleflight::default_pool(),
@@ -69,7 +70,7 @@ TEST(pool_claim, get_runs_the_queued_load_in_place) {  // Scenario 21
   EXPECT_EQ(pool.threads(), 1u);
 }
 
-// Goal    So do wait() and get_outcome(), and the second handle on the same flight.
+// Goal    The same for wait() and get_outcome(), and for the second handle on the same flight.
 TEST(pool_claim, every_unlimited_wait_does) {
   thread_pool pool({.max_threads = 1});
   group g({.executor = pool});
@@ -106,8 +107,8 @@ TEST(pool_claim, run_that_joins_a_queued_start) {  // Scenario 21
   });
 }
 
-// Goal    The load of a successor, queued while the pool's only thread already sleeps in get(), is
-//         run by that thread.
+// Goal    The load of a successor that is queued while the pool's only thread already sleeps in
+//         get() is run by that thread.
 // Method  The load ahead is led by another thread and ends only when the pool's thread sleeps in
 //         get().
 TEST(pool_claim, load_that_is_queued_during_the_wait) {  // Scenario 21
@@ -132,7 +133,7 @@ TEST(pool_claim, load_that_is_queued_during_the_wait) {  // Scenario 21
     over.open();
   }));
   waiting.wait();
-  for (int i = 0; i < 1000; ++i) std::this_thread::yield();  // into its sleep, most likely
+  for (int i = 0; i < 1000; ++i) std::this_thread::yield();  // until it sleeps, most likely
   finish.open();
   over.wait();
 }
@@ -151,8 +152,8 @@ TEST(pool_claim, load_that_is_queued_again) {  // Scenario 21
   });
 }
 
-// Goal    A waiter runs only its own flight's load, never a stranger's from the same queue.
-// Method  A stranger's load stands first in the queue; it may run only after the waiter is done.
+// Goal    A waiter runs only its own flight's load, never another flight's from the same queue.
+// Method  Another flight's load is first in the queue; it may run only after the waiter is done.
 TEST(pool_claim, never_a_strangers_load) {  // Scenarios 21 and 28a
   thread_pool pool({.max_threads = 1});
   group g({.executor = pool});
@@ -177,7 +178,8 @@ TEST(pool_claim, never_a_strangers_load) {  // Scenarios 21 and 28a
   EXPECT_EQ(*same_group->get(), 1);
 }
 
-// Goal    Outside the pool nobody takes a load from its queue: it runs on the pool's thread.
+// Goal    Threads outside of the pool never take a load from its queue: it runs on the pool's
+//         thread.
 TEST(pool_claim, other_threads_wait) {
   thread_pool pool({.max_threads = 1});
   group g({.executor = pool});
@@ -202,7 +204,7 @@ TEST(pool_claim, nested_waits) {
   EXPECT_EQ(*f.get(), 50);
 }
 
-// Goal    A claim races the pool's own thread: the load runs once.
+// Goal    When a claim races the pool's own thread, the load runs once.
 TEST(pool_claim, claim_races_the_queue) {
   thread_pool pool({.max_threads = 2});
   group g({.executor = pool});
@@ -216,8 +218,8 @@ TEST(pool_claim, claim_races_the_queue) {
   }
 }
 
-// Goal    A thread that ends inside a loader (pthread_exit) leaves `broken` to all others, in run
-//         and in start; nobody hangs, and the key is free (P5).
+// Goal    A thread that ends inside a loader (pthread_exit) leaves `broken` to all other callers,
+//         in run and in start; no caller hangs, and the key is free (P5).
 TEST(thread_exit, within_run) {  // Scenario 9
   group g;
   support::gate running;
@@ -269,8 +271,8 @@ TEST(thread_exit, within_run_alone) {
   }
 }
 
-// Goal    A pool thread that ends inside a started load: its waiters get `broken`, and what is
-//         queued on that pool behind it still runs, on a new thread.
+// Goal    When a pool thread ends inside a started load, its waiters get `broken`, and the tasks
+//         queued on that pool behind it still run, on a new thread.
 TEST(thread_exit, within_start) {  // Scenario 9
   thread_pool pool({.max_threads = 1});
   group g({.executor = pool});
@@ -292,7 +294,8 @@ TEST(thread_exit, within_start) {  // Scenario 9
   EXPECT_TRUE(queued.wait_for(support::patience));
 }
 
-// Goal    The same on inline_executor: what the trampoline still held is not lost with the thread.
+// Goal    The same on inline_executor: the tasks left in the trampoline are not lost with the
+//         thread.
 TEST(thread_exit, within_inline_start) {
   group g({.executor = singleflight::inline_executor});
   std::atomic<int> called{0};
@@ -308,12 +311,13 @@ TEST(thread_exit, within_inline_start) {
   std::thread([&] { promise->set_value(7); }).join();
   EXPECT_EQ(*f.get(), 7);
   EXPECT_TRUE(
-      support::eventually([&] { return called == 3; }, "those behind the thread that ended"));
+      support::eventually([&] { return called == 3; }, "the tasks behind the thread that ended"));
 }
 
-// Goal    The same when the answer is the error of an awaited loader, resumed on that thread: it is
-//         told outside of the handler that caught it, and the loader goes with the load.
-TEST(thread_exit, beside_the_error_of_an_awaited_load) {
+// Goal    The same when the answer is the error of an awaited loader, resumed on that thread: the
+//         callbacks are called outside of the handler that caught it, and the loader is destroyed
+//         with the load.
+TEST(thread_exit, with_the_error_of_an_awaited_load) {
   struct failing {
     bool await_ready() const noexcept { return false; }
     void await_suspend(std::coroutine_handle<> h) const noexcept { *to = h; }

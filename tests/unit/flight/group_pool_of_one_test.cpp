@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// A pool whose only thread waits for what no other thread could run: a load behind which its own
-// flight stands, and waits with limits. (group_pool_claim_test.cpp: the load of its own flight.)
+// A pool whose only thread waits for what no other thread could run: a load that is ahead of its
+// own flight, and waits with limits. (group_pool_claim_test.cpp: the load of its own flight.)
 
 #include <gtest/gtest.h>
 
@@ -30,7 +30,7 @@ using singleflight::group_options;
 using singleflight::task;
 using singleflight::thread_pool;
 
-/// A pool of one thread, and what runs on it.
+/// A pool of one thread, and a way to run code on it.
 struct pool_of_one : ::testing::Test {
   using group = singleflight::group<int, int>;
   using flight = singleflight::flight<int>;
@@ -48,7 +48,7 @@ struct pool_of_one : ::testing::Test {
   thread_pool pool{{.max_threads = 1}};
 };
 
-// Goal    A call that goes behind a queued load runs that load, then its own.
+// Goal    A call that waits behind a queued load runs that load, then its own.
 TEST_F(pool_of_one, fresh_behind_a_queued_load) {  // Scenario 49
   group g({.executor = pool});
   on(pool, [&] {
@@ -65,7 +65,7 @@ TEST_F(pool_of_one, fresh_behind_a_queued_load) {  // Scenario 49
   EXPECT_EQ(g.stats().loads, 4u) << "each load runs once";
 }
 
-// Goal    A load that nobody wants and that has not begun is over: nobody goes behind it (P6).
+// Goal    An abandoned load that has not begun is over: no call waits behind it (P6).
 TEST_F(pool_of_one, abandoned_before_it_began) {  // Scenario 49
   for (const auto policy : {singleflight::abandon::drain, singleflight::abandon::stop}) {
     group g({.executor = pool, .on_abandon = policy});
@@ -77,13 +77,13 @@ TEST_F(pool_of_one, abandoned_before_it_began) {  // Scenario 49
       EXPECT_TRUE(g.in_flight().empty());
       EXPECT_EQ(*g.run(1, [] { return 2; }), 2);
     });
-    on(pool, [] {});  // what was queued has gone through the pool
+    on(pool, [] {});  // the tasks that were queued have run
     EXPECT_EQ(ran, 0);
     EXPECT_EQ(g.stats().loads, 1u);
   }
 }
 
-// Goal    Under `finish` the load of a dropped handle is still wanted: it runs, and is joined.
+// Goal    Under `finish` the load of a dropped handle is still wanted: it runs, and can be joined.
 TEST_F(pool_of_one, finish_keeps_an_unbegun_load) {
   group g({.executor = pool, .on_abandon = singleflight::abandon::finish});
   on(pool, [&] {
@@ -94,8 +94,8 @@ TEST_F(pool_of_one, finish_keeps_an_unbegun_load) {
   });
 }
 
-// Goal    A load that fails elsewhere and is handed over to a kept one, which is queued on the pool
-//         whose only thread waits behind that flight, runs there.
+// Goal    A load fails on another thread and is handed over to a kept load, which is queued on the
+//         pool whose only thread waits behind that flight: it runs on that thread.
 TEST_F(pool_of_one, behind_a_load_that_is_handed_over_to_it) {  // Scenario 49
   group g({.executor = pool, .on_error = singleflight::hand_over(1)});
   support::gate runs;
@@ -158,8 +158,8 @@ const std::pair<const char*, way_to_wait> ways[] = {
 INSTANTIATE_TEST_SUITE_P(ways, bounded_wait, ::testing::ValuesIn(ways),
                          [](const auto& of) { return std::string(of.param.first); });
 
-// Goal    A wait with a limit that is far away runs what no thread is free to run.
-TEST_P(bounded_wait, runs_what_no_thread_is_free_for) {  // Scenario 49
+// Goal    A wait with a distant limit runs a load that no thread is free to run.
+TEST_P(bounded_wait, runs_a_load_that_no_thread_is_free_for) {  // Scenario 49
   group g({.executor = pool});
   std::thread::id loaded_on;
   on(pool, [&] {
@@ -172,8 +172,8 @@ TEST_P(bounded_wait, runs_what_no_thread_is_free_for) {  // Scenario 49
   });
 }
 
-// Goal    Nested loads on a pool that is too small for them: the program that needs every wait to
-//         run what it waits for.
+// Goal    Nested loads on a pool that is too small for them work: the case in which every wait must
+//         run the load that it waits for.
 TEST_P(bounded_wait, nested_on_a_full_pool) {  // Scenario 49
   thread_pool two({.max_threads = 2});
   singleflight::group<int, int> g({.executor = two});
@@ -187,8 +187,8 @@ TEST_P(bounded_wait, nested_on_a_full_pool) {  // Scenario 49
   EXPECT_EQ(nested::load(g, 20), 20);
 }
 
-// Goal    Where a thread is on its way to the queued load, a wait with a limit leaves it to that
-//         thread, and so keeps its limit.
+// Goal    Where a thread is on its way to the queued load, a wait with a limit leaves the load to
+//         that thread, and so keeps its limit.
 TEST_F(pool_of_one, limit_is_kept_while_the_pool_has_threads) {
   thread_pool two({.max_threads = 2});
   singleflight::manual_timer clock;
@@ -214,7 +214,7 @@ TEST_F(pool_of_one, limit_is_kept_while_the_pool_has_threads) {
   });
 }
 
-// Goal    A limit that has passed already ends the wait; nothing is loaded for it.
+// Goal    A limit that has expired already ends the wait; no load runs for it.
 TEST_F(pool_of_one, no_load_runs_for_a_limit_that_has_passed) {
   group g({.executor = pool});
   std::atomic<int> ran{0};
@@ -237,7 +237,7 @@ TEST_F(pool_of_one, deadline_of_the_wait_is_advice_to_the_load) {
   });
 }
 
-// Goal    The same on the trampoline of inline_executor, where a task of it waits.
+// Goal    The same on the trampoline of inline_executor, where one of its tasks waits.
 TEST_F(pool_of_one, wait_with_a_limit_on_the_trampoline) {  // Scenario 49
   group g({.executor = singleflight::inline_executor});
   int got = 0;

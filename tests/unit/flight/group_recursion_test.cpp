@@ -29,9 +29,9 @@ std::optional<sf::flight_errc> errc_of(const sf::outcome<sf::shared_result<int>>
 }
 
 // Scenario 13
-// Goal    A load that asks for its own key fails at that wait, at once, in every form of asking.
-TEST(recursion, a_load_that_asks_for_its_own_key) {
-  sf::manual_timer time;  // stands still: an answer cannot come from a deadline
+// Goal    A load that calls for its own key fails at that wait, at once, in every form of call.
+TEST(recursion, a_load_that_calls_for_its_own_key) {
+  sf::manual_timer time;  // does not advance: no deadline can end a wait
   ints flights({.timer = &time});
   const auto load = [] { return 2; };
   const auto many = [](std::span<const int> keys) {
@@ -67,7 +67,7 @@ TEST(recursion, a_load_that_asks_for_its_own_key) {
 
 // Scenario 13
 // Goal    The same in a started load, wherever it runs, and for a key further down the same thread.
-TEST(recursion, a_started_load_that_asks_for_its_own_key) {
+TEST(recursion, a_started_load_that_calls_for_its_own_key) {
   sf::thread_pool pool({.max_threads = 1});
   ints flights({.executor = pool});
   auto f = flights.start(1, [&flights] {
@@ -83,10 +83,10 @@ TEST(recursion, a_started_load_that_asks_for_its_own_key) {
 }
 
 // Scenario 13
-// Goal    A waits for B in one thread while B waits for A in another: exactly one of them gets
+// Goal    When A waits for B in one thread while B waits for A in another, exactly one of them gets
 //         recursive, and both calls end.
-// Method  Neither load asks for the other key before both run. Whoever gets recursive returns a
-//         value, which then serves the other.
+// Method  Neither load calls for the other key before both run. The one that gets recursive returns
+//         a value, which then serves the other.
 TEST(recursion, two_threads_that_wait_for_each_other) {
   for (int round = 0; round < 50; ++round) {
     ints flights;
@@ -120,8 +120,9 @@ TEST(recursion, two_threads_that_wait_for_each_other) {
 }
 
 // Scenario 13
-// Goal    A ring of five threads, over two groups: one of them is told, the others are served.
-TEST(recursion, a_ring_of_threads_and_groups) {
+// Goal    In a cycle of five threads, over two groups, one of them gets recursive and the others
+//         are served.
+TEST(recursion, a_cycle_of_threads_and_groups) {
   constexpr int members = 5;
   ints even;
   ints odd;
@@ -163,8 +164,8 @@ TEST(recursion, forgetting_breaks_the_cycle) {
   EXPECT_TRUE(flights.in_flight().empty());
 }
 
-// Goal    Loads that wait for others without a cycle are never told recursive: a diamond, and a
-//         long chain.
+// Goal    Loads that wait for others without a cycle never get recursive: a diamond, and a long
+//         chain.
 TEST(recursion, no_false_alarm) {
   ints flights;
   std::function<int(int)> depth = [&](int n) -> int {
@@ -192,9 +193,9 @@ TEST(recursion, no_false_alarm) {
   EXPECT_EQ(flights.stats().recursive, 0U);
 }
 
-// Goal    A load that hops threads is seen when it names itself with .within, blocking and
+// Goal    A load that changes threads is recognised when it names itself with .within, blocking and
 //         awaiting.
-// Method  The load of 1 runs on one thread and asks on another one, in its own name.
+// Method  The load of 1 runs on one thread and calls on another one, in its own name.
 TEST(recursion, a_load_that_hops_threads_names_itself) {
   ints flights;
   const auto r = flights.run(1, [&](sf::flight_context& context) {
@@ -222,10 +223,10 @@ TEST(recursion, an_awaiting_load_names_itself) {
   EXPECT_EQ(*f.get(), 3);
 }
 
-// Goal    A bulk load that asks for one of its own keys is told recursive, run or started.
-// Method  The inner call's deadline is on a manual clock; a watchdog moves it on only if the inner
-//         call is seen to wait, so that a load that hangs is a failure instead.
-TEST(recursion, a_bulk_load_that_asks_for_its_own_key) {
+// Goal    A bulk load that calls for one of its own keys gets recursive, run or started.
+// Method  The inner call's deadline is on a manual clock; a watchdog advances it only if the inner
+//         call waits, so a load that hangs fails the test instead.
+TEST(recursion, a_bulk_load_that_calls_for_its_own_key) {
   sf::manual_timer time;
   ints flights({.timer = &time});
   std::optional<sf::flight_errc> inner;
@@ -245,11 +246,11 @@ TEST(recursion, a_bulk_load_that_asks_for_its_own_key) {
   auto started = flights.start_many(std::vector{1, 2}, many);
   for (auto& f : started) EXPECT_TRUE(f.get_outcome().has_value());
   over = true;
-  EXPECT_EQ(inner, sf::flight_errc::recursive) << "a started bulk load waits for itself unnoticed";
+  EXPECT_EQ(inner, sf::flight_errc::recursive) << "a started bulk load waits for itself undetected";
 }
 
-// Goal    close() within a load of the same group would wait for itself: recursive; nothing is
-//         closed.
+// Goal    close() within a load of the same group would wait for itself: it is refused as
+//         recursive, and nothing is closed.
 TEST(recursion, closing_within_a_load) {
   ints flights;
   EXPECT_EQ(*flights.run(1,
@@ -262,7 +263,7 @@ TEST(recursion, closing_within_a_load) {
   EXPECT_EQ(*flights.run(1, [] { return 2; }), 2);
 }
 
-// Goal    Destroying a group within one of its loads is refused loudly, in every build type.
+// Goal    Destroying a group within one of its loads aborts with a message, in every build type.
 TEST(recursion_death_test, destroying_the_group_within_a_load) {
   support::die_apart();
   EXPECT_DEATH(
@@ -276,8 +277,8 @@ TEST(recursion_death_test, destroying_the_group_within_a_load) {
       "destroyed within one of its own loads");
 }
 
-/// Tells when somebody has armed it: a blocked thread does so after it has recorded its wait.
-struct telling_timer final : sf::timer {
+/// Opens a gate when it is armed: a blocked thread arms it after it has recorded its wait.
+struct reporting_timer final : sf::timer {
   time_point now() const noexcept override { return inner.now(); }
   void arm(sf::timer_node& node, time_point when) override {
     inner.arm(node, when);
@@ -288,41 +289,41 @@ struct telling_timer final : sf::timer {
   support::gate armed;
 };
 
-// Goal    A flight that is over is no part of a cycle, though its load still runs and waits: its
-//         outcome is there to be told.
+// Goal    A flight that is over is not part of a cycle, though its load still runs and waits: its
+//         outcome is available.
 // Method  x's load waits for y; within y's load, x expires and is then asked for its outcome. The
-//         deadline of x's wait for y tells that it has been recorded.
+//         deadline of x's wait for y shows that the wait has been recorded.
 TEST(recursion, a_flight_that_is_over_is_no_cycle) {
   sf::manual_timer time;
-  telling_timer telling;
+  reporting_timer reporting;
   ints x({.timer = &time, .load_timeout = 1s});
-  ints y({.timer = &telling});
+  ints y({.timer = &reporting});
   support::gate x_runs;
   support::gate y_runs;
   std::jthread leads_x([&] {
     (void)x.run(sf::as_outcome, 1, [&] {
       x_runs.open();
       y_runs.wait();
-      return *y.run(2, [] { return 0; }, {.deadline = telling.now() + 1h});
+      return *y.run(2, [] { return 0; }, {.deadline = reporting.now() + 1h});
     });
   });
   x_runs.wait();
-  std::optional<sf::flight_errc> told;
+  std::optional<sf::flight_errc> errc;
   (void)y.run(2, [&](sf::flight_context& context) {
     auto over = x.start(1, [] { return 0; });
     y_runs.open();
-    telling.armed.wait();
+    reporting.armed.wait();
     time.advance(2s);
     support::eventually([&] { return over.ready(); }, "the timeout");
     support::gate called;
     std::move(over.within(context)).on_ready([&](const auto& got) {
-      told = got.errc();
+      errc = got.errc();
       called.open();
     });
     called.wait();
     return 1;
   });
-  EXPECT_EQ(told, sf::flight_errc::timed_out);
+  EXPECT_EQ(errc, sf::flight_errc::timed_out);
 }
 
 }  // namespace

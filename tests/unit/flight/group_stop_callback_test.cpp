@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Stop callbacks of loads, which run on the threads of others: what would wait for the load within
-// one is refused, as within the load. And groups whose last owner is a load of their own.
+// Stop callbacks of loads, which run on other threads: a call in a callback that would wait for its
+// load is refused, as it is within the load. And groups whose last owner is one of their own loads.
 
 #include <gtest/gtest.h>
 
@@ -30,7 +30,7 @@ using singleflight::flight_error;
 using singleflight::group_options;
 using group = singleflight::group<int, int>;
 
-/// What `wait` is refused with; empty when it was not.
+/// The error that `wait` is refused with; empty when it is not refused.
 template <class Wait>
 std::optional<flight_errc> refusal_of(Wait wait) {
   try {
@@ -41,9 +41,9 @@ std::optional<flight_errc> refusal_of(Wait wait) {
   return std::nullopt;
 }
 
-/// A load that runs until it is told to stop. Its stop callback, which it waits for as it ends,
+/// A load that runs until it is asked to stop. Its stop callback, which it waits for as it ends,
 /// calls `within`.
-struct told {
+struct until_stopped {
   std::function<void()> within{};
   support::gate running{};
   std::atomic<int> calls{0};
@@ -62,7 +62,7 @@ struct told {
 };
 
 /// A load whose stop callback closes its group, and is refused.
-struct closes : told {
+struct closes : until_stopped {
   explicit closes(group& g) {
     within = [&g] {
       EXPECT_EQ(refusal_of([&] { g.close(); }), flight_errc::recursive);
@@ -72,8 +72,8 @@ struct closes : told {
 };
 
 // Scenario 53
-// Goal    close() within a stop callback of one of the group's loads would wait for itself:
-//         `recursive`, on the thread of the last caller that leaves.
+// Goal    close() within a stop callback of one of the group's loads would wait for itself: it is
+//         refused as `recursive`, on the thread of the last caller that leaves.
 TEST(stop_callback, closes_its_group_as_the_last_caller_leaves) {
   group g;
   closes load(g);
@@ -82,11 +82,11 @@ TEST(stop_callback, closes_its_group_as_the_last_caller_leaves) {
     load.running.wait();
   }
   EXPECT_EQ(load.calls, 1);
-  EXPECT_EQ(*g.run(2, [] { return 2; }), 2) << "the group must not be closed by that";
+  EXPECT_EQ(*g.run(2, [] { return 2; }), 2) << "the refused call must not close the group";
 }
 
 // Scenario 53
-// Goal    The same on the thread that asks a run() leader to stop; and for a leader with joiners.
+// Goal    The same on the thread that stops a run() leader, and for a leader with joiners.
 TEST(stop_callback, closes_its_group_as_the_leader_is_stopped) {
   group g;
   closes load(g);
@@ -99,7 +99,7 @@ TEST(stop_callback, closes_its_group_as_the_leader_is_stopped) {
 }
 
 // Scenario 53
-// Goal    The same on a thread that closes the group, or destroys it.
+// Goal    The same on a thread that closes or destroys the group.
 TEST(stop_callback, closes_its_group_as_that_is_closed) {
   for (const bool destroyed : {false, true}) {
     auto g = std::make_unique<group>();
@@ -117,7 +117,7 @@ TEST(stop_callback, closes_its_group_as_that_is_closed) {
 }
 
 // Scenario 53
-// Goal    The same where load_timeout stops the load, on a thread of the library's own.
+// Goal    The same where load_timeout stops the load, on a thread of the library.
 TEST(stop_callback, closes_its_group_as_the_load_times_out) {
   singleflight::manual_timer time;
   group g({.timer = &time, .load_timeout = 1s});
@@ -129,9 +129,9 @@ TEST(stop_callback, closes_its_group_as_the_load_times_out) {
   EXPECT_TRUE(support::eventually([&] { return load.calls == 1; }, "the stop callback"));
 }
 
-// Goal    The stop that a leader was given runs no load of another's: its callback is waited for,
-//         by a leader that may hold a lock which that load takes.
-TEST(stop_callback, runs_nobody_elses_load) {
+// Goal    A thread that stops a leader runs no load of another flight: the leader waits for the
+//         stop callback, and may hold a lock that such a load takes.
+TEST(stop_callback, runs_no_load_of_another_flight) {
   singleflight::group<int, int> g({.executor = singleflight::inline_executor});
   support::gate hold;
   std::stop_source stop;
@@ -158,11 +158,11 @@ TEST(stop_callback, runs_nobody_elses_load) {
 }
 
 // Scenario 53
-// Goal    So is a wait for the load itself, directly or through the load of another key.
+// Goal    A wait for the load itself is refused too, directly or through the load of another key.
 TEST(stop_callback, waits_for_its_own_load) {
   group g({.on_abandon = singleflight::abandon::drain});
   group others;
-  told load;
+  until_stopped load;
   load.within = [&] {
     EXPECT_EQ(g.run(as_outcome, 1, [] { return 2; }).errc(), flight_errc::recursive);
     const auto other = others.run(1, [&] {
@@ -183,18 +183,18 @@ TEST(stop_callback_death_test, destroys_its_group) {
   EXPECT_DEATH(
       {
         auto g = std::make_unique<group>();
-        told load;
+        until_stopped load;
         load.within = [&g] { g.reset(); };
         auto f = g->start(1, load.load());
         load.running.wait();
-        { const auto gone = std::move(f); }
+        { const auto left = std::move(f); }
       },
       "destroyed within one of its own loads");
 }
 
 // Scenario 53
-// Goal    A group whose last owner is the loader of one of its loads, or a callback, goes with it,
-//         once the load is over.
+// Goal    A group whose last owner is the loader of one of its loads, or a callback, is destroyed
+//         with that, once the load is over.
 TEST(stop_callback, last_owner_is_a_load_or_a_callback) {
   struct session {
     explicit session(std::atomic<int>& ended, group_options options)

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// What happens when the user's own code throws, or memory is short: no stuck key, nobody else
+// Exceptions of the user's own code, and failed allocations: no stuck key, and no other caller is
 // harmed.
 //
 // operator new of the whole test program is replaced by one that fails on demand: on one thread, at
-// the n-th allocation. A test tries every n until the operation goes through, so each allocation of
+// the n-th allocation. A test tries every n until the operation succeeds, so each allocation of
 // each verb has failed once.
 
 #include <gtest/gtest.h>
@@ -33,7 +33,7 @@ namespace {
 /// How many allocations of this thread succeed before one fails; negative: none fails.
 constinit thread_local long allocations_left = -1;
 
-// Out of line: g++ would warn of what it takes for a mismatch of new and free.
+// Not inlined: otherwise g++ would warn of a mismatch of new and free.
 [[gnu::noinline]] void* take(std::size_t bytes) noexcept {
   return std::malloc(bytes != 0 ? bytes : 1);
 }
@@ -77,8 +77,7 @@ struct refusal : std::runtime_error {
 };
 
 /// Tries `attempt` with the first allocation of this thread failing, then the second, ... until
-/// none of its allocations fails; returns how many there were. `after` looks at the damage each
-/// time.
+/// none of its allocations fails; returns how many there were. `after` checks the state each time.
 template <class Attempt, class After>
 int for_every_allocation(Attempt attempt, After after) {
   for (int n = 0; n < 200; ++n) {
@@ -100,7 +99,7 @@ int for_every_allocation(Attempt attempt, After after) {
   return -1;
 }
 
-/// A key that goes to the heap, so that its copy can fail.
+/// A key whose string is allocated on the heap, so its copy can fail.
 const std::string heap_key(40, 'k');
 
 /// Every verb, by name; `within` runs while a load for heap_key may be running.
@@ -152,9 +151,9 @@ std::vector<verb> all_verbs() {
   };
 }
 
-// Goal    Wherever an allocation fails in a verb, that call alone is harmed: the key is not stuck,
-//         no flight stays behind, nothing leaks (P9).
-// Method  The group's executor keeps its tasks, so that started loads stay where they are.
+// Goal    Wherever an allocation fails in a verb, only that call is harmed: the key is not stuck,
+//         no flight is left behind, nothing leaks (P9).
+// Method  The group's executor keeps its tasks, so started loads stay queued.
 TEST(throwing, allocation_fails_in_every_verb_alone) {  // Scenario 22
   for (const verb& v : all_verbs()) {
     for (const bool hands_over : {false, true}) {
@@ -174,9 +173,9 @@ TEST(throwing, allocation_fails_in_every_verb_alone) {  // Scenario 22
   }
 }
 
-// Goal    The same while somebody else leads a thin flight for the key: that leader, and a joiner
-//         that came before, notice nothing.
-TEST(throwing, allocation_fails_in_every_verb_beside_a_leader) {  // Scenario 22
+// Goal    The same while another caller leads a thin flight for the key: that leader, and a joiner
+//         that came before, are not affected.
+TEST(throwing, allocation_fails_in_every_verb_during_a_load) {  // Scenario 22
   for (const verb& v : all_verbs()) {
     for (const bool joined : {false, true}) {
       for (const bool hands_over : {false, true}) {
@@ -223,7 +222,7 @@ TEST(throwing, allocation_fails_in_every_verb_beside_a_leader) {  // Scenario 22
   }
 }
 
-// Goal    The blocking verbs: an allocation that fails on the way in harms that call alone.
+// Goal    In the blocking verbs, an allocation that fails on the way in harms only that call.
 TEST(throwing, allocation_fails_in_the_blocking_verbs) {  // Scenario 22
   singleflight::group<std::string, std::string> g;
   const auto load = [] { return std::string(3, 'v'); };
@@ -258,7 +257,7 @@ TEST(throwing, allocation_fails_in_the_blocking_verbs) {  // Scenario 22
 
 // ---- keys that throw ----------------------------------------------------------------------------
 
-/// Throws wherever it is told to.
+/// Throws wherever its flags demand it.
 struct moody_key {
   int number = 0;
   static inline std::atomic<bool> copy_throws{false};
@@ -291,7 +290,7 @@ struct mood {
 };
 
 // Goal    A hash, comparison or key copy that throws harms its own call only: no stuck key, no lock
-//         held, the running load and those on it go on (P9).
+//         held; the running load and its callers continue (P9).
 TEST(throwing, key_that_throws) {  // Scenario 22
   using moody_group = singleflight::group<moody_key, int, moody_hash>;
   for (std::atomic<bool>* what :
@@ -385,8 +384,8 @@ struct moody_value {
   }
 };
 
-// Goal    A value that cannot be moved into the shared place is an error of its load: all get it,
-//         and the key is free.
+// Goal    A value that cannot be moved into the shared place is an error of its load: all callers
+//         get it, and the key is free.
 TEST(throwing, value_that_cannot_be_moved) {  // Scenario 22
   singleflight::group<int, moody_value> g;
   support::gate running;
@@ -422,7 +421,7 @@ TEST(throwing, value_that_cannot_be_moved) {  // Scenario 22
   EXPECT_TRUE(g.in_flight().empty());
 }
 
-/// Its copy throws; the handle to the shared one stays good.
+/// Its copy throws; the handle to the shared value stays valid.
 struct uncopyable_now {
   std::string text;
   static inline std::atomic<bool> copy_throws{false};
@@ -433,7 +432,7 @@ struct uncopyable_now {
   uncopyable_now(uncopyable_now&&) = default;
 };
 
-// Goal    A value copy that fails hits only the caller who copies.
+// Goal    A value copy that fails affects only the caller that copies.
 TEST(throwing, value_copy_harms_only_its_caller) {  // Scenario 22
   const auto wrapped = singleflight::deduplicate(
       std::function(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// A hung load: load_timeout and join_window, on manual time.
+// A load that hangs: load_timeout and join_window, on manual time.
 
 #include <gtest/gtest.h>
 
@@ -31,21 +31,20 @@ using singleflight::load_result;
 using group = singleflight::group<int, int>;
 using outcome = singleflight::outcome<singleflight::shared_result<int>>;
 
-// Goal    With load_timeout, waiters in every form get `timed_out` when it strikes, the load is
-//         told to stop, a newcomer starts anew, and the late value reaches nobody but the run that
-//         made it.
+// Goal    When load_timeout expires, waiters in every form get `timed_out`, the load is asked to
+//         stop, a newcomer starts a new load, and only the run that made the late value gets it.
 TEST(load_timeout, frees_the_waiters_of_a_hung_leader) {  // Scenario 27
   singleflight::manual_timer time;
   group g({.timer = &time, .load_timeout = 10s});
   support::gate running;
   support::gate finish;
-  std::atomic<bool> told{false};
+  std::atomic<bool> stopped{false};
   std::optional<int> leaders;
   std::jthread leader([&] {
     const auto r = g.run(1, [&](flight_context& context) {
       running.open();
       finish.wait();
-      told = context.stop_token().stop_requested();
+      stopped = context.stop_token().stop_requested();
       EXPECT_TRUE(context.forgotten());
       return 1;
     });
@@ -78,14 +77,14 @@ TEST(load_timeout, frees_the_waiters_of_a_hung_leader) {  // Scenario 27
   finish.open();
   leader.join();
   EXPECT_EQ(leaders, 1);
-  EXPECT_TRUE(told);
+  EXPECT_TRUE(stopped);
   EXPECT_EQ(g.stats().loads, 2u);
   EXPECT_EQ(g.stats().calls, 6u);
   EXPECT_EQ(g.stats().timed_out, 4u) << "the leader got its value";
   EXPECT_TRUE(g.in_flight().empty());
 }
 
-// Goal    The same where the load was started and never answers its promise; its late answer is
+// Goal    The same where the load was started and has not answered its promise; its late answer is
 //         ignored.
 TEST(load_timeout, late_answer_of_a_promise_is_ignored) {
   singleflight::manual_timer time;
@@ -107,9 +106,9 @@ TEST(load_timeout, late_answer_of_a_promise_is_ignored) {
   EXPECT_EQ(g.stats().loads, 2u);
 }
 
-// Goal    Once the timer has fired, the waiters have their timed_out and the key is free, and those
-//         behind begin, whatever the stop callbacks of loads do, of any group (C5).
-// Method  More loads than the pool of timeouts has threads are told to stop by callbacks that do
+// Goal    Once the timer has fired, the waiters have their timed_out, the key is free, and the
+//         callers behind begin, whatever the stop callbacks of loads do, of any group (C5).
+// Method  More loads than the pool of timeouts has threads are stopped, and their stop callbacks do
 //         not return.
 TEST(load_timeout, waits_for_no_stop_callback) {  // Scenario 27
   constexpr int loads = 20;
@@ -121,7 +120,7 @@ TEST(load_timeout, waits_for_no_stop_callback) {  // Scenario 27
   group other(options);
   const auto stops_slowly = [&](std::stop_token stop) {
     const auto waits = [&] { hang.wait(); };
-    const std::stop_callback<decltype(waits)> told(std::move(stop), waits);
+    const std::stop_callback<decltype(waits)> on_stop(std::move(stop), waits);
     begun.wait();
     hang.wait();
     return 1;
@@ -147,10 +146,12 @@ TEST(load_timeout, waits_for_no_stop_callback) {  // Scenario 27
   hang.open();
 }
 
-// Goal    Whose deadline comes with the timeout does not return before the load has been told (P6).
-// Method  The stop callbacks of other loads hold up all threads that could tell it. Its deadline
-//         strikes first, then the timeout, in one step; then it is resumed.
-TEST(load_timeout, load_is_told_before_its_last_caller_goes_on) {
+// Goal    A caller whose deadline comes with the timeout does not return before the load has been
+//         asked to stop (P6).
+// Method  The stop callbacks of other loads block all threads that could request the stop. The
+//         caller's deadline expires first, then the timeout, in one step; then the caller is
+//         resumed.
+TEST(load_timeout, load_is_stopped_before_its_last_caller_continues) {
   constexpr int threads = 16;  // of the pool of timeouts
   singleflight::manual_timer time;
   support::manual_executor loop;
@@ -172,11 +173,11 @@ TEST(load_timeout, load_is_told_before_its_last_caller_goes_on) {
 
   support::gate begun;
   support::gate finish;
-  std::atomic<bool> told{false};
+  std::atomic<bool> stopped{false};
   group g({.timer = &time, .load_timeout = 1s});
   auto f = g.start(1, [&](std::stop_token stop) {
-    const auto tells = [&] { told = true; };
-    const std::stop_callback<decltype(tells)> on_stop(std::move(stop), tells);
+    const auto stops = [&] { stopped = true; };
+    const std::stop_callback<decltype(stops)> on_stop(std::move(stop), stops);
     begun.open();
     finish.wait();
     return 1;
@@ -186,7 +187,7 @@ TEST(load_timeout, load_is_told_before_its_last_caller_goes_on) {
   const auto waits = [&]() -> support::detached {
     const auto got = co_await f.until(time.now() + 1s - 1ns).on(loop).as_outcome();
     EXPECT_EQ(got.errc(), flight_errc::timed_out);
-    EXPECT_TRUE(told);
+    EXPECT_TRUE(stopped);
     resumed = true;
   };
   waits();
@@ -198,7 +199,7 @@ TEST(load_timeout, load_is_told_before_its_last_caller_goes_on) {
   running.open();
 }
 
-/// Part of a loader: on which thread it is destroyed.
+/// Part of a loader: records the thread on which it is destroyed.
 struct leaves_trace {
   explicit leaves_trace(std::atomic<std::thread::id>& where) : where_(&where) {}
   leaves_trace(const leaves_trace&) = delete;
@@ -209,11 +210,11 @@ struct leaves_trace {
   std::atomic<std::thread::id>* where_;
 };
 
-// Goal    A load that its executor drops within a timer's fire is destroyed elsewhere: what waits
-//         for the fire may be what its destructor waits for.
-// Method  Behind a load that hangs, whose timeout strikes, or its last caller's deadline, waits one
-//         that keeps the load of a second caller.
-TEST(load_timeout, what_is_dropped_in_the_fire_is_destroyed_elsewhere) {
+// Goal    A load that its executor drops within a timer's fire is destroyed on another thread: its
+//         destructor may wait for a thread that waits for the fire.
+// Method  Behind a load that hangs, and that ends by its timeout or its last caller's deadline,
+//         waits a load that keeps the load of a second caller.
+TEST(load_timeout, a_load_dropped_in_a_fire_is_destroyed_on_another_thread) {
   for (const bool load_times_out : {true, false}) {
     singleflight::manual_timer time;
     bool drops = false;
@@ -248,9 +249,9 @@ TEST(load_timeout, what_is_dropped_in_the_fire_is_destroyed_elsewhere) {
   }
 }
 
-// Goal    A load in time is not disturbed; the timeout counts from the load's begin, not from the
-//         start.
-TEST(load_timeout, counts_from_the_begin_of_the_load) {
+// Goal    A load that ends in time is not disturbed; the timeout counts from the beginning of the
+//         load, not from the start call.
+TEST(load_timeout, counts_from_the_beginning_of_the_load) {
   singleflight::manual_timer time;
   support::manual_executor later;
   group g({.executor = later, .timer = &time, .load_timeout = 10s});
@@ -286,8 +287,8 @@ TEST(load_timeout, lets_the_successor_begin) {
   finish.open();
 }
 
-// Goal    A failure after the timeout is the run leader's own, and hand_over does not revive the
-//         flight.
+// Goal    A failure after the timeout reaches only the run leader, and hand_over does not revive
+//         the flight.
 TEST(load_timeout, failure_after_the_timeout) {
   singleflight::manual_timer time;
   group g({.timer = &time, .on_error = singleflight::hand_over(5), .load_timeout = 10s});
@@ -316,8 +317,8 @@ TEST(load_timeout, failure_after_the_timeout) {
   EXPECT_EQ(g.stats().handed_over, 0u);
 }
 
-// Goal    Each try of a flight that is handed over has the whole timeout.
-TEST(load_timeout, starts_anew_with_every_hand_over) {
+// Goal    Each attempt of a flight that is handed over has the whole timeout.
+TEST(load_timeout, starts_again_with_every_hand_over) {
   singleflight::manual_timer time;
   support::manual_executor later;
   group g({.executor = later,
@@ -334,8 +335,8 @@ TEST(load_timeout, starts_anew_with_every_hand_over) {
   EXPECT_EQ(*f.get(), 3);
 }
 
-// Goal    Timeout and completion race: one outcome for everybody, and the load's own memory is
-//         safe.
+// Goal    When the timeout races the completion, every caller gets the same outcome, and the load's
+//         own memory is safe.
 TEST(load_timeout, races_completion) {
   singleflight::manual_timer time;
   for (int turn = 0; turn < 1000; ++turn) {
@@ -359,8 +360,8 @@ TEST(load_timeout, races_completion) {
   }
 }
 
-// Goal    With join_window, a newcomer after the window starts its own load without any timer;
-//         those inside are not disturbed.
+// Goal    With join_window, a newcomer after the window starts its own load, without any timer;
+//         callers that are inside are not disturbed.
 TEST(join_window, old_flight_takes_no_more_joiners) {  // Scenario 27
   singleflight::manual_timer time;
   group g({.timer = &time, .join_window = 5s});
@@ -404,7 +405,8 @@ TEST(join_window, queued_load_is_not_old) {
   EXPECT_EQ(g.stats().loads, 1u);
 }
 
-// Goal    The successor of a flight that is too old takes its place, and newcomers join that.
+// Goal    The successor of a flight that is too old takes its place, and newcomers join the
+//         successor.
 TEST(join_window, successor_of_an_old_flight_is_joined) {
   singleflight::manual_timer time;
   support::manual_executor later;
@@ -432,8 +434,8 @@ TEST(join_window, successor_of_an_old_flight_is_joined) {
   finish.open();
 }
 
-// Goal    in_flight tells the age of a load where the group has a window or an observer.
-TEST(join_window, in_flight_tells_the_age) {
+// Goal    in_flight shows the age of a load where the group has a window or an observer.
+TEST(join_window, in_flight_shows_the_age) {
   singleflight::manual_timer time;
   group g({.timer = &time, .join_window = 1h});
   EXPECT_EQ(*g.run(1,
@@ -445,8 +447,8 @@ TEST(join_window, in_flight_tells_the_age) {
             1);
 }
 
-// Goal    An observer hears of every load exactly once each way, with its own duration and how it
-//         ended.
+// Goal    An observer is notified of every load exactly once each way, with its own duration and
+//         its result.
 struct counting_observer : singleflight::observer {
   void load_began(std::uint64_t) noexcept override { ++began; }
   void load_ended(std::uint64_t, std::chrono::nanoseconds took, load_result how) noexcept override {
@@ -464,7 +466,7 @@ struct counting_observer : singleflight::observer {
   std::atomic<load_result> result{};
 };
 
-TEST(observer, hears_of_every_load) {
+TEST(observer, is_notified_of_every_load) {
   singleflight::manual_timer time;
   support::manual_executor later;
   counting_observer seen;
@@ -498,11 +500,11 @@ TEST(observer, hears_of_every_load) {
   auto dropped = g.start(2, [] { return 1; });
   later.drop_one();
   EXPECT_EQ(dropped.get_outcome().errc(), flight_errc::broken);
-  EXPECT_EQ(seen.began, seen.ended) << "an end was told of a load that never began";
+  EXPECT_EQ(seen.began, seen.ended) << "an end was reported of a load that never began";
 }
 
-// Goal    A load that was handed over, and goes without having begun, has no end to tell of.
-TEST(observer, hears_no_end_of_what_never_began) {
+// Goal    A load that was handed over, and ends without having begun, reports no end.
+TEST(observer, is_not_notified_of_a_load_that_never_began) {
   for (const bool closed : {false, true}) {
     support::manual_executor later;
     counting_observer seen;
@@ -524,8 +526,8 @@ TEST(observer, hears_no_end_of_what_never_began) {
   }
 }
 
-// Goal    A handed-over flight tells the begin and the end of every try.
-TEST(observer, hears_of_every_try) {
+// Goal    A handed-over flight reports the beginning and the end of every attempt.
+TEST(observer, is_notified_of_every_attempt) {
   counting_observer seen;
   group g({.on_error = singleflight::hand_over(5), .observer = &seen});
   support::gate running;
