@@ -6,30 +6,31 @@
 #include <exception>
 #include <string>
 
+#include "cli/usage_error.hpp"
+#include "cli/version.hpp"
 #include "lab/hit_ratio_command.hpp"
 #include "lab/lab.hpp"
 #include "lab/options.hpp"
-#include "lab/usage_error.hpp"
-#include "lab/version.hpp"
 
 namespace {
 
 constexpr int usage_exit_code = 2;
 
 int complain(std::string_view what, int exit_code) {
-  fmt::print(stderr, "singleflight: {}\n", singleflight::lab::one_line(what, 1000));
+  fmt::print(stderr, "singleflight: {}\n", singleflight::cli::one_line(what, 1000));
   return exit_code;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  namespace cli = singleflight::cli;
   namespace lab = singleflight::lab;
   try {
     CLI::App app(
         "Singleflight for C++: many callers ask for the same thing, the work happens once.",
         "singleflight");
-    app.set_version_flag("--version", std::string("singleflight ") + lab::program_version);
+    app.set_version_flag("--version", std::string("singleflight ") + cli::program_version);
     app.require_subcommand(1);
     auto& lab_command = *app.add_subcommand(
         "lab",
@@ -64,7 +65,7 @@ int main(int argc, char** argv) {
       return lab::run_hit_ratio(lab::check_options(hit_ratio_arguments));
     }
     return lab::run_lab(lab::check_options(arguments));
-  } catch (const lab::usage_error& error) {
+  } catch (const cli::usage_error& error) {
     return complain(error.what(), usage_exit_code);
   } catch (const std::exception& error) {
     return complain(error.what(), 1);

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "lab/capacity.hpp"
-#include "lab/line_format.hpp"
+#include "lab/hit_ratio/capacity.hpp"
+#include "lab/log/log_reader.hpp"
 
 namespace CLI {
 class App;
@@ -24,9 +24,7 @@ void declare_options(CLI::App& command, hit_ratio_arguments& arguments);
 
 /// What it means, checked.
 struct hit_ratio_options {
-  std::string log;
-  key_choice key;
-  std::uint64_t requests = 0;  // 0: all
+  log_request log;
   std::vector<capacity> capacities;
   std::string json;
   std::string report;

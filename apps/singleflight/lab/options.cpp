@@ -10,10 +10,10 @@
 #include <string_view>
 #include <utility>
 
-#include "lab/command_line.hpp"
-#include "lab/protection.hpp"
-#include "lab/units.hpp"
-#include "lab/usage_error.hpp"
+#include "cli/command_line.hpp"
+#include "cli/units.hpp"
+#include "cli/usage_error.hpp"
+#include "lab/protection/protection.hpp"
 
 namespace singleflight::lab {
 
@@ -22,116 +22,119 @@ namespace {
 bool given(const std::string& argument) { return !argument.empty(); }
 
 void check_workload(const lab_arguments& arguments, lab_options& options) {
-  refuse_if(given(arguments.log) && given(arguments.generate),
-            "--log and --generate exclude each other; leave one out");
-  refuse_if(given(arguments.key_from) && !given(arguments.log),
-            "--key-from needs a log; add --log FILE");
+  cli::refuse_if(given(arguments.log) && given(arguments.generate),
+                 "--log and --generate exclude each other; leave one out");
+  cli::refuse_if(given(arguments.key_from) && !given(arguments.log),
+                 "--key-from needs a log; add --log FILE");
   const bool faulty = given(arguments.fail) || given(arguments.slow);
-  refuse_if(given(arguments.seed) && given(arguments.log) && !faulty,
-            "--seed is for --generate, --fail and --slow; leave it out");
-  options.log = arguments.log;
-  if (given(arguments.key_from)) options.key = key_choice::parse(arguments.key_from);
+  cli::refuse_if(given(arguments.seed) && given(arguments.log) && !faulty,
+                 "--seed is for --generate, --fail and --slow; leave it out");
+  options.log.path = arguments.log;
+  if (given(arguments.key_from)) options.log.key = key_choice::parse(arguments.key_from);
   if (given(arguments.generate)) options.generate = generator::parse(arguments.generate);
-  if (given(arguments.seed)) options.seed = parse_count("--seed", arguments.seed, {0, 1e18, "1"});
+  if (given(arguments.seed))
+    options.seed = cli::parse_count("--seed", arguments.seed, {0, 1e18, "1"});
   options.all_requests = arguments.requests == "all";
-  refuse_if(options.all_requests && !given(arguments.log),
-            "--requests: 'all' needs a log; give a number, for example --requests 2000");
+  cli::refuse_if(options.all_requests && !given(arguments.log),
+                 "--requests: 'all' needs a log; give a number, for example --requests 2000");
   if (given(arguments.requests) && !options.all_requests) {
-    options.requests = parse_count("--requests", arguments.requests, {1, 10'000'000, "2000"});
+    options.requests = cli::parse_count("--requests", arguments.requests,
+                                        {1, static_cast<double>(most_requests), "2000"});
   }
 }
 
 void check_pacing(const lab_arguments& arguments, pacing& pace) {
   const int forms =
       int{given(arguments.callers)} + int{given(arguments.rate)} + int{given(arguments.speed)};
-  refuse_if(forms > 1, "--callers, --rate and --speed exclude each other; leave one");
-  refuse_if(given(arguments.speed) && !given(arguments.log),
-            "--speed needs a log with times; add --log FILE, or use --callers N or --rate R");
+  cli::refuse_if(forms > 1, "--callers, --rate and --speed exclude each other; leave one");
+  cli::refuse_if(given(arguments.speed) && !given(arguments.log),
+                 "--speed needs a log with times; add --log FILE, or use --callers N or --rate R");
   if (given(arguments.callers))
-    pace.callers = parse_count("--callers", arguments.callers, {1, 10'000, "50"});
+    pace.callers = cli::parse_count("--callers", arguments.callers, {1, 10'000, "50"});
   if (given(arguments.rate)) {
     pace.form = pacing::loop::rate;
-    pace.rate = parse_number("--rate", arguments.rate, {0.001, 1'000'000, "200"});
+    pace.rate = cli::parse_number("--rate", arguments.rate, {0.001, 1'000'000, "200"});
   }
   if (given(arguments.speed)) {
     pace.form = pacing::loop::log_times;
-    pace.speed = parse_number("--speed", arguments.speed, {0.001, 1'000'000, "10"});
+    pace.speed = cli::parse_number("--speed", arguments.speed, {0.001, 1'000'000, "10"});
   }
 }
 
-void check_backend(const lab_arguments& arguments, lab_options& options) {
-  refuse_if(given(arguments.db) && given(arguments.backend),
-            "--db and --backend exclude each other; leave one out");
-  refuse_if(given(arguments.db) && !given(arguments.query),
-            "--db needs a query; add --query 'SELECT ... WHERE id = :key'");
-  refuse_if(given(arguments.query) && !given(arguments.db),
-            "--query needs a database; add --db sqlite:FILE");
+void check_backend(const lab_arguments& arguments, backend_choice& choice) {
+  cli::refuse_if(given(arguments.db) && given(arguments.backend),
+                 "--db and --backend exclude each other; leave one out");
+  cli::refuse_if(given(arguments.db) && !given(arguments.query),
+                 "--db needs a query; add --query 'SELECT ... WHERE id = :key'");
+  cli::refuse_if(given(arguments.query) && !given(arguments.db),
+                 "--query needs a database; add --db sqlite:FILE");
   if (given(arguments.db)) {
     constexpr std::string_view scheme = "sqlite:";
     if (!arguments.db.starts_with(scheme) || arguments.db.size() == scheme.size()) {
-      throw usage_error(
+      throw cli::usage_error(
           fmt::format("--db: '{}' is not sqlite:FILE; for example --db sqlite:shop.db",
-                      one_line(arguments.db, 40)));
+                      cli::one_line(arguments.db, 40)));
     }
-    options.database = arguments.db.substr(scheme.size());
+    choice.database = arguments.db.substr(scheme.size());
     // SQLite takes some names for memory or for a URI; here a name is a file's.
-    if (std::error_code error; !std::filesystem::exists(options.database, error)) {
-      throw usage_error(
+    if (std::error_code error; !std::filesystem::exists(choice.database, error)) {
+      throw cli::usage_error(
           fmt::format("--db: there is no file {}; give an SQLite database file: --db sqlite:FILE",
-                      one_line(options.database)));
+                      cli::one_line(choice.database)));
     }
-    options.database = std::filesystem::absolute(options.database).string();
-    options.query = arguments.query;
+    choice.database = std::filesystem::absolute(choice.database).string();
+    choice.query = arguments.query;
   }
   if (given(arguments.backend)) {
     constexpr std::string_view scheme = "delay:";
     if (!arguments.backend.starts_with(scheme)) {
-      throw usage_error(
+      throw cli::usage_error(
           fmt::format("--backend: '{}' is not delay:TIME; for example --backend delay:20ms",
-                      one_line(arguments.backend, 40)));
+                      cli::one_line(arguments.backend, 40)));
     }
-    options.delay =
-        parse_duration("--backend delay", std::string_view(arguments.backend).substr(scheme.size()),
-                       {0, 3600, "delay:20ms"});
-    refuse_if(given(arguments.connections),
-              "--connections is for databases; a delay has none, leave it out");
+    choice.delay = cli::parse_duration("--backend delay",
+                                       std::string_view(arguments.backend).substr(scheme.size()),
+                                       {0, 3600, "delay:20ms"});
+    cli::refuse_if(given(arguments.connections),
+                   "--connections is for databases; a delay has none, leave it out");
   }
   if (given(arguments.connections)) {
-    options.connections = parse_count("--connections", arguments.connections, {1, 1000, "4"});
+    choice.connections = cli::parse_count("--connections", arguments.connections, {1, 1000, "4"});
   }
 }
 
 void check_faults(const lab_arguments& arguments, faults& injected) {
   if (given(arguments.fail)) {
-    injected.fail_share = parse_percentage("--fail", arguments.fail, "5%");
+    injected.fail_share = cli::parse_percentage("--fail", arguments.fail, "5%");
   }
   if (given(arguments.slow)) {
     constexpr const char* example = "1%:2s";
     const std::string_view text = arguments.slow;
     const auto colon = text.find(':');
     if (colon == std::string_view::npos) {
-      throw usage_error(fmt::format("--slow: '{}' is not SHARE:TIME; for example --slow {}",
-                                    one_line(text, 40), example));
+      throw cli::usage_error(fmt::format("--slow: '{}' is not SHARE:TIME; for example --slow {}",
+                                         cli::one_line(text, 40), example));
     }
-    injected.slow_share = parse_percentage("--slow share", text.substr(0, colon), example);
-    injected.slow_by = parse_duration("--slow time", text.substr(colon + 1), {0, 3600, example});
+    injected.slow_share = cli::parse_percentage("--slow share", text.substr(0, colon), example);
+    injected.slow_by =
+        cli::parse_duration("--slow time", text.substr(colon + 1), {0, 3600, example});
   }
 }
 
 void check_guards(const lab_arguments& arguments, guard_settings& guards) {
   if (given(arguments.retry)) {
     guards.attempts =
-        static_cast<std::uint32_t>(parse_count("--retry", arguments.retry, {1, 100, "3"}));
+        static_cast<std::uint32_t>(cli::parse_count("--retry", arguments.retry, {1, 100, "3"}));
   }
   if (given(arguments.breaker)) {
-    guards.error_rate = parse_percentage("--breaker", arguments.breaker, "50%");
+    guards.error_rate = cli::parse_percentage("--breaker", arguments.breaker, "50%");
     if (*guards.error_rate == 0) {
-      throw usage_error(
+      throw cli::usage_error(
           "--breaker: at 0% it would open without a failure; give more, for example --breaker 50%");
     }
   }
   if (given(arguments.max_loads)) {
-    guards.max_loads = parse_count("--max-loads", arguments.max_loads, {1, 10'000, "8"});
+    guards.max_loads = cli::parse_count("--max-loads", arguments.max_loads, {1, 10'000, "8"});
   }
 }
 
@@ -145,7 +148,7 @@ void check_cache(const lab_arguments& arguments, lab_options& options) {
       {"--stale-if-error", arguments.stale_if_error}};
   for (const auto& [name, argument] : its_own) {
     if (given(argument) && !caches) {
-      throw usage_error(fmt::format(
+      throw cli::usage_error(fmt::format(
           "{} is for the protection cache; add it, for example --protect none,cache, or leave {} "
           "out",
           name, name));
@@ -154,23 +157,24 @@ void check_cache(const lab_arguments& arguments, lab_options& options) {
   if (!caches) return;
   cache_settings cache;
   if (given(arguments.capacity))
-    cache.capacity = parse_count("--capacity", arguments.capacity, {1, 10'000'000, "1000"});
+    cache.capacity = cli::parse_count("--capacity", arguments.capacity, {1, 10'000'000, "1000"});
   constexpr double shortest = 0.001;
   constexpr double longest = 7 * 24 * 3600;
   if (given(arguments.ttl))
-    cache.ttl = parse_duration("--ttl", arguments.ttl, {shortest, longest, "10s"});
+    cache.ttl = cli::parse_duration("--ttl", arguments.ttl, {shortest, longest, "10s"});
   if (given(arguments.refresh_after)) {
     cache.refresh_after =
-        parse_duration("--refresh-after", arguments.refresh_after, {shortest, longest, "5s"});
-    refuse_if(given(arguments.ttl) && cache.refresh_after >= cache.ttl,
-              "--refresh-after is not shorter than --ttl: an answer is gone before it is loaded "
-              "again; for example --ttl 10s --refresh-after 5s");
+        cli::parse_duration("--refresh-after", arguments.refresh_after, {shortest, longest, "5s"});
+    cli::refuse_if(
+        given(arguments.ttl) && cache.refresh_after >= cache.ttl,
+        "--refresh-after is not shorter than --ttl: an answer is gone before it is loaded "
+        "again; for example --ttl 10s --refresh-after 5s");
   }
   if (given(arguments.stale_if_error)) {
-    refuse_if(!given(arguments.ttl),
-              "--stale-if-error needs a time after which an answer is stale; add --ttl 10s");
-    cache.stale_if_error =
-        parse_duration("--stale-if-error", arguments.stale_if_error, {shortest, longest, "60s"});
+    cli::refuse_if(!given(arguments.ttl),
+                   "--stale-if-error needs a time after which an answer is stale; add --ttl 10s");
+    cache.stale_if_error = cli::parse_duration("--stale-if-error", arguments.stale_if_error,
+                                               {shortest, longest, "60s"});
   }
   options.cache = cache;
 }
@@ -182,11 +186,11 @@ std::vector<std::string> check_protections(std::string_view text) {
     const auto comma = text.find(',');
     const std::string name(text.substr(0, comma));
     if (std::find(known.begin(), known.end(), name) == known.end()) {
-      throw usage_error(fmt::format("--protect: there is no protection '{}'; choose from {}",
-                                    one_line(name, 40), fmt::join(known, ", ")));
+      throw cli::usage_error(fmt::format("--protect: there is no protection '{}'; choose from {}",
+                                         cli::one_line(name, 40), fmt::join(known, ", ")));
     }
     if (std::find(chosen.begin(), chosen.end(), name) != chosen.end()) {
-      throw usage_error(fmt::format("--protect: '{}' is named twice; name it once", name));
+      throw cli::usage_error(fmt::format("--protect: '{}' is named twice; name it once", name));
     }
     chosen.push_back(name);
     if (comma == std::string_view::npos) return chosen;
@@ -199,7 +203,7 @@ std::vector<std::string> check_protections(std::string_view text) {
 void declare_options(CLI::App& command, lab_arguments& arguments) {
   const auto add = [&](const char* name, std::string& target, const char* group, const char* type,
                        const char* help) {
-    return add_text_option(command, name, target, {group, type, help});
+    return cli::add_text_option(command, name, target, {group, type, help});
   };
   constexpr const char* workload = "Workload: what is asked for";
   add("--log", arguments.log, workload, "FILE",
@@ -276,17 +280,19 @@ lab_options check_options(const lab_arguments& arguments) {
   lab_options options;
   check_workload(arguments, options);
   check_pacing(arguments, options.pace);
-  check_backend(arguments, options);
+  options.log.by_time = options.pace.form == pacing::loop::log_times;
+  options.log.at_most = options.requests;
+  check_backend(arguments, options.backend);
   check_faults(arguments, options.injected);
   options.protections =
       check_protections(given(arguments.protect) ? arguments.protect : "none,flight");
   if (given(arguments.deadline)) {
-    options.deadline = parse_duration("--deadline", arguments.deadline, {1e-6, 3600, "500ms"});
+    options.deadline = cli::parse_duration("--deadline", arguments.deadline, {1e-6, 3600, "500ms"});
   }
   check_cache(arguments, options);
   check_guards(arguments, options.guards);
-  check_outputs(arguments.json, arguments.report,
-                {options.log == "-" ? "" : options.log, options.database});
+  cli::check_outputs(arguments.json, arguments.report,
+                     {options.log.path == "-" ? "" : options.log.path, options.backend.database});
   options.json = arguments.json;
   options.report = arguments.report;
   return options;

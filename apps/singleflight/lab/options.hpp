@@ -7,12 +7,13 @@
 #include <string>
 #include <vector>
 
-#include "lab/cache_settings.hpp"
-#include "lab/faulty_backend.hpp"
-#include "lab/generator.hpp"
-#include "lab/guards.hpp"
-#include "lab/line_format.hpp"
-#include "lab/pacing.hpp"
+#include "lab/backend/faulty_backend.hpp"
+#include "lab/backend/guards.hpp"
+#include "lab/backend/open_backend.hpp"
+#include "lab/log/log_reader.hpp"
+#include "lab/protection/cache_settings.hpp"
+#include "lab/replay/pacing.hpp"
+#include "lab/workload/generator.hpp"
 
 namespace CLI {
 class App;
@@ -36,17 +37,13 @@ void declare_options(CLI::App& command, lab_arguments& arguments);
 
 /// lab_options: what they mean, checked.
 struct lab_options {
-  std::string log;  // empty: generate
-  key_choice key;
+  log_request log;  // without a path: generate
   generator generate;
   std::uint64_t seed = 1;
   std::uint64_t requests = 0;  // 0: not said
   bool all_requests = false;
   pacing pace;
-  std::string database;  // a path; empty: the embedded one, or a delay
-  std::string query;
-  std::size_t connections = 4;
-  std::optional<std::chrono::nanoseconds> delay;
+  backend_choice backend;
   faults injected;
   std::vector<std::string> protections;
   std::optional<std::chrono::nanoseconds> deadline;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/access_log.hpp"
+#include "lab/log/access_log.hpp"
 
 #include <gtest/gtest.h>
 

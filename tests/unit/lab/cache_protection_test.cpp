@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/cache_protection.hpp"
+#include "lab/protection/cache_protection.hpp"
 
 #include <gtest/gtest.h>
 

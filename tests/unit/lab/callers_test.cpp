@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/callers.hpp"
+#include "lab/replay/callers.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/capacity.hpp"
+#include "lab/hit_ratio/capacity.hpp"
 
 #include <gtest/gtest.h>
 
-#include "lab/usage_error.hpp"
+#include "cli/usage_error.hpp"
 
 namespace singleflight::lab {
 namespace {
@@ -11,7 +11,7 @@ namespace {
 std::string refusal(std::string_view text) {
   try {
     parse_capacities(text);
-  } catch (const usage_error& error) {
+  } catch (const cli::usage_error& error) {
     return error.what();
   }
   return {};

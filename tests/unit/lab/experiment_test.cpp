@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/experiment.hpp"
+#include "lab/replay/experiment.hpp"
 
 #include <gtest/gtest.h>
 
 #include <thread>
 
-#include "lab/delay_backend.hpp"
-#include "lab/generator.hpp"
+#include "lab/backend/delay_backend.hpp"
+#include "lab/workload/generator.hpp"
 #include "unit/lab/fake_backend.hpp"
 
 namespace singleflight::lab {

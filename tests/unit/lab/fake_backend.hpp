@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-#include "lab/backend.hpp"
+#include "lab/backend/backend.hpp"
 
 namespace singleflight::lab {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/faulty_backend.hpp"
+#include "lab/backend/faulty_backend.hpp"
 
 #include <gtest/gtest.h>
 
@@ -8,8 +8,8 @@
 #include <thread>
 #include <vector>
 
-#include "lab/experiment.hpp"
-#include "lab/generator.hpp"
+#include "lab/replay/experiment.hpp"
+#include "lab/workload/generator.hpp"
 #include "unit/lab/fake_backend.hpp"
 #include "unit/lab/forever.hpp"
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/generator.hpp"
+#include "lab/workload/generator.hpp"
 
 #include <gtest/gtest.h>
 
 #include <map>
 
-#include "lab/usage_error.hpp"
+#include "cli/usage_error.hpp"
 
 namespace singleflight::lab {
 namespace {
@@ -51,7 +51,7 @@ TEST(generator, odd_shapes_are_refused) {
        {"", "cold", "zipf:", "zipf:keys", "zipf:keys=0", "zipf:keys=-1", "zipf:keys=99999999999",
         "zipf:skew=-1", "zipf:skew=nan", "zipf:skew=11", "zipf:share=0.5", "uniform:skew=1",
         "hot:share=1.5", "hot:keys=5,", "hot:keys=5;share=1"}) {
-    EXPECT_THROW(generator::parse(text), usage_error) << text;
+    EXPECT_THROW(generator::parse(text), cli::usage_error) << text;
   }
 }
 

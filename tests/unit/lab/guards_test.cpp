@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/guards.hpp"
+#include "lab/backend/guards.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,9 +9,9 @@
 #include <thread>
 #include <vector>
 
-#include "lab/bounded_backend.hpp"
-#include "lab/breaker_backend.hpp"
-#include "lab/retrying_backend.hpp"
+#include "lab/backend/bounded_backend.hpp"
+#include "lab/backend/breaker_backend.hpp"
+#include "lab/backend/retrying_backend.hpp"
 #include "support/eventually.hpp"
 #include "support/gate.hpp"
 #include "unit/lab/fake_backend.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/hit_ratio.hpp"
+#include "lab/hit_ratio/hit_ratio.hpp"
 
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
@@ -9,8 +9,8 @@
 #include <map>
 #include <set>
 
-#include "lab/generator.hpp"
-#include "lab/log_reader.hpp"
+#include "cli/interrupt.hpp"
+#include "lab/workload/generator.hpp"
 
 namespace singleflight::lab {
 namespace {
@@ -115,9 +115,9 @@ TEST(hit_ratio, together) {
 TEST(hit_ratio, a_stop_ends_it) {
   std::stop_source stop;
   stop.request_stop();
-  EXPECT_THROW(hits_of_lru(of("a"), 1, stop.get_token()), interrupted);
-  EXPECT_THROW(hits_of_optimum(of("a"), 1, stop.get_token()), interrupted);
-  EXPECT_THROW(hits_of_loading_cache(of("a"), 1, stop.get_token()), interrupted);
+  EXPECT_THROW(hits_of_lru(of("a"), 1, stop.get_token()), cli::interrupted);
+  EXPECT_THROW(hits_of_optimum(of("a"), 1, stop.get_token()), cli::interrupted);
+  EXPECT_THROW(hits_of_loading_cache(of("a"), 1, stop.get_token()), cli::interrupted);
 }
 
 }  // namespace

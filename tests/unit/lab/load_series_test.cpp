@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/load_series.hpp"
+#include "lab/replay/load_series.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/log_reader.hpp"
+#include "lab/log/log_reader.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "lab/usage_error.hpp"
-#include "unit/lab/scratch_file.hpp"
+#include "cli/usage_error.hpp"
+#include "lab/log/timestamp.hpp"
+#include "support/scratch_folder.hpp"
 
 namespace singleflight::lab {
 namespace {
@@ -42,14 +43,14 @@ class log_reader : public testing::Test {
                       bool by_time = false) {
     try {
       read(content, key_from, by_time);
-    } catch (const usage_error& error) {
+    } catch (const cli::usage_error& error) {
       EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos);
       return error.what();
     }
     return "(none)";
   }
 
-  scratch_folder folder_;
+  support::scratch_folder folder_;
 };
 
 std::string access(const std::string& url, int second = 0) {
@@ -159,7 +160,7 @@ TEST_F(log_reader, only_so_many) {
 TEST(key_choice, odd_parts_are_refused) {
   for (const char* text :
        {"", "host", "field", "field=", "field=0", "field=-1", "field=x", "column=", "path "}) {
-    EXPECT_THROW(key_choice::parse(text), usage_error) << text;
+    EXPECT_THROW(key_choice::parse(text), cli::usage_error) << text;
   }
 }
 

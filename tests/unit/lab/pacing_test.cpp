@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/pacing.hpp"
+#include "lab/replay/pacing.hpp"
 
 #include <gtest/gtest.h>
 
-#include "lab/log_reader.hpp"
-#include "lab/replay_size.hpp"
+#include "lab/replay/replay_size.hpp"
 
 namespace singleflight::lab {
 namespace {
@@ -50,18 +49,18 @@ TEST(pacing, one_second_stamps_are_spread) {
   made.keys = {"a", "b", "c", "d", "e", "f"};
   made.requests = {0, 1, 2, 3, 4, 5};
   arrange_by_time(made);
-  EXPECT_EQ(made.stamps, (std::vector<stamp>{0ms, 250ms, 500ms, 750ms, 1s, 3s}));
+  EXPECT_EQ(made.stamps, (std::vector<std::chrono::nanoseconds>{0ms, 250ms, 500ms, 750ms, 1s, 3s}));
   EXPECT_EQ(made.requests, (std::vector<std::uint32_t>{0, 2, 3, 4, 1, 5}));
 }
 
 TEST(pacing, finer_stamps_are_left_alone) {
   auto made = requests_at({1s, 1s, 1500ms});
   arrange_by_time(made);
-  EXPECT_EQ(made.stamps, (std::vector<stamp>{0ms, 0ms, 500ms}));
+  EXPECT_EQ(made.stamps, (std::vector<std::chrono::nanoseconds>{0ms, 0ms, 500ms}));
 }
 
 TEST(replay_size, a_first_look_takes_half_a_minute) {
-  const auto many = requests_at(std::vector<stamp>(100'000));
+  const auto many = requests_at(std::vector<std::chrono::nanoseconds>(100'000));
   pacing closed;
   EXPECT_EQ(size_for(many, closed, 200, false), 5000U);  // 6,000 would take 30 s
   EXPECT_EQ(size_for(many, closed, 10'000, false), 100'000U);

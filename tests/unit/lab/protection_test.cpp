@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/protection.hpp"
+#include "lab/protection/protection.hpp"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 #include <stdexcept>
 #include <thread>
 
-#include "lab/load_meter.hpp"
+#include "lab/replay/load_meter.hpp"
 #include "unit/lab/fake_backend.hpp"
 
 namespace singleflight::lab {

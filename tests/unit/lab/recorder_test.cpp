@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/recorder.hpp"
+#include "lab/replay/recorder.hpp"
 
 #include <gtest/gtest.h>
 

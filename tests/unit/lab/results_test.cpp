@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/results.hpp"
+#include "lab/report/results.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "lab/progress.hpp"
+#include "cli/json_text.hpp"
 #include "unit/lab/has.hpp"
 
 namespace singleflight::lab {
@@ -45,7 +45,7 @@ results sample() {
 TEST(results, json_has_the_figures) {
   auto all = sample();
   all.runs[1].seen.record(1s, {reply::origin::no_load, false, reply::failure{"timed_out", "late"}});
-  const auto json = nlohmann::ordered_json::parse(to_text(to_json(all), 1));
+  const auto json = nlohmann::ordered_json::parse(cli::to_text(to_json(all), 1));
   EXPECT_EQ(json["workload"]["requests"], 100);
   ASSERT_EQ(json["runs"].size(), 2U);
   const auto& none = json["runs"][0];
@@ -156,7 +156,7 @@ TEST(results, a_cache) {
 TEST(results, json_survives_bytes_that_are_no_text) {
   auto all = sample();
   all.workload = "caf\xE9.log";
-  const auto json = nlohmann::ordered_json::parse(to_text(to_json(all), -1));
+  const auto json = nlohmann::ordered_json::parse(cli::to_text(to_json(all), -1));
   EXPECT_EQ(json["workload"]["source"], "caf\xEF\xBF\xBD.log");
 }
 
@@ -225,15 +225,6 @@ TEST(results, nothing_was_measured) {
   EXPECT_THAT(to_table(all), HasSubstr("broken off"));
   EXPECT_TRUE(has(to_html(all), "broken off"));
   EXPECT_TRUE(to_json(all)["interrupted"].get<bool>());
-}
-
-TEST(progress, its_line) {
-  EXPECT_EQ(progress_line("flight", 0, 2000, 0s),
-            "flight   [>                             ]   0 %  0 of 2,000");
-  EXPECT_EQ(progress_line("none", 1000, 2000, 10s),
-            "none     [===============>              ]  50 %  1,000 of 2,000  about 11.0 s left");
-  EXPECT_EQ(progress_line("none", 2000, 2000, 10s),
-            "none     [==============================] 100 %  2,000 of 2,000");
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/sqlite_backend.hpp"
+#include "lab/backend/sqlite_backend.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,10 +8,10 @@
 #include <latch>
 #include <thread>
 
-#include "lab/shop.hpp"
-#include "lab/usage_error.hpp"
+#include "cli/usage_error.hpp"
+#include "lab/backend/shop.hpp"
+#include "support/scratch_folder.hpp"
 #include "unit/lab/forever.hpp"
-#include "unit/lab/scratch_file.hpp"
 
 namespace singleflight::lab {
 namespace {
@@ -46,14 +46,14 @@ class sqlite_backend_test : public testing::Test {
   std::string refusal(const std::string& query) {
     try {
       sqlite_backend({path_, query, 1});
-    } catch (const usage_error& error) {
+    } catch (const cli::usage_error& error) {
       EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos);
       return error.what();
     }
     return "(none)";
   }
 
-  scratch_folder folder_;
+  support::scratch_folder folder_;
   std::string path_ = folder_.file("users.db");
 };
 
@@ -84,8 +84,8 @@ TEST_F(sqlite_backend_test, bad_queries_are_refused_up_front) {
 
 TEST_F(sqlite_backend_test, what_is_no_database) {
   const auto text = folder_.write("text.db", std::string(10'000, 'x'));
-  EXPECT_THROW(sqlite_backend({text, "SELECT :key", 1}), usage_error);
-  EXPECT_THROW(sqlite_backend({folder_.file("missing.db"), "SELECT :key", 1}), usage_error);
+  EXPECT_THROW(sqlite_backend({text, "SELECT :key", 1}), cli::usage_error);
+  EXPECT_THROW(sqlite_backend({folder_.file("missing.db"), "SELECT :key", 1}), cli::usage_error);
   EXPECT_EQ(folder_.files(), 2U);  // and it was not made
 }
 

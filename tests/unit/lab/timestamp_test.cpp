@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/timestamp.hpp"
+#include "lab/log/timestamp.hpp"
 
 #include <gtest/gtest.h>
 
