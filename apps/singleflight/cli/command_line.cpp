@@ -17,7 +17,7 @@ bool same_file(const std::string& a, const std::string& b) {
   namespace fs = std::filesystem;
   std::error_code error;
   if (fs::exists(a, error) && fs::exists(b, error)) {
-    // Two names of the null device are no clash.
+    // Both outputs may go to the null device.
     return fs::is_regular_file(a, error) && fs::equivalent(a, b, error);
   }
   return fs::weakly_canonical(a, error) == fs::weakly_canonical(b, error);
@@ -33,7 +33,7 @@ CLI::Option* add_text_option(CLI::App& command, const char* name, std::string& t
       ->each([name](const std::string& text) {
         if (text.empty())
           throw usage_error(
-              fmt::format("{}: it has no value; give one or leave the option out", name));
+              fmt::format("{}: the value is empty; give one or omit the option", name));
       });
 }
 
@@ -43,12 +43,13 @@ void refuse_if(bool wrong, const char* message) {
 
 void check_outputs(const std::string& json, const std::string& report,
                    const std::vector<std::string>& inputs) {
-  refuse_if(json == "-", "--json: '-' is no file; name one, for example --json figures.json");
-  refuse_if(report == "-", "--report: '-' is no file; name one, for example --report lab.html");
-  refuse_if(same_file(json, report), "--json and --report name the same file; give each its own");
+  refuse_if(json == "-", "--json: '-' is not a file; name one, for example --json results.json");
+  refuse_if(report == "-", "--report: '-' is not a file; name one, for example --report lab.html");
+  refuse_if(same_file(json, report),
+            "--json and --report name the same file; use two different files");
   for (const auto& input : inputs) {
-    refuse_if(same_file(json, input), "--json would overwrite what is read; give another file");
-    refuse_if(same_file(report, input), "--report would overwrite what is read; give another file");
+    refuse_if(same_file(json, input), "--json would overwrite an input; choose another file");
+    refuse_if(same_file(report, input), "--report would overwrite an input; choose another file");
   }
 }
 

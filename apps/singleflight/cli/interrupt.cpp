@@ -14,7 +14,7 @@ namespace singleflight::cli {
 
 namespace {
 
-// A signal handler may do next to nothing, so it writes to a pipe and a thread does the rest.
+// A signal handler may call very few functions, so it writes to a pipe and a thread does the rest.
 std::array<int, 2> signal_pipe{-1, -1};
 volatile std::sig_atomic_t received = 0;
 
@@ -22,7 +22,7 @@ extern "C" void on_signal(int number) {
   const int saved = errno;
   received = number;
   const char byte = 1;
-  // The pipe can only be full if a signal is in it already.
+  // The pipe can be full only if it already contains a signal.
   [[maybe_unused]] const auto written = ::write(signal_pipe[1], &byte, 1);
   errno = saved;
 }
@@ -30,7 +30,8 @@ extern "C" void on_signal(int number) {
 void handle(int number) {
   struct sigaction action {};
   action.sa_handler = on_signal;
-  // Reset: the second one has its default effect. No SA_RESTART: a read of standard input must end.
+  // SA_RESETHAND: the second signal has its default effect. No SA_RESTART: a signal must end a read
+  // of standard input.
   action.sa_flags = static_cast<int>(SA_RESETHAND);
   ::sigaction(number, &action, nullptr);
 }
@@ -41,9 +42,9 @@ interrupt_watch::interrupt_watch() {
   if (::pipe2(signal_pipe.data(), O_CLOEXEC | O_NONBLOCK) != 0) {
     throw std::system_error(errno, std::generic_category(), "pipe");
   }
-  // Only the read end blocks.
+  // The read end blocks; the write end does not.
   ::fcntl(signal_pipe[0], F_SETFL, 0);
-  // The watcher takes no signals itself, so that they break off what the main thread is reading.
+  // The watcher blocks all signals, so that they interrupt the read of the main thread.
   sigset_t all;
   sigset_t before;
   sigfillset(&all);

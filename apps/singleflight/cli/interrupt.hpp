@@ -6,11 +6,11 @@
 
 namespace singleflight::cli {
 
-/// interrupted: thrown where the user broke off before there was a result.
+/// interrupted: thrown when the user stops the program before it has a result.
 struct interrupted {};
 
-/// interrupt_watch: while it lives, the first Ctrl-C (SIGINT) or SIGTERM asks to stop, and the
-/// second one kills the program at once. One at a time.
+/// interrupt_watch: during its lifetime the first Ctrl-C (SIGINT) or SIGTERM requests a stop, and
+/// the second one kills the program immediately. At most one object at a time.
 class interrupt_watch {
  public:
   interrupt_watch();
@@ -19,7 +19,7 @@ class interrupt_watch {
   ~interrupt_watch();
 
   std::stop_token token() const { return source_.get_token(); }
-  /// What a shell reports for the signal that came: 130 or 143; 0 if none came.
+  /// The exit code that a shell reports for the received signal: 130 or 143; 0 if there was none.
   int exit_code() const;
 
  private:

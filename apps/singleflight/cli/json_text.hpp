@@ -6,7 +6,7 @@
 
 namespace singleflight::cli {
 
-/// The JSON as text; bytes that are not UTF-8 (of keys, of file names) are replaced.
+/// Serializes the JSON; bytes that are not UTF-8 (in keys and file names) are replaced.
 std::string to_text(const nlohmann::ordered_json& json, int indent);
 
 }  // namespace singleflight::cli

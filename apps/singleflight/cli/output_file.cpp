@@ -19,12 +19,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// One process writes a file once; its number is name enough.
+// A process writes each file once, so its id makes the name unique.
 std::string neighbour_of(const std::string& path) {
   return fmt::format("{}.{}.part", path, ::getpid());
 }
 
-// Returns errno, 0 for success.
+// Returns errno, or 0 on success.
 int write_all(int fd, std::string_view content) {
   while (!content.empty()) {
     const auto written = ::write(fd, content.data(), content.size());
@@ -39,13 +39,12 @@ int write_all(int fd, std::string_view content) {
 
 output_file::output_file(std::string option, std::string path) : path_(std::move(path)) {
   const auto refuse = [&](const std::string& why) {
-    throw usage_error(
-        fmt::format("{}: cannot write {}: {}; give a file in a folder that you may write to",
-                    option, one_line(path_), why));
+    throw usage_error(fmt::format("{}: cannot write {}: {}; choose a file in a writable folder",
+                                  option, one_line(path_), why));
   };
   if (path_.empty()) refuse("the name is empty");
   std::error_code error;
-  // Through a symbolic link, the file that it names is replaced, not the link.
+  // For a symbolic link the target is replaced, not the link.
   if (fs::is_symlink(path_, error)) {
     if (const auto target = fs::canonical(path_, error); !error) path_ = target.string();
   }

@@ -6,12 +6,12 @@
 
 namespace singleflight::cli {
 
-/// output_file: a file that is written whole or not at all: first beside its place under another
-/// name, then renamed. What is there already and is no plain file (a pipe, /dev/null) is written to
-/// as it is.
+/// output_file: a file that is written completely or not at all: the content goes to a temporary
+/// file in the same folder, which is then renamed. A path that exists and is not a regular file (a
+/// pipe, /dev/null) is written to directly.
 class output_file {
  public:
-  /// Throws usage_error, naming the option, if the file cannot be written; changes nothing.
+  /// Throws usage_error, which names the option, if the file cannot be written. Changes no file.
   output_file(std::string option, std::string path);
 
   /// Throws std::runtime_error.

@@ -12,13 +12,13 @@
 
 namespace singleflight::cli {
 
-/// progress_line: "flight  [=======>      ] 48 %  960 of 2,000  12 s". `elapsed` since the run
-///                         began.
+/// progress_line: "flight  [=======>      ] 48 %  960 of 2,000  about 12.0 s left". `elapsed` is
+/// the time since the run began.
 std::string progress_line(std::string_view label, std::uint64_t done, std::uint64_t total,
                           std::chrono::nanoseconds elapsed);
 
-/// progress_bar: on a terminal, one line on standard error that is drawn anew ten times a second
-/// and wiped at the end; elsewhere nothing.
+/// progress_bar: if standard error is a terminal, one line on it that is redrawn ten times a second
+/// and erased by the destructor; otherwise nothing.
 class progress_bar {
  public:
   progress_bar(std::string label, std::uint64_t total, const std::atomic<std::uint64_t>& done);

@@ -8,8 +8,8 @@ namespace singleflight::cli {
 
 using cells = std::vector<std::string>;
 
-/// The rows as lines, the first column flush left, the others flush right. At least one row, all of
-/// one length; each cell in ASCII.
+/// Formats the rows as lines; the first column is left-aligned, the others right-aligned. Requires
+/// at least one row, rows of equal length, and ASCII cells.
 std::string aligned(const std::vector<cells>& rows);
 
 }  // namespace singleflight::cli

@@ -16,7 +16,7 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-std::optional<double> whole_number(std::string_view text) {
+std::optional<double> finite_number(std::string_view text) {
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc{} || end != text.data() + text.size() || !std::isfinite(value)) {
@@ -53,7 +53,7 @@ constexpr std::array<time_unit, 8> time_units{{{"ns", 1e-9},
 }  // namespace
 
 double parse_number(std::string_view option, std::string_view text, number_range range) {
-  const auto value = whole_number(text);
+  const auto value = finite_number(text);
   if (!value || *value < range.min || *value > range.max) {
     refuse(option, text, fmt::format("a number from {} to {}", bound(range.min), bound(range.max)),
            range.example);
@@ -79,7 +79,7 @@ nanoseconds parse_duration(std::string_view option, std::string_view text, numbe
   const auto unit = unit_at == std::string_view::npos ? std::string_view{} : text.substr(unit_at);
   for (const auto& known : time_units) {
     if (unit != known.name) continue;
-    const auto value = whole_number(digits);
+    const auto value = finite_number(digits);
     if (!value || *value * known.seconds < range_s.min || *value * known.seconds > range_s.max) {
       break;
     }
@@ -90,16 +90,16 @@ nanoseconds parse_duration(std::string_view option, std::string_view text, numbe
                         : show_duration(nanoseconds(std::llround(seconds * 1e9)));
   };
   refuse(option, text,
-         fmt::format("a duration from {} to {} with its unit (ns, us, ms, s, m, h)",
+         fmt::format("a duration from {} to {} with a unit (ns, us, ms, s, m, h)",
                      in_words(range_s.min), in_words(range_s.max)),
          range_s.example);
 }
 
 double parse_percentage(std::string_view option, std::string_view text, const char* example) {
-  const bool signed_so = text.ends_with('%');
-  const auto value = whole_number(text.substr(0, text.size() - (signed_so ? 1 : 0)));
-  if (!signed_so || !value || *value < 0 || *value > 100) {
-    refuse(option, text, "a percentage from 0% to 100%, with its sign", example);
+  const bool has_sign = text.ends_with('%');
+  const auto value = finite_number(text.substr(0, text.size() - (has_sign ? 1 : 0)));
+  if (!has_sign || !value || *value < 0 || *value > 100) {
+    refuse(option, text, "a percentage from 0% to 100%, with the % sign", example);
   }
   return *value / 100;
 }

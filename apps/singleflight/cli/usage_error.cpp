@@ -10,7 +10,7 @@ std::string one_line(std::string_view text, std::size_t max_bytes) {
     line.push_back(byte < 0x20 || byte == 0x7f ? ' ' : c);
   }
   if (text.size() > max_bytes) {
-    // Not in the middle of a UTF-8 sequence.
+    // Do not cut in the middle of a UTF-8 sequence.
     while (!line.empty() && (static_cast<unsigned char>(line.back()) & 0xc0U) == 0x80U) {
       line.pop_back();
     }

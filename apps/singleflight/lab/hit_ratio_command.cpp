@@ -24,7 +24,7 @@ namespace {
 
 constexpr const char* default_capacities = "1%,5%,10%";
 
-// Smallest first; a size that two capacities come to is there once.
+// Sorted by size; of several capacities with the same size only the first is kept.
 std::vector<hits_at> rows_of(const std::vector<capacity>& capacities, std::size_t distinct_keys) {
   std::vector<hits_at> rows;
   for (const auto& each : capacities) rows.push_back({each.text, each.of(distinct_keys)});
@@ -33,7 +33,7 @@ std::vector<hits_at> rows_of(const std::vector<capacity>& capacities, std::size_
   std::vector<hits_at> distinct;
   for (auto& row : rows) {
     if (!distinct.empty() && distinct.back().entries == row.entries) {
-      fmt::print(stderr, "--capacity: with {} distinct keys {} and {} are the same; {} is shown\n",
+      fmt::print(stderr, "--capacity: with {} distinct keys, {} and {} are the same; {} is shown\n",
                  cli::show_count(distinct_keys), distinct.back().capacity, row.capacity,
                  distinct.back().capacity);
     } else {
@@ -46,9 +46,9 @@ std::vector<hits_at> rows_of(const std::vector<capacity>& capacities, std::size_
 hit_ratios measure(const hit_ratio_options& options, const std::stop_token& stop) {
   log_account account;
   const auto requests = read_log(options.log, account, stop);
-  tell_about(account);
+  print_skipped(account);
   if (account.more) {
-    fmt::print(stderr, "the log has more than {} requests; these are looked at\n",
+    fmt::print(stderr, "the log has more than {} requests; only these are used\n",
                cli::show_count(requests.requests.size()));
   }
 
@@ -76,7 +76,7 @@ hit_ratios measure(const hit_ratio_options& options, const std::stop_token& stop
 }  // namespace
 
 void declare_options(CLI::App& command, hit_ratio_arguments& arguments) {
-  constexpr const char* workload = "Workload: what is asked for";
+  constexpr const char* workload = "Workload";
   cli::add_text_option(
       command, "--log", arguments.log,
       {workload, "FILE",
@@ -85,17 +85,18 @@ void declare_options(CLI::App& command, hit_ratio_arguments& arguments) {
   cli::add_text_option(
       command, "--key-from", arguments.key_from,
       {workload, "PART",
-       "What of a log line is the key: path, url, query, field=N or column=NAME [path; "
+       "The part of a log line that is the key: path, url, query, field=N or column=NAME [path; "
        "column key; the line]"});
   cli::add_text_option(command, "--requests", arguments.requests,
-                       {workload, "N", "Look at the first N requests [all]"});
-  cli::add_text_option(command, "--capacity", arguments.capacity,
-                       {"Caches: how large", "LIST",
-                        "Shares of the distinct keys, or numbers of entries, for example 5%,1000 "
-                        "[1%,5%,10%]"});
-  constexpr const char* output = "Output: besides the table";
+                       {workload, "N", "Use only the first N requests [all]"});
+  cli::add_text_option(
+      command, "--capacity", arguments.capacity,
+      {"Caches", "LIST",
+       "Capacities: shares of the distinct keys, or numbers of entries, for example 5%,1000 "
+       "[1%,5%,10%]"});
+  constexpr const char* output = "Output, in addition to the table";
   cli::add_text_option(command, "--json", arguments.json,
-                       {output, "FILE", "Write the figures as JSON"});
+                       {output, "FILE", "Write the results as JSON"});
   cli::add_text_option(command, "--report", arguments.report,
                        {output, "FILE", "Write a page with a chart, one self-contained HTML file"});
 }

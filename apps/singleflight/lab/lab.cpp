@@ -27,19 +27,62 @@ namespace singleflight::lab {
 
 namespace {
 
-workload obtain_workload(const lab_options& options, results& all, bool& log_goes_on,
-                         const std::stop_token& stop) {
+// The workload as it was read or generated, before it is cut to what is replayed.
+struct source {
+  workload requests;
+  bool log_continues = false;  // the log has more requests than a workload may have
+};
+
+source obtain_workload(const lab_options& options, results& all, const std::stop_token& stop) {
   if (options.log.path.empty() || options.injected.any()) all.seed = options.seed;
+  source made;
   if (options.log.path.empty()) {
-    return options.generate.make(
+    made.requests = options.generate.make(
         options.requests > 0 ? options.requests : default_generated(options.pace), options.seed);
+    return made;
   }
   log_account account;
-  auto read = read_log(options.log, account, stop);
-  tell_about(account);
+  made.requests = read_log(options.log, account, stop);
+  print_skipped(account);
   all.skipped_lines = account.malformed;
-  log_goes_on = account.more && options.requests == 0;
-  return read;
+  made.log_continues = account.more && options.requests == 0;
+  return made;
+}
+
+// Without --requests, cuts the workload to what takes about 30 s, and reports that for a log.
+void cut_workload(const lab_options& options, source& made, double loads_per_s) {
+  auto& requests = made.requests;
+  const bool generated = options.log.path.empty();
+  const auto found = requests.requests.size();
+  if (options.requests == 0 && !options.all_requests) {
+    requests.keep_first(size_for(requests, options.pace, loads_per_s, generated));
+  }
+  const auto kept = requests.requests.size();
+  if (generated || (kept == found && !made.log_continues)) return;
+  fmt::print(stderr,
+             "the log has {}{} requests; the first {} are replayed, which takes about {} without "
+             "protection (--requests all: about {})\n",
+             made.log_continues ? "more than " : "", cli::show_count(found), cli::show_count(kept),
+             cli::show_duration(expected_time(requests, options.pace, loads_per_s, kept)),
+             cli::show_duration(expected_time(requests, options.pace, loads_per_s, found)));
+}
+
+// Fills in everything that the outputs show besides the runs.
+void describe_settings(const lab_options& options, const workload& requests,
+                       const backend& answering, results& all) {
+  all.workload = cli::one_line(requests.source, 400);
+  all.requests = requests.requests.size();
+  all.distinct_keys = requests.keys.size();
+  all.pacing = options.pace.describe();
+  all.backend = answering.name();
+  all.query = answering.query();
+  all.connections = answering.connections();
+  all.injected = options.injected;
+  all.deadline = options.deadline;
+  all.guards = options.guards;
+  all.cache = options.cache;
+  all.machine = describe_machine();
+  all.version = cli::program_version;
 }
 
 void print_head(const results& all) {
@@ -77,45 +120,18 @@ int run_lab(const lab_options& options) {
   results all;
   try {
     const auto opened = open_backend(options.backend);
-    // All that stands before the backend is made anew for the trial and for each run, so that each
-    // meets the same.
+    // The faults and the guards are created again for the trial and for each run, so that all runs
+    // have the same conditions.
     const auto answering = [&] { return faulty_backend(*opened, options.injected, options.seed); };
-    bool log_goes_on = false;
-    auto requests = obtain_workload(options, all, log_goes_on, stop);
+    auto made = obtain_workload(options, all, stop);
+    const auto& requests = made.requests;
 
-    const auto found = requests.requests.size();
     auto trial = answering();
     guarded_backend guarded_trial(trial, options.guards);
     const double loads_per_s = probe(guarded_trial, requests, options.pace.callers, stop);
-    if (options.requests == 0 && !options.all_requests) {
-      const auto size = size_for(requests, options.pace, loads_per_s, options.log.path.empty());
-      requests.keep_first(size);
-    }
     if (stop.stop_requested()) throw cli::interrupted{};
-    const auto kept = requests.requests.size();
-    if (!options.log.path.empty() && (kept < found || log_goes_on)) {
-      fmt::print(stderr,
-                 "the log has {}{} requests; the first {} are replayed, which takes about {} "
-                 "without protection "
-                 "(--requests all: about {})\n",
-                 log_goes_on ? "more than " : "", cli::show_count(found), cli::show_count(kept),
-                 cli::show_duration(expected_time(requests, options.pace, loads_per_s, kept)),
-                 cli::show_duration(expected_time(requests, options.pace, loads_per_s, found)));
-    }
-
-    all.workload = cli::one_line(requests.source, 400);
-    all.requests = kept;
-    all.distinct_keys = requests.keys.size();
-    all.pacing = options.pace.describe();
-    all.backend = trial.name();
-    all.query = trial.query();
-    all.connections = trial.connections();
-    all.injected = options.injected;
-    all.deadline = options.deadline;
-    all.guards = options.guards;
-    all.cache = options.cache;
-    all.machine = describe_machine();
-    all.version = cli::program_version;
+    cut_workload(options, made, loads_per_s);
+    describe_settings(options, requests, trial, all);
     print_head(all);
 
     const experiment what{requests, options.pace, options.deadline, options.guards,
@@ -123,7 +139,7 @@ int run_lab(const lab_options& options) {
     for (const auto& protection : options.protections) {
       if (stop.stop_requested()) break;
       std::atomic<std::uint64_t> done = 0;
-      const cli::progress_bar bar(protection, kept, done);
+      const cli::progress_bar bar(protection, all.requests, done);
       auto measured = answering();
       all.runs.push_back(measure(what, protection, measured, stop, done));
     }
@@ -133,7 +149,7 @@ int run_lab(const lab_options& options) {
   }
 
   all.interrupted = stop.stop_requested();
-  if (all.interrupted) fmt::print(stderr, "interrupted; this is what was measured until then\n");
+  if (all.interrupted) fmt::print(stderr, "interrupted; these are the results up to that point\n");
   fmt::print("{}", to_table(all));
   write_outputs(all, json, report);
   return all.interrupted ? watch.exit_code() : 0;

@@ -35,12 +35,12 @@ struct lab_arguments {
 /// Declares the options on `command`; parsing fills `arguments`.
 void declare_options(CLI::App& command, lab_arguments& arguments);
 
-/// lab_options: what they mean, checked.
+/// lab_options: the checked options. Each module receives only its own part.
 struct lab_options {
-  log_request log;  // without a path: generate
+  log_request log;  // an empty path: generate the workload
   generator generate;
   std::uint64_t seed = 1;
-  std::uint64_t requests = 0;  // 0: not said
+  std::uint64_t requests = 0;  // 0: not given
   bool all_requests = false;
   pacing pace;
   backend_choice backend;
@@ -48,12 +48,12 @@ struct lab_options {
   std::vector<std::string> protections;
   std::optional<std::chrono::nanoseconds> deadline;
   guard_settings guards;
-  std::optional<cache_settings> cache;  // if it is among the protections
+  std::optional<cache_settings> cache;  // if `cache` is among the protections
   std::string json;
   std::string report;
 };
 
-/// Throws usage_error.
+/// Checks the arguments, each alone and with the others. Throws usage_error.
 lab_options check_options(const lab_arguments& arguments);
 
 }  // namespace singleflight::lab

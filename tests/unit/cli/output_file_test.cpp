@@ -38,7 +38,7 @@ TEST(output_file, a_link_stays_a_link) {
   EXPECT_TRUE(std::filesystem::is_symlink(folder.file("link")));
 }
 
-TEST(output_file, what_is_no_plain_file_is_written_to) {
+TEST(output_file, what_is_not_a_regular_file_is_written_directly) {
   output_file("--json", "/dev/null").write("gone");
   EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
 }

@@ -14,7 +14,7 @@ using namespace std::chrono_literals;
 
 constexpr number_range hour{1e-6, 3600, "500ms"};
 
-// Goal    Every unit is known, with and without a fraction.
+// Goal    Every unit is accepted, with and without a fraction.
 TEST(units, durations_have_units) {
   EXPECT_EQ(parse_duration("--d", "500ms", hour), 500ms);
   EXPECT_EQ(parse_duration("--d", "1.5s", hour), 1500ms);
@@ -26,8 +26,9 @@ TEST(units, durations_have_units) {
   EXPECT_EQ(parse_duration("--d", "1e3us", hour), 1ms);
 }
 
-// Goal    What is no duration, or an absurd one, is refused in one line that names the option and
-//         an example.
+// Goal    Text that is not a duration, or an absurd one, is refused in one line that names the
+//         option
+//         and an example.
 TEST(units, odd_durations_are_refused) {
   for (const char* text : {"", "5", "ms", "-5ms", "5 ms", "nan s", "nans", "infs", "1e400s",
                            "1e99h", "0ns", "2h", "5msx", "0x10ms", "1.2.3s"}) {
@@ -69,7 +70,7 @@ TEST(units, percentages_have_their_sign) {
   }
 }
 
-// Goal    The example in a message can be typed as it stands, also if only a part was wrong.
+// Goal    The example in a message can be typed as it is, even if only a part was wrong.
 TEST(units, examples_can_be_typed) {
   try {
     parse_percentage("--slow share", "x", "1%:2s");
@@ -97,7 +98,7 @@ TEST(units, numbers_are_shown_for_people) {
   EXPECT_EQ(show_duration(0ns), "0 ns");
 }
 
-// Goal    Nothing from outside can break a message into lines or tear a UTF-8 sequence.
+// Goal    Text from outside can neither break a message into lines nor split a UTF-8 sequence.
 TEST(units, text_from_outside_fits_one_line) {
   EXPECT_EQ(one_line("a\nb\tc\x1b[31m"), "a b c [31m");
   EXPECT_EQ(one_line("abcdef", 3), "abc...");

@@ -40,7 +40,7 @@ TEST(generator, shapes) {
   EXPECT_EQ(counts(generator::parse("hot:keys=1").make(10, 1))["1"], 10);
 }
 
-// Goal    Only keys that are asked for are keys of the workload.
+// Goal    The workload contains only keys that are requested.
 TEST(generator, keys_are_those_in_use) {
   const auto made = generator::parse("uniform:keys=1000000").make(5, 1);
   EXPECT_LE(made.keys.size(), 5U);

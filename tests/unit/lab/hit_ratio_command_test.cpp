@@ -42,7 +42,7 @@ TEST(hit_ratio_options, what_was_typed) {
   EXPECT_EQ(check_options(arguments).log.at_most, 0U);
 }
 
-// Goal    What cannot be meant is refused, in one line that names its option.
+// Goal    Absurd values are refused, in one line that names the option.
 TEST(hit_ratio_options, absurd_values) {
   EXPECT_EQ(refusal(hit_ratio_arguments{}), "hit-ratio needs a log; add --log FILE");
   const support::scratch_folder folder;

@@ -49,8 +49,8 @@ TEST(line_source, marks_of_other_systems) {
   EXPECT_THAT(lines_of(folder.write("c", "a\n\xEF\xBB\xBF")), ElementsAre("a", "\xEF\xBB\xBF"));
 }
 
-// Goal    A line longer than the bound is delivered once, cut and marked; the next one is whole and
-//         its number right.
+// Goal    A line longer than the limit is returned once, cut and marked; the next line is complete
+//         and has the right number.
 TEST(line_source, very_long_lines) {
   const support::scratch_folder folder;
   const std::string longest(line_source::longest_line, 'x');
@@ -72,7 +72,7 @@ TEST(line_source, very_long_lines) {
   EXPECT_FALSE(source.next(line));
 }
 
-// Goal    Gzip data that is cut off gives its whole lines, and says so.
+// Goal    Of incomplete gzip data the complete lines are returned, and truncated() is true.
 TEST(line_source, truncated_gzip) {
   const support::scratch_folder folder;
   std::string text;

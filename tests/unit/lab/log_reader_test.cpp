@@ -99,7 +99,7 @@ TEST_F(log_reader, malformed_lines_are_numbered_and_skipped) {
   EXPECT_EQ(log.account.first_malformed[2].number, 6U);
 }
 
-// Goal    Half malformed is bearable, one more is not.
+// Goal    A log with half of its lines malformed is accepted; with one more it is refused.
 TEST_F(log_reader, more_than_half_malformed) {
   EXPECT_EQ(read(access("/a") + "junk\n").keys.size(), 1U);
   EXPECT_THAT(refusal(access("/a") + "junk\nmore junk\n"), HasSubstr("2 of the 3 lines"));
@@ -118,13 +118,13 @@ TEST_F(log_reader, binary_garbage) {
 }
 
 TEST_F(log_reader, nothing_to_replay) {
-  EXPECT_THAT(refusal(""), HasSubstr("holds no requests"));
-  EXPECT_THAT(refusal("\n\n \n"), HasSubstr("holds no requests"));
-  EXPECT_THAT(refusal("time,key\n"), HasSubstr("holds no requests"));
+  EXPECT_THAT(refusal(""), HasSubstr("contains no requests"));
+  EXPECT_THAT(refusal("\n\n \n"), HasSubstr("contains no requests"));
+  EXPECT_THAT(refusal("time,key\n"), HasSubstr("contains no requests"));
   EXPECT_THAT(refusal(access("/a"), "query"), HasSubstr("--key-from"));
 }
 
-TEST_F(log_reader, dash_requests_ask_for_nothing) {
+TEST_F(log_reader, dash_requests_have_no_key) {
   const auto log = read(access("/a") + "h - - [10/Oct/2000:13:55:00 +0000] \"-\" 408 -\n");
   EXPECT_THAT(log.keys, ElementsAre("/a"));
   EXPECT_EQ(log.account.without_key, 1U);
@@ -140,7 +140,8 @@ TEST_F(log_reader, a_key_that_the_format_does_not_have) {
   EXPECT_THAT(refusal(access("/a"), "column=x"), HasSubstr("access log"));
 }
 
-// Goal    By time: in order of the stamps, those of one second spread; the disorder is counted.
+// Goal    Requests by time are sorted by stamp, those of one second are spread over it, and those
+//         out of order are counted.
 TEST_F(log_reader, by_time) {
   const auto log = read(access("/c", 7) + access("/a", 5) + access("/b", 5), {}, true);
   EXPECT_THAT(log.keys, ElementsAre("/a", "/b", "/c"));
@@ -150,7 +151,7 @@ TEST_F(log_reader, by_time) {
   EXPECT_THAT(refusal("key,size\na,1\n", {}, true), HasSubstr("has no times"));
 }
 
-TEST_F(log_reader, only_so_many) {
+TEST_F(log_reader, at_most_so_many) {
   const auto log = read("a\nb\nc\n", {}, false, 2);
   EXPECT_THAT(log.keys, ElementsAre("a", "b"));
   EXPECT_TRUE(log.account.more);

@@ -82,8 +82,8 @@ TEST(options, a_cache) {
             "loads fail");
 }
 
-// Goal    The options of the cache are refused without it, and where they could have no effect.
-TEST(options, a_cache_that_cannot_be_meant) {
+// Goal    Options of the cache are refused without it, and where they would have no effect.
+TEST(options, bad_cache_options) {
   for (const auto member : {&lab_arguments::capacity, &lab_arguments::ttl,
                             &lab_arguments::refresh_after, &lab_arguments::stale_if_error}) {
     for (const char* value : {"", "0", "-1", "5%", "5s5", "0s", "nan", "10000001", "1e9h"}) {
@@ -111,7 +111,7 @@ TEST(options, a_cache_that_cannot_be_meant) {
   EXPECT_TRUE(refusal(arguments).starts_with("--stale-if-error needs"));
 }
 
-// Goal    What cannot be meant is refused, in one line that names its option.
+// Goal    Absurd values are refused, in one line that names the option.
 TEST(options, absurd_values) {
   const std::vector<std::pair<std::string lab_arguments::*, std::vector<std::string>>> absurd{
       {&lab_arguments::callers, {"0", "-1", "1000000", "many", "1e9", "99999999999999999999"}},
@@ -172,7 +172,7 @@ TEST(options, that_exclude_or_need_each_other) {
   EXPECT_TRUE(refused(arg(&at::seed, "1"), arg(&at::log, "x")));
 }
 
-// Goal    No output overwrites an input or the other output, by whatever name.
+// Goal    No output overwrites an input or the other output, whatever name it is given by.
 TEST(options, outputs_spare_inputs) {
   const support::scratch_folder folder;
   const auto log = folder.write("log", "a\n");

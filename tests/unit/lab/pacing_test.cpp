@@ -22,7 +22,7 @@ TEST(pacing, a_closed_loop_has_no_due_times) {
   EXPECT_TRUE(pacing{}.due_times(requests_at({0s, 1s})).empty());
 }
 
-// Goal    The millionth request is due exactly when it should be: rounding does not pile up.
+// Goal    The millionth request is due exactly on time: rounding errors do not accumulate.
 TEST(pacing, a_rate_is_kept) {
   pacing pace;
   pace.form = pacing::loop::rate;
@@ -42,8 +42,8 @@ TEST(pacing, a_logs_times_at_another_speed) {
   EXPECT_EQ(due[2], 2500ms);
 }
 
-// Goal    Requests of one second are spread over it; the order of the log is kept within it, and
-//         that of time without.
+// Goal    Requests with the same second are spread over it in the order of the log; all others are
+//         sorted by time.
 TEST(pacing, one_second_stamps_are_spread) {
   auto made = requests_at({100s, 101s, 100s, 100s, 100s, 103s});
   made.keys = {"a", "b", "c", "d", "e", "f"};
@@ -59,7 +59,7 @@ TEST(pacing, finer_stamps_are_left_alone) {
   EXPECT_EQ(made.stamps, (std::vector<std::chrono::nanoseconds>{0ms, 0ms, 500ms}));
 }
 
-TEST(replay_size, a_first_look_takes_half_a_minute) {
+TEST(replay_size, a_first_run_takes_half_a_minute) {
   const auto many = requests_at(std::vector<std::chrono::nanoseconds>(100'000));
   pacing closed;
   EXPECT_EQ(size_for(many, closed, 200, false), 5000U);  // 6,000 would take 30 s

@@ -8,15 +8,16 @@ namespace singleflight::lab {
 
 namespace {
 
-/// patience_alarm: asks for a stop when nobody has the patience any longer, or on end(). A deadline
-/// could not grow, and whoever began to wait anew with a later one would stand at the queue's end.
+/// patience_alarm: requests a stop when the patience of all callers has expired, or on end(). A
+/// deadline of the wait could not be extended, and a new wait with a later one would lose its place
+/// in the queue.
 class patience_alarm : private timer_node {
  public:
   patience_alarm(timer& clock, const patience& until)
-      : timer_node([](timer_node& node) noexcept { static_cast<patience_alarm&>(node).look(); }),
+      : timer_node([](timer_node& node) noexcept { static_cast<patience_alarm&>(node).check(); }),
         clock_(clock),
         until_(until) {
-    look();
+    check();
   }
   patience_alarm(const patience_alarm&) = delete;
   patience_alarm& operator=(const patience_alarm&) = delete;
@@ -26,7 +27,7 @@ class patience_alarm : private timer_node {
   std::stop_token token() const { return over_.get_token(); }
 
  private:
-  void look() {
+  void check() {
     const auto limit = until_();
     if (limit == steady_time::max()) return;
     if (limit <= clock_.now()) return end();

@@ -14,15 +14,16 @@
 
 namespace singleflight::lab {
 
-/// bounded_backend: another backend with at most so many loads at a time, first come, first served.
-/// A load waits for its turn as long as anybody waits for it; then it is no_connection.
+/// bounded_backend: lets at most `max_loads` loads run concurrently in another backend, first come,
+/// first served. A load waits for its turn while a caller waits for it; then it throws
+/// no_connection.
 ///
-/// Lifetime    borrows the other backend, and the clock.
+/// Lifetime    borrows the other backend and the clock.
 class bounded_backend : public backend {
  public:
   struct queue_counts {
-    std::uint64_t queued = 0;   // loads that had to wait, and wait no longer
-    std::uint64_t gave_up = 0;  // of these, before their turn came
+    std::uint64_t queued = 0;   // loads that had to wait and no longer wait
+    std::uint64_t gave_up = 0;  // of these, loads that gave up before their turn
     std::chrono::nanoseconds waited{0};
     std::chrono::nanoseconds longest{0};
   };
@@ -39,7 +40,7 @@ class bounded_backend : public backend {
   std::size_t connections() const override { return asked_.connections(); }
 
   queue_counts queue() const;
-  /// Loads in the queue; stale on arrival.
+  /// The number of loads in the queue; may be stale when it is returned.
   std::size_t waiting_approx() const noexcept { return turns_.waiters_approx(); }
 
  private:

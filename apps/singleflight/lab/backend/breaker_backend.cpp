@@ -13,7 +13,7 @@ row breaker_backend::load(const std::string& key, const patience& until) {
         return asked_.load(key, until);
       } catch (const not_asked&) {
         did_not_reach_it = std::current_exception();
-        throw flight_error(flight_errc::cancelled);  // counts neither way
+        throw flight_error(flight_errc::cancelled);  // is neither a success nor a failure
       }
     });
   } catch (const flight_error&) {

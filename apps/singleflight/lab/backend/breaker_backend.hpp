@@ -16,10 +16,10 @@ class load_rejected : public not_asked {
   load_rejected() : not_asked("rejected", "the circuit breaker was open (--breaker)") {}
 };
 
-/// breaker_backend: another backend behind a circuit breaker. A load that did not reach it speaks
-/// neither for nor against it.
+/// breaker_backend: another backend behind a circuit breaker. A load that does not reach the
+/// backend counts neither as a success nor as a failure.
 ///
-/// Lifetime    borrows the other backend, and the clock.
+/// Lifetime    borrows the other backend and the clock.
 class breaker_backend : public backend {
  public:
   breaker_backend(backend& asked, double error_rate, timer& clock = default_timer())

@@ -9,7 +9,7 @@
 
 namespace singleflight::lab {
 
-/// delay_backend: answers each key after the same time, any number of them at once.
+/// delay_backend: answers each key after the same delay, any number of keys concurrently.
 class delay_backend : public backend {
  public:
   explicit delay_backend(std::chrono::nanoseconds delay) : delay_(delay) {}

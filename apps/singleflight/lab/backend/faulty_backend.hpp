@@ -12,7 +12,7 @@
 
 namespace singleflight::lab {
 
-/// faults: what is to go wrong with a backend that works. Shares of its loads, from 0 to 1.
+/// faults: the faults to inject into a backend. A share is a share of its loads, from 0 to 1.
 struct faults {
   double fail_share = 0;
   double slow_share = 0;
@@ -21,13 +21,13 @@ struct faults {
   bool any() const { return fail_share > 0 || slow_share > 0; }
 };
 
-/// faulty_backend: another backend's answers, of which some fail ("injected") and some come late,
-/// some both. A fault befalls the finished answer: the work has been done, and its connection is
-/// free again.
+/// faulty_backend: returns the answers of another backend, but makes some fail ("injected"), delays
+/// some, or both. The fault is applied to the finished answer: the other backend has done the work,
+/// and its connection is free again.
 ///
-/// Whether the n-th answer for a key fails or is late follows from the seed, the key and n alone,
-/// not from the time: whoever replays the same requests meets the same faults, on every machine. A
-/// new object counts from 0 again.
+/// Whether the n-th answer for a key fails or is delayed depends only on the seed, the key and n,
+/// not on the time: replaying the same requests gives the same faults on every machine. A new
+/// object counts from 0 again.
 ///
 /// Lifetime    borrows the other backend.
 class faulty_backend : public backend {
@@ -43,13 +43,13 @@ class faulty_backend : public backend {
 
  private:
   std::uint64_t next_number(const std::string& key);
-  void come_late();
+  void delay_answer();
 
   backend& working_;
   faults injected_;
   std::uint64_t seed_;
   std::mutex mutex_;                                         // guards what follows
-  std::unordered_map<std::string, std::uint64_t> answered_;  // how often each key was
+  std::unordered_map<std::string, std::uint64_t> answered_;  // answers per key
   std::condition_variable changed_;
   bool interrupted_ = false;
 };

@@ -16,7 +16,7 @@ std::string guard_settings::describe() const {
   const auto some = [](std::size_t n, const char* what) {
     return fmt::format("{} {}{}", cli::show_count(n), what, n == 1 ? "" : "s");
   };
-  if (attempts) add(fmt::format("at most {} a load", some(*attempts, "attempt")));
+  if (attempts) add(fmt::format("at most {} per load", some(*attempts, "attempt")));
   if (error_rate) add(fmt::format("a breaker that opens at {:g} % failures", *error_rate * 100));
   if (max_loads) add(fmt::format("at most {} at a time", some(*max_loads, "load")));
   return text;

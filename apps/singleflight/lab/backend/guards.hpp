@@ -18,38 +18,38 @@ class retrying_backend;
 class breaker_backend;
 class bounded_backend;
 
-/// guard_settings: what is to guard the backend; nothing, if not said.
+/// guard_settings: the guards of the backend; a guard without a value is off.
 struct guard_settings {
-  std::optional<std::uint32_t> attempts;  // of a load, the first one included
+  std::optional<std::uint32_t> attempts;  // per load, including the first one
   std::optional<double> error_rate;       // at which the breaker opens; in (0, 1]
-  std::optional<std::size_t> max_loads;   // at a time
+  std::optional<std::size_t> max_loads;   // that run concurrently
 
   bool any() const { return attempts || error_rate || max_loads; }
-  /// "at most 3 attempts a load; ...", for people; empty without any.
+  /// A description for people: "at most 3 attempts per load; ..."; empty without guards.
   std::string describe() const;
 };
 
-/// guard_counts: what the guards did. A load that was asked for, or a retry, ends in one of four:
-/// it reaches the backend, is rejected, gives up its wait, or is interrupted.
+/// guard_counts: what the guards did. Each requested load and each retry ends in one of four ways:
+/// it reaches the backend, is rejected, gives up waiting, or is interrupted.
 struct guard_counts {
-  std::uint64_t asked = 0;  // loads that were asked for
+  std::uint64_t asked = 0;  // loads that were requested
   std::uint64_t retries = 0;
   std::uint64_t rejected = 0;
   std::uint64_t opened = 0;   // how often the breaker opened
   std::uint64_t queued = 0;   // had to wait for their turn
-  std::uint64_t gave_up = 0;  // of these, before it came
+  std::uint64_t gave_up = 0;  // of these, gave up before it came
   std::chrono::nanoseconds waited{0};
   std::chrono::nanoseconds longest_wait{0};
 
-  /// Of those that had to wait.
+  /// The mean of those that had to wait.
   std::chrono::nanoseconds mean_wait() const;
 };
 
-/// guarded_backend: another backend behind guards, in the order in which a load meets them: the
-/// retries, the breaker, the bound. So each attempt is asked of the breaker, and an open one ends
-/// the retrying; and what it rejects need not wait for its turn first.
+/// guarded_backend: another backend behind guards. A load passes the retries, then the breaker,
+/// then the bound. So the breaker sees each attempt, and an open breaker ends the retries; and a
+/// load that the breaker rejects does not wait for its turn first.
 ///
-/// Lifetime    borrows the other backend, and the clock.
+/// Lifetime    borrows the other backend and the clock.
 class guarded_backend : public backend {
  public:
   guarded_backend(backend& guarded, const guard_settings& chosen, timer& clock = default_timer());

@@ -11,16 +11,16 @@
 
 namespace singleflight::lab {
 
-/// backend_choice: the backend that the user asked for; the embedded shop if it names neither a
-/// database nor a delay.
+/// backend_choice: the backend to use; the embedded shop if neither a database nor a delay is set.
 struct backend_choice {
   std::string database;  // the path of an SQLite file
-  std::string query;     // of the database
+  std::string query;     // for the database
   std::size_t connections = 4;
   std::optional<std::chrono::nanoseconds> delay;
 };
 
-/// Throws usage_error.
+/// Opens it. To add a backend, add its choice above and a line to this function. Throws
+/// usage_error.
 std::unique_ptr<backend> open_backend(const backend_choice& choice);
 
 }  // namespace singleflight::lab

@@ -11,7 +11,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-bool is_worth_another(const std::exception_ptr& error) {
+bool is_worth_retrying(const std::exception_ptr& error) {
   try {
     std::rethrow_exception(error);
   } catch (const not_asked&) {
@@ -28,8 +28,8 @@ row retrying_backend::load(const std::string& key, const patience& until) {
       .max_attempts = attempts_,
       .base = 10ms,
       .cap = 1s,
-      .retry_if = is_worth_another,
-      // In place of a deadline: that could not grow while the load runs.
+      .retry_if = is_worth_retrying,
+      // Used instead of a deadline, which could not be extended while the load runs.
       .on_retry =
           [&](std::uint32_t /*attempt*/, const std::exception_ptr& error,
               std::chrono::nanoseconds delay) {
@@ -43,7 +43,7 @@ row retrying_backend::load(const std::string& key, const patience& until) {
   };
   try {
     return retry(policy, attempt_load, {.stop = interrupted_.get_token()});
-  } catch (const flight_error&) {  // nothing else ends it so than the stop
+  } catch (const flight_error&) {  // only the stop ends retry() this way
     throw load_interrupted();
   }
 }

@@ -11,13 +11,13 @@
 
 namespace singleflight::lab {
 
-/// retrying_backend: another backend, asked again while it fails, after random delays: up to 10 ms
-/// before the second attempt, 20 ms before the third, and so on, 1 s at most.
+/// retrying_backend: retries failed loads of another backend after random delays: up to 10 ms
+/// before the second attempt, 20 ms before the third, and so on, up to 1 s.
 ///
-/// Not tried again is what did not reach the backend: a breaker is open, or nobody waits. Nor does
-/// a delay begin that would last longer than anybody waits.
+/// A load that did not reach the backend is not retried (a breaker is open, or no caller waits).
+/// There is no retry either if its delay would outlast the patience of all callers.
 ///
-/// Lifetime    borrows the other backend, and the clock.
+/// Lifetime    borrows the other backend and the clock.
 class retrying_backend : public backend {
  public:
   retrying_backend(backend& asked, std::uint32_t attempts, timer& clock = default_timer())
@@ -29,7 +29,7 @@ class retrying_backend : public backend {
   std::string query() const override { return asked_.query(); }
   std::size_t connections() const override { return asked_.connections(); }
 
-  /// Attempts after the first one of each load.
+  /// The number of attempts after the first one of each load.
   std::uint64_t retries() const { return retries_.load(std::memory_order_relaxed); }
 
  private:

@@ -23,8 +23,8 @@ namespace {
 
 constexpr std::uint64_t products = 500;
 
-// A product is ordered 240 times, each of its customers ordered 60 things: a query joins some
-// 14,400 pairs of orders.
+// Each product has 240 orders, and each customer has 60: a query joins about 14,400 pairs of
+// orders.
 constexpr const char* schema = R"sql(
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
@@ -72,7 +72,7 @@ void add_functions(sqlite3* database) {
                           shop_product, nullptr, nullptr);
 }
 
-// A file that vanishes with this object, whatever happens in between.
+// A temporary file that the destructor removes.
 class temporary_file {
  public:
   temporary_file() {
@@ -83,7 +83,7 @@ class temporary_file {
     const int fd = ::mkstemp(path_.data());
     if (fd < 0) {
       throw cli::usage_error(
-          fmt::format("cannot make a temporary file in {}: {}; set TMPDIR to a writable folder",
+          fmt::format("cannot create a temporary file in {}: {}; set TMPDIR to a writable folder",
                       folder.string(), std::strerror(errno)));
     }
     ::close(fd);
@@ -106,7 +106,7 @@ std::unique_ptr<backend> open_shop(std::size_t connections) {
     writer.execute(schema);
   } catch (const sqlite_failure& failure) {
     throw cli::usage_error(fmt::format(
-        "cannot make the embedded database {}: {}; set TMPDIR to a folder with 20 MB free",
+        "cannot create the embedded database {}: {}; set TMPDIR to a folder with 20 MB free",
         file.path(), failure.what()));
   }
   sqlite_backend::settings settings;
@@ -117,7 +117,7 @@ std::unique_ptr<backend> open_shop(std::size_t connections) {
                               sqlite3_libversion(), products);
   settings.extra_flags = SQLITE_OPEN_URI;
   settings.on_open = add_functions;
-  // The connections hold the file open; its name may go.
+  // The connections keep the file open, so its name can be removed.
   return std::make_unique<sqlite_backend>(std::move(settings));
 }
 

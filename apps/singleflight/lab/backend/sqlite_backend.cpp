@@ -35,11 +35,11 @@ sqlite_backend::sqlite_backend(settings chosen) : settings_(std::move(chosen)) {
       auto& connection =
           connections_.emplace_back(sqlite_connection::settings{settings_.path, flags});
       if (settings_.on_open != nullptr) settings_.on_open(connection.handle());
-      // Opening reads nothing; this tells a file that is no database, or is locked, apart from a
-      // bad query.
+      // Opening a file does not read it. This statement fails if the file is not a database or is
+      // locked, which distinguishes that from a bad query.
       connection.execute("SELECT count(*) FROM sqlite_schema");
       connection.prepare(settings_.query);
-      connection.obey(interrupted_);
+      connection.stop_when(interrupted_);
       idle_.push_back(&connection);
     }
   } catch (const sqlite_failure& failure) {
@@ -69,7 +69,7 @@ sqlite_connection& sqlite_backend::take(const patience& until) {
   const auto done = [&] { return self.given != nullptr || interrupted_; };
   while (!done()) {
     const auto limit = until();
-    // wait_until overflows on "never" in libstdc++'s clock conversions.
+    // wait_until with time_point::max() overflows in the clock conversions of libstdc++.
     if (limit == steady_time::max()) {
       self.ready.wait(lock, done);
     } else if (!self.ready.wait_until(lock, limit, done) &&
@@ -94,8 +94,8 @@ void sqlite_backend::give_back(sqlite_connection& connection) {
   waiter* const next = waiting_.front();
   waiting_.pop_front();
   next->given = &connection;
-  // Under the lock: once it is free, the waiter may take its connection and go, and its condition
-  // with it.
+  // Notify under the lock: after the unlock the waiter may return, which destroys its condition
+  // variable.
   next->ready.notify_one();
 }
 

@@ -13,20 +13,20 @@
 
 namespace singleflight::lab {
 
-/// sqlite_backend: answers a key with a query against an SQLite database, through a pool of
-/// connections that only read. A load waits, first come first served, until a connection is free.
+/// sqlite_backend: answers a key with a query to an SQLite database, through a pool of read-only
+/// connections. Loads wait for a free connection, first come, first served.
 class sqlite_backend : public backend {
  public:
   struct settings {
     std::string path;
     std::string query;
     std::size_t connections = 4;
-    std::string name = {};  // for people; made from the path if empty
+    std::string name = {};  // for people; empty: derived from the path
     int extra_flags = 0;    // of sqlite3_open_v2
     void (*on_open)(sqlite3*) = nullptr;
   };
 
-  /// Opens every connection and prepares the query on it. Throws usage_error.
+  /// Opens all connections and prepares the query on each. Throws usage_error.
   explicit sqlite_backend(settings chosen);
 
   row load(const std::string& key, const patience& until) override;
@@ -46,7 +46,7 @@ class sqlite_backend : public backend {
   void give_back(sqlite_connection& connection);
 
   settings settings_;
-  std::atomic<bool> interrupted_ = false;  // written under mutex_; running queries look at it
+  std::atomic<bool> interrupted_ = false;  // written under mutex_; running queries read it
   std::deque<sqlite_connection> connections_;
   std::mutex mutex_;  // guards what follows
   std::vector<sqlite_connection*> idle_;

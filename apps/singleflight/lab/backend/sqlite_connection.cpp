@@ -11,7 +11,7 @@ namespace singleflight::lab {
 
 namespace {
 
-// An answer is kept while callers share it; a query without a LIMIT must not fill the memory.
+// An answer stays in memory while callers share it; a query without a LIMIT must not exhaust it.
 constexpr std::size_t most_answer_bytes = std::size_t{1} << 20U;
 
 const char* kind_of(int code) {
@@ -61,27 +61,27 @@ void sqlite_connection::prepare(const std::string& query) {
   const auto begin = query.data();
   const auto left = query.substr(static_cast<std::size_t>(rest - begin));
   if (left.find_first_not_of(" \t\r\n;") != std::string::npos) {
-    throw cli::usage_error(fmt::format("--query: more than one statement; {}", example));
+    throw cli::usage_error(fmt::format("--query: it has more than one statement; {}", example));
   }
   if (prepared == nullptr || sqlite3_column_count(prepared) == 0 ||
       sqlite3_stmt_readonly(prepared) == 0) {
-    throw cli::usage_error(fmt::format("--query: it does not read; {}", example));
+    throw cli::usage_error(fmt::format("--query: it is not a query that reads; {}", example));
   }
   key_parameter_ = sqlite3_bind_parameter_index(prepared, ":key");
   if (key_parameter_ == 0) {
-    throw cli::usage_error(
-        fmt::format("--query: it has no :key, the place for the request's key; {}", example));
+    throw cli::usage_error(fmt::format(
+        "--query: it has no parameter :key, which stands for the key of the request; {}", example));
   }
   if (sqlite3_bind_parameter_count(prepared) != 1) {
-    throw cli::usage_error(fmt::format("--query: it has other parameters than :key; {}", example));
+    throw cli::usage_error(fmt::format("--query: it has parameters other than :key; {}", example));
   }
 }
 
-// sqlite3_interrupt would miss a query that is about to begin.
-void sqlite_connection::obey(const std::atomic<bool>& flag) {
-  constexpr int steps_between_looks = 1000;
+// sqlite3_interrupt would not affect a query that is about to begin.
+void sqlite_connection::stop_when(const std::atomic<bool>& flag) {
+  constexpr int steps_between_checks = 1000;
   sqlite3_progress_handler(
-      database_.get(), steps_between_looks,
+      database_.get(), steps_between_checks,
       [](void* context) {
         return static_cast<const std::atomic<bool>*>(context)->load(std::memory_order_relaxed) ? 1
                                                                                                : 0;
@@ -91,7 +91,7 @@ void sqlite_connection::obey(const std::atomic<bool>& flag) {
 
 row sqlite_connection::ask(const std::string& key) {
   sqlite3_stmt* statement = statement_.get();
-  // Ends the read transaction on every way out, so that a writer of the same file is not held up.
+  // Ends the read transaction on every return path, so that it does not block writers of the file.
   struct reset_guard {
     sqlite3_stmt* statement;
     ~reset_guard() { sqlite3_reset(statement); }

@@ -12,7 +12,7 @@
 
 namespace singleflight::lab {
 
-/// sqlite_failure: what SQLite said, with its result code.
+/// sqlite_failure: an error message of SQLite, with its result code.
 class sqlite_failure : public std::runtime_error {
  public:
   sqlite_failure(int code, const std::string& what) : std::runtime_error(what), code_(code) {}
@@ -22,9 +22,9 @@ class sqlite_failure : public std::runtime_error {
   int code_;
 };
 
-/// sqlite_connection: one connection with the one query that it runs, prepared.
+/// sqlite_connection: one connection and the prepared query that it runs.
 ///
-/// Threads     one at a time.
+/// Threads     one thread at a time.
 class sqlite_connection {
  public:
   struct settings {
@@ -37,18 +37,18 @@ class sqlite_connection {
 
   sqlite3* handle() const { return database_.get(); }
 
-  /// Runs statements without results. Throws sqlite_failure.
+  /// Runs statements and ignores their rows. Throws sqlite_failure.
   void execute(const char* sql);
 
-  /// Throws usage_error, naming --query, unless it is one statement that reads and has the one
-  /// parameter :key.
+  /// Throws usage_error, which names --query, unless the query is one read-only statement with :key
+  /// as its only parameter.
   void prepare(const std::string& query);
 
   /// Throws backend_error.
   row ask(const std::string& key);
 
-  /// From now on a running query fails soon after `flag` becomes true, and a new one at once.
-  void obey(const std::atomic<bool>& flag);
+  /// Makes a running query fail soon after `flag` becomes true, and later queries immediately.
+  void stop_when(const std::atomic<bool>& flag);
 
  private:
   struct close_database {

@@ -21,16 +21,15 @@ capacity parse_capacity(std::string_view text) {
   capacity made;
   made.text = cli::one_line(text, 40);
   if (text.empty()) {
-    throw cli::usage_error(
-        fmt::format("{}: there is nothing before, after or between two commas; for example {} {}",
-                    option, option, example));
+    throw cli::usage_error(fmt::format("{}: an entry of the list is empty; for example {} {}",
+                                       option, option, example));
   }
   if (text.ends_with('%')) {
     made.share = cli::parse_percentage(option, text, example);
     if (*made.share == 0) {
       throw cli::usage_error(
-          fmt::format("{}: a cache of {} has no entry; give more, for example {} {}", option,
-                      made.text, option, example));
+          fmt::format("{}: a cache of {} has no entry; give a larger share, for example {} {}",
+                      option, made.text, option, example));
     }
     return made;
   }
@@ -61,7 +60,7 @@ std::vector<capacity> parse_capacities(std::string_view text) {
       return other.share == made.share && other.entries == made.entries;
     });
     if (same != chosen.end()) {
-      throw cli::usage_error(fmt::format("{}: {} is named twice{}; name it once", option,
+      throw cli::usage_error(fmt::format("{}: {} is listed twice{}; list it once", option,
                                          same->text,
                                          same->text == made.text ? "" : " (" + made.text + ")"));
     }

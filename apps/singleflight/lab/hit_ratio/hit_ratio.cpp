@@ -11,11 +11,11 @@ namespace singleflight::lab {
 
 namespace {
 
-void look(std::size_t request, const std::stop_token& stop) {
+void check_stop(std::size_t request, const std::stop_token& stop) {
   if (request % 65536 == 0 && stop.stop_requested()) throw cli::interrupted{};
 }
 
-/// recency_list: keys from the latest to the oldest, as a ring through a head that is no key.
+/// recency_list: keys from the latest to the oldest, in a ring with a head that is not a key.
 class recency_list {
  public:
   explicit recency_list(std::size_t keys)
@@ -45,7 +45,7 @@ class recency_list {
   std::uint32_t head_;
 };
 
-/// For each request, when its key is asked for next; far beyond the end if never.
+/// For each request, the index of the next request for its key; the maximum if there is none.
 std::vector<std::uint32_t> next_requests(const workload& requests) {
   std::vector<std::uint32_t> next(requests.requests.size());
   std::vector<std::uint32_t> last(requests.keys.size(), std::numeric_limits<std::uint32_t>::max());
@@ -65,7 +65,7 @@ std::uint64_t hits_of_lru(const workload& requests, std::size_t capacity,
   std::size_t size = 0;
   std::uint64_t hits = 0;
   for (std::size_t i = 0; i < requests.requests.size(); ++i) {
-    look(i, stop);
+    check_stop(i, stop);
     const auto key = requests.requests[i];
     if (held.has(key)) {
       ++hits;
@@ -88,14 +88,14 @@ std::uint64_t hits_of_optimum(const workload& requests, std::size_t capacity,
     std::uint32_t key;
     bool operator<(const use& other) const { return at < other.at; }
   };
-  // The next use of each key that is held, and beneath them uses that have passed: these are always
-  // the smaller ones, so the greatest is never one of them.
+  // Contains the next use of each stored key, and also past uses. Past uses are smaller than all
+  // future ones, so the greatest element is never one of them.
   std::priority_queue<use> uses;
   std::vector<bool> held(requests.keys.size(), false);
   std::size_t size = 0;
   std::uint64_t hits = 0;
   for (std::size_t i = 0; i < requests.requests.size(); ++i) {
-    look(i, stop);
+    check_stop(i, stop);
     const auto key = requests.requests[i];
     uses.push({next[i], key});
     if (held[key]) {

@@ -10,20 +10,20 @@
 
 namespace singleflight::lab {
 
-/// How many of a workload's requests a cache of `capacity` entries, empty at first, answers itself.
-/// The request that finds nothing loads, so it is no hit. All of these throw `interrupted` soon
-/// after `stop`.
+// Each function returns how many requests of a workload are hits in a cache of `capacity` entries
+// that is empty at first. It throws `interrupted` soon after a stop request.
 
-/// The library's own loading_cache, as its users have it.
+/// The library's own loading_cache.
 std::uint64_t hits_of_loading_cache(const workload& requests, std::size_t capacity,
                                     const std::stop_token& stop);
 
-/// Which entry goes: the least recently used.
+/// A cache that evicts the least recently used entry.
 std::uint64_t hits_of_lru(const workload& requests, std::size_t capacity,
                           const std::stop_token& stop);
 
-/// Which one goes: the one that is asked for again last, or never, be it the newcomer (Belady, "A
-/// study of replacement algorithms for a virtual-storage computer", 1966). No cache has more hits.
+/// A cache that evicts the entry whose next request is the latest, or that is never requested
+/// again, which may be the new entry (Belady, "A study of replacement algorithms for a
+/// virtual-storage computer", 1966). No cache has more hits.
 std::uint64_t hits_of_optimum(const workload& requests, std::size_t capacity,
                               const std::stop_token& stop);
 

@@ -74,16 +74,18 @@ std::string about(const hit_ratios& all) {
   if (all.skipped_lines > 0)
     html +=
         about_entry("Skipped", cli::show_count(all.skipped_lines) + " malformed lines of the log");
-  html += about_entry("Hit ratio",
-                      "the share of the requests that a cache, empty at first, answers itself");
+  html += about_entry(
+      "Hit ratio",
+      "the share of the requests that a cache answers without a load; it is empty at first");
   html += about_entry(
       "Ceiling", percent(all.ceiling()) + ": the first request for each key is a hit in no cache");
-  html += about_entry("LRU", "whenever it is full, the least recently used entry goes");
+  html += about_entry("LRU", "when it is full, it evicts the least recently used entry");
   html += about_entry("loading_cache",
-                      "the library&#39;s own, asked by one thread for one key after the other");
-  html += about_entry("Optimum",
-                      "knows all requests to come: what is asked for again last goes, be it the "
-                      "newcomer (Belady)");
+                      "the library&#39;s own cache; one thread requests one key after the other");
+  html +=
+      about_entry("Optimum",
+                  "knows all future requests and evicts the entry that is requested again last, "
+                  "which may be the new one (Belady)");
   return html;
 }
 
@@ -129,11 +131,11 @@ json to_json(const hit_ratios& all) {
 
 std::string to_html(const hit_ratios& all) {
   return to_html(report_page{
-      .title = "What a cache would answer itself",
+      .title = "The hit ratio that a cache would have",
       .lead = fmt::format("{}; {} requests for {} distinct keys", all.workload,
                           cli::show_count(all.requests), cli::show_count(all.distinct_keys)),
       .cards = cards_of(all),
-      .figures_of = "Hit ratio at each capacity",
+      .table_name = "Hit ratio at each capacity",
       .table = table_of(all),
       .charts = hit_ratio_charts_html,
       .script = hit_ratio_js,

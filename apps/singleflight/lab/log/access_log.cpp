@@ -12,7 +12,7 @@ bool all_digits(std::string_view text) {
          std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-// The quoted text at the front of `rest`, which then begins behind the closing quote.
+// Returns the quoted text at the front of `rest` and removes it, with both quotes.
 std::optional<std::string_view> take_quoted(std::string_view& rest) {
   if (rest.empty() || rest.front() != '"') return std::nullopt;
   for (std::size_t at = 1; at < rest.size(); ++at) {
@@ -39,7 +39,7 @@ bool take_space(std::string_view& rest) {
   return true;
 }
 
-// "http://host/path" as a proxy logs it becomes "/path".
+// Turns "http://host/path", as a proxy logs it, into "/path".
 std::string_view without_host(std::string_view url) {
   const auto scheme = url.find("://");
   if (scheme == std::string_view::npos || url.front() == '/' || scheme > url.find_first_of("/?#")) {
@@ -52,19 +52,20 @@ std::string_view without_host(std::string_view url) {
 const char* split_request(access_log_entry& entry) {
   if (entry.request == "-" || entry.request.empty()) return nullptr;
   const auto space = entry.request.find(' ');
-  if (space == 0 || space == std::string_view::npos) return "the request is not METHOD URL";
+  if (space == 0 || space == std::string_view::npos)
+    return "the request is not of the form METHOD URL";
   entry.method = entry.request.substr(0, space);
   if (!std::all_of(entry.method.begin(), entry.method.end(), [](char c) {
         return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '_';
       })) {
-    return "the request is not METHOD URL";
+    return "the request is not of the form METHOD URL";
   }
-  // A client may send spaces within its URL; the version is what follows the last one.
+  // A client may send spaces inside the URL; the version follows the last " HTTP/".
   const auto version = entry.request.rfind(" HTTP/");
   auto url = version == std::string_view::npos || version <= space
                  ? entry.request.substr(space + 1)
                  : entry.request.substr(space + 1, version - space - 1);
-  if (url.empty()) return "the request is not METHOD URL";
+  if (url.empty()) return "the request is not of the form METHOD URL";
   entry.url = without_host(url);
   return nullptr;
 }
@@ -73,8 +74,8 @@ const char* split_request(access_log_entry& entry) {
 
 access_log_result parse_access_log_line(std::string_view line) {
   access_log_entry entry{};
-  // The time's bracket, not one of an IPv6 host or of a user name: host, ident and user come before
-  // it.
+  // Find the bracket of the time and not one of an IPv6 host or of a user name: host, ident and
+  // user precede it.
   auto bracket = line.find(' ');
   for (int spaces = 1; spaces < 3 && bracket != std::string_view::npos; ++spaces) {
     bracket = line.find(' ', bracket + 1);
@@ -106,7 +107,7 @@ access_log_result parse_access_log_line(std::string_view line) {
   if (size != "-" && !all_digits(size)) return {std::nullopt, "the size is not a number"};
   while (take_space(rest)) {
     if (!rest.empty() && rest.front() == '"') {
-      if (!take_quoted(rest)) return {std::nullopt, "a quoted part does not end"};
+      if (!take_quoted(rest)) return {std::nullopt, "a quoted field does not end"};
     } else {
       take_word(rest);
     }

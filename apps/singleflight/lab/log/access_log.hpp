@@ -10,23 +10,23 @@ namespace singleflight::lab {
 
 /// One line of an access log in Common or Combined Log Format:
 ///   host ident user [time] "request" status bytes ["referer" "agent" ...]
-/// A quote inside a quoted part is escaped with a backslash. The parts are views into the line.
+/// A quote inside a quoted field is escaped with a backslash. The members are views into the line.
 struct access_log_entry {
   stamp time;
-  std::string_view request;  // "-" when the client sent none
-  std::string_view method;   // empty when the request is "-"
-  std::string_view url;      // as the client sent it, the scheme and host cut off
+  std::string_view request;  // "-" if the client sent none
+  std::string_view method;   // empty if the request is "-"
+  std::string_view url;      // as the client sent it, without scheme and host
 };
 
 struct access_log_result {
   std::optional<access_log_entry> entry;
-  const char* problem = nullptr;  // set when there is no entry
+  const char* problem = nullptr;  // set if there is no entry
 };
 
 access_log_result parse_access_log_line(std::string_view line);
 
-/// The n-th field of an access-log line, from 1: "[...]" and "..." are one field each, without
-/// their marks.
+/// Returns the n-th field of an access-log line, counted from 1. "[...]" and "..." are one field
+/// each and are returned without their delimiters.
 std::optional<std::string_view> access_log_field(std::string_view line, std::size_t n);
 
 }  // namespace singleflight::lab

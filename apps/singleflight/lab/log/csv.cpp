@@ -26,7 +26,7 @@ bool split_csv(std::string_view line, std::vector<std::string>& fields) {
       at = comma == std::string_view::npos ? line.size() : comma;
     }
     if (at >= line.size()) return true;
-    ++at;  // the comma; a field follows even if it is empty
+    ++at;  // skip the comma; a field follows, though it may be empty
   }
 }
 

@@ -7,9 +7,9 @@
 
 namespace singleflight::lab {
 
-/// Splits one line of CSV (RFC 4180): fields in quotes may hold commas and doubled quotes. False,
-/// with `fields` unspecified, if a quote does not end or text follows a closing quote. A record is
-/// one line: a line break within quotes makes both of its lines malformed.
+/// Splits one line of CSV (RFC 4180): quoted fields may contain commas and doubled quotes. Returns
+/// false, with `fields` unspecified, if a quoted field does not end or text follows its closing
+/// quote. A record is one line: a line break inside quotes makes both of its lines malformed.
 bool split_csv(std::string_view line, std::vector<std::string>& fields);
 
 }  // namespace singleflight::lab

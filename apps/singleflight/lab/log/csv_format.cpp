@@ -52,15 +52,15 @@ class csv_format : public line_format {
     if (!split_csv(line, fields_))
       return reading::malformed("a quoted field does not end, or text follows it");
     if (fields_.size() != header_.size())
-      return reading::malformed("not as many fields as the header has");
+      return reading::malformed("the number of fields differs from the header");
     reading result{verdict::request, fields_[key_column_], {}, nullptr};
     if (has_control_characters(result.key))
-      return reading::malformed("control characters in the key");
+      return reading::malformed("the key contains control characters");
     if (time_column_) {
       result.time = parse_trace_time(fields_[*time_column_]);
       if (!result.time)
         return reading::malformed(
-            "the time is not a number from 0 on nor like 2024-03-01T12:00:00Z");
+            "the time is neither a non-negative number nor like 2024-03-01T12:00:00Z");
     }
     if (result.key.empty()) return reading::no_key("the key is empty");
     return result;
@@ -113,12 +113,12 @@ std::unique_ptr<line_format> recognize_csv(const log_head& head, const key_choic
   if (names_key || (splits && header.size() > 1 && time_column(header))) {
     if (choice.from == part::path || choice.from == part::url || choice.from == part::query) {
       throw cli::usage_error(fmt::format(
-          "--key-from: {} is CSV, not an access log; use column=NAME or field=N", head.name));
+          "--key-from: {} is a CSV, not an access log; use column=NAME or field=N", head.name));
     }
     return csv_from_header(head.name, std::move(header), choice);
   }
   if (choice.from != part::column) return nullptr;
-  // Whoever names a column has a CSV in mind: say what its first line holds.
+  // The user expects a CSV: the message should list the columns of the first line.
   if (splits && header.size() > 1) return csv_from_header(head.name, std::move(header), choice);
   throw cli::usage_error(fmt::format(
       "--key-from: {} has no CSV header, so no column '{}'; its first line must name the columns",

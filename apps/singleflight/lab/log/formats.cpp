@@ -10,7 +10,7 @@ namespace {
 
 using recognizer = std::unique_ptr<line_format> (*)(const log_head&, const key_choice&);
 
-// In this order; the last one takes whatever is left.
+// Tried in this order; the last one accepts every log that is left.
 constexpr std::array<recognizer, 3> known_formats{recognize_access_log, recognize_csv,
                                                   recognize_key_per_line};
 

@@ -11,32 +11,35 @@
 
 namespace singleflight::lab {
 
-// The formats of logs. To add one: write <name>_format.cpp with a class derived from line_format and
-// a function like these that recognizes it, declare the function here, and add it to the list in
-// formats.cpp. Nothing else in the program knows which formats there are.
+// The log formats. To add one:
+//   1. write <name>_format.cpp: a class derived from line_format, and a function recognize_<name>;
+//   2. declare that function here;
+//   3. add it to known_formats in formats.cpp.
+// No other file lists the formats.
 
-/// log_head: the beginning of a log, by which its format is recognized.
+/// log_head: the beginning of a log, from which its format is recognized.
 struct log_head {
-  std::string name;                // of the log, for messages
-  std::vector<std::string> lines;  // the first ones that are not blank
+  std::string name;                // for messages
+  std::vector<std::string> lines;  // the first lines that are not blank
 };
 
-// Each returns null when the log is not in its format. Each throws usage_error when it is, but the
-// key cannot be taken from that format.
+// Each function returns null if the log is not in its format. It throws usage_error if the log is,
+// but lines of that format do not have the chosen key.
 
-/// An access log: any of the lines reads as one.
+/// Recognizes an access log: at least one of the lines is a line of it.
 std::unique_ptr<line_format> recognize_access_log(const log_head& head, const key_choice& choice);
 
-/// CSV: the first line is a header with the column asked for, or with "key", or with a time column.
+/// Recognizes CSV: the first line is a header that names the chosen column, a column "key" or a
+/// time column.
 std::unique_ptr<line_format> recognize_csv(const log_head& head, const key_choice& choice);
 
-/// One key per line: any text.
+/// Recognizes one key per line: any text.
 std::unique_ptr<line_format> recognize_key_per_line(const log_head& head, const key_choice& choice);
 
-/// The first format in the list that recognizes the log. Throws usage_error as they do.
+/// Returns the first known format that recognizes the log. Throws usage_error.
 std::unique_ptr<line_format> detect_format(const log_head& head, const key_choice& choice);
 
-/// No text holds these; a tab is none of them.
+/// Whether the text contains control characters other than a tab; such a line is not text.
 bool has_control_characters(std::string_view text);
 
 }  // namespace singleflight::lab

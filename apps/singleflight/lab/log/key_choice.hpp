@@ -7,7 +7,7 @@
 
 namespace singleflight::lab {
 
-/// key_choice: what of a log line is the key.
+/// key_choice: which part of a log line is the key.
 struct key_choice {
   enum class part { automatic, path, url, query, field, column };
   part from = part::automatic;

@@ -18,12 +18,12 @@ class key_per_line_format : public line_format {
 
   reading read(std::string_view line) override {
     if (has_control_characters(line))
-      return reading::malformed("control characters: this is no text");
+      return reading::malformed("the line contains control characters; it is not text");
     if (field_ == 0) return {verdict::request, line, {}, nullptr};
     std::size_t at = 0;
     for (std::size_t n = 1;; ++n) {
       at = line.find_first_not_of(" \t", at);
-      if (at == std::string_view::npos) return reading::malformed("not that many fields");
+      if (at == std::string_view::npos) return reading::malformed("the line has fewer fields");
       const auto end = std::min(line.find_first_of(" \t", at), line.size());
       if (n == field_) return {verdict::request, line.substr(at, end - at), {}, nullptr};
       at = end;
@@ -46,7 +46,7 @@ std::unique_ptr<line_format> recognize_key_per_line(const log_head& head,
     throw cli::usage_error(
         fmt::format("--key-from: {} is not an access log (none of its first {} lines is in Common "
                     "or Combined Log Format); "
-                    "use field=N, or leave --key-from out for one key per line",
+                    "use field=N, or omit --key-from for one key per line",
                     head.name, head.lines.size()));
   }
   return std::make_unique<key_per_line_format>(choice.field);

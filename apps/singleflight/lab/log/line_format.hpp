@@ -9,13 +9,13 @@
 
 namespace singleflight::lab {
 
-/// line_format: how the lines of one log are read.
+/// line_format: reads the lines of one log.
 class line_format {
  public:
   enum class verdict {
-    request,    // `key` is set, and `time` if the format knows it
+    request,    // `key` is set, and `time` if the format has it
     malformed,  // `reason` is set
-    no_key      // a line in order that asks for nothing, such as "-"; `reason` is set
+    no_key      // a valid line without a request, such as "-"; `reason` is set
   };
   struct reading {
     verdict what = verdict::malformed;
@@ -31,9 +31,9 @@ class line_format {
 
   virtual reading read(std::string_view line) = 0;
   virtual bool has_time() const = 0;
-  /// "access log, key: path".
+  /// A description for people: "access log, key: path".
   virtual std::string describe() const = 0;
-  /// The first line is a header, not a request.
+  /// Whether the first line is a header and not a request.
   virtual bool has_header() const { return false; }
 };
 

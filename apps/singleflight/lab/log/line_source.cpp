@@ -25,13 +25,13 @@ line_source::line_source(std::string path)
   }
   if (fd < 0) {
     throw cli::usage_error(
-        fmt::format("--log: cannot open {}: {}; give a readable file, or - for standard input",
+        fmt::format("--log: cannot open {}: {}; name a readable file, or - for standard input",
                     name_, std::strerror(errno)));
   }
   struct stat status {};
   if (::fstat(fd, &status) == 0 && S_ISDIR(status.st_mode)) {
     ::close(fd);
-    throw cli::usage_error(fmt::format("--log: {} is a directory; give one of its files", name_));
+    throw cli::usage_error(fmt::format("--log: {} is a directory; name one of its files", name_));
   }
   file_.reset(gzdopen(fd, "rb"));
   if (!file_) {
@@ -58,8 +58,8 @@ bool line_source::fill() {
     throw cli::usage_error(
         fmt::format("--log: cannot read {} after line {}: {}; {}", name_, number_,
                     code == Z_ERRNO ? std::strerror(errno) : cli::one_line(text),
-                    code == Z_DATA_ERROR ? "the gzip data is damaged, fetch it again"
-                                         : "give a readable file"));
+                    code == Z_DATA_ERROR ? "the gzip data is damaged; get another copy of the file"
+                                         : "name a readable file"));
   }
   if (code == Z_BUF_ERROR) truncated_ = true;
   at_ = 0;
@@ -86,14 +86,14 @@ bool line_source::next(line& out) {
   bool too_long = false;
   while (!ends) {
     if (at_ == end_ && !fill()) break;
-    if (at_ == end_) continue;  // the buffer held a byte order mark alone
+    if (at_ == end_) continue;  // the buffer contained only a byte order mark
     started = true;
     const auto part = piece(ends);
-    const auto room = longest_line + 1 - text_.size();  // one more, for the carriage return
-    text_.append(part.substr(0, room));
-    too_long = too_long || part.size() > room;
+    const auto space = longest_line + 1 - text_.size();  // one more, for the carriage return
+    text_.append(part.substr(0, space));
+    too_long = too_long || part.size() > space;
   }
-  // What precedes a break in the gzip data is half a line: there is no telling where it would have
+  // A line before a break in the gzip data may be incomplete: it is unknown where it would have
   // ended.
   if (!started || (!ends && (truncated_ || interrupted_))) return false;
   if (!text_.empty() && text_.back() == '\r' && !too_long) text_.pop_back();

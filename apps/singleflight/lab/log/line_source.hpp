@@ -11,11 +11,13 @@
 
 namespace singleflight::lab {
 
-/// line_source: a text, plain or gzip (told apart by content), line by line, in bounded memory.
+/// line_source: reads a text line by line in bounded memory; the text is plain or gzip, which its
+/// content decides.
 ///
-/// A UTF-8 byte order mark at the start and a carriage return at the end of a line are not part of
-/// any line.
-/// Errors    usage_error: the file cannot be opened or read, or its gzip data is damaged.
+/// A UTF-8 byte order mark at the start of the text and a carriage return at the end of a line are
+/// not part of a line.
+///
+/// Errors      usage_error: the file cannot be opened or read, or its gzip data is damaged.
 class line_source {
  public:
   static constexpr std::size_t longest_line = 65536;
@@ -23,19 +25,19 @@ class line_source {
   struct line {
     std::string_view text;  // valid until the next call
     std::uint64_t number;   // from 1
-    bool too_long;          // the text is then its beginning only
+    bool too_long;          // `text` is then only its beginning
   };
 
   /// "-" is standard input.
   explicit line_source(std::string path);
 
-  /// False at the end.
+  /// Returns false at the end of the text.
   bool next(line& out);
 
-  /// The gzip data ended before it was complete; the lines until then were delivered, but for a
-  /// partial last one.
+  /// Whether the gzip data ended before it was complete. The lines up to that point were returned,
+  /// except for a partial last one.
   bool truncated() const { return truncated_; }
-  /// Reading was broken off by a signal.
+  /// Whether a signal interrupted the reading.
   bool interrupted() const { return interrupted_; }
   const std::string& name() const { return name_; }
 
@@ -45,7 +47,7 @@ class line_source {
   };
 
   bool fill();
-  /// The next piece of the current line; sets `ends` if the line ends with it.
+  /// Returns the next piece of the current line; sets `ends` if it is the last one.
   std::string_view piece(bool& ends);
 
   std::string name_;

@@ -16,8 +16,8 @@ namespace singleflight::lab {
 
 namespace {
 
-constexpr std::size_t lines_looked_at = 100;
-constexpr std::size_t malformed_named = 5;
+constexpr std::size_t lines_of_head = 100;
+constexpr std::size_t malformed_kept = 5;
 
 bool blank(std::string_view text) {
   return text.find_first_not_of(" \t") == std::string_view::npos;
@@ -38,12 +38,12 @@ class collector {
     const auto reading = too_long ? line_format::reading{line_format::verdict::malformed,
                                                          {},
                                                          {},
-                                                         "longer than 65536 bytes"}
+                                                         "the line is longer than 65536 bytes"}
                                   : format.read(text);
     switch (reading.what) {
       case line_format::verdict::malformed:
         ++account_.malformed;
-        if (account_.first_malformed.size() < malformed_named) {
+        if (account_.first_malformed.size() < malformed_kept) {
           account_.first_malformed.push_back({number, reading.reason});
         }
         return;
@@ -68,7 +68,7 @@ class collector {
   workload made_;
 };
 
-void refuse_hopeless(const log_account& account, const std::string& name, const workload& made) {
+void check_account(const log_account& account, const std::string& name, const workload& made) {
   if (account.malformed * 2 > account.lines) {
     const auto& first = account.first_malformed.front();
     throw cli::usage_error(
@@ -84,8 +84,9 @@ void refuse_hopeless(const log_account& account, const std::string& name, const 
         fmt::format("--log: none of the {} lines of {} has such a key; choose another --key-from",
                     cli::show_count(account.lines), name));
   }
-  throw cli::usage_error(fmt::format("--log: {} holds no requests{}; give a log with at least one",
-                                     name, account.truncated ? " (its gzip data is cut off)" : ""));
+  throw cli::usage_error(
+      fmt::format("--log: {} contains no requests{}; give a log with at least one", name,
+                  account.truncated ? " (its gzip data is incomplete)" : ""));
 }
 
 }  // namespace
@@ -99,7 +100,7 @@ workload read_log(const log_request& request, log_account& account, const std::s
   log_head head{source.name(), {}};
   std::vector<held_line> held;
   line_source::line line{};
-  while (head.lines.size() < lines_looked_at && source.next(line)) {
+  while (head.lines.size() < lines_of_head && source.next(line)) {
     if (blank(line.text) && !line.too_long) continue;
     head.lines.emplace_back(line.text);
     held.push_back({line.number, line.too_long});
@@ -128,31 +129,31 @@ workload read_log(const log_request& request, log_account& account, const std::s
   account.more = requests.full() && (next_held < held.size() || source.next(line));
 
   auto made = requests.finish();
-  refuse_hopeless(account, source.name(), made);
+  check_account(account, source.name(), made);
   made.source = fmt::format("{} ({})", source.name(), format->describe());
   if (request.by_time) arrange_by_time(made);
   return made;
 }
 
-void tell_about(const log_account& account) {
+void print_skipped(const log_account& account) {
   for (const auto& [number, reason] : account.first_malformed) {
     fmt::print(stderr, "line {}: {}\n", cli::show_count(number), reason);
   }
   if (account.malformed > 0) {
-    fmt::print(stderr, "{} of {} lines are malformed; they are skipped\n",
+    fmt::print(stderr, "{} of {} lines are malformed and were skipped\n",
                cli::show_count(account.malformed), cli::show_count(account.lines));
   }
   if (account.without_key > 0) {
-    fmt::print(stderr,
-               "{} of {} lines ask for nothing (no request, or no such key); they are skipped\n",
+    fmt::print(stderr, "{} of {} lines have no request or no such key and were skipped\n",
                cli::show_count(account.without_key), cli::show_count(account.lines));
   }
-  if (account.truncated) fmt::print(stderr, "the gzip data is cut off; its whole lines are used\n");
+  if (account.truncated)
+    fmt::print(stderr, "the gzip data is incomplete; its complete lines are used\n");
   if (account.out_of_order > 0) {
-    fmt::print(
-        stderr,
-        "{} requests are stamped before their predecessor; they are replayed in order of time\n",
-        cli::show_count(account.out_of_order));
+    fmt::print(stderr,
+               "{} requests have an earlier time than their predecessor; they are replayed in "
+               "order of time\n",
+               cli::show_count(account.out_of_order));
   }
 }
 

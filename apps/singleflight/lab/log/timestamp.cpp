@@ -12,7 +12,7 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-// Takes what it reads off the front of the text; after a failure everything else fails too.
+// Consumes the text from the front. After a failure every further read fails as well.
 class scanner {
  public:
   explicit scanner(std::string_view text) : text_(text) {}

@@ -12,8 +12,8 @@ namespace singleflight::lab {
 
 namespace {
 
-// Fills the {{places}} of the page; what is filled in is not looked at again, so no text can forge
-// a place.
+// Replaces the {{places}} of the page. The inserted text is not searched again, so no text can
+// forge a place.
 std::string fill(std::string_view page,
                  const std::map<std::string, std::string, std::less<>>& places) {
   std::string filled;
@@ -47,9 +47,9 @@ std::string escaped(std::string_view text) {
   return safe;
 }
 
-std::string card(const std::string& figure, bool good, const std::string& what) {
+std::string card(const std::string& value, bool good, const std::string& what) {
   return fmt::format("<div class=\"card\"><b{}>{}</b><span>{}</span></div>\n",
-                     good ? " class=\"good\"" : "", figure, what);
+                     good ? " class=\"good\"" : "", value, what);
 }
 
 std::string about_entry(std::string_view name, const std::string& value) {
@@ -58,7 +58,7 @@ std::string about_entry(std::string_view name, const std::string& value) {
 
 std::string to_html(const report_page& page) {
   auto data = cli::to_text(page.data, -1);
-  // Within <script> only these two end or comment it.
+  // Inside <script> only "</script" and "<!--" have a meaning; both begin with "<".
   for (std::size_t at = 0; (at = data.find('<', at)) != std::string::npos; at += 6)
     data.replace(at, 1, "\\u003c");
   return fill(page_html, {{"title", escaped(page.title)},
@@ -67,7 +67,7 @@ std::string to_html(const report_page& page) {
                           {"lead", escaped(page.lead)},
                           {"warning", page.warning},
                           {"cards", page.cards},
-                          {"figures_of", page.figures_of},
+                          {"table_name", page.table_name},
                           {"table", page.table},
                           {"charts", page.charts},
                           {"about", "<dl>\n" + page.about + "</dl>"},

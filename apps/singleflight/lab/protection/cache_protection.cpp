@@ -45,7 +45,7 @@ class cache_protection : public protection {
   }
 
   std::optional<cache_counts> cached() const override {
-    // The cache's own stale_hits are those that did not load first.
+    // stats().stale_hits are the stale answers that were returned without a load.
     const auto stale = stale_.load(std::memory_order_relaxed);
     const auto stats = cache_.stats();
     return cache_counts{.hits = stats.hits,
@@ -58,14 +58,14 @@ class cache_protection : public protection {
   }
 
  private:
-  // Nobody waits for it, so nothing hurries it. A caller's own load goes through ask.
+  // No caller waits for a refresh, so its patience is unlimited. The loads of callers are in ask().
   row refresh(const std::string& key) {
     return asked_.load(key, [] { return steady_time::max(); });
   }
 
   backend& asked_;
   std::atomic<std::uint64_t> stale_ = 0;
-  // As many at a time as there may be: they wait for a connection on a thread of their own.
+  // Each refresh may block while it waits for a connection, so allow many threads.
   thread_pool refreshing_{{.max_threads = 1000}};
   loading_cache<std::string, row> cache_;
 };

@@ -9,8 +9,8 @@
 
 namespace singleflight::lab {
 
-/// One load per key at a time, whose answer is kept for those who ask later.
-/// Its times are by `clock`, which outlives it, as the backend does.
+/// At most one load per key at a time, whose answer is stored for later requests. It takes the time
+/// from `clock`; the clock and the backend must outlive it.
 std::unique_ptr<protection> make_cache_protection(backend& asked, const cache_settings& settings,
                                                   timer& clock = default_timer());
 

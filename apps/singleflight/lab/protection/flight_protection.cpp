@@ -19,8 +19,8 @@ class flight_protection : public protection {
     bool led = false;
     const auto load = [&](flight_context& flight) {
       led = true;
-      // Whoever joins may have more patience than the leader: the load may wait for its turn as
-      // long as anybody.
+      // A joiner may have a later deadline than the leader: the load may wait for its turn until
+      // the last deadline.
       return asked_.load(key, [&flight] { return flight.deadline(); });
     };
     auto outcome = flights_.run(as_outcome, key, load, {.deadline = deadline});

@@ -7,7 +7,7 @@
 
 namespace singleflight::lab {
 
-/// One load per key at a time; whoever asks meanwhile shares its answer.
+/// At most one load per key at a time; concurrent requests for the key share its answer.
 std::unique_ptr<protection> make_flight_protection(backend& asked);
 
 }  // namespace singleflight::lab

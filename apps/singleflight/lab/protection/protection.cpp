@@ -12,7 +12,7 @@ namespace singleflight::lab {
 
 namespace {
 
-/// Every request loads for itself.
+/// Each request runs its own load.
 class no_protection : public protection {
  public:
   explicit no_protection(backend& asked) : asked_(asked) {}
@@ -87,7 +87,7 @@ std::unique_ptr<protection> make_protection(std::string_view name, backend& aske
 std::optional<reply> refuse_late(steady_time deadline) {
   if (deadline > std::chrono::steady_clock::now()) return std::nullopt;
   reply late;
-  late.error = {"timed_out", "the deadline had passed before the request could begin"};
+  late.error = {"timed_out", "the deadline expired before the request began"};
   return late;
 }
 

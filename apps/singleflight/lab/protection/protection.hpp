@@ -13,52 +13,53 @@
 
 namespace singleflight::lab {
 
-/// What one request got.
+/// The outcome of one request.
 struct reply {
   enum class origin {
-    own_load,  // it loaded itself
-    shared,    // another load answered it, maybe long ago, or failed for it
-    no_load    // it gave up, or was refused, before any load had an outcome for it
+    own_load,  // the request ran a load
+    shared,    // it got the answer or failure of another load, perhaps an old one
+    no_load    // it gave up or was refused before a load had an outcome for it
   };
   struct failure {
     std::string kind;
     std::string what;
-    bool asked = true;  // something was asked of the backend
+    bool asked = true;  // whether the backend was reached
   };
   origin from = origin::no_load;
-  bool empty = false;  // an answer without rows
+  bool empty = false;  // the answer has no rows
   std::optional<failure> error;
 };
 
-/// protection: what stands between the callers and the backend. One object serves one run.
+/// protection: serves the requests of the callers with loads of the backend. One object per run.
 ///
 /// Threads     ask, from any thread.
 class protection {
  public:
   virtual ~protection() = default;
 
-  /// Blocks until there is an answer, or until `deadline` (max: no deadline) ends the wait for one
-  /// that somebody else is loading. A deadline that has passed already loads nothing. Does not
-  /// throw for a failed load.
+  /// Blocks until there is an answer, or until `deadline` (max: none) expires while another request
+  /// loads it. If the deadline has already expired, nothing is loaded. A failed load is returned,
+  /// not thrown.
   virtual reply ask(const std::string& key, steady_time deadline) = 0;
 
-  /// What it did as a cache; empty if it is none.
+  /// The counts of a cache; empty if this is not a cache.
   virtual std::optional<cache_counts> cached() const { return std::nullopt; }
 };
 
-/// The names that make_protection knows, in the order in which they are offered.
+/// The names that make_protection accepts, in the order in which messages list them.
 const std::vector<std::string>& protection_names();
 
-/// Null for an unknown name. The settings are for `cache`.
+/// Returns null for an unknown name. The settings are those of `cache`.
 std::unique_ptr<protection> make_protection(std::string_view name, backend& asked,
                                             const cache_settings& settings = {});
 
-/// What a request gets whose deadline has passed before it could begin; empty if it has not.
+/// Returns the reply to a request whose deadline expired before it began; empty if it has not
+/// expired.
 std::optional<reply> refuse_late(steady_time deadline);
 
-/// What a load's exception is called and says. Call it from a handler's exception.
+/// The kind and the message of an exception that a load threw.
 reply::failure describe_failure(const std::exception_ptr& error);
-/// The same for what the library itself says. Nothing was asked for this request.
+/// The same for an error of the library itself; the request did not reach the backend.
 reply::failure describe_refusal(flight_errc code);
 
 }  // namespace singleflight::lab

@@ -21,8 +21,8 @@ namespace {
 
 using clock = std::chrono::steady_clock;
 
-constexpr auto late = std::chrono::milliseconds(10);
-// Enough that a burst of a few requests finds its threads made already.
+constexpr auto tolerated_delay = std::chrono::milliseconds(10);
+// Enough for a burst of a few requests to find existing threads.
 constexpr std::size_t spare_threads = 8;
 
 class open_loop {
@@ -42,7 +42,7 @@ class open_loop {
       std::unique_lock lock(mutex_);
       for (std::size_t i = 0; i < std::min(spare_threads, due_.size()); ++i) add_thread_locked();
       if (threads_.empty() && !due_.empty())
-        throw cli::usage_error("the system allows no more threads; close some programs");
+        throw cli::usage_error("the system does not allow another thread; close some programs");
       changed_.wait(lock, [this] { return finished_ == threads_.size(); });
     }
     for (auto& thread : threads_) thread.join();
@@ -71,7 +71,7 @@ class open_loop {
     changed_.notify_all();
   }
 
-  // Waits until the next request is due.
+  // Waits until the next request is due and returns its index; empty if there is none.
   std::optional<std::size_t> next() {
     std::unique_lock lock(mutex_);
     if (stopped_ || next_ == due_.size()) return std::nullopt;
@@ -83,7 +83,7 @@ class open_loop {
     if (stopped_) return std::nullopt;
     const auto delay = clock::now() - due;
     account_.worst_delay = std::max<std::chrono::nanoseconds>(account_.worst_delay, delay);
-    if (delay > late) ++account_.started_late;
+    if (delay > tolerated_delay) ++account_.started_late;
     if (waiting_ < std::min(spare_threads, due_.size() - next_)) add_thread_locked();
     return request;
   }
@@ -93,7 +93,7 @@ class open_loop {
   const make_request& make_;
   clock::time_point start_{};
 
-  std::mutex mutex_;  // guards what follows; never held while a request is made
+  std::mutex mutex_;  // guards the members below; not held while a request is made
   std::condition_variable changed_;
   std::deque<std::thread> threads_;
   std::size_t next_ = 0;

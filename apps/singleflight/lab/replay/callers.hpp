@@ -10,32 +10,33 @@
 
 namespace singleflight::lab {
 
-/// One request, as the callers make it: the thread that makes it (a small number), its place in the
-/// workload, and since when its caller waits: since it was due in an open loop, since now in a
-/// closed one.
+/// Makes one request. Its arguments: the number of the calling thread, counted from 0; the index of
+/// the request in the workload; and the time since which its caller waits, which is when the
+/// request was due in an open loop and the current time in a closed loop.
 using make_request = std::function<void(std::size_t thread, std::size_t request,
                                         std::chrono::steady_clock::time_point waits_since)>;
 
-/// How the calling went.
+/// What happened while the requests were made.
 struct calling {
-  std::size_t threads = 0;  // the most that there were
-  std::uint64_t started_late =
-      0;  // open loop: requests that began more than 10 ms after they were due
+  std::size_t threads = 0;  // the largest number of threads
+  // Open loop: requests that began more than 10 ms after they were due.
+  std::uint64_t started_late = 0;
   std::chrono::nanoseconds worst_delay{0};
-  bool out_of_threads =
-      false;  // the system or `most_threads` allowed no more, though one was needed
+  // Another thread was needed, but the system or `most_threads` did not allow it.
+  bool out_of_threads = false;
 };
 
-/// Makes requests 0 to `requests` - 1 from `callers` threads, each its next one when it is done
-/// with the last. Returns when all are done, or soon after `stop`. Throws usage_error if the system
-/// does not give that many threads.
+/// Makes requests 0 to `requests` - 1 from `callers` threads; a thread makes its next request when
+/// the previous one has returned. Returns when all requests are done, or soon after `stop`. Throws
+/// usage_error if the system does not allow that many threads.
 calling call_in_closed_loop(std::size_t requests, std::size_t callers, const make_request& make,
                             const std::stop_token& stop);
 
-/// Makes request i when `due[i]` has passed since the start, on a thread of its own for as long as
-/// it takes. Some threads always wait for the requests to come, and one that begins a request sees
-/// to that first; so requests never wait for one another, until `most_threads` are all busy. What
-/// then begins late still waits since it was due.
+/// Makes request i when `due[i]` has passed since the start; the request has a thread to itself
+/// until it returns. Spare threads wait for the next requests, and a thread that begins a request
+/// first ensures that enough of them are left; so requests do not wait for each other until all
+/// `most_threads` are busy. The latency of a request that begins late still counts from when it was
+/// due.
 calling call_in_open_loop(const std::vector<std::chrono::nanoseconds>& due,
                           std::size_t most_threads, const make_request& make,
                           const std::stop_token& stop);

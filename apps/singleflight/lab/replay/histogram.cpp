@@ -11,14 +11,14 @@ namespace {
 
 constexpr unsigned part_bits = 7;
 constexpr std::size_t parts = std::size_t{1} << part_bits;
-constexpr unsigned value_bits = 63;  // a duration is signed; below zero counts as zero
+constexpr unsigned value_bits = 63;  // a duration is signed; a negative one counts as zero
 
 }  // namespace
 
 histogram::histogram() : counts_((value_bits - part_bits + 1) * parts) {}
 
-// Below 128 ns a bucket is one nanosecond wide. From there on, values whose highest bit is 7 + r
-// fall into row r + 1, and the seven bits after the highest one choose the place in the row.
+// Below 128 ns a bucket is one nanosecond wide. Above that, a value whose highest bit is 7 + r
+// belongs to row r + 1, and the seven bits after the highest one select the place in the row.
 std::size_t histogram::index_of(std::uint64_t ns) {
   if (ns < parts) return ns;
   const auto row = static_cast<unsigned>(std::bit_width(ns)) - part_bits;

@@ -8,12 +8,12 @@
 
 namespace singleflight::lab {
 
-/// histogram: counts durations in log-linear buckets, as HdrHistogram does: every power of two is
-/// cut into 128 equal parts, so a percentile is at most 0.8 % above the true one. The largest value
-/// is kept exactly.
+/// histogram: counts durations in log-linear buckets, as HdrHistogram does: each power of two is
+/// divided into 128 equal parts, so a percentile is at most 0.8 % above the exact one. The largest
+/// value is stored exactly.
 ///
-/// Threads     none: one thread at a time.
-/// Cost        58 KiB, no allocation after construction.
+/// Threads     one thread at a time.
+/// Cost        58 KiB; no allocation after construction.
 class histogram {
  public:
   using duration = std::chrono::nanoseconds;
@@ -26,8 +26,8 @@ class histogram {
   std::uint64_t count() const { return count_; }
   duration max() const { return duration(max_ns_); }
 
-  /// The smallest bucket bound that at least `fraction` of the values (0 < fraction <= 1) do not
-  /// exceed; zero when nothing was recorded.
+  /// Returns the smallest bucket bound that at least `fraction` of the values do not exceed, with
+  /// 0 < fraction <= 1; zero if nothing was recorded.
   duration quantile(double fraction) const;
 
   struct bucket {
@@ -36,7 +36,7 @@ class histogram {
     std::uint64_t count;
   };
 
-  /// The buckets that hold something, in order.
+  /// The buckets that are not empty, in order.
   std::vector<bucket> buckets() const;
 
  private:

@@ -9,10 +9,10 @@
 
 namespace singleflight::lab {
 
-/// load_meter: counts what one run asks of a backend. A load is in flight from when it is asked for
-/// until it has answered, its wait for a connection included; it counts as a load if it reached the
-/// backend. The guards stand before it: each attempt is a load here, and one that they hold back is
-/// none.
+/// load_meter: counts the loads of one run. A load is in flight from the call until it returns,
+/// which includes its wait for a connection; it is counted if it reached the backend. The guards
+/// are in front of the meter: each attempt is one load here, and a load that a guard holds back is
+/// not one.
 ///
 /// Lifetime    borrows the backend.
 class load_meter : public backend {
@@ -25,9 +25,9 @@ class load_meter : public backend {
   std::string query() const override { return backend_.query(); }
   std::size_t connections() const override { return backend_.connections(); }
 
-  /// The run begins; the time of the series counts from here.
+  /// Marks the beginning of the run, from which the series counts its time.
   void start();
-  /// What comes later is not counted.
+  /// Ends the counting.
   void stop();
 
   std::uint64_t loads() const;
@@ -37,7 +37,7 @@ class load_meter : public backend {
   void change(int delta, bool counts);
 
   backend& backend_;
-  mutable std::mutex mutex_;  // guards what follows; a load takes far longer than this lock is held
+  mutable std::mutex mutex_;  // guards the members below; held far shorter than a load takes
   load_series series_;
   std::uint64_t loads_ = 0;
   steady_time began_{};

@@ -15,7 +15,7 @@ void load_series::change(duration when, int delta) {
 
 void load_series::finish(duration when) { advance(when); }
 
-// Afterwards now_ is `when`, the slots up to it exist, and the level was entered into those
+// Sets now_ to `when`, creates the slots up to it, and adds the current level to the slots in
 // between.
 void load_series::advance(duration when) {
   when = std::max(when, now_);

@@ -8,11 +8,11 @@
 
 namespace singleflight::lab {
 
-/// load_series: how many loads were in flight, over a time whose length is not known beforehand.
-/// Time is cut into equal intervals; when they no longer suffice each two become one, so memory is
-/// bounded and the interval doubles.
+/// load_series: how many loads were in flight over a period whose length is not known in advance.
+/// The time is divided into equal intervals. When there would be too many, each pair is merged into
+/// one, which doubles the interval and bounds the memory.
 ///
-/// Threads     none: one thread at a time.
+/// Threads     one thread at a time.
 class load_series {
  public:
   using duration = std::chrono::nanoseconds;
@@ -24,20 +24,20 @@ class load_series {
     std::uint32_t most = 0;
   };
 
-  /// At `when` (since the start) `delta` loads more are in flight. A time before the last one
-  /// counts as the last one.
+  /// From `when` on (since the start) `delta` more loads are in flight. A time before the previous
+  /// one counts as the previous one.
   void change(duration when, int delta);
-  /// Nothing changes any more, until `when`.
+  /// Ends the series at `when`, without another change.
   void finish(duration when);
 
   duration interval_width() const { return width_; }
-  /// As many intervals as the time fills, the last one perhaps in part.
+  /// The intervals up to the end; the last one may be shorter.
   std::vector<interval> intervals() const;
   std::uint32_t most() const { return most_; }
 
  private:
   struct slot {
-    std::int64_t load_ns = 0;  // loads in flight, times how long they were
+    std::int64_t load_ns = 0;  // loads in flight, multiplied by their duration
     std::uint32_t most = 0;
   };
 

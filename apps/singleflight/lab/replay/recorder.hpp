@@ -12,25 +12,25 @@
 
 namespace singleflight::lab {
 
-/// What the callers of one run saw.
+/// What the callers of one run observed.
 struct tally {
   struct failures {
     std::uint64_t count = 0;
-    std::string example;  // what the first one said
+    std::string example;  // the message of the first one
   };
 
-  std::uint64_t requests = 0;  // finished, failed ones included
+  std::uint64_t requests = 0;  // finished, including failed ones
   std::uint64_t answered = 0;
-  std::uint64_t saved = 0;  // another request's load served it
-  std::uint64_t empty = 0;  // answered without rows
+  std::uint64_t saved = 0;  // served by the load of another request
+  std::uint64_t empty = 0;  // answers without rows
   std::map<std::string, failures> errors;
-  histogram latency;  // of every request, failed ones included
+  histogram latency;  // of every request, including failed ones
 
   void record(std::chrono::nanoseconds latency_of_request, const reply& got);
   void add(const tally& other);
 };
 
-/// recorder: one tally filled by many threads, cut into stripes that are summed at the end.
+/// recorder: a tally that many threads fill; it has stripes, which are summed at the end.
 ///
 /// Threads     record and sum, from any thread.
 class recorder {
@@ -43,7 +43,7 @@ class recorder {
     mutable std::mutex mutex;  // guards counts
     tally counts;
   };
-  // Not one a thread: an open loop may need thousands, and a histogram has 58 KiB.
+  // Not one per thread: an open loop may need thousands, and a histogram takes 58 KiB.
   std::array<stripe, 16> stripes_;
 };
 

@@ -45,10 +45,10 @@ nanoseconds expected_time(const workload& requests, const pacing& pace, double l
 }
 
 std::size_t size_for(const workload& requests, const pacing& pace, double loads_per_s,
-                     bool made_up) {
+                     bool generated) {
   const auto all = requests.requests.size();
-  const double budget_s = made_up ? 20 : 30;
-  // Half as much again is not worth cutting for.
+  const double budget_s = generated ? 20 : 30;
+  // Up to half as much again is not cut.
   if (expected_time(requests, pace, loads_per_s, all) <= from_seconds(budget_s * 1.5)) return all;
   double fitting = 1;
   switch (pace.form) {

@@ -5,8 +5,8 @@
 
 namespace singleflight::lab {
 
-/// "2 x Intel Xeon ..., Linux 6.1, built with GCC 12.2": what figures depend on besides the
-/// workload.
+/// Describes what the results depend on besides the workload: "2 x Intel Xeon ..., Linux 6.1, built
+/// with GCC 12.2".
 std::string describe_machine();
 
 }  // namespace singleflight::lab

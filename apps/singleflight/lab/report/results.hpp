@@ -14,12 +14,12 @@
 
 namespace singleflight::lab {
 
-/// results: all that the outputs say.
+/// results: everything that the outputs show.
 struct results {
-  std::string workload;  // in words
+  std::string workload;  // a description
   std::uint64_t requests = 0;
   std::uint64_t distinct_keys = 0;
-  std::uint64_t skipped_lines = 0;  // malformed ones of the log
+  std::uint64_t skipped_lines = 0;  // malformed lines of the log
   std::optional<std::uint64_t> seed;
   std::string pacing;
   std::string backend;
@@ -28,34 +28,35 @@ struct results {
   faults injected;
   std::optional<std::chrono::nanoseconds> deadline;
   guard_settings guards;
-  std::optional<cache_settings> cache;  // if there is a run with one
+  std::optional<cache_settings> cache;  // if a run has one
   std::string machine;
   std::string version;
   bool interrupted = false;
   std::vector<run_result> runs;
 };
 
-/// The table on a terminal, another one of what the guards did, and what is worth noting beneath.
-/// 100 columns or so.
+/// The table for a terminal (about 100 columns), tables of what the guards and the cache did, a
+/// comparison with the first protection, and notes.
 std::string to_table(const results& all);
 
 /// {"workload": {...}, "machine": ..., "runs": [{"protection": ..., "requests": ...,
 /// "backend_loads": ..., "saved": ..., "peak_loads": ..., "errors": {"timed_out": 3}, "latency_ms":
 /// {"p50", "p99", "p999", "max"}, "requests_per_s": ..., "wall_s": ..., ...}]}
 ///
-/// requests        that finished, failed ones included; latency_ms is of them all
-/// saved           requests that another request's load served: requests - backend_loads, less
-///                 those that gave up or were refused without a load; with retries, a request
-///                 may have cost several loads, and a refresh is a load that no request waits for
-/// peak_loads      the most loads at once, waiting for a connection included, for a turn not
-/// guards          what the guards did, where there are any: those of guard_counts that apply
-/// cache           what the cache did, of a run with one: cache_counts
-/// requests_per_s  answered requests, failed ones not included
-/// series          loads in flight: mean and most in intervals of interval_ms
-/// latencies       of the requests: [from_ms, to_ms, count] of each bucket that holds any
+/// requests        finished requests, including failed ones; latency_ms covers all of them
+/// saved           requests that the load of another request served: requests - backend_loads, less
+///                 those that gave up or were refused without a load; with retries a request may
+///                 cost several loads, and a refresh is a load that no request waits for
+/// peak_loads      the most concurrent loads, including those that wait for a connection but not
+///                 those that wait for a turn
+/// guards          what the guards did, if there are any: the guard_counts that apply
+/// cache           what the cache did, in a run with one: cache_counts
+/// requests_per_s  answered requests, without failed ones
+/// series          loads in flight: mean and maximum in intervals of interval_ms
+/// latencies       of the requests: [from_ms, to_ms, count] of each bucket that is not empty
 nlohmann::ordered_json to_json(const results& all);
 
-/// The page.
+/// The HTML report.
 std::string to_html(const results& all);
 
 }  // namespace singleflight::lab

@@ -31,14 +31,14 @@ std::string saved_cell(const run_result& run) {
   return fmt::format("{} ({:.1f} %)", cli::show_count(run.seen.saved), share);
 }
 
-// A row a figure and a column a protection: so it fits a phone.
+// One row per value and one column per protection, so that the table fits on a phone.
 std::string table_of(const results& all) {
   std::string html = "<table><thead><tr><th></th>";
   for (std::size_t i = 0; i < all.runs.size(); ++i) {
     html += fmt::format(
         "<th scope=\"col\"><span class=\"mark\" "
         "style=\"background:var(--series-{})\"></span>{}{}</th>",
-        i % 5, escaped(all.runs[i].protection), all.runs[i].complete ? "" : " (in part)");
+        i % 5, escaped(all.runs[i].protection), all.runs[i].complete ? "" : " (partial)");
   }
   html += "</tr></thead><tbody>\n";
   const auto row = [&](const char* name, auto&& cell) {
@@ -54,7 +54,7 @@ std::string table_of(const results& all) {
   row("Requests", [](const run_result& run) { return cli::show_count(run.seen.requests); });
   row("Backend loads", [](const run_result& run) { return cli::show_count(run.backend_loads); });
   row("Loads saved", saved_cell);
-  row("Most loads at once",
+  row("Most concurrent loads",
       [](const run_result& run) { return cli::show_count(run.loads_in_flight.most()); });
   row("Errors", errors_cell);
   const auto guarded = [&](bool on, const char* name, std::uint64_t guard_counts::*which) {
@@ -62,12 +62,13 @@ std::string table_of(const results& all) {
       row(name, [which](const run_result& run) { return cli::show_count(run.guards.*which); });
   };
   const auto& guards = all.guards;
-  guarded(guards.any(), "Loads asked for", &guard_counts::asked);
+  guarded(guards.any(), "Requested loads", &guard_counts::asked);
   guarded(guards.attempts.has_value(), "Retries", &guard_counts::retries);
   guarded(guards.error_rate.has_value(), "Loads rejected by the breaker", &guard_counts::rejected);
   guarded(guards.error_rate.has_value(), "Times the breaker opened", &guard_counts::opened);
-  guarded(guards.max_loads.has_value(), "Loads that had to queue", &guard_counts::queued);
-  guarded(guards.max_loads.has_value(), "Loads that gave up queuing", &guard_counts::gave_up);
+  guarded(guards.max_loads.has_value(), "Loads that had to wait in the queue",
+          &guard_counts::queued);
+  guarded(guards.max_loads.has_value(), "Loads that gave up in the queue", &guard_counts::gave_up);
   if (guards.max_loads) {
     row("Longest wait in the queue",
         [](const run_result& run) { return cli::show_duration(run.guards.longest_wait); });
@@ -78,16 +79,16 @@ std::string table_of(const results& all) {
       return run.cached ? cli::show_count(*run.cached.*which) : std::string("-");
     });
   };
-  cached("Hits of the cache", &cache_counts::hits);
-  cached("Stale answers of the cache", &cache_counts::stale);
-  cached("Misses of the cache", &cache_counts::misses);
-  cached("Loads behind hits", &cache_counts::refreshes);
-  cached("Entries expired", &cache_counts::expired);
-  cached("Entries evicted", &cache_counts::evicted);
+  cached("Cache hits", &cache_counts::hits);
+  cached("Stale answers from the cache", &cache_counts::stale);
+  cached("Cache misses", &cache_counts::misses);
+  cached("Background refreshes", &cache_counts::refreshes);
+  cached("Expired entries", &cache_counts::expired);
+  cached("Evicted entries", &cache_counts::evicted);
   row("Latency, p50", quantile(0.5));
   row("Latency, p99", quantile(0.99));
   row("Latency, p99.9", quantile(0.999));
-  row("Latency, longest",
+  row("Latency, maximum",
       [](const run_result& run) { return cli::show_duration(run.seen.latency.max()); });
   row("Requests per second",
       [](const run_result& run) { return cli::show_number(run.answers_per_s()); });
@@ -95,7 +96,7 @@ std::string table_of(const results& all) {
   return html + "</tbody></table>";
 }
 
-// A ratio as people say it: never below one. "4.1x lower".
+// A ratio in the form "4.1x lower": the number is at least 1.
 std::string times(double base, double other, const char* more, const char* less) {
   if (base <= 0 || other <= 0) return "-";
   if (std::fabs(other / base - 1) < 0.005) return "the same";
@@ -116,11 +117,11 @@ std::string cards_of(const results& all) {
     const double loads =
         static_cast<double>(run.backend_loads) / static_cast<double>(run.seen.requests);
     const double change = (1 - loads / base_loads) * 100;
-    const auto who =
-        fmt::format("{} against {}", escaped(run.protection), escaped(base.protection));
+    const auto pair =
+        fmt::format("{} compared with {}", escaped(run.protection), escaped(base.protection));
     html += "<div class=\"cards\">\n";
     html += card(fmt::format("{:.1f} % {}", std::abs(change), change >= 0 ? "fewer" : "more"),
-                 change > 1, fmt::format("backend loads, {}", who));
+                 change > 1, fmt::format("backend loads, {}", pair));
     const auto base_p99 = static_cast<double>(base.seen.latency.quantile(0.99).count());
     const auto p99 = static_cast<double>(run.seen.latency.quantile(0.99).count());
     html += card(times(base_p99, p99, "higher", "lower"), p99 < base_p99 * 0.95,
@@ -158,14 +159,14 @@ std::string about(const results& all) {
   if (all.cache) entry("Cache", escaped(all.cache->describe()));
   if (!all.query.empty()) entry("Query", "<pre>" + escaped(all.query) + "</pre>");
   entry("Machine", escaped(all.machine));
-  entry("Saved", "requests that another request&#39;s load served");
-  entry("Most at once",
-        all.guards.max_loads
-            ? "loads in flight, those that wait for a connection included, those in the queue not"
-            : "loads in flight, those that wait for a connection included");
+  entry("Saved", "requests that the load of another request served");
+  entry("Most concurrent loads",
+        all.guards.max_loads ? "loads in flight, including those that wait for a connection, "
+                               "without those in the queue"
+                             : "loads in flight, including those that wait for a connection");
   entry("Latency",
-        "of all requests, failed ones included; in an open loop since the request was due");
-  entry("Requests/s", "answered ones");
+        "of all requests, including failed ones; in an open loop from when the request was due");
+  entry("Requests/s", "answered requests");
   return html;
 }
 
@@ -173,12 +174,12 @@ std::string about(const results& all) {
 
 std::string to_html(const results& all) {
   report_page page{.title = all.runs.size() < 2
-                                ? "What the backend and the callers bear"
-                                : "What protection spares the backend and the callers",
+                                ? "The load on the backend and the latency of the callers"
+                                : "What protection saves the backend and the callers",
                    .lead = fmt::format("{}; {} requests; {}; {}", all.workload,
                                        cli::show_count(all.requests), all.pacing, all.backend),
                    .cards = cards_of(all),
-                   .figures_of = "Figures of each protection",
+                   .table_name = "Results of each protection",
                    .table = table_of(all),
                    .charts = replay_charts_html,
                    .script = replay_js,
@@ -187,7 +188,8 @@ std::string to_html(const results& all) {
                    .version = all.version};
   if (all.interrupted) {
     page.warning =
-        "<p class=\"warning\">This run was broken off; these are its results until then.</p>";
+        "<p class=\"warning\">This run was stopped early; these are the results up to that "
+        "point.</p>";
   }
   return to_html(page);
 }

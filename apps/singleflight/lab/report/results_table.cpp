@@ -88,7 +88,7 @@ std::string cache_table(const results& all) {
 // "flight: 87 % fewer backend loads than none, p99 4.1 times lower, 7.9 times the throughput."
 std::string comparison(const run_result& base, const run_result& run) {
   if (base.backend_loads == 0 || base.seen.requests == 0 || run.seen.requests == 0) return {};
-  // Per request: one of the two may have been broken off.
+  // Compared per request, because one of the two runs may have been stopped early.
   const double base_loads =
       static_cast<double>(base.backend_loads) / static_cast<double>(base.seen.requests);
   const double loads =
@@ -121,19 +121,19 @@ std::string notes(const run_result& run) {
                         cli::show_count(failures.count), kind, cli::one_line(failures.example));
   }
   if (run.seen.answered > 0 && run.seen.empty == run.seen.answered) {
-    text +=
-        fmt::format("{}: every answer was empty: does the query fit these keys?\n", run.protection);
+    text += fmt::format("{}: every answer was empty; does the query match these keys?\n",
+                        run.protection);
   }
   if (run.calls.out_of_threads) {
     text += fmt::format(
         "{}: all {} threads were busy: {} requests began late, by up to {}; their latency counts "
-        "from when they were "
-        "due\n",
+        "from when they were due\n",
         run.protection, cli::show_count(run.calls.threads), cli::show_count(run.calls.started_late),
         cli::show_duration(run.calls.worst_delay));
   }
   if (!run.complete)
-    text += fmt::format("{}: broken off; these are its results until then\n", run.protection);
+    text +=
+        fmt::format("{}: stopped early; these are the results up to that point\n", run.protection);
   return text;
 }
 

@@ -15,7 +15,7 @@ namespace singleflight::lab {
 
 namespace {
 
-// std::uniform_real_distribution may differ from one standard library to the next; this does not.
+// std::uniform_real_distribution may differ between standard libraries; this function does not.
 double next_fraction(std::mt19937_64& random) {
   return static_cast<double>(random() >> 11U) * 0x1p-53;
 }

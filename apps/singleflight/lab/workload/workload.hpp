@@ -11,29 +11,29 @@
 
 namespace singleflight::lab {
 
-/// No workload has more requests.
+/// The most requests that a workload may have.
 inline constexpr std::uint64_t most_requests = 10'000'000;
 
 /// workload: the requests to replay, in order, each an index into the distinct keys.
 struct workload {
   std::vector<std::string> keys;
   std::vector<std::uint32_t> requests;
-  /// When each request came, since the first one; empty if the source does not say.
+  /// When each request arrived, relative to the first one; empty if the source has no times.
   std::vector<std::chrono::nanoseconds> stamps;
-  /// What it is, in words for people: "web.log (access log, key: path)".
+  /// A description for people: "web.log (access log, key: path)".
   std::string source;
 
   const std::string& key_of(std::size_t request) const { return keys[requests[request]]; }
 
-  /// Keeps the first `count` requests and the keys that they use.
+  /// Drops all but the first `count` requests, and the keys that these do not use.
   void keep_first(std::size_t count);
 };
 
-/// Sorts the requests by their stamps, lets the first be at zero, and spreads those that share a
-/// one-second stamp evenly over that second (if the log knows whole seconds only).
+/// Sorts the requests by their stamps and makes them relative to the first one. If all stamps are
+/// whole seconds, spreads the requests that share a stamp evenly over that second.
 void arrange_by_time(workload& requests);
 
-/// key_table: gives each distinct key its index.
+/// key_table: assigns an index to each distinct key.
 class key_table {
  public:
   std::uint32_t index_of(std::string_view key);
