@@ -443,7 +443,7 @@ class outputs(LabCase):
         content = page.read_text()
         self.assertTrue(content.startswith("<!DOCTYPE html>"))
         self.assertTrue(content.endswith("</html>\n"))
-        self.assertEqual(sorted(each.name for each in self.folder.iterdir()), ["results.json", "page.html"])
+        self.assertEqual(sorted(each.name for each in self.folder.iterdir()), ["page.html", "results.json"])
 
     def test_names_that_are_markup(self):
         log = self.write("<script>alert(1)<script>.log", "<b>\n</script>\n")

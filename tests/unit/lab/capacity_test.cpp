@@ -49,9 +49,9 @@ TEST(capacity, bad_values_are_refused) {
 }
 
 TEST(capacity, listed_twice) {
-  EXPECT_EQ(refusal("5%,1000,5%"), "--capacity: 5% is named twice; name it once");
-  EXPECT_EQ(refusal("5%,5.0%"), "--capacity: 5% is named twice (5.0%); name it once");
-  EXPECT_EQ(refusal("10,010"), "--capacity: 10 is named twice (010); name it once");
+  EXPECT_EQ(refusal("5%,1000,5%"), "--capacity: 5% is listed twice; list it once");
+  EXPECT_EQ(refusal("5%,5.0%"), "--capacity: 5% is listed twice (5.0%); list it once");
+  EXPECT_EQ(refusal("10,010"), "--capacity: 10 is listed twice (010); list it once");
   EXPECT_EQ(refusal("5%,5"), "");
 }
 
