@@ -15,8 +15,7 @@ import unittest
 
 from program import LabCase, run
 
-# Runs within the page, after its own script, and sends the frame around it what a reader gets to
-# see.
+# Runs inside the page, after its own script, and reports to the enclosing frame what a reader sees.
 PROBE = """
 <script>
 const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
@@ -75,9 +74,8 @@ class browser(LabCase):
         return path.read_text()
 
     def seen(self, page, dark=False, width=1100):
-        """What a browser makes of the page, in a frame of that width."""
-        probed = page.replace("<head>", "<head>" + CATCH, 1)
-        probed = probed.replace("</body>", PROBE + "</body>", 1)
+        """What a browser shows of the page, in a frame of that width."""
+        probed = page.replace("<head>", "<head>" + CATCH, 1).replace("</body>", PROBE + "</body>", 1)
         self.write("probed.html", probed)
         frame = self.write(
             "frame.html",
@@ -98,10 +96,9 @@ class browser(LabCase):
                  "--dump-dom", frame.as_uri()],
                 capture_output=True, timeout=120, check=False,
             )
-        told = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout.decode(), re.DOTALL)
-        self.assertTrue(told and told.group(1),
-                        done.stdout.decode()[-2000:] + done.stderr.decode()[-2000:])
-        return json.loads(html.unescape(told.group(1)))
+        found = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout.decode(), re.DOTALL)
+        self.assertTrue(found and found.group(1), done.stdout.decode()[-2000:] + done.stderr.decode()[-2000:])
+        return json.loads(html.unescape(found.group(1)))
 
     def check_readable(self, seen):
         self.assertEqual(seen["errors"], [])
@@ -150,7 +147,7 @@ class browser(LabCase):
                             self.assertIn(label, seen["labels"])
                         self.assertIn("Of the optimum", seen["text"])
 
-    # Goal    Whatever was measured, there is a page without an error.
+    # Goal    The page has no error, whatever was measured.
     def test_odd_runs(self):
         for arguments in (
             ["--backend", "delay:0ms", "--requests", "1"],

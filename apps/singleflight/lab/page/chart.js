@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// chart: what the scripts of the reports draw with.
+// chart: the drawing functions that the report scripts share.
 const chart = (() => {
   "use strict";
   const colour = (i) => `var(--series-${i % 5})`;
@@ -23,14 +23,14 @@ const chart = (() => {
     return values;
   };
 
-  // The first of them that `most` does not exceed: the upper end of an axis.
+  // The upper end of an axis: the first tick that `most` does not exceed.
   const roof = (most) => {
     const values = ticks(most, 5);
     const last = values[values.length - 1];
     return last >= most ? last : last + values[1];
   };
 
-  // The names of the lines, above each chart.
+  // Writes the names of the lines above each chart.
   const legend = (names) => {
     for (const legend of document.querySelectorAll(".legend")) {
       names.forEach((name, i) => {
@@ -44,7 +44,7 @@ const chart = (() => {
     }
   };
 
-  // A chart: x from 0 to 1 by `toX`, y from 0 to `top`; `lines` as {i, points, band, dots}; `read(x)` gives the tip's rows.
+  // Draws a chart: x from 0 to 1, y from 0 to `top`; `lines` are {i, points, band, dots}; `read(x)` returns the rows of the tip.
   const draw = (box, chart) => {
     const width = Math.max(box.clientWidth, 260);
     const height = width < 520 ? 240 : 300;
@@ -58,7 +58,7 @@ const chart = (() => {
       svg.append(make("line", { class: "grid", x1: left, x2: width - right, y1: py(y), y2: py(y) }));
       svg.append(make("text", { x: left - 8, y: py(y) + 4, "text-anchor": "end" }, chart.yText(y)));
     }
-    let free = -Infinity;  // labels that would touch the one before are left out
+    let free = -Infinity;  // a label that would touch the previous one is omitted
     for (const { x, text } of chart.xTicks(width)) {
       svg.append(make("line", { class: "axis", x1: px(x), x2: px(x), y1: height - below, y2: height - below + 4 }));
       const half = text.length * 3.6;
@@ -100,7 +100,7 @@ const chart = (() => {
     svg.addEventListener("pointerleave", () => { tip.hidden = true; cursor.setAttribute("visibility", "hidden"); });
   };
 
-  // Draws each [id, chart], at the width there is, and again when that changes.
+  // Draws each [id, chart] at the available width, and again when the width changes.
   const show = (charts) => {
     const all = () => charts.forEach(([id, chart]) => draw(document.getElementById(id), chart));
     const first = document.getElementById(charts[0][0]);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The chart of a hit-ratio report, from the figures in #data.
+// The chart of a hit-ratio report, from the results in #data.
 (() => {
   "use strict";
   const { digits, roof } = chart;
@@ -10,11 +10,11 @@
     const sizes = capacities.map((each) => Math.log10(each.entries));
     let low = Math.min(...sizes);
     let high = Math.max(...sizes);
-    if (high - low < 0.1) {  // one capacity, or near ones: show a decade around them
+    if (high - low < 0.1) {  // one capacity, or close ones: show a decade around them
       low -= 0.5;
       high += 0.5;
     }
-    const margin = 0.06 * (high - low);  // room for the outer labels
+    const margin = 0.06 * (high - low);  // space for the outer labels
     low -= margin;
     high += margin;
     const place = (i) => (sizes[i] - low) / (high - low);

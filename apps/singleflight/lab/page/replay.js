@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two charts of a replay, from the figures in #data.
+// The two charts of a replay report, from the results in #data.
 (() => {
   "use strict";
   const { digits, duration, ticks, roof } = chart;
@@ -18,7 +18,7 @@
       lines: runs.map((run, i) => ({ i, points: middles(run, run.series.mean), band: steps(run, run.series.most) })),
       read: (x) => [`at ${digits(x * end)} s`].concat(runs.map((run) => {
         const i = Math.floor((x * end * 1000) / run.series.interval_ms);
-        return i < run.series.mean.length ? `${run.protection}: ${digits(run.series.mean[i])} on average, ${run.series.most[i]} at most` : `${run.protection}: over`;
+        return i < run.series.mean.length ? `${run.protection}: ${digits(run.series.mean[i])} on average, ${run.series.most[i]} at most` : `${run.protection}: finished`;
       })),
     };
   };
@@ -27,7 +27,7 @@
     const all = runs.flatMap((run) => run.latencies);
     let low = Math.log10(Math.max(Math.min(...all.map((b) => b[0])), 1e-4));
     let high = Math.log10(Math.max(...all.map((b) => b[1]), 1e-3));
-    if (!Number.isFinite(low) || high - low < 1) {  // a delay alone: show a decade around it
+    if (!Number.isFinite(low) || high - low < 1) {  // only one delay: show a decade around it
       const middle = Number.isFinite(low) ? (low + high) / 2 : 0;
       low = middle - 0.5;
       high = middle + 0.5;
@@ -42,7 +42,7 @@
       return share;
     });
     const top = roof(Math.max(...shares.flat(), 1));
-    // From the first bin that holds something to the last.
+    // From the first bin that is not empty to the last.
     const steps = (share) => {
       const last = share.findLastIndex((y) => y > 0);
       const first = share.findIndex((y) => y > 0);
