@@ -106,6 +106,7 @@ class [[nodiscard]] pending_cached : public detail::handle_of<pending_cached<Val
  private:
   template <class, class, bool, class>
   friend class handle_wait;
+  friend detail::handle_access;
 
   // ---- for handle_wait --------------------------------------------------------------------------
   using typename share::batch_type;

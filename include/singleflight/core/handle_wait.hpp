@@ -30,6 +30,7 @@
 #include "singleflight/core/support/wait_graph.hpp"
 #include "singleflight/core/support/waiter.hpp"
 #include "singleflight/core/timer.hpp"
+#include "singleflight/core/waitable_handle.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
@@ -37,11 +38,6 @@ namespace detail {
 
 struct no_executor {};
 struct no_within {};
-
-/// What every handle that can be waited for has: its place among those who wait.
-struct handle_base : waiter {
-  std::uint8_t wait_progress = 0;  ///< of the handle_wait under way
-};
 
 /// The load that a coroutine or a callback names as the one that waits. Of a handle it asks
 /// graph_target().
@@ -65,10 +61,6 @@ struct recorded_within {
 /// `Executor` is any_executor where one was named; `AsOutcome`: the result is an outcome; `Within`
 /// is what keeps the load that was named. What is not used takes no room: a wait stands in its
 /// coroutine's frame.
-///
-/// Handle, a handle_base, says what is waited for, and where: `result`, `batch_type`,
-/// `calls_back`, settled(), clock(), home_batch(), batch_on(executor), enrol(batch, deadline,
-/// always), cancel(batch, why), take_out(batch), end_limit(), take(how), blocked_outcome(limits).
 template <class Handle, class Executor = detail::no_executor, bool AsOutcome = false,
           class Within = detail::no_within>
 class [[nodiscard]] handle_wait : private timer_node {
@@ -84,6 +76,7 @@ class [[nodiscard]] handle_wait : private timer_node {
   handle_wait(Handle& of, time_point deadline, std::stop_token stop, within_ref load,
               Executor executor) noexcept
       : timer_node(&strike), of_(&of), token_(std::move(stop)) {
+    static_assert(waitable_handle<Handle>);
     when = deadline;
     if constexpr (within_load) within_.frame = load.frame;
     if constexpr (named) executor_.executor = std::move(executor);

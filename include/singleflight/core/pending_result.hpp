@@ -84,6 +84,7 @@ class [[nodiscard]] pending_result : public detail::handle_of<pending_result<V>>
  private:
   template <class, class, bool, class>
   friend class handle_wait;
+  friend detail::handle_access;
   friend detail::recorded_within;
 
   bool settled() const noexcept {

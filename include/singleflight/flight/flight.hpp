@@ -155,6 +155,7 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
  private:
   template <class, class, bool, class>
   friend class singleflight::handle_wait;
+  friend detail::handle_access;
   template <class, class, class, class>
   friend class singleflight::group;
   friend detail::group_door;

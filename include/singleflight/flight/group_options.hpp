@@ -22,25 +22,22 @@ enum class abandon : std::uint8_t {
   drain,   ///< it is told to stop; newcomers wait behind it, so that no two loads overlap
 };
 
-/// What the others get when a load fails.
+/// What the callers of a flight get when its load fails.
 class error_policy {
  public:
-  constexpr error_policy() noexcept = default;
+  /// Every caller that shares the flight gets the error.
+  static constexpr error_policy share() noexcept { return error_policy(0); }
+  /// A waiter takes over with its own load, then another one, at most `max` times a flight; after
+  /// that the error is shared.
+  static constexpr error_policy hand_over(std::uint32_t max) noexcept { return error_policy(max); }
+
   /// How many more waiters may try; 0: the error is shared.
   constexpr std::uint32_t hand_overs() const noexcept { return hand_overs_; }
 
  private:
-  friend constexpr error_policy hand_over(std::uint32_t max) noexcept;
-  std::uint32_t hand_overs_ = 0;
+  explicit constexpr error_policy(std::uint32_t max) noexcept : hand_overs_(max) {}
+  std::uint32_t hand_overs_;
 };
-/// Everybody who shares the flight gets the error.
-inline constexpr error_policy share{};
-/// One waiter after the other takes over, at most `max` times a flight; then the error is shared.
-constexpr error_policy hand_over(std::uint32_t max) noexcept {
-  error_policy policy;
-  policy.hand_overs_ = max;
-  return policy;
-}
 
 struct group_options {
   /// Where started loads run, and where their waiters resume unless they name another executor. A
@@ -49,7 +46,7 @@ struct group_options {
   /// Time for every limit of this group; null: default_timer(). Outlives the group and its handles.
   singleflight::timer* timer = nullptr;
   abandon on_abandon = abandon::stop;
-  error_policy on_error = share;
+  error_policy on_error = error_policy::share();
   /// A flight older than this takes no more joiners; zero: no window. Costs a clock call per load.
   std::chrono::nanoseconds join_window{0};
   /// A load longer than this is told to stop, its waiters get timed_out, newcomers start anew;

@@ -158,6 +158,7 @@ class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
   friend class semaphore;
   template <class, class, bool, class>
   friend class handle_wait;
+  friend detail::handle_access;
 
   pending_permit(detail::semaphore_core& core, std::ptrdiff_t n, bool blocks_here = false)
       : permit_waiter(n, blocks_here), core_(&core) {

@@ -257,7 +257,8 @@ const add_world successor("52: a deadline ends the flight ahead of a fresh one",
 const add_world kept("52: the load of a caller that has timed out does not lead", two,
                      [](world& w) {
                        manual_timer time;
-                       scene s(w, {.timer = &time, .on_error = singleflight::hand_over(1)});
+                       scene s(w, {.timer = &time,
+                                   .on_error = singleflight::error_policy::hand_over(1)});
                        s.h.may_end(flight_errc::timed_out);
                        queue_executor stalled;
                        gate leads;
@@ -404,7 +405,7 @@ const add_world fits("48: max_waiters as the leader leaves", three, [](world& w)
 
 /// One may wait: no other fits, neither in addition to the leader, nor after the hand-over.
 const add_world full("48: max_waiters as the leader hands over", two, [](world& w) {
-  scene s(w, {.on_error = singleflight::hand_over(1), .max_waiters = 1});
+  scene s(w, {.on_error = singleflight::error_policy::hand_over(1), .max_waiters = 1});
   s.h.may_end(flight_errc::overloaded);
   gate leads;
   gate joined;

@@ -264,7 +264,7 @@ const add_world pool_of_one_joins(
       history h(w);
       w.thread([&] {
         singleflight::thread_pool pool({.max_threads = 1});
-        ints flights({.executor = pool, .on_error = singleflight::hand_over(1)});
+        ints flights({.executor = pool, .on_error = singleflight::error_policy::hand_over(1)});
         model::gate done;
         pool.execute(singleflight::task([&] {
           h.calls([&] { return int{*flights.start(1, h.load()).get()}; });
@@ -288,7 +288,8 @@ const add_world claimed_meanwhile(
           std::in_place, singleflight::thread_pool_options{.max_threads = 2});
       std::optional<ints> flights(
           std::in_place,
-          singleflight::group_options{.executor = *pool, .on_error = singleflight::hand_over(2)});
+          singleflight::group_options{.executor = *pool,
+                                      .on_error = singleflight::error_policy::hand_over(2)});
       model::gate leads;
       model::gate returned;
       w.thread([&] {

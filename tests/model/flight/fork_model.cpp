@@ -165,7 +165,7 @@ const add_world failing("56: a fork with a handle on a load that fails", two, []
 
 const add_world refused("56: a fork with a handle on a load that nobody takes over", two,
                         [](world& w) {
-                          site s(w, {.on_error = singleflight::hand_over(1)});
+                          site s(w, {.on_error = singleflight::error_policy::hand_over(1)});
                           auto once = [mine = std::make_unique<int>(0)]() -> int {
                             throw std::domain_error("load " + std::to_string(*mine));
                           };
@@ -197,7 +197,7 @@ const add_world forks_within("56: a load that forks with a joiner", two, [](worl
 // thread that ended the flight may still have been inside that lock.
 const add_world expires_late(
     "56: a limit expires in a child on a flight that is done", two, [](world& w) {
-      site s(w, {.on_error = singleflight::hand_over(1)});
+      site s(w, {.on_error = singleflight::error_policy::hand_over(1)});
       auto once = [mine = std::make_unique<int>(0)]() -> int {
         throw std::domain_error("load " + std::to_string(*mine));
       };

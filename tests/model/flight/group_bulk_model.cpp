@@ -114,7 +114,7 @@ void run_both(scene& s) {
 // for another key, whose load waits for this one.
 const add_world lender_elsewhere(
     "51: a lender that waits for another key", model::two, [](world& w) {
-      scene s(w, {.on_error = singleflight::hand_over(3)});
+      scene s(w, {.on_error = singleflight::error_policy::hand_over(3)});
       model::gate hot_runs;
       model::gate hot_fails;
       model::gate other_runs;
@@ -150,44 +150,43 @@ const add_world lender_elsewhere(
 // A load has failed, and its caller has received the error; the caller elected next gives the lead
 // back, and the only one left called after the failure and sleeps on another key. The election did
 // not count that caller, and the failure is older than its call.
-const add_world after_a_failure("51: a bulk call that comes after a failure", model::two,
-                                [](world& w) {
-                                  scene s(w, {.on_error = singleflight::hand_over(1)});
-                                  s.h.may_end(model::flight_errc::cancelled);
-                                  s.h.may_overlap();  // the last caller leaves a load that runs
-                                  std::stop_source leaver;
-                                  model::gate hot_runs;
-                                  model::gate hot_failed;
-                                  model::gate left;
-                                  s.thread([&] {
-                                    (void)s.flights.run(2, [&] {
-                                      s.h.calls([&] {
-                                        return int{*s.flights.run(1, [&] {
-                                          hot_runs.open();
-                                          return s.h.load(true)();
-                                        })};
-                                      });
-                                      hot_failed.open();
-                                      singleflight::detail::platform::request_stop(leaver);
-                                      left.wait();
-                                      return 2;
-                                    });
-                                  });
-                                  s.thread([&] {
-                                    hot_failed.wait();
-                                    run_both(s);
-                                  });
-                                  s.thread([&] {
-                                    hot_runs.wait();
-                                    history::call mine(s.h);
-                                    mine.given(s.flights.run(singleflight::as_outcome, 1,
-                                                             s.h.load(),
-                                                             {.stop = leaver.get_token()}));
-                                    left.open();
-                                  });
-                                  w.run();
-                                  s.finish();
-                                });
+const add_world after_a_failure(
+    "51: a bulk call that comes after a failure", model::two, [](world& w) {
+      scene s(w, {.on_error = singleflight::error_policy::hand_over(1)});
+      s.h.may_end(model::flight_errc::cancelled);
+      s.h.may_overlap();  // the last caller leaves a load that runs
+      std::stop_source leaver;
+      model::gate hot_runs;
+      model::gate hot_failed;
+      model::gate left;
+      s.thread([&] {
+        (void)s.flights.run(2, [&] {
+          s.h.calls([&] {
+            return int{*s.flights.run(1, [&] {
+              hot_runs.open();
+              return s.h.load(true)();
+            })};
+          });
+          hot_failed.open();
+          singleflight::detail::platform::request_stop(leaver);
+          left.wait();
+          return 2;
+        });
+      });
+      s.thread([&] {
+        hot_failed.wait();
+        run_both(s);
+      });
+      s.thread([&] {
+        hot_runs.wait();
+        history::call mine(s.h);
+        mine.given(
+            s.flights.run(singleflight::as_outcome, 1, s.h.load(), {.stop = leaver.get_token()}));
+        left.open();
+      });
+      w.run();
+      s.finish();
+    });
 
 const add_world with_fault("11: run_many during run, and a fault", model::two_and_a_fault,
                            [](world& w) {

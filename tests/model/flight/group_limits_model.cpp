@@ -449,7 +449,9 @@ const add_world timeout_at_end("27: load_timeout as the load ends", two, [](worl
 
 const add_world timeout_hand_over("27: load_timeout during a hand-over", two, [](world& w) {
   manual_timer time;
-  scene s(w, {.timer = &time, .on_error = singleflight::hand_over(1), .load_timeout = 1s});
+  scene s(
+      w,
+      {.timer = &time, .on_error = singleflight::error_policy::hand_over(1), .load_timeout = 1s});
   s.h.may_overlap();
   s.h.may_end(flight_errc::timed_out);
   s.thread([&] { s.run(true); });

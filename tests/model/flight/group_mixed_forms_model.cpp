@@ -71,7 +71,8 @@ struct policy {
 constexpr policy policies[] = {
     {"", [] { return group_options{}; }, false},
     {", fails", [] { return group_options{}; }, true},
-    {", hands over", [] { return group_options{.on_error = singleflight::hand_over(1)}; }, true},
+    {", hands over",
+     [] { return group_options{.on_error = singleflight::error_policy::hand_over(1)}; }, true},
     {", drain", [] { return group_options{.on_abandon = abandon::drain}; }, false},
     {", finish", [] { return group_options{.on_abandon = abandon::finish}; }, false},
 };
@@ -129,8 +130,8 @@ const bool forms_added = [] {
          drop, forget);
   });
   add_world("10: six forms at random, hands over", random, [](world& w) {
-    play(w, group_options{.on_error = singleflight::hand_over(2)}, true, std::size_t{0},
-         std::size_t{1}, std::size_t{2}, std::size_t{0}, drop, close);
+    play(w, group_options{.on_error = singleflight::error_policy::hand_over(2)}, true,
+         std::size_t{0}, std::size_t{1}, std::size_t{2}, std::size_t{0}, drop, close);
   });
   add_world("10: six forms at random, drain", random, [](world& w) {
     play(w, group_options{.on_abandon = abandon::drain}, false, std::size_t{0}, std::size_t{1},

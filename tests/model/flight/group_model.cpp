@@ -236,7 +236,7 @@ const add_world offered_back("50: the elected caller is stopped during a start",
 // at the first offer must not fall asleep on the second one.
 const add_world offered_again("50: the elected caller is stopped while another waits", two,
                               [](world& w) {
-                                scene s(w, {.on_error = singleflight::hand_over(2)});
+                                scene s(w, {.on_error = singleflight::error_policy::hand_over(2)});
                                 s.h.may_overlap();
                                 s.h.may_end(flight_errc::cancelled);
                                 std::stop_source stop;
@@ -260,7 +260,7 @@ const add_world offered_again("50: the elected caller is stopped while another w
 // ---- hand-over ----------------------------------------------------------------------------------
 
 const add_world hand_over_three("17: hand-over, one of two takes over", two, [](world& w) {
-  scene s(w, {.on_error = singleflight::hand_over(1)});
+  scene s(w, {.on_error = singleflight::error_policy::hand_over(1)});
   s.thread([&] { s.run(true); });
   s.thread([&] { s.run(); });
   s.thread([&] { s.run(); });
@@ -269,7 +269,7 @@ const add_world hand_over_three("17: hand-over, one of two takes over", two, [](
 });
 
 const add_world hand_over_bounded("17: hand-over is bounded", two, [](world& w) {
-  scene s(w, {.on_error = singleflight::hand_over(1)});
+  scene s(w, {.on_error = singleflight::error_policy::hand_over(1)});
   for (int i = 0; i < 3; ++i) s.thread([&] { s.run(true); });
   w.run();
   const auto stats = s.flights.stats();
@@ -279,7 +279,7 @@ const add_world hand_over_bounded("17: hand-over is bounded", two, [](world& w) 
 
 const add_world hand_over_kept("17: hand-over to a kept load, which fails as well", two,
                                [](world& w) {
-                                 scene s(w, {.on_error = singleflight::hand_over(1)});
+                                 scene s(w, {.on_error = singleflight::error_policy::hand_over(1)});
                                  s.thread([&] { s.await(0, true); });
                                  s.thread([&] { s.await(1, true); });
                                  s.thread([&] { s.drain(); });
@@ -289,7 +289,7 @@ const add_world hand_over_kept("17: hand-over to a kept load, which fails as wel
                                });
 
 const add_world hand_over_stop("17: the one elected is stopped", two, [](world& w) {
-  scene s(w, {.on_error = singleflight::hand_over(1)});
+  scene s(w, {.on_error = singleflight::error_policy::hand_over(1)});
   s.h.may_overlap();
   s.h.may_end(flight_errc::cancelled);
   std::stop_source stop;
@@ -302,7 +302,8 @@ const add_world hand_over_stop("17: the one elected is stopped", two, [](world& 
 
 const add_world hand_over_mixed("17: hand-over between a thread and a caller that leaves", two,
                                 [](world& w) {
-                                  scene s(w, {.on_error = singleflight::hand_over(2)});
+                                  scene s(w,
+                                          {.on_error = singleflight::error_policy::hand_over(2)});
                                   s.h.may_overlap();
                                   s.thread([&] { s.run(true); });
                                   s.thread([&] {
@@ -317,7 +318,7 @@ const add_world hand_over_mixed("17: hand-over between a thread and a caller tha
 
 const add_world left_before("17: the load of a caller that has left does not lead", three,
                             [](world& w) {
-                              scene s(w, {.on_error = singleflight::hand_over(1)});
+                              scene s(w, {.on_error = singleflight::error_policy::hand_over(1)});
                               model::gate leads;
                               model::gate joined;
                               s.thread([&] {

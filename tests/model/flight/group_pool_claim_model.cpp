@@ -105,7 +105,8 @@ const add_world behind_unopened(
 // The load ahead fails on another thread; the one kept with it is queued on the pool.
 const add_world behind_handed_over("49: behind a load that is handed over to the pool of one", two,
                                    [](world& w) {
-                                     pool_of_one p(w, {.on_error = singleflight::hand_over(1)});
+                                     pool_of_one p(
+                                         w, {.on_error = singleflight::error_policy::hand_over(1)});
                                      gate joined;
                                      gate behind;
                                      p.play(
@@ -178,7 +179,7 @@ const add_world joins_unopened(
 // has brought along.
 void bounded_behind(world& w, bool fails) {
   group_options options;
-  if (fails) options.on_error = singleflight::hand_over(1);
+  if (fails) options.on_error = singleflight::error_policy::hand_over(1);
   pool_of_one p(w, options);
   std::stop_source never;
   p.play(

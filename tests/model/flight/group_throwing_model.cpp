@@ -128,8 +128,9 @@ const bool faults_added = [] {
           [] { return singleflight::group_options{}; });
       add(", a type that throws twice", {.preemptions = 1, .faults = 2},
           [] { return singleflight::group_options{}; });
-      add(", a type that throws, hands over", model::two_and_a_fault,
-          [] { return singleflight::group_options{.on_error = singleflight::hand_over(1)}; });
+      add(", a type that throws, hands over", model::two_and_a_fault, [] {
+        return singleflight::group_options{.on_error = singleflight::error_policy::hand_over(1)};
+      });
     }
   }
   return true;

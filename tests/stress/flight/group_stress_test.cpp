@@ -183,7 +183,7 @@ class storm {
                                 ? singleflight::any_executor(singleflight::inline_executor)
                                 : singleflight::any_executor(pool_),
                 .on_abandon = how.policy,
-                .on_error = singleflight::hand_over(how.hand_overs),
+                .on_error = singleflight::error_policy::hand_over(how.hand_overs),
                 .join_window = how.join_window,
                 .load_timeout = how.load_timeout,
                 .max_waiters = how.max_waiters}) {}

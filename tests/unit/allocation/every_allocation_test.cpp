@@ -152,8 +152,8 @@ template <class Call>
 void in_busy(Call call) {
   fail_each<flights>(call, [] { return std::make_unique<flights>(true); });
   fail_each<flights>(call, [] {
-    return std::make_unique<flights>(true,
-                                     [](flights& f) { f.options.on_error = sf::hand_over(2); });
+    return std::make_unique<flights>(
+        true, [](flights& f) { f.options.on_error = sf::error_policy::hand_over(2); });
   });
 }
 template <class Call>

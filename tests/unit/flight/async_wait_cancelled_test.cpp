@@ -253,7 +253,7 @@ TEST(cancelled_waiter, is_not_joined) {
 // Goal    A load that a caller has left with a flight is destroyed with the caller's verdict: it
 //         does not lead after a failure.
 TEST(cancelled_waiter, lends_no_load) {
-  stalled_fixture at({.on_error = singleflight::hand_over(1)});
+  stalled_fixture at({.on_error = singleflight::error_policy::hand_over(1)});
   support::gate hold;
   std::thread fails([&] {
     EXPECT_THROW((void)at.g->run(1,

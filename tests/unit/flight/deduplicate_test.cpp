@@ -242,7 +242,7 @@ TEST(deduplicate, a_key_that_is_handed_over) {
         return swallowed.size();
       },
       [](const std::string& s) { return std::string_view(s); },
-      {.on_error = sf::hand_over(1), .observer = &observer});
+      {.on_error = sf::error_policy::hand_over(1), .observer = &observer});
   std::jthread a([&] { EXPECT_THROW(f(std::string(40, 'n')), std::runtime_error); });
   observer.first.await_arrivals();
   std::jthread b([&] { EXPECT_EQ(f(std::string(40, 'n')), 40U); });

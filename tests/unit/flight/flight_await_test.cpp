@@ -286,7 +286,8 @@ TEST(flight_await, user_code_may_call_the_group_again) {
   group inner;
   std::atomic<int> done{0};  // callbacks and coroutines that no longer use the group
   {
-    singleflight::group<int, calls_group_at_end> g({.on_error = singleflight::hand_over(1)});
+    singleflight::group<int, calls_group_at_end> g(
+        {.on_error = singleflight::error_policy::hand_over(1)});
     for (int key = 0; key < 50; ++key) {
       support::gate running;
       support::gate finish;

@@ -157,7 +157,7 @@ TEST(promise, loads_that_run_while_the_stack_unwinds) {
 TEST(promise, attempts_that_lose_it) {
   for (const bool caught : {true, false}) {
     support::manual_executor queue;
-    ints flights({.executor = queue, .on_error = singleflight::hand_over(3)});
+    ints flights({.executor = queue, .on_error = singleflight::error_policy::hand_over(3)});
     const auto attempts = std::make_shared<int>(0);
     auto f = flights.start(1, [attempts, caught](flight_promise<int> p) {
       if (++*attempts == 3) return p.set_value(7);

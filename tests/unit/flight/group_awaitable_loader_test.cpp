@@ -114,7 +114,7 @@ void in_every_group(const std::function<void(strings&, const std::function<void(
   }
   {
     SCOPED_TRACE("handing over");
-    strings flights({.executor = queue, .on_error = sf::hand_over(1)});
+    strings flights({.executor = queue, .on_error = sf::error_policy::hand_over(1)});
     check(flights, drain);
     EXPECT_EQ(flights.in_flight().size(), 0U);
   }

@@ -231,7 +231,7 @@ TEST(bulk, publishes_what_it_leads_before_it_waits) {
 //         not a failure that another caller has received before.
 TEST(bulk, a_flight_that_times_out_after_a_failure) {
   sf::manual_timer time;
-  ints flights({.timer = &time, .on_error = sf::hand_over(1), .load_timeout = 1s});
+  ints flights({.timer = &time, .on_error = sf::error_policy::hand_over(1), .load_timeout = 1s});
   support::gate fails;
   std::jthread first([&] {
     EXPECT_THROW((void)flights.run(1,

@@ -392,7 +392,7 @@ TEST(errors, a_refusal_within_the_load_keeps_its_code) {
 // Goal    The same where the group hands over, and no caller is left to take over.
 TEST(errors, a_refusal_that_is_handed_over_is_counted_once) {
   support::manual_executor queue;
-  ints flights({.executor = queue, .on_error = sf::hand_over(1)});
+  ints flights({.executor = queue, .on_error = sf::error_policy::hand_over(1)});
   const auto refuse = []() -> int { throw sf::flight_error(sf::flight_errc::rejected); };
   auto first = flights.start(1, refuse);
   auto second = flights.start(1, refuse);

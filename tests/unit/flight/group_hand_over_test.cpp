@@ -28,10 +28,10 @@ namespace {
 
 using namespace std::chrono_literals;
 using singleflight::as_outcome;
+using singleflight::error_policy;
 using singleflight::flight_errc;
 using singleflight::flight_role;
 using singleflight::group_options;
-using singleflight::hand_over;
 using group = singleflight::group<int, int>;
 using outcome = singleflight::outcome<singleflight::shared_result<int>>;
 
@@ -113,7 +113,7 @@ TEST(hand_over, share_gives_everybody_the_one_error) {  // Scenario 17
 // Goal    With hand_over, ONE waiter takes over after a failure; its value goes to all callers but
 //         the one that failed, which gets its own error.
 TEST(hand_over, one_waiter_takes_over) {
-  group g({.on_error = hand_over(3)});
+  group g({.on_error = error_policy::hand_over(3)});
   std::atomic<int> loads{0};
   std::atomic<int> values{0};
   std::atomic<int> leaders{0};
@@ -152,7 +152,7 @@ TEST(hand_over, one_waiter_takes_over) {
 // Goal    Hand-overs are bounded: after `max` of them the last error is shared with all callers
 //         that are left.
 TEST(hand_over, is_bounded) {
-  group g({.on_error = hand_over(2)});
+  group g({.on_error = error_policy::hand_over(2)});
   std::atomic<int> loads{1};
   std::atomic<int> running{0};
   std::atomic<int> third{0};
@@ -185,7 +185,7 @@ TEST(hand_over, is_bounded) {
 // Goal    An owned loader that can be copied is run again, from the state in which it was passed.
 TEST(hand_over, owned_loader_is_run_again) {
   support::manual_executor later;
-  group g({.executor = later, .on_error = hand_over(5)});
+  group g({.executor = later, .on_error = error_policy::hand_over(5)});
   auto tries = std::make_shared<int>(0);
   auto f = g.start(1, [tries, fresh = true]() mutable {
     EXPECT_TRUE(std::exchange(fresh, false)) << "not the loader as it was passed";
@@ -206,7 +206,7 @@ TEST(hand_over, awaitable_loader_is_run_again) {
     const singleflight::any_executor ex =
         in_place ? singleflight::any_executor(singleflight::inline_executor)
                  : singleflight::any_executor(later);
-    group g({.executor = ex, .on_error = hand_over(5)});
+    group g({.executor = ex, .on_error = error_policy::hand_over(5)});
     auto tries = std::make_shared<int>(0);
     auto f = g.start(1, [tries]() -> support::lazy<int> {
       std::string text(100, 'x');  // something in the frame that must survive the failure
@@ -223,7 +223,7 @@ TEST(hand_over, awaitable_loader_is_run_again) {
 //         shared.
 TEST(hand_over, move_only_loader_is_not_run_again) {
   support::manual_executor later;
-  group g({.executor = later, .on_error = hand_over(5)});
+  group g({.executor = later, .on_error = error_policy::hand_over(5)});
   int tries = 0;
   auto f = g.start(1, [&tries, token = std::make_unique<int>(1)]() -> int {
     ++tries;
@@ -239,7 +239,7 @@ TEST(hand_over, move_only_loader_is_not_run_again) {
 //         executor when its turn comes; its memory is freed with the flight.
 TEST(hand_over, loader_of_a_started_joiner_leads) {
   support::manual_executor later;
-  group g({.executor = later, .on_error = hand_over(5)});
+  group g({.executor = later, .on_error = error_policy::hand_over(5)});
   auto kept = std::make_shared<int>(11);
   const std::weak_ptr<int> watch = kept;
   failing_leader leader(g);
@@ -260,7 +260,7 @@ TEST(hand_over, loader_of_a_started_joiner_leads) {
 //         turn, nothing leaks, and the last error is shared.
 TEST(hand_over, kept_loaders_take_turns) {
   support::manual_executor later;
-  group g({.executor = later, .on_error = hand_over(3)});
+  group g({.executor = later, .on_error = error_policy::hand_over(3)});
   std::vector<int> order;
   failing_leader leader(g, 100);
   std::vector<singleflight::flight<int>> handles;
@@ -281,7 +281,7 @@ TEST(hand_over, kept_loaders_take_turns) {
 TEST(hand_over, candidate_that_left_is_passed_over) {
   singleflight::manual_timer time;
   support::manual_executor later;
-  group g({.executor = later, .timer = &time, .on_error = hand_over(5)});
+  group g({.executor = later, .timer = &time, .on_error = error_policy::hand_over(5)});
   failing_leader leader(g);
   std::stop_source stop;
   std::atomic<int> wrong{0};
@@ -318,7 +318,7 @@ TEST(hand_over, candidate_that_left_is_passed_over) {
 //         and the last one gets the error or a value.
 // Method  The failure races the candidates' stop tokens, many times.
 TEST(hand_over, election_races_the_leaving_of_candidates) {
-  group g({.on_error = hand_over(2)});
+  group g({.on_error = error_policy::hand_over(2)});
   for (int turn = 0; turn < 300; ++turn) {
     failing_leader leader(g);
     std::stop_source stop;
@@ -344,7 +344,7 @@ TEST(hand_over, election_races_the_leaving_of_candidates) {
 
 // Goal    An error that a promise delivers, later and on another thread, is handed over as well.
 TEST(hand_over, error_of_a_promise) {
-  group g({.on_error = hand_over(1)});
+  group g({.on_error = error_policy::hand_over(1)});
   std::optional<singleflight::flight_promise<int>> promise;
   support::gate given;
   auto f = g.start(1, [&, once = std::make_unique<int>()](singleflight::flight_promise<int> p) {
@@ -364,7 +364,7 @@ TEST(hand_over, error_of_a_promise) {
 // Goal    With no caller left to try again, only the run leader gets its error, and the key is
 //         free.
 TEST(hand_over, without_others_the_error_is_the_leaders) {
-  group g({.on_error = hand_over(5)});
+  group g({.on_error = error_policy::hand_over(5)});
   int loads = 0;
   EXPECT_EQ(number_of(g.run(as_outcome, 1, [&]() -> int { throw backend_down(++loads); })), 1);
   EXPECT_EQ(loads, 1);
@@ -376,8 +376,8 @@ TEST(hand_over, without_others_the_error_is_the_leaders) {
 //         hands it over; a thread that waits for it within a load runs it itself, and at once,
 //         since the other thread may next wait for that.
 TEST(hand_over, inline_load_is_run_by_its_waiter) {
-  singleflight::group<int, int> flights(
-      {.executor = singleflight::inline_executor, .on_error = singleflight::hand_over(1)});
+  singleflight::group<int, int> flights({.executor = singleflight::inline_executor,
+                                         .on_error = singleflight::error_policy::hand_over(1)});
   singleflight::group<int, int> others({.executor = singleflight::inline_executor});
   std::optional<singleflight::flight_promise<int>> promise;
   auto first = flights.start(

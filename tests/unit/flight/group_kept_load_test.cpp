@@ -26,7 +26,8 @@ namespace {
 //         runs when the leader fails.
 TEST(kept_load, a_joining_start_takes_over_with_its_own_loader) {
   support::manual_executor queue;
-  sf::group<int, std::string> flights({.executor = queue, .on_error = sf::hand_over(3)});
+  sf::group<int, std::string> flights(
+      {.executor = queue, .on_error = sf::error_policy::hand_over(3)});
   int first_loads = 0;
   int second_loads = 0;
   auto first =
@@ -51,7 +52,7 @@ TEST(kept_load, a_joining_start_takes_over_with_its_own_loader) {
 // Goal    A kept loader is destroyed as soon as its caller leaves, and never runs.
 TEST(kept_load, is_destroyed_when_its_caller_leaves) {
   support::manual_executor queue;
-  sf::group<int, int> flights({.executor = queue, .on_error = sf::hand_over(3)});
+  sf::group<int, int> flights({.executor = queue, .on_error = sf::error_policy::hand_over(3)});
   auto alive = std::make_shared<int>(0);
   int loads = 0;
   auto first = flights.start(1, [&loads, none = std::unique_ptr<int>()]() -> int {
@@ -124,7 +125,7 @@ TEST(kept_load, a_fresh_start_that_lost_the_race_to_lead_still_loads) {
 // Goal    The same for a start that joins and keeps its loader for a hand-over.
 TEST(kept_load, a_start_that_lost_the_race_to_lead_can_still_take_over) {
   support::manual_executor queue;
-  sf::group<int, int> flights({.executor = queue, .on_error = sf::hand_over(1)});
+  sf::group<int, int> flights({.executor = queue, .on_error = sf::error_policy::hand_over(1)});
   std::optional<sf::flight<int>> other;
   auto kept = flights.start(
       1, interrupted_loader(
@@ -165,7 +166,7 @@ TEST(kept_load, a_start_that_lost_the_race_and_joins_frees_its_loader) {
 //         coroutine is still on the stack.
 TEST(kept_load, an_awaitable_loader_is_repeated_after_a_failure) {
   sf::group<int, std::string> flights(
-      {.executor = sf::inline_executor, .on_error = sf::hand_over(2)});
+      {.executor = sf::inline_executor, .on_error = sf::error_policy::hand_over(2)});
   support::suspension stop;
   std::atomic<int> attempts{0};
   auto load = [&stop, &attempts]() -> support::lazy<std::string> {
@@ -192,7 +193,8 @@ TEST(kept_load, an_awaitable_loader_is_repeated_after_a_failure) {
 TEST(kept_load, an_awaitable_loader_is_repeated_on_a_pool) {
   sf::thread_pool pool({.max_threads = 2});
   for (int round = 0; round < 200; ++round) {
-    sf::group<int, std::string> flights({.executor = pool, .on_error = sf::hand_over(5)});
+    sf::group<int, std::string> flights(
+        {.executor = pool, .on_error = sf::error_policy::hand_over(5)});
     std::atomic<int> attempts{0};
     auto f = flights.start(1, [&attempts]() -> support::lazy<std::string> {
       const std::string large(64, 'x');
@@ -207,7 +209,7 @@ TEST(kept_load, an_awaitable_loader_is_repeated_on_a_pool) {
 // Goal    Promise loaders and plain loaders are repeated too.
 TEST(kept_load, plain_and_promise_loaders_are_repeated) {
   support::manual_executor queue;
-  sf::group<int, int> flights({.executor = queue, .on_error = sf::hand_over(2)});
+  sf::group<int, int> flights({.executor = queue, .on_error = sf::error_policy::hand_over(2)});
   int attempts = 0;
   auto plain = flights.start(1, [&attempts]() -> int {
     if (++attempts < 3) throw std::runtime_error("again");
@@ -231,7 +233,7 @@ TEST(kept_load, plain_and_promise_loaders_are_repeated) {
 //         error.
 TEST(kept_load, repeats_are_bounded) {
   support::manual_executor queue;
-  sf::group<int, int> flights({.executor = queue, .on_error = sf::hand_over(2)});
+  sf::group<int, int> flights({.executor = queue, .on_error = sf::error_policy::hand_over(2)});
   int attempts = 0;
   auto f = flights.start(1, [&attempts]() -> int {
     throw std::runtime_error("attempt " + std::to_string(++attempts));

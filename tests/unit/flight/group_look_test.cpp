@@ -276,7 +276,7 @@ TEST(observer, is_not_notified_of_a_load_that_never_began) {
 TEST(observer, is_notified_of_every_attempt) {
   support::manual_executor queue;
   recorder seen;
-  ints flights({.executor = queue, .on_error = sf::hand_over(1), .observer = &seen});
+  ints flights({.executor = queue, .on_error = sf::error_policy::hand_over(1), .observer = &seen});
   std::optional<sf::flight<int>> joiner;
   EXPECT_THROW((void)flights.run(1,
                                  [&]() -> int {

@@ -141,7 +141,7 @@ TEST(pool_claim, load_that_is_queued_during_the_wait) {  // Scenario 21
 // Goal    The same for a load that fails and is to be repeated on the pool.
 TEST(pool_claim, load_that_is_queued_again) {  // Scenario 21
   thread_pool pool({.max_threads = 1});
-  group g({.executor = pool, .on_error = singleflight::hand_over(3)});
+  group g({.executor = pool, .on_error = singleflight::error_policy::hand_over(3)});
   on_pool(pool, [&] {
     auto tries = std::make_shared<int>(0);
     auto f = g.start(1, [tries] {

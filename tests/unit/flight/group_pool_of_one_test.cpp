@@ -97,7 +97,7 @@ TEST_F(pool_of_one, finish_keeps_an_unbegun_load) {
 // Goal    A load fails on another thread and is handed over to a kept load, which is queued on the
 //         pool whose only thread waits behind that flight: it runs on that thread.
 TEST_F(pool_of_one, behind_a_load_that_is_handed_over_to_it) {  // Scenario 49
-  group g({.executor = pool, .on_error = singleflight::hand_over(1)});
+  group g({.executor = pool, .on_error = singleflight::error_policy::hand_over(1)});
   support::gate runs;
   support::gate fails;
   std::jthread leader([&] {

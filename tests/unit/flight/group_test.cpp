@@ -231,7 +231,7 @@ TEST(group, a_late_joiner_that_finds_the_flight_gets_its_outcome) {
 TEST(group, a_joiner_that_is_too_late_leads_a_new_flight) {
   hooked_key::hooks hooks;
   const hooked_key key(1, hooks);
-  sf::group<hooked_key, int, hooked_hash> flights({.on_error = sf::hand_over(1)});
+  sf::group<hooked_key, int, hooked_hash> flights({.on_error = sf::error_policy::hand_over(1)});
   support::gate load_may_end;
   support::gate copy;
   std::atomic<int> loads{0};

@@ -160,7 +160,7 @@ TEST(throwing, allocation_fails_in_every_verb_alone) {  // Scenario 22
       SCOPED_TRACE(v.name);
       support::manual_executor later;
       singleflight::group_options options{.executor = later};
-      if (hands_over) options.on_error = singleflight::hand_over(2);
+      if (hands_over) options.on_error = singleflight::error_policy::hand_over(2);
       singleflight::group<std::string, int> g(options);
       for_every_allocation([&] { v.call(g); },
                            [&](bool) {
@@ -182,7 +182,7 @@ TEST(throwing, allocation_fails_in_every_verb_during_a_load) {  // Scenario 22
         SCOPED_TRACE(v.name);
         support::manual_executor later;
         singleflight::group_options options{.executor = later};
-        if (hands_over) options.on_error = singleflight::hand_over(2);
+        if (hands_over) options.on_error = singleflight::error_policy::hand_over(2);
         singleflight::group<std::string, int> g(options);
         bool more = true;
         for (int n = 0; more && n < 100; ++n) {
@@ -296,7 +296,7 @@ TEST(throwing, key_that_throws) {  // Scenario 22
   for (std::atomic<bool>* what :
        {&moody_key::hash_throws, &moody_key::equal_throws, &moody_key::copy_throws}) {
     support::manual_executor later;
-    moody_group g({.executor = later, .on_error = singleflight::hand_over(1)});
+    moody_group g({.executor = later, .on_error = singleflight::error_policy::hand_over(1)});
     support::gate running;
     support::gate finish;
     std::jthread leader([&] {

@@ -291,7 +291,8 @@ TEST(load_timeout, lets_the_successor_begin) {
 //         the flight.
 TEST(load_timeout, failure_after_the_timeout) {
   singleflight::manual_timer time;
-  group g({.timer = &time, .on_error = singleflight::hand_over(5), .load_timeout = 10s});
+  group g(
+      {.timer = &time, .on_error = singleflight::error_policy::hand_over(5), .load_timeout = 10s});
   support::gate running;
   support::gate finish;
   std::jthread leader([&] {
@@ -323,7 +324,7 @@ TEST(load_timeout, starts_again_with_every_hand_over) {
   support::manual_executor later;
   group g({.executor = later,
            .timer = &time,
-           .on_error = singleflight::hand_over(5),
+           .on_error = singleflight::error_policy::hand_over(5),
            .load_timeout = 10s});
   auto tries = std::make_shared<int>(0);
   auto f = g.start(1, [&time, tries] {
@@ -509,7 +510,9 @@ TEST(observer, is_not_notified_of_a_load_that_never_began) {
     support::manual_executor later;
     counting_observer seen;
     {
-      group g({.executor = later, .on_error = singleflight::hand_over(2), .observer = &seen});
+      group g({.executor = later,
+               .on_error = singleflight::error_policy::hand_over(2),
+               .observer = &seen});
       auto f = g.start(1, []() -> int { throw 1; });
       later.run_one();
       EXPECT_FALSE(f.ready());
@@ -529,7 +532,7 @@ TEST(observer, is_not_notified_of_a_load_that_never_began) {
 // Goal    A handed-over flight reports the beginning and the end of every attempt.
 TEST(observer, is_notified_of_every_attempt) {
   counting_observer seen;
-  group g({.on_error = singleflight::hand_over(5), .observer = &seen});
+  group g({.on_error = singleflight::error_policy::hand_over(5), .observer = &seen});
   support::gate running;
   support::gate fail;
   std::jthread leader([&] {

@@ -67,6 +67,7 @@ class flight_share : protected handle_base {
  protected:
   template <class, class, bool, class>
   friend class singleflight::handle_wait;
+  friend handle_access;
   friend recorded_within;
 
   // ---- for handle_wait --------------------------------------------------------------------------
