@@ -293,6 +293,7 @@ class handle_of {
     static_assert(always_false<H>,
                   "singleflight: await a named handle, not a temporary: auto h = group.start(...), "
                   "or whatever was started; co_await h;");
+    return detail::never<typename H::awaiter>();
   }
 
  private:

@@ -125,7 +125,6 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
   // ---- letting go -------------------------------------------------------------------------------
   /// Calls `callback(outcome<shared_result<V>>)` once, on the group's executor, never in this call.
   template <class Callback>
-    requires std::invocable<std::decay_t<Callback>&, outcome<shared_result<V>>>
   void on_ready(Callback&& callback) && {
     call_back<detail::no_within>(time_point::max(), {}, {}, detail::no_executor{},
                                  std::forward<Callback>(callback));

@@ -233,11 +233,14 @@ class group final : public observable {
   bool forget_with(std::size_t hash, view key, const Change& change);
 
   std::size_t hash_of(view key) const {
-    const std::size_t h = hash_(key);
-    if constexpr (std::is_same_v<Hash, key_hash<Key>>) {
-      return h;
+    if constexpr (!std::is_invocable_v<const Hash&, view>) {
+      (void)access::is_key();  // says what is missing
+      return detail::never<std::size_t>();
+    } else if constexpr (std::is_same_v<Hash, key_hash<Key>>) {
+      return hash_(key);
     } else {
-      return static_cast<std::size_t>(detail::hash_word(h));  // std::hash is often the identity
+      return static_cast<std::size_t>(
+          detail::hash_word(hash_(key)));  // std::hash is often the identity
     }
   }
   void prepare(node& n, detail::thread_state& self, view key) const {

@@ -50,8 +50,10 @@ decltype(auto) call_loader(Fn& fn, const flight_context& context) {
     return std::invoke(fn);
   } else if constexpr (form == loader_form::context) {
     return std::invoke(fn, const_cast<flight_context&>(context));
-  } else {
+  } else if constexpr (form == loader_form::stop) {
     return std::invoke(fn, context.stop_token());
+  } else {
+    return detail::never<V>();
   }
 }
 

@@ -34,14 +34,20 @@ template <class V>
 template <class Within, class Executor, class Callback>
 void flight<V>::call_back(time_point deadline, std::stop_token stop, within_ref within,
                           Executor executor, Callback&& callback) {
-  using state_type = callback_state<Executor, std::decay_t<Callback>, Within>;
-  detail::require(block_ != nullptr, "flight: used twice, or after a move");
-  const detail::call_scope scope;  // what arming lets resume on this thread does so at its end
-  auto made = std::make_unique<state_type>(std::move(*this), deadline, std::move(stop), within,
-                                           std::move(executor), std::forward<Callback>(callback));
-  made->wait.arm(reinterpret_cast<std::uintptr_t>(static_cast<detail::ready_action*>(made.get())) |
-                 1);
-  made.release()->wait.enter(true);  // it may be gone when this returns
+  if constexpr (!std::is_invocable_v<std::decay_t<Callback>&, outcome<shared_result<V>>>) {
+    static_assert(
+        detail::always_false<Callback>,
+        "singleflight: on_ready calls its callback with an outcome<shared_result<Value>>");
+  } else {
+    using state_type = callback_state<Executor, std::decay_t<Callback>, Within>;
+    detail::require(block_ != nullptr, "flight: used twice, or after a move");
+    const detail::call_scope scope;  // what arming lets resume on this thread does so at its end
+    auto made = std::make_unique<state_type>(std::move(*this), deadline, std::move(stop), within,
+                                             std::move(executor), std::forward<Callback>(callback));
+    made->wait.arm(
+        reinterpret_cast<std::uintptr_t>(static_cast<detail::ready_action*>(made.get())) | 1);
+    made.release()->wait.enter(true);  // it may be gone when this returns
+  }
 }
 
 SINGLEFLIGHT_END_NAMESPACE
