@@ -123,7 +123,7 @@ TEST(wait_graph, a_wait_for_tasks_fails_waits_for_results) {
     EXPECT_TRUE(group_in_task.enter(inner.flight_id, task, graph::strength::strong));
     waiter self;
     EXPECT_TRUE(self.enter(task.flight_id, load, how));
-    for (const auto& w : comes_back) EXPECT_EQ(w.strikes, 1);
+    for (const auto& w : comes_back) EXPECT_EQ(w.failures, 1);
     EXPECT_EQ(stays_away.failures, 0);
     EXPECT_EQ(group_in_task.failures, 0);
     EXPECT_TRUE(comes_back[0].record.struck());

@@ -572,8 +572,7 @@ TEST(batcher, a_gathered_key_that_is_left_at_a_stop_gives_its_place_back) {
   const auto fire = [](std::stop_source& stop) { return [&stop] { stop.request_stop(); }; };
   {
     lone_key b;
-    EXPECT_EQ(b.coroutine({.stop = stops[0].get_token()}, fire(stops[0])),
-              flight_errc::cancelled);
+    EXPECT_EQ(b.coroutine({.stop = stops[0].get_token()}, fire(stops[0])), flight_errc::cancelled);
     b.expect_no_trace();
   }
   {

@@ -465,7 +465,8 @@ TEST(circuit_breaker, probes_decide_as_early_as_they_can) {
     fail(b, 4);
     EXPECT_EQ(b.state(), breaker_state::half_open);
     fail(b);
-    EXPECT_EQ(b.state(), breaker_state::open) << "five of ten are half, whatever the other probes do";
+    EXPECT_EQ(b.state(), breaker_state::open)
+        << "five of ten are half, whatever the other probes do";
     EXPECT_TRUE(rejects(b));
     EXPECT_EQ(b.stats().opened, 2U);
   }

@@ -275,7 +275,7 @@ TEST(cycles, a_stop_callback_is_no_task) {
     EXPECT_TRUE(group.wait(sf::as_outcome).has_value());
   });
   stopper.join();
-  EXPECT_EQ(told, false);
+  EXPECT_EQ(recursive, false);
   EXPECT_EQ(c.flights.stats().recursive, 0U);
 }
 

@@ -605,7 +605,8 @@ TEST(retry, an_outcome_without_a_value_is_retried) {
     return ++calls < 5 ? flight_errc::timed_out : flight_errc::overloaded;
   });
   EXPECT_EQ(calls, 5);
-  EXPECT_EQ(last.errc(), flight_errc::overloaded) << "must be the code, not an exception made from it";
+  EXPECT_EQ(last.errc(), flight_errc::overloaded)
+      << "must be the code, not an exception made from it";
   const auto error = std::make_exception_ptr(failure(1));
   EXPECT_EQ(retry(eager, [&] { return outcome<void>(error); }).exception(), error);
 

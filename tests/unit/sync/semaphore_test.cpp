@@ -36,7 +36,8 @@ using singleflight::permit;
 using singleflight::semaphore;
 
 bool until_waiters(const semaphore& s, std::size_t count) {
-  return support::eventually([&] { return s.waiters_approx() == count; }, "the waiters in the queue");
+  return support::eventually([&] { return s.waiters_approx() == count; },
+                             "the waiters in the queue");
 }
 
 template <class Fn>
@@ -928,8 +929,7 @@ TEST(semaphore, may_be_destroyed_before_its_waiters_resume) {
   auto all = std::make_unique<semaphore>(1, singleflight::semaphore_options{.executor = later});
   auto held = std::make_unique<permit>(all->acquire());
   std::optional<outcome<permit>> got;
-  const auto coroutine =
-      take_until(*all, 1, std::chrono::steady_clock::time_point::max(), {}, got);
+  const auto coroutine = take_until(*all, 1, std::chrono::steady_clock::time_point::max(), {}, got);
   std::thread blocked(
       [s = all.get()] { EXPECT_EQ(error_of([&] { (void)s->acquire(); }), flight_errc::closed); });
   ASSERT_TRUE(until_waiters(*all, 2));

@@ -220,7 +220,7 @@ TEST(start_retry, a_result_that_cannot_be_moved_is_a_failure) {
 }
 
 // Goal    The function may be move-only; it, the policy's functions and the stop token are
-//         destroyed before the result is delivered, whoever keeps the handle.
+//         destroyed before the result is delivered, even if the handle is kept.
 TEST(start_retry, arguments_are_destroyed_before_the_result) {
   scene s;
   auto mine = std::make_unique<int>(1);
