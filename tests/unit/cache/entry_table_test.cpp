@@ -276,8 +276,8 @@ TEST(entry_table, more_displaced_entries_than_the_counter_holds) {
   EXPECT_EQ(t.find(1, hash), 11);
 }
 
-// Goal    There is always a place for as many entries as the table was made for, and one more; the table
-//         does not grow before it has to.
+// Goal    There is always a place for as many entries as the table was made for, and one more; the
+//         table does not grow before it has to.
 TEST(entry_table, a_place_for_all) {
   for (const std::size_t most : {1U, 2U, 5U, 6U, 7U, 23U, 24U, 25U, 100U, 1000U}) {
     table t(most);

@@ -664,7 +664,7 @@ TEST(live_value, inline_listeners) {
   EXPECT_EQ(heard.take(), strings{"1>2"});
 }
 
-#if !defined(SUPPORT_TSAN)  // which does not know of threads that end so
+#if !defined(SUPPORT_TSAN)  // TSan does not support threads that end this way
 // Goal    When a listener ends its thread, another thread calls the other listeners and reports
 //         later changes.
 TEST(live_value, a_listener_that_ends_its_thread) {

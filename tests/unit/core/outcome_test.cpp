@@ -56,7 +56,7 @@ TEST(outcome, holds_the_loads_exception) {
   EXPECT_THROW(sf::outcome<void>(std::make_exception_ptr(1)).value(), int);
 }
 
-// Goal    A flight_errc can be inspected as a value; value() throws it as a flight_error.
+// Goal    A flight_errc can be inspected; value() throws it as a flight_error.
 TEST(outcome, holds_a_flight_errc) {
   const sf::outcome<int> o = sf::flight_errc::overloaded;
   EXPECT_EQ(o.errc(), sf::flight_errc::overloaded);

@@ -391,7 +391,7 @@ TEST(manual_timer, cancel_of_a_node_that_is_always_due) {
   std::jthread firing([&] { time.arm(*a, time.now()); });
   ASSERT_TRUE(support::eventually([&] { return a->fires > 0; }, "the first fire"));
   time.cancel(*a);
-  firing.join();  // it has nothing left to fire
+  firing.join();  // no node is left to fire
   EXPECT_EQ(a->next, nullptr);
   a.reset();
 }
@@ -400,7 +400,7 @@ TEST(manual_timer, cancel_of_a_node_that_is_always_due) {
 TEST(manual_timer, advance_waits_for_an_arm_that_fires) {
   sf::manual_timer time;
   held_ticking due(time);
-  due.fired = 1;  // arms itself no more
+  due.fired = 1;  // does not arm itself again
   due.after.open();
   alarm a(time);
   time.arm(a, time.now() + 1s);

@@ -256,7 +256,7 @@ TEST(circuit_breaker, an_outcome_is_judged_like_an_exception) {
   EXPECT_EQ(b.stats().failures, 2U);
 }
 
-// Goal    A predicate that throws about an outcome harms its own call only.
+// Goal    A predicate that throws for an outcome harms its own call only.
 TEST(circuit_breaker, a_throwing_predicate_about_an_outcome) {
   manual_timer time;
   circuit_breaker_options options = small(time);

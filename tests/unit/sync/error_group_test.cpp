@@ -506,7 +506,7 @@ TEST(error_group, a_waiter_keeps_the_order_of_inline_tasks) {
   EXPECT_EQ(order, (std::vector<int>{1, 2, 3}));
 }
 
-// Goal    inline_executor: a chain of tasks on a waiter's thread uses no stack.
+// Goal    inline_executor: a chain of tasks on a waiter's thread takes constant stack.
 TEST(error_group, inline_tasks_of_a_waiter_do_not_nest) {
   error_group group({.executor = sf::inline_executor});
   int left = 100'000;

@@ -665,7 +665,7 @@ TEST(pending_permit, a_coroutine_may_be_destroyed_as_it_begins_to_wait) {
   const support::owned second = destroys();
   front.resume();
   EXPECT_TRUE(granted);
-  EXPECT_FALSE(went_on);
+  EXPECT_FALSE(continued);
 }
 
 // Scenario 28b.
