@@ -6,7 +6,7 @@
 
 How a block is read, by the words after the backticks:
 
-    ```cpp                with `int main` in it: a program, compiled and linked as it stands. When
+    ```cpp                with `int main` in it: a program, compiled and linked unchanged. When
                           the next block of the file is ```output, the program is run and must
                           print just that.
     ```cpp                without: statements, put into a function of their own after

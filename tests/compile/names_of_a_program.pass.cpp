@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A program may name its functions as the library names its own: no call within the headers goes to
-// the namespace of a key or a value.
+// A program's functions may have the same names as the library's: no call within the headers looks
+// them up in the namespace of a key or a value.
 #include <concepts>
 #include <coroutine>
 #include <cstddef>
@@ -18,10 +18,10 @@
 
 namespace program {
 
-/// What no call within the headers can use.
+/// A result that no call within the headers can use.
 struct trap {};
 
-// Templates for one to three arguments of any kind, alone and behind a type that the call names.
+// Templates for one to three arguments of any kind, alone and after a type that the call names.
 // NOLINTBEGIN(bugprone-macro-parentheses)
 #define PROGRAM_HAS(name)               \
   template <class A>                    \
@@ -163,7 +163,7 @@ void caches() {
   (void)awaiting.start_get(money(1)).get();
   singleflight::live_value<money> value(std::function<money()>([] { return money(1); }));
   value.set(money(2));
-  const auto told = value.on_change([](const money&, const money&) {});
+  const auto subscribed = value.on_change([](const money&, const money&) {});
   (void)value.get();
   const auto kept = singleflight::memoize(load_one, {}, program::hash());
   (void)kept(money(1));

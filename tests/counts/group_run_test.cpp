@@ -38,8 +38,8 @@ std::size_t allocations_of(Fn&& fn) {
   return allocations_of_this_thread() - before;
 }
 
-// Goal    A call that nobody shares allocates nothing, from the second call of a thread on (P9 has
-//         less to go wrong).
+// Goal    A call that is not shared allocates nothing, from a thread's second call on (so P9 has
+//         fewer ways to fail).
 TEST(run_counts, alone_allocates_nothing) {
   group<std::string, std::string_view> views;
   const std::string key(long_key);
@@ -50,7 +50,7 @@ TEST(run_counts, alone_allocates_nothing) {
             0U);
 }
 
-// Goal    Neither do limits, outcomes, contexts and a fresh load, as long as nobody shares.
+// Goal    Nor do limits, outcomes, contexts and a fresh load, as long as the call is not shared.
 TEST(run_counts, alone_in_other_forms_allocates_nothing) {
   group<std::string, std::string_view> views;
   const std::string key(long_key);
@@ -68,7 +68,7 @@ TEST(run_counts, alone_in_other_forms_allocates_nothing) {
             0U);
 }
 
-// Goal    A string key asked for with a view or a literal is not copied into a string.
+// Goal    A string key passed as a view or a literal is not copied into a string.
 TEST(run_counts, heterogeneous_look_up_allocates_nothing) {
   group<std::string, int> numbers;
   const auto one = [] { return 1; };
@@ -81,8 +81,8 @@ TEST(run_counts, heterogeneous_look_up_allocates_nothing) {
             0U);
 }
 
-// Goal    The first joiner pays for the shared block, nobody after it pays anything.
-// Method  The leader lets one joiner in after the other, and ends when all are in.
+// Goal    The first joiner pays for the shared block; later ones pay nothing.
+// Method  The leader admits one joiner after the other, and ends when all have joined.
 TEST(run_counts, one_allocation_a_shared_flight) {
   constexpr std::size_t joiners = 4;
   group<std::string, std::string_view> views;
@@ -110,7 +110,7 @@ TEST(run_counts, one_allocation_a_shared_flight) {
 // ---- instructions -------------------------------------------------------------------------------
 
 void call_in_turn(long calls) {
-  // An idle second thread: libstdc++ leaves out atomic instructions in a process that never had
+  // An idle second thread: libstdc++ leaves out atomic instructions in a process that has never had
   // one.
   std::binary_semaphore stop{0};
   std::thread other([&stop] { stop.acquire(); });
@@ -126,7 +126,7 @@ void call_in_turn(long calls) {
   other.join();
 }
 
-/// All instructions of this program under callgrind, when it makes `calls` calls.
+/// All instructions that this program executes under callgrind when it makes `calls` calls.
 std::optional<long long> instructions(long calls) {
   namespace fs = std::filesystem;
   const fs::path out =
@@ -152,9 +152,9 @@ std::optional<long long> instructions(long calls) {
   return total;
 }
 
-// Goal    A call that nobody shares stays as short as it is. The bound is a little above what g++
-//         12 and Clang 16 make of it at -O2; raise it only for a promise that is worth the time.
-// Method  The difference of a long and a short run is the calls alone.
+// Goal    A call that is not shared stays as short as it is. The bound is a little above the count
+//         for g++ 12 and Clang 16 at -O2; raise it only for a promise that is worth the time.
+// Method  The difference between a long and a short run is the cost of the calls alone.
 TEST(run_counts, instructions_of_a_call_alone) {
   constexpr long few = 10'000, many = 60'000;
   constexpr double bound = 190;
@@ -169,7 +169,7 @@ TEST(run_counts, instructions_of_a_call_alone) {
 
 }  // namespace
 
-// Under callgrind the program is its own workload.
+// Under callgrind the program runs itself as the workload.
 int main(int argc, char** argv) {
   if (argc == 3 && std::strcmp(argv[1], "--calls") == 0) {
     call_in_turn(std::strtol(argv[2], nullptr, 10));

@@ -31,8 +31,8 @@ constexpr std::string_view hot_key = "key:000000000000";
 
 std::size_t last_frame_bytes = 0;
 
-/// A caller's coroutine, which knows how much memory its frame took: the allocator's chunk, with
-/// what the allocator keeps beside it.
+/// A caller's coroutine that records how much memory its frame took: the allocator's chunk,
+/// including the allocator's own header.
 struct caller {
   struct promise_type {
     static void* operator new(std::size_t bytes) {
@@ -49,7 +49,7 @@ struct caller {
   };
 };
 
-/// A load that is a coroutine, as small as one can be: it never suspends once it has begun.
+/// A load that is a minimal coroutine: it never suspends once it has begun.
 struct view_load {
   struct promise_type {
     view_load get_return_object() noexcept {
@@ -91,7 +91,7 @@ template <class Load>
 caller call_in_turn(view_group& views, Load load, int calls, std::optional<double>& per_call) {
   std::size_t before = 0;
   for (int i = 0; i <= calls; ++i) {
-    if (i == 1) before = allocations_of_this_thread();  // the first call warms the thread's state
+    if (i == 1) before = allocations_of_this_thread();  // the first call sets up the thread
     auto flight = views.start(hot_key, load);
     auto result = co_await flight;
     EXPECT_EQ(result->size(), 16U);
@@ -99,14 +99,14 @@ caller call_in_turn(view_group& views, Load load, int calls, std::optional<doubl
   per_call = static_cast<double>(allocations_of_this_thread() - before) / calls;
 }
 
-// Goal    A started load that nobody shares: one allocation for the flight, one for the load's own
-//         frame if it is a coroutine.
+// Goal    A started load that is not shared makes one allocation for the flight, and one for the
+//         load's own frame if it is a coroutine.
 TEST(start_counts, a_call_alone_allocates_twice_at_most) {
   view_group views({.executor = singleflight::inline_executor});
   std::optional<double> coroutine, awaitable;
   call_in_turn(views, &load_as_coroutine, 100, coroutine);
   call_in_turn(views, &load_as_awaitable, 100, awaitable);
-  ASSERT_TRUE(coroutine && awaitable) << "a call did not come back on its own thread";
+  ASSERT_TRUE(coroutine && awaitable) << "a call did not return on its own thread";
   EXPECT_LE(*coroutine, 2);
   EXPECT_LE(*awaitable, 2);
 }
@@ -117,9 +117,9 @@ struct scene {
       std::chrono::steady_clock::now() + std::chrono::hours(1);
   std::stop_source stop;
   std::stop_token token = stop.get_token();
-  int told = 0;
+  int resumed = 0;
 
-  void tell(std::string_view value) { told += value == "value:0123456789" ? 1 : 0; }
+  void tell(std::string_view value) { resumed += value == "value:0123456789" ? 1 : 0; }
 };
 
 caller wait(scene& s) {
@@ -147,7 +147,7 @@ class waiters : public testing::Test {
 };
 
 // Goal    An awaiting caller costs its own coroutine frame and nothing else, neither when it joins
-//         nor when it is told; and the frame with the library's part in it is 176 bytes at most.
+//         nor when it is resumed; the frame, including the library's part, has at most 176 bytes.
 TEST_F(waiters, take_their_own_frame_and_nothing_else) {
   wait(s);
   const std::size_t before = allocations_of_this_thread();
@@ -159,10 +159,11 @@ TEST_F(waiters, take_their_own_frame_and_nothing_else) {
   const std::size_t before_end = allocations_of_this_thread();
   load->set_value("value:0123456789");
   EXPECT_EQ(allocations_of_this_thread() - before_end, 0U);
-  EXPECT_EQ(s.told, 100);
+  EXPECT_EQ(s.resumed, 100);
 }
 
-// Goal    A deadline and a stop token live in the frame as well: 256 bytes at most.
+// Goal    A deadline and a stop token are stored in the frame as well, which then has at most 256
+//         bytes.
 TEST_F(waiters, with_a_deadline_and_a_stop_token_take_their_own_frame_and_nothing_else) {
   wait_with_limits(s);
   const std::size_t before = allocations_of_this_thread();
@@ -172,10 +173,10 @@ TEST_F(waiters, with_a_deadline_and_a_stop_token_take_their_own_frame_and_nothin
   RecordProperty("bytes_per_waiter", std::to_string(last_frame_bytes));
 
   load->set_value("value:0123456789");
-  EXPECT_EQ(s.told, 100);
+  EXPECT_EQ(s.resumed, 100);
 }
 
-/// An executor that is equal to no other; what it is given runs when the test says so.
+/// An executor that is equal to no other; its tasks run when the test says so.
 struct another_executor {
   void execute(singleflight::task work) { queue->push_back(std::move(work)); }
   void run_all() const {
@@ -191,12 +192,12 @@ struct another_executor {
 caller wait_elsewhere(scene& s, another_executor& on) {
   auto flight = s.views.start(hot_key, &no_load_of_its_own);
   const auto got = co_await flight.until(s.deadline, s.token).on(on).as_outcome();
-  s.told += got.errc() == singleflight::flight_errc::cancelled ? 1 : 0;
+  s.resumed += got.errc() == singleflight::flight_errc::cancelled ? 1 : 0;
 }
 void call_back_elsewhere(scene& s, another_executor& on) {
   auto flight = s.views.start(hot_key, &no_load_of_its_own);
   flight.until(s.deadline, s.token).on(on).on_ready([&s](const auto& got) {
-    s.told += got.errc() == singleflight::flight_errc::cancelled ? 1 : 0;
+    s.resumed += got.errc() == singleflight::flight_errc::cancelled ? 1 : 0;
   });
 }
 
@@ -215,18 +216,18 @@ void call_back_elsewhere_then_give_up(scene& s, another_executor& on) {
   give_up(s, on);
 }
 
-// Goal    Callers who have given up keep nothing of a load that goes on, wherever they resumed
-//         (P4): a load that hangs collects no memory from those who no longer wait for it.
+// Goal    Callers that have given up leave nothing in a load that continues, wherever they resumed
+//         (P4): a load that hangs accumulates no memory from them.
 TEST_F(waiters, keep_nothing_once_they_have_given_up) {
   std::vector<singleflight::task> queue;
   std::vector<another_executor> elsewhere(100, another_executor{&queue});
   for (const auto wait : {&wait_elsewhere_then_give_up, &call_back_elsewhere_then_give_up}) {
-    s.told = 0;
-    wait(s, elsewhere[0]);  // warms the thread's state
+    s.resumed = 0;
+    wait(s, elsewhere[0]);  // initialises the thread's state
     const std::size_t before = support::kept_by_this_thread();
     for (another_executor& on : elsewhere) wait(s, on);
     EXPECT_EQ(support::kept_by_this_thread(), before);
-    EXPECT_EQ(s.told, 101);
+    EXPECT_EQ(s.resumed, 101);
   }
   load->set_value("value:0123456789");
 }

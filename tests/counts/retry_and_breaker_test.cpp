@@ -29,8 +29,8 @@ std::size_t allocations_of(Fn&& fn) {
 
 int five() { return 5; }
 
-// Goal    A call through a closed breaker allocates nothing, from the second call of a thread on; a
-//         rejection does not either.
+// Goal    A call through a closed breaker allocates nothing, from a thread's second call on, and
+//         neither does a rejection.
 TEST(circuit_breaker_counts, calls_allocate_nothing) {
   singleflight::circuit_breaker plain;
   singleflight::circuit_breaker timed({.slow_call_rate = 0.5, .slow_call = 1h});
@@ -52,7 +52,7 @@ TEST(circuit_breaker_counts, calls_allocate_nothing) {
             0U);
 }
 
-// Goal    Neither do the changes of a breaker, its probes, and a window that moves on.
+// Goal    Nor do the breaker's changes, its probes, or a window that advances.
 TEST(circuit_breaker_counts, changes_allocate_nothing) {
   singleflight::manual_timer time;
   int changes = 0;
@@ -72,9 +72,9 @@ TEST(circuit_breaker_counts, changes_allocate_nothing) {
   EXPECT_EQ(changes, 300);
 }
 
-// Goal    A first try that succeeds allocates nothing, with limits and a budget too.
-TEST(retry_counts, a_first_try_allocates_nothing) {
-  (void)singleflight::default_timer();  // the process has one, from its first use
+// Goal    A first attempt that succeeds allocates nothing, even with limits and a budget.
+TEST(retry_counts, a_first_attempt_allocates_nothing) {
+  (void)singleflight::default_timer();  // created by its first use
   const singleflight::retry_policy plain;
   const singleflight::retry_policy bounded{.budget = 1h};
   const std::stop_source stop;
@@ -89,8 +89,8 @@ TEST(retry_counts, a_first_try_allocates_nothing) {
             0U);
 }
 
-// Goal    Retries allocate nothing but what the exceptions do themselves.
-// Method  As many allocations as the same throws without retry.
+// Goal    Retries allocate nothing except what the exceptions allocate themselves.
+// Method  The test counts as many allocations as the same throws make without retry.
 TEST(retry_counts, retries_allocate_nothing) {
   const auto throws = [](std::uint32_t attempt) {
     if (attempt < 3) throw attempt;
@@ -104,7 +104,7 @@ TEST(retry_counts, retries_allocate_nothing) {
       }
     }
   };
-  EXPECT_EQ(bare(), 5);  // the first throw of a thread has costs of its own
+  EXPECT_EQ(bare(), 5);  // a thread's first throw has extra costs
   const singleflight::retry_policy policy{.base = 0ns};
   EXPECT_EQ(singleflight::retry(policy, throws), 5);
   EXPECT_EQ(allocations_of([&] { EXPECT_EQ(singleflight::retry(policy, throws), 5); }),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The kernel refuses the barrier in all threads after it has granted it: what leaves a cache is
-// freed all the same.
+// The kernel refuses the membarrier system call after it has granted it: values that have left a
+// cache are still freed.
 
 #include <gtest/gtest.h>
 
@@ -33,7 +33,7 @@ namespace {
 using singleflight::loading_cache;
 using support::living;
 
-/// From now on this process is refused the system call of the barrier.
+/// From now on the kernel refuses this process the barrier's system call.
 bool refuse_membarrier() {
   sock_filter rules[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
@@ -46,8 +46,8 @@ bool refuse_membarrier() {
          ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
-/// How many values are alive at most, once the barrier is refused; -1 where it cannot be, less
-/// where a value is lost or is never freed.
+/// The largest number of live values once the barrier is refused; -1 if it cannot be refused, a
+/// lower number if a value is lost or never freed.
 long most_alive() {
   loading_cache<int, living> cache([](int k) { return living(k); }, {.capacity = 100});
   for (int k = 0; k < 1000; ++k) (void)cache.get(k);
@@ -55,7 +55,8 @@ long most_alive() {
   long most = 0;
   for (int k = 0; k < 20'000; ++k) {
     if (cache.get(k)->read() != k || !cache.find(k)) return -2;
-    // What has left waits for its grace, which is real time: calls go on until it has been freed.
+    // A removed value waits for its grace period, which is real time: calls continue until it has
+    // been freed.
     const auto patient_until = std::chrono::steady_clock::now() + support::patience;
     while (living::alive > 4000) {
       if (std::chrono::steady_clock::now() > patient_until) return -3;
@@ -67,9 +68,9 @@ long most_alive() {
   return most;
 }
 
-// Goal    With the barrier refused later on, what waits to be freed stays bounded, and values are
-//         found and held as before (scenario 56).
-// Method  In a process of its own, which installs a filter for that system call.
+// Goal    If the barrier is refused later, the number of values that wait to be freed stays
+//         bounded, and values are found and held as before (scenario 56).
+// Method  The test runs in its own process, which installs a filter for that system call.
 TEST(barrier, refused_later_on) {
   const pid_t child = ::fork();
   ASSERT_GE(child, 0);

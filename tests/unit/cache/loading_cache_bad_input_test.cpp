@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// What a cache makes of options out of range, of hooks that throw, and of keys that do.
+// How a cache treats options out of range, and hooks and keys that throw.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -43,14 +43,14 @@ using support::living;
 void expect_refused(cache_options<int, int> how, const char* words) {
   try {
     const loading_cache<int, int> cache([](int k) { return k; }, std::move(how));
-    ADD_FAILURE() << "taken, but: " << words;
+    ADD_FAILURE() << "accepted, but expected: " << words;
   } catch (const std::invalid_argument& e) {
     EXPECT_THAT(e.what(), testing::HasSubstr("loading_cache"));
     EXPECT_THAT(e.what(), testing::HasSubstr(words));
   }
 }
 
-// Goal  Options out of range are refused, by name.
+// Goal    Options out of range are refused with a message that names them.
 TEST(bad_input, options) {
   expect_refused({.ttl = -1ns}, "ttl is negative (-1 ns)");
   expect_refused({.refresh_after = -1s}, "refresh_after");
@@ -69,7 +69,7 @@ TEST(bad_input, options) {
                std::invalid_argument);
 }
 
-// Goal  The ends of the ranges are taken.
+// Goal    The ends of the ranges are accepted.
 TEST(bad_input, the_ends_of_the_ranges) {
   constexpr auto most = std::chrono::nanoseconds::max();
   manual_timer time;
@@ -89,7 +89,7 @@ TEST(bad_input, the_ends_of_the_ranges) {
     time.advance(1h);
     EXPECT_TRUE(cache.find(1));
   }
-  // The shortest times: over at once, or at the next tick.
+  // The shortest times: an entry expires at once, or at the next tick.
   loading_cache<int, int> brief(
       [](int k) { return k; },
       {.ttl = 1ns, .jitter = 1, .stale_if_error = 1ns, .group = {.timer = &time}});
@@ -98,7 +98,7 @@ TEST(bad_input, the_ends_of_the_ranges) {
   EXPECT_FALSE(brief.find(1));
 }
 
-// Goal  Capacity 0: loads are shared, and nothing is stored; every call works.
+// Goal    With capacity 0, loads are shared and nothing is stored; every call works.
 TEST(bad_input, capacity_zero) {
   gate loading;
   support::joined_counter joined;
@@ -129,11 +129,11 @@ TEST(bad_input, capacity_zero) {
     EXPECT_EQ(cache.stats().entries, 0U);
     EXPECT_FALSE(cache.policy().explain(1).present);
   }
-  support::eventually([] { return living::alive == 0; }, "the pool to let go");
+  support::eventually([] { return living::alive == 0; }, "the pool to release all values");
 }
 
-// Goal  with_ttl where entries have no times of their own is refused: by put, and as a load's
-//       failure from a loader of the call. Nothing has changed then.
+// Goal    with_ttl is refused where entries have no times of their own: put throws, and for a
+//         loader of the call the load fails. Nothing is changed.
 TEST(bad_input, with_ttl_without_times) {
   loading_cache<int, int> cache([](int k) { return k; });
   cache.put(1, 5);
@@ -145,8 +145,8 @@ TEST(bad_input, with_ttl_without_times) {
 
 // ---- hooks --------------------------------------------------------------------------------------
 
-// Goal  A weigher, or a ttl_of, that throws: so does the load, for all who share it, and put;
-//       nothing has changed then. A stale value is served, as for any load that fails.
+// Goal    When a weigher or ttl_of throws, the load fails for all who share it, and put throws;
+//         nothing is changed. As for any load that fails, a stale value is served.
 TEST(bad_input, hooks_that_throw) {
   manual_timer time;
   bool throws = false;
@@ -181,7 +181,7 @@ TEST(bad_input, hooks_that_throw) {
   }
 }
 
-// Goal  A weigher that answers the largest of numbers.
+// Goal    A weigher may return the largest number.
 TEST(bad_input, the_heaviest) {
   std::size_t weight = SIZE_MAX;
   loading_cache<int, int> cache([](int k) { return k; },
@@ -194,7 +194,7 @@ TEST(bad_input, the_heaviest) {
   EXPECT_EQ(cache.stats().entries, 10U);
 }
 
-// Goal  A loader that throws what is no std::exception; one that is empty.
+// Goal    A loader may throw something that is no std::exception, or be empty.
 TEST(bad_input, loaders) {
   loading_cache<int, int> odd([](int) -> int { throw 42; }, {.error_ttl = 1h});
   EXPECT_THROW(odd.get(1), int);
@@ -215,7 +215,7 @@ TEST(bad_input, loaders) {
   EXPECT_THROW(throws_before.get(1), std::out_of_range);
 }
 
-/// A value that cannot be moved at times.
+/// A value whose move sometimes throws.
 struct clumsy {
   static inline bool falls = false;
   explicit clumsy(int n) : number(n) {}
@@ -225,7 +225,8 @@ struct clumsy {
   living number;
 };
 
-// Goal  A value whose move throws is a load that failed: no key is stuck, nothing is left.
+// Goal    If the move of a value throws, the load has failed: no key is stuck, and nothing is left
+//         behind.
 TEST(bad_input, values_that_cannot_be_moved) {
   {
     loading_cache<int, clumsy> cache([](int k) { return clumsy(k); });
@@ -241,7 +242,7 @@ TEST(bad_input, values_that_cannot_be_moved) {
 
 // ---- keys ---------------------------------------------------------------------------------------
 
-/// A key whose hash, comparison or copy throws when it is told to.
+/// A key whose hash, comparison or copy throws when a test requests it.
 struct sly {
   enum what { nothing, hash, equal, copy };
   static inline what throws = nothing;
@@ -271,8 +272,8 @@ struct sly_equal {
   }
 };
 
-// Goal  A key whose hash, comparison or copy throws harms its own call: the next one works, nothing
-//       is lost or stuck.
+// Goal    A key whose hash, comparison or copy throws harms only its own call: the next call works,
+//         and nothing is lost or stuck.
 TEST(bad_input, keys_that_throw) {
   for (const auto what : {sly::hash, sly::equal, sly::copy}) {
     {
@@ -300,13 +301,13 @@ TEST(bad_input, keys_that_throw) {
       EXPECT_EQ(throwing([&] { (void)cache.find(sly(1)); }), in_hits);
       EXPECT_EQ(throwing([&] { (void)cache.start_get(sly(1)); }), in_hits);
       EXPECT_EQ(throwing([&] { cache.invalidate(sly(1)); }), in_hits);
-      EXPECT_TRUE(cache.find(sly(1)) || !in_hits) << "still there";
+      EXPECT_TRUE(cache.find(sly(1)) || !in_hits) << "the entry must still be there";
       EXPECT_EQ(throwing([&] { cache.put(sly(1), living(1)); }), true);
       const bool in_misses = what != sly::equal;  // no other key has this hash
       EXPECT_EQ(throwing([&] { cache.get(sly(2)); }), in_misses);
       EXPECT_EQ(throwing([&] { cache.start_get(sly(3)).get(); }), in_misses);
       EXPECT_EQ(throwing([&] { cache.refresh(sly(4)); }), in_misses);
-      // One key's failure is not the others', where it is known whose it is.
+      // One key's failure must not affect the others, where the failing key is known.
       std::vector<sly> keys;
       keys.emplace_back(5);
       keys.emplace_back(6);
@@ -319,11 +320,11 @@ TEST(bad_input, keys_that_throw) {
       EXPECT_EQ(cache.stats().entries, 7U);
       EXPECT_LE(loads, 15);
     }
-    support::eventually([] { return living::alive == 0; }, "the pool to let go");
+    support::eventually([] { return living::alive == 0; }, "the pool to release all values");
   }
 }
 
-// Goal  A key that moves and cannot be copied is no key; one that only a hash of its own knows is.
+// Goal    A move-only type is no key; a type that only a custom hash supports is one.
 TEST(bad_input, a_hash_of_ones_own) {
   struct point {
     int x;

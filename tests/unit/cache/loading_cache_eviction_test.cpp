@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// A cache keeps to its capacity, in entries or in weight, and gives back what has left.
+// A cache keeps to its capacity, in entries or in weight, and frees the memory of removed entries.
 
 #include <gtest/gtest.h>
 
@@ -19,8 +19,8 @@ using singleflight::inline_executor;
 using singleflight::loading_cache;
 using support::living;
 
-// Goal  Never more entries than the capacity; what was just loaded is there; the rest is freed, but
-//       for what may wait.
+// Goal    There are never more entries than the capacity; the entry just loaded is stored; the
+//         others are freed, except those that may wait.
 TEST(eviction, by_count) {
   for (const std::size_t capacity : {1U, 2U, 7U, 100U, 3000U}) {
     {
@@ -38,8 +38,8 @@ TEST(eviction, by_count) {
   }
 }
 
-// Goal  With a weigher: the sum of the weights is kept to; 0 weighs 1; a heavier value in place of
-//       a lighter one pushes others out.
+// Goal    With a weigher the sum of the weights is bounded; a weight of 0 counts as 1; a heavier
+//         value that replaces a lighter one evicts others.
 TEST(eviction, by_weight) {
   loading_cache<int, std::string> cache(
       [](int k) { return std::string(static_cast<std::size_t>(k % 50), 'x'); },
@@ -61,8 +61,8 @@ TEST(eviction, by_weight) {
   EXPECT_EQ(cache.find(3)->value().size(), 600U);
 }
 
-// Goal  A value heavier than the capacity is handed to its callers, and not stored; what was there
-//       for its key has left.
+// Goal    A value heavier than the capacity is returned to its callers and not stored; the old
+//         entry for its key is removed.
 TEST(eviction, heavier_than_all) {  // Scenario 35
   std::size_t size = 5;
   loading_cache<int, std::string> cache(
@@ -78,18 +78,18 @@ TEST(eviction, heavier_than_all) {  // Scenario 35
   EXPECT_EQ(cache.start_get(3).get()->size(), 11U);
   EXPECT_EQ(cache.get_all(std::vector{3}).front()->value().size(), 11U);
   EXPECT_FALSE(cache.find(3));
-  EXPECT_TRUE(cache.find(1) && cache.find(2)) << "nobody had to go for it";
+  EXPECT_TRUE(cache.find(1) && cache.find(2)) << "no entry may be evicted for it";
   EXPECT_EQ(cache.stats().evicted, 0U);
   cache.refresh(1);
-  EXPECT_FALSE(cache.find(1)) << "older than what is known";
+  EXPECT_FALSE(cache.find(1)) << "the old value must be removed";
   size = 10;
   EXPECT_EQ(cache.get(3)->size(), 10U);
-  EXPECT_EQ(cache.stats().weight, 10U) << "as heavy as all";
+  EXPECT_EQ(cache.stats().weight, 10U) << "as heavy as the capacity";
   EXPECT_TRUE(cache.find(3));
 }
 
-// Goal  What is asked for often stays while others pass.
-TEST(eviction, what_is_hot_stays) {
+// Goal    Frequently used entries stay while others are stored and evicted.
+TEST(eviction, hot_entries_stay) {
   loading_cache<int, int> cache([](int k) { return k; }, {.capacity = 1000});
   int hot_misses = 0;
   for (int i = 0; i < 100'000; ++i) {
@@ -101,7 +101,8 @@ TEST(eviction, what_is_hot_stays) {
   EXPECT_LT(hot_misses, 1000) << "of 90,000";
 }
 
-// Goal  A million entries, stored, found, removed one by one: each is there once, none is left.
+// Goal    A million entries are stored, found and removed one by one: each is found once, and none
+//         is left.
 TEST(eviction, a_large_cache) {
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__) || !defined(__OPTIMIZE__)
   constexpr int many = 100'000;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// What a cache makes of loads that cannot begin, break off or come late; and what it keeps of what
-// has left.
+// How a cache treats loads that cannot begin, fail or end late; and how many removed values it
+// keeps.
 
 #include <gtest/gtest.h>
 
@@ -33,8 +33,8 @@ using support::in_thread;
 using support::living;
 
 // Scenario 34.
-// Goal    A stale value is served where the load cannot begin: too many run already.
-// Method  The one flight that there may be is held by another key.
+// Goal    A stale value is served when the load cannot begin because too many loads run already.
+// Method  Another key holds the only flight allowed.
 TEST(cache_trouble, stale_where_the_load_cannot_begin) {
   manual_timer time;
   gate held;
@@ -58,13 +58,13 @@ TEST(cache_trouble, stale_where_the_load_cannot_begin) {
   const auto h = cache.get(1);
   EXPECT_EQ(h.freshness(), freshness::stale);
   EXPECT_EQ(*h, 1);
-  EXPECT_THROW(cache.get(3), flight_error);  // of which there is none
+  EXPECT_THROW(cache.get(3), flight_error);  // has no stale value
   held.open();
   EXPECT_EQ(other.get(), 2);
 }
 
 // Scenario 34.
-// Goal  A stale value is served where an executor drops the load that soft_timeout asks for.
+// Goal    A stale value is served when an executor drops the load that soft_timeout starts.
 TEST(cache_trouble, stale_where_the_load_is_dropped) {
   manual_timer time;
   bool dropping = false;
@@ -75,7 +75,7 @@ TEST(cache_trouble, stale_where_the_load_is_dropped) {
                                  .soft_timeout = 1s,
                                  .group = {.executor =
                                                [&](singleflight::task t) {
-                                                 if (dropping) return;  // with the task
+                                                 if (dropping) return;  // drops the task
                                                  t();
                                                },
                                            .timer = &time}});
@@ -85,9 +85,10 @@ TEST(cache_trouble, stale_where_the_load_is_dropped) {
   EXPECT_EQ(cache.get(1).freshness(), freshness::stale);
 }
 
-// Goal    A flight that takes no more joiners (join_window) is stored all the same when it ends: it
-//         was overtaken, not invalidated; and it is not, once somebody has invalidated its key.
-// Method  The first load is held until a second one has begun beside it.
+// Goal    The result of a flight that takes no more joiners (join_window) is still stored when it
+//         ends: it was overtaken, not invalidated. Once its key has been invalidated, it is not
+//         stored.
+// Method  The first load is held until a second one has begun.
 TEST(cache_trouble, a_load_past_its_join_window) {
   for (const bool invalidated : {false, true}) {
     manual_timer time;
@@ -125,7 +126,7 @@ TEST(cache_trouble, a_load_past_its_join_window) {
   }
 }
 
-/// A cache whose first load goes on until it may end, and takes no more joiners by now.
+/// A cache whose first load runs until it is released, and takes no more joiners.
 struct overtaken_load {
   overtaken_load() {
     inside.wait();
@@ -148,7 +149,7 @@ struct overtaken_load {
   std::future<int> first = in_thread([this] { return *cache.get(1); });
 };
 
-// Goal    A load that was overtaken does not replace what the one that began after it has stored.
+// Goal    A load that was overtaken does not replace the value of a load that began after it.
 TEST(cache_trouble, an_overtaken_load_replaces_nothing_newer) {
   overtaken_load old;
   EXPECT_EQ(*old.cache.get(1), 2);
@@ -157,7 +158,8 @@ TEST(cache_trouble, an_overtaken_load_replaces_nothing_newer) {
   EXPECT_EQ(**old.cache.find(1), 2);
 }
 
-// Goal    Nor does its error: not an absence, which is no value that could be served in its place.
+// Goal    Nor does its error replace an absence, which has no value that could be served in place
+//         of the error.
 TEST(cache_trouble, an_overtaken_load_that_fails_replaces_nothing_newer) {
   manual_timer time;
   gate inside;
@@ -177,11 +179,11 @@ TEST(cache_trouble, an_overtaken_load_that_fails_replaces_nothing_newer) {
   EXPECT_FALSE(cache.get(1).has_value());
   may_end.open();
   EXPECT_THROW(first.get(), std::runtime_error);
-  EXPECT_FALSE(cache.get(1).has_value()) << "the newer answer stays";
+  EXPECT_FALSE(cache.get(1).has_value()) << "the newer answer must stay";
   EXPECT_EQ(calls, 2);
 }
 
-// Goal    Nor does it put off the refresh of a newer value.
+// Goal    Nor does it delay the refresh of a newer value.
 TEST(cache_trouble, an_overtaken_load_that_fails_delays_no_refresh) {
   manual_timer time;
   gate inside;
@@ -206,15 +208,15 @@ TEST(cache_trouble, an_overtaken_load_that_fails_delays_no_refresh) {
   time.advance(2s);
   EXPECT_EQ(*cache.get(1), 2);
   may_end.open();
-  EXPECT_EQ(first.get(), 2) << "the newer value, in place of its error";
+  EXPECT_EQ(first.get(), 2) << "must get the newer value in place of its error";
   time.advance(11s);
   EXPECT_EQ(*cache.get(1), 2);
-  EXPECT_EQ(calls, 3) << "a refresh";
+  EXPECT_EQ(calls, 3) << "the value must be refreshed";
   EXPECT_EQ(*cache.get(1), 3);
 }
 
-// Goal    forget finds a flight that newcomers do not: what it loads is revoked, though another one
-//         is in its place.
+// Goal    An invalidation reaches a flight that new callers can no longer join: its result is not
+//         stored, although another flight has taken its place.
 TEST(cache_trouble, invalidate_revokes_an_overtaken_load) {
   overtaken_load old;
   EXPECT_EQ(*old.cache.get(1), 2);
@@ -225,7 +227,7 @@ TEST(cache_trouble, invalidate_revokes_an_overtaken_load) {
   EXPECT_EQ(old.cache.stats().not_stored, 1U);
 }
 
-/// A key whose copy throws when it is told to.
+/// A key whose copy throws when a test requests it.
 struct moody {
   int number = 0;
   static inline bool throws = false;
@@ -242,7 +244,8 @@ struct moody_hash {
   }
 };
 
-// Goal  A hit on a value that is due is answered also where its refresh cannot be started.
+// Goal    A hit on a value that is due for a refresh is answered even if the refresh cannot be
+//         started.
 TEST(cache_trouble, a_hit_whose_refresh_cannot_start) {
   manual_timer time;
   loading_cache<moody, int, moody_hash> cache([](const moody& k) { return k.number; },
@@ -255,9 +258,9 @@ TEST(cache_trouble, a_hit_whose_refresh_cannot_start) {
   moody::throws = false;
 }
 
-// Goal  A wait within soft_timeout says which load it belongs to: one that would wait for itself is
-//       refused at once.
-TEST(cache_trouble, a_soft_wait_for_oneself) {
+// Goal    A wait within soft_timeout names the load that it belongs to: one that would wait for
+//         itself is refused at once.
+TEST(cache_trouble, a_soft_wait_for_itself) {
   manual_timer time;
   loading_cache<int, int>* self = nullptr;
   std::optional<flight_errc> code;
@@ -286,9 +289,9 @@ TEST(cache_trouble, a_soft_wait_for_oneself) {
   EXPECT_EQ(code, flight_errc::recursive);
 }
 
-// Goal  What has left waits by its weight, not by its number: never more than a part of the
-//       capacity; and clear waits for nothing.
-TEST(cache_trouble, what_has_left_is_bounded_by_weight) {
+// Goal    Removed values that wait to be freed are bounded by weight, not by number: never more
+//         than a share of the capacity; and clear leaves none waiting.
+TEST(cache_trouble, removed_values_are_bounded_by_weight) {
   const long before = living::alive.load();
   {
     loading_cache<int, living> cache(
@@ -304,7 +307,7 @@ TEST(cache_trouble, what_has_left_is_bounded_by_weight) {
   EXPECT_EQ(living::alive.load(), before);
 }
 
-// Goal  Absences weigh what the options say, so that they cannot fill the memory.
+// Goal    Absences have the weight that the options specify, so they cannot fill the memory.
 TEST(cache_trouble, absences_weigh) {
   loading_cache<int, int> cache([](int) { return std::optional<int>(); },
                                 {.capacity = 1000,
@@ -316,12 +319,12 @@ TEST(cache_trouble, absences_weigh) {
   EXPECT_LE(cache.stats().entries, 10U);
 }
 
-// Goal  A handle that was moved from, or shared, has no value.
+// Goal    A handle that was moved from, or shared, has no value.
 TEST(cache_trouble, a_handle_that_was_moved_from) {
   loading_cache<int, int> cache([](int k) { return k; });
   auto h = cache.get(1);
   const auto other = std::move(h);
-  EXPECT_FALSE(h.has_value());  // NOLINT(bugprone-use-after-move): what it says of itself
+  EXPECT_FALSE(h.has_value());  // NOLINT(bugprone-use-after-move): tests exactly that
   EXPECT_EQ(*other, 1);
   auto again = cache.get(1);
   const auto kept = std::move(again).share();
@@ -329,7 +332,7 @@ TEST(cache_trouble, a_handle_that_was_moved_from) {
   EXPECT_EQ(*kept, 1);
 }
 
-/// A key whose comparison throws when it is told to.
+/// A comparison that throws when a test requests it.
 struct touchy_equal {
   static inline bool throws = false;
   bool operator()(int a, int b) const {
@@ -338,16 +341,16 @@ struct touchy_equal {
   }
 };
 
-/// Keys that a hash does not tell apart.
+/// Gives all keys the same hash.
 struct one_hash {
   std::size_t operator()(int) const { return 7; }
 };
 
-// Goal    A put, or an invalidation, whose comparison throws changes nothing: the loads under way
-//         are still stored, that of its own key as well, and an entry stays.
+// Goal    A put or an invalidation whose comparison throws changes nothing: running loads are still
+//         stored, even that of its own key, and the entry stays.
 // Method  Three loads with one hash, the third of a key that has an entry; the comparison of
-//         different keys throws. A call for one of the others throws as it compares with that
-//         entry; one for the third finds it, and throws when it has come past its own load.
+//         different keys throws. A call for one of the others throws when it compares with that
+//         entry; one for the third finds it, and throws after it has passed its own load.
 TEST(cache_trouble, a_comparison_that_throws_changes_nothing) {
   gate may_end;
   std::atomic<bool> hold{false};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// get_all: one outcome a key, what is there from the cache, the rest by one bulk load, or key by
-// key.
+// get_all: one outcome per key, from the cache if the key is stored, the rest by one bulk load or
+// key by key.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -38,11 +38,11 @@ using support::in_thread;
 using testing::ElementsAre;
 
 int not_alone(int) {
-  ADD_FAILURE() << "the loader for one key is not asked";
+  ADD_FAILURE() << "the loader for one key was called";
   return -1;
 }
 
-/// A bulk loader that notes what it was asked for.
+/// A bulk loader that records the keys that it was called with.
 struct bulk {
   std::vector<std::vector<int>>& calls;
   std::vector<outcome<int>> operator()(std::span<const int> keys) const {
@@ -60,8 +60,9 @@ std::vector<int> values_of(const All& all) {
   return values;
 }
 
-// Goal  What is there is not loaded, the rest is by one call, in order, repeats once.
-TEST(get_all, one_call_for_what_is_not_there) {
+// Goal    Stored keys are not loaded; the others are loaded by one call, in order, each repeated
+//         key once.
+TEST(get_all, one_call_for_missing_keys) {
   std::vector<std::vector<int>> calls;
   loading_cache<int, int> cache(not_alone, bulk{calls});
   cache.put(2, 22);
@@ -75,8 +76,8 @@ TEST(get_all, one_call_for_what_is_not_there) {
   EXPECT_EQ(cache.stats().loads, 2U);
 }
 
-// Goal  Without a bulk loader the keys are loaded one after the other; so for a loader that is
-//       awaited, all at the same time.
+// Goal    Without a bulk loader the keys are loaded one after the other; with an awaited loader,
+//         all at the same time.
 TEST(get_all, without_a_bulk_loader) {
   std::vector<int> asked;
   loading_cache<int, int> cache([&](int k) {
@@ -109,7 +110,7 @@ TEST(get_all, without_a_bulk_loader) {
   EXPECT_THAT(values_of(call.get()), ElementsAre(1, 2, 1));
 }
 
-// Goal  One key's failure is its own; so for each form of a bulk answer.
+// Goal    One key's failure affects only that key, for each form of a bulk answer.
 TEST(get_all, each_key_its_own_outcome) {
   loading_cache<int, int> cache(
       not_alone,
@@ -135,7 +136,8 @@ TEST(get_all, each_key_its_own_outcome) {
   EXPECT_EQ(cache.stats().load_failures, 2U);
 }
 
-// Goal  A bulk loader that throws, or answers too few, fails every key; the next call loads again.
+// Goal    A bulk loader that throws, or returns too few answers, fails every key; the next call
+//         loads again.
 TEST(get_all, a_bulk_load_that_fails) {
   int calls = 0;
   loading_cache<int, int> cache(not_alone, [&](std::span<const int> keys) {
@@ -150,7 +152,7 @@ TEST(get_all, a_bulk_load_that_fails) {
   EXPECT_THAT(values_of(cache.get_all(std::vector{1, 2})), ElementsAre(5, 5));
 }
 
-// Goal  Stale values are served for the keys whose load fails, all or one.
+// Goal    Stale values are served for the keys whose load fails, for all keys or for one.
 TEST(get_all, stale_values_of_a_failed_bulk_load) {
   singleflight::manual_timer time;
   bool works = true;
@@ -172,7 +174,7 @@ TEST(get_all, stale_values_of_a_failed_bulk_load) {
   EXPECT_EQ(**all[2], 2);
 }
 
-// Goal  with_ttl in bulk, where entries have times of their own.
+// Goal    with_ttl works in bulk, where entries have their own times.
 TEST(get_all, with_ttl) {
   singleflight::manual_timer time;
   loading_cache<int, int> cache(
@@ -191,7 +193,7 @@ TEST(get_all, with_ttl) {
   EXPECT_TRUE(cache.find(50));
 }
 
-// Goal    A key in flight is joined, a get joins a bulk load, and each sees one load.
+// Goal    get_all joins a key in flight, a get joins a bulk load, and each key is loaded once.
 TEST(get_all, joins_and_is_joined) {
   gate alone;
   gate together;
@@ -212,7 +214,7 @@ TEST(get_all, joins_and_is_joined) {
   auto all = in_thread([&] { return values_of(cache.get_all(std::vector{1, 2, 3})); });
   together.await_arrivals();
   auto other = in_thread([&] { return *cache.get(2); });
-  joined.await(2);  // 1 by get_all, 2 by the get
+  joined.await(2);  // get_all joins key 1, get joins key 2
   together.open();
   EXPECT_EQ(other.get(), 20);
   alone.open();
@@ -221,7 +223,7 @@ TEST(get_all, joins_and_is_joined) {
   EXPECT_THAT(calls, ElementsAre(ElementsAre(2, 3)));
 }
 
-// Goal  Limits: what is over already ends each key's wait, but for what is there.
+// Goal    Limits that have passed end each key's wait, except for stored keys.
 TEST(get_all, limits) {
   singleflight::manual_timer time;
   std::vector<std::vector<int>> calls;
@@ -233,7 +235,7 @@ TEST(get_all, limits) {
   EXPECT_TRUE(calls.empty());
 }
 
-// Goal  Keys that are no Keys: views, and any range of them.
+// Goal    Keys may be of another type than Key: views, and any range of them.
 TEST(get_all, keys_by_view) {
   loading_cache<std::string, std::size_t> cache([](const std::string& k) { return k.size(); });
   const std::string_view keys[] = {"a", "bcd", "a"};
@@ -243,7 +245,7 @@ TEST(get_all, keys_by_view) {
   EXPECT_EQ(cache.stats().loads, 2U);
 }
 
-// Goal  Thousands of handles at a time: far more than a thread has slots.
+// Goal    Thousands of handles may be held at a time: far more than a thread has slots.
 TEST(get_all, many) {
   loading_cache<int, int> cache([](int k) { return k; }, {.capacity = 100});
   std::vector<int> keys(3000);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Keys of every kind in a cache: those that are kept as bytes, and those that are kept as they are.
+// Keys of every kind in a cache: those that are stored as bytes, and those that are stored as
+// objects.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -29,7 +30,7 @@ using singleflight::loading_cache;
 using singleflight::removal_cause;
 using testing::ElementsAre;
 
-/// Loads each of `keys` once, finds it again, and takes it out.
+/// Loads each of `keys` once, finds it again, and removes it.
 template <class Key>
 void check_kind(const std::vector<Key>& keys, cache_options<Key, std::size_t> how = {}) {
   std::size_t n = 0;
@@ -46,15 +47,16 @@ void check_kind(const std::vector<Key>& keys, cache_options<Key, std::size_t> ho
 
 std::vector<std::string> texts() {
   std::vector<std::string> all;
-  for (std::size_t size = 0; size < 70; ++size) {  // of each size two that differ at their end
+  for (std::size_t size = 0; size < 70; ++size) {  // two of each size, which differ at their end
     all.emplace_back(size, 'a');
     if (size > 0) all.push_back(std::string(size - 1, 'a') + 'b');
   }
   return all;
 }
 
-// Goal    What is kept as bytes is found as what it was: strings of all sizes, of wide characters,
-//         vectors of what is plain. With and without what an option adds to an entry.
+// Goal    Keys that are stored as bytes are found again: strings of all sizes, of wide characters,
+//         and vectors of trivial elements, with and without the fields that an option adds to an
+//         entry.
 TEST(keys, kept_as_bytes) {
   check_kind<std::string>(texts());
   check_kind<std::string>(texts(), {.ttl_of = [](auto&, auto&) { return 1h; }});
@@ -63,8 +65,8 @@ TEST(keys, kept_as_bytes) {
   check_kind<std::vector<std::uint16_t>>({{}, {1}, {2}, {1, 2, 3, 4, 5}, {1, 2, 3, 4, 6}});
 }
 
-// Goal    What is not plain is kept as it is.
-TEST(keys, kept_as_they_are) {
+// Goal    Keys that are not trivial are stored as objects.
+TEST(keys, kept_as_objects) {
   check_kind<int>({1, 2, -1});
   check_kind<std::vector<std::string>>({{}, {"a"}, {"a", "b"}, {"ab"}});
   check_kind<std::filesystem::path>({"", "/", "a", "/a", "a/", "a/b", "a/c"});
@@ -87,8 +89,8 @@ TEST(keys, equal_paths) {
   EXPECT_FALSE(cache.find("/usr/lib"));
 }
 
-// Goal    A value that wants more room around itself than malloc's gets it, beside a key that is
-//         bytes, and beside what an option adds to an entry.
+// Goal    A value with a stricter alignment than malloc's is aligned, next to a key that is stored
+//         as bytes, and next to the fields that an option adds to an entry.
 TEST(keys, aligned_values) {
   struct alignas(128) wide {
     std::size_t n;
@@ -106,13 +108,13 @@ TEST(keys, aligned_values) {
   }
 }
 
-// Goal    Who hears of a key that was kept as bytes gets a view; who asks for a Key gets one.
+// Goal    Callbacks get a view of a key that is stored as bytes, and a Key if they take one.
 TEST(keys, as_others_see_them) {
-  std::vector<std::pair<std::string, removal_cause>> gone;
+  std::vector<std::pair<std::string, removal_cause>> removed;
   loading_cache<std::string, int> cache(
       [](const std::string&) { return 1; },
       {.on_removal = [&](std::string_view key, const int*, removal_cause cause) {
-        gone.emplace_back(key, cause);
+        removed.emplace_back(key, cause);
       }});
   for (const char* key : {"user:1", "user:2", "page:1", "page:2", "a:1", "a:2"}) cache.get(key);
   EXPECT_EQ(cache.invalidate_if([](std::string_view key) { return key == "a:1"; }), 1U);
@@ -122,15 +124,15 @@ TEST(keys, as_others_see_them) {
       cache.invalidate_if([](const std::string& key, int v) { return key == "page:1" && v == 1; }),
       1U);
   cache.invalidate("user:1");
-  EXPECT_THAT(gone, ElementsAre(std::pair("a:1", removal_cause::invalidated),
-                                std::pair("a:2", removal_cause::invalidated),
-                                std::pair("user:2", removal_cause::invalidated),
-                                std::pair("page:1", removal_cause::invalidated),
-                                std::pair("user:1", removal_cause::invalidated)));
+  EXPECT_THAT(removed, ElementsAre(std::pair("a:1", removal_cause::invalidated),
+                                   std::pair("a:2", removal_cause::invalidated),
+                                   std::pair("user:2", removal_cause::invalidated),
+                                   std::pair("page:1", removal_cause::invalidated),
+                                   std::pair("user:1", removal_cause::invalidated)));
   EXPECT_TRUE(cache.find("page:2"));
 }
 
-/// Strings whose case does not count, by their traits.
+/// Strings that compare without case, by their traits.
 struct caseless : std::char_traits<char> {
   static char low(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
   static bool eq(char a, char b) { return low(a) == low(b); }
@@ -144,7 +146,7 @@ struct caseless : std::char_traits<char> {
 };
 using caseless_string = std::basic_string<char, caseless>;
 
-// Goal    Keys that are equal by their traits are one entry, also for an invalidation (scenario
+// Goal    Keys that are equal by their traits are one entry, for an invalidation as well (scenario
 //         55).
 TEST(keys, traits_of_their_own) {
   int loads = 0;
@@ -155,7 +157,7 @@ TEST(keys, traits_of_their_own) {
   EXPECT_FALSE(cache.find("Example.ORG"));
 }
 
-/// Whose & is for out-parameters.
+/// Its operator& is for out-parameters.
 struct out_value {
   int n = 0;
   int* operator&() { return nullptr; }
@@ -166,22 +168,22 @@ struct out_value_hash {
   std::size_t operator()(const out_value& key) const { return static_cast<std::size_t>(key.n); }
 };
 
-// Goal    Keys and values whose & is overloaded are where they are (scenario 55).
+// Goal    Keys and values with an overloaded operator& work (scenario 55).
 TEST(keys, overloaded_address) {
-  int told = 0;
+  int removed = 0;
   loading_cache<out_value, out_value, out_value_hash> cache(
       [](const out_value& k) { return out_value{k.n + 1}; },
-      {.on_removal = [&](const out_value&, const out_value* v, removal_cause) { told = v->n; }});
+      {.on_removal = [&](const out_value&, const out_value* v, removal_cause) { removed = v->n; }});
   EXPECT_EQ(cache.get(out_value{1})->n, 2);
   EXPECT_EQ((*cache.get(out_value{1})).n, 2);
   EXPECT_TRUE(cache.invalidate(out_value{1}));
-  EXPECT_EQ(told, 2);
+  EXPECT_EQ(removed, 2);
   singleflight::live_value<out_value> live([] { return out_value{7}; });
   EXPECT_EQ(live.get()->n, 7);
 }
 
-// Goal    A key that its type cannot hold is refused by every verb, and no other key's value is
-//         given or changed (scenario 54).
+// Goal    A key that the key type cannot hold is refused by every member function, and no other
+//         key's value is returned or changed (scenario 54).
 TEST(keys, keep_their_sign) {
   loading_cache<std::uint64_t, int> cache([](std::uint64_t) { return 1; });
   cache.put(7, 2);
@@ -197,8 +199,8 @@ TEST(keys, keep_their_sign) {
   EXPECT_EQ(cache.stats().entries, 1U);
 }
 
-// Goal    A loader is called with what fits its parameter; a value that no Value can be is the
-//         load's error.
+// Goal    A loader is called with an argument that fits its parameter; a result that Value cannot
+//         hold is the load's error.
 TEST(keys, loaders_keep_signs) {
   loading_cache<std::int64_t, std::uint64_t> cache([](std::uint64_t k) { return k; });
   EXPECT_EQ(*cache.get(7), 7U);
@@ -209,7 +211,7 @@ TEST(keys, loaders_keep_signs) {
   EXPECT_THROW(values.put(7, -1), std::invalid_argument);
 }
 
-// Goal    An empty function as an option is none, whatever numbers it takes.
+// Goal    An empty function as an option counts as none, whatever number types it takes.
 TEST(keys, an_empty_function_is_none) {
   cache_options<int, int> options{.capacity = 10};
   options.weigher = std::function<std::size_t(long, long)>();

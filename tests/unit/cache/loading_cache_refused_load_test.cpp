@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Loads that end in a flight_error, as a guard within them throws one.
+// Loads that end in a flight_error, such as one thrown by a guard within them.
 
 #include <gtest/gtest.h>
 
@@ -16,8 +16,8 @@ using singleflight::flight_error;
 using singleflight::loading_cache;
 using singleflight::outcome;
 
-// Goal    Each caller of a cache sees the code, and the cache counts it: by get, start_get and
-//         get_all; a bulk loader may also say it of one key.
+// Goal    Each caller of a cache gets the code, and the cache counts it: in get, start_get and
+//         get_all; a bulk loader may also return it for one key.
 TEST(cache_refusal, is_named_and_counted) {
   const auto refuse = [](int) -> int { throw flight_error(flight_errc::rejected); };
   loading_cache<int, int> cache(refuse);
@@ -26,7 +26,7 @@ TEST(cache_refusal, is_named_and_counted) {
   EXPECT_EQ(cache.stats().rejected, 1U);
   try {
     (void)cache.get(1);
-    ADD_FAILURE() << "it was refused";
+    ADD_FAILURE() << "the load was refused";
   } catch (const flight_error& e) {
     EXPECT_EQ(e.errc(), flight_errc::rejected);
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// At most one load in a throttle period, also for callers who were on their way to a load; and one
-// load of many keys where many come due together.
+// At most one load per throttle period, even for callers that were already on their way to a load;
+// and one load of many keys when many come due together.
 
 #include <gtest/gtest.h>
 
@@ -38,7 +38,7 @@ using singleflight::outcome;
 using support::gate;
 using support::in_thread;
 
-/// Stops a thread that has set `at` in its at-th hash: between its look and its load.
+/// Stops a thread that has set `at` in its at-th hash: between its lookup and its load.
 struct stop_at_hash {
   static inline thread_local int at = 0;
   static inline gate* arrived = nullptr;
@@ -48,7 +48,7 @@ struct stop_at_hash {
   }
 };
 
-/// What a call got: f fresh, s stale, e an exception.
+/// The result of a call: f fresh, s stale, e an exception.
 template <class Call>
 char kind(Call&& call) {
   try {
@@ -60,14 +60,14 @@ char kind(Call&& call) {
 
 struct late_comer {
   const char* name;
-  bool stale;   // there is a stale value; else errors are kept
-  int held_at;  // the hash at which the late comer is held
+  bool stale;   // there is a stale value; otherwise errors are kept
+  int held_at;  // the hash in which the late comer is held
   std::function<char(loading_cache<int, int, stop_at_hash>&)> call;
 };
 
-// Goal    A caller who had looked before another's load failed does not load again: by any way of
-//         asking (scenarios 34, 59).
-// Method  The late comer is held between its look and its load, while another call fails.
+// Goal    A caller whose lookup came before another call's load failed does not load again, in any
+//         form of call (scenarios 34, 59).
+// Method  The late comer is held between its lookup and its load, while another call fails.
 TEST(throttle, late_comers_see_the_failure) {  // Scenario 59
   const auto get = [](auto& c) { return kind([&] { return c.get(1); }); };
   const auto bounded = [](auto& c) { return kind([&] { return c.get(1, limits{}); }); };
@@ -128,7 +128,7 @@ TEST(throttle, late_comers_see_the_failure) {  // Scenario 59
       held.open();
       EXPECT_EQ(late.get(), wanted) << one.name;
       EXPECT_EQ(loads, 1) << one.name << ", bulk " << bulk;
-      // Once the period is over, there is one more.
+      // Once the period is over, there is one more load.
       time.advance(one.stale ? 6s : 101s);
       fails = false;
       EXPECT_EQ(kind([&] { return cache->get(1); }), 'f') << one.name;
@@ -137,9 +137,9 @@ TEST(throttle, late_comers_see_the_failure) {  // Scenario 59
   }
 }
 
-// Goal  After a failure no hit begins a refresh within the period; refresh() does, since it was
-//       told to.
-TEST(throttle, a_refresh_behind_sees_a_failure) {
+// Goal    After a failure no hit starts a refresh within the period; refresh() does, since it is an
+//         explicit request.
+TEST(throttle, a_background_refresh_sees_a_failure) {
   manual_timer time;
   support::manual_executor queue;
   int loads = 0;
@@ -168,8 +168,9 @@ TEST(throttle, a_refresh_behind_sees_a_failure) {
   EXPECT_EQ(loads, 3);
 }
 
-// Goal  A load that soft_timeout has left behind before it began is not skipped: it did not fail.
-TEST(throttle, a_late_load_goes_on) {
+// Goal    A load that soft_timeout abandoned before it began is not skipped, because it did not
+//         fail.
+TEST(throttle, a_late_load_still_runs) {
   manual_timer time;
   support::manual_executor queue;
   int loads = 0;
@@ -189,7 +190,8 @@ TEST(throttle, a_late_load_goes_on) {
   EXPECT_EQ(*cache.get(1), 1);
 }
 
-// Goal  Past its ttl a value is not served as stale because a refresh is slow: nothing has failed.
+// Goal    After its ttl a value is not served as stale because a refresh is slow: nothing has
+//         failed.
 TEST(throttle, a_slow_refresh_is_joined) {
   manual_timer time;
   gate slow;
@@ -221,8 +223,9 @@ TEST(throttle, a_slow_refresh_is_joined) {
   EXPECT_EQ(loads, 2);
 }
 
-// Goal  A caller's own limit says nothing of the load: it gets the stale value, others wait on.
-TEST(throttle, a_callers_limit_holds_nobody_off) {
+// Goal    A caller's own limit implies nothing about the load: that caller gets the stale value,
+//         others keep waiting.
+TEST(throttle, a_callers_limit_delays_no_other_caller) {
   manual_timer time;
   gate slow;
   std::atomic<int> loads{0};
@@ -279,9 +282,9 @@ std::vector<int> hundred_keys() {
   return keys;
 }
 
-// Goal  Keys that one get_all finds due are refreshed by one load of many; a failure holds them off
-//       all alike; a value that is put while the refresh runs is not overwritten (scenarios 31,
-//       59).
+// Goal    Keys that one get_all finds due are refreshed by one bulk load; a failure delays the next
+//         refresh of all of them; a value that is put while the refresh runs is not overwritten
+//         (scenarios 31, 59).
 TEST(throttle, keys_that_come_due_together_are_one_load) {  // Scenario 59
   manual_timer time;
   bulk_backend db;
@@ -300,7 +303,7 @@ TEST(throttle, keys_that_come_due_together_are_one_load) {  // Scenario 59
   for (int i = 0; i < 3; ++i) {
     for (const auto& one : cache.get_all(keys)) EXPECT_TRUE(one.has_value());
     queue.run_all();
-    EXPECT_EQ(db.bulk, 2) << "within the period";
+    EXPECT_EQ(db.bulk, 2) << "no load within the period";
   }
   db.works = true;
   time.advance(11s);
@@ -312,10 +315,10 @@ TEST(throttle, keys_that_come_due_together_are_one_load) {  // Scenario 59
   EXPECT_EQ(*cache.get(7), 777);
   (void)cache.get_all(keys);
   EXPECT_EQ(queue.run_all(), 0U);
-  EXPECT_EQ(cache.stats().refreshes, 199U) << "but for the one that was put";
+  EXPECT_EQ(cache.stats().refreshes, 199U) << "all but the one that was put";
 }
 
-// Goal  Stale values that may be loaded again, of one get_all, are one load of many.
+// Goal    Stale values in one get_all that may be loaded again are loaded by one bulk load.
 TEST(throttle, keys_that_are_stale_together_are_one_load) {
   manual_timer time;
   bulk_backend db;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// start_get: a handle whose answer is there, or a share of a load; awaited, blocked on, limited,
-// resumed elsewhere, dropped.
+// start_get: a handle that holds the result or shares a load; it may be awaited, waited for, given
+// a limit, resumed elsewhere, or dropped.
 
 #include <gtest/gtest.h>
 
@@ -56,7 +56,7 @@ support::detached await_plain(cache_type& cache, int key, int& got) {
   }
 }
 
-// Goal  A hit is ready at once, and is not suspended for; a miss suspends until its load has ended.
+// Goal    A hit is ready at once and does not suspend; a miss suspends until its load has ended.
 TEST(start_get, awaited) {
   support::manual_executor later;
   cache_type cache(load, {.group = {.executor = later}});
@@ -85,7 +85,7 @@ support::detached await_until(cache_type& cache, int key, std::chrono::steady_cl
   got.emplace(co_await handle.until(by, stop).as_outcome());
 }
 
-// Goal  A limit ends this wait; the load goes on, and is stored.
+// Goal    A limit ends this wait; the load continues and is stored.
 TEST(start_get, until) {
   manual_timer time;
   support::manual_executor later;
@@ -98,7 +98,7 @@ TEST(start_get, until) {
   await_until(cache, 1, std::chrono::steady_clock::time_point::max(), stop.get_token(), cancelled);
   await_until(cache, 1, time.now() + 1h, stop.get_token(), waits);
   time.advance(1s);
-  // The resumption is a task as well; the load was first.
+  // The resumption is a task as well; the load was the first one.
   ASSERT_EQ(later.size(), 2U);
   stop.request_stop();
   while (later.size() > 0) later.run_one();
@@ -106,12 +106,12 @@ TEST(start_get, until) {
   EXPECT_EQ(timed_out->errc(), flight_errc::timed_out);
   EXPECT_EQ(cancelled->errc(), flight_errc::cancelled);
   EXPECT_EQ(waits->errc(), flight_errc::cancelled);
-  EXPECT_TRUE(cache.find(1)) << "the load went on";
+  EXPECT_TRUE(cache.find(1)) << "the load must continue";
 
   answer hit;
   await_until(cache, 1, time.now() - 1s, stop.get_token(), hit);
   ASSERT_TRUE(hit);
-  EXPECT_EQ((**hit)->read(), 1) << "what is there needs no wait";
+  EXPECT_EQ((**hit)->read(), 1) << "a stored value needs no wait";
 }
 
 support::detached await_on(cache_type& cache, int key, support::manual_executor where, int& got) {
@@ -125,7 +125,7 @@ support::detached await_all_limits(cache_type& cache, int key, support::manual_e
   got.emplace(co_await handle.until(by).on(where).as_outcome());
 }
 
-// Goal  on() resumes there, a hit as well: always by the executor, never in place.
+// Goal    on() resumes the coroutine on that executor, for a hit as well: never in place.
 TEST(start_get, on_an_executor) {
   manual_timer time;
   support::manual_executor here;
@@ -158,7 +158,7 @@ TEST(start_get, on_an_executor) {
   EXPECT_THROW(error->value(), std::out_of_range);
   answer kept;
   await_all_limits(cache, -1, there, time.now() + 1h, kept);
-  EXPECT_EQ(cache.stats().loads, 2U) << "the error is known";
+  EXPECT_EQ(cache.stats().loads, 2U) << "the error is kept";
   there.run_all();
   ASSERT_TRUE(kept);
   EXPECT_THROW(kept->value(), std::out_of_range);
@@ -170,8 +170,8 @@ support::owned wait_owned(cache_type& cache, int key, support::manual_executor w
   got = value->read();
 }
 
-// Goal  A coroutine that is destroyed while it waits, also with its resumption on the way, on a hit
-//       and on a miss, leaves nothing behind.
+// Goal    A coroutine that is destroyed while it waits, or when its resumption is already queued,
+//         on a hit or on a miss, leaves nothing behind.
 TEST(start_get, destroyed_while_it_waits) {
   {
     support::manual_executor here;
@@ -183,7 +183,7 @@ TEST(start_get, destroyed_while_it_waits) {
       miss.reset();
     }
     here.run_all();
-    EXPECT_TRUE(cache.find(1)) << "the load went on";
+    EXPECT_TRUE(cache.find(1)) << "the load must continue";
     auto hit = wait_owned(cache, 1, there, got);
     EXPECT_EQ(there.size(), 1U);
     hit.reset();
@@ -198,7 +198,7 @@ TEST(start_get, destroyed_while_it_waits) {
   EXPECT_EQ(living::alive, 0);
 }
 
-// Goal  A handle of a hit that is dropped unread, and one of a load, whatever the order.
+// Goal    Handles of a hit and of a load may be dropped unread, in any order.
 TEST(start_get, dropped) {
   {
     support::manual_executor later;
@@ -206,7 +206,7 @@ TEST(start_get, dropped) {
     { auto unread = cache.start_get(1); }
     EXPECT_FALSE(cache.find(1));
     later.run_all();
-    EXPECT_EQ(cache.find(1)->value().read(), 1) << "the load goes on and is stored";
+    EXPECT_EQ(cache.find(1)->value().read(), 1) << "the load must continue and be stored";
     { auto unread = cache.start_get(1); }
     auto kept = cache.start_get(2);
     later.run_all();
@@ -216,7 +216,8 @@ TEST(start_get, dropped) {
   EXPECT_EQ(living::alive, 0);
 }
 
-// Goal  Moved while nobody waits for it; blocked on with a limit; used from another thread.
+// Goal    A handle may be moved while nobody waits for it, waited for with a limit, and used from
+//         another thread.
 TEST(start_get, moved_and_blocked_on) {
   manual_timer time;
   support::manual_executor later;
@@ -239,8 +240,8 @@ support::lazy<int> nested(loading_cache<int, int>& cache, int key, flight_contex
   co_return *co_await below.within(flight) + key;
 }
 
-// Goal  Within a load: another key is awaited; the own one is refused, not waited for for ever. A
-//       hit is one too.
+// Goal    Within a load another key may be awaited; its own key is refused and does not wait
+//         forever. The same holds for a hit.
 TEST(start_get, within) {
   loading_cache<int, int>* self = nullptr;
   loading_cache<int, int> cache(
@@ -248,7 +249,7 @@ TEST(start_get, within) {
       {.group = {.executor = inline_executor}});
   self = &cache;
   EXPECT_EQ(*cache.get(3), 7);
-  EXPECT_EQ(*cache.get(4), 11) << "3 is a hit";
+  EXPECT_EQ(*cache.get(4), 11) << "key 3 is a hit";
   auto own = cache.start_get(-1);
   const auto how = own.get_outcome();
   try {
@@ -265,7 +266,7 @@ support::detached await_within_on(cache_type& cache, int key, const flight_conte
   got = (co_await handle.within(flight).on(where))->read();
 }
 
-// Goal  within and on together, on a hit.
+// Goal    within and on may be combined, on a hit.
 TEST(start_get, within_and_on_a_hit) {
   support::manual_executor there;
   cache_type cache(load);
@@ -279,8 +280,7 @@ TEST(start_get, within_and_on_a_hit) {
   EXPECT_EQ(got, 1);
 }
 
-// Goal  The value of a load that nobody else shares, and one that a thousand share, is the one that
-//       is kept.
+// Goal    The value of a load that one caller gets, or that a thousand share, is the stored object.
 TEST(start_get, shared_by_many) {
   {
     support::manual_executor later;
@@ -295,8 +295,8 @@ TEST(start_get, shared_by_many) {
   EXPECT_EQ(living::alive, 0);
 }
 
-// Goal  A second use is refused, and so is one after a move, of a hit and of a
-//       load.
+// Goal    A second use of a handle is refused, and so is one after a move, for a hit and for a
+//         load.
 TEST(start_get_death, used_twice) {
   support::die_apart();
   cache_type cache(load, {.group = {.executor = inline_executor}});
@@ -312,7 +312,8 @@ TEST(start_get_death, used_twice) {
   }
 }
 
-// Goal  A refusal is found in the handle; an executor that drops or refuses the load: broken.
+// Goal    A refusal is stored in the handle; if the executor drops or refuses the load, the result
+//         is broken.
 TEST(start_get, refused) {
   loading_cache<int, int> dropped([](int k) { return k; },
                                   {.group = {.executor = support::dropping_executor{}}});
@@ -320,7 +321,7 @@ TEST(start_get, refused) {
   loading_cache<int, int> refused([](int k) { return k; },
                                   {.group = {.executor = support::refusing_executor{}}});
   EXPECT_EQ(refused.start_get(1).get_outcome().errc(), flight_errc::broken);
-  EXPECT_EQ(*refused.get(1), 1) << "a blocking call leads itself";
+  EXPECT_EQ(*refused.get(1), 1) << "a blocking call leads the load itself";
   support::manual_executor later;
   loading_cache<int, int> full([](int k) { return k; },
                                {.group = {.executor = later, .max_flights = 1}});

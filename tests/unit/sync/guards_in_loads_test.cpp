@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Guards within a load: what the caller of the load sees when the guard refuses.
+// Guards within a load: what the caller of the load gets when the guard refuses.
 
 #include <gtest/gtest.h>
 
@@ -32,8 +32,8 @@ std::unique_ptr<circuit_breaker> open_breaker(singleflight::manual_timer& time) 
   return made;
 }
 
-// Goal    A breaker that is open within a load: the group's caller sees `rejected`, without asking
-//         for the exception, and the group counts it.
+// Goal    When a breaker is open within a load, the group's caller gets `rejected` without
+//         inspecting the exception, and the group counts it.
 TEST(refusal, of_a_breaker_in_a_load) {
   singleflight::manual_timer time;
   const auto breaker = open_breaker(time);
@@ -45,7 +45,7 @@ TEST(refusal, of_a_breaker_in_a_load) {
   EXPECT_EQ(flights.stats().rejected, 2U);
 }
 
-// Goal    The same of a semaphore whose permits are not free in time, and of one that is closed.
+// Goal    The same for a semaphore whose permits are not free in time, and for a closed one.
 TEST(refusal, of_a_semaphore_in_a_load) {
   singleflight::manual_timer time;
   singleflight::semaphore one(1, {.timer = &time});
@@ -64,8 +64,8 @@ TEST(refusal, of_a_semaphore_in_a_load) {
   EXPECT_EQ(flights.stats().closed, 1U);
 }
 
-// Goal    The same of a batcher's loader, whether it throws or says so of one key; its statistics
-//         and what it tells an observer have it.
+// Goal    The same for a batcher's loader, whether it throws or returns the error for one key; its
+//         statistics and its metrics contain it.
 TEST(refusal, of_a_breaker_in_a_batch) {
   singleflight::manual_timer time;
   const auto breaker = open_breaker(time);
@@ -81,12 +81,12 @@ TEST(refusal, of_a_breaker_in_a_batch) {
       seen[std::string(name)] = value;
     }
     std::map<std::string, double> seen;
-  } told;
-  batches.observe(told);
-  EXPECT_EQ(told.seen["rejected"], 2.0);
+  } metrics;
+  batches.observe(metrics);
+  EXPECT_EQ(metrics.seen["rejected"], 2.0);
 }
 
-// Goal    A retry whose last attempt was refused ends in the guard's own error.
+// Goal    A retry whose last attempt was refused ends with the guard's own error.
 TEST(refusal, of_a_breaker_in_a_retry) {
   singleflight::manual_timer time;
   const auto breaker = open_breaker(time);

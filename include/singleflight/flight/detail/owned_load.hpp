@@ -84,14 +84,14 @@ struct owned_load final : typed_load<V> {
   void invoke(void* at) override {
     if constexpr (!awaits) {
       if constexpr (std::is_copy_constructible_v<Fn>) {
-        if (copies_loader()) {
-          Fn copy(fn_);
-          invoke(copy, at);
-          return;
-        }
+        if (copies_loader()) return invoke_copy(at);
       }
       invoke(fn_, at);
     }
+  }
+  SINGLEFLIGHT_COLD void invoke_copy(void* at) {
+    Fn copy(fn_);
+    invoke(copy, at);
   }
   void invoke(Fn& loader, void* at) {
     if constexpr (form == loader_form::promise) {
