@@ -12,8 +12,8 @@ include(GoogleTest)
 # Adds one GoogleTest executable; each of its cases is a ctest named <name>.<suite>.<case>. With a
 # sanitizer, a process takes a tenth of a second to begin and to end, so there a unit test is split
 # into four ctests, <name>.1 to <name>.4. With COMPILED the executable is linked with
-# singleflight::compiled, which takes less time to build, else it uses the headers alone. If FLOOR is
-# another part of the project (lab), it is linked with that part as well.
+# singleflight::compiled, which takes less time to build, else it uses the headers alone. If FLOOR
+# is another part of the project (lab), it is linked with that part as well.
 function(singleflight_add_test_executable name)
   cmake_parse_arguments(
     PARSE_ARGV 1 arg "COMPILED" "LABEL;FLOOR;TIMEOUT;PROCESSORS" "SOURCES;LINK;OPTIONS"

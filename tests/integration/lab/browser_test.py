@@ -75,7 +75,8 @@ class browser(LabCase):
 
     def seen(self, page, dark=False, width=1100):
         """What a browser shows of the page, in a frame of that width."""
-        probed = page.replace("<head>", "<head>" + CATCH, 1).replace("</body>", PROBE + "</body>", 1)
+        probed = page.replace("<head>", "<head>" + CATCH, 1)
+        probed = probed.replace("</body>", PROBE + "</body>", 1)
         self.write("probed.html", probed)
         frame = self.write(
             "frame.html",
@@ -97,7 +98,8 @@ class browser(LabCase):
                 capture_output=True, timeout=120, check=False,
             )
         found = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout.decode(), re.DOTALL)
-        self.assertTrue(found and found.group(1), done.stdout.decode()[-2000:] + done.stderr.decode()[-2000:])
+        self.assertTrue(found and found.group(1),
+                        done.stdout.decode()[-2000:] + done.stderr.decode()[-2000:])
         return json.loads(html.unescape(found.group(1)))
 
     def check_readable(self, seen):

@@ -119,7 +119,8 @@ class logs(LabCase):
         marked = b"\xef\xbb\xbf" + access_log(30).replace("\n", "\r\n").encode()
         self.assertEqual(self.replay(self.write("marked", marked))[0]["requests"], 30)
         whole = gzip.compress("".join(f"{i * 7919 % 104729}\n" for i in range(30000)).encode())
-        _, _, complaints, _ = self.replay(self.write("cut.gz", whole[: len(whole) // 2]), "--requests", 100)
+        _, _, complaints, _ = self.replay(self.write("cut.gz", whole[: len(whole) // 2]),
+                                          "--requests", 100)
         self.assertEqual(complaints, "")  # the broken part was not read
         workload, _, complaints, _ = self.replay(self.write("cut.gz", whole[:200]))
         self.assertIn("incomplete", complaints)
@@ -133,7 +134,8 @@ class logs(LabCase):
         self.assertIn("have an earlier time", complaints)
 
     def lab_by_time(self, path):
-        results, text, complaints = self.lab("--log", path, "--speed", "1000", "--backend", "delay:1ms")
+        results, text, complaints = self.lab("--log", path, "--speed", "1000",
+                                             "--backend", "delay:1ms")
         return results["workload"], text, complaints, results["runs"]
 
     def test_a_long_log_is_cut_to_half_a_minute_and_says_so(self):
@@ -151,21 +153,23 @@ class backends(LabCase):
         path = self.database()
         before = path.read_bytes()
         results, text, _ = self.lab(
-            "--db", f"sqlite:{path}", "--query", "SELECT name FROM users WHERE id = :key", "--connections", "3",
-            "--generate", "zipf:keys=100,skew=1", "--requests", "500",
+            "--db", f"sqlite:{path}", "--query", "SELECT name FROM users WHERE id = :key",
+            "--connections", "3", "--generate", "zipf:keys=100,skew=1", "--requests", "500",
         )
         self.assertEqual(results["workload"]["connections"], 3)
         self.assertEqual(results["runs"][0]["backend_loads"], 500)
         self.assertEqual(results["runs"][0]["empty_answers"], 0)
         self.assertIn("users.db", text)
         self.assertEqual(path.read_bytes(), before)
-        self.assertEqual(sorted(each.name for each in self.folder.iterdir()), ["results.json", "users.db"])
+        self.assertEqual(sorted(each.name for each in self.folder.iterdir()),
+                         ["results.json", "users.db"])
 
     def test_failures_are_counted_and_the_run_continues(self):
         path = self.database()
         query = "SELECT abs(CASE WHEN :key = '7' THEN -9223372036854775807 - 1 ELSE 1 END)"
         results, text, _ = self.lab(
-            "--db", f"sqlite:{path}", "--query", query, "--generate", "uniform:keys=10", "--requests", "400"
+            "--db", f"sqlite:{path}", "--query", query, "--generate", "uniform:keys=10",
+            "--requests", "400",
         )
         for each in results["runs"]:
             self.assertEqual(each["requests"], 400)
@@ -186,7 +190,8 @@ class backends(LabCase):
         log = self.write("log", "".join(f"{i % 50}\n" for i in range(1000)))
         replays = []
         for _ in range(2):
-            results, text, _ = self.lab("--log", log, *QUICK, "--fail", "10%", "--seed", "3", "--protect", "none,flight")
+            results, text, _ = self.lab("--log", log, *QUICK, "--fail", "10%", "--seed", "3",
+                                        "--protect", "none,flight")
             self.assertIn("that fails 10 % of the loads", text)
             self.assertIn("failed with injected", text)
             self.assertEqual(results["workload"]["fail_share"], 0.1)
@@ -209,11 +214,13 @@ class backends(LabCase):
     def test_injected_delays(self):
         page = self.folder / "page.html"
         results, text, _ = self.lab(
-            *QUICK, "--generate", "uniform:keys=20", "--requests", "200", "--slow", "5%:50ms", "--report", page
+            *QUICK, "--generate", "uniform:keys=20", "--requests", "200", "--slow", "5%:50ms",
+            "--report", page,
         )
         self.assertIn("that delays 5 % of the loads by 50.0 ms", text)
         self.assertIn("that delays 5 % of the loads by 50.0 ms", page.read_text())
-        self.assertEqual((results["workload"]["slow_share"], results["workload"]["slow_ms"]), (0.05, 50))
+        self.assertEqual((results["workload"]["slow_share"], results["workload"]["slow_ms"]),
+                         (0.05, 50))
         none = results["runs"][0]
         self.assertEqual(none["errors"], {})
         self.assertLess(none["latency_ms"]["p50"], 50)
@@ -226,7 +233,8 @@ class backends(LabCase):
         self.assertEqual(guards["asked"] + guards.get("retries", 0), ended)
 
     def test_retries(self):
-        arguments = [*QUICK, "--generate", "uniform:keys=500", "--requests", "1000", "--fail", "30%"]
+        arguments = [*QUICK, "--generate", "uniform:keys=500", "--requests", "1000",
+                     "--fail", "30%"]
         results, text, _ = self.lab(*arguments)
         plain = results["runs"]
         self.assertNotIn("guards", plain[0])
@@ -244,13 +252,15 @@ class backends(LabCase):
             self.assert_adds_up(each)
         # Without a number there are three attempts, whatever argument follows.
         for more in (["--retry"], ["--retry", "--callers", "9"]):
-            results, _, _ = self.lab("--backend", "delay:1ms", "--requests", "30", "--fail", "100%", "--protect", "none", *more)
+            results, _, _ = self.lab("--backend", "delay:1ms", "--requests", "30",
+                                     "--fail", "100%", "--protect", "none", *more)
             only = results["runs"][0]
             self.assertEqual((only["backend_loads"], only["errors"]["injected"]), (90, 30))
 
     def test_no_retry_outlasts_the_deadline(self):
         results, _, _ = self.lab(
-            *QUICK, "--requests", "50", "--fail", "100%", "--retry", "100", "--deadline", "60ms", "--protect", "none"
+            *QUICK, "--requests", "50", "--fail", "100%", "--retry", "100", "--deadline", "60ms",
+            "--protect", "none",
         )
         only = results["runs"][0]
         self.assertGreater(only["guards"]["retries"], 50)
@@ -268,9 +278,11 @@ class backends(LabCase):
             self.assertEqual(sum(each["errors"].values()), 1000)
             self.assertGreaterEqual(each["guards"]["opened"], 1)
             self.assert_adds_up(each)
-        self.assertEqual(results["runs"][0]["errors"]["rejected"], results["runs"][0]["guards"]["rejected"])
+        self.assertEqual(results["runs"][0]["errors"]["rejected"],
+                         results["runs"][0]["guards"]["rejected"])
         for share, opened in (("60%", 0), ("5%", 1)):
-            results, _, _ = self.lab(*arguments, "--fail", "15%", "--breaker", share, "--protect", "none")
+            results, _, _ = self.lab(*arguments, "--fail", "15%", "--breaker", share,
+                                     "--protect", "none")
             only = results["runs"][0]
             self.assertEqual(min(only["guards"]["opened"], 1), opened, share)
             self.assertEqual("rejected" in only["errors"], opened == 1, share)
@@ -278,7 +290,8 @@ class backends(LabCase):
     def test_a_bound(self):
         page = self.folder / "page.html"
         results, text, _ = self.lab(
-            *QUICK, "--generate", "uniform:keys=500", "--requests", "200", "--max-loads", "1", "--report", page
+            *QUICK, "--generate", "uniform:keys=500", "--requests", "200", "--max-loads", "1",
+            "--report", page,
         )
         self.assertIn("at most 1 load at a time", text)
         self.assertIn("at most 1 load at a time", page.read_text())
@@ -294,8 +307,8 @@ class backends(LabCase):
     # A load whose callers have all left leaves the queue and does not run.
     def test_a_bound_and_a_deadline(self):
         results, _, _ = self.lab(
-            "--backend", "delay:20ms", "--callers", "10", "--generate", "uniform:keys=500", "--requests", "60",
-            "--max-loads", "1", "--deadline", "50ms",
+            "--backend", "delay:20ms", "--callers", "10", "--generate", "uniform:keys=500",
+            "--requests", "60", "--max-loads", "1", "--deadline", "50ms",
         )
         for each in results["runs"]:
             self.assertGreater(each["errors"]["timed_out"], 20)
@@ -305,9 +318,12 @@ class backends(LabCase):
 
     def test_all_guards_together(self):
         results, text, _ = self.lab(
-            *QUICK, "--requests", "500", "--fail", "20%", "--retry", "4", "--breaker", "60%", "--max-loads", "3", "--seed", "2"
+            *QUICK, "--requests", "500", "--fail", "20%", "--retry", "4", "--breaker", "60%",
+            "--max-loads", "3", "--seed", "2",
         )
-        self.assertRegex(text, r"\nguards +asked +retries +rejected +opened +queued +gave up +mean wait +longest\n")
+        self.assertRegex(text,
+                         r"\nguards +asked +retries +rejected +opened +queued +gave up"
+                         r" +mean wait +longest\n")
         for each in results["runs"]:
             self.assertLessEqual(each["peak_loads"], 3)
             self.assertLess(sum(each["errors"].values()), 40)
@@ -315,7 +331,8 @@ class backends(LabCase):
 
     def test_a_deadline(self):
         results, _, _ = self.lab(
-            "--generate", "hot:keys=1", "--callers", "20", "--requests", "100", "--connections", "1", "--deadline", "20ms"
+            "--generate", "hot:keys=1", "--callers", "20", "--requests", "100",
+            "--connections", "1", "--deadline", "20ms",
         )
         none, flight = results["runs"]
         self.assertGreater(none["errors"]["timed_out"], 20)
@@ -346,7 +363,8 @@ class cache(LabCase):
         self.assertIn("refreshes", text)
 
     def test_a_small_cache(self):
-        _, _, cached, _ = self.run_of("--generate", "uniform:keys=100", "--requests", "1000", *QUICK, "--capacity", "10")
+        _, _, cached, _ = self.run_of("--generate", "uniform:keys=100", "--requests", "1000",
+                                      *QUICK, "--capacity", "10")
         self.assertGreater(cached["cache"]["evicted"], 500)
         self.assertGreater(cached["backend_loads"], 500)
 
@@ -378,8 +396,9 @@ class cache(LabCase):
         self.assertLess(sum(cached["errors"].values()), sum(without["errors"].values()) / 2)
 
     def test_in_front_of_all_guards(self):
-        results, _, _ = self.lab("--protect", "none,flight,cache", *QUICK, "--requests", "500", "--fail", "20%",
-                                 "--retry", "--breaker", "--max-loads", "2")  # fmt: skip
+        results, _, _ = self.lab("--protect", "none,flight,cache", *QUICK, "--requests", "500",
+                                 "--fail", "20%", "--retry", "--breaker",
+                                 "--max-loads", "2")  # fmt: skip
         none, flight, cached = results["runs"]
         self.assertLess(cached["guards"]["asked"], flight["guards"]["asked"])
         self.assertLessEqual(cached["peak_loads"], 2)
@@ -415,7 +434,8 @@ class cache(LabCase):
 class pacing(LabCase):
     def test_a_rate(self):
         results, _, _ = self.lab(
-            "--rate", "200", "--requests", "200", "--backend", "delay:30ms", "--generate", "uniform:keys=1000"
+            "--rate", "200", "--requests", "200", "--backend", "delay:30ms",
+            "--generate", "uniform:keys=1000",
         )
         for each in results["runs"]:
             self.assertGreaterEqual(each["wall_s"], 1.0)
@@ -424,20 +444,26 @@ class pacing(LabCase):
             self.assertGreaterEqual(each["latency_ms"]["p50"], 29.9)
             self.assertGreaterEqual(each["peak_loads"], 5)
 
-    # Goal    No coordinated omission: a request that a slow backend delays counts from when it was due.
-    # Method  100 requests in 0.1 s, one connection, about 10 ms each: the last one waits for all others.
+    # Goal    No coordinated omission: a request that a slow backend delays counts from when it was
+    #         due.
+    # Method  100 requests in 0.1 s, one connection, about 10 ms each: the last one waits for all
+    #         others.
     def test_latency_counts_from_when_a_request_was_due(self):
         results, _, _ = self.lab(
-            "--rate", "1000", "--requests", "100", "--connections", "1", "--generate", "uniform:keys=500", "--protect", "none"
+            "--rate", "1000", "--requests", "100", "--connections", "1",
+            "--generate", "uniform:keys=500", "--protect", "none",
         )
         only = results["runs"][0]
         self.assertGreater(only["latency_ms"]["max"], 600 * only["wall_s"])
         self.assertGreater(only["peak_loads"], 50)
 
     def test_the_logs_own_times(self):
-        log = self.write("log", "time,key\n" + "".join(f"{1_700_000_000 + i // 50},{i}\n" for i in range(200)))
-        results, _, _ = self.lab("--log", log, "--speed", "4", "--backend", "delay:1ms", "--protect", "flight")
-        # 4 s of the log at 4 times its speed; the last of 50 requests is due 0.02 s before its second ends.
+        lines = "".join(f"{1_700_000_000 + i // 50},{i}\n" for i in range(200))
+        log = self.write("log", "time,key\n" + lines)
+        results, _, _ = self.lab("--log", log, "--speed", "4", "--backend", "delay:1ms",
+                                 "--protect", "flight")
+        # 4 s of the log at 4 times its speed; the last of 50 requests is due 0.02 s before its
+        # second ends.
         self.assertGreaterEqual(results["runs"][0]["wall_s"], 0.99)
         self.assertLess(results["runs"][0]["wall_s"], 5)
         self.assertLess(results["runs"][0]["peak_loads"], 50)  # they were not made all at once
@@ -449,15 +475,18 @@ class outputs(LabCase):
         results, text, _ = self.lab(*QUICK, "--requests", "200", "--report", page)
         self.assertEqual(
             list(results["runs"][0])[:9],
-            ["protection", "requests", "backend_loads", "saved", "peak_loads", "errors", "latency_ms", "requests_per_s", "wall_s"],
+            ["protection", "requests", "backend_loads", "saved", "peak_loads", "errors",
+             "latency_ms", "requests_per_s", "wall_s"],
         )
         self.assertEqual(list(results["runs"][0]["latency_ms"]), ["p50", "p99", "p999", "max"])
-        for column in ("requests", "loads", "saved", "peak", "errors", "p50", "p99", "p99.9", "max", "req/s", "wall"):
+        for column in ("requests", "loads", "saved", "peak", "errors", "p50", "p99", "p99.9", "max",
+                       "req/s", "wall"):
             self.assertIn(column, text)
         content = page.read_text()
         self.assertTrue(content.startswith("<!DOCTYPE html>"))
         self.assertTrue(content.endswith("</html>\n"))
-        self.assertEqual(sorted(each.name for each in self.folder.iterdir()), ["page.html", "results.json"])
+        self.assertEqual(sorted(each.name for each in self.folder.iterdir()),
+                         ["page.html", "results.json"])
 
     def test_names_that_are_markup(self):
         log = self.write("<script>alert(1)<script>.log", "<b>\n</script>\n")
@@ -571,7 +600,8 @@ class bad_input(LabCase):
             self.refused("--log", log, option, log, saying="overwrite")
         self.refused("--json", self.folder / "x", "--report", self.folder / "x", saying="same file")
         # No file is left behind if another option is wrong.
-        self.refused("--json", self.folder / "x", "--log", self.folder / "missing", saying="No such file")
+        self.refused("--json", self.folder / "x", "--log", self.folder / "missing",
+                     saying="No such file")
 
 
 class hit_ratio(LabCase):
@@ -580,7 +610,8 @@ class hit_ratio(LabCase):
         loop = self.write("loop", "".join(f"{i % 20}\n" for i in range(2000)), packed=True)
         results, text, complaints = self.lab("hit-ratio", "--log", loop, "--capacity", "50%,1000,1")
         self.assertEqual(complaints, "")
-        self.assertEqual((results["workload"]["requests"], results["workload"]["distinct_keys"]), (2000, 20))
+        self.assertEqual((results["workload"]["requests"], results["workload"]["distinct_keys"]),
+                         (2000, 20))
         self.assertEqual(results["ceiling"], 0.99)
         one, half, all_keys = results["capacities"]
         self.assertEqual([each["capacity"] for each in (one, half, all_keys)], ["1", "50%", "1000"])
@@ -600,21 +631,24 @@ class hit_ratio(LabCase):
         log = self.write("access", access_log(300))
         by = {}
         for part in ("path", "query"):
-            results, _, _ = self.lab("hit-ratio", "--log", log, "--key-from", part, "--capacity", "2")
+            results, _, _ = self.lab("hit-ratio", "--log", log, "--key-from", part,
+                                     "--capacity", "2")
             by[part] = results["workload"]["distinct_keys"]
         self.assertEqual(by["query"], 3)
         self.assertGreater(by["path"], 3)
         csv = "time,key\n" + "".join(f"{i},k{i % 9}\n" for i in range(90))
         results, _, _ = self.lab("hit-ratio", "--log", self.write("csv", csv), "--capacity", "100%")
         self.assertEqual(results["capacities"][0]["optimum"]["hits"], 81)
-        results, _, complaints = self.lab("hit-ratio", "--log", "-", "--capacity", "1", "--requests", "3", stdin=b"a\na\na\nb\n")
+        results, _, complaints = self.lab("hit-ratio", "--log", "-", "--capacity", "1",
+                                          "--requests", "3", stdin=b"a\na\na\nb\n")
         self.assertEqual(results["capacities"][0]["loading_cache"]["hits"], 2)
         self.assertIn("more than 3 requests", complaints)
 
     def test_lines_that_are_no_requests(self):
         lines = access_log(20).splitlines()
         lines[2] = "garbage"
-        results, _, complaints = self.lab("hit-ratio", "--log", self.write("access", "\n".join(lines)), "--capacity", "5")
+        log = self.write("access", "\n".join(lines))
+        results, _, complaints = self.lab("hit-ratio", "--log", log, "--capacity", "5")
         self.assertEqual(results["workload"]["skipped_lines"], 1)
         self.assertIn("line 3:", complaints)
 
@@ -673,7 +707,8 @@ class interrupts(LabCase):
         return lab
 
     def measuring(self, lab):
-        """Waits until the head is printed, which means that the first run begins, and then half a second more."""
+        """Waits until the head is printed, which means that the first run begins, and then half a
+        second more."""
         seen = b""
         while b"machine" not in seen:
             seen += lab.stdout.readline()
@@ -683,7 +718,8 @@ class interrupts(LabCase):
         results = self.folder / "results.json"
         page = self.folder / "page.html"
         for pace in (["--callers", "4"], ["--rate", "100"]):
-            lab = self.start("--backend", "delay:20ms", "--requests", "100000", *pace, "--json", results, "--report", page)
+            lab = self.start("--backend", "delay:20ms", "--requests", "100000", *pace,
+                             "--json", results, "--report", page)
             self.measuring(lab)
             lab.send_signal(signal.SIGINT)
             began = time.monotonic()
@@ -702,7 +738,8 @@ class interrupts(LabCase):
             self.assertIn("stopped early", page.read_text())
 
     def test_slow_loads_do_not_delay_it(self):
-        endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i), :key FROM n"
+        endless = ("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+                   " SELECT max(i), :key FROM n")
         for arguments in (
             ["--backend", "delay:1h"],
             ["--backend", "delay:1h", "--max-loads", "1"],
@@ -723,7 +760,8 @@ class interrupts(LabCase):
         self.assertIn(b"before anything was measured", lab.stderr.read())
 
     # Goal    A second Ctrl-C ends the program, whatever it still has to do.
-    # Method  The JSON goes to a pipe without a reader, so the program cannot end after the first Ctrl-C.
+    # Method  The JSON goes to a pipe without a reader, so the program cannot end after the first
+    #         Ctrl-C.
     def test_a_second_ctrl_c_kills_at_once(self):
         results = self.folder / "results"
         os.mkfifo(results)

@@ -50,14 +50,16 @@ class LabCase(unittest.TestCase):
         return path
 
     def lab(self, *arguments, stdin=None):
-        """Runs the lab, which must succeed; returns its JSON, its standard output and its standard error."""
+        """Runs the lab, which must succeed; returns its JSON, its standard output and its standard
+        error."""
         out = self.folder / "results.json"
         done = run("lab", *arguments, "--json", out, stdin=stdin)
         self.assertEqual(done.returncode, 0, done.stderr.decode())
         return json.loads(out.read_text()), done.stdout.decode(), done.stderr.decode()
 
     def refused(self, *arguments, saying, stdin=None):
-        """Runs the lab, which must exit with 2, print one line with `saying` to stderr, and leave no file."""
+        """Runs the lab, which must exit with 2, print one line with `saying` to stderr, and leave
+        no file."""
         before = sorted(path.name for path in self.folder.iterdir())
         done = run("lab", *arguments, stdin=stdin)
         complaint = done.stderr.decode(errors="replace")
@@ -70,7 +72,8 @@ class LabCase(unittest.TestCase):
 
 
 def access_log(lines, seed=1):
-    """An access log in Combined format: 7 requests per second; a few products are far more popular than others."""
+    """An access log in Combined format: 7 requests per second; a few products are far more popular
+    than others."""
     dice = random.Random(seed)
     text = []
     for number in range(lines):

@@ -327,8 +327,8 @@ TEST(flight_await, user_code_may_call_the_group_again) {
   EXPECT_TRUE(support::eventually([] { return calls_group_at_end::alive == 0; }, "the last value"));
 }
 
-// Goal    A load for which the executor throws, or that it drops, ends as `broken`; a resumption for
-//         which it throws, or that it drops, goes to the default pool (P4, P5).
+// Goal    A load for which the executor throws, or that it drops, ends as `broken`; a resumption
+//         for which it throws, or that it drops, goes to the default pool (P4, P5).
 TEST(flight_await, executor_that_refuses_or_drops) {  // Scenario 9
   for (const bool refuses : {false, true}) {
     const singleflight::any_executor bad =

@@ -15,7 +15,8 @@ void check_stop(std::size_t request, const std::stop_token& stop) {
   if (request % 65536 == 0 && stop.stop_requested()) throw cli::interrupted{};
 }
 
-/// recency_list: keys from the latest to the oldest, in a ring with a head that is not a key.
+/// recency_list: keys from the latest to the oldest, in a circular list with a head that is not a
+/// key.
 class recency_list {
  public:
   explicit recency_list(std::size_t keys)

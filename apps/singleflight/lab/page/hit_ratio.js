@@ -20,15 +20,22 @@
     const place = (i) => (sizes[i] - low) / (high - low);
     const percent = (each, name) => 100 * each[name].ratio;
     return {
-      label: "Hit ratio by capacity, for each cache", xLabel: "capacity in entries (logarithmic)", yLabel: "hit ratio (%)",
+      label: "Hit ratio by capacity, for each cache",
+      xLabel: "capacity in entries (logarithmic)", yLabel: "hit ratio (%)",
       top: Math.min(roof(Math.max(...capacities.map((each) => percent(each, "optimum")), 1)), 100),
       yText: digits,
       xTicks: () => capacities.map((each, i) => ({ x: place(i), text: digits(each.entries) })),
-      lines: caches.map(([, name], line) => ({ i: line, points: capacities.map((each, i) => [place(i), percent(each, name)]), dots: true })),
+      lines: caches.map(([, name], line) => ({
+        i: line, points: capacities.map((each, i) => [place(i), percent(each, name)]), dots: true,
+      })),
       read: (x) => {
-        const near = capacities.map((_, i) => i).reduce((best, i) => (Math.abs(place(i) - x) < Math.abs(place(best) - x) ? i : best), 0);
+        const off = (i) => Math.abs(place(i) - x);
+        const near = capacities.reduce((best, _, i) => (off(i) < off(best) ? i : best), 0);
         const each = capacities[near];
-        return [`${each.entries.toLocaleString("en")} entries`].concat(caches.map(([shown, name]) => `${shown}: ${percent(each, name).toFixed(1)} %`));
+        return [
+          `${each.entries.toLocaleString("en")} entries`,
+          ...caches.map(([shown, name]) => `${shown}: ${percent(each, name).toFixed(1)} %`),
+        ];
       },
     };
   };
