@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Question   What does a source file pay that includes <singleflight/flight.hpp> and calls run once?
+// Question   What does a source file cost to compile that includes <singleflight/flight.hpp> and
+//            calls run once?
 // Baseline   The same file, compiled with the headers of another commit (--against).
-// Reading    The compiler's user time, less that of the same file without the library (WITHOUT_LIBRARY
-//            is defined), which includes only the standard header that the program itself needs.
+// Reading    The compiler's user time, less that of the same file with WITHOUT_LIBRARY defined: it
+//            then includes only the standard header that the program itself needs.
 
 #include <string>
 

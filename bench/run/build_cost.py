@@ -72,7 +72,7 @@ def checked_out(revision: str | None) -> Iterator[OtherCommit | None]:
     commit = first_line(git("rev-parse", "--verify", "--quiet", "--end-of-options",
                             f"{revision}^{{commit}}"))
     if not commit:
-        raise UsageError(f"--against: git knows no commit '{revision}'")
+        raise UsageError(f"--against: there is no commit '{revision}'")
     with tempfile.TemporaryDirectory(prefix="singleflight-bench-") as scratch:
         tree = Path(scratch) / "tree"
         try:
