@@ -20,6 +20,9 @@ foreach(floor IN LISTS floors)
   )
 endforeach()
 install(TARGETS singleflight_singleflight EXPORT singleflight-targets COMPONENT singleflight)
+if(SINGLEFLIGHT_COMPILED)
+  install(TARGETS singleflight_compiled EXPORT singleflight-targets COMPONENT singleflight)
+endif()
 install(EXPORT singleflight-targets NAMESPACE singleflight:: DESTINATION "${package_dir}"
         COMPONENT singleflight
 )

@@ -98,14 +98,25 @@ TRACE_POINTS = [(trace, capacity) for trace, sizes in TRACES.items() for capacit
 # The compilers of the build-cost rows, by what they add to the row's id.
 COMPILERS = {"": "g++", "c": "clang++-16"}
 
+# How the file uses the library, likewise: as a program that links singleflight::compiled, or one
+# that has the headers alone. (The other commit may know the second form only.)
+FORMS = {"": "compiled library", "h": "headers alone"}
+
+
+def build_cost_scenario(source: str, form: str, compiler: str) -> str:
+    """The name of the scenario that compiles `source` so."""
+    return f"{source}, {FORMS[form]}, {compiler}"
+
+
 
 def build_cost_rows(row_id: str, group: str, metric: str, unit: str, source: str, figure: str,
                     max_ratio: float) -> list[Row]:
-    """A row for each compiler: what `source` costs to compile here and at the other commit."""
-    return [Row(row_id + suffix, group, f"{metric}, {compiler}", unit, f"{source} with {compiler}",
-                f"ours.{figure}", OTHER_COMMIT, f"against.{figure}", ratio="share",
-                max_ratio=max_ratio, compiler=compiler)
-            for suffix, compiler in COMPILERS.items()]
+    """A row for each form and compiler: what `source` costs to compile here and at the other
+    commit."""
+    return [Row(row_id + form + suffix, group, f"{metric}, {FORMS[form]}, {compiler}", unit,
+                build_cost_scenario(source, form, compiler), f"ours.{figure}", OTHER_COMMIT,
+                f"against.{figure}", ratio="share", max_ratio=max_ratio, compiler=compiler)
+            for form in FORMS for suffix, compiler in COMPILERS.items()]
 
 
 ROWS = [

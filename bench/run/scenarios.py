@@ -15,7 +15,7 @@ from typing import Callable
 from . import Failure, Figures, UsageError
 from .build_cost import OUR_HEADERS, compile_cost, compiler_path
 from .programs import Programs, figures_of, run_program
-from .rows import COMPILERS, TRACE_POINTS, TRACES
+from .rows import COMPILERS, FORMS, TRACE_POINTS, TRACES, build_cost_scenario
 
 
 class Scenario:
@@ -411,10 +411,11 @@ class Refresh(Scenario):
 class BuildCost(Scenario):
     """One file of bench/build_cost, compiled with our headers and with those of another commit."""
 
-    def __init__(self, programs: Programs, source: str, options: tuple[str, ...], compiler: str):
+    def __init__(self, programs: Programs, source: str, options: tuple[str, ...], form: str,
+                 compiler: str):
         super().__init__(programs)
         self.source = source
-        self.options = options
+        self.options = options if form == "h" else (*options, "-DSINGLEFLIGHT_COMPILED")
         self.compiler = compiler
 
     def cost(self, headers: Path) -> Figures:
@@ -467,6 +468,8 @@ SCENARIOS: dict[str, Callable[[Programs], Scenario]] = {
     "cache-memory": CacheMemory,
     "hit-ratio": HitRatio,
     "refresh": Refresh,
-    **{f"{name} with {compiler}": partial(scenario, compiler=compiler)
-       for name, scenario in BUILD_COSTS.items() for compiler in COMPILERS.values()},
+    **{build_cost_scenario(name, form, compiler): partial(scenario, form=form, compiler=compiler)
+       for name, scenario in BUILD_COSTS.items()
+       for form in FORMS
+       for compiler in COMPILERS.values()},
 }
