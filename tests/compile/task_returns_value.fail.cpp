@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// expect: a task returns nothing and tells errors by throwing
+// expect: a task returns nothing and reports errors by throwing
 //
 // What a task returned would be lost, an error code for instance.
 #include <singleflight/sync.hpp>
