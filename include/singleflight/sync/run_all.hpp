@@ -56,6 +56,48 @@ struct run_all_options {
   std::stop_token stop{};
 };
 
+namespace detail {
+
+/// Checks the options; returns when their timeout is over.
+inline group_time time_of(const run_all_options& options) {
+  using namespace std::chrono_literals;
+  if (options.timeout < 0ns) throw std::invalid_argument("run_all: the timeout is negative");
+  if (options.limit == 0) {
+    throw std::invalid_argument("run_all: limit 0 would run nothing; 1 runs in series");
+  }
+  group_time time;
+  if (options.timeout > 0ns) {
+    time.clock = options.timer != nullptr ? options.timer : &default_timer();
+    time.until = deadline_after(time.clock->now(), options.timeout);
+  }
+  return time;
+}
+
+/// Makes a call, unless the time has passed, and stores its outcome.
+template <class Result, class Call>
+void store_outcome(std::optional<outcome<Result>>& slot, const group_time& time, Call&& call) {
+  if (time.passed()) {  // and the expiry has not run yet
+    slot.emplace(flight_errc::timed_out);
+    return;
+  }
+  try {
+    if constexpr (std::is_void_v<Result>) {
+      call();
+      slot.emplace();
+    } else {
+      slot.emplace(call());
+    }
+  } catch (...) {
+    if (platform::is_thread_exit()) {
+      slot.emplace(flight_errc::broken);
+      throw;
+    }
+    slot.emplace(keep_alive(std::current_exception()));
+  }
+}
+
+}  // namespace detail
+
 /// Returns one outcome per call, by position. A call takes nothing, or a std::stop_token.
 template <std::ranges::input_range Calls>
 std::vector<outcome<detail::result_of_calls<Calls>>> run_all(Calls&& calls,
@@ -67,20 +109,11 @@ std::vector<outcome<detail::result_of_calls<Calls>>> run_all(Calls&& calls,
       !std::is_same_v<result, flight_errc> && !std::is_same_v<result, std::exception_ptr>,
       "singleflight: run_all would take a flight_errc or a std::exception_ptr that a call "
       "returns for its error; wrap it");
-  using namespace std::chrono_literals;
-  if (options.timeout < 0ns) throw std::invalid_argument("run_all: the timeout is negative");
-  if (options.limit == 0) {
-    throw std::invalid_argument("run_all: limit 0 would run nothing; 1 runs in series");
-  }
+  const detail::group_time time = detail::time_of(options);
 
   // What tasks use outlives the group, whose destructor waits for them also when an exception is
   // thrown here; the deadline, which uses the group, is destroyed before it.
   std::deque<std::optional<outcome<result>>> slots;  // grows without moving
-  detail::group_time time;
-  if (options.timeout > 0ns) {
-    time.clock = options.timer != nullptr ? options.timer : &default_timer();
-    time.until = detail::deadline_after(time.clock->now(), options.timeout);
-  }
   const detail::owned_task_group group({.executor = std::move(options.executor),
                                         .limit = options.limit,
                                         .max_queued = detail::task_group::unlimited,
@@ -89,25 +122,8 @@ std::vector<outcome<detail::result_of_calls<Calls>>> run_all(Calls&& calls,
   std::optional<detail::group_deadline> deadline;
   if (time.clock != nullptr) deadline.emplace(*group, time);
   for (auto&& call : calls) {
-    auto keep = [&slot = slots.emplace_back(), &time](auto&& value) {
-      if (time.passed()) {  // and the expiry has not run yet
-        slot.emplace(flight_errc::timed_out);
-        return;
-      }
-      try {
-        if constexpr (std::is_void_v<result>) {
-          value();
-          slot.emplace();
-        } else {
-          slot.emplace(value());
-        }
-      } catch (...) {
-        if (detail::platform::is_thread_exit()) {
-          slot.emplace(flight_errc::broken);
-          throw;
-        }
-        slot.emplace(detail::keep_alive(std::current_exception()));
-      }
+    auto keep = [&slot = slots.emplace_back(), &time](auto&& make_call) {
+      detail::store_outcome<result>(slot, time, make_call);
     };
     group->add(detail::make_group_task(detail::kept_call<held, decltype(keep)>{
                    std::forward<decltype(call)>(call), keep}),
