@@ -15,9 +15,8 @@
 /// Cancel      at the timeout and at a stop, calls that run are asked to stop, and their own
 ///             outcome counts; a call that has not begun never does: timed_out, or cancelled. An
 ///             error stops no other call. All timeouts of the process request their stops on up to
-///             16 threads: where that many stop callbacks hang, the next stop is requested late;
-///             that no call begins late does not depend on it. So the stop is requested on another
-///             thread, also for the timeout of a manual_timer.
+///             16 threads of their own, also those of a manual_timer: where that many stop
+///             callbacks hang, the next stop is requested late, but still no call begins late.
 /// Errors      throws, before any call: std::invalid_argument for a limit of 0 and a negative
 ///             timeout; std::system_error for a timeout whose timer has no thread and gets none;
 ///             std::bad_alloc, and what the range throws (both also later, after it has waited for
