@@ -20,8 +20,8 @@
 ///             try_acquire returns an empty permit), and for more than a permit holds;
 ///             flight_error: timed_out, cancelled, closed, overloaded (max_waiters), rejected (a
 ///             resize below the weight of a queued request).
-/// Lifetime    outlives its permits: the destructor aborts the process when one is held, and
-///             also while a request is queued; close() refuses those. Callers that close() has refused
+/// Lifetime    outlives its permits: the destructor aborts the process when one is held, and also
+///             while a request is queued; close() refuses those. Callers that close() has refused
 ///             may resume after the semaphore is destroyed.
 /// Cost        alone: one compare-exchange to acquire, one to release, no allocation. To queue:
 ///             a short critical section and no allocation; a release notifies all it serves in one

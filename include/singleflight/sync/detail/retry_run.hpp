@@ -231,8 +231,9 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
 
   void returned() {
     if constexpr (is_outcome<value>) {
-      if (std::exception_ptr error = (**this->result_).exception())
+      if (std::exception_ptr error = (**this->result_).exception()) {
         return on_failure(std::move(error));
+      }
     }
     end();
   }
