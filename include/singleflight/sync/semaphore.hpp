@@ -178,8 +178,8 @@ class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
   timer& clock() const noexcept { return core_->clock; }
   batch_type& home_batch() const noexcept { return core_->home; }
   batch_type* batch_on(const any_executor& executor) { return core_->make_batch(executor); }
-  bool enrol(batch_type& batch, const detail::steady_time*, bool always) {
-    return core_->enrol(*this, batch, always);
+  bool enrol(batch_type& where, const detail::steady_time*, bool always) {
+    return core_->enrol(*this, where, always);
   }
   void cancel(batch_type&, detail::wait_verdict why) { core_->give_up(*this, why); }
   void take_out(batch_type&) noexcept { core_->leave_batch(*this); }
