@@ -16,7 +16,7 @@
 // B1  `lock_` guards the lists, the counts, and every field of a batch but `self` and `dropped`,
 //     which belong to its task. A sealed batch takes no more keys: its chain of loads is constant,
 //     and only its sealer uses it.
-// B2  The sealer of a batch claims its loads to run them. Everybody else who claims one ends its
+// B2  The sealer of a batch claims its loads to run them. Any other thread that claims one ends its
 //     flight unbegun: the last caller of a key as it leaves, and the close of the group. A load is
 //     claimed once and permanently, so a batch is sent once, and with every key that has callers.
 // B3  At most `max_in_flight` batches are sealed (except by close(), which sends none). A batch
