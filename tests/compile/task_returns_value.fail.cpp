@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// expect: a task returns nothing and tells errors by throwing
+// expect: a task returns nothing and reports errors by throwing
 //
 // A task's return value, such as an error code, would be lost.
 #include <singleflight/sync.hpp>

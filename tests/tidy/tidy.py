@@ -32,9 +32,6 @@ LONG_HEADERS = {
     "flight/detail/flight_core.hpp",
     "flight/impl/flight_core_end.hpp",
     "flight/key.hpp",
-    "sync/detail/batch_line.hpp",
-    "sync/detail/semaphore_core.hpp",
-    "sync/detail/task_group.hpp",
 }
 
 MOST_LINES_OF_A_FUNCTION = 70

@@ -5,33 +5,34 @@
 ///
 /// Use when    many callers ask for different keys at about the same moment, and the backend
 ///             answers a hundred keys as fast as one: the fields of a query, the rows of a page.
-/// Not for     callers who know all their keys (group::run_many, start_many); keeping answers (that
-///             is a cache). Who asks for a key that is gathered or loaded already joins it.
+/// Not for     callers that know all their keys (group::run_many, start_many); keeping answers
+///             (that is a cache). A call for a key that is gathered or being loaded joins it.
 /// Example     examples/11_batcher.cpp
 ///
 /// Threads     every member, from any thread; the destructor once no new call can begin. The loader
 ///             is called on the executor, up to max_in_flight times at once.
-/// Ordering    the keys of a batch stand in the order of their calls. Batches are handed to the
+/// Ordering    the keys of a batch are in the order of their calls. Batches are given to the
 ///             executor in the order of their first keys; one that a waiter runs may overtake
-///             those, but passes over each of them once at most. The load's effects happen-before
+///             those, but overtakes each of them once at most. The load's effects happen-before
 ///             every return of its outcome (P7).
 /// Blocking    start and flush return at once. load waits, up to its limits; on a thread of the
 ///             executor it may run its batch itself, once that is due (and before it one that was
-///             passed over), so a pool of one thread does not wait for itself. So does a wait on a
+///             overtaken), so a pool of one thread does not wait for itself. So does a wait on a
 ///             handle; one with limits only where the executor has no thread to spare. Within the
-///             loader, load is refused as `recursive`, for the batch holds the place that it would
-///             wait for; what start returns must not be waited for there either. The same goes for
-///             loaders that ask each other's batchers in a ring: with max_in_flight = 1 that is
-///             refused, too; with more places it may hang.
+///             loader, load is refused as `recursive`, because the batch holds the place that it
+///             would wait for; a handle from start must not be waited for there either. The same
+///             goes for loaders that call each other's batchers in a ring: with max_in_flight = 1
+///             that is refused, too; with more places it may hang.
 /// Cancel      a caller's limit ends its own wait only, and not while its thread runs a batch: as
-///             with the leader of a run, it stays until the loader returns. A key whose callers
-///             have all left before its batch begins is not loaded, nor is a batch without keys;
-///             its place of max_keys is free at once, its memory when the batch goes. Later nothing
-///             is told to stop: the answer goes to nobody, and a newcomer for that key asks anew.
+///             with the leader of a run, it returns when the loader does. A key whose callers have
+///             all left before its batch begins is not loaded, nor is a batch without keys; its
+///             place of max_keys is free at once, its memory when the batch is destroyed. Once the
+///             batch has begun, nothing is stopped: the answer is discarded, and a new call for
+///             that key loads it again.
 /// Errors      an exception of the loader, to every caller of its batch, with its own type; a
 ///             result of another size than the span: `broken`; otherwise each key has its own
 ///             outcome. flight_error for the library's own. A throwing hash, comparison, key copy
-///             or allocation harms only its own call, or key (P9).
+///             or allocation fails only its own call, or key (P9).
 /// Lifetime    start owns its key. The destructor closes: gathered keys end as `closed`, and it
 ///             waits for the loader's calls (P10). Handles may outlive the batcher.
 /// Cost        a key: the allocation of a start and a short critical section; a batch: some more
@@ -69,7 +70,7 @@ class batcher final : public observable {
   using key_type = Key;
   using mapped_type = Value;
   using result = shared_result<Value>;
-  /// Returns one outcome per key, by position; absence is an empty std::optional as Value.
+  /// Returns one outcome per key, by position; for an absent key, Value is an empty std::optional.
   using loader = std::function<std::vector<outcome<Value>>(std::span<const Key>)>;
 
   /// Throws std::invalid_argument for a bound of zero, a negative delay, or an empty loader.
@@ -80,7 +81,7 @@ class batcher final : public observable {
                   .max_flights = options.max_keys,
                   .observer = options.observer},
                  std::move(hash), std::move(equal)) {}
-  /// Another loader is none: it says why.
+  /// For a callable that is no loader: a static assertion says why.
   template <class LoadMany>
     requires(!std::is_convertible_v<LoadMany, loader> &&
              !std::is_same_v<std::remove_cvref_t<LoadMany>, batcher>)
@@ -96,27 +97,27 @@ class batcher final : public observable {
   ~batcher() {
     detail::require(!detail::group_door::core(flights_).leads_on_this_thread(),
                     "batcher: destroyed within its own loader");
-    const detail::call_scope scope;  // who resumes on this thread does so once all have ended
+    const detail::call_scope scope;  // waiters that resume on this thread do so after the end
     shut();
     line_->drop_loader();
   }
 
-  // ---- asking -----------------------------------------------------------------------------------
+  // ---- loading ----------------------------------------------------------------------------------
 
-  /// A share of the answer for `key`, to be awaited, waited for, or called back. A refusal (closed,
-  /// overloaded) is found in the handle.
+  /// Returns a handle for the answer for `key`, to be awaited, waited for, or given a callback. A
+  /// refusal (closed, overloaded) is its outcome.
   template <class Arg>
   [[nodiscard]] flight<Value> start(const Arg& key) {
     const detail::call_scope scope;
-    detail::load_base* begun = nullptr;
+    detail::load_base* unlaunched = nullptr;
     flight<Value> handle = detail::group_door::start_unlaunched(
         flights_, key, detail::batched_key<Key, Value>(detail::group_door::own_of(flights_, key)),
-        begun);
-    if (begun != nullptr) line_->add(*begun);
+        unlaunched);
+    if (unlaunched != nullptr) line_->add(*unlaunched);
     return handle;
   }
 
-  /// The answer for `key`; waits for it within `bounds`.
+  /// Returns the answer for `key`; waits for it within `bounds`.
   template <class Arg>
   result load(const Arg& key, const limits& bounds = {}) {
     return wait_for(key, bounds).value();
@@ -125,22 +126,23 @@ class batcher final : public observable {
   outcome<result> load(as_outcome_t, const Arg& key, const limits& bounds = {}) {
     try {
       return wait_for(key, bounds);
-    } catch (...) {  // this call's own key: the caller wants it as an outcome
+    } catch (...) {  // thrown by this call's own key
       if (detail::platform::is_thread_exit()) throw;
       return std::current_exception();
     }
   }
-  /// One outcome per key, by position, repeats included; the keys go with those of other callers.
+  /// Returns one outcome per key, by position, repeats included; the keys share batches with those
+  /// of other callers.
   template <class Keys>
   std::vector<outcome<result>> load_many(const Keys& keys, const limits& bounds = {});
 
-  /// What is gathered goes now, or as soon as fewer than max_in_flight calls run.
+  /// Sends the keys gathered so far now, or as soon as fewer than max_in_flight calls run.
   void flush() {
     const detail::call_scope scope;
     line_->flush();
   }
 
-  // ---- looking ----------------------------------------------------------------------------------
+  // ---- statistics -------------------------------------------------------------------------------
 
   batcher_stats stats() const {
     const group_stats calls = flights_.stats();
@@ -152,7 +154,7 @@ class batcher final : public observable {
     s.abandoned = calls.abandoned;
     return s;
   }
-  /// The keys that newcomers would join, gathered or being loaded.
+  /// The keys that a new call would join, gathered or being loaded.
   std::vector<flight_info<Key>> in_flight() const { return flights_.in_flight(); }
 
   void observe(metric_visitor& visitor) const override {
@@ -161,11 +163,11 @@ class batcher final : public observable {
     visitor.gauge("largest", s.largest);
   }
 
-  // ---- the end ----------------------------------------------------------------------------------
+  // ---- shutdown ---------------------------------------------------------------------------------
 
-  /// Refuses newcomers, ends keys that are not being loaded as `closed`, and waits for the loader's
-  /// calls. Throws flight_error(recursive) within the loader. Who is told `closed` must not destroy
-  /// the batcher meanwhile.
+  /// Refuses new calls, ends keys that are not being loaded as `closed`, and waits for the loader's
+  /// calls. Throws flight_error(recursive) within the loader. A caller that gets `closed` must not
+  /// destroy the batcher before this returns.
   void close() {
     if (detail::group_door::core(flights_).leads_on_this_thread())
       throw flight_error(flight_errc::recursive);
@@ -179,7 +181,7 @@ class batcher final : public observable {
     };
     if (load_many == nullptr) refuse("load_many is empty, and nothing could be loaded");
     if (options.max_batch == 0) refuse("max_batch is 0, and no key would ever fit");
-    if (options.max_in_flight == 0) refuse("max_in_flight is 0, and no batch would ever go");
+    if (options.max_in_flight == 0) refuse("max_in_flight is 0, and no batch would ever be sent");
     if (options.max_delay.count() < 0) {
       refuse("max_delay is " + std::to_string(options.max_delay.count()) +
              " ns, and must not be negative; zero means none");
@@ -189,12 +191,12 @@ class batcher final : public observable {
 
   template <class Arg>
   outcome<result> wait_for(const Arg& key, const limits& bounds) {
-    if (const auto code = unfit(bounds)) return detail::group_door::refuse(flights_, *code);
+    if (const auto code = refusal_for(bounds)) return detail::group_door::refuse(flights_, *code);
     flight<Value> handle = start(key);
     return wait_on(handle, bounds);
   }
-  /// Why a call with `bounds` would have no chance.
-  std::optional<flight_errc> unfit(const limits& bounds) const {
+  /// Why a call with `bounds` is refused before it begins.
+  std::optional<flight_errc> refusal_for(const limits& bounds) const {
     if (detail::group_door::core(flights_).leads_on_this_thread()) return flight_errc::recursive;
     return detail::expired(bounds, detail::group_door::core(flights_).clock());
   }
@@ -202,10 +204,10 @@ class batcher final : public observable {
     return detail::group_door::outcome_of(handle, bounds, detail::blocked_wait::form::join);
   }
 
-  /// 1. the group refuses newcomers, and no load begins any more; 2. batches that are not with the
+  /// 1. the group refuses new calls, and no load begins any more; 2. batches that are not with the
   /// loader end, and the alarm is cancelled; 3. the loader's calls are waited for.
-  /// Who resumes on this thread does so last, and may take the batcher with it; but on
-  /// default_pool(), and must not, while the loader is waited for.
+  /// Waiters that resume on this thread do so last, and may destroy the batcher; while the loader
+  /// is waited for they resume on default_pool(), and must not.
   void shut() {
     const detail::call_scope scope;
     (void)detail::group_door::core(flights_).close_until(detail::steady_time::min());
@@ -222,22 +224,22 @@ template <class Keys>
 auto batcher<Key, Value, Hash, Equal>::load_many(const Keys& keys, const limits& bounds)
     -> std::vector<outcome<result>> {
   std::vector<outcome<result>> results;
-  std::vector<std::pair<std::size_t, flight<Value>>> asked;
+  std::vector<std::pair<std::size_t, flight<Value>>> handles;
   for (const auto& key : keys) {
     results.emplace_back(flight_errc::broken);
     try {
-      if (const auto code = unfit(bounds)) {
+      if (const auto code = refusal_for(bounds)) {
         results.back() = detail::group_door::refuse(flights_, *code);
       } else {
-        detail::make_room(asked);
-        asked.emplace_back(results.size() - 1, start(key));
+        detail::make_room(handles);
+        handles.emplace_back(results.size() - 1, start(key));
       }
     } catch (...) {  // one key's failure is not the others'
       if (detail::platform::is_thread_exit()) throw;
       results.back() = std::current_exception();
     }
   }
-  for (auto& [at, handle] : asked) results[at] = wait_on(handle, bounds);
+  for (auto& [index, handle] : handles) results[index] = wait_on(handle, bounds);
   return results;
 }
 

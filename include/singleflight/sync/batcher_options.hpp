@@ -14,36 +14,36 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
 struct batcher_options {
-  /// Keys of one batch; a batch that is full does not wait for its delay. 100: where most backends'
-  /// own limits lie, and past it a call hardly gets cheaper.
+  /// Most keys of one batch; a full batch does not wait for its delay. 100: about the limit of most
+  /// backends, and beyond it a call hardly gets cheaper per key.
   std::size_t max_batch = 100;
-  /// How long the first key of a batch waits for company. Zero, the default: not at all, so that
-  /// nobody pays for an idle batcher; under load keys gather all the same, while the executor is
-  /// busy or all of max_in_flight is.
+  /// How long the first key of a batch waits for others. Zero, the default: not at all, so that an
+  /// idle batcher delays nobody; under load keys still gather while the executor is busy, or while
+  /// max_in_flight calls run.
   std::chrono::nanoseconds max_delay{0};
-  /// Calls of the loader at a time. While all of them run, keys gather. 4: a slow one does not hold
-  /// up the rest, and a crowd still comes in few calls.
+  /// Most calls of the loader at a time. While all of them run, keys gather. 4: a slow one does not
+  /// hold up the rest, and many keys still need few calls.
   std::size_t max_in_flight = 4;
-  /// Keys without an answer at a time, gathered or being loaded; beyond: overloaded. Zero: no
+  /// Most keys without an answer at a time, gathered or being loaded; beyond: overloaded. Zero: no
   /// bound.
   std::size_t max_keys = 0;
   /// Where batches are loaded, and where waiters resume unless they name another executor. A pool
   /// outlives the batcher, and every call on it that has not returned.
   any_executor executor{};
-  /// Time for the delay and for every limit; null: default_timer(). Outlives the batcher and its
+  /// Timer of the delay and of every limit; null: default_timer(). Outlives the batcher and its
   /// handles.
   singleflight::timer* timer = nullptr;
-  /// Hears of every key's load; null: nobody. Outlives the batcher.
+  /// Notified of every key's load; null: none. Outlives the batcher.
   singleflight::observer* observer = nullptr;
 };
 
-/// What the loader of a batcher was given, in batches.
+/// What the loader of a batcher was called for.
 struct batch_counts {
-  std::uint64_t keys = 0;     ///< that the loader was given
+  std::uint64_t keys = 0;     ///< keys passed to the loader
   std::uint64_t batches = 0;  ///< calls of the loader
-  std::uint64_t full = 0;     ///< batches that had max_batch keys, some of them left perhaps
-  std::uint64_t delayed = 0;  ///< batches whose max_delay was over
-  std::uint64_t flushed = 0;  ///< batches that flush() made go
+  std::uint64_t full = 0;     ///< batches with max_batch keys, including those that callers left
+  std::uint64_t delayed = 0;  ///< batches sent because max_delay was over
+  std::uint64_t flushed = 0;  ///< batches sent by flush()
   std::uint64_t largest = 0;  ///< keys of the largest batch
 
   /// Calls visit(name, value) for each counter.
@@ -57,8 +57,8 @@ struct batch_counts {
   }
 };
 
-/// Totals since the batcher was made; exact when no call is under way. The inherited ones count the
-/// batches, and the calls that ended with an error of the library.
+/// Totals since the batcher was made; exact when no call is under way. The inherited fields count
+/// batches, and calls that ended with an error of the library.
 struct batcher_stats : batch_counts, ended_calls {
   std::uint64_t calls = 0;      ///< every position of a load_many counts as one
   std::uint64_t joined = 0;     ///< calls that found their key gathered or being loaded

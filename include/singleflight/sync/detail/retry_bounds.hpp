@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What retry and start_retry decide alike: whether anything may begin, how an attempt is called,
-// and what follows one that has failed.
+// retry_bounds: what retry and start_retry share: whether anything may begin, how an attempt is
+// called, and what follows a failed attempt.
 
 #include <algorithm>
 #include <chrono>
@@ -27,8 +27,8 @@ inline timer& clock_of(const retry_policy& policy) noexcept {
   return policy.timer != nullptr ? *policy.timer : default_timer();
 }
 
-/// When the retries of a call must be over, or why nothing may begin. Throws for a policy that is
-/// refused: a value out of range, or it might never end.
+/// Returns when the retries of a call must be over, or why nothing may begin. Throws for a policy
+/// with a value out of range, or one that might never end.
 inline outcome<steady_time> end_of(const retry_policy& policy, const limits& bounds) {
   check_policy(policy);
   if (platform::stop_requested(bounds.stop)) return flight_errc::cancelled;
@@ -46,8 +46,8 @@ inline outcome<steady_time> end_of(const retry_policy& policy, const limits& bou
   return std::min(bounds.deadline, deadline_after(now, policy.budget));
 }
 
-/// One attempt; its result as it is. A function that would cut the attempt's number does not
-/// compile.
+/// Makes one attempt and returns its result as it is. A function whose parameter would truncate the
+/// attempt's number does not compile.
 template <class Fn>
 decltype(auto) call_attempt(Fn& fn, std::uint32_t attempt) {
   if constexpr (std::is_invocable_v<Fn&>) {
@@ -59,7 +59,7 @@ decltype(auto) call_attempt(Fn& fn, std::uint32_t attempt) {
 
 inline constexpr steady_time at_once = steady_time::min();
 
-/// An attempt has failed with `error`: when the next one's time will have come, or how it all ends.
+/// An attempt has failed with `error`: returns when the next one is due, or how the call ends.
 /// Throws what the policy's functions throw.
 inline outcome<steady_time> next_attempt(const retry_policy& policy, retry_schedule& schedule,
                                          const std::exception_ptr& error,
