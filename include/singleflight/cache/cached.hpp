@@ -28,6 +28,10 @@
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
+namespace detail {
+struct cache_door;
+}
+
 enum class freshness : std::uint8_t {
   fresh,
   stale,   ///< its time is over; nothing newer could be had
@@ -43,16 +47,19 @@ class cached {
       : hold_(std::move(other.hold_)),
         value_(std::exchange(other.value_, nullptr)),
         clock_(other.clock_),
-        how_(other.how_) {}
+        freshness_(other.freshness_) {}
   cached& operator=(cached&& other) noexcept {
     hold_ = std::move(other.hold_);
     value_ = this == &other ? value_ : std::exchange(other.value_, nullptr);
     clock_ = other.clock_;
-    how_ = other.how_;
+    freshness_ = other.freshness_;
     return *this;
   }
   cached(const cached& other) noexcept
-      : hold_(other.hold_.share()), value_(other.value_), clock_(other.clock_), how_(other.how_) {}
+      : hold_(other.hold_.share()),
+        value_(other.value_),
+        clock_(other.clock_),
+        freshness_(other.freshness_) {}
   cached& operator=(const cached& other) noexcept {
     if (this != &other) *this = cached(other);
     return *this;
@@ -71,12 +78,12 @@ class cached {
   const Value& operator*() const noexcept { return *present(); }
   const Value* operator->() const noexcept { return present(); }
 
-  singleflight::freshness freshness() const noexcept { return how_; }
-  bool stale() const noexcept { return how_ == singleflight::freshness::stale; }
+  singleflight::freshness freshness() const noexcept { return freshness_; }
+  bool stale() const noexcept { return freshness_ == singleflight::freshness::stale; }
   /// Since its load ended. A clock call. Requires that it was not moved from.
   std::chrono::nanoseconds age() const noexcept {
-    const auto* const of = static_cast<const detail::entry_base*>(hold_.object());
-    return detail::from_ticks(of->age(detail::to_ticks(clock_->now())));
+    const auto* const entry = static_cast<const detail::entry_base*>(hold_.object());
+    return detail::from_ticks(entry->age(detail::to_ticks(clock_->now())));
   }
 
   /// The value as a shared_ptr. One allocation. Null for an absence.
@@ -87,22 +94,21 @@ class cached {
     return {value, [hold = std::move(hold_)](const Value*) {}};
   }
 
-  // For the library: what holds the entry of `value`.
-  cached(detail::hazard_hold hold, const Value* value, timer& clock,
-         singleflight::freshness how) noexcept
-      : hold_(std::move(hold)), value_(value), clock_(&clock), how_(how) {}
-  detail::hazard_hold& hold() noexcept { return hold_; }
-
  private:
+  friend detail::cache_door;
+  cached(detail::hazard_hold hold, const Value* value, timer& clock,
+         singleflight::freshness freshness) noexcept
+      : hold_(std::move(hold)), value_(value), clock_(&clock), freshness_(freshness) {}
+
   const Value* present() const noexcept {
     detail::require(value_ != nullptr, "cached: * or -> of an absence; ask has_value() first");
     return value_;
   }
 
-  detail::hazard_hold hold_;
+  detail::hazard_hold hold_;  // of the entry of value_
   const Value* value_;
   timer* clock_;
-  singleflight::freshness how_;
+  singleflight::freshness freshness_;
 };
 
 SINGLEFLIGHT_END_NAMESPACE

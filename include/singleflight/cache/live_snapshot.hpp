@@ -24,6 +24,10 @@
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
+namespace detail {
+struct live_door;
+}
+
 template <class T>
 class live_snapshot {
  public:
@@ -56,11 +60,11 @@ class live_snapshot {
     return {value, [hold = std::move(hold_)](const T*) {}};
   }
 
-  // For the library.
+ private:
+  friend detail::live_door;
   live_snapshot(detail::hazard_hold hold, timer& clock) noexcept
       : hold_(std::move(hold)), clock_(&clock) {}
 
- private:
   const detail::live_node<T>& node() const noexcept {
     return static_cast<const detail::live_node<T>&>(*hold_.object());
   }

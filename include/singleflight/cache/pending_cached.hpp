@@ -55,14 +55,14 @@ class [[nodiscard]] pending_cached : public detail::handle_of<pending_cached<Val
   static constexpr bool calls_back = false;
 
   pending_cached(pending_cached&& other) noexcept
-      : share(std::move(other)), there_(std::move(other.there_)), group_(other.group_) {
-    other.there_.reset();  // moved from is used
+      : share(std::move(other)), answer_(std::move(other.answer_)), group_(other.group_) {
+    other.answer_.reset();  // a handle that was moved from is used
   }
   pending_cached& operator=(pending_cached&& other) noexcept {
     if (this != &other) {
       share::operator=(std::move(other));
-      there_ = std::move(other.there_);
-      other.there_.reset();
+      answer_ = std::move(other.answer_);
+      other.answer_.reset();
       group_ = other.group_;
     }
     return *this;
@@ -77,13 +77,13 @@ class [[nodiscard]] pending_cached : public detail::handle_of<pending_cached<Val
 
   class awaiter {
    public:
-    explicit awaiter(pending_cached& of) noexcept : of_(of) {}
-    bool await_ready() const { return of_.settled(); }
-    bool await_suspend(std::coroutine_handle<> frame) { return of_.suspend(frame); }
-    result await_resume() { return of_.take(detail::wait_verdict::outcome).value(); }
+    explicit awaiter(pending_cached& handle) noexcept : handle_(handle) {}
+    bool await_ready() const { return handle_.settled(); }
+    bool await_suspend(std::coroutine_handle<> frame) { return handle_.suspend(frame); }
+    result await_resume() { return handle_.take(detail::wait_verdict::outcome).value(); }
 
    private:
-    pending_cached& of_;
+    pending_cached& handle_;
   };
   awaiter operator co_await() & noexcept { return awaiter(*this); }
   using detail::handle_of<pending_cached>::operator co_await;
@@ -96,14 +96,13 @@ class [[nodiscard]] pending_cached : public detail::handle_of<pending_cached<Val
   handle_wait<pending_cached, detail::no_executor, false, detail::recorded_within> within(
       const flight_context&) && = delete;
 
-  // For the cache: an answer that is there, and the group that it would have come from; a share of
-  // its load.
-  pending_cached(outcome<result>&& there, detail::flight_core& group) noexcept
-      : share(nullptr, flight_role::joiner, 0), there_(std::move(there)), group_(&group) {}
+ private:
+  friend detail::cache_door;
+  pending_cached(outcome<result>&& answer, detail::flight_core& group) noexcept
+      : share(nullptr, flight_role::joiner, 0), answer_(std::move(answer)), group_(&group) {}
   explicit pending_cached(flight<result>&& load) noexcept
       : share(detail::group_door::share_of(std::move(load))) {}
 
- private:
   template <class, class, bool, class>
   friend class handle_wait;
   friend detail::handle_access;
@@ -124,14 +123,14 @@ class [[nodiscard]] pending_cached : public detail::handle_of<pending_cached<Val
       auto done = std::make_unique<detail::flight_block<result>>(
           *group_, group_->options().executor, group_->clock(), detail::flight_phase::done);
       done->counts.store(detail::block_base::one_reference, detail::memory_order_relaxed);
-      if (there_->has_value()) {
-        done->construct(*std::move(*there_));
+      if (answer_->has_value()) {
+        done->construct(*std::move(*answer_));
         done->result = detail::flight_result::value;
       } else {
-        done->error = there_->exception();
+        done->error = answer_->exception();
         done->result = detail::flight_result::error;
       }
-      there_.reset();
+      answer_.reset();
       block_ = done.release();
     }
     return share::batch_on(executor);
@@ -140,20 +139,20 @@ class [[nodiscard]] pending_cached : public detail::handle_of<pending_cached<Val
     if (block_ != nullptr) share::end_limit();
   }
 
-  bool settled() const { return there_.has_value() || share::settled(); }
+  bool settled() const { return answer_.has_value() || share::settled(); }
   outcome<result> blocked_outcome(const limits& bounds) {
-    if (there_.has_value()) return take(detail::wait_verdict::outcome);
+    if (answer_.has_value()) return take(detail::wait_verdict::outcome);
     return detail::own_handle(share::blocked_outcome(bounds));
   }
-  outcome<result> take(detail::wait_verdict how) {
-    if (!there_.has_value()) return detail::own_handle(share::take(how));
-    outcome<result> taken = *std::move(there_);
-    there_.reset();
+  outcome<result> take(detail::wait_verdict ended) {
+    if (!answer_.has_value()) return detail::own_handle(share::take(ended));
+    outcome<result> taken = *std::move(answer_);
+    answer_.reset();
     return taken;
   }
 
-  std::optional<outcome<result>> there_{};
-  detail::flight_core* group_ = nullptr;
+  std::optional<outcome<result>> answer_{};  // without a load
+  detail::flight_core* group_ = nullptr;     // set with it
 };
 
 SINGLEFLIGHT_END_NAMESPACE

@@ -16,6 +16,10 @@
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
+namespace detail {
+struct live_door;
+}
+
 class [[nodiscard]] subscription {
  public:
   /// To nothing.
@@ -24,7 +28,7 @@ class [[nodiscard]] subscription {
   subscription& operator=(subscription&& other) noexcept {
     if (this != &other) {
       end();
-      of_ = std::move(other.of_);
+      listeners_ = std::move(other.listeners_);
       listener_ = other.listener_;
     }
     return *this;
@@ -33,19 +37,19 @@ class [[nodiscard]] subscription {
 
   /// Ends it early.
   void end() noexcept {
-    if (const auto of = std::exchange(of_, nullptr)) of->remove(*listener_);
+    if (const auto listeners = std::exchange(listeners_, nullptr)) listeners->remove(*listener_);
   }
-  explicit operator bool() const noexcept { return of_ != nullptr; }
-
-  // For the library: takes over `listener`.
-  subscription(std::shared_ptr<detail::live_listeners> of,
-               std::unique_ptr<detail::live_listeners::listener> listener) noexcept
-      : of_(std::move(of)), listener_(listener.release()) {
-    of_->add(*listener_);
-  }
+  explicit operator bool() const noexcept { return listeners_ != nullptr; }
 
  private:
-  std::shared_ptr<detail::live_listeners> of_;
+  friend detail::live_door;
+  subscription(std::shared_ptr<detail::live_listeners> listeners,
+               std::unique_ptr<detail::live_listeners::listener> listener) noexcept
+      : listeners_(std::move(listeners)), listener_(listener.release()) {
+    listeners_->add(*listener_);
+  }
+
+  std::shared_ptr<detail::live_listeners> listeners_;
   detail::live_listeners::listener* listener_ = nullptr;
 };
 

@@ -60,7 +60,7 @@ template <class... T>
 // NOLINTNEXTLINE(misc-redundant-expression): of two parts of one type
 inline constexpr bool ends_plainly<std::tuple<T...>> = (ends_plainly<T> && ...);
 
-inline bool on_open_ground(const thread_state& self) noexcept {  // D1
+inline bool at_safe_point(const thread_state& self) noexcept {  // D1
   return self.led == nullptr && self.errands == 0 && (self.ends_values || !wandering_load::any());
 }
 
@@ -76,21 +76,21 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
   deferred_ends& operator=(const deferred_ends&) = delete;
   ~deferred_ends() { leave_forks(); }
 
-  void add(reclaimable& of) noexcept {
+  void add(reclaimable& object) noexcept {
     bool post = false;
     {
       const platform::unique_lock hold(lock_);
-      of.next = list_;
-      list_ = &of;
-      some.store(true, memory_order_relaxed);
+      object.next = list_;
+      list_ = &object;
+      any_.store(true, memory_order_relaxed);
       post = !std::exchange(posted_, true);
     }
     if (post) detail::post_on_default_pool(this);
   }
   /// Whether there is something.
-  static bool any() noexcept { return some.load(memory_order_relaxed); }
+  static bool any() noexcept { return any_.load(memory_order_relaxed); }
   /// Requires open ground. Does the pool's work where it has no thread, or not been asked.
-  void stand_in() noexcept {
+  void destroy_without_pool() noexcept {
     if (!is_posted() || default_pool().threads() == 0) destroy_all(false);
   }
 
@@ -103,21 +103,21 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
     static_cast<deferred_ends*>(node)->destroy_all(true);
   }
   void destroy_all(bool task) {
-    const struct open_ground {  // nothing that this thread has to go on with is beneath
-      open_ground() noexcept
+    const struct safe_point {  // nothing that this thread has to go on with is beneath
+      safe_point() noexcept
           : self(this_thread()),
             errands(std::exchange(self.errands, 0)),
             before(std::exchange(self.ends_values, true)) {}
-      open_ground(const open_ground&) = delete;
-      open_ground& operator=(const open_ground&) = delete;
-      ~open_ground() {
+      safe_point(const safe_point&) = delete;
+      safe_point& operator=(const safe_point&) = delete;
+      ~safe_point() {
         self.errands = errands;
         self.ends_values = before;
       }
       thread_state& self;
       const std::uint32_t errands;
       const bool before;
-    } ground;
+    } here;
     bool mine = task;  // the task is no more queued: it may be again
     for (;;) {
       reclaimable* one = nullptr;
@@ -128,7 +128,7 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
         one = list_;
         if (one == nullptr) return;
         list_ = one->next;
-        some.store(list_ != nullptr, memory_order_relaxed);
+        any_.store(list_ != nullptr, memory_order_relaxed);
         post = list_ != nullptr && !std::exchange(posted_, true);
       }
       if (post) detail::post_on_default_pool(this);
@@ -148,7 +148,7 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
   platform::mutex lock_;
   reclaimable* list_ = nullptr;
   bool posted_ = false;
-  static inline constinit atomic<bool> some{false};
+  static inline constinit atomic<bool> any_{false};
 };
 
 /// A call on a cache, or a live_value, that may load on its own thread; lives on that thread's
@@ -156,7 +156,7 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
 class end_scope {
  public:
   end_scope() noexcept : self_(this_thread()) {
-    if (self_.ends != nullptr || !on_open_ground(self_)) return;
+    if (self_.ends != nullptr || !at_safe_point(self_)) return;
     self_.ends = this;
     outermost_ = true;
   }
@@ -169,22 +169,22 @@ class end_scope {
       list_ = one->next;
       one->destroy(one);
     }
-    if (deferred_ends::any() && on_open_ground(self_)) [[unlikely]] {
-      deferred_ends::instance().stand_in();
+    if (deferred_ends::any() && at_safe_point(self_)) [[unlikely]] {
+      deferred_ends::instance().destroy_without_pool();
     }
   }
 
   /// False: it is full.
-  bool add(reclaimable& of) noexcept {
-    if (count_ == most) return false;
+  bool add(reclaimable& object) noexcept {
+    if (count_ == max_count) return false;
     ++count_;
-    of.next = list_;
-    list_ = &of;
+    object.next = list_;
+    list_ = &object;
     return true;
   }
 
  private:
-  static constexpr std::size_t most = 256;
+  static constexpr std::size_t max_count = 256;
 
   thread_state& self_;
   reclaimable* list_ = nullptr;
@@ -193,11 +193,11 @@ class end_scope {
 };
 
 /// Called before `of`, which nobody holds, is destroyed. True: it will be, elsewhere.
-inline bool ends_elsewhere(reclaimable& of) noexcept {
+inline bool ends_elsewhere(reclaimable& object) noexcept {
   thread_state& self = this_thread();
-  if (on_open_ground(self) || !platform::holds(rule::nothing_ends_within_a_load)) return false;
-  if (self.ends != nullptr && self.ends->add(of)) return true;
-  deferred_ends::instance().add(of);
+  if (at_safe_point(self) || !platform::holds(rule::nothing_ends_within_a_load)) return false;
+  if (self.ends != nullptr && self.ends->add(object)) return true;
+  deferred_ends::instance().add(object);
   return true;
 }
 

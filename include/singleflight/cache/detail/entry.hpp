@@ -36,8 +36,8 @@ constexpr cache_ticks to_ticks(steady_time at) noexcept {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(at.time_since_epoch()).count() >> 16;
 }
 /// A duration; one that is not zero is at least a tick.
-constexpr cache_ticks to_ticks(std::chrono::nanoseconds of) noexcept {
-  return (of.count() >> 16) + (of.count() > 0 && (of.count() >> 16) == 0 ? 1 : 0);
+constexpr cache_ticks to_ticks(std::chrono::nanoseconds span) noexcept {
+  return (span.count() >> 16) + (span.count() > 0 && (span.count() >> 16) == 0 ? 1 : 0);
 }
 constexpr std::chrono::nanoseconds from_ticks(cache_ticks ticks) noexcept {
   return std::chrono::nanoseconds(ticks << 16);
@@ -76,8 +76,8 @@ struct entry_extras {
 struct entry_base : reclaimable {
   static constexpr std::uint8_t max_hits = 3;
 
-  entry_base(std::uint32_t key_hash, cache_ticks now, entry_kind of) noexcept
-      : kind_and_hits_(static_cast<std::uint8_t>(of)),
+  entry_base(std::uint32_t key_hash, cache_ticks now, entry_kind kind) noexcept
+      : kind_and_hits_(static_cast<std::uint8_t>(kind)),
         high_(static_cast<std::uint16_t>(now >> 32)),
         hash(key_hash),
         low_(static_cast<std::uint32_t>(now)) {}
@@ -144,11 +144,11 @@ struct entry_key<Key, Access, true> {
   const std::size_t size;
 
   static std::size_t bytes(const Key& key) noexcept { return key.size() * sizeof(element); }
-  entry_key(const Key& key, void* room) noexcept : size(key.size()) {
-    if (size != 0) std::memcpy(room, key.data(), bytes(key));
+  entry_key(const Key& key, void* memory) noexcept : size(key.size()) {
+    if (size != 0) std::memcpy(memory, key.data(), bytes(key));
   }
-  stored view(const void* room) const noexcept {
-    return stored(static_cast<const element*>(room), size);
+  stored view(const void* memory) const noexcept {
+    return stored(static_cast<const element*>(memory), size);
   }
 };
 
@@ -167,16 +167,16 @@ class entry final : public entry_base {
 
   /// With extras, there is room for them before the entry.
   template <class K, class... Args>
-  static entry& make(bool with_extras, std::uint32_t key_hash, cache_ticks now, entry_kind of,
+  static entry& make(bool with_extras, std::uint32_t key_hash, cache_ticks now, entry_kind kind,
                      K&& k, Args&&... args) {
-    const std::size_t before = with_extras ? room() : 0;
+    const std::size_t before = with_extras ? extras_bytes() : 0;
     void* const memory =
         platform::allocate(before + sizeof(entry) + kept_key::bytes(k), alignof(entry));
-    void* const at = static_cast<std::byte*>(memory) + before;
+    void* const place = static_cast<std::byte*>(memory) + before;
     try {
       auto* const made =
-          ::new (at) entry(key_hash, now, of, std::forward<K>(k), std::forward<Args>(args)...);
-      made->destroy = with_extras ? &end<room()> : &end<0>;
+          ::new (place) entry(key_hash, now, kind, std::forward<K>(k), std::forward<Args>(args)...);
+      made->destroy = with_extras ? &end<extras_bytes()> : &end<0>;
       if (with_extras) ::new (memory) entry_extras;
       return *made;
     } catch (...) {
@@ -186,24 +186,24 @@ class entry final : public entry_base {
   }
   /// Requires that it was made with them.
   entry_extras& extras() noexcept {
-    void* const before = reinterpret_cast<std::byte*>(this) - room();
+    void* const before = reinterpret_cast<std::byte*>(this) - extras_bytes();
     return *std::launder(static_cast<entry_extras*>(before));
   }
   /// Out of the structure: `prev` becomes what ends it.
   void leave(bool with_extras) noexcept {
     place.store(left, memory_order_relaxed);
-    destroy = with_extras ? &end<room()> : &end<0>;
+    destroy = with_extras ? &end<extras_bytes()> : &end<0>;
   }
 
  private:
   /// Before the entry, for its extras, if any.
-  static constexpr std::size_t room() {
+  static constexpr std::size_t extras_bytes() {
     return (sizeof(entry_extras) + alignof(entry) - 1) / alignof(entry) * alignof(entry);
   }
 
   template <class K, class... Args>
-  entry(std::uint32_t key_hash, cache_ticks now, entry_kind of, K&& k, Args&&... args)
-      : entry_base(key_hash, now, of), key_(std::forward<K>(k), this + 1) {
+  entry(std::uint32_t key_hash, cache_ticks now, entry_kind kind, K&& k, Args&&... args)
+      : entry_base(key_hash, now, kind), key_(std::forward<K>(k), this + 1) {
     if constexpr (sizeof...(Args) == 1 && (std::is_same_v<Args, std::exception_ptr> && ...)) {
       ::new (static_cast<void*>(&error)) std::exception_ptr(std::forward<Args>(args)...);
     } else if constexpr (sizeof...(Args) > 0) {
@@ -216,8 +216,8 @@ class entry final : public entry_base {
   }
 
   template <std::size_t Before>
-  static void end(reclaimable* of) noexcept {
-    auto* const self = static_cast<entry*>(of);
+  static void end(reclaimable* object) noexcept {
+    auto* const self = static_cast<entry*>(object);
     constexpr bool plain = ends_plainly<Value> && ends_plainly<Key>;
     if ((!plain || self->kind() == entry_kind::error) && detail::ends_elsewhere(*self)) return;
     self->~entry();

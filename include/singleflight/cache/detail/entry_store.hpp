@@ -40,10 +40,10 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
 /// When what has left is given to the reclaimer.
-enum class giving_back : std::uint8_t {
-  many,   ///< once there is much of it
-  all,    ///< now
-  later,  ///< by a flush() that is to come
+enum class reclaim_time : std::uint8_t {
+  batched,  ///< once there is much of it
+  now,      ///< now
+  later,    ///< by a flush() that is to come
 };
 
 template <class Key, class Value, class Access, class Equal>
@@ -53,7 +53,7 @@ class entry_store {
   using view = typename Access::view;
 
   /// What left under the lock, by cause.
-  struct departed {
+  struct removed_entries {
     static constexpr std::size_t causes = 4;
     reclaimable* entries[causes]{};
     std::size_t counts[causes]{};
@@ -61,10 +61,10 @@ class entry_store {
     reclaimable* tables = nullptr;
 
     void add(entry& e, removal_cause cause, std::size_t weighs) noexcept {
-      const auto at = static_cast<std::size_t>(cause);
-      e.next = entries[at];
-      entries[at] = &e;
-      ++counts[at];
+      const auto index = static_cast<std::size_t>(cause);
+      e.next = entries[index];
+      entries[index] = &e;
+      ++counts[index];
       weight += std::min(weighs, std::numeric_limits<std::size_t>::max() - weight);
     }
   };
@@ -73,7 +73,7 @@ class entry_store {
       : capacity_(options.capacity),
         weighed_(static_cast<bool>(options.weigher)),
         extras_(weighed_ || times.need_extras()),
-        most_waiting_(most_waiting_of(capacity_, weighed_)),
+        max_waiting_(max_waiting_of(capacity_, weighed_)),
         times_(times),
         on_removal_(options.on_removal),
         equal_(std::move(equal)),
@@ -85,13 +85,13 @@ class entry_store {
   entry_store& operator=(const entry_store&) = delete;
   /// Nobody calls any more; handles may be out.
   ~entry_store() {
-    departed gone;
+    removed_entries removed;
     queues_.clear([&](entry_base& e) {
       static_cast<entry&>(e).leave(extras_);
-      gone.add(static_cast<entry&>(e), removal_cause::invalidated, 0);
+      removed.add(static_cast<entry&>(e), removal_cause::invalidated, 0);
     });
-    append(waiting_.exchange(nullptr, memory_order_acquire), gone.entries[0]);
-    hazard_domain::instance().reclaim(gone.entries[0]);
+    append(waiting_.exchange(nullptr, memory_order_acquire), removed.entries[0]);
+    hazard_domain::instance().reclaim(removed.entries[0]);
   }
 
   bool has_extras() const noexcept { return extras_; }
@@ -99,17 +99,17 @@ class entry_store {
   platform::mutex& lock() const noexcept { return lock_; }
 
   struct found {
-    entry* at = nullptr;
+    entry_store::entry* entry = nullptr;
     hazard_hold hold{};
-    explicit operator bool() const noexcept { return at != nullptr; }
+    explicit operator bool() const noexcept { return entry != nullptr; }
   };
   /// An entry, named by a slot that is not yet in anybody's care.
-  struct glimpse {
-    entry* at = nullptr;
+  struct glanced {
+    entry_store::entry* entry = nullptr;
     hazard_slot* slot = nullptr;
   };
   /// Most hits: the entry for `key`. Null: find() knows more. May throw what the comparison throws.
-  glimpse glance(std::uint32_t hash, view key) const {
+  glanced glance(std::uint32_t hash, view key) const {
     hazard_record* const record = platform::per_thread<hazard_thread>().record;
     if (record == nullptr) [[unlikely]] {
       return {};
@@ -145,7 +145,7 @@ class entry_store {
   /// a glance finds it. Nothing waits for that: if the lock is not free, the next hit tries again.
   void hit(entry& e) noexcept {
     if (e.touch()) [[unlikely]] {
-      welcome(e);
+      promote(e);
     }
   }
 
@@ -154,22 +154,22 @@ class entry_store {
   /// Stores `fresh` in place of `old`, which is there for its key, or null; false: it is too heavy,
   /// or there is no memory to find it by; `old` has left all the same. Where it is stored, the
   /// table has a reference of its own. `now`: to tell a replaced entry from an expired one.
-  bool store_locked(entry& fresh, entry* old, cache_ticks now, departed& gone) noexcept {
+  bool store_locked(entry& fresh, entry* old, cache_ticks now, removed_entries& removed) noexcept {
     const bool fits = weight_of{extras_}(fresh) <= capacity_;
     if (fits && !sum_fits(fresh, old)) [[unlikely]] {  // ES4
-      if (old != nullptr) remove_replaced_locked(*old, now, gone);
+      if (old != nullptr) remove_replaced_locked(*old, now, removed);
       old = nullptr;
-      while (!sum_fits(fresh, nullptr)) evict_locked(now, gone);
+      while (!sum_fits(fresh, nullptr)) evict_locked(now, removed);
     }
-    if (!fits || (old == nullptr && !table_.make_room_locked(gone.tables))) {
-      if (old != nullptr) remove_replaced_locked(*old, now, gone);
+    if (!fits || (old == nullptr && !table_.make_room_locked(removed.tables))) {
+      if (old != nullptr) remove_replaced_locked(*old, now, removed);
       return false;
     }
     fresh.references.store(2, memory_order_relaxed);
     if (old != nullptr) {
       table_.replace_locked(*old, fresh);
       queues_.replace(*old, fresh);
-      depart(*old, cause_of(*old, now, removal_cause::replaced), gone);
+      leave(*old, cause_of(*old, now, removal_cause::replaced), removed);
     } else {
       queues_.insert(fresh);
       table_.insert_locked(fresh);
@@ -177,39 +177,39 @@ class entry_store {
         stamp_.store(stamp_.load(memory_order_relaxed) + 1, memory_order_release);
       }
     }
-    while (queues_.over()) evict_locked(now, gone);
+    while (queues_.over()) evict_locked(now, removed);
     return true;
   }
   entry* find_locked(std::uint32_t hash, view key) const {
     return static_cast<entry*>(table_.find_locked(hash, same_as(key)));
   }
   /// By an answer that is not stored.
-  void remove_replaced_locked(entry& e, cache_ticks now, departed& gone) noexcept {
-    remove_locked(e, cause_of(e, now, removal_cause::replaced), gone);
+  void remove_replaced_locked(entry& e, cache_ticks now, removed_entries& removed) noexcept {
+    remove_locked(e, cause_of(e, now, removal_cause::replaced), removed);
   }
-  void remove_locked(entry& e, removal_cause cause, departed& gone) noexcept {
+  void remove_locked(entry& e, removal_cause cause, removed_entries& removed) noexcept {
     queues_.remove(e);
     table_.remove_locked(e);
-    depart(e, cause, gone);
+    leave(e, cause, removed);
   }
-  void clear_locked(departed& gone) noexcept {
+  void clear_locked(removed_entries& removed) noexcept {
     queues_.clear(
-        [&](entry_base& e) { depart(static_cast<entry&>(e), removal_cause::invalidated, gone); });
-    table_.clear_locked(gone.tables);
+        [&](entry_base& e) { leave(static_cast<entry&>(e), removal_cause::invalidated, removed); });
+    table_.clear_locked(removed.tables);
   }
   /// Takes out what is over, line by line; returns whether the end of the table was reached.
-  bool sweep_locked(std::size_t lines, cache_ticks now, departed& gone) noexcept {
-    const std::size_t from = sweep_at_;
-    bool room = false;
-    sweep_at_ = table_.visit_locked(from, lines, [&](entry_base& base) {
+  bool sweep_locked(std::size_t lines, cache_ticks now, removed_entries& removed) noexcept {
+    const std::size_t from = sweep_line_;
+    bool any = false;
+    sweep_line_ = table_.visit_locked(from, lines, [&](entry_base& base) {
       auto& e = static_cast<entry&>(base);
-      if (times_.of_entry(e, now, extras_) == standing::over) {
-        remove_locked(e, removal_cause::expired, gone);
-        room = true;
+      if (times_.freshness_of(e, now, extras_) == entry_freshness::expired) {
+        remove_locked(e, removal_cause::expired, removed);
+        any = true;
       }
     });
-    if (room) table_.settle_locked(from, lines);
-    return sweep_at_ == 0;
+    if (any) table_.settle_locked(from, lines);
+    return sweep_line_ == 0;
   }
   /// Calls visit(entry) for the entries of the next lines; returns the line to go on with, or 0.
   template <class Visit>
@@ -219,19 +219,19 @@ class entry_store {
   /// While it lives entries stay in their lines, but for growth: visits meet all of them.
   class pin {
    public:
-    explicit pin(entry_store& of) : of_(of) {
-      const platform::unique_lock hold(of_.lock());
-      of_.table_.pin_locked();
+    explicit pin(entry_store& store) : store_(store) {
+      const platform::unique_lock hold(store_.lock());
+      store_.table_.pin_locked();
     }
     pin(const pin&) = delete;
     pin& operator=(const pin&) = delete;
     ~pin() {
-      const platform::unique_lock hold(of_.lock());
-      of_.table_.unpin_locked();
+      const platform::unique_lock hold(store_.lock());
+      store_.table_.unpin_locked();
     }
 
    private:
-    entry_store& of_;
+    entry_store& store_;
   };
   std::size_t lines_locked() const noexcept { return table_.lines_locked(); }
   std::size_t size_locked() const noexcept { return table_.size(); }
@@ -243,62 +243,62 @@ class entry_store {
 
   /// Tells the listener, and gives back what nobody holds.
   template <class Count>
-  void finish(departed& gone, Count&& count, giving_back when = giving_back::many) {
+  void finish(removed_entries& removed, Count&& count, reclaim_time when = reclaim_time::batched) {
     // A table is large, and rare: it does not wait. Nor do light entries in any number.
-    const std::size_t most = most_waiting_;
-    std::size_t weight = gone.tables != nullptr ? most : std::min(gone.weight, most);
+    const std::size_t most = max_waiting_;
+    std::size_t weight = removed.tables != nullptr ? most : std::min(removed.weight, most);
     std::size_t entries = 0;
-    reclaimable* list = std::exchange(gone.tables, nullptr);
-    for (std::size_t cause = 0; cause < departed::causes; ++cause) {
-      if (gone.entries[cause] == nullptr) continue;
-      count(static_cast<removal_cause>(cause), gone.counts[cause]);
-      entries += gone.counts[cause];
+    reclaimable* list = std::exchange(removed.tables, nullptr);
+    for (std::size_t cause = 0; cause < removed_entries::causes; ++cause) {
+      if (removed.entries[cause] == nullptr) continue;
+      count(static_cast<removal_cause>(cause), removed.counts[cause]);
+      entries += removed.counts[cause];
       if (on_removal_ && !ending_.load(memory_order_relaxed)) {
-        for (reclaimable* at = gone.entries[cause]; at != nullptr; at = at->next) {
-          auto& e = *static_cast<entry*>(static_cast<entry_base*>(at));
-          tell(e, static_cast<removal_cause>(cause));
+        for (reclaimable* one = removed.entries[cause]; one != nullptr; one = one->next) {
+          auto& e = *static_cast<entry*>(static_cast<entry_base*>(one));
+          notify_removal(e, static_cast<removal_cause>(cause));
         }
       }
-      append(gone.entries[cause], list);
+      append(removed.entries[cause], list);
     }
     if (list == nullptr) {
-      if (when == giving_back::all) flush();
+      if (when == reclaim_time::now) flush();
       return;
     }
     push_waiting(list, when, std::max(weight, entries < 256 ? entries * (most / 256) : most));
   }
   /// The cache ends: nobody is told of what leaves from now on.
-  void end_telling() noexcept { ending_.store(true, memory_order_relaxed); }
+  void end_notifications() noexcept { ending_.store(true, memory_order_relaxed); }
   /// Gives back what waits for more to come.
   void flush() noexcept {
     waiting_weight_.store(0, memory_order_relaxed);
     hazard_domain::instance().reclaim(
-        waiting_.exchange(nullptr, platform::order(rule::departed_acquires, memory_order_acquire)));
+        waiting_.exchange(nullptr, platform::order(rule::removed_acquires, memory_order_acquire)));
   }
 
   auto same_as(view key) const noexcept {
-    return [this, at = Access::store(key)](const entry_base& e) {  // no copy of a key
-      return equal_(static_cast<const entry&>(e).key(), Access::load(at));
+    return [this, stored = Access::store(key)](const entry_base& e) {  // no copy of a key
+      return equal_(static_cast<const entry&>(e).key(), Access::load(stored));
     };
   }
 
  private:
-  SINGLEFLIGHT_COLD void welcome(entry& e) noexcept {
+  SINGLEFLIGHT_COLD void promote(entry& e) noexcept {
     hazard_record* const record = this_hazard_record();
-    if (record == nullptr || table_.is_at_hand(e, *record)) return;
+    if (record == nullptr || table_.glance_finds(e, *record)) return;
     const platform::unique_lock hold(lock_, std::try_to_lock);
     if (hold.owns_lock()) {
-      table_.welcome_locked(e);
+      table_.promote_locked(e);
     } else {
       e.set_hits(entry_base::max_hits - 1);
     }
   }
-  void tell(const entry& e, removal_cause cause) const noexcept {
+  void notify_removal(const entry& e, removal_cause cause) const noexcept {
     on_removal_(e.key(), e.kind() == entry_kind::value ? std::addressof(e.value) : nullptr, cause);
   }
   /// What may wait for the reclaimer's barrier, which reaches all threads and costs up to some
   /// microseconds: a part of the capacity.
-  static std::size_t most_waiting_of(std::size_t capacity, bool weighed) noexcept {
+  static std::size_t max_waiting_of(std::size_t capacity, bool weighed) noexcept {
     const std::size_t part =
         weighed
             ? capacity / 32
@@ -320,7 +320,7 @@ class entry_store {
       e = table_.find(hash, *record, record->passing(), same_as(key));
       if (e == nullptr) return {};
       e->add_reference();  // H4
-      withdraw(record->passing());
+      release(record->passing());
     } else {
       platform::unique_lock hold(lock_);
       e = find_locked(hash, key);
@@ -330,25 +330,27 @@ class entry_store {
     return {static_cast<entry*>(e), hazard_hold(*e, nullptr)};
   }
 
-  void evict_locked(cache_ticks now, departed& gone) noexcept {
+  void evict_locked(cache_ticks now, removed_entries& removed) noexcept {
     auto* const victim = static_cast<entry*>(queues_.evict());
     table_.remove_locked(*victim);
-    depart(*victim, cause_of(*victim, now, removal_cause::evicted), gone);
+    leave(*victim, cause_of(*victim, now, removal_cause::evicted), removed);
   }
   /// ES4: with `fresh` in the place of `old` (null: of nothing).
   bool sum_fits(const entry& fresh, const entry* old) const noexcept {
-    const weight_of of{extras_};
-    const std::uint64_t others = queues_.weight() - (old != nullptr ? of(*old) : 0);
-    return of(fresh) <= std::numeric_limits<std::uint64_t>::max() - others;
+    const weight_of weight{extras_};
+    const std::uint64_t others = queues_.weight() - (old != nullptr ? weight(*old) : 0);
+    return weight(fresh) <= std::numeric_limits<std::uint64_t>::max() - others;
   }
   removal_cause cause_of(entry& e, cache_ticks now, removal_cause otherwise) const noexcept {
-    const standing stands = times_.timed() ? times_.of_entry(e, now, extras_) : standing::fresh;
-    return stands == standing::stale || stands == standing::over ? removal_cause::expired
-                                                                 : otherwise;
+    const entry_freshness state =
+        times_.timed() ? times_.freshness_of(e, now, extras_) : entry_freshness::fresh;
+    return state == entry_freshness::stale || state == entry_freshness::expired
+               ? removal_cause::expired
+               : otherwise;
   }
-  void depart(entry& e, removal_cause cause, departed& gone) noexcept {
+  void leave(entry& e, removal_cause cause, removed_entries& removed) noexcept {
     e.leave(extras_);
-    gone.add(e, cause, weight_of{extras_}(e));
+    removed.add(e, cause, weight_of{extras_}(e));
   }
 
   static void append(reclaimable* more, reclaimable*& list) noexcept {
@@ -358,31 +360,31 @@ class entry_store {
     last->next = list;
     list = more;
   }
-  void push_waiting(reclaimable* list, giving_back when, std::size_t weight) noexcept {
+  void push_waiting(reclaimable* list, reclaim_time when, std::size_t weight) noexcept {
     reclaimable* last = list;
     while (last->next != nullptr) last = last->next;
     reclaimable* head = waiting_.load(memory_order_relaxed);
     do {
       last->next = head;
     } while (!waiting_.compare_exchange_strong(
-        head, list, platform::order(rule::departed_releases, memory_order_release),
+        head, list, platform::order(rule::removed_releases, memory_order_release),
         memory_order_relaxed));
     const bool many =
-        waiting_weight_.fetch_add(weight, memory_order_relaxed) + weight >= most_waiting_;
-    if (when == giving_back::all || (when == giving_back::many && many)) flush();
+        waiting_weight_.fetch_add(weight, memory_order_relaxed) + weight >= max_waiting_;
+    if (when == reclaim_time::now || (when == reclaim_time::batched && many)) flush();
   }
 
   const std::size_t capacity_;
   const bool weighed_;
   const bool extras_;
-  const std::size_t most_waiting_;
+  const std::size_t max_waiting_;
   const lifetimes& times_;
   const std::function<void(key_view_t<Key>, const Value*, removal_cause)>& on_removal_;
   [[no_unique_address]] Equal equal_;
   entry_table table_;
   alignas(64) mutable platform::mutex lock_;
   s3_fifo<weight_of> queues_;
-  std::size_t sweep_at_ = 0;
+  std::size_t sweep_line_ = 0;
   atomic<std::uint64_t> stamp_{1};
   atomic<reclaimable*> waiting_{nullptr};  // left, told, and to be reclaimed with others
   atomic<std::size_t> waiting_weight_{0};

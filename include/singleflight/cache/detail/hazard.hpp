@@ -116,8 +116,8 @@ struct SINGLEFLIGHT_SHARED_STATE hazard_mode {
 };
 
 /// H2, the reader: what follows looks whether `object` is still found.
-inline void announce(hazard_slot& slot, reclaimable* object,
-                     bool one_sided = hazard_mode::is_one_sided()) noexcept {
+inline void protect(hazard_slot& slot, reclaimable* object,
+                    bool one_sided = hazard_mode::is_one_sided()) noexcept {
   if (one_sided) [[likely]] {
     slot.store(object, memory_order_release);
     platform::keep_order();
@@ -125,11 +125,11 @@ inline void announce(hazard_slot& slot, reclaimable* object,
     slot.exchange(object, memory_order_acq_rel);
   }
 }
-inline void withdraw(hazard_slot& slot, bool one_sided = hazard_mode::is_one_sided()) noexcept {
+inline void release(hazard_slot& slot, bool one_sided = hazard_mode::is_one_sided()) noexcept {
   if (one_sided) [[likely]] {
-    slot.store(nullptr, platform::order(rule::withdraw_releases, memory_order_release));
+    slot.store(nullptr, platform::order(rule::emptied_slot_releases, memory_order_release));
   } else {
-    slot.exchange(nullptr, platform::order(rule::withdraw_releases, memory_order_acq_rel));
+    slot.exchange(nullptr, platform::order(rule::emptied_slot_releases, memory_order_acq_rel));
   }
 }
 
@@ -149,28 +149,28 @@ class SINGLEFLIGHT_SHARED_STATE hazard_domain final : fork_member {
   /// Throws std::bad_alloc.
   hazard_record& take() {
     platform::unique_lock hold(lock_);
-    hazard_record* of = records_;
-    while (of != nullptr && of->taken) of = of->next;
-    if (of == nullptr) {
+    hazard_record* record = records_;
+    while (record != nullptr && record->taken) record = record->next;
+    if (record == nullptr) {
       [[maybe_unused]] const platform::kept_for_good memory{};
-      seen_.reserve((count_ + 1) * hazard_record::all);
-      of = new hazard_record;
-      of->next = records_;
-      records_ = of;
+      scanned_.reserve((count_ + 1) * hazard_record::all);
+      record = new hazard_record;
+      record->next = records_;
+      records_ = record;
       ++count_;
     }
-    of->taken = true;
-    return *of;
+    record->taken = true;
+    return *record;
   }
-  void give_back(hazard_record& of) noexcept {
+  void give_back(hazard_record& record) noexcept {
     platform::unique_lock hold(lock_);
-    of.taken = false;
+    record.taken = false;
   }
 
   /// Drops the structure's reference on each of `list`, linked by `next`, none of which is found
   /// any more: now, or when the handle that names it has gone and somebody calls this again.
   void reclaim(reclaimable* list) noexcept {
-    reclaimable* over = nullptr;
+    reclaimable* unheld = nullptr;
     {
       platform::unique_lock hold(lock_);
       append(std::exchange(kept_, nullptr), list);
@@ -187,17 +187,17 @@ class SINGLEFLIGHT_SHARED_STATE hazard_domain final : fork_member {
         }
         refusals_ = 0;
       }
-      look();
-      while (reclaimable* const at = list) {
-        list = at->next;
-        reclaimable*& to = held(at) ? kept_ : over;
-        at->next = to;
-        to = at;
+      scan();
+      while (reclaimable* const object = list) {
+        list = object->next;
+        reclaimable*& to = held(object) ? kept_ : unheld;
+        object->next = to;
+        to = object;
       }
     }
-    while (reclaimable* const at = over) {
-      over = at->next;
-      at->drop_reference();
+    while (reclaimable* const object = unheld) {
+      unheld = object->next;
+      object->drop_reference();
     }
   }
 
@@ -221,26 +221,26 @@ class SINGLEFLIGHT_SHARED_STATE hazard_domain final : fork_member {
     return std::exchange(waiting_, std::exchange(gathering_, nullptr));
   }
   /// What the slots name, sorted.
-  void look() noexcept {
-    seen_.clear();
-    for (hazard_record* of = records_; of != nullptr; of = of->next) {
-      for (hazard_slot& slot : of->slots) {
-        const memory_order_t acquire = platform::order(rule::look_acquires, memory_order_acquire);
+  void scan() noexcept {
+    scanned_.clear();
+    for (hazard_record* record = records_; record != nullptr; record = record->next) {
+      for (hazard_slot& slot : record->slots) {
+        const memory_order_t acquire = platform::order(rule::scan_acquires, memory_order_acquire);
         reclaimable* object = slot.load(acquire);
         if (!hazard_mode::is_one_sided()) {
           while (!slot.compare_exchange_strong(
-              object, object, platform::order(rule::look_acquires, memory_order_acq_rel),
+              object, object, platform::order(rule::scan_acquires, memory_order_acq_rel),
               acquire)) {
           }
         }
-        if (object != nullptr) seen_.push_back(object);  // there is room: take()
+        if (object != nullptr) scanned_.push_back(object);  // there is room: take()
       }
     }
-    if (seen_.size() > 1) std::sort(seen_.begin(), seen_.end());
+    if (scanned_.size() > 1) std::sort(scanned_.begin(), scanned_.end());
   }
   bool held(reclaimable* object) const noexcept {
     if (!platform::holds(rule::held_is_kept)) return false;
-    return !seen_.empty() && std::binary_search(seen_.begin(), seen_.end(), object);
+    return !scanned_.empty() && std::binary_search(scanned_.begin(), scanned_.end(), object);
   }
 
   // ---- fork -------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ class SINGLEFLIGHT_SHARED_STATE hazard_domain final : fork_member {
   reclaimable* gathering_ = nullptr;  // these two: while graceful_
   reclaimable* waiting_ = nullptr;    // all of it since waiting_since_, or before
   steady_time waiting_since_{};
-  std::vector<reclaimable*> seen_;
+  std::vector<reclaimable*> scanned_;
 };
 
 struct SINGLEFLIGHT_SHARED_STATE hazard_thread {
@@ -270,11 +270,11 @@ struct SINGLEFLIGHT_SHARED_STATE hazard_thread {
 /// handles: those may be the forking thread's by now. What only a call needs is empty.
 void hazard_domain::mend() noexcept {
   const hazard_record* const mine = platform::per_thread<hazard_thread>().record;
-  for (hazard_record* of = records_; of != nullptr; of = of->next) {
-    if (of == mine) continue;
-    of->taken = false;
-    of->passing().store(nullptr, memory_order_relaxed);
-    of->structure().store(nullptr, memory_order_relaxed);
+  for (hazard_record* record = records_; record != nullptr; record = record->next) {
+    if (record == mine) continue;
+    record->taken = false;
+    record->passing().store(nullptr, memory_order_relaxed);
+    record->structure().store(nullptr, memory_order_relaxed);
   }
   if (hazard_mode::is_one_sided()) (void)platform::ask_for_barrier();
 }
@@ -337,7 +337,7 @@ class hazard_hold {
   void count() noexcept {
     if (object_ == nullptr || slot_ == nullptr) return;
     platform::in_order(  // H4
-        rule::counted_before_withdrawn, [this] { object_->add_reference(); },
+        rule::counted_before_released, [this] { object_->add_reference(); },
         [this] { leave_slot(); });
   }
 
@@ -353,12 +353,12 @@ class hazard_hold {
       drop_reference(*object_);
     }
   }
-  SINGLEFLIGHT_NOINLINE static void drop_reference(reclaimable& of) noexcept {
-    of.drop_reference();
+  SINGLEFLIGHT_NOINLINE static void drop_reference(reclaimable& object) noexcept {
+    object.drop_reference();
   }
   void leave_slot() noexcept {
     const bool left = object_->place.load(memory_order_relaxed) == reclaimable::left;
-    withdraw(*std::exchange(slot_, nullptr));
+    detail::release(*std::exchange(slot_, nullptr));
     // It may be kept for this slot alone. (Should it leave between the two steps above, it stays
     // until the next reclaim.)
     if (left && platform::holds(rule::last_handle_reclaims)) [[unlikely]] {

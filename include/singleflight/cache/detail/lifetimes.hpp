@@ -19,11 +19,11 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
 /// How an entry stands at some moment.
-enum class standing : std::uint8_t {
+enum class entry_freshness : std::uint8_t {
   fresh,
-  due,    ///< fresh, and to be refreshed
-  stale,  ///< of use where a load fails
-  over,   ///< of no use
+  due,      ///< fresh, and to be refreshed
+  stale,    ///< of use where a load fails
+  expired,  ///< of no use
 };
 
 class lifetimes {
@@ -33,18 +33,18 @@ class lifetimes {
   /// Throws std::invalid_argument. `per_value`: the loader says how long values are good for.
   template <class Key, class Value>
   lifetimes(const cache_options<Key, Value>& options, bool per_value)
-      : ttl_(of("ttl", options.ttl)),
-        refresh_after_(of("refresh_after", options.refresh_after)),
-        stale_for_(of("stale_if_error", options.stale_if_error)),
-        negative_ttl_(of("negative_ttl", options.negative_ttl)),
-        error_ttl_(of("error_ttl", options.error_ttl)),
-        retry_after_(of("retry_after", options.retry_after)),
-        max_retry_after_(of("max_retry_after", options.max_retry_after)),
+      : ttl_(checked("ttl", options.ttl)),
+        refresh_after_(checked("refresh_after", options.refresh_after)),
+        stale_for_(checked("stale_if_error", options.stale_if_error)),
+        negative_ttl_(checked("negative_ttl", options.negative_ttl)),
+        error_ttl_(checked("error_ttl", options.error_ttl)),
+        retry_after_(checked("retry_after", options.retry_after)),
+        max_retry_after_(checked("max_retry_after", options.max_retry_after)),
         jitter_(options.jitter),
         plain_ttl_(ttl_ == 0 ? never : ttl_),
         seed_(static_cast<std::uint32_t>(options.random ? options.random() : random_bits()) | 1),
         per_value_(per_value || options.ttl_of) {
-    of("soft_timeout", options.soft_timeout);
+    checked("soft_timeout", options.soft_timeout);
     if (!(options.jitter >= 0 && options.jitter <= 1)) {
       throw std::invalid_argument("loading_cache: jitter " + std::to_string(options.jitter) +
                                   " is not in [0, 1]");
@@ -96,18 +96,18 @@ class lifetimes {
   }
 
   template <class Entry>
-  standing of_entry(Entry& e, cache_ticks now, bool has_extras) const noexcept {
+  entry_freshness freshness_of(Entry& e, cache_ticks now, bool has_extras) const noexcept {
     const cache_ticks age = e.age(now);
     const cache_ticks fresh = fresh_for(e, has_extras);
     if (age < fresh) {
       return refresh_after_ > 0 && has_extras && age >= refresh_after_ &&
                      e.kind() == entry_kind::value
-                 ? standing::due
-                 : standing::fresh;
+                 ? entry_freshness::due
+                 : entry_freshness::fresh;
     }
     return e.kind() == entry_kind::value && stale_for_ > 0 && age - fresh < stale_for_
-               ? standing::stale
-               : standing::over;
+               ? entry_freshness::stale
+               : entry_freshness::expired;
   }
 
   /// When to load again after `failures` in a row, the latest just now.
@@ -128,7 +128,7 @@ class lifetimes {
   }
 
  private:
-  static cache_ticks of(const char* name, std::chrono::nanoseconds given) {
+  static cache_ticks checked(const char* name, std::chrono::nanoseconds given) {
     if (given.count() < 0) {
       throw std::invalid_argument(std::string("loading_cache: ") + name + " is negative (" +
                                   std::to_string(given.count()) + " ns)");

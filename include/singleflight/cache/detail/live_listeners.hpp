@@ -11,7 +11,7 @@
 //     `self_` keeps this alive: the executor may run the task after the value has gone.
 // L3  `cursor_` is the listener to be told next; removal moves it on. So a listener may remove any
 //     other one, or itself, and the task can go on on another thread where this one has ended.
-// L4  `told_` is the listener that is running. Who removes it waits until it is not, unless it is
+// L4  `running_` is the listener that is running. Who removes it waits until it is not, unless it is
 //     that listener's own thread, which then ends the listener after the call.
 // L5  A listener is told of changes later than `since`, which is read as it enters.
 // L6  At most `max_changes_` changes are queued. One more takes the place of the last: it is a
@@ -53,12 +53,12 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
  public:
   struct listener : platform::allocated {
     virtual ~listener() = default;
-    virtual void tell(const live_node_base& now) = 0;
+    virtual void call(const live_node_base& now) = 0;
 
     listener* prev = nullptr;
     listener* next = nullptr;
     std::uint64_t since = 0;
-    bool gone = false;  ///< out of the list; it ends after its call
+    bool removed = false;  ///< out of the list; it ends after its call
 
    protected:
     listener() = default;
@@ -70,7 +70,7 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
       : fork_member(rank::cache),
         executor_(std::move(executor)),
         max_changes_(max_changes),
-        errand_(this),
+        fork_task_(this),
         ticket_(std::make_unique<node>(this)) {
     enter_forks();
   }
@@ -106,21 +106,21 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
       ++waiting_;
     }
     last_change_ = &now;
-    if (task_ != nullptr && platform::holds(rule::one_task_tells)) return note;
-    task_ = ticket_ != nullptr ? ticket_.get() : &errand_;
+    if (task_ != nullptr && platform::holds(rule::one_task_notifies)) return note;
+    task_ = ticket_ != nullptr ? ticket_.get() : &fork_task_;
     if (platform::holds(rule::task_holds_listeners)) self_ = shared_from_this();
     note.post = task_;
     return note;
   }
   std::uint64_t merged() const noexcept { return merged_.load(memory_order_relaxed); }
-  void post(task_node& what) {
-    if (&what == &errand_) {
-      detail::post_on_default_pool(&what);
+  void post(task_node& task) {
+    if (&task == &fork_task_) {
+      detail::post_on_default_pool(&task);
       return;
     }
     const any_executor on = executor_;  // the task may take this with it
     try {
-      on.execute(task(&what));
+      on.execute(singleflight::task(&task));
     } catch (...) {  // refused: dropping the task has sent it to the default pool
       if (platform::is_thread_exit()) throw;
     }
@@ -138,20 +138,20 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
   /// Ends `l`, which is not told from now on.
   void remove(listener& l) noexcept {
     settle_promises();
-    std::unique_ptr<listener> gone;
+    std::unique_ptr<listener> ended;
     platform::unique_lock hold(lock_);
     (l.prev != nullptr ? l.prev->next : first_) = l.next;
     (l.next != nullptr ? l.next->prev : last_) = l.prev;
     if (cursor_ == &l && platform::holds(rule::removal_moves_cursor)) cursor_ = l.next;
-    l.gone = true;
-    if (told_ == &l && teller_ == platform::this_thread_id() &&
+    l.removed = true;
+    if (running_ == &l && notifier_ == platform::this_thread_id() &&
         platform::holds(rule::listener_may_end_itself)) {
-      told_goes_ = true;  // L4
+      running_ends_ = true;  // L4
       return;
     }
-    if (told_ == &l) hand_queue_over(hold);
-    while (told_ == &l && platform::holds(rule::removal_waits_for_call)) ended_.wait(hold);
-    gone.reset(&l);
+    if (running_ == &l) hand_queue_over(hold);
+    while (running_ == &l && platform::holds(rule::removal_waits_for_call)) ended_.wait(hold);
+    ended.reset(&l);
     hold.unlock();  // its destructor is the user's
   }
 
@@ -161,7 +161,7 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
   [[nodiscard]] std::uint64_t begin_turn() noexcept {
     const platform::unique_lock hold(lock_);
     firing_ = true;
-    firer_ = platform::this_thread_id();
+    firing_thread_ = platform::this_thread_id();
     return turn_;
   }
   /// Its fire is over: who waits for that flight enters (or has been and gone).
@@ -175,8 +175,8 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
   /// until leave().
   [[nodiscard]] bool enter(std::uint64_t turn) noexcept {
     const platform::unique_lock hold(lock_);
-    if (stopped_ && platform::holds(rule::late_report_stays_away)) return false;
-    if (turn != turn_ && platform::holds(rule::cut_turn_stays_away)) return false;
+    if (stopped_ && platform::holds(rule::late_report_is_dropped)) return false;
+    if (turn != turn_ && platform::holds(rule::cut_turn_is_dropped)) return false;
     end_turn_locked();
     ++reports_;
     reporter_ = platform::this_thread_id();
@@ -191,11 +191,11 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
   /// In a child, once this and the flights have been mended and while all is held, of a turn that
   /// is not in its alarm. True: it was cut, and the alarm is the caller's to arm.
   /// `goes_on(flight_id)`: whether that flight has its end still before it.
-  template <class GoesOn>
-  [[nodiscard]] bool cut_turn_held(GoesOn&& goes_on) noexcept {
+  template <class IsUnderWay>
+  [[nodiscard]] bool cut_turn_held(IsUnderWay&& is_under_way) noexcept {
     if (reports_ > 0) return false;  // on this thread: the others are not counted any more
-    if (firing_ && firer_ == platform::this_thread_id()) return false;
-    if (awaited_ != no_flight && goes_on(awaited_)) return false;
+    if (firing_ && firing_thread_ == platform::this_thread_id()) return false;
+    if (awaited_ != no_flight && is_under_way(awaited_)) return false;
     end_turn_locked();
     return true;
   }
@@ -206,11 +206,11 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
     settle_promises();
     platform::unique_lock hold(lock_);
     const auto self = platform::this_thread_id();
-    require(!(telling_ && teller_ == self), "live_value: destroyed within its listener");
+    require(!(notifying_ && notifier_ == self), "live_value: destroyed within its listener");
     require(!(reports_ > 0 && reporter_ == self), "live_value: destroyed within its on_error");
     stopped_ = true;
-    if (telling_ || reports_ > 0) hand_queue_over(hold);
-    while ((telling_ && platform::holds(rule::end_waits_for_teller)) ||
+    if (notifying_ || reports_ > 0) hand_queue_over(hold);
+    while ((notifying_ && platform::holds(rule::end_waits_for_notifier)) ||
            (reports_ > 0 && platform::holds(rule::end_waits_for_report))) {
       ended_.wait(hold);
     }
@@ -219,15 +219,15 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
 
  private:
   struct node final : task_node, platform::allocated {
-    explicit node(live_listeners* of) noexcept : task_node(&act_on), all(of) {}
-    live_listeners* all;  ///< null: void (L8)
+    explicit node(live_listeners* list) noexcept : task_node(&act_on), owner(list) {}
+    live_listeners* owner;  ///< null: void (L8)
   };
-  static void act_on(task_node* what, bool run) {
-    auto* const self = static_cast<node*>(what);
-    if (self->all == nullptr) {
+  static void act_on(task_node* fired, bool run) {
+    auto* const self = static_cast<node*>(fired);
+    if (self->owner == nullptr) {
       delete self;
     } else if (run) {
-      self->all->tell_all(*self);
+      self->owner->notify_listeners(*self);
     } else {
       detail::post_on_default_pool(self);
     }
@@ -261,11 +261,11 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
     hold.lock();
   }
 
-  void tell_all(node& by) {
+  void notify_listeners(node& task) {
     std::shared_ptr<live_listeners> self;  // the last to go
     platform::unique_lock hold(lock_);
-    teller_ = platform::this_thread_id();
-    telling_ = true;
+    notifier_ = platform::this_thread_id();
+    notifying_ = true;
     while (!stopped_ && next_change_locked()) {
       listener* const l = cursor_;
       if (l == nullptr) {
@@ -273,39 +273,40 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
         continue;
       }
       cursor_ = l->next;
-      if (l->since >= change_->version && platform::holds(rule::newcomer_hears_no_past)) {
+      if (l->since >= change_->version && platform::holds(rule::new_listener_skips_past)) {
         continue;  // L5
       }
-      told_ = l;
+      running_ = l;
       hold.unlock();
       try {
-        l->tell(*change_);
+        l->call(*change_);
       } catch (...) {  // nobody is there to take what a listener lets escape
         if (!platform::is_thread_exit()) std::terminate();
         end_call(hold);
-        telling_ = false;
+        notifying_ = false;
         hold.unlock();
-        detail::post_on_default_pool(&by);
+        detail::post_on_default_pool(&task);
         throw;
       }
       end_call(hold);
     }
     task_ = nullptr;
-    telling_ = false;
+    notifying_ = false;
     ended_.notify_all();
     self = std::move(self_);
     hold.unlock();
   }
   void end_call(platform::unique_lock& hold) noexcept {
-    std::unique_ptr<listener> gone;
+    std::unique_ptr<listener> ended;
     hold.lock();
-    if (std::exchange(told_goes_, false)) {
-      gone.reset(std::exchange(told_, nullptr));  // nobody waits for it; a fork must not find it
+    if (std::exchange(running_ends_, false)) {
+      ended.reset(
+          std::exchange(running_, nullptr));  // nobody waits for it; a fork must not find it
       hold.unlock();
-      gone.reset();
+      ended.reset();
       hold.lock();
     }
-    told_ = nullptr;
+    running_ = nullptr;
     ended_.notify_all();
   }
 
@@ -321,15 +322,15 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
       reports_ = reporter_ == here ? 1 : 0;
       if (reports_ == 0) reporter_ = {};
     }
-    if (telling_ && teller_ == here) return;
-    if (told_ != nullptr && !told_->gone) cursor_ = told_;
-    told_ = nullptr;
-    told_goes_ = telling_ = false;
+    if (notifying_ && notifier_ == here) return;
+    if (running_ != nullptr && !running_->removed) cursor_ = running_;
+    running_ = nullptr;
+    running_ends_ = notifying_ = false;
     if (task_ == nullptr || detail::is_queued_here(task_)) return;
     if (task_ == ticket_.get() && platform::holds(rule::parents_ticket_is_void)) {  // L8
-      ticket_.release()->all = nullptr;
+      ticket_.release()->owner = nullptr;
     }
-    task_ = &errand_;
+    task_ = &fork_task_;
     cut_ = true;
   }
   SINGLEFLIGHT_COLD void go_on() noexcept override {
@@ -339,7 +340,7 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
       const platform::unique_lock hold(lock_);
       ticket_ = std::move(fresh);
     }
-    detail::post_on_default_pool(&errand_);  // not the user's executor, within a fork
+    detail::post_on_default_pool(&fork_task_);  // not the user's executor, within a fork
   }
   /// Null where there is no memory: then the errand does its work, on the default pool.
   std::unique_ptr<node> make_ticket() noexcept {
@@ -352,7 +353,7 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
 
   const any_executor executor_;
   const std::size_t max_changes_;
-  node errand_;                   // L8
+  node fork_task_;                // L8
   std::unique_ptr<node> ticket_;  // the task, but for a child; null: a fork has made it void
   platform::mutex lock_;
   platform::condition_variable ended_;  // a call, a report, the task
@@ -366,19 +367,19 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
   atomic<std::uint64_t> merged_{0};        // written under the lock
   live_node_base* change_ = nullptr;       // is being told; while it is, its teller's alone
   listener* cursor_ = nullptr;
-  listener* told_ = nullptr;
-  bool told_goes_ = false;     // it has removed itself
+  listener* running_ = nullptr;
+  bool running_ends_ = false;  // it has removed itself
   task_node* task_ = nullptr;  // queued or running: the ticket, or the errand
-  bool telling_ = false;       // the task runs, on teller_
+  bool notifying_ = false;     // the task runs, on notifier_
   bool stopped_ = false;
   bool cut_ = false;                   // by a fork: the errand is to be posted
   std::uint64_t turn_ = 0;             // of the schedule: the present one
-  bool firing_ = false;                // its fire is under way, on firer_
+  bool firing_ = false;                // its fire is under way, on firing_thread_
   std::uint64_t awaited_ = no_flight;  // its fire is over, and this flight's end is its report
   int reports_ = 0;
-  platform::thread_id teller_{};
+  platform::thread_id notifier_{};
   platform::thread_id reporter_{};
-  platform::thread_id firer_{};
+  platform::thread_id firing_thread_{};
   std::shared_ptr<live_listeners> self_;
 };
 

@@ -28,10 +28,10 @@ struct live_node_base : reclaimable {
 
 template <class T>
 struct live_node final : live_node_base {
-  explicit live_node(T&& v) : value(std::move(v)) { destroy = &end; }
-  static void end(reclaimable* of) noexcept {
-    if (!ends_plainly<T> && detail::ends_elsewhere(*of)) return;
-    delete static_cast<live_node*>(of);
+  explicit live_node(T&& from) : value(std::move(from)) { destroy = &end; }
+  static void end(reclaimable* object) noexcept {
+    if (!ends_plainly<T> && detail::ends_elsewhere(*object)) return;
+    delete static_cast<live_node*>(object);
   }
 
   const T value;
@@ -47,7 +47,7 @@ class live_place {
   live_place(const live_place&) = delete;
   live_place& operator=(const live_place&) = delete;
   /// Nobody calls any more; holds may be out.
-  ~live_place() { leave(at_.load(memory_order_relaxed)); }
+  ~live_place() { leave(current_.load(memory_order_relaxed)); }
 
   /// What is there, by a slot of this thread's where one is free, else by a count; empty when there
   /// is nothing. `lock` is the writers'.
@@ -61,15 +61,15 @@ class live_place {
       return found;
     }
     const platform::unique_lock held(lock);
-    node* const found = at_.load(memory_order_relaxed);
+    node* const found = current_.load(memory_order_relaxed);
     if (found == nullptr) return {};
     found->add_reference();
     return {*found, nullptr};
   }
 
-  node* present_locked() const noexcept { return at_.load(memory_order_relaxed); }
+  node* present_locked() const noexcept { return current_.load(memory_order_relaxed); }
   /// The old one is to leave() after the lock.
-  void store_locked(node& fresh) noexcept { at_.store(&fresh, memory_order_release); }
+  void store_locked(node& fresh) noexcept { current_.store(&fresh, memory_order_release); }
 
   static void leave(node* old) noexcept {
     if (old == nullptr) return;
@@ -79,17 +79,17 @@ class live_place {
 
  private:
   hazard_hold protect(hazard_slot& slot) const noexcept {
-    node* found = at_.load(memory_order_acquire);
+    node* found = current_.load(memory_order_acquire);
     for (;;) {  // N2
       if (found == nullptr) return {};
-      detail::announce(slot, found);
-      node* const still = at_.load(memory_order_acquire);
+      detail::protect(slot, found);
+      node* const still = current_.load(memory_order_acquire);
       if (still == found || !platform::holds(rule::found_is_confirmed)) return {*found, &slot};
       found = still;
     }
   }
 
-  atomic<node*> at_{nullptr};
+  atomic<node*> current_{nullptr};
 };
 
 }  // namespace detail

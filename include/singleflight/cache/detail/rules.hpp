@@ -24,9 +24,9 @@ namespace detail {
   X(table_is_confirmed, "a reader searches a table that was freed before it was announced")     \
   X(overtaken_search_repeats, "a search does not find what a growth has moved")                 \
   X(search_sees_moves, "a search does not find what has come home meanwhile")                   \
-  X(nobody_makes_way_for_himself, "an entry that was removed is still found")                   \
-  X(who_makes_way_is_told, "a search does not find what has made way meanwhile")                \
-  X(counted_before_withdrawn, "an entry is freed as its reader goes from slot to count")        \
+  X(entry_never_displaces_itself, "an entry that was removed is still found")                   \
+  X(displacement_raises_moves, "a search does not find what has made way meanwhile")            \
+  X(counted_before_released, "an entry is freed as its reader goes from slot to count")         \
   X(last_handle_reclaims, "an entry that was kept for a handle stays when that has gone")       \
   X(newcomer_is_stamped, "what was just stored is stored again, beside it")                     \
   X(load_looks_again, "a call that comes late loads again what was just stored")                \
@@ -41,32 +41,32 @@ namespace detail {
   X(sweep_ends_before_flights, "a sweep's listener asks a cache that ends")                     \
   X(overtaken_is_not_shown, "a load replaces what was set, or loaded, after it began")          \
   X(replaced_is_compared_again, "a change takes the place of a version that it does not know")  \
-  X(one_task_tells, "two tasks tell one listener at once")                                      \
+  X(one_task_notifies, "two tasks tell one listener at once")                                   \
   X(task_holds_listeners, "the task that tells comes to a value that has gone")                 \
   X(removal_moves_cursor, "the next change is told to a listener that has ended")               \
   X(removal_waits_for_call, "a listener runs after its subscription has ended")                 \
   X(listener_may_end_itself, "a listener that ends itself waits for itself")                    \
-  X(newcomer_hears_no_past, "a listener is told of a change from before it came")               \
+  X(new_listener_skips_past, "a listener is told of a change from before it came")              \
   X(changes_are_bounded, "a listener that hangs keeps every version")                           \
-  X(end_waits_for_teller, "a listener runs after its value has gone")                           \
+  X(end_waits_for_notifier, "a listener runs after its value has gone")                         \
   X(end_waits_for_report, "an error is reported to a value that has gone")                      \
-  X(late_report_stays_away, "a report comes to a value that has gone")                          \
+  X(late_report_is_dropped, "a report comes to a value that has gone")                          \
   X(parents_ticket_is_void, "a change is told on two threads of a child at once")               \
-  X(cut_turn_stays_away, "a child arms the alarm of a schedule that is armed")
+  X(cut_turn_is_dropped, "a child arms the alarm of a schedule that is armed")
 
 // X(order, what breaks without it)
-#define SINGLEFLIGHT_CACHE_ORDER_RULES(X)                                               \
-  X(sole_owner_acquires, "the last owner frees an entry that others still use")         \
-  X(owner_drop_releases, "an owner's use of an entry does not end before its deletion") \
-  X(withdraw_releases, "a reader's use of an entry does not end before its deletion")   \
-  X(look_acquires, "an entry is freed that its last reader still uses")                 \
-  X(free_slot_acquires, "a slot is used again, and who used it before is forgotten")    \
-  X(entry_releases, "an entry is found before it is made")                              \
-  X(find_acquires, "a reader does not see what stands in an entry")                     \
-  X(table_releases, "a larger table is found before it is filled")                      \
-  X(table_acquires, "a larger table is searched before it is filled")                   \
-  X(departed_releases, "what has left is given back before it has been taken out")      \
-  X(departed_acquires, "what has left is given back, and who took it out is not seen")
+#define SINGLEFLIGHT_CACHE_ORDER_RULES(X)                                                 \
+  X(sole_owner_acquires, "the last owner frees an entry that others still use")           \
+  X(owner_drop_releases, "an owner's use of an entry does not end before its deletion")   \
+  X(emptied_slot_releases, "a reader's use of an entry does not end before its deletion") \
+  X(scan_acquires, "an entry is freed that its last reader still uses")                   \
+  X(free_slot_acquires, "a slot is used again, and who used it before is forgotten")      \
+  X(entry_releases, "an entry is found before it is made")                                \
+  X(find_acquires, "a reader does not see what stands in an entry")                       \
+  X(table_releases, "a larger table is found before it is filled")                        \
+  X(table_acquires, "a larger table is searched before it is filled")                     \
+  X(removed_releases, "what has left is given back before it has been taken out")         \
+  X(removed_acquires, "what has left is given back, and who took it out is not seen")
 
 namespace rule {
 enum cache_rules : rule_id {
