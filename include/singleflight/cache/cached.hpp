@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// cached: what a cache answers: a value that is shared, how fresh it is, how old.
+/// cached: an answer of a cache: a shared value, whether it is fresh, and its age.
 ///
 /// Use when    never by name: loading_cache::get returns one.
-/// Threads     one handle, one thread at a time; it may go to another thread. The value is shared
-///             and const.
+/// Threads     one handle, one thread at a time; it may be passed to another thread. The value is
+///             shared and const.
 /// Ordering    what the load did happens-before every use (P7).
-/// Lifetime    the value lives as long as a handle to it: eviction, invalidation and the cache's
-///             own end do not touch it. Its destructor runs on a thread that drops a handle or
+/// Lifetime    the value lives as long as a handle to it: eviction, invalidation and the end of the
+///             cache do not affect it. Its destructor runs on a thread that drops a handle or
 ///             changes a cache, perhaps another one, or on the default pool, and not always at
-///             once: a value must not want a lock that is held around such calls. It may wait for
+///             once: it must not acquire a lock that is held around such calls. It may wait for
 ///             loads (own a cache, a group): it never runs within one.
-/// Cost        40 bytes. Of a hit: a slot of the calling thread, no counting; a thread has six at a
-///             time, for all its caches, and counts what it holds beyond. A copy is counted: one
-///             read-modify-write.
+/// Cost        40 bytes. Of a hit: a slot of the calling thread, no reference count; a thread has
+///             six slots for all its caches, and any further handle is counted. A copy is counted:
+///             one read-modify-write.
 
 #include <chrono>
 #include <cstdint>
@@ -34,8 +34,8 @@ struct cache_door;
 
 enum class freshness : std::uint8_t {
   fresh,
-  stale,   ///< its time is over; nothing newer could be had
-  absent,  ///< the loader has said that there is no value
+  stale,   ///< its ttl has ended; no newer value was available
+  absent,  ///< the loader returned no value
 };
 
 template <class Value>
@@ -80,7 +80,7 @@ class cached {
 
   singleflight::freshness freshness() const noexcept { return freshness_; }
   bool stale() const noexcept { return freshness_ == singleflight::freshness::stale; }
-  /// Since its load ended. A clock call. Requires that it was not moved from.
+  /// Time since its load ended. One clock call. Requires that the handle was not moved from.
   std::chrono::nanoseconds age() const noexcept {
     const auto* const entry = static_cast<const detail::entry_base*>(hold_.object());
     return detail::from_ticks(entry->age(detail::to_ticks(clock_->now())));

@@ -196,8 +196,8 @@ class live_value final : public observable {
   }
 
   // ---- the schedule -----------------------------------------------------------------------------
-  // The alarm is armed, or a load is in progress, or its report: one of these at a time, which alone
-  // uses failures_. In a child of fork too: the listeners count the turns (L9).
+  // The alarm is armed, or a load is in progress, or its report: one of these at a time, and only
+  // that uses failures_. In a child of fork too: the listeners count the turns (L9).
 
   struct alarm : timer_node {
     explicit alarm(live_value& value) noexcept : timer_node(&on_fire), owner(value) {}

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// pending_cached: what start_get returns: an answer that is there, or a share of its load.
+/// pending_cached: the result of start_get: a stored answer, or a share of its load.
 ///
 /// Use when    never by name: to be awaited, or blocked on; one-shot, like flight.
 /// Threads     one thread at a time.
 /// Ordering    the load's effects happen-before the return of get and co_await (P7).
-/// Blocking    get and get_outcome block; co_await suspends, unless the answer is there.
-/// Cancel      dropping it, or a limit, ends this caller's wait only; the load goes on.
+/// Blocking    get and get_outcome block; co_await suspends, unless the answer is ready.
+/// Cancel      dropping it, or a limit, ends this caller's wait only; the load continues.
 /// Errors      the loader's exception with its own type; flight_error for the library's own. A
-///             second use, and awaiting a temporary, are refused: an assertion, and a compile
+///             second use, and awaiting a temporary, are refused: by an assertion, and a compile
 ///             error.
-/// Lifetime    as flight (flight/flight.hpp). on() while the answer is there: before the cache's
-///             end.
-/// Cost        in the caller's frame; no allocation to wait, but two for on().
+/// Lifetime    as flight (flight/flight.hpp). on() of an answer that is ready: before the end of
+///             the cache.
+/// Cost        stored in the caller's frame; no allocation to wait, but two for on().
 
 #include <coroutine>
 #include <memory>
@@ -28,11 +28,11 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 
 namespace detail {
 
-/// What a flight of a cache yields, as its callers get it: a handle of their own.
+/// The result of a cache's flight, as its callers get it: each has a handle of its own.
 template <class Value>
 cached<Value> own_handle(shared_result<cached<Value>>&& shared) {
   if (auto alone = std::move(shared).try_take()) return *std::move(alone);
-  return *shared;  // NOLINT(bugprone-use-after-move): as it was, where others have it too
+  return *shared;  // NOLINT(bugprone-use-after-move): unchanged if it is shared
 }
 template <class Value>
 outcome<cached<Value>> own_handle(outcome<shared_result<cached<Value>>>&& shared) {
@@ -56,7 +56,7 @@ class [[nodiscard]] pending_cached : public detail::handle_of<pending_cached<Val
 
   pending_cached(pending_cached&& other) noexcept
       : share(std::move(other)), answer_(std::move(other.answer_)), group_(other.group_) {
-    other.answer_.reset();  // a handle that was moved from is used
+    other.answer_.reset();  // moved from counts as used
   }
   pending_cached& operator=(pending_cached&& other) noexcept {
     if (this != &other) {
@@ -69,7 +69,7 @@ class [[nodiscard]] pending_cached : public detail::handle_of<pending_cached<Val
   }
   ~pending_cached() = default;
 
-  /// Blocks until it is there; the answer, or what was thrown, or flight_error.
+  /// Blocks until the answer is ready; returns it, or throws the load's exception or flight_error.
   result get() { return get_outcome().value(); }
   outcome<result> get_outcome() { return blocked_outcome({}); }
   /// Whether get and co_await would return at once.
@@ -88,7 +88,7 @@ class [[nodiscard]] pending_cached : public detail::handle_of<pending_cached<Val
   awaiter operator co_await() & noexcept { return awaiter(*this); }
   using detail::handle_of<pending_cached>::operator co_await;
 
-  /// The load that the wait that follows belongs to.
+  /// The load within which the wait that follows takes place.
   handle_wait<pending_cached, detail::no_executor, false, detail::recorded_within> within(
       const flight_context& context) & {
     return {*this, time_point::max(), {}, within_ref(context), {}};
@@ -117,7 +117,7 @@ class [[nodiscard]] pending_cached : public detail::handle_of<pending_cached<Val
   friend detail::recorded_within;
 
   timer& clock() const noexcept { return block_ != nullptr ? share::clock() : group_->clock(); }
-  /// Where the answer is there, the wait becomes one on a flight that is over.
+  /// If the answer is ready, the wait becomes one on a flight that is done.
   batch_type* batch_on(const any_executor& executor) {
     if (block_ == nullptr) {
       auto done = std::make_unique<detail::flight_block<result>>(
@@ -151,8 +151,8 @@ class [[nodiscard]] pending_cached : public detail::handle_of<pending_cached<Val
     return taken;
   }
 
-  std::optional<outcome<result>> answer_{};  // without a load
-  detail::flight_core* group_ = nullptr;     // set with it
+  std::optional<outcome<result>> answer_{};  // set if no load was needed
+  detail::flight_core* group_ = nullptr;     // set with answer_
 };
 
 SINGLEFLIGHT_END_NAMESPACE

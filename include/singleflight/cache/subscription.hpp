@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// subscription: a listener is told for as long as this lives.
+/// subscription: a listener is called for as long as this lives.
 ///
 /// Use when    never by name: live_value::on_change returns one, to be kept.
-/// Threads     one thread at a time; it may go to another thread, and end within its own listener.
-/// Blocking    its end waits for its listener, where that is running on another thread.
-/// Lifetime    the listener is not called after the end has returned, and is destroyed by then;
-///             where it ends within its own listener: as that returns. It may outlive the value.
+/// Threads     one thread at a time; it may be passed to another thread, and ended within its own
+///             listener.
+/// Blocking    ending it waits for its listener, if that is running on another thread.
+/// Lifetime    the listener is not called after the end has returned, and has been destroyed at
+///             that point; if the subscription ends within its own listener: when that returns. It
+///             may outlive the value.
 
 #include <memory>
 #include <utility>
@@ -35,7 +37,7 @@ class [[nodiscard]] subscription {
   }
   ~subscription() { end(); }
 
-  /// Ends it early.
+  /// Ends it before its destructor.
   void end() noexcept {
     if (const auto listeners = std::exchange(listeners_, nullptr)) listeners->remove(*listener_);
   }

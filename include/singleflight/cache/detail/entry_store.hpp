@@ -3,20 +3,21 @@
 
 // entry_store: the entries of a cache: found without a lock; stored, evicted and expired under one.
 //
-// ES1 `lock_` guards the table's changes, the queues, the weight and the sweep's place. Under it
-//     run, of what is a user's, the comparison of keys (which may throw: before any change) and
-//     `forget` of the group, whose bucket locks come after it; nothing else. What has left is
-//     collected in `departed`, told to the listener and given to the reclaimer after the lock.
-// ES2 One lock for all keys: hits do not wait for it, and who takes it has just loaded a value, or
-//     now and then moves one that is asked for often. Shards would divide the capacity, and with it
-//     what one entry may weigh.
+// ES1 `lock_` guards the table's changes, the queues, the weight and the sweep's position. Of user
+//     code, only the comparison of keys runs under it (it may throw: before any change); `forget`
+//     of the group is called under it, whose bucket locks come after it. Removed entries are
+//     collected in `removed_entries`; after the lock the listener is notified of them, and the
+//     reclaimer gets them.
+// ES2 One lock for all keys: hits do not wait for it, and a thread that takes it has just loaded a
+//     value, or now and then moves a frequently used one. Shards would divide the capacity, and
+//     with it the maximum weight of an entry.
 // ES3 An entry that can be found is in the table and in a queue; it leaves both at once.
-// ES4 The sum of the weights never wraps. An entry is let in, and then others go until the sum is
-//     within the capacity; where that is more than half of what a sum can be, and the new entry
-//     would take it past its end, the others go first.
-// ES5 `stamp_` counts the entries that have come for a key that had none: raised under the lock,
-//     with release, once the entry can be found. Who reads it, with acquire, and then does not find
-//     a key, knows as long as it stays the same that there is no entry for that key.
+// ES4 The sum of the weights never wraps. An entry is admitted, and then others are evicted until
+//     the sum is within the capacity; if the capacity is more than half of the maximum sum, and the
+//     new entry would exceed that maximum, the others are evicted first.
+// ES5 `stamp_` counts the entries that were added for a key that had none: raised under the lock,
+//     with release, once the entry can be found. If a thread reads it, with acquire, and then does
+//     not find a key, there is no entry for that key as long as the stamp stays the same.
 
 #include <algorithm>
 #include <cstddef>
@@ -39,11 +40,11 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// When what has left is given to the reclaimer.
+/// When removed entries are given to the reclaimer.
 enum class reclaim_time : std::uint8_t {
-  batched,  ///< once there is much of it
-  now,      ///< now
-  later,    ///< by a flush() that is to come
+  batched,  ///< once there are many
+  now,      ///< in this call
+  later,    ///< by a later flush()
 };
 
 template <class Key, class Value, class Access, class Equal>
@@ -52,7 +53,7 @@ class entry_store {
   using entry = detail::entry<Key, Value, Access>;
   using view = typename Access::view;
 
-  /// What left under the lock, by cause.
+  /// What was removed under the lock, by cause.
   struct removed_entries {
     static constexpr std::size_t causes = 4;
     reclaimable* entries[causes]{};
@@ -83,7 +84,7 @@ class entry_store {
   }
   entry_store(const entry_store&) = delete;
   entry_store& operator=(const entry_store&) = delete;
-  /// Nobody calls any more; handles may be out.
+  /// Requires that no call is in progress; handles may outlive it.
   ~entry_store() {
     removed_entries removed;
     queues_.clear([&](entry_base& e) {
@@ -103,12 +104,13 @@ class entry_store {
     hazard_hold hold{};
     explicit operator bool() const noexcept { return entry != nullptr; }
   };
-  /// An entry, named by a slot that is not yet in anybody's care.
+  /// An entry, protected by a slot that no hold owns yet.
   struct glanced {
     entry_store::entry* entry = nullptr;
     hazard_slot* slot = nullptr;
   };
-  /// Most hits: the entry for `key`. Null: find() knows more. May throw what the comparison throws.
+  /// Finds the entry for `key` for most hits. Null: find() has to search. May throw what the
+  /// comparison throws.
   glanced glance(std::uint32_t hash, view key) const {
     hazard_record* const record = platform::per_thread<hazard_thread>().record;
     if (record == nullptr) [[unlikely]] {
@@ -120,7 +122,7 @@ class entry_store {
     }
     return {static_cast<entry*>(table_.glance(hash, *record, *slot, same_as(key))), slot};
   }
-  /// The entry for `key`, whatever its standing. May throw what the comparison throws.
+  /// The entry for `key`, fresh or not. May throw what the comparison throws.
   SINGLEFLIGHT_NOINLINE found find(std::uint32_t hash, view key) const {
     hazard_record* const record = this_hazard_record();
     if (hazard_slot* const slot = record == nullptr ? nullptr : record->free_handle()) {
@@ -129,7 +131,7 @@ class entry_store {
     }
     return find_without_slot(hash, key, record);
   }
-  /// The same, by a count, for who holds on for long.
+  /// The same, held by a count, for a caller that keeps it for long.
   found find_counted(std::uint32_t hash, view key) const {
     found f = find(hash, key);
     f.hold.count();
@@ -138,11 +140,11 @@ class entry_store {
 
   /// To be read before a search (ES5). Never 0.
   std::uint64_t stamp() const noexcept { return stamp_.load(memory_order_acquire); }
-  /// Whether what was not found by a search after `seen` was read is surely still not there. 0: no
-  /// search was made.
+  /// Whether a key that a search did not find after `seen` was read is certainly still missing. 0:
+  /// there was no search.
   bool still_lacks(std::uint64_t seen) const noexcept { return seen != 0 && seen == stamp(); }
-  /// Counts a hit on `e`, which the caller holds. With the last that counts it is brought to where
-  /// a glance finds it. Nothing waits for that: if the lock is not free, the next hit tries again.
+  /// Counts a hit on `e`, which the caller holds. The last hit that counts moves it to where a
+  /// glance finds it, without waiting: if the lock is not free, the next hit tries again.
   void hit(entry& e) noexcept {
     if (e.touch()) [[unlikely]] {
       promote(e);
@@ -151,9 +153,10 @@ class entry_store {
 
   // ---- under lock() -----------------------------------------------------------------------------
 
-  /// Stores `fresh` in place of `old`, which is there for its key, or null; false: it is too heavy,
-  /// or there is no memory to find it by; `old` has left all the same. Where it is stored, the
-  /// table has a reference of its own. `now`: to tell a replaced entry from an expired one.
+  /// Stores `fresh` in place of `old`, the present entry of its key, or null. False: it is too
+  /// heavy, or there is no memory for the table; `old` is removed all the same. If it is stored,
+  /// the table has a reference of its own. `now` distinguishes a replaced entry from an expired
+  /// one.
   bool store_locked(entry& fresh, entry* old, cache_ticks now, removed_entries& removed) noexcept {
     const bool fits = weight_of{extras_}(fresh) <= capacity_;
     if (fits && !sum_fits(fresh, old)) [[unlikely]] {  // ES4
@@ -183,7 +186,7 @@ class entry_store {
   entry* find_locked(std::uint32_t hash, view key) const {
     return static_cast<entry*>(table_.find_locked(hash, same_as(key)));
   }
-  /// By an answer that is not stored.
+  /// Replaced by an answer that is not stored.
   void remove_replaced_locked(entry& e, cache_ticks now, removed_entries& removed) noexcept {
     remove_locked(e, cause_of(e, now, removal_cause::replaced), removed);
   }
@@ -197,7 +200,7 @@ class entry_store {
         [&](entry_base& e) { leave(static_cast<entry&>(e), removal_cause::invalidated, removed); });
     table_.clear_locked(removed.tables);
   }
-  /// Takes out what is over, line by line; returns whether the end of the table was reached.
+  /// Removes expired entries, line by line; returns whether the end of the table was reached.
   bool sweep_locked(std::size_t lines, cache_ticks now, removed_entries& removed) noexcept {
     const std::size_t from = sweep_line_;
     bool any = false;
@@ -211,12 +214,12 @@ class entry_store {
     if (any) table_.settle_locked(from, lines);
     return sweep_line_ == 0;
   }
-  /// Calls visit(entry) for the entries of the next lines; returns the line to go on with, or 0.
+  /// Calls visit(entry) for the entries of the next lines; returns the line to continue with, or 0.
   template <class Visit>
   std::size_t visit_locked(std::size_t from, std::size_t lines, Visit&& visit) {
     return table_.visit_locked(from, lines, [&](entry_base& e) { visit(static_cast<entry&>(e)); });
   }
-  /// While it lives entries stay in their lines, but for growth: visits meet all of them.
+  /// While it lives, entries stay in their lines unless the table grows: visits meet all of them.
   class pin {
    public:
     explicit pin(entry_store& store) : store_(store) {
@@ -236,15 +239,15 @@ class entry_store {
   std::size_t lines_locked() const noexcept { return table_.lines_locked(); }
   std::size_t size_locked() const noexcept { return table_.size(); }
   std::size_t weight_locked() const noexcept {
-    return static_cast<std::size_t>(queues_.weight());  // a capacity is one
+    return static_cast<std::size_t>(queues_.weight());  // no more than the capacity
   }
 
-  // ---- after it ---------------------------------------------------------------------------------
+  // ---- after the lock ---------------------------------------------------------------------------
 
-  /// Tells the listener, and gives back what nobody holds.
+  /// Notifies the listener, and gives the entries to the reclaimer.
   template <class Count>
   void finish(removed_entries& removed, Count&& count, reclaim_time when = reclaim_time::batched) {
-    // A table is large, and rare: it does not wait. Nor do light entries in any number.
+    // A table is large, and rare: it does not wait. Nor do light entries beyond a number.
     const std::size_t most = max_waiting_;
     std::size_t weight = removed.tables != nullptr ? most : std::min(removed.weight, most);
     std::size_t entries = 0;
@@ -267,9 +270,9 @@ class entry_store {
     }
     push_waiting(list, when, std::max(weight, entries < 256 ? entries * (most / 256) : most));
   }
-  /// The cache ends: nobody is told of what leaves from now on.
+  /// The cache ends: the listener is not notified of further removals.
   void end_notifications() noexcept { ending_.store(true, memory_order_relaxed); }
-  /// Gives back what waits for more to come.
+  /// Gives the reclaimer all that waits.
   void flush() noexcept {
     waiting_weight_.store(0, memory_order_relaxed);
     hazard_domain::instance().reclaim(
@@ -296,7 +299,7 @@ class entry_store {
   void notify_removal(const entry& e, removal_cause cause) const noexcept {
     on_removal_(e.key(), e.kind() == entry_kind::value ? std::addressof(e.value) : nullptr, cause);
   }
-  /// What may wait for the reclaimer's barrier, which reaches all threads and costs up to some
+  /// How much may wait for the reclaimer's barrier, which reaches all threads and costs up to some
   /// microseconds: a part of the capacity.
   static std::size_t max_waiting_of(std::size_t capacity, bool weighed) noexcept {
     const std::size_t part =
@@ -313,7 +316,7 @@ class entry_store {
     }
   };
 
-  /// Without a slot for a handle; at the thread's end without a record.
+  /// When no slot is free for a handle; at the thread's end, without a record.
   found find_without_slot(std::uint32_t hash, view key, hazard_record* record) const {
     entry_base* e = nullptr;
     if (record != nullptr) {
@@ -335,7 +338,7 @@ class entry_store {
     table_.remove_locked(*victim);
     leave(*victim, cause_of(*victim, now, removal_cause::evicted), removed);
   }
-  /// ES4: with `fresh` in the place of `old` (null: of nothing).
+  /// ES4: with `fresh` in place of `old` (null: of none).
   bool sum_fits(const entry& fresh, const entry* old) const noexcept {
     const weight_of weight{extras_};
     const std::uint64_t others = queues_.weight() - (old != nullptr ? weight(*old) : 0);
@@ -386,7 +389,7 @@ class entry_store {
   s3_fifo<weight_of> queues_;
   std::size_t sweep_line_ = 0;
   atomic<std::uint64_t> stamp_{1};
-  atomic<reclaimable*> waiting_{nullptr};  // left, told, and to be reclaimed with others
+  atomic<reclaimable*> waiting_{nullptr};  // removed, the listener notified; to be reclaimed
   atomic<std::size_t> waiting_weight_{0};
   atomic<bool> ending_{false};
   const fork_guard fork_{lock_, fork_member::rank::cache};

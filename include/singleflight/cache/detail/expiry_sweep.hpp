@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// expiry_sweep: calls a sweep on the default pool once an interval, as long as it says that there
-// is more to come.
+// expiry_sweep: calls a sweep on the default pool once per interval, as long as it returns that
+// there is more to come.
 //
-// One alarm and one task a cache, each in one place at a time: the alarm is armed, or the task is
-// queued or running, or neither (idle). `lock_` guards which. The alarm is armed with the lock let
-// go, since a timer may fire within arm; `arming_` keeps stop() until it has been. A pool may be
-// full of what waits for the cache's end: so stop() waits for a sweep that has begun, and leaves a
-// task that is but queued to free itself.
+// One alarm and one task per cache, and at most one of them in use: the alarm is armed, or the task
+// is queued or running, or neither (idle). `lock_` guards which. The alarm is armed without the
+// lock, since a timer may fire within arm; `arming_` makes stop() wait for that. A pool may be full
+// of tasks that wait for the cache's end: so stop() waits for a sweep that has begun, and abandons
+// a task that is only queued, which then frees itself.
 
 #include <chrono>
 #include <cstdint>
@@ -25,7 +25,7 @@ class expiry_sweep final : timer_node, fork_member {
  public:
   using action = bool (*)(void* context);
 
-  /// `sweep(of)`: true when it is to be called again.
+  /// `sweep(context)` returns true if it is to be called again.
   expiry_sweep(timer& clock, std::chrono::nanoseconds interval, action sweep, void* context)
       : timer_node(&on_fire),
         fork_member(rank::cache),
@@ -43,18 +43,18 @@ class expiry_sweep final : timer_node, fork_member {
     stop();
   }
 
-  /// There is something to sweep, one day. Where no alarm can be armed, the next call tries again.
+  /// Arms the alarm unless a sweep is pending. If arming fails, the next call tries again.
   void request() {
     if (phase_.load(memory_order_relaxed) == phase::armed) return;
     {
       platform::unique_lock hold(lock_);
-      requested_ = true;  // a sweep that is under way may have passed it
+      requested_ = true;  // a sweep in progress may have passed the new entry
       if (phase_.load(memory_order_relaxed) != phase::idle || !claim_locked()) return;
     }
     arm();
   }
 
-  /// Afterwards it does not run, nor will it.
+  /// Afterwards no sweep runs or begins.
   void stop() noexcept {
     settle_promises();
     {
@@ -80,10 +80,10 @@ class expiry_sweep final : timer_node, fork_member {
   enum class phase : std::uint8_t { idle, armed, running };
   enum class stage : std::uint32_t { queued, begun, abandoned };
 
-  /// The task; its sweep's, or, once it was left, its own.
+  /// The task; owned by its sweep, or, once it was abandoned, by itself.
   struct sweep_task : task_node, platform::allocated {
     explicit sweep_task(expiry_sweep& sweep) noexcept : task_node(&on_task), owner(sweep) {}
-    /// From `queued`. Of the task that begins and the stop that leaves it, one is first.
+    /// From `queued`. Either the task begins first, or stop() abandons it first.
     bool advance(stage to) noexcept {
       stage from = stage::queued;
       return state.compare_exchange_strong(from, to, memory_order_acq_rel, memory_order_acquire);
@@ -92,7 +92,7 @@ class expiry_sweep final : timer_node, fork_member {
     atomic<stage> state{stage::queued};
   };
 
-  /// Whether the caller is to arm(), with the lock let go.
+  /// Whether the caller has to call arm(), without the lock.
   bool claim_locked() noexcept {
     if (stopped_ && platform::holds(rule::stopped_sweep_stays)) return false;
     phase_.store(phase::armed, memory_order_relaxed);
@@ -107,10 +107,10 @@ class expiry_sweep final : timer_node, fork_member {
         platform::unique_lock hold(self.lock_);
         --self.arming_;
         if (!armed) self.phase_.store(phase::idle, memory_order_relaxed);
-        if (self.stopped_) self.ended_.notify_all();  // under the lock: it may be gone after
+        if (self.stopped_) self.ended_.notify_all();  // locked: it may be destroyed after
       }
     } under_way{*this};
-    // Not armed, the next store tries again.
+    // If it is not armed, the next store tries again.
     under_way.armed = arm_patiently(clock_, *this, deadline_after(clock_.now(), interval_));
   }
   static void on_fire(timer_node& node) noexcept {
@@ -119,7 +119,7 @@ class expiry_sweep final : timer_node, fork_member {
       platform::unique_lock hold(self.lock_);
       self.phase_.store(phase::running, memory_order_relaxed);
       self.requested_ = false;
-      self.task_->state.store(stage::queued, memory_order_relaxed);  // seen with the task
+      self.task_->state.store(stage::queued, memory_order_relaxed);  // published with the task
     }
     detail::post_on_default_pool(self.task_.get());
   }
@@ -131,7 +131,7 @@ class expiry_sweep final : timer_node, fork_member {
     }
     expiry_sweep& self = task->owner;
     self.sweeper_ = platform::this_thread_id();
-    struct ending {  // also when the thread ends in the sweep
+    struct ending {  // also if the thread ends in the sweep
       expiry_sweep& self;
       bool more = true;
       ~ending() { self.end(more); }
@@ -142,14 +142,14 @@ class expiry_sweep final : timer_node, fork_member {
     {
       platform::unique_lock hold(lock_);
       phase_.store(phase::idle, memory_order_relaxed);
-      if (stopped_) ended_.notify_all();  // under the lock: it may be gone after
+      if (stopped_) ended_.notify_all();  // under the lock: it may be destroyed afterwards
       const bool requested = requested_ && platform::holds(rule::store_needs_sweep);
       if ((!more && !requested) || !claim_locked()) return;
     }
     arm();
   }
 
-  // ---- fork: a sweep that was queued or under way is the parent's; the child has its own --------
+  // ---- fork: a sweep that was queued or running is the parent's; the child has its own ----------
 
   SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
   SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }

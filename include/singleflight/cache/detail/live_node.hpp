@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// live_node: one version of a live_value; and the place where the present one is found.
+// live_node: one version of a live_value; live_place: where the current version is found.
 //
-// N1  A writer stores a new node over the old one under the writers' lock, then gives the old one
-//     to the reclaimer, after the lock. So a node that is found there has not been given to it.
-// N2  A reader announces what it has found, then looks whether it is still there (hazard.hpp, H2).
-//     Both loads acquire, and pair with the writer's release: the node is whole, and a reader that
-//     comes after the store does not see an older one.
+// N1  A writer stores a new node over the old one under the writers' lock, and gives the old one to
+//     the reclaimer after the lock. So a node that is found there has not been given to it.
+// N2  A reader protects the node it has found, then checks that it is still there (hazard.hpp, H2).
+//     Both loads acquire, and pair with the writer's release: the node is complete, and a reader
+//     that comes after the store does not see an older one.
 
 #include <cstdint>
 #include <utility>
@@ -19,10 +19,10 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
 struct live_node_base : reclaimable {
-  std::uint64_t version = 0;  ///< set before it can be found, and then as it is
+  std::uint64_t version = 0;  ///< set before it can be found, constant then
   steady_time since{};        ///< the same
-  // As long as this change is to be told, under the lock of those who listen:
-  live_node_base* before = nullptr;  ///< with a reference, as on this one
+  // While this change is queued, under the listeners' lock:
+  live_node_base* before = nullptr;  ///< holds a reference, as the queue does on this one
   live_node_base* later = nullptr;   ///< the next change
 };
 
@@ -37,7 +37,7 @@ struct live_node final : live_node_base {
   const T value;
 };
 
-/// The place. Empty at first.
+/// The place of the current version. Empty at first.
 template <class T>
 class live_place {
  public:
@@ -46,11 +46,11 @@ class live_place {
   live_place() noexcept = default;
   live_place(const live_place&) = delete;
   live_place& operator=(const live_place&) = delete;
-  /// Nobody calls any more; holds may be out.
+  /// Requires that no call is in progress; holds may outlive it.
   ~live_place() { leave(current_.load(memory_order_relaxed)); }
 
-  /// What is there, by a slot of this thread's where one is free, else by a count; empty when there
-  /// is nothing. `lock` is the writers'.
+  /// Holds the current version, by a slot of this thread's if one is free, else by a count; empty
+  /// when there is none. `lock` is the writers'.
   hazard_hold hold(platform::mutex& lock) const noexcept {
     if (hazard_record* const record = this_hazard_record()) [[likely]] {
       hazard_slot* const slot = record->free_handle();
@@ -68,7 +68,7 @@ class live_place {
   }
 
   node* present_locked() const noexcept { return current_.load(memory_order_relaxed); }
-  /// The old one is to leave() after the lock.
+  /// The old node has to be passed to leave() after the lock.
   void store_locked(node& fresh) noexcept { current_.store(&fresh, memory_order_release); }
 
   static void leave(node* old) noexcept {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// cache_answers: how a call on a cache that is no plain hit is answered, and what a cache tells of
-// itself.
+// loading_cache: how a call is answered that is not a plain hit.
 
 #include "singleflight/cache/detail/rules.hpp"
 #include "singleflight/cache/loading_cache.hpp"
@@ -47,9 +46,9 @@ auto loading_cache<Key, Value, Hash, Equal>::answer_now(found& f, entry_freshnes
   return answer(std::move(f), freshness::fresh);
 }
 
-/// One of the callers who see that the value is due starts its load; the others, for as long as
-/// retry_after, do not. Should that load be lost, the next one starts then. A failure that was
-/// noted meanwhile stays.
+/// One of the callers that see that the value is due starts its load; the others do not, for as
+/// long as retry_after. If that load is lost, the next one starts then. A failure that was recorded
+/// meanwhile is kept.
 template <class Key, class Value, class Hash, class Equal>
 bool loading_cache<Key, Value, Hash, Equal>::claim_refresh(entry& e) noexcept {
   using namespace detail;
@@ -68,7 +67,7 @@ template <class Key, class Value, class Hash, class Equal>
 void loading_cache<Key, Value, Hash, Equal>::refresh_behind(view key, std::uint32_t hash) {
   start_load(key, hash, own_loader{*this}.own(), cause::due).detach();
 }
-// ---- asking -------------------------------------------------------------------------------------
+// ---- gets and their loads -----------------------------------------------------------------------
 
 template <class Key, class Value, class Hash, class Equal>
 template <class Source>
@@ -103,26 +102,26 @@ auto loading_cache<Key, Value, Hash, Equal>::get_after_lookup(view key, std::uin
   limits wait = bounds != nullptr ? *bounds : limits{};
   const detail::steady_time own = wait.deadline;
   const bool soft = options_.soft_timeout.count() > 0;
-  std::shared_ptr<loader_type> kept;  // source.own() may move what the caller gave: once
+  std::shared_ptr<loader_type> kept;  // source.own() may move the caller's loader: once
   const auto started = [&](detail::blocked_wait::form form) {
     flight<result> load = start_load(key, hash, kept, cause::missing);
     return wait_for(load, wait, form);
   };
-  if (soft) {  // it is given so long; then it goes on alone, as this group's loads do
+  if (soft) {  // the call waits so long; then the load continues alone, as this group's loads do
     wait.deadline = std::min(own, detail::deadline_after(clock_.now(), options_.soft_timeout));
     kept = source.own();
   }
   outcome<result> answer =
       soft ? started(detail::blocked_wait::form::bide) : load_within(key, hash, 0, source, wait);
   const auto code = answer.errc();
-  // Without a code: the load's own error, where no stale value is left to serve for it, or what
-  // kept the load from beginning.
+  // Without a code: the load's own error, when no stale value is left to serve instead, or the
+  // reason why the load could not begin.
   if (!answer.has_value() && code != flight_errc::cancelled && code != flight_errc::recursive) {
-    // A limit of this call's own says nothing of the load, which others wait for.
+    // This call's own limit does not mean that the load is late: other callers wait for it.
     const bool own_limit =
         code == flight_errc::timed_out && own != detail::steady_time::max() && own <= clock_.now();
     if (auto old = serve_stale(key, hash, !own_limit)) return *std::move(old);
-    // The stale value has left meanwhile: the load is waited for, up to the caller's own limits.
+    // The stale value was removed meanwhile: wait for the load, up to the caller's own limits.
     if (soft && code == flight_errc::timed_out && !own_limit && wait.deadline <= clock_.now()) {
       wait.deadline = own;
       answer = started(detail::blocked_wait::form::take);
@@ -132,7 +131,7 @@ auto loading_cache<Key, Value, Hash, Equal>::get_after_lookup(view key, std::uin
   return std::move(answer).value();
 }
 
-/// The load has not answered in time, or could not be: what is still there, if it is.
+/// The load is late, or could not begin: the stored value, if there still is one.
 template <class Key, class Value, class Hash, class Equal>
 auto loading_cache<Key, Value, Hash, Equal>::serve_stale(view key, std::uint32_t hash,
                                                          bool hold_off) -> std::optional<result> {
@@ -149,7 +148,7 @@ auto loading_cache<Key, Value, Hash, Equal>::serve_stale(view key, std::uint32_t
   return answer(std::move(f), freshness::stale);
 }
 
-/// The next caller does not wait as long again. What a failure says stays as long as it counts.
+/// Makes the next caller not wait as long again. A recorded failure is kept as long as it counts.
 template <class Key, class Value, class Hash, class Equal>
 void loading_cache<Key, Value, Hash, Equal>::hold_off_late(entry& e) noexcept {
   using namespace detail;

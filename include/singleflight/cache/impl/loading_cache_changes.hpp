@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// cache_changes: how entries are put, invalidated, refreshed and swept.
+// loading_cache: how entries are put, invalidated, refreshed and swept.
 //
-// A load answers with what it finds where another one has stored meanwhile, or where it fails. It
-// looks without the store's lock. So the entry leaves while the bucket of its flights is locked, or
-// before that: either the load has entered the bucket by then, and is forgotten; or it enters it
-// later, which acquires what the bucket's lock has released, and finds no entry. The other way
-// round a load that begins between the two finds the entry, and gives it to whoever joins it, also
-// after the end of the invalidation.
+// A load answers with the entry that it finds if another load has stored one meanwhile, or if it
+// fails. It looks without the store's lock. So an entry is removed while the bucket of its flights
+// is locked, or before that: either the load has entered the bucket at that point, and is
+// forgotten; or it enters it later, which acquires what the bucket's lock has released, and finds
+// no entry. In the opposite order a load that begins between the two finds the entry, and gives it
+// to callers that join it, even after the end of the invalidation.
 //
 // The lock order is store, then bucket of the group. Forgetting promotes no successor, since this
 // group has none (no run_fresh, no drain): nothing is handed to an executor under the lock.
@@ -84,7 +84,7 @@ void loading_cache<Key, Value, Hash, Equal>::clear() {
 
 /// One call of invalidate_if. It forgets all loads first: what is stored from then on began later.
 /// Then it visits the table, some lines at a time, while entries stay where they are; if the table
-/// has grown meanwhile, it starts again. At its end, also where `which` throws, it forgets the loads
+/// has grown meanwhile, it starts again. At its end, also if `which` throws, it forgets the loads
 /// that have begun meanwhile: they may have found an entry before it was removed.
 template <class Key, class Value, class Hash, class Equal>
 template <class Which>
@@ -192,7 +192,7 @@ void loading_cache<Key, Value, Hash, Equal>::refresh(const Arg& key) {
   start_load(k.view(), entry_hash(k.view()), own_loader{*this}.own(), cause::forced).detach();
 }
 
-/// Some lines at a time: nobody waits for the whole table.
+/// Some lines at a time: no thread waits for the whole table.
 template <class Key, class Value, class Hash, class Equal>
 bool loading_cache<Key, Value, Hash, Equal>::sweep(void* cache) {
   auto& self = *static_cast<loading_cache*>(cache);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// loading_cache: the end of a load.
+// loading_cache: how a load ends: its answer becomes an entry, is stored, and is returned.
 
 #include "singleflight/cache/detail/rules.hpp"
 #include "singleflight/cache/loading_cache.hpp"
@@ -10,7 +10,7 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 
 // ---- how a load ends ----------------------------------------------------------------------------
 
-/// Moves from `key` where nothing can throw after it.
+/// Moves from `key` if nothing can throw after it.
 template <class Key, class Value, class Hash, class Equal>
 auto loading_cache<Key, Value, Hash, Equal>::make_entry(Key& key, std::uint32_t hash,
                                                         loaded&& answer) -> made_entry {
@@ -165,7 +165,7 @@ void loading_cache<Key, Value, Hash, Equal>::finish(removed_entries& removed,
 template <class Key, class Value, class Hash, class Equal>
 void loading_cache<Key, Value, Hash, Equal>::finish_store(removed_entries& removed) {
   if (timed_) sweep_.request();
-  finish(removed);  // the last: a value that leaves may own this cache
+  finish(removed);  // last: a removed value may own this cache
 }
 
 SINGLEFLIGHT_END_NAMESPACE

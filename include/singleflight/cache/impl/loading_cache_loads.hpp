@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// cache_loads: the loads of a cache: begun, answered, stored.
+// loading_cache: its own construction, and the loads: where they come from, how they begin.
 //
 // The generation of a key is its flight. A load stores its value under the store's lock, and only
 // while its flight is not revoked; invalidate and put forget the flight under the same lock, clear
-// and invalidate_if all flights (cache_changes.hpp). So of a load and an invalidation that overlap,
-// one comes first:
-//   the store: the invalidation finds the entry, and takes it out;
-//   the invalidation: the load sees that its flight is revoked, and its value goes to those who
-//   wait for it. Who comes later does not find that flight.
-// A load that answers with what it has found in the store follows another rule: the head of
-// cache_changes.hpp.
+// and invalidate_if all flights (loading_cache_changes.hpp). So of a load and an invalidation that
+// overlap, one comes first:
+//   the store: the invalidation finds the entry, and removes it;
+//   the invalidation: the load sees that its flight is revoked, and its value is returned only to
+//   the callers that wait for it. Later callers do not find that flight.
+// A load that answers with an entry that it has found in the store follows another rule: the head
+// of loading_cache_changes.hpp.
 //
-// The value, or the error, of a flight that was overtaken, since newcomers do not find it for
-// another cause (join_window, load_timeout), is stored, unless something fresh is there by then:
-// that may be newer. Forget marks these flights as well, as long as they run.
+// The value, or the error, of a flight that was overtaken, since new callers do not find it for
+// another reason (join_window, load_timeout), is stored, unless something fresh is stored at that
+// point: that may be newer. Forget marks these flights as well, as long as they run.
 
 #include "singleflight/cache/detail/rules.hpp"
 #include "singleflight/cache/loading_cache.hpp"
@@ -74,7 +74,7 @@ group_options loading_cache<Key, Value, Hash, Equal>::group_options_of(const opt
   return group;
 }
 
-/// A load that is awaited: stays until it has answered, and with it what the loader borrows.
+/// A load that is awaited: it lives until it has answered, with all that the loader borrows.
 template <class Key, class Value, class Hash, class Equal>
 struct loading_cache<Key, Value, Hash, Equal>::awaited_load final : detail::load_answer<Value> {
   awaited_load(loading_cache& cache, const Key& k, std::uint32_t h, std::shared_ptr<loader_type> l,
@@ -93,7 +93,7 @@ struct loading_cache<Key, Value, Hash, Equal>::awaited_load final : detail::load
       if (detail::platform::is_thread_exit()) throw;
       error = std::current_exception();
     }
-    if (settled) {  // with it the cache may go
+    if (settled) {  // this may destroy the cache
       promise.set_value(*std::move(settled));
     } else {
       promise.set_error(std::move(error));
@@ -130,8 +130,8 @@ auto loading_cache<Key, Value, Hash, Equal>::start_load(view key, std::uint32_t 
   });
 }
 
-/// Between a caller's look and its load others may have loaded: stored a value, or failed, and then
-/// this load has to wait as that of a later caller would (retry_after, error_ttl).
+/// Between a caller's look and its load others may have loaded: they stored a value, or failed, and
+/// then this load has to wait as that of a later caller would (retry_after, error_ttl).
 template <class Key, class Value, class Hash, class Equal>
 auto loading_cache<Key, Value, Hash, Equal>::look_again(view key, std::uint32_t hash, cause why)
     -> std::optional<outcome<result>> {
