@@ -67,6 +67,7 @@ template <class Key, class Value, class Hash, class Equal>
 void loading_cache<Key, Value, Hash, Equal>::refresh_behind(view key, std::uint32_t hash) {
   start_load(key, hash, own_loader{*this}.own(), cause::due).detach();
 }
+
 // ---- gets and their loads -----------------------------------------------------------------------
 
 template <class Key, class Value, class Hash, class Equal>
@@ -148,7 +149,7 @@ auto loading_cache<Key, Value, Hash, Equal>::serve_stale(view key, std::uint32_t
   return answer(std::move(f), freshness::stale);
 }
 
-/// Makes the next caller not wait as long again. A recorded failure is kept as long as it counts.
+/// Spares the next caller the same wait. A recorded failure is kept as long as it counts.
 template <class Key, class Value, class Hash, class Equal>
 void loading_cache<Key, Value, Hash, Equal>::hold_off_late(entry& e) noexcept {
   using namespace detail;

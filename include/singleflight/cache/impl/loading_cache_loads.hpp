@@ -22,7 +22,7 @@
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
-// ---- loads --------------------------------------------------------------------------------------
+// ---- where a load comes from --------------------------------------------------------------------
 
 /// The cache's own loader.
 template <class Key, class Value, class Hash, class Equal>
@@ -53,6 +53,8 @@ struct loading_cache<Key, Value, Hash, Equal>::given_loader {
   std::shared_ptr<loader_type> own() const { return std::make_shared<made>(std::forward<Fn>(fn)); }
 };
 
+// ---- construction -------------------------------------------------------------------------------
+
 template <class Key, class Value, class Hash, class Equal>
 loading_cache<Key, Value, Hash, Equal>::loading_cache(std::unique_ptr<loader_type> loader,
                                                       bulk_loader load_many, options settings,
@@ -73,6 +75,8 @@ group_options loading_cache<Key, Value, Hash, Equal>::group_options_of(const opt
   group.on_abandon = abandon::finish;
   return group;
 }
+
+// ---- how a load begins --------------------------------------------------------------------------
 
 /// A load that is awaited: it lives until it has answered, with all that the loader borrows.
 template <class Key, class Value, class Hash, class Equal>
