@@ -422,7 +422,7 @@ struct entries {
   void put(int key) {
     store::entry& e = make(key);
     const singleflight::detail::hazard_hold mine(e, nullptr);
-    store::departed removed;
+    store::removed_entries removed;
     {
       const std::lock_guard hold(all.lock());
       all.store_locked(e, all.find_locked(e.hash, e.key()), 0, removed);
@@ -430,7 +430,7 @@ struct entries {
     finish(removed);
   }
   void remove(int key) {
-    store::departed removed;
+    store::removed_entries removed;
     {
       const std::lock_guard hold(all.lock());
       all.remove_locked(*all.find_locked(1, key), singleflight::removal_cause::invalidated,
@@ -438,17 +438,17 @@ struct entries {
     }
     finish(removed);
   }
-  void finish(store::departed& removed) {
+  void finish(store::removed_entries& removed) {
     all.finish(removed, [](singleflight::removal_cause, std::size_t) {});
   }
   void read(int key) {
     const store::found f = all.find(1, key);
-    require(f && f.at->value == key, "not the entry's value");
+    require(f && f.entry->value == key, "not the entry's value");
   }
   void glance(int key) {
     const auto seen = all.glance(1, key);
-    require(seen.at != nullptr && seen.at->value == key, "not the entry's value");
-    singleflight::detail::withdraw(*seen.slot);
+    require(seen.entry != nullptr && seen.entry->value == key, "not the entry's value");
+    singleflight::detail::release(*seen.slot);
   }
 
   const singleflight::cache_options<int, int> options{};
@@ -506,7 +506,7 @@ void slot_is_used_again() {
       },
       [&] {
         await([&] { return found.load(std::memory_order_acquire); });
-        require(handle.at->value == 1, "not the entry's value");
+        require(handle.entry->value == 1, "not the entry's value");
         handle = {};
         dropped.raise();
       });
@@ -616,10 +616,11 @@ constexpr scene scenes[] = {
     {rule::settle_releases, "a permit is ready", permit_is_ready},
     {rule::sole_owner_acquires, "the last owner of an entry", last_entry_owner_frees},
     {rule::owner_drop_releases, "the last owner of an entry", last_entry_owner_frees},
-    {rule::withdraw_releases, "a reader, then a reclaimer", reader_then_reclaimer<false>},
-    {rule::look_acquires, "a reader, then a reclaimer", reader_then_reclaimer<false>},
-    {rule::withdraw_releases, "a reader, then a reclaimer's barrier", reader_then_reclaimer<true>},
-    {rule::look_acquires, "a reader, then a reclaimer's barrier", reader_then_reclaimer<true>},
+    {rule::emptied_slot_releases, "a reader, then a reclaimer", reader_then_reclaimer<false>},
+    {rule::scan_acquires, "a reader, then a reclaimer", reader_then_reclaimer<false>},
+    {rule::emptied_slot_releases, "a reader, then a reclaimer's barrier",
+     reader_then_reclaimer<true>},
+    {rule::scan_acquires, "a reader, then a reclaimer's barrier", reader_then_reclaimer<true>},
     {rule::free_slot_acquires, "a slot is used again", slot_is_used_again},
     {rule::entry_releases, "an entry is found", entry_is_found<1, 0, find>},
     {rule::find_acquires, "an entry is found", entry_is_found<1, 0, find>},
@@ -630,8 +631,8 @@ constexpr scene scenes[] = {
     {rule::table_releases, "an entry in a grown table", entry_is_found_in_grown_table<find>},
     {rule::table_acquires, "an entry in a grown table", entry_is_found_in_grown_table<find>},
     {rule::table_acquires, "a grown table, at a glance", entry_is_found_in_grown_table<glance>},
-    {rule::departed_releases, "a removed entry is reclaimed", removed_is_reclaimed},
-    {rule::departed_acquires, "a removed entry is reclaimed", removed_is_reclaimed},
+    {rule::removed_releases, "a removed entry is reclaimed", removed_is_reclaimed},
+    {rule::removed_acquires, "a removed entry is reclaimed", removed_is_reclaimed},
     {rule::stripes_release, "a sum over new counters", chunk_is_made<sum>},
     {rule::stripes_acquire, "a sum over new counters", chunk_is_made<sum>},
     {rule::stripes_acquire, "a count in new counters", chunk_is_made<count>},

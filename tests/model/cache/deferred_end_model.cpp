@@ -27,7 +27,7 @@ class waits_at_end {
       : w_(std::exchange(other.w_, nullptr)), alive_(other.alive_) {}
   ~waits_at_end() {
     if (w_ == nullptr) return;
-    w_->check(detail::on_open_ground(detail::this_thread()),
+    w_->check(detail::at_safe_point(detail::this_thread()),
               "53: a value ended where a load may wait for this thread");
     --*alive_;
   }

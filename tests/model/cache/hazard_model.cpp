@@ -58,7 +58,7 @@ struct entry_scene {
     auto& e = store::entry::make(false, hash_of(key), 0, detail::entry_kind::value, int{key},
                                  item(version));
     const detail::hazard_hold mine(e, nullptr);
-    store::departed removed;
+    store::removed_entries removed;
     {
       platform::unique_lock hold(all->lock());
       all->store_locked(e, all->find_locked(e.hash, key), 0, removed);
@@ -68,7 +68,7 @@ struct entry_scene {
     return grown;
   }
   void remove(int key) {
-    store::departed removed;
+    store::removed_entries removed;
     {
       platform::unique_lock hold(all->lock());
       if (auto* const e = all->find_locked(hash_of(key), key)) {
@@ -78,14 +78,14 @@ struct entry_scene {
     finish(removed);
   }
   void clear() {
-    store::departed removed;
+    store::removed_entries removed;
     {
       platform::unique_lock hold(all->lock());
       all->clear_locked(removed);
     }
     finish(removed);
   }
-  void finish(store::departed& removed) {
+  void finish(store::removed_entries& removed) {
     all->finish(removed, [](removal_cause, std::size_t) {});
   }
 
@@ -93,13 +93,13 @@ struct entry_scene {
   store::found find(int key) {
     (void)detail::this_hazard_record();  // the first search of a thread makes it
     const auto seen = all->glance(hash_of(key), key);
-    if (seen.at != nullptr) return {seen.at, detail::hazard_hold(*seen.at, seen.slot)};
+    if (seen.entry != nullptr) return {seen.entry, detail::hazard_hold(*seen.entry, seen.slot)};
     return all->find(hash_of(key), key);
   }
   /// Finds and reads an entry; returns the version found, or 0.
   int read(int key) {
     const store::found f = find(key);
-    return f ? f.at->value.look() : 0;
+    return f ? f.entry->value.look() : 0;
   }
   /// Destroys the cache; nothing is held any more.
   void finish() {
@@ -190,8 +190,8 @@ const add_world no_slot("entries: a find with no slot free, during a removal", t
   s.thread([&] {
     const auto first = s.find(2);
     const auto second = s.find(1);  // counted
-    (void)first.at->value.look();
-    if (second) (void)second.at->value.look();
+    (void)first.entry->value.look();
+    if (second) (void)second.entry->value.look();
   });
   s.thread([&] { s.remove(1); });
   w.run();
@@ -205,7 +205,7 @@ const add_world to_count("entries: from slot to count during a removal", three, 
     auto f = s.find(1);
     if (!f) return;
     f.hold.count();
-    (void)f.at->value.look();
+    (void)f.entry->value.look();
   });
   s.thread([&] { s.remove(1); });
   w.run();
@@ -217,13 +217,13 @@ const add_world two_owners("entries: two counted handles are dropped during a re
                              entry_scene s(w);
                              s.put(1, 1);
                              store::found first = s.all->find_counted(entry_scene::hash_of(1), 1);
-                             store::found second{first.at, first.hold.share()};
+                             store::found second{first.entry, first.hold.share()};
                              s.thread([&] {
-                               (void)first.at->value.look();
+                               (void)first.entry->value.look();
                                first = {};
                              });
                              s.thread([&] {
-                               (void)second.at->value.look();
+                               (void)second.entry->value.look();
                                second = {};
                              });
                              s.thread([&] { s.remove(1); });
@@ -238,7 +238,7 @@ const add_world dropped("entries: a handle is dropped during a removal", three, 
   s.put(1, 1);
   store::found held = s.find(1);
   s.thread([&] {
-    (void)held.at->value.look();
+    (void)held.entry->value.look();
     held = {};
   });
   s.thread([&] { s.remove(1); });
@@ -253,7 +253,7 @@ const add_world kept("entries: a handle is dropped after its cache is destroyed"
                        store::found held = s.find(1);
                        s.thread([&] { s.all.reset(); });
                        w.run();
-                       (void)held.at->value.look();
+                       (void)held.entry->value.look();
                        held = {};  // this frees the entry: nothing else is reclaimed here
                      });
 
@@ -271,7 +271,7 @@ const add_world handed_on("entries: a handle is dropped on another thread, and i
                             });
                             s.thread([&] {
                               found.wait();
-                              (void)held.at->value.look();
+                              (void)held.entry->value.look();
                               held = {};
                             });
                             s.thread([&] {
@@ -292,14 +292,14 @@ const add_world outlives("entries: a handle outlives its thread, during a remova
                            s.thread([&] { held = s.find(1); });
                            s.thread([&] {
                              const auto mine = s.find(2);  // perhaps with the other thread's record
-                             if (mine) (void)mine.at->value.look();
+                             if (mine) (void)mine.entry->value.look();
                            });
                            s.thread([&] {
                              s.remove(1);
                              s.remove(2);
                            });
                            w.run();
-                           if (held) (void)held.at->value.look();
+                           if (held) (void)held.entry->value.look();
                            held = {};
                            s.finish();
                          });
@@ -381,7 +381,7 @@ const add_world passers("entries: a find behind a full line, during a removal", 
 void hit_often(entry_scene& s, int key) {
   const auto f = s.find(key);
   if (!f) return;
-  for (int i = 0; i < detail::entry_base::max_hits; ++i) s.all->hit(*f.at);
+  for (int i = 0; i < detail::entry_base::max_hits; ++i) s.all->hit(*f.entry);
 }
 
 const add_world makes_way("entries: a find as one entry moves home and another makes way", three,
@@ -423,11 +423,11 @@ const add_world no_way_needed("entries: an entry that is to move home has reache
                                 fill(s);
                                 w.check(s.put(full + 1, full + 1), "the table has not grown");
                                 auto held = s.all->find_counted(entry_scene::hash_of(2), 2);
-                                s.all->hit(*held.at);
-                                s.thread([&] { (void)held.at->touch(); });
+                                s.all->hit(*held.entry);
+                                s.thread([&] { (void)held.entry->touch(); });
                                 s.thread([&] {
-                                  s.all->hit(*held.at);
-                                  s.all->hit(*held.at);
+                                  s.all->hit(*held.entry);
+                                  s.all->hit(*held.entry);
                                 });
                                 s.thread([&] { s.remove(1); });
                                 w.run();
@@ -484,7 +484,7 @@ const add_world eviction("entries: a handle during an eviction", three, [](world
   s.put(1, 1);
   s.thread([&] {
     const auto f = s.find(1);
-    if (f) w.check(f.at->value.look() == 1, "another key's value");
+    if (f) w.check(f.entry->value.look() == 1, "another key's value");
   });
   s.thread([&] { s.put(2, 2); });
   w.run();

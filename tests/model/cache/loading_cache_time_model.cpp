@@ -123,7 +123,7 @@ const add_world sweep_destroyed("expiry: the sweep is destroyed as its alarm fir
                                 [](world& w) {
                                   manual_timer time;
                                   auto all = std::make_unique<swept>(time);
-                                  all->sweep.need();
+                                  all->sweep.request();
                                   w.thread([&] { time.advance(1s); });
                                   w.thread([&] { all.reset(); });
                                   w.run();
@@ -134,13 +134,13 @@ const add_world sweep_destroyed("expiry: the sweep is destroyed as its alarm fir
 const add_world need_at_stop("expiry: need as the sweep is stopped", three, [](world& w) {
   manual_timer time;
   auto all = std::make_unique<swept>(time);
-  w.thread([&] { all->sweep.need(); });
+  w.thread([&] { all->sweep.request(); });
   w.thread([&] {
     all->sweep.stop();
     w.check(all->begun.load(std::memory_order_relaxed) == 0, "a sweep before its time");
   });
   w.run();
-  all->sweep.need();
+  all->sweep.request();
   time.advance(2s);
   w.run();
   w.check(all->begun.load(std::memory_order_relaxed) == 0, "a sweep after its end");
@@ -149,7 +149,7 @@ const add_world need_at_stop("expiry: need as the sweep is stopped", three, [](w
 const add_world need_at_time("expiry: need as its time passes", three, [](world& w) {
   manual_timer time;
   auto all = std::make_unique<swept>(time);
-  w.thread([&] { all->sweep.need(); });
+  w.thread([&] { all->sweep.request(); });
   w.thread([&] { time.advance(1s); });
   w.run();
   time.advance(1s);

@@ -114,16 +114,16 @@ class table {
   bool is_at_hand(int key, std::uint32_t hash) {
     const std::lock_guard hold(lock_);
     const entry_base* const e = of_.find_locked(hash, same_key(key));
-    return of_.is_at_hand(*e, *this_hazard_record());
+    return of_.glance_finds(*e, *this_hazard_record());
   }
   /// Gives the entry the maximum of hits, and moves it home if it is away.
   void welcome(int key, std::uint32_t hash) {
     const std::lock_guard hold(lock_);
     entry_base* const e = of_.find_locked(hash, same_key(key));
     e->set_hits(entry_base::max_hits);
-    const bool at_hand = of_.is_at_hand(*e, *this_hazard_record());
+    const bool at_hand = of_.glance_finds(*e, *this_hazard_record());
     EXPECT_EQ(this_hazard_record()->structure().load(), nullptr);
-    if (!at_hand) of_.welcome_locked(*e);
+    if (!at_hand) of_.promote_locked(*e);
   }
   /// -1: not found. Searches without the lock, as a cache does.
   int find(int key, std::uint32_t hash) const {

@@ -9,8 +9,8 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// How long to wait after so many failures in a row: `first` after one, twice as long after each
-/// more, `most` at the most. Requires failures > 0 and 0 <= first <= most.
+/// How long to wait after a number of consecutive failures: `first` after one, twice as long after
+/// each further one, at most `most`. Requires failures > 0 and 0 <= first <= most.
 template <class Duration>
 constexpr Duration backoff(Duration first, std::uint32_t failures, Duration most) noexcept {
   Duration wait = first;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// cache_changes: how entries are put, invalidated, refreshed and swept.
+// loading_cache: how entries are put, invalidated, refreshed and swept.
 //
-// A load answers with what it finds where another one has stored meanwhile, or where it fails. It
-// looks without the store's lock. So the entry leaves while the bucket of its flights is locked, or
-// before that: either the load has entered the bucket by then, and is forgotten; or it enters it
-// later, which acquires what the bucket's lock has released, and finds no entry. The other way
-// round a load that begins between the two finds the entry, and gives it to whoever joins it, also
-// after the end of the invalidation.
+// A load answers with the entry that it finds if another load has stored one meanwhile, or if it
+// fails. It looks without the store's lock. So an entry is removed while the bucket of its flights
+// is locked, or before that: either the load has entered the bucket at that point, and is
+// forgotten; or it enters it later, which acquires what the bucket's lock has released, and finds
+// no entry. In the opposite order a load that begins between the two finds the entry, and gives it
+// to callers that join it, even after the end of the invalidation.
 //
 // The lock order is store, then bucket of the group. Forgetting promotes no successor, since this
 // group has none (no run_fresh, no drain): nothing is handed to an executor under the lock.
@@ -28,18 +28,18 @@ void loading_cache<Key, Value, Hash, Equal>::put_loaded(const Arg& key, loaded&&
   const std::size_t hash = detail::group_door::hash_of(flights_, k.view());
   Key own = access::own(k.view());
   const made_entry made = make_entry(own, static_cast<std::uint32_t>(hash), std::move(value));
-  typename store_type::departed gone;
+  removed_entries removed;
   {
     detail::platform::unique_lock hold(store_.lock());
     entry* const old = store_.find_locked(static_cast<std::uint32_t>(hash), k.view());
-    const auto change = [&]() noexcept { store_locked(made, old, gone); };
+    const auto change = [&]() noexcept { store_locked(made, old, removed); };
     if (detail::platform::holds(detail::rule::put_forgets_flight)) {
       detail::group_door::forget_with(flights_, hash, k.view(), change);
     } else {
       change();
     }
   }
-  finish_store(gone);
+  finish_store(removed);
 }
 
 template <class Key, class Value, class Hash, class Equal>
@@ -48,13 +48,13 @@ bool loading_cache<Key, Value, Hash, Equal>::invalidate(const Arg& key) {
   const detail::call_scope scope;
   const argument<Arg> k(key);
   const std::size_t hash = detail::group_door::hash_of(flights_, k.view());
-  typename store_type::departed gone;
+  removed_entries removed;
   bool any = false;
   {
     detail::platform::unique_lock hold(store_.lock());
     entry* const e = store_.find_locked(static_cast<std::uint32_t>(hash), k.view());
     const auto change = [&]() noexcept {
-      if (e != nullptr) store_.remove_locked(*e, removal_cause::invalidated, gone);
+      if (e != nullptr) store_.remove_locked(*e, removal_cause::invalidated, removed);
     };
     if (detail::platform::holds(detail::rule::invalidation_forgets_flight)) {
       any = detail::group_door::forget_with(flights_, hash, k.view(), change);
@@ -63,105 +63,125 @@ bool loading_cache<Key, Value, Hash, Equal>::invalidate(const Arg& key) {
     }
     any = any || e != nullptr;
   }
-  finish(gone);
+  finish(removed);
   return any;
 }
 
 template <class Key, class Value, class Hash, class Equal>
 void loading_cache<Key, Value, Hash, Equal>::clear() {
   const detail::call_scope scope;
-  typename store_type::departed gone;
+  removed_entries removed;
   {
     detail::platform::unique_lock hold(store_.lock());
     detail::platform::in_order(
-        detail::rule::cleared_before_forgotten, [&] { store_.clear_locked(gone); },
+        detail::rule::cleared_before_forgotten, [&] { store_.clear_locked(removed); },
         [&] {
           if (detail::platform::holds(detail::rule::clear_forgets_flights)) flights_.forget_all();
         });
   }
-  finish(gone, detail::giving_back::all);
+  finish(removed, detail::reclaim_time::now);
 }
 
-/// Forgets all loads first: what is stored from then on began later. Then it goes through the
-/// table, some lines at a time, while entries stay where they are; where the table has grown
-/// meanwhile, once more. At its end, however that comes, it forgets the loads that have begun
-/// meanwhile: they may have found an entry before it was taken out.
+/// One call of invalidate_if. It forgets all loads first: what is stored from then on began later.
+/// Then it visits the table, some lines at a time, while entries stay where they are; if the table
+/// has grown meanwhile, it starts again. At its end, also if `which` throws, it forgets the loads
+/// that have begun meanwhile: they may have found an entry before it was removed.
+template <class Key, class Value, class Hash, class Equal>
+template <class Which>
+class loading_cache<Key, Value, Hash, Equal>::filter {
+  static constexpr bool by_view =
+      std::is_invocable_v<Which&, view> || std::is_invocable_v<Which&, view, const Value&>;
+  using key_argument = std::conditional_t<by_view, view, const Key&>;
+  static constexpr bool by_key = std::is_invocable_v<Which&, key_argument>;
+  static_assert(by_key || std::is_invocable_v<Which&, key_argument, const Value&>,
+                "singleflight: invalidate_if asks which(key) or which(key, value)");
+  static constexpr std::size_t lines = 16;
+
+ public:
+  filter(loading_cache& cache, Which& which) : cache_(cache), which_(which) {
+    detail::platform::unique_lock hold(cache_.store_.lock());
+    if (detail::platform::holds(detail::rule::filter_forgets_flights)) cache_.flights_.forget_all();
+  }
+  filter(const filter&) = delete;
+  filter& operator=(const filter&) = delete;
+  ~filter() {
+    if (detail::platform::holds(detail::rule::filter_forgets_finders)) cache_.flights_.forget_all();
+  }
+
+  /// Counts what it removes in `count`.
+  void operator()(std::size_t& count) {
+    const typename store_type::pin places(cache_.store_);
+    do {
+      some_.reserve(lines * detail::entry_line::places);
+      visit();
+      std::erase_if(some_, [this](found& f) { return !matches(*f.entry); });
+      if (!some_.empty()) remove(count);
+      some_.clear();
+    } while (line_ != 0);
+  }
+
+ private:
+  void visit() {
+    detail::platform::unique_lock hold(cache_.store_.lock());
+    if (cache_.store_.lines_locked() != size_) {
+      size_ = cache_.store_.lines_locked();
+      line_ = 0;
+    }
+    line_ = cache_.store_.visit_locked(line_, lines, [&](entry& e) {
+      e.add_reference();
+      some_.push_back({&e, detail::hazard_hold(e, nullptr)});
+    });
+  }
+  bool matches(entry& e) {
+    const auto key_of = [](entry& from) -> decltype(auto) {
+      if constexpr (by_view) {
+        return from.key();
+      } else {
+        return access::own(from.key());
+      }
+    };
+    if constexpr (by_key) {
+      return static_cast<bool>(detail::invoke_whole(which_, static_cast<key_argument>(key_of(e))));
+    } else {
+      return e.kind() == detail::entry_kind::value &&
+             static_cast<bool>(detail::invoke_whole(which_, static_cast<key_argument>(key_of(e)),
+                                                    std::as_const(e.value)));
+    }
+  }
+  void remove(std::size_t& count) {
+    removed_entries removed;
+    {
+      detail::platform::unique_lock hold(cache_.store_.lock());
+      for (const found& f : some_) {
+        if (f.entry->place.load(detail::memory_order_relaxed) == detail::reclaimable::left)
+          continue;
+        cache_.store_.remove_locked(*f.entry, removal_cause::invalidated, removed);
+        ++count;
+      }
+    }
+    cache_.finish(removed, detail::reclaim_time::later);
+  }
+
+  loading_cache& cache_;
+  Which& which_;
+  std::size_t line_ = 0;  // the next one to visit
+  std::size_t size_ = 0;  // of the table, in lines
+  std::vector<found> some_{};
+};
+
 template <class Key, class Value, class Hash, class Equal>
 template <class Which>
 std::size_t loading_cache<Key, Value, Hash, Equal>::invalidate_if(Which&& which) {
-  constexpr bool by_view =
-      std::is_invocable_v<Which&, view> || std::is_invocable_v<Which&, view, const Value&>;
-  using asked = std::conditional_t<by_view, view, const Key&>;
-  constexpr bool by_key = std::is_invocable_v<Which&, asked>;
-  static_assert(by_key || std::is_invocable_v<Which&, asked, const Value&>,
-                "singleflight: invalidate_if asks which(key) or which(key, value)");
-  constexpr std::size_t lines = 16;
   const detail::call_scope scope;
   std::size_t count = 0;
-  struct flushing {  // after all else: the cache may go with what is given back
-    store_type& of;
+  struct flushing {  // after all else: the cache may be destroyed with what is reclaimed
+    store_type& store;
     const std::size_t& count;
     ~flushing() {
-      if (count > 0) of.flush();
+      if (count > 0) store.flush();
     }
   } const flush{store_, count};
-  std::vector<found> some;
-  {
-    detail::platform::unique_lock hold(store_.lock());
-    if (detail::platform::holds(detail::rule::filter_forgets_flights)) flights_.forget_all();
-  }
-  struct at_end {
-    decltype(flights_)& of;
-    ~at_end() {
-      if (detail::platform::holds(detail::rule::filter_forgets_finders)) of.forget_all();
-    }
-  } const finders{flights_};
-  const typename store_type::pin places(store_);
-  std::size_t at = 0;
-  std::size_t size = 0;
-  do {
-    some.reserve(lines * detail::entry_line::places);
-    {
-      detail::platform::unique_lock hold(store_.lock());
-      if (store_.lines_locked() != size) {
-        size = store_.lines_locked();
-        at = 0;
-      }
-      at = store_.visit_locked(at, lines, [&](entry& e) {
-        e.add_reference();
-        some.push_back({&e, detail::hazard_hold(e, nullptr)});
-      });
-    }
-    const auto key_of = [](entry& e) -> decltype(auto) {
-      if constexpr (by_view) {
-        return e.key();
-      } else {
-        return access::own(e.key());
-      }
-    };
-    std::erase_if(some, [&](found& f) {
-      entry& e = *f.at;
-      if constexpr (by_key) {
-        return !detail::invoke_whole(which, static_cast<asked>(key_of(e)));
-      } else {
-        return e.kind() != detail::entry_kind::value ||
-               !detail::invoke_whole(which, static_cast<asked>(key_of(e)), std::as_const(e.value));
-      }
-    });
-    if (!some.empty()) {
-      typename store_type::departed gone;
-      {
-        detail::platform::unique_lock hold(store_.lock());
-        for (const found& f : some) {
-          if (f.at->place.load(detail::memory_order_relaxed) == detail::reclaimable::left) continue;
-          store_.remove_locked(*f.at, removal_cause::invalidated, gone);
-          ++count;
-        }
-      }
-      finish(gone, detail::giving_back::later);
-    }
-    some.clear();
-  } while (at != 0);
+  filter<std::remove_reference_t<Which>>(*this, which)(count);
   return count;
 }
 
@@ -169,25 +189,25 @@ template <class Key, class Value, class Hash, class Equal>
 template <class Arg>
 void loading_cache<Key, Value, Hash, Equal>::refresh(const Arg& key) {
   const argument<Arg> k(key);
-  start_load(k.view(), entry_hash(k.view()), own_loader{*this}.own(), cause::told).detach();
+  start_load(k.view(), entry_hash(k.view()), own_loader{*this}.own(), cause::forced).detach();
 }
 
-/// Some lines at a time: nobody waits for the whole table.
+/// Some lines at a time: no thread waits for the whole table.
 template <class Key, class Value, class Hash, class Equal>
-bool loading_cache<Key, Value, Hash, Equal>::sweep(void* of) {
-  auto& self = *static_cast<loading_cache*>(of);
+bool loading_cache<Key, Value, Hash, Equal>::sweep(void* cache) {
+  auto& self = *static_cast<loading_cache*>(cache);
   constexpr std::size_t lines = 64;
   bool at_end = false;
   bool more = false;
   while (!at_end) {
-    const detail::cache_ticks at = self.now();
-    typename store_type::departed gone;
+    const detail::cache_ticks time = self.now();
+    removed_entries removed;
     {
       detail::platform::unique_lock hold(self.store_.lock());
-      at_end = self.store_.sweep_locked(lines, at, gone);
+      at_end = self.store_.sweep_locked(lines, time, removed);
       more = self.store_.size_locked() > 0;
     }
-    self.finish(gone);
+    self.finish(removed);
   }
   self.store_.flush();
   return more;
