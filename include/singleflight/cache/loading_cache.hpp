@@ -56,6 +56,7 @@
 #include "singleflight/cache/detail/loader.hpp"
 #include "singleflight/cache/detail/rules.hpp"
 #include "singleflight/cache/pending_cached.hpp"
+#include "singleflight/core/support/call_ref.hpp"
 #include "singleflight/flight/detail/group_door.hpp"
 #include "singleflight/flight/group.hpp"
 
@@ -326,11 +327,11 @@ class loading_cache final : public observable {
   /// unnecessary.
   std::optional<outcome<result>> look_again(view key, std::uint32_t hash, cause why);
   void count_loads(cause why, std::size_t count) noexcept;
+  using load_call = detail::call_ref<loaded(const Key&)>;
   /// A flight's load. `stamp`: the store's, read before the caller looked and found nothing; 0: the
   /// caller did not look, or found something.
-  template <class Call>
-  result lead(view key, std::uint32_t hash, std::uint64_t stamp, const flight_context& flight,
-              cause why, Call&& call);
+  SINGLEFLIGHT_NOINLINE result lead(view key, std::uint32_t hash, std::uint64_t stamp,
+                                    const flight_context& flight, cause why, load_call call);
 
   /// A bulk call's flights, loaded together.
   std::vector<outcome<result>> lead_many(std::span<const Key> keys,
@@ -340,9 +341,8 @@ class loading_cache final : public observable {
 
   /// What a load returns, or throws: stores it unless the flight has been revoked, or serves the
   /// stored value instead. May move from `key`.
-  template <class Call>
-  result conclude(Key& key, std::uint32_t hash, std::uint64_t stamp, const flight_context& flight,
-                  Call&& call);
+  SINGLEFLIGHT_NOINLINE result conclude(Key& key, std::uint32_t hash, std::uint64_t stamp,
+                                        const flight_context& flight, load_call call);
   result fail(Key& key, std::uint32_t hash, const flight_context& flight,
               const std::exception_ptr& error);
   void store_error(Key& key, std::uint32_t hash, const flight_context& flight,

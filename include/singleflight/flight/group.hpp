@@ -42,6 +42,7 @@
 #include <vector>
 
 #include "singleflight/core/observable.hpp"
+#include "singleflight/core/support/require.hpp"
 #include "singleflight/flight/detail/keyed.hpp"
 #include "singleflight/flight/flight.hpp"
 #include "singleflight/flight/flight_promise.hpp"

@@ -199,8 +199,8 @@ auto loading_cache<Key, Value, Hash, Equal>::load_and_wait(view key, std::uint32
   if (bounds != nullptr) return load_within(key, hash, stamp, source, *bounds).value();
   if (source.awaits()) return load_within(key, hash, stamp, source, {}).value();
   return detail::own_handle(flights_.run(key, [&](flight_context& flight) {
-    return lead(key, hash, stamp, flight, cause::missing,
-                [&](const Key& own) { return source.load(own, flight); });
+    const auto load = [&](const Key& own) { return source.load(own, flight); };
+    return lead(key, hash, stamp, flight, cause::missing, load);
   }));
 }
 template <class Key, class Value, class Hash, class Equal>
@@ -213,8 +213,8 @@ auto loading_cache<Key, Value, Hash, Equal>::load_within(view key, std::uint32_t
     return wait_for(load, bounds);
   }
   const auto load = [&](flight_context& flight) {
-    return lead(key, hash, stamp, flight, cause::missing,
-                [&](const Key& own) { return source.load(own, flight); });
+    const auto own_load = [&](const Key& own) { return source.load(own, flight); };
+    return lead(key, hash, stamp, flight, cause::missing, own_load);
   };
   return detail::own_handle(flights_.run(as_outcome, key, load, bounds));
 }

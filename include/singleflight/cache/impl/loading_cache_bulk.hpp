@@ -170,11 +170,12 @@ class loading_cache<Key, Value, Hash, Equal>::bulk_load {
   void conclude(std::size_t i) {
     try {
       const flight_context& flight = flights_[places_[i]];
-      results_[places_[i]] = cache_.conclude(keys_[i], hashes_[i], 0, flight, [&]() -> loaded {
+      const auto load = [&](const Key& key) -> loaded {
         if (error_ != nullptr) std::rethrow_exception(error_);
         if (cache_.load_many_) return std::move(answers_[i]).value();
-        return cache_.loader_->load(keys_[i], flight);
-      });
+        return cache_.loader_->load(key, flight);
+      };
+      results_[places_[i]] = cache_.conclude(keys_[i], hashes_[i], 0, flight, load);
     } catch (...) {
       if (detail::platform::is_thread_exit()) throw;
       results_[places_[i]] = std::current_exception();

@@ -74,15 +74,14 @@ void loading_cache<Key, Value, Hash, Equal>::store_locked(const made_entry& made
 }
 
 template <class Key, class Value, class Hash, class Equal>
-template <class Call>
 auto loading_cache<Key, Value, Hash, Equal>::conclude(Key& key, std::uint32_t hash,
                                                       std::uint64_t stamp,
-                                                      const flight_context& flight, Call&& call)
+                                                      const flight_context& flight, load_call call)
     -> result {
   std::optional<made_entry> made;
   std::exception_ptr error;
   try {
-    made.emplace(make_entry(key, hash, call()));
+    made.emplace(make_entry(key, hash, call(key)));
   } catch (...) {
     if (detail::platform::is_thread_exit()) throw;
     error = std::current_exception();

@@ -89,10 +89,11 @@ struct loading_cache<Key, Value, Hash, Equal>::awaited_load final : detail::load
     const detail::on_errand errand;  // on whatever thread its coroutine has resumed
     std::optional<result> settled;
     try {
-      settled.emplace(owner.conclude(key, hash, 0, promise.context(), [&]() -> loaded {
+      const auto answered = [&](const Key&) -> loaded {
         if (value == nullptr) std::rethrow_exception(error);
         return std::move(*value);
-      }));
+      };
+      settled.emplace(owner.conclude(key, hash, 0, promise.context(), answered));
     } catch (...) {
       if (detail::platform::is_thread_exit()) throw;
       error = std::current_exception();
@@ -118,8 +119,8 @@ auto loading_cache<Key, Value, Hash, Equal>::start_load(view key, std::uint32_t 
   if (!loader->awaits()) {
     return flights_.start(key, [this, own = access::own(key), hash, loader = std::move(loader),
                                 why](flight_context& flight) {
-      return lead(key_view_of(own), hash, 0, flight, why,
-                  [&](const Key& k) { return loader->load(k, flight); });
+      const auto load = [&](const Key& k) { return loader->load(k, flight); };
+      return lead(key_view_of(own), hash, 0, flight, why, load);
     });
   }
   return flights_.start(key, [this, own = access::own(key), hash, loader = std::move(loader),
@@ -167,16 +168,15 @@ void loading_cache<Key, Value, Hash, Equal>::count_loads(cause why, std::size_t 
 }
 
 template <class Key, class Value, class Hash, class Equal>
-template <class Call>
 auto loading_cache<Key, Value, Hash, Equal>::lead(view key, std::uint32_t hash, std::uint64_t stamp,
                                                   const flight_context& flight, cause why,
-                                                  Call&& call) -> result {
+                                                  load_call call) -> result {
   if (!store_.still_lacks(stamp)) {
     if (auto known = look_again(key, hash, why)) return std::move(*known).value();
   }
   count_loads(why, 1);
   Key own = access::own(key);
-  return conclude(own, hash, stamp, flight, [&]() -> loaded { return call(std::as_const(own)); });
+  return conclude(own, hash, stamp, flight, call);
 }
 
 SINGLEFLIGHT_END_NAMESPACE

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "singleflight/core/outcome.hpp"
+#include "singleflight/core/support/require.hpp"
 #include "singleflight/core/support/thread_state.hpp"
 #include "singleflight/core/support/trampoline.hpp"
 #include "singleflight/flight/flight_promise.hpp"

@@ -11,6 +11,7 @@
 #include <variant>
 
 #include "singleflight/core/support/conversion.hpp"
+#include "singleflight/core/support/require.hpp"
 #include "singleflight/core/support/stop_token.hpp"
 #include "singleflight/flight/context.hpp"
 
