@@ -7,7 +7,7 @@
 /// Errors      flight_error is thrown where the caller asked for a value; an outcome carries the
 ///             flight_errc where the caller asked not to throw.
 
-#include <cstdio>
+#include <cstddef>
 #include <exception>
 #include <optional>
 #include <string>
@@ -33,26 +33,7 @@ namespace detail {
 class flight_category_impl final : public std::error_category {
  public:
   const char* name() const noexcept override { return "singleflight"; }
-  SINGLEFLIGHT_COLD std::string message(int code) const override {
-    switch (static_cast<flight_errc>(code)) {
-      case flight_errc::timed_out:
-        return "timed out waiting for the load; raise the deadline or load_timeout";
-      case flight_errc::cancelled:
-        return "cancelled by the caller's stop token, or by the last caller leaving";
-      case flight_errc::overloaded:
-        return "a bound was reached (max_waiters, max_flights, max_queued, ...); raise it, or shed "
-               "load";
-      case flight_errc::recursive:
-        return "the load would wait for itself; do not ask for a key from within its own load";
-      case flight_errc::broken:
-        return "the load ended without a result; its task, coroutine or promise was dropped";
-      case flight_errc::closed: return "the group is closed; no new call may begin";
-      case flight_errc::rejected: return "rejected before the load began";
-    }
-    char unknown[48];
-    std::snprintf(unknown, sizeof(unknown), "unknown singleflight error %d", code);
-    return unknown;
-  }
+  SINGLEFLIGHT_BODY std::string message(int code) const override;
 };
 
 }  // namespace detail
@@ -85,21 +66,20 @@ inline std::exception_ptr keep_alive(std::exception_ptr error) noexcept {
   return error;
 }
 
+/// Throws a flight_error.
+[[noreturn]] void throw_flight_error(flight_errc code);
+/// What that throws, made without throwing it.
+std::exception_ptr flight_exception(flight_errc code);
+
 /// The code of `error` where it is a flight_error; a look costs a rethrow.
-SINGLEFLIGHT_COLD inline std::optional<flight_errc> errc_of(
-    const std::exception_ptr& error) noexcept {
-  if (error == nullptr) return std::nullopt;
-  try {
-    std::rethrow_exception(error);
-  } catch (const flight_error& e) {
-    return e.errc();
-  } catch (...) {  // another's: it is looked at, and stays where it is
-    return std::nullopt;
-  }
-}
+std::optional<flight_errc> errc_of(const std::exception_ptr& error) noexcept;
 }  // namespace detail
 
 SINGLEFLIGHT_END_NAMESPACE
 
 template <>
 struct std::is_error_code_enum<singleflight::flight_errc> : std::true_type {};
+
+#if !defined(SINGLEFLIGHT_COMPILED)
+#include "singleflight/core/impl/errors.hpp"
+#endif

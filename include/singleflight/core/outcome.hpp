@@ -114,7 +114,7 @@ class [[nodiscard]] outcome {
   std::exception_ptr exception() const {
     if (const auto* error = std::get_if<1>(&state_)) return *error;
     if (const auto code = detail::code_of(*this)) {
-      return std::make_exception_ptr(flight_error(*code));
+      return detail::flight_exception(*code);
     }
     return nullptr;
   }
@@ -122,7 +122,7 @@ class [[nodiscard]] outcome {
   /// Throws what went wrong. Requires !has_value().
   [[noreturn]] void rethrow() const {
     if (const auto* error = std::get_if<1>(&state_)) std::rethrow_exception(*error);
-    throw flight_error(detail::code_of(*this).value_or(flight_errc::broken));
+    detail::throw_flight_error(detail::code_of(*this).value_or(flight_errc::broken));
   }
 
  private:

@@ -24,6 +24,10 @@
 // them). Code is the same either way; a program that compiles many files is built faster with the
 // library. Process-wide variables are inline in both: so a program has each of them once, whichever
 // of its parts was compiled how.
+//
+// A definition in impl/ begins with SINGLEFLIGHT_BODY, after its attributes. The declaration of a
+// virtual function begins with it as well: the class would have its virtual table in every file
+// otherwise.
 #if defined(SINGLEFLIGHT_COMPILED)
 #define SINGLEFLIGHT_BODY
 #else

@@ -48,8 +48,8 @@ class fork_member {
  protected:
   explicit fork_member(rank at) noexcept : fork_rank(at) {}
   ~fork_member() = default;
-  inline void enter_forks();
-  inline void leave_forks() noexcept;
+  void enter_forks();
+  void leave_forks() noexcept;
 
  public:  // for the list
   const rank fork_rank;
@@ -68,58 +68,23 @@ class SINGLEFLIGHT_SHARED_STATE fork_list {
   /// How many forks lie between the first process and this one.
   static inline constinit std::uint32_t generation = 0;
 
-  void add(fork_member& m) noexcept {
-    const platform::fork_lock::scope hold(lock_);
-    fork_member*& first = first_[static_cast<std::size_t>(m.fork_rank)];
-    m.next_member = first;
-    if (first != nullptr) first->prev_member = &m;
-    first = &m;
-  }
-  void remove(fork_member& m) noexcept {
-    const platform::fork_lock::scope hold(lock_);
-    (m.prev_member != nullptr ? m.prev_member->next_member
-                              : first_[static_cast<std::size_t>(m.fork_rank)]) = m.next_member;
-    if (m.next_member != nullptr) m.next_member->prev_member = m.prev_member;
-  }
+  void add(fork_member& m) noexcept;
+  void remove(fork_member& m) noexcept;
 
  private:
   static constexpr std::size_t ranks = static_cast<std::size_t>(fork_member::rank::last) + 1;
 
   template <class Visit>
-  void each(Visit&& visit) noexcept {
-    for (fork_member* m : first_) {
-      for (; m != nullptr; m = m->next_member) visit(*m);
-    }
-  }
-  SINGLEFLIGHT_COLD static void before() noexcept {
-    instance().lock_.lock();
-    if (platform::holds(rule::fork_holds_locks)) {
-      instance().each([](fork_member& m) { m.hold(); });
-    }
-  }
-  SINGLEFLIGHT_COLD static void in_parent() noexcept {
-    if (platform::holds(rule::fork_holds_locks)) {
-      instance().each([](fork_member& m) { m.release(); });
-    }
-    instance().lock_.unlock();
-  }
-  SINGLEFLIGHT_COLD static void in_child() noexcept {
-    fork_list& all = instance();
-    ++generation;
-    if (platform::holds(rule::child_is_mended)) all.each([](fork_member& m) { m.mend(); });
-    if (platform::holds(rule::fork_holds_locks)) all.each([](fork_member& m) { m.release(); });
-    if (platform::holds(rule::child_goes_on)) all.each([](fork_member& m) { m.go_on(); });
-    all.lock_.unlock();
-  }
+  void each(Visit&& visit) noexcept;
+  static void before() noexcept;
+  static void in_parent() noexcept;
+  static void in_child() noexcept;
 
   platform::fork_lock lock_;
   fork_member* first_[ranks] = {};
 };
 
 inline const platform::made_at_load<&fork_list::instance> fork_list_at_load;
-
-inline void fork_member::enter_forks() { fork_list::instance().add(*this); }
-inline void fork_member::leave_forks() noexcept { fork_list::instance().remove(*this); }
 
 /// For a lock under which nothing stands for a thread: it is held, and that is all. The last member
 /// of its object.
@@ -136,3 +101,7 @@ class fork_guard final : fork_member {
 
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE
+
+#if !defined(SINGLEFLIGHT_COMPILED)
+#include "singleflight/core/impl/fork.hpp"
+#endif

@@ -47,19 +47,7 @@ class hash_secret {
   static constexpr std::uint64_t word_of(std::uint64_t seed, std::uint64_t i) noexcept {
     return mix64(seed + (i + 1) * 0x9e3779b97f4a7c15U) | 1;
   }
-  SINGLEFLIGHT_COLD void draw_now(std::uint64_t mine) noexcept {
-    std::uint64_t seed = 0;
-    if (!platform::holds(rule::first_seed_stays)) {
-      seed_.store(mine, memory_order_relaxed);
-    } else if (!seed_.compare_exchange_strong(seed, mine, memory_order_relaxed,
-                                              memory_order_relaxed)) {
-      mine = seed;
-    }
-    for (std::size_t i = 0; i < count; ++i) {
-      words_[i].store(word_of(mine, i), memory_order_relaxed);
-    }
-    drawn_.store(true, memory_order_release);
-  }
+  void draw_now(std::uint64_t mine) noexcept;
 
   atomic<std::uint64_t> words_[count];
   atomic<std::uint64_t> seed_;
@@ -71,15 +59,19 @@ struct SINGLEFLIGHT_SHARED_STATE process_secret {
   static inline constinit hash_secret value{platform::given_hash_seed};
 };
 
+/// Random bits of the system, and what differs between processes where it gives none.
+std::uint64_t secret_seed() noexcept;
+
 /// Before the first hash.
 inline void draw_hash_secret() noexcept {
   if constexpr (platform::given_hash_seed == 0) {
-    process_secret::value.draw([]() noexcept {
-      const auto place = reinterpret_cast<std::uintptr_t>(&process_secret::value);
-      return platform::random_seed() ^ mix64(static_cast<std::uint64_t>(place) ^ random_bits());
-    });
+    process_secret::value.draw(&secret_seed);
   }
 }
 
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE
+
+#if !defined(SINGLEFLIGHT_COMPILED)
+#include "singleflight/core/impl/hash_secret.hpp"
+#endif

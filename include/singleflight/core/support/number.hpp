@@ -7,7 +7,6 @@
 #include <concepts>
 #include <cstdint>
 #include <limits>
-#include <stdexcept>
 #include <string>
 #include <type_traits>
 
@@ -131,9 +130,7 @@ consteval fit fit_of() {
   }
 }
 
-[[noreturn]] SINGLEFLIGHT_COLD inline void refuse_number(const std::string& given) {
-  throw std::invalid_argument("singleflight: " + given + " is no value of the type it is to be");
-}
+[[noreturn]] void refuse_number(const std::string& given);
 
 template <class Number>
 std::string text_of_number(Number of) {
@@ -160,3 +157,7 @@ constexpr To convert_number(From from) {
 
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE
+
+#if !defined(SINGLEFLIGHT_COMPILED)
+#include "singleflight/core/impl/number.hpp"
+#endif

@@ -31,10 +31,7 @@ class one_shot_base : public platform::allocated {
  public:
   using batch_type = resume_batch<one_shot_base>;
 
-  one_shot_base(const any_executor& executor, timer& time) noexcept
-      : clock(time), id(next_flight_id(this_thread())), home(executor) {
-    home.owner = this;
-  }
+  one_shot_base(const any_executor& executor, timer& time) noexcept;
   one_shot_base(const one_shot_base&) = delete;
   one_shot_base& operator=(const one_shot_base&) = delete;
   virtual ~one_shot_base() = default;
@@ -44,93 +41,25 @@ class one_shot_base : public platform::allocated {
   // ---- the handle -------------------------------------------------------------------------------
 
   /// A coroutine is about to suspend. False: it should go on at once.
-  bool enrol(handle_base& h, batch_type& batch, bool always) {
-    const call_scope scope;
-    batch_type::runner* runners = nullptr;
-    lock();
-    const bool over = (there_ && platform::holds(rule::late_waiter_sees_result)) ||
-                      h.verdict.load(memory_order_relaxed) != wait_verdict::outcome;
-    if (over && !always) {
-      unlock();
-      return false;
-    }
-    h.state = wait_state::pending;
-    waiting_ = &h;
-    batch_ = &batch;
-    if (over) make_ready_locked(runners);
-    unlock();
-    batch_type::submit(runners);
-    return true;
-  }
+  bool enrol(handle_base& h, batch_type& batch, bool always);
 
   /// A limit of the suspended coroutine, or of one that is about to suspend, has struck. From here
   /// on nobody wants the result, however late the executor resumes the coroutine.
-  void give_up(handle_base& h, wait_verdict why) {
-    const call_scope scope;
-    batch_type::runner* runners = nullptr;
-    bool unwanted = false;
-    lock();
-    if (!(there_ && platform::holds(rule::limit_yields_to_result)) &&
-        h.verdict.load(memory_order_relaxed) == wait_verdict::outcome) {
-      h.verdict.store(why, memory_order_relaxed);
-      if (h.state == wait_state::pending) make_ready_locked(runners);
-      unwanted = !there_;
-    }
-    unlock();
-    batch_type::submit(runners);
-    // The handle's reference is there still: whoever resumes waits for this limit to be disarmed.
-    if (unwanted && platform::holds(rule::given_up_producer_is_told)) abandoned();
-  }
+  void give_up(handle_base& h, wait_verdict why);
 
   /// The coroutine will not be resumed any more. The handle is as if it had never waited, but for a
   /// verdict: that stays.
-  void take_out(handle_base& h) noexcept {
-    lock();
-    h.require_not_resuming_locked();
-    if (h.state == wait_state::ready) batch_->ready.remove(h);
-    if (h.state == wait_state::pending) waiting_ = nullptr;
-    h.state = wait_state::idle;
-    unlock();
-  }
+  void take_out(handle_base& h) noexcept;
 
   /// Sleeps until the result is there, or a limit strikes; `recursive` when that would never end.
-  wait_verdict sleep(const limits& bounds) {
-    settle_promises();
-    const thread_state& self = this_thread();
-    wait_graph::record record;
-    if ((self.led != nullptr || bounds.within.frame != nullptr) &&
-        !record.enter(graph_target(), self.led, bounds.within.frame, wait_graph::strength::weak,
-                      &strike, this)) {
-      return wait_verdict::recursive;
-    }
-    sleeper me(clock, bounds.deadline, bounds.stop);
-    lock();
-    const bool late = there_;
-    const bool struck = record.struck();  // or strike() finds the thread
-    if (!late && !struck) thread_ = &me;
-    unlock();
-    if (late) return wait_verdict::outcome;
-    const wait_verdict why = struck ? wait_verdict::recursive : me.sleep();
-    if (why == wait_verdict::outcome && !record.struck()) return why;
-    lock();
-    thread_ = nullptr;
-    const bool came = there_;
-    unlock();
-    return came                           ? wait_verdict::outcome
-           : why == wait_verdict::outcome ? wait_verdict::recursive
-                                          : why;
-  }
+  wait_verdict sleep(const limits& bounds);
   /// For the graph of those who wait.
   wait_graph::target graph_target() const noexcept {
     return {.id = id, .behind = nullptr, .word = &word_, .mask = there, .over = there};
   }
 
   /// Nobody will take the result, which nobody has given up before. Drops the handle's reference.
-  void abandon() {
-    const call_scope scope;  // what the producer does about it on this thread comes last
-    if (!settled() && platform::holds(rule::abandoned_producer_is_told)) abandoned();
-    drop_reference();
-  }
+  void abandon();
 
   // ---- as the owner of batches ------------------------------------------------------------------
 
@@ -150,36 +79,14 @@ class one_shot_base : public platform::allocated {
 
  protected:
   /// The producer, once: the result is there. Drops the producer's reference.
-  void publish() {
-    const call_scope scope;  // what this lets run on this thread comes last: it may end the thread
-    sleeper::name thread = nullptr;
-    batch_type::runner* runners = nullptr;
-    lock();
-    there_ = true;
-    if (thread_ != nullptr) {
-      thread = std::exchange(thread_, nullptr)->tell();  // it may be gone now
-    } else if (waiting_ != nullptr) {
-      make_ready_locked(runners);
-    }
-    unlock();
-    if (thread != nullptr) sleeper::wake(thread);
-    drop_reference();  // the runners have their own
-    batch_type::submit(runners);
-  }
+  void publish();
 
  private:
   using lock_bit = bit_lock<std::uint32_t, 1>;
   static constexpr std::uint32_t there = 2;
 
   /// The thread's wait has been struck. Under the graph's lock.
-  static void strike(void* waiter) noexcept {
-    auto& self = *static_cast<one_shot_base*>(waiter);
-    self.lock();
-    if (self.thread_ != nullptr) {
-      sleeper::wake(std::exchange(self.thread_, nullptr)->tell());  // it stays for the graph's lock
-    }
-    self.unlock();
-  }
+  static void strike(void* waiter) noexcept;
 
   /// Nobody wants the result any more; it may have come meanwhile. Called outside of locks, once,
   /// perhaps on a timer's thread: no user code.
@@ -221,3 +128,7 @@ class one_shot : public one_shot_base {
 
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE
+
+#if !defined(SINGLEFLIGHT_COMPILED)
+#include "singleflight/core/impl/one_shot.hpp"
+#endif

@@ -17,13 +17,11 @@
 #include SINGLEFLIGHT_PLATFORM  // another machine beneath the same code
 #else
 
-#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -34,18 +32,6 @@
 #include "singleflight/core/support/config.hpp"
 #include "singleflight/core/support/stop_token.hpp"
 
-#if defined(__linux__)
-#include <linux/futex.h>
-#include <linux/membarrier.h>
-#include <pthread.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-
-#include <cerrno>
-#else
-#include <random>
-#endif
 #if defined(__unix__) || defined(__APPLE__)
 #define SINGLEFLIGHT_HAS_FORK 1
 #include <pthread.h>
@@ -174,10 +160,8 @@ constexpr T tuned(T pays, T /*least*/) noexcept {
   return pays;
 }
 
-inline unsigned concurrency() noexcept {
-  const unsigned n = std::thread::hardware_concurrency();
-  return n == 0 ? 1 : n;
-}
+/// 1 or more.
+unsigned concurrency() noexcept;
 
 inline void* allocate(std::size_t bytes, std::size_t alignment) {
   if (alignment > __STDCPP_DEFAULT_NEW_ALIGNMENT__) {
@@ -195,13 +179,8 @@ inline void deallocate(void* memory, std::size_t alignment) noexcept {
 
 /// Has the three called around every fork of this process: in the parent, before and after; in the
 /// child, by its only thread. Once each.
-inline void around_fork([[maybe_unused]] void (*before)() noexcept,
-                        [[maybe_unused]] void (*in_parent)() noexcept,
-                        [[maybe_unused]] void (*in_child)() noexcept) noexcept {
-#if SINGLEFLIGHT_HAS_FORK
-  (void)::pthread_atfork(before, in_parent, in_child);
-#endif
-}
+void around_fork(void (*before)() noexcept, void (*in_parent)() noexcept,
+                 void (*in_child)() noexcept) noexcept;
 /// Guards what is held around a fork.
 class fork_lock {
  public:
@@ -216,21 +195,7 @@ class fork_lock {
 inline void renew(condition_variable& changed) noexcept { std::construct_at(&changed); }
 /// In a child of fork: the threads of `list` are not there any more, but for the calling one. What
 /// stands for them can be neither joined nor ended: it is kept.
-SINGLEFLIGHT_COLD inline void forget_threads(std::vector<thread>& list) noexcept {
-  static std::vector<std::vector<thread>>& kept = *new std::vector<std::vector<thread>>;
-  try {
-    const auto here = std::find_if(list.begin(), list.end(), [](const thread& t) {
-      return t.get_id() == std::this_thread::get_id();
-    });
-    std::vector<thread> left;
-    left.reserve(std::max<std::size_t>(list.capacity(), 1));
-    kept.reserve(kept.size() + 1);
-    if (here != list.end()) left.push_back(std::move(*here));
-    kept.push_back(std::exchange(list, std::move(left)));
-  } catch (...) {  // no memory: they stay where they are, and are never looked at
-    std::construct_at(&list);
-  }
-}
+void forget_threads(std::vector<thread>& list) noexcept;
 
 /// Calls Fn() as the calling thread ends, where the system can after its thread_local objects;
 /// asked for once or often. No destructor of a thread_local object: its registration waits for the
@@ -260,15 +225,13 @@ struct kept_for_good {};
 inline bool stop_requested(const std::stop_token& token) noexcept { return token.stop_requested(); }
 inline void request_stop(std::stop_source& source) noexcept { source.request_stop(); }
 
+/// At most 15 characters.
+void name_this_thread(const char* name) noexcept;
 /// Starts a named thread.
 template <class Fn>
 thread start_thread(const char* name, Fn&& fn) {
   return thread([name, fn = std::forward<Fn>(fn)]() mutable {
-#if defined(__linux__)
-    ::pthread_setname_np(::pthread_self(), name);  // at most 15 characters
-#else
-    (void)name;
-#endif
+    name_this_thread(name);
     fn();
   });
 }
@@ -283,16 +246,6 @@ inline constexpr std::uint32_t nap_channel = 0x80000000U;  ///< never woken: end
 
 #if defined(__linux__)
 
-/// The call that takes this program's timespec: with 32 bits to a long, time_t may have more.
-inline constexpr long futex_call =
-#if !defined(SYS_futex)
-    SYS_futex_time64;
-#elif defined(SYS_futex_time64)
-    sizeof(time_t) > sizeof(long) ? SYS_futex_time64 : SYS_futex;
-#else
-    SYS_futex;
-#endif
-
 template <class Word>
 std::uint32_t* low_half(const atomic<Word>& word) noexcept {
   static_assert(sizeof(atomic<Word>) == sizeof(Word));
@@ -300,29 +253,20 @@ std::uint32_t* low_half(const atomic<Word>& word) noexcept {
   return sizeof(Word) == 8 && std::endian::native == std::endian::big ? half + 1 : half;
 }
 
+bool futex_wait(const std::uint32_t* word, std::uint32_t expected, std::uint32_t channels,
+                const steady_time* deadline) noexcept;
+void futex_wake(const std::uint32_t* word, int count, std::uint32_t channels) noexcept;
+
 /// False when the deadline has passed.
 template <class Word>
 bool wait(const atomic<Word>& word, Word expected, std::uint32_t channels = all_channels,
           const steady_time* deadline = nullptr) noexcept {
-  timespec limit{};
-  if (deadline != nullptr) {
-    const auto since = deadline->time_since_epoch();  // CLOCK_MONOTONIC is the steady clock here
-    const auto seconds = std::chrono::floor<std::chrono::seconds>(since);
-    if (seconds.count() < 0) return false;
-    limit.tv_sec = static_cast<time_t>(
-        std::min<std::int64_t>(seconds.count(), std::numeric_limits<time_t>::max()));
-    limit.tv_nsec = static_cast<long>((since - seconds).count());
-  }
-  const long result = ::syscall(futex_call, low_half(word), FUTEX_WAIT_BITSET_PRIVATE,
-                                static_cast<std::uint32_t>(expected),
-                                deadline != nullptr ? &limit : nullptr, nullptr, channels);
-  return !(result == -1 && errno == ETIMEDOUT);
+  return futex_wait(low_half(word), static_cast<std::uint32_t>(expected), channels, deadline);
 }
 
 template <class Word>
 void wake(const atomic<Word>& word, int count, std::uint32_t channels = all_channels) noexcept {
-  ::syscall(futex_call, low_half(word), FUTEX_WAKE_BITSET_PRIVATE, count, nullptr, nullptr,
-            channels);
+  futex_wake(low_half(word), count, channels);
 }
 
 #else
@@ -366,21 +310,7 @@ inline constexpr std::uint64_t given_hash_seed = 0;
 
 /// 64 bits that nobody outside can know; 0 where the system has none to give: the caller mixes in
 /// what else differs.
-inline std::uint64_t random_seed() noexcept {
-  std::uint64_t bits = 0;
-#if defined(__linux__)
-  constexpr unsigned never_wait = 1;  // GRND_NONBLOCK
-  if (::syscall(SYS_getrandom, &bits, sizeof bits, never_wait) != sizeof bits) bits = 0;
-#else  // <random> costs each file that includes it an eighth of a second
-  try {
-    std::random_device source;
-    bits = std::uint64_t{source()} << 32 | source();
-  } catch (...) {
-    bits = 0;
-  }
-#endif
-  return bits;
-}
+std::uint64_t random_seed() noexcept;
 /// Of a word that is written no more, or only with the value that it has.
 template <class T>
 T settled(const atomic<T>& word) noexcept {
@@ -392,20 +322,11 @@ T settled(const atomic<T>& word) noexcept {
 // every thread has either made its earlier stores visible, or not yet done its later loads. The
 // other side needs no more than keep_order() between its store and its load.
 
-#if defined(__linux__) && !SINGLEFLIGHT_TSAN  // which knows nothing of such a barrier
 /// Asks for the barrier, before its first use; false: this machine has none.
-inline bool ask_for_barrier() noexcept {
-  return ::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
-}
+bool ask_for_barrier() noexcept;
 /// False: the kernel has refused it: for want of memory this once, or from now on (a filter of
 /// system calls that was installed later).
-inline bool barrier_in_all_threads() noexcept {
-  return ::syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
-}
-#else
-inline bool ask_for_barrier() noexcept { return false; }
-inline bool barrier_in_all_threads() noexcept { return true; }
-#endif
+bool barrier_in_all_threads() noexcept;
 /// A switch that is turned seldom, and read by those who may see it late.
 using late_switch = std::atomic<bool>;
 /// The compiler keeps the order of what is before and after.
@@ -413,6 +334,10 @@ inline void keep_order() noexcept { std::atomic_signal_fence(std::memory_order_s
 
 }  // namespace detail::platform
 SINGLEFLIGHT_END_NAMESPACE
+
+#if !defined(SINGLEFLIGHT_COMPILED)
+#include "singleflight/core/impl/platform.hpp"
+#endif
 
 #endif
 

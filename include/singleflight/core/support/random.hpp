@@ -31,13 +31,7 @@ struct SINGLEFLIGHT_SHARED_STATE random_state {
 
 /// 64 random bits from the calling thread's own generator, its place in memory, and this moment: so
 /// threads of one moment differ, and processes, and those that were forked from one another.
-inline std::uint64_t random_bits() noexcept {
-  random_state& self = platform::per_thread<random_state>();
-  self.at += 0x9e3779b97f4a7c15ULL;
-  const auto place = static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(&self));
-  const auto moment = static_cast<std::uint64_t>(platform::now().time_since_epoch().count());
-  return mix64(mix64(self.at ^ place) ^ moment);
-}
+std::uint64_t random_bits() noexcept;
 
 /// A random source of the caller's own: 64 random bits a call. One of fewer would make all jitter
 /// small, or none: it does not compile, as far as its type says so (min() and max(), what it
@@ -88,3 +82,7 @@ inline constexpr std::int64_t part_of(std::int64_t whole, double fraction) noexc
 
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE
+
+#if !defined(SINGLEFLIGHT_COMPILED)
+#include "singleflight/core/impl/random.hpp"
+#endif

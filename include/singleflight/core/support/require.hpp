@@ -3,21 +3,20 @@
 
 // What must hold in every build type, and what must never compile.
 
-#include <cstdio>
-#include <cstdlib>
-
 #include "singleflight/core/support/config.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
+
+/// Prints `what` and aborts.
+[[noreturn]] void end_process(const char* what) noexcept;
 
 /// Misuse of a lifetime, checked in every build type.
 inline void require(bool holds, const char* what) noexcept {
   if (holds) [[likely]] {
     return;
   }
-  std::fprintf(stderr, "singleflight: %s\n", what);
-  std::abort();
+  end_process(what);
 }
 
 template <class>
@@ -31,3 +30,7 @@ template <class T>
 
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE
+
+#if !defined(SINGLEFLIGHT_COMPILED)
+#include "singleflight/core/impl/require.hpp"
+#endif

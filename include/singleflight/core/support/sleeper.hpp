@@ -25,18 +25,7 @@ class sleeper {
   using name = const atomic<std::uint32_t>*;
 
   /// Throws what arming the timer throws, before anybody can know this sleeper.
-  sleeper(timer& clock, steady_time deadline, const std::stop_token& stop)
-      : clock_(clock),
-        stop_(stop),
-        deadline_(deadline),
-        alarm_(*this),
-        on_stop_(stop.stop_possible() ? stop_callback(std::in_place, stop, poker{this})
-                                      : stop_callback()) {
-    if (bounded() && !clock.follows_steady_clock()) {
-      clock.arm(alarm_, deadline);
-      armed_ = true;
-    }
-  }
+  sleeper(timer& clock, steady_time deadline, const std::stop_token& stop);
   sleeper(const sleeper&) = delete;
   sleeper& operator=(const sleeper&) = delete;
   ~sleeper() {
@@ -45,24 +34,10 @@ class sleeper {
 
   /// `outcome`: told. Else a limit has struck, and it is this thread's to find out, under the lock
   /// of what it waits for, whether it was told meanwhile.
-  wait_verdict sleep() noexcept {
-    for (;;) {
-      const std::uint32_t seen =
-          word_.load(platform::order(rule::told_acquires, memory_order_acquire));
-      if ((seen & told) != 0) return wait_verdict::outcome;
-      if (platform::stop_requested(stop_)) return wait_verdict::cancelled;
-      if (bounded() && clock_.now() >= deadline_) return wait_verdict::timed_out;
-      hand_queue_over();
-      platform::wait(word_, seen, platform::all_channels,
-                     bounded() && clock_.follows_steady_clock() ? &deadline_ : nullptr);
-    }
-  }
+  wait_verdict sleep() noexcept;
 
   /// Ends the sleep; once. The caller wakes what is returned after its locks.
-  [[nodiscard]] name tell() noexcept {
-    word_.fetch_or(told, platform::order(rule::tell_releases, memory_order_release));
-    return &word_;
-  }
+  [[nodiscard]] name tell() noexcept;
   static void wake(name word) noexcept { platform::wake(*word, 1); }
 
  private:
@@ -74,19 +49,12 @@ class sleeper {
   };
   using stop_callback = std::optional<platform::stop_callback<poker>>;
   struct alarm : thread_timer_node {
-    explicit alarm(sleeper& s) noexcept
-        : thread_timer_node([](timer_node& n) noexcept { static_cast<alarm&>(n).who.poke(); },
-                            this_thread()),
-          who(s) {}
+    explicit alarm(sleeper& s) noexcept;
     sleeper& who;
   };
 
   bool bounded() const noexcept { return deadline_ != steady_time::max(); }
-  void poke() noexcept {
-    // After what the limit has become: whoever sees the one sees the other.
-    if (platform::holds(rule::ring_changes_word)) word_.fetch_add(told + 1, memory_order_release);
-    platform::wake(word_, 1);
-  }
+  void poke() noexcept;
 
   timer& clock_;
   const std::stop_token& stop_;
@@ -99,3 +67,7 @@ class sleeper {
 
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE
+
+#if !defined(SINGLEFLIGHT_COMPILED)
+#include "singleflight/core/impl/sleeper.hpp"
+#endif

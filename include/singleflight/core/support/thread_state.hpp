@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <exception>
 #include <span>
-#include <vector>
+#include <utility>
 
 #include "singleflight/core/support/fork.hpp"
 #include "singleflight/core/support/platform.hpp"
@@ -70,11 +70,7 @@ inline thread_state& this_thread() noexcept { return platform::per_thread<thread
 
 /// Before this thread waits. A loader on it may have caught the exception during which its promise
 /// was destroyed: its callers do not wait with it, they get `broken` now.
-inline void settle_promises() {
-  for (promise_call* c = this_thread().promise_calls; c != nullptr; c = c->outer) {
-    if (c->dropped && std::uncaught_exceptions() <= c->exceptions_before) c->settle(*c);
-  }
-}
+void settle_promises();
 
 /// While it lives, this thread runs what others have handed over: a load may wait for it.
 class on_errand {
@@ -132,16 +128,8 @@ class SINGLEFLIGHT_SHARED_STATE wandering_load {
     if (before == 0) use(index);
     own.store(before + 1, memory_order_release);
   }
-  SINGLEFLIGHT_COLD static void count_shared(atomic<std::uint32_t> cell::*which) noexcept {
-    use(own_cells);
-    (cells[own_cells].*which).fetch_add(1, memory_order_release);
-  }
-  SINGLEFLIGHT_COLD static void use(std::uint32_t index) noexcept {
-    std::uint32_t now = used.load(memory_order_relaxed);
-    while (now <= index && !used.compare_exchange_weak(now, index + 1, memory_order_relaxed,
-                                                       memory_order_relaxed)) {
-    }
-  }
+  static void count_shared(atomic<std::uint32_t> cell::*which) noexcept;
+  static void use(std::uint32_t index) noexcept;
 };
 
 /// While it lives, a pool drops a task, for `why`.
@@ -165,11 +153,7 @@ SINGLEFLIGHT_SHARED_STATE inline atomic<std::uint64_t>& id_ranges() noexcept {
   return next;
 }
 
-SINGLEFLIGHT_COLD inline void refill_ids(thread_state& self) noexcept {
-  constexpr std::uint64_t range = std::uint64_t{1} << 16;
-  self.next_id = id_ranges().fetch_add(1, memory_order_relaxed) * range;
-  self.ids_end = self.next_id + range - 1;
-}
+void refill_ids(thread_state& self) noexcept;
 
 inline std::uint64_t next_flight_id(thread_state& self) noexcept {
   if (self.next_id == self.ids_end) [[unlikely]] {
@@ -182,40 +166,20 @@ inline std::uint64_t next_flight_id(thread_state& self) noexcept {
 
 class SINGLEFLIGHT_SHARED_STATE thread_indexes final : fork_member {
  public:
-  thread_indexes() : fork_member(rank::last) { enter_forks(); }
+  thread_indexes();
   static thread_indexes& instance() noexcept {
     static platform::never_destroyed<thread_indexes> one;
     return one.get();
   }
-  std::uint32_t take() noexcept {
-    platform::unique_lock hold(lock_);
-    for (std::size_t word = 0; word < words; ++word) {
-      if (const int bit = std::countr_one(used_[word]); bit < 64) {
-        used_[word] |= std::uint64_t{1} << bit;
-        return static_cast<std::uint32_t>(word * 64 + static_cast<std::size_t>(bit));
-      }
-    }
-    return words * 64;  // more threads than that share one index
-  }
-  void give_back(std::uint32_t index) noexcept {
-    if (index >= words * 64) return;
-    platform::unique_lock hold(lock_);
-    used_[index / 64] &= ~(std::uint64_t{1} << (index % 64));
-  }
+  std::uint32_t take() noexcept;
+  void give_back(std::uint32_t index) noexcept;
 
   static constexpr std::uint32_t words = 64;  ///< 4,096 threads with an index of their own
 
  private:
   SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
   SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
-  SINGLEFLIGHT_COLD void mend() noexcept override {
-    thread_state& self = this_thread();
-    thread_state::forker = &self;
-    self.forked = true;
-    const std::uint32_t mine = self.index;
-    for (std::uint64_t& word : used_) word = 0;
-    if (mine < words * 64) used_[mine / 64] |= std::uint64_t{1} << (mine % 64);
-  }
+  SINGLEFLIGHT_BODY void mend() noexcept override;
 
   platform::mutex lock_;
   std::uint64_t used_[words] = {};
@@ -224,17 +188,9 @@ inline const platform::made_at_load<&thread_indexes::instance> thread_indexes_at
 
 inline constexpr std::uint32_t shared_thread_index = thread_indexes::words * 64;
 
-inline void give_thread_index_back() noexcept {
-  thread_state& self = this_thread();
-  thread_indexes::instance().give_back(self.index);
-  self.index = shared_thread_index;  // calls from later thread-exit code count there
-}
+void give_thread_index_back() noexcept;
 
-SINGLEFLIGHT_COLD inline std::uint32_t assign_thread_index(thread_state& self) noexcept {
-  self.index = thread_indexes::instance().take();
-  platform::at_thread_exit<&give_thread_index_back>();
-  return self.index;
-}
+std::uint32_t assign_thread_index(thread_state& self) noexcept;
 
 inline std::uint32_t thread_index(thread_state& self) noexcept {
   if (self.index == thread_state::no_index) [[unlikely]] {
@@ -245,3 +201,7 @@ inline std::uint32_t thread_index(thread_state& self) noexcept {
 
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE
+
+#if !defined(SINGLEFLIGHT_COMPILED)
+#include "singleflight/core/impl/thread_state.hpp"
+#endif

@@ -12,29 +12,11 @@ namespace detail {
 
 /// Before this thread sleeps: what stands in its trampoline goes to the default pool. What this
 /// thread sleeps for may be waiting for that.
-inline void hand_queue_over(thread_state& self) {
-  task_node* queued = std::exchange(self.queue_head, nullptr);
-  self.queue_tail = nullptr;
-  self.forked = false;
-  while (task_node* const node = queued) {
-    queued = node->next;
-    post_on_default_pool(node);
-  }
-}
-inline void hand_queue_over() {
-  thread_state& self = this_thread();
-  if (self.queue_head != nullptr && platform::holds(rule::sleeper_hands_queue_over)) {
-    hand_queue_over(self);
-  }
-}
+void hand_queue_over(thread_state& self);
+void hand_queue_over();
 
 /// The same for who holds a lock, which is let go meanwhile.
-inline void hand_queue_over(platform::unique_lock& hold) {
-  if (this_thread().queue_head == nullptr) return;
-  hold.unlock();
-  hand_queue_over();
-  hold.lock();
-}
+void hand_queue_over(platform::unique_lock& hold);
 
 /// Marks a library call that may hand work to the trampoline; the outermost one drains it.
 class call_scope {
@@ -52,48 +34,17 @@ class call_scope {
   }
 
  private:
-  SINGLEFLIGHT_NOINLINE static void drain(thread_state& self) {
-    struct closing {  // a task that throws or ends its thread leaves the rest to the default pool
-      thread_state& self;
-      bool drained = false;
-      ~closing() {
-        if (drained) return;
-        self.in_scope = false;
-        hand_queue_over(self);
-      }
-    } close{self};
-    const on_errand errand;
-    while (task_node* const node = self.queue_head) {
-      self.queue_head = node->next;
-      if (node->next == nullptr) self.queue_tail = nullptr;
-      node->act(node, true);
-    }
-    close.drained = true;
-  }
+  static void drain(thread_state& self);
 
   thread_state& self_;
   bool outermost_;
 };
 
 /// Queues `node` on this thread, for the end of the outermost library call.
-inline void run_later_here(task_node* node) {
-  const call_scope scope;
-  thread_state& self = this_thread();
-  node->next = nullptr;
-  if (self.queue_tail != nullptr) {
-    self.queue_tail->next = node;
-  } else {
-    self.queue_head = node;
-  }
-  self.queue_tail = node;
-}
+void run_later_here(task_node* node);
 
 /// Whether `node` is queued on this thread.
-inline bool is_queued_here(const task_node* node) noexcept {
-  const task_node* at = this_thread().queue_head;
-  while (at != nullptr && at != node) at = at->next;
-  return at != nullptr;
-}
+bool is_queued_here(const task_node* node) noexcept;
 
 /// While it lives, work for inline_executor goes to the default pool: this thread is inside run().
 class inside_run {
@@ -142,24 +93,12 @@ class fire_scope {
   const strike_scope strikes_;
 };
 
-inline bool is_inside_run(const thread_state& self) noexcept {
-  if (self.inside_run > 0) return true;
-  for (const led_frame* frame = self.led; frame != nullptr; frame = frame->outer) {
-    if (frame->inline_run) return true;
-  }
-  return false;
-}
+bool is_inside_run(const thread_state& self) noexcept;
 
 }  // namespace detail
 
-inline void inline_executor_t::execute(task t) const {
-  detail::thread_state& self = detail::this_thread();
-  if (detail::is_inside_run(self) &&
-      detail::platform::holds(detail::rule::strangers_go_to_the_pool)) {
-    detail::execute_on_default_pool(std::move(t));
-    return;
-  }
-  detail::run_later_here(t.release());
-}
-
 SINGLEFLIGHT_END_NAMESPACE
+
+#if !defined(SINGLEFLIGHT_COMPILED)
+#include "singleflight/core/impl/trampoline.hpp"
+#endif
