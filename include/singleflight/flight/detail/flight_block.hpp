@@ -150,7 +150,7 @@ struct block_base : platform::allocated {
         executor(on) {}
   block_base(const block_base&) = delete;
   block_base& operator=(const block_base&) = delete;
-  virtual ~block_base();
+  SINGLEFLIGHT_BODY virtual ~block_base();
 
   flight_phase phase(memory_order_t order = memory_order_acquire) const noexcept {
     return static_cast<flight_phase>(state.load(order) & phase_bits);

@@ -315,10 +315,10 @@ class flight_core final : fork_member {
 
   // ---- fork: impl/flight_core_fork.hpp --------------------------------------------------------------------
 
-  void hold() noexcept override;
-  void release() noexcept override;
-  void mend() noexcept override;
-  void go_on() noexcept override;
+  SINGLEFLIGHT_BODY void hold() noexcept override;
+  SINGLEFLIGHT_BODY void release() noexcept override;
+  SINGLEFLIGHT_BODY void mend() noexcept override;
+  SINGLEFLIGHT_BODY void go_on() noexcept override;
   template <class Visit>
   bool each_block_held(Visit&& visit) noexcept;
   bool is_led_here(const flight_node& node) const noexcept;

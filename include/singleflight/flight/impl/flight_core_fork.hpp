@@ -36,7 +36,7 @@ bool flight_core::each_block_held(Visit&& visit) noexcept {
   });
 }
 
-SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::hold() noexcept {
+SINGLEFLIGHT_BODY void flight_core::hold() noexcept {
   for (;;) {
     table.hold_all();
     std::size_t taken = 0;
@@ -61,7 +61,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::hold() noexcept {
   }
 }
 
-SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::release() noexcept {
+SINGLEFLIGHT_BODY void flight_core::release() noexcept {
   (void)each_block_held([](block_base& block) {
     block.unlock();
     return true;
@@ -69,7 +69,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::release() noexcept {
   table.release_all();
 }
 
-SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::mend() noexcept {
+SINGLEFLIGHT_BODY void flight_core::mend() noexcept {
   const bool closing = closed_.load(memory_order_relaxed);
   table.crowd_held(0);
   (void)table.each_held([&](flight_table::bucket& b) {
@@ -159,7 +159,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::forget_waiters(block_base&
 
 /// What was queued on the pool of timeouts for a flight of this thread, or being carried out there:
 /// again. Other threads of the child, its timer's first, may be at these flights already.
-SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::go_on() noexcept {
+SINGLEFLIGHT_BODY void flight_core::go_on() noexcept {
   for (const led_frame* f = this_thread().led; f != nullptr; f = f->outer) {
     if (f->group != this) continue;
     block_base* found = nullptr;
