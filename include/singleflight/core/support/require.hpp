@@ -3,6 +3,8 @@
 
 // What must hold in every build type, and what must never compile.
 
+#include <cstdlib>
+
 #include "singleflight/core/support/config.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
