@@ -25,7 +25,6 @@ NOT_PUBLIC = ("detail", "impl", "support")
 
 MOST_LINES_OF_A_HEADER = 400
 LONG_HEADERS = {
-    "core/support/platform.hpp",
     "flight/key.hpp",
 }
 
