@@ -96,7 +96,7 @@ class cached {
 
  private:
   friend detail::cache_door;
-  cached(detail::hazard_hold hold, const Value* value, timer& clock,
+  cached(detail::hazard_hold&& hold, const Value* value, timer& clock,
          singleflight::freshness freshness) noexcept
       : hold_(std::move(hold)), value_(value), clock_(&clock), freshness_(freshness) {}
 

@@ -63,7 +63,7 @@ class live_snapshot {
 
  private:
   friend detail::live_door;
-  live_snapshot(detail::hazard_hold hold, timer& clock) noexcept
+  live_snapshot(detail::hazard_hold&& hold, timer& clock) noexcept
       : hold_(std::move(hold)), clock_(&clock) {}
 
   const detail::live_node<T>& node() const noexcept {

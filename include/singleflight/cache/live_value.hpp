@@ -110,7 +110,8 @@ class live_value final : public observable {
 
   /// The current version.
   [[nodiscard]] live_snapshot<T> get() const noexcept {
-    return detail::live_door::make_snapshot<T>(place_.hold(listeners_->lock()), clock_);
+    detail::hazard_hold hold = place_.hold(listeners_->lock());
+    return detail::live_door::make_snapshot<T>(std::move(hold), clock_);
   }
 
   // ---- changing ---------------------------------------------------------------------------------
