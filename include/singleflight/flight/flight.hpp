@@ -39,6 +39,7 @@
 #include "singleflight/core/support/require.hpp"
 #include "singleflight/core/support/stop_token.hpp"
 #include "singleflight/flight/detail/flight_share.hpp"
+#include "singleflight/flight/detail/result_door.hpp"
 #include "singleflight/flight/shared_result.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -95,20 +96,20 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
   // ---- awaiting ---------------------------------------------------------------------------------
   class awaiter {
    public:
-    explicit awaiter(flight& of) noexcept : of_(of) {}
-    bool await_ready() const { return of_.settled(); }
-    bool await_suspend(std::coroutine_handle<> frame) { return of_.suspend(frame); }
+    explicit awaiter(flight& awaited) noexcept : flight_(awaited) {}
+    bool await_ready() const { return flight_.settled(); }
+    bool await_suspend(std::coroutine_handle<> frame) { return flight_.suspend(frame); }
     shared_result<V> await_resume() {
-      if (of_.block_->result == detail::flight_result::value) [[likely]] {
-        of_.state = detail::wait_state::idle;
-        return {typename shared_result<V>::from_block{}, *std::exchange(of_.block_, nullptr),
-                of_.role_};
+      if (flight_.block_->result == detail::flight_result::value) [[likely]] {
+        flight_.state = detail::wait_state::idle;
+        return detail::result_door::make_share(*std::exchange(flight_.block_, nullptr),
+                                               flight_.role_);
       }
-      return of_.take(detail::wait_verdict::outcome).value();
+      return flight_.take(detail::wait_verdict::outcome).value();
     }
 
    private:
-    flight& of_;
+    flight& flight_;
   };
   awaiter operator co_await() & noexcept { return awaiter(*this); }
   using detail::handle_of<flight>::operator co_await;
@@ -147,10 +148,6 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
     }
   }
 
-  // For the group: a share of `b`, reference and interest included.
-  flight(detail::flight_block<V>& b, flight_role role, std::uint32_t kept) noexcept
-      : share(&b, role, kept) {}
-
  private:
   template <class, class, bool, class>
   friend class singleflight::handle_wait;
@@ -159,6 +156,10 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
   friend class singleflight::group;
   friend detail::group_door;
   friend detail::recorded_within;
+
+  /// A share of `b`, with its reference and its interest.
+  flight(detail::flight_block<V>& b, flight_role role, std::uint32_t kept) noexcept
+      : share(&b, role, kept) {}
 
   template <class Executor, class Callback, class Within>
   struct callback_state;

@@ -21,17 +21,13 @@
 
 #include "singleflight/core/outcome.hpp"
 #include "singleflight/flight/detail/owned_load.hpp"
+#include "singleflight/flight/detail/promise_door.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
 template <class V>
 class [[nodiscard]] flight_promise {
  public:
-  explicit flight_promise(detail::typed_load<V>& load) noexcept
-      : load_(&load), attempt_(load.attempt) {
-    load_->home->add_reference();
-    detail::wandering_load::begin();
-  }
   flight_promise(flight_promise&& other) noexcept
       : load_(std::exchange(other.load_, nullptr)), attempt_(other.attempt_) {}
   flight_promise& operator=(flight_promise&& other) noexcept {
@@ -69,30 +65,37 @@ class [[nodiscard]] flight_promise {
     if (hold.load->first_answer(attempt_)) hold.load->answer_code(code);
   }
 
-  void set_outcome(outcome<V>&& how) {
-    if (how.has_value()) {
+  void set_outcome(outcome<V>&& result) {
+    if (result.has_value()) {
       if constexpr (std::is_void_v<V>) {
         set_value();
       } else {
-        set_value(std::move(how).value());
+        set_value(std::move(result).value());
       }
     } else {
-      if (const std::optional<flight_errc> code = detail::code_of(how)) {
+      if (const std::optional<flight_errc> code = detail::code_of(result)) {
         set_error(*code);
       } else {
-        set_error(how.exception());
+        set_error(result.exception());
       }
     }
   }
 
-  /// For a call that answers several promises: this flight, as one that the calling thread leads.
-  detail::led_frame led_frame_here(const detail::led_frame* outer) const noexcept {
-    return {load_->frame.flight_id, outer, nullptr, load_->frame.group, false};
-  }
   /// The flight that this promise answers. Requires that no answer was given.
   const flight_context& context() const noexcept { return *load_->context; }
 
  private:
+  friend detail::promise_door;
+
+  explicit flight_promise(detail::typed_load<V>& load) noexcept
+      : load_(&load), attempt_(load.attempt) {
+    load_->home->add_reference();
+    detail::wandering_load::begin();
+  }
+  detail::led_frame frame_here(const detail::led_frame* outer) const noexcept {
+    return {load_->frame.flight_id, outer, nullptr, load_->frame.group, false};
+  }
+
   struct holding {
     explicit holding(flight_promise& p) : load(std::exchange(p.load_, nullptr)) {
       detail::require(load != nullptr, "flight_promise: answered twice, or moved from");

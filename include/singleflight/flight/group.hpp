@@ -212,7 +212,7 @@ class group final : public observable {
 
   /// A locked bucket that is unlocked at the end of its scope, also when a comparison throws.
   struct locked_bucket : detail::flight_table::bucket {
-    explicit locked_bucket(detail::flight_table::bucket b) noexcept : bucket(b) {}
+    explicit locked_bucket(detail::flight_table::bucket locked) noexcept : bucket(locked) {}
     locked_bucket(const locked_bucket&) = delete;
     locked_bucket& operator=(const locked_bucket&) = delete;
     ~locked_bucket() { unlock(); }
@@ -252,7 +252,7 @@ class group final : public observable {
 
   bool is_of(const node& n, view key) const { return equal_(access::load(n.key), key); }
   /// The flight that a call for `key` meets: open or a barrier. Bucket lock held; may throw.
-  node* find(const detail::flight_table::bucket& b, std::size_t hash, view key) const;
+  node* find(const detail::flight_table::bucket& bucket, std::size_t hash, view key) const;
   /// Whether the flight is too old to join. Bucket lock held.
   bool too_old(const node& n, detail::steady_time now) const noexcept;
   static detail::block_base* make_block(detail::flight_core& core, const detail::flight_node& n);
@@ -268,7 +268,7 @@ class group final : public observable {
   struct admission;
   struct caller;
   admission refuse(flight_errc code) noexcept;
-  admission enter(caller& who, std::size_t hash, view key, bool fresh);
+  admission enter(caller& call, std::size_t hash, view key, bool fresh);
   /// With `unlaunched`, the load of a flight that this call leads is left there for the caller to
   /// launch.
   template <class Arg, class Load>
@@ -279,7 +279,7 @@ class group final : public observable {
   }
   SINGLEFLIGHT_NOINLINE flight<Value> start_owned(view key, given_loader load, bool fresh,
                                                   detail::load_base** unlaunched);
-  struct starting {
+  struct start_mode {
     bool fresh;
     bool outermost;  ///< of the library's calls on this thread
     detail::load_base** unlaunched;
@@ -288,8 +288,8 @@ class group final : public observable {
   SINGLEFLIGHT_INLINE static void prepare_lead(started_block& made) noexcept;
   SINGLEFLIGHT_INLINE bool start_alone(started_block& made) noexcept;
   std::optional<flight<Value>> start_slowly(std::unique_ptr<started_block> made, std::size_t hash,
-                                            view key, starting how);
-  SINGLEFLIGHT_INLINE flight<Value> lead_started(started_block& made, starting how);
+                                            view key, start_mode mode);
+  SINGLEFLIGHT_INLINE flight<Value> lead_started(started_block& made, start_mode mode);
 
   template <bool Throws, class Arg, class Load>
   std::conditional_t<Throws, result, outcome<result>> run_bounded(const Arg& key, Load& load,
@@ -346,8 +346,8 @@ class group final : public observable {
   static bool arrive(block& b) noexcept;
   void end_bulk_key(node& own, detail::thread_state& self, block* led, flight_errc code,
                     std::exception_ptr error);
-  void settle_bulk_key(node& own, detail::thread_state& self, block* led, outcome<Value>& said,
-                       outcome<result>& to);
+  void settle_bulk_key(node& own, detail::thread_state& self, block* led, outcome<Value>& loaded,
+                       outcome<result>& given);
 
   bool close_by(detail::steady_time deadline) {
     if (core_.leads_on_this_thread()) throw flight_error(flight_errc::recursive);

@@ -23,6 +23,10 @@
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
+namespace detail {
+struct result_door;
+}
+
 enum class flight_role : std::uint8_t { leader, joiner };
 
 template <class V>
@@ -92,26 +96,22 @@ class shared_result {
     return std::optional<stored>(std::move(block_->value));
   }
 
-  // For the library: a value made in place by a call, a share of a block, and the way between them.
-  struct from_block {};
+ private:
+  friend detail::result_door;
+
   shared_result() noexcept : where_(where::nowhere), role_(flight_role::leader) {}
-  /// Takes over the caller's reference on `b`, whose result is a value.
-  shared_result(from_block, block& b, flight_role role) noexcept
+  shared_result(block& b, flight_role role) noexcept
       : block_(&b), where_(where::shared), role_(role) {}
-  /// make(void* at) constructs the value.
   template <class Make>
-  void emplace_by(const Make& make) {
+  void emplace(const Make& make) {
     make(inline_place());
     where_ = where::here;
   }
-  stored& inline_value() noexcept { return inline_; }
   void become_share(block& b) noexcept {
     inline_.~stored();
     block_ = &b;
     where_ = where::shared;
   }
-  /// Moves the value of `b`, which nobody shares, back into this handle; drops the caller's
-  /// reference on `b`, also when the move throws.
   void take_back(block& b) {
     const struct dropping {
       block& b;
@@ -122,7 +122,6 @@ class shared_result {
     where_ = where::here;
   }
 
- private:
   void* inline_place() noexcept { return std::addressof(inline_); }
   void clear() noexcept {
     const where was = std::exchange(where_, where::nowhere);

@@ -38,13 +38,13 @@ class blocked_wait {
     bide,  ///< the same; runs nothing itself: its caller has something else when a limit strikes
     look,  ///< stays with the flight whatever happens
   };
-  blocked_wait(block_base& block, const limits& bounds, form how,
-               const flight_core::stake& mine = {}) noexcept
+  blocked_wait(block_base& block, const limits& bounds, form as,
+               const flight_core::stake& stake = {}) noexcept
       : block_(block),
         bounds_(bounds),
-        form_(how),
-        can_lead_(how == form::run),
-        mine_(mine),
+        form_(as),
+        can_lead_(as == form::run),
+        stake_(stake),
         alarm_(*this) {
     alarm_.when = bounds.deadline;  // before it is armed: from then on it is the timer's
   }
@@ -63,9 +63,9 @@ class blocked_wait {
  private:
   static constexpr int spins = 64;
 
-  struct poker {
+  struct waker {
     blocked_wait* wait;
-    void operator()() const noexcept { wait->block_.poke(block_base::channel_of(wait->node_)); }
+    void operator()() const noexcept { wait->block_.wake(block_base::channel_of(wait->node_)); }
   };
   /// Rings at the deadline, where the kernel cannot time the sleep.
   struct alarm : thread_timer_node {
@@ -73,22 +73,22 @@ class blocked_wait {
         : thread_timer_node(
               [](timer_node& n) noexcept {
                 blocked_wait& to = static_cast<alarm&>(n).wait;
-                to.block_.poke(block_base::channel_of(to.node_));
+                to.block_.wake(block_base::channel_of(to.node_));
               },
               this_thread()),
           wait(w) {}
     blocked_wait& wait;
   };
-  struct ringing {
-    explicit ringing(blocked_wait& w) : wait(w) {
+  struct armed_alarm {
+    explicit armed_alarm(blocked_wait& w) : wait(w) {
       if (wait.bounded() && !wait.block_.clock->follows_steady_clock()) {
         wait.block_.clock->arm(wait.alarm_, wait.bounds_.deadline);
         armed = true;
       }
     }
-    ringing(const ringing&) = delete;
-    ringing& operator=(const ringing&) = delete;
-    ~ringing() {
+    armed_alarm(const armed_alarm&) = delete;
+    armed_alarm& operator=(const armed_alarm&) = delete;
+    ~armed_alarm() {
       if (armed) wait.block_.clock->cancel(wait.alarm_);
     }
     blocked_wait& wait;
@@ -96,8 +96,8 @@ class blocked_wait {
   };
 
   /// It is to look at its record. From another thread, which cannot know what it listens to.
-  static void strike(void* waiter) noexcept {
-    static_cast<blocked_wait*>(waiter)->block_.poke(platform::all_channels);
+  static void wake_from_graph(void* waiter) noexcept {
+    static_cast<blocked_wait*>(waiter)->block_.wake(platform::all_channels);
   }
 
   bool bounded() const noexcept { return bounds_.deadline != steady_time::max(); }
@@ -107,10 +107,12 @@ class blocked_wait {
     return form_ == form::join || (!bounded() && !bounds_.stop.stop_possible());
   }
   /// In this order: a limit that strikes asks from another thread, and `listed_` is this thread's.
-  bool told_apart() const noexcept { return bounded() || bounds_.stop.stop_possible() || listed_; }
+  bool has_own_channel() const noexcept {
+    return bounded() || bounds_.stop.stop_possible() || listed_;
+  }
   /// What this thread listens to; asked by itself only.
   std::uint32_t channel() const noexcept {
-    return (told_apart() ? block_base::channel_of(node_) : block_base::common_channel) |
+    return (has_own_channel() ? block_base::channel_of(node_) : block_base::common_channel) |
            (may_run_ ? block_base::claimer_channel : 0);
   }
 
@@ -141,7 +143,7 @@ class blocked_wait {
   const limits& bounds_;
   const form form_;
   const bool can_lead_;
-  const flight_core::stake mine_;
+  const flight_core::stake stake_;
   std::optional<flight_core::cancelled> cancelled_;
   bool listed_ = false;  // in block_.room.blocked, unless elected
   bool may_run_ = false;

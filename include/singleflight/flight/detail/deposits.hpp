@@ -16,6 +16,7 @@
 #include "singleflight/core/support/require.hpp"
 #include "singleflight/core/support/thread_state.hpp"
 #include "singleflight/core/support/trampoline.hpp"
+#include "singleflight/flight/detail/promise_door.hpp"
 #include "singleflight/flight/flight_promise.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -132,7 +133,7 @@ struct deposits {
     explicit leading(const deposits& given)
         : self(this_thread()), outer(self.led), frames(given.promises.size()) {
       for (std::size_t i = 0; i < frames.size(); ++i) {
-        frames[i] = given.promises[i].led_frame_here(self.led);
+        frames[i] = promise_door::frame_of(given.promises[i], self.led);
         self.led = &frames[i];
       }
     }

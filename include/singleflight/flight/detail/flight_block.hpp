@@ -8,7 +8,7 @@
 //
 // I5  `counts` holds references (low half) and interest (high half). It grows only under the bucket
 //     lock (a join) or by one who holds a reference; interest reaches 0 only under both locks. A
-//     leader's interest ends, and `leader_gone` is set, in one section of the bucket lock.
+//     leader's interest ends, and `leader_left` is set, in one section of the bucket lock.
 // I6  While phase != done, the block's node, or that of the flight it waits behind, is in the
 //     table; so the group is alive for whoever holds the block's lock and sees phase != done.
 // I7  phase becomes done once, under the block's lock, in the same critical section in which the
@@ -102,7 +102,7 @@ using flight_batch = resume_batch<block_base>;
 /// strikes, or that of the load; guarded by the block lock. Taken by its task, or by the first of
 /// those callers that is resumed.
 struct errands : task_node {
-  explicit errands(block_base& of) noexcept;
+  explicit errands(block_base& of_block) noexcept;
   block_base& block;
   bool queued = false;           ///< with a reference on the block
   bool cut = false;              ///< queued in the parent of a child of fork
@@ -127,24 +127,25 @@ struct waiting_room {
   std::stop_source stop{std::nostopstate};  ///< made when first asked for
   std::uint32_t bounded = 0;                ///< how many interested callers have a deadline
   std::uint32_t handed_over = 0;
-  bool leader_withdrew = false;  ///< a run() leader's stop fired: gone, but it gets the outcome
-  bool claimers = false;         ///< a thread waits that could run a queued load
-  bool claimers_behind = false;  ///< the same, for the flight behind this one
+  bool leader_cancelled = false;  ///< a run() leader's stop fired: gone, but it gets the outcome
+  bool claimers = false;          ///< a thread waits that could run a queued load
+  bool claimers_behind = false;   ///< the same, for the flight behind this one
   bool stop_wanted = false;
   std::optional<detail::errands> errands;  ///< made by the first deadline that leaves some
 };
 
 struct block_base : platform::allocated {
   static constexpr std::uint32_t phase_bits = 7;
-  static constexpr std::uint32_t sleeping = 8;      ///< somebody sleeps on `state`
-  static constexpr std::uint32_t locked = 16;       ///< the block lock
-  static constexpr std::uint32_t unfurnished = 32;  ///< nobody has taken it yet: there is no `room`
-  static constexpr std::uint32_t epoch = 64;        ///< added to make sleepers look again
+  static constexpr std::uint32_t sleeping = 8;  ///< somebody sleeps on `state`
+  static constexpr std::uint32_t locked = 16;   ///< the block lock
+  static constexpr std::uint32_t without_room =
+      32;                                     ///< nobody has taken it yet: there is no `room`
+  static constexpr std::uint32_t epoch = 64;  ///< added to make sleepers look again
   static constexpr std::uint64_t one_reference = 1;
   static constexpr std::uint64_t one_interest = std::uint64_t{1} << 32;
 
   block_base(flight_core& group, const any_executor& on, timer& time, flight_phase phase) noexcept
-      : state(static_cast<std::uint32_t>(phase) | unfurnished),
+      : state(static_cast<std::uint32_t>(phase) | without_room),
         core(&group),
         clock(&time),
         executor(on) {}
@@ -185,7 +186,7 @@ struct block_base : platform::allocated {
 
   // The block lock is a bit of `state`: whoever publishes has one store to make for both.
   void lock() noexcept {
-    if ((bit_lock<std::uint32_t, locked>::lock(state) & unfurnished) != 0) furnish();
+    if ((bit_lock<std::uint32_t, locked>::lock(state) & without_room) != 0) create_waiting_room();
   }
   void unlock() noexcept { unlock(state.load(memory_order_relaxed)); }
   /// With `value` as the new state, in one store: each that may say done is a release (I7).
@@ -197,35 +198,35 @@ struct block_base : platform::allocated {
   /// acquired that (I7): so each sees all that was done to them before.
   class waiters_lock {
    public:
-    explicit waiters_lock(block_base& of) noexcept : of_(of) {}
+    explicit waiters_lock(block_base& block) noexcept : block_(block) {}
     void lock() noexcept {
       if (after_ != nullptr) {  // it stays done
         after_->lock();
-      } else if (of_.phase(memory_order_relaxed) == flight_phase::done || !lock_before()) {
-        after_ = &of_.lock_done_waiters();
+      } else if (block_.phase(memory_order_relaxed) == flight_phase::done || !lock_before()) {
+        after_ = &block_.lock_done_waiters();
       }
     }
     void unlock() noexcept {
       if (after_ != nullptr) {
         after_->unlock();
       } else {
-        of_.unlock();
+        block_.unlock();
       }
     }
 
    private:
     bool lock_before() noexcept {
-      of_.lock();
-      if (of_.phase(memory_order_relaxed) != flight_phase::done) return true;
-      of_.unlock();
+      block_.lock();
+      if (block_.phase(memory_order_relaxed) != flight_phase::done) return true;
+      block_.unlock();
       return false;
     }
 
-    block_base& of_;
+    block_base& block_;
     word_lock* after_ = nullptr;
   };
   SINGLEFLIGHT_NOINLINE word_lock& lock_done_waiters() noexcept {
-    if ((state.load(memory_order_acquire) & unfurnished) != 0) {
+    if ((state.load(memory_order_acquire) & without_room) != 0) {
       lock();
       unlock();
     }
@@ -234,9 +235,9 @@ struct block_base : platform::allocated {
     return one;
   }
   /// Under the lock, or by the only owner. The release is for who finds it furnished, and done.
-  SINGLEFLIGHT_NOINLINE void furnish() noexcept {
+  SINGLEFLIGHT_NOINLINE void create_waiting_room() noexcept {
     ::new (static_cast<void*>(&room)) waiting_room(*this, executor);
-    state.store(state.load(memory_order_relaxed) & ~unfurnished, memory_order_release);
+    state.store(state.load(memory_order_relaxed) & ~without_room, memory_order_release);
   }
   /// Under the lock: a new phase, and a new epoch, so that nobody falls asleep on the old one. The
   /// release pairs with acquire loads of `state` without the lock.
@@ -252,8 +253,8 @@ struct block_base : platform::allocated {
         ((now + epoch) & ~(phase_bits | locked)) | static_cast<std::uint32_t>(flight_phase::done),
         platform::order(rule::end_releases, memory_order_release));
   }
-  bool is_furnished() const noexcept {
-    return (state.load(memory_order_relaxed) & unfurnished) == 0;
+  bool has_waiting_room() const noexcept {
+    return (state.load(memory_order_relaxed) & without_room) == 0;
   }
   bool has_sleepers_locked() const noexcept {
     return (state.load(memory_order_relaxed) & sleeping) != 0;
@@ -265,18 +266,18 @@ struct block_base : platform::allocated {
   static constexpr std::uint32_t common_channel = 1;
   static constexpr std::uint32_t claimer_channel = 2;
   /// Makes the sleepers of `channel` look again.
-  void poke(std::uint32_t channel) noexcept {
+  void wake(std::uint32_t channel) noexcept {
     lock();
     const bool asleep = has_sleepers_locked();
     unlock(state.load(memory_order_relaxed) + epoch);
     if (asleep) platform::wake(state, all_sleepers, channel);
   }
   /// A load that this flight waits for was queued: makes those look again who could run it.
-  void poke_claimers() noexcept {
+  void wake_claimers() noexcept {
     lock();
     const bool any = room.claimers;
     unlock();
-    if (any && platform::holds(rule::claimers_are_told)) poke(claimer_channel);
+    if (any && platform::holds(rule::claimers_are_notified)) wake(claimer_channel);
   }
   static constexpr int all_sleepers = 0x7fffffff;
 
@@ -300,7 +301,7 @@ struct block_base : platform::allocated {
 
   // Guarded by the block lock from here on; the outcome is constant once the flight is done.
   std::uint32_t callers = 0;        ///< at publication
-  atomic<bool> leader_gone{false};  ///< its interest has ended, it may still run its load
+  atomic<bool> leader_left{false};  ///< its interest has ended, it may still run its load
   bool run_leads = true;            ///< led by a run(), which gets its own outcome
   flight_result result = flight_result::none;
   flight_errc code{};        ///< result == code; else that of `error`, where it has one
@@ -309,7 +310,7 @@ struct block_base : platform::allocated {
   atomic<std::uint32_t> detached{0};  ///< joiners that wait for nothing, and whose interest stays
   load_base* load = nullptr;          ///< the owned load that leads
   union {
-    waiting_room room;  ///< there unless `unfurnished`
+    waiting_room room;  ///< there unless `without_room`
   };
 
   struct timeout_alarm : timer_node {

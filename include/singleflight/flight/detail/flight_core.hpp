@@ -10,7 +10,7 @@
 // blocked caller that can lead (offered), else an owned load that was kept, else its own load once
 // more, else whoever able gets here next (vacant). There is one election, elect_locked.
 //
-// What is decided under locks is carried out after them by aftermath: waking, submitting,
+// What is decided under locks is carried out after them by after_unlock: waking, submitting,
 // destroying, telling to stop, waking those behind, launching, promoting, in that order (P8:
 // blocked threads first).
 
@@ -71,7 +71,7 @@ class flight_core final : fork_member {
 
   // ---- what happens after the locks -----------------------------------------------------------
 
-  struct aftermath {
+  struct after_unlock {
     block_base* woken = nullptr;  ///< wake its sleepers
     std::uint32_t channel = platform::all_channels;
     flight_batch::runner* runners = nullptr;
@@ -85,7 +85,7 @@ class flight_core final : fork_member {
 
   /// Requires that the caller holds a reference on the block that `a` speaks of. The group may be
   /// gone.
-  static void carry_out(aftermath& a);
+  static void carry_out(after_unlock& a);
 
   // ---- bucket-locked steps, begin and join: impl/flight_core_begin.hpp --------------------------
 
@@ -94,20 +94,21 @@ class flight_core final : fork_member {
   /// Gives a flight's place back.
   void dismiss_flight() noexcept;
   /// Gives a thin flight its block: one reference for the flight, one interest for its leader.
-  static void attach_locked(flight_table::bucket& b, flight_node& node, block_base& block) noexcept;
+  static void attach_locked(flight_table::bucket& bucket, flight_node& node,
+                            block_base& block) noexcept;
   /// Whether the flight has as many callers as `max_waiters` admits.
   bool is_full(const block_base& block) const noexcept;
   /// Counts a caller in; false when the flight is full.
-  bool join_locked(flight_table::bucket& b, block_base& block, bool lender) noexcept;
+  bool join_locked(flight_table::bucket& bucket, block_base& block, bool lender) noexcept;
   /// Puts `block`, made for this key, behind `node`. It enters the table when `node` leaves.
-  static void set_successor_locked(flight_table::bucket& b, flight_node& node,
+  static void set_successor_locked(flight_table::bucket& bucket, flight_node& node,
                                    block_base& block) noexcept;
   /// Takes `node` out of the keys that can be found; its successor takes its place and is returned.
-  block_base* forget_locked(flight_table::bucket& b, flight_node& node) noexcept;
-  block_base* promote_locked(flight_table::bucket& b, flight_node& node) noexcept;
+  block_base* forget_locked(flight_table::bucket& bucket, flight_node& node) noexcept;
+  block_base* promote_locked(flight_table::bucket& bucket, flight_node& node) noexcept;
   /// Takes a thin flight out of the table. If it has a block by now nothing is done, and that is
   /// returned: finish it instead.
-  block_base* leave_table(flight_node& node, load_result how, flight_errc code = {});
+  block_base* leave_table(flight_node& node, load_result result, flight_errc code = {});
 
   // ---- a flight's end ---------------------------------------------------------------------------
 
@@ -154,11 +155,11 @@ class flight_core final : fork_member {
   };
   /// A caller's interest ends, with all it stands for (block lock held, not done). True: the flight
   /// is over, and its own reference is the caller's to drop.
-  static bool part_locked(block_base& b, const stake& mine, aftermath& a);
+  static bool part_locked(block_base& b, const stake& mine, after_unlock& a);
   /// A limit has ended the wait of a caller: counts it, and its interest ends (the same). The rest,
   /// after the lock, is carry_out_cancel()'s.
   struct cancelled {
-    aftermath a;
+    after_unlock a;
     observer* watch = nullptr;
     bool over = false;
     task_node* post = nullptr;  ///< errands
@@ -172,7 +173,7 @@ class flight_core final : fork_member {
   static void run_errands(block_base& b);
 
   /// A run() leader's stop token has fired: its interest ends, it stays until its load returns.
-  static void withdraw(block_base& b);
+  static void cancel_leader(block_base& b);
 
   /// load_timeout: the waiters get timed_out now; the load is told to stop and ends when it ends.
   static void expire(block_base& b);
@@ -189,11 +190,11 @@ class flight_core final : fork_member {
   // ---- loads: impl/flight_core_loads.hpp ------------------------------------------------------------------
 
   /// The load that a start() has just put into the table: from now on others may claim it, and with
-  /// that the flight may end and the group go. Who sleeps for it is woken by tell_claimers().
+  /// that the flight may end and the group go. Who sleeps for it is woken by notify_claimers().
   static void open_load(load_base& load);
   /// Threads of the executor that wait for the load of `b`, or behind it, look again whether they
   /// are to run it: it was opened, or has been given to the executor. Requires a reference.
-  static void tell_claimers(block_base& b);
+  static void notify_claimers(block_base& b);
   /// Hands the load of a running flight to the executor; its state and a reference on its home say
   /// already that it is queued.
   static void submit_load(load_base& load);
@@ -242,7 +243,7 @@ class flight_core final : fork_member {
   block_base* unlink_locked(block_base& b, flight_errc code) noexcept;
 
  private:
-  block_base* unlink_locked(flight_table::bucket& b, flight_node& node) noexcept;
+  block_base* unlink_locked(flight_table::bucket& bucket, flight_node& node) noexcept;
 
   bool may_hand_over(const block_base& b) const noexcept {
     return (b.room.handed_over < options_.on_error.hand_overs() ||
@@ -251,9 +252,9 @@ class flight_core final : fork_member {
   }
 
   /// Finds a leader for a flight without one. True: there is none, and the flight is over.
-  bool elect_locked(block_base& b, aftermath& a);
+  bool elect_locked(block_base& b, after_unlock& a);
 
-  static void wake_locked(block_base& b, std::uint32_t channel, aftermath& a) noexcept {
+  static void wake_locked(block_base& b, std::uint32_t channel, after_unlock& a) noexcept {
     if (!b.has_sleepers_locked()) return;
     a.woken = &b;
     a.channel = channel;
@@ -261,7 +262,7 @@ class flight_core final : fork_member {
 
   /// An owned load is to lead. Its node may still be in a queue, from a time when a waiter claimed
   /// it: that place serves again.
-  static void queue_load_locked(block_base& b, load_base& load, aftermath& a) noexcept;
+  static void queue_load_locked(block_base& b, load_base& load, after_unlock& a) noexcept;
 
   /// The flight behind that of `b`, and the one ahead of it, each with a reference for the caller;
   /// null when there is none, or the one ahead has no block: then no load of it is queued. Under
@@ -272,20 +273,30 @@ class flight_core final : fork_member {
   static block_base* ahead_of(block_base& b) noexcept;
 
  private:
+  /// The node of the flight ahead of that of `b`, whose bucket is locked; null if there is none.
+  static flight_node* node_ahead_locked(const flight_table::bucket& bucket,
+                                        const block_base& b) noexcept;
+
   /// Kept loads live in blocks of their own, on which the flight holds a reference.
-  static void replace_load_locked(block_base& b, load_base& load, aftermath& a) noexcept;
+  static void replace_load_locked(block_base& b, load_base& load, after_unlock& a) noexcept;
 
   /// Decides the outcome (I7). Counts, empties and collects; nothing is told yet.
-  void publish_locked(block_base& b, flight_result result, flight_errc code, aftermath& a) noexcept;
+  void publish_locked(block_base& b, flight_result result, flight_errc code,
+                      after_unlock& a) noexcept;
 
  public:
   /// A limit has ended a wait, while the flight was not done (block lock held).
-  void count_struck(wait_verdict why) noexcept { stats.add_error(errc_of(why)); }
+  void count_ended_wait(wait_verdict why) noexcept { stats.add_error(errc_of(why)); }
 
  private:
   /// One interested caller less (block lock held), the leader perhaps. `own` is its kept load, if
   /// any; null afterwards when the flight keeps it still. True: the flight is over.
-  bool drop_interest_locked(block_base& b, load_base*& own, bool leader, aftermath& a);
+  bool drop_interest_locked(block_base& b, load_base*& own, bool leader, after_unlock& a);
+
+  /// The last caller of the flight has left (both locks held; unlocks the bucket). The rest as for
+  /// drop_interest_locked().
+  bool abandon_locked(block_base& b, flight_table::bucket& bucket, flight_phase phase,
+                      load_base*& own, after_unlock& a);
 
   /// Both locks held: the leader's interest ends; it is no more the one that max_waiters spares.
   static void leader_leaves_locked(block_base& b) noexcept;
@@ -300,7 +311,7 @@ class flight_core final : fork_member {
     b.alarm->armed = false;
   }
 
-  void tell_ended(block_base& b, flight_result result, flight_errc code) const noexcept;
+  void report_end(block_base& b, flight_result result, flight_errc code) const noexcept;
 
   static void shut_bucket(flight_table::head& at) noexcept;
   void end_bucket(flight_table::head& at);
@@ -311,7 +322,7 @@ class flight_core final : fork_member {
   /// A flight in the table whose load waits in an executor's queue, or for a leader.
   void end_if_not_begun(block_base& b);
 
-  bool wait_departure(std::uint32_t seen, steady_time deadline);
+  bool wait_removal(std::uint32_t seen, steady_time deadline);
 
   // ---- fork: impl/flight_core_fork.hpp --------------------------------------------------------------------
 
@@ -330,18 +341,18 @@ class flight_core final : fork_member {
   timer& clock_;
   const bool plain_;
   atomic<bool> closed_{false};
-  atomic<std::uint32_t> departures_{0};
+  atomic<std::uint32_t> removals_{0};
   atomic<std::size_t> flights_{0};
 };
 
 /// The stop callback of a run() leader, which waits for it before its call returns; so all that
 /// runs here is inside of that flight, and nobody else's load runs here (strike_scope).
-struct withdrawing {
+struct leader_cancellation {
   block_base& block;
   void operator()() const {
     const strike_scope strikes;
     const inside_flight here(block);
-    flight_core::withdraw(block);
+    flight_core::cancel_leader(block);
   }
 };
 

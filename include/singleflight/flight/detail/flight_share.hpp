@@ -15,6 +15,7 @@
 #include "singleflight/core/support/require.hpp"
 #include "singleflight/flight/detail/async_wait.hpp"
 #include "singleflight/flight/detail/owned_load.hpp"
+#include "singleflight/flight/detail/result_door.hpp"
 #include "singleflight/flight/detail/rules.hpp"
 #include "singleflight/flight/shared_result.hpp"
 
@@ -54,7 +55,7 @@ class flight_share : protected handle_base {
   /// The outcome of a done flight; takes over the caller's reference.
   static outcome<shared_result<V>> outcome_of(flight_block<V>& b, flight_role role) {
     if (b.result == flight_result::value) {
-      return shared_result<V>(typename shared_result<V>::from_block{}, b, role);
+      return result_door::make_share(b, role);
     }
     struct dropping {
       flight_block<V>& b;
@@ -103,9 +104,9 @@ class flight_share : protected handle_base {
   /// Waits without consuming, which fails in one way only: it would never end. False: a limit.
   bool look(const limits& bounds) {
     if (settled()) return true;
-    const wait_verdict how = blocked_wait(*block_, bounds, blocked_wait::form::look).wait();
-    if (how == wait_verdict::recursive) throw flight_error(flight_errc::recursive);
-    return how == wait_verdict::outcome;
+    const wait_verdict ended = blocked_wait(*block_, bounds, blocked_wait::form::look).wait();
+    if (ended == wait_verdict::recursive) throw flight_error(flight_errc::recursive);
+    return ended == wait_verdict::outcome;
   }
 
   outcome<shared_result<V>> blocked_outcome(const limits& bounds,
@@ -120,13 +121,13 @@ class flight_share : protected handle_base {
   }
   /// Consumes: the outcome, or the error of a suspended wait that ended without; its interest has
   /// ended with that verdict.
-  outcome<shared_result<V>> take(wait_verdict how) {
+  outcome<shared_result<V>> take(wait_verdict why) {
     require(block_ != nullptr, "flight: used twice, or after a move");
     state = wait_state::idle;
     flight_block<V>& b = *std::exchange(block_, nullptr);
-    if (how == wait_verdict::outcome) return outcome_of(b, role_);
-    part(b, how);
-    return errc_of(how);
+    if (why == wait_verdict::outcome) return outcome_of(b, role_);
+    part(b, why);
+    return errc_of(why);
   }
   /// The end of a suspended wait that was cancelled; drops the reference on `b` (C3).
   void part(block_base& b, wait_verdict why) {

@@ -11,7 +11,7 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-enum class figure : std::uint8_t {
+enum class counter : std::uint8_t {
   led,      // a run() that led: one call and one load
   started,  // a start that began a flight: one call
   joined,   // a call that joined
@@ -28,7 +28,7 @@ class flight_stats : public striped_counters {
   template <class Errc>
   void add_error(Errc code, std::uint64_t n = 1) noexcept {
     const std::size_t kind = static_cast<std::size_t>(code);
-    if (kind < 8) add(static_cast<std::size_t>(figure::errors) + kind, n);
+    if (kind < 8) add(static_cast<std::size_t>(counter::errors) + kind, n);
   }
 };
 

@@ -48,9 +48,9 @@ namespace detail {
 struct block_base;
 
 enum class flight_mode : std::uint8_t {
-  open,     ///< found by everybody
-  barrier,  ///< found, but callers go behind it (drain)
-  gone,     ///< not found any more
+  open,       ///< found by everybody
+  barrier,    ///< found, but callers go behind it (drain)
+  forgotten,  ///< not found any more
 };
 
 /// A flight in the table; on the stack of the run() that leads it, or in a block.
@@ -68,15 +68,15 @@ struct alignas(8) flight_node {
   atomic<flight_mode> mode{flight_mode::open};  ///< written under the bucket lock
   bool close_seen = false;                      ///< bucket lock
   bool unplaced = false;  ///< bucket lock: max_flights had no place for it; it ends as overloaded
-  bool sought = false;    ///< bucket lock, within forget()
+  bool matches = false;   ///< bucket lock, within forget()
   atomic<bool> revoked{false};  ///< forget() or forget_all() was called, also after it was `gone`
 
-  bool is_gone_locked() const noexcept {
-    return mode.load(memory_order_relaxed) == flight_mode::gone;
+  bool is_forgotten_locked() const noexcept {
+    return mode.load(memory_order_relaxed) == flight_mode::forgotten;
   }
   /// No forget has anything to do here, nor behind it (I10).
   bool is_settled_locked() const noexcept {
-    return is_gone_locked() && revoked.load(memory_order_relaxed);
+    return is_forgotten_locked() && revoked.load(memory_order_relaxed);
   }
 };
 
@@ -217,7 +217,7 @@ class flight_table {
   }
 
   static bool is_found(const flight_node* node) noexcept {
-    return node != nullptr && !node->is_gone_locked();
+    return node != nullptr && !node->is_forgotten_locked();
   }
 
   // ---- chains (I11) -----------------------------------------------------------------------------
@@ -226,7 +226,7 @@ class flight_table {
   static void link_before_locked(bucket& b, flight_node& node, flight_node* before) noexcept;
   static void take_out_locked(bucket& b, flight_node& node) noexcept;
   /// A node that is gone: behind all others, or in front of all that are gone.
-  static void link_gone_locked(bucket& b, flight_node& node) noexcept;
+  static void link_forgotten_locked(bucket& b, flight_node& node) noexcept;
 
   alignas(64) head first_heads_[first_count]{};  // no line with what every call reads
   array first_{first_count, first_shift, first_heads_, nullptr};

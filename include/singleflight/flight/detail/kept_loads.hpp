@@ -35,44 +35,44 @@ class kept_loads {
   void push(kept_node& load) noexcept {
     if (++last_serial_ == 0) ++last_serial_;
     load.serial = last_serial_;
-    kept_node** at = &root_;
-    while (*at != nullptr && is_above(**at, load)) at = &(*at)->right;
-    load.left = *at;
+    kept_node** link = &root_;
+    while (*link != nullptr && is_above(**link, load)) link = &(*link)->right;
+    load.left = *link;
     load.right = nullptr;
-    *at = &load;
+    *link = &load;
   }
   /// Of the one that was pushed last.
   std::uint32_t last_serial() const noexcept { return last_serial_; }
   /// The first. Requires that there is one.
   kept_node& pop() noexcept {
-    kept_node** at = &root_;
-    while ((*at)->left != nullptr) at = &(*at)->left;
-    kept_node& first = **at;
-    *at = first.right;
+    kept_node** link = &root_;
+    while ((*link)->left != nullptr) link = &(*link)->left;
+    kept_node& first = **link;
+    *link = first.right;
     return first;
   }
   /// Null: it is not here any more.
   kept_node* take(std::uint32_t serial) noexcept {
-    kept_node** at = &root_;
-    while (*at != nullptr && (*at)->serial != serial) {
-      at = came_before(serial, (*at)->serial) ? &(*at)->left : &(*at)->right;
+    kept_node** link = &root_;
+    while (*link != nullptr && (*link)->serial != serial) {
+      link = came_before(serial, (*link)->serial) ? &(*link)->left : &(*link)->right;
     }
-    kept_node* const found = *at;
-    if (found != nullptr) merge(*at, found->left, found->right);
+    kept_node* const found = *link;
+    if (found != nullptr) merge(*link, found->left, found->right);
     return found;
   }
   /// Calls visit(load) for each, in order, when it is out of here.
   template <class Visit>
   void clear(const Visit& visit) noexcept {
-    for (kept_node* at = std::exchange(root_, nullptr); at != nullptr;) {
-      if (kept_node* const first = at->left) {  // turned to the right until none is before it
-        at->left = first->right;
-        first->right = at;
-        at = first;
+    for (kept_node* node = std::exchange(root_, nullptr); node != nullptr;) {
+      if (kept_node* const first = node->left) {  // turned to the right until none is before it
+        node->left = first->right;
+        first->right = node;
+        node = first;
       } else {
-        kept_node& gone = *at;
-        at = at->right;
-        visit(gone);
+        kept_node& removed = *node;
+        node = node->right;
+        visit(removed);
       }
     }
   }
@@ -87,19 +87,19 @@ class kept_loads {
   }
   /// All of `a` are before all of `b`.
   static void merge(kept_node*& into, kept_node* a, kept_node* b) noexcept {
-    kept_node** at = &into;
+    kept_node** link = &into;
     while (a != nullptr && b != nullptr) {
       if (is_above(*a, *b)) {
-        *at = a;
-        at = &a->right;
+        *link = a;
+        link = &a->right;
         a = a->right;
       } else {
-        *at = b;
-        at = &b->left;
+        *link = b;
+        link = &b->left;
         b = b->left;
       }
     }
-    *at = a != nullptr ? a : b;
+    *link = a != nullptr ? a : b;
   }
 
   kept_node* root_ = nullptr;

@@ -59,7 +59,7 @@ struct keyed_block : flight_block<V> {
   }
 
   /// Takes its own place; before the block is shared.
-  void stand_alone() noexcept {
+  void use_own_node() noexcept {
     this->node = &own;
     this->id = own.id;
     own.block.store(this, memory_order_relaxed);

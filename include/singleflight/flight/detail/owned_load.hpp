@@ -21,6 +21,7 @@
 #include "singleflight/core/support/awaitable.hpp"
 #include "singleflight/flight/detail/load_answer.hpp"
 #include "singleflight/flight/detail/loader_form.hpp"
+#include "singleflight/flight/detail/promise_door.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
@@ -95,7 +96,7 @@ struct owned_load final : typed_load<V> {
   }
   void invoke(Fn& loader, void* at) {
     if constexpr (form == loader_form::promise) {
-      std::invoke(loader, flight_promise<V>(*this));
+      std::invoke(loader, promise_door::make<V>(*this));
     } else if constexpr (!awaits) {
       make_value_of<V>(at, loader, *this->context);
     }
@@ -127,15 +128,15 @@ struct owned_load final : typed_load<V> {
         return;
       }
     }
-    (::new (static_cast<void*>(&place_.of_one)) awaiting<Fn&>(*this, fn_))->begin();
+    (::new (static_cast<void*>(&place_.single)) awaiting<Fn&>(*this, fn_))->begin();
   }
 
   /// The loader (a reference, or a copy of its own), what it returned, and the frame that this is
   /// to resume. Holds the reference of the run.
   template <class Loader>
   struct awaiting final : platform::coroutine_frame, platform::allocated {
-    awaiting(owned_load& of, Fn& from)
-        : coroutine_frame{&resume_it, &drop_it}, load_(of), loader_(from) {}
+    awaiting(owned_load& load, Fn& from)
+        : coroutine_frame{&resume_it, &drop_it}, load_(load), loader_(from) {}
 
     /// Once it has suspended, this object may be gone.
     void begin() {
@@ -143,12 +144,12 @@ struct owned_load final : typed_load<V> {
       bool suspended = false;
       std::exception_ptr error;
       try {
-        what_.emplace([this]() -> result {  // as it is: it may be unable to move
+        awaited_.emplace([this]() -> result {  // as it is: it may be unable to move
           return detail::call_loader<V>(loader_, *load_.context);
         });
-        if (!what_->ready()) {
-          wanders_.emplace();
-          suspended = what_->suspend(this->handle(), next);
+        if (!awaited_->ready()) {
+          wandering_.emplace();
+          suspended = awaited_->suspend(this->handle(), next);
         }
       } catch (...) {
         error = caught();
@@ -182,7 +183,7 @@ struct owned_load final : typed_load<V> {
       try {
         // In one expression: what was awaited may return a reference into itself.
         if constexpr (std::is_void_v<V>) {
-          what_->resume();
+          awaited_->resume();
           answered = true;
           load_.answer_value();
         } else {
@@ -190,7 +191,7 @@ struct owned_load final : typed_load<V> {
             answered = true;
             load_.answer_value(std::forward<decltype(value)>(value));
           };
-          take(what_->resume());
+          take(awaited_->resume());
         }
       } catch (...) {
         if (answered) {  // the thread ends, after the answer
@@ -215,12 +216,12 @@ struct owned_load final : typed_load<V> {
     }
     void fail(std::exception_ptr error) {
       const ending last{*this};
-      what_.reset();
+      awaited_.reset();
       load_.answer_error(std::move(error));
     }
     void drop() {
       const ending last{*this};
-      what_.reset();
+      awaited_.reset();
       load_.answer_broken();
     }
     struct ending {
@@ -228,26 +229,26 @@ struct owned_load final : typed_load<V> {
       ~ending() { self.end(); }
     };
     void end() {
-      owned_load& of = load_;
+      owned_load& load = load_;
       if constexpr (std::is_reference_v<Loader>) {
         this->~awaiting();
       } else {
         delete this;
       }
-      of.end_run();
+      load.end_run();
     }
 
     owned_load& load_;
-    std::optional<wandering_load> wanders_;  ///< from when it may go on elsewhere
+    std::optional<wandering_load> wandering_;  ///< from when it may go on elsewhere
     Loader loader_;
-    std::optional<awaited_call<result>> what_;
+    std::optional<awaited_call<result>> awaited_;
   };
 
   struct nothing {};
   union place {
     place() noexcept {}
     ~place() {}
-    std::conditional_t<awaits, awaiting<Fn&>, nothing> of_one;  // it ends itself
+    std::conditional_t<awaits, awaiting<Fn&>, nothing> single;  // it ends itself
   };
 
   [[no_unique_address]] Fn fn_;
@@ -262,18 +263,21 @@ class given_loader {
   template <class Loader>
   static given_loader of(std::remove_reference_t<Loader>& loader) noexcept {
     if constexpr (std::is_function_v<std::remove_reference_t<Loader>>) {
-      return {reinterpret_cast<void*>(&loader), how_to<Loader>};
+      return {reinterpret_cast<void*>(&loader), operations_of<Loader>};
     } else {
-      return {const_cast<void*>(static_cast<const void*>(std::addressof(loader))), how_to<Loader>};
+      return {const_cast<void*>(static_cast<const void*>(std::addressof(loader))),
+              operations_of<Loader>};
     }
   }
   /// How many bytes it may take from the begin of its room to the end of the load.
-  std::size_t room() const noexcept { return how_->room; }
+  std::size_t room() const noexcept { return operations_->room; }
   /// Makes the load within `room`, which is aligned as a block is.
-  load_base& make(void* room, block_base& where) const { return how_->make(room, where, loader_); }
+  load_base& make(void* room, block_base& where) const {
+    return operations_->make(room, where, loader_);
+  }
 
  private:
-  struct kind {
+  struct operations {
     std::size_t room;
     load_base& (*make)(void* room, block_base& where, void* loader);
   };
@@ -298,12 +302,12 @@ class given_loader {
            ? alignof(owned_load<V, std::decay_t<Loader>>) - alignof(block_base)
            : 0);
   template <class Loader>
-  static constexpr kind how_to{room_for<Loader>, &make_load<Loader>};
+  static constexpr operations operations_of{room_for<Loader>, &make_load<Loader>};
 
-  given_loader(void* loader, const kind& how) noexcept : loader_(loader), how_(&how) {}
+  given_loader(void* loader, const operations& how) noexcept : loader_(loader), operations_(&how) {}
 
   void* loader_;
-  const kind* how_;
+  const operations* operations_;
 };
 
 }  // namespace detail

@@ -29,7 +29,7 @@ namespace detail {
   X(leaver_passes_lead_on, "the elected caller leaves, and nobody leads")                       \
   X(abandoned_is_forgotten, "a newcomer joins a flight that was told to stop")                  \
   X(abandoned_is_stopped, "nobody tells an abandoned load")                                     \
-  X(departure_wakes_close, "close waits for a flight that has gone")                            \
+  X(removal_wakes_close, "close waits for a flight that has gone")                              \
   X(handle_leaves, "a dropped handle still counts")                                             \
   X(load_runs_once, "a claimed load runs again from its queue")                                 \
   X(cancel_yields_to_outcome, "a wait is completed twice")                                      \
@@ -57,14 +57,15 @@ namespace detail {
   X(absent_do_not_lead, "a failed flight waits for a caller that sleeps on another key")        \
   X(passed_over_looks_again, "a caller that slept elsewhere gets a failure from before it")     \
   X(unbegun_ends_with_interest, "callers go behind a load that nobody wants and nobody runs")   \
-  X(claimers_are_told, "a pool's only thread sleeps on a load that is queued behind it")        \
-  X(posted_load_is_told, "a wait with limits on a full pool sleeps on what was queued later")   \
+  X(claimers_are_notified, "a pool's only thread sleeps on a load that is queued behind it")    \
+  X(posted_load_notifies_claimers,                                                              \
+    "a wait with limits on a full pool sleeps on what was queued later")                        \
   X(close_ends_unbegun, "callers behind the last flight wait for ever")                         \
   X(growth_leaves_a_mark, "a newcomer enters the table that has been left")                     \
   X(dropped_promise_is_broken, "callers wait for a promise that died as an exception passed")   \
   X(leaving_error_is_answer, "callers get broken for the exception that left their load")       \
   X(stop_counts_as_load, "a stop callback waits for the load that waits for it")                \
-  X(gone_stand_behind, "a flight is not found behind one that was forgotten")                   \
+  X(forgotten_are_linked_last, "a flight is not found behind one that was forgotten")           \
   X(growth_keeps_order, "a larger table has a forgotten flight in front of one to be found")    \
   X(changed_as_forgotten, "a load serves what it found before an invalidation took it out")
 

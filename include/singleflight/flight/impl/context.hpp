@@ -45,7 +45,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY steady_time
 flight_core::deadline_of(block_base& b, const flight_node& node) noexcept {
   b.lock();
   steady_time latest = steady_time::min();
-  const bool leader_bound = node.deadline != steady_time::max() && !b.room.leader_withdrew;
+  const bool leader_bound = node.deadline != steady_time::max() && !b.room.leader_cancelled;
   if (b.phase(memory_order_relaxed) == flight_phase::done) {
     latest = node.deadline;
   } else if (b.interest() > b.room.bounded + (leader_bound ? 1U : 0U)) {
@@ -74,13 +74,13 @@ SINGLEFLIGHT_BODY std::stop_token flight_context::stop_token() const {
       node_->block.load(platform::order(rule::context_acquires, memory_order_acquire));
   if (block == nullptr) {
     std::unique_ptr<block_base> fresh(group_->make_block(*group_, *node_));
-    flight_table::bucket b = group_->table.lock(node_->hash);
+    flight_table::bucket bucket = group_->table.lock(node_->hash);
     block = node_->block.load(memory_order_relaxed);
     if (block == nullptr) {
       block = fresh.release();
-      flight_core::attach_locked(b, *node_, *block);
+      flight_core::attach_locked(bucket, *node_, *block);
     }
-    group_->table.unlock(b);
+    group_->table.unlock(bucket);
   }
   return group_->stop_token_of(*block);
 }

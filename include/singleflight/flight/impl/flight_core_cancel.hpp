@@ -32,7 +32,7 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-SINGLEFLIGHT_BODY bool flight_core::part_locked(block_base& b, const stake& mine, aftermath& a) {
+SINGLEFLIGHT_BODY bool flight_core::part_locked(block_base& b, const stake& mine, after_unlock& a) {
   if (mine.lender) b.lenders.fetch_sub(1, memory_order_relaxed);
   load_base* own = mine.serial != 0 && platform::holds(rule::leaver_takes_load)
                        ? static_cast<load_base*>(b.room.kept.take(mine.serial))
@@ -47,7 +47,7 @@ SINGLEFLIGHT_BODY bool flight_core::part_locked(block_base& b, const stake& mine
 
 SINGLEFLIGHT_BODY void flight_core::cancel_locked(block_base& b, wait_verdict why,
                                                   const stake& mine, cancelled& c) {
-  b.core->count_struck(why);
+  b.core->count_ended_wait(why);
   c.watch = b.core->options_.observer;
   c.over = part_locked(b, mine, c.a);
 }
@@ -65,7 +65,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY errands& flight_core::errands_of_locked(bloc
 }
 
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::defer_locked(block_base& b, cancelled& c) {
-  aftermath& a = c.a;
+  after_unlock& a = c.a;
   a.defers = true;
   if (a.dropped == nullptr && a.stopped == nullptr && !c.over) return;
   errands& e = errands_of_locked(b, c);
@@ -87,7 +87,7 @@ SINGLEFLIGHT_BODY void flight_core::carry_out_cancel(block_base& b, cancelled& c
 
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::run_errands(block_base& b) {
   const call_scope scope;
-  aftermath a;
+  after_unlock a;
   std::uint32_t references = 1;
   bool expired = false;
   b.lock();

@@ -16,22 +16,22 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY flight_core::finished flight_core::hand_over
   flight_node& own = *b.own_node;  // such a group makes no block without
   const call_scope scope;
   if (b.alarm && b.alarm->armed) disarm(b);
-  aftermath a;
+  after_unlock a;
   observer* const watch = options_.observer;
   const auto took = watch != nullptr
                         ? time_between(node.began.load(memory_order_relaxed), clock_.now())
                         : std::chrono::nanoseconds{};
   const flight_errc code = errc_of(error).value_or(flight_errc{});
   b.lock();
-  const bool withdrew = std::exchange(b.room.leader_withdrew, false);
-  const bool others = b.interest() > (withdrew ? 0U : 1U);
+  const bool was_cancelled = std::exchange(b.room.leader_cancelled, false);
+  const bool others = b.interest() > (was_cancelled ? 0U : 1U);
   if (b.phase(memory_order_relaxed) == flight_phase::done || !others || !may_hand_over(b)) {
-    b.room.leader_withdrew = withdrew;
+    b.room.leader_cancelled = was_cancelled;
     b.unlock();
     return {false, false};
   }
   flight_table::bucket bucket = table.lock(node.hash);
-  if (!withdrew) leader_leaves_locked(b);
+  if (!was_cancelled) leader_leaves_locked(b);
   if (&node != &own) {
     own.hash = node.hash;
     own.id = node.id;
@@ -50,7 +50,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY flight_core::finished flight_core::hand_over
   std::swap(b.error, error);  // the one before goes after the lock
   b.code = code;
   ++b.room.handed_over;
-  stats.add(figure::handed_over);
+  stats.add(counter::handed_over);
   b.add_reference();  // the next leader may end the flight before carry_out() does
   const std::uint64_t id = b.id;
   b.error_given = false;
@@ -86,7 +86,7 @@ SINGLEFLIGHT_BODY void flight_core::activate(block_base& b, bool defers) {
 }
 
 SINGLEFLIGHT_BODY std::uint32_t flight_core::keep(block_base& b, load_base& load) {
-  aftermath a;
+  after_unlock a;
   std::uint32_t serial = 0;
   bool over = false;
   b.lock();
@@ -104,7 +104,7 @@ SINGLEFLIGHT_BODY std::uint32_t flight_core::keep(block_base& b, load_base& load
   return serial;
 }
 
-SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::elect_locked(block_base& b, aftermath& a) {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::elect_locked(block_base& b, after_unlock& a) {
   const bool closing = closed();
   const bool unplaced = b.node->unplaced;
   if (!closing && !unplaced) {
@@ -150,7 +150,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::elect_locked(block_base& b
 }
 
 SINGLEFLIGHT_BODY void flight_core::queue_load_locked(block_base& b, load_base& load,
-                                                      aftermath& a) noexcept {
+                                                      after_unlock& a) noexcept {
   b.run_leads = false;
   load.home->add_reference();  // the task's
   const auto before = load.state.exchange(load_base::queued, memory_order_acq_rel);
@@ -163,9 +163,8 @@ SINGLEFLIGHT_BODY void flight_core::queue_load_locked(block_base& b, load_base& 
   b.set_phase_locked(flight_phase::running);
 }
 
-SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::replace_load_locked(block_base& b,
-                                                                          load_base& load,
-                                                                          aftermath& a) noexcept {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::replace_load_locked(
+    block_base& b, load_base& load, after_unlock& a) noexcept {
   if (b.load != nullptr && b.load->home != &b) {
     b.load->next = a.dropped;
     a.dropped = b.load;
@@ -182,12 +181,18 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY block_base* flight_core::successor_of(block_
   return next;
 }
 
-SINGLEFLIGHT_BODY block_base* flight_core::ahead_of(block_base& b) noexcept {
-  flight_table::bucket bucket = b.core->table.lock(b.node->hash);
+SINGLEFLIGHT_BODY flight_node* flight_core::node_ahead_locked(const flight_table::bucket& bucket,
+                                                              const block_base& b) noexcept {
   flight_node* node = bucket.first();  // it can be found: else this one had its place
   while (node != nullptr && node->successor != &b) {
-    node = node->is_gone_locked() ? nullptr : node->next;
+    node = node->is_forgotten_locked() ? nullptr : node->next;
   }
+  return node;
+}
+
+SINGLEFLIGHT_BODY block_base* flight_core::ahead_of(block_base& b) noexcept {
+  flight_table::bucket bucket = b.core->table.lock(b.node->hash);
+  const flight_node* const node = node_ahead_locked(bucket, b);
   block_base* const ahead = node != nullptr ? node->block.load(memory_order_relaxed) : nullptr;
   if (ahead != nullptr) ahead->add_reference();
   flight_table::unlock(bucket);

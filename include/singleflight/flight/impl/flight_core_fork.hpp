@@ -26,8 +26,8 @@ namespace detail {
 /// Calls visit(block) for the blocks of all flights, and of those behind them, until it is false.
 template <class Visit>
 bool flight_core::each_block_held(Visit&& visit) noexcept {
-  return table.each_held([&](flight_table::bucket& b) {
-    for (const flight_node* node = b.first(); node != nullptr; node = node->next) {
+  return table.each_held([&](flight_table::bucket& bucket) {
+    for (const flight_node* node = bucket.first(); node != nullptr; node = node->next) {
       block_base* const block = node->block.load(memory_order_relaxed);
       if (block != nullptr && !visit(*block)) return false;
       if (node->successor != nullptr && !visit(*node->successor)) return false;
@@ -72,16 +72,16 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::release() noexcept {
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::mend() noexcept {
   const bool closing = closed_.load(memory_order_relaxed);
   table.crowd_held(0);
-  (void)table.each_held([&](flight_table::bucket& b) {
+  (void)table.each_held([&](flight_table::bucket& bucket) {
     flight_node* own = nullptr;
-    for (flight_node* node = b.first(); node != nullptr;) {
+    for (flight_node* node = bucket.first(); node != nullptr;) {
       flight_node* const next = node->next;
       block_base* const block = node->block.load(memory_order_relaxed);
       if (block_base* const successor = std::exchange(node->successor, nullptr)) lose(*successor);
       if (is_led_here(*node)) {
         if (block != nullptr) {
           forget_waiters(*block);
-          if (block->is_furnished()) call_errands_back(*block);
+          if (block->has_waiting_room()) call_errands_back(*block);
         }
         node->next = own;
         own = node;
@@ -91,10 +91,10 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::mend() noexcept {
       }
       node = next;
     }
-    b.value = own != nullptr || closing ? flight_table::slow : 0;
+    bucket.value = own != nullptr || closing ? flight_table::slow : 0;
     while (flight_node* const node = own) {
       own = node->next;
-      table.link_locked(b, *node);
+      table.link_locked(bucket, *node);
     }
     return true;
   });
@@ -109,8 +109,8 @@ SINGLEFLIGHT_BODY bool flight_core::is_led_here(const flight_node& node) const n
 
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::is_under_way_held(
     std::uint64_t id) const noexcept {
-  return !table.each_held([&](const flight_table::bucket& b) {
-    const flight_node* node = b.first();
+  return !table.each_held([&](const flight_table::bucket& bucket) {
+    const flight_node* node = bucket.first();
     while (node != nullptr && node->id != id) node = node->next;
     if (node == nullptr) return true;
     const block_base* const block = node->block.load(memory_order_relaxed);
@@ -148,7 +148,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::call_errands_back(block_ba
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::forget_waiters(block_base& b) noexcept {
   b.lenders.store(0, memory_order_relaxed);
   b.absent.store(0, memory_order_relaxed);
-  if (!b.is_furnished()) return;
+  if (!b.has_waiting_room()) return;
   b.room.blocked = {};
   b.room.timed = {};
   b.room.claimers = b.room.claimers_behind = false;
@@ -164,13 +164,13 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::go_on() noexcept {
     if (f->group != this) continue;
     block_base* found = nullptr;
     table.each([&](flight_table::head& at) {
-      flight_table::bucket b = flight_table::lock_at(at);
-      for (flight_node* node = b.first(); node != nullptr; node = node->next) {
+      flight_table::bucket bucket = flight_table::lock_at(at);
+      for (flight_node* node = bucket.first(); node != nullptr; node = node->next) {
         if (node->id != f->flight_id) continue;
         found = node->block.load(memory_order_relaxed);
         if (found != nullptr) found->add_reference();
       }
-      flight_table::unlock(b);
+      flight_table::unlock(bucket);
     });
     if (found == nullptr) continue;
     found->lock();

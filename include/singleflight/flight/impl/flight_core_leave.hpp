@@ -17,7 +17,7 @@ SINGLEFLIGHT_BODY void flight_core::leave(block_base& b, wait_verdict why, bool 
     b.drop_reference();
     return;
   }
-  aftermath a;
+  after_unlock a;
   b.lock();
   if (b.phase(memory_order_relaxed) == flight_phase::done) {
     b.unlock();
@@ -25,7 +25,7 @@ SINGLEFLIGHT_BODY void flight_core::leave(block_base& b, wait_verdict why, bool 
     return;
   }
   observer* const watch = b.core->options_.observer;
-  if (why == wait_verdict::recursive) b.core->count_struck(why);
+  if (why == wait_verdict::recursive) b.core->count_ended_wait(why);
   const bool over = part_locked(b, {lender, serial, leader}, a);
   b.unlock();
   if (watch != nullptr) watch->left(b.id);
@@ -33,12 +33,12 @@ SINGLEFLIGHT_BODY void flight_core::leave(block_base& b, wait_verdict why, bool 
   b.drop_references(platform::holds(rule::leaver_drops_reference) ? (over ? 2 : 1) : 0);
 }
 
-SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::withdraw(block_base& b) {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::cancel_leader(block_base& b) {
   const call_scope scope;
-  aftermath a;
+  after_unlock a;
   b.lock();
-  if (b.phase(memory_order_relaxed) != flight_phase::done && !b.room.leader_withdrew) {
-    b.room.leader_withdrew = true;
+  if (b.phase(memory_order_relaxed) != flight_phase::done && !b.room.leader_cancelled) {
+    b.room.leader_cancelled = true;
     load_base* none = nullptr;
     b.core->drop_interest_locked(b, none, true, a);  // the load runs: it cannot be over
   }
@@ -49,13 +49,13 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::withdraw(block_base& b) {
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::drop_interest_locked(block_base& b,
                                                                            load_base*& own,
                                                                            bool leader,
-                                                                           aftermath& a) {
+                                                                           after_unlock& a) {
   const flight_phase phase = b.phase(memory_order_relaxed);
   flight_table::bucket bucket{};
   platform::in_order(
       rule::leader_leaves_in_one_step, [&] { bucket = table.lock(b.node->hash); },
       [&] {
-        if (leader) b.leader_gone.store(true, memory_order_relaxed);
+        if (leader) b.leader_left.store(true, memory_order_relaxed);
       });
   const bool last = b.interest() == 1;  // stable: joins need the bucket lock
   if (leader) {
@@ -68,8 +68,16 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::drop_interest_locked(block
     return phase == flight_phase::vacant && platform::holds(rule::leaver_passes_lead_on) &&
            elect_locked(b, a);  // it may have been the last able
   }
+  return abandon_locked(b, bucket, phase, own, a);
+}
+
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::abandon_locked(block_base& b,
+                                                                     flight_table::bucket& bucket,
+                                                                     flight_phase phase,
+                                                                     load_base*& own,
+                                                                     after_unlock& a) {
   const abandon policy = options_.on_abandon;
-  stats.add(figure::abandoned);
+  stats.add(counter::abandoned);
   // A load that is still queued, or in a batch, ends here; its node in the queue, or its batch,
   // finds it claimed. (Under `finish` it is wanted still.)
   const bool unbegun = policy != abandon::finish && phase == flight_phase::running &&
@@ -98,10 +106,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::drop_interest_locked(block
     return phase == flight_phase::vacant && elect_locked(b, a);
   }
   if (phase == flight_phase::waiting && b.behind.load(memory_order_relaxed) != 0) {
-    flight_node* ahead = bucket.first();  // it can be found: else this one had its place
-    while (ahead != nullptr && ahead->successor != &b) {
-      ahead = ahead->is_gone_locked() ? nullptr : ahead->next;
-    }
+    flight_node* const ahead = node_ahead_locked(bucket, b);
     if (ahead == nullptr) {  // close() has taken it and ends it
       table.unlock(bucket);
       return false;
@@ -117,7 +122,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::drop_interest_locked(block
 
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::leader_leaves_locked(block_base& b) noexcept {
   b.counts.fetch_sub(block_base::one_interest, memory_order_relaxed);
-  b.leader_gone.store(true, memory_order_relaxed);
+  b.leader_left.store(true, memory_order_relaxed);
 }
 
 }  // namespace detail

@@ -21,42 +21,42 @@ SINGLEFLIGHT_BODY void flight_core::open_load(load_base& load) {
   b.unlock();
 }
 
-SINGLEFLIGHT_BODY void flight_core::tell_claimers(block_base& b) {
+SINGLEFLIGHT_BODY void flight_core::notify_claimers(block_base& b) {
   b.lock();
-  const bool claimers = b.room.claimers && platform::holds(rule::claimers_are_told);
+  const bool claimers = b.room.claimers && platform::holds(rule::claimers_are_notified);
   block_base* const behind = b.room.claimers_behind &&
                                      b.phase(memory_order_relaxed) != flight_phase::done &&
                                      platform::holds(rule::queued_load_wakes_those_behind)
                                  ? successor_of(b)
                                  : nullptr;
   b.unlock();
-  if (claimers) b.poke(block_base::claimer_channel);
+  if (claimers) b.wake(block_base::claimer_channel);
   if (behind != nullptr) {
-    behind->poke_claimers();
+    behind->wake_claimers();
     behind->drop_reference();
   }
 }
 
 SINGLEFLIGHT_BODY void flight_core::submit_load(load_base& load) {
-  const any_executor on = load.block->executor;  // the task may take the block with it
+  const any_executor executor = load.block->executor;  // the task may take the block with it
   // A wait with limits asks the executor whether a thread is free: that can tell once it has the
   // task. The inline one has it run before execute() returns, perhaps.
-  struct telling {
-    telling(block_base& b, bool before) noexcept : block(b), after(!before) {
+  struct notifying {
+    notifying(block_base& b, bool before) noexcept : block(b), after(!before) {
       block.add_reference();
-      if (before) tell_claimers(block);
+      if (before) notify_claimers(block);
     }
-    telling(const telling&) = delete;
-    telling& operator=(const telling&) = delete;
-    ~telling() {
-      if (after && platform::holds(rule::posted_load_is_told)) tell_claimers(block);
+    notifying(const notifying&) = delete;
+    notifying& operator=(const notifying&) = delete;
+    ~notifying() {
+      if (after && platform::holds(rule::posted_load_notifies_claimers)) notify_claimers(block);
       block.drop_reference();
     }
     block_base& block;
     const bool after;
-  } const claimers(*load.block, on.is_inline());
+  } const claimers(*load.block, executor.is_inline());
   try {
-    on.execute(task(&load));
+    executor.execute(task(&load));
   } catch (...) {  // refused: dropping the task has ended the flight as broken
     if (platform::is_thread_exit()) throw;
   }
@@ -103,7 +103,7 @@ SINGLEFLIGHT_BODY void flight_core::run_owned(load_base& load) {
   }
   thread_state& self = this_thread();
   load.frame = {b.id, nullptr, nullptr, &group, false};
-  group.stats.add(figure::begun);
+  group.stats.add(counter::begun);
   try {
     group.begin(b);
   } catch (...) {

@@ -43,8 +43,8 @@ SINGLEFLIGHT_NOINLINE SINGLEFLIGHT_BODY bool flight_table::enter_soon(
 
 SINGLEFLIGHT_BODY void flight_table::link_locked(bucket& b, flight_node& node) noexcept {
   const bool alone = b.first() == nullptr;
-  if (node.is_gone_locked()) {
-    link_gone_locked(b, node);
+  if (node.is_forgotten_locked()) {
+    link_forgotten_locked(b, node);
   } else {
     if (is_found(b.first())) crowded_.fetch_add(1, memory_order_relaxed);
     link_before_locked(b, node, b.first());
@@ -56,25 +56,25 @@ SINGLEFLIGHT_BODY void flight_table::unlink_locked(bucket& b, flight_node& node,
                                                    bool keep_slow) noexcept {
   flight_node& out = platform::holds(rule::unlink_by_identity) ? node : *b.first();
   take_out_locked(b, out);
-  if (!out.is_gone_locked() && is_found(b.first())) {
+  if (!out.is_forgotten_locked() && is_found(b.first())) {
     crowded_.fetch_sub(1, memory_order_relaxed);
   }
   if (b.first() == nullptr && !keep_slow) b.value = 0;
 }
 
 SINGLEFLIGHT_BODY void flight_table::retire_locked(bucket& b, flight_node& node) noexcept {
-  if (node.is_gone_locked()) return;
-  node.mode.store(flight_mode::gone, memory_order_release);
+  if (node.is_forgotten_locked()) return;
+  node.mode.store(flight_mode::forgotten, memory_order_release);
   if (node.next == nullptr && b.first() == &node) return;
   take_out_locked(b, node);
   if (is_found(b.first())) crowded_.fetch_sub(1, memory_order_relaxed);
-  link_gone_locked(b, node);
+  link_forgotten_locked(b, node);
 }
 
 SINGLEFLIGHT_BODY void flight_table::settle_locked(bucket& b, flight_node& node) noexcept {
   if (node.next == nullptr) return;  // alone, or the last
   take_out_locked(b, node);
-  link_gone_locked(b, node);
+  link_forgotten_locked(b, node);
 }
 
 SINGLEFLIGHT_BODY void flight_table::hold_all() const noexcept {
@@ -128,9 +128,9 @@ SINGLEFLIGHT_BODY void flight_table::take_out_locked(bucket& b, flight_node& nod
   }
 }
 
-SINGLEFLIGHT_BODY void flight_table::link_gone_locked(bucket& b, flight_node& node) noexcept {
+SINGLEFLIGHT_BODY void flight_table::link_forgotten_locked(bucket& b, flight_node& node) noexcept {
   flight_node* before = nullptr;
-  if (!platform::holds(rule::gone_stand_behind)) {
+  if (!platform::holds(rule::forgotten_are_linked_last)) {
     before = b.first();
   } else if (!node.is_settled_locked()) {
     before = b.first();
@@ -166,7 +166,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_table::grow() noexcept {
       flight_node* const next = node->next;
       head& to = fresh->heads[node->hash >> fresh->shift];
       bucket b{&to, to.load(memory_order_relaxed)};
-      if (!node->is_gone_locked() && is_found(b.first())) ++crowd;
+      if (!node->is_forgotten_locked() && is_found(b.first())) ++crowd;
       // Each behind the one that stood before it (I10).
       link_before_locked(b, *node, platform::holds(rule::growth_keeps_order) ? nullptr : b.first());
       to.store(b.value, memory_order_relaxed);

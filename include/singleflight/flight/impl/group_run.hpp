@@ -16,20 +16,20 @@ auto group<Key, Value, Hash, Equal>::run_contended(node& own, view key, detail::
   const inside_run inside(self);
   if (const auto code = expired(bounds, core_.clock())) return refuse(*code).code;
   own.deadline = bounds.deadline;
-  caller who{.core = core_, .own = &own};
+  caller call{.core = core_, .own = &own};
   if (bounds.stop.stop_possible() || core_.options().load_timeout.count() > 0) {
-    who.first_block = make_block_for(core_, own.hash, key);
+    call.first_block = make_block_for(core_, own.hash, key);
   }
-  const admission in = enter(who, own.hash, key, fresh);
-  if (in.how == admission::kind::refused) return in.code;
-  if (in.how == admission::kind::leads) {
+  const admission admitted = enter(call, own.hash, key, fresh);
+  if (admitted.decision == admission::kind::refused) return admitted.code;
+  if (admitted.decision == admission::kind::leads) {
     if (core_.table.crowded()) core_.table.grow();
-    if (in.shared == nullptr) return lead_alone(own, self, load, bounds.within.frame);
-    core_.stats.add(figure::led);
-    return lead_shared(own, *in.shared, self, load, bounds);
+    if (admitted.shared == nullptr) return lead_alone(own, self, load, bounds.within.frame);
+    core_.stats.add(counter::led);
+    return lead_shared(own, *admitted.shared, self, load, bounds);
   }
-  if (in.watch != nullptr) in.watch->joined(in.shared->id);
-  return await_joined(*in.shared, self, load, bounds);
+  if (admitted.watch != nullptr) admitted.watch->joined(admitted.shared->id);
+  return await_joined(*admitted.shared, self, load, bounds);
 }
 
 /// Leads thin: nobody else is on the flight yet, and mostly nobody will be.
@@ -41,12 +41,12 @@ auto group<Key, Value, Hash, Equal>::lead_alone(node& own, detail::thread_state&
   using namespace detail;
   const led_frame frame{own.id, self.led, within, &core_, true};
   self.led = &frame;
-  core_.stats.add(figure::led);
+  core_.stats.add(counter::led);
   if (!core_.plain()) core_.mark_begin(own);
-  result r;
+  auto r = result_door::make_empty<Value>();
   try {
     const flight_context context(core_, own, frame);
-    r.emplace_by([&](void* at) { load(at, context); });
+    result_door::emplace(r, [&](void* at) { load(at, context); });
   } catch (...) {
     fail_alone(own, self, frame);
     throw;
@@ -70,8 +70,8 @@ auto group<Key, Value, Hash, Equal>::lead_shared(detail::flight_node& n, block& 
   self.led = &frame;
   try {
     core_.begin(b);
-    std::optional<platform::stop_callback<withdrawing>> on_stop;
-    if (bounds.stop.stop_possible()) on_stop.emplace(bounds.stop, withdrawing{b});
+    std::optional<platform::stop_callback<leader_cancellation>> on_stop;
+    if (bounds.stop.stop_possible()) on_stop.emplace(bounds.stop, leader_cancellation{b});
     const flight_context context(core_, n, frame);
     b.construct_by([&](void* at) { load(at, context); });
   } catch (...) {
@@ -89,10 +89,10 @@ auto group<Key, Value, Hash, Equal>::lead_shared(detail::flight_node& n, block& 
   self.led = frame.outer;
   const inside_run inside(self);
   if (core_.finish_and_drop(b, flight_result::value)) {
-    return result(typename result::from_block{}, b, flight_role::leader);
+    return result_door::make_share(b, flight_role::leader);
   }
-  result alone;  // expired: nobody shares it
-  alone.take_back(b);
+  auto alone = result_door::make_empty<Value>();  // expired: nobody shares it
+  result_door::take_back(alone, b);
   return alone;
 }
 
@@ -113,10 +113,10 @@ auto group<Key, Value, Hash, Equal>::await_joined(block& b, detail::thread_state
   switch (verdict) {
     case wait_verdict::outcome: return flight_share<Value>::outcome_of(b, flight_role::joiner);
     case wait_verdict::lead:
-      core_.stats.add(figure::begun);
+      core_.stats.add(counter::begun);
       b.lock();
       b.set_phase_locked(flight_phase::running);
-      b.leader_gone.store(false, memory_order_relaxed);
+      b.leader_left.store(false, memory_order_relaxed);
       b.run_leads = true;
       b.node->deadline = bounds.deadline;
       b.unlock();
@@ -141,15 +141,15 @@ void group<Key, Value, Hash, Equal>::settle(node& own, detail::thread_state& sel
   if (b == nullptr) return;
   b->add_reference();  // the leader's own
   try {
-    b->construct(std::move(r.inline_value()));
+    b->construct(std::move(result_door::inline_value(r)));
   } catch (...) {
     end_in_error(own, *b, {}, std::current_exception(), 1);
     throw;
   }
   if (core_.finish_and_drop(*b, flight_result::value)) {
-    r.become_share(*b);
+    result_door::become_share(r, *b);
   } else {
-    r.take_back(*b);  // expired: nobody shares it
+    result_door::take_back(r, *b);  // expired: nobody shares it
   }
 }
 
@@ -169,9 +169,9 @@ void group<Key, Value, Hash, Equal>::settle_error(node& own, detail::thread_stat
                                                   flight_errc code, std::exception_ptr error) {
   using namespace detail;
   const inside_run inside(self);
-  const load_result how = error == nullptr ? load_result::broken : load_result::error;
+  const load_result ended = error == nullptr ? load_result::broken : load_result::error;
   const flight_errc counted = errc_of(error).value_or(code);
-  if (block_base* const b = core_.leave_table(own, how, counted)) {
+  if (block_base* const b = core_.leave_table(own, ended, counted)) {
     end_in_error(own, static_cast<block&>(*b), code, std::move(error), 0);
   }
 }

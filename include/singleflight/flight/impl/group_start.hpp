@@ -20,7 +20,7 @@ auto group<Key, Value, Hash, Equal>::make_started(std::size_t hash, view key, gi
       },
       load.room());
   made->owned = &load.make(made.get() + 1, *made);
-  made->stand_alone();
+  made->use_own_node();
   return made.release();
 }
 
@@ -52,43 +52,43 @@ flight<Value> group<Key, Value, Hash, Equal>::start_owned(view key, given_loader
                                                           detail::load_base** unlaunched) {
   const detail::call_scope scope;
   const std::size_t hash = hash_of(key);
-  const starting how{fresh, scope.outermost(), unlaunched};
+  const start_mode mode{fresh, scope.outermost(), unlaunched};
   if (!core_.plain() || core_.table.locate(hash).load(detail::memory_order_relaxed) != 0) {
-    if (auto joined = start_slowly(nullptr, hash, key, how)) return *std::move(joined);
+    if (auto joined = start_slowly(nullptr, hash, key, mode)) return *std::move(joined);
   }
   started_block* const made = make_started(hash, key, load);
-  if (start_alone(*made)) return lead_started(*made, how);
-  return *start_slowly(std::unique_ptr<started_block>(made), hash, key, how);
+  if (start_alone(*made)) return lead_started(*made, mode);
+  return *start_slowly(std::unique_ptr<started_block>(made), hash, key, mode);
 }
 
 /// Not where nobody else is. Nothing: a block must be made, and there is none.
 template <class Key, class Value, class Hash, class Equal>
 std::optional<flight<Value>> group<Key, Value, Hash, Equal>::start_slowly(
-    std::unique_ptr<started_block> made, std::size_t hash, view key, starting how) {
+    std::unique_ptr<started_block> made, std::size_t hash, view key, start_mode mode) {
   using namespace detail;
-  caller who{.core = core_, .made = std::move(made)};
-  const admission in = enter(who, hash, key, how.fresh);
-  switch (in.how) {
-    case admission::kind::lacks: return std::nullopt;
-    case admission::kind::leads: return lead_started(*who.made.release(), how);
+  caller call{.core = core_, .made = std::move(made)};
+  const admission admitted = enter(call, hash, key, mode.fresh);
+  switch (admitted.decision) {
+    case admission::kind::needs_block: return std::nullopt;
+    case admission::kind::leads: return lead_started(*call.made.release(), mode);
     case admission::kind::refused:
-      return flight<Value>(refused_block(in.code), flight_role::joiner, 0);
+      return flight<Value>(refused_block(admitted.code), flight_role::joiner, 0);
     case admission::kind::joined: break;
   }
-  std::uint32_t kept = in.kept;
-  if (in.keeps) {
-    kept = core_.keep(*in.shared, *who.made->owned);
-    who.made.release()->drop_reference();
+  std::uint32_t kept = admitted.kept;
+  if (admitted.keeps) {
+    kept = core_.keep(*admitted.shared, *call.made->owned);
+    call.made.release()->drop_reference();
   }
-  if (in.watch != nullptr) in.watch->joined(in.shared->id);
-  return flight<Value>(*in.shared, flight_role::joiner, kept);
+  if (admitted.watch != nullptr) admitted.watch->joined(admitted.shared->id);
+  return flight<Value>(*admitted.shared, flight_role::joiner, kept);
 }
 
 template <class Key, class Value, class Hash, class Equal>
-flight<Value> group<Key, Value, Hash, Equal>::lead_started(started_block& made, starting how) {
+flight<Value> group<Key, Value, Hash, Equal>::lead_started(started_block& made, start_mode mode) {
   using namespace detail;
   if (core_.table.crowded()) core_.table.grow();
-  core_.stats.add(figure::started);
+  core_.stats.add(counter::started);
   load_base& load = *made.owned;
   struct holding {  // the handle's share, also when the load ends its thread
     block* mine;
@@ -96,9 +96,9 @@ flight<Value> group<Key, Value, Hash, Equal>::lead_started(started_block& made, 
       if (mine != nullptr) (void)flight<Value>(*mine, flight_role::leader, 0);
     }
   } hold{&made};
-  if (how.unlaunched != nullptr) {
-    *how.unlaunched = &load;
-  } else if (how.outermost && core_.options().executor.is_inline() &&
+  if (mode.unlaunched != nullptr) {
+    *mode.unlaunched = &load;
+  } else if (mode.outermost && core_.options().executor.is_inline() &&
              !is_inside_run(this_thread())) {
     // The end of this call is where the trampoline would run it: no detour through its queue.
     struct running {  // also when the load ends its thread

@@ -39,7 +39,7 @@ struct bulk_call {
 
   /// While it lives, loads of this call that run on this thread deposit into `to`.
   struct gathering_here {
-    gathering_here(bulk_call& of, deposits& to) : all(of) { set(&to); }
+    gathering_here(bulk_call& call, deposits& to) : all(call) { set(&to); }
     gathering_here(const gathering_here&) = delete;
     gathering_here& operator=(const gathering_here&) = delete;
     ~gathering_here() { set(nullptr); }
@@ -98,31 +98,32 @@ auto group<Key, Value, Hash, Equal>::start_many(const Keys& keys, LoadMany&& loa
   static_assert(loads_in_bulk<Key, Value, std::decay_t<LoadMany>>());
   const call_scope scope;
   const auto all = std::make_shared<call>(std::forward<LoadMany>(load_many));
-  auto one = std::make_unique<bulk_task<Key, Value, std::decay_t<LoadMany>>>(all);
+  auto bulk = std::make_unique<bulk_task<Key, Value, std::decay_t<LoadMany>>>(all);
   std::vector<flight<Value>> handles;
   struct launching {  // also when a later key throws: what was begun must not stay behind
-    std::unique_ptr<bulk_task<Key, Value, std::decay_t<LoadMany>>>& one;
+    std::unique_ptr<bulk_task<Key, Value, std::decay_t<LoadMany>>>& bulk;
     const std::vector<flight<Value>>& handles;
     const any_executor executor;  // by value: the group may go while it runs
     ~launching() noexcept(false) { now(); }
     void now() const {
-      if (one == nullptr || one->loads.empty()) return;
-      for (load_base* load : one->loads) flight_core::open_load(*load);
-      if (executor.is_inline()) tell();  // before it runs them, perhaps
+      if (bulk == nullptr || bulk->loads.empty()) return;
+      for (load_base* load : bulk->loads) flight_core::open_load(*load);
+      if (executor.is_inline()) notify_claimers();  // before it runs them, perhaps
       try {
-        executor.execute(task(one.release()));
+        executor.execute(task(bulk.release()));
       } catch (...) {  // refused: dropping the task has ended the flights as broken
         if (platform::is_thread_exit()) throw;
       }
-      if (!executor.is_inline() && platform::holds(rule::posted_load_is_told)) tell();
+      if (!executor.is_inline() && platform::holds(rule::posted_load_notifies_claimers))
+        notify_claimers();
     }
-    void tell() const {
-      for (const flight<Value>& mine : handles) flight_core::tell_claimers(*mine.block_);
+    void notify_claimers() const {
+      for (const flight<Value>& mine : handles) flight_core::notify_claimers(*mine.block_);
     }
-  } const launch{one, handles, core_.options().executor};
+  } const launch{bulk, handles, core_.options().executor};
   for (const auto& key : keys) {
     const Key own_key = own_of(key);
-    detail::make_room(one->loads);  // what is begun must find its place
+    detail::make_room(bulk->loads);  // what is begun must find its place
     detail::make_room(handles);
     load_base* unlaunched = nullptr;
     handles.push_back(start_flight(
@@ -134,7 +135,7 @@ auto group<Key, Value, Hash, Equal>::start_many(const Keys& keys, LoadMany&& loa
           if (!alone.promises.empty()) all->load(alone);
         },
         false, &unlaunched));
-    if (unlaunched != nullptr) one->loads.push_back(unlaunched);
+    if (unlaunched != nullptr) bulk->loads.push_back(unlaunched);
   }
   launch.now();
   return handles;
