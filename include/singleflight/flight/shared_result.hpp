@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// shared_result: a value that several callers may hold at once; const access, move-only handle.
+/// shared_result: a value that several callers may hold at the same time; const access, move-only
+/// handle.
 ///
 /// Threads     one handle, one thread at a time; the value is shared and const.
-/// Ordering    what the load did happens-before every use (P7).
-/// Lifetime    the value lives as long as a handle to it. References into it survive a move of the
-///             handle only when the value is shared.
+/// Ordering    the load's effects happen-before every use (P7).
+/// Lifetime    the value lives as long as a handle to it. References to it survive a move of the
+///             handle only if the value is shared.
 /// Cost        alone: the value itself, no allocation. Shared: a reference to the flight's block.
 
 #include <cstddef>
@@ -69,15 +70,15 @@ class shared_result {
     return std::addressof(get());
   }
 
-  /// How many callers took part at publication, the leader included.
+  /// How many callers the flight had when its outcome was published, the leader included.
   std::size_t callers() const noexcept {
     return where_ == where::shared && block_->callers > 1 ? block_->callers : 1;
   }
-  /// Whether anybody else has the same value; for the leader too.
+  /// Whether another caller has the same value; valid for the leader, too.
   bool shared() const noexcept { return callers() > 1; }
   flight_role role() const noexcept { return role_; }
 
-  /// The value as a shared_ptr; an inline value is moved. One allocation.
+  /// Returns the value as a shared_ptr; an inline value is moved. One allocation.
   std::shared_ptr<const stored> share() &&
         requires(!std::is_void_v<V>)
   {
@@ -87,7 +88,8 @@ class shared_result {
     return {std::addressof(b->value), [b](const stored*) { b->drop_reference(); }};
   }
 
-  /// The value itself, if nobody else has it; otherwise nothing, and the handle stays as it is.
+  /// Returns the value itself if no other caller has it; otherwise nothing, and the handle keeps
+  /// it.
   std::optional<stored> try_take() &&
         requires(!std::is_void_v<V>)
   {
@@ -131,7 +133,7 @@ class shared_result {
       block_->drop_reference();
     }
   }
-  /// Requires that this is nowhere, as it stays when the value's move throws.
+  /// Requires where::nowhere; it stays so if the value's move throws.
   void take(shared_result& other) {
     if (other.where_ == where::here) {
       ::new (inline_place()) stored(std::move(other.inline_));

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// owned_load: a load that owns its loader: how it calls one of each form, and how start() makes one.
+// owned_load: a load that owns its loader: how it calls each form of loader, and how start() makes
+// one.
 //
-// A loader that is awaited resumes not a coroutine but a place in the load that looks like one
-// (platform::coroutine_frame): a started load costs one allocation beside the loader's own, and
-// whether that is awaited, ready or suspended, no frame is made for it (4 ns of 58).
+// An awaited loader does not resume a coroutine, but an object in the load that has the layout of
+// one (platform::coroutine_frame). So a started load costs one allocation in addition to the
+// loader's own, and no frame is allocated to await it, whether it is ready or suspends (4 ns of
+// 58).
 
 #include <concepts>
 #include <coroutine>
@@ -26,7 +28,7 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// A loader whose member `in` says with which others it is called.
+/// A loader whose member `in` is the gathering with which it is called.
 struct gathered_loader {};
 
 // ---- an owned loader ----------------------------------------------------------------------------
@@ -52,7 +54,7 @@ struct owned_load final : typed_load<V> {
     this->merge_drops = form != loader_form::promise && !where.core->hands_over();
   }
 
-  /// For who has made this load: not while it may run elsewhere.
+  /// For the code that made this load; not while it may run on another thread.
   Fn& loader() noexcept { return fn_; }
 
   void destroy() noexcept override { this->~owned_load(); }
@@ -77,7 +79,7 @@ struct owned_load final : typed_load<V> {
   }
 
  private:
-  /// Each attempt starts from the loader as it was given.
+  /// Whether each attempt calls a copy of the loader, so that it starts from the original.
   bool copies_loader() const noexcept {
     return std::is_copy_constructible_v<Fn> && this->block->core->hands_over();
   }
@@ -102,11 +104,11 @@ struct owned_load final : typed_load<V> {
     }
   }
 
-  // ---- a loader that is awaited: what `co_await loader()` does, without a coroutine -------------
+  // ---- an awaited loader: the steps of `co_await loader()`, without a coroutine -----------------
 
   SINGLEFLIGHT_INLINE void call_and_await() {
     if constexpr (std::is_copy_constructible_v<Fn>) {
-      if (copies_loader()) {  // attempts may overlap: one on its way out, one on its way in
+      if (copies_loader()) {  // attempts may overlap: one ends while the next begins
         awaiting<Fn>* own = nullptr;
         std::exception_ptr error;
         try {
@@ -131,20 +133,20 @@ struct owned_load final : typed_load<V> {
     (::new (static_cast<void*>(&place_.single)) awaiting<Fn&>(*this, fn_))->begin();
   }
 
-  /// The loader (a reference, or a copy of its own), what it returned, and the frame that this is
-  /// to resume. Holds the reference of the run.
+  /// The loader (a reference, or a copy), the awaitable that it returned, and the frame through
+  /// which that resumes this object. Holds the reference of the run.
   template <class Loader>
   struct awaiting final : platform::coroutine_frame, platform::allocated {
     awaiting(owned_load& load, Fn& from)
         : coroutine_frame{&resume_it, &drop_it}, load_(load), loader_(from) {}
 
-    /// Once it has suspended, this object may be gone.
+    /// Once it has suspended, this object may be destroyed.
     void begin() {
       std::coroutine_handle<> next;
       bool suspended = false;
       std::exception_ptr error;
       try {
-        awaited_.emplace([this]() -> result {  // as it is: it may be unable to move
+        awaited_.emplace([this]() -> result {  // constructed in place: it may be unable to move
           return detail::call_loader<V>(loader_, *load_.context);
         });
         if (!awaited_->ready()) {
@@ -164,7 +166,7 @@ struct owned_load final : typed_load<V> {
     }
 
    private:
-    // What the answer lets run on this thread comes last: it may end the thread.
+    // Tasks that the answer lets run on this thread run last: one may end the thread.
     static void resume_it(void* frame) {
       const call_scope scope;
       of_frame(frame).resume();
@@ -181,7 +183,7 @@ struct owned_load final : typed_load<V> {
       bool answered = false;
       std::exception_ptr error;
       try {
-        // In one expression: what was awaited may return a reference into itself.
+        // In one expression: the awaitable may return a reference into itself.
         if constexpr (std::is_void_v<V>) {
           awaited_->resume();
           answered = true;
@@ -194,7 +196,7 @@ struct owned_load final : typed_load<V> {
           take(awaited_->resume());
         }
       } catch (...) {
-        if (answered) {  // the thread ends, after the answer
+        if (answered) {  // the thread ends after the answer
           end();
           throw;
         }
@@ -206,7 +208,8 @@ struct owned_load final : typed_load<V> {
         end();
       }
     }
-    /// Within a catch (...), unanswered: the error, to be reported outside the handler.
+    /// Called within a catch (...), unanswered: returns the error, to be reported outside the
+    /// handler.
     std::exception_ptr caught() {
       if (platform::is_thread_exit()) {
         drop();
@@ -239,7 +242,7 @@ struct owned_load final : typed_load<V> {
     }
 
     owned_load& load_;
-    std::optional<wandering_load> wandering_;  ///< from when it may go on elsewhere
+    std::optional<wandering_load> wandering_;  ///< once it may continue on another thread
     Loader loader_;
     std::optional<awaited_call<result>> awaited_;
   };
@@ -248,15 +251,15 @@ struct owned_load final : typed_load<V> {
   union place {
     place() noexcept {}
     ~place() {}
-    std::conditional_t<awaits, awaiting<Fn&>, nothing> single;  // it ends itself
+    std::conditional_t<awaits, awaiting<Fn&>, nothing> single;  // it destroys itself
   };
 
   [[no_unique_address]] Fn fn_;
   [[no_unique_address]] std::conditional_t<awaits, place, nothing> place_;
 };
 
-/// A loader on its way from a call of start() into the load that will own it. So all else that
-/// start() does is compiled once for a group, and for each loader only the making of its load.
+/// A loader that a call of start() moves into the load that will own it, without its type. So only
+/// the making of the load is compiled for each loader, and the rest of start() once for a group.
 template <class V>
 class given_loader {
  public:
@@ -269,9 +272,9 @@ class given_loader {
               operations_of<Loader>};
     }
   }
-  /// How many bytes it may take from the begin of its room to the end of the load.
+  /// How many bytes the load needs at most, padding in front of it included.
   std::size_t room() const noexcept { return operations_->room; }
-  /// Makes the load within `room`, which is aligned as a block is.
+  /// Makes the load within `room`, which has the alignment of a block.
   load_base& make(void* room, block_base& where) const {
     return operations_->make(room, where, loader_);
   }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// blocked_wait: how a thread waits for a flight: it runs what is queued for it, sleeps, and settles how
-// the wait has ended.
+// blocked_wait: how a thread waits for a flight: it runs a load that is queued for it, sleeps, and
+// settles how the wait has ended.
 
 #include "singleflight/flight/detail/blocked_wait.hpp"
 #include "singleflight/flight/detail/rules.hpp"
@@ -21,7 +21,7 @@ SINGLEFLIGHT_BODY wait_verdict blocked_wait::wait() {
                      wait_graph::strength::weak, &wake_from_graph, this)) {
     return wait_verdict::recursive;
   }
-  // A short load is over before a sleep would begin.
+  // A short load ends before a sleep would begin.
   for (int turn = 0; turn < platform::tuned(spins, 0); ++turn) {
     if (block_.done()) return wait_verdict::outcome;
     platform::pause();
@@ -45,7 +45,7 @@ SINGLEFLIGHT_BODY void blocked_wait::leave(wait_verdict why) {
 
 SINGLEFLIGHT_BODY void blocked_wait::run_if_queued() {
   block_.lock();
-  block_.room.claimers = true;  // whoever queues a load from now on wakes this thread
+  block_.room.claimers = true;  // a thread that queues a load from now on wakes this thread
   block_base* const ahead = block_.phase(memory_order_relaxed) == flight_phase::waiting &&
                                     platform::holds(rule::load_ahead_is_claimed)
                                 ? flight_core::ahead_of(block_)
@@ -57,7 +57,7 @@ SINGLEFLIGHT_BODY void blocked_wait::run_if_queued() {
     ahead->unlock();
   }
   claimed mine;
-  // Asked after that: who gives the load to the executor later wakes this thread again.
+  // Checked after that: a thread that passes the load to the executor later wakes this one again.
   if (runs_at_once() || block_.executor.starved()) {
     block_base& queued_in = ahead != nullptr ? *ahead : block_;
     queued_in.lock();
@@ -146,7 +146,7 @@ SINGLEFLIGHT_BODY wait_verdict blocked_wait::sleep() {
       block_.unlock(block_.state.load(memory_order_relaxed) | block_base::sleeping);
       continue;
     }
-    if ((seen & block_base::locked) != 0) {  // in a moment it will not be
+    if ((seen & block_base::locked) != 0) {  // for a moment only
       platform::pause();
       continue;
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// context: what a load asks of its flight: its stop token, its deadline, its callers. Members of
-// flight_context, and those of flight_core behind them.
+// context: how a load gets its flight's stop token, deadline and callers. Members of
+// flight_context, and those of flight_core that they call.
 
 #include <algorithm>
 #include <memory>
@@ -24,7 +24,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::request_stop(block_base& b
 
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::fire_stop(const block_base& b,
                                                                 std::stop_source& source) {
-  if (!source.stop_possible()) return;  // no load has asked for a token
+  if (!source.stop_possible()) return;  // no load has a token
   const inside_flight here(b);          // the destructor of a stop callback waits for its call
   const on_errand errand;               // the load's stop callbacks
   platform::request_stop(source);

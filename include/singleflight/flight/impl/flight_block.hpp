@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// flight_block: members of the block that need all of flight_core: its end, its errands, its timeout.
+// flight_block: members of the block that need flight_core: its destructor, errands and timeout.
 
 #include "singleflight/flight/detail/flight_core.hpp"
 

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// flight_core_begin: how a flight begins, is joined, followed and forgotten: the steps under the
-// bucket lock. Members of flight_core.
+// flight_core_begin: how a flight begins, is joined, gets a successor and is forgotten: the steps
+// under the bucket lock. Members of flight_core.
 //
 // `max_flights` counts places, one for each flight that loads or may begin to. A successor has none
-// while it waits: it takes over the place of the flight ahead when that ends. One that is to begin
-// while a forgotten flight ahead of it still loads needs a place of its own, or ends as overloaded.
+// while it waits: it takes over the place of the flight ahead when that ends. A successor that is
+// to begin while a forgotten flight ahead of it still loads needs a place of its own, or ends as
+// overloaded.
 
 #include "singleflight/flight/detail/flight_core.hpp"
 #include "singleflight/flight/detail/rules.hpp"
@@ -14,7 +15,7 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// The count never exceeds the bound, not even for a moment, so a refusal here causes no other.
+/// The count never exceeds the bound, not even briefly, so a refusal here causes no other one.
 SINGLEFLIGHT_BODY bool flight_core::admit_flight() noexcept {
   if (options_.max_flights == 0) return true;
   std::size_t count = flights_.load(memory_order_relaxed);
@@ -39,7 +40,7 @@ SINGLEFLIGHT_BODY void flight_core::attach_locked(flight_table::bucket& bucket, 
       memory_order_relaxed);
   block.node = &node;
   block.id = node.id;
-  // Pairs with the acquire loads of the leader's load.
+  // The release pairs with the acquire loads in flight_context.
   node.block.store(&block, platform::order(rule::attach_releases, memory_order_release));
   if (platform::holds(rule::attach_marks_bucket)) bucket.value |= flight_table::slow;
 }
@@ -62,8 +63,8 @@ SINGLEFLIGHT_BODY bool flight_core::join_locked(flight_table::bucket& bucket, bl
       block_base::one_reference +
           (platform::holds(rule::joins_count_interest) ? block_base::one_interest : 0),
       memory_order_relaxed);
-  // An election, under the block lock, that sees this lender sees as well that it is absent: the
-  // release pairs with its acquire.
+  // An election (under the block lock) that reads this lender also reads that it is absent: the
+  // release pairs with the election's acquire.
   if (lender) block.lenders.fetch_add(1, memory_order_release);
   if (platform::holds(rule::join_marks_bucket)) bucket.value |= flight_table::slow;
   stats.add(counter::joined);
@@ -92,7 +93,7 @@ SINGLEFLIGHT_BODY block_base* flight_core::promote_locked(flight_table::bucket& 
   block_base* const next = std::exchange(node.successor, nullptr);
   if (next != nullptr && platform::holds(rule::successor_takes_place)) {
     if (platform::holds(rule::promoter_holds_reference)) {
-      next->add_reference();  // the promoter's: activate() drops it
+      next->add_reference();  // activate() drops it
     }
     table.link_locked(bucket, *next->node);
     next->behind.store(0, memory_order_release);

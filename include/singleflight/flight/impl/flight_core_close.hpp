@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// flight_close: the end of a group.
+// flight_core_close: the end of a group. Members of flight_core.
 //
-// 1. `closed_` is set: whoever locks a bucket from now on is refused, and no queued load begins any
-//    more. (A run() that has entered, or was elected, before that leads its load.)
-// 2. Every bucket gets `slow`, so that the fast enter fails and every leave comes through the lock.
-// 3. Only then, successors that have not begun end as closed, and running loads are told to stop,
+// 1. `closed_` is set: a call that locks a bucket from now on is refused, and no queued load begins
+//    any more. (A run() that has entered, or was elected, before that leads its load.)
+// 2. Every bucket gets `slow`, so that the fast enter fails and every leave takes the lock.
+// 3. After that, successors that have not begun end as closed, and running loads are asked to stop,
 //    one after the other.
-// 4. Wait until every chain is empty. A leaver counts `removals_` and wakes us under the bucket
-//    lock; we look under the same lock, so its last touch of the group is the unlock that lets us
-//    in.
+// 4. close() waits until every chain is empty. A leaver increments `removals_` and wakes the
+//    closing thread under the bucket lock, and that thread checks the chain under the same lock: so
+//    the leaver's last access to the group is the unlock that admits the closing thread.
 
 #include "singleflight/flight/detail/flight_core.hpp"
 #include "singleflight/flight/detail/rules.hpp"
@@ -44,8 +44,8 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::shut_bucket(flight_table::
   flight_table::unlock(bucket);
 }
 
-/// After all are shut: a stop callback of one load must find the whole group so. One bucket at a
-/// time: what is taken out of a bucket is out of a fork's sight.
+/// Called once all buckets are shut: a stop callback of one load must find the whole group closed.
+/// One bucket at a time, since a fork does not see what has been taken out of a bucket.
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::end_bucket(flight_table::head& at) {
   block_base* running = nullptr;
   block_base* unbegun = nullptr;
@@ -55,9 +55,9 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::end_bucket(flight_table::h
   };
   flight_table::bucket bucket = flight_table::lock_at(at);
   if ((bucket.value & flight_table::moved) == 0) {
-    // Nobody enters any more but successors, whose turn ends them as closed.
+    // Only successors still enter; they end as closed when their turn comes.
     for (flight_node* node = bucket.first(); node != nullptr; node = node->next) {
-      if (std::exchange(node->close_seen, true)) continue;  // another close has it
+      if (std::exchange(node->close_seen, true)) continue;  // another close() ends it
       block_base* const behind = std::exchange(node->successor, nullptr);
       if (behind != nullptr) take(*behind, unbegun);
       block_base* const block = node->block.load(memory_order_relaxed);
@@ -74,7 +74,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::end_bucket(flight_table::h
   while (block_base* const block = running) {
     running = block->next_shut;
     block->lock();
-    const bool lost = block->node == nullptr;  // a stop callback has forked: the child is here
+    const bool lost = block->node == nullptr;  // a stop callback has forked; this is the child
     block->unlock();
     if (!lost) {
       request_stop(*block);

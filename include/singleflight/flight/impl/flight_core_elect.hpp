@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// flight_core_elect: how a flight without a leader gets one, after a failure that is handed over or
-// when its turn behind another flight has come. Members of flight_core.
+// flight_core_elect: how a flight without a leader gets one: after a failure that is handed over,
+// or when its turn behind another flight has come. Members of flight_core.
 
 #include "singleflight/flight/detail/flight_core.hpp"
 #include "singleflight/flight/detail/rules.hpp"
@@ -13,7 +13,7 @@ namespace detail {
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY flight_core::finished flight_core::hand_over_from(
     flight_node& node, block_base& b, std::exception_ptr error) {
   if (!hands_over()) return {false, false};
-  flight_node& own = *b.own_node;  // such a group makes no block without
+  flight_node& own = *b.own_node;  // each block of a group that hands over has one
   const call_scope scope;
   if (b.alarm && b.alarm->armed) disarm(b);
   after_unlock a;
@@ -47,7 +47,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY flight_core::finished flight_core::hand_over
   }
   own.deadline = steady_time::max();
   table.unlock(bucket);
-  std::swap(b.error, error);  // the one before goes after the lock
+  std::swap(b.error, error);  // the previous error is destroyed after the unlock
   b.code = code;
   ++b.room.handed_over;
   stats.add(counter::handed_over);
@@ -55,7 +55,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY flight_core::finished flight_core::hand_over
   const std::uint64_t id = b.id;
   b.error_given = false;
   const bool over = elect_locked(b, a);
-  if (!over) b.error_given = true;  // not written once it is done: callers read it then
+  if (!over) b.error_given = true;  // callers read it once the flight is done: not written then
   b.unlock();
   if (watch != nullptr) watch->load_ended(id, took, load_result::error);
   carry_out(a);
@@ -67,13 +67,13 @@ SINGLEFLIGHT_BODY void flight_core::activate(block_base& b, bool defers) {
   const call_scope scope;
   cancelled c;
   b.lock();
-  if (b.phase(memory_order_relaxed) == flight_phase::waiting) {  // else the group may be gone
+  if (b.phase(memory_order_relaxed) == flight_phase::waiting) {  // else the group may have ended
     c.over = b.core->elect_locked(b, c.a);
   }
   if (defers) defer_locked(b, c);
   b.unlock();
   carry_out_cancel(b, c);
-  // The promoter's reference has kept the block until here.
+  // The promoter's reference has kept the block alive until here.
   if (!defers) {
     b.drop_reference();
     return;
@@ -125,10 +125,10 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::elect_locked(block_base& b
       queue_load_locked(b, *b.load, a);
       return false;
     }
-    // Some are on their way: a caller that sleeps here and can lead is listed, in a flight that can
-    // become vacant. After a failure that flight is not kept waiting for one who sleeps elsewhere:
-    // what is waited for there may wait for this flight. Where nothing has been loaded yet nobody
-    // else is kept: every other caller of such a flight is listed, or has its load kept.
+    // Lenders remain that have not begun to wait here: in a flight that can become vacant, those
+    // that sleep here are listed. After a failure the flight does not wait for absent lenders: what
+    // they wait for elsewhere may wait for this flight. Before any load it waits for absent ones,
+    // too; no other caller is delayed by that, since each one is listed or has its load kept.
     const bool failed = b.error != nullptr && platform::holds(rule::absent_do_not_lead);
     if (b.lenders.load(memory_order_acquire) >
         (failed ? b.absent.load(memory_order_relaxed) : 0U)) {
@@ -157,7 +157,7 @@ SINGLEFLIGHT_BODY void flight_core::queue_load_locked(block_base& b, load_base& 
   if ((before & load_base::queued) == 0) {
     a.launch = &load;
   } else {
-    load.home->drop_reference();  // the one that the queue has is enough
+    load.home->drop_reference();  // the queue has a reference already
     a.queued = &b;
   }
   b.set_phase_locked(flight_phase::running);
@@ -183,7 +183,8 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY block_base* flight_core::successor_of(block_
 
 SINGLEFLIGHT_BODY flight_node* flight_core::node_ahead_locked(const flight_table::bucket& bucket,
                                                               const block_base& b) noexcept {
-  flight_node* node = bucket.first();  // it can be found: else this one had its place
+  // The one ahead can be found: otherwise `b` would have taken its place.
+  flight_node* node = bucket.first();
   while (node != nullptr && node->successor != &b) {
     node = node->is_forgotten_locked() ? nullptr : node->next;
   }

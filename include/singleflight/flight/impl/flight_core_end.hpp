@@ -4,9 +4,9 @@
 // flight_core_end: how a flight ends: its outcome is published, or its load times out. Members of
 // flight_core.
 //
-// E1  A flight whose block others may know leaves the table and becomes done in one critical
-//     section of its bucket. So a fork, which holds all buckets, finds it in one place or the
-//     other (V4).
+// E1  A flight whose block other threads may know leaves the table and becomes done in one critical
+//     section of its bucket. So a fork, which holds all buckets, finds it either in the table or
+//     done (V4).
 
 #include <algorithm>
 
@@ -19,7 +19,7 @@ namespace detail {
 SINGLEFLIGHT_BODY void flight_core::carry_out(after_unlock& a) {
   if (a.woken != nullptr) platform::wake(a.woken->state, block_base::all_sleepers, a.channel);
   flight_batch::submit(a.runners);
-  // Before users' code, which may take its time: others wait for these.
+  // Before user code, which may take long: other threads wait for these steps.
   if (a.launch != nullptr) submit_load(*a.launch);
   if (a.queued != nullptr) notify_claimers(*a.queued);
   if (a.successor != nullptr) activate(*a.successor, a.defers);
@@ -64,7 +64,7 @@ SINGLEFLIGHT_BODY block_base* flight_core::unlink_locked(flight_table::bucket& b
 SINGLEFLIGHT_BODY bool flight_core::finish_alone(block_base& b, load_base& load) noexcept {
   if (load.merge_drops && load.within_start.load(memory_order_relaxed) == &this_thread() &&
       flight_table::leave_alone(table.locate(b.node->hash), *b.node)) {
-    // This thread alone knows the block (I9).
+    // Only this thread knows the block (I9).
     load.unshared = true;
     b.result = flight_result::value;
     b.callers = 1;
@@ -83,7 +83,7 @@ SINGLEFLIGHT_BODY bool flight_core::finish_alone(block_base& b, load_base& load)
       b.result = flight_result::value;
       b.callers = b.interest() + (b.room.leader_cancelled ? 1U : 0U);
       b.set_done_and_unlock();
-      flight_table::unlock(bucket);  // E1; the group may be gone from here on
+      flight_table::unlock(bucket);  // E1; from here on the group may be destroyed
       return true;
     }
   }
@@ -95,7 +95,7 @@ SINGLEFLIGHT_BODY flight_core::finished flight_core::finish(block_base& b, fligh
                                                             flight_errc code,
                                                             std::exception_ptr error,
                                                             bool hand_on) {
-  if (b.node == nullptr) [[unlikely]] {  // lost in a fork: the group may be gone
+  if (b.node == nullptr) [[unlikely]] {  // lost in a fork: the group may have been destroyed
     if (b.alarm && b.alarm->armed) b.clock->cancel(*b.alarm);
     return {false, true};
   }
@@ -113,10 +113,11 @@ SINGLEFLIGHT_BODY flight_core::finished flight_core::finish(block_base& b, fligh
     a.successor = unlink_locked(b, {});
     end.published = false;
   } else if (hand_on && result == flight_result::error && may_hand_over(b)) {
-    std::swap(b.error, error);  // the one before goes after the lock
+    std::swap(b.error, error);  // the previous error is destroyed after the unlock
     b.error_given = false;
     b.code = code;
-    b.node->began.store(flight_node::not_begun, memory_order_relaxed);  // told; the next may not
+    // Its end is reported; the next load may not begin.
+    b.node->began.store(flight_node::not_begun, memory_order_relaxed);
     ++b.room.handed_over;
     stats.add(counter::handed_over);
     if (platform::holds(rule::hand_over_holds_reference)) {
@@ -141,7 +142,7 @@ SINGLEFLIGHT_BODY flight_core::finished flight_core::finish(block_base& b, fligh
         },
         [&] { publish_locked(b, result, code, a); });
     b.unlock();
-    flight_table::unlock(bucket);  // E1; the group may be gone from here on
+    flight_table::unlock(bucket);  // E1; from here on the group may be destroyed
     unlocked = true;
   }
   if (!unlocked) b.unlock();
@@ -159,7 +160,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::expire(block_base& b) {
     flight_table::bucket bucket = group.table.lock(b.node->hash);
     if (platform::holds(rule::timeout_frees_key))
       c.a.successor = group.forget_locked(bucket, *b.node);
-    // A run() leader still gets its own outcome: it is not counted among those who timed out.
+    // A run() leader still gets its own outcome, so it is not counted as timed out.
     const bool run_leads = b.run_leads && !b.leader_left.load(memory_order_relaxed);
     group.stats.add_error(flight_errc::timed_out, b.interest() - (run_leads ? 1U : 0U));
     group.table.unlock(bucket);

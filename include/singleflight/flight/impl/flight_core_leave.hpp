@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// flight_core_leave: how a caller leaves a flight before its end, and what becomes of a flight that
-// all have left. Members of flight_core.
+// flight_core_leave: how a caller leaves a flight before its end, and what happens to a flight that
+// all callers have left. Members of flight_core.
 
 #include "singleflight/flight/detail/flight_core.hpp"
 #include "singleflight/flight/detail/rules.hpp"
@@ -13,7 +13,7 @@ namespace detail {
 SINGLEFLIGHT_BODY void flight_core::leave(block_base& b, wait_verdict why, bool lender,
                                           std::uint32_t serial, bool leader) {
   const call_scope scope;
-  if (b.done()) {  // in a child of fork, the lock may be held by a thread that is not there
+  if (b.done()) {  // without the lock: in a child of fork its holder may not exist
     b.drop_reference();
     return;
   }
@@ -40,7 +40,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::cancel_leader(block_base& 
   if (b.phase(memory_order_relaxed) != flight_phase::done && !b.room.leader_cancelled) {
     b.room.leader_cancelled = true;
     load_base* none = nullptr;
-    b.core->drop_interest_locked(b, none, true, a);  // the load runs: it cannot be over
+    b.core->drop_interest_locked(b, none, true, a);  // the load runs, so the flight does not end
   }
   b.unlock();
   carry_out(a);
@@ -66,7 +66,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::drop_interest_locked(block
   if (!last) {
     table.unlock(bucket);
     return phase == flight_phase::vacant && platform::holds(rule::leaver_passes_lead_on) &&
-           elect_locked(b, a);  // it may have been the last able
+           elect_locked(b, a);  // it may have been the last one that could lead
   }
   return abandon_locked(b, bucket, phase, own, a);
 }
@@ -78,8 +78,8 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::abandon_locked(block_base&
                                                                      after_unlock& a) {
   const abandon policy = options_.on_abandon;
   stats.add(counter::abandoned);
-  // A load that is still queued, or in a batch, ends here; its node in the queue, or its batch,
-  // finds it claimed. (Under `finish` it is wanted still.)
+  // A load that is still queued, or in a batch, ends here: the queue, or the batch, will find it
+  // claimed. (Under `finish` it still runs.)
   const bool unbegun = policy != abandon::finish && phase == flight_phase::running &&
                        b.load != nullptr && platform::holds(rule::unbegun_ends_with_interest) &&
                        b.load->claim();
@@ -97,8 +97,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::abandon_locked(block_base&
     table.unlock(bucket);
     return false;
   }
-  // Nothing has begun. Under finish a load that was kept is still wanted; else the flight just
-  // goes.
+  // Nothing has begun. Under `finish` a kept load still runs; otherwise the flight ends here.
   if (policy == abandon::finish && (own != nullptr || !b.room.kept.empty())) {
     if (own != nullptr) keep_locked(b, *own);
     own = nullptr;
@@ -107,7 +106,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::abandon_locked(block_base&
   }
   if (phase == flight_phase::waiting && b.behind.load(memory_order_relaxed) != 0) {
     flight_node* const ahead = node_ahead_locked(bucket, b);
-    if (ahead == nullptr) {  // close() has taken it and ends it
+    if (ahead == nullptr) {  // close() has detached it, and ends it
       table.unlock(bucket);
       return false;
     }

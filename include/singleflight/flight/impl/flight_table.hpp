@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// flight_table: what is done to a chain under its lock, growth, and forks.
+// flight_table: changes of a chain under its lock, growth, and forks.
 
 #include <memory>
 #include <new>
@@ -82,7 +82,7 @@ SINGLEFLIGHT_BODY void flight_table::hold_all() const noexcept {
     const array* const a =
         current_.load(platform::order(rule::locate_acquires, memory_order_acquire));
     const word first = lock_bit::lock(a->heads[0]);
-    if ((first & moved) == 0) {  // nobody grows while this one is held
+    if ((first & moved) == 0) {  // the table cannot grow while this lock is held
       for (std::size_t i = 1; i < a->count; ++i) lock_bit::lock(a->heads[i]);
       return;
     }
@@ -109,10 +109,11 @@ SINGLEFLIGHT_BODY void flight_table::link_before_locked(bucket& b, flight_node& 
     b.value = reinterpret_cast<word>(&node) | (b.value & bits);
     return;
   }
-  flight_node& place = before != nullptr ? *before : *first;  // whose `prev` is ahead of the node
-  flight_node& ahead = place.next == nullptr && &place == first ? *first : *place.prev;
+  // Its `prev` is the node after which `node` is linked.
+  flight_node& after = before != nullptr ? *before : *first;
+  flight_node& ahead = after.next == nullptr && &after == first ? *first : *after.prev;
   node.prev = &ahead;
-  place.prev = &node;
+  after.prev = &node;
   ahead.next = &node;
 }
 
@@ -149,7 +150,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_table::grow() noexcept {
   fresh->older = old;
   fresh->heads = new (std::nothrow) head[fresh->count]();
   if (fresh->heads == nullptr) return;
-  if ((lock_bit::lock(old->heads[0]) & moved) != 0) {  // somebody else was first
+  if ((lock_bit::lock(old->heads[0]) & moved) != 0) {  // another thread has grown the table
     lock_bit::unlock(old->heads[0], moved);
     delete[] fresh->heads;
     return;
@@ -157,7 +158,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_table::grow() noexcept {
   for (std::size_t i = 1; i < old->count; ++i) lock_bit::lock(old->heads[i]);
   std::ptrdiff_t crowd = 0;
   for (std::size_t i = 0; i < old->count; ++i) {
-    // Relaxed: the locks of both arrays' heads are ours; release follows with current_.
+    // Relaxed: this thread holds all locks of both arrays; the release follows with current_.
     const word value = old->heads[i].load(memory_order_relaxed) & ~locked;
     for (std::size_t j = 0; j < 4; ++j) {
       fresh->heads[i * 4 + j].store(value & slow, memory_order_relaxed);
@@ -167,7 +168,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_table::grow() noexcept {
       head& to = fresh->heads[node->hash >> fresh->shift];
       bucket b{&to, to.load(memory_order_relaxed)};
       if (!node->is_forgotten_locked() && is_found(b.first())) ++crowd;
-      // Each behind the one that stood before it (I10).
+      // The nodes keep their order (I10).
       link_before_locked(b, *node, platform::holds(rule::growth_keeps_order) ? nullptr : b.first());
       to.store(b.value, memory_order_relaxed);
       node = next;

@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// group_enter: how a call gets into a flight, or begins one: the same for run, start and the bulk
-// calls.
+// group_enter: how a call joins a flight or begins one; used by run, start and the bulk calls.
 
 #include "singleflight/flight/detail/rules.hpp"
 #include "singleflight/flight/group.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
-// ---- admission, caller: how a call got in, and what it brings along ----------------------------------------------------------
+// ---- admission and caller: the result of entering, and what a call brings along ----------------
 
-/// How a call got in: it leads (`shared` is set when its flight has a block already), it joined
-/// `shared` (a reference and an interest are its own), it was refused, or it lacks a block.
+/// The result of entering: the call leads (`shared` is set if its flight has a block already), it
+/// joined `shared` (with a reference and an interest of its own), it was refused, or it needs a
+/// block to enter.
 template <class Key, class Value, class Hash, class Equal>
 struct group<Key, Value, Hash, Equal>::admission {
   enum class kind : std::uint8_t { leads, joined, refused, needs_block } decision;
   block* shared = nullptr;
   flight_errc code{};
-  bool keeps = false;      ///< joined, and the caller's load is to be kept with the flight
-  std::uint32_t kept = 0;  ///< the serial of a load that is kept already
+  bool keeps = false;      ///< joined, and the flight must keep the caller's load
+  std::uint32_t kept = 0;  ///< the serial of the load, if the flight keeps it already
   observer* watch = nullptr;
 };
 
-/// A blocking call leads on a node of its own stack, and lends its loader where a leader is
-/// missing. A started one leads on a block that owns its key and load, made when it is known to be
-/// needed.
+/// A call that enters. A blocking call leads with a node on its own stack, and lends its loader to
+/// a flight that needs a leader. A started call leads with a block that owns its key and load, and
+/// is made once it is known to be needed.
 template <class Key, class Value, class Hash, class Equal>
 struct group<Key, Value, Hash, Equal>::caller {
   detail::flight_core& core;
@@ -33,16 +33,16 @@ struct group<Key, Value, Hash, Equal>::caller {
   std::unique_ptr<started_block> made{};  ///< of a started one
   // Of a blocking call:
   std::unique_ptr<block> first_block{};   ///< for a leader that needs a block from the begin
-  std::unique_ptr<keyed_block> behind{};  ///< for going behind a flight that has no successor
-  bool absent = false;                    ///< it will wait for other keys first (run_many)
+  std::unique_ptr<keyed_block> behind{};  ///< to wait behind a flight that has no successor
+  bool absent = false;                    ///< it first waits for other keys (run_many)
 
   bool lends() const noexcept { return own != nullptr; }
   bool can_lead() const noexcept { return lends() || made != nullptr; }
   bool can_succeed() const noexcept { return lends() ? behind != nullptr : made != nullptr; }
-  /// Whether the call's load is to be kept with `shared`, which it joins.
+  /// Whether the flight of `shared`, which the call joins, must keep the call's load.
   bool keeps(const block* shared) const noexcept {
-    // Bucket lock held, not the block's. A phase that says `running` stays so until the flight is
-    // done, where nothing is handed over; all others may come to need a leader.
+    // The bucket lock is held, the block lock is not. In a group that does not hand over, the phase
+    // `running` remains until the flight is done; in all other phases it may need a leader later.
     using detail::flight_phase;
     if (lends()) return false;
     if (core.hands_over()) return true;
@@ -85,14 +85,14 @@ struct group<Key, Value, Hash, Equal>::caller {
   }
 };
 
-// ---- what a call looks at, and makes ------------------------------------------------------------
+// ---- look-up and new blocks ---------------------------------------------------------------------
 
 template <class Key, class Value, class Hash, class Equal>
 auto group<Key, Value, Hash, Equal>::find(const detail::flight_table::bucket& bucket,
                                           std::size_t hash, view key) const -> node* {
   for (detail::flight_node* n = bucket.first(); n != nullptr; n = n->next) {
     if (n->is_forgotten_locked() && detail::platform::holds(detail::rule::forgotten_is_not_found)) {
-      return nullptr;  // and so are all behind it (I10)
+      return nullptr;  // all nodes behind it are forgotten, too (I10)
     }
     if (n->hash == hash && is_of(*static_cast<node*>(n), key)) return static_cast<node*>(n);
   }
@@ -150,16 +150,16 @@ auto group<Key, Value, Hash, Equal>::refused_block(flight_errc code) -> block& {
   return *made.release();
 }
 
-// ---- getting in ---------------------------------------------------------------------------------
-// One pass under the bucket lock decides: lead, join, or go behind. What has to be allocated for
-// that is allocated outside the lock, and the next pass looks again.
+// ---- entering -----------------------------------------------------------------------------------
+// One pass under the bucket lock decides: lead, join, or wait behind. If that needs an allocation,
+// it is made outside of the lock, and the next pass decides again.
 
 template <class Key, class Value, class Hash, class Equal>
 auto group<Key, Value, Hash, Equal>::enter(caller& call, std::size_t hash, view key, bool fresh)
     -> admission {
   using namespace detail;
   enum class need { nothing, spare, own } needed{};
-  std::unique_ptr<block> spare;  // for a thin flight of somebody else's
+  std::unique_ptr<block> spare;  // for another call's thin flight
   const steady_time now =
       core_.options().join_window.count() > 0 ? core_.clock().now() : steady_time{};
   for (;;) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// group_look: the members of a group that go through its flights: to forget them, to tell of them.
+// group_look: the members of a group that walk over its flights: to forget them, or to report them.
 
 #include "singleflight/flight/detail/rules.hpp"
 #include "singleflight/flight/group.hpp"
@@ -22,7 +22,7 @@ bool group<Key, Value, Hash, Equal>::forget_with(std::size_t hash, view key, con
       n->matches = n->hash == hash && is_of(*static_cast<node*>(n), key);
     }
     // Nothing throws from here on.
-    detail::flight_node* present = nullptr;  // at most one is not gone (I3)
+    detail::flight_node* present = nullptr;  // at most one is not forgotten (I3)
     detail::flight_node* next = nullptr;
     for (detail::flight_node* n = bucket.first(); n != nullptr && !n->is_settled_locked();
          n = next) {
@@ -54,7 +54,7 @@ std::size_t group<Key, Value, Hash, Equal>::forget_all() {
     detail::block_base* promoted = nullptr;
     {
       locked_bucket bucket(detail::flight_table::lock_at(at));
-      // A successor is linked at the front: this walk does not meet it.
+      // A successor is linked at the front, so this walk does not visit it.
       detail::flight_node* behind = nullptr;
       for (detail::flight_node* n = bucket.first(); n != nullptr && !n->is_settled_locked();
            n = behind) {

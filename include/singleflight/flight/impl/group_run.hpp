@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// group_run: the trip of a run() that is not alone: it enters (group_enter.hpp) and leads, or joins
-// and waits (blocked_wait.hpp); and how the outcome of a run() that leads is settled.
+// group_run: a run() that is not alone: it enters (group_enter.hpp) and leads, or joins and waits
+// (blocked_wait.hpp); and how the outcome of a run() that leads is published.
 
 #include "singleflight/flight/group.hpp"
 
@@ -32,7 +32,7 @@ auto group<Key, Value, Hash, Equal>::run_contended(node& own, view key, detail::
   return await_joined(*admitted.shared, self, load, bounds);
 }
 
-/// Leads thin: nobody else is on the flight yet, and mostly nobody will be.
+/// Leads a thin flight: it has no other caller yet, and mostly never gets one.
 template <class Key, class Value, class Hash, class Equal>
 template <class Load>
 auto group<Key, Value, Hash, Equal>::lead_alone(node& own, detail::thread_state& self,
@@ -59,8 +59,8 @@ auto group<Key, Value, Hash, Equal>::lead_alone(node& own, detail::thread_state&
   return r;
 }
 
-/// Leads a flight that has a block: from the begin, for an option or a limit that needs one, or as
-/// the one who was elected. The caller's reference on `b` goes into the result.
+/// Leads a flight that has a block: since an option or a limit needs one from the begin, or since
+/// this caller was elected. The caller's reference on `b` goes into the result.
 template <class Key, class Value, class Hash, class Equal>
 auto group<Key, Value, Hash, Equal>::lead_shared(detail::flight_node& n, block& b,
                                                  detail::thread_state& self, const lent& load,
@@ -91,7 +91,7 @@ auto group<Key, Value, Hash, Equal>::lead_shared(detail::flight_node& n, block& 
   if (core_.finish_and_drop(b, flight_result::value)) {
     return result_door::make_share(b, flight_role::leader);
   }
-  auto alone = result_door::make_empty<Value>();  // expired: nobody shares it
+  auto alone = result_door::make_empty<Value>();  // expired: no other caller gets it
   result_door::take_back(alone, b);
   return alone;
 }
@@ -132,7 +132,7 @@ auto group<Key, Value, Hash, Equal>::await_joined(block& b, detail::thread_state
   return errc_of(verdict);
 }
 
-/// The thin leader could not leave alone: somebody may have joined.
+/// Publishes the value of a thin leader that could not leave alone: it may have joiners.
 template <class Key, class Value, class Hash, class Equal>
 void group<Key, Value, Hash, Equal>::settle(node& own, detail::thread_state& self, result& r) {
   using namespace detail;
@@ -149,7 +149,7 @@ void group<Key, Value, Hash, Equal>::settle(node& own, detail::thread_state& sel
   if (core_.finish_and_drop(*b, flight_result::value)) {
     result_door::become_share(r, *b);
   } else {
-    result_door::take_back(r, *b);  // expired: nobody shares it
+    result_door::take_back(r, *b);  // expired: no other caller gets it
   }
 }
 
@@ -191,7 +191,7 @@ void group<Key, Value, Hash, Equal>::end_in_error(detail::flight_node& n, block&
       end = core_.finish(b, flight_result::error, {}, std::move(error), false);
     }
   }
-  // None to drop: somebody leads on, and the block may be gone with it.
+  // With nothing to drop, the flight has a new leader, and the block may be freed already.
   if (end.over || references > 0) b.drop_references(references + (end.over ? 1U : 0U));
 }
 

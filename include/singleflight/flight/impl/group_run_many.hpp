@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// bulk_run: run_many, one load for those of many keys that nobody is loading yet.
+// group_run_many: run_many, one load for those of many keys that are not in flight.
 //
-// It enters key by key, loads what it leads in one call, publishes it, and only then waits for what
-// it joined; a key that is named twice is led once and joined by its second position.
+// It enters key by key, loads the keys that it leads in one call, publishes them, and only then
+// waits for the flights that it joined. If a key is passed twice, its second position joins the
+// flight of the first.
 
 #include <memory>
 #include <optional>
@@ -18,8 +19,8 @@
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
-/// One call of run_many. Whatever happens, at its end no flight that it led is in the table, and
-/// none that it joined is held.
+/// One call of run_many. At its end, also after an exception, no flight that it led is in the
+/// table, and it has left all flights that it joined.
 template <class Key, class Value, class Hash, class Equal>
 template <class LoadMany>
 class group<Key, Value, Hash, Equal>::bulk_run {
@@ -62,13 +63,13 @@ class group<Key, Value, Hash, Equal>::bulk_run {
   struct position {
     node own;
     detail::led_frame frame{};
-    std::optional<flight_context> context{};  // where the loader asks for it
+    std::optional<flight_context> context{};  // if the loader takes it
     block* joined = nullptr;                  // with a reference and an interest
-    block* led = nullptr;  // the block of a led flight that had one from the begin
+    block* led = nullptr;                     // of a led flight that had a block from the begin
     std::optional<detail::platform::stop_callback<detail::leader_cancellation>> on_stop{};
     bool leads = false;
     flight_errc refused{};
-    std::exception_ptr failed{};  // its own hash, comparison, copy or allocation has thrown
+    std::exception_ptr failed{};  // thrown by its own hash, comparison, copy or allocation
   };
 
   void enter_all() {
@@ -76,7 +77,7 @@ class group<Key, Value, Hash, Equal>::bulk_run {
       position& slot = places_[i];
       try {
         enter(slot, keys_[i]);
-      } catch (...) {  // one key's failure is not the others'
+      } catch (...) {  // the failure of one key does not affect the others
         if (slot.leads || detail::platform::is_thread_exit()) throw;
         slot.failed = std::current_exception();
       }
@@ -94,7 +95,7 @@ class group<Key, Value, Hash, Equal>::bulk_run {
       slot.refused = group_.refuse(*code).code;
       return;
     }
-    led_keys_.push_back(key);  // a copy that throws does so before the flight is there
+    led_keys_.push_back(key);  // the copy may throw: it is made before the flight
     caller call{.core = core, .own = &slot.own, .absent = true};
     if (bounds_.stop.stop_possible() || core.options().load_timeout.count() > 0) {
       call.first_block = make_block_for(core, slot.own.hash, key);
@@ -117,7 +118,7 @@ class group<Key, Value, Hash, Equal>::bulk_run {
     }
   }
 
-  // ---- what it leads ----------------------------------------------------------------------------
+  // ---- the flights that it leads ----------------------------------------------------------------
 
   /// Visits the positions that lead.
   template <class Visit>
@@ -174,7 +175,7 @@ class group<Key, Value, Hash, Equal>::bulk_run {
     }
   }
 
-  // ---- what it joined ---------------------------------------------------------------------------
+  // ---- the flights that it joined ---------------------------------------------------------------
 
   void await_joined() {
     for (std::size_t i = 0; i < keys_.size(); ++i) {
@@ -186,7 +187,7 @@ class group<Key, Value, Hash, Equal>::bulk_run {
         std::exchange(joined, nullptr)->drop_reference();
         continue;
       }
-      // Elected after a failure, or in a successor's turn.
+      // Called if this caller is elected, after a failure or for a successor.
       const auto load_one = [&](const flight_context& context) -> Value {
         return call_for(keys_[i], context);
       };
@@ -221,7 +222,7 @@ class group<Key, Value, Hash, Equal>::bulk_run {
   detail::thread_state& self_ = detail::this_thread();
   const detail::led_frame* const outer_ = self_.led;
   const std::unique_ptr<position[]> places_;
-  std::vector<Key> led_keys_;  // of those that it leads
+  std::vector<Key> led_keys_;
   std::size_t led_count_ = 0;
   std::vector<outcome<Value>> loaded_;
   std::exception_ptr error_;
@@ -242,14 +243,14 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
   return bulk_run<std::remove_reference_t<LoadMany>>(*this, all, load_many, bounds)();
 }
 
-/// A bulk call has come to wait for this flight: from now on it can lead. True: the flight has
-/// ended without it, in a failure that others may have had before the call began (P3). It is asked
-/// of a caller that could lead, so that one looks again instead.
+/// A bulk call begins to wait for this flight, so from now on it can lead. True: the flight has
+/// ended without it, with an error that other callers may have received before this call began
+/// (P3). Since this caller could have led, it looks the key up again instead.
 template <class Key, class Value, class Hash, class Equal>
 bool group<Key, Value, Hash, Equal>::arrive(block& b) noexcept {
   using namespace detail;
   if (!b.done()) {
-    // An election, under this lock, sees it absent or able, and in `lenders` either way.
+    // An election, under this lock, finds it absent or not, and counted in `lenders` either way.
     b.lock();
     b.absent.fetch_sub(1, memory_order_relaxed);
     b.unlock();
@@ -270,8 +271,8 @@ void group<Key, Value, Hash, Equal>::end_bulk_key(node& own, detail::thread_stat
   end_in_error(own, *led, code, std::move(error), 1);
 }
 
-/// Ends one key of a bulk load with what the load said of it; a value whose move throws harms
-/// nobody else.
+/// Ends one key of a bulk load with the outcome that the load returned for it. If moving the value
+/// throws, no other key is affected.
 template <class Key, class Value, class Hash, class Equal>
 void group<Key, Value, Hash, Equal>::settle_bulk_key(node& own, detail::thread_state& self,
                                                      block* led, outcome<Value>& loaded,
@@ -315,7 +316,7 @@ void group<Key, Value, Hash, Equal>::settle_bulk_key(node& own, detail::thread_s
       if (core_.finish_and_drop(*led, flight_result::value)) {
         result_door::become_share(r, *led);
       } else {
-        result_door::take_back(r, *led);  // expired: nobody shares it
+        result_door::take_back(r, *led);  // expired: no other caller gets it
       }
     }
     given = std::move(r);
