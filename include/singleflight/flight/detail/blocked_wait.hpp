@@ -72,8 +72,8 @@ class blocked_wait {
     explicit alarm(blocked_wait& w) noexcept
         : thread_timer_node(
               [](timer_node& n) noexcept {
-                blocked_wait& to = static_cast<alarm&>(n).wait;
-                to.block_.wake(block_base::channel_of(to.node_));
+                blocked_wait& woken = static_cast<alarm&>(n).wait;
+                woken.block_.wake(block_base::channel_of(woken.node_));
               },
               this_thread()),
           wait(w) {}

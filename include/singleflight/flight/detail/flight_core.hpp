@@ -266,6 +266,9 @@ class flight_core final : fork_member {
   /// before, that place is used again.
   static void queue_load_locked(block_base& b, load_base& load, after_unlock& a) noexcept;
 
+  /// Both locks held: the block's own node takes the place of `node`, the run() leader's.
+  void replace_node_locked(flight_table::bucket& bucket, flight_node& node, block_base& b) noexcept;
+
   /// The flight behind that of `b`, and the one ahead of it, each with a reference for the caller.
   /// Null if there is none, or if the one ahead has no block: then no load of it is queued. Called
   /// under the lock of `b`, whose flight is not done.

@@ -70,10 +70,11 @@ struct typed_load : load_base {
 
   /// The call of a promise loader. Attempts may overlap, so the state of each is on its stack.
   struct answering : promise_call {
-    explicit answering(typed_load& of)
-        : promise_call{&of, ++of.attempt, std::uncaught_exceptions(), this_thread().promise_calls,
+    explicit answering(typed_load& answered)
+        : promise_call{&answered, ++answered.attempt, std::uncaught_exceptions(),
+                       this_thread().promise_calls,
                        [](promise_call& c) { static_cast<answering&>(c).end(nullptr); }},
-          self(of),
+          self(answered),
           on(this_thread()) {
       self.open_attempt.store(attempt, memory_order_release);
       on.promise_calls = this;

@@ -25,8 +25,8 @@ struct result_door {
     to.emplace(make);
   }
   template <class V>
-  static auto& inline_value(shared_result<V>& of) noexcept {
-    return of.inline_;
+  static auto& inline_value(shared_result<V>& from) noexcept {
+    return from.inline_;
   }
   /// Exchanges the inline value for a share of `block`.
   template <class V>

@@ -32,19 +32,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY flight_core::finished flight_core::hand_over
   }
   flight_table::bucket bucket = table.lock(node.hash);
   if (!was_cancelled) leader_leaves_locked(b);
-  if (&node != &own) {
-    own.hash = node.hash;
-    own.id = node.id;
-    own.began.store(node.began.load(memory_order_relaxed), memory_order_relaxed);
-    own.mode.store(node.mode.load(memory_order_relaxed), memory_order_relaxed);
-    own.revoked.store(node.revoked.load(memory_order_relaxed), memory_order_relaxed);
-    own.successor = std::exchange(node.successor, nullptr);
-    own.close_seen = node.close_seen;
-    own.block.store(&b, memory_order_relaxed);
-    table.unlink_locked(bucket, node, true);
-    table.link_locked(bucket, own);
-    b.node = &own;
-  }
+  if (&node != &own) replace_node_locked(bucket, node, b);
   own.deadline = steady_time::max();
   table.unlock(bucket);
   std::swap(b.error, error);  // the previous error is destroyed after the unlock
@@ -61,6 +49,22 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY flight_core::finished flight_core::hand_over
   carry_out(a);
   b.drop_reference();
   return {true, over};
+}
+
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::replace_node_locked(
+    flight_table::bucket& bucket, flight_node& node, block_base& b) noexcept {
+  flight_node& own = *b.own_node;
+  own.hash = node.hash;
+  own.id = node.id;
+  own.began.store(node.began.load(memory_order_relaxed), memory_order_relaxed);
+  own.mode.store(node.mode.load(memory_order_relaxed), memory_order_relaxed);
+  own.revoked.store(node.revoked.load(memory_order_relaxed), memory_order_relaxed);
+  own.successor = std::exchange(node.successor, nullptr);
+  own.close_seen = node.close_seen;
+  own.block.store(&b, memory_order_relaxed);
+  table.unlink_locked(bucket, node, true);
+  table.link_locked(bucket, own);
+  b.node = &own;
 }
 
 SINGLEFLIGHT_BODY void flight_core::activate(block_base& b, bool defers) {
