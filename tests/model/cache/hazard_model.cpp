@@ -432,7 +432,7 @@ const add_world no_way_needed("entries: an entry that is to move home has reache
                                 s.thread([&] { s.remove(1); });
                                 w.run();
                                 s.remove(2);
-                                w.check(s.all->find(entry_scene::hash_of(2), 2).at == nullptr,
+                                w.check(s.all->find(entry_scene::hash_of(2), 2).entry == nullptr,
                                         "a removed entry is found");
                                 held = {};
                                 s.finish();
