@@ -35,7 +35,7 @@ using singleflight::semaphore;
 using singleflight::shared_result;
 using singleflight::task;
 using singleflight::thread_pool;
-using singleflight::detail::figure;
+using singleflight::detail::counter;
 using singleflight::detail::flight_stats;
 using singleflight::detail::flight_table;
 namespace rule = singleflight::detail::rule;
@@ -400,7 +400,7 @@ void chunk_is_made() {
 
 void sum(flight_stats& stats) {
   const auto closed =
-      static_cast<std::size_t>(figure::errors) + static_cast<std::size_t>(flight_errc::closed);
+      static_cast<std::size_t>(counter::errors) + static_cast<std::size_t>(flight_errc::closed);
   require(stats.totals()[closed] == 9, "a thread was not counted");
 }
 void count(flight_stats& stats) { stats.add_error(flight_errc::closed); }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// group_options, group_stats, flight_info: what a group is told, and what it tells.
+/// group_options, group_stats, flight_info: options and statistics of a group.
 
 #include <chrono>
 #include <cstddef>
@@ -17,9 +17,9 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 
 /// What happens to a load when its last interested caller has left.
 enum class abandon : std::uint8_t {
-  stop,    ///< it is told to stop; newcomers start anew, and their load may overlap its end
-  finish,  ///< it goes on undisturbed, and newcomers may still join it
-  drain,   ///< it is told to stop; newcomers wait behind it, so that no two loads overlap
+  stop,    ///< it is asked to stop; later calls start a new load, which may overlap its end
+  finish,  ///< it continues, and later calls may still join it
+  drain,   ///< it is asked to stop; later calls wait behind it, so that no two loads overlap
 };
 
 /// What the callers of a flight get when its load fails.
@@ -27,11 +27,11 @@ class error_policy {
  public:
   /// Every caller that shares the flight gets the error.
   static constexpr error_policy share() noexcept { return error_policy(0); }
-  /// A waiter takes over with its own load, then another one, at most `max` times a flight; after
-  /// that the error is shared.
+  /// A waiter takes over with its own load, then another one, at most `max` times per flight; after
+  /// that, every caller gets the error.
   static constexpr error_policy hand_over(std::uint32_t max) noexcept { return error_policy(max); }
 
-  /// How many more waiters may try; 0: the error is shared.
+  /// How many waiters may take over; 0: every caller gets the error.
   constexpr std::uint32_t hand_overs() const noexcept { return hand_overs_; }
 
  private:
@@ -40,34 +40,38 @@ class error_policy {
 };
 
 struct group_options {
-  /// Where started loads run, and where their waiters resume unless they name another executor. A
-  /// pool outlives the group, and every call on it that has not returned.
+  /// Runs started loads, and resumes their waiters unless they name another executor. A pool must
+  /// outlive the group, and every call on the group that has not returned.
   any_executor executor{};
-  /// Time for every limit of this group; null: default_timer(). Outlives the group and its handles.
+  /// The clock of every limit of this group; null: default_timer(). Must outlive the group and its
+  /// handles.
   singleflight::timer* timer = nullptr;
   abandon on_abandon = abandon::stop;
   error_policy on_error = error_policy::share();
   /// A flight older than this takes no more joiners; zero: no window. Costs a clock call per load.
   std::chrono::nanoseconds join_window{0};
-  /// A load longer than this is told to stop, its waiters get timed_out, newcomers start anew;
-  /// zero: none. Costs one allocation and a timer node per load.
+  /// A load that runs longer than this is asked to stop, its waiters get timed_out, and later calls
+  /// start a new load; zero: no timeout. Costs one allocation and a timer node per load.
   std::chrono::nanoseconds load_timeout{0};
-  /// Callers on one flight beside its leader; beyond: overloaded. Zero: no bound.
+  /// The most callers on one flight in addition to its leader; further calls get overloaded. Zero:
+  /// no bound.
   std::size_t max_waiters = 0;
-  /// Flights that load at a time, forgotten ones included; beyond: overloaded. Zero: no bound. One
-  /// that waits behind another takes that one's place over; where it is to begin beside it instead,
-  /// since the key was forgotten, and no place is free, its callers get overloaded.
+  /// The most flights that load at a time, forgotten ones included; further calls get overloaded.
+  /// Zero: no bound. A flight that waits behind another one takes over its place. If it must begin
+  /// before that one ends, since the key was forgotten, and no place is free, its callers get
+  /// overloaded.
   std::size_t max_flights = 0;
-  /// Hears of every load; null: nobody. Costs two clock calls per load. Outlives the group.
+  /// Is notified of every load; null: no observer. Costs two clock calls per load. Must outlive the
+  /// group.
   singleflight::observer* observer = nullptr;
 };
 
-/// Totals since the group was made; exact when no call is under way.
+/// Totals since the group was made; exact while no call is in progress.
 struct group_stats : ended_calls {
-  std::uint64_t calls = 0;        ///< every position of a bulk call counts as one
+  std::uint64_t calls = 0;        ///< each position of a bulk call counts as one
   std::uint64_t loads = 0;        ///< loads that began
   std::uint64_t joined = 0;       ///< calls that found a flight to share
-  std::uint64_t handed_over = 0;  ///< times a waiter took over from a failed leader
+  std::uint64_t handed_over = 0;  ///< how often a waiter took over from a failed leader
   std::uint64_t abandoned = 0;    ///< flights whose last caller left
 
   /// Calls visit(name, value) for each counter.
@@ -82,7 +86,7 @@ struct group_stats : ended_calls {
   }
 };
 
-/// One flight as in_flight() saw it.
+/// A flight as in_flight() reports it.
 template <class Key>
 struct flight_info {
   Key key;

@@ -238,7 +238,7 @@ TEST(table, a_chain_has_three_parts) {
   EXPECT_EQ(retire(nodes[4], true), "dbcae");
   nodes[2].revoked.store(true);
   EXPECT_EQ(with_bucket([&](auto& b) { flight_table::settle_locked(b, nodes[2]); }), "dbaec");
-  nodes[5].mode.store(flight_mode::gone);  // takes the place of a retired one
+  nodes[5].mode.store(flight_mode::forgotten);  // takes the place of a retired one
   EXPECT_EQ(link(nodes[5]), "dfbaec");
   EXPECT_EQ(link(nodes[6]), "gdfbaec");
   table.grow();

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// load_answer: how an owned load answers: with a value, an error or a broken promise, each at most
-// once an attempt.
+// load_answer: how an owned load answers: with a value, an error or a broken promise; at most once
+// per attempt.
 //
-// A loader that takes a flight_promise is the primitive. The two others are adapters on the same
-// answer: a plain loader answers with what it returns, an awaitable one when what it returned
-// resumes it.
+// A loader that takes a flight_promise is the basic form. The two others are adapters to the same
+// answer: a plain loader answers with its return value, an awaitable one with the result of its
+// awaitable.
 
 #include <cstdint>
 #include <exception>
@@ -26,8 +26,8 @@ struct typed_load : load_base {
   using load_base::load_base;
   using stored = typename flight_block<V>::stored;
 
-  // Whoever answers has seen to it that nobody else does: a promise by first_answer(), the other
-  // forms by their nature.
+  // Requires that no other thread answers: a promise checks first_answer(), the other forms have
+  // one answer only.
   template <class... Args>
   void answer_value(Args&&... args) {
     const auto make = [&](void* at) {
@@ -40,8 +40,8 @@ struct typed_load : load_base {
   }
   void answer_code(flight_errc code) { finish(flight_result::code, code, nullptr); }
   void answer_broken() { answer_code(flight_errc::broken); }
-  /// The promise of attempt `number` was destroyed unanswered: broken, at once or, while an
-  /// exception passes within the call that was given it, once that call has ended.
+  /// The promise of attempt `number` was destroyed unanswered: answers `broken` at once. If an
+  /// exception propagates within the call that got the promise, that waits for the call's end.
   void drop_answer(std::uint32_t number) {
     for (promise_call* c = this_thread().promise_calls; c != nullptr; c = c->outer) {
       if (c->load != this || c->attempt != number) continue;
@@ -54,7 +54,7 @@ struct typed_load : load_base {
     }
     if (first_answer(number)) answer_broken();
   }
-  /// True for the one answer of attempt `number`; a promise of an earlier attempt comes too late.
+  /// True for the first answer of attempt `number`; a promise of an earlier attempt is too late.
   bool first_answer(std::uint32_t number) noexcept {
     return open_attempt.compare_exchange_strong(number, 0, memory_order_acq_rel,
                                                 memory_order_relaxed);
@@ -68,12 +68,13 @@ struct typed_load : load_base {
  protected:
   ~typed_load() = default;
 
-  /// The call of a promise loader. Attempts may overlap, so what is known of one is on its stack.
+  /// The call of a promise loader. Attempts may overlap, so the state of each is on its stack.
   struct answering : promise_call {
-    explicit answering(typed_load& of)
-        : promise_call{&of, ++of.attempt, std::uncaught_exceptions(), this_thread().promise_calls,
+    explicit answering(typed_load& answered)
+        : promise_call{&answered, ++answered.attempt, std::uncaught_exceptions(),
+                       this_thread().promise_calls,
                        [](promise_call& c) { static_cast<answering&>(c).end(nullptr); }},
-          self(of),
+          self(answered),
           on(this_thread()) {
       self.open_attempt.store(attempt, memory_order_release);
       on.promise_calls = this;
@@ -82,7 +83,7 @@ struct typed_load : load_base {
     answering& operator=(const answering&) = delete;
     ~answering() { on.promise_calls = outer; }
 
-    /// The loader has thrown `error`, or is done with its promise if that was dropped.
+    /// The loader has thrown `error`; or, if that is null, it no longer has a dropped promise.
     void end(std::exception_ptr error) {
       if (error != nullptr) {
         if (self.first_answer(attempt)) self.answer_error(std::move(error));
@@ -95,7 +96,7 @@ struct typed_load : load_base {
     thread_state& on;
   };
 
-  /// Calls the loader: with a promise, or to construct at `at` what it returns.
+  /// Calls the loader, with a promise; or constructs its return value at `at`.
   virtual void invoke(void* at) = 0;
 
   void call_with_promise() {
@@ -117,11 +118,11 @@ struct typed_load : load_base {
   }
 
  private:
-  /// Answers with the value that `make` constructs, or with what it throws.
+  /// Answers with the value that `make` constructs, or with the exception that it throws.
   template <class Make>
   void answer_made(const Make& make) {
     auto& b = static_cast<flight_block<V>&>(*block);
-    std::exception_ptr error;  // reported outside the handler: a report may end the thread
+    std::exception_ptr error;  // answered outside the handler: answering may end the thread
     try {
       b.construct_by(make);
     } catch (...) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// loader_form: what a loader takes, how it is called, and how a blocking call lends one.
+// loader_form: the parameters of a loader, how it is called, and how a blocking call lends one.
 
 #include <cstddef>
 #include <functional>
@@ -39,7 +39,7 @@ consteval loader_form form_of() {
   }
 }
 
-/// Calls a loader that answers by returning.
+/// Calls a loader that answers with its return value.
 template <class V, class Fn>
 decltype(auto) call_loader(Fn& fn, const flight_context& context) {
   constexpr loader_form form = form_of<V, Fn>();
@@ -58,7 +58,7 @@ decltype(auto) call_loader(Fn& fn, const flight_context& context) {
   }
 }
 
-/// Calls a loader that answers by returning, and constructs at `at` what it returns.
+/// Calls a loader that answers with its return value, and constructs that at `at`.
 template <class V, class Fn>
 void make_value_of(void* at, Fn& fn, const flight_context& context) {
   if constexpr (std::is_void_v<V>) {
@@ -70,9 +70,8 @@ void make_value_of(void* at, Fn& fn, const flight_context& context) {
   }
 }
 
-/// The loader of a blocking call, as all that may come of that call sees it: its caller's own, by
-/// address. So what waits, leads and settles is compiled once for a group, and for each loader only
-/// how it is called.
+/// The loader of a blocking call, by address and without its type. So only the call of the loader
+/// is compiled for each loader; waiting, leading and settling are compiled once for a group.
 template <class V>
 class lent_loader {
  public:
@@ -84,7 +83,7 @@ class lent_loader {
       loader_ = const_cast<void*>(static_cast<const void*>(std::addressof(fn)));
     }
   }
-  /// Constructs at `at` what the loader returns.
+  /// Calls the loader and constructs its return value at `at`.
   void operator()(void* at, const flight_context& context) const { make_(loader_, at, context); }
 
  private:

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// owned_load: a load that owns its loader: how it calls one of each form, and how start() makes one.
+// owned_load: a load that owns its loader: how it calls each form of loader, and how start() makes
+// one.
 //
-// A loader that is awaited resumes not a coroutine but a place in the load that looks like one
-// (platform::coroutine_frame): a started load costs one allocation beside the loader's own, and
-// whether that is awaited, ready or suspended, no frame is made for it (4 ns of 58).
+// An awaited loader does not resume a coroutine, but an object in the load that has the layout of
+// one (platform::coroutine_frame). So a started load costs one allocation in addition to the
+// loader's own, and no frame is allocated to await it, whether it is ready or suspends (4 ns of
+// 58).
 
 #include <concepts>
 #include <coroutine>
@@ -21,11 +23,12 @@
 #include "singleflight/core/support/awaitable.hpp"
 #include "singleflight/flight/detail/load_answer.hpp"
 #include "singleflight/flight/detail/loader_form.hpp"
+#include "singleflight/flight/detail/promise_door.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// A loader whose member `in` says with which others it is called.
+/// A loader whose member `in` is the gathering with which it is called.
 struct gathered_loader {};
 
 // ---- an owned loader ----------------------------------------------------------------------------
@@ -51,7 +54,7 @@ struct owned_load final : typed_load<V> {
     this->merge_drops = form != loader_form::promise && !where.core->hands_over();
   }
 
-  /// For who has made this load: not while it may run elsewhere.
+  /// For the code that made this load; not while it may run on another thread.
   Fn& loader() noexcept { return fn_; }
 
   void destroy() noexcept override { this->~owned_load(); }
@@ -76,7 +79,7 @@ struct owned_load final : typed_load<V> {
   }
 
  private:
-  /// Each attempt starts from the loader as it was given.
+  /// Whether each attempt calls a copy of the loader, so that it starts from the original.
   bool copies_loader() const noexcept {
     return std::is_copy_constructible_v<Fn> && this->block->core->hands_over();
   }
@@ -95,17 +98,17 @@ struct owned_load final : typed_load<V> {
   }
   void invoke(Fn& loader, void* at) {
     if constexpr (form == loader_form::promise) {
-      std::invoke(loader, flight_promise<V>(*this));
+      std::invoke(loader, promise_door::make<V>(*this));
     } else if constexpr (!awaits) {
       make_value_of<V>(at, loader, *this->context);
     }
   }
 
-  // ---- a loader that is awaited: what `co_await loader()` does, without a coroutine -------------
+  // ---- an awaited loader: the steps of `co_await loader()`, without a coroutine -----------------
 
   SINGLEFLIGHT_INLINE void call_and_await() {
     if constexpr (std::is_copy_constructible_v<Fn>) {
-      if (copies_loader()) {  // attempts may overlap: one on its way out, one on its way in
+      if (copies_loader()) {  // attempts may overlap: one ends while the next begins
         awaiting<Fn>* own = nullptr;
         std::exception_ptr error;
         try {
@@ -127,28 +130,28 @@ struct owned_load final : typed_load<V> {
         return;
       }
     }
-    (::new (static_cast<void*>(&place_.of_one)) awaiting<Fn&>(*this, fn_))->begin();
+    (::new (static_cast<void*>(&place_.single)) awaiting<Fn&>(*this, fn_))->begin();
   }
 
-  /// The loader (a reference, or a copy of its own), what it returned, and the frame that this is
-  /// to resume. Holds the reference of the run.
+  /// The loader (a reference, or a copy), the awaitable that it returned, and the frame through
+  /// which that resumes this object. Holds the reference of the run.
   template <class Loader>
   struct awaiting final : platform::coroutine_frame, platform::allocated {
-    awaiting(owned_load& of, Fn& from)
-        : coroutine_frame{&resume_it, &drop_it}, load_(of), loader_(from) {}
+    awaiting(owned_load& load, Fn& from)
+        : coroutine_frame{&resume_it, &drop_it}, load_(load), loader_(from) {}
 
-    /// Once it has suspended, this object may be gone.
+    /// Once it has suspended, this object may be destroyed.
     void begin() {
       std::coroutine_handle<> next;
       bool suspended = false;
       std::exception_ptr error;
       try {
-        what_.emplace([this]() -> result {  // as it is: it may be unable to move
+        awaited_.emplace([this]() -> result {  // constructed in place: it may be unable to move
           return detail::call_loader<V>(loader_, *load_.context);
         });
-        if (!what_->ready()) {
-          wanders_.emplace();
-          suspended = what_->suspend(this->handle(), next);
+        if (!awaited_->ready()) {
+          wandering_.emplace();
+          suspended = awaited_->suspend(this->handle(), next);
         }
       } catch (...) {
         error = caught();
@@ -163,7 +166,7 @@ struct owned_load final : typed_load<V> {
     }
 
    private:
-    // What the answer lets run on this thread comes last: it may end the thread.
+    // Tasks that the answer lets run on this thread run last: one may end the thread.
     static void resume_it(void* frame) {
       const call_scope scope;
       of_frame(frame).resume();
@@ -180,9 +183,9 @@ struct owned_load final : typed_load<V> {
       bool answered = false;
       std::exception_ptr error;
       try {
-        // In one expression: what was awaited may return a reference into itself.
+        // In one expression: the awaitable may return a reference into itself.
         if constexpr (std::is_void_v<V>) {
-          what_->resume();
+          awaited_->resume();
           answered = true;
           load_.answer_value();
         } else {
@@ -190,10 +193,10 @@ struct owned_load final : typed_load<V> {
             answered = true;
             load_.answer_value(std::forward<decltype(value)>(value));
           };
-          take(what_->resume());
+          take(awaited_->resume());
         }
       } catch (...) {
-        if (answered) {  // the thread ends, after the answer
+        if (answered) {  // the thread ends after the answer
           end();
           throw;
         }
@@ -205,7 +208,8 @@ struct owned_load final : typed_load<V> {
         end();
       }
     }
-    /// Within a catch (...), unanswered: the error, to be reported outside the handler.
+    /// Called within a catch (...), unanswered: returns the error, to be reported outside the
+    /// handler.
     std::exception_ptr caught() {
       if (platform::is_thread_exit()) {
         drop();
@@ -215,12 +219,12 @@ struct owned_load final : typed_load<V> {
     }
     void fail(std::exception_ptr error) {
       const ending last{*this};
-      what_.reset();
+      awaited_.reset();
       load_.answer_error(std::move(error));
     }
     void drop() {
       const ending last{*this};
-      what_.reset();
+      awaited_.reset();
       load_.answer_broken();
     }
     struct ending {
@@ -228,52 +232,55 @@ struct owned_load final : typed_load<V> {
       ~ending() { self.end(); }
     };
     void end() {
-      owned_load& of = load_;
+      owned_load& load = load_;
       if constexpr (std::is_reference_v<Loader>) {
         this->~awaiting();
       } else {
         delete this;
       }
-      of.end_run();
+      load.end_run();
     }
 
     owned_load& load_;
-    std::optional<wandering_load> wanders_;  ///< from when it may go on elsewhere
+    std::optional<wandering_load> wandering_;  ///< once it may continue on another thread
     Loader loader_;
-    std::optional<awaited_call<result>> what_;
+    std::optional<awaited_call<result>> awaited_;
   };
 
   struct nothing {};
   union place {
     place() noexcept {}
     ~place() {}
-    std::conditional_t<awaits, awaiting<Fn&>, nothing> of_one;  // it ends itself
+    std::conditional_t<awaits, awaiting<Fn&>, nothing> single;  // it destroys itself
   };
 
   [[no_unique_address]] Fn fn_;
   [[no_unique_address]] std::conditional_t<awaits, place, nothing> place_;
 };
 
-/// A loader on its way from a call of start() into the load that will own it. So all else that
-/// start() does is compiled once for a group, and for each loader only the making of its load.
+/// A loader that a call of start() moves into the load that will own it, without its type. So only
+/// the making of the load is compiled for each loader, and the rest of start() once for a group.
 template <class V>
 class given_loader {
  public:
   template <class Loader>
   static given_loader of(std::remove_reference_t<Loader>& loader) noexcept {
     if constexpr (std::is_function_v<std::remove_reference_t<Loader>>) {
-      return {reinterpret_cast<void*>(&loader), how_to<Loader>};
+      return {reinterpret_cast<void*>(&loader), operations_of<Loader>};
     } else {
-      return {const_cast<void*>(static_cast<const void*>(std::addressof(loader))), how_to<Loader>};
+      return {const_cast<void*>(static_cast<const void*>(std::addressof(loader))),
+              operations_of<Loader>};
     }
   }
-  /// How many bytes it may take from the begin of its room to the end of the load.
-  std::size_t room() const noexcept { return how_->room; }
-  /// Makes the load within `room`, which is aligned as a block is.
-  load_base& make(void* room, block_base& where) const { return how_->make(room, where, loader_); }
+  /// How many bytes the load needs at most, padding in front of it included.
+  std::size_t room() const noexcept { return operations_->room; }
+  /// Makes the load within `room`, which has the alignment of a block.
+  load_base& make(void* room, block_base& where) const {
+    return operations_->make(room, where, loader_);
+  }
 
  private:
-  struct kind {
+  struct operations {
     std::size_t room;
     load_base& (*make)(void* room, block_base& where, void* loader);
   };
@@ -298,12 +305,12 @@ class given_loader {
            ? alignof(owned_load<V, std::decay_t<Loader>>) - alignof(block_base)
            : 0);
   template <class Loader>
-  static constexpr kind how_to{room_for<Loader>, &make_load<Loader>};
+  static constexpr operations operations_of{room_for<Loader>, &make_load<Loader>};
 
-  given_loader(void* loader, const kind& how) noexcept : loader_(loader), how_(&how) {}
+  given_loader(void* loader, const operations& how) noexcept : loader_(loader), operations_(&how) {}
 
   void* loader_;
-  const kind* how_;
+  const operations* operations_;
 };
 
 }  // namespace detail

@@ -17,13 +17,13 @@ SINGLEFLIGHT_BODY bool enrol(block_base& b, waiter& w, flight_batch& batch,
   lock.lock();
   const bool done =
       b.phase(memory_order_relaxed) == flight_phase::done && platform::holds(rule::enrol_sees_done);
-  const bool struck = platform::holds(rule::enrol_sees_limit) &&
-                      w.verdict.load(memory_order_relaxed) != wait_verdict::outcome;
-  if ((done || struck) && !always) {
+  const bool limit_ended = platform::holds(rule::enrol_sees_limit) &&
+                           w.verdict.load(memory_order_relaxed) != wait_verdict::outcome;
+  if ((done || limit_ended) && !always) {
     lock.unlock();
     return false;
   }
-  if (done || struck) {
+  if (done || limit_ended) {
     batch.make_ready_locked(w, runners);
   } else {
     w.state = wait_state::pending;
@@ -94,12 +94,12 @@ SINGLEFLIGHT_BODY void end_limit(block_base& b, waiter& w) noexcept {
 SINGLEFLIGHT_BODY flight_batch* batch_for(block_base& b, const any_executor& executor) {
   block_base::waiters_lock lock(b);
   lock.lock();
-  flight_batch* at = b.room.more_batches;
-  for (int i = 0; at != nullptr && i < 8; ++i, at = at->next) {
-    if (at->executor != executor) continue;
-    at->share_locked();
+  flight_batch* existing = b.room.more_batches;
+  for (int i = 0; existing != nullptr && i < 8; ++i, existing = existing->next) {
+    if (existing->executor != executor) continue;
+    existing->share_locked();
     lock.unlock();
-    return at;
+    return existing;
   }
   lock.unlock();
   flight_batch* const made = flight_batch::make(b, executor);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// blocked_wait: how a thread waits for a flight: it runs what is queued for it, sleeps, and settles how
-// the wait has ended.
+// blocked_wait: how a thread waits for a flight: it runs a load that is queued for it, sleeps, and
+// settles how the wait has ended.
 
 #include "singleflight/flight/detail/blocked_wait.hpp"
 #include "singleflight/flight/detail/rules.hpp"
@@ -18,24 +18,24 @@ SINGLEFLIGHT_BODY wait_verdict blocked_wait::wait() {
   const thread_state& self = this_thread();
   if ((self.led != nullptr || bounds_.within.frame != nullptr) &&
       !record_.enter(detail::target_of(block_), self.led, bounds_.within.frame,
-                     wait_graph::strength::weak, &strike, this)) {
+                     wait_graph::strength::weak, &wake_from_graph, this)) {
     return wait_verdict::recursive;
   }
-  // A short load is over before a sleep would begin.
+  // A short load ends before a sleep would begin.
   for (int turn = 0; turn < platform::tuned(spins, 0); ++turn) {
     if (block_.done()) return wait_verdict::outcome;
     platform::pause();
   }
-  std::optional<platform::stop_callback<poker>> on_stop;
-  if (bounds_.stop.stop_possible()) on_stop.emplace(bounds_.stop, poker{this});
-  const ringing ring(*this);  // before the lists are entered: arming may throw
+  std::optional<platform::stop_callback<waker>> on_stop;
+  if (bounds_.stop.stop_possible()) on_stop.emplace(bounds_.stop, waker{this});
+  const armed_alarm armed(*this);  // before the lists are entered: arming may throw
   if (const wait_verdict verdict = enrol(); verdict != wait_verdict::outcome) return verdict;
   return sleep();
 }
 
 SINGLEFLIGHT_BODY void blocked_wait::leave(wait_verdict why) {
   if (!cancelled_) {
-    flight_core::leave(block_, why, mine_.lender, mine_.serial, mine_.leader);
+    flight_core::leave(block_, why, stake_.lender, stake_.serial, stake_.leader);
     return;
   }
   const call_scope scope;
@@ -45,7 +45,7 @@ SINGLEFLIGHT_BODY void blocked_wait::leave(wait_verdict why) {
 
 SINGLEFLIGHT_BODY void blocked_wait::run_if_queued() {
   block_.lock();
-  block_.room.claimers = true;  // whoever queues a load from now on wakes this thread
+  block_.room.claimers = true;  // a thread that queues a load from now on wakes this thread
   block_base* const ahead = block_.phase(memory_order_relaxed) == flight_phase::waiting &&
                                     platform::holds(rule::load_ahead_is_claimed)
                                 ? flight_core::ahead_of(block_)
@@ -57,12 +57,12 @@ SINGLEFLIGHT_BODY void blocked_wait::run_if_queued() {
     ahead->unlock();
   }
   claimed mine;
-  // Asked after that: who gives the load to the executor later wakes this thread again.
+  // Checked after that: a thread that passes the load to the executor later wakes this one again.
   if (runs_at_once() || block_.executor.starved()) {
-    block_base& of = ahead != nullptr ? *ahead : block_;
-    of.lock();
-    mine = claim_locked(of);
-    of.unlock();
+    block_base& queued_in = ahead != nullptr ? *ahead : block_;
+    queued_in.lock();
+    mine = claim_locked(queued_in);
+    queued_in.unlock();
   }
   if (mine.load != nullptr || mine.others != nullptr) {
     const call_scope scope;
@@ -146,7 +146,7 @@ SINGLEFLIGHT_BODY wait_verdict blocked_wait::sleep() {
       block_.unlock(block_.state.load(memory_order_relaxed) | block_base::sleeping);
       continue;
     }
-    if ((seen & block_base::locked) != 0) {  // in a moment it will not be
+    if ((seen & block_base::locked) != 0) {  // for a moment only
       platform::pause();
       continue;
     }
@@ -160,26 +160,26 @@ SINGLEFLIGHT_BODY bool blocked_wait::decide(wait_verdict& verdict) noexcept {
   block_.lock();
   const flight_phase phase = block_.phase(memory_order_relaxed);
   const bool elected = node_.verdict.load(memory_order_relaxed) == wait_verdict::lead;
-  const bool struck = verdict == wait_verdict::timed_out || verdict == wait_verdict::cancelled ||
-                      verdict == wait_verdict::recursive;
+  const bool limit_ended = verdict == wait_verdict::timed_out ||
+                           verdict == wait_verdict::cancelled || verdict == wait_verdict::recursive;
   const bool vacant = can_lead_ && phase == flight_phase::vacant;
-  const bool decided = phase != flight_phase::done && (struck || elected || vacant);
+  const bool decided = phase != flight_phase::done && (limit_ended || elected || vacant);
   if (decided) {
     if (!elected && listed_) block_.room.blocked.remove(node_);
     if (node_.limit != nullptr) {
       --block_.room.bounded;
       if (!listed_) block_.room.timed.remove(node_);
     }
-    if (struck) {
+    if (limit_ended) {
       if (elected) {
         block_.lenders.fetch_add(1, memory_order_relaxed);
         block_.set_phase_locked(flight_phase::vacant);
       }
       if (form_ != form::look) {
         if (platform::holds(rule::cancelled_counts_no_more)) {
-          flight_core::cancel_locked(block_, verdict, mine_, cancelled_.emplace());
+          flight_core::cancel_locked(block_, verdict, stake_, cancelled_.emplace());
         } else {
-          block_.core->count_struck(verdict);
+          block_.core->count_ended_wait(verdict);
         }
       }
     } else {

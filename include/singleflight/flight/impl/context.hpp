@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// context: what a load asks of its flight: its stop token, its deadline, its callers. Members of
-// flight_context, and those of flight_core behind them.
+// context: how a load gets its flight's stop token, deadline and callers. Members of
+// flight_context, and those of flight_core that they call.
 
 #include <algorithm>
 #include <memory>
@@ -24,7 +24,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::request_stop(block_base& b
 
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::fire_stop(const block_base& b,
                                                                 std::stop_source& source) {
-  if (!source.stop_possible()) return;  // no load has asked for a token
+  if (!source.stop_possible()) return;  // no load has a token
   const inside_flight here(b);          // the destructor of a stop callback waits for its call
   const on_errand errand;               // the load's stop callbacks
   platform::request_stop(source);
@@ -45,7 +45,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY steady_time
 flight_core::deadline_of(block_base& b, const flight_node& node) noexcept {
   b.lock();
   steady_time latest = steady_time::min();
-  const bool leader_bound = node.deadline != steady_time::max() && !b.room.leader_withdrew;
+  const bool leader_bound = node.deadline != steady_time::max() && !b.room.leader_cancelled;
   if (b.phase(memory_order_relaxed) == flight_phase::done) {
     latest = node.deadline;
   } else if (b.interest() > b.room.bounded + (leader_bound ? 1U : 0U)) {
@@ -74,13 +74,13 @@ SINGLEFLIGHT_BODY std::stop_token flight_context::stop_token() const {
       node_->block.load(platform::order(rule::context_acquires, memory_order_acquire));
   if (block == nullptr) {
     std::unique_ptr<block_base> fresh(group_->make_block(*group_, *node_));
-    flight_table::bucket b = group_->table.lock(node_->hash);
+    flight_table::bucket bucket = group_->table.lock(node_->hash);
     block = node_->block.load(memory_order_relaxed);
     if (block == nullptr) {
       block = fresh.release();
-      flight_core::attach_locked(b, *node_, *block);
+      flight_core::attach_locked(bucket, *node_, *block);
     }
-    group_->table.unlock(b);
+    group_->table.unlock(bucket);
   }
   return group_->stop_token_of(*block);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// flight_block: members of the block that need all of flight_core: its end, its errands, its timeout.
+// flight_block: members of the block that need flight_core: its destructor, errands and timeout.
 
 #include "singleflight/flight/detail/flight_core.hpp"
 
@@ -10,7 +10,7 @@ namespace detail {
 
 SINGLEFLIGHT_BODY block_base::~block_base() {
   if (load != nullptr && load->home != this) load->home->drop_reference();
-  if ((state.load(memory_order_relaxed) & unfurnished) == 0) room.~waiting_room();
+  if ((state.load(memory_order_relaxed) & without_room) == 0) room.~waiting_room();
 }
 
 SINGLEFLIGHT_BODY waiting_room::waiting_room(block_base& block,
@@ -19,7 +19,7 @@ SINGLEFLIGHT_BODY waiting_room::waiting_room(block_base& block,
   batch.owner = &block;
 }
 
-SINGLEFLIGHT_BODY errands::errands(block_base& of) noexcept
+SINGLEFLIGHT_BODY errands::errands(block_base& of_block) noexcept
     : task_node([](task_node* node, bool) {
         auto& self = *static_cast<errands*>(node);
         block_base& b = self.block;
@@ -28,7 +28,7 @@ SINGLEFLIGHT_BODY errands::errands(block_base& of) noexcept
         b.unlock();
         flight_core::run_errands(b);
       }),
-      block(of) {}
+      block(of_block) {}
 
 SINGLEFLIGHT_BODY void block_base::fire_timeout(timer_node& node) noexcept {
   const fire_scope fires;

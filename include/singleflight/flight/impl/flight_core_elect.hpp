@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// flight_core_elect: how a flight without a leader gets one, after a failure that is handed over or
-// when its turn behind another flight has come. Members of flight_core.
+// flight_core_elect: how a flight without a leader gets one: after a failure that is handed over,
+// or when its turn behind another flight has come. Members of flight_core.
 
 #include "singleflight/flight/detail/flight_core.hpp"
 #include "singleflight/flight/detail/rules.hpp"
@@ -13,49 +13,37 @@ namespace detail {
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY flight_core::finished flight_core::hand_over_from(
     flight_node& node, block_base& b, std::exception_ptr error) {
   if (!hands_over()) return {false, false};
-  flight_node& own = *b.own_node;  // such a group makes no block without
+  flight_node& own = *b.own_node;  // each block of a group that hands over has one
   const call_scope scope;
   if (b.alarm && b.alarm->armed) disarm(b);
-  aftermath a;
+  after_unlock a;
   observer* const watch = options_.observer;
   const auto took = watch != nullptr
                         ? time_between(node.began.load(memory_order_relaxed), clock_.now())
                         : std::chrono::nanoseconds{};
   const flight_errc code = errc_of(error).value_or(flight_errc{});
   b.lock();
-  const bool withdrew = std::exchange(b.room.leader_withdrew, false);
-  const bool others = b.interest() > (withdrew ? 0U : 1U);
+  const bool was_cancelled = std::exchange(b.room.leader_cancelled, false);
+  const bool others = b.interest() > (was_cancelled ? 0U : 1U);
   if (b.phase(memory_order_relaxed) == flight_phase::done || !others || !may_hand_over(b)) {
-    b.room.leader_withdrew = withdrew;
+    b.room.leader_cancelled = was_cancelled;
     b.unlock();
     return {false, false};
   }
   flight_table::bucket bucket = table.lock(node.hash);
-  if (!withdrew) leader_leaves_locked(b);
-  if (&node != &own) {
-    own.hash = node.hash;
-    own.id = node.id;
-    own.began.store(node.began.load(memory_order_relaxed), memory_order_relaxed);
-    own.mode.store(node.mode.load(memory_order_relaxed), memory_order_relaxed);
-    own.revoked.store(node.revoked.load(memory_order_relaxed), memory_order_relaxed);
-    own.successor = std::exchange(node.successor, nullptr);
-    own.close_seen = node.close_seen;
-    own.block.store(&b, memory_order_relaxed);
-    table.unlink_locked(bucket, node, true);
-    table.link_locked(bucket, own);
-    b.node = &own;
-  }
+  if (!was_cancelled) leader_leaves_locked(b);
+  if (&node != &own) replace_node_locked(bucket, node, b);
   own.deadline = steady_time::max();
   table.unlock(bucket);
-  std::swap(b.error, error);  // the one before goes after the lock
+  std::swap(b.error, error);  // the previous error is destroyed after the unlock
   b.code = code;
   ++b.room.handed_over;
-  stats.add(figure::handed_over);
+  stats.add(counter::handed_over);
   b.add_reference();  // the next leader may end the flight before carry_out() does
   const std::uint64_t id = b.id;
   b.error_given = false;
   const bool over = elect_locked(b, a);
-  if (!over) b.error_given = true;  // not written once it is done: callers read it then
+  if (!over) b.error_given = true;  // callers read it once the flight is done: not written then
   b.unlock();
   if (watch != nullptr) watch->load_ended(id, took, load_result::error);
   carry_out(a);
@@ -63,17 +51,33 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY flight_core::finished flight_core::hand_over
   return {true, over};
 }
 
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::replace_node_locked(
+    flight_table::bucket& bucket, flight_node& node, block_base& b) noexcept {
+  flight_node& own = *b.own_node;
+  own.hash = node.hash;
+  own.id = node.id;
+  own.began.store(node.began.load(memory_order_relaxed), memory_order_relaxed);
+  own.mode.store(node.mode.load(memory_order_relaxed), memory_order_relaxed);
+  own.revoked.store(node.revoked.load(memory_order_relaxed), memory_order_relaxed);
+  own.successor = std::exchange(node.successor, nullptr);
+  own.close_seen = node.close_seen;
+  own.block.store(&b, memory_order_relaxed);
+  table.unlink_locked(bucket, node, true);
+  table.link_locked(bucket, own);
+  b.node = &own;
+}
+
 SINGLEFLIGHT_BODY void flight_core::activate(block_base& b, bool defers) {
   const call_scope scope;
   cancelled c;
   b.lock();
-  if (b.phase(memory_order_relaxed) == flight_phase::waiting) {  // else the group may be gone
+  if (b.phase(memory_order_relaxed) == flight_phase::waiting) {  // else the group may have ended
     c.over = b.core->elect_locked(b, c.a);
   }
   if (defers) defer_locked(b, c);
   b.unlock();
   carry_out_cancel(b, c);
-  // The promoter's reference has kept the block until here.
+  // The promoter's reference has kept the block alive until here.
   if (!defers) {
     b.drop_reference();
     return;
@@ -86,7 +90,7 @@ SINGLEFLIGHT_BODY void flight_core::activate(block_base& b, bool defers) {
 }
 
 SINGLEFLIGHT_BODY std::uint32_t flight_core::keep(block_base& b, load_base& load) {
-  aftermath a;
+  after_unlock a;
   std::uint32_t serial = 0;
   bool over = false;
   b.lock();
@@ -104,7 +108,7 @@ SINGLEFLIGHT_BODY std::uint32_t flight_core::keep(block_base& b, load_base& load
   return serial;
 }
 
-SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::elect_locked(block_base& b, aftermath& a) {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::elect_locked(block_base& b, after_unlock& a) {
   const bool closing = closed();
   const bool unplaced = b.node->unplaced;
   if (!closing && !unplaced) {
@@ -125,10 +129,10 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::elect_locked(block_base& b
       queue_load_locked(b, *b.load, a);
       return false;
     }
-    // Some are on their way: a caller that sleeps here and can lead is listed, in a flight that can
-    // become vacant. After a failure that flight is not kept waiting for one who sleeps elsewhere:
-    // what is waited for there may wait for this flight. Where nothing has been loaded yet nobody
-    // else is kept: every other caller of such a flight is listed, or has its load kept.
+    // Lenders remain that have not begun to wait here: in a flight that can become vacant, those
+    // that sleep here are listed. After a failure the flight does not wait for absent lenders: what
+    // they wait for elsewhere may wait for this flight. Before any load it waits for absent ones,
+    // too; no other caller is delayed by that, since each one is listed or has its load kept.
     const bool failed = b.error != nullptr && platform::holds(rule::absent_do_not_lead);
     if (b.lenders.load(memory_order_acquire) >
         (failed ? b.absent.load(memory_order_relaxed) : 0U)) {
@@ -150,22 +154,21 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::elect_locked(block_base& b
 }
 
 SINGLEFLIGHT_BODY void flight_core::queue_load_locked(block_base& b, load_base& load,
-                                                      aftermath& a) noexcept {
+                                                      after_unlock& a) noexcept {
   b.run_leads = false;
   load.home->add_reference();  // the task's
   const auto before = load.state.exchange(load_base::queued, memory_order_acq_rel);
   if ((before & load_base::queued) == 0) {
     a.launch = &load;
   } else {
-    load.home->drop_reference();  // the one that the queue has is enough
+    load.home->drop_reference();  // the queue has a reference already
     a.queued = &b;
   }
   b.set_phase_locked(flight_phase::running);
 }
 
-SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::replace_load_locked(block_base& b,
-                                                                          load_base& load,
-                                                                          aftermath& a) noexcept {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::replace_load_locked(
+    block_base& b, load_base& load, after_unlock& a) noexcept {
   if (b.load != nullptr && b.load->home != &b) {
     b.load->next = a.dropped;
     a.dropped = b.load;
@@ -182,12 +185,19 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY block_base* flight_core::successor_of(block_
   return next;
 }
 
+SINGLEFLIGHT_BODY flight_node* flight_core::node_ahead_locked(const flight_table::bucket& bucket,
+                                                              const block_base& b) noexcept {
+  // The one ahead can be found: otherwise `b` would have taken its place.
+  flight_node* node = bucket.first();
+  while (node != nullptr && node->successor != &b) {
+    node = node->is_forgotten_locked() ? nullptr : node->next;
+  }
+  return node;
+}
+
 SINGLEFLIGHT_BODY block_base* flight_core::ahead_of(block_base& b) noexcept {
   flight_table::bucket bucket = b.core->table.lock(b.node->hash);
-  flight_node* node = bucket.first();  // it can be found: else this one had its place
-  while (node != nullptr && node->successor != &b) {
-    node = node->is_gone_locked() ? nullptr : node->next;
-  }
+  const flight_node* const node = node_ahead_locked(bucket, b);
   block_base* const ahead = node != nullptr ? node->block.load(memory_order_relaxed) : nullptr;
   if (ahead != nullptr) ahead->add_reference();
   flight_table::unlock(bucket);

@@ -4,9 +4,9 @@
 // flight_core_end: how a flight ends: its outcome is published, or its load times out. Members of
 // flight_core.
 //
-// E1  A flight whose block others may know leaves the table and becomes done in one critical
-//     section of its bucket. So a fork, which holds all buckets, finds it in one place or the
-//     other (V4).
+// E1  A flight whose block other threads may know leaves the table and becomes done in one critical
+//     section of its bucket. So a fork, which holds all buckets, finds it either in the table or
+//     done (V4).
 
 #include <algorithm>
 
@@ -16,12 +16,12 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-SINGLEFLIGHT_BODY void flight_core::carry_out(aftermath& a) {
+SINGLEFLIGHT_BODY void flight_core::carry_out(after_unlock& a) {
   if (a.woken != nullptr) platform::wake(a.woken->state, block_base::all_sleepers, a.channel);
   flight_batch::submit(a.runners);
-  // Before users' code, which may take its time: others wait for these.
+  // Before user code, which may take long: other threads wait for these steps.
   if (a.launch != nullptr) submit_load(*a.launch);
-  if (a.queued != nullptr) tell_claimers(*a.queued);
+  if (a.queued != nullptr) notify_claimers(*a.queued);
   if (a.successor != nullptr) activate(*a.successor, a.defers);
   while (load_base* const load = a.dropped) {
     a.dropped = load->next;
@@ -43,20 +43,20 @@ SINGLEFLIGHT_BODY block_base* flight_core::unlink_locked(block_base& b, flight_e
   return successor;
 }
 
-SINGLEFLIGHT_BODY block_base* flight_core::unlink_locked(flight_table::bucket& b,
+SINGLEFLIGHT_BODY block_base* flight_core::unlink_locked(flight_table::bucket& bucket,
                                                          flight_node& node) noexcept {
-  block_base* const successor = promote_locked(b, node);
+  block_base* const successor = promote_locked(bucket, node);
   const bool closing = closed_.load(memory_order_relaxed);
-  table.unlink_locked(b, node, closing);
+  table.unlink_locked(bucket, node, closing);
   if (successor != nullptr) {
     successor->node->unplaced = node.unplaced;  // the place, or the lack of one, is passed on
   } else if (!node.unplaced) {
     dismiss_flight();
   }
   if (closing) {
-    departures_.fetch_add(1, memory_order_release);
-    if (platform::holds(rule::departure_wakes_close))
-      platform::wake(departures_, block_base::all_sleepers);
+    removals_.fetch_add(1, memory_order_release);
+    if (platform::holds(rule::removal_wakes_close))
+      platform::wake(removals_, block_base::all_sleepers);
   }
   return successor;
 }
@@ -64,7 +64,7 @@ SINGLEFLIGHT_BODY block_base* flight_core::unlink_locked(flight_table::bucket& b
 SINGLEFLIGHT_BODY bool flight_core::finish_alone(block_base& b, load_base& load) noexcept {
   if (load.merge_drops && load.within_start.load(memory_order_relaxed) == &this_thread() &&
       flight_table::leave_alone(table.locate(b.node->hash), *b.node)) {
-    // This thread alone knows the block (I9).
+    // Only this thread knows the block (I9).
     load.unshared = true;
     b.result = flight_result::value;
     b.callers = 1;
@@ -81,9 +81,9 @@ SINGLEFLIGHT_BODY bool flight_core::finish_alone(block_base& b, load_base& load)
     const flight_table::bucket bucket{&table.locate(b.node->hash), 0};
     if (flight_table::leave_locking(*bucket.at, *b.node)) {
       b.result = flight_result::value;
-      b.callers = b.interest() + (b.room.leader_withdrew ? 1U : 0U);
+      b.callers = b.interest() + (b.room.leader_cancelled ? 1U : 0U);
       b.set_done_and_unlock();
-      flight_table::unlock(bucket);  // E1; the group may be gone from here on
+      flight_table::unlock(bucket);  // E1; from here on the group may be destroyed
       return true;
     }
   }
@@ -95,15 +95,15 @@ SINGLEFLIGHT_BODY flight_core::finished flight_core::finish(block_base& b, fligh
                                                             flight_errc code,
                                                             std::exception_ptr error,
                                                             bool hand_on) {
-  if (b.node == nullptr) [[unlikely]] {  // lost in a fork: the group may be gone
+  if (b.node == nullptr) [[unlikely]] {  // lost in a fork: the group may have been destroyed
     if (b.alarm && b.alarm->armed) b.clock->cancel(*b.alarm);
     return {false, true};
   }
   const call_scope scope;
   if (b.alarm && b.alarm->armed) disarm(b);
-  if (options_.observer != nullptr) tell_ended(b, result, code);
+  if (options_.observer != nullptr) report_end(b, result, code);
   if (result == flight_result::error) code = errc_of(error).value_or(flight_errc{});
-  aftermath a;
+  after_unlock a;
   finished end{true, true};
   std::uint32_t held = 0;
   bool unlocked = false;
@@ -113,12 +113,13 @@ SINGLEFLIGHT_BODY flight_core::finished flight_core::finish(block_base& b, fligh
     a.successor = unlink_locked(b, {});
     end.published = false;
   } else if (hand_on && result == flight_result::error && may_hand_over(b)) {
-    std::swap(b.error, error);  // the one before goes after the lock
+    std::swap(b.error, error);  // the previous error is destroyed after the unlock
     b.error_given = false;
     b.code = code;
-    b.node->began.store(flight_node::not_begun, memory_order_relaxed);  // told; the next may not
+    // Its end is reported; the next load may not begin.
+    b.node->began.store(flight_node::not_begun, memory_order_relaxed);
     ++b.room.handed_over;
-    stats.add(figure::handed_over);
+    stats.add(counter::handed_over);
     if (platform::holds(rule::hand_over_holds_reference)) {
       b.add_reference();  // the next leader may end the flight before carry_out() does
       held = 1;
@@ -141,7 +142,7 @@ SINGLEFLIGHT_BODY flight_core::finished flight_core::finish(block_base& b, fligh
         },
         [&] { publish_locked(b, result, code, a); });
     b.unlock();
-    flight_table::unlock(bucket);  // E1; the group may be gone from here on
+    flight_table::unlock(bucket);  // E1; from here on the group may be destroyed
     unlocked = true;
   }
   if (!unlocked) b.unlock();
@@ -159,8 +160,8 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::expire(block_base& b) {
     flight_table::bucket bucket = group.table.lock(b.node->hash);
     if (platform::holds(rule::timeout_frees_key))
       c.a.successor = group.forget_locked(bucket, *b.node);
-    // A run() leader still gets its own outcome: it is not counted among those who timed out.
-    const bool run_leads = b.run_leads && !b.leader_gone.load(memory_order_relaxed);
+    // A run() leader still gets its own outcome, so it is not counted as timed out.
+    const bool run_leads = b.run_leads && !b.leader_left.load(memory_order_relaxed);
     group.stats.add_error(flight_errc::timed_out, b.interest() - (run_leads ? 1U : 0U));
     group.table.unlock(bucket);
     b.room.stop_wanted = true;
@@ -174,10 +175,10 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::expire(block_base& b) {
 }
 
 SINGLEFLIGHT_BODY void flight_core::publish_locked(block_base& b, flight_result result,
-                                                   flight_errc code, aftermath& a) noexcept {
+                                                   flight_errc code, after_unlock& a) noexcept {
   b.result = result;
   b.code = code;
-  b.callers = b.interest() + (b.room.leader_withdrew ? 1U : 0U);
+  b.callers = b.interest() + (b.room.leader_cancelled ? 1U : 0U);
   b.room.kept.clear([&](kept_node& n) {
     auto& load = static_cast<load_base&>(n);
     if (load.home == &b) return;
@@ -192,7 +193,7 @@ SINGLEFLIGHT_BODY void flight_core::publish_locked(block_base& b, flight_result 
   b.set_phase_locked(flight_phase::done);  // releases the outcome above (I7)
 }
 
-SINGLEFLIGHT_BODY void flight_core::tell_ended(block_base& b, flight_result result,
+SINGLEFLIGHT_BODY void flight_core::report_end(block_base& b, flight_result result,
                                                flight_errc code) const noexcept {
   const steady_time began = b.node->began.load(memory_order_relaxed);
   if (began == flight_node::not_begun) return;

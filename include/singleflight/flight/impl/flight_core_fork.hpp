@@ -1,33 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// flight_fork: the flights of a group around a fork (core/support/fork.hpp).
+// flight_core_fork: the flights of a group around a fork (core/support/fork.hpp). Members of
+// flight_core.
 //
-// The forking thread may be inside loads: those flights go on in the child, without the threads
-// that waited for them. All others have lost their leader there, or the queue in which they stood.
-// In the child they are taken out of the table, so their keys are free, and end as `broken` for a
-// handle that the forking thread has. Nobody is resumed: what waited goes on in the parent.
+// The forking thread may be inside loads: those flights continue in the child, without the threads
+// that waited for them. All other flights have lost their leader in the child, or the queue of
+// their load. There they are removed from the table, so their keys are free, and end as `broken`
+// for a handle that the forking thread has. No waiter is resumed: it continues in the parent.
 //
-// V1  Held are all buckets and the blocks of all flights in them. A block lock comes before a
-//     bucket lock: so a block is only tried, and where that fails, all is let go and begun again.
-// V2  A lost block has no node. Its load is claimed, so that no queue runs it; should its promise
-//     answer all the same, that comes too late, and the group may be gone: finish() sees it first.
-// V3  The nodes of run() leaders, and those who wait in `blocked` and `timed`, stand on stacks of
-//     threads that are not there any more: nothing points to them afterwards.
-// V4  While all buckets are held, every flight that others know is in the table, or done (E1). The
-//     lock of one that is done may be held by a thread that is not there: to leave it needs none,
-//     and its waiters are guarded by locks that are held around the fork (done_locks).
+// V1  All buckets are held, and the blocks of all flights in them. Since a block lock is taken
+//     before a bucket lock, a block lock is only tried; if that fails, all locks are released, and
+//     it begins again.
+// V2  A lost block has no node. Its load is claimed, so that no queue runs it. If its promise still
+//     answers, the answer is too late, and the group may be destroyed: finish() checks that first.
+// V3  The nodes of run() leaders, and the waiters in `blocked` and `timed`, are on the stacks of
+//     threads that do not exist in the child: afterwards nothing points to them.
+// V4  While all buckets are held, every flight that other threads know is in the table, or done
+//     (E1). The lock of a block that is done may be held by a thread that does not exist in the
+//     child: leaving it takes no lock, and its waiters are guarded by locks that are held around
+//     the fork (done_locks).
 
 #include "singleflight/flight/detail/flight_core.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// Calls visit(block) for the blocks of all flights, and of those behind them, until it is false.
+/// Calls visit(block) for the blocks of all flights and their successors, until it returns false.
 template <class Visit>
 bool flight_core::each_block_held(Visit&& visit) noexcept {
-  return table.each_held([&](flight_table::bucket& b) {
-    for (const flight_node* node = b.first(); node != nullptr; node = node->next) {
+  return table.each_held([&](flight_table::bucket& bucket) {
+    for (const flight_node* node = bucket.first(); node != nullptr; node = node->next) {
       block_base* const block = node->block.load(memory_order_relaxed);
       if (block != nullptr && !visit(*block)) return false;
       if (node->successor != nullptr && !visit(*node->successor)) return false;
@@ -55,7 +58,7 @@ SINGLEFLIGHT_BODY void flight_core::hold() noexcept {
       return true;
     });
     table.release_all();
-    const atomic<std::uint32_t> nothing{0};  // the block may be gone
+    const atomic<std::uint32_t> nothing{0};  // not the block's word: it may be freed
     const steady_time until = platform::now() + std::chrono::microseconds(20);
     platform::wait(nothing, std::uint32_t{0}, platform::nap_channel, &until);
   }
@@ -72,16 +75,16 @@ SINGLEFLIGHT_BODY void flight_core::release() noexcept {
 SINGLEFLIGHT_BODY void flight_core::mend() noexcept {
   const bool closing = closed_.load(memory_order_relaxed);
   table.crowd_held(0);
-  (void)table.each_held([&](flight_table::bucket& b) {
+  (void)table.each_held([&](flight_table::bucket& bucket) {
     flight_node* own = nullptr;
-    for (flight_node* node = b.first(); node != nullptr;) {
+    for (flight_node* node = bucket.first(); node != nullptr;) {
       flight_node* const next = node->next;
       block_base* const block = node->block.load(memory_order_relaxed);
       if (block_base* const successor = std::exchange(node->successor, nullptr)) lose(*successor);
       if (is_led_here(*node)) {
         if (block != nullptr) {
           forget_waiters(*block);
-          if (block->is_furnished()) call_errands_back(*block);
+          if (block->has_waiting_room()) call_errands_back(*block);
         }
         node->next = own;
         own = node;
@@ -91,10 +94,10 @@ SINGLEFLIGHT_BODY void flight_core::mend() noexcept {
       }
       node = next;
     }
-    b.value = own != nullptr || closing ? flight_table::slow : 0;
+    bucket.value = own != nullptr || closing ? flight_table::slow : 0;
     while (flight_node* const node = own) {
       own = node->next;
-      table.link_locked(b, *node);
+      table.link_locked(bucket, *node);
     }
     return true;
   });
@@ -109,17 +112,17 @@ SINGLEFLIGHT_BODY bool flight_core::is_led_here(const flight_node& node) const n
 
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::is_under_way_held(
     std::uint64_t id) const noexcept {
-  return !table.each_held([&](const flight_table::bucket& b) {
-    const flight_node* node = b.first();
+  return !table.each_held([&](const flight_table::bucket& bucket) {
+    const flight_node* node = bucket.first();
     while (node != nullptr && node->id != id) node = node->next;
     if (node == nullptr) return true;
     const block_base* const block = node->block.load(memory_order_relaxed);
-    // One that has timed out is over for those who waited, though its load is still here.
+    // A flight that has timed out is over for its waiters, though its load still runs.
     return block != nullptr && block->phase(memory_order_relaxed) == flight_phase::done;
   });
 }
 
-/// V2. Lets its lock go.
+/// V2. Releases the block's lock.
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::lose(block_base& b) noexcept {
   if (b.phase(memory_order_relaxed) != flight_phase::done) {
     b.result = flight_result::code;
@@ -132,8 +135,8 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::lose(block_base& b) noexce
   b.set_done_and_unlock();
 }
 
-/// Errands that were queued, or that a thread had taken: go_on() queues them. That thread, or a
-/// caller's, may have been about to tell the load to stop.
+/// Marks errands that were queued, or that a thread was running, so that go_on() queues them again.
+/// That thread, or a caller's, may have been about to ask the load to stop.
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::call_errands_back(block_base& b) noexcept {
   waiting_room& room = b.room;
   const std::stop_source& stop = room.stop;
@@ -141,14 +144,14 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::call_errands_back(block_ba
     if (!room.errands) room.errands.emplace(b);
     if (!std::exchange(room.errands->queued, true)) b.add_reference();
   }
-  if (room.errands) room.errands->cut = room.errands->queued;  // so nobody else posts them
+  if (room.errands) room.errands->cut = room.errands->queued;  // so no other thread posts them
 }
 
-/// V3. Those who are suspended may yet be destroyed.
+/// V3. Suspended waiters may still be destroyed.
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::forget_waiters(block_base& b) noexcept {
   b.lenders.store(0, memory_order_relaxed);
   b.absent.store(0, memory_order_relaxed);
-  if (!b.is_furnished()) return;
+  if (!b.has_waiting_room()) return;
   b.room.blocked = {};
   b.room.timed = {};
   b.room.claimers = b.room.claimers_behind = false;
@@ -157,20 +160,20 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::forget_waiters(block_base&
   for (flight_batch* r = b.room.more_batches; r != nullptr; r = r->next) r->mend_locked(lost);
 }
 
-/// What was queued on the pool of timeouts for a flight of this thread, or being carried out there:
-/// again. Other threads of the child, its timer's first, may be at these flights already.
+/// Queues again the errands of this thread's flights that were queued on the pool of timeouts, or
+/// were running there. Other threads of the child, such as its timer's, may use these flights.
 SINGLEFLIGHT_BODY void flight_core::go_on() noexcept {
   for (const led_frame* f = this_thread().led; f != nullptr; f = f->outer) {
     if (f->group != this) continue;
     block_base* found = nullptr;
     table.each([&](flight_table::head& at) {
-      flight_table::bucket b = flight_table::lock_at(at);
-      for (flight_node* node = b.first(); node != nullptr; node = node->next) {
+      flight_table::bucket bucket = flight_table::lock_at(at);
+      for (flight_node* node = bucket.first(); node != nullptr; node = node->next) {
         if (node->id != f->flight_id) continue;
         found = node->block.load(memory_order_relaxed);
         if (found != nullptr) found->add_reference();
       }
-      flight_table::unlock(b);
+      flight_table::unlock(bucket);
     });
     if (found == nullptr) continue;
     found->lock();

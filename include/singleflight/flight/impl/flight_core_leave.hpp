@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// flight_core_leave: how a caller leaves a flight before its end, and what becomes of a flight that
-// all have left. Members of flight_core.
+// flight_core_leave: how a caller leaves a flight before its end, and what happens to a flight that
+// all callers have left. Members of flight_core.
 
 #include "singleflight/flight/detail/flight_core.hpp"
 #include "singleflight/flight/detail/rules.hpp"
@@ -13,11 +13,11 @@ namespace detail {
 SINGLEFLIGHT_BODY void flight_core::leave(block_base& b, wait_verdict why, bool lender,
                                           std::uint32_t serial, bool leader) {
   const call_scope scope;
-  if (b.done()) {  // in a child of fork, the lock may be held by a thread that is not there
+  if (b.done()) {  // without the lock: in a child of fork its holder may not exist
     b.drop_reference();
     return;
   }
-  aftermath a;
+  after_unlock a;
   b.lock();
   if (b.phase(memory_order_relaxed) == flight_phase::done) {
     b.unlock();
@@ -25,7 +25,7 @@ SINGLEFLIGHT_BODY void flight_core::leave(block_base& b, wait_verdict why, bool 
     return;
   }
   observer* const watch = b.core->options_.observer;
-  if (why == wait_verdict::recursive) b.core->count_struck(why);
+  if (why == wait_verdict::recursive) b.core->count_ended_wait(why);
   const bool over = part_locked(b, {lender, serial, leader}, a);
   b.unlock();
   if (watch != nullptr) watch->left(b.id);
@@ -33,14 +33,14 @@ SINGLEFLIGHT_BODY void flight_core::leave(block_base& b, wait_verdict why, bool 
   b.drop_references(platform::holds(rule::leaver_drops_reference) ? (over ? 2 : 1) : 0);
 }
 
-SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::withdraw(block_base& b) {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::cancel_leader(block_base& b) {
   const call_scope scope;
-  aftermath a;
+  after_unlock a;
   b.lock();
-  if (b.phase(memory_order_relaxed) != flight_phase::done && !b.room.leader_withdrew) {
-    b.room.leader_withdrew = true;
+  if (b.phase(memory_order_relaxed) != flight_phase::done && !b.room.leader_cancelled) {
+    b.room.leader_cancelled = true;
     load_base* none = nullptr;
-    b.core->drop_interest_locked(b, none, true, a);  // the load runs: it cannot be over
+    b.core->drop_interest_locked(b, none, true, a);  // the load runs, so the flight does not end
   }
   b.unlock();
   carry_out(a);
@@ -49,13 +49,13 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::withdraw(block_base& b) {
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::drop_interest_locked(block_base& b,
                                                                            load_base*& own,
                                                                            bool leader,
-                                                                           aftermath& a) {
+                                                                           after_unlock& a) {
   const flight_phase phase = b.phase(memory_order_relaxed);
   flight_table::bucket bucket{};
   platform::in_order(
       rule::leader_leaves_in_one_step, [&] { bucket = table.lock(b.node->hash); },
       [&] {
-        if (leader) b.leader_gone.store(true, memory_order_relaxed);
+        if (leader) b.leader_left.store(true, memory_order_relaxed);
       });
   const bool last = b.interest() == 1;  // stable: joins need the bucket lock
   if (leader) {
@@ -66,12 +66,20 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::drop_interest_locked(block
   if (!last) {
     table.unlock(bucket);
     return phase == flight_phase::vacant && platform::holds(rule::leaver_passes_lead_on) &&
-           elect_locked(b, a);  // it may have been the last able
+           elect_locked(b, a);  // it may have been the last one that could lead
   }
+  return abandon_locked(b, bucket, phase, own, a);
+}
+
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::abandon_locked(block_base& b,
+                                                                     flight_table::bucket& bucket,
+                                                                     flight_phase phase,
+                                                                     load_base*& own,
+                                                                     after_unlock& a) {
   const abandon policy = options_.on_abandon;
-  stats.add(figure::abandoned);
-  // A load that is still queued, or in a batch, ends here; its node in the queue, or its batch,
-  // finds it claimed. (Under `finish` it is wanted still.)
+  stats.add(counter::abandoned);
+  // A load that is still queued, or in a batch, ends here: the queue, or the batch, will find it
+  // claimed. (Under `finish` it still runs.)
   const bool unbegun = policy != abandon::finish && phase == flight_phase::running &&
                        b.load != nullptr && platform::holds(rule::unbegun_ends_with_interest) &&
                        b.load->claim();
@@ -89,8 +97,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::drop_interest_locked(block
     table.unlock(bucket);
     return false;
   }
-  // Nothing has begun. Under finish a load that was kept is still wanted; else the flight just
-  // goes.
+  // Nothing has begun. Under `finish` a kept load still runs; otherwise the flight ends here.
   if (policy == abandon::finish && (own != nullptr || !b.room.kept.empty())) {
     if (own != nullptr) keep_locked(b, *own);
     own = nullptr;
@@ -98,11 +105,8 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::drop_interest_locked(block
     return phase == flight_phase::vacant && elect_locked(b, a);
   }
   if (phase == flight_phase::waiting && b.behind.load(memory_order_relaxed) != 0) {
-    flight_node* ahead = bucket.first();  // it can be found: else this one had its place
-    while (ahead != nullptr && ahead->successor != &b) {
-      ahead = ahead->is_gone_locked() ? nullptr : ahead->next;
-    }
-    if (ahead == nullptr) {  // close() has taken it and ends it
+    flight_node* const ahead = node_ahead_locked(bucket, b);
+    if (ahead == nullptr) {  // close() has detached it, and ends it
       table.unlock(bucket);
       return false;
     }
@@ -117,7 +121,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::drop_interest_locked(block
 
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::leader_leaves_locked(block_base& b) noexcept {
   b.counts.fetch_sub(block_base::one_interest, memory_order_relaxed);
-  b.leader_gone.store(true, memory_order_relaxed);
+  b.leader_left.store(true, memory_order_relaxed);
 }
 
 }  // namespace detail

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// flight_core_loads: the life of an owned load from its start() to the call of its loader, in this
-// order: opened, submitted to the executor, claimed by the executor's task or by a thread that waits
-// for it, run. Members of flight_core and load_base.
+// flight_core_loads: the life of an owned load from its start() to the call of its loader. The load
+// is opened, submitted to the executor, claimed by the executor's task or by a thread that waits
+// for it, and run. Members of flight_core and load_base.
 
 #include <memory>
 
@@ -21,42 +21,43 @@ SINGLEFLIGHT_BODY void flight_core::open_load(load_base& load) {
   b.unlock();
 }
 
-SINGLEFLIGHT_BODY void flight_core::tell_claimers(block_base& b) {
+SINGLEFLIGHT_BODY void flight_core::notify_claimers(block_base& b) {
   b.lock();
-  const bool claimers = b.room.claimers && platform::holds(rule::claimers_are_told);
+  const bool claimers = b.room.claimers && platform::holds(rule::claimers_are_notified);
   block_base* const behind = b.room.claimers_behind &&
                                      b.phase(memory_order_relaxed) != flight_phase::done &&
                                      platform::holds(rule::queued_load_wakes_those_behind)
                                  ? successor_of(b)
                                  : nullptr;
   b.unlock();
-  if (claimers) b.poke(block_base::claimer_channel);
+  if (claimers) b.wake(block_base::claimer_channel);
   if (behind != nullptr) {
-    behind->poke_claimers();
+    behind->wake_claimers();
     behind->drop_reference();
   }
 }
 
 SINGLEFLIGHT_BODY void flight_core::submit_load(load_base& load) {
-  const any_executor on = load.block->executor;  // the task may take the block with it
-  // A wait with limits asks the executor whether a thread is free: that can tell once it has the
-  // task. The inline one has it run before execute() returns, perhaps.
-  struct telling {
-    telling(block_base& b, bool before) noexcept : block(b), after(!before) {
+  const any_executor executor = load.block->executor;  // the task may take the block with it
+  // A wait with limits asks the executor whether a thread is free, which the executor knows only
+  // once it has the task: so the claimers are notified afterwards. An inline executor may run the
+  // task before execute() returns: they are notified before.
+  struct notifying {
+    notifying(block_base& b, bool before) noexcept : block(b), after(!before) {
       block.add_reference();
-      if (before) tell_claimers(block);
+      if (before) notify_claimers(block);
     }
-    telling(const telling&) = delete;
-    telling& operator=(const telling&) = delete;
-    ~telling() {
-      if (after && platform::holds(rule::posted_load_is_told)) tell_claimers(block);
+    notifying(const notifying&) = delete;
+    notifying& operator=(const notifying&) = delete;
+    ~notifying() {
+      if (after && platform::holds(rule::posted_load_notifies_claimers)) notify_claimers(block);
       block.drop_reference();
     }
     block_base& block;
     const bool after;
-  } const claimers(*load.block, on.is_inline());
+  } const claimers(*load.block, executor.is_inline());
   try {
-    on.execute(task(&load));
+    executor.execute(task(&load));
   } catch (...) {  // refused: dropping the task has ended the flight as broken
     if (platform::is_thread_exit()) throw;
   }
@@ -65,7 +66,7 @@ SINGLEFLIGHT_BODY void flight_core::submit_load(load_base& load) {
 SINGLEFLIGHT_BODY void load_base::act_on(task_node* node, bool run) {
   auto& load = *static_cast<load_base*>(node);
   if (!run && drop_later(node)) return;
-  // Leaves the queue and claims in one step; a waiter may have claimed it before.
+  // Leaves the queue and claims the load in one step; a waiter may have claimed it before.
   if ((load.state.exchange(claimed, memory_order_acq_rel) & claimed) != 0 &&
       platform::holds(rule::load_runs_once)) {
     load.home->drop_reference();
@@ -80,7 +81,8 @@ SINGLEFLIGHT_BODY void load_base::act_on(task_node* node, bool run) {
   }
 }
 
-/// Its executor has dropped the load: `broken`, or why a pool of the library's has refused it.
+/// The executor has dropped the load: ends as `broken`, or with the reason why a pool of the
+/// library refused it.
 SINGLEFLIGHT_BODY void flight_core::finish_dropped(block_base& b) {
   if (const std::exception_ptr* const why = this_thread().refusal) {
     finish_and_drop(b, flight_result::error, {}, keep_alive(*why));
@@ -92,7 +94,7 @@ SINGLEFLIGHT_BODY void flight_core::finish_dropped(block_base& b) {
 SINGLEFLIGHT_BODY void load_base::run() { flight_core::run_owned(*this); }
 
 SINGLEFLIGHT_BODY void flight_core::run_owned(load_base& load) {
-  // What the end resumes runs after the load has left this thread's chain.
+  // Waiters that the end resumes on this thread run after the load has left this thread's chain.
   const call_scope scope;
   block_base& b = *load.block;
   flight_core& group = *b.core;
@@ -103,7 +105,7 @@ SINGLEFLIGHT_BODY void flight_core::run_owned(load_base& load) {
   }
   thread_state& self = this_thread();
   load.frame = {b.id, nullptr, nullptr, &group, false};
-  group.stats.add(figure::begun);
+  group.stats.add(counter::begun);
   try {
     group.begin(b);
   } catch (...) {
@@ -117,7 +119,7 @@ SINGLEFLIGHT_BODY void flight_core::run_owned(load_base& load) {
     thread_state& self;
     const led_frame* outer;
     load_base& load;
-    const bool awaits = load.awaits;  // it may be gone when its call returns
+    const bool awaits = load.awaits;  // `load` may be destroyed when its call returns
     ~ending() {
       self.led = outer;
       if (!awaits) load.end_run();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// flight_callback: what on_ready makes.
+// flight_on_ready: how on_ready waits and calls its callback.
 
 #include "singleflight/flight/flight.hpp"
 
@@ -41,12 +41,12 @@ void flight<V>::call_back(time_point deadline, std::stop_token stop, within_ref 
   } else {
     using state_type = callback_state<Executor, std::decay_t<Callback>, Within>;
     detail::require(block_ != nullptr, "flight: used twice, or after a move");
-    const detail::call_scope scope;  // what arming lets resume on this thread does so at its end
+    const detail::call_scope scope;  // waiters that arming resumes on this thread run at its end
     auto made = std::make_unique<state_type>(std::move(*this), deadline, std::move(stop), within,
                                              std::move(executor), std::forward<Callback>(callback));
     made->wait.arm(
         reinterpret_cast<std::uintptr_t>(static_cast<detail::ready_action*>(made.get())) | 1);
-    made.release()->wait.enter(true);  // it may be gone when this returns
+    made.release()->wait.enter(true);  // it may have been destroyed when this returns
   }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// flight_table: what is done to a chain under its lock, growth, and forks.
+// flight_table: changes of a chain under its lock, growth, and forks.
 
 #include <memory>
 #include <new>
@@ -43,8 +43,8 @@ SINGLEFLIGHT_NOINLINE SINGLEFLIGHT_BODY bool flight_table::enter_soon(
 
 SINGLEFLIGHT_BODY void flight_table::link_locked(bucket& b, flight_node& node) noexcept {
   const bool alone = b.first() == nullptr;
-  if (node.is_gone_locked()) {
-    link_gone_locked(b, node);
+  if (node.is_forgotten_locked()) {
+    link_forgotten_locked(b, node);
   } else {
     if (is_found(b.first())) crowded_.fetch_add(1, memory_order_relaxed);
     link_before_locked(b, node, b.first());
@@ -56,25 +56,25 @@ SINGLEFLIGHT_BODY void flight_table::unlink_locked(bucket& b, flight_node& node,
                                                    bool keep_slow) noexcept {
   flight_node& out = platform::holds(rule::unlink_by_identity) ? node : *b.first();
   take_out_locked(b, out);
-  if (!out.is_gone_locked() && is_found(b.first())) {
+  if (!out.is_forgotten_locked() && is_found(b.first())) {
     crowded_.fetch_sub(1, memory_order_relaxed);
   }
   if (b.first() == nullptr && !keep_slow) b.value = 0;
 }
 
 SINGLEFLIGHT_BODY void flight_table::retire_locked(bucket& b, flight_node& node) noexcept {
-  if (node.is_gone_locked()) return;
-  node.mode.store(flight_mode::gone, memory_order_release);
+  if (node.is_forgotten_locked()) return;
+  node.mode.store(flight_mode::forgotten, memory_order_release);
   if (node.next == nullptr && b.first() == &node) return;
   take_out_locked(b, node);
   if (is_found(b.first())) crowded_.fetch_sub(1, memory_order_relaxed);
-  link_gone_locked(b, node);
+  link_forgotten_locked(b, node);
 }
 
 SINGLEFLIGHT_BODY void flight_table::settle_locked(bucket& b, flight_node& node) noexcept {
   if (node.next == nullptr) return;  // alone, or the last
   take_out_locked(b, node);
-  link_gone_locked(b, node);
+  link_forgotten_locked(b, node);
 }
 
 SINGLEFLIGHT_BODY void flight_table::hold_all() const noexcept {
@@ -82,7 +82,7 @@ SINGLEFLIGHT_BODY void flight_table::hold_all() const noexcept {
     const array* const a =
         current_.load(platform::order(rule::locate_acquires, memory_order_acquire));
     const word first = lock_bit::lock(a->heads[0]);
-    if ((first & moved) == 0) {  // nobody grows while this one is held
+    if ((first & moved) == 0) {  // the table cannot grow while this lock is held
       for (std::size_t i = 1; i < a->count; ++i) lock_bit::lock(a->heads[i]);
       return;
     }
@@ -109,10 +109,11 @@ SINGLEFLIGHT_BODY void flight_table::link_before_locked(bucket& b, flight_node& 
     b.value = reinterpret_cast<word>(&node) | (b.value & bits);
     return;
   }
-  flight_node& place = before != nullptr ? *before : *first;  // whose `prev` is ahead of the node
-  flight_node& ahead = place.next == nullptr && &place == first ? *first : *place.prev;
+  // Its `prev` is the node after which `node` is linked.
+  flight_node& after = before != nullptr ? *before : *first;
+  flight_node& ahead = after.next == nullptr && &after == first ? *first : *after.prev;
   node.prev = &ahead;
-  place.prev = &node;
+  after.prev = &node;
   ahead.next = &node;
 }
 
@@ -128,9 +129,9 @@ SINGLEFLIGHT_BODY void flight_table::take_out_locked(bucket& b, flight_node& nod
   }
 }
 
-SINGLEFLIGHT_BODY void flight_table::link_gone_locked(bucket& b, flight_node& node) noexcept {
+SINGLEFLIGHT_BODY void flight_table::link_forgotten_locked(bucket& b, flight_node& node) noexcept {
   flight_node* before = nullptr;
-  if (!platform::holds(rule::gone_stand_behind)) {
+  if (!platform::holds(rule::forgotten_are_linked_last)) {
     before = b.first();
   } else if (!node.is_settled_locked()) {
     before = b.first();
@@ -149,7 +150,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_table::grow() noexcept {
   fresh->older = old;
   fresh->heads = new (std::nothrow) head[fresh->count]();
   if (fresh->heads == nullptr) return;
-  if ((lock_bit::lock(old->heads[0]) & moved) != 0) {  // somebody else was first
+  if ((lock_bit::lock(old->heads[0]) & moved) != 0) {  // another thread has grown the table
     lock_bit::unlock(old->heads[0], moved);
     delete[] fresh->heads;
     return;
@@ -157,7 +158,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_table::grow() noexcept {
   for (std::size_t i = 1; i < old->count; ++i) lock_bit::lock(old->heads[i]);
   std::ptrdiff_t crowd = 0;
   for (std::size_t i = 0; i < old->count; ++i) {
-    // Relaxed: the locks of both arrays' heads are ours; release follows with current_.
+    // Relaxed: this thread holds all locks of both arrays; the release follows with current_.
     const word value = old->heads[i].load(memory_order_relaxed) & ~locked;
     for (std::size_t j = 0; j < 4; ++j) {
       fresh->heads[i * 4 + j].store(value & slow, memory_order_relaxed);
@@ -166,8 +167,8 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_table::grow() noexcept {
       flight_node* const next = node->next;
       head& to = fresh->heads[node->hash >> fresh->shift];
       bucket b{&to, to.load(memory_order_relaxed)};
-      if (!node->is_gone_locked() && is_found(b.first())) ++crowd;
-      // Each behind the one that stood before it (I10).
+      if (!node->is_forgotten_locked() && is_found(b.first())) ++crowd;
+      // The nodes keep their order (I10).
       link_before_locked(b, *node, platform::holds(rule::growth_keeps_order) ? nullptr : b.first());
       to.store(b.value, memory_order_relaxed);
       node = next;

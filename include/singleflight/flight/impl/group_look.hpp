@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// group_look: the members of a group that go through its flights: to forget them, to tell of them.
+// group_look: the members of a group that walk over its flights: to forget them, or to report them.
 
 #include "singleflight/flight/detail/rules.hpp"
 #include "singleflight/flight/group.hpp"
@@ -16,28 +16,30 @@ bool group<Key, Value, Hash, Equal>::forget_with(std::size_t hash, view key, con
   detail::block_base* successor = nullptr;
   bool found = false;
   {
-    locked_bucket b(core_.table.lock(hash));
-    for (detail::flight_node* n = b.first(); n != nullptr && !n->is_settled_locked(); n = n->next) {
-      n->sought = n->hash == hash && is_of(*static_cast<node*>(n), key);
+    locked_bucket bucket(core_.table.lock(hash));
+    for (detail::flight_node* n = bucket.first(); n != nullptr && !n->is_settled_locked();
+         n = n->next) {
+      n->matches = n->hash == hash && is_of(*static_cast<node*>(n), key);
     }
     // Nothing throws from here on.
-    detail::flight_node* present = nullptr;  // at most one is not gone (I3)
+    detail::flight_node* present = nullptr;  // at most one is not forgotten (I3)
     detail::flight_node* next = nullptr;
-    for (detail::flight_node* n = b.first(); n != nullptr && !n->is_settled_locked(); n = next) {
+    for (detail::flight_node* n = bucket.first(); n != nullptr && !n->is_settled_locked();
+         n = next) {
       next = n->next;
-      if (!n->sought) continue;
+      if (!n->matches) continue;
       n->revoked.store(true, detail::memory_order_release);
-      if (!n->is_gone_locked()) {
+      if (!n->is_forgotten_locked()) {
         present = n;
       } else {
-        detail::flight_table::settle_locked(b, *n);
+        detail::flight_table::settle_locked(bucket, *n);
       }
     }
     if (present != nullptr) {
-      successor = core_.forget_locked(b, *present);
+      successor = core_.forget_locked(bucket, *present);
       found = true;
     }
-    if (!detail::platform::holds(detail::rule::changed_as_forgotten)) b.unlock();
+    if (!detail::platform::holds(detail::rule::changed_as_forgotten)) bucket.unlock();
     change();
   }
   if (successor != nullptr) detail::flight_core::activate(*successor);
@@ -51,19 +53,19 @@ std::size_t group<Key, Value, Hash, Equal>::forget_all() {
   core_.table.each([&](detail::flight_table::head& at) {
     detail::block_base* promoted = nullptr;
     {
-      locked_bucket b(detail::flight_table::lock_at(at));
-      // A successor is linked at the front: this walk does not meet it.
+      locked_bucket bucket(detail::flight_table::lock_at(at));
+      // A successor is linked at the front, so this walk does not visit it.
       detail::flight_node* behind = nullptr;
-      for (detail::flight_node* n = b.first(); n != nullptr && !n->is_settled_locked();
+      for (detail::flight_node* n = bucket.first(); n != nullptr && !n->is_settled_locked();
            n = behind) {
         behind = n->next;
         n->revoked.store(true, detail::memory_order_release);
-        if (n->is_gone_locked()) {
-          detail::flight_table::settle_locked(b, *n);
+        if (n->is_forgotten_locked()) {
+          detail::flight_table::settle_locked(bucket, *n);
           continue;
         }
         ++count;
-        if (detail::block_base* const next = core_.forget_locked(b, *n)) {
+        if (detail::block_base* const next = core_.forget_locked(bucket, *n)) {
           next->next_promoted = promoted;
           promoted = next;
         }
@@ -83,8 +85,8 @@ auto group<Key, Value, Hash, Equal>::in_flight() const -> std::vector<flight_inf
   const auto now = core_.clock().now();
   core_.table.each(
       [&](detail::flight_table::head& at) {
-        locked_bucket b(detail::flight_table::lock_at(at));
-        for (detail::flight_node* n = b.first(); n != nullptr && !n->is_gone_locked();
+        locked_bucket bucket(detail::flight_table::lock_at(at));
+        for (detail::flight_node* n = bucket.first(); n != nullptr && !n->is_forgotten_locked();
              n = n->next) {
           const detail::block_base* shared = n->block.load(detail::memory_order_relaxed);
           const auto began = n->began.load(detail::memory_order_relaxed);
@@ -100,17 +102,18 @@ auto group<Key, Value, Hash, Equal>::in_flight() const -> std::vector<flight_inf
 
 template <class Key, class Value, class Hash, class Equal>
 group_stats group<Key, Value, Hash, Equal>::stats() const noexcept {
-  using detail::figure;
+  using detail::counter;
   const auto sum = core_.stats.totals();
-  const auto of = [&sum](figure f) { return sum[static_cast<std::size_t>(f)]; };
+  const auto total = [&sum](counter c) { return sum[static_cast<std::size_t>(c)]; };
   group_stats s;
-  s.calls = of(figure::led) + of(figure::started) + of(figure::joined) + of(figure::refused);
-  s.loads = of(figure::led) + of(figure::begun);
-  s.joined = of(figure::joined);
-  s.handed_over = of(figure::handed_over);
-  s.abandoned = of(figure::abandoned);
+  s.calls = total(counter::led) + total(counter::started) + total(counter::joined) +
+            total(counter::refused);
+  s.loads = total(counter::led) + total(counter::begun);
+  s.joined = total(counter::joined);
+  s.handed_over = total(counter::handed_over);
+  s.abandoned = total(counter::abandoned);
   group_stats::each_code([&](flight_errc code, const char*, std::uint64_t ended_calls::*member) {
-    s.*member = sum[static_cast<std::size_t>(figure::errors) + static_cast<std::size_t>(code)];
+    s.*member = sum[static_cast<std::size_t>(counter::errors) + static_cast<std::size_t>(code)];
   });
   return s;
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// group_run: the trip of a run() that is not alone: it enters (group_enter.hpp) and leads, or joins
-// and waits (blocked_wait.hpp); and how the outcome of a run() that leads is settled.
+// group_run: a run() that is not alone: it enters (group_enter.hpp) and leads, or joins and waits
+// (blocked_wait.hpp); and how the outcome of a run() that leads is published.
 
 #include "singleflight/flight/group.hpp"
 
@@ -16,23 +16,23 @@ auto group<Key, Value, Hash, Equal>::run_contended(node& own, view key, detail::
   const inside_run inside(self);
   if (const auto code = expired(bounds, core_.clock())) return refuse(*code).code;
   own.deadline = bounds.deadline;
-  caller who{.core = core_, .own = &own};
+  caller call{.core = core_, .own = &own};
   if (bounds.stop.stop_possible() || core_.options().load_timeout.count() > 0) {
-    who.first_block = make_block_for(core_, own.hash, key);
+    call.first_block = make_block_for(core_, own.hash, key);
   }
-  const admission in = enter(who, own.hash, key, fresh);
-  if (in.how == admission::kind::refused) return in.code;
-  if (in.how == admission::kind::leads) {
+  const admission admitted = enter(call, own.hash, key, fresh);
+  if (admitted.decision == admission::kind::refused) return admitted.code;
+  if (admitted.decision == admission::kind::leads) {
     if (core_.table.crowded()) core_.table.grow();
-    if (in.shared == nullptr) return lead_alone(own, self, load, bounds.within.frame);
-    core_.stats.add(figure::led);
-    return lead_shared(own, *in.shared, self, load, bounds);
+    if (admitted.shared == nullptr) return lead_alone(own, self, load, bounds.within.frame);
+    core_.stats.add(counter::led);
+    return lead_shared(own, *admitted.shared, self, load, bounds);
   }
-  if (in.watch != nullptr) in.watch->joined(in.shared->id);
-  return await_joined(*in.shared, self, load, bounds);
+  if (admitted.watch != nullptr) admitted.watch->joined(admitted.shared->id);
+  return await_joined(*admitted.shared, self, load, bounds);
 }
 
-/// Leads thin: nobody else is on the flight yet, and mostly nobody will be.
+/// Leads a thin flight: it has no other caller yet, and mostly never gets one.
 template <class Key, class Value, class Hash, class Equal>
 template <class Load>
 auto group<Key, Value, Hash, Equal>::lead_alone(node& own, detail::thread_state& self,
@@ -41,12 +41,12 @@ auto group<Key, Value, Hash, Equal>::lead_alone(node& own, detail::thread_state&
   using namespace detail;
   const led_frame frame{own.id, self.led, within, &core_, true};
   self.led = &frame;
-  core_.stats.add(figure::led);
+  core_.stats.add(counter::led);
   if (!core_.plain()) core_.mark_begin(own);
-  result r;
+  auto r = result_door::make_empty<Value>();
   try {
     const flight_context context(core_, own, frame);
-    r.emplace_by([&](void* at) { load(at, context); });
+    result_door::emplace(r, [&](void* at) { load(at, context); });
   } catch (...) {
     fail_alone(own, self, frame);
     throw;
@@ -59,8 +59,8 @@ auto group<Key, Value, Hash, Equal>::lead_alone(node& own, detail::thread_state&
   return r;
 }
 
-/// Leads a flight that has a block: from the begin, for an option or a limit that needs one, or as
-/// the one who was elected. The caller's reference on `b` goes into the result.
+/// Leads a flight that has a block: since an option or a limit needs one from the begin, or since
+/// this caller was elected. The caller's reference on `b` goes into the result.
 template <class Key, class Value, class Hash, class Equal>
 auto group<Key, Value, Hash, Equal>::lead_shared(detail::flight_node& n, block& b,
                                                  detail::thread_state& self, const lent& load,
@@ -70,8 +70,8 @@ auto group<Key, Value, Hash, Equal>::lead_shared(detail::flight_node& n, block& 
   self.led = &frame;
   try {
     core_.begin(b);
-    std::optional<platform::stop_callback<withdrawing>> on_stop;
-    if (bounds.stop.stop_possible()) on_stop.emplace(bounds.stop, withdrawing{b});
+    std::optional<platform::stop_callback<leader_cancellation>> on_stop;
+    if (bounds.stop.stop_possible()) on_stop.emplace(bounds.stop, leader_cancellation{b});
     const flight_context context(core_, n, frame);
     b.construct_by([&](void* at) { load(at, context); });
   } catch (...) {
@@ -89,10 +89,10 @@ auto group<Key, Value, Hash, Equal>::lead_shared(detail::flight_node& n, block& 
   self.led = frame.outer;
   const inside_run inside(self);
   if (core_.finish_and_drop(b, flight_result::value)) {
-    return result(typename result::from_block{}, b, flight_role::leader);
+    return result_door::make_share(b, flight_role::leader);
   }
-  result alone;  // expired: nobody shares it
-  alone.take_back(b);
+  auto alone = result_door::make_empty<Value>();  // expired: no other caller gets it
+  result_door::take_back(alone, b);
   return alone;
 }
 
@@ -113,10 +113,10 @@ auto group<Key, Value, Hash, Equal>::await_joined(block& b, detail::thread_state
   switch (verdict) {
     case wait_verdict::outcome: return flight_share<Value>::outcome_of(b, flight_role::joiner);
     case wait_verdict::lead:
-      core_.stats.add(figure::begun);
+      core_.stats.add(counter::begun);
       b.lock();
       b.set_phase_locked(flight_phase::running);
-      b.leader_gone.store(false, memory_order_relaxed);
+      b.leader_left.store(false, memory_order_relaxed);
       b.run_leads = true;
       b.node->deadline = bounds.deadline;
       b.unlock();
@@ -132,7 +132,7 @@ auto group<Key, Value, Hash, Equal>::await_joined(block& b, detail::thread_state
   return errc_of(verdict);
 }
 
-/// The thin leader could not leave alone: somebody may have joined.
+/// Publishes the value of a thin leader that could not leave alone: it may have joiners.
 template <class Key, class Value, class Hash, class Equal>
 void group<Key, Value, Hash, Equal>::settle(node& own, detail::thread_state& self, result& r) {
   using namespace detail;
@@ -141,15 +141,15 @@ void group<Key, Value, Hash, Equal>::settle(node& own, detail::thread_state& sel
   if (b == nullptr) return;
   b->add_reference();  // the leader's own
   try {
-    b->construct(std::move(r.inline_value()));
+    b->construct(std::move(result_door::inline_value(r)));
   } catch (...) {
     end_in_error(own, *b, {}, std::current_exception(), 1);
     throw;
   }
   if (core_.finish_and_drop(*b, flight_result::value)) {
-    r.become_share(*b);
+    result_door::become_share(r, *b);
   } else {
-    r.take_back(*b);  // expired: nobody shares it
+    result_door::take_back(r, *b);  // expired: no other caller gets it
   }
 }
 
@@ -169,9 +169,9 @@ void group<Key, Value, Hash, Equal>::settle_error(node& own, detail::thread_stat
                                                   flight_errc code, std::exception_ptr error) {
   using namespace detail;
   const inside_run inside(self);
-  const load_result how = error == nullptr ? load_result::broken : load_result::error;
+  const load_result ended = error == nullptr ? load_result::broken : load_result::error;
   const flight_errc counted = errc_of(error).value_or(code);
-  if (block_base* const b = core_.leave_table(own, how, counted)) {
+  if (block_base* const b = core_.leave_table(own, ended, counted)) {
     end_in_error(own, static_cast<block&>(*b), code, std::move(error), 0);
   }
 }
@@ -191,7 +191,7 @@ void group<Key, Value, Hash, Equal>::end_in_error(detail::flight_node& n, block&
       end = core_.finish(b, flight_result::error, {}, std::move(error), false);
     }
   }
-  // None to drop: somebody leads on, and the block may be gone with it.
+  // With nothing to drop, the flight has a new leader, and the block may be freed already.
   if (end.over || references > 0) b.drop_references(references + (end.over ? 1U : 0U));
 }
 

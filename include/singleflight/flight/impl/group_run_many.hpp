@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// bulk_run: run_many, one load for those of many keys that nobody is loading yet.
+// group_run_many: run_many, one load for those of many keys that are not in flight.
 //
-// It enters key by key, loads what it leads in one call, publishes it, and only then waits for what
-// it joined; a key that is named twice is led once and joined by its second position.
+// It enters key by key, loads the keys that it leads in one call, publishes them, and only then
+// waits for the flights that it joined. If a key is passed twice, its second position joins the
+// flight of the first.
 
 #include <memory>
 #include <optional>
@@ -18,8 +19,8 @@
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
-/// One call of run_many. Whatever happens, at its end no flight that it led is in the table, and
-/// none that it joined is held.
+/// One call of run_many. At its end, also after an exception, no flight that it led is in the
+/// table, and it has left all flights that it joined.
 template <class Key, class Value, class Hash, class Equal>
 template <class LoadMany>
 class group<Key, Value, Hash, Equal>::bulk_run {
@@ -38,13 +39,13 @@ class group<Key, Value, Hash, Equal>::bulk_run {
   ~bulk_run() {
     self_.led = outer_;
     for (std::size_t i = 0; i < keys_.size(); ++i) {
-      position& at = places_[i];
-      at.on_stop.reset();
-      if (at.leads) group_.end_bulk_key(at.own, self_, at.led, flight_errc::broken, nullptr);
-      if (at.joined != nullptr) {
+      position& slot = places_[i];
+      slot.on_stop.reset();
+      if (slot.leads) group_.end_bulk_key(slot.own, self_, slot.led, flight_errc::broken, nullptr);
+      if (slot.joined != nullptr) {
         const detail::inside_run inside(self_);
-        at.joined->absent.fetch_sub(1, detail::memory_order_relaxed);
-        detail::flight_core::leave(*at.joined, detail::wait_verdict::outcome, true);
+        slot.joined->absent.fetch_sub(1, detail::memory_order_relaxed);
+        detail::flight_core::leave(*slot.joined, detail::wait_verdict::outcome, true);
       }
     }
   }
@@ -62,62 +63,62 @@ class group<Key, Value, Hash, Equal>::bulk_run {
   struct position {
     node own;
     detail::led_frame frame{};
-    std::optional<flight_context> context{};  // where the loader asks for it
+    std::optional<flight_context> context{};  // if the loader takes it
     block* joined = nullptr;                  // with a reference and an interest
-    block* led = nullptr;  // the block of a led flight that had one from the begin
-    std::optional<detail::platform::stop_callback<detail::withdrawing>> on_stop{};
+    block* led = nullptr;                     // of a led flight that had a block from the begin
+    std::optional<detail::platform::stop_callback<detail::leader_cancellation>> on_stop{};
     bool leads = false;
     flight_errc refused{};
-    std::exception_ptr failed{};  // its own hash, comparison, copy or allocation has thrown
+    std::exception_ptr failed{};  // thrown by its own hash, comparison, copy or allocation
   };
 
   void enter_all() {
     for (std::size_t i = 0; i < keys_.size(); ++i) {
-      position& at = places_[i];
+      position& slot = places_[i];
       try {
-        enter(at, keys_[i]);
-      } catch (...) {  // one key's failure is not the others'
-        if (at.leads || detail::platform::is_thread_exit()) throw;
-        at.failed = std::current_exception();
+        enter(slot, keys_[i]);
+      } catch (...) {  // the failure of one key does not affect the others
+        if (slot.leads || detail::platform::is_thread_exit()) throw;
+        slot.failed = std::current_exception();
       }
-      if (at.leads) ++leads_;
-      if (mine_.size() > leads_) mine_.pop_back();
+      if (slot.leads) ++led_count_;
+      if (led_keys_.size() > led_count_) led_keys_.pop_back();
     }
     if (group_.core_.table.crowded()) group_.core_.table.grow();
   }
-  void enter(position& at, const Key& key) {
+  void enter(position& slot, const Key& key) {
     using namespace detail;
     flight_core& core = group_.core_;
-    group_.prepare(at.own, self_, key);
-    at.own.deadline = bounds_.deadline;
+    group_.prepare(slot.own, self_, key);
+    slot.own.deadline = bounds_.deadline;
     if (const auto code = expired(bounds_, core.clock())) {
-      at.refused = group_.refuse(*code).code;
+      slot.refused = group_.refuse(*code).code;
       return;
     }
-    mine_.push_back(key);  // a copy that throws does so before the flight is there
-    caller who{.core = core, .own = &at.own, .absent = true};
+    led_keys_.push_back(key);  // the copy may throw: it is made before the flight
+    caller call{.core = core, .own = &slot.own, .absent = true};
     if (bounds_.stop.stop_possible() || core.options().load_timeout.count() > 0) {
-      who.first_block = make_block_for(core, at.own.hash, key);
+      call.first_block = make_block_for(core, slot.own.hash, key);
     }
-    const admission in = group_.enter(who, at.own.hash, key, false);
-    if (in.how == admission::kind::refused) {
-      at.refused = in.code;
-    } else if (in.how == admission::kind::joined) {
-      at.joined = in.shared;
-      if (in.watch != nullptr) in.watch->joined(in.shared->id);
+    const admission admitted = group_.enter(call, slot.own.hash, key, false);
+    if (admitted.decision == admission::kind::refused) {
+      slot.refused = admitted.code;
+    } else if (admitted.decision == admission::kind::joined) {
+      slot.joined = admitted.shared;
+      if (admitted.watch != nullptr) admitted.watch->joined(admitted.shared->id);
     } else {
-      at.leads = true;
-      at.led = in.shared;
-      at.frame = {at.own.id, self_.led, bounds_.within.frame, &core, true};
-      self_.led = &at.frame;
-      core.stats.add(figure::led);
-      if (in.shared != nullptr && bounds_.stop.stop_possible()) {
-        at.on_stop.emplace(bounds_.stop, withdrawing{*in.shared});
+      slot.leads = true;
+      slot.led = admitted.shared;
+      slot.frame = {slot.own.id, self_.led, bounds_.within.frame, &core, true};
+      self_.led = &slot.frame;
+      core.stats.add(counter::led);
+      if (admitted.shared != nullptr && bounds_.stop.stop_possible()) {
+        slot.on_stop.emplace(bounds_.stop, leader_cancellation{*admitted.shared});
       }
     }
   }
 
-  // ---- what it leads ----------------------------------------------------------------------------
+  // ---- the flights that it leads ----------------------------------------------------------------
 
   /// Visits the positions that lead.
   template <class Visit>
@@ -127,13 +128,13 @@ class group<Key, Value, Hash, Equal>::bulk_run {
     }
   }
   void load() {
-    if (!mine_.empty()) {
+    if (!led_keys_.empty()) {
       try {
-        each_led([this](position& at) {
-          if (at.led != nullptr) {
-            group_.core_.begin(*at.led);
+        each_led([this](position& slot) {
+          if (slot.led != nullptr) {
+            group_.core_.begin(*slot.led);
           } else if (!group_.core_.plain()) {
-            group_.core_.mark_begin(at.own);
+            group_.core_.mark_begin(slot.own);
           }
         });
         loaded_ = call();
@@ -145,36 +146,36 @@ class group<Key, Value, Hash, Equal>::bulk_run {
     self_.led = outer_;
   }
   std::vector<outcome<Value>> call() {
-    return detail::call_in_bulk<Value>(load_many_, std::span<const Key>(mine_), [this] {
+    return detail::call_in_bulk<Value>(load_many_, std::span<const Key>(led_keys_), [this] {
       std::vector<const flight_context*> flights;
-      each_led([&](position& at) {
-        at.context.emplace(group_.core_, at.own, at.frame);
-        flights.push_back(&*at.context);
+      each_led([&](position& slot) {
+        slot.context.emplace(group_.core_, slot.own, slot.frame);
+        flights.push_back(&*slot.context);
       });
       return flights;
     });
   }
   void settle() {
-    const bool fits = loaded_.size() == mine_.size();
+    const bool fits = loaded_.size() == led_keys_.size();
     std::size_t next = 0;
     for (std::size_t i = 0; i < keys_.size(); ++i) {
-      position& at = places_[i];
-      if (at.refused != flight_errc{}) results_[i] = at.refused;
-      if (at.failed != nullptr) results_[i] = at.failed;
-      if (!std::exchange(at.leads, false)) continue;
-      at.on_stop.reset();
+      position& slot = places_[i];
+      if (slot.refused != flight_errc{}) results_[i] = slot.refused;
+      if (slot.failed != nullptr) results_[i] = slot.failed;
+      if (!std::exchange(slot.leads, false)) continue;
+      slot.on_stop.reset();
       if (error_ != nullptr) {
-        group_.end_bulk_key(at.own, self_, at.led, {}, error_);
+        group_.end_bulk_key(slot.own, self_, slot.led, {}, error_);
         results_[i] = error_;
       } else if (!fits) {
-        group_.end_bulk_key(at.own, self_, at.led, flight_errc::broken, nullptr);
+        group_.end_bulk_key(slot.own, self_, slot.led, flight_errc::broken, nullptr);
       } else {
-        group_.settle_bulk_key(at.own, self_, at.led, loaded_[next++], results_[i]);
+        group_.settle_bulk_key(slot.own, self_, slot.led, loaded_[next++], results_[i]);
       }
     }
   }
 
-  // ---- what it joined ---------------------------------------------------------------------------
+  // ---- the flights that it joined ---------------------------------------------------------------
 
   void await_joined() {
     for (std::size_t i = 0; i < keys_.size(); ++i) {
@@ -186,7 +187,7 @@ class group<Key, Value, Hash, Equal>::bulk_run {
         std::exchange(joined, nullptr)->drop_reference();
         continue;
       }
-      // Elected after a failure, or in a successor's turn.
+      // Called if this caller is elected, after a failure or for a successor.
       const auto load_one = [&](const flight_context& context) -> Value {
         return call_for(keys_[i], context);
       };
@@ -221,8 +222,8 @@ class group<Key, Value, Hash, Equal>::bulk_run {
   detail::thread_state& self_ = detail::this_thread();
   const detail::led_frame* const outer_ = self_.led;
   const std::unique_ptr<position[]> places_;
-  std::vector<Key> mine_;  // of those that it leads
-  std::size_t leads_ = 0;
+  std::vector<Key> led_keys_;
+  std::size_t led_count_ = 0;
   std::vector<outcome<Value>> loaded_;
   std::exception_ptr error_;
   std::vector<std::size_t> passed_over_;
@@ -242,14 +243,14 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
   return bulk_run<std::remove_reference_t<LoadMany>>(*this, all, load_many, bounds)();
 }
 
-/// A bulk call has come to wait for this flight: from now on it can lead. True: the flight has
-/// ended without it, in a failure that others may have had before the call began (P3). It is asked
-/// of a caller that could lead, so that one looks again instead.
+/// A bulk call begins to wait for this flight, so from now on it can lead. True: the flight has
+/// ended without it, with an error that other callers may have received before this call began
+/// (P3). Since this caller could have led, it looks the key up again instead.
 template <class Key, class Value, class Hash, class Equal>
 bool group<Key, Value, Hash, Equal>::arrive(block& b) noexcept {
   using namespace detail;
   if (!b.done()) {
-    // An election, under this lock, sees it absent or able, and in `lenders` either way.
+    // An election, under this lock, finds it absent or not, and counted in `lenders` either way.
     b.lock();
     b.absent.fetch_sub(1, memory_order_relaxed);
     b.unlock();
@@ -270,41 +271,41 @@ void group<Key, Value, Hash, Equal>::end_bulk_key(node& own, detail::thread_stat
   end_in_error(own, *led, code, std::move(error), 1);
 }
 
-/// Ends one key of a bulk load with what the load said of it; a value whose move throws harms
-/// nobody else.
+/// Ends one key of a bulk load with the outcome that the load returned for it. If moving the value
+/// throws, no other key is affected.
 template <class Key, class Value, class Hash, class Equal>
 void group<Key, Value, Hash, Equal>::settle_bulk_key(node& own, detail::thread_state& self,
-                                                     block* led, outcome<Value>& said,
-                                                     outcome<result>& to) {
+                                                     block* led, outcome<Value>& loaded,
+                                                     outcome<result>& given) {
   using namespace detail;
-  if (!said.has_value()) {
-    const std::optional<flight_errc> code = detail::code_of(said);
-    const std::exception_ptr error = code ? nullptr : said.exception();
+  if (!loaded.has_value()) {
+    const std::optional<flight_errc> code = detail::code_of(loaded);
+    const std::exception_ptr error = code ? nullptr : loaded.exception();
     end_bulk_key(own, self, led, code.value_or(flight_errc{}), error);
     if (code) {
-      to = *code;
+      given = *code;
     } else {
-      to = error;
+      given = error;
     }
     return;
   }
-  result r;
+  auto r = result_door::make_empty<Value>();
   try {
-    r.emplace_by([&](void* at) {
+    result_door::emplace(r, [&](void* at) {
       if constexpr (std::is_void_v<Value>) {
         ::new (at) std::monostate();
       } else {
-        ::new (at) Value(std::move(said).value());
+        ::new (at) Value(std::move(loaded).value());
       }
     });
-    if (led != nullptr) led->construct(std::move(r.inline_value()));
+    if (led != nullptr) led->construct(std::move(result_door::inline_value(r)));
   } catch (...) {
     if (platform::is_thread_exit()) {
       end_bulk_key(own, self, led, flight_errc::broken, nullptr);
       throw;
     }
     end_bulk_key(own, self, led, {}, std::current_exception());
-    to = std::current_exception();
+    given = std::current_exception();
     return;
   }
   try {
@@ -313,15 +314,15 @@ void group<Key, Value, Hash, Equal>::settle_bulk_key(node& own, detail::thread_s
     } else {
       const inside_run inside(self);
       if (core_.finish_and_drop(*led, flight_result::value)) {
-        r.become_share(*led);
+        result_door::become_share(r, *led);
       } else {
-        r.take_back(*led);  // expired: nobody shares it
+        result_door::take_back(r, *led);  // expired: no other caller gets it
       }
     }
-    to = std::move(r);
+    given = std::move(r);
   } catch (...) {
     if (platform::is_thread_exit()) throw;
-    to = std::current_exception();
+    given = std::current_exception();
   }
 }
 

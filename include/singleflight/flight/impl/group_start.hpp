@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// group_start: the trip of a loader through start(), in this order: a block is made that owns key and
-// load, enters the table (alone, or by enter()), and its load is given to the executor
-// (flight_core_loads.hpp goes on from there).
+// group_start: how start() begins a load: it makes a block that owns key and load, enters it into
+// the table (alone, or by enter()), and passes the load to the executor (flight_core_loads.hpp
+// continues from there).
 
 #include "singleflight/flight/group.hpp"
 
@@ -20,21 +20,21 @@ auto group<Key, Value, Hash, Equal>::make_started(std::size_t hash, view key, gi
       },
       load.room());
   made->owned = &load.make(made.get() + 1, *made);
-  made->stand_alone();
+  made->use_own_node();
   return made.release();
 }
 
-/// Before it is put into the table to lead.
+/// Called before the block is put into the table to lead.
 template <class Key, class Value, class Hash, class Equal>
 void group<Key, Value, Hash, Equal>::prepare_lead(started_block& made) noexcept {
   using namespace detail;
   // The flight's reference, the handle's and the task's; the handle's interest.
   made.counts.store(3 * block_base::one_reference + block_base::one_interest, memory_order_relaxed);
   made.run_leads = false;
-  made.load = made.owned;  // `claimed` until the call hands it over: nobody ends it before
+  made.load = made.owned;  // `claimed` until the call opens it: so no other thread ends it
 }
 
-/// Leads, if nobody is in the bucket. False: `made` has one reference, the caller's.
+/// Leads if the bucket is empty. False: `made` has one reference, the caller's.
 template <class Key, class Value, class Hash, class Equal>
 bool group<Key, Value, Hash, Equal>::start_alone(started_block& made) noexcept {
   using namespace detail;
@@ -52,56 +52,56 @@ flight<Value> group<Key, Value, Hash, Equal>::start_owned(view key, given_loader
                                                           detail::load_base** unlaunched) {
   const detail::call_scope scope;
   const std::size_t hash = hash_of(key);
-  const starting how{fresh, scope.outermost(), unlaunched};
+  const start_mode mode{fresh, scope.outermost(), unlaunched};
   if (!core_.plain() || core_.table.locate(hash).load(detail::memory_order_relaxed) != 0) {
-    if (auto joined = start_slowly(nullptr, hash, key, how)) return *std::move(joined);
+    if (auto joined = start_slowly(nullptr, hash, key, mode)) return *std::move(joined);
   }
   started_block* const made = make_started(hash, key, load);
-  if (start_alone(*made)) return lead_started(*made, how);
-  return *start_slowly(std::unique_ptr<started_block>(made), hash, key, how);
+  if (start_alone(*made)) return lead_started(*made, mode);
+  return *start_slowly(std::unique_ptr<started_block>(made), hash, key, mode);
 }
 
-/// Not where nobody else is. Nothing: a block must be made, and there is none.
+/// Starts under the bucket's lock. Returns nothing if that needs a block and `made` is null.
 template <class Key, class Value, class Hash, class Equal>
 std::optional<flight<Value>> group<Key, Value, Hash, Equal>::start_slowly(
-    std::unique_ptr<started_block> made, std::size_t hash, view key, starting how) {
+    std::unique_ptr<started_block> made, std::size_t hash, view key, start_mode mode) {
   using namespace detail;
-  caller who{.core = core_, .made = std::move(made)};
-  const admission in = enter(who, hash, key, how.fresh);
-  switch (in.how) {
-    case admission::kind::lacks: return std::nullopt;
-    case admission::kind::leads: return lead_started(*who.made.release(), how);
+  caller call{.core = core_, .made = std::move(made)};
+  const admission admitted = enter(call, hash, key, mode.fresh);
+  switch (admitted.decision) {
+    case admission::kind::needs_block: return std::nullopt;
+    case admission::kind::leads: return lead_started(*call.made.release(), mode);
     case admission::kind::refused:
-      return flight<Value>(refused_block(in.code), flight_role::joiner, 0);
+      return flight<Value>(refused_block(admitted.code), flight_role::joiner, 0);
     case admission::kind::joined: break;
   }
-  std::uint32_t kept = in.kept;
-  if (in.keeps) {
-    kept = core_.keep(*in.shared, *who.made->owned);
-    who.made.release()->drop_reference();
+  std::uint32_t kept = admitted.kept;
+  if (admitted.keeps) {
+    kept = core_.keep(*admitted.shared, *call.made->owned);
+    call.made.release()->drop_reference();
   }
-  if (in.watch != nullptr) in.watch->joined(in.shared->id);
-  return flight<Value>(*in.shared, flight_role::joiner, kept);
+  if (admitted.watch != nullptr) admitted.watch->joined(admitted.shared->id);
+  return flight<Value>(*admitted.shared, flight_role::joiner, kept);
 }
 
 template <class Key, class Value, class Hash, class Equal>
-flight<Value> group<Key, Value, Hash, Equal>::lead_started(started_block& made, starting how) {
+flight<Value> group<Key, Value, Hash, Equal>::lead_started(started_block& made, start_mode mode) {
   using namespace detail;
   if (core_.table.crowded()) core_.table.grow();
-  core_.stats.add(figure::started);
+  core_.stats.add(counter::started);
   load_base& load = *made.owned;
-  struct holding {  // the handle's share, also when the load ends its thread
+  struct holding {  // drops the handle's share if the load ends this thread
     block* mine;
     ~holding() {
       if (mine != nullptr) (void)flight<Value>(*mine, flight_role::leader, 0);
     }
   } hold{&made};
-  if (how.unlaunched != nullptr) {
-    *how.unlaunched = &load;
-  } else if (how.outermost && core_.options().executor.is_inline() &&
+  if (mode.unlaunched != nullptr) {
+    *mode.unlaunched = &load;
+  } else if (mode.outermost && core_.options().executor.is_inline() &&
              !is_inside_run(this_thread())) {
-    // The end of this call is where the trampoline would run it: no detour through its queue.
-    struct running {  // also when the load ends its thread
+    // The trampoline would run it at the end of this call: it runs here, without the queue.
+    struct running {  // resets within_start, also if the load ends this thread
       atomic<const thread_state*>& on;
       ~running() { on.store(nullptr, memory_order_relaxed); }
     } const here{load.within_start};

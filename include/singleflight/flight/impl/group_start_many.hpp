@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// bulk_start: start_many, one load for those of many keys that nobody is loading yet.
+// group_start_many: start_many, one load for those of many keys that are not in flight.
 //
-// It is start, key by key, with promise loaders that deposit their promises; one task claims them
-// all, then makes one call for the promises it was given. A load that is run alone, because a
-// waiter claimed it or it was handed over, makes a call for its one key.
+// It calls start, key by key, with promise loaders that deposit their promises; one task claims all
+// loads, then makes one call for the deposited promises. A load that runs alone, because a waiter
+// claimed it or it was handed over, makes a call for its one key.
 
 #include <memory>
 #include <span>
@@ -19,7 +19,7 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// What several started loads of one start_many share.
+/// The state that the loads of one start_many share.
 template <class Key, class Value, class LoadMany>
 struct bulk_call {
   using deposits = detail::deposits<Key, Value>;
@@ -31,7 +31,7 @@ struct bulk_call {
     given.load(load_many, [] {});
   }
 
-  /// Where this thread deposits: with the task that gathers on it, or alone.
+  /// Where a load on this thread deposits: at the task that gathers on this thread, or in `alone`.
   deposits& deposits_here(deposits& alone) {
     platform::unique_lock hold(lock);
     return gathering != nullptr && gatherer == platform::this_thread_id() ? *gathering : alone;
@@ -39,7 +39,7 @@ struct bulk_call {
 
   /// While it lives, loads of this call that run on this thread deposit into `to`.
   struct gathering_here {
-    gathering_here(bulk_call& of, deposits& to) : all(of) { set(&to); }
+    gathering_here(bulk_call& call, deposits& to) : all(call) { set(&to); }
     gathering_here(const gathering_here&) = delete;
     gathering_here& operator=(const gathering_here&) = delete;
     ~gathering_here() { set(nullptr); }
@@ -57,24 +57,24 @@ struct bulk_call {
   platform::mutex lock;  // guards the two above
 };
 
-/// The task of a start_many: claims the loads, then loads what they deposited.
+/// The task of a start_many: claims the loads, then calls the bulk loader for what they deposited.
 template <class Key, class Value, class LoadMany>
 struct bulk_task final : task_node {
   using call = bulk_call<Key, Value, LoadMany>;
   explicit bulk_task(std::shared_ptr<call> shared) : task_node(&act_on), all(std::move(shared)) {}
 
   static void act_on(task_node* node, bool run) {
-    const call_scope scope;  // what the gathering lets run on this thread comes after it
+    const call_scope scope;  // tasks that the gathering queues on this thread run after it
     const std::unique_ptr<bulk_task> self(static_cast<bulk_task*>(node));
     typename call::deposits given;
     {
       const typename call::gathering_here gather(*self->all, given);
-      // Each deposits its promise, unless it was claimed or has no callers any more.
+      // Each load deposits its promise, unless it was claimed or has no callers left.
       while (self->acted < self->loads.size()) self->act_on_next(run);
     }
     if (!given.promises.empty()) self->all->load(given);
   }
-  ~bulk_task() {  // a thread that ends while it gathers leaves the others broken
+  ~bulk_task() {  // if the thread ends while it gathers, the other flights end as broken
     while (acted < loads.size()) act_on_next(false);
   }
   void act_on_next(bool run) {
@@ -98,31 +98,32 @@ auto group<Key, Value, Hash, Equal>::start_many(const Keys& keys, LoadMany&& loa
   static_assert(loads_in_bulk<Key, Value, std::decay_t<LoadMany>>());
   const call_scope scope;
   const auto all = std::make_shared<call>(std::forward<LoadMany>(load_many));
-  auto one = std::make_unique<bulk_task<Key, Value, std::decay_t<LoadMany>>>(all);
+  auto bulk = std::make_unique<bulk_task<Key, Value, std::decay_t<LoadMany>>>(all);
   std::vector<flight<Value>> handles;
-  struct launching {  // also when a later key throws: what was begun must not stay behind
-    std::unique_ptr<bulk_task<Key, Value, std::decay_t<LoadMany>>>& one;
+  struct launching {  // also if a later key throws: the loads that were made must begin
+    std::unique_ptr<bulk_task<Key, Value, std::decay_t<LoadMany>>>& bulk;
     const std::vector<flight<Value>>& handles;
-    const any_executor executor;  // by value: the group may go while it runs
+    const any_executor executor;  // by value: the group may be destroyed while it runs
     ~launching() noexcept(false) { now(); }
     void now() const {
-      if (one == nullptr || one->loads.empty()) return;
-      for (load_base* load : one->loads) flight_core::open_load(*load);
-      if (executor.is_inline()) tell();  // before it runs them, perhaps
+      if (bulk == nullptr || bulk->loads.empty()) return;
+      for (load_base* load : bulk->loads) flight_core::open_load(*load);
+      if (executor.is_inline()) notify_claimers();  // before execute() runs them
       try {
-        executor.execute(task(one.release()));
+        executor.execute(task(bulk.release()));
       } catch (...) {  // refused: dropping the task has ended the flights as broken
         if (platform::is_thread_exit()) throw;
       }
-      if (!executor.is_inline() && platform::holds(rule::posted_load_is_told)) tell();
+      if (!executor.is_inline() && platform::holds(rule::posted_load_notifies_claimers))
+        notify_claimers();
     }
-    void tell() const {
-      for (const flight<Value>& mine : handles) flight_core::tell_claimers(*mine.block_);
+    void notify_claimers() const {
+      for (const flight<Value>& mine : handles) flight_core::notify_claimers(*mine.block_);
     }
-  } const launch{one, handles, core_.options().executor};
+  } const launch{bulk, handles, core_.options().executor};
   for (const auto& key : keys) {
     const Key own_key = own_of(key);
-    detail::make_room(one->loads);  // what is begun must find its place
+    detail::make_room(bulk->loads);  // storing a load that has begun must not throw
     detail::make_room(handles);
     load_base* unlaunched = nullptr;
     handles.push_back(start_flight(
@@ -134,7 +135,7 @@ auto group<Key, Value, Hash, Equal>::start_many(const Keys& keys, LoadMany&& loa
           if (!alone.promises.empty()) all->load(alone);
         },
         false, &unlaunched));
-    if (unlaunched != nullptr) one->loads.push_back(unlaunched);
+    if (unlaunched != nullptr) bulk->loads.push_back(unlaunched);
   }
   launch.now();
   return handles;

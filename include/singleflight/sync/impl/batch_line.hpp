@@ -63,7 +63,7 @@ bool batch_line<Key, Value>::add_locked(load_base& load) {
   b.push(load);
   if (b.due || platform::holds(rule::gathered_key_is_open)) flight_core::open_load(load);
   if (b.due) {
-    if (platform::holds(rule::late_key_wakes_waiter)) flight_core::tell_claimers(*load.block);
+    if (platform::holds(rule::late_key_wakes_waiter)) flight_core::notify_claimers(*load.block);
   } else if (!delays() || b.size == bounds_.max_batch) {
     make_due_locked(b);
   }
@@ -92,7 +92,7 @@ void batch_line<Key, Value>::make_due_locked(batch_type& b) {
   b.due = true;
   for (load_base* load = b.first; load != nullptr; load = load->next) {
     if (!platform::holds(rule::gathered_key_is_open)) flight_core::open_load(*load);
-    flight_core::tell_claimers(*load->block);
+    flight_core::notify_claimers(*load->block);
   }
 }
 
@@ -116,7 +116,7 @@ void batch_line<Key, Value>::notify_posted(batch_type& b) {
   platform::unique_lock hold(lock_);
   if (b.sealed || !platform::holds(rule::posted_batch_notifies)) return;
   for (load_base* load = b.first; load != nullptr; load = load->next) {
-    flight_core::tell_claimers(*load->block);
+    flight_core::notify_claimers(*load->block);
   }
 }
 
@@ -170,7 +170,7 @@ void batch_line<Key, Value>::notify_awaiting_locked() {
     if (b->sealed) continue;
     for (load_base* load = b->first; load != nullptr; load = load->next) {
       if (platform::holds(rule::free_place_wakes_waiter)) {
-        load->block->poke(block_base::claimer_channel);
+        load->block->wake(block_base::claimer_channel);
       }
     }
   }
