@@ -38,7 +38,8 @@ const hotKey = "key:000000000000"
 // wait makes one call on the hot key and returns once it has its outcome.
 type wait func(group *singleflight.Group, load func() (interface{}, error)) error
 
-// fanInWith starts n goroutines that wait on one key while its load is held back, then ends the load.
+// fanInWith starts n goroutines that wait on one key while its load is held back, then ends the
+// load.
 func fanInWith(n int, call wait) (figures, error) {
 	if n < 1 {
 		return nil, errors.New("a fan-in needs one waiter at least")

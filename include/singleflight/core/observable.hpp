@@ -72,8 +72,8 @@ class observable {
   ~observable() = default;
 };
 
-/// How many calls ended with each of the library's errors, also where it was the load that threw it.
-/// Part of the statistics of whatever has callers that wait for a load.
+/// How many calls ended with each of the library's errors, also where it was the load that threw
+/// it. Part of the statistics of whatever has callers that wait for a load.
 struct ended_calls {
   std::uint64_t timed_out = 0;
   std::uint64_t cancelled = 0;

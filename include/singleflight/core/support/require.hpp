@@ -24,7 +24,8 @@ inline void require(bool holds, const char* what) noexcept {
 template <class>
 inline constexpr bool always_false = false;
 
-/// For the branch behind a static_assert that has failed, so that the compiler reports nothing else.
+/// For the branch behind a static_assert that has failed, so that the compiler reports nothing
+/// else.
 template <class T>
 [[noreturn]] T never() noexcept {
   std::abort();

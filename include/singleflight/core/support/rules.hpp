@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The rules that the promises rest on, floor by floor: these are core's, those of another floor are in
-// its detail/rules.hpp. Each rule is named where it is kept, as platform::holds(rule::...) or, for a
-// memory order, platform::order(rule::..., ...): constants, except in the tests that break one rule on
-// purpose to see that a test notices (SINGLEFLIGHT_MUTANTS). The model notices a broken rule in its
-// schedules; a broken order, which it cannot see, is found by ThreadSanitizer (tests/orders/).
+// The rules that the promises rest on, floor by floor: these are core's, those of another floor are
+// in its detail/rules.hpp. Each rule is named where it is kept, as platform::holds(rule::...) or,
+// for a memory order, platform::order(rule::..., ...): constants, except in the tests that break
+// one rule on purpose to see that a test notices (SINGLEFLIGHT_MUTANTS). The model notices a broken
+// rule in its schedules; a broken order, which it cannot see, is found by ThreadSanitizer
+// (tests/orders/).
 
 #include <atomic>
 
@@ -14,8 +15,8 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// Names one rule of any floor: an enumerator of the unscoped enums in namespace `rule`, whose values
-/// begin at a multiple of 1000 for each floor.
+/// Names one rule of any floor: an enumerator of the unscoped enums in namespace `rule`, whose
+/// values begin at a multiple of 1000 for each floor.
 using rule_id = unsigned;
 
 // X(rule, what breaks without it)
