@@ -4,15 +4,16 @@
 /// executor: where loads, coroutines and callbacks run.
 ///
 /// An executor takes a `task` and runs it later, on a thread of its choice. The call that hands the
-/// task over must neither run it nor block (until another task has run, or until a queue has space):
-/// it may be made from within a timer's fire, for which the end of a load waits. An executor is a
-/// callable `void(task)`, an object with a member `execute(task)` (such as thread_pool), or
-/// `inline_executor`. A callable that only takes copyable functions (`std::function<void()>`) is
-/// wrapped: `copyable(ex)`.
+/// task over must neither run it nor block (until another task has run, or until a queue has
+/// space): it may be made from within a timer's fire, for which the end of a load waits. An
+/// executor is a callable `void(task)`, an object with a member `execute(task)` (such as
+/// thread_pool), or `inline_executor`. A callable that only takes copyable functions
+/// (`std::function<void()>`) is wrapped: `copyable(ex)`.
 ///
 /// Threads     execute may be called from any thread, also concurrently.
-/// Errors      an executor that throws has refused the task; one that destroys it without running it
-///             has dropped it. A load then ends as `broken`; a resumption goes to default_pool().
+/// Errors      an executor that throws has refused the task; one that destroys it without running
+///             it has dropped it. A load then ends as `broken`; a resumption goes to
+///             default_pool().
 /// Lifetime    a thread_pool is held by reference and must outlive its uses; other executors are
 ///             copied.
 
@@ -89,7 +90,8 @@ static_assert(sizeof(task) <= 16);
 
 namespace detail {
 
-/// Detects callables that take a std::function: its constructor accepts a task, but does not compile.
+/// Detects callables that take a std::function: its constructor accepts a task, but does not
+/// compile.
 template <class>
 struct is_std_function : std::false_type {};
 template <class Signature>

@@ -12,7 +12,8 @@
 ///             step, however late the executor resumes the caller.
 /// Lifetime    the handle outlives it. A waiting coroutine may be destroyed in a task of the
 ///             executor where it would resume, if that runs one task at a time (not on a pool), or
-///             where nothing can resume it. A handle whose wait a limit has ended keeps that result.
+///             where nothing can resume it. A handle whose wait a limit has ended keeps that
+///             result.
 /// Cost        96 bytes in its coroutine's frame, and more only for what is named.
 
 #include <chrono>
@@ -194,8 +195,8 @@ class [[nodiscard]] handle_wait : private timer_node {
 
   /// Arms the limits, then enters the wait. Returns false if the caller should continue at once.
   bool begin(std::uintptr_t target, bool always) {
-    // Whatever arming makes ready on this thread is resumed once this wait has been entered, and may
-    // destroy this object. So if anything will be resumed, the wait is entered in any case.
+    // Whatever arming makes ready on this thread is resumed once this wait has been entered, and
+    // may destroy this object. So if anything will be resumed, the wait is entered in any case.
     const detail::call_scope scope;
     arm(target);
     return enter(always || scope.drains());

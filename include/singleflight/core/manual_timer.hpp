@@ -12,8 +12,8 @@
 ///             for those that fire on another thread. What inline_executor resumes on that thread
 ///             runs after all nodes have fired; if a program arms a node of its own that is due, it
 ///             runs on default_pool(). Waits of blocked threads end as well.
-///             The time stops at the end of the clock's range. time_point::max() means never: a node
-///             armed for it does not fire, nor does one that would be due after the end.
+///             The time stops at the end of the clock's range. time_point::max() means never: a
+///             node armed for it does not fire, nor does one that would be due after the end.
 /// Lifetime    outlives every group and wait that uses it.
 
 #include <chrono>
@@ -39,8 +39,8 @@ class manual_timer final : public timer {
  private:
   static constexpr time_point last = time_point::max() - time_point::duration(1);
 
-  /// The time up to which nodes fire: now, but before "never", so that a node that arms itself again
-  /// at the end of the range does not do so forever.
+  /// The time up to which nodes fire: now, but before "never", so that a node that arms itself
+  /// again at the end of the range does not do so forever.
   time_point due() const noexcept;
   bool firing() const noexcept;
   void fire_locked(detail::platform::unique_lock& hold) noexcept;

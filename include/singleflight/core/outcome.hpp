@@ -3,7 +3,8 @@
 
 /// outcome: how a call ended: a value, the load's own exception, or a flight_errc.
 ///
-/// Use when    an error is an ordinary result and must be cheap to examine (shedding, bulk results).
+/// Use when    an error is an ordinary result and must be cheap to examine (shedding, bulk
+///             results).
 /// Not for     absence: return an empty std::optional as the value.
 /// Threads     like any value: one thread at a time.
 /// Errors      value() rethrows the load's exception with its own type, or throws flight_error.

@@ -11,9 +11,11 @@
 /// Cancel      destroying the handle notifies the call that its result is not wanted; a limit that
 ///             ends a wait does so too, before the waiter is resumed.
 /// Errors      the call's exception with its own type; flight_error for the library's own. A second
-///             use and a move during a wait fail an assertion; awaiting a temporary does not compile.
-/// Lifetime    independent of the object that started the call. A waiting coroutine may be destroyed
-///             in a task of the executor where it would resume, if that runs one task at a time.
+///             use and a move during a wait fail an assertion; awaiting a temporary does not
+///             compile.
+/// Lifetime    independent of the object that started the call. A waiting coroutine may be
+///             destroyed in a task of the executor where it would resume, if that runs one task at
+///             a time.
 /// Cost        stored in the caller's frame; a wait allocates nothing, except one allocation for
 ///             on().
 
@@ -49,7 +51,8 @@ class [[nodiscard]] pending_result : public detail::handle_of<pending_result<V>>
     if (call_ != nullptr) leave(detach());
   }
 
-  /// Blocks until the result is available; returns it, or throws the call's exception or flight_error.
+  /// Blocks until the result is available; returns it, or throws the call's exception or
+  /// flight_error.
   V get() { return get_outcome().value(); }
   outcome<V> get_outcome() { return blocked_outcome({}); }
   /// Whether get and co_await would return at once.

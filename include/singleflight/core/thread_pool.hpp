@@ -7,13 +7,15 @@
 /// Threads     every member, from any thread.
 /// Ordering    tasks begin in the order in which they were queued.
 /// Blocking    execute never blocks; the destructor runs the queued tasks and joins the threads.
-///             Within one of the pool's own tasks it would wait for itself, so it aborts the process.
+///             Within one of the pool's own tasks it would wait for itself, so it aborts the
+///             process.
 /// Errors      execute throws std::system_error (resource_unavailable_try_again) if the pool has no
 ///             thread and none can be started.
 /// Fork        a child has none of the threads and starts its own; queued and running tasks remain
 ///             the parent's. A task that forks may destroy the pool in the child, also by exit().
-/// Lifetime    outlives every use as an executor; may be destroyed once all its tasks have run, even
-///             while the call that queued the last one returns. default_pool() is never destroyed.
+/// Lifetime    outlives every use as an executor; may be destroyed once all its tasks have run,
+///             even while the call that queued the last one returns. default_pool() is never
+///             destroyed.
 /// Cost        queueing a task of the library allocates nothing.
 
 #include <chrono>
@@ -48,8 +50,8 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool final : detail::fork_member {
     platform::unique_lock hold(lock_);
     return live_;
   }
-  /// Whether more tasks are queued than there are threads on their way to take them; the others wait
-  /// for a busy thread.
+  /// Whether more tasks are queued than there are threads on their way to take them; the others
+  /// wait for a busy thread.
   bool starved() const {
     platform::unique_lock hold(lock_);
     return queued_ > notified_ + starting_;
@@ -114,23 +116,23 @@ struct SINGLEFLIGHT_SHARED_STATE shared_pools {
 };
 }  // namespace detail
 
-/// The process-wide elastic pool: up to 64 threads or four per processor, whichever is more, started
-/// when first needed.
+/// The process-wide elastic pool: up to 64 threads or four per processor, whichever is more,
+/// started when first needed.
 thread_pool& default_pool();
 
 namespace detail {
-/// The pool that runs what a timeout leaves to do, mainly stop callbacks. default_pool() cannot: its
-/// threads may all be inside loads that hang. One fewer of these tasks than the pool has threads may
-/// hang at a time.
+/// The pool that runs what a timeout leaves to do, mainly stop callbacks. default_pool() cannot:
+/// its threads may all be inside loads that hang. One fewer of these tasks than the pool has
+/// threads may hang at a time.
 thread_pool& timeout_pool();
 
 /// Creates both pools. Called by the constructor of what posts where nothing may be thrown, as in a
 /// timer's fire, so that no such post has to allocate a pool.
 void make_shared_pools();
 
-/// Called for a task that is being dropped and whose destruction runs user code. Returns true within
-/// a timer's fire: a thread of timeout_pool() will drop the task. Returns false elsewhere, or if no
-/// memory is left for that: the caller drops it now.
+/// Called for a task that is being dropped and whose destruction runs user code. Returns true
+/// within a timer's fire: a thread of timeout_pool() will drop the task. Returns false elsewhere,
+/// or if no memory is left for that: the caller drops it now.
 bool drop_later(task_node* node) noexcept;
 
 }  // namespace detail

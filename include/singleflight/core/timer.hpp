@@ -6,15 +6,15 @@
 /// Use when    a deadline, a timeout or a delay is needed: default_timer()
 ///             (core/default_timer.hpp), or manual_timer (core/manual_timer.hpp) in tests.
 /// Threads     every member, from any thread.
-/// Ordering    nodes fire in the order of their times; one that is armed after later ones have fired
-///             is next. arm happens-before fire; fire happens-before the return of a cancel that
-///             came too late.
-/// Blocking    fire runs on the timer's thread and must not block or run user code; cancel waits for
-///             a fire of the same node that is running on another thread.
+/// Ordering    nodes fire in the order of their times; one that is armed after later ones have
+///             fired is next. arm happens-before fire; fire happens-before the return of a cancel
+///             that came too late.
+/// Blocking    fire runs on the timer's thread; it must only claim the work and hand it over. cancel
+///             waits for a fire of the same node that is running on another thread.
 /// Errors      arm throws std::system_error if the timer's thread cannot be started.
 /// Lifetime    a node lives until it has fired or cancel has returned; a timer outlives its uses.
-/// Cost        arm and cancel: one short critical section, no allocation; while many nodes fire they
-///             wait for a round of at most 32 nodes.
+/// Cost        arm and cancel: one short critical section, no allocation; while many nodes fire
+///             they wait for a round of at most 32 nodes.
 
 #include <chrono>
 #include <cstdint>
@@ -58,7 +58,8 @@ class SINGLEFLIGHT_SHARED_STATE thread_timer_node : public timer_node {
   const thread_state* const thread_;
 };
 
-/// The time as a word that a timer's thread updates while it is read, so that reading it is one load.
+/// The time as a word that a timer's thread updates while it is read, so that reading it is one
+/// load.
 struct coarse_clock {
   static constexpr std::int64_t parked = 0;
   alignas(64) atomic<std::int64_t> ticks{parked};  ///< nanoseconds of the steady clock's epoch
@@ -86,12 +87,13 @@ class timer {
     }
     return time_point(std::chrono::nanoseconds(ticks));
   }
-  /// Fires `node` at `when`; at once, on the timer's thread, if that has passed. Requires that `node`
-  /// is not armed.
+  /// Fires `node` at `when`; at once, on the timer's thread, if that has passed. Requires that
+  /// `node` is not armed.
   virtual void arm(timer_node& node, time_point when) = 0;
   /// Disarms `node`. On return it is not armed and not firing (unless called from within its fire).
   virtual void cancel(timer_node& node) noexcept = 0;
-  /// Whether now() is the steady clock, so that a blocked thread may pass its deadline to the kernel.
+  /// Whether now() is the steady clock, so that a blocked thread may pass its deadline to the
+  /// kernel.
   virtual bool follows_steady_clock() const noexcept { return false; }
 
  protected:

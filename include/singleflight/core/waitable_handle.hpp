@@ -38,7 +38,8 @@ struct handle_base : waiter {
 ///   enrol(batch, deadline, always)
 ///                           lists the waiter; returns false if the outcome is available and the
 ///                           waiter will not be resumed
-///   cancel(batch, why)      a limit ends the wait: the verdict is `why`, unless the outcome came first
+///   cancel(batch, why)      a limit ends the wait: the verdict is `why`, unless the outcome came
+///                           first
 ///   take_out(batch)         removes a waiter that will not be resumed
 ///   end_limit()             the wait is over; its deadline is not referred to any more
 ///   take(verdict)           consumes the handle: returns its outcome, or the error of the verdict

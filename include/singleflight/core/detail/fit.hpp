@@ -14,10 +14,10 @@
 //   classes      by their implicit conversions, with the same rule for a number that a constructor
 //                takes or that a conversion function returns; a string is also made from a view.
 //   parts        A pair, a tuple, an optional and an expected convert part by part, a variant by
-//                the alternative that it chooses. A duration and a time_point convert as the numbers
-//                that they hold; a value that the finer unit cannot hold is rejected at run time. A
-//                class derived from one of these converts as its base; to such a class only values
-//                convert that need no check, since its inherited constructors check nothing.
+//                the alternative that it chooses. A duration and a time_point convert as the
+//                numbers that they hold; a value that the finer unit cannot hold is rejected at run
+//                time. A class derived from one of these converts as its base; to such a class only
+//                values convert that need no check, since its inherited constructors check nothing.
 // An explicit constructor is not called, and no aggregate is initialised from its first member. Nor
 // is a view or a reference made from a temporary that owns what it would refer to: the temporary is
 // destroyed before the view is used.
@@ -78,7 +78,8 @@ consteval fit element_fit() {
   }
 }
 
-/// Whether From's contained value is converted, and not From itself: an Of<Value> may hold an Of<...>.
+/// Whether From's contained value is converted, and not From itself: an Of<Value> may hold an
+/// Of<...>.
 template <class From, template <class...> class Of, class Value>
 inline constexpr bool is_unwrapped = false;
 template <class From, template <class...> class Of, class Value>
@@ -187,7 +188,8 @@ consteval fit scalar_fit() {
                : fit::never;
   }
 }
-/// A stand-in for a number or a pointer as a constructor's argument: converts to types that hold it.
+/// A stand-in for a number or a pointer as a constructor's argument: converts to types that hold
+/// it.
 template <class From, fit Least = fit::checked>
 struct stands_for {
   template <class To>
@@ -249,7 +251,7 @@ consteval bool takes_just() {
 template <class From, class To>
 consteval fit scalar_into_class() {
   using plain = std::decay_t<From>;
-  // Each branch tests only what the ones before it leave open. NOLINTNEXTLINE(bugprone-branch-clone)
+  // Each branch tests only what the ones before leave open. NOLINTNEXTLINE(bugprone-branch-clone)
   if constexpr (fills_implicitly<From, To> && !takes_a_list<To>) {
     return fit::always;
   } else if constexpr (!takes_less<plain, To>() && (takes_a_list<To> || fills_directly<From, To>)) {
@@ -263,8 +265,8 @@ consteval fit scalar_into_class() {
   }
 }
 
-/// Whether To derives from an Of<...> whose constructor, which To may have inherited, would lose part
-/// of From.
+/// Whether To derives from an Of<...> whose constructor, which To may have inherited, would lose
+/// part of From.
 template <class From, class To, template <class...> class Of>
 consteval bool base_loses() {
   if constexpr (has_base<To, Of> && !is_a<To, Of>) {

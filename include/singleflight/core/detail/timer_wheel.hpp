@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// timer_wheel: armed nodes ordered by time. Arming, cancelling and a node's moves until it fires are
-// O(1), whatever the number of nodes.
+// timer_wheel: armed nodes ordered by time. Arming, cancelling and a node's moves until it fires
+// are O(1), whatever the number of nodes.
 //
 // Hashed hierarchical wheels (Varghese & Lauck, SOSP'87, scheme 7) on the clock's own ticks: level
 // n has 64 slots of 64^n ns, so a slot of level 0 is one point in time, and nothing has to be
@@ -57,8 +57,8 @@ class timer_wheel {
   /// A node whose time the wheel has passed is stored at the time that the wheel has reached.
   void insert(timer_node& node) noexcept;
 
-  /// Removes the first node in time that is due at `now`. Returns null if none is due, or if `steps`,
-  /// one for each node that moves, are used up.
+  /// Removes the first node in time that is due at `now`. Returns null if none is due, or if
+  /// `steps`, one for each node that moves, are used up.
   timer_node* take(steady_time now, unsigned& steps) noexcept;
 
   /// When to call take() again: at the first node's time, or earlier if a node was cancelled;
@@ -81,8 +81,8 @@ class timer_wheel {
   unsigned level_of(std::uint64_t tick) const noexcept;
   std::uint64_t start_of(unsigned level, unsigned slot) const noexcept;
   /// Finds the first occupied slot in time. A slot that cancel has emptied keeps its bit, which is
-  /// cleared here. All occupied slots of a level lie at or after the wheel's own, since a node's time
-  /// differs from the wheel's in that digit.
+  /// cleared here. All occupied slots of a level lie at or after the wheel's own, since a node's
+  /// time differs from the wheel's in that digit.
   bool first(unsigned& level, unsigned& slot) noexcept;
   static timer_node& pop(timer_list& list) noexcept;
 
@@ -117,8 +117,8 @@ class timer_queue final : fork_member {
 
   void cancel(timer_node& node) noexcept;
 
-  /// For a timer that several threads may fire: whether one of them is firing. A thread that takes it
-  /// begins a round before it releases the lock.
+  /// For a timer that several threads may fire: whether one of them is firing. A thread that takes
+  /// it begins a round before it releases the lock.
   bool is_taken_locked() const noexcept { return taken_; }
   void take_locked() noexcept { taken_ = true; }
   void leave_locked() noexcept { taken_ = false; }

@@ -12,8 +12,8 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
 SINGLEFLIGHT_BODY bool arm_patiently(timer& clock, timer_node& node, steady_time when) noexcept {
-  // peek() rather than the_steady_timer(): this may run while the list of forks is locked, which the
-  // constructor of the timer enters.
+  // peek() rather than the_steady_timer(): this may run while the list of forks is locked, which
+  // the constructor of the timer enters.
   if (steady_timer* const steady = shared_timer::one.peek(); steady == &clock) {
     steady->arm_patiently(node, when);
     return true;

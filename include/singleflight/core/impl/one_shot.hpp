@@ -50,7 +50,8 @@ SINGLEFLIGHT_BODY void one_shot_base::give_up(handle_base& handle, wait_verdict 
   }
   unlock();
   batch_type::submit(runners);
-  // The handle still has its reference: a resumed waiter disarms this limit first, and waits for it.
+  // The handle still has its reference: a resumed waiter disarms this limit first, and waits for
+  // it.
   if (unwanted && platform::holds(rule::given_up_producer_is_notified)) abandoned();
 }
 

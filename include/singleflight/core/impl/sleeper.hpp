@@ -45,7 +45,8 @@ SINGLEFLIGHT_BODY sleeper::name sleeper::tell() noexcept {
 }
 
 SINGLEFLIGHT_BODY void sleeper::recheck() noexcept {
-  // The release orders this after the limit's expiry: a thread that sees the word sees that as well.
+  // The release orders this after the limit's expiry: a thread that sees the word sees that as
+  // well.
   if (platform::holds(rule::expiry_changes_word))
     word_.fetch_add(notified + 1, memory_order_release);
   platform::wake(word_, 1);

@@ -110,8 +110,8 @@ SINGLEFLIGHT_BODY void timer_queue::cancel(timer_node& node) noexcept {
   platform::unique_lock& hold = mine.hold();
   if (node.next != nullptr) timer_list::remove(node);
   if (firing_ != &node || fires_here()) return;  // a fire on this thread is our caller
-  // A fire on another thread still uses the node. If it arms the node again, fire_round() removes it
-  // when the fire ends. So this waits for one fire only, even of a node that is always due.
+  // A fire on another thread still uses the node. If it arms the node again, fire_round() removes
+  // it when the fire ends. So this waits for one fire only, even of a node that is always due.
   ++cancels_;
   const std::uint64_t fire = fires_;
   while (platform::holds(rule::cancel_waits_for_fire) && fires_ == fire) fired_.wait(hold);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// awaitable: which types can be awaited, and the steps of a co_await expression for code that is not
-// a coroutine (platform::coroutine_frame).
+// awaitable: which types can be awaited, and the steps of a co_await expression for code that is
+// not a coroutine (platform::coroutine_frame).
 
 #include <concepts>
 #include <coroutine>

@@ -25,8 +25,9 @@
 // Process-wide variables are inline in both modes, so a program has one of each, in whichever mode
 // its files were compiled.
 //
-// A definition in impl/ begins with SINGLEFLIGHT_BODY, after its attributes. So does the declaration
-// of a virtual function: otherwise every header-only file would contain the class's virtual table.
+// A definition in impl/ begins with SINGLEFLIGHT_BODY, after its attributes. So does the
+// declaration of a virtual function: otherwise every header-only file would contain the class's
+// virtual table.
 #if defined(SINGLEFLIGHT_COMPILED)
 #define SINGLEFLIGHT_BODY
 #else

@@ -131,7 +131,8 @@ consteval bool fits_a_value() {
 }
 
 /// Whether constructing a To from From in place, which may also call explicit constructors, gives
-/// the same To. A To that cannot be moved is constructed in place from whatever converts implicitly.
+/// the same To. A To that cannot be moved is constructed in place from whatever converts
+/// implicitly.
 template <class From, class To>
 inline constexpr bool the_same_in_place =
     fit_to<From, To>() == fit::always &&
@@ -170,8 +171,8 @@ template <class Arg, fit Least>
 using stand_in_for =
     std::conditional_t<number<std::decay_t<Arg>>, stands_for<std::decay_t<Arg>, Least>, Arg>;
 
-/// Whether a To's constructors are tested with stand-ins: if braces would mean a list of elements, or
-/// if a class of the standard library forwards arguments without checking them.
+/// Whether a To's constructors are tested with stand-ins: if braces would mean a list of elements,
+/// or if a class of the standard library forwards arguments without checking them.
 template <class To>
 concept tested_by_stand_in =
     takes_a_list<To> || is_optional<To> || is_tuple<To> || is_a<To, std::variant>

@@ -9,14 +9,14 @@
 // of one list:
 //
 // K1  Before the fork, hold() is called for every member: its locks are taken, in the order of the
-//     ranks, which is the order in which the library nests them. So no other thread is in a critical
-//     section, and what the locks guard is consistent in the child.
+//     ranks, which is the order in which the library nests them. So no other thread is in a
+//     critical section, and what the locks guard is consistent in the child.
 // K2  In the parent, release() is called for every member. In the child, mend() repairs each of
 //     them, then release(), then go_on(), which starts the threads and arms the alarms for what has
 //     to happen by itself.
 // K3  Between hold() and release() no user code runs; until go_on() the forking thread is the only
-//     one in the child. The stacks of the parent's other threads are still mapped at that point, and
-//     are reused by new threads later: so mend() removes every node that lies on them.
+//     one in the child. The stacks of the parent's other threads are still mapped at that point,
+//     and are reused by new threads later: so mend() removes every node that lies on them.
 // K4  A member enters the list at the end of its construction and leaves it at the start of its
 //     destruction, under the list's lock, which is held around the fork. So no member is created or
 //     destroyed within the four calls below.
@@ -31,9 +31,9 @@ namespace detail {
 class fork_member {
  public:
   /// The order in which locks are taken: a thread that holds one may wait for a later one. Timers
-  /// and pools come first, although no lock is taken inside theirs: hold() waits for a running fire,
-  /// which takes other locks. The wait graph ends waits under its lock, and takes the locks of their
-  /// flights to do so.
+  /// and pools come first, although no lock is taken inside theirs: hold() waits for a running
+  /// fire, which takes other locks. The wait graph ends waits under its lock, and takes the locks
+  /// of their flights to do so.
   enum class rank : std::uint8_t { timer, pool, waits, lines, cache, group, last };
 
   fork_member(const fork_member&) = delete;

@@ -4,13 +4,14 @@
 // hash_secret: secret words for the default hash, drawn once per process.
 //
 // Keys often come from outside, and an attacker who knows a hash can choose keys that collide. So
-// its constants are drawn from the system's generator when the process makes its first hash or group.
+// its constants are drawn from the system's generator when the process makes its first hash or
+// group.
 //
-// HS1 `seed_` changes from 0 to another value once, by compare-exchange: of several threads that draw
-//     concurrently one wins, and all of them use its seed.
-// HS2 The words are computed from the seed alone. A thread that returns from draw() has stored all of
-//     them, or has acquired `drawn_`, whose release follows such stores. All these stores write the
-//     same values, so the thread reads those values, whatever other threads still store.
+// HS1 `seed_` changes from 0 to another value once, by compare-exchange: of several threads that
+//     draw concurrently one wins, and all of them use its seed.
+// HS2 The words are computed from the seed alone. A thread that returns from draw() has stored all
+//     of them, or has acquired `drawn_`, whose release follows such stores. All these stores write
+//     the same values, so the thread reads those values, whatever other threads still store.
 // HS3 Every object that hashes was constructed after draw() returned; reading a word is one relaxed
 //     load, without a guard. A child process keeps its parent's words, as it keeps its tables.
 

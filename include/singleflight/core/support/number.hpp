@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// number: decides which number types convert to which without loss. fit.hpp does so for other types;
-// conversion.hpp converts.
+// number: decides which number types convert to which without loss. fit.hpp does so for other
+// types; conversion.hpp converts.
 
 #include <concepts>
 #include <cstdint>

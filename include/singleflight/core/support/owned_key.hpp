@@ -2,8 +2,8 @@
 #pragma once
 
 // owned_key: a key that owns what it names: a string for a string view, a vector for a span, and
-// within a pair, a tuple or the like, the value for a reference. Such a key outlives what it was made
-// from. A type of the program's own that refers to something else is not detected.
+// within a pair, a tuple or the like, the value for a reference. Such a key outlives what it was
+// made from. A type of the program's own that refers to something else is not detected.
 
 #include <array>
 #include <cstddef>
@@ -92,8 +92,8 @@ consteval bool refers_elsewhere() {
   }
 }
 
-/// Whether a T may own, or give access to, what a view refers to; false for a number, a duration and
-/// the like.
+/// Whether a T may own, or give access to, what a view refers to; false for a number, a duration
+/// and the like.
 template <class T>
 concept has_contents = !std::is_trivially_copyable_v<T> || detail::refers_elsewhere<T>() ||
                        requires(const T& t) { t.begin(); };

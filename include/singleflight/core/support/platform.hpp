@@ -129,9 +129,9 @@ class one_per_process {
   atomic<T*> one_{nullptr};
 };
 
-/// Calls Make() when the program, or the shared object that includes it, is loaded: for a process-wide
-/// object that must exist without an allocation. Only for objects that cost each including file next
-/// to nothing to compile.
+/// Calls Make() when the program, or the shared object that includes it, is loaded: for a
+/// process-wide object that must exist without an allocation. Only for objects that cost each
+/// including file next to nothing to compile.
 template <auto Make>
 struct made_at_load {
   made_at_load() noexcept { (void)Make(); }
@@ -153,7 +153,8 @@ inline void pause() noexcept {
 #endif
 }
 
-/// A size or a count: the best value on this machine; another platform may use the least that works.
+/// A size or a count: the best value on this machine; another platform may use the least that
+/// works.
 template <class T>
 constexpr T tuned(T pays, T /*least*/) noexcept {
   return pays;
@@ -196,10 +197,10 @@ inline void renew(condition_variable& changed) noexcept { std::construct_at(&cha
 /// there. Their std::thread objects can be neither joined nor destroyed, so they are kept.
 void forget_threads(std::vector<thread>& list) noexcept;
 
-/// Calls Fn() when the calling thread ends, after its thread_local objects if the system can; may be
-/// requested more than once. This is not the destructor of a thread_local object: registering one
-/// waits for the loader's lock, which a dlopen holds while it runs static initializers, and one of
-/// those may wait for a thread that is here.
+/// Calls Fn() when the calling thread ends, after its thread_local objects if the system can; may
+/// be requested more than once. This is not the destructor of a thread_local object: registering
+/// one waits for the loader's lock, which a dlopen holds while it runs static initializers, and one
+/// of those may wait for a thread that is here.
 template <void (*Fn)() noexcept>
 void at_thread_exit() noexcept {
 #if SINGLEFLIGHT_HAS_FORK
@@ -322,8 +323,8 @@ T settled(const atomic<T>& word) noexcept {
 
 /// Registers for the barrier, before its first use. Returns false if this machine has none.
 bool ask_for_barrier() noexcept;
-/// Returns false if the kernel has refused it: this time, for lack of memory, or from now on (a filter
-/// of system calls that was installed later).
+/// Returns false if the kernel has refused it: this time, for lack of memory, or from now on (a
+/// filter of system calls that was installed later).
 bool barrier_in_all_threads() noexcept;
 /// A flag that changes rarely, and whose readers may see a change late.
 using late_switch = std::atomic<bool>;

@@ -29,12 +29,13 @@ struct SINGLEFLIGHT_SHARED_STATE random_state {
   std::uint64_t position = 0;
 };
 
-/// 64 random bits from the calling thread's generator, the generator's address and the current time:
-/// so threads and processes differ, even those that start at the same moment or were forked.
+/// 64 random bits from the calling thread's generator, the generator's address and the current
+/// time: so threads and processes differ, even those that start at the same moment or were forked.
 std::uint64_t random_bits() noexcept;
 
 /// A caller's own random source: 64 random bits per call. One with fewer bits would make all jitter
-/// small or zero; it does not compile if its type shows that (its min() and max(), its result type).
+/// small or zero; it does not compile if its type shows that (its min() and max(), its result
+/// type).
 class random_source : public std::function<std::uint64_t()> {
   using base = std::function<std::uint64_t()>;
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// rules: the rules that the promises rest on. These are core's; each other floor lists its own in its
-// detail/rules.hpp. The code names a rule where it keeps it, as platform::holds(rule::...) or, for a
-// memory order, platform::order(rule::..., ...). These are constants, except in the tests that break
-// one rule on purpose to check that a test detects it (SINGLEFLIGHT_MUTANTS). The model detects a
-// broken rule in its schedules; a broken memory order, which it cannot see, is detected by
-// ThreadSanitizer (tests/orders/).
+// rules: the rules that the promises rest on. These are core's; each other floor lists its own in
+// its detail/rules.hpp. The code names a rule where it keeps it, as platform::holds(rule::...) or,
+// for a memory order, platform::order(rule::..., ...). These are constants, except in the tests
+// that break one rule on purpose to check that a test detects it (SINGLEFLIGHT_MUTANTS). The model
+// detects a broken rule in its schedules; a broken memory order, which it cannot see, is detected
+// by ThreadSanitizer (tests/orders/).
 
 #include <atomic>
 

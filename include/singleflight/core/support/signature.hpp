@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// signature: the parameters and the result of a callable that has only one signature; and a call that
-// loses nothing: a function that takes an `int`, or a class made from one, is not called with a
-// 64-bit key.
+// signature: the parameters and the result of a callable that has only one signature; and a call
+// that loses nothing: a function that takes an `int`, or a class made from one, is not called with
+// a 64-bit key.
 
 #include <cstddef>
 #include <functional>
@@ -55,7 +55,8 @@ consteval auto parameter_type() {
 template <class Fn, std::size_t I>
 using parameter = typename decltype(parameter_type<Fn, I>())::type;
 
-/// The type that an argument is checked as: it outlives the call, so a parameter may be a view of it.
+/// The type that an argument is checked as: it outlives the call, so a parameter may be a view of
+/// it.
 template <class Given, class Parameter>
 using argument_as =
     std::conditional_t<std::is_convertible_v<const std::remove_cvref_t<Given>&, Parameter>,
@@ -132,8 +133,8 @@ decltype(auto) invoke_whole(Fn&& fn, Given&&... given) {
 }
 
 /// A std::function that cannot be constructed from a callable whose parameters do not hold every
-/// argument, or whose result does not convert to R without loss. A result that is checked at run time
-/// and does not fit is rejected by the call.
+/// argument, or whose result does not convert to R without loss. A result that is checked at run
+/// time and does not fit is rejected by the call.
 template <class Signature>
 class whole_function;
 template <class R, class... Args>

@@ -5,9 +5,9 @@
 //
 // It sleeps on a word of its own, which no other thread reads. The thread that ends the wait sets
 // `notified`, once, as its last access to the word: the sleeper may return at once and destroy the
-// word, so the waking call uses only its address. A limit that expires adds to the word, beyond that
-// bit, so that the thread cannot fall asleep after it; both limits are disarmed before the word is
-// destroyed.
+// word, so the waking call uses only its address. A limit that expires adds to the word, beyond
+// that bit, so that the thread cannot fall asleep after it; both limits are disarmed before the
+// word is destroyed.
 
 #include <cstdint>
 #include <optional>
@@ -33,11 +33,12 @@ class sleeper {
     if (armed_) clock_.cancel(alarm_);
   }
 
-  /// Returns `outcome` if notified, otherwise which limit expired; the caller then checks, under the
-  /// lock of what it waits for, whether it was notified meanwhile.
+  /// Returns `outcome` if notified, otherwise which limit expired; the caller then checks, under
+  /// the lock of what it waits for, whether it was notified meanwhile.
   wait_verdict sleep() noexcept;
 
-  /// Notifies the thread; called once. The caller passes the result to wake() after it has unlocked.
+  /// Notifies the thread; called once. The caller passes the result to wake() after it has
+  /// unlocked.
   [[nodiscard]] name tell() noexcept;
   static void wake(name word) noexcept { platform::wake(*word, 1); }
 

@@ -3,8 +3,8 @@
 
 // striped_counters: counters in per-thread stripes, so that counting costs a load and a store.
 //
-// A stripe is written only by the thread that owns its index, and read by stats(). Threads without an
-// index of their own share the last stripe, with read-modify-writes.
+// A stripe is written only by the thread that owns its index, and read by stats(). Threads without
+// an index of their own share the last stripe, with read-modify-writes.
 
 #include <array>
 #include <cstddef>

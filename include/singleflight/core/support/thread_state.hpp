@@ -70,8 +70,8 @@ struct SINGLEFLIGHT_SHARED_STATE thread_state {
 
 inline thread_state& this_thread() noexcept { return platform::per_thread<thread_state>(); }
 
-/// Called before this thread blocks. A loader on it may have caught the exception that destroyed its
-/// promise: its callers get `broken` now, instead of waiting along with it.
+/// Called before this thread blocks. A loader on it may have caught the exception that destroyed
+/// its promise: its callers get `broken` now, instead of waiting along with it.
 void settle_promises();
 
 /// While it lives, this thread runs other threads' work, for which a load may wait.
@@ -101,10 +101,11 @@ class SINGLEFLIGHT_SHARED_STATE wandering_load {
   ~wandering_load() { end(); }
   static void begin() noexcept { count(&cell::begun); }
   static void end() noexcept { count(&cell::ended); }
-  /// Whether such a load exists. A thread on which one runs sees it, since the load was passed to that
-  /// thread. Ends are summed first: the acquire of an end pairs with its release, so the begin of the
-  /// same load is in the other sum, and no running load is hidden. A cell is marked as used before
-  /// its first count: a thread that sees a count, or was passed a load, sees that cell as used.
+  /// Whether such a load exists. A thread on which one runs sees it, since the load was passed to
+  /// that thread. Ends are summed first: the acquire of an end pairs with its release, so the begin
+  /// of the same load is in the other sum, and no running load is hidden. A cell is marked as used
+  /// before its first count: a thread that sees a count, or was passed a load, sees that cell as
+  /// used.
   static bool any() noexcept {
     std::uint32_t ended = 0;
     std::uint32_t begun = 0;

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// trampoline: a thread's queue of the tasks that inline_executor was given. The outermost library call
-// runs them when it ends, one after the other. A task that is queued by another never nests in it, so
-// the stack stays constant.
+// trampoline: a thread's queue of the tasks that inline_executor was given. The outermost library
+// call runs them when it ends, one after the other. A task that is queued by another never nests in
+// it, so the stack stays constant.
 
 #include "singleflight/core/executor.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// Called before this thread blocks: moves the tasks in its trampoline to the default pool, since what
-/// the thread waits for may depend on them.
+/// Called before this thread blocks: moves the tasks in its trampoline to the default pool, since
+/// what the thread waits for may depend on them.
 void hand_queue_over(thread_state& self);
 void hand_queue_over();
 
@@ -46,7 +46,8 @@ void run_later_here(task_node* node);
 /// Whether `node` is queued on this thread.
 bool is_queued_here(const task_node* node) noexcept;
 
-/// While it lives, this thread is inside run(), and tasks for inline_executor go to the default pool.
+/// While it lives, this thread is inside run(), and tasks for inline_executor go to the default
+/// pool.
 class inside_run {
  public:
   explicit inside_run(thread_state& self) noexcept : self_(self) { ++self_.inside_run; }
@@ -58,11 +59,11 @@ class inside_run {
   thread_state& self_;
 };
 
-/// Surrounds the action of a limit that has expired, in a stop callback or in a timer's fire. A thread
-/// that disarms the limit waits for the action. So no waiter is resumed and no load begins inside it:
-/// that code might disarm a limit whose action, on the other thread, does the same. Tasks for
-/// inline_executor run at the end of the enclosing library call, or, if there is none, on the
-/// default pool.
+/// Surrounds the action of a limit that has expired, in a stop callback or in a timer's fire. A
+/// thread that disarms the limit waits for the action. So no waiter is resumed and no load begins
+/// inside it: that code might disarm a limit whose action, on the other thread, does the same.
+/// Tasks for inline_executor run at the end of the enclosing library call, or, if there is none, on
+/// the default pool.
 class strike_scope {
  public:
   strike_scope() noexcept : self_(this_thread()), marks_(!self_.in_scope) {
@@ -79,8 +80,8 @@ class strike_scope {
   bool marks_;
 };
 
-/// The same for a timer's fire. A thread that disarms a node waits for the fire, so no user code runs
-/// in it; dropping a task may run some (drop_later).
+/// The same for a timer's fire. A thread that disarms a node waits for the fire, so no user code
+/// runs in it; dropping a task may run some (drop_later).
 class fire_scope {
  public:
   fire_scope() noexcept : self_(this_thread()) { ++self_.fires; }

@@ -6,18 +6,21 @@
 // Whatever can be waited for has an id: a flight, a batcher's place, one use of a group of tasks, a
 // call of start_retry. A thread leads an id while it runs what the id's end depends on: the load, a
 // task, an attempt. A record states that, while the ids in its entries are led, its `target` is
-// waited for, and with it the id that the target is queued behind. A thread (or a load that has named
-// itself with .within) creates it when it is about to wait, so its entries do not change while it is
-// in the graph. Before a record is entered, the graph is walked from its target: id -> records that
-// lead it -> their targets. If the walk reaches the new record, the wait closes a cycle.
+// waited for, and with it the id that the target is queued behind. A thread (or a load that has
+// named itself with .within) creates it when it is about to wait, so its entries do not change
+// while it is in the graph. Before a record is entered, the graph is walked from its target: id ->
+// records that lead it -> their targets. If the walk reaches the new record, the wait closes a
+// cycle.
 //
 // Ids are never reused; an edge counts only through an entry that cannot change, and only while its
 // target has not ended: so there are no false positives. The last wait of a cycle sees the cycle,
-// because records are entered under one lock. The weakest wait of the cycle then fails: the new one,
-// unless it waits for tasks, which continue to run whatever it does; it ends weaker waits instead.
+// because records are entered under one lock. The weakest wait of the cycle then fails: the new
+// one, unless it waits for tasks, which continue to run whatever it does; it ends weaker waits
+// instead.
 //
-// Only threads and loads that lead something record their waits; all others take no lock. The lock is
-// held for a time linear in the record's entries, and in the records and ids that the walk visits.
+// Only threads and loads that lead something record their waits; all others take no lock. The lock
+// is held for a time linear in the record's entries, and in the records and ids that the walk
+// visits.
 
 #include <array>
 #include <cstdint>
@@ -62,7 +65,8 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
     firm,    ///< for tasks that use the waiter's own objects: it cannot return before they end
   };
 
-  /// States that `owner` leads an id. Entries with the same id form a list whose head is in the table.
+  /// States that `owner` leads an id. Entries with the same id form a list whose head is in the
+  /// table.
   struct entry {
     std::uint64_t id;
     record* owner;
@@ -75,8 +79,8 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
     bool closes;         // that walk has found a path from here to the new record
   };
 
-  /// Wakes a waiter whose wait another wait has ended, so that it checks its record. Called under the
-  /// graph's lock.
+  /// Wakes a waiter whose wait another wait has ended, so that it checks its record. Called under
+  /// the graph's lock.
   using wait_ender = void (*)(void* waiter) noexcept;
 
   /// A wait. Lives on the waiter's stack or in its coroutine frame for as long as it waits.
@@ -88,8 +92,8 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
     ~record() { leave(); }
 
     /// Returns false, without entering the record, if the wait has to fail because it would close a
-    /// cycle. Another wait can end this one only if it has an `end_wait`. Throws std::bad_alloc if more
-    /// loads are nested than fit inline and no memory is left.
+    /// cycle. Another wait can end this one only if it has an `end_wait`. Throws std::bad_alloc if
+    /// more loads are nested than fit inline and no memory is left.
     bool enter(const target& what, const led_frame* led, const led_frame* within,
                strength how = strength::weak, wait_ender end_wait = nullptr,
                void* waiter = nullptr) {
@@ -135,7 +139,7 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
 
  private:
   // ---- fork: the recorded waits belong to threads that the child does not have, or to coroutines
-  // that wait for what those lead: none of them is an edge in the child -----------------------------
+  // that wait for what those lead: none of them is an edge in the child ---------------------------
   SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
   SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
   SINGLEFLIGHT_BODY void mend() noexcept override;
@@ -145,8 +149,8 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
   void leave(record& self) noexcept;
 
   /// Walks the waits depth first, visiting each id and each record once. Without `cut`, returns
-  /// whether a path leads back to `self`. With `cut`, ends on each such path the last wait that is no
-  /// stronger than `cut`; returns whether a path is left.
+  /// whether a path leads back to `self`. With `cut`, ends on each such path the last wait that is
+  /// no stronger than `cut`; returns whether a path is left.
   bool reaches_itself(record& self, const strength* cut) noexcept;
   void visit(record& r, record* from) noexcept;
   void follow_next_id(record& r) noexcept;

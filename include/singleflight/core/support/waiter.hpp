@@ -4,9 +4,10 @@
 // waiter: the node that a caller waits with, and how suspended waiters are resumed.
 //
 // A suspended coroutine, or a callback, is listed in the batch of its executor. Once it is ready, a
-// runner on that executor removes and resumes it. The batch's owner is what is waited for (a flight's
-// block, a semaphore): its lock guards the lists, so a waiter that is destroyed meanwhile removes
-// itself, and a reference on the owner keeps the batch alive while a runner is queued or running.
+// runner on that executor removes and resumes it. The batch's owner is what is waited for (a
+// flight's block, a semaphore): its lock guards the lists, so a waiter that is destroyed meanwhile
+// removes itself, and a reference on the owner keeps the batch alive while a runner is queued or
+// running.
 //
 // W1  A batch that waits have named is freed with the last of those waits or with its last runner,
 //     whichever ends later: one critical section counts that one off, sees that no other is left,
@@ -17,13 +18,13 @@
 //     queued in a user's executor may still run, if that is an event loop of this thread, or never:
 //     so it remains counted and keeps its batch, but another may be handed over in addition to it
 //     (`cut`). Such an executor does not link the nodes, so one node may be queued there twice. The
-//     default pool, where a dropped runner goes, does link them: so a runner has a separate node for
-//     it, which is queued there once (`posted`). If neither runner continues or may still run, the
-//     ready waiters are resumed in the parent only: in the child they are in no list and may be
+//     default pool, where a dropped runner goes, does link them: so a runner has a separate node
+//     for it, which is queued there once (`posted`). If neither runner continues or may still run,
+//     the ready waiters are resumed in the parent only: in the child they are in no list and may be
 //     destroyed.
-// W3  A batch whose owner is not repaired by the fork (a finished flight, a result) is repaired late:
-//     before a runner is handed over in the child, or when one begins (`generation`). Only the
-//     forking thread can search its own trampoline. Another thread repairs only the batches of
+// W3  A batch whose owner is not repaired by the fork (a finished flight, a result) is repaired
+//     late: before a runner is handed over in the child, or when one begins (`generation`). Only
+//     the forking thread can search its own trampoline. Another thread repairs only the batches of
 //     pools, whose runners are in no trampoline, and leaves any other batch unchanged.
 
 #include <coroutine>
@@ -48,8 +49,8 @@ constexpr flight_errc errc_of(wait_verdict why) noexcept {
                                           : flight_errc::recursive;
 }
 
-/// A suspended coroutine, a callback, or a blocked thread that must be woken individually. "The lock"
-/// is that of what it waits for.
+/// A suspended coroutine, a callback, or a blocked thread that must be woken individually. "The
+/// lock" is that of what it waits for.
 struct waiter {
   waiter* prev;                         ///< while in a list
   waiter* next;                         ///< while in a list
@@ -131,13 +132,13 @@ class owner_lock {
   Owner& owner_;
 };
 
-/// The waiters of one owner that resume on one executor. There are two runners, so that a waiter that
-/// blocks after its resumption does not delay the others if the executor has a second thread.
+/// The waiters of one owner that resume on one executor. There are two runners, so that a waiter
+/// that blocks after its resumption does not delay the others if the executor has a second thread.
 ///
-/// Owner provides waiters_lock, constructed from an Owner, which takes and releases what is "the lock"
-/// here; add_reference() and drop_reference(); pending_is_ready_locked(), whether all pending waiters
-/// are ready without being moved; strand_locked(w), called in a child of fork for a waiter that will
-/// not be resumed there.
+/// Owner provides waiters_lock, constructed from an Owner, which takes and releases what is "the
+/// lock" here; add_reference() and drop_reference(); pending_is_ready_locked(), whether all pending
+/// waiters are ready without being moved; strand_locked(w), called in a child of fork for a waiter
+/// that will not be resumed there.
 template <class Owner>
 struct resume_batch : platform::allocated {
   struct runner : task_node {
@@ -206,8 +207,8 @@ struct resume_batch : platform::allocated {
     held.drop_reference();
   }
 
-  /// Under the lock: if the batch has waiters, adds a runner to `chain`; the second one if the first
-  /// is queued or running, since a waiter that it has resumed may block it.
+  /// Under the lock: if the batch has waiters, adds a runner to `chain`; the second one if the
+  /// first is queued or running, since a waiter that it has resumed may block it.
   void activate_locked(runner*& chain) noexcept {
     if (pending.empty() && ready.empty()) return;
     mend_late_locked();
@@ -227,8 +228,8 @@ struct resume_batch : platform::allocated {
     activate_locked(chain);
   }
 
-  /// Under the lock, in a child of fork (W2); `forker` is the forking thread. With `lost`, the pending
-  /// waiters wait in the parent only.
+  /// Under the lock, in a child of fork (W2); `forker` is the forking thread. With `lost`, the
+  /// pending waiters wait in the parent only.
   void mend_locked(bool lost, const thread_state* forker = &this_thread()) noexcept {
     generation = fork_list::generation;
     bool any = false;
@@ -291,8 +292,8 @@ struct resume_batch : platform::allocated {
       owner->strand_locked(*w);
     }
   }
-  /// The executor has dropped a task of `r`. Returns true if the default pool is to run it; false if
-  /// one is queued there already, and this one just ends.
+  /// The executor has dropped a task of `r`. Returns true if the default pool is to run it; false
+  /// if one is queued there already, and this one just ends.
   bool takes_over(runner& r) noexcept {
     Owner& held = *owner;
     typename Owner::waiters_lock lock(held);
@@ -349,8 +350,8 @@ struct resume_batch : platform::allocated {
     return owner->pending_is_ready_locked() && !pending.empty() ? pending : ready;
   }
 
-  /// Resumes the ready waiters one after the other, never nested. Each is removed under the lock, so
-  /// one that is destroyed before its turn has removed itself and is not resumed.
+  /// Resumes the ready waiters one after the other, never nested. Each is removed under the lock,
+  /// so one that is destroyed before its turn has removed itself and is not resumed.
   void run(runner& self, bool from_pool) {
     Owner& held = *owner;
     typename Owner::waiters_lock lock(held);
