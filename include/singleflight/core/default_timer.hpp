@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// default_timer: the process-wide timer on the steady clock; its thread starts with the first
-/// need.
+/// default_timer: the process-wide timer on the steady clock. Its thread is started when it is
+/// first needed.
 ///
-/// Threads     from any thread.
-/// Errors      arm throws std::system_error when the thread cannot be started.
+/// Threads     every member, from any thread.
+/// Errors      arm throws std::system_error if the thread cannot be started.
 /// Lifetime    never destroyed.
 /// Cost        now(): a clock call; coarse_now(): one load while it ticks.
 
@@ -14,8 +14,8 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// Arms what nobody would arm again: where the process-wide timer has no thread, `node` fires once
-/// one can be started. False: a timer of the program's own could not.
+/// Arms a node that no caller would arm again: if the process-wide timer has no thread, `node`
+/// fires once one can be started. Returns false if a timer of the program's own could not arm it.
 bool arm_patiently(timer& clock, timer_node& node, steady_time when) noexcept;
 }  // namespace detail
 

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// observable: how the library tells what it does: events to an observer, totals to a visitor.
+/// observable: how the library reports what it does: events to an observer, totals to a visitor.
 ///
 /// Use when    loads are to be logged, traced or exported as metrics.
-/// Threads     an observer is called from any thread, also at the same time; it must be
-///             thread-safe.
-/// Blocking    called with no lock held, on the path of the call it speaks of, or on the timer's
-///             thread for a caller who has timed out: it must not wait.
+/// Threads     an observer is called from any thread, also concurrently, and must be thread-safe.
+/// Blocking    called with no lock held, on the path of the call that it is notified of, or on the
+///             timer's thread for a caller that has timed out: it must not block.
 /// Errors      every member of an observer is noexcept.
-/// Lifetime    an observer outlives every object it was given to.
+/// Lifetime    an observer outlives every object it was passed to.
 
 #include <chrono>
 #include <cstdint>
@@ -24,7 +23,7 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 /// How a load ended.
 enum class load_result : std::uint8_t { value, error, timed_out, broken };
 
-/// Is notified of loads and callers; override what is of interest. `flight_id` is never reused.
+/// Is notified of loads and callers; override the members of interest. `flight_id` is never reused.
 class observer {
  public:
   virtual ~observer() = default;
@@ -32,7 +31,7 @@ class observer {
   virtual void load_ended(std::uint64_t /*flight_id*/, std::chrono::nanoseconds /*duration*/,
                           load_result /*result*/) noexcept {}
   virtual void joined(std::uint64_t /*flight_id*/) noexcept {}
-  /// A caller gave up before the outcome was there.
+  /// A caller gave up before the outcome was available.
   virtual void left(std::uint64_t /*flight_id*/) noexcept {}
 
  protected:
@@ -49,7 +48,7 @@ class metric_visitor {
  public:
   virtual void visit(std::string_view name, metric_kind kind, double value) = 0;
 
-  // For what is observed:
+  // For implementations of observe():
   void counter(std::string_view name, std::uint64_t total) {
     visit(name, metric_kind::counter, static_cast<double>(total));
   }
@@ -72,8 +71,8 @@ class observable {
   ~observable() = default;
 };
 
-/// How many calls ended with each of the library's errors, also where it was the load that threw
-/// it. Part of the statistics of whatever has callers that wait for a load.
+/// How many calls ended with each of the library's errors, including those that a load threw. Part
+/// of the statistics of every object whose callers wait for a load.
 struct ended_calls {
   std::uint64_t timed_out = 0;
   std::uint64_t cancelled = 0;
@@ -105,7 +104,7 @@ struct ended_calls {
 
 namespace detail {
 
-/// Shows a visitor the counters of `stats`, which lists them in its each(visit).
+/// Passes the counters of `stats`, which lists them in its each(visit), to a visitor.
 template <class Stats>
 void observe_counters(metric_visitor& visitor, const Stats& stats) {
   stats.each([&](const char* name, std::uint64_t total) { visitor.counter(name, total); });

@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// thread_pool: an elastic pool: a thread when none is idle, up to a bound.
+/// thread_pool: an elastic pool: it starts a thread when none is idle, up to a bound.
 ///
-/// Use when    loads or resumptions need threads and no other executor is at hand.
+/// Use when    loads or resumptions need threads and there is no other executor.
 /// Threads     every member, from any thread.
-/// Ordering    tasks begin in the order in which they were handed over.
-/// Blocking    execute never waits; the destructor runs what is queued and joins the threads.
-///             Within one of the pool's own tasks it would wait for itself, and aborts the process.
-/// Errors      execute throws std::system_error (resource_unavailable_try_again) when the pool has
-///             no thread and none can be made.
-/// Fork        a child has none of the threads, and starts its own; what was queued or running is
-///             its parent's. A task that forks may end the pool in the child, also by exit().
-/// Lifetime    outlives whatever uses it as executor; may go once all it was given has run, also
-///             while the call that handed it over returns. default_pool() is never destroyed.
-/// Cost        no allocation to queue a task of the library.
+/// Ordering    tasks begin in the order in which they were queued.
+/// Blocking    execute never blocks; the destructor runs the queued tasks and joins the threads.
+///             Within one of the pool's own tasks it would wait for itself, so it aborts the
+///             process.
+/// Errors      execute throws std::system_error (resource_unavailable_try_again) if the pool has no
+///             thread and none can be started.
+/// Fork        a child has none of the threads and starts its own; queued and running tasks remain
+///             the parent's. A task that forks may destroy the pool in the child, also by exit().
+/// Lifetime    outlives every use as an executor; may be destroyed once all its tasks have run,
+///             even while the call that queued the last one returns. default_pool() is never
+///             destroyed.
+/// Cost        queueing a task of the library allocates nothing.
 
 #include <chrono>
 #include <cstddef>
@@ -27,7 +29,7 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
 struct thread_pool_options {
-  std::size_t max_threads = 64;    ///< 1 or more
+  std::size_t max_threads = 64;    ///< at least 1
   const char* name = "sf-worker";  ///< of each thread, at most 15 characters; must outlive the pool
 };
 
@@ -37,9 +39,9 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool final : detail::fork_member {
   thread_pool(const thread_pool&) = delete;
   thread_pool& operator=(const thread_pool&) = delete;
 
-  /// 1. no idle thread goes back to sleep; 2. the threads run what is queued; 3. they are joined;
-  /// 4. what threads that were ended by a task (pthread_exit) left behind runs here. In a child
-  /// that a task has forked, the thread of that task does not join itself: it ends after the task.
+  /// 1. No idle thread goes back to sleep; 2. the threads run the queued tasks; 3. they are joined;
+  /// 4. tasks left by threads that a task has ended (pthread_exit) run here. In a child that a task
+  /// has forked, the thread of that task does not join itself; it ends after the task.
   ~thread_pool();
 
   void execute(task t);
@@ -48,16 +50,16 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool final : detail::fork_member {
     platform::unique_lock hold(lock_);
     return live_;
   }
-  /// Whether more tasks are queued than threads are on their way to take them: the rest waits until
-  /// a busy thread comes back.
+  /// Whether more tasks are queued than there are threads on their way to take them; the others
+  /// wait for a busy thread.
   bool starved() const {
     platform::unique_lock hold(lock_);
     return queued_ > notified_ + starting_;
   }
 
-  /// Queues an intrusive node. When `keep` and no thread can be made, the node stays queued, and a
-  /// thread is asked for again from time to time (of a pool that is never destroyed, therefore);
-  /// otherwise std::system_error is thrown and the node is not queued.
+  /// Queues an intrusive node. If no thread can be started: with `keep` the node stays queued, and
+  /// the pool retries from time to time (so the pool must never be destroyed); without, it throws
+  /// std::system_error and does not queue the node.
   void post(detail::task_node* node, bool keep);
 
  private:
@@ -73,16 +75,16 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool final : detail::fork_member {
 
   void work();
 
-  // ---- no thread to be had ----------------------------------------------------------------------
+  // ---- no thread could be started ---------------------------------------------------------------
 
   struct retry : timer_node {
-    explicit retry(thread_pool& of) noexcept : timer_node(&ask_again), pool(of) {}
+    explicit retry(thread_pool& owner) noexcept : timer_node(&on_retry), pool(owner) {}
     thread_pool& pool;
   };
   static constexpr std::chrono::milliseconds between_attempts{100};
 
-  void ask_again_later() noexcept;
-  static void ask_again(timer_node& node) noexcept;
+  void arm_retry() noexcept;
+  static void on_retry(timer_node& node) noexcept;
 
   // ---- fork -------------------------------------------------------------------------------------
 
@@ -91,18 +93,18 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool final : detail::fork_member {
   SINGLEFLIGHT_BODY void mend() noexcept override;
 
   const thread_pool_options options_;
-  mutable platform::mutex lock_;  // guards all below; nothing but list work under it
+  mutable platform::mutex lock_;  // guards all below; only list operations run under it
   platform::condition_variable work_;
   detail::task_node* head_ = nullptr;
   detail::task_node* tail_ = nullptr;
   std::vector<platform_thread> threads_;
   std::size_t live_ = 0;
   std::size_t queued_ = 0;
-  std::size_t starting_ = 0;  // made, not yet at the queue
-  std::size_t idle_ = 0;      // asleep and not yet promised to a task
-  std::size_t notified_ = 0;  // promised, not yet awake
+  std::size_t starting_ = 0;  // threads started that have not reached the queue yet
+  std::size_t idle_ = 0;      // threads asleep and not yet promised to a task
+  std::size_t notified_ = 0;  // threads promised to a task and not yet awake
   bool stopping_ = false;
-  bool forked_within_ = false;  // in a child of fork: the thread of one of the tasks has forked it
+  bool forked_within_ = false;  // in a child of fork: it was forked by one of the pool's tasks
   bool retrying_ = false;       // retry_ is armed, or about to be
   retry retry_;
 };
@@ -114,23 +116,23 @@ struct SINGLEFLIGHT_SHARED_STATE shared_pools {
 };
 }  // namespace detail
 
-/// The process-wide elastic pool: up to 64 threads or four a processor, started when first
-/// needed.
+/// The process-wide elastic pool: up to 64 threads or four per processor, whichever is more,
+/// started when first needed.
 thread_pool& default_pool();
 
 namespace detail {
-/// Where what a timeout leaves to do runs, stop callbacks above all: not on default_pool(), whose
-/// threads may all be in the loads that hang. As many may hang at a time as there are threads, less
-/// one.
+/// The pool that runs what a timeout leaves to do, mainly stop callbacks. default_pool() cannot:
+/// its threads may all be inside loads that hang. One fewer of these tasks than the pool has
+/// threads may hang at a time.
 thread_pool& timeout_pool();
 
-/// For the constructor of what posts where nothing may be thrown, as in a fire: no post then finds
-/// a pool missing, and no memory for it.
+/// Creates both pools. Called by the constructor of what posts where nothing may be thrown, as in a
+/// timer's fire, so that no such post has to allocate a pool.
 void make_shared_pools();
 
-/// Asked by a task that is dropped, and stands for users' code. True: this is within a timer's
-/// fire, and a thread of timeout_pool() will drop it. Where there is no memory for that it is
-/// dropped here.
+/// Called for a task that is being dropped and whose destruction runs user code. Returns true
+/// within a timer's fire: a thread of timeout_pool() will drop the task. Returns false elsewhere,
+/// or if no memory is left for that: the caller drops it now.
 bool drop_later(task_node* node) noexcept;
 
 }  // namespace detail

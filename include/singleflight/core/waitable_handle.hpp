@@ -23,25 +23,27 @@ namespace detail {
 
 /// The base of every handle: its node in a list of waiters.
 struct handle_base : waiter {
-  std::uint8_t wait_progress = 0;  ///< of the handle_wait under way
+  std::uint8_t wait_progress = 0;  ///< of the current handle_wait
 };
 
-/// A handle's members for its waits are private, and this is their friend:
+/// The friend that reads a handle's private members for its waits:
 ///
-///   result                  what the handle yields
+///   result                  the type of the handle's value
 ///   batch_type              a list of waiters that resume on one executor
-///   calls_back              whether on_ready may consume it
-///   settled()               the outcome is there: no wait is needed
-///   clock()                 measures its limits
-///   home_batch()            the waiters that name no executor
-///   batch_on(executor)      those of an executor that a wait has named; released after the wait
+///   calls_back              whether on_ready may consume the handle
+///   settled()               whether the outcome is available, so that no wait is needed
+///   clock()                 the timer for its limits
+///   home_batch()            the batch of waits that name no executor
+///   batch_on(executor)      the batch of a named executor; released after the wait
 ///   enrol(batch, deadline, always)
-///                           enters the waiter; false: it is settled, and need not be resumed
-///   cancel(batch, why)      a limit ends the wait: the verdict is `why`, unless it is settled
+///                           lists the waiter; returns false if the outcome is available and the
+///                           waiter will not be resumed
+///   cancel(batch, why)      a limit ends the wait: the verdict is `why`, unless the outcome came
+///                           first
 ///   take_out(batch)         removes a waiter that will not be resumed
-///   end_limit()             the wait is over, and with it the time of its deadline
-///   take(verdict)           consumes the handle: its outcome, or the error of the verdict
-///   blocked_outcome(limits) the same, waiting on this thread
+///   end_limit()             the wait is over; its deadline is not referred to any more
+///   take(verdict)           consumes the handle: returns its outcome, or the error of the verdict
+///   blocked_outcome(limits) blocks this thread, then does the same
 struct handle_access {
   template <class Handle>
   static consteval bool provides_all() {
@@ -66,7 +68,7 @@ struct handle_access {
 }  // namespace detail
 
 template <class Handle>
-concept waitable_handle = std::is_base_of_v<detail::handle_base, Handle> &&
-                          detail::handle_access::provides_all<Handle>();
+concept waitable_handle =
+    std::is_base_of_v<detail::handle_base, Handle> && detail::handle_access::provides_all<Handle>();
 
 SINGLEFLIGHT_END_NAMESPACE

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// timer_wheel: armed nodes by time; arm, cancel and what each node costs on its way to its fire are
-// O(1), whatever their number.
+// timer_wheel: armed nodes ordered by time. Arming, cancelling and a node's moves until it fires
+// are O(1), whatever the number of nodes.
 //
 // Hashed hierarchical wheels (Varghese & Lauck, SOSP'87, scheme 7) on the clock's own ticks: level
 // n has 64 slots of 64^n ns, so a slot of level 0 is one point in time, and nothing has to be
 // sorted. A node is stored at the level of the highest digit in which its time differs from the
 // wheel's; when the wheel reaches a slot above level 0, the slot's nodes move down, a few at a
-// time. A node moves ten times at most.
+// time. A node moves at most ten times.
 //
 // Not synchronised: timer_queue holds the lock.
 
@@ -24,9 +24,9 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// A circular list with a sentinel: a node leaves it without knowing which list it is in.
+/// A circular list with a sentinel: a node can be removed without naming its list.
 struct timer_list {
-  timer_node head{nullptr};  ///< its `when`: no later than any node's; kept by timer_wheel
+  timer_node head{nullptr};  ///< its `when` is no later than any node's; maintained by timer_wheel
   timer_list() noexcept { head.prev = head.next = &head; }
   bool empty() const noexcept { return head.next == &head; }
   static void insert_before(timer_node& place, timer_node& node) noexcept {
@@ -40,7 +40,7 @@ struct timer_list {
     node.next->prev = node.prev;
     node.prev = node.next = nullptr;
   }
-  /// Appends all nodes of `other`, which has some.
+  /// Appends all nodes of `other`, which is not empty.
   void take_all(timer_list& other) noexcept {
     head.prev->next = other.head.next;
     other.head.next->prev = head.prev;
@@ -54,15 +54,15 @@ class timer_wheel {
  public:
   explicit timer_wheel(steady_time base) noexcept : tick_(tick_of(base)) {}
 
-  /// A time that the wheel has passed counts as the one it has reached: the node is due next.
+  /// A node whose time the wheel has passed is stored at the time that the wheel has reached.
   void insert(timer_node& node) noexcept;
 
-  /// Takes out the first node in time that is due at `now`. Null: none is, or `steps`, one a node
-  /// that moves, are used up.
+  /// Removes the first node in time that is due at `now`. Returns null if none is due, or if
+  /// `steps`, one for each node that moves, are used up.
   timer_node* take(steady_time now, unsigned& steps) noexcept;
 
-  /// When to look again: no later than the first node's time, and that time unless a node was
-  /// cancelled; steady_time::max() when empty.
+  /// When to call take() again: at the first node's time, or earlier if a node was cancelled;
+  /// steady_time::max() if the wheel is empty.
   steady_time next() noexcept;
 
   template <class Visit>
@@ -73,33 +73,34 @@ class timer_wheel {
   static constexpr unsigned slots = 64;
   static constexpr unsigned levels = 11;  // 66 bits: the range of the clock
 
-  /// In the order of the times, from 0.
+  /// Ticks have the order of the times, and begin at 0.
   static std::uint64_t tick_of(steady_time when) noexcept {
     const std::chrono::nanoseconds since = when.time_since_epoch();
     return static_cast<std::uint64_t>(since.count()) ^ (std::uint64_t{1} << 63);
   }
   unsigned level_of(std::uint64_t tick) const noexcept;
   std::uint64_t start_of(unsigned level, unsigned slot) const noexcept;
-  /// The first occupied slot in time. Nodes emptied out by cancel leave their bit; it is mended
-  /// here. All slots of a level lie at or after the wheel's own, since a node differs there in that
-  /// digit.
+  /// Finds the first occupied slot in time. A slot that cancel has emptied keeps its bit, which is
+  /// cleared here. All occupied slots of a level lie at or after the wheel's own, since a node's
+  /// time differs from the wheel's in that digit.
   bool first(unsigned& level, unsigned& slot) noexcept;
   static timer_node& pop(timer_list& list) noexcept;
 
-  std::uint64_t tick_;  // reached: no node is stored before it
+  std::uint64_t tick_;  // the time that the wheel has reached; no node is stored before it
   std::array<std::uint64_t, levels> occupied_{};
   std::array<std::array<timer_list, slots>, levels> wheel_;
-  timer_list moving_;  // of the slot that was reached last; earlier than all others
+  timer_list moving_;  // nodes of the slot that was reached last; earlier than all others
 };
 
-/// A wheel with its lock and the firing protocol: what default_timer() and manual_timer share.
+/// A wheel with its lock and the firing protocol; shared by default_timer() and manual_timer.
 class timer_queue final : fork_member {
  public:
   explicit timer_queue(steady_time base);
   ~timer_queue();
 
-  /// The lock, held. While a crowd fires its thread takes the lock again and again, and a mutex may
-  /// leave others asleep meanwhile: so they say that they wait, and are let in after a round.
+  /// Holds the lock. A thread that fires many nodes takes the lock again and again, and a mutex may
+  /// leave other threads asleep meanwhile. So those count themselves as waiting, and get the lock
+  /// after a round.
   class turn {
    public:
     explicit turn(timer_queue& queue) noexcept;
@@ -116,53 +117,53 @@ class timer_queue final : fork_member {
 
   void cancel(timer_node& node) noexcept;
 
-  /// Under the lock, for a timer that several threads may fire: whether one is at it. Who takes it
-  /// begins a round before the lock goes.
+  /// For a timer that several threads may fire: whether one of them is firing. A thread that takes
+  /// it begins a round before it releases the lock.
   bool is_taken_locked() const noexcept { return taken_; }
   void take_locked() noexcept { taken_ = true; }
   void leave_locked() noexcept { taken_ = false; }
 
-  /// Waits for the fire that is under way, unless that is on this thread: false.
+  /// Waits for the current fire to end. Returns false, without waiting, if it is on this thread.
   bool wait_for_fire(platform::unique_lock& hold) noexcept;
 
-  /// Fires what is due at `now`, in the order of the times, the lock released around each fire. A
-  /// round ends after `round_steps` nodes have moved or fired, with others let in: true. One thread
-  /// at a time.
+  /// Fires the nodes that are due at `now`, in order of time, with the lock released around each
+  /// fire. Returns true if it has ended early, after `round_steps` moves and fires, and has given
+  /// other threads the lock meanwhile. One thread at a time.
   bool fire_round(platform::unique_lock& hold, steady_time now) noexcept;
 
  private:
-  /// Of the fire that is under way.
+  /// Whether the current fire is on this thread.
   bool fires_here() const noexcept;
 
-  bool line_up() noexcept;
-  void let_in() noexcept;
-  /// Lets one that waits have the lock; not for ever, as its thread may not be scheduled.
+  bool begin_wait() noexcept;
+  void end_wait() noexcept;
+  /// Waits until a waiting thread has had the lock, for at most 1 ms, as it may not be scheduled.
   void give_way(platform::unique_lock& hold) noexcept;
 
-  // A round holds the lock for so many short steps at most.
+  // The most steps that a round makes before it gives way.
   static constexpr unsigned round_steps = platform::tuned(32U, 2U);
 
-  // ---- fork: no fire is under way then, unless it is on the thread that forks ------------------
+  // ---- fork: no other thread is inside a fire at that moment ------------------------------------
 
-  static constexpr std::chrono::milliseconds longest_fire{100};  // that is waited for
+  static constexpr std::chrono::milliseconds longest_fire{100};  // a longer one is not waited for
 
   SINGLEFLIGHT_BODY void hold() noexcept override;
   SINGLEFLIGHT_BODY void release() noexcept override;
   SINGLEFLIGHT_BODY void mend() noexcept override;
-  static void take_out_vanished(timer_list& list) noexcept;
+  static void remove_vanished(timer_list& list) noexcept;
 
-  // Hints, no data hangs on them: whether a thread fires, and who wants the lock meanwhile.
-  atomic<bool> crowd_{false};
+  // Hints on which no data depends: whether a thread is firing, and how many wait for the lock.
+  atomic<bool> round_active_{false};
   atomic<std::uint32_t> waiting_{0};
   platform::mutex lock_;                       // guards all below
   std::optional<platform::unique_lock> held_;  // around a fork
   platform::condition_variable fired_;
   timer_wheel wheel_;
   const timer_node* firing_ = nullptr;
-  platform::thread_id firer_{};  // of the round that is under way, or was the last
+  platform::thread_id firer_{};  // the thread of the current or the last round
   bool taken_ = false;           // see is_taken_locked()
-  std::uint64_t fires_ = 0;      // that have ended
-  std::uint32_t cancels_ = 0;    // threads that wait to cancel the node that fires
+  std::uint64_t fires_ = 0;      // fires that have ended
+  std::uint32_t cancels_ = 0;    // threads that wait to cancel the node that is firing
 };
 
 }  // namespace detail

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// default_timer: the process-wide timer, and how a node is armed there while it has no thread.
+// default_timer: the process-wide timer, and arming a node while it has no thread.
 
 #include <exception>
 
@@ -12,7 +12,8 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
 SINGLEFLIGHT_BODY bool arm_patiently(timer& clock, timer_node& node, steady_time when) noexcept {
-  // Not made here where it is another: this may be within the list of a fork, which it enters.
+  // peek() rather than the_steady_timer(): this may run while the list of forks is locked, which
+  // the constructor of the timer enters.
   if (steady_timer* const steady = shared_timer::one.peek(); steady == &clock) {
     steady->arm_patiently(node, when);
     return true;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// errors: the texts of the codes, how a flight_error is thrown and how it is looked at.
+// errors: the messages of the codes; throwing a flight_error, and reading its code.
 
 #include <cstdio>
 #include <exception>
@@ -41,7 +41,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY std::optional<flight_errc> errc_of(
     std::rethrow_exception(error);
   } catch (const flight_error& e) {
     return e.errc();
-  } catch (...) {  // another's: it is looked at, and stays where it is
+  } catch (...) {  // some other exception; `error` still holds it
     return std::nullopt;
   }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// fork: the list of what is held around a fork, and the three calls around it.
+// fork: the list of members, and the three calls around a fork.
 
 #include <cstddef>
 
@@ -53,9 +53,9 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void fork_list::in_parent() noexcept {
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void fork_list::in_child() noexcept {
   fork_list& all = instance();
   ++generation;
-  if (platform::holds(rule::child_is_mended)) all.each([](fork_member& m) { m.mend(); });
+  if (platform::holds(rule::child_is_repaired)) all.each([](fork_member& m) { m.mend(); });
   if (platform::holds(rule::fork_holds_locks)) all.each([](fork_member& m) { m.release(); });
-  if (platform::holds(rule::child_goes_on)) all.each([](fork_member& m) { m.go_on(); });
+  if (platform::holds(rule::child_restarts)) all.each([](fork_member& m) { m.go_on(); });
   all.lock_.unlock();
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// hash_secret: the words are drawn, once a process (HS1, HS2).
+// hash_secret: drawing the words, once per process (HS1, HS2).
 
 #include <cstddef>
 #include <cstdint>

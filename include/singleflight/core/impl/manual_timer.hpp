@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// manual_timer: how time moves, and what fires then.
+// manual_timer: moving the time, and firing the nodes that are due.
 
 #include <algorithm>
 #include <chrono>
@@ -21,14 +21,15 @@ SINGLEFLIGHT_BODY void manual_timer::arm(timer_node& node, time_point when) {
 }
 
 SINGLEFLIGHT_BODY void manual_timer::advance(std::chrono::nanoseconds step) {
-  const detail::call_scope scope;  // what is resumed here is, once all has fired
+  const detail::call_scope scope;  // resumes on this thread after all nodes have fired
   detail::timer_queue::turn mine(queue_);
   detail::platform::unique_lock& hold = mine.hold();
   const time_point to =
       detail::deadline_after(time_point(now_.load(detail::memory_order_relaxed)), step);
   now_.store(to.time_since_epoch(), detail::memory_order_release);
   if (!firing()) fire_locked(hold);
-  // A thread that fires in its arm goes on to the new time; on this thread it is our caller.
+  // A thread that fires within its arm continues up to the new time; if that is this thread, it is
+  // our caller.
   while (detail::platform::holds(detail::rule::advance_waits_for_fires) &&
          queue_.is_taken_locked() && queue_.wait_for_fire(hold)) {
   }

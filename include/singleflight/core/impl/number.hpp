@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// number: the refusal of a number that is no value of the type it is to be.
+// number: rejects a number that the target type cannot hold.
 
 #include <stdexcept>
 #include <string>

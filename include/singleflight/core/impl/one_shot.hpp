@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// one_shot: how a result is published, waited for and given up.
+// one_shot: publishing a result, waiting for it and giving it up.
 
 #include <utility>
 
@@ -18,18 +18,18 @@ SINGLEFLIGHT_BODY one_shot_base::one_shot_base(const any_executor& executor, tim
   home.owner = this;
 }
 
-SINGLEFLIGHT_BODY bool one_shot_base::enrol(handle_base& h, batch_type& batch, bool always) {
+SINGLEFLIGHT_BODY bool one_shot_base::enrol(handle_base& handle, batch_type& batch, bool always) {
   const call_scope scope;
   batch_type::runner* runners = nullptr;
   lock();
-  const bool over = (there_ && platform::holds(rule::late_waiter_sees_result)) ||
-                    h.verdict.load(memory_order_relaxed) != wait_verdict::outcome;
+  const bool over = (published_ && platform::holds(rule::late_waiter_sees_result)) ||
+                    handle.verdict.load(memory_order_relaxed) != wait_verdict::outcome;
   if (over && !always) {
     unlock();
     return false;
   }
-  h.state = wait_state::pending;
-  waiting_ = &h;
+  handle.state = wait_state::pending;
+  waiting_ = &handle;
   batch_ = &batch;
   if (over) make_ready_locked(runners);
   unlock();
@@ -37,29 +37,30 @@ SINGLEFLIGHT_BODY bool one_shot_base::enrol(handle_base& h, batch_type& batch, b
   return true;
 }
 
-SINGLEFLIGHT_BODY void one_shot_base::give_up(handle_base& h, wait_verdict why) {
+SINGLEFLIGHT_BODY void one_shot_base::give_up(handle_base& handle, wait_verdict why) {
   const call_scope scope;
   batch_type::runner* runners = nullptr;
   bool unwanted = false;
   lock();
-  if (!(there_ && platform::holds(rule::limit_yields_to_result)) &&
-      h.verdict.load(memory_order_relaxed) == wait_verdict::outcome) {
-    h.verdict.store(why, memory_order_relaxed);
-    if (h.state == wait_state::pending) make_ready_locked(runners);
-    unwanted = !there_;
+  if (!(published_ && platform::holds(rule::limit_yields_to_result)) &&
+      handle.verdict.load(memory_order_relaxed) == wait_verdict::outcome) {
+    handle.verdict.store(why, memory_order_relaxed);
+    if (handle.state == wait_state::pending) make_ready_locked(runners);
+    unwanted = !published_;
   }
   unlock();
   batch_type::submit(runners);
-  // The handle's reference is there still: whoever resumes waits for this limit to be disarmed.
-  if (unwanted && platform::holds(rule::given_up_producer_is_told)) abandoned();
+  // The handle still has its reference: a resumed waiter disarms this limit first, and waits for
+  // it.
+  if (unwanted && platform::holds(rule::given_up_producer_is_notified)) abandoned();
 }
 
-SINGLEFLIGHT_BODY void one_shot_base::take_out(handle_base& h) noexcept {
+SINGLEFLIGHT_BODY void one_shot_base::take_out(handle_base& handle) noexcept {
   lock();
-  h.require_not_resuming_locked();
-  if (h.state == wait_state::ready) batch_->ready.remove(h);
-  if (h.state == wait_state::pending) waiting_ = nullptr;
-  h.state = wait_state::idle;
+  handle.require_not_resuming_locked();
+  if (handle.state == wait_state::ready) batch_->ready.remove(handle);
+  if (handle.state == wait_state::pending) waiting_ = nullptr;
+  handle.state = wait_state::idle;
   unlock();
 }
 
@@ -69,13 +70,13 @@ SINGLEFLIGHT_BODY wait_verdict one_shot_base::sleep(const limits& bounds) {
   wait_graph::record record;
   if ((self.led != nullptr || bounds.within.frame != nullptr) &&
       !record.enter(graph_target(), self.led, bounds.within.frame, wait_graph::strength::weak,
-                    &strike, this)) {
+                    &end_wait, this)) {
     return wait_verdict::recursive;
   }
   sleeper me(clock, bounds.deadline, bounds.stop);
   lock();
-  const bool late = there_;
-  const bool struck = record.struck();  // or strike() finds the thread
+  const bool late = published_;
+  const bool struck = record.struck();  // if set later, end_wait() finds the thread
   if (!late && !struck) thread_ = &me;
   unlock();
   if (late) return wait_verdict::outcome;
@@ -83,7 +84,7 @@ SINGLEFLIGHT_BODY wait_verdict one_shot_base::sleep(const limits& bounds) {
   if (why == wait_verdict::outcome && !record.struck()) return why;
   lock();
   thread_ = nullptr;
-  const bool came = there_;
+  const bool came = published_;
   unlock();
   return came                           ? wait_verdict::outcome
          : why == wait_verdict::outcome ? wait_verdict::recursive
@@ -91,19 +92,19 @@ SINGLEFLIGHT_BODY wait_verdict one_shot_base::sleep(const limits& bounds) {
 }
 
 SINGLEFLIGHT_BODY void one_shot_base::abandon() {
-  const call_scope scope;  // what the producer does about it on this thread comes last
-  if (!settled() && platform::holds(rule::abandoned_producer_is_told)) abandoned();
+  const call_scope scope;  // what the producer queues on this thread runs last
+  if (!settled() && platform::holds(rule::abandoned_producer_is_notified)) abandoned();
   drop_reference();
 }
 
 SINGLEFLIGHT_BODY void one_shot_base::publish() {
-  const call_scope scope;  // what this lets run on this thread comes last: it may end the thread
+  const call_scope scope;  // what this makes ready on this thread runs last: it may end the thread
   sleeper::name thread = nullptr;
   batch_type::runner* runners = nullptr;
   lock();
-  there_ = true;
+  published_ = true;
   if (thread_ != nullptr) {
-    thread = std::exchange(thread_, nullptr)->tell();  // it may be gone now
+    thread = std::exchange(thread_, nullptr)->tell();  // it may be destroyed from here on
   } else if (waiting_ != nullptr) {
     make_ready_locked(runners);
   }
@@ -113,11 +114,11 @@ SINGLEFLIGHT_BODY void one_shot_base::publish() {
   batch_type::submit(runners);
 }
 
-SINGLEFLIGHT_BODY void one_shot_base::strike(void* waiter) noexcept {
+SINGLEFLIGHT_BODY void one_shot_base::end_wait(void* waiter) noexcept {
   auto& self = *static_cast<one_shot_base*>(waiter);
   self.lock();
   if (self.thread_ != nullptr) {
-    sleeper::wake(std::exchange(self.thread_, nullptr)->tell());  // it stays for the graph's lock
+    sleeper::wake(std::exchange(self.thread_, nullptr)->tell());  // it waits for the graph's lock
   }
   self.unlock();
 }

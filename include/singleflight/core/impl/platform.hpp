@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// platform: what is asked of the operating system outside of the hot paths: futexes, a barrier in
-// all threads, random bits, and what a fork leaves. Not used where SINGLEFLIGHT_PLATFORM names
-// another machine.
+// platform: the calls of the operating system that are not on a hot path: futexes, a barrier in all
+// threads, random bits, and repairs after a fork. Not used if SINGLEFLIGHT_PLATFORM names another
+// machine.
 
 #include "singleflight/core/support/platform.hpp"
 
@@ -58,7 +58,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void forget_threads(std::vector<thread>& lis
     kept.reserve(kept.size() + 1);
     if (here != list.end()) left.push_back(std::move(*here));
     kept.push_back(std::exchange(list, std::move(left)));
-  } catch (...) {  // no memory: they stay where they are, and are never looked at
+  } catch (...) {  // no memory: leaks them where they are
     std::construct_at(&list);
   }
 }
@@ -71,7 +71,7 @@ SINGLEFLIGHT_BODY void name_this_thread([[maybe_unused]] const char* name) noexc
 
 #if defined(__linux__)
 
-/// The call that takes this program's timespec: with 32 bits to a long, time_t may have more.
+/// The system call that takes this program's timespec: with a 32-bit long, time_t may be wider.
 inline constexpr long futex_call =
 #if !defined(SYS_futex)
     SYS_futex_time64;
@@ -122,7 +122,7 @@ SINGLEFLIGHT_BODY std::uint64_t random_seed() noexcept {
   return bits;
 }
 
-#if defined(__linux__) && !SINGLEFLIGHT_TSAN  // which knows nothing of such a barrier
+#if defined(__linux__) && !SINGLEFLIGHT_TSAN  // ThreadSanitizer does not model this barrier
 SINGLEFLIGHT_BODY bool ask_for_barrier() noexcept {
   return ::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
 }

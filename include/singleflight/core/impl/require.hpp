@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// require: how a process ends that has broken a requirement.
+// require: ends a process that has broken a requirement.
 
 #include <cstdio>
 #include <cstdlib>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// sleeper: the sleep of a blocked thread, and what ends it.
+// sleeper: the sleep of a blocked thread, and its end.
 
 #include <cstdint>
 #include <utility>
@@ -18,7 +18,7 @@ SINGLEFLIGHT_BODY sleeper::sleeper(timer& clock, steady_time deadline, const std
       stop_(stop),
       deadline_(deadline),
       alarm_(*this),
-      on_stop_(stop.stop_possible() ? stop_callback(std::in_place, stop, poker{this})
+      on_stop_(stop.stop_possible() ? stop_callback(std::in_place, stop, stop_action{this})
                                     : stop_callback()) {
   if (bounded() && !clock.follows_steady_clock()) {
     clock.arm(alarm_, deadline);
@@ -29,8 +29,8 @@ SINGLEFLIGHT_BODY sleeper::sleeper(timer& clock, steady_time deadline, const std
 SINGLEFLIGHT_BODY wait_verdict sleeper::sleep() noexcept {
   for (;;) {
     const std::uint32_t seen =
-        word_.load(platform::order(rule::told_acquires, memory_order_acquire));
-    if ((seen & told) != 0) return wait_verdict::outcome;
+        word_.load(platform::order(rule::notified_acquires, memory_order_acquire));
+    if ((seen & notified) != 0) return wait_verdict::outcome;
     if (platform::stop_requested(stop_)) return wait_verdict::cancelled;
     if (bounded() && clock_.now() >= deadline_) return wait_verdict::timed_out;
     hand_queue_over();
@@ -40,20 +40,22 @@ SINGLEFLIGHT_BODY wait_verdict sleeper::sleep() noexcept {
 }
 
 SINGLEFLIGHT_BODY sleeper::name sleeper::tell() noexcept {
-  word_.fetch_or(told, platform::order(rule::tell_releases, memory_order_release));
+  word_.fetch_or(notified, platform::order(rule::notify_releases, memory_order_release));
   return &word_;
 }
 
-SINGLEFLIGHT_BODY void sleeper::poke() noexcept {
-  // After what the limit has become: whoever sees the one sees the other.
-  if (platform::holds(rule::ring_changes_word)) word_.fetch_add(told + 1, memory_order_release);
+SINGLEFLIGHT_BODY void sleeper::recheck() noexcept {
+  // The release orders this after the limit's expiry: a thread that sees the word sees that as
+  // well.
+  if (platform::holds(rule::expiry_changes_word))
+    word_.fetch_add(notified + 1, memory_order_release);
   platform::wake(word_, 1);
 }
 
-SINGLEFLIGHT_BODY sleeper::alarm::alarm(sleeper& s) noexcept
-    : thread_timer_node([](timer_node& n) noexcept { static_cast<alarm&>(n).who.poke(); },
+SINGLEFLIGHT_BODY sleeper::alarm::alarm(sleeper& sleeping) noexcept
+    : thread_timer_node([](timer_node& n) noexcept { static_cast<alarm&>(n).owner.recheck(); },
                         this_thread()),
-      who(s) {}
+      owner(sleeping) {}
 
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// steady_timer: its thread, and the coarse clock that it renews.
+// steady_timer: its thread, and the coarse clock that it updates.
 
 #include <algorithm>
 #include <chrono>
@@ -73,16 +73,16 @@ SINGLEFLIGHT_BODY bool steady_timer::try_start_thread_locked() noexcept {
 
 SINGLEFLIGHT_BODY timer::time_point steady_timer::read_clock() noexcept {
   time_point present = now();
-  // Where there is no thread to be had, readers do not ask for one each time: 10 us under a lock.
+  // If no thread can be started, not every reader tries: that takes 10 us under a lock.
   if (present.time_since_epoch().count() < no_thread_until_.load(memory_order_relaxed)) {
     return present;
   }
   {
     timer_queue::turn hold(queue_);
-    present = now();  // once more: with the lock, it is no older than what a tick has written
+    present = now();  // again: read under the lock, it is no older than what a tick has written
     if (present.time_since_epoch().count() < no_thread_until_.load(memory_order_relaxed) ||
         !try_start_thread_locked()) {
-      return present;  // no thread to tick: every read stays a clock call
+      return present;  // no thread to tick: every read remains a clock call
     }
     clock_.ticks.store(present.time_since_epoch().count(), memory_order_relaxed);
     clock_.read.store(1, memory_order_relaxed);
@@ -104,12 +104,12 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void steady_timer::work() noexcept {
   platform::unique_lock hold(queue_.lock());
   for (;;) {
     const time_point present = now();
-    // Before the fires: while they let the lock go a reader may store a later time.
+    // Before the fires: while those have released the lock, a reader may store a later time.
     bool more = false;
     platform::in_order(
         rule::clock_ticks_before_fires, [&] { tick_locked(present); },
         [&] { more = queue_.fire_round(hold, present); });
-    if (more) continue;  // a round is short, so the coarse clock keeps up
+    if (more) continue;  // a round is short, so the coarse clock stays current
     time_point wake = queue_.next_locked();
     if (clock_.ticks.load(memory_order_relaxed) != parked) wake = std::min(wake, next_tick_);
     sleeping_until_ = wake;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// striped_counters: totals, and the stripes of threads beyond the first ones.
+// striped_counters: the totals, and stripes beyond the first eight threads.
 
 #include <array>
 #include <bit>
@@ -22,7 +22,7 @@ SINGLEFLIGHT_BODY std::array<std::uint64_t, striped_counters::most> striped_coun
     const noexcept {
   std::array<std::uint64_t, most> sum{};
   const auto take = [&sum](const stripe& s) {
-    for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += s.figures[i].load(memory_order_relaxed);
+    for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += s.counters[i].load(memory_order_relaxed);
   };
   for (const stripe& s : stripes_) take(s);
   take(shared_);
@@ -35,17 +35,17 @@ SINGLEFLIGHT_BODY std::array<std::uint64_t, striped_counters::most> striped_coun
   return sum;
 }
 
-SINGLEFLIGHT_NOINLINE SINGLEFLIGHT_BODY void striped_counters::add_at(std::size_t what,
+SINGLEFLIGHT_NOINLINE SINGLEFLIGHT_BODY void striped_counters::add_at(std::size_t which,
                                                                       std::uint64_t n) noexcept {
   const std::uint32_t index = thread_index(this_thread());
-  if (index < inline_stripes) return bump(stripes_[index].figures[what], n);
+  if (index < inline_stripes) return bump(stripes_[index].counters[which], n);
   const auto c = static_cast<std::size_t>(std::bit_width(index) - std::bit_width(inline_stripes));
   if (c < chunks_.size()) {
     stripe* chunk = chunks_[c].load(platform::order(rule::stripes_acquire, memory_order_acquire));
     if (chunk == nullptr) chunk = make_chunk(c);
-    if (chunk != nullptr) return bump(chunk[index - chunk_size(c)].figures[what], n);
+    if (chunk != nullptr) return bump(chunk[index - chunk_size(c)].counters[which], n);
   }
-  shared_.figures[what].fetch_add(n, memory_order_relaxed);
+  shared_.counters[which].fetch_add(n, memory_order_relaxed);
 }
 
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY striped_counters::stripe* striped_counters::make_chunk(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// thread_pool: how tasks are queued and run, how threads come and go; the two process-wide pools.
+// thread_pool: queueing and running tasks, starting and ending threads; the process-wide pools.
 
 #include <algorithm>
 #include <exception>
@@ -26,7 +26,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY thread_pool::thread_pool(thread_pool_options
     throw std::invalid_argument("thread_pool: max_threads must be at least 1");
   }
   threads_.reserve(std::min<std::size_t>(options_.max_threads, 1024));
-  (void)detail::the_steady_timer();  // ask_again_later() must find it
+  (void)detail::the_steady_timer();  // created here, since arm_retry() cannot fail
   enter_forks();
 }
 
@@ -34,7 +34,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY thread_pool::~thread_pool() {
   detail::thread_state& self = detail::this_thread();
   const bool within = self.pool == this;
   detail::require(!within || forked_within_, "thread_pool: destroyed within one of its own tasks");
-  if (within) self.pool = nullptr;  // so this thread does not come back to it
+  if (within) self.pool = nullptr;  // work() returns after this task
   detail::settle_promises();
   detail::hand_queue_over();
   leave_forks();
@@ -48,7 +48,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY thread_pool::~thread_pool() {
   if (detail::platform::holds(detail::rule::stop_wakes_idle)) work_.notify_all();
   for (;;) {
     platform::unique_lock hold(lock_);
-    if (!threads_.empty()) {  // a thread that a task ends may have left another one behind
+    if (!threads_.empty()) {  // a thread that a task has ended may have started another one
       platform::thread worker = std::move(threads_.back());
       threads_.pop_back();
       hold.unlock();
@@ -57,7 +57,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY thread_pool::~thread_pool() {
       } else {
         worker.join();
       }
-    } else if (detail::task_node* const node = head_;  // no thread could be made for it
+    } else if (detail::task_node* const node = head_;  // no thread could be started for it
                node != nullptr && detail::platform::holds(detail::rule::stop_runs_what_is_left)) {
       head_ = node->next;
       if (head_ == nullptr) tail_ = nullptr;
@@ -76,9 +76,9 @@ SINGLEFLIGHT_BODY void thread_pool::execute(task t) {
   try {
     post(node, false);
   } catch (...) {
-    // What the task stands for ends with this error.
+    // The load that the task would have run ends with this error.
     const std::exception_ptr why = std::current_exception();
-    const detail::refusing told(detail::this_thread(), why);
+    const detail::refusing refusal(detail::this_thread(), why);
     node->act(node, false);
     throw;
   }
@@ -90,7 +90,7 @@ SINGLEFLIGHT_BODY void thread_pool::post(detail::task_node* node, bool keep) {
   platform::unique_lock hold(lock_);
   if (idle_ > 0) {
     if (detail::platform::holds(detail::rule::idle_is_promised))
-      --idle_;  // the thread that this wakes
+      --idle_;  // the thread that is woken below
     ++notified_;
     wake = true;
   } else if (live_ < options_.max_threads && !add_thread_locked() && live_ == 0) {
@@ -108,27 +108,27 @@ SINGLEFLIGHT_BODY void thread_pool::post(detail::task_node* node, bool keep) {
   }
   tail_ = node;
   ++queued_;
-  // Under the lock: after it the node may have run, and the pool may be gone.
+  // Under the lock: after the unlock the node may have run and the pool may have been destroyed.
   if (!detail::platform::holds(detail::rule::post_ends_with_unlock)) hold.unlock();
   if (wake && detail::platform::holds(detail::rule::post_wakes_idle)) work_.notify_one();
-  if (starved && detail::platform::holds(detail::rule::starved_pool_asks_again)) {
+  if (starved && detail::platform::holds(detail::rule::starved_pool_retries)) {
     hold.unlock();
-    ask_again_later();
+    arm_retry();
   }
 }
 
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool thread_pool::add_thread_locked() noexcept {
   try {
-    // The place first: a thread that runs cannot be taken back.
+    // Reserve its slot first: a thread that runs cannot be undone.
     if (threads_.size() == threads_.capacity() &&
-        detail::platform::holds(detail::rule::thread_has_its_place)) {
+        detail::platform::holds(detail::rule::thread_has_its_slot)) {
       threads_.reserve(2 * threads_.size());
     }
     threads_.push_back(detail::platform::start_thread(options_.name, [this] { work(); }));
     ++live_;
     ++starting_;
     return true;
-  } catch (...) {  // no thread or no memory: those there are go on; post() decides
+  } catch (...) {  // no thread or no memory: existing threads continue; post() decides
     return false;
   }
 }
@@ -141,7 +141,7 @@ SINGLEFLIGHT_BODY void thread_pool::work() {
     thread_pool& pool;
     const detail::thread_state& self;
     ~leaving() {
-      if (self.pool != &pool) return;  // it has gone
+      if (self.pool != &pool) return;  // the pool has been destroyed
       platform::unique_lock hold(pool.lock_);
       --pool.live_;
       if (pool.head_ != nullptr && detail::platform::holds(detail::rule::leaver_is_replaced)) {
@@ -170,16 +170,16 @@ SINGLEFLIGHT_BODY void thread_pool::work() {
       --queued_;
     }
     node->act(node, true);
-    if (self.pool != this) return;  // in a child of fork: the task has ended the pool
+    if (self.pool != this) return;  // in a child of fork: the task has destroyed the pool
   }
 }
 
-SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void thread_pool::ask_again_later() noexcept {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void thread_pool::arm_retry() noexcept {
   detail::steady_timer& clock = detail::the_steady_timer();
   clock.arm_patiently(retry_, clock.now() + between_attempts);
 }
 
-SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void thread_pool::ask_again(timer_node& node) noexcept {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void thread_pool::on_retry(timer_node& node) noexcept {
   thread_pool& self = static_cast<retry&>(node).pool;
   {
     platform::unique_lock hold(self.lock_);
@@ -188,7 +188,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void thread_pool::ask_again(timer_node& node
       return;
     }
   }
-  self.ask_again_later();
+  self.arm_retry();
 }
 
 SINGLEFLIGHT_BODY void thread_pool::mend() noexcept {
@@ -223,7 +223,7 @@ SINGLEFLIGHT_BODY void make_shared_pools() {
   (void)timeout_pool();
 }
 
-/// Drops a task elsewhere, for the reason that it is dropped for here.
+/// Drops a task on another thread, with the refusal that the calling thread drops it for.
 struct late_drop final : task_node, platform::allocated {
   late_drop(task_node* node, const std::exception_ptr* refusal)
       : task_node(&act_on), dropped(node), why(refusal != nullptr ? *refusal : nullptr) {}

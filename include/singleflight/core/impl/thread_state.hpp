@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// thread_state: indexes and ranges of ids are given out, and a promise that a loader has dropped
-// is settled before its thread waits.
+// thread_state: assigns indexes and ranges of ids, and settles a dropped promise before its thread
+// blocks.
 
 #include <bit>
 #include <cstddef>
@@ -49,7 +49,7 @@ SINGLEFLIGHT_BODY std::uint32_t thread_indexes::take() noexcept {
       return static_cast<std::uint32_t>(word * 64 + static_cast<std::size_t>(bit));
     }
   }
-  return words * 64;  // more threads than that share one index
+  return words * 64;  // any further threads share one index
 }
 
 SINGLEFLIGHT_BODY void thread_indexes::give_back(std::uint32_t index) noexcept {
@@ -70,7 +70,7 @@ SINGLEFLIGHT_BODY void thread_indexes::mend() noexcept {
 SINGLEFLIGHT_BODY void give_thread_index_back() noexcept {
   thread_state& self = this_thread();
   thread_indexes::instance().give_back(self.index);
-  self.index = shared_thread_index;  // calls from later thread-exit code count there
+  self.index = shared_thread_index;  // used by calls from thread-exit code that runs later
 }
 
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY std::uint32_t assign_thread_index(thread_state& self) noexcept {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// timer_wheel: how nodes are stored by time, and how they fire.
+// timer_wheel: storing nodes by time, and firing them.
 
 #include <algorithm>
 #include <bit>
@@ -26,7 +26,7 @@ SINGLEFLIGHT_BODY void timer_wheel::insert(timer_node& node) noexcept {
 
 SINGLEFLIGHT_BODY timer_node* timer_wheel::take(steady_time now, unsigned& steps) noexcept {
   for (;;) {
-    // Whatever fires before all of a slot has moved might be later than what still has to.
+    // A node that fires before the whole slot has moved might be later than one that has not moved.
     while (!moving_.empty()) {
       if (steps == 0) return nullptr;
       --steps;
@@ -96,8 +96,8 @@ SINGLEFLIGHT_BODY timer_queue::timer_queue(steady_time base)
 SINGLEFLIGHT_BODY timer_queue::~timer_queue() { leave_forks(); }
 
 SINGLEFLIGHT_BODY timer_queue::turn::turn(timer_queue& queue) noexcept
-    : waited_(queue.line_up()), hold_(queue.lock_) {
-  if (waited_) queue.let_in();
+    : waited_(queue.begin_wait()), hold_(queue.lock_) {
+  if (waited_) queue.end_wait();
 }
 
 SINGLEFLIGHT_BODY void timer_queue::arm_locked(timer_node& node, steady_time when) noexcept {
@@ -110,8 +110,8 @@ SINGLEFLIGHT_BODY void timer_queue::cancel(timer_node& node) noexcept {
   platform::unique_lock& hold = mine.hold();
   if (node.next != nullptr) timer_list::remove(node);
   if (firing_ != &node || fires_here()) return;  // a fire on this thread is our caller
-  // One on another thread still uses the node; should it arm it again, it takes it out at its
-  // end. So this waits for one fire, also of a node that is always due.
+  // A fire on another thread still uses the node. If it arms the node again, fire_round() removes
+  // it when the fire ends. So this waits for one fire only, even of a node that is always due.
   ++cancels_;
   const std::uint64_t fire = fires_;
   while (platform::holds(rule::cancel_waits_for_fire) && fires_ == fire) fired_.wait(hold);
@@ -125,7 +125,7 @@ SINGLEFLIGHT_BODY bool timer_queue::wait_for_fire(platform::unique_lock& hold) n
 
 SINGLEFLIGHT_BODY bool timer_queue::fire_round(platform::unique_lock& hold,
                                                steady_time now) noexcept {
-  crowd_.store(true, memory_order_relaxed);
+  round_active_.store(true, memory_order_relaxed);
   firer_ = platform::this_thread_id();
   unsigned steps = round_steps;
   while (steps > 0) {
@@ -136,7 +136,7 @@ SINGLEFLIGHT_BODY bool timer_queue::fire_round(platform::unique_lock& hold,
     hold.unlock();
     node->fire(*node);
     hold.lock();
-    // Without somebody who waits to cancel it the node may be gone.
+    // Unless a thread waits to cancel it, the node may have been destroyed.
     if (std::exchange(cancels_, 0U) != 0 && platform::holds(rule::cancel_sees_rearmed) &&
         node->next != nullptr) {
       timer_list::remove(*node);
@@ -149,8 +149,8 @@ SINGLEFLIGHT_BODY bool timer_queue::fire_round(platform::unique_lock& hold,
     give_way(hold);
     return true;
   }
-  crowd_.store(false, memory_order_relaxed);
-  fired_.notify_all();  // those who wait for all fires
+  round_active_.store(false, memory_order_relaxed);
+  fired_.notify_all();  // threads that wait for all fires
   return false;
 }
 
@@ -158,15 +158,15 @@ SINGLEFLIGHT_BODY bool timer_queue::fires_here() const noexcept {
   return platform::holds(rule::own_fire_may_cancel) && firer_ == platform::this_thread_id();
 }
 
-SINGLEFLIGHT_BODY bool timer_queue::line_up() noexcept {
-  if (!crowd_.load(memory_order_relaxed)) return false;
+SINGLEFLIGHT_BODY bool timer_queue::begin_wait() noexcept {
+  if (!round_active_.load(memory_order_relaxed)) return false;
   waiting_.fetch_add(1, memory_order_relaxed);
   return true;
 }
 
-SINGLEFLIGHT_BODY void timer_queue::let_in() noexcept {
+SINGLEFLIGHT_BODY void timer_queue::end_wait() noexcept {
   waiting_.fetch_sub(1, memory_order_relaxed);
-  if (crowd_.load(memory_order_relaxed)) platform::wake(waiting_, 1);
+  if (round_active_.load(memory_order_relaxed)) platform::wake(waiting_, 1);
 }
 
 SINGLEFLIGHT_BODY void timer_queue::give_way(platform::unique_lock& hold) noexcept {
@@ -195,10 +195,10 @@ SINGLEFLIGHT_BODY void timer_queue::mend() noexcept {
   if (firing_ != nullptr && !fires_here()) firing_ = nullptr;
   if (firer_ != platform::this_thread_id()) taken_ = false;
   waiting_.store(0, memory_order_relaxed);
-  wheel_.each_list([](timer_list& list) { take_out_vanished(list); });
+  wheel_.each_list([](timer_list& list) { remove_vanished(list); });
 }
 
-SINGLEFLIGHT_BODY void timer_queue::take_out_vanished(timer_list& list) noexcept {
+SINGLEFLIGHT_BODY void timer_queue::remove_vanished(timer_list& list) noexcept {
   for (timer_node* n = list.head.next; n != &list.head;) {
     timer_node* const next = n->next;
     if (thread_timer_node::is_of_another(*n, this_thread())) timer_list::remove(*n);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// trampoline: a thread's queue: filled, drained by the outermost library call, and handed over to
-// the default pool before the thread sleeps.
+// trampoline: queueing tasks, draining them, and moving them to the default pool before the thread
+// blocks.
 
 #include <utility>
 
@@ -36,7 +36,7 @@ SINGLEFLIGHT_BODY void hand_queue_over(platform::unique_lock& hold) {
 }
 
 SINGLEFLIGHT_NOINLINE SINGLEFLIGHT_BODY void call_scope::drain(thread_state& self) {
-  struct closing {  // a task that throws or ends its thread leaves the rest to the default pool
+  struct closing {  // after a task that throws or ends its thread, the default pool runs the rest
     thread_state& self;
     bool drained = false;
     ~closing() {
@@ -67,9 +67,9 @@ SINGLEFLIGHT_BODY void run_later_here(task_node* node) {
 }
 
 SINGLEFLIGHT_BODY bool is_queued_here(const task_node* node) noexcept {
-  const task_node* at = this_thread().queue_head;
-  while (at != nullptr && at != node) at = at->next;
-  return at != nullptr;
+  const task_node* queued = this_thread().queue_head;
+  while (queued != nullptr && queued != node) queued = queued->next;
+  return queued != nullptr;
 }
 
 SINGLEFLIGHT_BODY bool is_inside_run(const thread_state& self) noexcept {
@@ -85,7 +85,7 @@ SINGLEFLIGHT_BODY bool is_inside_run(const thread_state& self) noexcept {
 SINGLEFLIGHT_BODY void inline_executor_t::execute(task t) const {
   detail::thread_state& self = detail::this_thread();
   if (detail::is_inside_run(self) &&
-      detail::platform::holds(detail::rule::strangers_go_to_the_pool)) {
+      detail::platform::holds(detail::rule::inline_tasks_go_to_the_pool)) {
     detail::execute_on_default_pool(std::move(t));
     return;
   }

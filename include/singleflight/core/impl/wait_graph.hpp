@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// wait_graph: how a wait is recorded, and the walk that finds a cycle.
+// wait_graph: recording a wait, and the walk that finds a cycle.
 
 #include <array>
 #include <cstddef>
@@ -15,10 +15,10 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// Frames that have been seen; found by their address.
+/// The frames that collect() has visited: a hash set of their addresses.
 class frame_set {
  public:
-  /// False when it is there already.
+  /// Returns false if it is in the set already.
   bool insert(const led_frame* frame) {
     if (2 * ++count_ > size()) grow();
     return put(frame);
@@ -31,8 +31,8 @@ class frame_set {
   bool put(const led_frame* frame) noexcept {
     const led_frame** const slots = more_.empty() ? first_.data() : more_.data();
     const std::size_t mask = size() - 1;
-    const std::uint64_t at = reinterpret_cast<std::uintptr_t>(frame);
-    std::size_t i = static_cast<std::size_t>(at * 0x9e3779b97f4a7c15U >> 20) & mask;
+    const std::uint64_t address = reinterpret_cast<std::uintptr_t>(frame);
+    std::size_t i = static_cast<std::size_t>(address * 0x9e3779b97f4a7c15U >> 20) & mask;
     for (; slots[i] != nullptr; i = (i + 1) & mask) {
       if (slots[i] == frame) return false;
     }
@@ -60,13 +60,13 @@ class frame_set {
 SINGLEFLIGHT_BODY wait_graph::wait_graph() noexcept : fork_member(rank::waits) { enter_forks(); }
 
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool wait_graph::record::enter_inside(
-    const target& what, const led_frame* led, const led_frame* within, strength how, striker strike,
-    void* waiter) {
+    const target& what, const led_frame* led, const led_frame* within, strength how,
+    wait_ender end_wait, void* waiter) {
   collect(led, within);
   if (count_ == 0 || !platform::holds(rule::waits_are_recorded)) return true;
   target_ = what;
   strength_ = how;
-  strike_ = strike;
+  end_wait_ = end_wait;
   waiter_ = waiter;
   entered_ = instance().enter(*this);
   return entered_;
@@ -94,7 +94,7 @@ SINGLEFLIGHT_BODY void wait_graph::record::add(std::uint64_t id) {
   ++count_;
 }
 
-SINGLEFLIGHT_BODY wait_graph::entry& wait_graph::record::at(std::size_t i) noexcept {
+SINGLEFLIGHT_BODY wait_graph::entry& wait_graph::record::entry_at(std::size_t i) noexcept {
   return i < inline_entries ? first_[i] : more_[i - inline_entries];
 }
 
@@ -108,7 +108,7 @@ SINGLEFLIGHT_BODY void wait_graph::mend() noexcept {
 
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool wait_graph::enter(record& self) noexcept {
   lock_.lock();
-  for (std::size_t i = 0; i < self.count_; ++i) link(self.at(i), self);
+  for (std::size_t i = 0; i < self.count_; ++i) link(self.entry_at(i), self);
   bool cycle = self.strength_ == strength::weak && reaches_itself(self, nullptr);
   for (const strength weaker : {strength::weak, strength::strong}) {
     if (weaker >= self.strength_) break;
@@ -130,41 +130,41 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void wait_graph::leave(record& self) noexcep
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool wait_graph::reaches_itself(record& self,
                                                                     const strength* cut) noexcept {
   ++walk_;
-  record* at = &self;
-  come_to(self, nullptr);
+  record* current = &self;
+  visit(self, nullptr);
   for (;;) {
-    if (at->edge_ != nullptr) {
-      record& r = *std::exchange(at->edge_, at->edge_->next)->owner;
+    if (current->edge_ != nullptr) {
+      record& r = *std::exchange(current->edge_, current->edge_->next)->owner;
       if (&r == &self) {
         if (cut == nullptr) return true;
-        at->head_->closes = true;
+        current->head_->closes = true;
       } else if (r.walk_ == walk_) {
-        at->head_->closes = at->head_->closes || r.closes_;
+        current->head_->closes = current->head_->closes || r.closes_;
       } else if (!r.struck_.load(memory_order_relaxed) && !r.target_.is_over()) {
-        come_to(r, at);
-        at = &r;
+        visit(r, current);
+        current = &r;
       }
-    } else if (at->head_ != nullptr) {  // all who lead the id have been looked at
-      at->closes_ = at->closes_ || at->head_->closes;
-      at->head_ = nullptr;
-    } else if (at->ids_ < 2) {
-      look_at_next_id(*at);
-    } else if (at == &self) {
-      return at->closes_;
+    } else if (current->head_ != nullptr) {  // all entries with the id have been followed
+      current->closes_ = current->closes_ || current->head_->closes;
+      current->head_ = nullptr;
+    } else if (current->ids_ < 2) {
+      follow_next_id(*current);
+    } else if (current == &self) {
+      return current->closes_;
     } else {
-      if (at->closes_ && at->strength_ <= *cut && at->strike_ != nullptr &&
-          platform::holds(rule::weaker_wait_is_struck)) {
-        at->closes_ = false;
-        at->struck_.store(true, memory_order_release);
-        at->strike_(at->waiter_);
+      if (current->closes_ && current->strength_ <= *cut && current->end_wait_ != nullptr &&
+          platform::holds(rule::weaker_wait_is_ended)) {
+        current->closes_ = false;
+        current->struck_.store(true, memory_order_release);
+        current->end_wait_(current->waiter_);
       }
-      at->up_->head_->closes = at->up_->head_->closes || at->closes_;
-      at = at->up_;
+      current->up_->head_->closes = current->up_->head_->closes || current->closes_;
+      current = current->up_;
     }
   }
 }
 
-SINGLEFLIGHT_BODY void wait_graph::come_to(record& r, record* from) noexcept {
+SINGLEFLIGHT_BODY void wait_graph::visit(record& r, record* from) noexcept {
   r.walk_ = walk_;
   r.up_ = from;
   r.head_ = nullptr;
@@ -173,7 +173,7 @@ SINGLEFLIGHT_BODY void wait_graph::come_to(record& r, record* from) noexcept {
   r.closes_ = false;
 }
 
-SINGLEFLIGHT_BODY void wait_graph::look_at_next_id(record& r) noexcept {
+SINGLEFLIGHT_BODY void wait_graph::follow_next_id(record& r) noexcept {
   const target& t = r.target_;
   const std::uint64_t id = r.ids_++ == 0         ? t.id
                            : t.behind != nullptr ? t.behind->load(memory_order_acquire)
@@ -215,7 +215,7 @@ SINGLEFLIGHT_BODY void wait_graph::link(entry& e, record& owner) noexcept {
 }
 
 SINGLEFLIGHT_BODY void wait_graph::unlink(record& r) noexcept {
-  for (std::size_t i = 0; i < r.count_; ++i) unlink(r.at(i));
+  for (std::size_t i = 0; i < r.count_; ++i) unlink(r.entry_at(i));
 }
 
 SINGLEFLIGHT_BODY void wait_graph::unlink(entry& e) noexcept {
@@ -224,16 +224,16 @@ SINGLEFLIGHT_BODY void wait_graph::unlink(entry& e) noexcept {
     if (e.next != nullptr) e.next->prev = e.prev;
     return;
   }
-  entry* heir = e.next_head;
+  entry* replacement = e.next_head;
   if (e.next != nullptr) {
-    heir = e.next;
-    heir->prev = nullptr;
-    heir->walk = 0;
-    heir->next_head = e.next_head;
-    if (e.next_head != nullptr) e.next_head->prev_head = heir;
+    replacement = e.next;
+    replacement->prev = nullptr;
+    replacement->walk = 0;
+    replacement->next_head = e.next_head;
+    if (e.next_head != nullptr) e.next_head->prev_head = replacement;
   }
-  (e.prev_head != nullptr ? e.prev_head->next_head : slot(e.id)) = heir;
-  if (heir != nullptr) heir->prev_head = e.prev_head;
+  (e.prev_head != nullptr ? e.prev_head->next_head : slot(e.id)) = replacement;
+  if (replacement != nullptr) replacement->prev_head = e.prev_head;
 }
 
 }  // namespace detail

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// awaitable: what can be awaited, and what a co_await expression does, for those who are no
-// coroutine (platform::coroutine_frame).
+// awaitable: which types can be awaited, and the steps of a co_await expression for code that is
+// not a coroutine (platform::coroutine_frame).
 
 #include <concepts>
 #include <coroutine>
@@ -23,8 +23,8 @@ concept awaiter = requires(T& a, std::coroutine_handle<> h) {
 template <class Handle>
 class handle_of;  // core/handle_wait.hpp
 
-/// What co_await asks. A handle of this library, which a coroutine must name, is returned to one
-/// who keeps it.
+/// The object whose await_ready() and so on co_await calls. A coroutine must name a handle of this
+/// library; here a temporary handle is accepted, since the caller stores it.
 template <class T>
 decltype(auto) get_awaiter(T&& awaitable) {
   if constexpr (std::is_base_of_v<handle_of<T>, T>) {
@@ -42,7 +42,7 @@ concept awaitable = !std::is_void_v<T> && requires(T&& t) {
   requires awaiter<std::remove_reference_t<decltype(detail::get_awaiter(std::forward<T>(t)))>>;
 };
 
-/// What `co_await call()` keeps while it waits, where call() returns a T.
+/// The state of `co_await call()` during the wait, where call() returns a T.
 template <awaitable T>
 class awaited_call {
  public:
@@ -53,16 +53,16 @@ class awaited_call {
   awaited_call(const awaited_call&) = delete;
   awaited_call& operator=(const awaited_call&) = delete;
 
-  /// True: to be resumed at once.
+  /// Returns true if resume() may be called at once.
   bool ready() { return static_cast<bool>(awaiter_.await_ready()); }
-  /// False: to be resumed at once. Else this object may be gone already; `next`: what is to be
-  /// resumed instead.
+  /// Returns false if resume() may be called at once; otherwise this object may have been destroyed
+  /// already. `next` receives the coroutine to be resumed instead, if any.
   bool suspend(std::coroutine_handle<> frame, std::coroutine_handle<>& next) {
-    using answer = decltype(awaiter_.await_suspend(frame));
-    if constexpr (std::is_void_v<answer>) {
+    using result = decltype(awaiter_.await_suspend(frame));
+    if constexpr (std::is_void_v<result>) {
       awaiter_.await_suspend(frame);
       return true;
-    } else if constexpr (std::is_same_v<answer, bool>) {
+    } else if constexpr (std::is_same_v<result, bool>) {
       return awaiter_.await_suspend(frame);
     } else {
       next = awaiter_.await_suspend(frame);

@@ -3,11 +3,11 @@
 
 // bit_lock: a lock in one bit of a word whose other bits are the data that it guards.
 //
-// One compare-exchange locks, one plain store unlocks: the holder alone changes the word. There is
-// no wake-up on unlock, so nothing is touched after it, and the word may be gone by then. Whoever
-// finds the lock held spins, since a holder runs, of a user's code, no more than comparisons and
-// copies of keys, and is done within some tens of instructions; a holder that is longer at it (a
-// put whose cache grows), or was preempted meanwhile, is waited for in naps that the clock ends.
+// One compare-exchange locks, one plain store unlocks: only the holder changes the word. Unlocking
+// wakes nobody, so the word is not touched after the store and may be destroyed at that point. A
+// thread that finds the lock held spins, since the only user code that a holder runs is comparisons
+// and copies of keys, and it is done within some tens of instructions. If a holder takes longer (a
+// put whose cache grows) or was preempted, the thread sleeps for short times that the clock ends.
 
 #include <algorithm>
 #include <chrono>
@@ -19,8 +19,8 @@ namespace detail {
 
 template <class Word, Word Locked>
 struct bit_lock {
-  /// Takes the lock; returns the word without the lock bit. Its acquire pairs with the release
-  /// store of unlock(), and of whoever changed the word by a compare-exchange.
+  /// Takes the lock and returns the word without the lock bit. Its acquire pairs with the release
+  /// store of unlock(), and with the release of any compare-exchange that changed the word.
   static Word lock(atomic<Word>& word) noexcept {
     Word value = word.load(memory_order_relaxed) & ~Locked;
     if (word.compare_exchange_strong(value, value | Locked,
@@ -76,7 +76,7 @@ struct bit_lock {
   }
 };
 
-/// A lock of its own, without data.
+/// A lock whose word holds no data.
 class word_lock {
  public:
   void lock() noexcept { lock_bit::lock(word_); }

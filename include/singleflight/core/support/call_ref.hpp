@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// call_ref: a callable by reference and without its type, for a parameter that is called before the
-// function returns. So the function is compiled once, whatever it is passed. (std::function_ref of
+// call_ref: a type-erased reference to a callable, for a parameter that is called before the
+// function returns, so that the function is compiled once for all callables. (std::function_ref of
 // C++26, P0792.)
 
 #include <memory>

@@ -19,15 +19,15 @@
   }                                \
   }
 
-// The bodies in impl/ are part of the headers, or, where SINGLEFLIGHT_COMPILED is defined, of the
+// The bodies in impl/ are part of the headers, or, if SINGLEFLIGHT_COMPILED is defined, of the
 // compiled library that the program links (singleflight::compiled defines it, and src/ compiles
-// them). Code is the same either way; a program that compiles many files is built faster with the
-// library. Process-wide variables are inline in both: so a program has each of them once, whichever
-// of its parts was compiled how.
+// them). The code is the same either way; a program of many files is built faster with the library.
+// Process-wide variables are inline in both modes, so a program has one of each, in whichever mode
+// its files were compiled.
 //
-// A definition in impl/ begins with SINGLEFLIGHT_BODY, after its attributes. The declaration of a
-// virtual function begins with it as well: the class would have its virtual table in every file
-// otherwise.
+// A definition in impl/ begins with SINGLEFLIGHT_BODY, after its attributes. So does the
+// declaration of a virtual function: otherwise every header-only file would contain the class's
+// virtual table.
 #if defined(SINGLEFLIGHT_COMPILED)
 #define SINGLEFLIGHT_BODY
 #else
@@ -40,8 +40,8 @@
 #define SINGLEFLIGHT_SHARED_STATE __attribute__((visibility("default")))
 #define SINGLEFLIGHT_COLD __attribute__((noinline, cold))
 #define SINGLEFLIGHT_NOINLINE __attribute__((noinline))
-#define SINGLEFLIGHT_FLAT __attribute__((flatten))  // all that it calls becomes part of it
-#define SINGLEFLIGHT_INLINE __attribute__((always_inline)) inline  // a call of it would show
+#define SINGLEFLIGHT_FLAT __attribute__((flatten))  // inlines everything that it calls
+#define SINGLEFLIGHT_INLINE __attribute__((always_inline)) inline  // a call would be measurable
 #else
 #define SINGLEFLIGHT_SHARED_STATE
 #define SINGLEFLIGHT_COLD

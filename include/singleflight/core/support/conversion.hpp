@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// conversion: how keys and values convert; which ones do stands in fit.hpp. What is converted is
+// conversion: converts keys and values; fit.hpp decides which ones convert. The result is
 // initialised as in `To x = from`: no explicit constructor is called.
 
 #include <chrono>
@@ -61,7 +61,7 @@ constexpr To convert_expected(From&& from) {
 }
 #endif
 
-/// convert() where the types differ.
+/// convert() for types that differ.
 template <class To, class From>
 constexpr To convert_other(From&& from) {
   using plain = std::decay_t<From>;
@@ -121,7 +121,7 @@ constexpr To convert(From&& from) {
 
 // ---- values in place ----------------------------------------------------------------------------
 
-/// Says once, in one line, why a value cannot be made.
+/// Reports once, in one line, that a value cannot be made.
 template <bool Fits>
 consteval bool fits_a_value() {
   static_assert(Fits,
@@ -130,15 +130,16 @@ consteval bool fits_a_value() {
   return Fits;
 }
 
-/// Whether a To is the same where it is constructed from From in place, which counts explicit
-/// constructors, too. A To that cannot be moved is made so of all that converts as it is.
+/// Whether constructing a To from From in place, which may also call explicit constructors, gives
+/// the same To. A To that cannot be moved is constructed in place from whatever converts
+/// implicitly.
 template <class From, class To>
 inline constexpr bool the_same_in_place =
     fit_to<From, To>() == fit::always &&
     (!std::is_move_constructible_v<To> ||
      (!is_made<std::decay_t<From>> && fills_implicitly<From, To> && !takes_a_list<To>));
 
-/// What a To is to be constructed from, for `from`: itself, or the To that it becomes.
+/// What a To is constructed from: `from` itself, or the To that it converts to.
 template <class To, class From>
 decltype(auto) value_from(From&& from) {
   if constexpr (!fits_a_value<converts<From, To>>()) {
@@ -151,7 +152,7 @@ decltype(auto) value_from(From&& from) {
   }
 }
 
-/// Constructs a To of what make() returns, in place.
+/// Constructs a To from the result of make(), in place.
 template <class To, class Make>
 void construct_from_call(void* at, Make&& make) {
   using from = decltype(make());
@@ -165,15 +166,15 @@ void construct_from_call(void* at, Make&& make) {
 
 // ---- values of several arguments ----------------------------------------------------------------
 
-/// What stands for an argument in the question whether a constructor takes it.
+/// The stand-in for an argument when testing whether a constructor takes it.
 template <class Arg, fit Least>
-using asked =
+using stand_in_for =
     std::conditional_t<number<std::decay_t<Arg>>, stands_for<std::decay_t<Arg>, Least>, Arg>;
 
-/// Whether a To's constructor is asked with stand-ins: where braces would mean a list of elements,
-/// and where a part of the standard library hands on arguments in silence.
+/// Whether a To's constructors are tested with stand-ins: if braces would mean a list of elements,
+/// or if a class of the standard library forwards arguments without checking them.
 template <class To>
-concept asked_by_stand_in =
+concept tested_by_stand_in =
     takes_a_list<To> || is_optional<To> || is_tuple<To> || is_a<To, std::variant>
 #if defined(__cpp_lib_expected)
     || is_a<To, std::expected>
@@ -187,7 +188,7 @@ template <class To, class... Args>
   requires is_tuple<To>
 inline constexpr bool is_parts<To, Args...> = std::tuple_size_v<To> == sizeof...(Args);
 
-/// Whether `args` make a To as its constructor's arguments, or an aggregate's members.
+/// Whether a To is made from `args` as constructor arguments or as an aggregate's members.
 template <class To, class... Args>
 consteval bool made_of() {
   if constexpr (sizeof...(Args) == 1) {
@@ -196,20 +197,21 @@ consteval bool made_of() {
     return std::is_default_constructible_v<To>;
   } else if constexpr (is_parts<To, Args...>) {
     return parts_fit<std::tuple<Args...>, To>(std::index_sequence_for<Args...>{}) != fit::never;
-  } else if constexpr (asked_by_stand_in<To>) {
-    return std::is_constructible_v<To, asked<Args, fit::checked>...>;
+  } else if constexpr (tested_by_stand_in<To>) {
+    return std::is_constructible_v<To, stand_in_for<Args, fit::checked>...>;
   } else {
     return requires { To{std::declval<Args>()...}; };
   }
 }
 
-/// The argument at `I`: itself where the constructor holds all its values, else what checks it.
+/// The argument at `I`: itself if the constructor's parameter holds all its values, else a stand-in
+/// that checks the value.
 template <class To, std::size_t I, class... Args, std::size_t... All, class Arg>
 decltype(auto) argument_of(std::index_sequence<All...>, Arg& arg) {
   using own = std::tuple_element_t<I, std::tuple<Args...>>;
   if constexpr (number<std::decay_t<own>> &&
-                !std::is_constructible_v<To,
-                                         asked<Args, All == I ? fit::always : fit::checked>...>) {
+                !std::is_constructible_v<
+                    To, stand_in_for<Args, All == I ? fit::always : fit::checked>...>) {
     return stands_for<std::decay_t<own>>{arg};
   } else {
     return static_cast<own>(arg);
@@ -226,7 +228,7 @@ void construct_of(void* at, Args&&... args) {
     [&]<std::size_t... I>(std::index_sequence<I...>) {
       ::new (at) To(detail::convert<std::tuple_element_t<I, To>>(std::forward<Args>(args))...);
     }(std::index_sequence_for<Args...>{});
-  } else if constexpr (asked_by_stand_in<To>) {
+  } else if constexpr (tested_by_stand_in<To>) {
     using all = std::index_sequence_for<Args...>;
     [&]<std::size_t... I>(std::index_sequence<I...>) {
       ::new (at) To(detail::argument_of<To, I, Args&&...>(all{}, args)...);

@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// fork: what a child process of fork() finds of the library.
+// fork: keeps the library usable in a child process of fork().
 //
-// Of all threads the one that forks lives on in the child. So the others must not be within a
-// critical section at that moment, and whatever stands for a thread that is not there any more (a
-// pool's idle thread, a flight's leader, a waiter on a stack) must go. Each object that has such
-// state is a member of one list:
+// Only the forking thread exists in the child. So no other thread may be inside a critical section
+// at that moment, and state that represents a thread the child does not have (a pool's idle thread,
+// a flight's leader, a waiter on a stack) must be removed. Every object with such state is a member
+// of one list:
 //
-// K1  Before the fork, every member is held: its locks are taken, in the order of the ranks, which
-//     is the order in which the library nests them. So no other thread is in a critical section,
-//     and what the locks guard is consistent in the child.
-// K2  In the parent, the members are released. In the child they are mended, released, and then go
-//     on: threads are started there, and alarms armed, for what has to happen by itself.
-// K3  Between hold() and release() no code of a user runs; in the child the forking thread is alone
-//     until go_on(). The stacks of the threads that have gone are still mapped then, and are given
-//     to new threads later: so mend() takes out what stands on them.
-// K4  A member enters at the end of its construction and leaves at the begin of its destruction,
-//     under the list's lock, which is held around the fork. So none is made within the four calls
-//     below.
+// K1  Before the fork, hold() is called for every member: its locks are taken, in the order of the
+//     ranks, which is the order in which the library nests them. So no other thread is in a
+//     critical section, and what the locks guard is consistent in the child.
+// K2  In the parent, release() is called for every member. In the child, mend() repairs each of
+//     them, then release(), then go_on(), which starts the threads and arms the alarms for what has
+//     to happen by itself.
+// K3  Between hold() and release() no user code runs; until go_on() the forking thread is the only
+//     one in the child. The stacks of the parent's other threads are still mapped at that point,
+//     and are reused by new threads later: so mend() removes every node that lies on them.
+// K4  A member enters the list at the end of its construction and leaves it at the start of its
+//     destruction, under the list's lock, which is held around the fork. So no member is created or
+//     destroyed within the four calls below.
 
 #include <cstdint>
 
@@ -29,10 +30,10 @@ namespace detail {
 
 class fork_member {
  public:
-  /// The order in which locks are taken: a thread that has one may wait for one further down.
-  /// Timers and pools are first, though nothing is taken within their locks: a fire that is under
-  /// way takes others' locks, and is waited for. The graph of those who wait strikes waits within
-  /// its lock, and takes those of their flights for it.
+  /// The order in which locks are taken: a thread that holds one may wait for a later one. Timers
+  /// and pools come first, although no lock is taken inside theirs: hold() waits for a running
+  /// fire, which takes other locks. The wait graph ends waits under its lock, and takes the locks
+  /// of their flights to do so.
   enum class rank : std::uint8_t { timer, pool, waits, lines, cache, group, last };
 
   fork_member(const fork_member&) = delete;
@@ -40,13 +41,13 @@ class fork_member {
 
   virtual void hold() noexcept = 0;
   virtual void release() noexcept = 0;
-  /// In the child, while everything is held.
+  /// Called in the child while all members are held.
   virtual void mend() noexcept {}
-  /// In the child, when nothing is held any more.
+  /// Called in the child after all members have been released.
   virtual void go_on() noexcept {}
 
  protected:
-  explicit fork_member(rank at) noexcept : fork_rank(at) {}
+  explicit fork_member(rank own) noexcept : fork_rank(own) {}
   ~fork_member() = default;
   void enter_forks();
   void leave_forks() noexcept;
@@ -65,7 +66,7 @@ class SINGLEFLIGHT_SHARED_STATE fork_list {
   }
   fork_list() noexcept { platform::around_fork(&before, &in_parent, &in_child); }
 
-  /// How many forks lie between the first process and this one.
+  /// The number of forks between the first process and this one.
   static inline constinit std::uint32_t generation = 0;
 
   void add(fork_member& m) noexcept;
@@ -86,11 +87,11 @@ class SINGLEFLIGHT_SHARED_STATE fork_list {
 
 inline const platform::made_at_load<&fork_list::instance> fork_list_at_load;
 
-/// For a lock under which nothing stands for a thread: it is held, and that is all. The last member
-/// of its object.
+/// For a lock that guards no state of a thread: it is held around a fork, and nothing is repaired.
+/// Must be the last data member of its object.
 class fork_guard final : fork_member {
  public:
-  fork_guard(platform::mutex& lock, rank at) : fork_member(at), lock_(lock) { enter_forks(); }
+  fork_guard(platform::mutex& lock, rank own) : fork_member(own), lock_(lock) { enter_forks(); }
   ~fork_guard() { leave_forks(); }
 
  private:

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// hash_secret: words that nobody outside the process knows, drawn once, for the default hash.
+// hash_secret: secret words for the default hash, drawn once per process.
 //
-// Keys often come from outside, and who knows a hash can choose keys that collide. So its constants
-// are drawn from the system's generator, when the first hash or group of the process is made.
+// Keys often come from outside, and an attacker who knows a hash can choose keys that collide. So
+// its constants are drawn from the system's generator when the process makes its first hash or
+// group.
 //
-// HS1 `seed_` goes from 0 to another value once: by compare-exchange, so that of several threads
-//     that draw at a time one wins, and all go on with its seed.
-// HS2 The words are computed from the seed alone. Who draws stores all of them, or has acquired
-//     `drawn_`, whose release comes after such stores. All of these stores are of the same values,
-//     so once a thread has returned from draw() it reads them, whatever other threads still store.
-// HS3 What hashes was made after draw() returned; reading a word is one relaxed load, without a
-//     guard. A child process goes on with its parent's words, as it does with its tables.
+// HS1 `seed_` changes from 0 to another value once, by compare-exchange: of several threads that
+//     draw concurrently one wins, and all of them use its seed.
+// HS2 The words are computed from the seed alone. A thread that returns from draw() has stored all
+//     of them, or has acquired `drawn_`, whose release follows such stores. All these stores write
+//     the same values, so the thread reads those values, whatever other threads still store.
+// HS3 Every object that hashes was constructed after draw() returned; reading a word is one relaxed
+//     load, without a guard. A child process keeps its parent's words, as it keeps its tables.
 
 #include <cstddef>
 #include <cstdint>
@@ -27,13 +28,13 @@ class hash_secret {
  public:
   static constexpr std::size_t count = 3;
 
-  /// `given` is not 0: nothing is drawn.
+  /// If `given` is not 0, it is the seed, and nothing is drawn.
   constexpr explicit hash_secret(std::uint64_t given) noexcept
       : words_{word_of(given, 0), word_of(given, 1), word_of(given, 2)},
         seed_(given),
         drawn_(given != 0) {}
 
-  /// `source()` gives random bits; what others have drawn already stays.
+  /// `source()` returns random bits; a seed that another thread has drawn already is kept.
   template <class Source>
   void draw(Source&& source) noexcept {
     if (!drawn_.load(memory_order_acquire)) [[unlikely]] {
@@ -54,15 +55,15 @@ class hash_secret {
   atomic<bool> drawn_;
 };
 
-/// One for all shared objects of the process.
+/// One instance for all shared objects of the process.
 struct SINGLEFLIGHT_SHARED_STATE process_secret {
   static inline constinit hash_secret value{platform::given_hash_seed};
 };
 
-/// Random bits of the system, and what differs between processes where it gives none.
+/// Random bits from the system, mixed with what differs between processes in case it has none.
 std::uint64_t secret_seed() noexcept;
 
-/// Before the first hash.
+/// Must be called before the first hash.
 inline void draw_hash_secret() noexcept {
   if constexpr (platform::given_hash_seed == 0) {
     process_secret::value.draw(&secret_seed);

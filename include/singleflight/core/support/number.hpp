@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// number: which numbers become which without loss. What else converts stands in fit.hpp, and how in
-// conversion.hpp.
+// number: decides which number types convert to which without loss. fit.hpp does so for other
+// types; conversion.hpp converts.
 
 #include <concepts>
 #include <cstdint>
@@ -15,7 +15,7 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// No arithmetic type for a strict compiler.
+/// 128-bit integers, which are not arithmetic types in a strict mode.
 template <class>
 inline constexpr bool is_wide_integer = false;
 #if defined(__SIZEOF_INT128__)
@@ -29,8 +29,8 @@ inline constexpr bool is_wide_integer<unsigned_wide_integer> = true;
 template <class T>
 inline constexpr bool is_integer = std::is_integral_v<T> || is_wide_integer<T>;
 
-/// A floating type that the compiler has beside the three of the language, such as _Float16 or
-/// __float128: a strict compiler does not count it as arithmetic.
+/// A floating-point type of the compiler besides the language's three, such as _Float16 or
+/// __float128; in a strict mode it is not an arithmetic type.
 template <class T>
 concept other_real =
     std::is_object_v<T> && !std::is_class_v<T> && !std::is_union_v<T> && !std::is_enum_v<T> &&
@@ -56,20 +56,20 @@ struct number_of<T> {
   using type = std::underlying_type_t<T>;
 };
 
-/// What converts by the rules of arithmetic: arithmetic types and enumerations without `class`.
+/// A type that converts by the rules of arithmetic: arithmetic types and unscoped enumerations.
 template <class T>
 concept number = is_plain_number<T> ||
                  (std::is_enum_v<T> && std::is_convertible_v<T, typename number_of<T>::type>);
 
-/// How what is given becomes what it is to be.
+/// How one type converts to another.
 enum class fit : std::uint8_t {
   never,     ///< not, or with a loss
-  checked,   ///< by convert(), which may refuse the value
-  by_parts,  ///< by convert(), which refuses none
+  checked,   ///< by convert(), which may reject the value
+  by_parts,  ///< by convert(), which rejects no value
   always,    ///< by the language's own implicit conversion, which loses nothing
 };
 
-/// std::numeric_limits<Number>::digits; counted where the library has none.
+/// std::numeric_limits<Number>::digits; counted if that is not specialized.
 template <class Number>
 consteval int digits_of() {
   if constexpr (std::numeric_limits<Number>::is_specialized) {
@@ -85,7 +85,7 @@ consteval int digits_of() {
     }
   }
 }
-/// The same of max_exponent: there are as many powers of 2 above 1 as below, and denormal numbers.
+/// The same for max_exponent: there are as many powers of 2 above 1 as below, and denormal numbers.
 template <class Number>
 consteval int max_exponent_of() {
   if constexpr (std::numeric_limits<Number>::is_specialized) {
@@ -101,8 +101,8 @@ consteval int max_exponent_of() {
   }
 }
 
-/// Whether the values of From are values of To, a plain number. Between signed and unsigned of the
-/// same width or a wider one: those that have the sign.
+/// Whether all values of From are values of To, a plain number. Between signed and unsigned of the
+/// same width or a wider one the value is checked at run time.
 template <class From, class To>
 consteval fit fit_of() {
   if constexpr (std::is_enum_v<From>) {

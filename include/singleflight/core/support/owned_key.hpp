@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// owned_key: a key that holds what it names. Of a view of a string that is the string, of a span a
-// vector, and within a pair, a tuple or the like, of a reference the value. Such a key outlives
-// what it was made from. A type of the program's own that refers to something else is not seen.
+// owned_key: a key that owns what it names: a string for a string view, a vector for a span, and
+// within a pair, a tuple or the like, the value for a reference. Such a key outlives what it was
+// made from. A type of the program's own that refers to something else is not detected.
 
 #include <array>
 #include <cstddef>
@@ -26,7 +26,7 @@ template <class T>
 struct owned {
   using type = T;
 };
-/// What holds all that a T names: the T itself, where that refers to nothing else.
+/// The type that owns all that a T names: T itself if it refers to nothing else.
 template <class T>
 using owned_key = typename owned<T>::type;
 
@@ -74,7 +74,7 @@ struct owned<std::vector<T, A>> {
   using type = std::vector<owned_key<T>>;
 };
 
-/// Whether a T refers to what it does not hold, as far as that is seen; also a container whose
+/// Whether a T is known to refer to something that it does not own; also true of a container whose
 /// elements do.
 template <class T>
 consteval bool refers_elsewhere() {
@@ -92,20 +92,20 @@ consteval bool refers_elsewhere() {
   }
 }
 
-/// Whether a T may hold, or show, what a view is of: not a number, a duration or the like.
+/// Whether a T may own, or give access to, what a view refers to; false for a number, a duration
+/// and the like.
 template <class T>
 concept has_contents = !std::is_trivially_copyable_v<T> || detail::refers_elsewhere<T>() ||
                        requires(const T& t) { t.begin(); };
-/// Whether a function's result may refer to what one of its arguments holds, as far as that is
-/// seen: it is a view, and an argument has contents.
+/// Whether a function's result may refer into one of its arguments, as far as the types show: it is
+/// a view, and an argument has contents.
 template <class R, class... Args>
 consteval bool views_an_argument() {
   return detail::refers_elsewhere<std::decay_t<R>>() &&
          (has_contents<std::remove_cvref_t<Args>> || ...);
 }
 
-/// Makes the Key that holds what `from` names. Requires that Key is the owned_key of its
-/// type, decayed.
+/// Makes the Key that owns what `from` names. Requires that Key is the owned_key of From, decayed.
 template <class Key, class From>
 Key own_key(From&& from) {
   using plain = std::remove_cvref_t<From>;

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The seam: all that the library asks of the machine and of the operating system stands here, so
-// that another scheduler can be put beneath the same code. Nothing above this file names an
-// operating system, a std:: atomic or lock, a thread-local, a clock or an allocation function of
-// its own.
+// platform: everything that the library requires of the machine and the operating system, so that
+// the same code can run on another scheduler. No other file names an operating system, a std::
+// atomic or lock, a thread-local, a clock or an allocation function of its own.
 
 #include <coroutine>
 #include <cstddef>
@@ -14,7 +13,7 @@
 #include "singleflight/core/support/rules.hpp"
 
 #if defined(SINGLEFLIGHT_PLATFORM)
-#include SINGLEFLIGHT_PLATFORM  // another machine beneath the same code
+#include SINGLEFLIGHT_PLATFORM  // another machine for the same code
 #else
 
 #include <atomic>
@@ -73,8 +72,8 @@ inline steady_time now() noexcept { return std::chrono::steady_clock::now(); }
 inline thread_id this_thread_id() noexcept { return std::this_thread::get_id(); }
 inline bool is_this_thread(const thread& t) noexcept { return t.get_id() == this_thread_id(); }
 
-// A static data member, not a local of the function: only that is one object for all shared objects
-// when they are built with -fvisibility-inlines-hidden.
+// A static data member, not a local of the function: only a member is one object for all shared
+// objects when they are built with -fvisibility-inlines-hidden.
 template <class T>
 struct SINGLEFLIGHT_SHARED_STATE thread_slot {
   static inline constinit thread_local T value{};
@@ -91,19 +90,19 @@ class never_destroyed {
  public:
   template <class... Args>
   explicit never_destroyed(Args&&... args) {
-    ::new (static_cast<void*>(room_)) std::remove_const_t<T>(std::forward<Args>(args)...);
+    ::new (static_cast<void*>(storage_)) std::remove_const_t<T>(std::forward<Args>(args)...);
   }
   never_destroyed(const never_destroyed&) = delete;
   never_destroyed& operator=(const never_destroyed&) = delete;
-  T& get() noexcept { return *std::launder(static_cast<T*>(static_cast<void*>(room_))); }
+  T& get() noexcept { return *std::launder(static_cast<T*>(static_cast<void*>(storage_))); }
 
  private:
-  alignas(T) std::byte room_[sizeof(T)];
+  alignas(T) std::byte storage_[sizeof(T)];
 };
 
-/// What a process has one of, made on the heap at its first use and never destroyed. Threads that
-/// are first at the same time make one each, and one of those is published: none waits for another,
-/// so a fork meanwhile leaves nothing in the child that is half made.
+/// An object of which a process has one, created on the heap at its first use and never destroyed.
+/// Threads that use it first at the same time create one each, and one of those is published: no
+/// thread waits for another, so a fork meanwhile leaves no half-created object in the child.
 template <class T>
 class one_per_process {
  public:
@@ -130,9 +129,9 @@ class one_per_process {
   atomic<T*> one_{nullptr};
 };
 
-/// Calls Make() as the program is loaded, or the shared object that includes it: for what a process
-/// has one of that has to be there without an allocation. Only for what costs each file that
-/// includes it next to nothing to compile.
+/// Calls Make() when the program, or the shared object that includes it, is loaded: for a
+/// process-wide object that must exist without an allocation. Only for objects that cost each
+/// including file next to nothing to compile.
 template <auto Make>
 struct made_at_load {
   made_at_load() noexcept { (void)Make(); }
@@ -154,13 +153,14 @@ inline void pause() noexcept {
 #endif
 }
 
-/// A size or a count: what pays on this machine, and the least that works.
+/// A size or a count: the best value on this machine; another platform may use the least that
+/// works.
 template <class T>
 constexpr T tuned(T pays, T /*least*/) noexcept {
   return pays;
 }
 
-/// 1 or more.
+/// The number of processors; at least 1.
 unsigned concurrency() noexcept;
 
 inline void* allocate(std::size_t bytes, std::size_t alignment) {
@@ -177,11 +177,11 @@ inline void deallocate(void* memory, std::size_t alignment) noexcept {
   }
 }
 
-/// Has the three called around every fork of this process: in the parent, before and after; in the
-/// child, by its only thread. Once each.
+/// Registers three functions that are called around every fork of this process, once each: in the
+/// parent, before and after it; in the child, by its only thread.
 void around_fork(void (*before)() noexcept, void (*in_parent)() noexcept,
                  void (*in_child)() noexcept) noexcept;
-/// Guards what is held around a fork.
+/// The lock of the list of fork members.
 class fork_lock {
  public:
   void lock() noexcept { mutex_.lock(); }
@@ -191,26 +191,26 @@ class fork_lock {
  private:
   std::mutex mutex_;
 };
-/// In a child of fork: waiters that are not there any more are forgotten.
+/// In a child of fork: forgets the waiters, whose threads do not exist there.
 inline void renew(condition_variable& changed) noexcept { std::construct_at(&changed); }
-/// In a child of fork: the threads of `list` are not there any more, but for the calling one. What
-/// stands for them can be neither joined nor ended: it is kept.
+/// In a child of fork: removes from `list` all threads but the calling one, since they do not exist
+/// there. Their std::thread objects can be neither joined nor destroyed, so they are kept.
 void forget_threads(std::vector<thread>& list) noexcept;
 
-/// Calls Fn() as the calling thread ends, where the system can after its thread_local objects;
-/// asked for once or often. No destructor of a thread_local object: its registration waits for the
-/// loader's lock, which a dlopen holds while it runs static initializers; one of those may wait for
-/// a thread that comes by here.
+/// Calls Fn() when the calling thread ends, after its thread_local objects if the system can; may
+/// be requested more than once. This is not the destructor of a thread_local object: registering
+/// one waits for the loader's lock, which a dlopen holds while it runs static initializers, and one
+/// of those may wait for a thread that is here.
 template <void (*Fn)() noexcept>
 void at_thread_exit() noexcept {
 #if SINGLEFLIGHT_HAS_FORK
   struct ending {
-    ending() noexcept : there(::pthread_key_create(&key, [](void*) { Fn(); }) == 0) {}
+    ending() noexcept : created(::pthread_key_create(&key, [](void*) { Fn(); }) == 0) {}
     ::pthread_key_t key{};
-    bool there;
+    bool created;
   };
-  static const ending at;
-  if (at.there && ::pthread_setspecific(at.key, &at) == 0) return;
+  static const ending end;
+  if (end.created && ::pthread_setspecific(end.key, &end) == 0) return;
 #endif
   struct caller {
     ~caller() { Fn(); }
@@ -219,13 +219,13 @@ void at_thread_exit() noexcept {
   (void)&at_end;
 }
 
-/// While it lives, what its thread allocates stays until the end of the process.
+/// While it lives, what its thread allocates is kept until the process ends.
 struct kept_for_good {};
 
 inline bool stop_requested(const std::stop_token& token) noexcept { return token.stop_requested(); }
 inline void request_stop(std::stop_source& source) noexcept { source.request_stop(); }
 
-/// At most 15 characters.
+/// `name` has at most 15 characters.
 void name_this_thread(const char* name) noexcept;
 /// Starts a named thread.
 template <class Fn>
@@ -237,12 +237,12 @@ thread start_thread(const char* name, Fn&& fn) {
 }
 
 // ---- waiting on a word --------------------------------------------------------------------------
-// wait() sleeps while the low 32 bits of `word` equal `expected`, until a wake() whose channels
-// meet its own, or the deadline; it may return early. wake() uses the address as a name only and
-// never reads it: the word may be gone by then.
+// wait() sleeps while the low 32 bits of `word` equal `expected`, until a wake() on one of its
+// channels, or until the deadline; it may return early. wake() uses only the address and does not
+// read the word, which may have been destroyed.
 
 inline constexpr std::uint32_t all_channels = 0x7fffffffU;
-inline constexpr std::uint32_t nap_channel = 0x80000000U;  ///< never woken: ended by the deadline
+inline constexpr std::uint32_t nap_channel = 0x80000000U;  ///< never woken; ends at the deadline
 
 #if defined(__linux__)
 
@@ -257,7 +257,7 @@ bool futex_wait(const std::uint32_t* word, std::uint32_t expected, std::uint32_t
                 const steady_time* deadline) noexcept;
 void futex_wake(const std::uint32_t* word, int count, std::uint32_t channels) noexcept;
 
-/// False when the deadline has passed.
+/// Returns false if the deadline has passed.
 template <class Word>
 bool wait(const atomic<Word>& word, Word expected, std::uint32_t channels = all_channels,
           const steady_time* deadline = nullptr) noexcept {
@@ -305,31 +305,30 @@ void wake(const atomic<Word>& word, int, std::uint32_t = all_channels) noexcept 
 
 // ---- a secret of this process -------------------------------------------------------------------
 
-/// Not 0: the process draws no secret of its own.
+/// If it is not 0, the process draws no secret of its own.
 inline constexpr std::uint64_t given_hash_seed = 0;
 
-/// 64 bits that nobody outside can know; 0 where the system has none to give: the caller mixes in
-/// what else differs.
+/// 64 secret random bits, or 0 if the system has none: the caller mixes in what differs otherwise.
 std::uint64_t random_seed() noexcept;
-/// Of a word that is written no more, or only with the value that it has.
+/// Reads a word that is not written any more, or only with the value that it already has.
 template <class T>
 T settled(const atomic<T>& word) noexcept {
   return word.load(memory_order_relaxed);
 }
 
 // ---- a barrier in all threads -------------------------------------------------------------------
-// Lets one side of a store-then-load race pay for both: once barrier_in_all_threads() has returned,
+// Moves the cost of a store-then-load race to one side: once barrier_in_all_threads() has returned,
 // every thread has either made its earlier stores visible, or not yet done its later loads. The
-// other side needs no more than keep_order() between its store and its load.
+// other side needs only keep_order() between its store and its load.
 
-/// Asks for the barrier, before its first use; false: this machine has none.
+/// Registers for the barrier, before its first use. Returns false if this machine has none.
 bool ask_for_barrier() noexcept;
-/// False: the kernel has refused it: for want of memory this once, or from now on (a filter of
-/// system calls that was installed later).
+/// Returns false if the kernel has refused it: this time, for lack of memory, or from now on (a
+/// filter of system calls that was installed later).
 bool barrier_in_all_threads() noexcept;
-/// A switch that is turned seldom, and read by those who may see it late.
+/// A flag that changes rarely, and whose readers may see a change late.
 using late_switch = std::atomic<bool>;
-/// The compiler keeps the order of what is before and after.
+/// The compiler does not move loads and stores across it.
 inline void keep_order() noexcept { std::atomic_signal_fence(std::memory_order_seq_cst); }
 
 }  // namespace detail::platform
@@ -344,11 +343,11 @@ SINGLEFLIGHT_END_NAMESPACE
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail::platform {
 
-/// Within a catch (...): whether what was caught is no exception but the end of the thread
-/// (pthread_exit, cancellation). It has no object, so it must be rethrown and can never be kept.
+/// Within a catch (...): whether what was caught is not an exception but the end of the thread
+/// (pthread_exit, cancellation). It has no object, so it must be rethrown and cannot be stored.
 inline bool is_thread_exit() noexcept { return std::current_exception() == nullptr; }
 
-/// Base of what is allocated one by one through here.
+/// Base of classes whose objects are allocated through this platform, one at a time.
 struct allocated {
   static void* operator new(std::size_t bytes) {
     return platform::allocate(bytes, __STDCPP_DEFAULT_NEW_ALIGNMENT__);
@@ -364,9 +363,9 @@ struct allocated {
   }
 };
 
-/// What every coroutine frame begins with under GCC, Clang and MSVC alike: what a
-/// std::coroutine_handle<> calls to resume it, and to destroy it. An object that begins with one
-/// can be resumed by an awaitable without being a coroutine.
+/// The beginning of every coroutine frame under GCC, Clang and MSVC alike: the functions that a
+/// std::coroutine_handle<> calls to resume and to destroy it. An object that begins with one can be
+/// resumed by an awaitable without being a coroutine.
 struct coroutine_frame {
   void (*on_resume)(void* frame);
   void (*on_destroy)(void* frame);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Randomness for jitter: quick, and different in each thread and process. Not for secrets.
+// random: random bits for jitter: fast, and different in each thread and process. Not for secrets.
 //
 // SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014),
 // with the constants of Vigna's splitmix64.c.
@@ -26,16 +26,16 @@ inline constexpr std::uint64_t mix64(std::uint64_t z) noexcept {
 }
 
 struct SINGLEFLIGHT_SHARED_STATE random_state {
-  std::uint64_t at = 0;
+  std::uint64_t position = 0;
 };
 
-/// 64 random bits from the calling thread's own generator, its place in memory, and this moment: so
-/// threads of one moment differ, and processes, and those that were forked from one another.
+/// 64 random bits from the calling thread's generator, the generator's address and the current
+/// time: so threads and processes differ, even those that start at the same moment or were forked.
 std::uint64_t random_bits() noexcept;
 
-/// A random source of the caller's own: 64 random bits a call. One of fewer would make all jitter
-/// small, or none: it does not compile, as far as its type says so (min() and max(), what it
-/// returns).
+/// A caller's own random source: 64 random bits per call. One with fewer bits would make all jitter
+/// small or zero; it does not compile if its type shows that (its min() and max(), its result
+/// type).
 class random_source : public std::function<std::uint64_t()> {
   using base = std::function<std::uint64_t()>;
 

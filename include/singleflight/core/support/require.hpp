@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What must hold in every build type, and what must never compile.
+// require: assertions that are active in every build type, and helpers for static_assert.
 
 #include <cstdlib>
 
@@ -13,7 +13,7 @@ namespace detail {
 /// Prints `what` and aborts.
 [[noreturn]] void end_process(const char* what) noexcept;
 
-/// Misuse of a lifetime, checked in every build type.
+/// Ends the process unless `holds`: for the misuse of a lifetime. Active in every build type.
 inline void require(bool holds, const char* what) noexcept {
   if (holds) [[likely]] {
     return;
@@ -24,8 +24,7 @@ inline void require(bool holds, const char* what) noexcept {
 template <class>
 inline constexpr bool always_false = false;
 
-/// For the branch behind a static_assert that has failed, so that the compiler reports nothing
-/// else.
+/// For the branch after a failed static_assert, so that the compiler reports nothing else.
 template <class T>
 [[noreturn]] T never() noexcept {
   std::abort();

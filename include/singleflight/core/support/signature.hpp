@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// signature: what a callable takes and returns, where it has but one answer to that; and a call
-// that loses nothing: a function that takes an `int`, or a class made of one, is not called with a
-// 64-bit key.
+// signature: the parameters and the result of a callable that has only one signature; and a call
+// that loses nothing: a function that takes an `int`, or a class made from one, is not called with
+// a 64-bit key.
 
 #include <cstddef>
 #include <functional>
@@ -23,11 +23,11 @@ struct plain_signature<std::function<R(Args...)>> {
   using type = R(Args...);
 };
 
-/// A function, a lambda without auto, an object with one operator().
+/// A function, a lambda without auto, or an object with one operator().
 template <class Fn>
 concept has_one_signature = requires(Fn fn) { std::function(fn); };
 
-/// R(Args...). Requires that it has one.
+/// R(Args...). Requires has_one_signature.
 template <class Fn>
 using signature_of = typename plain_signature<decltype(std::function(std::declval<Fn>()))>::type;
 
@@ -38,7 +38,7 @@ struct parameters_of<R(Args...)> {
   using type = std::tuple<Args...>;
 };
 
-/// Of a function with one signature: the type of its parameter `I`; else void.
+/// The type of the parameter `I` of a function with one signature; otherwise void.
 template <class Fn, std::size_t I>
 consteval auto parameter_type() {
   if constexpr (has_one_signature<Fn>) {
@@ -55,13 +55,14 @@ consteval auto parameter_type() {
 template <class Fn, std::size_t I>
 using parameter = typename decltype(parameter_type<Fn, I>())::type;
 
-/// What an argument counts as: it outlives the call, so a parameter may be a view of it.
+/// The type that an argument is checked as: it outlives the call, so a parameter may be a view of
+/// it.
 template <class Given, class Parameter>
 using argument_as =
     std::conditional_t<std::is_convertible_v<const std::remove_cvref_t<Given>&, Parameter>,
                        const std::remove_cvref_t<Given>&, Given>;
 
-/// Whether the language would convert `Given` for the parameter, and could lose something.
+/// Whether the language's conversion of `Given` to the parameter could lose something.
 template <class Parameter, class Given>
 consteval bool may_lose() {
   using plain = std::remove_cvref_t<Parameter>;
@@ -73,7 +74,7 @@ consteval bool may_lose() {
     return fit_to<argument_as<Given, plain>, plain>() != fit::always;
   }
 }
-/// Whether that is so for an argument of a call with `Given`.
+/// Whether that is so for any argument of a call with `Given`.
 template <class Parameters, class... Given>
 inline constexpr bool any_may_lose = false;
 template <class... Args, class... Given>
@@ -83,7 +84,7 @@ inline constexpr bool any_may_lose<std::tuple<Args...>, Given...> =
 template <class Parameters, class... Given>
 concept to_be_converted = any_may_lose<Parameters, Given...>;
 
-/// Says once, in one line, why a function is not called.
+/// Reports once, in one line, that a function cannot be called.
 template <bool Fits>
 consteval bool takes_all_of_it() {
   static_assert(Fits,
@@ -92,7 +93,7 @@ consteval bool takes_all_of_it() {
   return Fits;
 }
 
-/// What is passed for the parameter: `given` itself, or what convert() makes of it.
+/// What is passed for the parameter: `given` itself, or the result of convert().
 template <class Parameter, class Given>
 constexpr decltype(auto) call_argument(Given&& given) {
   if constexpr (may_lose<Parameter, Given&&>()) {
@@ -107,7 +108,7 @@ constexpr decltype(auto) call_argument(Given&& given) {
   }
 }
 
-/// Whether a comparison tells all keys apart that are two. One between signed and unsigned does.
+/// Whether a comparison distinguishes all keys that differ; one between signed and unsigned does.
 template <class Equal, class Key>
 consteval bool compares_all_of() {
   const auto holds = []<class Parameter>(std::type_identity<Parameter>) {
@@ -131,8 +132,9 @@ decltype(auto) invoke_whole(Fn&& fn, Given&&... given) {
   }(std::index_sequence_for<Given...>{});
 }
 
-/// A std::function that is not made of one which takes less than it is called with, or whose result
-/// does not become an R without loss; one that R cannot hold is refused by the call.
+/// A std::function that cannot be constructed from a callable whose parameters do not hold every
+/// argument, or whose result does not convert to R without loss. A result that is checked at run
+/// time and does not fit is rejected by the call.
 template <class Signature>
 class whole_function;
 template <class R, class... Args>
@@ -174,7 +176,7 @@ class whole_function<R(Args...)> : public std::function<R(Args...)> {
     if constexpr (loses_nothing<plain>()) {
       return base(std::forward<Fn>(fn));
     } else {
-      if (!base(fn)) return {};  // no function at all
+      if (!base(fn)) return {};  // empty
       return [mine = plain(std::forward<Fn>(fn))](Args... args) mutable -> R {
         return call(mine, std::forward<Args>(args)...);
       };

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// sleeper: a thread that sleeps until it is told, or until one of its limits strikes.
+// sleeper: a thread that sleeps until it is notified, or until one of its limits expires.
 //
-// It sleeps on a word of its own, which it alone reads. `told` is set once, by whoever decides
-// that the wait is over, as the last touch of the word: the sleeper may return at once and take
-// the word with it, so who woke it names the word by its address only. The limits add to the word
-// beside that bit, so that nobody falls asleep past them; both are disarmed before the word goes.
+// It sleeps on a word of its own, which no other thread reads. The thread that ends the wait sets
+// `notified`, once, as its last access to the word: the sleeper may return at once and destroy the
+// word, so the waking call uses only its address. A limit that expires adds to the word, beyond
+// that bit, so that the thread cannot fall asleep after it; both limits are disarmed before the
+// word is destroyed.
 
 #include <cstdint>
 #include <optional>
@@ -21,10 +22,10 @@ namespace detail {
 
 class sleeper {
  public:
-  /// The word, by its name: to be woken after it may have gone.
+  /// The address of the word, which may be woken even after the word has been destroyed.
   using name = const atomic<std::uint32_t>*;
 
-  /// Throws what arming the timer throws, before anybody can know this sleeper.
+  /// Throws what arming the timer throws, before any other thread has access to this sleeper.
   sleeper(timer& clock, steady_time deadline, const std::stop_token& stop);
   sleeper(const sleeper&) = delete;
   sleeper& operator=(const sleeper&) = delete;
@@ -32,29 +33,31 @@ class sleeper {
     if (armed_) clock_.cancel(alarm_);
   }
 
-  /// `outcome`: told. Else a limit has struck, and it is this thread's to find out, under the lock
-  /// of what it waits for, whether it was told meanwhile.
+  /// Returns `outcome` if notified, otherwise which limit expired; the caller then checks, under
+  /// the lock of what it waits for, whether it was notified meanwhile.
   wait_verdict sleep() noexcept;
 
-  /// Ends the sleep; once. The caller wakes what is returned after its locks.
+  /// Notifies the thread; called once. The caller passes the result to wake() after it has
+  /// unlocked.
   [[nodiscard]] name tell() noexcept;
   static void wake(name word) noexcept { platform::wake(*word, 1); }
 
  private:
-  static constexpr std::uint32_t told = 1;
+  static constexpr std::uint32_t notified = 1;
 
-  struct poker {
-    sleeper* who;
-    void operator()() const noexcept { who->poke(); }
+  struct stop_action {
+    sleeper* owner;
+    void operator()() const noexcept { owner->recheck(); }
   };
-  using stop_callback = std::optional<platform::stop_callback<poker>>;
+  using stop_callback = std::optional<platform::stop_callback<stop_action>>;
   struct alarm : thread_timer_node {
-    explicit alarm(sleeper& s) noexcept;
-    sleeper& who;
+    explicit alarm(sleeper& sleeping) noexcept;
+    sleeper& owner;
   };
 
   bool bounded() const noexcept { return deadline_ != steady_time::max(); }
-  void poke() noexcept;
+  /// A limit has expired: makes the thread check its limits.
+  void recheck() noexcept;
 
   timer& clock_;
   const std::stop_token& stop_;

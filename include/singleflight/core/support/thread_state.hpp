@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What the library keeps per thread: what it leads, its trampoline, its range of ids, its index.
+// thread_state: the library's state per thread: what the thread leads, its trampoline, its range of
+// ids, its index.
 
 #include <cstdint>
 #include <exception>
@@ -20,59 +21,60 @@ namespace detail {
 struct task_node;
 class end_scope;
 
-/// A load, a task of a group, or an attempt that this thread is inside of; lives on the stack of
-/// the call that leads it.
+/// A load, a task of a group, or an attempt that this thread is running; lives on the stack of the
+/// call that leads it.
 struct led_frame {
-  std::uint64_t flight_id;  ///< of what does not end before this does; 0: nothing waits for this
+  std::uint64_t flight_id;  ///< what cannot end before this does; 0 if nothing waits for this
   const led_frame* outer;   ///< the next one outwards on the same thread
-  const led_frame* within;  ///< the load that the caller said it belongs to
-  const void* group;        ///< the group of flights, or of tasks
-  bool inline_run;          ///< led by run(): under the caller's own locks, perhaps
-  bool works = false;       ///< takes one task of the group after the other
+  const led_frame* within;  ///< the load that the caller has named as the one it belongs to
+  const void* group;        ///< the group of flights or of tasks
+  bool inline_run;          ///< led by run(), so perhaps under locks of the caller's
+  bool works = false;       ///< runs the tasks of the group, one after the other
 };
 
-/// A call of a loader that answers through a promise; lives on the stack of the call.
+/// A call of a loader that returns its result through a promise; lives on the stack of the call.
 struct promise_call {
   const void* load;
   std::uint32_t attempt;
-  int exceptions_before;  ///< uncaught on this thread when the call began
+  int exceptions_before;  ///< uncaught exceptions on this thread when the call began
   promise_call* outer;    ///< the next such call outwards on the same thread
   void (*settle)(promise_call&);
-  /// The promise was destroyed unanswered while an exception passed: if that leaves the loader, it
-  /// is the answer, and whether it does is known once the call has ended.
+  /// The promise was destroyed without a result during stack unwinding: if the exception leaves the
+  /// loader, it is the result. Whether it does is known when the call has ended.
   bool dropped = false;
 };
 
 struct SINGLEFLIGHT_SHARED_STATE thread_state {
   static constexpr std::uint32_t no_index = 0xffffffffU;
-  static inline constinit const thread_state* forker = nullptr;  ///< in a child of fork
+  /// In a child of fork: the forking thread.
+  static inline constinit const thread_state* forker = nullptr;
 
   const led_frame* led = nullptr;
   promise_call* promise_calls = nullptr;
   std::uint64_t next_id = 0;
   std::uint64_t ids_end = 0;
   std::uint32_t index = no_index;
-  std::uint32_t vain_waits = 0;  ///< since a wait for a short flight's end last paid
-  std::uint32_t inside_run = 0;  ///< > 0: no user code of others may run on this thread now
-  std::uint32_t errands = 0;     ///< > 0: runs what others handed over: tasks, callbacks, answers
-  bool ends_values = false;      ///< in the pool's task that destroys what has left caches
-  end_scope* ends = nullptr;     ///< the outermost call on a cache that may load here
-  bool in_scope = false;         ///< a library call is under way whose end drains the trampoline
-  bool forked = false;           ///< the forker, whose trampoline has left nothing to others since
+  std::uint32_t vain_waits = 0;  ///< spins for a short flight's end since the last that succeeded
+  std::uint32_t inside_run = 0;  ///< > 0: no user code of other callers may run on this thread now
+  std::uint32_t errands = 0;     ///< > 0: running other threads' work: tasks, callbacks, results
+  bool ends_values = false;      ///< in the pool's task that destroys values removed from caches
+  end_scope* ends = nullptr;     ///< the outermost call on a cache that may load on this thread
+  bool in_scope = false;         ///< inside a library call that drains the trampoline at its end
+  bool forked = false;           ///< the forker, and its trampoline has not been handed over since
   task_node* queue_head = nullptr;
   task_node* queue_tail = nullptr;
-  thread_pool* pool = nullptr;                  ///< the pool that this thread works for
-  std::uint32_t fires = 0;                      ///< of timers, which this thread is within
-  const std::exception_ptr* refusal = nullptr;  ///< why a pool drops the task that it is dropping
+  thread_pool* pool = nullptr;                  ///< the pool that this thread belongs to
+  std::uint32_t fires = 0;                      ///< how many fires of timers this thread is inside
+  const std::exception_ptr* refusal = nullptr;  ///< why a pool is dropping a task on this thread
 };
 
 inline thread_state& this_thread() noexcept { return platform::per_thread<thread_state>(); }
 
-/// Before this thread waits. A loader on it may have caught the exception during which its promise
-/// was destroyed: its callers do not wait with it, they get `broken` now.
+/// Called before this thread blocks. A loader on it may have caught the exception that destroyed
+/// its promise: its callers get `broken` now, instead of waiting along with it.
 void settle_promises();
 
-/// While it lives, this thread runs what others have handed over: a load may wait for it.
+/// While it lives, this thread runs other threads' work, for which a load may wait.
 class on_errand {
  public:
   on_errand() noexcept : self_(this_thread()) { ++self_.errands; }
@@ -84,13 +86,13 @@ class on_errand {
   thread_state& self_;
 };
 
-/// The first threads have one each, which they alone write; the others share the last.
+/// The first threads have one each, which only they write; the others share the last.
 struct alignas(64) wandering_cell {
   atomic<std::uint32_t> begun{0};
   atomic<std::uint32_t> ended{0};
 };
-/// A load that goes on wherever its coroutine is resumed, or its promise answered: perhaps on a
-/// thread that has no mark of it.
+/// Counts a load that continues wherever its coroutine is resumed or its promise is fulfilled:
+/// perhaps on a thread whose state does not show it.
 class SINGLEFLIGHT_SHARED_STATE wandering_load {
  public:
   wandering_load() noexcept { begin(); }
@@ -99,10 +101,11 @@ class SINGLEFLIGHT_SHARED_STATE wandering_load {
   ~wandering_load() { end(); }
   static void begin() noexcept { count(&cell::begun); }
   static void end() noexcept { count(&cell::ended); }
-  /// A thread that one of them runs on sees that one: it was handed over to it. Ends are summed up
-  /// first: the acquire of one pairs with its release, so its begin is in the other sum, and it
-  /// hides no load that goes on. A cell is put to use before it counts: who sees a count, or was
-  /// handed over a load, finds the cell among those in use.
+  /// Whether such a load exists. A thread on which one runs sees it, since the load was passed to
+  /// that thread. Ends are summed first: the acquire of an end pairs with its release, so the begin
+  /// of the same load is in the other sum, and no running load is hidden. A cell is marked as used
+  /// before its first count: a thread that sees a count, or was passed a load, sees that cell as
+  /// used.
   static bool any() noexcept {
     std::uint32_t ended = 0;
     std::uint32_t begun = 0;
@@ -115,7 +118,7 @@ class SINGLEFLIGHT_SHARED_STATE wandering_load {
   using cell = wandering_cell;
   static constexpr std::uint32_t own_cells = platform::tuned(16, 1);
   static inline constinit cell cells[own_cells + 1];
-  static inline constinit atomic<std::uint32_t> used{0};  ///< from the first; it only grows
+  static inline constinit atomic<std::uint32_t> used{0};  ///< how many cells; only grows
 
   static std::span<const cell> in_use() noexcept {
     return {cells, used.load(memory_order_relaxed)};
@@ -132,7 +135,7 @@ class SINGLEFLIGHT_SHARED_STATE wandering_load {
   static void use(std::uint32_t index) noexcept;
 };
 
-/// While it lives, a pool drops a task, for `why`.
+/// While it lives, a pool is dropping a task on this thread, because of `why`.
 class refusing {
  public:
   refusing(thread_state& self, const std::exception_ptr& why) noexcept
@@ -174,7 +177,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_indexes final : fork_member {
   std::uint32_t take() noexcept;
   void give_back(std::uint32_t index) noexcept;
 
-  static constexpr std::uint32_t words = 64;  ///< 4,096 threads with an index of their own
+  static constexpr std::uint32_t words = 64;  ///< so 4,096 threads have an index of their own
 
  private:
   SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }

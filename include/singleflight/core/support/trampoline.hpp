@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The per-thread trampoline: what inline_executor queues, the outermost library call runs at its
-// end, one after the other. A task that queues another never nests in it, so the stack stays
-// constant.
+// trampoline: a thread's queue of the tasks that inline_executor was given. The outermost library
+// call runs them when it ends, one after the other. A task that is queued by another never nests in
+// it, so the stack stays constant.
 
 #include "singleflight/core/executor.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// Before this thread sleeps: what stands in its trampoline goes to the default pool. What this
-/// thread sleeps for may be waiting for that.
+/// Called before this thread blocks: moves the tasks in its trampoline to the default pool, since
+/// what the thread waits for may depend on them.
 void hand_queue_over(thread_state& self);
 void hand_queue_over();
 
-/// The same for who holds a lock, which is let go meanwhile.
+/// The same for a caller that holds a lock, which is released meanwhile.
 void hand_queue_over(platform::unique_lock& hold);
 
-/// Marks a library call that may hand work to the trampoline; the outermost one drains it.
+/// Marks a library call that may queue tasks in the trampoline; the outermost one drains it.
 class call_scope {
  public:
   call_scope() noexcept : self_(this_thread()), outermost_(!std::exchange(self_.in_scope, true)) {}
   bool outermost() const noexcept { return outermost_; }
-  /// Whether its end has something to run, as far as known now.
+  /// Whether its end has a task to run, as far as is known now.
   bool drains() const noexcept { return outermost_ && self_.queue_head != nullptr; }
   call_scope(const call_scope&) = delete;
   call_scope& operator=(const call_scope&) = delete;
@@ -40,13 +40,14 @@ class call_scope {
   bool outermost_;
 };
 
-/// Queues `node` on this thread, for the end of the outermost library call.
+/// Queues `node` on this thread, to run at the end of the outermost library call.
 void run_later_here(task_node* node);
 
 /// Whether `node` is queued on this thread.
 bool is_queued_here(const task_node* node) noexcept;
 
-/// While it lives, work for inline_executor goes to the default pool: this thread is inside run().
+/// While it lives, this thread is inside run(), and tasks for inline_executor go to the default
+/// pool.
 class inside_run {
  public:
   explicit inside_run(thread_state& self) noexcept : self_(self) { ++self_.inside_run; }
@@ -58,20 +59,20 @@ class inside_run {
   thread_state& self_;
 };
 
-/// Around what a limit does as it strikes: within a stop callback, or a timer's fire, which whoever
-/// disarms the limit on another thread waits for. So nobody is resumed there, and no load begins:
-/// it might disarm one whose strike, on that other thread, does the same. What inline_executor is
-/// given comes at the end of the library call around the strike, or on the default pool if there is
-/// none.
+/// Surrounds the action of a limit that has expired, in a stop callback or in a timer's fire. A
+/// thread that disarms the limit waits for the action. So no waiter is resumed and no load begins
+/// inside it: that code might disarm a limit whose action, on the other thread, does the same.
+/// Tasks for inline_executor run at the end of the enclosing library call, or, if there is none, on
+/// the default pool.
 class strike_scope {
  public:
   strike_scope() noexcept : self_(this_thread()), marks_(!self_.in_scope) {
-    if (marks_ && platform::holds(rule::strikes_run_nobody)) ++self_.inside_run;
+    if (marks_ && platform::holds(rule::expiry_resumes_nobody)) ++self_.inside_run;
   }
   strike_scope(const strike_scope&) = delete;
   strike_scope& operator=(const strike_scope&) = delete;
   ~strike_scope() {
-    if (marks_ && platform::holds(rule::strikes_run_nobody)) --self_.inside_run;
+    if (marks_ && platform::holds(rule::expiry_resumes_nobody)) --self_.inside_run;
   }
 
  private:
@@ -79,8 +80,8 @@ class strike_scope {
   bool marks_;
 };
 
-/// The same within a timer's fire. What is disarmed waits for that, so no users' code runs there: a
-/// task that is dropped stands for some (drop_later).
+/// The same for a timer's fire. A thread that disarms a node waits for the fire, so no user code
+/// runs in it; dropping a task may run some (drop_later).
 class fire_scope {
  public:
   fire_scope() noexcept : self_(this_thread()) { ++self_.fires; }

@@ -1,23 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// wait_graph: who waits for what while leading what; finds the wait that would never end.
+// wait_graph: which waits depend on which; detects a wait that would never end.
 //
-// What can be waited for has an id: a flight, a batcher's place, one use of a group of tasks, a
+// Whatever can be waited for has an id: a flight, a batcher's place, one use of a group of tasks, a
 // call of start_retry. A thread leads an id while it runs what the id's end depends on: the load, a
-// task, an attempt. A record says: while the ids in its entries are led, `target` is waited for,
-// and with it what that stands behind. It is made by a thread (or by a load that named itself with
-// .within) when it is about to wait, so its entries are frozen as long as it stands here. Before a
-// record enters, the graph is walked from its target: id -> records that lead it -> their targets.
-// Meeting the new record means that the wait closes a cycle.
+// task, an attempt. A record states that, while the ids in its entries are led, its `target` is
+// waited for, and with it the id that the target is queued behind. A thread (or a load that has
+// named itself with .within) creates it when it is about to wait, so its entries do not change
+// while it is in the graph. Before a record is entered, the graph is walked from its target: id ->
+// records that lead it -> their targets. If the walk reaches the new record, the wait closes a
+// cycle.
 //
-// Ids are never reused, an edge counts only through a frozen entry, and only while its target is
-// not over: so there are no false positives. The last wait of a cycle sees it, because records
-// enter under one lock. The weakest wait of the cycle then fails: the new one, unless it waits for
-// tasks, which run on whatever it does; it strikes weaker ones instead.
+// Ids are never reused; an edge counts only through an entry that cannot change, and only while its
+// target has not ended: so there are no false positives. The last wait of a cycle sees the cycle,
+// because records are entered under one lock. The weakest wait of the cycle then fails: the new
+// one, unless it waits for tasks, which continue to run whatever it does; it ends weaker waits
+// instead.
 //
-// Only waits of those who lead something come here; all others take no lock. The lock is held for
-// time linear in the record's entries, and in the records and ids that the walk comes by.
+// Only threads and loads that lead something record their waits; all others take no lock. The lock
+// is held for a time linear in the record's entries, and in the records and ids that the walk
+// visits.
 
 #include <array>
 #include <cstdint>
@@ -41,13 +44,13 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
     return one.get();
   }
 
-  /// What is waited for. What it points to lives as long as a record with it.
+  /// What is waited for. What it points to outlives every record with it.
   struct target {
     std::uint64_t id = 0;
-    const atomic<std::uint64_t>* behind = nullptr;  ///< the id of what it stands behind, or 0
-    const atomic<std::uint32_t>* word = nullptr;    ///< null: the id is new for each use
+    const atomic<std::uint64_t>* behind = nullptr;  ///< the id that it is queued behind, or 0
+    const atomic<std::uint32_t>* word = nullptr;    ///< null if the id is new for each use
     std::uint32_t mask = 0;
-    std::uint32_t over = 0;  ///< what the word says under the mask once it is over
+    std::uint32_t over = 0;  ///< the word's value under the mask once the target has ended
 
     bool is_over() const noexcept {
       return word != nullptr && (word->load(memory_order_acquire) & mask) == over &&
@@ -55,49 +58,52 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
     }
   };
 
-  /// Of two waits in a cycle the weaker one fails; of two that are alike, the later one.
+  /// Of two waits in a cycle the weaker one fails; of two equally strong ones, the later.
   enum class strength : std::uint8_t {
     weak,    ///< for a result
     strong,  ///< for tasks: error_group::wait
-    firm,    ///< for tasks that use what goes with the waiter: it cannot return before they end
+    firm,    ///< for tasks that use the waiter's own objects: it cannot return before they end
   };
 
-  /// One who leads an id. Those with one id are a list; its head stands in the table.
+  /// States that `owner` leads an id. Entries with the same id form a list whose head is in the
+  /// table.
   struct entry {
     std::uint64_t id;
     record* owner;
-    entry* next;  // of the same id
+    entry* next;  // with the same id
     entry* prev;  // null for the head
-    // Of a head:
+    // For a head only:
     entry* next_head;
     entry* prev_head;
-    std::uint64_t walk;  // the last walk that came by
-    bool closes;         // it has found a way from here to the new record
+    std::uint64_t walk;  // the last walk that visited the id
+    bool closes;         // that walk has found a path from here to the new record
   };
 
-  /// How a wait that has been struck is made to look at its record; under the graph's lock.
-  using striker = void (*)(void* waiter) noexcept;
+  /// Wakes a waiter whose wait another wait has ended, so that it checks its record. Called under
+  /// the graph's lock.
+  using wait_ender = void (*)(void* waiter) noexcept;
 
-  /// Lives on the waiter's stack, or in its frame, as long as it waits.
+  /// A wait. Lives on the waiter's stack or in its coroutine frame for as long as it waits.
   class record {
    public:
-    record() noexcept {}  // NOLINT(modernize-use-equals-default): the entries are left as they are
+    record() noexcept {}  // NOLINT(modernize-use-equals-default): leaves entries uninitialised
     record(const record&) = delete;
     record& operator=(const record&) = delete;
     ~record() { leave(); }
 
-    /// False when the wait has to fail: it would close a cycle; the record is then not entered. A
-    /// wait that has no striker is never struck. Throws std::bad_alloc when more loads are nested
-    /// than fit inline and memory is short.
+    /// Returns false, without entering the record, if the wait has to fail because it would close a
+    /// cycle. Another wait can end this one only if it has an `end_wait`. Throws std::bad_alloc if
+    /// more loads are nested than fit inline and no memory is left.
     bool enter(const target& what, const led_frame* led, const led_frame* within,
-               strength how = strength::weak, striker strike = nullptr, void* waiter = nullptr) {
+               strength how = strength::weak, wait_ender end_wait = nullptr,
+               void* waiter = nullptr) {
       if (led == nullptr && within == nullptr) return true;
-      return enter_inside(what, led, within, how, strike, waiter);
+      return enter_inside(what, led, within, how, end_wait, waiter);
     }
     void leave() noexcept {
       if (std::exchange(entered_, false)) instance().leave(*this);
     }
-    /// Whether another wait has ended this one, which is to fail as recursive.
+    /// Whether another wait has ended this one, which then fails as recursive.
     bool struck() const noexcept { return entered_ && struck_.load(memory_order_acquire); }
 
    private:
@@ -105,12 +111,12 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
     static constexpr std::size_t inline_entries = 4;
 
     bool enter_inside(const target& what, const led_frame* led, const led_frame* within,
-                      strength how, striker strike, void* waiter);
-    /// All frames that the wait is inside of, each once: a frame has two ways outwards, which may
+                      strength how, wait_ender end_wait, void* waiter);
+    /// Adds all frames around the wait, each once: a frame has two links outwards, whose paths may
     /// meet again.
     void collect(const led_frame* led, const led_frame* within);
     void add(std::uint64_t id);
-    entry& at(std::size_t i) noexcept;
+    entry& entry_at(std::size_t i) noexcept;
 
     target target_;
     std::size_t count_ = 0;
@@ -119,21 +125,21 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
     strength strength_ = strength::weak;
     bool entered_ = false;  // the waiter's own
     atomic<bool> struck_{false};
-    striker strike_ = nullptr;
+    wait_ender end_wait_ = nullptr;
     void* waiter_ = nullptr;
 
-    // Of the last walk that came by:
+    // State of the last walk that visited the record:
     std::uint64_t walk_ = 0;
-    record* up_ = nullptr;   // from where it came
-    entry* head_ = nullptr;  // of the id that is looked at
-    entry* edge_ = nullptr;  // who leads that id, from here on still to be looked at
-    std::uint8_t ids_ = 0;   // how many ids have been looked at, of two
-    bool closes_ = false;    // there is a way to the new record
+    record* up_ = nullptr;   // the record from which the walk came
+    entry* head_ = nullptr;  // of the id that is being followed
+    entry* edge_ = nullptr;  // the next entry with that id to follow
+    std::uint8_t ids_ = 0;   // how many of the target's two ids have been followed
+    bool closes_ = false;    // a path leads to the new record
   };
 
  private:
-  // ---- fork: the waits that are recorded are those of threads that are not there any more, or of
-  // coroutines that wait for what they lead: none of them is an edge in a child -------------------
+  // ---- fork: the recorded waits belong to threads that the child does not have, or to coroutines
+  // that wait for what those lead: none of them is an edge in the child ---------------------------
   SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
   SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
   SINGLEFLIGHT_BODY void mend() noexcept override;
@@ -142,14 +148,14 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
 
   void leave(record& self) noexcept;
 
-  /// Depth first along the waits; each id and each record is looked at once. With `cut` all waits
-  /// up to that strength that are the last such on a way back to `self` are struck; true: there
-  /// are other ways.
+  /// Walks the waits depth first, visiting each id and each record once. Without `cut`, returns
+  /// whether a path leads back to `self`. With `cut`, ends on each such path the last wait that is
+  /// no stronger than `cut`; returns whether a path is left.
   bool reaches_itself(record& self, const strength* cut) noexcept;
-  void come_to(record& r, record* from) noexcept;
-  void look_at_next_id(record& r) noexcept;
+  void visit(record& r, record* from) noexcept;
+  void follow_next_id(record& r) noexcept;
 
-  // ---- the table of those who lead --------------------------------------------------------------
+  // ---- the table of led ids ---------------------------------------------------------------------
 
   entry*& slot(std::uint64_t id) noexcept;
   entry* find(std::uint64_t id) noexcept;
@@ -158,7 +164,7 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
   void unlink(entry& e) noexcept;
 
   static constexpr unsigned slot_bits = 12;
-  word_lock lock_;  // guards all below and the links of every record
+  word_lock lock_;  // guards the members below and the links of every record
   std::uint64_t walk_ = 0;
   std::array<entry*, std::size_t{1} << slot_bits> slots_{};
 };

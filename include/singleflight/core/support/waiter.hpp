@@ -1,29 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// waiter: what a caller brings along to wait with, and how those who are suspended go on.
+// waiter: the node that a caller waits with, and how suspended waiters are resumed.
 //
-// A suspended coroutine, or a callback, stands in a list of the batch of its executor. Once it is
-// ready, a runner on that executor takes it out and resumes it. What is waited for is the batch's
-// owner (a flight's block, a semaphore): its lock guards the lists, so whoever is destroyed
-// meanwhile takes itself out, and a reference on it keeps the batch while a runner is under way.
+// A suspended coroutine, or a callback, is listed in the batch of its executor. Once it is ready, a
+// runner on that executor removes and resumes it. The batch's owner is what is waited for (a
+// flight's block, a semaphore): its lock guards the lists, so a waiter that is destroyed meanwhile
+// removes itself, and a reference on the owner keeps the batch alive while a runner is queued or
+// running.
 //
-// W1  A batch that waits have named goes with the last of them and its last runner, whichever is
-//     later: one critical section counts that one off, sees that no other is left, and takes the
-//     batch out of the owner's list, where the next wait would have found it. A wait that is over
-//     leaves nothing behind, however long its owner lives (P4).
-// W2  In a child of fork, a runner that this thread is inside of, or has in its trampoline, goes
-//     on. One that another thread was working through, or that stood in a pool, is over. One that
-//     was in an executor of the user's may come, if that is an event loop of this thread's, or
-//     never: so it counts on, and keeps its batch, but another may be handed over beside it
-//     (`cut`). Such an executor does not link the nodes: one node may stand in it twice. The
-//     default pool, where a dropped one goes, does: so it has a node of its own there, which stands
-//     in it once (`posted`). Where neither runner goes on, or may come, those who were ready are
-//     resumed in the parent alone: in the child they stand in no list, and may be destroyed.
-// W3  A batch whose owner is not mended by the fork (a flight that was done, a result) is mended
-//     late: before a runner is handed over in the child, or as one begins (`generation`). Only the
-//     thread that has forked can look into its trampoline: another one mends the batches of pools
-//     alone, whose runners stand in none, and leaves any other as it was.
+// W1  A batch that waits have named is freed with the last of those waits or with its last runner,
+//     whichever ends later: one critical section counts that one off, sees that no other is left,
+//     and removes the batch from the owner's list, where the next wait would have found it. A wait
+//     that is over leaves nothing behind, however long its owner lives (P4).
+// W2  In a child of fork, a runner that this thread is inside, or has in its trampoline, continues.
+//     One that another thread was running, or that was queued in a pool, is lost. One that was
+//     queued in a user's executor may still run, if that is an event loop of this thread, or never:
+//     so it remains counted and keeps its batch, but another may be handed over in addition to it
+//     (`cut`). Such an executor does not link the nodes, so one node may be queued there twice. The
+//     default pool, where a dropped runner goes, does link them: so a runner has a separate node
+//     for it, which is queued there once (`posted`). If neither runner continues or may still run,
+//     the ready waiters are resumed in the parent only: in the child they are in no list and may be
+//     destroyed.
+// W3  A batch whose owner is not repaired by the fork (a finished flight, a result) is repaired
+//     late: before a runner is handed over in the child, or when one begins (`generation`). Only
+//     the forking thread can search its own trampoline. Another thread repairs only the batches of
+//     pools, whose runners are in no trampoline, and leaves any other batch unchanged.
 
 #include <coroutine>
 #include <cstdint>
@@ -40,20 +42,20 @@ namespace detail {
 enum class wait_state : std::uint8_t { idle, pending, ready, resumed };
 enum class wait_verdict : std::uint8_t { outcome, timed_out, cancelled, lead, recursive };
 
-/// What a caller gets whose wait has ended without the outcome.
+/// The error of a wait that has ended without the outcome.
 constexpr flight_errc errc_of(wait_verdict why) noexcept {
   return why == wait_verdict::timed_out   ? flight_errc::timed_out
          : why == wait_verdict::cancelled ? flight_errc::cancelled
                                           : flight_errc::recursive;
 }
 
-/// One who waits: a suspended coroutine, a callback, or a blocked thread that can be told apart.
-/// "The lock" is its owner's.
+/// A suspended coroutine, a callback, or a blocked thread that must be woken individually. "The
+/// lock" is that of what it waits for.
 struct waiter {
   waiter* prev;                         ///< while in a list
   waiter* next;                         ///< while in a list
   std::uintptr_t target;                ///< in a batch: a coroutine frame, or a ready_action | 1
-  const steady_time* limit = nullptr;   ///< the lock: of a wait that has one
+  const steady_time* limit = nullptr;   ///< the lock: the deadline of the wait, if it has one
   wait_state state = wait_state::idle;  ///< the lock
   atomic<wait_verdict> verdict{wait_verdict::outcome};  ///< written under the lock
 
@@ -61,8 +63,8 @@ struct waiter {
   waiter(const waiter&) = delete;
   waiter& operator=(const waiter&) = delete;
 
-  /// Under the lock: its coroutine is being destroyed. From the moment a runner has taken it out
-  /// until it has resumed, that is undefined whatever this library does: the language forbids it.
+  /// Called under the lock while its coroutine is being destroyed. After a runner has removed the
+  /// waiter and until it has resumed, that is undefined behaviour in the language itself.
   void require_not_resuming_locked() const noexcept {
     require(state != wait_state::resumed,
             "a coroutine is destroyed on one thread while another resumes it: destroy it in a task "
@@ -70,7 +72,7 @@ struct waiter {
   }
 };
 
-/// What a waiter that is a callback points to.
+/// The target of a waiter that is a callback.
 struct ready_action {
   void (*act)(ready_action*);
 };
@@ -118,29 +120,30 @@ inline void resume(waiter& w) {
   }
 }
 
-/// The lock of the waiters of an owner that has one for all its life.
+/// The lock of the waiters, for an owner whose lock is the same throughout its life.
 template <class Owner>
 class owner_lock {
  public:
-  explicit owner_lock(Owner& of) noexcept : of_(of) {}
-  void lock() noexcept { of_.lock(); }
-  void unlock() noexcept { of_.unlock(); }
+  explicit owner_lock(Owner& owner) noexcept : owner_(owner) {}
+  void lock() noexcept { owner_.lock(); }
+  void unlock() noexcept { owner_.unlock(); }
 
  private:
-  Owner& of_;
+  Owner& owner_;
 };
 
-/// The waiters of one owner that resume on one executor. Two runners, so that a waiter that blocks
-/// after its resumption does not hold up the others where the executor has a second thread.
+/// The waiters of one owner that resume on one executor. There are two runners, so that a waiter
+/// that blocks after its resumption does not delay the others if the executor has a second thread.
 ///
-/// Owner: waiters_lock, made of an Owner, which takes and frees what is "the lock" here;
-/// add_reference(), drop_reference(); pending_is_ready_locked(): whether all who wait are ready
-/// where they stand; strand_locked(w): in a child of fork, `w` is not to be resumed.
+/// Owner provides waiters_lock, constructed from an Owner, which takes and releases what is "the
+/// lock" here; add_reference() and drop_reference(); pending_is_ready_locked(), whether all pending
+/// waiters are ready without being moved; strand_locked(w), called in a child of fork for a waiter
+/// that will not be resumed there.
 template <class Owner>
 struct resume_batch : platform::allocated {
   struct runner : task_node {
     struct second_node : task_node {
-      explicit second_node(runner& mine) noexcept : task_node(&act_on), of(mine) {}
+      explicit second_node(runner& own) noexcept : task_node(&act_on), of(own) {}
       static void act_on(task_node* node, bool /*run: the default pool drops none*/) {
         runner& self = static_cast<second_node*>(node)->of;
         self.batch->run(self, true);
@@ -148,8 +151,7 @@ struct resume_batch : platform::allocated {
       runner& of;
     };
 
-    explicit runner(resume_batch& mine) noexcept
-        : task_node(&act_on), batch(&mine), in_pool(*this) {}
+    explicit runner(resume_batch& own) noexcept : task_node(&act_on), batch(&own), in_pool(*this) {}
     static void act_on(task_node* node, bool run) {
       auto& self = *static_cast<runner*>(node);
       if (run) {
@@ -161,9 +163,9 @@ struct resume_batch : platform::allocated {
     bool is_under_way() const noexcept { return handed > cut; }
 
     resume_batch* const batch;
-    const thread_state* by = nullptr;  ///< the lock: the thread that works it
-    std::uint8_t handed = 0;           ///< the lock: tasks that are out, or being worked
-    std::uint8_t cut = 0;              ///< the lock: how many of them may never come
+    const thread_state* by = nullptr;  ///< the lock: the thread that is running it
+    std::uint8_t handed = 0;           ///< the lock: its tasks that are queued or running
+    std::uint8_t cut = 0;              ///< the lock: how many of them may never run (W2)
     bool posted = false;               ///< the lock: one was dropped, and `in_pool` is queued
     second_node in_pool;
   };
@@ -173,39 +175,40 @@ struct resume_batch : platform::allocated {
   resume_batch(const resume_batch&) = delete;
   resume_batch& operator=(const resume_batch&) = delete;
 
-  /// For one wait that named `executor`: to be released after it. Holds a reference on `of`.
-  static resume_batch* make(Owner& of, const any_executor& executor) {
+  /// Creates a batch for one wait that named `executor`, which releases it afterwards. Holds a
+  /// reference on `owner`.
+  static resume_batch* make(Owner& owner, const any_executor& executor) {
     auto* const made = new resume_batch(executor);
-    made->owner = &of;
-    of.add_reference();
+    made->owner = &owner;
+    owner.add_reference();
     return made;
   }
-  /// Under the lock: where the next wait on the same executor finds it.
+  /// Under the lock: lists the batch, for the next wait on the same executor.
   void enlist_locked(resume_batch*& list) noexcept {
     next = list;
     if (next != nullptr) next->link = &next;
     list = this;
     link = &list;
   }
-  /// Under the lock: for one wait more.
+  /// Under the lock: one more wait has named it.
   void share_locked() noexcept {
     if (platform::holds(rule::batch_counts_waits)) ++waits;
     owner->add_reference();
   }
-  /// A wait that named it is over, and stands in no list.
+  /// A wait that named it is over and is in no list.
   void release() noexcept {
-    Owner& of = *owner;
-    typename Owner::waiters_lock lock(of);
+    Owner& held = *owner;
+    typename Owner::waiters_lock lock(held);
     lock.lock();
     --waits;
     const bool last = leave_if_last_locked();
     lock.unlock();
     if (last) delete this;
-    of.drop_reference();
+    held.drop_reference();
   }
 
-  /// Under the lock: a batch with somebody to resume gets a runner, put into `chain`; a second one
-  /// when the first is under way, since that one may be held up by the waiter that it has resumed.
+  /// Under the lock: if the batch has waiters, adds a runner to `chain`; the second one if the
+  /// first is queued or running, since a waiter that it has resumed may block it.
   void activate_locked(runner*& chain) noexcept {
     if (pending.empty() && ready.empty()) return;
     mend_late_locked();
@@ -217,16 +220,16 @@ struct resume_batch : platform::allocated {
     chain = &r;
   }
 
-  /// Under the lock: `w`, in no list, is to be resumed with its verdict.
+  /// Under the lock: makes `w`, which is in no list, ready to be resumed with its verdict.
   void make_ready_locked(waiter& w, runner*& chain) noexcept {
-    mend_late_locked();  // before `w`, which is to be resumed here
+    mend_late_locked();  // before `w` is listed, which is resumed in this process
     w.state = wait_state::ready;
     ready.push(w);
     activate_locked(chain);
   }
 
-  /// Under the lock, in a child of fork (W2) that `forker` has made. With `lost`, those who are
-  /// pending wait in the parent alone.
+  /// Under the lock, in a child of fork (W2); `forker` is the forking thread. With `lost`, the
+  /// pending waiters wait in the parent only.
   void mend_locked(bool lost, const thread_state* forker = &this_thread()) noexcept {
     generation = fork_list::generation;
     bool any = false;
@@ -252,32 +255,32 @@ struct resume_batch : platform::allocated {
   }
   static void submit_one(runner& r) {
     try {
-      const any_executor on = r.batch->executor;  // the task may take the batch with it
+      const any_executor on = r.batch->executor;  // a copy: the task may free the batch
       on.execute(task(&r));
-    } catch (...) {  // refused: dropping the task has sent it to the default pool
+    } catch (...) {  // refused: the dropped task has moved to the default pool
       if (platform::is_thread_exit()) throw;
     }
   }
 
   Owner* owner = nullptr;
-  resume_batch* next = nullptr;   ///< the lock: in the owner's list, if that has one
-  resume_batch** link = nullptr;  ///< the lock: what points to it there
-  std::uint32_t waits = 1;        ///< the lock: that have named it; for ever of the owner's own
-  std::uint32_t generation = fork_list::generation;  ///< the lock: in which it was mended last
+  resume_batch* next = nullptr;   ///< the lock: in the owner's list, if it has one
+  resume_batch** link = nullptr;  ///< the lock: the pointer to it in that list
+  std::uint32_t waits = 1;  ///< the lock: that have named it; stays 1 for the owner's own batch
+  std::uint32_t generation = fork_list::generation;  ///< the lock: in which it was last repaired
   waiter_list pending;                               ///< the lock
-  waiter_list ready;                                 ///< the lock; to be resumed with their verdict
+  waiter_list ready;  ///< the lock: to be resumed with their verdicts
   const any_executor executor;
   runner main;
   runner spare;
 
  private:
-  /// W3.
+  /// Repairs the batch if the process has forked since (W3).
   void mend_late_locked() noexcept {
     if (generation == fork_list::generation) [[likely]] {
       return;
     }
     if ((this_thread().forked || executor.is_pool()) &&
-        platform::holds(rule::done_flight_is_mended_late)) {
+        platform::holds(rule::done_flight_is_repaired_late)) {
       mend_locked(false, thread_state::forker);
     } else {
       generation = fork_list::generation;
@@ -289,18 +292,18 @@ struct resume_batch : platform::allocated {
       owner->strand_locked(*w);
     }
   }
-  /// The executor has dropped `r`, which is to go to the default pool. False: one of it stands
-  /// there already, so this one just ends.
+  /// The executor has dropped a task of `r`. Returns true if the default pool is to run it; false
+  /// if one is queued there already, and this one just ends.
   bool takes_over(runner& r) noexcept {
-    Owner& of = *owner;
-    typename Owner::waiters_lock lock(of);
+    Owner& held = *owner;
+    typename Owner::waiters_lock lock(held);
     lock.lock();
     mend_late_locked();
-    const bool stands_there = r.posted && platform::holds(rule::pool_node_stands_once);
+    const bool is_queued_there = r.posted && platform::holds(rule::pool_node_is_queued_once);
     const bool another = r.handed > 1 && !platform::holds(rule::dropped_runner_goes_to_the_pool);
-    if (!stands_there && !another) {
+    if (!is_queued_there && !another) {
       r.posted = true;
-      if (r.cut == r.handed) --r.cut;  // this one comes
+      if (r.cut == r.handed) --r.cut;  // this one will run
       lock.unlock();
       return true;
     }
@@ -308,14 +311,14 @@ struct resume_batch : platform::allocated {
     const bool last = leave_if_last_locked();
     lock.unlock();
     if (last) delete this;
-    of.drop_reference();
+    held.drop_reference();
     return false;
   }
   void end_locked(runner& r) noexcept {
     --r.handed;
     if (r.cut > r.handed) r.cut = r.handed;
   }
-  /// W1. True: the caller frees it, after the lock.
+  /// Returns true if the caller has to free the batch after the unlock (W1).
   bool leave_if_last_locked() noexcept {
     if (waits != 0) return false;
     if (main.handed + spare.handed != 0 && platform::holds(rule::batch_stays_for_runners)) {
@@ -328,7 +331,7 @@ struct resume_batch : platform::allocated {
     return true;
   }
 
-  /// A resumption that throws, or ends its thread, leaves the rest to another.
+  /// After a resumption that throws or ends its thread, hands the rest over to another task.
   struct working {
     runner& self;
     typename Owner::waiters_lock& lock;
@@ -336,7 +339,7 @@ struct resume_batch : platform::allocated {
     ~working() {
       if (finished) return;
       lock.lock();
-      self.batch->mend_late_locked();  // while it is seen to be here
+      self.batch->mend_late_locked();  // while `by` still shows that it runs on this thread
       self.by = nullptr;
       lock.unlock();
       submit_one(self);
@@ -347,21 +350,22 @@ struct resume_batch : platform::allocated {
     return owner->pending_is_ready_locked() && !pending.empty() ? pending : ready;
   }
 
-  /// Resumes the ready waiters one after the other, never nested. Each is taken out under the lock,
-  /// so that one that is destroyed before its turn is simply not there any more.
+  /// Resumes the ready waiters one after the other, never nested. Each is removed under the lock,
+  /// so one that is destroyed before its turn has removed itself and is not resumed.
   void run(runner& self, bool from_pool) {
-    Owner& of = *owner;
-    typename Owner::waiters_lock lock(of);
+    Owner& held = *owner;
+    typename Owner::waiters_lock lock(held);
     lock.lock();
-    self.by = &this_thread();  // first: it goes on
+    self.by = &this_thread();  // before the repair, so that this runner continues
     mend_late_locked();
     if (from_pool) self.posted = false;
     working guard{self, lock};
     const waiter* const first = to_resume_locked().first();
     if (&self == &main && first != nullptr && first->next != nullptr && !spare.is_under_way()) {
-      // Before this one has taken any: where the executor runs it here, it leaves none.
+      // Before this runner has removed a waiter: if the executor runs the second one here, within
+      // this call, it resumes all of them.
       ++spare.handed;
-      of.add_reference();
+      held.add_reference();
       lock.unlock();
       submit_one(spare);
       lock.lock();
@@ -376,7 +380,7 @@ struct resume_batch : platform::allocated {
         const bool last = leave_if_last_locked();
         lock.unlock();
         if (last) delete this;
-        of.drop_reference();
+        held.drop_reference();
         return;
       }
       w->state = wait_state::resumed;
@@ -387,7 +391,7 @@ struct resume_batch : platform::allocated {
 #endif
       try {
         resume(*w);
-      } catch (...) {  // nobody is there to take what a callback or a coroutine lets escape
+      } catch (...) {  // there is no handler for an exception that escapes a callback or coroutine
         if (!platform::is_thread_exit()) std::terminate();
         throw;
       }
