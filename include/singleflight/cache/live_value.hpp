@@ -221,7 +221,7 @@ class live_value final : public observable {
     void leave() noexcept { this->leave_forks(); }
     SINGLEFLIGHT_COLD void hold() noexcept override {}
     SINGLEFLIGHT_COLD void release() noexcept override {}
-    SINGLEFLIGHT_COLD void mend() noexcept override;
+    SINGLEFLIGHT_COLD void repair() noexcept override;
     SINGLEFLIGHT_COLD void go_on() noexcept override;
     live_value& owner;
     bool cut_ = false;

@@ -160,7 +160,7 @@ class [[nodiscard]] handle_wait : private timer_node {
   struct stop_action {
     handle_wait* wait;
     void operator()() const {
-      const detail::strike_scope limit;
+      const detail::limit_scope limit;
       wait->handle_->cancel(wait->batch(), detail::wait_verdict::cancelled);
     }
   };

@@ -90,7 +90,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool final : detail::fork_member {
 
   SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
   SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
-  SINGLEFLIGHT_BODY void mend() noexcept override;
+  SINGLEFLIGHT_BODY void repair() noexcept override;
 
   const thread_pool_options options_;
   mutable platform::mutex lock_;  // guards all below; only list operations run under it

@@ -9,8 +9,8 @@
 /// Ordering    nodes fire in the order of their times; one that is armed after later ones have
 ///             fired is next. arm happens-before fire; fire happens-before the return of a cancel
 ///             that came too late.
-/// Blocking    fire runs on the timer's thread; it must only claim the work and hand it over. cancel
-///             waits for a fire of the same node that is running on another thread.
+/// Blocking    fire runs on the timer's thread; it must only claim the work and hand it over. A
+///             cancel waits for a fire of the same node that is running on another thread.
 /// Errors      arm throws std::system_error if the timer's thread cannot be started.
 /// Lifetime    a node lives until it has fired or cancel has returned; a timer outlives its uses.
 /// Cost        arm and cancel: one short critical section, no allocation; while many nodes fire

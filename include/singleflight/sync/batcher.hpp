@@ -21,7 +21,7 @@
 ///             handle; one with limits only where the executor has no thread to spare. Within the
 ///             loader, load is refused as `recursive`, because the batch holds the place that it
 ///             would wait for; a handle from start must not be waited for there either. The same
-///             goes for loaders that call each other's batchers in a ring: with max_in_flight = 1
+///             goes for loaders that call each other's batchers in a cycle: with max_in_flight = 1
 ///             that is refused, too; with more places it may hang.
 /// Cancel      a caller's limit ends its own wait only, and not while its thread runs a batch: as
 ///             with the leader of a run, it returns when the loader does. A key whose callers have

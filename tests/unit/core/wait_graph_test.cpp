@@ -126,7 +126,7 @@ TEST(wait_graph, a_wait_for_tasks_fails_waits_for_results) {
     for (const auto& w : comes_back) EXPECT_EQ(w.failures, 1);
     EXPECT_EQ(stays_away.failures, 0);
     EXPECT_EQ(group_in_task.failures, 0);
-    EXPECT_TRUE(comes_back[0].record.struck());
+    EXPECT_TRUE(comes_back[0].record.interrupted());
 
     waiter again;  // after its failure, a second wait is the last of the cycle
     EXPECT_FALSE(again.enter(load.flight_id, inner, graph::strength::weak));

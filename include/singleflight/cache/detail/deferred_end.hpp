@@ -143,7 +143,7 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
 
   SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
   SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
-  SINGLEFLIGHT_COLD void mend() noexcept override {
+  SINGLEFLIGHT_COLD void repair() noexcept override {
     posted_ = false;  // no queue of the child has the task
   }
 

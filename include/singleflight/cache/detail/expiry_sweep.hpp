@@ -153,7 +153,7 @@ class expiry_sweep final : timer_node, fork_member {
 
   SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
   SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
-  SINGLEFLIGHT_COLD void mend() noexcept override {
+  SINGLEFLIGHT_COLD void repair() noexcept override {
     platform::renew(ended_);
     const phase was = phase_.load(memory_order_relaxed);
     const bool here = was == phase::running && sweeper_ == platform::this_thread_id();

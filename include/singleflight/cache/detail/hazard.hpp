@@ -252,7 +252,7 @@ class SINGLEFLIGHT_SHARED_STATE hazard_domain final : fork_member {
 
   SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
   SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
-  SINGLEFLIGHT_COLD inline void mend() noexcept override;
+  SINGLEFLIGHT_COLD inline void repair() noexcept override;
 
   platform::mutex lock_;
   hazard_record* records_ = nullptr;
@@ -273,7 +273,7 @@ struct SINGLEFLIGHT_SHARED_STATE hazard_thread {
 
 /// The threads that do not exist in the child have returned their records, with the slots of their
 /// handles, which the forking thread may hold now. The slots that only a call needs are emptied.
-void hazard_domain::mend() noexcept {
+void hazard_domain::repair() noexcept {
   const hazard_record* const mine = platform::per_thread<hazard_thread>().record;
   for (hazard_record* record = records_; record != nullptr; record = record->next) {
     if (record == mine) continue;

@@ -193,7 +193,7 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
     ended_.notify_all();
   }
 
-  /// In a child, after mend() of this and of the flights and while all locks are held: for a turn
+  /// In a child, after repair() of this and of the flights and while all locks are held: for a turn
   /// that is not in its alarm. True: it was cut, and the caller has to arm the alarm.
   /// `is_under_way(flight_id)`: whether that flight has not ended yet.
   template <class IsUnderWay>
@@ -320,7 +320,7 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
 
   SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
   SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
-  SINGLEFLIGHT_COLD void mend() noexcept override {
+  SINGLEFLIGHT_COLD void repair() noexcept override {
     platform::renew(ended_);
     const platform::thread_id here = platform::this_thread_id();
     if (reports_ > 0) {  // the forking thread may be in one of them

@@ -206,7 +206,7 @@ void live_value<T>::report(const outcome<shared_result<bool>>& got) {
 /// the flights come before this in the ranks: fires of other threads are over, and the flights left
 /// in the table are led by this thread.
 template <class T>
-void live_value<T>::after_fork::mend() noexcept {
+void live_value<T>::after_fork::repair() noexcept {
   if (owner.options_.reload_every.count() <= 0) return;
   if (owner.alarm_.next != nullptr) return;  // it is armed
   cut_ = owner.listeners_->cut_turn_held([this](std::uint64_t id) {

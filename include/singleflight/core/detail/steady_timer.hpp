@@ -53,7 +53,7 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer, fork_member {
   // ---- fork: a child does not have its thread ---------------------------------------------------
   SINGLEFLIGHT_COLD void hold() noexcept override {}  // holding the queue suffices
   SINGLEFLIGHT_COLD void release() noexcept override {}
-  SINGLEFLIGHT_BODY void mend() noexcept override;
+  SINGLEFLIGHT_BODY void repair() noexcept override;
   SINGLEFLIGHT_BODY void go_on() noexcept override;
 
   timer_queue queue_;  // its lock guards the members below, except no_thread_until_ and clock_

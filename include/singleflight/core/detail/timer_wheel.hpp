@@ -149,7 +149,7 @@ class timer_queue final : fork_member {
 
   SINGLEFLIGHT_BODY void hold() noexcept override;
   SINGLEFLIGHT_BODY void release() noexcept override;
-  SINGLEFLIGHT_BODY void mend() noexcept override;
+  SINGLEFLIGHT_BODY void repair() noexcept override;
   static void remove_vanished(timer_list& list) noexcept;
 
   // Hints on which no data depends: whether a thread is firing, and how many wait for the lock.

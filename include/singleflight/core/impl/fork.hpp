@@ -53,7 +53,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void fork_list::in_parent() noexcept {
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void fork_list::in_child() noexcept {
   fork_list& all = instance();
   ++generation;
-  if (platform::holds(rule::child_is_repaired)) all.each([](fork_member& m) { m.mend(); });
+  if (platform::holds(rule::child_is_repaired)) all.each([](fork_member& m) { m.repair(); });
   if (platform::holds(rule::fork_holds_locks)) all.each([](fork_member& m) { m.release(); });
   if (platform::holds(rule::child_restarts)) all.each([](fork_member& m) { m.go_on(); });
   all.lock_.unlock();

@@ -76,12 +76,12 @@ SINGLEFLIGHT_BODY wait_verdict one_shot_base::sleep(const limits& bounds) {
   sleeper me(clock, bounds.deadline, bounds.stop);
   lock();
   const bool late = published_;
-  const bool struck = record.struck();  // if set later, end_wait() finds the thread
-  if (!late && !struck) thread_ = &me;
+  const bool interrupted = record.interrupted();  // if set later, end_wait() finds the thread
+  if (!late && !interrupted) thread_ = &me;
   unlock();
   if (late) return wait_verdict::outcome;
-  const wait_verdict why = struck ? wait_verdict::recursive : me.sleep();
-  if (why == wait_verdict::outcome && !record.struck()) return why;
+  const wait_verdict why = interrupted ? wait_verdict::recursive : me.sleep();
+  if (why == wait_verdict::outcome && !record.interrupted()) return why;
   lock();
   thread_ = nullptr;
   const bool came = published_;

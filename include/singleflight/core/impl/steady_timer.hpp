@@ -124,7 +124,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void steady_timer::work() noexcept {
   }
 }
 
-SINGLEFLIGHT_BODY void steady_timer::mend() noexcept {
+SINGLEFLIGHT_BODY void steady_timer::repair() noexcept {
   platform::renew(changed_);
   started_ = false;
   sleeping_until_ = time_point::min();

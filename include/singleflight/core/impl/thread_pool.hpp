@@ -191,7 +191,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void thread_pool::on_retry(timer_node& node)
   self.arm_retry();
 }
 
-SINGLEFLIGHT_BODY void thread_pool::mend() noexcept {
+SINGLEFLIGHT_BODY void thread_pool::repair() noexcept {
   detail::platform::renew(work_);
   detail::platform::forget_threads(threads_);
   forked_within_ = detail::this_thread().pool == this;  // a task may fork

@@ -58,7 +58,7 @@ SINGLEFLIGHT_BODY void thread_indexes::give_back(std::uint32_t index) noexcept {
   used_[index / 64] &= ~(std::uint64_t{1} << (index % 64));
 }
 
-SINGLEFLIGHT_BODY void thread_indexes::mend() noexcept {
+SINGLEFLIGHT_BODY void thread_indexes::repair() noexcept {
   thread_state& self = this_thread();
   thread_state::forker = &self;
   self.forked = true;

@@ -189,7 +189,7 @@ SINGLEFLIGHT_BODY void timer_queue::hold() noexcept {
 
 SINGLEFLIGHT_BODY void timer_queue::release() noexcept { held_.reset(); }
 
-SINGLEFLIGHT_BODY void timer_queue::mend() noexcept {
+SINGLEFLIGHT_BODY void timer_queue::repair() noexcept {
   platform::renew(fired_);
   cancels_ = 0;
   if (firing_ != nullptr && !fires_here()) firing_ = nullptr;

@@ -98,7 +98,7 @@ SINGLEFLIGHT_BODY wait_graph::entry& wait_graph::record::entry_at(std::size_t i)
   return i < inline_entries ? first_[i] : more_[i - inline_entries];
 }
 
-SINGLEFLIGHT_BODY void wait_graph::mend() noexcept {
+SINGLEFLIGHT_BODY void wait_graph::repair() noexcept {
   for (entry*& slot : slots_) {
     for (entry* head = std::exchange(slot, nullptr); head != nullptr; head = head->next_head) {
       for (entry* e = head; e != nullptr; e = e->next) e->owner->entered_ = false;
@@ -140,7 +140,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool wait_graph::reaches_itself(record& self
         current->head_->closes = true;
       } else if (r.walk_ == walk_) {
         current->head_->closes = current->head_->closes || r.closes_;
-      } else if (!r.struck_.load(memory_order_relaxed) && !r.target_.is_over()) {
+      } else if (!r.interrupted_.load(memory_order_relaxed) && !r.target_.is_over()) {
         visit(r, current);
         current = &r;
       }
@@ -155,7 +155,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool wait_graph::reaches_itself(record& self
       if (current->closes_ && current->strength_ <= *cut && current->end_wait_ != nullptr &&
           platform::holds(rule::weaker_wait_is_ended)) {
         current->closes_ = false;
-        current->struck_.store(true, memory_order_release);
+        current->interrupted_.store(true, memory_order_release);
         current->end_wait_(current->waiter_);
       }
       current->up_->head_->closes = current->up_->head_->closes || current->closes_;

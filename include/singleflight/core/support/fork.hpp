@@ -11,12 +11,12 @@
 // K1  Before the fork, hold() is called for every member: its locks are taken, in the order of the
 //     ranks, which is the order in which the library nests them. So no other thread is in a
 //     critical section, and what the locks guard is consistent in the child.
-// K2  In the parent, release() is called for every member. In the child, mend() repairs each of
+// K2  In the parent, release() is called for every member. In the child, repair() repairs each of
 //     them, then release(), then go_on(), which starts the threads and arms the alarms for what has
 //     to happen by itself.
 // K3  Between hold() and release() no user code runs; until go_on() the forking thread is the only
 //     one in the child. The stacks of the parent's other threads are still mapped at that point,
-//     and are reused by new threads later: so mend() removes every node that lies on them.
+//     and are reused by new threads later: so repair() removes every node that lies on them.
 // K4  A member enters the list at the end of its construction and leaves it at the start of its
 //     destruction, under the list's lock, which is held around the fork. So no member is created or
 //     destroyed within the four calls below.
@@ -42,7 +42,7 @@ class fork_member {
   virtual void hold() noexcept = 0;
   virtual void release() noexcept = 0;
   /// Called in the child while all members are held.
-  virtual void mend() noexcept {}
+  virtual void repair() noexcept {}
   /// Called in the child after all members have been released.
   virtual void go_on() noexcept {}
 

@@ -20,6 +20,7 @@
 #include "singleflight/core/handle_wait.hpp"
 #include "singleflight/core/outcome.hpp"
 #include "singleflight/core/support/bit_lock.hpp"
+#include "singleflight/core/support/resume_batch.hpp"
 #include "singleflight/core/support/sleeper.hpp"
 #include "singleflight/core/support/wait_graph.hpp"
 

@@ -182,7 +182,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_indexes final : fork_member {
  private:
   SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
   SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
-  SINGLEFLIGHT_BODY void mend() noexcept override;
+  SINGLEFLIGHT_BODY void repair() noexcept override;
 
   platform::mutex lock_;
   std::uint64_t used_[words] = {};

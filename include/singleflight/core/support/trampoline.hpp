@@ -64,14 +64,14 @@ class inside_run {
 /// inside it: that code might disarm a limit whose action, on the other thread, does the same.
 /// Tasks for inline_executor run at the end of the enclosing library call, or, if there is none, on
 /// the default pool.
-class strike_scope {
+class limit_scope {
  public:
-  strike_scope() noexcept : self_(this_thread()), marks_(!self_.in_scope) {
+  limit_scope() noexcept : self_(this_thread()), marks_(!self_.in_scope) {
     if (marks_ && platform::holds(rule::expiry_resumes_nobody)) ++self_.inside_run;
   }
-  strike_scope(const strike_scope&) = delete;
-  strike_scope& operator=(const strike_scope&) = delete;
-  ~strike_scope() {
+  limit_scope(const limit_scope&) = delete;
+  limit_scope& operator=(const limit_scope&) = delete;
+  ~limit_scope() {
     if (marks_ && platform::holds(rule::expiry_resumes_nobody)) --self_.inside_run;
   }
 
@@ -91,7 +91,7 @@ class fire_scope {
 
  private:
   thread_state& self_;
-  const strike_scope strikes_;
+  const limit_scope limit_;
 };
 
 bool is_inside_run(const thread_state& self) noexcept;

@@ -104,7 +104,9 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
       if (std::exchange(entered_, false)) instance().leave(*this);
     }
     /// Whether another wait has ended this one, which then fails as recursive.
-    bool struck() const noexcept { return entered_ && struck_.load(memory_order_acquire); }
+    bool interrupted() const noexcept {
+      return entered_ && interrupted_.load(memory_order_acquire);
+    }
 
    private:
     friend class wait_graph;
@@ -124,7 +126,7 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
     std::vector<entry> more_;
     strength strength_ = strength::weak;
     bool entered_ = false;  // the waiter's own
-    atomic<bool> struck_{false};
+    atomic<bool> interrupted_{false};
     wait_ender end_wait_ = nullptr;
     void* waiter_ = nullptr;
 
@@ -142,7 +144,7 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
   // that wait for what those lead: none of them is an edge in the child ---------------------------
   SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
   SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
-  SINGLEFLIGHT_BODY void mend() noexcept override;
+  SINGLEFLIGHT_BODY void repair() noexcept override;
 
   bool enter(record& self) noexcept;
 

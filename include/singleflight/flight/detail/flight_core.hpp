@@ -333,7 +333,7 @@ class flight_core final : fork_member {
 
   SINGLEFLIGHT_BODY void hold() noexcept override;
   SINGLEFLIGHT_BODY void release() noexcept override;
-  SINGLEFLIGHT_BODY void mend() noexcept override;
+  SINGLEFLIGHT_BODY void repair() noexcept override;
   SINGLEFLIGHT_BODY void go_on() noexcept override;
   template <class Visit>
   bool each_block_held(Visit&& visit) noexcept;
@@ -355,7 +355,7 @@ class flight_core final : fork_member {
 struct leader_cancellation {
   block_base& block;
   void operator()() const {
-    const strike_scope strikes;
+    const limit_scope limit;
     const inside_flight here(block);
     flight_core::cancel_leader(block);
   }

@@ -129,7 +129,8 @@ SINGLEFLIGHT_BODY wait_verdict blocked_wait::sleep() {
     const bool stopped = platform::stop_requested(bounds_.stop);
     if (stopped || (bounded() && block_.clock->now() >= bounds_.deadline)) {
       verdict = stopped ? wait_verdict::cancelled : wait_verdict::timed_out;
-    } else if (record_.struck()) {  // set before the epoch that this thread has seen, or will see
+    } else if (record_
+                   .interrupted()) {  // set before the epoch that this thread has seen, or will see
       verdict = wait_verdict::recursive;
     }
     if (verdict != wait_verdict::outcome || (can_lead_ && phase == flight_phase::vacant)) {

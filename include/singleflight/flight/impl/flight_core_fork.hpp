@@ -72,7 +72,7 @@ SINGLEFLIGHT_BODY void flight_core::release() noexcept {
   table.release_all();
 }
 
-SINGLEFLIGHT_BODY void flight_core::mend() noexcept {
+SINGLEFLIGHT_BODY void flight_core::repair() noexcept {
   const bool closing = closed_.load(memory_order_relaxed);
   table.crowd_held(0);
   (void)table.each_held([&](flight_table::bucket& bucket) {
@@ -156,8 +156,8 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::forget_waiters(block_base&
   b.room.timed = {};
   b.room.claimers = b.room.claimers_behind = false;
   const bool lost = b.node == nullptr;
-  b.room.batch.mend_locked(lost);
-  for (flight_batch* r = b.room.more_batches; r != nullptr; r = r->next) r->mend_locked(lost);
+  b.room.batch.repair_locked(lost);
+  for (flight_batch* r = b.room.more_batches; r != nullptr; r = r->next) r->repair_locked(lost);
 }
 
 /// Queues again the errands of this thread's flights that were queued on the pool of timeouts, or

@@ -164,7 +164,7 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
    private:
     SINGLEFLIGHT_COLD void hold() noexcept override { line_.lock_.lock(); }
     SINGLEFLIGHT_COLD void release() noexcept override { line_.lock_.unlock(); }
-    SINGLEFLIGHT_COLD void mend() noexcept override {
+    SINGLEFLIGHT_COLD void repair() noexcept override {
       if (platform::holds(rule::parents_batches_are_set_aside)) line_.set_aside_locked();
     }
     batch_line& line_;

@@ -291,7 +291,7 @@ class breaker_core final : fork_member {
 
   SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
   SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
-  SINGLEFLIGHT_COLD void mend() noexcept override {
+  SINGLEFLIGHT_COLD void repair() noexcept override {
     if (reporter_ != platform::this_thread_id()) reporting_ = false;
   }
 

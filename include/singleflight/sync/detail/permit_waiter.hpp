@@ -11,6 +11,7 @@
 #include "singleflight/core/errors.hpp"
 #include "singleflight/core/handle_wait.hpp"
 #include "singleflight/core/support/require.hpp"
+#include "singleflight/core/support/resume_batch.hpp"
 #include "singleflight/core/support/sleeper.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE

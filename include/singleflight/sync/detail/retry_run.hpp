@@ -94,7 +94,7 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
   struct waker {
     retry_run* run;
     void operator()() const noexcept {
-      const strike_scope strikes;
+      const limit_scope limit;
       run->wake(0);
     }
   };

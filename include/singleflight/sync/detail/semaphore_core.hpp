@@ -225,7 +225,7 @@ class semaphore_core final : public platform::allocated, fork_member {
 
   SINGLEFLIGHT_COLD void hold() noexcept override { lock(); }
   SINGLEFLIGHT_COLD void release() noexcept override { unlock(); }
-  void mend() noexcept override;
+  void repair() noexcept override;
 
   atomic<std::uint64_t> word_;
   atomic<std::uint32_t> references_{1};

@@ -179,7 +179,7 @@ class task_group final : private task_node, private fork_member, public platform
 
   SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
   SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
-  SINGLEFLIGHT_COLD void mend() noexcept override {
+  SINGLEFLIGHT_COLD void repair() noexcept override {
     if (!is_queued_here(this)) posted_ = false;
     references_ -= waiters_.forget() * waiter_reference();
   }

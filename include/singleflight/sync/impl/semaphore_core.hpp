@@ -240,7 +240,7 @@ inline void semaphore_core::lock_served() {
 // Threads that queue do not exist in a child. What is held stays held; what was granted to a
 // coroutine that is resumed in the parent alone is returned. Nobody is resumed here, so the next
 // call serves those who queued behind.
-SINGLEFLIGHT_COLD inline void semaphore_core::mend() noexcept {
+SINGLEFLIGHT_COLD inline void semaphore_core::repair() noexcept {
   for (waiter* w = queue_.first(); w != nullptr;) {
     waiter* const next = w->next;
     auto& request = static_cast<permit_waiter&>(*w);
@@ -248,8 +248,8 @@ SINGLEFLIGHT_COLD inline void semaphore_core::mend() noexcept {
     w = next;
   }
   unserved_ = !queue_.empty();
-  home.mend_locked(false);
-  for (permit_batch* b = more_batches_; b != nullptr; b = b->next) b->mend_locked(false);
+  home.repair_locked(false);
+  for (permit_batch* b = more_batches_; b != nullptr; b = b->next) b->repair_locked(false);
 }
 
 }  // namespace detail

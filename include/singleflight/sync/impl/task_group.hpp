@@ -56,7 +56,7 @@ inline outcome<void> task_group::wait(wait_graph::strength strength) {
     const std::uint64_t use = use_;  // which does not end before this is listed no more
     lock_.unlock();
     if (!std::exchange(recorded, true)) closes_cycle = !record_wait(self, use, strength);
-    if (!closes_cycle && !self.record.struck()) self.sleep();
+    if (!closes_cycle && !self.record.interrupted()) self.sleep();
     lock_.lock();
     if (!self.listed && platform::holds(rule::called_waiter_gets_outcome)) {
       unlock_and_drop(waiter_reference());
@@ -65,7 +65,7 @@ inline outcome<void> task_group::wait(wait_graph::strength strength) {
     }
     references_ -= waiter_reference();  // not the last: the use has not ended, the owner is there
     if (self.listed) waiters_.unlist(self);
-    if (closes_cycle || self.record.struck()) {
+    if (closes_cycle || self.record.interrupted()) {
       wakeup worker = choose_worker_locked();  // this waiter may have been called
       lock_.unlock();
       send(worker);
