@@ -151,21 +151,7 @@ class SINGLEFLIGHT_SHARED_STATE hazard_domain final : fork_member {
   ~hazard_domain() { leave_forks(); }
 
   /// Throws std::bad_alloc.
-  hazard_record& take() {
-    platform::unique_lock hold(lock_);
-    hazard_record* record = records_;
-    while (record != nullptr && record->taken) record = record->next;
-    if (record == nullptr) {
-      [[maybe_unused]] const platform::kept_for_good memory{};
-      scanned_.reserve((count_ + 1) * hazard_record::all);
-      record = new hazard_record;
-      record->next = records_;
-      records_ = record;
-      ++count_;
-    }
-    record->taken = true;
-    return *record;
-  }
+  hazard_record& take();
   void give_back(hazard_record& record) noexcept {
     platform::unique_lock hold(lock_);
     record.taken = false;
@@ -173,86 +159,25 @@ class SINGLEFLIGHT_SHARED_STATE hazard_domain final : fork_member {
 
   /// Drops the structure's reference on each object of `list`, linked by `next`, none of which is
   /// found any more: now, or in a later call, once the handle that protects it has been dropped.
-  void reclaim(reclaimable* list) noexcept {
-    reclaimable* unheld = nullptr;
-    {
-      platform::unique_lock hold(lock_);
-      append(std::exchange(kept_, nullptr), list);
-      if (graceful_) list = after_grace(list);
-      if (list == nullptr) return;
-      if (hazard_mode::is_one_sided()) {
-        if (!platform::barrier_in_all_threads()) {
-          kept_ = list;  // until a later call
-          if (++refusals_ == most_refusals && platform::holds(rule::refused_barrier_is_replaced)) {
-            hazard_mode::one_sided.store(false, memory_order_relaxed);
-            graceful_ = true;
-          }
-          return;
-        }
-        refusals_ = 0;
-      }
-      scan();
-      while (reclaimable* const object = list) {
-        list = object->next;
-        reclaimable*& to = held(object) ? kept_ : unheld;
-        object->next = to;
-        to = object;
-      }
-    }
-    while (reclaimable* const object = unheld) {
-      unheld = object->next;
-      object->drop_reference();
-    }
-  }
+  void reclaim(reclaimable* list) noexcept;
 
  private:
   static constexpr int most_refusals =
       8;  ///< consecutive; fewer may be due to a shortage of memory
   static constexpr std::chrono::milliseconds grace{2};  ///< H5: a thousand times what is needed
 
-  static void append(reclaimable* more, reclaimable*& list) noexcept {
-    if (more == nullptr) return;
-    reclaimable* last = more;
-    while (last->next != nullptr) last = last->next;
-    last->next = list;
-    list = more;
-  }
+  static void append(reclaimable* more, reclaimable*& list) noexcept;
   /// H5: takes `fresh`, and returns what has now waited for the grace period.
-  reclaimable* after_grace(reclaimable* fresh) noexcept {
-    append(fresh, gathering_);
-    const steady_time now = platform::now();
-    if (waiting_ != nullptr && now - waiting_since_ < grace) return nullptr;
-    waiting_since_ = now;
-    return std::exchange(waiting_, std::exchange(gathering_, nullptr));
-  }
+  reclaimable* after_grace(reclaimable* fresh) noexcept;
   /// Collects what the slots protect, sorted.
-  void scan() noexcept {
-    scanned_.clear();
-    for (hazard_record* record = records_; record != nullptr; record = record->next) {
-      for (hazard_slot& slot : record->slots) {
-        const memory_order_t acquire = platform::order(rule::scan_acquires, memory_order_acquire);
-        reclaimable* object = slot.load(acquire);
-        if (!hazard_mode::is_one_sided()) {
-          while (!slot.compare_exchange_strong(
-              object, object, platform::order(rule::scan_acquires, memory_order_acq_rel),
-              acquire)) {
-          }
-        }
-        if (object != nullptr) scanned_.push_back(object);  // take() has reserved space
-      }
-    }
-    if (scanned_.size() > 1) std::sort(scanned_.begin(), scanned_.end());
-  }
-  bool held(reclaimable* object) const noexcept {
-    if (!platform::holds(rule::held_is_kept)) return false;
-    return !scanned_.empty() && std::binary_search(scanned_.begin(), scanned_.end(), object);
-  }
+  void scan() noexcept;
+  bool held(reclaimable* object) const noexcept;
 
   // ---- fork -------------------------------------------------------------------------------------
 
   SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
   SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
-  SINGLEFLIGHT_COLD inline void repair() noexcept override;
+  SINGLEFLIGHT_BODY void repair() noexcept override;
 
   platform::mutex lock_;
   hazard_record* records_ = nullptr;
@@ -271,38 +196,9 @@ struct SINGLEFLIGHT_SHARED_STATE hazard_thread {
   bool ended = false;  ///< code that runs later in the thread's end has no record
 };
 
-/// The threads that do not exist in the child have returned their records, with the slots of their
-/// handles, which the forking thread may hold now. The slots that only a call needs are emptied.
-void hazard_domain::repair() noexcept {
-  const hazard_record* const mine = platform::per_thread<hazard_thread>().record;
-  for (hazard_record* record = records_; record != nullptr; record = record->next) {
-    if (record == mine) continue;
-    record->taken = false;
-    record->passing().store(nullptr, memory_order_relaxed);
-    record->structure().store(nullptr, memory_order_relaxed);
-  }
-  if (hazard_mode::is_one_sided()) (void)platform::ask_for_barrier();
-}
+void give_hazard_record_back() noexcept;
 
-inline void give_hazard_record_back() noexcept {
-  auto& self = platform::per_thread<hazard_thread>();
-  self.ended = true;
-  if (hazard_record* const mine = self.record) {
-    self.record = nullptr;
-    hazard_domain::instance().give_back(*mine);
-  }
-}
-
-SINGLEFLIGHT_COLD inline hazard_record* take_hazard_record(hazard_thread& self) noexcept {
-  if (self.ended) return nullptr;
-  try {
-    self.record = &hazard_domain::instance().take();
-  } catch (const std::bad_alloc&) {
-    return nullptr;
-  }
-  platform::at_thread_exit<&give_hazard_record_back>();
-  return self.record;
-}
+hazard_record* take_hazard_record(hazard_thread& self) noexcept;
 
 /// The calling thread's record; null at the thread's end, or without memory for one.
 inline hazard_record* this_hazard_record() noexcept {
@@ -377,3 +273,7 @@ class hazard_hold {
 
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE
+
+#if !defined(SINGLEFLIGHT_COMPILED)
+#include "singleflight/cache/impl/hazard.hpp"
+#endif

@@ -225,7 +225,7 @@ class semaphore_core final : public platform::allocated, fork_member {
 
   SINGLEFLIGHT_COLD void hold() noexcept override { lock(); }
   SINGLEFLIGHT_COLD void release() noexcept override { unlock(); }
-  void repair() noexcept override;
+  SINGLEFLIGHT_BODY void repair() noexcept override;
 
   atomic<std::uint64_t> word_;
   atomic<std::uint32_t> references_{1};
@@ -245,7 +245,32 @@ class semaphore_core final : public platform::allocated, fork_member {
   permit_batch home;  ///< of waits that name no executor
 };
 
+template <class Step>
+void semaphore_core::change(Step step) {
+  const call_scope scope;
+  bool again = false;
+  lock();
+  wake_list first;
+  step(first);
+  for (wake_list wakes = first;; wakes = {}) {
+    if (platform::holds(rule::change_serves_queue)) serve_locked(wakes);
+    // Those left over may be served by another thread, and be the last owners of this object.
+    const bool held = std::exchange(again, !wakes.has_room());
+    if (again && !held && platform::holds(rule::server_holds_reference)) add_reference();
+    unlock();
+    for (std::size_t i = 0; i < wakes.thread_count; ++i) sleeper::wake(wakes.threads[i]);
+    permit_batch::submit(wakes.runners);
+    if (!again) {
+      if (held && platform::holds(rule::server_holds_reference)) drop_reference();
+      return;
+    }
+    lock();
+  }
+}
+
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE
 
+#if !defined(SINGLEFLIGHT_COMPILED)
 #include "singleflight/sync/impl/semaphore_core.hpp"
+#endif

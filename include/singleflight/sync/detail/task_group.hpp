@@ -209,4 +209,6 @@ inline std::stop_token token_of(task_group& group) { return group.token(); }
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE
 
+#if !defined(SINGLEFLIGHT_COMPILED)
 #include "singleflight/sync/impl/task_group.hpp"
+#endif

@@ -17,7 +17,7 @@ namespace detail {
 
 // ---- one request --------------------------------------------------------------------------------
 
-inline void semaphore_core::enter(permit_waiter& w) {
+SINGLEFLIGHT_BODY void semaphore_core::enter(permit_waiter& w) {
   if (take_fast(w.weight)) {
     w.is_settled.store(true, memory_order_relaxed);
     add_handle();
@@ -47,20 +47,20 @@ inline void semaphore_core::enter(permit_waiter& w) {
   unlock();
 }
 
-inline flight_errc semaphore_core::refuse(flight_errc why) noexcept {
+SINGLEFLIGHT_BODY flight_errc semaphore_core::refuse(flight_errc why) noexcept {
   lock();
   ++(why == flight_errc::timed_out ? stats_.timed_out : stats_.cancelled);
   unlock();
   return why;
 }
 
-inline void semaphore_core::refuse_locked(permit_waiter& w, flight_errc why) noexcept {
+SINGLEFLIGHT_BODY void semaphore_core::refuse_locked(permit_waiter& w, flight_errc why) noexcept {
   ++(why == flight_errc::closed ? stats_.closed : stats_.overloaded);
   w.refused = why;
   w.is_settled.store(true, memory_order_relaxed);
 }
 
-inline bool semaphore_core::try_take(count n) {
+SINGLEFLIGHT_BODY bool semaphore_core::try_take(count n) {
   if (take_fast(n)) return true;
   lock_served();
   const bool granted = !closed_ && queue_.empty() && n <= available_;
@@ -71,7 +71,7 @@ inline bool semaphore_core::try_take(count n) {
 
 // ---- its wait -----------------------------------------------------------------------------------
 
-inline permit_batch* semaphore_core::make_batch(const any_executor& executor) {
+SINGLEFLIGHT_BODY permit_batch* semaphore_core::make_batch(const any_executor& executor) {
   permit_batch* const made = permit_batch::make(*this, executor);
   lock();
   made->enlist_locked(more_batches_);
@@ -79,7 +79,7 @@ inline permit_batch* semaphore_core::make_batch(const any_executor& executor) {
   return made;
 }
 
-inline bool semaphore_core::enrol(permit_waiter& w, permit_batch& batch, bool always) {
+SINGLEFLIGHT_BODY bool semaphore_core::enrol(permit_waiter& w, permit_batch& batch, bool always) {
   const call_scope scope;
   permit_batch::runner* runners = nullptr;
   lock_served();
@@ -97,7 +97,7 @@ inline bool semaphore_core::enrol(permit_waiter& w, permit_batch& batch, bool al
   return true;
 }
 
-inline bool semaphore_core::fall_asleep(permit_waiter& w, sleeper& thread) {
+SINGLEFLIGHT_BODY bool semaphore_core::fall_asleep(permit_waiter& w, sleeper& thread) {
   lock_served();
   w.require_idle_locked();
   const bool waits = !w.over_locked();
@@ -106,7 +106,7 @@ inline bool semaphore_core::fall_asleep(permit_waiter& w, sleeper& thread) {
   return waits;
 }
 
-inline void semaphore_core::give_up(permit_waiter& w, wait_verdict why) {
+SINGLEFLIGHT_BODY void semaphore_core::give_up(permit_waiter& w, wait_verdict why) {
   change([&](wake_list& wakes) {
     if (w.is_settled.load(memory_order_relaxed) && platform::holds(rule::cancel_yields_to_grant)) {
       return;
@@ -119,13 +119,13 @@ inline void semaphore_core::give_up(permit_waiter& w, wait_verdict why) {
   });
 }
 
-inline void semaphore_core::leave_batch(permit_waiter& w) noexcept {
+SINGLEFLIGHT_BODY void semaphore_core::leave_batch(permit_waiter& w) noexcept {
   lock();
   w.leave_batch_locked();
   unlock();
 }
 
-inline void semaphore_core::drop(permit_waiter& w) {
+SINGLEFLIGHT_BODY void semaphore_core::drop(permit_waiter& w) {
   change([&](wake_list&) {
     w.leave_batch_locked();
     if (w.queued) {
@@ -138,7 +138,7 @@ inline void semaphore_core::drop(permit_waiter& w) {
 
 // ---- the whole semaphore ------------------------------------------------------------------------
 
-inline void semaphore_core::resize(count capacity) {
+SINGLEFLIGHT_BODY void semaphore_core::resize(count capacity) {
   check_capacity(capacity);
   change([&](wake_list&) {
     available_ += capacity - capacity_;
@@ -151,13 +151,13 @@ inline void semaphore_core::resize(count capacity) {
   });
 }
 
-inline void semaphore_core::close() {
+SINGLEFLIGHT_BODY void semaphore_core::close() {
   change([&](wake_list&) { closed_ = true; });
 }
 
 // ---- the queue ----------------------------------------------------------------------------------
 
-inline void semaphore_core::dequeue_locked(permit_waiter& w) noexcept {
+SINGLEFLIGHT_BODY void semaphore_core::dequeue_locked(permit_waiter& w) noexcept {
   if (!w.queued) return;
   if (sweep_at_ == &w) sweep_at_ = w.next;
   queue_.remove(w);
@@ -180,7 +180,7 @@ SINGLEFLIGHT_INLINE void semaphore_core::settle_locked(permit_waiter& w, flight_
   w.is_settled.store(true, platform::order(rule::settle_releases, memory_order_release));
 }
 
-inline void semaphore_core::serve_locked(wake_list& wakes) noexcept {
+SINGLEFLIGHT_BODY void semaphore_core::serve_locked(wake_list& wakes) noexcept {
   while (sweep_at_ != nullptr && wakes.has_room()) {
     ++wakes.looked_at;
     auto& request = static_cast<permit_waiter&>(*std::exchange(sweep_at_, sweep_at_->next));
@@ -202,30 +202,7 @@ inline void semaphore_core::serve_locked(wake_list& wakes) noexcept {
   }
 }
 
-template <class Step>
-void semaphore_core::change(Step step) {
-  const call_scope scope;
-  bool again = false;
-  lock();
-  wake_list first;
-  step(first);
-  for (wake_list wakes = first;; wakes = {}) {
-    if (platform::holds(rule::change_serves_queue)) serve_locked(wakes);
-    // Those left over may be served by another thread, and be the last owners of this object.
-    const bool held = std::exchange(again, !wakes.has_room());
-    if (again && !held && platform::holds(rule::server_holds_reference)) add_reference();
-    unlock();
-    for (std::size_t i = 0; i < wakes.thread_count; ++i) sleeper::wake(wakes.threads[i]);
-    permit_batch::submit(wakes.runners);
-    if (!again) {
-      if (held && platform::holds(rule::server_holds_reference)) drop_reference();
-      return;
-    }
-    lock();
-  }
-}
-
-inline void semaphore_core::lock_served() {
+SINGLEFLIGHT_BODY void semaphore_core::lock_served() {
   lock();
   while (unserved_) [[unlikely]] {
     unserved_ = false;
@@ -240,7 +217,7 @@ inline void semaphore_core::lock_served() {
 // Threads that queue do not exist in a child. What is held stays held; what was granted to a
 // coroutine that is resumed in the parent alone is returned. Nobody is resumed here, so the next
 // call serves those who queued behind.
-SINGLEFLIGHT_COLD inline void semaphore_core::repair() noexcept {
+SINGLEFLIGHT_BODY void semaphore_core::repair() noexcept {
   for (waiter* w = queue_.first(); w != nullptr;) {
     waiter* const next = w->next;
     auto& request = static_cast<permit_waiter&>(*w);

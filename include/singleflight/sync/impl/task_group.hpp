@@ -17,7 +17,7 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-inline auto task_group::add(std::unique_ptr<group_task> t, bool at_once) -> admission {
+SINGLEFLIGHT_BODY auto task_group::add(std::unique_ptr<group_task> t, bool at_once) -> admission {
   group_tasks old_errors;
   wakeup worker;
   lock_.lock();
@@ -42,7 +42,7 @@ inline auto task_group::add(std::unique_ptr<group_task> t, bool at_once) -> admi
 
 // ---- the wait -----------------------------------------------------------------------------------
 
-inline outcome<void> task_group::wait(wait_graph::strength strength) {
+SINGLEFLIGHT_BODY outcome<void> task_group::wait(wait_graph::strength strength) {
   settle_promises();
   group_waiter self;
   bool recorded = this_thread().led == nullptr;  // then nobody waits for this thread
@@ -78,8 +78,8 @@ inline outcome<void> task_group::wait(wait_graph::strength strength) {
   return self.take_outcome();
 }
 
-inline bool task_group::record_wait(group_waiter& self, std::uint64_t use,
-                                    wait_graph::strength strength) noexcept {
+SINGLEFLIGHT_BODY bool task_group::record_wait(group_waiter& self, std::uint64_t use,
+                                               wait_graph::strength strength) noexcept {
   const bool firm = strength == wait_graph::strength::firm;
   try {
     return self.record.enter({.id = use}, this_thread().led, nullptr, strength,
@@ -91,7 +91,7 @@ inline bool task_group::record_wait(group_waiter& self, std::uint64_t use,
 
 // ---- which thread works -------------------------------------------------------------------------
 
-inline auto task_group::choose_worker_locked(bool thread_ends) noexcept -> wakeup {
+SINGLEFLIGHT_BODY auto task_group::choose_worker_locked(bool thread_ends) noexcept -> wakeup {
   wakeup worker;
   if (!may_begin() || waiters_.called()) return worker;
   if (!waiters_.empty() && platform::holds(rule::sleeper_is_called)) {
@@ -107,7 +107,7 @@ inline auto task_group::choose_worker_locked(bool thread_ends) noexcept -> wakeu
   return worker;
 }
 
-inline void task_group::send(wakeup& worker) {
+SINGLEFLIGHT_BODY void task_group::send(wakeup& worker) {
   if (worker.sleeper != nullptr) {
     platform::wake(*worker.sleeper, 1);  // by its address: it may have returned
   } else if (worker.ticket) {
@@ -123,7 +123,7 @@ inline void task_group::send(wakeup& worker) {
   }
 }
 
-inline void task_group::on_ticket(task_node* node, bool run) {
+SINGLEFLIGHT_BODY void task_group::on_ticket(task_node* node, bool run) {
   auto& self = static_cast<task_group&>(*node);
   self.lock_.lock();
   self.posted_ = false;
@@ -139,7 +139,7 @@ inline void task_group::on_ticket(task_node* node, bool run) {
   self.unlock_and_drop(ticket_reference());
 }
 
-inline void task_group::work_locked() {
+SINGLEFLIGHT_BODY void task_group::work_locked() {
   if (!may_begin()) return;
   const group_frame here(this, group_frame::kind::works, use_);
   do {
@@ -153,7 +153,7 @@ inline void task_group::work_locked() {
   } while (may_begin());
 }
 
-inline void task_group::run_and_lock(group_task& t, wakeup& first) {
+SINGLEFLIGHT_BODY void task_group::run_and_lock(group_task& t, wakeup& first) {
   try {
     send(first);
     t.run(*this);
@@ -181,7 +181,7 @@ inline void task_group::run_and_lock(group_task& t, wakeup& first) {
 
 // ---- errors and stops ---------------------------------------------------------------------------
 
-inline std::size_t task_group::fail_and_lock(group_task& t) {
+SINGLEFLIGHT_BODY std::size_t task_group::fail_and_lock(group_task& t) {
   lock_.lock();
   failed_.push(t);
   group_tasks skipped;
@@ -193,7 +193,7 @@ inline std::size_t task_group::fail_and_lock(group_task& t) {
   return 1 + skipped.count;
 }
 
-inline bool task_group::request_stop() {
+SINGLEFLIGHT_BODY bool task_group::request_stop() {
   lock_.lock();
   if (stopped_) {
     lock_.unlock();
@@ -207,7 +207,7 @@ inline bool task_group::request_stop() {
   return true;
 }
 
-inline group_tasks task_group::stop_locked() noexcept {
+SINGLEFLIGHT_BODY group_tasks task_group::stop_locked() noexcept {
   stopped_ = true;
   if (!platform::holds(rule::stop_skips_unbegun)) return {};
   skipped_ += queue_.count;
@@ -217,7 +217,7 @@ inline group_tasks task_group::stop_locked() noexcept {
   return std::exchange(queue_, {});
 }
 
-inline void task_group::run_stop_and_lock(const group_tasks& skipped) {
+SINGLEFLIGHT_BODY void task_group::run_stop_and_lock(const group_tasks& skipped) {
   std::stop_source stop = stop_;
   const std::uint64_t use = skipped.count != 0 ? use_ : 0;  // else no wait waits for this
   if (platform::holds(rule::stop_outside_group_lock)) lock_.unlock();
@@ -233,7 +233,7 @@ inline void task_group::run_stop_and_lock(const group_tasks& skipped) {
   lock_.lock();
 }
 
-inline std::stop_token task_group::token() {
+SINGLEFLIGHT_BODY std::stop_token task_group::token() {
   lock_.lock();
   std::stop_token now = stop_.get_token();
   lock_.unlock();
@@ -251,7 +251,7 @@ inline std::stop_token task_group::token() {
 
 // ---- one use after the other --------------------------------------------------------------------
 
-inline group_tasks task_group::begin_use_locked() noexcept {
+SINGLEFLIGHT_BODY group_tasks task_group::begin_use_locked() noexcept {
   over_ = false;
   if (use_ == 0 || platform::holds(rule::use_has_its_id)) use_ = next_flight_id(this_thread());
   skipped_ = 0;
@@ -260,7 +260,7 @@ inline group_tasks task_group::begin_use_locked() noexcept {
   return std::exchange(failed_, {});
 }
 
-inline outcome<void> task_group::outcome_locked() const {
+SINGLEFLIGHT_BODY outcome<void> task_group::outcome_locked() const {
   if (over_) return {};  // nothing since the last wait
   if (failed_.first != nullptr) {
     if (failed_.first->error == nullptr) return flight_errc::broken;
@@ -270,7 +270,7 @@ inline outcome<void> task_group::outcome_locked() const {
   return {};
 }
 
-inline group_waiter* task_group::end_use_locked(group_waiter* self) {
+SINGLEFLIGHT_BODY group_waiter* task_group::end_use_locked(group_waiter* self) {
   const outcome<void> ended = outcome_locked();
   if (self != nullptr) self->set_outcome(ended, stop_);
   group_waiter* const others = waiters_.end(ended, stop_);
@@ -280,7 +280,7 @@ inline group_waiter* task_group::end_use_locked(group_waiter* self) {
   return others;
 }
 
-inline void task_group::unlock_and_drop(std::uint32_t references) {
+SINGLEFLIGHT_BODY void task_group::unlock_and_drop(std::uint32_t references) {
   group_waiter* const ended = end_use_if_over_locked();
   references_ -= references;
   const bool last = references_ == 0;
@@ -289,7 +289,7 @@ inline void task_group::unlock_and_drop(std::uint32_t references) {
   if (last) delete this;
 }
 
-inline void task_group::disown() {
+SINGLEFLIGHT_BODY void task_group::disown() {
   lock_.lock();
   const any_executor executor = std::exchange(options_.executor, {});
   const group_tasks old_errors = std::exchange(failed_, {});
