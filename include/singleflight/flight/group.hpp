@@ -52,13 +52,6 @@
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
-template <class Key, class Value, class Hash, class Equal>
-class batcher;
-template <class Key, class Value, class Hash, class Equal>
-class loading_cache;
-template <class T>
-class live_value;
-
 template <class Key, class Value, class Hash = key_hash<Key>, class Equal = key_equal>
 class group final : public observable {
   static_assert(std::is_object_v<Key> && !std::is_const_v<Key> && !std::is_array_v<Key>,
