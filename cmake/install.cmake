@@ -34,9 +34,14 @@ configure_package_config_file(
   "${CMAKE_CURRENT_LIST_DIR}/singleflight-config.cmake.in"
   "${PROJECT_BINARY_DIR}/singleflight-config.cmake" INSTALL_DESTINATION "${package_dir}"
 )
+# Headers alone serve every machine; an archive does not.
+set(any_machine ARCH_INDEPENDENT)
+if(SINGLEFLIGHT_COMPILED)
+  set(any_machine "")
+endif()
 write_basic_package_version_file(
   "${PROJECT_BINARY_DIR}/singleflight-config-version.cmake" COMPATIBILITY SameMinorVersion
-                                                                          ARCH_INDEPENDENT
+                                                                          ${any_machine}
 )
 install(FILES "${PROJECT_BINARY_DIR}/singleflight-config.cmake"
               "${PROJECT_BINARY_DIR}/singleflight-config-version.cmake" DESTINATION "${package_dir}"
