@@ -88,7 +88,7 @@ function(singleflight_add_test_folders kind)
       FLOOR ${floor}
       SOURCES ${sources_${floor}}
       TIMEOUT ${arg_TIMEOUT}
-      PROCESSORS ${arg_PROCESSORS} COMPILED
+      PROCESSORS ${arg_PROCESSORS} ${singleflight_test_form}
     )
     singleflight_compile_in_batches(${kind}_${floor})
   endforeach()

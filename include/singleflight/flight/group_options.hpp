@@ -25,18 +25,20 @@ enum class abandon : std::uint8_t {
 /// What the callers of a flight get when its load fails.
 class error_policy {
  public:
+  constexpr error_policy() noexcept = default;  ///< share()
   /// Every caller that shares the flight gets the error.
   static constexpr error_policy share() noexcept { return error_policy(0); }
-  /// A waiter takes over with its own load, then another one, at most `max` times per flight; after
-  /// that, every caller gets the error.
+  /// The load is tried again, at most `max` times per flight: with the load of a waiter if one has
+  /// brought one, else with its own once more if that can be copied. After that, every caller gets
+  /// the error.
   static constexpr error_policy hand_over(std::uint32_t max) noexcept { return error_policy(max); }
 
-  /// How many waiters may take over; 0: every caller gets the error.
+  /// How often the load may be tried again; if 0, every caller gets the error.
   constexpr std::uint32_t hand_overs() const noexcept { return hand_overs_; }
 
  private:
   explicit constexpr error_policy(std::uint32_t max) noexcept : hand_overs_(max) {}
-  std::uint32_t hand_overs_;
+  std::uint32_t hand_overs_ = 0;
 };
 
 struct group_options {

@@ -28,10 +28,16 @@
 // A definition in impl/ begins with SINGLEFLIGHT_BODY, after its attributes. So does the
 // declaration of a virtual function: otherwise every header-only file would contain the class's
 // virtual table.
+// SINGLEFLIGHT_INLINE_BODY: one that becomes part of its callers where they can see it.
+//
+// The library and the program are built with the same sanitizers and the same settings of the
+// standard library: both change the layout, or the meaning, of what they share.
 #if defined(SINGLEFLIGHT_COMPILED)
 #define SINGLEFLIGHT_BODY
+#define SINGLEFLIGHT_INLINE_BODY
 #else
 #define SINGLEFLIGHT_BODY inline
+#define SINGLEFLIGHT_INLINE_BODY SINGLEFLIGHT_INLINE
 #endif
 
 // Process-wide state carries default visibility, so that two shared objects share it even when they

@@ -71,10 +71,10 @@ std::vector<outcome<Value>> call_in_bulk(LoadMany& load_many, std::span<const Ke
                                          const Flights& flights) {
   if constexpr (takes_flights<Key, LoadMany>) {
     const std::vector<const flight_context*> each = flights();
-    return load_many(keys, bulk_flights(each));
+    return load_many(std::span<const Key>(keys), bulk_flights(each));
   } else if constexpr (std::is_invocable_r_v<std::vector<outcome<Value>>, LoadMany&,
                                              std::span<const Key>>) {
-    return load_many(keys);
+    return load_many(std::span<const Key>(keys));
   } else {
     return detail::never<std::vector<outcome<Value>>>();  // loads_in_bulk() has said why
   }

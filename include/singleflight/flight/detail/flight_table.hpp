@@ -19,9 +19,9 @@
 //     the group is not closing.
 // I3  Of the nodes of one key, at most one can be found (open or a barrier). Any number of others
 //     may be forgotten: they cannot be found, but close() still waits for them.
-// I4  `crowded` is the sum over all non-empty buckets of (nodes that can be found - 1). Forgotten
-//     nodes do not count, since more heads would not separate flights of one key. Fast enters and
-//     leaves do not change it.
+// I4  `crowded` is the sum over all buckets with a node that can be found of (such nodes - 1).
+//     Forgotten nodes do not count, since more heads would not separate flights of one key. Fast
+//     enters and leaves do not change it.
 // I10 A chain has three parts, in this order: nodes that can be found; forgotten nodes that are not
 //     revoked, which a forget still has to revoke; all others. So a look-up ends at the first
 //     forgotten node, and a forget where the third part begins: neither gets slower if a key is
@@ -73,7 +73,8 @@ struct alignas(8) flight_node {
   bool close_seen = false;                      ///< bucket lock
   bool unplaced = false;  ///< bucket lock: max_flights had no place for it; it ends as overloaded
   bool matches = false;   ///< bucket lock, within forget()
-  atomic<bool> revoked{false};  ///< forget() was called for it, perhaps after it was `forgotten`
+  atomic<bool> revoked{
+      false};  ///< forget() or forget_all() was called for it, perhaps after it was `forgotten`
 
   bool is_forgotten_locked() const noexcept {
     return mode.load(memory_order_relaxed) == flight_mode::forgotten;

@@ -92,7 +92,7 @@ struct owned_load final : typed_load<V> {
       invoke(fn_, at);
     }
   }
-  SINGLEFLIGHT_COLD void invoke_copy(void* at) {
+  SINGLEFLIGHT_NOINLINE void invoke_copy(void* at) {
     Fn copy(fn_);
     invoke(copy, at);
   }

@@ -93,7 +93,7 @@ SINGLEFLIGHT_BODY void flight_core::finish_dropped(block_base& b) {
 
 SINGLEFLIGHT_BODY void load_base::run() { flight_core::run_owned(*this); }
 
-SINGLEFLIGHT_BODY void flight_core::run_owned(load_base& load) {
+SINGLEFLIGHT_INLINE_BODY void flight_core::run_owned(load_base& load) {
   // Waiters that the end resumes on this thread run after the load has left this thread's chain.
   const call_scope scope;
   block_base& b = *load.block;
