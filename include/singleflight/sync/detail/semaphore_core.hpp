@@ -99,23 +99,25 @@ class semaphore_core final : public platform::allocated, fork_member {
   flight_errc refuse(flight_errc why) noexcept;
   bool try_take(count n);
 
-  /// For one wait that names `executor`: to be released after it.
+  /// Makes a batch for one wait that names `executor`; it must be released after that wait.
   permit_batch* make_batch(const any_executor& executor);
-  /// A coroutine is about to suspend. False: it should resume at once.
+  /// Called when a coroutine is about to suspend. Returns false if it should resume at once.
   bool enrol(permit_waiter& w, permit_batch& batch, bool always);
-  /// A limit has expired: if that comes before the grant, `w` leaves the queue with that verdict.
+  /// Called when a limit has expired: if that comes before the grant, `w` leaves the queue with
+  /// that verdict.
   void give_up(permit_waiter& w, wait_verdict why);
-  /// A thread is about to sleep. False: `w` is over.
+  /// Called when a thread is about to sleep. Returns false if `w` is over.
   bool fall_asleep(permit_waiter& w, sleeper& thread);
-  /// The coroutine of `w` will not be resumed any more.
+  /// Called when the coroutine of `w` will not be resumed any more.
   void leave_batch(permit_waiter& w) noexcept;
-  /// The handle of `w` is destroyed unused: `w` leaves the queue, or returns what it was granted.
+  /// Called when the handle of `w` is destroyed unused: `w` leaves the queue, or returns what it
+  /// was granted.
   void drop(permit_waiter& w);
 
   void resize(count capacity);
   void close();
 
-  /// Whether all permits have been returned. Acquires what the last holder did.
+  /// Returns whether all permits have been returned. Acquires what the last holder did.
   bool is_whole() noexcept {
     lock();
     const bool whole = available_ == capacity_;
@@ -205,10 +207,11 @@ class semaphore_core final : public platform::allocated, fork_member {
   template <class Step>
   void change(Step step);
 
-  /// Takes the lock, after serving those that a fork has left unserved.
+  /// Takes the lock, after serving the requests that a fork has left unserved.
   void lock_served();
 
-  /// Settles those who need not queue any longer, from the front, as many as `wakes` has room for.
+  /// Settles the requests that need not queue any longer, from the front, as many as `wakes` has
+  /// room for.
   void serve_locked(wake_list& wakes) noexcept;
   void settle_locked(permit_waiter& w, flight_errc refused, wake_list& wakes) noexcept;
   void dequeue_locked(permit_waiter& w) noexcept;
