@@ -103,7 +103,7 @@ inline constexpr bool equal_as_bytes =
 template <class C, class Traits>
 inline constexpr bool plain_characters =
     std::is_same_v<Traits, std::char_traits<C>> && equal_as_bytes<C>;
-/// The same with a program's own traits that inherit eq and compare.
+/// Such characters with a program's own traits that inherit eq and compare.
 template <class C, class Traits>
 concept inherits_equality =
     equal_as_bytes<C> && std::is_base_of_v<std::char_traits<C>, Traits> && requires {

@@ -15,7 +15,7 @@
 /// Blocking    acquire blocks until its turn or its limits; start_acquire queues at once and is
 ///             awaited; all other members never wait.
 /// Cancel      a limit ends its own wait only, and those behind move up. A grant that came first
-///             holds; one that nobody takes is returned.
+///             holds; one that no caller takes is returned.
 /// Errors      std::invalid_argument for a weight below 1 or over the capacity (for the latter,
 ///             try_acquire returns an empty permit), and for more than a permit holds;
 ///             flight_error: timed_out, cancelled, closed, overloaded (max_waiters), rejected (a

@@ -67,7 +67,7 @@ struct hold_off {
 struct entry_extras {
   atomic<std::int64_t> held_off{0};   ///< the word of a hold_off
   atomic<std::uint32_t> failures{0};  ///< failed loads, consecutive
-  cache_ticks ttl = 0;                ///< 0: as the options determine
+  cache_ticks ttl = 0;                ///< if 0, as the options determine
   std::size_t weight = 1;
 
   hold_off holds_off() const noexcept { return hold_off::of(held_off.load(memory_order_relaxed)); }

@@ -254,7 +254,7 @@ class entry_table {
   }
   std::size_t lines_locked() const noexcept { return current_.load(memory_order_relaxed)->count; }
 
-  /// Until unpin_locked(), entries stay in their lines, unless the table grows. Calls nest.
+  /// Keeps entries in their lines until unpin_locked(), unless the table grows. Calls nest.
   void pin_locked() noexcept { ++pins_; }
   void unpin_locked() noexcept { --pins_; }
 

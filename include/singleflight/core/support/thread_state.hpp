@@ -55,8 +55,8 @@ struct SINGLEFLIGHT_SHARED_STATE thread_state {
   std::uint64_t ids_end = 0;
   std::uint32_t index = no_index;
   std::uint32_t vain_waits = 0;  ///< spins for a short flight's end since the last that succeeded
-  std::uint32_t inside_run = 0;  ///< > 0: no user code of other callers may run on this thread now
-  std::uint32_t errands = 0;     ///< > 0: running other threads' work: tasks, callbacks, results
+  std::uint32_t inside_run = 0;  ///< if > 0, no user code of other callers may run on this thread
+  std::uint32_t errands = 0;     ///< if > 0, running other threads' work: tasks, callbacks, results
   bool ends_values = false;      ///< in the pool's task that destroys values removed from caches
   end_scope* ends = nullptr;     ///< the outermost call on a cache that may load on this thread
   bool in_scope = false;         ///< inside a library call that drains the trampoline at its end

@@ -9,10 +9,10 @@
 //     request is queued or the semaphore is closed.
 // S2  Without the lock, permits are taken and returned by one compare-exchange that requires both
 //     bits to be clear. So while a request is queued every call takes the lock, and none overtakes.
-// S3  Only the front of the queue is served. While nobody holds the lock, the front asks for more
-//     than is available, or a thread is between two rounds of change() and will serve the rest. In
-//     a child of fork, the threads that queued ahead, or were between two rounds, do not exist:
-//     `unserved_` is set, and the next call serves the queue before it does anything else.
+// S3  Only the front of the queue is served. While no thread holds the lock, the front asks for
+//     more than is available, or a thread is between two rounds of change() and will serve the
+//     rest. In a child of fork, the threads that queued ahead, or were between two rounds, do not
+//     exist: `unserved_` is set, and the next call serves the queue before it does anything else.
 // S4  A waiter is settled once, under the lock, in the critical section that takes it out of the
 //     queue: granted, refused, or given up by its own limit. Whichever comes first holds.
 // S5  References: the semaphore's, one for each handle, the runners', and one for each thread
@@ -150,7 +150,7 @@ class semaphore_core final : public platform::allocated, fork_member {
     lock_bit::unlock(word_, word_of(available_) | (queue_.empty() && !closed_ ? 0 : slow));
   }
   static constexpr bool pending_is_ready_locked() noexcept { return false; }
-  /// Returns what `w` was granted: in the child nobody will use it.
+  /// Returns what `w` was granted: in the child it will not be used.
   void strand_locked(waiter& w) noexcept {
     auto& request = static_cast<permit_waiter&>(w);
     if (!request.granted_locked() || !platform::holds(rule::stranded_grant_returns)) return;
@@ -189,9 +189,9 @@ class semaphore_core final : public platform::allocated, fork_member {
     return n;
   }
 
-  /// What is woken after the lock: threads first, then coroutines. How many are settled and looked
-  /// at in one round is bounded, so that the lock is never held for long; the next round takes the
-  /// rest.
+  /// What is woken after the unlock: threads first, then coroutines. How many are settled and
+  /// looked at in one round is bounded, so that the lock is never held for long; the next round
+  /// takes the rest.
   struct wake_list {
     static constexpr std::size_t most_settled = platform::tuned(std::size_t{32}, std::size_t{1});
     static constexpr std::size_t most_looked_at = 32 * most_settled;
@@ -239,7 +239,7 @@ class semaphore_core final : public platform::allocated, fork_member {
   waiter_list queue_;
   semaphore_stats stats_;
   bool closed_ = false;
-  bool unserved_ = false;       // in a child of fork: nobody has looked at the queue yet
+  bool unserved_ = false;       // in a child of fork: the queue has not been looked at yet
   waiter* sweep_at_ = nullptr;  // from here on requests may ask for more than the capacity
   permit_batch* more_batches_ = nullptr;  // of waits that name an executor
   const std::size_t max_waiters_;

@@ -10,7 +10,7 @@
 // G1  While a task may begin (one is unbegun, and fewer run than the limit), a thread is on its
 //     way: a ticket is posted, or a sleeping waiter has been called, or, on inline_executor, a
 //     thread that works for the group will take the task; unless the executor has refused the
-//     ticket, and then nobody sleeps in wait().
+//     ticket, and then no thread sleeps in wait().
 // G2  A waiter sleeps only after it has seen, under the lock, that no task may begin. Whatever
 //     changes that later (a go, the end of a runner's thread) calls the waiter before it would post
 //     a ticket.
