@@ -13,9 +13,10 @@
 // I6  While phase != done, the block's node, or that of the flight it waits behind, is in the
 //     table. So the group is alive for a thread that holds the block lock and reads phase != done.
 // I7  phase becomes done once, under the block's lock, when the flight can no longer be found by
-//     its key: in the critical section of the bucket in which it leaves the table, or, if its load
-//     times out, after that in which it was forgotten (E1). Its release (in `state`) pairs with
-//     every acquire load of `state` that reads done: the load happens-before (P7).
+//     its key: in the critical section of the bucket in which it leaves the table (E1), or, where
+//     expire() has forgotten it or close() has detached it from the flight ahead, after that. Its
+//     release (in `state`) pairs with every acquire load of `state` that reads done: the load
+//     happens-before (P7).
 // I8  A waiter is in at most one list. Lists change under the block's lock; after done, those of
 //     batches change under one of done_locks. After done, `blocked` and `timed` are never read
 //     again, so woken threads need not remove themselves.

@@ -7,12 +7,11 @@
 // the states of a batch, all of them decided under the line's lock:
 //
 //   gathering   it takes keys, and no thread may begin it: a thread of the executor that waits for
-//   one
-//               of its loads, and tries to begin it, is turned away
+//               one of its loads, and tries to begin it, is turned away
 //   due         it is full, its delay is over, or it was flushed: such a thread may begin it; it
 //               takes more keys until it is sealed
-//   posted      it is due, and its task is with the executor sealed      a thread runs it: the
-//   task, such a waiter, or close()
+//   posted      it is due, and its task is with the executor
+//   sealed      a thread runs it: the task, such a waiter, or close()
 //
 // B1  `lock_` guards the lists, the counts, and every field of a batch but `self` and `dropped`,
 //     which belong to its task. A sealed batch takes no more keys: its chain of loads is constant,
