@@ -19,12 +19,12 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 enum class removal_cause : std::uint8_t {
   invalidated,  ///< by invalidate, invalidate_if or clear
   replaced,     ///< by a newer answer
-  expired,      ///< its lifetime ended
+  expired,      ///< removed by the sweep, or when it was already past its ttl
   evicted,      ///< to stay within the capacity
 };
 
 /// A value and how long it is fresh; a loader returns it when the ttl differs from value to value.
-/// Zero or less: the value is returned to its callers, and not stored.
+/// If it is zero or less, the value is returned to its callers and not stored.
 template <class Value>
 struct with_ttl {
   Value value;
@@ -35,67 +35,68 @@ struct with_ttl {
 /// millisecond. A negative one is refused.
 template <class Key, class Value>
 struct cache_options {
-  /// The maximum number of entries; with a weigher: of the sum of their weights. Zero: nothing is
-  /// stored, loads are only shared.
+  /// The maximum number of entries, or, with a weigher, the maximum sum of their weights. If zero,
+  /// nothing is stored, and loads are only shared.
   std::size_t capacity = 10'000;
-  /// The weight of an entry, in the unit of `capacity`; empty: each weighs 1. Called once per
-  /// value, before it is stored, no lock held. 0 counts as 1. A value heavier than the capacity is
-  /// returned to its callers and not stored; if the weigher throws, so does the load. It may return
-  /// another integer type: a negative result makes the load throw a std::invalid_argument.
+  /// Computes the weight of an entry, in the unit of `capacity`; if empty, each entry weighs 1.
+  /// Called once per value, before it is stored, with no lock held. A weight of 0 counts as 1. A
+  /// value heavier than the capacity is returned to its callers and not stored; if the weigher
+  /// throws, the load fails with that exception. It may return another integer type; a negative
+  /// result makes the load throw std::invalid_argument.
   detail::whole_function<std::size_t(const Key& key, const Value& value)> weigher{};
 
   /// The weight of an absence or an error, if there is a weigher: at least the memory of a key.
   std::size_t absent_weight = 1;
 
-  /// How long a value is fresh, from the end of its load; zero: forever.
+  /// How long a value is fresh, from the end of its load; if zero, forever.
   std::chrono::nanoseconds ttl{0};
-  /// The ttl by value; empty: `ttl` for all. Called once per value, no lock held. Zero or less: the
-  /// value is not stored. If it throws, so does the load. It may return a coarser unit: a duration
-  /// that nanoseconds cannot hold makes the load throw a std::invalid_argument. A loader that
-  /// returns with_ttl takes precedence.
+  /// Computes a value's ttl; if empty, every value has `ttl`. Called once per value, with no lock
+  /// held. If it returns zero or less, the value is not stored; if it throws, the load fails with
+  /// that exception. It may return a coarser unit; a duration that nanoseconds cannot hold makes
+  /// the load throw std::invalid_argument. The ttl of a loader's with_ttl takes precedence.
   detail::whole_function<std::chrono::nanoseconds(const Key& key, const Value& value)> ttl_of{};
-  /// Each entry's ttl is shortened by a random part of it, up to this one, so that entries stored
-  /// together do not expire together. In [0, 1].
+  /// Each entry's ttl is shortened by a random fraction of it, at most this one, so that entries
+  /// stored together do not expire together. In [0, 1].
   double jitter = 0.1;
 
-  /// A hit on a value older than this starts a load in the background; zero: never. Those that one
-  /// get_all finds due are loaded together if the cache has a `load_many`. It has no effect unless
-  /// it is shorter than the ttl.
+  /// A hit on a value older than this starts a load in the background; if zero, no hit does. Values
+  /// that one get_all finds due are loaded together if the cache has a `load_many`. It has no
+  /// effect unless it is shorter than the ttl.
   std::chrono::nanoseconds refresh_after{0};
-  /// For this long after its ttl a value is kept, to be served (as stale) if its load fails; zero:
-  /// not at all. A load that is merely slow is waited for, up to the caller's limits and
+  /// For this long after its ttl a value is kept, to be served (as stale) if its load fails; if
+  /// zero, it is not kept. A load that is merely slow is waited for, up to the caller's limits and
   /// soft_timeout. get serves it also if the load cannot begin, breaks off or is late; start_get
   /// and get_all return the library's own errors unchanged.
   std::chrono::nanoseconds stale_if_error{0};
-  /// After a load that failed, for this long, a stale value is served without another load and a
-  /// value that is due is not refreshed, also by a call that was about to load; twice as long with
-  /// each consecutive failure, up to max_retry_after.
+  /// For this long after a load that failed, a stale value is served without another load and a
+  /// value that is due is not refreshed, also by a call that was about to load. The time doubles
+  /// with each consecutive failure, up to max_retry_after.
   std::chrono::nanoseconds retry_after = std::chrono::seconds(1);
   std::chrono::nanoseconds max_retry_after = std::chrono::seconds(60);
   /// A get that finds a stale value waits this long for its load, then returns the stale value, and
-  /// the load continues on the executor; zero: it waits for the load's end. Requires
+  /// the load continues on the executor; if zero, the get waits for the load's end. Requires
   /// stale_if_error. start_get and get_all wait as long as their limits allow.
   std::chrono::nanoseconds soft_timeout{0};
 
-  /// How long an absence (a loader's empty std::optional) is stored; zero: not at all.
+  /// How long an absence (a loader's empty std::optional) is stored; if zero, it is not stored.
   std::chrono::nanoseconds negative_ttl{0};
-  /// How long a load's exception is also thrown to later calls, if no stale value is served; zero:
-  /// the next call loads again.
+  /// How long a load's exception is also thrown to later calls, if no stale value is served; if
+  /// zero, the next call loads again.
   std::chrono::nanoseconds error_ttl{0};
 
   /// Called once for each removed entry, on the thread that removed it, possibly within a load of
-  /// this cache, no lock held; `value` is null for an absence or an error. The key is passed as a
-  /// view (of a string: a string_view), valid during the call. It must not throw. It may use the
-  /// cache, and has to catch what that throws: a get that has to load throws flight_errc::closed
-  /// once the cache's destructor has begun. From then on it is not called.
+  /// this cache, with no lock held; `value` is null for an absence or an error. The key is passed
+  /// as a view (for a string, a string_view), valid during the call. It must not throw. It may use
+  /// the cache, and must catch what that throws: if the cache's destructor begins during the call,
+  /// a get that needs a load throws flight_error(closed). After that no further call is made.
   detail::whole_function<void(key_view_t<Key> key, const Value* value, removal_cause cause)>
       on_removal{};
 
   /// The options of the group that loads: its executor, timer, observer, bounds. Its on_abandon is
   /// always finish.
   group_options group{};
-  /// 64 random bits, drawn once per cache, for the jitter; empty: a generator of the calling
-  /// thread.
+  /// 64 random bits, drawn once per cache, for the jitter; if empty, they come from a generator of
+  /// the calling thread.
   detail::random_source random{};
 };
 
@@ -105,13 +106,13 @@ struct cache_options {
 /// counts in load_failures only.)
 struct cache_stats : ended_calls {
   std::uint64_t hits = 0;        ///< answered by a fresh entry, an absence or error included
-  std::uint64_t stale_hits = 0;  ///< answered by an expired one, before any load had ended
+  std::uint64_t stale_hits = 0;  ///< answered by a stale value, before any load had ended
   std::uint64_t misses = 0;      ///< all other calls
   std::uint64_t loads = 0;  ///< keys whose loader was called, refreshes and bulk calls included
   std::uint64_t load_failures = 0;  ///< of the loads
   std::uint64_t refreshes = 0;      ///< loads that were started by a hit, or by refresh
   std::uint64_t not_stored = 0;     ///< answers whose key was invalidated during the load
-  std::uint64_t evicted = 0;        ///< this one and the next three: removed entries, by cause
+  std::uint64_t evicted = 0;        ///< this counter and the next three: removed entries, by cause
   std::uint64_t expired = 0;
   std::uint64_t replaced = 0;
   std::uint64_t invalidated = 0;
@@ -143,7 +144,8 @@ struct entry_info {
   bool absent = false;  ///< the entry is an absence
   bool error = false;   ///< the entry is an exception
   std::chrono::nanoseconds age{0};
-  /// Until it is no longer fresh; negative: since then. Empty: it does not expire.
+  /// The time until it is no longer fresh; negative if that has passed. Empty if it does not
+  /// expire.
   std::optional<std::chrono::nanoseconds> expires_in{};
   std::size_t weight = 0;
 };

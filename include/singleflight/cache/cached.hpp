@@ -66,7 +66,7 @@ class cached {
   }
   ~cached() = default;
 
-  /// False for an absence.
+  /// Returns false for an absence.
   bool has_value() const noexcept { return value_ != nullptr; }
   explicit operator bool() const noexcept { return has_value(); }
   /// Throws std::bad_optional_access for an absence.
@@ -80,13 +80,14 @@ class cached {
 
   singleflight::freshness freshness() const noexcept { return freshness_; }
   bool stale() const noexcept { return freshness_ == singleflight::freshness::stale; }
-  /// Time since its load ended. One clock call. Requires that the handle was not moved from.
+  /// Returns the time since its load ended. One clock call. Requires that the handle was not moved
+  /// from.
   std::chrono::nanoseconds age() const noexcept {
     const auto* const entry = static_cast<const detail::entry_base*>(hold_.object());
     return detail::from_ticks(entry->age(detail::to_ticks(clock_->now())));
   }
 
-  /// The value as a shared_ptr. One allocation. Null for an absence.
+  /// Returns the value as a shared_ptr, or null for an absence. One allocation.
   std::shared_ptr<const Value> share() && {
     if (value_ == nullptr) return nullptr;
     hold_.count();

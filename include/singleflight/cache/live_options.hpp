@@ -50,17 +50,17 @@ struct live_options {
   /// The first version, instead of a first load: a T, what converts to one without loss, or an
   /// optional of these.
   detail::whole_optional<T> initial{};
-  /// A load is scheduled so long after the last scheduled one has ended, or after the value was
-  /// made; zero: there are no scheduled loads.
+  /// A load is scheduled this long after the last scheduled one has ended, or after the value was
+  /// made; if zero, there are no scheduled loads.
   std::chrono::nanoseconds reload_every{0};
-  /// Each wait is shortened by a random part of it, up to this one, so that processes that started
-  /// together do not load together. In [0, 1].
+  /// Each wait is shortened by a random fraction of it, at most this one, so that processes that
+  /// started together do not load together. In [0, 1].
   double jitter = 0.1;
   /// The wait after a scheduled load that failed; twice as long with each consecutive failure, up
   /// to reload_every. Positive.
   std::chrono::nanoseconds retry_after = std::chrono::seconds(1);
-  /// Called for each scheduled load that failed, on the executor, no lock held. It must not throw.
-  /// Empty: not called.
+  /// Called for each scheduled load that failed, on the executor, with no lock held. It must not
+  /// throw. If empty, nothing is called.
   std::function<void(const std::exception_ptr& error)> on_error{};
   /// How many changes may be queued for the listeners, at least one: each keeps a version alive.
   /// When listeners fall behind by more, the last of these and the next one are merged into one
@@ -69,8 +69,8 @@ struct live_options {
   /// The options of the group that loads: its executor, where listeners are called too, its timer,
   /// load_timeout, observer. Its on_abandon is always finish.
   group_options group{};
-  /// 64 random bits, drawn once per wait, for the jitter; empty, or if it throws: a generator of
-  /// the calling thread.
+  /// 64 random bits, drawn once per wait, for the jitter; if empty, or if it throws, they come from
+  /// a generator of the calling thread.
   detail::random_source random{};
 };
 

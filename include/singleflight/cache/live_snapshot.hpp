@@ -47,14 +47,14 @@ class live_snapshot {
   const T& operator*() const noexcept { return node().value; }
   const T* operator->() const noexcept { return std::addressof(node().value); }
 
-  /// 1 at first, and one more with each change.
+  /// Returns the version's number: 1 at first, and one more with each change.
   std::uint64_t version() const noexcept { return node().version; }
-  /// Time since its load ended. One clock call.
+  /// Returns the time since its load ended. One clock call.
   std::chrono::nanoseconds age() const noexcept {
     return detail::time_between(node().since, clock_->now());
   }
 
-  /// The value as a shared_ptr. One allocation.
+  /// Returns the value as a shared_ptr. One allocation.
   std::shared_ptr<const T> share() && {
     hold_.count();
     const T* const value = std::addressof(node().value);

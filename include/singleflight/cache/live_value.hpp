@@ -9,9 +9,9 @@
 ///             loaded (flight/group.hpp).
 /// Example     examples/17_live_value.cpp
 ///
-/// Threads     every member, from any thread; the destructor once no new call can begin. The loader
-///             runs once at a time, except concurrently with a load that a set or a load_timeout
-///             has given up.
+/// Threads     every member, from any thread; the destructor once no new call can begin. One load
+///             runs at a time, except that it may overlap one that a set or a load_timeout has
+///             given up.
 /// Ordering    after reload() returns, no get that begins later sees a value whose load began
 ///             before reload was called; after set(), none whose load began before set was called,
 ///             nor an older one. Versions of one thread's gets never go back. A listener is
@@ -108,7 +108,7 @@ class live_value final : public observable {
 
   // ---- reading ----------------------------------------------------------------------------------
 
-  /// The current version.
+  /// Returns the current version.
   [[nodiscard]] live_snapshot<T> get() const noexcept {
     detail::hazard_hold hold = place_.hold(listeners_->lock());
     return detail::live_door::make_snapshot<T>(std::move(hold), clock_);
@@ -123,12 +123,12 @@ class live_value final : public observable {
     const detail::end_scope scope;  // the version that is replaced is destroyed after its load
     return *flights_.run_fresh(only::one, load_now{*this}, bounds);
   }
-  /// The same for a caller that awaits, or that must not load itself.
+  /// Like reload, for a caller that awaits, or that must not load itself.
   [[nodiscard]] flight<bool> start_reload() {
     return flights_.start_fresh(only::one, load_now{*this});
   }
-  /// Sets a value without a load. A load in progress is not stored, and is given up: later callers
-  /// do not wait for it. Returns whether there is a new version.
+  /// Sets a value without a load. The result of a load in progress is not stored, and the load is
+  /// given up: later callers do not wait for it. Returns whether there is a new version.
   template <class V = T>
     requires std::constructible_from<T, V&&>
   bool set(V&& value) {
@@ -138,7 +138,7 @@ class live_value final : public observable {
   }
 
   /// `listener(const T& before, const T& now)` is called, on the executor, for each change from now
-  /// on, possibly before this returns, as long as the subscription lives.
+  /// on, possibly before this returns, as long as the subscription exists.
   template <class Listener>
     requires std::invocable<std::decay_t<Listener>&, const T&, const T&>
   subscription on_change(Listener&& listener) {
@@ -184,7 +184,7 @@ class live_value final : public observable {
     bool operator()(flight_context& flight) const { return owner.load(flight); }
   };
   bool load(const flight_context& flight);
-  /// A load's number, in the order in which loads begin and values are set.
+  /// Returns a load's number, in the order in which loads begin and values are set.
   std::uint64_t begin() {
     const detail::platform::unique_lock hold(listeners_->lock());
     return ++begun_;

@@ -33,10 +33,10 @@
 ///             its entry far from its home line may move it there, if the cache's lock is free, at
 ///             most once for three hits of an entry. A miss: one allocation, one short critical
 ///             section in addition to the load; if the table grows, one in which all entries move
-///             (some 50 ns each). An entry: 48 bytes in addition to key and value, and 32 more with
-///             weights, individual ttls, refresh_after or stale_if_error.
-///             Removed entries may wait to be freed together: a 32nd of the capacity (of a small
-///             one, an eighth), 256 entries at most.
+///             (some 50 ns each). An entry: 48 bytes in addition to the key and the value, and 32
+///             more with weights, individual ttls, refresh_after or stale_if_error. Removed entries
+///             may wait to be freed together: a 32nd of the capacity (of a small one, an eighth),
+///             256 entries at most.
 
 #include <concepts>
 #include <cstddef>
@@ -85,15 +85,16 @@ class loading_cache final : public observable {
   using result = cached<Value>;
 
   /// `loader(key)`, `loader(key, flight_context&)` or `loader(key, std::stop_token)` returns a
-  /// Value, a std::optional of one (empty: the key has no value), a with_ttl, or an awaitable that
-  /// yields one of these. It is called from any thread, also concurrently.
+  /// Value, a std::optional of one (empty if the key has no value), a with_ttl, or an awaitable
+  /// that yields one of these. It is called from any thread, also concurrently.
   template <class Loader>
     requires(!std::same_as<std::remove_cvref_t<Loader>, loading_cache>)
   explicit loading_cache(Loader&& loader, options settings = {}, Hash hash = {}, Equal equal = {})
       : loading_cache(detail::make_loader<Key, Value>(std::forward<Loader>(loader)), bulk_loader{},
                       std::move(settings), std::move(hash), std::move(equal)) {}
-  /// With `load_many(std::span<const Key>)` for get_all, which returns std::vector<outcome<Value>>,
-  /// by position; also of std::optional<Value> or with_ttl<Value>.
+  /// Also takes a `load_many(std::span<const Key>)` for get_all, which returns
+  /// std::vector<outcome<Value>>, by position, or a vector of outcomes of std::optional<Value> or
+  /// with_ttl<Value>.
   template <class Loader, class LoadMany>
     requires(!std::is_convertible_v<LoadMany, options>)
   loading_cache(Loader&& loader, LoadMany&& load_many, options settings = {}, Hash hash = {},
@@ -112,7 +113,7 @@ class loading_cache final : public observable {
 
   // ---- getting ----------------------------------------------------------------------------------
 
-  /// The value of `key`: the stored one, or the one that its load returns.
+  /// Returns the value of `key`: the stored one, or the one that its load returns.
   template <class Arg>
   result get(const Arg& key) {
     return get_by(key, [this](view k, std::uint32_t hash) { return get_own(k, hash); });
@@ -123,9 +124,9 @@ class loading_cache final : public observable {
       return get_slow(k, hash, own_loader{*this}, &bounds);
     });
   }
-  /// The same with `loader` instead of the cache's, if this call leads the load. It is borrowed,
-  /// but copied or moved if its load is started (it is awaited, or soft_timeout is set): such a
-  /// load may outlast the call.
+  /// Like get, but with `loader` instead of the cache's, if this call leads the load. It is
+  /// borrowed, but copied or moved if its load is started (it is awaited, or soft_timeout is set):
+  /// such a load may outlast the call.
   template <class Arg, class Loader>
     requires(!std::convertible_to<const Loader&, const limits&>)
   result get(const Arg& key, Loader&& loader, const limits& bounds = {}) {
@@ -134,7 +135,7 @@ class loading_cache final : public observable {
                       unbounded(bounds) ? nullptr : &bounds);
     });
   }
-  /// The same for a caller that awaits, or that must not lead; the load runs on the executor. A
+  /// Like get, for a caller that awaits, or that must not lead; the load runs on the executor. A
   /// stored value is in the handle at once.
   template <class Arg>
   [[nodiscard]] pending_cached<Value> start_get(const Arg& key) {
@@ -144,12 +145,13 @@ class loading_cache final : public observable {
   [[nodiscard]] pending_cached<Value> start_get(const Arg& key, Loader&& loader) {
     return start_get_by(key, given_loader<Loader>{std::forward<Loader>(loader)});
   }
-  /// The stored answer if it is fresh, an absence included. Never loads, starts nothing.
+  /// Returns the stored answer if it is fresh, an absence included. Never loads, and starts
+  /// nothing.
   template <class Arg>
   std::optional<result> find(const Arg& key);
-  /// One outcome per key, by position, repeats included. Keys in flight are joined; the others are
-  /// loaded by one call of `load_many`, or, without one, one after the other: a caller that joins
-  /// one of these waits for the last.
+  /// Returns one outcome per key, by position, repeats included. Keys in flight are joined; the
+  /// others are loaded by one call of `load_many`, or, without one, one after the other: a caller
+  /// that joins one of these waits for the last.
   template <class Keys>
   std::vector<outcome<result>> get_all(const Keys& keys, const limits& bounds = {});
 
@@ -162,8 +164,8 @@ class loading_cache final : public observable {
   void put(const Arg& key, V&& value) {
     put_loaded(key, loaded{detail::value_from<Value>(std::forward<V>(value))});
   }
-  /// The same with its own ttl; for a cache whose entries have their own (ttl_of, or a loader that
-  /// returns with_ttl).
+  /// Like put, but with a ttl for this value; for a cache whose entries have their own (ttl_of, or
+  /// a loader that returns with_ttl).
   template <class Arg>
   void put(const Arg& key, with_ttl<Value> value) {
     put_loaded(key, loaded{std::move(value.value), value.ttl});
@@ -193,7 +195,7 @@ class loading_cache final : public observable {
   class policy_view {
    public:
     std::size_t capacity() const noexcept { return cache_.store_.capacity(); }
-    /// The sum of the weights now.
+    /// Returns the sum of the weights now.
     std::size_t weight() const { return cache_.stats().weight; }
     template <class Arg>
     entry_info explain(const Arg& key) const {
@@ -236,7 +238,7 @@ class loading_cache final : public observable {
     if (!timed_) return entry_freshness::fresh;
     return times_.freshness_of(e, now(), store_.has_extras());
   }
-  /// The group's own hash of a key, as much of it as an entry stores.
+  /// The low 32 bits of the group's hash of the key, which is what an entry stores.
   std::uint32_t entry_hash(view key) const {
     return static_cast<std::uint32_t>(detail::group_door::hash_of(flights_, key));
   }
@@ -246,7 +248,7 @@ class loading_cache final : public observable {
   }
   result answer(found&& f, freshness as) const noexcept;
 
-  /// Whether a hit needs no further work: the entry is a value, neither expired nor due.
+  /// Whether a hit needs no further work: the entry is a value, neither past its ttl nor due.
   bool is_plain_hit(entry& e) const { return !timed_ || times_.is_young(e, now()); }
   result plain_hit(entry& e, detail::hazard_hold&& hold) {
     store_.hit(e);
@@ -273,8 +275,8 @@ class loading_cache final : public observable {
   SINGLEFLIGHT_NOINLINE result get_own(view key, std::uint32_t hash) {
     return get_slow(key, hash, own_loader{*this}, nullptr);
   }
-  /// For a key that a glance did not find. One hit in fifty still comes here: its entry is further
-  /// from its home line, or behind another one with the same tag.
+  /// Called for a key that a glance did not find. One hit in fifty still comes here: its entry is
+  /// further from its home line, or behind another one with the same tag.
   template <class Source>
   SINGLEFLIGHT_NOINLINE result get_slow(view key, std::uint32_t hash, const Source& source,
                                         const limits* bounds);
@@ -284,7 +286,7 @@ class loading_cache final : public observable {
                                                 const limits* bounds);
   template <class Arg, class Source>
   pending_cached<Value> start_get_by(const Arg& key, const Source& source);
-  /// The answer that needs no load; empty when there is none. Counts it. Calls refresh() for a
+  /// Returns the answer that needs no load, if there is one, and counts it. Calls refresh() for a
   /// value that is due, if this hit is the one that has to begin its load.
   template <class Refresh>
   std::optional<outcome<result>> answer_now(found& f, entry_freshness state,
@@ -323,24 +325,24 @@ class loading_cache final : public observable {
                             cause why);
   struct awaited_load;
 
-  /// What other flights have stored since this one's caller looked, if that makes the load
-  /// unnecessary.
+  /// Returns what other flights have stored since the caller of this flight looked, if that makes
+  /// the load unnecessary.
   std::optional<outcome<result>> look_again(view key, std::uint32_t hash, cause why);
   void count_loads(cause why, std::size_t count) noexcept;
   using load_call = detail::call_ref<loaded(const Key&)>;
-  /// A flight's load. `stamp`: the store's, read before the caller looked and found nothing; 0: the
-  /// caller did not look, or found something.
+  /// Runs the load of `flight`. `stamp` is the store's stamp, read before the caller looked up the
+  /// key and found nothing; it is 0 if the caller did not look, or found something.
   SINGLEFLIGHT_NOINLINE result lead(view key, std::uint32_t hash, std::uint64_t stamp,
                                     const flight_context& flight, cause why, load_call call);
 
-  /// A bulk call's flights, loaded together.
+  /// Loads the flights of a bulk call together.
   std::vector<outcome<result>> lead_many(std::span<const Key> keys,
                                          const detail::bulk_flights& flights, cause why);
   class bulk_get;   // one call of get_all
   class bulk_load;  // one call of lead_many
 
-  /// What a load returns, or throws: stores it unless the flight has been revoked, or serves the
-  /// stored value instead. May move from `key`.
+  /// Ends a load with what it returns or throws: stores that unless the flight has been revoked, or
+  /// serves the stored value instead. May move from `key`.
   SINGLEFLIGHT_NOINLINE result conclude(Key& key, std::uint32_t hash, std::uint64_t stamp,
                                         const flight_context& flight, load_call call);
   result fail(Key& key, std::uint32_t hash, const flight_context& flight,
@@ -353,15 +355,15 @@ class loading_cache final : public observable {
     detail::cache_ticks made_at;
   };
   made_entry make_entry(Key& key, std::uint32_t hash, loaded&& answer);
-  /// Whether the entry that is stored (null: none) may be newer than what the load of `flight`
-  /// returned, since that flight has been overtaken.
+  /// Returns whether the entry that is stored (null if there is none) may be newer than what the
+  /// load of `flight` returned, since that flight has been overtaken.
   bool may_be_newer(entry* stored, const flight_context& flight) const noexcept;
-  /// Under the store's lock; reads no clock.
+  /// Called under the store's lock; reads no clock.
   void store_locked(const made_entry& made, entry* old, removed_entries& removed) noexcept;
-  /// After the lock: notifies the listener of removed entries, and gives them to the reclaimer. A
-  /// call does this last: the cache may be destroyed with what is reclaimed.
+  /// Called after the unlock: notifies the listener of removed entries, and gives them to the
+  /// reclaimer. A call does this last: the cache may be destroyed with what is reclaimed.
   void finish(removed_entries& removed, detail::reclaim_time when = detail::reclaim_time::batched);
-  /// The same after something may have been stored: makes sure that a sweep follows.
+  /// Like finish(), after something may have been stored: also makes sure that a sweep follows.
   void finish_store(removed_entries& removed);
 
   // ---- changes ----------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 
 namespace detail {
 
-/// The type that is stored of an argument: by value; for a view of a string, the string.
+/// The type that is stored for an argument: its type by value; for a view of a string, the string.
 template <class Arg>
 struct kept_argument {
   using type = Arg;
@@ -135,7 +135,8 @@ class memoized_call<R(Args...), Fn, Hash, Equal> {
       : cache_(std::make_shared<cache_type>(loader{std::move(fn)}, std::move(options),
                                             std::move(hash), std::move(equal))) {}
 
-  /// Arguments of other types than `fn` takes: does not compile for one that would be narrowed.
+  /// Takes arguments of other types than `fn` does; does not compile for one that would be
+  /// narrowed.
   template <class... Given>
     requires to_be_converted<std::tuple<Args...>, Given&&...>
   value operator()(Given&&... given) const {
@@ -148,8 +149,8 @@ class memoized_call<R(Args...), Fn, Hash, Equal> {
       return *cache_->get(key(std::forward<Args>(args)...));
     }
   }
-  /// The next call with these arguments executes `fn`. Returns whether there was a result, or an
-  /// execution in progress.
+  /// Makes the next call with these arguments execute `fn`. Returns whether there was a result, or
+  /// an execution in progress.
   template <class... Given>
     requires to_be_converted<std::tuple<const std::remove_cvref_t<Args>&...>, Given&&...>
   bool forget(Given&&... given) const {
@@ -163,7 +164,7 @@ class memoized_call<R(Args...), Fn, Hash, Equal> {
       return cache_->invalidate(key(args...));
     }
   }
-  /// The cache of the results: to look at, to clear, to fill.
+  /// Returns the cache of the results, to inspect, clear or fill it.
   cache_type& cache() const noexcept { return *cache_; }
 
  private:

@@ -28,7 +28,7 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 
 namespace detail {
 
-/// The result of a cache's flight, as its callers get it: each has a handle of its own.
+/// Returns the result of a cache's flight as its callers get it: each has a handle of its own.
 template <class Value>
 cached<Value> own_handle(shared_result<cached<Value>>&& shared) {
   if (auto alone = std::move(shared).try_take()) return *std::move(alone);
@@ -88,7 +88,7 @@ class [[nodiscard]] pending_cached : public detail::handle_of<pending_cached<Val
   awaiter operator co_await() & noexcept { return awaiter(*this); }
   using detail::handle_of<pending_cached>::operator co_await;
 
-  /// The load within which the wait that follows takes place.
+  /// Names the load within which the wait that follows takes place.
   handle_wait<pending_cached, detail::no_executor, false, detail::recorded_within> within(
       const flight_context& context) & {
     return {*this, time_point::max(), {}, within_ref(context), {}};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// subscription: a listener is called for as long as this lives.
+/// subscription: a listener is called for as long as this object exists.
 ///
 /// Use when    never by name: live_value::on_change returns one, to be kept.
 /// Threads     one thread at a time; it may be passed to another thread, and ended within its own
@@ -24,7 +24,7 @@ struct live_door;
 
 class [[nodiscard]] subscription {
  public:
-  /// To nothing.
+  /// Subscribes to nothing.
   subscription() noexcept = default;
   subscription(subscription&&) noexcept = default;
   subscription& operator=(subscription&& other) noexcept {
@@ -37,7 +37,7 @@ class [[nodiscard]] subscription {
   }
   ~subscription() { end(); }
 
-  /// Ends it before its destructor.
+  /// Ends the subscription before its destructor does.
   void end() noexcept {
     if (const auto listeners = std::exchange(listeners_, nullptr)) listeners->remove(*listener_);
   }

@@ -19,7 +19,7 @@ namespace detail {
 bool arm_patiently(timer& clock, timer_node& node, steady_time when) noexcept;
 }  // namespace detail
 
-/// The process-wide timer.
+/// Returns the process-wide timer.
 timer& default_timer();
 
 SINGLEFLIGHT_END_NAMESPACE

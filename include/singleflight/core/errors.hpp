@@ -68,10 +68,10 @@ inline std::exception_ptr keep_alive(std::exception_ptr error) noexcept {
 
 /// Throws a flight_error.
 [[noreturn]] void throw_flight_error(flight_errc code);
-/// The same error as an exception_ptr, without a throw.
+/// Returns a flight_error as an exception_ptr, without a throw.
 std::exception_ptr flight_exception(flight_errc code);
 
-/// The code of `error` if it is a flight_error. Costs a rethrow.
+/// Returns the code of `error` if it is a flight_error. Costs a rethrow.
 std::optional<flight_errc> errc_of(const std::exception_ptr& error) noexcept;
 }  // namespace detail
 

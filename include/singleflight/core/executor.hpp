@@ -143,10 +143,10 @@ namespace detail {
 
 struct executor_ops {
   void (*execute)(void*, task&&);
-  void (*retain)(void*) noexcept;     ///< null: there are no references to count
-  void (*release)(void*) noexcept;    ///< null: likewise
+  void (*retain)(void*) noexcept;     ///< null if there are no references to count
+  void (*release)(void*) noexcept;    ///< null if there are none
   bool (*runs_here)(void*) noexcept;  ///< may the calling thread take a task back and run it?
-  bool (*starved)(void*) noexcept;    ///< if so: is a task queued that no thread will take?
+  bool (*starved)(void*) noexcept;    ///< if it may: is a task queued that no thread will take?
 };
 
 void execute_on_default_pool(task&& t);
@@ -249,13 +249,13 @@ class any_executor {
 
   /// Passes `t` to the executor. Throws what the executor throws; `t` has then been dropped.
   void execute(task t) const { ops_->execute(object_, std::move(t)); }
-  /// Whether the calling thread belongs to the executor, so that it may itself run a task that is
-  /// queued there.
+  /// Returns whether the calling thread belongs to the executor, so that it may itself run a task
+  /// that is queued there.
   bool runs_here() const noexcept { return ops_->runs_here(object_); }
-  /// Whether a queued task may have to wait for a thread that is busy now, perhaps the calling one;
-  /// false if threads are on their way to all queued tasks. Requires runs_here().
+  /// Returns whether a queued task may have to wait for a thread that is busy now, perhaps the
+  /// calling one; false if threads are on their way to all queued tasks. Requires runs_here().
   bool starved() const noexcept { return ops_->starved(object_); }
-  /// Whether it is neither a pool nor inline_executor.
+  /// Returns whether it is neither a pool nor inline_executor.
   bool is_of_a_user() const noexcept { return ops_->retain != nullptr; }
   bool is_pool() const noexcept { return !is_of_a_user() && !is_inline(); }
   bool is_inline() const noexcept { return ops_ == &detail::inline_ops::table; }

@@ -36,8 +36,8 @@ struct limits {
 };
 
 namespace detail {
-/// The error of a call whose limits have expired before it begins, if they have. Reads the clock
-/// only if there is a deadline.
+/// Returns the error of a call whose limits have expired before it begins, if they have. Reads the
+/// clock only if there is a deadline.
 inline std::optional<flight_errc> expired(const limits& bounds, const timer& clock) noexcept {
   if (platform::stop_requested(bounds.stop)) return flight_errc::cancelled;
   if (bounds.deadline != steady_time::max() && clock.now() >= bounds.deadline) {

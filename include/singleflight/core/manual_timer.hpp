@@ -39,8 +39,8 @@ class manual_timer final : public timer {
  private:
   static constexpr time_point last = time_point::max() - time_point::duration(1);
 
-  /// The time up to which nodes fire: now, but before "never", so that a node that arms itself
-  /// again at the end of the range does not do so forever.
+  /// Returns the time up to which nodes fire: now, but before "never", so that a node that arms
+  /// itself again at the end of the range does not do so forever.
   time_point due() const noexcept;
   bool firing() const noexcept;
   void fire_locked(detail::platform::unique_lock& hold) noexcept;

@@ -43,7 +43,7 @@ class [[nodiscard]] outcome {
  public:
   using value_type = V;
 
-  /// A value; an `outcome<void>` is default-constructed.
+  /// Holds a value; an `outcome<void>` is default-constructed.
   outcome()
     requires std::is_void_v<V>
       : state_(std::in_place_index<0>) {}
@@ -54,13 +54,13 @@ class [[nodiscard]] outcome {
              !std::is_same_v<std::remove_cvref_t<U>, std::exception_ptr>)
   outcome(U&& value)
       : state_(std::in_place_index<0>, detail::value_from<stored>(std::forward<U>(value))) {}
-  /// The load's exception; not null.
+  /// Holds the load's exception, which must not be null.
   outcome(std::exception_ptr error) noexcept : state_(std::in_place_index<1>, std::move(error)) {
     detail::require(*std::get_if<1>(&state_) != nullptr,
                     "outcome: made of a null exception_ptr (std::current_exception() is that "
                     "outside of a handler)");
   }
-  /// An error of the library.
+  /// Holds an error of the library.
   outcome(flight_errc code) noexcept : state_(std::in_place_index<2>, code) {}
 
   bool has_value() const noexcept { return state_.index() == 0; }
@@ -102,15 +102,16 @@ class [[nodiscard]] outcome {
     return there(std::get_if<0>(&state_));
   }
 
-  /// The library's error that the call ended with: its own, or a flight_error that the load threw
-  /// (a breaker that rejected it, a permit that timed out, a flight within the load). Statistics
-  /// tell the two apart: the breaker, semaphore or group inside the load counted the latter.
+  /// Returns the library's error that the call ended with: its own, or a flight_error that the load
+  /// threw (a breaker that rejected it, a permit that timed out, a flight within the load).
+  /// Statistics tell the two apart: the breaker, semaphore or group inside the load counted the
+  /// latter.
   std::optional<flight_errc> errc() const noexcept {
     if (const auto* error = std::get_if<1>(&state_)) return detail::errc_of(*error);
     return detail::code_of(*this);
   }
 
-  /// The load's exception, or a flight_error made from errc(); null if there is a value.
+  /// Returns the load's exception, or a flight_error made from errc(); null if there is a value.
   std::exception_ptr exception() const {
     if (const auto* error = std::get_if<1>(&state_)) return *error;
     if (const auto code = detail::code_of(*this)) {
@@ -143,7 +144,7 @@ class [[nodiscard]] outcome {
 
 namespace detail {
 
-/// The code that `of` holds, if it holds neither a value nor an exception.
+/// Returns the code that `of` holds, if it holds neither a value nor an exception.
 template <class V>
 std::optional<flight_errc> code_of(const outcome<V>& of) noexcept {
   if (const auto* code = std::get_if<2>(&of.state_)) return *code;

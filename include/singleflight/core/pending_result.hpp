@@ -121,7 +121,8 @@ class [[nodiscard]] pending_result : public detail::handle_of<pending_result<V>>
     return call;
   }
 
-  /// The result will not be taken. If a limit has expired, the call has been notified already.
+  /// Called if the result will not be taken. If a limit has expired, the call has been notified
+  /// already.
   void leave(detail::one_shot<V>& call) {
     if (given_up()) {
       call.drop_reference();

@@ -50,8 +50,8 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool final : detail::fork_member {
     platform::unique_lock hold(lock_);
     return live_;
   }
-  /// Whether more tasks are queued than there are threads on their way to take them; the others
-  /// wait for a busy thread.
+  /// Returns whether more tasks are queued than there are threads on their way to take them; the
+  /// others wait for a busy thread.
   bool starved() const {
     platform::unique_lock hold(lock_);
     return queued_ > notified_ + starting_;

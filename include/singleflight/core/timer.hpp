@@ -45,7 +45,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_timer_node : public timer_node {
  public:
   thread_timer_node(action on_fire, const thread_state& thread) noexcept
       : timer_node(&fire_own), own_(on_fire), thread_(&thread) {}
-  /// Whether `node` belongs to a thread other than `here`.
+  /// Returns whether `node` belongs to a thread other than `here`.
   static bool is_of_another(const timer_node& node, const thread_state& here) noexcept {
     return node.fire == &fire_own && static_cast<const thread_timer_node&>(node).thread_ != &here;
   }
@@ -63,7 +63,7 @@ class SINGLEFLIGHT_SHARED_STATE thread_timer_node : public timer_node {
 struct coarse_clock {
   static constexpr std::int64_t parked = 0;
   alignas(64) atomic<std::int64_t> ticks{parked};  ///< nanoseconds of the steady clock's epoch
-  alignas(64) atomic<std::uint32_t> read{0};       ///< 1: read since the last tick
+  alignas(64) atomic<std::uint32_t> read{0};       ///< 1 if read since the last tick
 
   static coarse_clock& always_parked() noexcept {
     static constinit coarse_clock none;
@@ -78,7 +78,8 @@ class timer {
 
   virtual ~timer() = default;
   virtual time_point now() const noexcept = 0;
-  /// The time, at most about 1 ms old (older if the timer's thread is not scheduled); one load.
+  /// Returns the time, at most about 1 ms old (older if the timer's thread is not scheduled); one
+  /// load.
   time_point coarse_now() noexcept {
     const std::int64_t ticks = coarse_->ticks.load(detail::memory_order_relaxed);
     if (ticks == detail::coarse_clock::parked) return read_clock();
@@ -92,8 +93,8 @@ class timer {
   virtual void arm(timer_node& node, time_point when) = 0;
   /// Disarms `node`. On return it is not armed and not firing (unless called from within its fire).
   virtual void cancel(timer_node& node) noexcept = 0;
-  /// Whether now() is the steady clock, so that a blocked thread may pass its deadline to the
-  /// kernel.
+  /// Returns whether now() is the steady clock, so that a blocked thread may pass its deadline to
+  /// the kernel.
   virtual bool follows_steady_clock() const noexcept { return false; }
 
  protected:
@@ -107,8 +108,8 @@ class timer {
 };
 
 namespace detail {
-/// `now + duration`, clamped to the clock's range: a century ahead, or not a number, is "never"; a
-/// century back is time_point::min(). Every deadline is computed here.
+/// Returns `now + duration`, clamped to the clock's range: a century ahead, or not a number, is
+/// "never"; a century back is time_point::min(). Every deadline is computed here.
 template <class Rep, class Period>
 constexpr steady_time deadline_after(steady_time now,
                                      std::chrono::duration<Rep, Period> duration) noexcept {
@@ -122,8 +123,8 @@ constexpr steady_time deadline_after(steady_time now,
   if (step.count() < 0 && at < nanoseconds::min() - step) return steady_time::min();
   return now + step;
 }
-/// `now - then`, clamped to the range of nanoseconds: a clock may go from one end of its range to
-/// the other. Every elapsed time that is reported or compared is computed here.
+/// Returns `now - then`, clamped to the range of nanoseconds: a clock may go from one end of its
+/// range to the other. Every elapsed time that is reported or compared is computed here.
 constexpr std::chrono::nanoseconds time_between(steady_time then, steady_time now) noexcept {
   using std::chrono::nanoseconds;
   const std::int64_t from = nanoseconds(then.time_since_epoch()).count();

@@ -37,11 +37,12 @@ class flight_context {
   /// A stop is requested when the last interested caller has left (unless on_abandon is finish), at
   /// load_timeout, and when the group closes. Throws std::bad_alloc.
   std::stop_token stop_token() const;
-  /// The latest deadline of the interested callers; time_point::max() if one of them has none.
+  /// Returns the latest deadline of the interested callers; time_point::max() if one of them has
+  /// none.
   std::chrono::steady_clock::time_point deadline() const noexcept;
-  /// Unique in the process, never reused, never 0.
+  /// Returns the flight's id, which is unique in the process, never reused and never 0.
   std::uint64_t flight_id() const noexcept { return frame_->flight_id; }
-  /// How many callers are interested now.
+  /// Returns how many callers are interested now.
   std::size_t callers() const noexcept;
   /// Whether later calls no longer join this flight, for any reason.
   bool forgotten() const noexcept;

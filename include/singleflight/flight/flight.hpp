@@ -82,8 +82,8 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
   outcome<shared_result<V>> get_outcome() { return blocked_outcome({}); }
   /// Waits without consuming the handle.
   void wait() { share::look({}); }
-  /// True once the outcome is available; false after `duration`. Neither consumes the handle nor
-  /// leaves the flight.
+  /// Returns true once the outcome is available, or false after `duration`. Neither consumes the
+  /// handle nor leaves the flight.
   template <class Rep, class Period>
   [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> duration) {
     if (settled()) return true;
@@ -132,14 +132,14 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
     call_back<detail::no_within>(time_point::max(), {}, {}, detail::no_executor{},
                                  std::forward<Callback>(callback));
   }
-  /// The same on `executor`.
+  /// Like on_ready(callback), but on `executor`.
   template <class Callback>
   void on_ready(any_executor executor, Callback&& callback) && {
     call_back<detail::no_within>(time_point::max(), {}, {}, std::move(executor),
                                  std::forward<Callback>(callback));
   }
-  /// The load continues without this caller, which still counts as interested, so that the load is
-  /// not abandoned. `max_waiters` no longer counts it, unless its own load may lead later.
+  /// Lets the load continue without this caller, which still counts as interested, so that the load
+  /// is not abandoned. `max_waiters` no longer counts it, unless its own load may lead later.
   void detach() && {
     if (detail::block_base* const b = std::exchange(block_, nullptr)) {
       // A caller whose load is kept may lead later: max_waiters then spares it as the leader, and

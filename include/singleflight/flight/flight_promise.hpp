@@ -83,7 +83,7 @@ class [[nodiscard]] flight_promise {
     }
   }
 
-  /// The flight that this promise answers. Requires that it is unanswered.
+  /// Returns the context of the flight that this promise answers. Requires that it is unanswered.
   const flight_context& context() const noexcept { return *load_->context; }
 
  private:

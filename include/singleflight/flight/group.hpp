@@ -11,8 +11,9 @@
 /// Ordering    the load's effects happen-before every return of its outcome (P7). Once any caller
 ///             has received an outcome, no call that begins later receives it (P3). A call that
 ///             must see an earlier write uses run_fresh.
-/// Blocking    run: the leader runs the load on its own thread, no lock held; joiners wait for it,
-///             up to their limits. start returns at once; the load runs on the group's executor.
+/// Blocking    run: the leader runs the load on its own thread, with no lock held; joiners wait for
+///             it, up to their limits. start returns at once; the load runs on the group's
+///             executor.
 /// Cancel      a joiner's stop or deadline ends its own wait only; once no caller is left,
 ///             group_options::on_abandon decides what happens to the load (P6). A run leader stays
 ///             until its load returns.
@@ -140,8 +141,8 @@ class group final : public observable {
   // ---- start: returns at once; the load runs on the executor ------------------------------------
 
   /// Returns a share of the flight for `key`; this call starts it if there is none yet. The flight
-  /// owns key and load. `load` may also take a flight_promise<Value>, or return an awaitable. If
-  /// the call is refused (closed, overloaded), the handle holds that error.
+  /// owns the key and the load. `load` may also take a flight_promise<Value>, or return an
+  /// awaitable. If the call is refused (closed, overloaded), the handle holds that error.
   template <class Arg, class Load>
   [[nodiscard]] flight<Value> start(const Arg& key, Load&& load) {
     return start_flight(key, std::forward<Load>(load), false, nullptr);
@@ -161,15 +162,16 @@ class group final : public observable {
   template <class Keys, class LoadMany>
   std::vector<outcome<result>> run_many(const Keys& keys, LoadMany&& load_many,
                                         const limits& bounds = {});
-  /// The same on the executor; returns one handle per key, by position. `load_many` may be called
-  /// several times, also concurrently: for a key that a waiter claims or takes over alone.
+  /// Like run_many, but on the executor; returns one handle per key, by position. `load_many` may
+  /// be called several times, also concurrently: for a key that a waiter claims or takes over
+  /// alone.
   template <class Keys, class LoadMany>
   [[nodiscard]] std::vector<flight<Value>> start_many(const Keys& keys, LoadMany&& load_many);
 
   // ---- forgetting -------------------------------------------------------------------------------
 
-  /// Later calls no longer find the flight for `key`; its callers still get its outcome. Callers of
-  /// run_fresh behind it begin at once. Returns false if there is no such flight.
+  /// Makes later calls no longer find the flight for `key`; its callers still get its outcome.
+  /// Callers of run_fresh behind it begin at once. Returns false if there is no such flight.
   template <class Arg>
   bool forget(const Arg& key) {
     const argument<Arg> k(key);
@@ -181,7 +183,7 @@ class group final : public observable {
 
   // ---- inspection -------------------------------------------------------------------------------
 
-  /// The flights that a new call would find, each as it was at some moment during the call.
+  /// Returns the flights that a new call would find, each as it was at some moment during the call.
   std::vector<flight_info<Key>> in_flight() const;
 
   group_stats stats() const noexcept;
@@ -244,7 +246,8 @@ class group final : public observable {
   }
 
   bool is_of(const node& n, view key) const { return equal_(access::load(n.key), key); }
-  /// The flight that a call for `key` finds: open or a barrier. Bucket lock held; may throw.
+  /// Returns the flight that a call for `key` finds: open or a barrier. Bucket lock held; may
+  /// throw.
   node* find(const detail::flight_table::bucket& bucket, std::size_t hash, view key) const;
   /// Whether the flight is older than join_window. Bucket lock held.
   bool too_old(const node& n, detail::steady_time now) const noexcept;
@@ -306,7 +309,8 @@ class group final : public observable {
     }
   }
 
-  /// Prepares the node of a run(). True: its flight is in the table, and this call leads it alone.
+  /// Prepares the node of a run(). Returns true if its flight is in the table and this call leads
+  /// it alone.
   SINGLEFLIGHT_NOINLINE bool enter_alone(node& own, detail::thread_state& self, view key) {
     prepare(own, self, key);
     return core_.plain() && (detail::flight_table::enter_alone(core_.table.locate(own.hash), own) ||

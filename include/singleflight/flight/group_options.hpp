@@ -33,7 +33,11 @@ class error_policy {
   /// the error.
   static constexpr error_policy hand_over(std::uint32_t max) noexcept { return error_policy(max); }
 
+<<<<<<< HEAD
   /// How often the load may be tried again; if 0, every caller gets the error.
+=======
+  /// Returns how many waiters may take over; if 0, every caller gets the error.
+>>>>>>> house-r1
   constexpr std::uint32_t hand_overs() const noexcept { return hand_overs_; }
 
  private:
@@ -45,26 +49,28 @@ struct group_options {
   /// Runs started loads, and resumes their waiters unless they name another executor. A pool must
   /// outlive the group, and every call on the group that has not returned.
   any_executor executor{};
-  /// The clock of every limit of this group; null: default_timer(). Must outlive the group and its
-  /// handles.
+  /// The clock of every limit of this group; if null, default_timer(). Must outlive the group and
+  /// its handles.
   singleflight::timer* timer = nullptr;
   abandon on_abandon = abandon::stop;
   error_policy on_error = error_policy::share();
-  /// A flight older than this takes no more joiners; zero: no window. Costs a clock call per load.
+  /// A flight older than this takes no more joiners; if zero, there is no window. Costs a clock
+  /// call per load.
   std::chrono::nanoseconds join_window{0};
   /// A load that runs longer than this is asked to stop, its waiters get timed_out, and later calls
-  /// start a new load; zero: no timeout. Costs one allocation and a timer node per load.
+  /// start a new load; if zero, there is no timeout. Costs one allocation and a timer node per
+  /// load.
   std::chrono::nanoseconds load_timeout{0};
-  /// The most callers on one flight in addition to its leader; further calls get overloaded. Zero:
-  /// no bound.
+  /// The most callers on one flight in addition to its leader; further calls get overloaded. If
+  /// zero, there is no bound.
   std::size_t max_waiters = 0;
   /// The most flights that load at a time, forgotten ones included; further calls get overloaded.
-  /// Zero: no bound. A flight that waits behind another one takes over its place. If it must begin
-  /// before that one ends, since the key was forgotten, and no place is free, its callers get
-  /// overloaded.
+  /// If zero, there is no bound. A flight that waits behind another one takes over its place. If it
+  /// must begin before that one ends, since the key was forgotten, and no place is free, its
+  /// callers get overloaded.
   std::size_t max_flights = 0;
-  /// Is notified of every load; null: no observer. Costs two clock calls per load. Must outlive the
-  /// group.
+  /// Is notified of every load; if null, there is no observer. Costs two clock calls per load. Must
+  /// outlive the group.
   singleflight::observer* observer = nullptr;
 };
 

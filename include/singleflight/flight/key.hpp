@@ -16,9 +16,9 @@
 /// outlive the group, cache or other object that stores the key. memoize and deduplicate own their
 /// keys.
 ///
-/// Equal keys must have equal hashes. key_hash agrees with == for the types that it names below. An
-/// enumeration with an == of its own needs a std::hash of its own, and so does a string of wide
-/// characters whose traits have an eq of their own.
+/// Equal keys must have equal hashes. key_hash agrees with == for the types that it lists below. An
+/// enumeration with a user-defined == needs a specialization of std::hash, and so does a string of
+/// wide characters whose traits define their own eq.
 ///
 /// Threads     pure functions.
 /// Errors      none of the hashes and comparisons here throws; a user's own may throw, and then
@@ -67,8 +67,8 @@ struct key_view<std::vector<T, A>> {
   using type = std::span<const T>;
 };
 
-/// Whether `size` bytes are equal: overlapping words cover them, without a call. (memcmp is faster
-/// from some hundred bytes on; but the hash has read all of them, too.)
+/// Returns whether `size` bytes are equal: overlapping words cover them, without a call. (memcmp is
+/// faster from some hundred bytes on; but the hash has read all of them, too.)
 inline bool same_bytes(const void* left, const void* right, std::size_t size) noexcept {
   const auto* const a = static_cast<const unsigned char*>(left);
   const auto* const b = static_cast<const unsigned char*>(right);
@@ -103,7 +103,7 @@ inline constexpr bool equal_as_bytes =
 template <class C, class Traits>
 inline constexpr bool plain_characters =
     std::is_same_v<Traits, std::char_traits<C>> && equal_as_bytes<C>;
-/// The same with a program's own traits that inherit eq and compare.
+/// Such characters with a program's own traits that inherit eq and compare.
 template <class C, class Traits>
 concept inherits_equality =
     equal_as_bytes<C> && std::is_base_of_v<std::char_traits<C>, Traits> && requires {
@@ -405,7 +405,7 @@ struct key_access {
       return *key;
     }
   }
-  /// A view of a key that is stored as a Key.
+  /// Returns a view of a key that is stored as a Key.
   static view load_own(const Key& key) noexcept { return view(key); }
   /// Whether a block can store the key as bytes behind itself instead of as a Key.
   static consteval bool bytes_suffice() {

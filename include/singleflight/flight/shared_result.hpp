@@ -70,7 +70,7 @@ class shared_result {
     return std::addressof(get());
   }
 
-  /// How many callers the flight had when its outcome was published, the leader included.
+  /// Returns how many callers the flight had when its outcome was published, the leader included.
   std::size_t callers() const noexcept {
     return where_ == where::shared && block_->callers > 1 ? block_->callers : 1;
   }
@@ -88,8 +88,8 @@ class shared_result {
     return {std::addressof(b->value), [b](const stored*) { b->drop_reference(); }};
   }
 
-  /// Returns the value itself if no other caller has it; otherwise nothing, and the handle keeps
-  /// it.
+  /// Returns the value itself if no other caller has it; otherwise returns nothing, and the handle
+  /// keeps it.
   std::optional<stored> try_take() &&
         requires(!std::is_void_v<V>)
   {

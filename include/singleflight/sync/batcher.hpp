@@ -33,8 +33,8 @@
 ///             result of another size than the span: `broken`; otherwise each key has its own
 ///             outcome. flight_error for the library's own. A throwing hash, comparison, key copy
 ///             or allocation fails only its own call, or key (P9).
-/// Lifetime    start owns its key. The destructor closes: gathered keys end as `closed`, and it
-///             waits for the loader's calls (P10). Handles may outlive the batcher.
+/// Lifetime    start owns its key. The destructor closes: flights of gathered keys end as `closed`,
+///             and it waits for the loader's calls (P10). Handles may outlive the batcher.
 /// Cost        a key: the allocation of a start and a short critical section; a batch: some more
 ///             allocations, and one task. A joiner: as in a group. The delay: one timer node.
 
@@ -81,7 +81,7 @@ class batcher final : public observable {
                   .max_flights = options.max_keys,
                   .observer = options.observer},
                  std::move(hash), std::move(equal)) {}
-  /// For a callable that is no loader: a static assertion says why.
+  /// Chosen for a callable that is not a loader: a static assertion says why.
   template <class LoadMany>
     requires(!std::is_convertible_v<LoadMany, loader> &&
              !std::is_same_v<std::remove_cvref_t<LoadMany>, batcher>)
@@ -93,7 +93,7 @@ class batcher final : public observable {
   }
   batcher(const batcher&) = delete;
   batcher& operator=(const batcher&) = delete;
-  /// close(). Aborts the process when called within the loader: it would wait for itself.
+  /// Calls close(). Aborts the process if called within the loader: it would wait for itself.
   ~batcher() {
     detail::require(!detail::group_door::core(flights_).leads_on_this_thread(),
                     "batcher: destroyed within its own loader");
@@ -154,7 +154,7 @@ class batcher final : public observable {
     s.abandoned = calls.abandoned;
     return s;
   }
-  /// The keys that a new call would join, gathered or being loaded.
+  /// Returns the keys that a new call would join, gathered or being loaded.
   std::vector<flight_info<Key>> in_flight() const { return flights_.in_flight(); }
 
   void observe(metric_visitor& visitor) const override {
@@ -165,9 +165,9 @@ class batcher final : public observable {
 
   // ---- shutdown ---------------------------------------------------------------------------------
 
-  /// Refuses new calls, ends keys that are not being loaded as `closed`, and waits for the loader's
-  /// calls. Throws flight_error(recursive) within the loader. A caller that gets `closed` must not
-  /// destroy the batcher before this returns.
+  /// Refuses new calls, ends the flights of keys that are not being loaded as `closed`, and waits
+  /// for the loader's calls. Throws flight_error(recursive) within the loader. A caller that gets
+  /// `closed` must not destroy the batcher before this returns.
   void close() {
     if (detail::group_door::core(flights_).leads_on_this_thread())
       throw flight_error(flight_errc::recursive);
@@ -195,7 +195,7 @@ class batcher final : public observable {
     flight<Value> handle = start(key);
     return wait_on(handle, bounds);
   }
-  /// Why a call with `bounds` is refused before it begins.
+  /// Returns why a call with `bounds` is refused before it begins, if it is.
   std::optional<flight_errc> refusal_for(const limits& bounds) const {
     if (detail::group_door::core(flights_).leads_on_this_thread()) return flight_errc::recursive;
     return detail::expired(bounds, detail::group_door::core(flights_).clock());

@@ -14,26 +14,26 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
 struct batcher_options {
-  /// Most keys of one batch; a full batch does not wait for its delay. 100: about the limit of most
-  /// backends, and beyond it a call hardly gets cheaper per key.
+  /// The most keys of one batch; a full batch does not wait for its delay. 100 is about the limit
+  /// of most backends, and beyond it a call hardly gets cheaper per key.
   std::size_t max_batch = 100;
-  /// How long the first key of a batch waits for others. Zero, the default: not at all, so that an
-  /// idle batcher delays nobody; under load keys still gather while the executor is busy, or while
-  /// max_in_flight calls run.
+  /// How long the first key of a batch waits for others. If zero, the default, it does not wait, so
+  /// that an idle batcher delays no caller; under load keys still gather while the executor is
+  /// busy, or while max_in_flight calls run.
   std::chrono::nanoseconds max_delay{0};
-  /// Most calls of the loader at a time. While all of them run, keys gather. 4: a slow one does not
-  /// hold up the rest, and many keys still need few calls.
+  /// The most calls of the loader at a time. While all of them run, keys gather. With 4, a slow
+  /// call does not hold up the rest, and many keys still need few calls.
   std::size_t max_in_flight = 4;
-  /// Most keys without an answer at a time, gathered or being loaded; beyond: overloaded. Zero: no
-  /// bound.
+  /// The most keys without an answer at a time, gathered or being loaded; further calls get
+  /// overloaded. If zero, there is no bound.
   std::size_t max_keys = 0;
   /// Where batches are loaded, and where waiters resume unless they name another executor. A pool
   /// outlives the batcher, and every call on it that has not returned.
   any_executor executor{};
-  /// Timer of the delay and of every limit; null: default_timer(). Outlives the batcher and its
-  /// handles.
+  /// The timer of the delay and of every limit; if null, default_timer(). Outlives the batcher and
+  /// its handles.
   singleflight::timer* timer = nullptr;
-  /// Notified of every key's load; null: none. Outlives the batcher.
+  /// Is notified of every key's load; if null, there is no observer. Outlives the batcher.
   singleflight::observer* observer = nullptr;
 };
 

@@ -7,8 +7,8 @@
 /// Use when    a backend that is down should fail at once, not after a timeout per caller. With a
 ///             group it belongs inside the load: around run, one failed load would count once for
 ///             each caller.
-/// Not for     bounding how many calls run at a time (sync/semaphore.hpp); errors that pass by
-///             themselves (sync/retry.hpp, which belongs around a breaker).
+/// Not for     bounding how many calls run at a time (sync/semaphore.hpp); transient errors
+///             (sync/retry.hpp, which belongs around a breaker).
 /// Example     examples/12_retry_and_breaker.cpp
 ///
 /// Threads     every member, from any thread.
@@ -56,8 +56,9 @@ class circuit_breaker final : public observable {
     return p.run(fn);
   }
 
-  /// The same without throwing: returns `fn`'s value or exception, or flight_errc::rejected. An
-  /// outcome that `fn` returns is returned as it is, not put into another one.
+  /// Makes the same call without throwing: returns `fn`'s value or exception, or
+  /// flight_errc::rejected. An outcome that `fn` returns is returned as it is, not put into another
+  /// one.
   template <class Fn>
   auto call(as_outcome_t, Fn&& fn) {
     using returned = std::decay_t<std::invoke_result_t<Fn&>>;
@@ -117,7 +118,8 @@ class circuit_breaker final : public observable {
     }
   }
 
-  /// As the latest call left it: an open breaker becomes half_open by a call, not by time.
+  /// Returns the state as the latest call left it: an open breaker becomes half_open by a call, not
+  /// by time.
   breaker_state state() const noexcept { return core_.state(); }
   circuit_breaker_stats stats() const noexcept { return core_.stats(); }
   void observe(metric_visitor& visitor) const override {
@@ -199,7 +201,7 @@ class circuit_breaker final : public observable {
         judge(false);
       }
     }
-    /// Within the exception's handler.
+    /// Called within the exception's handler.
     SINGLEFLIGHT_COLD void judge(bool is_neutral) {
       result_ = detail::call_result::none;  // also if is_failure throws
       if (is_neutral) return;

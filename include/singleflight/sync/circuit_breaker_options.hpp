@@ -25,7 +25,7 @@ struct circuit_breaker_options {
   /// Opens when failures / calls in the window reach this; in (0, 1]. Checked when a call has
   /// failed or was slow.
   double error_rate = 0.5;
-  /// Opens when slow calls / calls reach this; in (0, 1]. Zero: no call is too slow.
+  /// Opens when slow calls / calls reach this; in (0, 1]. If zero, no call is too slow.
   double slow_call_rate = 0;
   /// A call that takes this long is slow, whether it fails or not; measured by the coarse clock, to
   /// about a millisecond. Set together with slow_call_rate.
@@ -40,15 +40,15 @@ struct circuit_breaker_options {
   /// for them at a time. When all have been under way for open_for, one more call is admitted, and
   /// again after each open_for.
   std::uint32_t probes = 10;
-  /// Whether this exception, thrown or in an outcome, is a failure of the backend; empty: every one
-  /// is. One that is not (a key not found) counts as a success. It is not called for
+  /// Whether this exception, thrown or in an outcome, is a failure of the backend; if empty, every
+  /// one is. One that is not (a key not found) counts as a success. It is not called for
   /// flight_error(cancelled), which counts neither way.
   std::function<bool(const std::exception_ptr& error)> is_failure{};
   /// Called for each change, one at a time, in order, on the thread of a call, with no lock held;
   /// must not throw. It may use the breaker. Changes made while it runs are reported afterwards;
   /// beyond 32 the oldest are lost.
   std::function<void(breaker_state from, breaker_state to)> on_change{};
-  /// Clock of the breaker; null: default_timer(). Outlives the breaker.
+  /// The clock of the breaker; if null, default_timer(). Outlives the breaker.
   singleflight::timer* timer = nullptr;
 };
 

@@ -52,10 +52,10 @@ struct error_group_options {
 
   /// Where tasks run, in addition to threads in wait. A pool outlives the group.
   any_executor executor{};
-  /// Most tasks that run at a time, 1 or more.
+  /// The most tasks that run at a time, 1 or more.
   std::size_t limit = no_limit;
-  /// Most tasks beyond the limit that wait for their turn; without a limit, tasks that have not
-  /// begun, and then 1 or more. Beyond: go throws flight_error(overloaded).
+  /// The most tasks beyond the limit that wait for their turn; without a limit, the most tasks that
+  /// have not begun, and then 1 or more. If there are more, go throws flight_error(overloaded).
   std::size_t max_queued = no_limit;
   /// A parent's token: its stop stops the group.
   std::stop_token stop{};
@@ -104,9 +104,9 @@ class error_group {
     return group_->wait(detail::wait_graph::strength::strong);
   }
 
-  /// Skips what has not begun and asks what runs to stop. False when that was done before.
+  /// Skips what has not begun and asks what runs to stop. Returns false if that was done before.
   bool request_stop() { return group_->request_stop(); }
-  /// The token of the current use of the group; each wait ends a use.
+  /// Returns the token of the current use of the group; each wait ends a use.
   std::stop_token stop_token() const { return group_->token(); }
 
   /// Returns all errors in the order in which the tasks failed; after a wait those of the last use,

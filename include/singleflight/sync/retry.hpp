@@ -40,8 +40,8 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// After an attempt that failed with `error`: sleeps and returns true when the next one is due.
-/// False: there is none, and `error` is the result.
+/// Called after an attempt that failed with `error`: sleeps and returns true when the next one is
+/// due. Returns false if there is none: `error` is then the result.
 SINGLEFLIGHT_COLD inline bool sleep_before_next(const retry_policy& policy,
                                                 retry_schedule& schedule,
                                                 const std::exception_ptr& error,

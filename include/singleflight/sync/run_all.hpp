@@ -44,13 +44,13 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
 struct run_all_options {
-  /// For all calls together; zero: none.
+  /// The timeout of all calls together; if zero, there is none.
   std::chrono::nanoseconds timeout{0};
-  /// Most calls that run at a time, 1 or more; 1: in series.
+  /// The most calls that run at a time, 1 or more; with 1 they run in series.
   std::size_t limit = error_group_options::no_limit;
   /// Where calls run, in addition to this thread.
   any_executor executor{};
-  /// For the timeout; null: default_timer().
+  /// The timer of the timeout; if null, default_timer().
   singleflight::timer* timer = nullptr;
   std::stop_token stop{};
 };

@@ -15,7 +15,7 @@
 /// Blocking    acquire blocks until its turn or its limits; start_acquire queues at once and is
 ///             awaited; all other members never wait.
 /// Cancel      a limit ends its own wait only, and those behind move up. A grant that came first
-///             holds; one that nobody takes is returned.
+///             holds; one that no caller takes is returned.
 /// Errors      std::invalid_argument for a weight below 1 or over the capacity (for the latter,
 ///             try_acquire returns an empty permit), and for more than a permit holds;
 ///             flight_error: timed_out, cancelled, closed, overloaded (max_waiters), rejected (a
@@ -63,7 +63,7 @@ class [[nodiscard]] permit {
     if (held_ > 0) core_->give(held_);
   }
 
-  /// How much it holds; 0 for an empty one.
+  /// Returns how much it holds; 0 for an empty one.
   count size() const noexcept { return held_; }
   explicit operator bool() const noexcept { return held_ > 0; }
 
@@ -253,16 +253,16 @@ class semaphore final : public observable {
     return core_->try_take(n) ? permit(*core_, n) : permit();
   }
 
-  /// Sets the capacity, at once. Below the number held: nothing is granted until enough has been
-  /// returned. Queued requests for more than the new capacity get `rejected`.
+  /// Sets the capacity, at once. If it is below the number held, nothing is granted until enough
+  /// has been returned. Queued requests for more than the new capacity get `rejected`.
   void resize(count capacity) { core_->resize(capacity); }
   /// Refuses new and queued requests with `closed`; permits stay valid.
   void close() { core_->close(); }
 
   count capacity() const noexcept { return core_->capacity(); }
-  /// Available permits at some moment; negative after resize() below the number held.
+  /// Returns the permits available at some moment; negative after resize() below the number held.
   count available() const noexcept { return core_->available(); }
-  /// Queued requests; stale on arrival.
+  /// Returns the number of queued requests; stale on arrival.
   std::size_t waiters_approx() const noexcept { return core_->waiters(); }
 
   semaphore_stats stats() const noexcept { return core_->stats(); }

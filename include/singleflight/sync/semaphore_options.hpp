@@ -14,9 +14,9 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 struct semaphore_options {
   /// Where coroutines resume, unless their wait names another executor.
   any_executor executor{};
-  /// Timer of every limit; null: default_timer(). Outlives the semaphore and its handles.
+  /// The timer of every limit; if null, default_timer(). Outlives the semaphore and its handles.
   singleflight::timer* timer = nullptr;
-  /// Most requests in the queue; beyond: overloaded. Zero: no bound.
+  /// The most requests in the queue; further calls get overloaded. If zero, there is no bound.
   std::size_t max_waiters = 0;
 };
 

@@ -8,11 +8,8 @@ namespace singleflight::lab {
 
 namespace {
 
-using recognizer = std::unique_ptr<line_format> (*)(const log_head&, const key_choice&);
-
-// Tried in this order; the last one accepts every log that is left.
-constexpr std::array<recognizer, 3> known_formats{recognize_access_log, recognize_csv,
-                                                  recognize_key_per_line};
+// Tried in this order. The last one accepts every log that is left, so a new one goes before it.
+constexpr std::array known_formats{recognize_access_log, recognize_csv, recognize_key_per_line};
 
 }  // namespace
 

@@ -14,8 +14,11 @@ namespace singleflight::lab {
 // The log formats. To add one:
 //   1. write <name>_format.cpp: a class derived from line_format, and a function recognize_<name>;
 //   2. declare that function here;
-//   3. add it to known_formats in formats.cpp.
-// No other file lists the formats.
+//   3. add it to known_formats in formats.cpp, before recognize_key_per_line, which accepts every
+//      log that is left;
+//   4. name it where the formats are listed for users: the help of --log (lab/options.cpp,
+//      lab/hit_ratio_command.cpp), the error for a log with malformed lines (log_reader.cpp), and
+//      docs/lab.md.
 
 /// log_head: the beginning of a log, from which its format is recognized.
 struct log_head {
@@ -39,7 +42,7 @@ std::unique_ptr<line_format> recognize_key_per_line(const log_head& head, const 
 /// Returns the first known format that recognizes the log. Throws usage_error.
 std::unique_ptr<line_format> detect_format(const log_head& head, const key_choice& choice);
 
-/// Whether the text contains control characters other than a tab; such a line is not text.
+/// Returns whether the text contains control characters other than a tab; such a line is not text.
 bool has_control_characters(std::string_view text);
 
 }  // namespace singleflight::lab

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// cache_door: how a loading_cache makes the handles that it returns. The one friend of both.
+// cache_door: how a loading_cache makes the handles that it returns. A friend of cached and of
+// pending_cached.
 
 #include <utility>
 
@@ -21,13 +22,14 @@ struct cache_door {
                                    freshness as) noexcept {
     return cached<Value>(std::move(hold), value, clock, as);
   }
-  /// An answer that needs no load, and the group that would have loaded it.
+  /// Makes the handle of an answer that needs no load; `group` is the one that would have loaded
+  /// it.
   template <class Value>
   static pending_cached<Value> make_pending(outcome<cached<Value>>&& answer,
                                             flight_core& group) noexcept {
     return pending_cached<Value>(std::move(answer), group);
   }
-  /// A share of a load.
+  /// Makes the handle of a share of a load.
   template <class Value>
   static pending_cached<Value> make_pending(flight<cached<Value>>&& load) noexcept {
     return pending_cached<Value>(std::move(load));

@@ -65,7 +65,7 @@ inline bool at_safe_point(const thread_state& self) noexcept {  // D1
   return self.led == nullptr && self.errands == 0 && (self.ends_values || !wandering_load::any());
 }
 
-/// What the process has yet to destroy.
+/// The objects that the process has yet to destroy.
 class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
  public:
   static deferred_ends& instance() {
@@ -88,7 +88,7 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
     }
     if (post) detail::post_on_default_pool(this);
   }
-  /// Whether there is anything to destroy.
+  /// Returns whether there is anything to destroy.
   static bool any() noexcept { return any_.load(memory_order_relaxed); }
   /// Requires a safe point. Does the task's work if the pool has no thread, or the task is not
   /// posted.
@@ -175,7 +175,7 @@ class end_scope {
     }
   }
 
-  /// False: the list is full.
+  /// Returns false if the list is full.
   bool add(reclaimable& object) noexcept {
     if (count_ == max_count) return false;
     ++count_;
@@ -193,7 +193,8 @@ class end_scope {
   bool outermost_ = false;
 };
 
-/// Called before `object`, which has no holder, is destroyed. True: it is destroyed elsewhere.
+/// Called before `object`, which has no holder, is destroyed. Returns true if it is destroyed
+/// elsewhere.
 inline bool ends_elsewhere(reclaimable& object) noexcept {
   thread_state& self = this_thread();
   if (at_safe_point(self) || !platform::holds(rule::nothing_ends_within_a_load)) return false;
@@ -202,7 +203,7 @@ inline bool ends_elsewhere(reclaimable& object) noexcept {
   return true;
 }
 
-/// As make_shared_state(), for what all caches share.
+/// Like make_shared_state(), but makes the state that all caches share.
 inline void make_shared_cache_state() {
   (void)hazard_domain::instance();
   (void)deferred_ends::instance();

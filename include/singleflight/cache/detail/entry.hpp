@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// entry: what a cache stores of a key: 32 bytes, key, value; and 32 bytes before them if an option
-// requires more than one ttl and one weight for all.
+// entry: what a cache stores of a key: 32 bytes, the key and the value, and 32 bytes before them if
+// an option requires more than one ttl and one weight for all.
 //
 // A key whose view is plain bytes (a string) is stored as bytes directly after the entry, as
 // flights do (flight/detail/keyed.hpp): with a small value, all that a hit reads is adjacent. A
@@ -35,7 +35,7 @@ using cache_ticks = std::int64_t;
 constexpr cache_ticks to_ticks(steady_time at) noexcept {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(at.time_since_epoch()).count() >> 16;
 }
-/// A duration; one that is not zero is at least a tick.
+/// Converts a duration; one that is not zero becomes at least one tick.
 constexpr cache_ticks to_ticks(std::chrono::nanoseconds span) noexcept {
   return (span.count() >> 16) + (span.count() > 0 && (span.count() >> 16) == 0 ? 1 : 0);
 }
@@ -45,12 +45,12 @@ constexpr std::chrono::nanoseconds from_ticks(cache_ticks ticks) noexcept {
 
 enum class entry_kind : std::uint8_t { value, absent, error };
 
-/// Until when a key is not loaded again, and why; one word of its entry.
+/// The time until which a key is not loaded again, and the reason; one word of its entry.
 struct hold_off {
   enum class cause : std::uint8_t {
     claimed,  ///< a hit has begun a refresh: no other hit begins one, but a stale value is loaded
     late,     ///< the load was late, or could not begin: the stale value is served meanwhile
-    failed,   ///< a load failed: no other one begins, not even of a caller about to load
+    failed,   ///< a load failed: no other one begins, not even that of a caller about to load
   };
   cache_ticks until = 0;
   cause why = cause::claimed;
@@ -63,11 +63,11 @@ struct hold_off {
   }
 };
 
-/// What an entry has only if ttls or weights differ between entries.
+/// The members that an entry has only if ttls or weights differ between entries.
 struct entry_extras {
   atomic<std::int64_t> held_off{0};   ///< the word of a hold_off
   atomic<std::uint32_t> failures{0};  ///< failed loads, consecutive
-  cache_ticks ttl = 0;                ///< 0: as the options determine
+  cache_ticks ttl = 0;                ///< if 0, as the options determine
   std::size_t weight = 1;
 
   hold_off holds_off() const noexcept { return hold_off::of(held_off.load(memory_order_relaxed)); }
@@ -85,12 +85,12 @@ struct entry_base : reclaimable {
   entry_kind kind() const noexcept {
     return static_cast<entry_kind>(kind_and_hits_.load(memory_order_relaxed) & (one_hit - 1));
   }
-  /// Time since it was stored; zero where the clock lags behind that.
+  /// Returns the time since the entry was stored; zero if the clock lags behind that.
   cache_ticks age(cache_ticks now) const noexcept {
     const cache_ticks since = since_store(now);
     return since < 0 ? 0 : since;
   }
-  /// The same, negative where the clock lags behind.
+  /// Returns the time since the entry was stored; negative if the clock lags behind that.
   cache_ticks since_store(cache_ticks now) const noexcept {
     const std::uint64_t since = (static_cast<std::uint64_t>(now) - born()) << 16;
     return static_cast<std::int64_t>(since) >> 16;  // the 48 bits that a time has, and their sign
@@ -196,7 +196,7 @@ class entry final : public entry_base {
   }
 
  private:
-  /// The size of the memory before an entry that has extras.
+  /// Returns the size of the memory before an entry that has extras.
   static constexpr std::size_t extras_bytes() {
     return (sizeof(entry_extras) + alignof(entry) - 1) / alignof(entry) * alignof(entry);
   }

@@ -31,7 +31,7 @@ struct alignas(64) entry_line {
 
   // ---- of a word --------------------------------------------------------------------------------
 
-  /// The byte of an entry in its home line, and in a later one.
+  /// Return the byte of an entry in its home line, and in a later one.
   static std::uint64_t home_tag(std::uint32_t hash) noexcept { return 0x80 | (hash & 0x7f); }
   static std::uint64_t away_tag(std::uint32_t hash) noexcept {
     return (hash & 0x7f) != 0 ? hash & 0x7f : 1;
@@ -40,7 +40,8 @@ struct alignas(64) entry_line {
 
   // Sets of places: a bit at the top of each one's byte.
 
-  /// Those that may have `tag` (rarely one that has not, because of the next one's borrow).
+  /// Returns the places that may have `tag` (rarely one that has not, because of the next one's
+  /// borrow).
   static std::uint64_t match(std::uint64_t word, std::uint64_t tag) noexcept {
     constexpr std::uint64_t ones = 0x0001010101010101U;
     const std::uint64_t x = word ^ (ones * tag);
@@ -48,9 +49,9 @@ struct alignas(64) entry_line {
   }
   static std::uint64_t free(std::uint64_t word) noexcept { return ~taken(word) & tops; }
   static std::uint64_t at_home(std::uint64_t word) noexcept { return word & tops; }
-  /// Those whose entry is not at home.
+  /// Returns the places whose entry is not at home.
   static std::uint64_t away(std::uint64_t word) noexcept { return taken(word) & ~word; }
-  /// The first place of a set.
+  /// Returns the first place of a set.
   static std::size_t place_of(std::uint64_t matches) noexcept {
     return static_cast<std::size_t>(std::countr_zero(matches)) / 8;
   }

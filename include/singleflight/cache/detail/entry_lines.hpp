@@ -21,7 +21,7 @@ namespace detail {
 struct entry_lines final : reclaimable {
   entry_lines(entry_line* lines, std::size_t n) noexcept : first(lines), count(n) {}
   ~entry_lines() { delete[] first; }
-  /// Null when there is no memory.
+  /// Returns null if there is no memory.
   static entry_lines* make(std::size_t count) noexcept {
     auto* const lines = new (std::nothrow) entry_line[count];
     if (lines == nullptr) return nullptr;
@@ -79,8 +79,8 @@ struct entry_lines final : reclaimable {
     raise_moves();
     take_out(e, from);
   }
-  /// Moves home one entry that has passed `line` and is in one of the next few lines (T6). False
-  /// when there is none, or `line` has no free place.
+  /// Moves home one entry that has passed `line` and is in one of the next few lines (T6). Returns
+  /// false if there is none, or `line` has no free place.
   bool bring_home(entry_line& line) noexcept {
     if (entry_line::free(line.read()) == 0) return false;
     entry_line* later = &line;
@@ -100,10 +100,10 @@ struct entry_lines final : reclaimable {
     return false;
   }
   /// Frees a place for `e` in `line`, its home, ahead of all entries with the same tag, if need be
-  /// by moving one to a later line (T7). False if `e` is there already, if the entry that would
-  /// have to move has as many hits, or if the next few lines are full as well. Only an entry that
-  /// is at home is moved: for another one, the search for a free line might come round to its own
-  /// home.
+  /// by moving one to a later line (T7). Returns false if `e` is there already, if the entry that
+  /// would have to move has as many hits, or if the next few lines are full as well. Only an entry
+  /// that is at home is moved: for another one, the search for a free line might come round to its
+  /// own home.
   bool make_way(entry_line& line, const entry_base& e) noexcept {
     const std::uint64_t word = line.read();
     std::uint64_t candidates = entry_line::match(word, entry_line::home_tag(e.hash));

@@ -4,7 +4,7 @@
 // entry_store: the entries of a cache: found without a lock; stored, evicted and expired under one.
 //
 // ES1 `lock_` guards the table's changes, the queues, the weight and the sweep's position. Of user
-//     code, only the comparison of keys runs under it (it may throw: before any change); `forget`
+//     code, only the comparison of keys runs under it (it may throw, before any change); `forget`
 //     of the group is called under it, whose bucket locks come after it. Removed entries are
 //     collected in `removed_entries`; after the lock the listener is notified of them, and the
 //     reclaimer gets them.
@@ -53,7 +53,7 @@ class entry_store {
   using entry = detail::entry<Key, Value, Access>;
   using view = typename Access::view;
 
-  /// What was removed under the lock, by cause.
+  /// The entries that were removed under the lock, by cause.
   struct removed_entries {
     static constexpr std::size_t causes = 4;
     reclaimable* entries[causes]{};
@@ -109,8 +109,8 @@ class entry_store {
     entry_store::entry* entry = nullptr;
     hazard_slot* slot = nullptr;
   };
-  /// Finds the entry for `key` for most hits. Null: find() has to search. May throw what the
-  /// comparison throws.
+  /// Finds the entry for `key` for most hits. If it is null, find() has to search. May throw what
+  /// the comparison throws.
   glanced glance(std::uint32_t hash, view key) const {
     hazard_record* const record = platform::per_thread<hazard_thread>().record;
     if (record == nullptr) [[unlikely]] {
@@ -122,7 +122,7 @@ class entry_store {
     }
     return {static_cast<entry*>(table_.glance(hash, *record, *slot, same_as(key))), slot};
   }
-  /// The entry for `key`, fresh or not. May throw what the comparison throws.
+  /// Returns the entry for `key`, fresh or not. May throw what the comparison throws.
   SINGLEFLIGHT_NOINLINE found find(std::uint32_t hash, view key) const {
     hazard_record* const record = this_hazard_record();
     if (hazard_slot* const slot = record == nullptr ? nullptr : record->free_handle()) {
@@ -131,17 +131,17 @@ class entry_store {
     }
     return find_without_slot(hash, key, record);
   }
-  /// The same, held by a count, for a caller that keeps it for long.
+  /// Like find(), but the entry is held by a count, for a caller that keeps it for long.
   found find_counted(std::uint32_t hash, view key) const {
     found f = find(hash, key);
     f.hold.count();
     return f;
   }
 
-  /// To be read before a search (ES5). Never 0.
+  /// Must be read before a search (ES5). Never 0.
   std::uint64_t stamp() const noexcept { return stamp_.load(memory_order_acquire); }
-  /// Whether a key that a search did not find after `seen` was read is certainly still missing. 0:
-  /// there was no search.
+  /// Returns whether a key that a search did not find after `seen` was read is certainly still
+  /// missing. `seen` is 0 if there was no search.
   bool still_lacks(std::uint64_t seen) const noexcept { return seen != 0 && seen == stamp(); }
   /// Counts a hit on `e`, which the caller holds. The last hit that counts moves it to where a
   /// glance finds it, without waiting: if the lock is not free, the next hit tries again.
@@ -153,10 +153,10 @@ class entry_store {
 
   // ---- under lock() -----------------------------------------------------------------------------
 
-  /// Stores `fresh` in place of `old`, the present entry of its key, or null. False: it is too
-  /// heavy, or there is no memory for the table; `old` is removed all the same. If it is stored,
-  /// the table has a reference of its own. `now` distinguishes a replaced entry from an expired
-  /// one.
+  /// Stores `fresh` in place of `old`, the present entry of its key, or null. Returns false if it
+  /// is too heavy, or there is no memory for the table; `old` is removed all the same. If it is
+  /// stored, the table has a reference of its own. `now` distinguishes a replaced entry from an
+  /// expired one.
   bool store_locked(entry& fresh, entry* old, cache_ticks now, removed_entries& removed) noexcept {
     const bool fits = weight_of{extras_}(fresh) <= capacity_;
     if (fits && !sum_fits(fresh, old)) [[unlikely]] {  // ES4
@@ -186,7 +186,7 @@ class entry_store {
   entry* find_locked(std::uint32_t hash, view key) const {
     return static_cast<entry*>(table_.find_locked(hash, same_as(key)));
   }
-  /// Replaced by an answer that is not stored.
+  /// Removes an entry that was replaced by an answer that is not stored.
   void remove_replaced_locked(entry& e, cache_ticks now, removed_entries& removed) noexcept {
     remove_locked(e, cause_of(e, now, removal_cause::replaced), removed);
   }
@@ -219,7 +219,7 @@ class entry_store {
   std::size_t visit_locked(std::size_t from, std::size_t lines, Visit&& visit) {
     return table_.visit_locked(from, lines, [&](entry_base& e) { visit(static_cast<entry&>(e)); });
   }
-  /// While it lives, entries stay in their lines unless the table grows: visits meet all of them.
+  /// As long as it exists, entries stay in their lines unless the table grows: visits meet all.
   class pin {
    public:
     explicit pin(entry_store& store) : store_(store) {
@@ -270,7 +270,7 @@ class entry_store {
     }
     push_waiting(list, when, std::max(weight, entries < 256 ? entries * (most / 256) : most));
   }
-  /// The cache ends: the listener is not notified of further removals.
+  /// Called when the cache ends: the listener is not notified of further removals.
   void end_notifications() noexcept { ending_.store(true, memory_order_relaxed); }
   /// Gives the reclaimer all that waits.
   void flush() noexcept {
@@ -299,8 +299,8 @@ class entry_store {
   void notify_removal(const entry& e, removal_cause cause) const noexcept {
     on_removal_(e.key(), e.kind() == entry_kind::value ? std::addressof(e.value) : nullptr, cause);
   }
-  /// How much may wait for the reclaimer's barrier, which reaches all threads and costs up to some
-  /// microseconds: a part of the capacity.
+  /// Returns how much may wait for the reclaimer's barrier, which reaches all threads and costs up
+  /// to some microseconds: a part of the capacity.
   static std::size_t max_waiting_of(std::size_t capacity, bool weighed) noexcept {
     const std::size_t part =
         weighed
@@ -316,7 +316,7 @@ class entry_store {
     }
   };
 
-  /// When no slot is free for a handle; at the thread's end, without a record.
+  /// Called if no slot is free for a handle; `record` is null at the thread's end.
   found find_without_slot(std::uint32_t hash, view key, hazard_record* record) const {
     entry_base* e = nullptr;
     if (record != nullptr) {
@@ -338,7 +338,8 @@ class entry_store {
     table_.remove_locked(*victim);
     leave(*victim, cause_of(*victim, now, removal_cause::evicted), removed);
   }
-  /// ES4: with `fresh` in place of `old` (null: of none).
+  /// Returns whether the sum of the weights fits (ES4) with `fresh` in place of `old`, which may be
+  /// null.
   bool sum_fits(const entry& fresh, const entry* old) const noexcept {
     const weight_of weight{extras_};
     const std::uint64_t others = queues_.weight() - (old != nullptr ? weight(*old) : 0);

@@ -55,9 +55,10 @@ class entry_table {
   entry_table& operator=(const entry_table&) = delete;
   ~entry_table() { delete current_.load(memory_order_relaxed); }
 
-  /// What most hits need, without a loop or a call: the first match in the home line, or, if there
-  /// is none and entries have passed that line, in the line after it (in a full table one entry in
-  /// twenty). Null if that is not the entry: nothing is protected then, and find() has to search.
+  /// Finds what most hits need, without a loop or a call: the first match in the home line, or, if
+  /// there is none and entries have passed that line, in the line after it (in a full table one
+  /// entry in twenty). Returns null if that is not the entry: nothing is protected then, and find()
+  /// has to search.
   template <class Same>
   entry_base* glance(std::uint32_t hash, hazard_record& record, hazard_slot& slot,
                      const Same& same) const {
@@ -91,8 +92,8 @@ class entry_table {
     release(slot, one_sided);
     return nullptr;
   }
-  /// The entry of `hash` for which same(entry) holds, protected by `slot`; null when there is none.
-  /// `record` is the calling thread's. same() may throw, and must not search another table.
+  /// Returns the entry of `hash` for which same(entry) holds, protected by `slot`; null if there is
+  /// none. `record` is the calling thread's. same() may throw, and must not search another table.
   template <class Same>
   entry_base* find(std::uint32_t hash, hazard_record& record, hazard_slot& slot,
                    const Same& same) const {
@@ -131,7 +132,7 @@ class entry_table {
     }
   }
 
-  /// Whether a glance finds `e`, which the caller holds. `record` is the calling thread's.
+  /// Returns whether a glance finds `e`, which the caller holds. `record` is the calling thread's.
   bool glance_finds(const entry_base& e, hazard_record& record) const noexcept {
     hazard_slot& structure = record.structure();
     const entry_line& line = current(structure).home(e.hash);
@@ -168,8 +169,8 @@ class entry_table {
 
   std::size_t size() const noexcept { return size_; }
 
-  /// Whether there is space for one more entry; grows the table for it, as far as there is memory.
-  /// The array that was searched until then is added to `left`, to be reclaimed.
+  /// Returns whether there is space for one more entry; grows the table for it, as far as there is
+  /// memory. The array that was searched until then is added to `left`, to be reclaimed.
   bool make_room_locked(reclaimable*& left) noexcept {
     entry_lines* const old = current_.load(memory_order_relaxed);
     if (size_ < old->count * per_two_lines / 2) return true;
@@ -253,7 +254,7 @@ class entry_table {
   }
   std::size_t lines_locked() const noexcept { return current_.load(memory_order_relaxed)->count; }
 
-  /// Until unpin_locked(), entries stay in their lines, unless the table grows. Calls nest.
+  /// Keeps entries in their lines until unpin_locked(), unless the table grows. Calls nest.
   void pin_locked() noexcept { ++pins_; }
   void unpin_locked() noexcept { --pins_; }
 
@@ -276,7 +277,7 @@ class entry_table {
   bool is_current(const entry_lines& all) const noexcept {
     return current_.load(table_order()) == &all;
   }
-  /// The current table, protected by `structure` (T3).
+  /// Returns the current table, protected by `structure` (T3).
   const entry_lines& current(hazard_slot& structure) const noexcept {
     for (;;) {
       entry_lines* const all = current_.load(table_order());
@@ -284,7 +285,7 @@ class entry_table {
       if (is_current(*all) || !platform::holds(rule::table_is_confirmed)) return *all;
     }
   }
-  /// What is in a place of the table, protected by `slot` (T3).
+  /// Returns what is in a place of the table, protected by `slot` (T3).
   static entry_base* confirmed(const atomic<entry_base*>& place, hazard_slot& slot) noexcept {
     entry_base* e = place.load(find_order());
     while (e != nullptr) {
@@ -308,7 +309,7 @@ class entry_table {
   /// line after its home.
   static constexpr std::size_t per_two_lines = 11;
   static constexpr std::size_t first_lines = platform::tuned(std::size_t{4}, std::size_t{1});
-  /// As many as 32 bits of hash, or the bytes of an address space, can tell apart.
+  /// The most lines that 32 bits of hash, or the bytes of an address space, can tell apart.
   static constexpr std::size_t most_lines =
       std::size_t{1} << (sizeof(std::size_t) > 4 ? 32 : 31 - std::countr_zero(sizeof(entry_line)));
 

@@ -54,7 +54,7 @@ class expiry_sweep final : timer_node, fork_member {
     arm();
   }
 
-  /// Afterwards no sweep runs or begins.
+  /// After this call, no sweep runs or begins.
   void stop() noexcept {
     settle_promises();
     {
@@ -83,7 +83,7 @@ class expiry_sweep final : timer_node, fork_member {
   /// The task; owned by its sweep, or, once it was abandoned, by itself.
   struct sweep_task : task_node, platform::allocated {
     explicit sweep_task(expiry_sweep& sweep) noexcept : task_node(&on_task), owner(sweep) {}
-    /// From `queued`. Either the task begins first, or stop() abandons it first.
+    /// Changes the stage from `queued`. Either the task begins first, or stop() abandons it first.
     bool advance(stage to) noexcept {
       stage from = stage::queued;
       return state.compare_exchange_strong(from, to, memory_order_acq_rel, memory_order_acquire);
@@ -92,7 +92,7 @@ class expiry_sweep final : timer_node, fork_member {
     atomic<stage> state{stage::queued};
   };
 
-  /// Whether the caller has to call arm(), without the lock.
+  /// Returns whether the caller has to call arm(), without the lock.
   bool claim_locked() noexcept {
     if (stopped_ && platform::holds(rule::stopped_sweep_stays)) return false;
     phase_.store(phase::armed, memory_order_relaxed);

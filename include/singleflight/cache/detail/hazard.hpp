@@ -52,7 +52,8 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// Base of objects that can be held so. It is made with the reference of its structure.
+/// The base of objects that can be held in this way. It is made with the reference of its
+/// structure.
 struct reclaimable : platform::allocated {
   using end = void (*)(reclaimable*) noexcept;
 
@@ -100,7 +101,7 @@ struct alignas(64) hazard_record : platform::allocated {
     return slots[handles + 1];
   }  ///< the structure that is searched
 
-  /// Null when all are in use.
+  /// Returns null if all are in use.
   hazard_slot* free_handle() noexcept {
     for (std::size_t i = 0; i < handles; ++i) {
       if (slots[i].load(platform::order(rule::free_slot_acquires, memory_order_acquire)) ==
@@ -200,7 +201,7 @@ void give_hazard_record_back() noexcept;
 
 hazard_record* take_hazard_record(hazard_thread& self) noexcept;
 
-/// The calling thread's record; null at the thread's end, or without memory for one.
+/// Returns the calling thread's record; null at the thread's end, or if there is no memory for one.
 inline hazard_record* this_hazard_record() noexcept {
   auto& self = platform::per_thread<hazard_thread>();
   if (self.record == nullptr) [[unlikely]] {
@@ -213,7 +214,8 @@ inline hazard_record* this_hazard_record() noexcept {
 class hazard_hold {
  public:
   hazard_hold() noexcept = default;
-  /// By a slot that already protects it, or, without one, by a reference of the caller's.
+  /// Holds `object` by a slot that already protects it, or, if that is null, by a reference of the
+  /// caller's.
   hazard_hold(reclaimable& object, hazard_slot* slot) noexcept : object_(&object), slot_(slot) {}
   hazard_hold(hazard_hold&& other) noexcept
       : object_(std::exchange(other.object_, nullptr)), slot_(other.slot_) {}
@@ -228,7 +230,7 @@ class hazard_hold {
   ~hazard_hold() { drop(); }
 
   reclaimable* object() const noexcept { return object_; }
-  /// Another hold, counted.
+  /// Returns another hold, which is counted.
   hazard_hold share() const noexcept {
     if (object_ == nullptr) return {};
     object_->add_reference();
@@ -268,7 +270,7 @@ class hazard_hold {
   }
 
   reclaimable* object_ = nullptr;
-  hazard_slot* slot_ = nullptr;  // null: counted
+  hazard_slot* slot_ = nullptr;  // null if counted
 };
 
 }  // namespace detail

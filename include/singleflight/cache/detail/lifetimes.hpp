@@ -30,7 +30,7 @@ class lifetimes {
  public:
   static constexpr cache_ticks never = std::numeric_limits<cache_ticks>::max();
 
-  /// Throws std::invalid_argument. `per_value`: the loader returns ttls.
+  /// Throws std::invalid_argument. `per_value` is true if the loader returns ttls.
   template <class Key, class Value>
   lifetimes(const cache_options<Key, Value>& options, bool per_value)
       : ttl_(checked("ttl", options.ttl)),
@@ -60,7 +60,7 @@ class lifetimes {
     if (refresh_after_ > 0 && refresh_after_ < young_for_) young_for_ = refresh_after_;
   }
 
-  /// Whether time affects the answer of a hit.
+  /// Returns whether time affects the answer of a hit.
   bool timed() const noexcept {
     return ttl_ > 0 || per_value_ || refresh_after_ > 0 || negative_ttl_ > 0 || error_ttl_ > 0;
   }
@@ -73,7 +73,7 @@ class lifetimes {
   bool keeps_absence() const noexcept { return negative_ttl_ > 0; }
   bool keeps_errors() const noexcept { return error_ttl_ > 0; }
 
-  /// How long the entry is fresh after it was stored.
+  /// Returns how long the entry is fresh after it was stored.
   template <class Entry>
   cache_ticks fresh_for(Entry& e, bool has_extras) const noexcept {
     switch (e.kind()) {
@@ -90,7 +90,7 @@ class lifetimes {
   bool is_young(const entry_base& e, cache_ticks now) const noexcept {
     return e.kind() == entry_kind::value && e.since_store(now) < young_for_;
   }
-  /// A value's own ttl, shortened as all are.
+  /// Returns a value's own ttl, shortened as all ttls are.
   cache_ticks own_ttl(std::chrono::nanoseconds ttl, std::uint32_t hash) const noexcept {
     return less_jitter(to_ticks(ttl), hash);
   }
@@ -110,13 +110,13 @@ class lifetimes {
                : entry_freshness::expired;
   }
 
-  /// When to load again after `failures` consecutive ones, the latest just now.
+  /// Returns when to load again after `failures` consecutive failures, the latest of them just now.
   cache_ticks retry_at(cache_ticks now, std::uint32_t failures) const noexcept {
     return now + backoff(retry_after_, failures, max_retry_after_);
   }
 
-  /// How often to look for expired entries: every quarter of the shortest time for which the
-  /// options keep any, but at least a second.
+  /// Returns how often to look for expired entries: every quarter of the shortest time for which
+  /// the options keep any, but at least a second.
   std::chrono::nanoseconds sweep_interval() const noexcept {
     cache_ticks shortest = never;
     for (const cache_ticks time : {ttl_ > 0 ? ttl_ + stale_for_ : 0, negative_ttl_, error_ttl_}) {
@@ -138,8 +138,8 @@ class lifetimes {
   cache_ticks less_jitter(cache_ticks whole, std::uint32_t hash) const noexcept {
     return whole - shortened(part_of(whole, jitter_), hash);
   }
-  /// A part of `most` specific to the entry, less than all of it: by its hash, and this cache's
-  /// seed.
+  /// Returns a part of `most`, less than all of it, that depends on the entry's hash and this
+  /// cache's seed.
   cache_ticks shortened(cache_ticks most, std::uint32_t hash) const noexcept {
     return (most * static_cast<cache_ticks>((hash * seed_) >> 24)) >> 8;
   }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// live_door: how a live_value makes the handles that it returns. The one friend of both.
+// live_door: how a live_value makes the handles that it returns. A friend of live_snapshot and of
+// subscription.
 
 #include <memory>
 #include <utility>

@@ -4,10 +4,10 @@
 // live_listeners: the listeners of a live_value, which are notified of one change after the other,
 // one listener at a time.
 //
-// L1  `lock_` guards all members, and the writes of the value's place: so changes are queued in the
+// L1  `lock_` guards all members, and the writes of the value's place, so changes are queued in the
 //     order of their versions. No user code runs under it, and no reference is dropped.
 // L2  There is one task. It is queued or running as long as `task_` is set, and runs until no
-//     change is left; a thread that queues a change while it is not set, posts it. While it is set,
+//     change is left; a thread that queues a change while it is not set posts it. While it is set,
 //     `self_` keeps this object alive: the executor may run the task after the value has been
 //     destroyed.
 // L3  `cursor_` is the next listener to be called; removal moves it on. So a listener may remove
@@ -87,12 +87,12 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
 
   // ---- changes ----------------------------------------------------------------------------------
 
-  /// What the caller has to do after the lock.
+  /// The work that the caller has to do after the unlock.
   struct change_note {
     task_node* post = nullptr;         ///< post()
     live_node_base* merged = nullptr;  ///< drop a reference of it
   };
-  /// `now` has replaced `before` (null: there was none).
+  /// `now` has replaced `before`, which is null if there was none.
   [[nodiscard]] change_note change_locked(live_node_base* before, live_node_base& now) {
     version_ = now.version;
     if (stopped_ || first_ == nullptr || before == nullptr) return {};
@@ -162,22 +162,23 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
 
   // ---- the schedule's turns (L9) ----------------------------------------------------------------
 
-  /// The alarm has fired; returns the number of its turn.
+  /// Called when the alarm has fired; returns the number of its turn.
   [[nodiscard]] std::uint64_t begin_turn() noexcept {
     const platform::unique_lock hold(lock_);
     firing_ = true;
     firing_thread_ = platform::this_thread_id();
     return turn_;
   }
-  /// The fire is over: the callback that waits for that flight calls enter(), or already has.
+  /// Called when the fire is over: the callback that waits for that flight calls enter(), or
+  /// already has.
   void await(std::uint64_t turn, std::uint64_t flight_id) noexcept {
     const platform::unique_lock hold(lock_);
     if (turn != turn_) return;
     firing_ = false;
     awaited_ = flight_id;
   }
-  /// Begins its report. False: the value is being destroyed, or has been; or the turn was cut.
-  /// True: the value stays until leave().
+  /// Begins the turn's report. Returns false if the value is being destroyed, or has been, or if
+  /// the turn was cut; if it returns true, the value stays until leave().
   [[nodiscard]] bool enter(std::uint64_t turn) noexcept {
     const platform::unique_lock hold(lock_);
     if (stopped_ && platform::holds(rule::late_report_is_dropped)) return false;
@@ -193,9 +194,9 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
     ended_.notify_all();
   }
 
-  /// In a child, after repair() of this and of the flights and while all locks are held: for a turn
-  /// that is not in its alarm. True: it was cut, and the caller has to arm the alarm.
-  /// `is_under_way(flight_id)`: whether that flight has not ended yet.
+  /// Called in a child, after repair() of this and of the flights and while all locks are held: for
+  /// a turn that is not in its alarm. Returns true if it was cut: the caller then has to arm the
+  /// alarm. `is_under_way(flight_id)` returns whether that flight has not ended yet.
   template <class IsUnderWay>
   [[nodiscard]] bool cut_turn_held(IsUnderWay&& is_under_way) noexcept {
     if (reports_ > 0) return false;  // on this thread: others are no longer counted
@@ -225,7 +226,7 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
  private:
   struct node final : task_node, platform::allocated {
     explicit node(live_listeners* list) noexcept : task_node(&act_on), owner(list) {}
-    live_listeners* owner;  ///< null: void (L8)
+    live_listeners* owner;  ///< null if void (L8)
   };
   static void act_on(task_node* fired, bool run) {
     auto* const self = static_cast<node*>(fired);
@@ -245,7 +246,7 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
     awaited_ = no_flight;
   }
 
-  /// Whether a change is to be delivered: it is `change_` then.
+  /// Returns whether a change is to be delivered, which is then `change_`.
   bool next_change_locked() noexcept {
     if (change_ != nullptr) return true;
     change_ = changes_;
@@ -347,7 +348,7 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
     }
     detail::post_on_default_pool(&fork_task_);  // not the user's executor, within a fork
   }
-  /// Null when there is no memory: then the fork task does its work, on the default pool.
+  /// Returns null if there is no memory: the fork task then does its work, on the default pool.
   std::unique_ptr<node> make_ticket() noexcept {
     try {
       return std::make_unique<node>(this);
@@ -359,7 +360,7 @@ class live_listeners final : fork_member, public std::enable_shared_from_this<li
   const any_executor executor_;
   const std::size_t max_changes_;
   node fork_task_;                // L8
-  std::unique_ptr<node> ticket_;  // the task, except in a child; null: voided by a fork
+  std::unique_ptr<node> ticket_;  // the task, except in a child; null if a fork has voided it
   platform::mutex lock_;
   platform::condition_variable ended_;  // a call, a report, the task
   std::uint64_t version_ = 0;           // the latest

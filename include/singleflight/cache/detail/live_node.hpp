@@ -49,8 +49,8 @@ class live_place {
   /// Requires that no call is in progress; holds may outlive it.
   ~live_place() { leave(current_.load(memory_order_relaxed)); }
 
-  /// Holds the current version, by a slot of this thread's if one is free, else by a count; empty
-  /// when there is none. `lock` is the writers'.
+  /// Returns a hold of the current version, by a slot of this thread's if one is free, else by a
+  /// count; the hold is empty if there is no version. `lock` is the writers'.
   hazard_hold hold(platform::mutex& lock) const noexcept {
     if (hazard_record* const record = this_hazard_record()) [[likely]] {
       hazard_slot* const slot = record->free_handle();

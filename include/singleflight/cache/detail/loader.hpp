@@ -4,7 +4,8 @@
 // loader: the forms of a cache's loader.
 //
 // It takes the key, or the key and a flight_context& or a std::stop_token. It returns a Value, a
-// std::optional of one (empty: absent), a with_ttl, or an awaitable that yields one of these.
+// std::optional of one (empty if the value is absent), a with_ttl, or an awaitable that yields one
+// of these.
 
 #include <chrono>
 #include <concepts>

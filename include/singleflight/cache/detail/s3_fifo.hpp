@@ -61,7 +61,7 @@ class ghost_queue {
   /// The unit of the clocks, in weight.
   void set_step(std::uint64_t step) noexcept { step_ = step; }
 
-  /// Records an eviction; `entries`: how many are in the cache.
+  /// Records an eviction; `entries` is how many are in the cache.
   void remember(std::uint32_t hash, from left, std::uint64_t weight, std::size_t entries) noexcept {
     if (entries >= 20 * count_) grow(entries);
     clock& c = clocks_[static_cast<std::size_t>(left)];
@@ -86,7 +86,7 @@ class ghost_queue {
     }
     c.ticks = static_cast<std::uint16_t>(c.ticks + ticks);
   }
-  /// Whether it is here, and how old; it is forgotten.
+  /// Returns whether the entry is here, and how old it is; forgets it.
   sighting recall(std::uint32_t hash) noexcept {
     if (count_ == 0) return {};
     line& l = line_of(hash);
@@ -123,7 +123,7 @@ class ghost_queue {
       std::uint64_t& word = prints[place / 4];
       word = (word & ~(std::uint64_t{0xffff} << shift)) | std::uint64_t{print} << shift;
     }
-    /// Its place; `places` if it is not here.
+    /// Returns its place, or `places` if it is not here.
     std::size_t find(std::uint16_t print) const noexcept {
       constexpr std::uint64_t ones = 0x0001000100010001U;
       for (std::size_t i = 0; i < 4; ++i) {
@@ -147,7 +147,7 @@ class ghost_queue {
   line& line_of(std::uint32_t hash) const noexcept {
     return lines_[static_cast<std::size_t>((std::uint64_t{hash} * count_) >> 32)];
   }
-  /// A place for each entry; the table starts empty. It happens at the first eviction, and later
+  /// Makes a place for each entry; the table starts empty. Called at the first eviction, and later
   /// only if lighter entries raise their number a lot. Without memory there are no ghosts.
   void grow(std::size_t entries) noexcept {
     clear();
@@ -218,7 +218,7 @@ class s3_fifo {
     if (entry_base* const e = oldest(main_)) return take(*e);
     return take(*newest_);
   }
-  /// Invalidation, expiry: removed from its queue, without a ghost.
+  /// Removes an entry that was invalidated or has expired from its queue, without a ghost.
   void remove(entry_base& e) noexcept { unlink(e); }
   /// `fresh` takes the place of `old`, with its hits.
   void replace(entry_base& old, entry_base& fresh) noexcept {
@@ -310,11 +310,11 @@ class s3_fifo {
                      weight_of_(e), count_);
     return &e;
   }
-  /// The next one to evict; not the newest.
+  /// Returns the next entry to evict, which is not the newest.
   entry_base* oldest(const queue& q) const noexcept {
     return static_cast<entry_base*>(q.last != nullptr && q.last == newest_ ? q.last->prev : q.last);
   }
-  /// Main's second chance: one hit moves it back to the head. False: it has none.
+  /// Main's second chance: one hit moves it back to the head. Returns false if it has none.
   bool pass(entry_base& e) noexcept {
     const unsigned hits = e.hits();
     if (e.place.load(memory_order_relaxed) == in_main_on_trial) end_trial(e, hits > 0);

@@ -153,8 +153,8 @@ std::uint64_t live_value<T>::random_bits() const {
   return detail::random_bits();
 }
 
-/// The end of a turn, also if on_error ends its thread: arms the alarm, and no longer keeps the
-/// value's destructor waiting.
+/// Ends a turn, also if on_error ends its thread: arms the alarm, and no longer keeps the value's
+/// destructor waiting.
 template <class T>
 struct live_value<T>::turn_end {
   live_value& self;
@@ -174,7 +174,8 @@ void live_value<T>::on_fire(timer_node& fired) noexcept {
     flight<bool> load = self.flights_.start(only::one, load_now{self});
     const std::uint64_t id = detail::group_door::id_of(load);
     std::move(load).on_ready([&self, turn, listeners](outcome<shared_result<bool>> got) {
-      // False: self is being destroyed, or has been; or this is not the current turn.
+      // It returns false if self is being destroyed, or has been, or if this is not the current
+      // turn.
       if (!listeners->enter(turn)) return;
       const turn_end at_end{self, *listeners};
       self.report(got);
@@ -213,7 +214,7 @@ void live_value<T>::after_fork::repair() noexcept {
     return detail::group_door::core(owner.flights_).is_under_way_held(id);
   });
 }
-/// Without the options' random, which is the user's and is not called within a fork.
+/// Does not use the options' random, which is the user's and is not called within a fork.
 template <class T>
 void live_value<T>::after_fork::go_on() noexcept {
   if (!std::exchange(cut_, false)) return;

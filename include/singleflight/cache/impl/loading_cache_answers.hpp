@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// loading_cache: how a call is answered that is not a plain hit.
+// loading_cache: how a call that is not a plain hit is answered.
 
 #include "singleflight/cache/detail/rules.hpp"
 #include "singleflight/cache/loading_cache.hpp"
@@ -115,8 +115,8 @@ auto loading_cache<Key, Value, Hash, Equal>::get_after_lookup(view key, std::uin
   outcome<result> answer =
       soft ? started(detail::blocked_wait::form::bide) : load_within(key, hash, 0, source, wait);
   const auto code = answer.errc();
-  // Without a code: the load's own error, when no stale value is left to serve instead, or the
-  // reason why the load could not begin.
+  // If there is no code, it is the load's own error, when no stale value is left to serve instead,
+  // or the reason why the load could not begin.
   if (!answer.has_value() && code != flight_errc::cancelled && code != flight_errc::recursive) {
     // This call's own limit does not mean that the load is late: other callers wait for it.
     const bool own_limit =
@@ -132,7 +132,7 @@ auto loading_cache<Key, Value, Hash, Equal>::get_after_lookup(view key, std::uin
   return std::move(answer).value();
 }
 
-/// The load is late, or could not begin: the stored value, if there still is one.
+/// Called if the load is late, or could not begin: returns the stored value, if there still is one.
 template <class Key, class Value, class Hash, class Equal>
 auto loading_cache<Key, Value, Hash, Equal>::serve_stale(view key, std::uint32_t hash,
                                                          bool hold_off) -> std::optional<result> {

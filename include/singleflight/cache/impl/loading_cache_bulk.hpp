@@ -60,7 +60,7 @@ class loading_cache<Key, Value, Hash, Equal>::bulk_get {
       if (detail::platform::is_thread_exit()) throw;
     }
   }
-  /// Loads that are awaited, and that no `load_many` takes together.
+  /// Starts loads that are awaited, and that no `load_many` takes together.
   void start_each() {
     std::vector<std::optional<flight<result>>> started(missing_.size());
     for (std::size_t i = 0; i < missing_.size(); ++i) {
@@ -106,7 +106,8 @@ auto loading_cache<Key, Value, Hash, Equal>::get_all(const Keys& keys, const lim
   return bulk_get(*this, bounds)(keys);
 }
 
-/// Keys that have become due together: one call of `load_many`, as get_all makes for missing keys.
+/// Refreshes keys that have become due together: by one call of `load_many`, as get_all makes for
+/// missing keys.
 template <class Key, class Value, class Hash, class Equal>
 void loading_cache<Key, Value, Hash, Equal>::refresh_behind(const std::vector<Key>& keys) {
   if (keys.size() == 1) {  // as for a single hit

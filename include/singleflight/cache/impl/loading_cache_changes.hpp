@@ -192,7 +192,7 @@ void loading_cache<Key, Value, Hash, Equal>::refresh(const Arg& key) {
   start_load(k.view(), entry_hash(k.view()), own_loader{*this}.own(), cause::forced).detach();
 }
 
-/// Some lines at a time: no thread waits for the whole table.
+/// Sweeps some lines at a time, so no thread waits for the whole table.
 template <class Key, class Value, class Hash, class Equal>
 bool loading_cache<Key, Value, Hash, Equal>::sweep(void* cache) {
   auto& self = *static_cast<loading_cache*>(cache);

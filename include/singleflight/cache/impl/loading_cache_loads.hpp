@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// loading_cache: its own construction, and the loads: where they come from, how they begin.
+// loading_cache: its construction, and its loads: their sources, and how they begin.
 //
 // The generation of a key is its flight. A load stores its value under the store's lock, and only
 // while its flight is not revoked; invalidate and put forget the flight under the same lock, clear
@@ -36,7 +36,7 @@ struct loading_cache<Key, Value, Hash, Equal>::own_loader {
     return {std::shared_ptr<void>(), cache.loader_.get()};
   }
 };
-/// One that was passed with a call, which borrows it unless the load is started.
+/// A loader that was passed with a call, which borrows it unless the load is started.
 template <class Key, class Value, class Hash, class Equal>
 template <class Fn>
 struct loading_cache<Key, Value, Hash, Equal>::given_loader {
@@ -136,7 +136,7 @@ auto loading_cache<Key, Value, Hash, Equal>::start_load(view key, std::uint32_t 
 }
 
 /// Between a caller's look and its load others may have loaded: they stored a value, or failed, and
-/// then this load has to wait as that of a later caller would (retry_after, error_ttl).
+/// then this load has to wait as the load of a later caller would (retry_after, error_ttl).
 template <class Key, class Value, class Hash, class Equal>
 auto loading_cache<Key, Value, Hash, Equal>::look_again(view key, std::uint32_t hash, cause why)
     -> std::optional<outcome<result>> {

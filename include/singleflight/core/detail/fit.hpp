@@ -51,8 +51,8 @@ consteval fit fit_to();
 template <class From, class To>
 concept converts = fit_to<From, To>() != fit::never;
 
-/// The same for a part. The whole would pass it to any constructor, even an explicit one, so a part
-/// of class type is converted by convert().
+/// How an expression of type From converts to a part. The whole would pass it to any constructor,
+/// even an explicit one, so a part of class type is converted by convert().
 template <class From, class Part>
 consteval fit part_fit() {
   constexpr bool as_it_is = !is_made<Part> || std::is_same_v<std::decay_t<From>, Part>;
@@ -276,7 +276,7 @@ consteval bool base_loses() {
   }
   return false;
 }
-/// The same for every such base, unless To has a constructor of its own for From.
+/// Whether this holds for any such base, unless To has a constructor of its own for From.
 template <class From, class To>
 consteval bool any_base_loses() {
   bool loses = base_loses<From, To, std::optional>() || base_loses<From, To, std::pair>() ||

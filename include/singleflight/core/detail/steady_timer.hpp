@@ -28,7 +28,7 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer, fork_member {
   SINGLEFLIGHT_BODY void arm(timer_node& node, time_point when) override;
   SINGLEFLIGHT_BODY void cancel(timer_node& node) noexcept override;
 
-  /// The same as arm, but if no thread can be started, `node` fires once one can.
+  /// Like arm, but if no thread can be started, `node` fires once one can.
   void arm_patiently(timer_node& node, time_point when) noexcept;
 
  private:
@@ -68,7 +68,7 @@ class SINGLEFLIGHT_SHARED_STATE steady_timer final : public timer, fork_member {
 struct SINGLEFLIGHT_SHARED_STATE shared_timer {
   static inline constinit platform::one_per_process<steady_timer> one;
 };
-/// The process-wide timer.
+/// Returns the process-wide timer.
 steady_timer& the_steady_timer();
 
 }  // namespace detail

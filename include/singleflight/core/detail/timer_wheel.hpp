@@ -61,8 +61,8 @@ class timer_wheel {
   /// `steps`, one for each node that moves, are used up.
   timer_node* take(steady_time now, unsigned& steps) noexcept;
 
-  /// When to call take() again: at the first node's time, or earlier if a node was cancelled;
-  /// steady_time::max() if the wheel is empty.
+  /// Returns when to call take() again: at the first node's time, or earlier if a node was
+  /// cancelled; steady_time::max() if the wheel is empty.
   steady_time next() noexcept;
 
   template <class Visit>
@@ -117,8 +117,8 @@ class timer_queue final : fork_member {
 
   void cancel(timer_node& node) noexcept;
 
-  /// For a timer that several threads may fire: whether one of them is firing. A thread that takes
-  /// it begins a round before it releases the lock.
+  /// Returns whether a thread is firing, for a timer that several threads may fire. A thread that
+  /// takes it begins a round before it releases the lock.
   bool is_taken_locked() const noexcept { return taken_; }
   void take_locked() noexcept { taken_ = true; }
   void leave_locked() noexcept { taken_ = false; }
@@ -132,7 +132,7 @@ class timer_queue final : fork_member {
   bool fire_round(platform::unique_lock& hold, steady_time now) noexcept;
 
  private:
-  /// Whether the current fire is on this thread.
+  /// Returns whether the current fire is on this thread.
   bool fires_here() const noexcept;
 
   bool begin_wait() noexcept;

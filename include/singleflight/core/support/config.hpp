@@ -19,11 +19,11 @@
   }                                \
   }
 
-// The bodies in impl/ are part of the headers, or, if SINGLEFLIGHT_COMPILED is defined, of the
-// compiled library that the program links (singleflight::compiled defines it, and src/ compiles
-// them). The code is the same either way; a program of many files is built faster with the library.
-// Process-wide variables are inline in both modes, so a program has one of each, in whichever mode
-// its files were compiled.
+// The code in impl/ that is not a template is part of the headers, or, if SINGLEFLIGHT_COMPILED is
+// defined, of the compiled library that the program links (singleflight::compiled defines it, and
+// src/ compiles it). The code is the same either way; a program of many files is built faster with
+// the library. Process-wide variables are inline in both modes, so a program has one of each, in
+// whichever mode its files were compiled.
 //
 // A definition in impl/ begins with SINGLEFLIGHT_BODY, after its attributes. So does the
 // declaration of a virtual function: otherwise every header-only file would contain the class's

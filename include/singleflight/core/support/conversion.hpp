@@ -139,7 +139,7 @@ inline constexpr bool the_same_in_place =
     (!std::is_move_constructible_v<To> ||
      (!is_made<std::decay_t<From>> && fills_implicitly<From, To> && !takes_a_list<To>));
 
-/// What a To is constructed from: `from` itself, or the To that it converts to.
+/// Returns what a To is constructed from: `from` itself, or the To that it converts to.
 template <class To, class From>
 decltype(auto) value_from(From&& from) {
   if constexpr (!fits_a_value<converts<From, To>>()) {
@@ -204,8 +204,8 @@ consteval bool made_of() {
   }
 }
 
-/// The argument at `I`: itself if the constructor's parameter holds all its values, else a stand-in
-/// that checks the value.
+/// Returns the argument at `I` itself if the constructor's parameter holds all its values, else a
+/// stand-in that checks the value.
 template <class To, std::size_t I, class... Args, std::size_t... All, class Arg>
 decltype(auto) argument_of(std::index_sequence<All...>, Arg& arg) {
   using own = std::tuple_element_t<I, std::tuple<Args...>>;

@@ -12,8 +12,8 @@
 //     ranks, which is the order in which the library nests them. So no other thread is in a
 //     critical section, and what the locks guard is consistent in the child.
 // K2  In the parent, release() is called for every member. In the child, repair() repairs each of
-//     them, then release(), then go_on(), which starts the threads and arms the alarms for what has
-//     to happen by itself.
+//     them, then release(), then go_on(), which starts threads and arms alarms for the work that no
+//     caller will trigger.
 // K3  Between hold() and release() no user code runs; until go_on() the forking thread is the only
 //     one in the child. The stacks of the parent's other threads are still mapped at that point,
 //     and are reused by new threads later: so repair() removes every node that lies on them.

@@ -60,7 +60,8 @@ struct SINGLEFLIGHT_SHARED_STATE process_secret {
   static inline constinit hash_secret value{platform::given_hash_seed};
 };
 
-/// Random bits from the system, mixed with what differs between processes in case it has none.
+/// Returns random bits from the system, mixed with what differs between processes in case it has
+/// none.
 std::uint64_t secret_seed() noexcept;
 
 /// Must be called before the first hash.

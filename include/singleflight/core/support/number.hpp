@@ -85,7 +85,8 @@ consteval int digits_of() {
     }
   }
 }
-/// The same for max_exponent: there are as many powers of 2 above 1 as below, and denormal numbers.
+/// std::numeric_limits<Number>::max_exponent; counted if that is not specialized: there are as many
+/// powers of 2 above 1 as below, and denormal numbers.
 template <class Number>
 consteval int max_exponent_of() {
   if constexpr (std::numeric_limits<Number>::is_specialized) {

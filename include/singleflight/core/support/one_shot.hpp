@@ -55,12 +55,13 @@ class one_shot_base : public platform::allocated {
   /// Blocks until the result is available or a limit expires. Returns `recursive` if the wait would
   /// never end.
   wait_verdict sleep(const limits& bounds);
-  /// The edge's target in the wait graph.
+  /// Returns the edge's target in the wait graph.
   wait_graph::target graph_target() const noexcept {
     return {.id = id, .behind = nullptr, .word = &word_, .mask = published, .over = published};
   }
 
-  /// The result will not be taken, and has not been given up before. Drops the handle's reference.
+  /// Called if the result will not be taken, and has not been given up before. Drops the handle's
+  /// reference.
   void abandon();
 
   // ---- as the owner of batches ------------------------------------------------------------------
@@ -90,8 +91,8 @@ class one_shot_base : public platform::allocated {
   /// Called by the wait graph, under its lock, to end the thread's wait.
   static void end_wait(void* waiter) noexcept;
 
-  /// The result is not wanted any more, though it may have arrived meanwhile. Called once, with no
-  /// lock held, perhaps on a timer's thread: must not run user code.
+  /// Called once, with no lock held, perhaps on a timer's thread, when the result is not wanted any
+  /// more, though it may have arrived meanwhile. Must not run user code.
   virtual void abandoned() noexcept = 0;
 
   void make_ready_locked(batch_type::runner*& runners) noexcept {

@@ -2,8 +2,9 @@
 #pragma once
 
 // platform: everything that the library requires of the machine and the operating system, so that
-// the same code can run on another scheduler. No other file names an operating system, a std::
-// atomic or lock, a thread-local, a clock or an allocation function of its own.
+// the same code can run on another scheduler. No file but this one and those of its impl/ names an
+// operating system, a std:: atomic or lock, a thread-local, a clock or an allocation function of
+// its own.
 
 #include <coroutine>
 #include <cstddef>
@@ -112,7 +113,7 @@ class one_per_process {
     T* const one = one_.load(memory_order_acquire);
     return one != nullptr ? *one : first(make);
   }
-  /// Null before the first use.
+  /// Returns null before the first use.
   T* peek() const noexcept { return one_.load(memory_order_acquire); }
 
  private:
@@ -153,14 +154,14 @@ inline void pause() noexcept {
 #endif
 }
 
-/// A size or a count: the best value on this machine; another platform may use the least that
-/// works.
+/// Returns a size or a count: the best value on this machine; another platform may use the least
+/// that works.
 template <class T>
 constexpr T tuned(T pays, T /*least*/) noexcept {
   return pays;
 }
 
-/// The number of processors; at least 1.
+/// Returns the number of processors; at least 1.
 unsigned concurrency() noexcept;
 
 inline void* allocate(std::size_t bytes, std::size_t alignment) {
@@ -219,7 +220,7 @@ void at_thread_exit() noexcept {
   (void)&at_end;
 }
 
-/// While it lives, what its thread allocates is kept until the process ends.
+/// For as long as the object exists, what its thread allocates is kept until the process ends.
 struct kept_for_good {};
 
 inline bool stop_requested(const std::stop_token& token) noexcept { return token.stop_requested(); }
@@ -308,7 +309,8 @@ void wake(const atomic<Word>& word, int, std::uint32_t = all_channels) noexcept 
 /// If it is not 0, the process draws no secret of its own.
 inline constexpr std::uint64_t given_hash_seed = 0;
 
-/// 64 secret random bits, or 0 if the system has none: the caller mixes in what differs otherwise.
+/// Returns 64 secret random bits, or 0 if the system has none: the caller mixes in what differs
+/// otherwise.
 std::uint64_t random_seed() noexcept;
 /// Reads a word that is not written any more, or only with the value that it already has.
 template <class T>
@@ -328,7 +330,7 @@ bool ask_for_barrier() noexcept;
 bool barrier_in_all_threads() noexcept;
 /// A flag that changes rarely, and whose readers may see a change late.
 using late_switch = std::atomic<bool>;
-/// The compiler does not move loads and stores across it.
+/// Keeps the compiler from moving loads and stores across it.
 inline void keep_order() noexcept { std::atomic_signal_fence(std::memory_order_seq_cst); }
 
 }  // namespace detail::platform
@@ -343,8 +345,9 @@ SINGLEFLIGHT_END_NAMESPACE
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail::platform {
 
-/// Within a catch (...): whether what was caught is not an exception but the end of the thread
-/// (pthread_exit, cancellation). It has no object, so it must be rethrown and cannot be stored.
+/// Called within a catch (...): returns whether what was caught is not an exception but the end of
+/// the thread (pthread_exit, cancellation). It has no object, so it must be rethrown and cannot be
+/// stored.
 inline bool is_thread_exit() noexcept { return std::current_exception() == nullptr; }
 
 /// Base of classes whose objects are allocated through this platform, one at a time.

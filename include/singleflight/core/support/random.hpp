@@ -29,8 +29,9 @@ struct SINGLEFLIGHT_SHARED_STATE random_state {
   std::uint64_t position = 0;
 };
 
-/// 64 random bits from the calling thread's generator, the generator's address and the current
-/// time: so threads and processes differ, even those that start at the same moment or were forked.
+/// Returns 64 random bits from the calling thread's generator, the generator's address and the
+/// current time, so that threads and processes differ, even those that start at the same moment or
+/// were forked.
 std::uint64_t random_bits() noexcept;
 
 /// A caller's own random source: 64 random bits per call. One with fewer bits would make all jitter
@@ -68,13 +69,14 @@ class random_source : public std::function<std::uint64_t()> {
   }
 };
 
-/// 64 random bits as a number in [0, most], evenly spread to 53 bits. Requires most >= 0.
+/// Returns 64 random bits as a number in [0, most], evenly spread to 53 bits. Requires most >= 0.
 inline constexpr std::int64_t random_up_to(std::int64_t most, std::uint64_t bits) noexcept {
   const double share = static_cast<double>(bits >> 11) * 0x1p-53;  // in [0, 1)
   return std::min(most, static_cast<std::int64_t>(share * (static_cast<double>(most) + 1.0)));
 }
 
-/// `fraction` of `whole`, never more than that. Requires whole >= 0 and a fraction in [0, 1].
+/// Returns `fraction` of `whole`, never more than `whole`. Requires whole >= 0 and a fraction in
+/// [0, 1].
 inline constexpr std::int64_t part_of(std::int64_t whole, double fraction) noexcept {
   const double part = static_cast<double>(whole) * fraction;
   return part < static_cast<double>(whole) ? static_cast<std::int64_t>(part) : whole;

@@ -87,19 +87,19 @@ struct resume_batch : platform::allocated {
     owner.add_reference();
     return made;
   }
-  /// Under the lock: lists the batch, for the next wait on the same executor.
+  /// Called under the lock: lists the batch, for the next wait on the same executor.
   void enlist_locked(resume_batch*& list) noexcept {
     next = list;
     if (next != nullptr) next->link = &next;
     list = this;
     link = &list;
   }
-  /// Under the lock: one more wait has named it.
+  /// Called under the lock when one more wait has named it.
   void share_locked() noexcept {
     if (platform::holds(rule::batch_counts_waits)) ++waits;
     owner->add_reference();
   }
-  /// A wait that named it is over and is in no list.
+  /// Called when a wait that named it is over and is in no list.
   void release() noexcept {
     Owner& held = *owner;
     typename Owner::waiters_lock lock(held);
@@ -111,8 +111,8 @@ struct resume_batch : platform::allocated {
     held.drop_reference();
   }
 
-  /// Under the lock: if the batch has waiters, adds a runner to `chain`; the second one if the
-  /// first is queued or running, since a waiter that it has resumed may block it.
+  /// Called under the lock: if the batch has waiters, adds a runner to `chain`; the second one if
+  /// the first is queued or running, since a waiter that it has resumed may block it.
   void activate_locked(runner*& chain) noexcept {
     if (pending.empty() && ready.empty()) return;
     repair_late_locked();
@@ -124,7 +124,7 @@ struct resume_batch : platform::allocated {
     chain = &r;
   }
 
-  /// Under the lock: makes `w`, which is in no list, ready to be resumed with its verdict.
+  /// Called under the lock: makes `w`, which is in no list, ready to be resumed with its verdict.
   void make_ready_locked(waiter& w, runner*& chain) noexcept {
     repair_late_locked();  // before `w` is listed, which is resumed in this process
     w.state = wait_state::ready;
@@ -132,8 +132,8 @@ struct resume_batch : platform::allocated {
     activate_locked(chain);
   }
 
-  /// Under the lock, in a child of fork (W2); `forker` is the forking thread. With `lost`, the
-  /// pending waiters wait in the parent only.
+  /// Called under the lock, in a child of fork (W2); `forker` is the forking thread. With `lost`,
+  /// the pending waiters wait in the parent only.
   void repair_locked(bool lost, const thread_state* forker = &this_thread()) noexcept {
     generation = fork_list::generation;
     bool any = false;
@@ -196,8 +196,8 @@ struct resume_batch : platform::allocated {
       owner->strand_locked(*w);
     }
   }
-  /// The executor has dropped a task of `r`. Returns true if the default pool is to run it; false
-  /// if one is queued there already, and this one just ends.
+  /// Called when the executor has dropped a task of `r`. Returns true if the default pool is to run
+  /// it; false if one is queued there already, and this one just ends.
   bool takes_over(runner& r) noexcept {
     Owner& held = *owner;
     typename Owner::waiters_lock lock(held);

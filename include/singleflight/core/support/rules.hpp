@@ -99,11 +99,11 @@ inline std::memory_order acquire_release(rule_id acquires, rule_id releases) noe
                             : std::memory_order_acq_rel;
 }
 #else
-/// Whether the code keeps a rule: always true.
+/// Returns whether the code keeps a rule: always true.
 consteval bool holds(rule_id) noexcept { return true; }
-/// The memory order that a rule requires.
+/// Returns the memory order that a rule requires.
 consteval std::memory_order order(rule_id, std::memory_order as) noexcept { return as; }
-/// memory_order_acq_rel, each half of which is a rule of its own.
+/// Returns memory_order_acq_rel, each half of which is a rule of its own.
 consteval std::memory_order acquire_release(rule_id, rule_id) noexcept {
   return std::memory_order_acq_rel;
 }

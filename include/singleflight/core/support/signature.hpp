@@ -93,7 +93,7 @@ consteval bool takes_all_of_it() {
   return Fits;
 }
 
-/// What is passed for the parameter: `given` itself, or the result of convert().
+/// Returns what is passed for the parameter: `given` itself, or the result of convert().
 template <class Parameter, class Given>
 constexpr decltype(auto) call_argument(Given&& given) {
   if constexpr (may_lose<Parameter, Given&&>()) {

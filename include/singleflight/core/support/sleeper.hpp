@@ -56,7 +56,7 @@ class sleeper {
   };
 
   bool bounded() const noexcept { return deadline_ != steady_time::max(); }
-  /// A limit has expired: makes the thread check its limits.
+  /// Called when a limit has expired: makes the thread check its limits.
   void recheck() noexcept;
 
   timer& clock_;

@@ -28,7 +28,7 @@ struct led_frame {
   const led_frame* outer;   ///< the next one outwards on the same thread
   const led_frame* within;  ///< the load that the caller has named as the one it belongs to
   const void* group;        ///< the group of flights or of tasks
-  bool inline_run;          ///< led by run(), so perhaps under locks of the caller's
+  bool inline_run;          ///< led by run(), and so perhaps under locks of the caller's
   bool works = false;       ///< runs the tasks of the group, one after the other
 };
 
@@ -39,8 +39,8 @@ struct promise_call {
   int exceptions_before;  ///< uncaught exceptions on this thread when the call began
   promise_call* outer;    ///< the next such call outwards on the same thread
   void (*settle)(promise_call&);
-  /// The promise was destroyed without a result during stack unwinding: if the exception leaves the
-  /// loader, it is the result. Whether it does is known when the call has ended.
+  /// True if the promise was destroyed without a result during stack unwinding: if the exception
+  /// leaves the loader, it is the result. Whether it does is known when the call has ended.
   bool dropped = false;
 };
 
@@ -55,8 +55,8 @@ struct SINGLEFLIGHT_SHARED_STATE thread_state {
   std::uint64_t ids_end = 0;
   std::uint32_t index = no_index;
   std::uint32_t vain_waits = 0;  ///< spins for a short flight's end since the last that succeeded
-  std::uint32_t inside_run = 0;  ///< > 0: no user code of other callers may run on this thread now
-  std::uint32_t errands = 0;     ///< > 0: running other threads' work: tasks, callbacks, results
+  std::uint32_t inside_run = 0;  ///< if > 0, no user code of other callers may run on this thread
+  std::uint32_t errands = 0;     ///< if > 0, running other threads' work: tasks, callbacks, results
   bool ends_values = false;      ///< in the pool's task that destroys values removed from caches
   end_scope* ends = nullptr;     ///< the outermost call on a cache that may load on this thread
   bool in_scope = false;         ///< inside a library call that drains the trampoline at its end
@@ -74,7 +74,8 @@ inline thread_state& this_thread() noexcept { return platform::per_thread<thread
 /// its promise: its callers get `broken` now, instead of waiting along with it.
 void settle_promises();
 
-/// While it lives, this thread runs other threads' work, for which a load may wait.
+/// Marks this thread, for as long as the object exists, as running other threads' work, for which a
+/// load may wait.
 class on_errand {
  public:
   on_errand() noexcept : self_(this_thread()) { ++self_.errands; }
@@ -91,8 +92,8 @@ struct alignas(64) wandering_cell {
   atomic<std::uint32_t> begun{0};
   atomic<std::uint32_t> ended{0};
 };
-/// Counts a load that continues wherever its coroutine is resumed or its promise is fulfilled:
-/// perhaps on a thread whose state does not show it.
+/// Counts a load that does not stay on one thread: it continues on whichever thread resumes its
+/// coroutine or fulfils its promise, and that thread's state may not list it.
 class SINGLEFLIGHT_SHARED_STATE wandering_load {
  public:
   wandering_load() noexcept { begin(); }
@@ -101,11 +102,11 @@ class SINGLEFLIGHT_SHARED_STATE wandering_load {
   ~wandering_load() { end(); }
   static void begin() noexcept { count(&cell::begun); }
   static void end() noexcept { count(&cell::ended); }
-  /// Whether such a load exists. A thread on which one runs sees it, since the load was passed to
-  /// that thread. Ends are summed first: the acquire of an end pairs with its release, so the begin
-  /// of the same load is in the other sum, and no running load is hidden. A cell is marked as used
-  /// before its first count: a thread that sees a count, or was passed a load, sees that cell as
-  /// used.
+  /// Returns whether such a load exists. A thread on which one runs sees it, since the load was
+  /// passed to that thread. Ends are summed first: the acquire of an end pairs with its release, so
+  /// the begin of the same load is in the other sum, and no running load is hidden. A cell is
+  /// marked as used before its first count: a thread that sees a count, or was passed a load, sees
+  /// that cell as used.
   static bool any() noexcept {
     std::uint32_t ended = 0;
     std::uint32_t begun = 0;
@@ -135,7 +136,8 @@ class SINGLEFLIGHT_SHARED_STATE wandering_load {
   static void use(std::uint32_t index) noexcept;
 };
 
-/// While it lives, a pool is dropping a task on this thread, because of `why`.
+/// Marks this thread, for as long as the object exists, as one on which a pool is dropping a task
+/// because of `why`.
 class refusing {
  public:
   refusing(thread_state& self, const std::exception_ptr& why) noexcept

@@ -15,7 +15,7 @@ namespace detail {
 void hand_queue_over(thread_state& self);
 void hand_queue_over();
 
-/// The same for a caller that holds a lock, which is released meanwhile.
+/// Like the above, for a caller that holds a lock, which is released meanwhile.
 void hand_queue_over(platform::unique_lock& hold);
 
 /// Marks a library call that may queue tasks in the trampoline; the outermost one drains it.
@@ -23,7 +23,7 @@ class call_scope {
  public:
   call_scope() noexcept : self_(this_thread()), outermost_(!std::exchange(self_.in_scope, true)) {}
   bool outermost() const noexcept { return outermost_; }
-  /// Whether its end has a task to run, as far as is known now.
+  /// Returns whether its end has a task to run, as far as is known now.
   bool drains() const noexcept { return outermost_ && self_.queue_head != nullptr; }
   call_scope(const call_scope&) = delete;
   call_scope& operator=(const call_scope&) = delete;
@@ -43,11 +43,11 @@ class call_scope {
 /// Queues `node` on this thread, to run at the end of the outermost library call.
 void run_later_here(task_node* node);
 
-/// Whether `node` is queued on this thread.
+/// Returns whether `node` is queued on this thread.
 bool is_queued_here(const task_node* node) noexcept;
 
-/// While it lives, this thread is inside run(), and tasks for inline_executor go to the default
-/// pool.
+/// For as long as the object exists, this thread is inside run(), and tasks for inline_executor go
+/// to the default pool.
 class inside_run {
  public:
   explicit inside_run(thread_state& self) noexcept : self_(self) { ++self_.inside_run; }
@@ -80,8 +80,8 @@ class limit_scope {
   bool marks_;
 };
 
-/// The same for a timer's fire. A thread that disarms a node waits for the fire, so no user code
-/// runs in it; dropping a task may run some (drop_later).
+/// Surrounds a timer's fire. A thread that disarms a node waits for the fire, so no user code runs
+/// in it; dropping a task may run some (drop_later).
 class fire_scope {
  public:
   fire_scope() noexcept : self_(this_thread()) { ++self_.fires; }

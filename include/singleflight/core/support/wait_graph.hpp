@@ -103,7 +103,7 @@ class SINGLEFLIGHT_SHARED_STATE wait_graph final : fork_member {
     void leave() noexcept {
       if (std::exchange(entered_, false)) instance().leave(*this);
     }
-    /// Whether another wait has ended this one, which then fails as recursive.
+    /// Returns whether another wait has ended this one, which then fails as recursive.
     bool interrupted() const noexcept {
       return entered_ && interrupted_.load(memory_order_acquire);
     }

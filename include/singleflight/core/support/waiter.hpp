@@ -18,7 +18,7 @@ namespace detail {
 enum class wait_state : std::uint8_t { idle, pending, ready, resumed };
 enum class wait_verdict : std::uint8_t { outcome, timed_out, cancelled, lead, recursive };
 
-/// The error of a wait that has ended without the outcome.
+/// Returns the error of a wait that has ended without the outcome.
 constexpr flight_errc errc_of(wait_verdict why) noexcept {
   return why == wait_verdict::timed_out   ? flight_errc::timed_out
          : why == wait_verdict::cancelled ? flight_errc::cancelled

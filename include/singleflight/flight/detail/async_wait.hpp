@@ -14,9 +14,9 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// Enters `w`. False if it should continue at once: the flight is done, or a limit has expired
-/// already; with `always` it is resumed through the executor in these cases, too. After true, `w`
-/// may have been destroyed.
+/// Enters `w`. Returns false if it should continue at once: the flight is done, or a limit has
+/// expired already; with `always` it is resumed through the executor in these cases, too. If this
+/// returns true, `w` may have been destroyed.
 bool enrol(block_base& b, waiter& w, flight_batch& batch, const steady_time* deadline, bool always);
 
 /// Ends the wait of `w`, whose limit has expired, or which would never end: from here on its caller
@@ -31,8 +31,8 @@ void take_out(block_base& b, waiter& w, flight_batch& batch) noexcept;
 /// Removes the deadline of a wait that has ended from that of the load.
 void end_limit(block_base& b, waiter& w) noexcept;
 
-/// The batch for a wait that names `executor`: one of the last few if one has the same executor,
-/// else a new one. Must be released after the wait.
+/// Returns the batch for a wait that names `executor`: one of the last few if one of these has the
+/// same executor, else a new one. Must be released after the wait.
 flight_batch* batch_for(block_base& b, const any_executor& executor);
 
 }  // namespace detail

@@ -34,8 +34,8 @@ class blocked_wait {
   enum class form : std::uint8_t {
     run,   ///< can lead; leaves when a limit expires
     take,  ///< leaves when a limit expires
-    join,  ///< the same; but runs a queued load at once, in spite of its limits
-    bide,  ///< the same as take; but never runs a load: its caller has another value to return
+    join,  ///< like take, but runs a queued load at once, in spite of its limits
+    bide,  ///< like take, but never runs a load: its caller has another value to return
     look,  ///< never leaves the flight
   };
   blocked_wait(block_base& block, const limits& bounds, form as,
@@ -95,7 +95,8 @@ class blocked_wait {
     bool armed = false;
   };
 
-  /// Makes the waiter check its record. Called by another thread, which cannot know its channel.
+  /// Makes the waiter check its record in the wait graph. Called by another thread, which cannot
+  /// know the waiter's channel and therefore wakes all channels of the flight.
   static void wake_from_graph(void* waiter) noexcept {
     static_cast<blocked_wait*>(waiter)->block_.wake(platform::all_channels);
   }
@@ -106,11 +107,12 @@ class blocked_wait {
   bool runs_at_once() const noexcept {
     return form_ == form::join || (!bounded() && !bounds_.stop.stop_possible());
   }
-  /// In this order: when a limit expires, another thread calls this, and may not read `listed_`.
+  /// The operands are in this order because, when a limit expires, another thread calls this, and
+  /// may not read `listed_`.
   bool has_own_channel() const noexcept {
     return bounded() || bounds_.stop.stop_possible() || listed_;
   }
-  /// The channels of this thread, which alone calls this.
+  /// Returns the channels of this thread; called by this thread only.
   std::uint32_t channel() const noexcept {
     return (has_own_channel() ? block_base::channel_of(node_) : block_base::common_channel) |
            (may_run_ ? block_base::claimer_channel : 0);
@@ -136,8 +138,9 @@ class blocked_wait {
 
   wait_verdict sleep();
 
-  /// Settles `verdict` under the lock; false: check again. If a thread was elected and its limit
-  /// has expired, it gives the lead back, and its leaving elects the next one.
+  /// Settles `verdict` under the lock; returns false if the caller must check again. If a thread
+  /// was elected and its limit has expired, it gives the lead back, and its leaving elects the next
+  /// one.
   bool decide(wait_verdict& verdict) noexcept;
 
   block_base& block_;

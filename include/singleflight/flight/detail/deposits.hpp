@@ -64,8 +64,8 @@ consteval bool loads_in_bulk() {
   return true;
 }
 
-/// Calls a bulk loader for `keys`. `flights()` returns pointers to the contexts of their flights by
-/// position; it is called only if the loader takes them.
+/// Calls a bulk loader for `keys`. `flights()` returns one pointer to a flight_context per key, in
+/// the order of `keys`; it is called only if the loader takes them.
 template <class Value, class Key, class LoadMany, class Flights>
 std::vector<outcome<Value>> call_in_bulk(LoadMany& load_many, std::span<const Key> keys,
                                          const Flights& flights) {

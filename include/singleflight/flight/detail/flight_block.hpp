@@ -12,17 +12,20 @@
 //     bucket lock.
 // I6  While phase != done, the block's node, or that of the flight it waits behind, is in the
 //     table. So the group is alive for a thread that holds the block lock and reads phase != done.
-// I7  phase becomes done once, under the block's lock, in the critical section in which the flight
-//     ceased to be found by its key, and after that. Its release (in `state`) pairs with every
-//     acquire load of `state` that reads done: the load happens-before (P7).
+// I7  phase becomes done once, under the block's lock, when the flight can no longer be found by
+//     its key: in the critical section of the bucket in which it leaves the table (E1), or, where
+//     expire() has forgotten it or close() has detached it from the flight ahead, after that. Its
+//     release (in `state`) pairs with every acquire load of `state` that reads done: the load
+//     happens-before (P7).
 // I8  A waiter is in at most one list. Lists change under the block's lock; after done, those of
 //     batches change under one of done_locks. After done, `blocked` and `timed` are never read
 //     again, so woken threads need not remove themselves.
 // I9  If a load ends within the start() that made its block, and its fast leave succeeds, no other
 //     thread has found the flight: a join would have made the bucket slow. That thread alone owns
-//     the block until start() returns the handle, so I5 and I7 hold there without lock or atomics.
+//     the block until start() returns the handle, so I5 and I7 hold there without a lock or
+//     atomics.
 //
-// Lock order: block lock, then bucket lock. No user code under either.
+// Lock order: block lock, then bucket lock. Under the latter, keys are compared and copied.
 
 #include <cstddef>
 #include <cstdint>
@@ -128,8 +131,8 @@ struct waiting_room {
   std::uint32_t bounded = 0;                ///< how many interested callers have a deadline
   std::uint32_t handed_over = 0;
   bool leader_cancelled = false;  ///< a run() leader's stop fired; it still gets the outcome
-  bool claimers = false;          ///< a thread waits that could run a queued load
-  bool claimers_behind = false;   ///< the same, for the flight behind this one
+  bool claimers = false;          ///< a thread that could run a queued load waits
+  bool claimers_behind = false;   ///< such a thread waits for the flight behind this one
   bool stop_wanted = false;
   std::optional<detail::errands> errands;  ///< created by the first deadline that defers work
 };
@@ -138,7 +141,7 @@ struct block_base : platform::allocated {
   static constexpr std::uint32_t phase_bits = 7;
   static constexpr std::uint32_t sleeping = 8;       ///< a thread sleeps on `state`
   static constexpr std::uint32_t locked = 16;        ///< the block lock
-  static constexpr std::uint32_t without_room = 32;  ///< the lock was never taken: no `room` yet
+  static constexpr std::uint32_t without_room = 32;  ///< the lock was not taken yet: no `room`
   static constexpr std::uint32_t epoch = 64;         ///< added to make sleepers check again
   static constexpr std::uint64_t one_reference = 1;
   static constexpr std::uint64_t one_interest = std::uint64_t{1} << 32;
@@ -233,7 +236,7 @@ struct block_base : platform::allocated {
     one.lock();
     return one;
   }
-  /// Called under the lock, or by the only owner. The release is for a thread that finds the room
+  /// Called under the lock, or by the only owner. The release is for a thread that finds `room`
   /// without the lock, once the flight is done.
   SINGLEFLIGHT_NOINLINE void create_waiting_room() noexcept {
     ::new (static_cast<void*>(&room)) waiting_room(*this, executor);
@@ -281,7 +284,7 @@ struct block_base : platform::allocated {
   }
   static constexpr int all_sleepers = 0x7fffffff;
 
-  atomic<std::uint64_t> counts{0};
+  atomic<std::uint64_t> counts{0};  ///< I5
   atomic<std::uint32_t> state;
   const std::uint32_t generation = fork_list::generation;  ///< of the process that made it
 
@@ -290,26 +293,35 @@ struct block_base : platform::allocated {
   /// Set before the block is shared; changed under both locks. Null again in a child of fork that
   /// has lost the flight.
   flight_node* node = nullptr;
-  flight_node* own_node = nullptr;   ///< of a block with a key of its own
-  std::uint64_t id;                  ///< set with `node`
-  block_base* next_promoted;         ///< within forget_all
-  block_base* next_shut;             ///< within close
-  atomic<std::uint64_t> behind{0};   ///< the id of what it waits behind: a flight, or a place
-  atomic<std::uint32_t> lenders{0};  ///< callers that can lead, now or once they wait here
-  atomic<std::uint32_t> absent{0};   ///< lenders that first wait for another key of their call
+  flight_node* own_node = nullptr;  ///< of a block with a key of its own
+  std::uint64_t id;                 ///< set with `node`
+  block_base* next_promoted;        ///< within forget_all
+  block_base* next_shut;            ///< within close
+  atomic<std::uint64_t> behind{0};  ///< the id of what it waits behind: a flight, or a place
+  /// Callers that can lead, now or once they wait here. Incremented under either lock, decremented
+  /// under the block lock.
+  atomic<std::uint32_t> lenders{0};
+  /// Lenders that first wait for another key of their call. Incremented under the bucket lock,
+  /// decremented under the block lock, or by a caller that leaves without having waited here.
+  atomic<std::uint32_t> absent{0};
 
   const any_executor executor;  ///< the group's: for its loads, and for waits that name none
 
-  // Guarded by the block lock from here on; the outcome is constant once the flight is done.
-  std::uint32_t callers = 0;        ///< at publication
-  atomic<bool> leader_left{false};  ///< its interest has ended; it may still run its load
-  bool run_leads = true;            ///< led by a run(), which gets its own outcome
+  // Guarded by the block lock from here on, except for the two atomics; the outcome is constant
+  // once the flight is done.
+  std::uint32_t callers = 0;  ///< at publication
+  /// Its interest has ended; it may still run its load. Set under the bucket lock (I5), under
+  /// which is_full() reads it; cleared under the block lock alone when an elected caller leads: a
+  /// join that still reads it as set takes that leader for a waiter, and never admits one too many.
+  atomic<bool> leader_left{false};
+  bool run_leads = true;  ///< led by a run(), which gets its own outcome
   flight_result result = flight_result::none;
   flight_errc code{};        ///< if result == code; else the code of `error`, if it has one
   std::exception_ptr error;  ///< if result == error; the last failure before a hand-over
   bool error_given = false;  ///< a run() leader returned `error`, and the flight was handed over
-  atomic<std::uint32_t> detached{0};  ///< joiners that wait no more, and whose interest remains
-  load_base* load = nullptr;          ///< the owned load that leads
+  /// Joiners that wait no more, and whose interest remains; incremented under no lock.
+  atomic<std::uint32_t> detached{0};
+  load_base* load = nullptr;  ///< the owned load that leads
   union {
     waiting_room room;  ///< constructed unless `without_room`
   };

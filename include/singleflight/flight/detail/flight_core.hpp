@@ -63,7 +63,7 @@ class flight_core final : fork_member {
 
   const group_options& options() const noexcept { return options_; }
   timer& clock() const noexcept { return clock_; }
-  /// No option requires more at the begin of a flight than a place in the table.
+  /// No option requires more at the beginning of a flight than a place in the table.
   bool plain() const noexcept { return plain_; }
   bool hands_over() const noexcept { return options_.on_error.hand_overs() > 0; }
   bool closed() const noexcept { return closed_.load(memory_order_acquire); }
@@ -89,16 +89,16 @@ class flight_core final : fork_member {
 
   // ---- bucket-locked steps, begin and join: impl/flight_core_begin.hpp --------------------------
 
-  /// Takes a place for one more flight; false if `max_flights` leaves none.
+  /// Takes a place for one more flight; returns false if `max_flights` leaves none.
   bool admit_flight() noexcept;
   /// Gives a flight's place back.
   void dismiss_flight() noexcept;
   /// Attaches a block to a thin flight: one reference for the flight, one interest for its leader.
   static void attach_locked(flight_table::bucket& bucket, flight_node& node,
                             block_base& block) noexcept;
-  /// Whether the flight has as many callers as `max_waiters` admits.
+  /// Returns whether the flight has as many callers as `max_waiters` admits.
   bool is_full(const block_base& block) const noexcept;
-  /// Counts a caller as a joiner; false if the flight is full.
+  /// Counts a caller as a joiner; returns false if the flight is full.
   bool join_locked(flight_table::bucket& bucket, block_base& block, bool lender) noexcept;
   /// Puts `block`, made for this key, behind `node`. It enters the table when `node` leaves.
   static void set_successor_locked(flight_table::bucket& bucket, flight_node& node,
@@ -113,7 +113,7 @@ class flight_core final : fork_member {
   // ---- a flight's end ---------------------------------------------------------------------------
 
   struct finished {
-    bool published;  ///< false: the flight had expired before, and no waiter gets this outcome
+    bool published;  ///< false if the flight had expired before: no waiter gets this outcome
     bool over;       ///< the caller must drop the flight's own reference; else it has a new leader
   };
   /// The load of `b` has ended: publishes its outcome, or hands over. The caller holds a reference
@@ -122,10 +122,10 @@ class flight_core final : fork_member {
   /// the node may still be the run() leader's own.
   finished finish(block_base& b, flight_result result, flight_errc code = {},
                   std::exception_ptr error = nullptr, bool hand_on = true);
-  /// The common case: a value, no waiters and no kept loads. False if there is more to do; nothing
-  /// has changed then.
+  /// Ends a flight in the common case: with a value, no waiters and no kept loads. Returns false,
+  /// having changed nothing, if there is more to do.
   bool finish_alone(block_base& b, load_base& load) noexcept;
-  /// The same, and drops the flight's reference.
+  /// Calls finish(), and drops the flight's reference if the flight is over.
   bool finish_and_drop(block_base& b, flight_result result, flight_errc code = {},
                        std::exception_ptr error = nullptr) {
     const call_scope scope;  // its tasks come last: one may end the thread
@@ -137,8 +137,8 @@ class flight_core final : fork_member {
   void finish_dropped(block_base& b);
 
   /// For a run() leader that failed in a group that hands over: its node leaves the table, its
-  /// interest ends, and the block's own node takes that place. Not `published`: there is no caller
-  /// to take over.
+  /// interest ends, and the block's own node takes that place. If the result is not `published`,
+  /// there is no caller to take over.
   finished hand_over_from(flight_node& node, block_base& b, std::exception_ptr error);
 
   /// A caller leaves; drops its reference. `serial` is that of its kept load. If the flight is
@@ -154,11 +154,12 @@ class flight_core final : fork_member {
     std::uint32_t serial = 0;  ///< of its kept load
     bool leader = false;
   };
-  /// Ends a caller's interest and the rest of its share (block lock held, not done). True: the
-  /// flight has ended, and the caller must drop the flight's own reference.
+  /// Ends a caller's interest and the rest of its share (block lock held, not done). Returns true
+  /// if the flight has ended: the caller must then drop the flight's own reference.
   static bool part_locked(block_base& b, const stake& mine, after_unlock& a);
-  /// A limit has ended a caller's wait: counts that, and ends the caller's interest (as above).
-  /// carry_out_cancel() does the rest after the unlock.
+  /// The result of cancel_locked(), which counts that a limit has ended a caller's wait, and ends
+  /// the caller's interest as part_locked() does. carry_out_cancel() does the rest after the
+  /// unlock.
   struct cancelled {
     after_unlock a;
     observer* watch = nullptr;
@@ -166,17 +167,20 @@ class flight_core final : fork_member {
     task_node* post = nullptr;  ///< errands
   };
   static void cancel_locked(block_base& b, wait_verdict why, const stake& mine, cancelled& c);
-  /// From here on this thread runs no user code except the observer's: the rest becomes errands.
+  /// Called on a thread that runs no user code from here on except the observer's: the rest becomes
+  /// errands.
   static void defer_locked(block_base& b, cancelled& c);
   static errands& errands_of_locked(block_base& b, cancelled& c);
   static void carry_out_cancel(block_base& b, cancelled& c);
   /// Does the work that a timer's thread has deferred; drops a reference of the caller.
   static void run_errands(block_base& b);
 
-  /// A run() leader's stop has fired: ends its interest; it stays until its load returns.
+  /// Called when a run() leader's stop has fired: ends the leader's interest; the leader stays
+  /// until its load returns.
   static void cancel_leader(block_base& b);
 
-  /// load_timeout has expired: the waiters get timed_out at once; the load is asked to stop.
+  /// Called when load_timeout has expired: the waiters get timed_out at once; the load is asked to
+  /// stop.
   static void expire(block_base& b);
 
   /// Elects a leader for a successor whose turn has come; the reference that its predecessor held
@@ -184,7 +188,7 @@ class flight_core final : fork_member {
   static void activate(block_base& b, bool defers = false);
 
   /// Adds an owned load to the flight that its caller has joined (as a lender): it may lead later.
-  /// Returns its serial; 0 if it leads at once or the flight has ended.
+  /// Returns its serial, or 0 if it leads at once or the flight has ended.
   std::uint32_t keep(block_base& b, load_base& load);
   static void keep_locked(block_base& b, load_base& load) noexcept { b.room.kept.push(load); }
 
@@ -202,8 +206,13 @@ class flight_core final : fork_member {
   static void submit_load(load_base& load);
   /// Runs an owned load on this thread, after claim(); takes over the caller's reference on its
   /// home. May end the flight without running it.
+<<<<<<< HEAD
   SINGLEFLIGHT_INLINE_BODY static void run_owned(load_base& load);
   /// Does what the options require at the begin of a load.
+=======
+  static void run_owned(load_base& load);
+  /// Does what the options require at the beginning of a load.
+>>>>>>> house-r1
   void begin(block_base& b) {
     if (plain_) return;
     mark_begin(*b.node);
@@ -224,14 +233,14 @@ class flight_core final : fork_member {
 
   // ---- closing: impl/flight_core_close.hpp ------------------------------------------------------
 
-  /// False if loads still run at `deadline`.
+  /// Returns false if loads still run at `deadline`.
   bool close_until(steady_time deadline);
 
-  /// In a child of fork, after the repair and while this is held: whether the flight is still in
-  /// progress. The forking thread then leads it.
+  /// Called in a child of fork, after the repair and while this is held: returns whether the flight
+  /// is still in progress. The forking thread then leads it.
   bool is_under_way_held(std::uint64_t id) const noexcept;
 
-  /// Whether this thread is within a load of the group, or a stop callback of one.
+  /// Returns whether this thread is within a load of the group, or a stop callback of one.
   bool leads_on_this_thread() const noexcept {
     for (const led_frame* f = this_thread().led; f != nullptr; f = f->outer) {
       if (f->group == this) return true;
@@ -239,9 +248,9 @@ class flight_core final : fork_member {
     return false;
   }
 
-  /// Under the block lock: removes the flight of `b`, which ends, from the table, and counts `code`
-  /// for its callers. Returns the successor that took its place. Without a successor, the group may
-  /// be destroyed after the removal, so it counts before.
+  /// Called under the block lock: removes the flight of `b`, which ends, from the table, and counts
+  /// `code` for its callers. Returns the successor that took its place. Without a successor, the
+  /// group may be destroyed after the removal, so it counts before.
   block_base* unlink_locked(block_base& b, flight_errc code) noexcept;
 
  private:
@@ -253,7 +262,8 @@ class flight_core final : fork_member {
            b.interest() > 0 && !closed();
   }
 
-  /// Finds a leader for a flight without one. True: there is none, and the flight has ended.
+  /// Finds a leader for a flight that has none. Returns true if there is none to be found: the
+  /// flight has then ended.
   bool elect_locked(block_base& b, after_unlock& a);
 
   static void wake_locked(block_base& b, std::uint32_t channel, after_unlock& a) noexcept {
@@ -266,19 +276,21 @@ class flight_core final : fork_member {
   /// before, that place is used again.
   static void queue_load_locked(block_base& b, load_base& load, after_unlock& a) noexcept;
 
-  /// Both locks held: the block's own node takes the place of `node`, the run() leader's.
+  /// Called with both locks held: the block's own node takes the place of `node`, the run()
+  /// leader's.
   void replace_node_locked(flight_table::bucket& bucket, flight_node& node, block_base& b) noexcept;
 
-  /// The flight behind that of `b`, and the one ahead of it, each with a reference for the caller.
-  /// Null if there is none, or if the one ahead has no block: then no load of it is queued. Called
-  /// under the lock of `b`, whose flight is not done.
+  /// Return the flight behind that of `b`, and the flight ahead of it, each with a reference for
+  /// the caller; null if there is none, or if the flight ahead has no block, so that no load of it
+  /// is queued. Called under the lock of `b`, whose flight is not done.
   static block_base* successor_of(block_base& b) noexcept;
 
  public:
   static block_base* ahead_of(block_base& b) noexcept;
 
  private:
-  /// The node of the flight ahead of that of `b`, whose bucket is locked; null if there is none.
+  /// Returns the node of the flight ahead of that of `b`, whose bucket is locked; null if there is
+  /// none.
   static flight_node* node_ahead_locked(const flight_table::bucket& bucket,
                                         const block_base& b) noexcept;
 
@@ -295,18 +307,18 @@ class flight_core final : fork_member {
 
  private:
   /// Ends the interest of one caller, perhaps the leader (block lock held). `own` is its kept load,
-  /// if any; set to null if the flight still keeps it. True: the flight has ended.
+  /// if any; set to null if the flight still keeps it. Returns true if the flight has ended.
   bool drop_interest_locked(block_base& b, load_base*& own, bool leader, after_unlock& a);
 
-  /// The last caller of the flight has left (both locks held; unlocks the bucket). The rest as for
-  /// drop_interest_locked().
+  /// Called when the last caller of the flight has left (both locks held; unlocks the bucket).
+  /// `own` and the result are as for drop_interest_locked().
   bool abandon_locked(block_base& b, flight_table::bucket& bucket, flight_phase phase,
                       load_base*& own, after_unlock& a);
 
-  /// Both locks held: ends the leader's interest; max_waiters no longer spares it.
+  /// Called with both locks held: ends the leader's interest; max_waiters no longer spares it.
   static void leader_leaves_locked(block_base& b) noexcept;
 
-  /// Why a load must not begin: the group is closed, or all callers have left (cancelled).
+  /// Returns why a load must not begin: the group is closed, or all callers have left (cancelled).
   flight_errc unbegun_end(block_base& b) const noexcept;
   static flight_errc unwanted_end(block_base& b) noexcept;
 
@@ -350,8 +362,8 @@ class flight_core final : fork_member {
   atomic<std::size_t> flights_{0};
 };
 
-/// The stop callback of a run() leader. The leader waits for it before its call returns; so all
-/// that runs here counts as inside of that flight, and no other load runs here.
+/// The stop callback of a run() leader. The leader waits for it before its call returns; so
+/// everything that runs here counts as inside of that flight, and no other load runs here.
 struct leader_cancellation {
   block_base& block;
   void operator()() const {

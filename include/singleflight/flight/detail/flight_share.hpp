@@ -27,7 +27,7 @@ class flight_share : protected handle_base {
  public:
   using time_point = std::chrono::steady_clock::time_point;
 
-  /// Takes over a reference and an interest on `b`; null: moved from.
+  /// Takes over a reference and an interest on `b`, which is null in a share that was moved from.
   flight_share(flight_block<V>* b, flight_role role, std::uint32_t kept) noexcept
       : role_(role), kept_(kept), block_(b) {}
   flight_share(flight_share&& other) noexcept
@@ -52,7 +52,7 @@ class flight_share : protected handle_base {
     }
   }
 
-  /// The outcome of a done flight; takes over the caller's reference.
+  /// Returns the outcome of a done flight; takes over the caller's reference.
   static outcome<shared_result<V>> outcome_of(flight_block<V>& b, flight_role role) {
     if (b.result == flight_result::value) {
       return result_door::make_share(b, role);
@@ -101,7 +101,8 @@ class flight_share : protected handle_base {
     require(block_ != nullptr, "flight: used twice, or after a move");
     return block_->done();
   }
-  /// Waits without consuming the handle; false if a limit expired. Throws if it would never end.
+  /// Waits without consuming the handle; returns false if a limit expired. Throws if it would never
+  /// end.
   bool look(const limits& bounds) {
     if (settled()) return true;
     const wait_verdict ended = blocked_wait(*block_, bounds, blocked_wait::form::look).wait();
@@ -148,7 +149,8 @@ class flight_share : protected handle_base {
   flight_core::stake stake() const noexcept {
     return {.lender = false, .serial = kept_, .leader = role_ == flight_role::leader};
   }
-  /// The coroutine was destroyed after its verdict: the next use of the handle returns that.
+  /// Called when the coroutine was destroyed after its verdict, which the next use of the handle
+  /// returns.
   SINGLEFLIGHT_COLD void spend(wait_verdict why) noexcept {
     flight_block<V>* spent = nullptr;
     try {

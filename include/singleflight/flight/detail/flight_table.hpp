@@ -79,7 +79,7 @@ struct alignas(8) flight_node {
   bool is_forgotten_locked() const noexcept {
     return mode.load(memory_order_relaxed) == flight_mode::forgotten;
   }
-  /// A forget has nothing to do for this node, nor for any node behind it (I10).
+  /// Returns true if a forget has nothing to do for this node, nor for any node behind it (I10).
   bool is_settled_locked() const noexcept {
     return is_forgotten_locked() && revoked.load(memory_order_relaxed);
   }
@@ -106,7 +106,8 @@ class flight_table {
   flight_table& operator=(const flight_table&) = delete;
   ~flight_table();
 
-  /// The head for `hash` in the current array. The acquire pairs with the release in grow().
+  /// Returns the head for `hash` in the current array. The acquire pairs with the release in
+  /// grow().
   head& locate(std::size_t hash) const noexcept {
     const array* const a =
         current_.load(platform::order(rule::locate_acquires, memory_order_acquire));
@@ -122,19 +123,19 @@ class flight_table {
         platform::acquire_release(rule::enter_acquires, rule::enter_releases),
         memory_order_relaxed);
   }
-  /// For a caller that has found the bucket occupied, most often by a thin flight. If that flight
-  /// ends within a few microseconds, it costs all callers less to lead another load than to share
-  /// that one (two threads on one key with an empty load: five times less). This waits before the
-  /// lock is taken, since a locked bucket makes the leader's fast leave fail; the pauses grow, so
-  /// that the leader keeps its cache line for a while. A thread that waited in vain (for a long
-  /// load, or for that of another key) waits again only every 16th time. False: enter under the
-  /// lock.
+  /// Called after the bucket was found occupied, most often by a thin flight. If that flight ends
+  /// within a few microseconds, it costs all callers less to lead another load than to share that
+  /// one (two threads on one key with an empty load: five times less). This waits before the lock
+  /// is taken, since a locked bucket makes the leader's fast leave fail; the pauses grow, so that
+  /// the leader keeps its cache line for a while. A thread that waited in vain (for a long load, or
+  /// for that of another key) waits again only every 16th time. Returns false if the caller must
+  /// enter under the lock.
   bool enter_soon(flight_node& node, thread_state& self) const noexcept;
   /// The fast leave (I2). The release pairs with the acquire of the next enter of the bucket; the
   /// acquire pairs with the unlock of the thread that last read the node, since the node's memory
   /// is reused after this.
   static bool leave_alone(head& at, flight_node& node) noexcept { return leave_as(at, node, 0); }
-  /// The same, but leaves the bucket, which is empty then, locked.
+  /// Like leave_alone(), but leaves the bucket, which is then empty, locked.
   static bool leave_locking(head& at, flight_node& node) noexcept {
     return leave_as(at, node, locked);
   }

@@ -2,7 +2,9 @@
 #pragma once
 
 // group_door: what the floors above use of a group and of a handle in addition to their public
-// members. The one friend of both; a floor that needs more adds it here.
+// members: no class of a floor above is a friend of either. A floor that needs more adds it here.
+// The parts of flight that these functions name come with it (for the batcher load_base,
+// owned_load, blocked_wait::form): tidy.py checks includes only.
 
 #include <cstddef>
 #include <cstdint>
@@ -17,13 +19,13 @@ namespace detail {
 struct group_door {
   // ---- keys -------------------------------------------------------------------------------------
 
-  /// The hash of a key as the group's own table uses it: a floor with a table of its own hashes a
-  /// key once for both.
+  /// Returns the hash of a key as the group's own table uses it: a floor with a table of its own
+  /// hashes a key once for both.
   template <class Group, class View>
   static std::size_t hash_of(const Group& flights, const View& key) {
     return flights.hash_of(key);
   }
-  /// The key that an argument is converted to.
+  /// Returns the key that an argument is converted to.
   template <class Group, class Arg>
   static auto own_of(const Group&, const Arg& key) {
     return Group::own_of(key);
@@ -49,7 +51,7 @@ struct group_door {
   static flight_errc refuse(Group& flights, flight_errc code) noexcept {
     return flights.refuse(code).code;
   }
-  /// The part of a group that does not depend on its keys and values.
+  /// Returns the part of a group that does not depend on its keys and values.
   template <class Group>
   static flight_core& core(Group& flights) noexcept {
     return flights.core_;
@@ -65,13 +67,13 @@ struct group_door {
   static std::uint64_t id_of(const flight<V>& handle) noexcept {
     return handle.block_->id;
   }
-  /// get_outcome() within `bounds`; `how` is the form of the wait.
+  /// Calls get_outcome() within `bounds`; `how` is the form of the wait.
   template <class V>
   static outcome<shared_result<V>> outcome_of(flight<V>& handle, const limits& bounds,
                                               blocked_wait::form how) {
     return handle.blocked_outcome(bounds, how);
   }
-  /// The share of a handle, for another handle that is made from it.
+  /// Returns the share of a handle, for another handle that is made from it.
   template <class V>
   static flight_share<V>&& share_of(flight<V>&& handle) noexcept {
     return static_cast<flight_share<V>&&>(handle);

@@ -78,9 +78,9 @@ inline std::uint64_t hash_bytes(const hash_secret& secret, const void* data,
   }
   return fold(fold(a ^ secret.word(1), b ^ state), secret.word(2) ^ size);
 }
-/// One product of two factors that both depend on the word, each in its own way: with a product of
-/// the word and a random constant, numbers at a distance that forms a simple fraction with that
-/// constant would have few different hashes.
+/// Returns one product of two factors that both depend on the word, each in its own way: with a
+/// product of the word and a random constant, numbers at a distance that forms a simple fraction
+/// with that constant would have few different hashes.
 inline std::uint64_t hash_word(const hash_secret& secret, std::uint64_t word) noexcept {
   return fold(word ^ std::rotl(word, 35) ^ secret.word(1),
               __builtin_bswap64(word) ^ (word + secret.word(2)));

@@ -41,7 +41,7 @@ class kept_loads {
     load.right = nullptr;
     *link = &load;
   }
-  /// The serial of the load that was pushed last.
+  /// Returns the serial of the load that was pushed last.
   std::uint32_t last_serial() const noexcept { return last_serial_; }
   /// Removes and returns the first. Requires that there is one.
   kept_node& pop() noexcept {
@@ -51,7 +51,7 @@ class kept_loads {
     *link = first.right;
     return first;
   }
-  /// Removes and returns the load with that serial; null if it has been removed already.
+  /// Removes and returns the load with that serial; returns null if it has been removed already.
   kept_node* take(std::uint32_t serial) noexcept {
     kept_node** link = &root_;
     while (*link != nullptr && (*link)->serial != serial) {

@@ -40,8 +40,9 @@ struct typed_load : load_base {
   }
   void answer_code(flight_errc code) { finish(flight_result::code, code, nullptr); }
   void answer_broken() { answer_code(flight_errc::broken); }
-  /// The promise of attempt `number` was destroyed unanswered: answers `broken` at once. If an
-  /// exception propagates within the call that got the promise, that waits for the call's end.
+  /// Called when the promise of attempt `number` was destroyed unanswered: answers `broken` at
+  /// once. If an exception propagates within the call that got the promise, that waits for the
+  /// call's end.
   void drop_answer(std::uint32_t number) {
     for (promise_call* c = this_thread().promise_calls; c != nullptr; c = c->outer) {
       if (c->load != this || c->attempt != number) continue;
@@ -54,7 +55,8 @@ struct typed_load : load_base {
     }
     if (first_answer(number)) answer_broken();
   }
-  /// True for the first answer of attempt `number`; a promise of an earlier attempt is too late.
+  /// Returns true for the first answer of attempt `number`; a promise of an earlier attempt is too
+  /// late.
   bool first_answer(std::uint32_t number) noexcept {
     return open_attempt.compare_exchange_strong(number, 0, memory_order_acq_rel,
                                                 memory_order_relaxed);
@@ -83,7 +85,8 @@ struct typed_load : load_base {
     answering& operator=(const answering&) = delete;
     ~answering() { on.promise_calls = outer; }
 
-    /// The loader has thrown `error`; or, if that is null, it no longer has a dropped promise.
+    /// Called when the loader has thrown `error`, or, if that is null, no longer has a dropped
+    /// promise.
     void end(std::exception_ptr error) {
       if (error != nullptr) {
         if (self.first_answer(attempt)) self.answer_error(std::move(error));

@@ -23,8 +23,8 @@ struct gathering {
   ~gathering() = default;
 };
 
-/// A load that owns its loader and key and runs on the executor; part of the block that start()
-/// makes.
+/// A load that owns its loader and its key, and runs on the executor; part of the block that
+/// start() makes.
 struct load_base : task_node, kept_node {
   load_base(block_base& where, bool awaited) noexcept
       : task_node(&act_on), home(&where), block(&where), awaits(awaited) {}
@@ -36,9 +36,9 @@ struct load_base : task_node, kept_node {
   virtual void call() = 0;
   /// Ends its lifetime; its memory belongs to `home`.
   virtual void destroy() noexcept = 0;
-  /// Whether run() may be called again after a failure.
+  /// Returns whether run() may be called again after a failure.
   virtual bool repeatable() const noexcept = 0;
-  /// The loads that it begins with, if any; called under the block lock while it is open.
+  /// Returns the loads that it begins with, if any; called under the block lock while it is open.
   virtual std::shared_ptr<gathering> gathered_in() const noexcept = 0;
 
   // `state`: queued while the node is in an executor's queue, claimed once a thread runs the load.
@@ -47,7 +47,7 @@ struct load_base : task_node, kept_node {
   static constexpr std::uint32_t claimed = 2;
 
   bool open() const noexcept { return (state.load(memory_order_acquire) & claimed) == 0; }
-  /// True for the one thread that may run it.
+  /// Returns true to the one thread that may run it.
   bool claim() noexcept { return (state.fetch_or(claimed, memory_order_acq_rel) & claimed) == 0; }
 
   atomic<std::uint32_t> state{claimed};
@@ -56,8 +56,8 @@ struct load_base : task_node, kept_node {
   load_base* next;         ///< while in a list
   led_frame frame;         ///< for .within, once it runs
 
-  /// The flight that this run led has ended: drops its reference, together with that of the run if
-  /// both are on `home`. Called on the thread of control of the run.
+  /// Called when the flight that this run led has ended: drops its reference, together with that of
+  /// the run if both are on `home`. Called on the thread of control of the run.
   void drop_flight(block_base& flight) noexcept {
     if (&flight == home && merge_drops) {
       ++owed;
@@ -65,7 +65,7 @@ struct load_base : task_node, kept_node {
       flight.drop_reference();
     }
   }
-  /// The end of a run: drops its reference on `home`.
+  /// Ends a run: drops its reference on `home`.
   void end_run() noexcept {
     const std::uint32_t n = merge_drops ? 1 + std::exchange(owed, 0U) : 1;
     if (unshared) {  // the only other owner is the handle that start() is about to return

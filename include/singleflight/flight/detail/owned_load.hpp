@@ -54,7 +54,8 @@ struct owned_load final : typed_load<V> {
     this->merge_drops = form != loader_form::promise && !where.core->hands_over();
   }
 
-  /// For the code that made this load; not while it may run on another thread.
+  /// Returns the loader, for the code that made this load; must not be called while it may run on
+  /// another thread.
   Fn& loader() noexcept { return fn_; }
 
   void destroy() noexcept override { this->~owned_load(); }
@@ -272,7 +273,7 @@ class given_loader {
               operations_of<Loader>};
     }
   }
-  /// How many bytes the load needs at most, padding in front of it included.
+  /// Returns how many bytes the load needs at most, padding in front of it included.
   std::size_t room() const noexcept { return operations_->room; }
   /// Makes the load within `room`, which has the alignment of a block.
   load_base& make(void* room, block_base& where) const {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// result_door: how a call makes the shared_result that it returns. Its one friend.
+// result_door: how a call makes the shared_result that it returns. The only friend of
+// shared_result.
 
 #include "singleflight/flight/shared_result.hpp"
 
@@ -9,12 +10,12 @@ SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
 struct result_door {
-  /// Without a value: emplace() or take_back() follows.
+  /// Makes a result without a value; emplace() or take_back() follows.
   template <class V>
   static shared_result<V> make_empty() noexcept {
     return {};
   }
-  /// Takes over the caller's reference on `block`, whose result is a value.
+  /// Makes a share; takes over the caller's reference on `block`, whose result is a value.
   template <class V>
   static shared_result<V> make_share(flight_block<V>& block, flight_role role) noexcept {
     return {block, role};

@@ -53,7 +53,7 @@ SINGLEFLIGHT_BODY void flight_core::cancel_locked(block_base& b, wait_verdict wh
   c.over = part_locked(b, mine, c.a);
 }
 
-/// The errands of `b`; their task is queued already, or will be posted with `c`.
+/// Returns the errands of `b`; their task is queued already, or will be posted with `c`.
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY errands& flight_core::errands_of_locked(block_base& b,
                                                                             cancelled& c) {
   if (!b.room.errands) b.room.errands.emplace(b);

@@ -5,8 +5,9 @@
 // flight_core.
 //
 // E1  A flight whose block other threads may know leaves the table and becomes done in one critical
-//     section of its bucket. So a fork, which holds all buckets, finds it either in the table or
-//     done (V4).
+//     section of its bucket. If its load times out, expire() instead forgets it, unlocks the bucket
+//     and then publishes: until the load ends it is both in the table and done. So a fork, which
+//     holds all buckets, finds it in the table, or done, or both (V4).
 
 #include <algorithm>
 

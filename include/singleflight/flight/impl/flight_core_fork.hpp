@@ -7,7 +7,7 @@
 // The forking thread may be inside loads: those flights continue in the child, without the threads
 // that waited for them. All other flights have lost their leader in the child, or the queue of
 // their load. There they are removed from the table, so their keys are free, and end as `broken`
-// for a handle that the forking thread has. No waiter is resumed: it continues in the parent.
+// for any handle that the forking thread has. No waiter is resumed: it continues in the parent.
 //
 // V1  All buckets are held, and the blocks of all flights in them. Since a block lock is taken
 //     before a bucket lock, a block lock is only tried; if that fails, all locks are released, and
@@ -122,7 +122,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::is_under_way_held(
   });
 }
 
-/// V2. Releases the block's lock.
+/// Makes a flight lost (V2). Releases the block's lock.
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::lose(block_base& b) noexcept {
   if (b.phase(memory_order_relaxed) != flight_phase::done) {
     b.result = flight_result::code;
@@ -147,7 +147,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::call_errands_back(block_ba
   if (room.errands) room.errands->cut = room.errands->queued;  // so no other thread posts them
 }
 
-/// V3. Suspended waiters may still be destroyed.
+/// Makes a block forget its waiters (V3). Suspended ones may still be destroyed.
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::forget_waiters(block_base& b) noexcept {
   b.lenders.store(0, memory_order_relaxed);
   b.absent.store(0, memory_order_relaxed);

@@ -81,8 +81,8 @@ SINGLEFLIGHT_BODY void load_base::act_on(task_node* node, bool run) {
   }
 }
 
-/// The executor has dropped the load: ends as `broken`, or with the reason why a pool of the
-/// library refused it.
+/// Called when the executor has dropped the load: the flight ends as `broken`, or with the reason
+/// why a pool of the library refused it.
 SINGLEFLIGHT_BODY void flight_core::finish_dropped(block_base& b) {
   if (const std::exception_ptr* const why = this_thread().refusal) {
     finish_and_drop(b, flight_result::error, {}, keep_alive(*why));

@@ -24,15 +24,15 @@ struct group<Key, Value, Hash, Equal>::admission {
 };
 
 /// A call that enters. A blocking call leads with a node on its own stack, and lends its loader to
-/// a flight that needs a leader. A started call leads with a block that owns its key and load, and
-/// is made once it is known to be needed.
+/// a flight that needs a leader. A started call leads with a block that owns its key and its load,
+/// and is made once it is known to be needed.
 template <class Key, class Value, class Hash, class Equal>
 struct group<Key, Value, Hash, Equal>::caller {
   detail::flight_core& core;
   node* own = nullptr;                    ///< of a blocking call
   std::unique_ptr<started_block> made{};  ///< of a started one
   // Of a blocking call:
-  std::unique_ptr<block> first_block{};   ///< for a leader that needs a block from the begin
+  std::unique_ptr<block> first_block{};   ///< for a leader that needs a block from the beginning
   std::unique_ptr<keyed_block> behind{};  ///< to wait behind a flight that has no successor
   bool absent = false;                    ///< it first waits for other keys (run_many)
 

@@ -59,8 +59,8 @@ auto group<Key, Value, Hash, Equal>::lead_alone(node& own, detail::thread_state&
   return r;
 }
 
-/// Leads a flight that has a block: since an option or a limit needs one from the begin, or since
-/// this caller was elected. The caller's reference on `b` goes into the result.
+/// Leads a flight that has a block, because an option or a limit needs one from the beginning, or
+/// because this caller was elected. The caller's reference on `b` goes into the result.
 template <class Key, class Value, class Hash, class Equal>
 auto group<Key, Value, Hash, Equal>::lead_shared(detail::flight_node& n, block& b,
                                                  detail::thread_state& self, const lent& load,
@@ -191,7 +191,7 @@ void group<Key, Value, Hash, Equal>::end_in_error(detail::flight_node& n, block&
       end = core_.finish(b, flight_result::error, {}, std::move(error), false);
     }
   }
-  // With nothing to drop, the flight has a new leader, and the block may be freed already.
+  // If there is nothing to drop, the flight has a new leader, and `b` may already have been freed.
   if (end.over || references > 0) b.drop_references(references + (end.over ? 1U : 0U));
 }
 

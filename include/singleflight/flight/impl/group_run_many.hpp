@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// group_run_many: run_many, one load for those of many keys that are not in flight.
+// group_run_many: run_many: one load for all of the given keys that are not in flight.
 //
 // It enters key by key, loads the keys that it leads in one call, publishes them, and only then
 // waits for the flights that it joined. If a key is passed twice, its second position joins the
@@ -65,7 +65,7 @@ class group<Key, Value, Hash, Equal>::bulk_run {
     detail::led_frame frame{};
     std::optional<flight_context> context{};  // if the loader takes it
     block* joined = nullptr;                  // with a reference and an interest
-    block* led = nullptr;                     // of a led flight that had a block from the begin
+    block* led = nullptr;                     // of a led flight that had a block from the beginning
     std::optional<detail::platform::stop_callback<detail::leader_cancellation>> on_stop{};
     bool leads = false;
     flight_errc refused{};
@@ -243,9 +243,9 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
   return bulk_run<std::remove_reference_t<LoadMany>>(*this, all, load_many, bounds)();
 }
 
-/// A bulk call begins to wait for this flight, so from now on it can lead. True: the flight has
-/// ended without it, with an error that other callers may have received before this call began
-/// (P3). Since this caller could have led, it looks the key up again instead.
+/// The bulk call begins to wait for flight `b`; from now on it can lead it. Returns true if `b` has
+/// already ended without it, with an error that other callers may have received before the bulk
+/// call began (P3): the caller must not return that error, and looks the key up again.
 template <class Key, class Value, class Hash, class Equal>
 bool group<Key, Value, Hash, Equal>::arrive(block& b) noexcept {
   using namespace detail;
@@ -259,7 +259,7 @@ bool group<Key, Value, Hash, Equal>::arrive(block& b) noexcept {
          platform::holds(rule::passed_over_looks_again);
 }
 
-/// Ends one key of a bulk load without a value.
+/// Ends the flight of one key of a bulk load without a value.
 template <class Key, class Value, class Hash, class Equal>
 void group<Key, Value, Hash, Equal>::end_bulk_key(node& own, detail::thread_state& self, block* led,
                                                   flight_errc code, std::exception_ptr error) {
@@ -271,8 +271,8 @@ void group<Key, Value, Hash, Equal>::end_bulk_key(node& own, detail::thread_stat
   end_in_error(own, *led, code, std::move(error), 1);
 }
 
-/// Ends one key of a bulk load with the outcome that the load returned for it. If moving the value
-/// throws, no other key is affected.
+/// Ends the flight of one key of a bulk load with the outcome that the load returned for that key.
+/// If moving the value throws, no other key is affected.
 template <class Key, class Value, class Hash, class Equal>
 void group<Key, Value, Hash, Equal>::settle_bulk_key(node& own, detail::thread_state& self,
                                                      block* led, outcome<Value>& loaded,

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// group_start: how start() begins a load: it makes a block that owns key and load, enters it into
-// the table (alone, or by enter()), and passes the load to the executor (flight_core_loads.hpp
-// continues from there).
+// group_start: how start() begins a load. It makes a block that owns the key and the load, puts it
+// into the table (by start_alone(), or by enter() under the bucket lock), and passes the load to
+// the executor; flight_core_loads.hpp continues from there.
 
 #include "singleflight/flight/group.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
-/// Makes the block that owns key and loader.
+/// Makes the block that owns the key and the loader.
 template <class Key, class Value, class Hash, class Equal>
 auto group<Key, Value, Hash, Equal>::make_started(std::size_t hash, view key, given_loader load)
     -> started_block* {
@@ -34,7 +34,7 @@ void group<Key, Value, Hash, Equal>::prepare_lead(started_block& made) noexcept 
   made.load = made.owned;  // `claimed` until the call opens it: so no other thread ends it
 }
 
-/// Leads if the bucket is empty. False: `made` has one reference, the caller's.
+/// Leads if the bucket is empty. If this returns false, `made` has one reference, the caller's.
 template <class Key, class Value, class Hash, class Equal>
 bool group<Key, Value, Hash, Equal>::start_alone(started_block& made) noexcept {
   using namespace detail;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// group_start_many: start_many, one load for those of many keys that are not in flight.
+// group_start_many: start_many: one load for all of the given keys that are not in flight.
 //
 // It calls start, key by key, with promise loaders that deposit their promises; one task claims all
 // loads, then makes one call for the deposited promises. A load that runs alone, because a waiter
@@ -31,13 +31,15 @@ struct bulk_call {
     given.load(load_many, [] {});
   }
 
-  /// Where a load on this thread deposits: at the task that gathers on this thread, or in `alone`.
+  /// Returns where a load on this thread deposits its promise: with the task that is gathering on
+  /// this thread, or, if there is none, in `alone`.
   deposits& deposits_here(deposits& alone) {
     platform::unique_lock hold(lock);
     return gathering != nullptr && gatherer == platform::this_thread_id() ? *gathering : alone;
   }
 
-  /// While it lives, loads of this call that run on this thread deposit into `to`.
+  /// For as long as the object exists, loads of this call that run on this thread deposit into
+  /// `to`.
   struct gathering_here {
     gathering_here(bulk_call& call, deposits& to) : all(call) { set(&to); }
     gathering_here(const gathering_here&) = delete;

@@ -35,7 +35,7 @@ struct batched_key : gathered_loader {
     promise.emplace(std::move(answer));
   }
 
-  /// Requires that there is one.
+  /// Requires that `promise` is set.
   flight_promise<Value> take_promise() {
     flight_promise<Value> taken = std::move(*promise);
     promise.reset();

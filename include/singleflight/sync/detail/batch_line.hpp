@@ -6,12 +6,12 @@
 // A key is a flight of the batcher's group, whose owned load is held back by the batch. These are
 // the states of a batch, all of them decided under the line's lock:
 //
-//   gathering   it takes keys, and nobody may begin it: a thread of the executor that waits for one
-//               of its loads, and tries to begin it, is turned away
+//   gathering   it takes keys, and no thread may begin it: a thread of the executor that waits for
+//               one of its loads, and tries to begin it, is turned away
 //   due         it is full, its delay is over, or it was flushed: such a thread may begin it; it
 //               takes more keys until it is sealed
 //   posted      it is due, and its task is with the executor
-//   sealed      somebody runs it: the task, such a waiter, or close()
+//   sealed      a thread runs it: the task, such a waiter, or close()
 //
 // B1  `lock_` guards the lists, the counts, and every field of a batch but `self` and `dropped`,
 //     which belong to its task. A sealed batch takes no more keys: its chain of loads is constant,
@@ -90,24 +90,25 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
   /// Takes the load of a key that a start() has just begun.
   void add(load_base& load);
 
-  /// The batch that gathers becomes due now.
+  /// Makes the batch that gathers due now.
   void flush();
 
   /// The batch's task has been given to the executor: a thread of that which waits, with limits,
   /// for one of its keys can now see whether another thread is free for the task.
   void notify_posted(batch_type& b);
 
-  /// Runs the task of a batch; `run` false: the executor has dropped it, and its keys are broken.
+  /// Runs the task of a batch. If `run` is false, the executor has dropped it, and the flights of
+  /// its keys end as broken.
   void run_task(const pointer& b, bool run);
 
-  /// A thread of the executor waits for a key of `own`: it runs the batch, unless that is not due
-  /// (B10), somebody else runs it, or no place is free.
+  /// Called by a thread of the executor that waits for a key of `own`: runs the batch, unless that
+  /// is not due (B10), another thread runs it, or no place is free.
   void begin_here(const pointer& own);
 
   /// Ends what has not been sent, once the group is closed. Afterwards no alarm is armed.
   void close();
 
-  /// Destroys the loader, here and not with the last batch. After close().
+  /// Destroys the loader, here and not with the last batch. Called after close().
   void drop_loader() { load_ = nullptr; }
 
   batch_counts counts() const {
@@ -128,16 +129,16 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
 
   // ---- under the lock ---------------------------------------------------------------------------
 
-  /// Adds a load to the last batch. True: the caller arms the alarm.
+  /// Adds a load to the last batch. Returns true if the caller has to arm the alarm.
   bool add_locked(load_base& load);
   /// Wakes the threads of the executor that sleep for one of the keys (B10). Flights that all
   /// callers have left are over, and remain so.
   void make_due_locked(batch_type& b);
-  /// The next batch to be given to the executor, if there is a place for it.
+  /// Returns the next batch to be given to the executor, if there is a place for it.
   pointer post_next_locked();
   void seal_locked(batch_type& b);
-  /// A place is free: a thread of the executor that sleeps for a batch which found none looks
-  /// again.
+  /// Called when a place is free: a thread of the executor that sleeps for a batch which found none
+  /// looks again.
   void notify_awaiting_locked();
 
   // ---- the run of a batch -----------------------------------------------------------------------
@@ -177,8 +178,8 @@ class batch_line : public std::enable_shared_from_this<batch_line<Key, Value>> {
   /// Arms the alarm for `when`; `armed_` and `arming_` were set before. Without a timer the batch
   /// is sent at once.
   void arm(steady_time when);
-  /// On the timer's thread. The batch that it was armed for may have been sent, and another one
-  /// gathers.
+  /// Called on the timer's thread. The batch that it was armed for may have been sent, and another
+  /// one gathers.
   void on_alarm() noexcept;
 
   const batcher_options bounds_;

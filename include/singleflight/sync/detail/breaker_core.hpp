@@ -147,7 +147,7 @@ class breaker_core final : fork_member {
   bool is_slow(const admission& call, steady_time now) const noexcept {
     return timed() && time_between(call.began, now) >= options_.slow_call;
   }
-  /// Whether a rate is reached. By quotients, not products: 3 of 30 is a rate of 0.1.
+  /// Returns whether a rate is reached. Compares quotients, not products: 3 of 30 is a rate of 0.1.
   bool too_bad(const call_counts& counts) const noexcept {
     const auto calls = static_cast<double>(counts.calls);
     return static_cast<double>(counts.failures) / calls >= options_.error_rate ||
@@ -268,8 +268,8 @@ class breaker_core final : fork_member {
     if (options_.on_change)
       changes_[static_cast<std::size_t>(changed_++ % changes_.size())] = {state_of(old), to};
   }
-  /// Reports the changes to on_change, lock_ released around each call. A caller that finds another
-  /// thread, or itself, reporting leaves them to that call: so they are reported in order.
+  /// Reports the changes to on_change, with lock_ released around each call. A caller that finds
+  /// another thread, or itself, reporting leaves them to that call: so they are reported in order.
   void report(platform::unique_lock& hold) noexcept {
     if (reporting_ && platform::holds(rule::changes_are_reported_in_turn)) return;
     while (reported_ != changed_) {

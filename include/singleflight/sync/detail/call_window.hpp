@@ -43,7 +43,7 @@ class call_window {
   call_window(std::chrono::nanoseconds length, steady_time now) noexcept
       : width_(std::max<std::int64_t>(length.count() / buckets, 1)), turn_at_(turn_after(now)) {}
 
-  /// Whether the bucket is over: turn_locked before the next add.
+  /// Returns whether the bucket is over: turn_locked is then called before the next add.
   bool due(steady_time now) const noexcept {
     return now.time_since_epoch().count() >= turn_at_.load(memory_order_relaxed);
   }
@@ -54,7 +54,8 @@ class call_window {
   }
   void add_rejected() noexcept { counters_.add(counter::rejected); }
 
-  /// Begins as many buckets as are due; under the lock, where another thread may have done so.
+  /// Begins as many buckets as are due; called under the lock, where another thread may have done
+  /// so.
   void turn_locked(steady_time now) noexcept {
     if (!due(now)) return;
     const std::chrono::nanoseconds turn(turn_at_.load(memory_order_relaxed));

@@ -28,7 +28,7 @@ struct group_time {
 
 class group_deadline {
  public:
-  /// `time` has a clock. The group outlives this object.
+  /// Requires that `time` has a clock. The group outlives this object.
   group_deadline(task_group& group, const group_time& time)
       : clock_(*time.clock), expiry_(std::make_unique<expiry>(group)) {
     clock_.arm(*expiry_, time.until);
@@ -37,7 +37,8 @@ class group_deadline {
   group_deadline& operator=(const group_deadline&) = delete;
   ~group_deadline() { end(); }
 
-  /// Afterwards the deadline stops nothing any more. Returns whether it has stopped the group.
+  /// After this call, the deadline stops nothing any more. Returns whether it has stopped the
+  /// group.
   bool end() noexcept {
     if (expiry_ == nullptr) return false;
     clock_.cancel(*expiry_);

@@ -19,7 +19,7 @@ class group_frame : led_frame {
     works,  ///< takes one task of the group after the other
   };
 
-  /// `use`: the id of what does not end before this does; 0 when nothing waits for it.
+  /// `use` is the id of what does not end before this does; 0 if nothing waits for it.
   group_frame(const void* task_group, kind role, std::uint64_t use) noexcept
       : led_frame{platform::holds(rule::tasks_are_led) ? use : 0,
                   this_thread().led,
@@ -34,11 +34,11 @@ class group_frame : led_frame {
   group_frame& operator=(const group_frame&) = delete;
   ~group_frame() { thread_.led = outer; }
 
-  /// Whether this thread is inside of the group, however deep.
+  /// Returns whether this thread is inside of the group, however deep.
   static bool is_inside(const void* task_group) noexcept {
     return find(task_group, [](const led_frame&) { return true; });
   }
-  /// Whether it will come back to what it has queued there.
+  /// Returns whether this thread will come back to what it has queued in the group.
   static bool works_for(const void* task_group) noexcept {
     return find(task_group, [](const led_frame& frame) { return frame.works; });
   }

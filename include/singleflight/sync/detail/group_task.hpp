@@ -68,7 +68,8 @@ struct group_tasks {
   }
 };
 
-/// The errors that `failed` records, which `lock` guards; nothing is allocated under the lock.
+/// Returns the errors that `failed` records, which `lock` guards; nothing is allocated under the
+/// lock.
 template <class Lock>
 std::vector<task_error> errors_of(const group_tasks& failed, Lock& lock) {
   std::vector<task_error> all;

@@ -68,7 +68,7 @@ struct group_waiter {
 class group_waiters {
  public:
   bool empty() const noexcept { return first_ == nullptr; }
-  /// Whether one has been called and has not come yet.
+  /// Returns whether a waiter has been called and has not come yet.
   bool called() const noexcept { return called_; }
 
   void list(group_waiter& w) noexcept {
@@ -85,7 +85,7 @@ class group_waiters {
     if ((w.word.load(memory_order_relaxed) & group_waiter::called) != 0) called_ = false;
   }
 
-  /// Calls one to work; returns the word to be woken once the lock is free.
+  /// Calls one waiter to work; returns the word to be woken once the lock is free.
   const atomic<std::uint32_t>* call() noexcept {
     called_ = true;
     first_->word.store(group_waiter::called, memory_order_relaxed);
@@ -109,7 +109,7 @@ class group_waiters {
     return count;
   }
 
-  /// Without the lock; each may return as soon as it is notified.
+  /// Called without the lock; each waiter may return as soon as it is notified.
   static void notify(group_waiter* all) noexcept {
     while (all != nullptr) {
       group_waiter& w = *std::exchange(all, all->next);

@@ -22,10 +22,10 @@ using permit_batch = resume_batch<semaphore_core>;
 
 /// A coroutine or a thread that waits, or neither yet.
 struct permit_waiter : handle_base {
-  /// `blocks_here`: it is on the stack of the calling thread, which is about to block.
+  /// `blocks_here` is true if it is on the stack of the calling thread, which is about to block.
   permit_waiter(std::ptrdiff_t n, bool blocks_here) noexcept : weight(n), blocks(blocks_here) {}
 
-  /// Settled, or given up because a limit expired.
+  /// Returns whether it is settled, or was given up because a limit expired.
   bool over_locked() const noexcept {
     return is_settled.load(memory_order_relaxed) ||
            verdict.load(memory_order_relaxed) != wait_verdict::outcome;
@@ -37,7 +37,7 @@ struct permit_waiter : handle_base {
     require(state == wait_state::idle && thread == nullptr,
             "pending_permit: waited for twice at a time");
   }
-  /// Its coroutine will not be resumed any more.
+  /// Called when its coroutine will not be resumed any more.
   void leave_batch_locked() noexcept {
     require_not_resuming_locked();
     if (state == wait_state::ready && platform::holds(rule::destroyed_leaves_list)) {
@@ -51,7 +51,7 @@ struct permit_waiter : handle_base {
   sleeper* thread = nullptr;      ///< of a blocked thread
   permit_batch* batch = nullptr;  ///< of a suspended coroutine
   bool queued = false;
-  flight_errc refused{};  ///< how it was settled; 0: granted
+  flight_errc refused{};  ///< how it was settled; 0 if granted
   /// Stored with release when it is settled, as the last touch of one that is neither suspended nor
   /// asleep.
   atomic<bool> is_settled{false};

@@ -59,8 +59,8 @@ decltype(auto) call_attempt(Fn& fn, std::uint32_t attempt) {
 
 inline constexpr steady_time at_once = steady_time::min();
 
-/// An attempt has failed with `error`: returns when the next one is due, or how the call ends.
-/// Throws what the policy's functions throw.
+/// Called when an attempt has failed with `error`: returns when the next one is due, or how the
+/// call ends. Throws what the policy's functions throw.
 inline outcome<steady_time> next_attempt(const retry_policy& policy, retry_schedule& schedule,
                                          const std::exception_ptr& error,
                                          const std::stop_token& stop) {

@@ -78,7 +78,7 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
         call_(std::in_place, std::move(policy), std::forward<F>(fn), bounds, end) {}
 
   void start() { post(); }
-  /// Instead of start().
+  /// Called instead of start().
   void refuse(flight_errc why) { end(why); }
 
  private:
@@ -129,8 +129,9 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
     }
   }
 
-  /// Why no attempt may begin. The deadline is checked for the first attempt only, which may have
-  /// been queued for long: later, no sleep begins that would not end before it.
+  /// Returns why no attempt may begin, if none may. The deadline is checked for the first attempt
+  /// only, which may have been queued for long: later, no sleep begins that would not end before
+  /// it.
   std::optional<flight_errc> reason_to_end() const noexcept {
     if (is_dropped()) return flight_errc::cancelled;
     if (call_->schedule.attempt() == 1) return expired(call_->bounds, this->clock);
@@ -143,7 +144,7 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
 
   decltype(auto) call_now() { return detail::call_attempt(call_->fn, call_->schedule.attempt()); }
 
-  /// While it exists, the result depends on what this thread runs.
+  /// Marks this thread, for as long as the object exists, as running what the result depends on.
   class leading {
    public:
     explicit leading(const retry_run& run) noexcept
@@ -220,7 +221,7 @@ class retry_run final : public one_shot<typename attempt_of<Fn>::value>,
       this->result_.emplace(get());
     }
   }
-  /// Within a catch (...): returns the error, to be handled outside of it.
+  /// Called within a catch (...): returns the error, to be handled outside of it.
   std::exception_ptr caught() {
     if (platform::is_thread_exit()) {
       end(flight_errc::broken);

@@ -46,20 +46,21 @@ inline void check_policy(const retry_policy& p) {
 
 class retry_schedule {
  public:
-  /// `end`: when the budget or the caller's deadline is over, whichever comes first; max(): never.
-  /// Requires a policy that passes check_policy; it is kept by reference.
+  /// `end` is when the budget or the caller's deadline is over, whichever comes first; max() if
+  /// never. Requires a policy that passes check_policy; it is kept by reference.
   retry_schedule(const retry_policy& policy, steady_time end) noexcept
       : policy_(policy), end_(end), ceiling_(static_cast<double>(policy.base.count())) {}
 
-  /// The attempt that is under way, from 1 on.
+  /// Returns the number of the attempt that is under way, from 1 on.
   std::uint32_t attempt() const noexcept { return attempt_; }
   bool is_last() const noexcept {
     return policy_.max_attempts != 0 && attempt_ >= policy_.max_attempts;
   }
   bool is_over(steady_time now) const noexcept { return end_ != steady_time::max() && now >= end_; }
 
-  /// The attempt has failed with `error` at `now`: returns how long to sleep before the next one,
-  /// or nothing to give up. Calls the policy's retry_if, random and on_retry, in this order.
+  /// Called when the attempt has failed with `error` at `now`: returns how long to sleep before the
+  /// next one, or nothing to give up. Calls the policy's retry_if, random and on_retry, in this
+  /// order.
   std::optional<std::chrono::nanoseconds> after(const std::exception_ptr& error, steady_time now) {
     if (is_last()) return std::nullopt;
     if (policy_.retry_if && !policy_.retry_if(error)) return std::nullopt;

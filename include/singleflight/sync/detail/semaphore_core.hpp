@@ -9,10 +9,10 @@
 //     request is queued or the semaphore is closed.
 // S2  Without the lock, permits are taken and returned by one compare-exchange that requires both
 //     bits to be clear. So while a request is queued every call takes the lock, and none overtakes.
-// S3  Only the front of the queue is served. While nobody holds the lock, the front asks for more
-//     than is available, or a thread is between two rounds of change() and will serve the rest. In
-//     a child of fork, the threads that queued ahead, or were between two rounds, do not exist:
-//     `unserved_` is set, and the next call serves the queue before it does anything else.
+// S3  Only the front of the queue is served. While no thread holds the lock, the front asks for
+//     more than is available, or a thread is between two rounds of change() and will serve the
+//     rest. In a child of fork, the threads that queued ahead, or were between two rounds, do not
+//     exist: `unserved_` is set, and the next call serves the queue before it does anything else.
 // S4  A waiter is settled once, under the lock, in the critical section that takes it out of the
 //     queue: granted, refused, or given up by its own limit. Whichever comes first holds.
 // S5  References: the semaphore's, one for each handle, the runners', and one for each thread
@@ -99,23 +99,25 @@ class semaphore_core final : public platform::allocated, fork_member {
   flight_errc refuse(flight_errc why) noexcept;
   bool try_take(count n);
 
-  /// For one wait that names `executor`: to be released after it.
+  /// Makes a batch for one wait that names `executor`; it must be released after that wait.
   permit_batch* make_batch(const any_executor& executor);
-  /// A coroutine is about to suspend. False: it should resume at once.
+  /// Called when a coroutine is about to suspend. Returns false if it should resume at once.
   bool enrol(permit_waiter& w, permit_batch& batch, bool always);
-  /// A limit has expired: if that comes before the grant, `w` leaves the queue with that verdict.
+  /// Called when a limit has expired: if that comes before the grant, `w` leaves the queue with
+  /// that verdict.
   void give_up(permit_waiter& w, wait_verdict why);
-  /// A thread is about to sleep. False: `w` is over.
+  /// Called when a thread is about to sleep. Returns false if `w` is over.
   bool fall_asleep(permit_waiter& w, sleeper& thread);
-  /// The coroutine of `w` will not be resumed any more.
+  /// Called when the coroutine of `w` will not be resumed any more.
   void leave_batch(permit_waiter& w) noexcept;
-  /// The handle of `w` is destroyed unused: `w` leaves the queue, or returns what it was granted.
+  /// Called when the handle of `w` is destroyed unused: `w` leaves the queue, or returns what it
+  /// was granted.
   void drop(permit_waiter& w);
 
   void resize(count capacity);
   void close();
 
-  /// Whether all permits have been returned. Acquires what the last holder did.
+  /// Returns whether all permits have been returned. Acquires what the last holder did.
   bool is_whole() noexcept {
     lock();
     const bool whole = available_ == capacity_;
@@ -148,7 +150,7 @@ class semaphore_core final : public platform::allocated, fork_member {
     lock_bit::unlock(word_, word_of(available_) | (queue_.empty() && !closed_ ? 0 : slow));
   }
   static constexpr bool pending_is_ready_locked() noexcept { return false; }
-  /// Returns what `w` was granted: in the child nobody will use it.
+  /// Returns what `w` was granted: in the child it will not be used.
   void strand_locked(waiter& w) noexcept {
     auto& request = static_cast<permit_waiter&>(w);
     if (!request.granted_locked() || !platform::holds(rule::stranded_grant_returns)) return;
@@ -187,9 +189,9 @@ class semaphore_core final : public platform::allocated, fork_member {
     return n;
   }
 
-  /// What is woken after the lock: threads first, then coroutines. How many are settled and looked
-  /// at in one round is bounded, so that the lock is never held for long; the next round takes the
-  /// rest.
+  /// What is woken after the unlock: threads first, then coroutines. How many are settled and
+  /// looked at in one round is bounded, so that the lock is never held for long; the next round
+  /// takes the rest.
   struct wake_list {
     static constexpr std::size_t most_settled = platform::tuned(std::size_t{32}, std::size_t{1});
     static constexpr std::size_t most_looked_at = 32 * most_settled;
@@ -205,10 +207,11 @@ class semaphore_core final : public platform::allocated, fork_member {
   template <class Step>
   void change(Step step);
 
-  /// Takes the lock, after serving those that a fork has left unserved.
+  /// Takes the lock, after serving the requests that a fork has left unserved.
   void lock_served();
 
-  /// Settles those who need not queue any longer, from the front, as many as `wakes` has room for.
+  /// Settles the requests that need not queue any longer, from the front, as many as `wakes` has
+  /// room for.
   void serve_locked(wake_list& wakes) noexcept;
   void settle_locked(permit_waiter& w, flight_errc refused, wake_list& wakes) noexcept;
   void dequeue_locked(permit_waiter& w) noexcept;
@@ -236,7 +239,7 @@ class semaphore_core final : public platform::allocated, fork_member {
   waiter_list queue_;
   semaphore_stats stats_;
   bool closed_ = false;
-  bool unserved_ = false;       // in a child of fork: nobody has looked at the queue yet
+  bool unserved_ = false;       // in a child of fork: the queue has not been looked at yet
   waiter* sweep_at_ = nullptr;  // from here on requests may ask for more than the capacity
   permit_batch* more_batches_ = nullptr;  // of waits that name an executor
   const std::size_t max_waiters_;

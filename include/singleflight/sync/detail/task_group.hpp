@@ -10,15 +10,15 @@
 // G1  While a task may begin (one is unbegun, and fewer run than the limit), a thread is on its
 //     way: a ticket is posted, or a sleeping waiter has been called, or, on inline_executor, a
 //     thread that works for the group will take the task; unless the executor has refused the
-//     ticket, and then nobody sleeps in wait().
+//     ticket, and then no thread sleeps in wait().
 // G2  A waiter sleeps only after it has seen, under the lock, that no task may begin. Whatever
 //     changes that later (a go, the end of a runner's thread) calls the waiter before it would post
 //     a ticket.
 // G3  `pending_` counts what a wait waits for: tasks unbegun, running, or skipped and not destroyed
 //     yet. The thread that takes it to 0 while waiters are listed ends the use, and takes all of
 //     them out of the list in the same critical section; each is given its outcome, then notified.
-// G4  A listed waiter's node is alive: its thread leaves by itself under the lock, or once it has
-//     been notified (its `word` is `over`), after which no other thread touches the node.
+// G4  A listed waiter's node is alive: its thread leaves under the lock, of its own accord, or once
+//     it has been notified (its `word` is `over`), after which no other thread touches the node.
 // G5  These hold a reference each: the owner, a ticket that is posted or at work, a listed waiter
 //     until it has held the lock again, and a stop whose callbacks run. What is done after an
 //     unlock needs nothing of the group: a wakeup has its own copy of the executor.
@@ -74,20 +74,21 @@ class task_group final : private task_node, private fork_member, public platform
     if (options_.lasts) leave_forks();
   }
 
-  /// Destroys `t` when it is not accepted. `at_once`: it is neither queued nor skipped if it cannot
-  /// begin.
+  /// Destroys `t` if it is not accepted. With `at_once`, `t` is neither queued nor skipped if it
+  /// cannot begin.
   admission add(std::unique_ptr<group_task> t, bool at_once);
 
   /// Runs tasks of this group until nothing is left to be waited for. In a cycle of waits it
   /// returns `recursive` only where no weaker wait could be ended, and never when it is firm.
   outcome<void> wait(wait_graph::strength strength);
 
-  /// Skips what has not begun and asks the rest to stop. False when that had been done already.
+  /// Skips what has not begun and asks the rest to stop. Returns false if that had been done
+  /// already.
   bool request_stop();
 
   std::stop_token token();
 
-  /// In the order in which they failed.
+  /// Returns the errors in the order in which the tasks failed.
   std::vector<task_error> errors() { return errors_of(failed_, lock_); }
 
   std::size_t skipped() noexcept {
@@ -97,16 +98,16 @@ class task_group final : private task_node, private fork_member, public platform
     return count;
   }
 
-  /// Whether this thread is within a task of the group, or within its stop: a wait here would wait
-  /// for itself.
+  /// Returns whether this thread is within a task of the group, or within its stop: a wait here
+  /// would wait for itself.
   bool runs_on_this_thread() const noexcept { return group_frame::is_inside(this); }
 
-  /// The owner is destroyed; nothing is pending. A ticket may still be in the executor, and the
-  /// executor may be kept alive by what it holds: so the group releases it here.
+  /// Called when the owner is destroyed; nothing is pending then. A ticket may still be in the
+  /// executor, and the executor may be kept alive by what it holds: so the group releases it here.
   void disown();
 
  private:
-  /// Which thread is to be set to work once the lock is free.
+  /// The thread that is to be set to work once the lock is free.
   struct wakeup {
     const atomic<std::uint32_t>* sleeper = nullptr;
     std::optional<any_executor> ticket;  ///< for which executor: a copy, the group may be destroyed
@@ -125,12 +126,13 @@ class task_group final : private task_node, private fork_member, public platform
            (running_ < options_.limit || !platform::holds(rule::task_limit_is_kept));
   }
   wakeup choose_worker_locked(bool thread_ends = false) noexcept;
-  /// A ticket for inline_executor would run on this very thread: later tasks, before its own.
+  /// Returns whether a ticket for inline_executor would run on this very thread: later tasks,
+  /// before its own.
   bool works_inline_locked() const noexcept {
     return options_.executor.is_inline() && group_frame::works_for(this) &&
            platform::holds(rule::worker_keeps_order);
   }
-  /// Without the lock.
+  /// Called without the lock.
   void send(wakeup& worker);
 
   static std::uint32_t ticket_reference() noexcept {
@@ -146,7 +148,8 @@ class task_group final : private task_node, private fork_member, public platform
   void work_locked();
   void run_and_lock(group_task& t, wakeup& first);
 
-  /// Before the first sleep of a thread that leads something; without the lock. False: recursive.
+  /// Called without the lock, before the first sleep of a thread that leads something. Returns
+  /// false if the wait is recursive.
   static bool record_wait(group_waiter& self, std::uint64_t use,
                           wait_graph::strength strength) noexcept;
 
