@@ -33,11 +33,7 @@ class error_policy {
   /// the error.
   static constexpr error_policy hand_over(std::uint32_t max) noexcept { return error_policy(max); }
 
-<<<<<<< HEAD
   /// How often the load may be tried again; if 0, every caller gets the error.
-=======
-  /// Returns how many waiters may take over; if 0, every caller gets the error.
->>>>>>> house-r1
   constexpr std::uint32_t hand_overs() const noexcept { return hand_overs_; }
 
  private:

@@ -206,13 +206,8 @@ class flight_core final : fork_member {
   static void submit_load(load_base& load);
   /// Runs an owned load on this thread, after claim(); takes over the caller's reference on its
   /// home. May end the flight without running it.
-<<<<<<< HEAD
   SINGLEFLIGHT_INLINE_BODY static void run_owned(load_base& load);
-  /// Does what the options require at the begin of a load.
-=======
-  static void run_owned(load_base& load);
   /// Does what the options require at the beginning of a load.
->>>>>>> house-r1
   void begin(block_base& b) {
     if (plain_) return;
     mark_begin(*b.node);
