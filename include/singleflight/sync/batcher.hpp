@@ -147,7 +147,8 @@ class batcher final : public observable {
   batcher_stats stats() const {
     const group_stats calls = flights_.stats();
     batcher_stats s;
-    static_cast<ended_calls&>(s) = calls;
+    const ended_calls& ended = calls;
+    static_cast<ended_calls&>(s) = ended;
     static_cast<batch_counts&>(s) = line_->counts();
     s.calls = calls.calls;
     s.joined = calls.joined;

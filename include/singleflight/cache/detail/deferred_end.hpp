@@ -83,13 +83,13 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
       const platform::unique_lock hold(lock_);
       object.next = list_;
       list_ = &object;
-      any_.store(true, memory_order_relaxed);
+      waiting.store(true, memory_order_relaxed);
       post = !std::exchange(posted_, true);
     }
     if (post) detail::post_on_default_pool(this);
   }
   /// Returns whether there is anything to destroy.
-  static bool any() noexcept { return any_.load(memory_order_relaxed); }
+  static bool any() noexcept { return waiting.load(memory_order_relaxed); }
   /// Requires a safe point. Does the task's work if the pool has no thread, or the task is not
   /// posted.
   void destroy_without_pool() noexcept {
@@ -130,7 +130,7 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
         one = list_;
         if (one == nullptr) return;
         list_ = one->next;
-        any_.store(list_ != nullptr, memory_order_relaxed);
+        waiting.store(list_ != nullptr, memory_order_relaxed);
         post = list_ != nullptr && !std::exchange(posted_, true);
       }
       if (post) detail::post_on_default_pool(this);
@@ -150,7 +150,7 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
   platform::mutex lock_;
   reclaimable* list_ = nullptr;
   bool posted_ = false;
-  static inline constinit atomic<bool> any_{false};
+  static inline constinit atomic<bool> waiting{false};
 };
 
 /// A call on a cache, or a live_value, that may load on its own thread; a local of that call.

@@ -29,7 +29,9 @@ cache_stats loading_cache<Key, Value, Hash, Equal>::stats() const {
     return totals[static_cast<std::size_t>(counter::removed) + static_cast<std::size_t>(why)];
   };
   cache_stats s;
-  static_cast<ended_calls&>(s) = flights_.stats();
+  const group_stats calls = flights_.stats();
+  const ended_calls& ended = calls;
+  static_cast<ended_calls&>(s) = ended;
   s.hits = total(counter::hits);
   s.stale_hits = total(counter::stale_hits);
   s.misses = total(counter::misses);
