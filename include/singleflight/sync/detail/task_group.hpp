@@ -74,9 +74,9 @@ class task_group final : private task_node, private fork_member, public platform
     if (options_.lasts) leave_forks();
   }
 
-  /// Destroys `t` if it is not accepted. With `at_once`, `t` is neither queued nor skipped if it
+  /// Destroys `t` if it is not accepted. With `immediately`, `t` is neither queued nor skipped if it
   /// cannot begin.
-  admission add(std::unique_ptr<group_task> t, bool at_once);
+  admission add(std::unique_ptr<group_task> t, bool immediately);
 
   /// Runs tasks of this group until nothing is left to be waited for. In a cycle of waits it
   /// returns `recursive` only where no weaker wait could be ended, and never when it is firm.
@@ -113,10 +113,10 @@ class task_group final : private task_node, private fork_member, public platform
     std::optional<any_executor> ticket;  ///< for which executor: a copy, the group may be destroyed
   };
 
-  bool is_full(bool at_once) const noexcept {
+  bool is_full(bool immediately) const noexcept {
     const std::size_t all = running_ + queue_.count;
     if (options_.limit == unlimited) return queue_.count >= options_.max_queued;
-    return all >= options_.limit && (at_once || all - options_.limit >= options_.max_queued);
+    return all >= options_.limit && (immediately || all - options_.limit >= options_.max_queued);
   }
 
   // ---- which thread works (G1, G2) --------------------------------------------------------------

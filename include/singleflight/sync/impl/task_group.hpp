@@ -17,14 +17,15 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-SINGLEFLIGHT_BODY auto task_group::add(std::unique_ptr<group_task> t, bool at_once) -> admission {
+SINGLEFLIGHT_BODY auto task_group::add(std::unique_ptr<group_task> t, bool immediately)
+    -> admission {
   group_tasks old_errors;
   wakeup worker;
   lock_.lock();
-  const admission result = stopped_           ? admission::skipped
-                           : is_full(at_once) ? admission::full
-                                              : admission::accepted;
-  if (result == admission::accepted || (result == admission::skipped && !at_once)) {
+  const admission result = stopped_               ? admission::skipped
+                           : is_full(immediately) ? admission::full
+                                                  : admission::accepted;
+  if (result == admission::accepted || (result == admission::skipped && !immediately)) {
     if (over_) old_errors = begin_use_locked();
     t->index = next_index_++;
     if (result == admission::skipped) ++skipped_;
