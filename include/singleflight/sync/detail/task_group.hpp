@@ -74,8 +74,8 @@ class task_group final : private task_node, private fork_member, public platform
     if (options_.lasts) leave_forks();
   }
 
-  /// Destroys `t` if it is not accepted. With `immediately`, `t` is neither queued nor skipped if it
-  /// cannot begin.
+  /// Destroys `t` if it is not accepted. With `immediately`, `t` is neither queued nor skipped if
+  /// it cannot begin.
   admission add(std::unique_ptr<group_task> t, bool immediately);
 
   /// Runs tasks of this group until nothing is left to be waited for. In a cycle of waits it
