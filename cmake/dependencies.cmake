@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# Every package the project uses is found here and nowhere else. The library itself needs threads
-# alone; the rest is for tests, the program and the benchmarks, and is asked for only when they are
-# built.
+# Every package that the project uses is looked up here and nowhere else. The library itself needs
+# only threads; the other packages are for tests, the program and the benchmarks, and are looked up
+# only if these are built.
 
 include_guard(GLOBAL)
 
-# singleflight_require(<package> <debian package> <reason>): find_package, or stop and say what to
-# install.
+# singleflight_require(<package> <debian package> <reason>): find_package, or stop and print what
+# to install.
 macro(singleflight_require package debian_package reason)
   find_package(${package} QUIET)
   if(NOT ${package}_FOUND)
@@ -21,7 +21,7 @@ set(THREADS_PREFER_PTHREAD_FLAG ON)
 singleflight_require(Threads libc6-dev "all targets")
 
 if(SINGLEFLIGHT_BUILD_TESTS AND CMAKE_CROSSCOMPILING)
-  # For another machine GoogleTest is built from its source.
+  # When cross-compiling, GoogleTest is built from its source.
   set(googletest /usr/src/googletest)
   if(NOT EXISTS "${googletest}/googletest/src/gtest-all.cc")
     message(FATAL_ERROR "singleflight: GoogleTest's source was not found; the tests on other "

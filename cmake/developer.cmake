@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# What only our own code is built with: warnings as errors, sanitizers, ccache. A consumer gets none
-# of it.
+# Settings for the project's own code only: warnings as errors, sanitizers, ccache. They do not
+# apply to a consumer's targets.
 
 include_guard(GLOBAL)
 
-# singleflight_compile_in_batches(<target>): where the build asks for it, up to eight files of one
-# folder at once. From scratch that halves the time, as most of it goes into what the files include
-# and instantiate alike; after a change to one file it takes longer. So names without linkage are
-# told apart within a folder.
+# singleflight_compile_in_batches(<target>): if the build enables it, compiles up to eight files of
+# one folder at once. This halves the time of a build from scratch, most of which is spent on code
+# that the files all include and instantiate; after a change to one file the build takes longer. So
+# names without linkage must be distinct within a folder.
 function(singleflight_compile_in_batches target)
   if(NOT SINGLEFLIGHT_UNITY)
     return()
@@ -25,7 +25,7 @@ function(singleflight_compile_in_batches target)
   endforeach()
 endfunction()
 
-# singleflight_warnings: link it PRIVATE from every target of ours.
+# singleflight_warnings: every target of the project links it PRIVATE.
 add_library(singleflight_warnings INTERFACE)
 target_compile_options(
   singleflight_warnings
@@ -33,8 +33,8 @@ target_compile_options(
     -Wall
     -Wextra
     -Wpedantic
-    # In a batch, a local name may be that of another file's (so only other local names count), and
-    # g++ takes what is local to an included file for something that others see.
+    # In a batch, a local name may hide a name of another file (so only local names are checked),
+    # and g++ treats a name that is local to an included file as visible to others.
     $<$<NOT:$<BOOL:$<TARGET_PROPERTY:UNITY_BUILD>>>:-Wshadow>
     -Wconversion
     -Wsign-conversion
@@ -51,13 +51,13 @@ target_compile_options(
     $<$<CXX_COMPILER_ID:GNU>:-Wduplicated-cond>
     $<$<CXX_COMPILER_ID:GNU>:-Wduplicated-branches>
     $<$<CXX_COMPILER_ID:GNU>:-Wlogical-op>
-    # g++ 12 sees uninitialised members behind every optional and variant in instrumented code.
+    # In instrumented code, g++ 12 reports uninitialised members for every optional and variant.
     $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>
     $<$<BOOL:${SINGLEFLIGHT_WARNINGS_AS_ERRORS}>:-Werror>
 )
 
-# SINGLEFLIGHT_SANITIZE=thread | address,undefined: every target of this build, ours and the tests',
-# is instrumented.
+# SINGLEFLIGHT_SANITIZE=thread | address,undefined: instruments every target of this build,
+# including the tests.
 set(singleflight_test_environment "")
 if(SINGLEFLIGHT_SANITIZE)
   add_compile_options(-fsanitize=${SINGLEFLIGHT_SANITIZE} -fno-omit-frame-pointer)
@@ -69,7 +69,7 @@ if(SINGLEFLIGHT_SANITIZE)
     add_compile_options(-fsanitize-address-use-after-scope)
   endif()
   if(SINGLEFLIGHT_SANITIZE STREQUAL "thread" AND CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
-    # Linked statically, Clang's runtime allows no test an operator new of its own.
+    # If Clang's runtime is linked statically, a test cannot define its own operator new.
     execute_process(
       COMMAND "${CMAKE_CXX_COMPILER}" -print-file-name=libclang_rt.tsan-${CMAKE_SYSTEM_PROCESSOR}.so
       OUTPUT_VARIABLE singleflight_tsan OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY
@@ -84,8 +84,8 @@ if(SINGLEFLIGHT_SANITIZE)
   )
 endif()
 
-# Tells objects of earlier builds apart by content, not by time: a fresh clone builds from the
-# cache.
+# ccache identifies objects of earlier builds by content, not by time: a fresh clone builds from
+# the cache.
 if(NOT CMAKE_CXX_COMPILER_LAUNCHER)
   find_program(SINGLEFLIGHT_CCACHE ccache)
   mark_as_advanced(SINGLEFLIGHT_CCACHE)

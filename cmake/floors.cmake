@@ -8,14 +8,18 @@ include_guard(GLOBAL)
 # singleflight_add_floor(<floor> [DEPENDS <target>...])
 #
 # Defines the header-only target singleflight_<floor>, alias singleflight::<floor>. DEPENDS names
-# the floors below and whatever else the headers need; a floor includes nothing that is not named
-# there.
+# the floors below and any other target that the headers need; a floor includes only headers of
+# these.
 function(singleflight_add_floor floor)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "DEPENDS")
   set(root "${PROJECT_SOURCE_DIR}/include")
 
   file(GLOB_RECURSE headers CONFIGURE_DEPENDS "${root}/singleflight/${floor}/*.hpp")
   file(GLOB umbrella CONFIGURE_DEPENDS "${root}/singleflight/${floor}.hpp")
+  # Bodies begin by including the header that they belong to, which is compiled alone.
+  set(bodies ${headers})
+  list(FILTER bodies INCLUDE REGEX "/impl/")
+  list(FILTER headers EXCLUDE REGEX "/impl/")
 
   add_library(singleflight_${floor} INTERFACE)
   add_library(singleflight::${floor} ALIAS singleflight_${floor})
@@ -24,7 +28,9 @@ function(singleflight_add_floor floor)
   target_link_libraries(singleflight_${floor} INTERFACE ${arg_DEPENDS})
   target_sources(
     singleflight_${floor} INTERFACE FILE_SET HEADERS BASE_DIRS "${root}" FILES ${headers}
-                                    ${umbrella}
+                                    ${umbrella} INTERFACE FILE_SET bodies TYPE HEADERS BASE_DIRS
+                                                          "${root}" FILES ${bodies}
   )
+  set_target_properties(singleflight_${floor} PROPERTIES INTERFACE_HEADER_SETS_TO_VERIFY HEADERS)
   set_property(GLOBAL APPEND PROPERTY SINGLEFLIGHT_FLOORS ${floor})
 endfunction()

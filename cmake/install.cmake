@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# `cmake --install build --component singleflight` lays down the headers and the package files that
+# `cmake --install build --component singleflight` installs the headers and the package files that
 # find_package(singleflight) reads.
 
 include_guard(GLOBAL)
@@ -17,9 +17,15 @@ foreach(floor IN LISTS floors)
     FILE_SET HEADERS
     DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
     COMPONENT singleflight
+    FILE_SET bodies
+    DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
+    COMPONENT singleflight
   )
 endforeach()
 install(TARGETS singleflight_singleflight EXPORT singleflight-targets COMPONENT singleflight)
+if(SINGLEFLIGHT_COMPILED)
+  install(TARGETS singleflight_compiled EXPORT singleflight-targets COMPONENT singleflight)
+endif()
 install(EXPORT singleflight-targets NAMESPACE singleflight:: DESTINATION "${package_dir}"
         COMPONENT singleflight
 )
@@ -28,9 +34,14 @@ configure_package_config_file(
   "${CMAKE_CURRENT_LIST_DIR}/singleflight-config.cmake.in"
   "${PROJECT_BINARY_DIR}/singleflight-config.cmake" INSTALL_DESTINATION "${package_dir}"
 )
+# Headers alone serve every machine; an archive does not.
+set(any_machine ARCH_INDEPENDENT)
+if(SINGLEFLIGHT_COMPILED)
+  set(any_machine "")
+endif()
 write_basic_package_version_file(
   "${PROJECT_BINARY_DIR}/singleflight-config-version.cmake" COMPATIBILITY SameMinorVersion
-                                                                          ARCH_INDEPENDENT
+                                                                          ${any_machine}
 )
 install(FILES "${PROJECT_BINARY_DIR}/singleflight-config.cmake"
               "${PROJECT_BINARY_DIR}/singleflight-config-version.cmake" DESTINATION "${package_dir}"

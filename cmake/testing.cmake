@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# How a test file becomes a test: by the folder it lies in. A new *_test.cpp is found by itself.
+# The folder of a test file determines its test. A new *_test.cpp is found automatically.
 
 include_guard(GLOBAL)
 include(GoogleTest)
 
 # singleflight_add_test_executable(<name> LABEL <label> SOURCES <file>... [FLOOR <floor>]
 #                                  [TIMEOUT <seconds>] [PROCESSORS <n>] [LINK <target>...]
-#                                  [OPTIONS <compile option>...])
+#                                  [OPTIONS <compile option>...] [COMPILED])
 #
-# One GoogleTest executable; each of its cases is a ctest named <name>.<suite>.<case>. With a
-# sanitizer, where a process takes a tenth of a second to begin and to end, a unit test's quarters
-# are, <name>.1 to <name>.4. It is linked with the floor FLOOR alone; if that is another part of
-# ours (lab), with it and the bundle.
+# Adds one GoogleTest executable; each of its cases is a ctest named <name>.<suite>.<case>. With a
+# sanitizer, a process takes a tenth of a second to begin and to end, so there a unit test is split
+# into four ctests, <name>.1 to <name>.4. With COMPILED the executable is linked with
+# singleflight::compiled, which takes less time to build, else it uses the headers alone. If FLOOR
+# is another part of the project (lab), it is linked with that part as well.
 function(singleflight_add_test_executable name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL;FLOOR;TIMEOUT;PROCESSORS" "SOURCES;LINK;OPTIONS")
+  cmake_parse_arguments(
+    PARSE_ARGV 1 arg "COMPILED" "LABEL;FLOOR;TIMEOUT;PROCESSORS" "SOURCES;LINK;OPTIONS"
+  )
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 60)
   endif()
@@ -23,9 +26,10 @@ function(singleflight_add_test_executable name)
   endif()
   get_property(floors GLOBAL PROPERTY SINGLEFLIGHT_FLOORS)
   set(under_test singleflight::singleflight)
-  if(arg_FLOOR IN_LIST floors)
-    set(under_test singleflight::${arg_FLOOR})
-  elseif(TARGET singleflight_${arg_FLOOR})
+  if(arg_COMPILED)
+    set(under_test singleflight::compiled)
+  endif()
+  if(NOT arg_FLOOR IN_LIST floors AND TARGET singleflight_${arg_FLOOR})
     list(APPEND under_test singleflight_${arg_FLOOR})
   endif()
 
@@ -84,7 +88,7 @@ function(singleflight_add_test_folders kind)
       FLOOR ${floor}
       SOURCES ${sources_${floor}}
       TIMEOUT ${arg_TIMEOUT}
-      PROCESSORS ${arg_PROCESSORS}
+      PROCESSORS ${arg_PROCESSORS} ${singleflight_test_form}
     )
     singleflight_compile_in_batches(${kind}_${floor})
   endforeach()

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A hundred threads ask for one user at the same moment: one of them asks the database, all get its
-// answer.
+// A hundred threads request one user at the same moment: one of them queries the database, and all
+// get its result.
 
 #include <cstdio>
 #include <string>
@@ -22,11 +22,11 @@ struct user {
 int main() {
   constexpr std::size_t callers = 100;
   singleflight::group<std::string, user> users;
-  int queries = 0;  // one load at a time: it needs no lock
+  int queries = 0;  // needs no lock, since there is one load at a time
 
   const auto find_user = [&](const singleflight::flight_context& flight) {
     ++queries;
-    // A slow database; here it is slow enough for everybody to have asked meanwhile.
+    // A slow database: the query lasts until all callers have joined.
     while (flight.callers() < callers) std::this_thread::yield();
     return user{"Ada", 36};
   };
@@ -35,7 +35,7 @@ int main() {
     std::vector<std::jthread> threads;
     for (std::size_t i = 0; i < callers; ++i) {
       threads.emplace_back([&] {
-        const auto found = users.run("user:42", find_user);  // blocks until the answer is there
+        const auto found = users.run("user:42", find_user);  // blocks until the result is available
         if (found.role() == singleflight::flight_role::leader) {
           std::printf("%s, %d: shared by %zu callers\n", found->name.c_str(), found->age,
                       found.callers());
@@ -47,7 +47,7 @@ int main() {
   const auto stats = users.stats();
   std::printf("%llu calls, %d query\n", static_cast<unsigned long long>(stats.calls), queries);
 
-  // Answers are shared, not kept: who asks now asks the database again.
+  // Results are shared, not kept: a call that begins now queries the database again.
   const auto again = users.run("user:42", [] { return user{"Ada", 37}; });
   return queries == 1 && stats.calls == callers && again->age == 37 && !again.shared() ? 0 : 1;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A thousand coroutines wait for one load on a pool of two threads. A waiter costs its own frame,
-// no more.
+// A thousand coroutines wait for one load on a pool of two threads. A waiter costs its own frame
+// and nothing else.
 
 #include <coroutine>
 #include <cstdio>
@@ -15,7 +15,7 @@ namespace {
 
 using users = singleflight::group<std::string, std::string>;
 
-// A coroutine that starts at once and that nobody waits for. Any coroutine type of yours will do.
+// A coroutine that starts at once and is not awaited. Any coroutine type works.
 struct background {
   struct promise_type {
     background get_return_object() noexcept { return {}; }
@@ -27,12 +27,12 @@ struct background {
 };
 
 background serve(users& all, std::latch& may_answer, std::latch& served) {
-  // Owns key and loader, runs the loader on the group's executor, and never blocks this thread.
+  // start() owns the key and the loader, runs the loader on the group's executor, and never blocks.
   auto flight = all.start("user:42", [&may_answer] {
     may_answer.wait();  // a slow query
     return std::string("Ada");
   });
-  const auto user = co_await flight;  // goes on on the group's executor
+  const auto user = co_await flight;  // resumes on the group's executor
   if (*user == "Ada") served.count_down();
 }
 

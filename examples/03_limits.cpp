@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A load hangs. Whoever has a deadline or a stop token leaves; the others, and the load, notice
-// nothing.
+// A load hangs. Callers with a deadline or a stop token leave; the other callers and the load are
+// not affected.
 
 #include <chrono>
 #include <cstdio>
@@ -25,23 +25,23 @@ int main() {
 
   auto patient = prices.start("tea", load);  // the load runs on the default pool
 
-  // A thread that waits no longer than 20 ms. `as_outcome`: an error is an answer, none is thrown.
+  // A thread that waits for at most 20 ms. With `as_outcome` an error is returned, not thrown.
   const auto late =
       prices.run(singleflight::as_outcome, "tea", load, {.deadline = clock_type::now() + 20ms});
   std::printf("deadline    %s\n", make_error_code(*late.errc()).message().c_str());
 
-  // A handle; the limit is given to the wait.
+  // With a handle, the limit is passed to the wait.
   auto hurried = prices.start("tea", load);
   const auto early = hurried.until(clock_type::now() + 20ms).as_outcome().get();
 
-  // A stop token. What has already fired ends the call at once, and loads nothing.
-  std::stop_source gone;
-  gone.request_stop();
+  // A stop token. If it has already fired, the call ends at once and loads nothing.
+  std::stop_source cancelled;
+  cancelled.request_stop();
   const auto stopped =
-      prices.run(singleflight::as_outcome, "tea", load, {.stop = gone.get_token()});
+      prices.run(singleflight::as_outcome, "tea", load, {.stop = cancelled.get_token()});
   std::printf("stop token  %s\n", make_error_code(*stopped.errc()).message().c_str());
 
-  // Two may wait beside the leader; the third is refused at once, and cheaply.
+  // Two callers may wait in addition to the leader; the third is refused at once, and cheaply.
   auto second = prices.start("tea", load);
   auto third = prices.start("tea", load);
   const auto shed = prices.run(singleflight::as_outcome, "tea", load);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A load runs, I write, I ask again. Joining that load could show me the row as it was before my
-// write; run_fresh and start_fresh wait behind it and share a load that begins after the call.
+// A caller writes a row while a load of it runs, and reads it again. Joining that load could return
+// the row as it was before the write; run_fresh and start_fresh wait behind it, and share a load
+// that begins after the call.
 
 #include <atomic>
 #include <cstdio>
@@ -19,15 +20,15 @@ int main() {
   auto earlier = rows.start("row:7", [&] {
     const int value = row;
     has_read.count_down();
-    may_answer.wait();  // the answer takes its time
+    may_answer.wait();  // a slow query
     return value;
   });
   has_read.wait();
 
-  row = 2;  // my write
+  row = 2;  // the write
 
   const auto read = [&] { return row.load(); };
-  auto joined = rows.start("row:7", read);       // shares the load that has read before my write
+  auto joined = rows.start("row:7", read);       // shares the load that read before the write
   auto fresh = rows.start_fresh("row:7", read);  // waits behind it
   auto also_fresh = rows.start_fresh("row:7", read);
 
@@ -36,7 +37,7 @@ int main() {
   const auto new_row = fresh.get();
   std::printf("joined: %d   fresh: %d, shared by %zu\n", *old_row, *new_row, new_row.callers());
 
-  // The blocking form. Nothing is in flight now: it loads like run.
+  // The blocking form. Nothing is in flight now, so it loads like run.
   const bool blocking = *rows.run_fresh("row:7", read) == 2;
   return *earlier.get() == 1 && *old_row == 1 && *new_row == 2 && *also_fresh.get() == 2 &&
                  blocking && rows.stats().loads == 3

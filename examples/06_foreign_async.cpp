@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A client that answers through a callback, on a thread of its own: the loader takes a
-// flight_promise and gives it away. Every foreign asynchronous world is adapted like this.
+// flight_promise and passes it on. Any other asynchronous framework can be adapted in this way.
 
 #include <cstdio>
 #include <exception>
@@ -15,7 +15,7 @@
 
 namespace {
 
-// Stands for somebody else's library.
+// Represents a third-party library.
 class callback_client {
  public:
   template <class Callback>
@@ -33,7 +33,7 @@ class callback_client {
 
 int main() {
   callback_client client;
-  // The loader only hands over, so it may run on the thread that calls start.
+  // The loader only passes the promise on, so it may run on the thread that calls start.
   singleflight::group<std::string, std::string> values({.executor = singleflight::inline_executor});
 
   const auto fetch = [&](const std::string& key) {
@@ -44,7 +44,7 @@ int main() {
         } else {
           promise.set_error(std::make_exception_ptr(std::runtime_error("no key")));
         }
-      });  // a promise that is destroyed without an answer would say `broken`
+      });  // a promise that is destroyed without an answer would end the flight as `broken`
     });
   };
 

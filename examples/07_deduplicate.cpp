@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A function is coalesced where it stands: deduplicate returns a callable with the same signature.
+// Overlapping calls of a function share one: deduplicate returns a callable with its signature.
 
 #include <atomic>
 #include <cstdio>
@@ -22,7 +22,7 @@ int main() {
     asked.wait();
     return page + " in " + language;
   };
-  // Which calls are the same? Those with the same page and the same language.
+  // Calls with the same page and the same language are the same call.
   const auto page_and_language = [](const std::string& page, const std::string& language) {
     return page + '\n' + language;
   };

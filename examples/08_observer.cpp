@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a group does, seen from outside: an observer hears of each load, a visitor reads the totals.
+// Monitoring a group: an observer is notified of each load, a visitor reads the totals.
 
 #include <atomic>
 #include <chrono>
@@ -14,7 +14,7 @@
 
 namespace {
 
-// Called on the path of the calls it speaks of, from any thread, with no lock held.
+// Its functions are called within the calls that they report, on any thread, with no lock held.
 class load_log final : public singleflight::observer {
  public:
   void load_began(std::uint64_t) noexcept override { ++began; }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// At most so much at a time: threads and coroutines queue for the connections of a database.
+// Bounded concurrency: threads and coroutines queue for the connections of a database.
 
 #include <chrono>
 #include <coroutine>
@@ -13,7 +13,7 @@
 
 namespace {
 
-struct coroutine {  // the least that a coroutine needs; yours comes with your framework
+struct coroutine {  // a minimal coroutine type; use the one of your framework
   struct promise_type {
     coroutine get_return_object() { return {}; }
     std::suspend_never initial_suspend() { return {}; }
@@ -25,11 +25,11 @@ struct coroutine {  // the least that a coroutine needs; yours comes with your f
 
 coroutine import_rows(singleflight::semaphore& connections, std::latch& done) {
   {
-    auto place = connections.start_acquire(2);  // its place in the queue, from here on
+    auto place = connections.start_acquire(2);  // in the queue from now on
     singleflight::permit two = co_await place;
-    two.release(1);  // the second one was for the beginning only
+    two.release(1);  // the second one was needed at the beginning only
     std::printf("the import has its connections\n");
-  }  // and the first one goes back
+  }  // the first one is returned here
   done.count_down();
 }
 
@@ -40,7 +40,7 @@ int main() {
   std::latch done(1);
 
   singleflight::permit mine = connections.acquire();
-  import_rows(connections, done);  // asks for two: it waits, and nobody behind it goes first
+  import_rows(connections, done);  // requests two: it waits, and is not overtaken
   const bool overtaken = static_cast<bool>(connections.try_acquire());
 
   const auto soon = std::chrono::steady_clock::now() + std::chrono::milliseconds(5);
@@ -49,6 +49,6 @@ int main() {
 
   mine.release();
   done.wait();
-  const singleflight::permit last = connections.acquire(2);  // everything came back
+  const singleflight::permit last = connections.acquire(2);  // all permits were returned
   return !overtaken && late.errc() == singleflight::flight_errc::timed_out ? 0 : 1;
 }

@@ -13,7 +13,7 @@
 
 int main() {
   using namespace std::chrono_literals;
-  using name = std::optional<std::string>;  // a user may have none: that is an answer too
+  using name = std::optional<std::string>;  // a user may have no name: that is a result too
 
   std::vector<std::size_t> queries;
   const auto find_names = [&](std::span<const int> ids) {
@@ -28,10 +28,10 @@ int main() {
     }
     return found;
   };
-  // A batch goes with its 50th key, or a moment after its first one.
+  // A batch is sent at its 50th key, or 50 ms after its first one.
   singleflight::batcher<int, name> names(find_names, {.max_batch = 50, .max_delay = 50ms});
 
-  auto one = names.start(1);  // a handle like any flight's: to be awaited, or waited for
+  auto one = names.start(1);  // a flight: it can be awaited, or waited for
   auto two = names.start(2);
   auto again = names.start(1);  // joins the first
   auto nobody = names.start(700);

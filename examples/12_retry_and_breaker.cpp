@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A backend that fails now and then is asked again; one that is down is left alone for a while.
+// Failed calls to a backend are retried; a backend that is down gets no calls for a while.
 
 #include <chrono>
 #include <cstdio>
@@ -11,9 +11,9 @@
 
 int main() {
   using namespace std::chrono_literals;
-  singleflight::manual_timer time;  // so that this example need not wait; the default one is real
+  singleflight::manual_timer time;  // the example need not wait; the default is the real clock
 
-  // Twice it fails, the third attempt succeeds. The delays are random, and grow.
+  // Two attempts fail, the third one succeeds. The delays are random, and grow.
   singleflight::retry_policy policy{.max_attempts = 4, .base = 100ms, .timer = &time};
   policy.on_retry = [&](unsigned attempt, const std::exception_ptr&, auto delay) {
     std::printf("attempt %u failed\n", attempt);
@@ -25,7 +25,7 @@ int main() {
     return "at last";
   });
 
-  // Half of at least four calls fail: the breaker opens, and calls fail at once.
+  // When half of at least four calls have failed, the breaker opens and rejects calls at once.
   singleflight::circuit_breaker breaker(
       {.error_rate = 0.5, .min_calls = 4, .open_for = 1s, .probes = 1, .timer = &time});
   int calls = 0;
@@ -37,7 +37,7 @@ int main() {
   std::printf("10 calls, %d reached the backend\n", calls);
   const int meanwhile = breaker.call(backend, [] { return 41; });  // the last known answer
 
-  time.advance(1s);  // then a probe is let through, and closes the breaker
+  time.advance(1s);  // now a probe is let through, and closes the breaker
   const int afterwards = breaker.call(backend);
   std::printf("%s; %d, then %d\n", answer.c_str(), meanwhile, afterwards);
   return asked == 3 && calls == 5 && meanwhile == 41 && afterwards == 42 &&

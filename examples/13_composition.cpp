@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A load rarely stands alone: shared by a group, gathered by a batcher, retried, guarded by a
-// breaker, and never more than so many at a time.
+// The primitives combined: loads are shared by a group, gathered by a batcher, retried, guarded by
+// a breaker, and limited to four at a time.
 
 #include <atomic>
 #include <chrono>
@@ -25,7 +25,7 @@ class user_source {
   int queries() const { return queries_; }
 
  private:
-  /// One batch: a permit for as long as it takes, each attempt through the breaker.
+  /// Loads one batch: holds a permit until it is done, and makes each attempt through the breaker.
   std::vector<singleflight::outcome<std::string>> load_many(std::span<const int> ids) {
     const singleflight::permit turn = at_a_time_.acquire();
     return singleflight::retry(policy_, [&] { return breaker_.call([&] { return query(ids); }); });
@@ -42,7 +42,7 @@ class user_source {
   singleflight::batcher<int, std::string> batches_{
       [this](std::span<const int> ids) { return load_many(ids); },
       {.max_batch = 100, .max_delay = 20ms}};
-  singleflight::group<int, std::string> users_;  // ends first: its loads use all of the above
+  singleflight::group<int, std::string> users_;  // destroyed first: its loads use all of the above
 };
 
 }  // namespace

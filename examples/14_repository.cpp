@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// deduplicate as a class: a repository's interface, and a decorator that coalesces its reads.
+// A group in a class: a repository's interface, and a decorator that coalesces its reads.
 
 #include <atomic>
 #include <latch>
@@ -19,24 +19,24 @@ struct user_repository {
 
 class coalescing_user_repository final : public user_repository {
  public:
-  explicit coalescing_user_repository(user_repository& of) : of_(of) {}
+  explicit coalescing_user_repository(user_repository& inner) : inner_(inner) {}
   std::string find(const std::string& id) override {
-    return *finds_.run(id, [&] { return of_.find(id); });
+    return *finds_.run(id, [&] { return inner_.find(id); });
   }
   void rename(const std::string& id, const std::string& name) override {
-    of_.rename(id, name);
-    finds_.forget(id);  // who asks from now on does not join a load that may have read the old name
+    inner_.rename(id, name);
+    finds_.forget(id);  // later calls do not join a load that may have read the old name
   }
 
  private:
-  user_repository& of_;
+  user_repository& inner_;
   singleflight::group<std::string, std::string> finds_;
 };
 
 struct slow_database final : user_repository {
   std::string find(const std::string&) override {
     ++queries;
-    asked.wait();  // slow enough for all to come
+    asked.wait();  // a slow query: lasts until every caller is here
     return name;
   }
   void rename(const std::string&, const std::string& to) override { name = to; }

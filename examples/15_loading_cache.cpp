@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A cache that loads: what is there is found without a lock; what is not, is loaded once for all
-// who ask; what was changed is forgotten.
+// A cache that loads: a hit never waits for a lock, a missing value is loaded once for all
+// concurrent callers, and a value that has changed is invalidated.
 
 #include <atomic>
 #include <cstdio>
@@ -17,7 +17,7 @@ int main() {
   std::atomic<int> queries = 0;
   std::atomic<int> price_of_tea = 42;
 
-  // An empty optional says: there is none. That is an answer, too.
+  // An empty optional means that there is no value. That is a result, too.
   singleflight::loading_cache<std::string, int> prices(
       [&](const std::string& article) -> std::optional<int> {
         ++queries;
@@ -36,13 +36,13 @@ int main() {
   }
   std::printf("4,000 calls, %d query\n", queries.load());
 
-  const auto tea = prices.get("tea");  // a handle: it keeps this answer for as long as it lives
+  const auto tea = prices.get("tea");  // a handle: the value lives as long as the handle
   price_of_tea = 45;
   prices.invalidate("tea");  // no get that begins from here on sees the old price
   std::printf("tea was %d and is %d\n", *tea, *prices.get("tea"));
 
   const bool milk = prices.get("milk").has_value();
-  const auto known = prices.find("milk");  // looks, and never loads
+  const auto known = prices.find("milk");  // looks up, and never loads
   const bool absent = known && known->freshness() == singleflight::freshness::absent;
   const auto stats = prices.stats();
   std::printf("%llu hits, %llu misses\n", static_cast<unsigned long long>(stats.hits),

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A function's results are kept where it stands: memoize returns a callable with the same
-// signature.
+// A function's results are cached: memoize returns a callable with the same signature.
 
 #include <chrono>
 #include <cstdio>
@@ -42,7 +41,7 @@ int main() {
   (void)render("home", 800);
   std::printf("4 calls, %d renderings\n", renderings);
 
-  // Arguments of one's own type need == and a hash.
+  // Arguments of a user-defined type need == and a hash.
   int lookups = 0;
   const auto height = singleflight::memoize(
       [&](const point& at) {

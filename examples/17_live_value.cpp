@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Configuration that is read all the time and changed now and then: without a lock, with versions,
-// and with somebody who is told.
+// Configuration that is read constantly and changed now and then: reads take no lock, changes have
+// versions, and a listener is notified of them.
 
 #include <chrono>
 #include <cstdio>
@@ -31,27 +31,27 @@ int main() {
         if (broken) throw std::runtime_error("line 1: what is this?");
         return file;
       },
-      {.reload_every = 1h});  // and whenever somebody asks for it
+      {.reload_every = 1h});  // and whenever reload() is called
 
-  std::latch told(1);
+  std::latch notified(1);
   const auto subscription = settings.on_change([&](const config& before, const config& now) {
     std::printf("%d workers, now %d\n", before.workers, now.workers);
-    told.count_down();
+    notified.count_down();
   });
 
-  const auto request = settings.get();  // one request sees one version, whatever happens meanwhile
+  const auto request = settings.get();  // the handle keeps one version, whatever changes meanwhile
   file.workers = 8;
   const bool changed = settings.reload();
-  const bool again = settings.reload();  // the same: no new version, nobody is told
+  const bool again = settings.reload();  // the same value: no new version, no notification
 
   broken = true;
   std::string error;
   try {
     settings.reload();
   } catch (const std::runtime_error& e) {
-    error = e.what();  // the last good value stays
+    error = e.what();  // the last good value is kept
   }
-  told.wait();
+  notified.wait();
   const auto now = settings.get();
   std::printf("version %d: %s\n", static_cast<int>(now.version()), error.c_str());
   return request->workers == 4 && now->workers == 8 && now.version() == 2 && changed && !again ? 0

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A cache in front of a backend that breaks: the old answer is served for a while, and the backend
-// is not asked at every call.
+// A cache in front of a backend that fails: the old value is served for a while, and the backend is
+// not called for every request.
 
 #include <chrono>
 #include <cstdio>
@@ -12,7 +12,7 @@
 
 int main() {
   using namespace std::chrono_literals;
-  singleflight::manual_timer time;  // so that this example need not wait; the default one is real
+  singleflight::manual_timer time;  // the example need not wait; the default is the real clock
   int asked = 0;
   bool down = false;
   singleflight::loading_cache<std::string, int> rates(
@@ -21,16 +21,16 @@ int main() {
         if (down) throw std::runtime_error("no route to host");
         return 40 + asked;
       },
-      {.ttl = 60s,               // fresh for a minute, less up to a tenth of it
-       .stale_if_error = 10min,  // then of use for so long, where nothing newer can be had
-       .retry_after = 1s,        // and the backend is tried once a second, then less often
+      {.ttl = 60s,               // fresh for a minute, shortened by up to a tenth
+       .stale_if_error = 10min,  // then served for this long if the load fails
+       .retry_after = 1s,        // the load is retried after a second, then less often
        .group = {.timer = &time}});
 
   const int first = *rates.get("EUR");
   time.advance(2min);
   down = true;
 
-  const auto stale = rates.get("EUR");  // asks, fails, and serves what it has
+  const auto stale = rates.get("EUR");  // loads, fails, and returns the old value
   for (int i = 0; i < 100; ++i) (void)rates.get("EUR");
   std::printf("%d, %s; asked %d times\n", *stale, stale.stale() ? "stale" : "fresh", asked);
   const int asked_while_down = asked;
@@ -45,7 +45,7 @@ int main() {
   std::string error;
   try {
     (void)rates.get("EUR");
-  } catch (const std::runtime_error& e) {  // too old to be of use
+  } catch (const std::runtime_error& e) {  // the old value is too old to be served
     error = e.what();
   }
   return first == 41 && *stale == 41 && stale.stale() && asked_while_down == 2 && *fresh == 43 &&

@@ -6,38 +6,39 @@
 #include <exception>
 #include <string>
 
+#include "cli/usage_error.hpp"
+#include "cli/version.hpp"
 #include "lab/hit_ratio_command.hpp"
 #include "lab/lab.hpp"
 #include "lab/options.hpp"
-#include "lab/usage_error.hpp"
-#include "lab/version.hpp"
 
 namespace {
 
 constexpr int usage_exit_code = 2;
 
 int complain(std::string_view what, int exit_code) {
-  fmt::print(stderr, "singleflight: {}\n", singleflight::lab::one_line(what, 1000));
+  fmt::print(stderr, "singleflight: {}\n", singleflight::cli::one_line(what, 1000));
   return exit_code;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  namespace cli = singleflight::cli;
   namespace lab = singleflight::lab;
   try {
     CLI::App app(
-        "Singleflight for C++: many callers ask for the same thing, the work happens once.",
+        "Singleflight for C++: many callers request the same thing, and the work is done once.",
         "singleflight");
-    app.set_version_flag("--version", std::string("singleflight ") + lab::program_version);
+    app.set_version_flag("--version", std::string("singleflight ") + cli::program_version);
     app.require_subcommand(1);
     auto& lab_command = *app.add_subcommand(
         "lab",
-        "Replay a workload against a backend, once per protection, and show what each costs");
+        "Replay a workload against a backend, once per protection, and show the cost of each");
     lab::lab_arguments arguments;
     lab::declare_options(lab_command, arguments);
     auto& hit_ratio_command = *lab_command.add_subcommand(
-        "hit-ratio", "Show how much of a log a cache would answer itself, by its capacity");
+        "hit-ratio", "Show the hit ratio that a cache would have on a log, by its capacity");
     lab::hit_ratio_arguments hit_ratio_arguments;
     lab::declare_options(hit_ratio_command, hit_ratio_arguments);
     try {
@@ -45,7 +46,7 @@ int main(int argc, char** argv) {
     } catch (const CLI::Success& help_or_version) {
       return app.exit(help_or_version);
     } catch (const CLI::RequiredError&) {
-      return complain("say what to do; try singleflight lab, or singleflight --help",
+      return complain("a command is required; try singleflight lab, or singleflight --help",
                       usage_exit_code);
     } catch (const CLI::ParseError& error) {
       return complain(fmt::format("{}; singleflight lab {}--help lists the options", error.what(),
@@ -55,8 +56,8 @@ int main(int argc, char** argv) {
     if (hit_ratio_command.parsed()) {
       for (const auto* option : lab_command.get_options()) {
         if (option->count() > 0) {
-          return complain(fmt::format("{} stands before hit-ratio; the options of hit-ratio come "
-                                      "after it, singleflight lab hit-ratio --help lists them",
+          return complain(fmt::format("{} precedes hit-ratio; options of hit-ratio must follow it, "
+                                      "see singleflight lab hit-ratio --help",
                                       option->get_name()),
                           usage_exit_code);
         }
@@ -64,7 +65,7 @@ int main(int argc, char** argv) {
       return lab::run_hit_ratio(lab::check_options(hit_ratio_arguments));
     }
     return lab::run_lab(lab::check_options(arguments));
-  } catch (const lab::usage_error& error) {
+  } catch (const cli::usage_error& error) {
     return complain(error.what(), usage_exit_code);
   } catch (const std::exception& error) {
     return complain(error.what(), 1);

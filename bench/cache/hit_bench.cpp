@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Question   What does a hit cost: of 1,000 entries with keys that are numbers (hit), with a ttl
-//            (hit_ttl), with keys of 16 bytes (hit_text), and of 100,000 such entries, asked for
-//            by a view of the key's bytes (hit_many) or by a std::string (hit_many_strings)? And in
-//            a cache that is not new (hit_worn, hit_many_worn): as many entries as ten times its
-//            capacity have been loaded in the place of others, which had been invalidated.
+//            (hit_ttl), with keys of 16 bytes (hit_text), and of 100,000 such entries, looked up by
+//            a view of the key's bytes (hit_many) or by a std::string (hit_many_strings)? And in a
+//            cache that is not new (hit_worn, hit_many_worn): ten times as many entries as its
+//            capacity have been loaded in the place of others that had been invalidated.
 // Baseline   Caffeine's LoadingCache.get, and for hit_text groupcache's Group.Get.
 // Reading    Nanoseconds of wall time per call, over all threads together (_two: two of them);
-//            beside it allocations per call. The value is read through its handle, which goes.
+//            allocations per call. The value is read through its handle, which is then dropped.
 //            Keys are drawn beforehand, Zipf 0.99, the same on all sides.
 
 #include <benchmark/benchmark.h>
@@ -33,7 +33,7 @@ constexpr std::size_t few = 1'000;
 constexpr std::size_t many = 100'000;
 constexpr std::size_t draws = std::size_t{1} << 20;
 
-/// Which key each call asks for, by rank.
+/// The rank of the key that each call looks up.
 const std::vector<std::uint32_t>& drawn(std::size_t keys) {
   static const auto draw = [](std::size_t count) {
     const bench::zipf ranks(count, 0.99);
@@ -47,7 +47,7 @@ const std::vector<std::uint32_t>& drawn(std::size_t keys) {
   return keys == few ? of_few : of_many;
 }
 
-/// A number is its own key; a text is looked up.
+/// Keys that are numbers, and keys that are strings in an array.
 struct numbers {
   using key_type = std::uint64_t;
   explicit numbers(std::size_t) {}
@@ -60,7 +60,7 @@ struct texts {
   std::vector<std::string> all;
 };
 
-/// A text that lies in the caller's buffer, as it was read; it is looked up by a view of it.
+/// Keys that are views of a buffer, as in a request that was read into it.
 struct views {
   using key_type = std::string;
   explicit views(std::size_t count) {
@@ -73,7 +73,7 @@ struct views {
   std::string all;
 };
 
-/// A cache that has room for all keys, and has loaded them.
+/// A cache that has capacity for all keys, and has loaded them.
 template <class Keys>
 struct full_cache {
   using key_type = typename Keys::key_type;
@@ -84,7 +84,7 @@ struct full_cache {
         cache([](const key_type&) { return std::uint64_t{1}; }, {.capacity = count, .ttl = ttl}) {
     for (std::size_t i = 0; i < count; ++i) cache.get(keys[i]);
     bench::random random(7);
-    // A tenth at a time: what is loaded anew stands where others have left.
+    // A tenth at a time: what is loaded again is stored where other entries were removed.
     for (std::size_t i = 0; i < 10 * lives; ++i) {
       std::vector<std::size_t> some;
       for (std::size_t n = 0; n < count / 10; ++n) some.push_back(random.next() % count);
@@ -97,7 +97,7 @@ struct full_cache {
   const Keys keys;
   const std::vector<std::uint32_t>& order;
   singleflight::loading_cache<key_type, std::uint64_t> cache;
-  std::uint64_t loads = 0;  // to fill it
+  std::uint64_t loads = 0;  // that filled it
 };
 
 template <class Keys>

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Question   How many requests of a trace does the cache answer without a load, and does that
-//            suffer when eight threads send them?
+// Question   How many requests of a trace does the cache answer without a load, and are there fewer
+//            when eight threads send them?
 // Baseline   What no cache can exceed (Belady's choice of what to evict, which knows the future),
-//            and LRU; both are played here, on the same requests.
-// Reading    Percent of the requests that were no load, for each capacity given by
+//            and LRU; both are simulated here, on the same requests.
+// Reading    Percent of the requests that caused no load, for each capacity given by
 //            --capacities=C[,C...]: ours_C, opt_C, lru_C; eight_C: the mean of --repetitions=R runs
 //            of eight threads, of which the i-th sends each eighth request from the i-th on. They
 //            keep together in steps of eight requests each.
 //
-// The trace, a key a line, is read from standard input.
+// The trace, one key per line, is read from standard input.
 
 #include <algorithm>
 #include <atomic>
@@ -35,11 +35,11 @@
 namespace {
 
 constexpr std::size_t threads = 8;
-constexpr std::size_t step = 8;  // requests of a thread until it waits for the others
+constexpr std::size_t step = 8;  // requests that a thread sends before it waits for the others
 
 struct trace {
   std::vector<std::string> keys;
-  std::vector<std::uint32_t> requests;  // places in keys
+  std::vector<std::uint32_t> requests;  // indices into keys
 };
 
 trace read_trace(std::istream& from) {
@@ -112,7 +112,7 @@ double ours_from_eight(const trace& t, std::size_t capacity) {
 // ---- the bounds ---------------------------------------------------------------------------------
 
 double lru(const trace& t, std::size_t capacity) {
-  std::list<std::uint32_t> by_use;  // the latest is first
+  std::list<std::uint32_t> by_use;  // most recently used first
   std::vector<std::list<std::uint32_t>::iterator> place(t.keys.size(), by_use.end());
   std::size_t loads = 0;
   for (const std::uint32_t key : t.requests) {
@@ -130,7 +130,7 @@ double lru(const trace& t, std::size_t capacity) {
   return percent(t, loads);
 }
 
-/// Whoever is asked for last of all leaves, the newcomer included.
+/// Evicts the key whose next request is the furthest away, even if it is the new one.
 double opt(const trace& t, std::size_t capacity) {
   constexpr std::size_t never = std::numeric_limits<std::size_t>::max();
   std::vector<std::size_t> next(t.requests.size());
@@ -138,7 +138,7 @@ double opt(const trace& t, std::size_t capacity) {
   for (std::size_t i = t.requests.size(); i-- > 0;) {
     next[i] = std::exchange(seen[t.requests[i]], i);
   }
-  std::set<std::pair<std::size_t, std::uint32_t>> held;  // by when they are asked for again
+  std::set<std::pair<std::size_t, std::uint32_t>> held;  // ordered by their next request
   std::size_t loads = 0;
   for (std::size_t i = 0; i < t.requests.size(); ++i) {
     const std::uint32_t key = t.requests[i];

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Question   What does an entry cost in memory beside its key and its value?
-// Baseline   none: the target is 48 bytes.
-// Reading    bytes_per_entry: what is still asked of operator new when the cache is full, all of
-//            it, the empty cache's share included, less key and value (8 bytes each), by entry.
+// Question   What does an entry cost in memory in addition to its key and its value?
+// Baseline   None: the target is 48 bytes.
+// Reading    bytes_per_entry: all bytes requested from operator new and not freed when the cache is
+//            full, the empty cache's share included, by entry, less key and value (8 bytes each).
 //            What the allocator adds is left out. One ttl for all entries, capacity by count. Twice
-//            as many keys as there is room for are loaded, so that what eviction needs is there.
+//            as many keys as the capacity are loaded, so that what eviction needs is allocated.
 
 #include <chrono>
 #include <cstddef>

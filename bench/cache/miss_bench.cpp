@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Question   What does a miss cost whose load does nothing: to load, to store, to evict?
+// Question   What does a miss cost whose load does nothing: to load, store and evict?
 // Baseline   Caffeine's LoadingCache.get.
-// Reading    Nanoseconds per call; the cache is full (10,000 entries), and every key is new. Beside
-//            it allocations per call.
+// Reading    Nanoseconds and allocations per call; the cache is full (10,000 entries), and every
+//            key is new.
 
 #include <benchmark/benchmark.h>
 

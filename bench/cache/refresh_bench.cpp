@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Question   10,000 coroutines ask for a hot key, before and after the moment at which it is old
-//            enough to be refreshed; a load takes 1 ms. How many loads is that, and does anybody
-//            wait?
-// Baseline   none: one load, and nobody.
-// Reading    loads: those after the first one. suspended: callers whose co_await did not go on at
-//            once. Both are the worst of the repetitions. Two threads begin behind a barrier.
+// Question   10,000 coroutines get a hot key, before and after the moment at which it is old enough
+//            to be refreshed; a load takes 1 ms. How many loads does that cause, and how many
+//            callers wait?
+// Baseline   None: one load, and no caller.
+// Reading    loads: those after the first one. suspended: callers whose co_await did not continue
+//            at once. Both are the worst of the repetitions. Two threads begin behind a barrier.
 
 #include <algorithm>
 #include <atomic>
@@ -25,7 +25,7 @@ using namespace std::chrono_literals;
 using bench::steady;
 
 constexpr auto refresh_after = 100ms;
-constexpr auto callers_come = 50ms;  // over this time, half of them before the moment
+constexpr auto arrivals_take = 50ms;  // half of the callers arrive before the moment
 constexpr auto load_time = 1ms;
 constexpr std::size_t threads = 2;
 
@@ -42,12 +42,12 @@ struct scene {
       {.capacity = 10, .ttl = 1h, .jitter = 0, .refresh_after = refresh_after}};
 };
 
-// The caller that this thread has called and that has not come back: one that finds another here
-// after its co_await was suspended there. Not inlined, because a coroutine may change threads.
+// The caller that this thread has started and that has not returned to it. A coroutine that finds
+// another one here was suspended by its co_await. Not inlined: a coroutine may change threads.
 thread_local std::size_t called = SIZE_MAX;
 [[gnu::noinline]] bool is_called(std::size_t caller) noexcept { return called == caller; }
 
-bench::detached ask(scene& s, std::size_t caller) {
+bench::detached get(scene& s, std::size_t caller) {
   auto answer = s.cache.start_get(1);
   const auto value = co_await answer;
   if (!is_called(caller)) s.suspended.fetch_add(1, std::memory_order_relaxed);
@@ -60,13 +60,13 @@ struct counts {
   std::size_t suspended;
 };
 
-/// False where the machine was so late that the callers were not on both sides of the moment.
+/// Returns false if the machine was so slow that the callers were not on both sides of the moment.
 bool cross(std::size_t callers, counts& found) {
   scene s;
   if (*s.cache.get(1) != 1) bench::fail("the first load was not the first");
   const auto loaded = steady::now();
-  const auto begin = loaded + refresh_after - callers_come / 2;
-  const auto apart = std::chrono::nanoseconds(callers_come) / static_cast<std::int64_t>(callers);
+  const auto begin = loaded + refresh_after - arrivals_take / 2;
+  const auto apart = std::chrono::nanoseconds(arrivals_take) / static_cast<std::int64_t>(callers);
   std::atomic<bool> late = false;
   std::barrier start(static_cast<std::ptrdiff_t>(threads));
   const auto work = [&](std::size_t first) {
@@ -76,7 +76,7 @@ bool cross(std::size_t callers, counts& found) {
       while (steady::now() < due) {
       }
       called = i;
-      ask(s, i);
+      get(s, i);
       called = SIZE_MAX;
     }
     if (steady::now() > loaded + refresh_after + refresh_after / 2) late = true;
@@ -86,7 +86,7 @@ bool cross(std::size_t callers, counts& found) {
     work(0);
   }
   while (s.answered.load(std::memory_order_acquire) != callers) std::this_thread::sleep_for(1ms);
-  std::this_thread::sleep_for(10 * load_time);  // a load that is under way
+  std::this_thread::sleep_for(10 * load_time);  // for a load in progress
   const std::size_t before = s.of_first_load.load();
   if (late || before == 0 || before == callers) return false;
   found.loads = std::max(found.loads, s.loads.load() - 1);

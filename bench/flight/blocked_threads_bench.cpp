@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Question   Ten thousand threads are blocked on one key: how long after its load ends does the
+// Question   Ten thousand threads are blocked on one key: how long after the load ends does the
 //            last of them have the outcome?
 // Baseline   bench/peers/cpp/futex_wake.cpp: one system call that wakes as many bare threads.
 // Reading    last_ms: from just before the load returns to the last thread's return; leader_ms: to
@@ -45,7 +45,7 @@ int main(int argc, char** argv) {
   });
   const auto leader = bench::steady::now();
   const auto last = threads->join();
-  if (result.callers() != count + 1) bench::fail("not everybody shared the load");
+  if (result.callers() != count + 1) bench::fail("not every thread shared the load");
 
   bench::figures figures;
   figures.add("last_ms", bench::nanoseconds(last - begin) / 1e6);

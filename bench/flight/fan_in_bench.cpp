@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Question   A million coroutines wait on one key: what does it take to join (cold heap), what does
-//            a waiter cost in memory, and how long after the load ends has the last one its
+//            a waiter cost in memory, and how long after the load ends does the last one have its
 //            outcome?
 // Baseline   As many goroutines blocked in golang.org/x/sync/singleflight.Do; with --limits=1, as
 //            many in a select on DoChan and a context that has a deadline.
@@ -31,29 +31,29 @@ struct scene {
   std::stop_source stop;
   std::stop_token token = stop.get_token();
   std::size_t waiters = 0;
-  std::size_t told = 0;
+  std::size_t answered = 0;
   std::size_t bytes = 0;
   bench::steady::time_point last;
 
-  void tell(std::string_view value) {
+  void count(std::string_view value) {
     bytes += value.size();
-    if (++told == waiters) last = bench::steady::now();
+    if (++answered == waiters) last = bench::steady::now();
   }
 };
 
-std::string_view no_load_of_its_own() { bench::fail("a waiter led a load of its own"); }
+std::string_view must_not_load() { bench::fail("a waiter led a load of its own"); }
 
 bench::detached wait(scene& s) {
-  auto flight = s.group.start(hot_key, &no_load_of_its_own);
-  s.tell(*co_await flight);
+  auto flight = s.group.start(hot_key, &must_not_load);
+  s.count(*co_await flight);
 }
 
 bench::detached wait_with_limits(scene& s) {
-  auto flight = s.group.start(hot_key, &no_load_of_its_own);
-  s.tell(*co_await flight.until(s.deadline, s.token));
+  auto flight = s.group.start(hot_key, &must_not_load);
+  s.count(*co_await flight.until(s.deadline, s.token));
 }
 
-/// The load that all wait for.
+/// The load that all waiters share.
 class held_load {
  public:
   explicit held_load(scene& s)
@@ -69,7 +69,7 @@ class held_load {
   singleflight::flight<std::string_view> leader_;
 };
 
-/// Code and whatever exists once a process is there before anything is measured.
+/// Touches the code, and what exists once per process, before anything is measured.
 void page_in(bool limits) {
   scene s;
   s.waiters = 10;
@@ -97,13 +97,14 @@ int main(int argc, char** argv) {
 
   const auto load_ended = bench::steady::now();
   load.end();
-  if (s.told != s.waiters || s.bytes != 16 * s.waiters) bench::fail("not everybody was told");
+  if (s.answered != s.waiters || s.bytes != 16 * s.waiters)
+    bench::fail("not every waiter was answered");
   if (s.group.stats().loads != 1) bench::fail("there was more than one load");
 
   bench::figures figures;
   figures.add("join_ns", bench::nanoseconds(joined - joining) / count);
   figures.add("wake_ns", bench::nanoseconds(s.last - load_ended) / count);
-  // To a hundredth: the page or two that the process itself takes meanwhile are not the waiters'.
+  // Rounded to a hundredth: the process itself takes a page or two meanwhile.
   figures.add("bytes_per_waiter", std::round((bytes_after - bytes_before) / count * 100) / 100);
   figures.print();
 }

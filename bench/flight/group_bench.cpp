@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Question   What does a call cost when nobody shares it (alone, distinct), and when two threads
-//            want the same thing all the time (hot)? What does start + co_await cost when the load
-//            is a coroutine (awaited), and when it is an awaitable without a frame
+// Question   What does a call cost that no other call shares (alone, distinct), and when two
+//            threads call with the same key all the time (hot)? What does start + co_await cost
+//            when the load is a coroutine (awaited), and when it is an awaitable without a frame
 //            (awaited_in_place)?
 // Baseline   The same calls of golang.org/x/sync/singleflight.Do and of the usual mutex,
 //            unordered_map and shared_future.
-// Reading    Nanoseconds of wall time per call, over all threads together; beside it allocations
-//            and loads per call. A hot call that joined ran no load.
+// Reading    Nanoseconds of wall time per call, over all threads together; allocations and loads
+//            per call. A hot call that joined ran no load.
 
 #include <benchmark/benchmark.h>
 
@@ -58,7 +58,7 @@ void hot(benchmark::State& state) {
 
 bench::lazy<std::string_view> load_in_coroutine() { co_return bench::view_of_16_bytes{}(); }
 
-/// The least that can be awaited: the answer is there already.
+/// The smallest awaitable: it is always ready.
 struct ready_view {
   bool await_ready() const noexcept { return true; }
   void await_suspend(std::coroutine_handle<>) const noexcept {}
@@ -66,8 +66,8 @@ struct ready_view {
 };
 ready_view load_in_place() { return {}; }
 
-/// In passes over all keys. Where in memory a flight happens to stand moves its cost by a sixth,
-/// and what is freed is used again: so each pass takes another place, the last few being held.
+/// Makes passes over all keys. The address of a flight changes its cost by a sixth, and freed
+/// memory is reused: the last few flights are held, so that each pass gets another address.
 template <class Load>
 bench::detached await_in_turn(benchmark::State& state, group_type& group,
                               const std::vector<std::string>& keys, Load load, bool& done) {
@@ -94,7 +94,7 @@ void await_alone(benchmark::State& state, Load load) {
   const auto keys = bench::make_keys("key:", bench::distinct_keys);
   bool done = false;
   await_in_turn(state, group, keys, load, done);
-  if (!done) state.SkipWithError("an awaited call did not come back on its own thread");
+  if (!done) state.SkipWithError("an awaited call did not resume on its own thread");
   report_loads(state, group);
 }
 

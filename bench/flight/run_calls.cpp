@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Question   How many instructions is a call of run that nobody shares?
-// Baseline   None: the number is compared with its own past. tests/counts bounds it.
-// Reading    Under callgrind, once with few and once with many calls; the difference is the calls.
+// Question   How many instructions does a call of run take that no other call shares?
+// Baseline   None: the number is compared with that of earlier commits; tests/counts bounds it.
+// Reading    Under callgrind, once with few and once with many calls; the difference counts the
+//            calls alone.
 
 #include <string>
 #include <string_view>

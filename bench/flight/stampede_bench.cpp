@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Question   Requests arrive at random times whether or not those before them are done, each asks
-//            for a popular or an unpopular key, and a load takes 1 ms: how long does a request
-//            take, and how many per second can be sustained?
+// Question   Requests arrive at random times, whether or not earlier ones are done; each has a
+//            popular or an unpopular key, and a load takes 1 ms: how long does a request take, and
+//            how many per second can be sustained?
 // Baseline   bench/peers/go/stampede.go: a goroutine per request,
 //            golang.org/x/sync/singleflight.Do, time.Sleep for the load; the same arrivals from the
 //            same seed.
@@ -51,7 +51,7 @@ struct scene {
   group_type group{{.executor = singleflight::inline_executor}};
   std::vector<std::string> keys;
   bench::arrivals requests;
-  std::vector<std::uint32_t> latency;  // one of these a request: no two threads write to one
+  std::vector<std::uint32_t> latency;  // per request; no two threads write to the same one
   steady::time_point begin;
   std::atomic<bool> over{false};
 
@@ -70,9 +70,9 @@ bench::detached request(scene& s, bench::event_loop& loop, std::size_t i) {
              std::memory_order_relaxed);
 }
 
-/// One of `loops` threads: begins every request of its share when it is due, and answers.
+/// One of `loops` threads: starts each request of its share when it is due, and runs its loop.
 void work(scene& s, std::size_t first, std::size_t loops) {
-  // A burst is begun in pieces, so that answers do not wait for all of it.
+  // A burst is started in pieces, so that answers need not wait for all of it.
   constexpr int piece = 64;
   bench::event_loop loop;
   const auto& due = s.requests.due_ns;
@@ -88,7 +88,7 @@ void work(scene& s, std::size_t first, std::size_t loops) {
   }
 }
 
-/// Returns once all requests have been answered, or the grace is over.
+/// Returns once all requests have been answered, or the grace period is over.
 void watch(scene& s, steady::duration window) {
   std::this_thread::sleep_until(s.begin + window);
   std::size_t open = s.latency.size();
@@ -123,7 +123,7 @@ int main(int argc, char** argv) {
       {.rate = rate, .seconds = seconds, .seed = seed, .keys = 10'000, .skew = 0.99});
   if (s.requests.due_ns.empty()) bench::fail("no request is due at this rate in this time");
   s.keys = bench::make_keys("key:", 10'000);
-  s.latency.assign(s.requests.due_ns.size(), unanswered);  // and its pages are there
+  s.latency.assign(s.requests.due_ns.size(), unanswered);  // this touches its pages, too
 
   s.begin = steady::now();
   std::vector<std::thread> threads;
@@ -148,7 +148,7 @@ int main(int argc, char** argv) {
   figures.add("p999_ms", quantile_ms(s.latency, 0.999));
   figures.add("max_ms", quantile_ms(s.latency, 1));
   figures.print();
-  // Requests that were never answered are still there, and so is what they hold of the group.
+  // Requests that were never answered still exist and use the group: no destructor may run.
   std::fflush(stdout);
   std::_Exit(0);
 }

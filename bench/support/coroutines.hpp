@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The smallest coroutine types that do: what a caller would have from its own framework.
+// The smallest coroutine types that suffice; a caller would use those of its own framework.
 
 #include <coroutine>
 #include <exception>
@@ -10,7 +10,7 @@
 
 namespace bench {
 
-/// A request: begins at once, belongs to nobody, ends by itself.
+/// A request: starts at once, has no owner, and destroys its own frame when it ends.
 struct detached {
   struct promise_type {
     detached get_return_object() const noexcept { return {}; }
@@ -21,7 +21,7 @@ struct detached {
   };
 };
 
-/// A load: begins when it is awaited, continues its awaiter when it ends.
+/// A load: starts when it is awaited, and resumes its awaiter when it ends.
 template <class Value>
 class [[nodiscard]] lazy {
  public:

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// A thread's event loop, as small as can be: coroutines that have slept on the library's timer come
-// back to the loop on which they went to sleep.
+// A minimal event loop for one thread: a coroutine that slept on the library's timer is resumed by
+// the loop on which it went to sleep.
 
 #include <atomic>
 #include <chrono>
@@ -16,16 +16,16 @@ namespace bench {
 
 class event_loop {
  public:
-  /// Awaited on the loop's thread.
+  /// Must be awaited on the loop's thread.
   class sleep : singleflight::timer_node {
    public:
-    sleep(event_loop& home, steady::duration how_long) noexcept
-        : timer_node(&sleep::wake), home_(home), how_long_(how_long) {}
+    sleep(event_loop& home, steady::duration duration) noexcept
+        : timer_node(&sleep::wake), home_(home), duration_(duration) {}
     bool await_ready() const noexcept { return false; }
     void await_suspend(std::coroutine_handle<> sleeper) {
       sleeper_ = sleeper;
       singleflight::timer& clock = singleflight::default_timer();
-      clock.arm(*this, clock.now() + how_long_);
+      clock.arm(*this, clock.now() + duration_);
     }
     void await_resume() const noexcept {}
 
@@ -37,15 +37,15 @@ class event_loop {
     }
 
     event_loop& home_;
-    steady::duration how_long_;
+    steady::duration duration_;
     std::coroutine_handle<> sleeper_;
     sleep* behind_ = nullptr;
   };
 
-  /// Continues those whose sleep is over, in the order in which they woke; false when there were
-  /// none.
+  /// Resumes the coroutines whose sleep is over, in the order in which they woke; returns false if
+  /// there were none.
   bool turn() {
-    // The acquire pairs with the release in push: what the timer's thread wrote is seen.
+    // The acquire pairs with the release in push: it makes visible what the timer's thread wrote.
     sleep* newest = awake_.exchange(nullptr, std::memory_order_acquire);
     if (newest == nullptr) return false;
     sleep* oldest = nullptr;

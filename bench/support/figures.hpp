@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// How a one-shot program hands its measurements to the driver: one JSON object on standard output.
+// A one-shot program passes its measurements to the driver as one JSON object on standard output.
 
 #include <cstdio>
 #include <cstdlib>
@@ -28,7 +28,7 @@ class figures {
   std::vector<std::pair<std::string, double>> values_;
 };
 
-/// The value of `--name=value` among the arguments, else `otherwise`.
+/// Returns the value of `--name=value` among the arguments, or `otherwise`.
 inline double argument(int argc, char** argv, std::string_view name, double otherwise) {
   for (int i = 1; i < argc; ++i) {
     const std::string_view given = argv[i];
@@ -40,7 +40,7 @@ inline double argument(int argc, char** argv, std::string_view name, double othe
   return otherwise;
 }
 
-/// A benchmark whose work went wrong has no figures.
+/// Ends the program: a benchmark whose work went wrong must not report figures.
 [[noreturn]] inline void fail(const char* what) {
   std::fprintf(stderr, "benchmark: %s\n", what);
   std::exit(1);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Many threads that wait for one event, and how long it takes until the last of them knows. What
-// they wait on is the benchmark's; stacks, start and clock are the same for all.
+// Many threads that wait for one event, and the time at which the last of them returns. The
+// benchmark supplies the wait itself; stacks, start and clock are the same for all benchmarks.
 
 #include <pthread.h>
 
@@ -17,7 +17,7 @@ namespace bench {
 
 class parked_threads {
  public:
-  /// Small, so that ten thousand of them are no matter of memory.
+  /// Small, so that ten thousand stacks need little memory.
   static constexpr std::size_t stack_bytes = 64 * 1024;
 
   /// Starts `count` threads; each calls `wait(context)` once.
@@ -38,10 +38,10 @@ class parked_threads {
   parked_threads& operator=(const parked_threads&) = delete;
   ~parked_threads() { join(); }
 
-  /// How many are about to wait, or wait.
+  /// How many threads are about to wait or are waiting.
   std::size_t begun() const noexcept { return begun_.load(std::memory_order_acquire); }
 
-  /// Waits for all threads; returns when the last one came back from its wait.
+  /// Waits for all threads; returns the time at which the last one returned from its wait.
   steady::time_point join() {
     for (const pthread_t thread : threads_) pthread_join(thread, nullptr);
     threads_.clear();
@@ -68,7 +68,7 @@ class parked_threads {
   std::vector<pthread_t> threads_;
 };
 
-/// Long enough for threads that have said they are about to wait to be asleep.
+/// Long enough for all threads that begun() counts to be asleep.
 inline constexpr std::chrono::milliseconds settling_time{300};
 
 }  // namespace bench

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What a benchmark asks of the process that it runs in.
+// The clock, the memory and the threads of the process that a benchmark runs in.
 
 #include <atomic>
 #include <chrono>
@@ -18,9 +18,9 @@ inline double nanoseconds(steady::duration d) {
   return std::chrono::duration<double, std::nano>(d).count();
 }
 
-/// Resident memory that is no file's (heap and stacks), counted page by page; the peers read it
-/// there as well. VmRSS would be off by some hundred kilobytes: the kernel sums it up lazily, and
-/// code pages that are touched for the first time are in it.
+/// Resident anonymous memory (heap and stacks), counted page by page; the peers read the same
+/// field. VmRSS would be off by some hundred kilobytes: the kernel sums it up lazily, and it
+/// includes code pages that are touched for the first time.
 inline double resident_bytes() {
   std::FILE* const file = std::fopen("/proc/self/smaps_rollup", "r");
   if (file == nullptr) fail("cannot read /proc/self/smaps_rollup");
@@ -34,8 +34,8 @@ inline double resident_bytes() {
   return kibibytes * 1024;
 }
 
-/// An idle second thread. In a process that never had one, the C library and libstdc++ leave out
-/// locks and atomic instructions, and no service that needs this library is such a process.
+/// An idle second thread. In a process that never started one, the C library and libstdc++ leave
+/// out locks and atomic instructions; no service that needs this library is such a process.
 class idle_thread {
  public:
   idle_thread() : thread_([this] { stop_.wait(false); }) {}

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Counts the bytes that the process has asked operator new for and not given back. The size of each
-// allocation is kept in front of it, and is not counted; nor is what the allocator adds.
+// Counts the bytes that the process has requested from operator new and not freed. The size of each
+// allocation is stored in front of it and not counted; neither is what the allocator adds.
 //
 // Include it in one source file of an executable only.
 
@@ -15,7 +15,7 @@ namespace bench {
 
 inline constinit std::atomic<std::size_t> requested{0};
 
-/// At a moment when nobody allocates.
+/// Exact while no thread allocates or frees.
 inline std::size_t requested_bytes() noexcept { return requested.load(std::memory_order_relaxed); }
 
 inline void* allocate(std::size_t bytes, std::size_t alignment) {
@@ -28,7 +28,7 @@ inline void* allocate(std::size_t bytes, std::size_t alignment) {
   requested.fetch_add(bytes, std::memory_order_relaxed);
   return given;
 }
-// Not inlined: g++ takes the pair for a mismatch where it sees through one half of it.
+// Not inlined: where g++ inlines only one half of the pair, it warns of a mismatch.
 [[gnu::noinline]] inline void release(void* given, std::size_t alignment) noexcept {
   if (given == nullptr) return;
   const std::size_t front = alignment < 16 ? 16 : alignment;
@@ -40,7 +40,7 @@ inline void* allocate(std::size_t bytes, std::size_t alignment) {
 
 }  // namespace bench
 
-// The array, nothrow and sized forms of the standard library end in these.
+// The standard library's array, nothrow and sized forms call these.
 void* operator new(std::size_t bytes) { return bench::allocate(bytes, 16); }
 void* operator new(std::size_t bytes, std::align_val_t alignment) {
   return bench::allocate(bytes, static_cast<std::size_t>(alignment));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What main() is where Google Benchmark times the calls.
+// The body of main() in programs whose calls are timed by Google Benchmark.
 
 #include <benchmark/benchmark.h>
 
@@ -9,7 +9,7 @@
 
 namespace bench {
 
-/// Runs what BENCHMARK has named, beside an idle thread; returns what main() does.
+/// Runs the registered benchmarks while a second thread is idle; returns main()'s exit code.
 inline int run_benchmarks(int argc, char** argv) {
   const idle_thread other;
   benchmark::Initialize(&argc, argv);

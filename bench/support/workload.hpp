@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What the benchmarks ask for: keys, and requests that arrive at random times. bench/peers/go and
-// bench/peers/java draw the same sequence from the same seed, so that all sides see one workload.
+// The benchmarks' workload: keys, and requests that arrive at random times. bench/peers/go and
+// bench/peers/java draw the same sequence from the same seed, so that all sides get one workload.
 
 #include <algorithm>
 #include <cmath>
@@ -15,7 +15,7 @@ namespace bench {
 
 inline constexpr std::size_t distinct_keys = 1024;
 
-/// `count` keys of 16 bytes that differ in their last digits; `prefix` has four.
+/// `count` keys of 16 bytes that differ in their last digits; `prefix` has four bytes.
 inline std::vector<std::string> make_keys(const char* prefix, std::size_t count) {
   std::vector<std::string> keys(count);
   for (std::size_t i = 0; i < count; ++i) {
@@ -36,7 +36,7 @@ class random {
     z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
     return z ^ (z >> 31);
   }
-  /// From 0 up to, but never, 1.
+  /// Uniform in [0, 1).
   double unit() noexcept {
     return static_cast<double>(next() >> 11) / static_cast<double>(std::uint64_t{1} << 53);
   }
@@ -74,8 +74,8 @@ struct arrival_plan {
 };
 
 struct arrivals {
-  std::vector<std::int64_t> due_ns;  ///< from the start, rising
-  std::vector<std::uint16_t> key;    ///< rank of the key asked for, the most popular is 0
+  std::vector<std::int64_t> due_ns;  ///< since the start, ascending
+  std::vector<std::uint16_t> key;    ///< rank of the requested key; the most popular is 0
 };
 
 /// Poisson arrivals, Zipf keys.

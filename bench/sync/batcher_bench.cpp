@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Question   A thousand coroutines ask for a key each, all at once, through a batcher with a window
-//            of 100 microseconds; a call of the backend takes 1 ms. How many calls does the backend
-//            see, and how much later than that call does a caller have its answer?
-// Baseline   none: 1,000 calls without a batcher, and nothing added. The targets are 20 calls, and
+// Question   A thousand coroutines load a key each, all at once, through a batcher with a window of
+//            100 microseconds; a call of the backend takes 1 ms. How many calls does the backend
+//            get, and how much longer than such a call does a caller wait for its answer?
+// Baseline   None: without a batcher, 1,000 calls and no added time. The targets are 20 calls, and
 //            the window and 1 ms at p99.
 // Reading    calls: backend calls for 1,000 callers, the mean over the rounds. added_p99_ms: from a
 //            caller's own call to its next line, less 1 ms, over all callers of all rounds; the
-//            overshoot of the backend's sleep is in it. Callers resume on the thread that answers.
+//            overshoot of the backend's sleep is included. Callers resume on the answering thread.
 
 #include <algorithm>
 #include <atomic>

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Question   What does a task of a group cost that has nothing to do: handed over by one thread,
-//            run by a pool of two workers and by the thread that waits in the end?
+// Question   What does a task of a group cost that does nothing: submitted by one thread, run by a
+//            pool of two workers and by the thread that waits at the end?
 // Baseline   golang.org/x/sync/errgroup with GOMAXPROCS=2; with --limit=64, its SetLimit(64).
 // Reading    Nanoseconds of wall time per task, from the first go to the return of the wait; the
-//            median of the repetitions. Allocations are those of the thread that hands over: the
-//            others make none.
+//            median of the repetitions. Allocations are those of the submitting thread: the others
+//            make none.
 
 #include <algorithm>
 #include <cstddef>

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Question   What do retry and circuit_breaker add to a call that succeeds at once? And, for the
-//            breaker, when two threads call at the same time (shared), when slow calls are looked
-//            for (timed), and when it is open (rejected)?
+// Question   What do retry and circuit_breaker add to a call that succeeds at once? What does the
+//            breaker add when two threads call at the same time (shared), when it looks for slow
+//            calls (timed), and when it is open (rejected)?
 // Baseline   The bare call of the same function, which is not inlined anywhere.
-// Reading    Nanoseconds of wall time per call; the overhead is the difference to `bare`. Beside it
-//            allocations per call.
+// Reading    Nanoseconds of wall time per call; the overhead is the difference to `bare`.
+//            Allocations per call.
 
 #include <benchmark/benchmark.h>
 
@@ -27,7 +27,7 @@ using namespace std::chrono_literals;
 
 template <class Call>
 void calls(benchmark::State& state, Call&& call) {
-  for (int i = 0; i < 1000; ++i) call();  // warm: per-thread state, the clock's ticking
+  for (int i = 0; i < 1000; ++i) call();  // warm-up: per-thread state, the ticking clock
   const std::size_t allocations_before = support::allocations_of_this_thread();
   for (auto _ : state) call();
   state.counters["allocations"] = benchmark::Counter(
@@ -64,7 +64,7 @@ void breaker_rejected(benchmark::State& state) {
 
 void retry(benchmark::State& state) {
   singleflight::retry_policy policy;
-  benchmark::DoNotOptimize(policy);  // its values are not known beforehand
+  benchmark::DoNotOptimize(policy);  // hides its values from the optimiser
   calls(state, [&policy] { benchmark::DoNotOptimize(singleflight::retry(policy, backend)); });
 }
 

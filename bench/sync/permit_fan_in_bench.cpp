@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Question   Ten thousand coroutines wait for a permit each; how long after one release that frees
-//            them all has the last one its permit?
+// Question   Ten thousand coroutines wait for a permit each; how long after one release that admits
+//            them all does the last one have its permit?
 // Baseline   As many goroutines blocked in golang.org/x/sync/semaphore.Weighted.Acquire.
 // Reading    Nanoseconds per waiter; the median of many turns in one process. Each waiter returns
 //            its permit as soon as it has it, on our side as on Go's.
@@ -21,14 +21,14 @@ struct scene {
         all(static_cast<std::ptrdiff_t>(count), {.executor = singleflight::inline_executor}) {}
   std::size_t waiters;
   singleflight::semaphore all;
-  std::size_t told = 0;
+  std::size_t admitted = 0;
   bench::steady::time_point last;
 };
 
 bench::detached wait(scene& s) {
   auto place = s.all.start_acquire();
   const singleflight::permit mine = co_await place;
-  if (++s.told == s.waiters) s.last = bench::steady::now();
+  if (++s.admitted == s.waiters) s.last = bench::steady::now();
 }
 
 }  // namespace
@@ -42,10 +42,10 @@ int main(int argc, char** argv) {
     scene s(waiters);
     singleflight::permit held = s.all.acquire(static_cast<std::ptrdiff_t>(waiters));
     for (std::size_t i = 0; i < waiters; ++i) wait(s);
-    if (s.told != 0) bench::fail("somebody did not wait");
+    if (s.admitted != 0) bench::fail("a waiter did not wait");
     const auto begin = bench::steady::now();
     held.release();
-    if (s.told != waiters) bench::fail("not everybody was told");
+    if (s.admitted != waiters) bench::fail("not every waiter was admitted");
     found.push_back(bench::nanoseconds(s.last - begin) / static_cast<double>(waiters));
   }
   const auto middle = found.begin() + static_cast<std::ptrdiff_t>(found.size() / 2);

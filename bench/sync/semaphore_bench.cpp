@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Question   What do acquire and release cost together when permits are there?
+// Question   What do acquire and release cost together while permits are available?
 // Baseline   golang.org/x/sync/semaphore.Weighted, Acquire and Release.
 // Reading    Nanoseconds per pair on one thread (alone), and of wall time per pair over two threads
-//            that never run out of permits (two_threads); beside it allocations.
+//            that never run out of permits (two_threads); allocations per pair.
 
 #include <benchmark/benchmark.h>
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// The sync floor: fan-out under control. Standard library only.
+/// The sync floor: bounded fan-out, batching, retries and circuit breakers. Needs the standard
+/// library only.
 
 #include "singleflight/flight.hpp"
 #include "singleflight/sync/batcher.hpp"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// What one more loader costs to compile: this file with RUNS loaders for run() and STARTS for
-// start(). text.py compares how much machine code comes of it.
+// What it costs to compile one more loader: this file with RUNS loaders for run() and STARTS for
+// start(). text.py compares how much machine code results.
 
 #include <cstddef>
 #include <string>
@@ -24,7 +24,7 @@ singleflight::flight<std::string> start(strings& flights, const std::string& key
 
 }  // namespace
 
-/// Calls each loader once; what they return is nobody's concern.
+/// Calls each loader once and ignores the results.
 void call_all(strings& flights, const std::string& key);
 void call_all(strings& flights, const std::string& key) {
   [&]<std::size_t... I>(std::index_sequence<I...>) {

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bounds the machine code that one more loader costs.
 
-    text.py WHAT MOST FEW MANY MORE   fails when object file MANY, with MORE loaders more than FEW, has
-                                      over MOST bytes of .text for each of them
+    text.py WHAT MOST FEW MANY MORE   fails when object file MANY, with MORE loaders more than FEW,
+                                      has over MOST bytes of .text for each of them
 """
 
 import subprocess
@@ -21,12 +21,12 @@ def text_of(file):
 
 def main(what, most, few, many, more):
     each = (text_of(many) - text_of(few)) / int(more)
-    print(f"{each:.0f} bytes for each {what} more (at most {most})")
+    print(f"{each:.0f} bytes per additional {what} (at most {most})")
     if each <= 0:
-        sys.exit(f"{what}: no machine code at all: was it compiled?")
+        sys.exit(f"{what}: the objects do not differ in machine code: were they compiled?")
     if each > int(most):
-        sys.exit(f"{what}: something that does not depend on the loader is compiled again for each: "
-                 "let it see lent_loader or given_loader")
+        sys.exit(f"{what}: something that does not depend on the loader is compiled again for "
+                 "each: let it see lent_loader or given_loader")
 
 
 if __name__ == "__main__":

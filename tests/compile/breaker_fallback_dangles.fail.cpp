@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // expect: returns a reference and its fallback a value
 //
-// The reference would be one to the fallback's result, which has gone.
+// The reference would refer to the fallback's result, which has been destroyed.
 #include <string>
 
 #include <singleflight/sync.hpp>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// What converts without loss, by type; tests/unit/flight/conversion_test.cpp has what is looked at
-// when it comes.
+// Conversions without loss that are accepted by type; tests/unit/flight/group_conversion_test.cpp
+// tests those that are checked by value.
 
 #include <any>
 #include <chrono>
@@ -17,7 +17,7 @@
 #include <variant>
 #include <vector>
 
-#include <singleflight/core/detail/conversion.hpp>
+#include <singleflight/core/support/conversion.hpp>
 
 using singleflight::detail::converts;
 using singleflight::detail::made_of;
@@ -73,9 +73,9 @@ static_assert(!converts<double, int> && !converts<double, float> && !converts<lo
 static_assert(!converts<int, float> && !converts<int, bool> && !converts<double, bool>);
 static_assert(converts<small, int> && converts<wide, i64> && !converts<wide, int>);
 static_assert(!converts<scoped, int> && !converts<int, scoped> && converts<scoped, scoped>);
-// Those whose sign is looked at when they come.
+// Types whose sign is checked by value.
 static_assert(converts<int, u64> && converts<int, unsigned> && converts<u64, i64>);
-// A pointer is no bool, and nothing is no string.
+// A pointer is not a bool, and nullptr is not a string.
 static_assert(!converts<int*, bool> && !converts<const char (&)[4], bool>);
 static_assert(!converts<std::nullptr_t, bool> && !converts<std::nullptr_t, std::string>);
 // Classes.
@@ -101,7 +101,7 @@ static_assert(!converts<std::pair<long, int>, std::tuple<int, int>>);
 static_assert(converts<int, std::optional<long>> && !converts<long, std::optional<int>>);
 static_assert(!converts<std::optional<long>, std::optional<int>>);
 static_assert(!converts<long, std::variant<int, std::string>>);
-// What a value is made of.
+// Objects that a value is constructed from.
 static_assert(made_of<std::pair<int, int>, int, int>());
 static_assert(!made_of<std::pair<int, int>, long, int>());
 static_assert(made_of<std::string, int, char>() && made_of<std::vector<int>, std::size_t, int>());

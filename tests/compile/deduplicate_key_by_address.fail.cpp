@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// expect: singleflight: a char. as a key is where a text stands
+// expect: singleflight: a char. as a key is the address of a text
 #include <utility>
 
 #include <singleflight/flight.hpp>

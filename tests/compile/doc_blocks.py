@@ -6,13 +6,16 @@
 
 How a block is read, by the words after the backticks:
 
-    ```cpp                with `int main` in it: a program, compiled and linked as it stands. When the next
-                          block of the file is ```output, the program is run and must print just that.
-    ```cpp                without: statements, put into a function of their own after docs_prelude.hpp;
-                          a coroutine when they say co_await or co_return.
-    ```cpp declarations   without: declarations, put into a namespace of their own after docs_prelude.hpp.
+    ```cpp                with `int main` in it: a program, compiled and linked unchanged. When
+                          the next block of the file is ```output, the program is run and must
+                          print just that.
+    ```cpp                without: statements, put into a function of their own after
+                          docs_prelude.hpp; a coroutine when they say co_await or co_return.
+    ```cpp declarations   without: declarations, put into a namespace of their own after
+                          docs_prelude.hpp.
 
-Lines that begin with #include are lifted out to the top. Errors carry the line of the Markdown file.
+Lines that begin with #include are lifted out to the top. Errors carry the line of the Markdown
+file.
 """
 
 import re
@@ -81,21 +84,26 @@ def main():
                 continue
             programs += 1
             source, program = Path(folder, f"program_{first}.cpp"), Path(folder, f"program_{first}")
-            source.write_text("\n".join([f'#line {first} "{document}"', *lines, ""]), encoding="utf-8")
-            run([*compiler, str(source), "-o", str(program)], f"{document}:{first}: compiling the program")
+            text = "\n".join([f'#line {first} "{document}"', *lines, ""])
+            source.write_text(text, encoding="utf-8")
+            run([*compiler, str(source), "-o", str(program)],
+                f"{document}:{first}: compiling the program")
             if index + 1 < len(found) and found[index + 1][0] == "output":
                 expected = "\n".join(found[index + 1][2]).strip()
-                printed = run([str(program)], f"{document}:{first}: the program", timeout=60).strip()
+                running = f"{document}:{first}: the program"
+                printed = run([str(program)], running, timeout=60).strip()
                 if printed != expected:
-                    sys.exit(f"{document}:{first}: the program printed\n{printed}\nand not\n{expected}")
+                    sys.exit(f"{running} printed\n{printed}\nand not\n{expected}")
 
         if fragments:
             source = Path(folder, "fragments.cpp")
             includes = sorted(set(includes))
             text = ["#include <docs_prelude.hpp>", *includes, *fragments, ""]
             source.write_text("\n".join(text), encoding="utf-8")
-            quiet = ["-Wno-unused-variable", "-Wno-unused-value", "-Wno-unused-but-set-variable", "-Wno-shadow"]
-            run([*compiler, *quiet, "-c", str(source), "-o", "/dev/null"], f"{document}: compiling the blocks")
+            quiet = ["-Wno-unused-variable", "-Wno-unused-value", "-Wno-unused-but-set-variable",
+                     "-Wno-shadow"]
+            run([*compiler, *quiet, "-c", str(source), "-o", "/dev/null"],
+                f"{document}: compiling the blocks")
 
     print(f"{document}: {programs} programs and {len(fragments)} other blocks compile")
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What stands before a block of C++ in the documents that is not a whole program: the names that
-// such a block may use without declaring them. doc_blocks.py says how blocks are read.
+// Prepended to each C++ block of the documents that is not a whole program: the names that such a
+// block may use without declaring them. doc_blocks.py describes how blocks are read.
 
 #include <chrono>
 #include <coroutine>
@@ -30,7 +30,7 @@
 
 namespace docs {
 
-// The coroutine that a block with co_await becomes: it starts at once and nobody waits for it.
+// A block with co_await becomes a coroutine of this type: it starts at once and is not awaited.
 struct coroutine {
   struct promise_type {
     coroutine get_return_object() noexcept { return {}; }
@@ -47,7 +47,7 @@ using namespace singleflight;          // NOLINT(google-build-using-namespace)
 using namespace std::chrono_literals;  // NOLINT(google-build-using-namespace)
 using namespace std::string_literals;  // NOLINT(google-build-using-namespace)
 
-// A service that the documents speak of: users in a slow database.
+// The service in the documents' examples: users in a slow database.
 struct user {
   std::string name;
   int age = 0;

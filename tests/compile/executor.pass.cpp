@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What an executor may be: a plain callable, an object with execute(task), a pool, inline_executor,
-// and through copyable() one that takes only copyable functions.
+// Accepted executors: a plain callable, an object with execute(task), a pool, inline_executor, and
+// through copyable() one that takes only copyable functions.
 #include <functional>
 #include <utility>
 

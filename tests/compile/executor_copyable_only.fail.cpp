@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // expect: wrap it: .*singleflight::copyable
 //
-// An executor that takes only copyable functions is told how to make itself fit.
+// The message for an executor that takes only copyable functions names the adapter.
 #include <functional>
 
 #include <singleflight/core.hpp>

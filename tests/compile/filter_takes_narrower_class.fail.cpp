@@ -9,4 +9,4 @@ struct id {
   int value;
 };
 singleflight::loading_cache<std::int64_t, int> cache([](std::int64_t) { return 1; });
-auto gone = cache.invalidate_if([](id key) { return key.value == 7; });
+auto removed = cache.invalidate_if([](id key) { return key.value == 7; });

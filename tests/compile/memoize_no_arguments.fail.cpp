@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // expect: takes none; for one value use live_value
 //
-// What would the result be kept by?
+// There would be no key for the result.
 #include <singleflight/cache.hpp>
 
 int main() {

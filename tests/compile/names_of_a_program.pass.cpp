@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A program may name its functions as the library names its own: no call within the headers goes to
-// the namespace of a key or a value.
+// A program's functions may have the same names as the library's: no call within the headers looks
+// them up in the namespace of a key or a value.
 #include <concepts>
 #include <coroutine>
 #include <cstddef>
@@ -18,10 +18,10 @@
 
 namespace program {
 
-/// What no call within the headers can use.
+/// A result that no call within the headers can use.
 struct trap {};
 
-// Templates for one to three arguments of any kind, alone and behind a type that the call names.
+// Templates for one to three arguments of any kind, alone and after a type that the call names.
 // NOLINTBEGIN(bugprone-macro-parentheses)
 #define PROGRAM_HAS(name)               \
   template <class A>                    \
@@ -48,10 +48,10 @@ struct trap {};
   trap name(A&&, B&&);
 // NOLINTEND(bugprone-macro-parentheses)
 
-PROGRAM_HAS(announce)
 PROGRAM_HAS(argument_of)
 PROGRAM_HAS(as_loaded)
 PROGRAM_HAS(as_whole)
+PROGRAM_HAS(at_safe_point)
 PROGRAM_HAS(base_in)
 PROGRAM_HAS(batch_for)
 PROGRAM_HAS(call_argument)
@@ -81,13 +81,14 @@ PROGRAM_HAS(make_group_task)
 PROGRAM_HAS(make_loader)
 PROGRAM_HAS(make_room)
 PROGRAM_HAS(make_with_key)
-PROGRAM_HAS(on_open_ground)
 PROGRAM_HAS(own_handle)
 PROGRAM_HAS(own_key)
 PROGRAM_HAS(part_fit)
 PROGRAM_HAS(parts_in)
 PROGRAM_HAS(post_on_default_pool)
+PROGRAM_HAS(protect)
 PROGRAM_HAS(read_word)
+PROGRAM_HAS(release)
 PROGRAM_HAS(require)
 PROGRAM_HAS(retry_outcomes)
 PROGRAM_HAS(same_bytes)
@@ -97,7 +98,6 @@ PROGRAM_HAS(target_of)
 PROGRAM_HAS(token_of)
 PROGRAM_HAS(value_from)
 PROGRAM_HAS(waiting_room)
-PROGRAM_HAS(withdraw)
 #undef PROGRAM_HAS
 
 struct money {
@@ -163,7 +163,7 @@ void caches() {
   (void)awaiting.start_get(money(1)).get();
   singleflight::live_value<money> value(std::function<money()>([] { return money(1); }));
   value.set(money(2));
-  const auto told = value.on_change([](const money&, const money&) {});
+  const auto subscribed = value.on_change([](const money&, const money&) {});
   (void)value.get();
   const auto kept = singleflight::memoize(load_one, {}, program::hash());
   (void)kept(money(1));

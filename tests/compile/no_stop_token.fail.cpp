@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// A standard library without std::stop_token is named as what is missing.
+// The message for a standard library without std::stop_token names what is missing.
 // expect: singleflight needs <stop_token>; libc\+\+ before 20 has it with -fexperimental-library
 
 #include <stop_token>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // expect: ignoring return.*nodiscard
 //
-// An outcome that nobody looks at is an error that nobody sees.
+// An outcome that is not inspected is an error that goes unnoticed.
 #include <singleflight/core.hpp>
 
 singleflight::outcome<int> answer();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // expect: run_all would take a flight_errc or a std::exception_ptr that a call
 //
-// A code that is an answer would count as a failure.
+// A code that is meant as a result would count as a failure.
 #include <vector>
 
 #include <singleflight/sync.hpp>

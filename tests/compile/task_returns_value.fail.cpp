@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// expect: a task returns nothing and tells errors by throwing
+// expect: a task returns nothing and reports errors by throwing
 //
-// What a task returned would be lost, an error code for instance.
+// A task's return value, such as an error code, would be lost.
 #include <singleflight/sync.hpp>
 
 void use(singleflight::error_group& group) {

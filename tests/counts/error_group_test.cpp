@@ -14,8 +14,8 @@ namespace {
 
 using support::allocations_of_this_thread;
 
-// Goal    A task is one allocation; tickets, running it and waiting for it are none.
-// Method  The executor drops all tickets, so that everything happens on this thread.
+// Goal    A task makes one allocation; tickets, running the task and waiting for it make none.
+// Method  The executor drops all tickets, so everything happens on this thread.
 TEST(error_group_counts, a_task_is_one_allocation) {
   singleflight::error_group group({.executor = support::dropping_executor{}});
   int ran = 0;

@@ -33,7 +33,7 @@ std::size_t allocations_of(Fn&& fn) {
   return allocations_of_this_thread() - before;
 }
 
-/// A key that is not free to copy, and no string.
+/// A key whose copy allocates, and which is no string.
 struct name {
   std::string first;
   std::string last;
@@ -46,8 +46,8 @@ struct name_hash {
 };
 const std::string long_text(100, 'x');
 
-// Goal  A hit allocates nothing: of every form, with times or without, with more handles than
-//       slots; nor does a copy of one.
+// Goal    A hit allocates nothing, in every form, with or without times, with more handles than
+//         slots; nor does a copy of a handle.
 TEST(loading_cache_counts, a_hit_allocates_nothing) {
   manual_timer time;
   loading_cache<int, int> plain([](int k) { return k; });
@@ -83,7 +83,7 @@ support::owned wait_for(loading_cache<int, int>& cache, int& seen) {
   seen += *co_await handle;
 }
 
-// Goal  start_get of a hit allocates nothing, blocked on or awaited (beside the caller's frame).
+// Goal    start_get of a hit allocates nothing, waited for or awaited (besides the caller's frame).
 TEST(loading_cache_counts, a_started_hit_allocates_nothing) {
   loading_cache<int, int> cache([](int k) { return k; });
   cache.get(1);
@@ -103,8 +103,8 @@ TEST(loading_cache_counts, a_started_hit_allocates_nothing) {
   EXPECT_EQ(seen, 201);
 }
 
-// Goal    A miss that is led alone makes one allocation, its entry, beside what its key and value
-//         make; with extras as well. What is replaced or evicted makes none.
+// Goal    A miss that is led alone makes one allocation, its entry, in addition to those of its key
+//         and value, even with extra fields. Replacements and evictions make none.
 TEST(loading_cache_counts, a_miss_allocates_its_entry) {
   manual_timer time;
   loading_cache<int, int> plain([](int k) { return k; }, {.capacity = 200});
@@ -115,7 +115,7 @@ TEST(loading_cache_counts, a_miss_allocates_its_entry) {
                                                           .group = {.timer = &time}});
   loading_cache<std::string, int> strings([](std::string_view) { return 1; }, {.capacity = 200});
   std::vector<std::string> keys;
-  for (int k = 0; k < 1000; ++k) {  // tables and ghosts have their size then
+  for (int k = 0; k < 1000; ++k) {  // tables and ghosts then have their final size
     plain.get(k);
     timed.get(k);
     strings.get(long_text + std::to_string(k));
@@ -133,7 +133,7 @@ TEST(loading_cache_counts, a_miss_allocates_its_entry) {
               for (int k = 0; k < 100; ++k) strings.get(keys[static_cast<std::size_t>(k)]);
             }),
             200U)
-      << "the key is one";
+      << "one for the key";
   EXPECT_EQ(allocations_of([&] {
               for (int k = 5000; k < 5100; ++k) plain.put(k, 1);
             }),
@@ -145,7 +145,8 @@ TEST(loading_cache_counts, a_miss_allocates_its_entry) {
             0U);
 }
 
-// Goal  What an entry takes: 32 bytes, key, value, to the next multiple of eight; and 32 more.
+// Goal    An entry takes 32 bytes, its key and its value, rounded up to a multiple of eight; with
+//         extra fields 32 more.
 TEST(loading_cache_counts, sizes) {
   EXPECT_EQ(sizeof(singleflight::detail::entry<std::uint64_t, std::uint64_t>), 48U);
   EXPECT_EQ(sizeof(singleflight::cached<int>), 40U);

@@ -34,7 +34,8 @@ std::size_t allocations_of(Fn&& fn) {
   return allocations_of_this_thread() - before;
 }
 
-// Goal  Acquire, try_acquire, split, merge and release allocate nothing while permits are there.
+// Goal    Acquire, try_acquire, split, merge and release allocate nothing while permits are
+//         available.
 TEST(semaphore_counts, alone_allocates_nothing) {
   semaphore all(4);
   EXPECT_EQ(allocations_of([&] {
@@ -52,32 +53,32 @@ TEST(semaphore_counts, alone_allocates_nothing) {
 }
 
 support::owned wait(semaphore& all, std::chrono::steady_clock::time_point deadline,
-                    std::stop_token stop, int& told) {
+                    std::stop_token stop, int& resumed) {
   auto place = all.start_acquire(1);
   const auto got = co_await place.until(deadline, stop).as_outcome();
-  ++told;
+  ++resumed;
 }
 
-// Goal    A coroutine that queues, with a deadline and a stop token, allocates nothing beside its
-//         frame, nor does the release that serves it, nor the limit that ends its wait.
+// Goal    A coroutine that queues, with a deadline and a stop token, allocates nothing besides its
+//         frame; nor does the release that serves it, nor the limit that ends its wait.
 TEST(semaphore_counts, queueing_allocates_nothing) {
   manual_timer time;
   semaphore all(1, {.executor = inline_executor, .timer = &time});
   std::stop_source stop;
-  int told = 0;
+  int resumed = 0;
   permit held = all.acquire();
   std::optional<support::owned> served;
   std::optional<support::owned> late;
   // One allocation each: the frame.
   EXPECT_EQ(allocations_of([&] {
-              served.emplace(wait(all, time.now() + 9s, stop.get_token(), told));
-              late.emplace(wait(all, time.now() + 1s, stop.get_token(), told));
+              served.emplace(wait(all, time.now() + 9s, stop.get_token(), resumed));
+              late.emplace(wait(all, time.now() + 1s, stop.get_token(), resumed));
             }),
             2U);
   EXPECT_EQ(allocations_of([&] { time.advance(2s); }), 0U);
-  EXPECT_EQ(told, 1);
+  EXPECT_EQ(resumed, 1);
   EXPECT_EQ(allocations_of([&] { held.release(); }), 0U);
-  EXPECT_EQ(told, 2);
+  EXPECT_EQ(resumed, 2);
   EXPECT_EQ(all.available(), 1);
 }
 

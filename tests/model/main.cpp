@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Runs every world, or every world with one rule broken after the other.
+// Runs every world, or every world with one rule at a time broken.
 //
 //   (nothing)        each world within its bound; exit 1 if one fails
 //   --schedules N    the same, at most N schedules a world
 //   --mutants        each rule broken in the world that claims it, a line each:
 //                    `mutant | rule | killed by | after N schedules`; exit 1 if one lives
-//   --rule NAME N    one rule broken in every world, at most N schedules in each: which notice
+//   --rule NAME N    one rule broken in every world, at most N schedules in each: prints which fail
 //   --world NAME     one world; with --replay 1,2,… one schedule of it, step by step
 
 #include <sys/mman.h>
@@ -33,7 +33,7 @@
 namespace {
 
 namespace platform = singleflight::detail::platform;
-using singleflight::detail::rule;
+namespace rule = singleflight::detail::rule;
 
 std::string text_of(const model::limits& bounds) {
   std::string text = std::to_string(bounds.preemptions) +
@@ -42,7 +42,7 @@ std::string text_of(const model::limits& bounds) {
   return text;
 }
 
-/// What the processes that explore have done together.
+/// Totals over all exploring processes.
 struct totals {
   std::atomic<std::size_t> next{0};
   std::atomic<std::uint64_t> schedules{0};
@@ -69,7 +69,7 @@ void run_world(const model::named_world& w, std::uint64_t most, totals& sum) {
   std::fflush(stdout);
 }
 
-/// One process a processor, each taking the next world; in every one the scheduler is alone.
+/// Starts one process per processor, each taking the next world; a process runs one scheduler.
 int run_all(std::uint64_t most = ~std::uint64_t{0}) {
   void* const shared =
       ::mmap(nullptr, sizeof(totals), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -112,7 +112,7 @@ const model::named_world* find_world(const char* name) {
 }
 
 struct mutant {
-  rule which;
+  singleflight::detail::rule_id which;
   const char* name;
   const char* what;
 };
@@ -123,7 +123,8 @@ constexpr mutant mutants[] = {
 };
 
 /// Runs a world with a rule broken.
-model::report break_rule(rule which, const model::named_world& in, std::uint64_t most) {
+model::report break_rule(singleflight::detail::rule_id which, const model::named_world& in,
+                         std::uint64_t most) {
   platform::broken_rule = which;
   model::limits bounds = in.bounds;
   bounds.schedules = std::min(bounds.schedules, most);

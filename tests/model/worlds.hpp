@@ -12,7 +12,7 @@
 namespace model {
 
 struct named_world {
-  std::string name;  ///< begins with the scenarios that it plays
+  std::string name;  ///< begins with the numbers of the scenarios that it plays
   limits bounds;
   body what;
 };
@@ -31,7 +31,8 @@ struct add_world {
 
 inline constexpr limits three{.preemptions = 3};
 inline constexpr limits two{.preemptions = 2};
-/// With one fault anywhere: memory, a thread that cannot be started, a wake-up by nobody.
+/// With one fault anywhere: a failed allocation, a thread that cannot be started, a spurious
+/// wake-up.
 inline constexpr limits two_and_a_fault{.preemptions = 2, .faults = 1};
 
 }  // namespace model

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Plays every scene of the memory orders, or each with the order broken that it claims.
+// Plays every scene of the memory orders, or each one with the order that it claims broken.
 //
-//   (nothing)            every scene as the library is: ThreadSanitizer must be silent
+//   (nothing)            every scene with no order broken: ThreadSanitizer must report nothing
 //   --mutants            each rule broken in each scene that claims it, in a process of its own, a
 //                        line each: `mutant | rule | killed by | after N rounds`; exit 1 if one
 //                        lives
-//   --break RULE SCENE   one of those, as --mutants starts it
+//   --break RULE SCENE   one of those; --mutants starts this
 
 #include <fcntl.h>
 #include <spawn.h>
@@ -25,7 +25,7 @@
 #include <string_view>
 
 #include "orders/scenes.hpp"
-#include <singleflight/core/detail/config.hpp>
+#include <singleflight/core/support/config.hpp>
 
 #if !SINGLEFLIGHT_TSAN
 #error "orders: without ThreadSanitizer nobody would notice a broken order"
@@ -37,14 +37,14 @@ namespace {
 
 namespace platform = singleflight::detail::platform;
 using orders::scene;
-using singleflight::detail::rule;
+namespace rule = singleflight::detail::rule;
 
 constexpr int rounds = 50;
-constexpr unsigned patience_s = 60;  // of one process; a scene that hangs is no kill
-constexpr int reported = 66;         // how a process ends in which ThreadSanitizer has spoken
+constexpr unsigned patience_s = 60;  // per process; a scene that hangs is not a kill
+constexpr int reported = 66;         // exit status after a report of ThreadSanitizer
 
 struct mutant {
-  rule which;
+  singleflight::detail::rule_id which;
   const char* name;
   const char* what;
 };
@@ -59,7 +59,7 @@ constexpr mutant mutants[] = {
   std::exit(2);
 }
 
-/// The begin of each round is written to stderr, where ThreadSanitizer's report will follow.
+/// The beginning of each round is written to stderr, before ThreadSanitizer's report.
 constexpr std::string_view round_mark = "orders: round ";
 void play(const scene& s, bool tell) {
   for (int round = 1; round <= rounds; ++round) {
@@ -74,13 +74,13 @@ void play(const scene& s, bool tell) {
 int run_intact() {
   std::string_view before;
   for (const scene& s : orders::all()) {
-    if (before == s.name) continue;  // claims another rule as well
+    if (before == s.name) continue;  // listed again, for another rule
     before = s.name;
     std::printf("%-40s %d rounds\n", s.name, rounds);
     std::fflush(stdout);
     play(s, false);
   }
-  return 0;  // ThreadSanitizer ends the process with another status if it has anything to say
+  return 0;  // if ThreadSanitizer has reported, it ends the process with another status
 }
 
 int run_broken(const char* name, const char* scene_name) {
@@ -100,7 +100,7 @@ int run_broken(const char* name, const char* scene_name) {
 
 struct ending {
   int status = 0;
-  std::string said;  ///< on stderr
+  std::string output;  ///< on stderr
 };
 
 /// Runs this program once more, with one rule broken in one scene.
@@ -128,7 +128,7 @@ ending run_apart(const mutant& m, const scene& s) {
   std::array<char, 4096> piece{};
   for (;;) {
     const ssize_t n = ::read(ends[0], piece.data(), piece.size());
-    if (n > 0) end.said.append(piece.data(), static_cast<std::size_t>(n));
+    if (n > 0) end.output.append(piece.data(), static_cast<std::size_t>(n));
     if (n == 0) break;
     if (n < 0 && errno != EINTR) give_up("read", errno);
   }
@@ -139,18 +139,18 @@ ending run_apart(const mutant& m, const scene& s) {
   return end;
 }
 
-int last_round(const std::string& said) {
-  const std::size_t at = said.rfind(round_mark);
-  return at == std::string::npos ? 0 : std::atoi(said.c_str() + at + round_mark.size());
+int last_round(const std::string& output) {
+  const std::size_t at = output.rfind(round_mark);
+  return at == std::string::npos ? 0 : std::atoi(output.c_str() + at + round_mark.size());
 }
 
-/// "ThreadSanitizer: data race at file.hpp:12" or "... in operator delete", out of the line
+/// "ThreadSanitizer: data race at file.hpp:12" or "... in operator delete", taken from the line
 /// "SUMMARY: ThreadSanitizer: data race /path/file.hpp:12 in function(arguments)".
-std::string verdict(const std::string& said) {
+std::string verdict(const std::string& output) {
   constexpr std::string_view mark = "SUMMARY: ";
-  const std::size_t at = said.rfind(mark);
+  const std::size_t at = output.rfind(mark);
   if (at == std::string::npos) return {};
-  std::string_view line = std::string_view(said).substr(at + mark.size());
+  std::string_view line = std::string_view(output).substr(at + mark.size());
   line = line.substr(0, line.find('\n'));
   const std::size_t in = line.find(" in ");
   const std::string_view where = line.substr(0, in);
@@ -165,10 +165,11 @@ std::string verdict(const std::string& said) {
   return kind + std::string(line.substr(in + 1, line.find('(', in) - in - 1));
 }
 
-/// A line; false when the mutant lives, or ended otherwise than by a race: a crash is no kill.
+/// Prints a line; false when the mutant lives, or when it ended other than by a race: a crash is
+/// not a kill.
 bool try_mutant(const mutant& m, const scene& s) {
   const ending end = run_apart(m, s);
-  const std::string killer = verdict(end.said);
+  const std::string killer = verdict(end.output);
   const bool exited = WIFEXITED(end.status);
   const bool race = killer.find("data race") != std::string::npos ||
                     killer.find("use-after-free") != std::string::npos;
@@ -178,11 +179,11 @@ bool try_mutant(const mutant& m, const scene& s) {
               killed  ? killer.c_str()
               : lives ? "LIVES"
                       : "ended, but not by a race",
-              last_round(end.said));
+              last_round(end.output));
   std::fflush(stdout);
   if (!killed && !lives) {
-    std::fprintf(stderr, "orders: %s: wait status %#x; it said:\n%s\n", m.name,
-                 static_cast<unsigned>(end.status), end.said.c_str());
+    std::fprintf(stderr, "orders: %s: wait status %#x; its output:\n%s\n", m.name,
+                 static_cast<unsigned>(end.status), end.output.c_str());
   }
   return killed;
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// What a scene may not do: order its threads by anything but what it claims. So they meet at
-// relaxed flags, which ThreadSanitizer takes for no edge, and what takes a lock at the begin or at
-// the end of a thread is kept out of the scene (side_by_side).
+// A scene must not order its threads by anything but the rule that it claims. So the threads meet
+// at relaxed flags, which ThreadSanitizer does not count as an edge, and whatever takes a lock when
+// a thread begins or ends is kept out of the scene (side_by_side).
 
 #include "orders/scenes.hpp"
 
@@ -35,22 +35,22 @@ using singleflight::semaphore;
 using singleflight::shared_result;
 using singleflight::task;
 using singleflight::thread_pool;
-using singleflight::detail::figure;
+using singleflight::detail::counter;
 using singleflight::detail::flight_stats;
 using singleflight::detail::flight_table;
-using singleflight::detail::rule;
+namespace rule = singleflight::detail::rule;
 using singleflight::detail::sleeper;
 using singleflight::detail::word_lock;
 
-void require(bool what, const char* else_said) {
+void require(bool what, const char* message) {
   if (what) return;
-  std::fprintf(stderr, "orders: %s\n", else_said);
+  std::fprintf(stderr, "orders: %s\n", message);
   std::abort();
 }
 
-/// Waits until `come()`, without an edge; aborts when that takes too long. In naps: on a busy
-/// machine a thread that spins meanwhile fills ThreadSanitizer's history of it, and of a race whose
-/// one side it cannot tell any more, ThreadSanitizer says nothing.
+/// Waits until `come()` is true, without an edge; aborts when that takes too long. It naps: on a
+/// busy machine a thread that spins would fill ThreadSanitizer's history of it, and ThreadSanitizer
+/// reports no race of which it no longer has both sides.
 template <class Come>
 void await(Come&& come) {
   const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(30);
@@ -64,7 +64,7 @@ void await(Come&& come) {
   }
 }
 
-/// Says that something has happened, and orders nothing by it.
+/// Signals that something has happened, without ordering anything.
 class flag {
  public:
   void raise() noexcept { up_.store(true, std::memory_order_relaxed); }
@@ -76,8 +76,8 @@ class flag {
   std::atomic<bool> up_{false};
 };
 
-/// Runs both at a time. A thread's index and slots are given out and given back under locks: here
-/// before the first of them begins, and after the last has ended.
+/// Runs both concurrently. A thread's index and slots are handed out and returned under locks: here
+/// before either function begins, and after both have ended.
 template <class First, class Second>
 void side_by_side(First&& first, Second&& second) {
   std::atomic<int> begun{0};
@@ -101,7 +101,7 @@ void side_by_side(First&& first, Second&& second) {
 
 // ---- permits ------------------------------------------------------------------------------------
 
-// What one holder did is seen by the next, though neither had to queue.
+// A holder's effects are seen by the next holder, though neither had to queue.
 void permit_to_permit() {
   semaphore all(1);
   int guarded = 0;
@@ -121,8 +121,8 @@ void permit_to_permit() {
       });
 }
 
-// What a thread did before it told another is seen by that one.
-void told_thread() {
+// A thread that is notified sees what the notifying thread did before.
+void notified_thread() {
   std::atomic<sleeper*> asleep{nullptr};
   const std::stop_token nothing;
   int guarded = 0;
@@ -131,9 +131,9 @@ void told_thread() {
       [&] {
         sleeper me(singleflight::default_timer(), std::chrono::steady_clock::time_point::max(),
                    nothing);
-        asleep.store(&me, std::memory_order_release);  // the other way round
+        asleep.store(&me, std::memory_order_release);  // orders the other direction only
         me.sleep();
-        require(guarded == 1, "a thread was told of nothing");
+        require(guarded == 1, "a thread was notified before the write");
         over.raise();
       },
       [&] {
@@ -144,7 +144,7 @@ void told_thread() {
       });
 }
 
-// A handle that is ready: what the last holder did is there.
+// When a handle is ready, the last holder's effects are visible.
 void permit_is_ready() {
   semaphore all(1);
   int guarded = 0;
@@ -178,12 +178,12 @@ void two_holders() {
     held.await();  // mostly into a lock that is held
     count();
   });
-  require(guarded == 2, "two holders of a lock at a time");
+  require(guarded == 2, "a lock had two holders at a time");
 }
 
 // ---- one leader after the other -----------------------------------------------------------------
 
-/// Both enter and leave by one compare-exchange.
+/// Both leaders enter and leave by one compare-exchange.
 void leader_after_leader() {
   group<int, int> g;
   int loaded = 0;
@@ -218,7 +218,7 @@ void joiner_meets_leader() {
       });
 }
 
-/// The second call's node lies where the first call's was, which somebody has looked at.
+/// The second call's node occupies the memory of the first call's, which another thread has read.
 void node_is_used_again() {
   group<int, int> g;
   flag inside;
@@ -244,8 +244,8 @@ void node_is_used_again() {
 
 // ---- the end of a flight ------------------------------------------------------------------------
 
-/// Whoever is told of the end reads what the load wrote. It never goes to sleep: those whom the end
-/// wakes are told under the lock.
+/// A caller that is notified of the end reads what the load wrote. It never sleeps: sleepers that
+/// the end wakes are notified under the lock.
 void outcome_is_found() {
   thread_pool pool({.max_threads = 1});
   group<int, int> g({.executor = pool});
@@ -255,7 +255,7 @@ void outcome_is_found() {
   require(written == 1, "the load's effect is not there");
 }
 
-/// The same for a thread that sleeps, or is about to.
+/// The same for a thread that sleeps, or is about to sleep.
 void outcome_wakes() {
   thread_pool pool({.max_threads = 1});
   group<int, int> g({.executor = pool});
@@ -273,7 +273,7 @@ void outcome_wakes() {
 
 // ---- blocks -------------------------------------------------------------------------------------
 
-/// The joiner makes the block; the load that asks meanwhile uses it.
+/// The joiner makes the block; the load queries its context meanwhile, and so uses it.
 template <auto Ask>
 void load_meets_block() {
   group<int, int> g;
@@ -369,7 +369,7 @@ void last_executor_deletes() {
 
 // ---- counters -----------------------------------------------------------------------------------
 
-/// The first eight threads have counters from the begin; the ninth makes a chunk of them.
+/// The first eight threads have counters from the beginning; the ninth makes a chunk of them.
 template <auto Use>
 void chunk_is_made() {
   flight_stats stats;
@@ -400,7 +400,7 @@ void chunk_is_made() {
 
 void sum(flight_stats& stats) {
   const auto closed =
-      static_cast<std::size_t>(figure::errors) + static_cast<std::size_t>(flight_errc::closed);
+      static_cast<std::size_t>(counter::errors) + static_cast<std::size_t>(flight_errc::closed);
   require(stats.totals()[closed] == 9, "a thread was not counted");
 }
 void count(flight_stats& stats) { stats.add_error(flight_errc::closed); }
@@ -422,32 +422,33 @@ struct entries {
   void put(int key) {
     store::entry& e = make(key);
     const singleflight::detail::hazard_hold mine(e, nullptr);
-    store::departed gone;
+    store::removed_entries removed;
     {
       const std::lock_guard hold(all.lock());
-      all.store_locked(e, all.find_locked(e.hash, e.key()), 0, gone);
+      all.store_locked(e, all.find_locked(e.hash, e.key()), 0, removed);
     }
-    finish(gone);
+    finish(removed);
   }
   void remove(int key) {
-    store::departed gone;
+    store::removed_entries removed;
     {
       const std::lock_guard hold(all.lock());
-      all.remove_locked(*all.find_locked(1, key), singleflight::removal_cause::invalidated, gone);
+      all.remove_locked(*all.find_locked(1, key), singleflight::removal_cause::invalidated,
+                        removed);
     }
-    finish(gone);
+    finish(removed);
   }
-  void finish(store::departed& gone) {
-    all.finish(gone, [](singleflight::removal_cause, std::size_t) {});
+  void finish(store::removed_entries& removed) {
+    all.finish(removed, [](singleflight::removal_cause, std::size_t) {});
   }
   void read(int key) {
     const store::found f = all.find(1, key);
-    require(f && f.at->value == key, "not the entry's value");
+    require(f && f.entry->value == key, "not the entry's value");
   }
   void glance(int key) {
     const auto seen = all.glance(1, key);
-    require(seen.at != nullptr && seen.at->value == key, "not the entry's value");
-    singleflight::detail::withdraw(*seen.slot);
+    require(seen.entry != nullptr && seen.entry->value == key, "not the entry's value");
+    singleflight::detail::release(*seen.slot);
   }
 
   const singleflight::cache_options<int, int> options{};
@@ -455,7 +456,7 @@ struct entries {
   store all;
 };
 
-/// With the barrier in all threads, or as if there were one: no scene is about that race.
+/// With the barrier in all threads, or as if there were one: no scene tests that race.
 struct mode {
   explicit mode(bool one_sided) {
     (void)singleflight::detail::hazard_domain::instance();
@@ -466,7 +467,7 @@ struct mode {
   ~mode() { singleflight::detail::hazard_mode::one_sided.store(false, std::memory_order_relaxed); }
 };
 
-/// The last reader has let go; who takes the entry out frees it.
+/// The last reader has released the entry; the thread that removes the entry frees it.
 template <bool OneSided>
 void reader_then_reclaimer() {
   const mode by(OneSided);
@@ -485,7 +486,7 @@ void reader_then_reclaimer() {
       });
 }
 
-/// One thread's handle is dropped by another; the first finds the slot free, and uses it again.
+/// One thread's handle is dropped by another; the first then finds the slot free and reuses it.
 void slot_is_used_again() {
   const mode by(true);
   entries e;
@@ -497,7 +498,7 @@ void slot_is_used_again() {
   side_by_side(
       [&] {
         handle = e.all.find(1, 1);
-        found.store(true, std::memory_order_release);  // the other way round
+        found.store(true, std::memory_order_release);  // orders the other direction only
         dropped.await();
         const store::found other = e.all.find(1, 2);
         e.remove(1);
@@ -505,14 +506,14 @@ void slot_is_used_again() {
       },
       [&] {
         await([&] { return found.load(std::memory_order_acquire); });
-        require(handle.at->value == 1, "not the entry's value");
+        require(handle.entry->value == 1, "not the entry's value");
         handle = {};
         dropped.raise();
       });
 }
 
-/// Two who count; the first reads, the last frees.
-void last_counter_frees() {
+/// Two owners; the first reads, the last frees.
+void last_entry_owner_frees() {
   store::entry& e = entries::make(1);
   std::optional<singleflight::detail::hazard_hold> last(std::in_place, e, nullptr);
   std::optional<singleflight::detail::hazard_hold> first(last->share());
@@ -532,7 +533,7 @@ void last_counter_frees() {
 constexpr auto find = &entries::read;
 constexpr auto glance = &entries::glance;
 
-/// A reader takes no lock: what it finds was made by the thread that stored it.
+/// A reader takes no lock: the entry that it finds was made by the thread that stored it.
 template <int Key, int Before, auto Read>
 void entry_is_found() {
   entries e;
@@ -548,8 +549,8 @@ void entry_is_found() {
         (e.*Read)(Key);
       });
 }
-/// The same where the table grows: what is found was there before. Without the barrier the
-/// reclaimer's look at the reader's slot would be an edge as well.
+/// The same where the table grows: the entry was there before. Without the barrier, the reclaimer's
+/// look at the reader's slot would be an edge as well.
 template <auto Read>
 void entry_is_found_in_grown_table() {
   const mode by(true);
@@ -568,8 +569,8 @@ void entry_is_found_in_grown_table() {
       });
 }
 
-/// One takes an entry out, another gives it back.
-void departed_is_reclaimed() {
+/// One thread removes an entry, another reclaims it.
+void removed_is_reclaimed() {
   entries e;
   e.put(1);
   flag left;
@@ -609,28 +610,29 @@ constexpr scene scenes[] = {
     {rule::last_executor_drop_acquires, "the last owner of an executor", last_executor_deletes},
     {rule::take_acquires, "a permit after a permit", permit_to_permit},
     {rule::give_releases, "a permit after a permit", permit_to_permit},
-    {rule::told_acquires, "a thread is told", told_thread},
-    {rule::tell_releases, "a thread is told", told_thread},
+    {rule::notified_acquires, "a thread is notified", notified_thread},
+    {rule::notify_releases, "a thread is notified", notified_thread},
     {rule::settled_acquires, "a permit is ready", permit_is_ready},
     {rule::settle_releases, "a permit is ready", permit_is_ready},
-    {rule::sole_owner_acquires, "the last who counts an entry", last_counter_frees},
-    {rule::owner_drop_releases, "the last who counts an entry", last_counter_frees},
-    {rule::withdraw_releases, "a reader, then a reclaimer", reader_then_reclaimer<false>},
-    {rule::look_acquires, "a reader, then a reclaimer", reader_then_reclaimer<false>},
-    {rule::withdraw_releases, "a reader, then a reclaimer's barrier", reader_then_reclaimer<true>},
-    {rule::look_acquires, "a reader, then a reclaimer's barrier", reader_then_reclaimer<true>},
+    {rule::sole_owner_acquires, "the last owner of an entry", last_entry_owner_frees},
+    {rule::owner_drop_releases, "the last owner of an entry", last_entry_owner_frees},
+    {rule::emptied_slot_releases, "a reader, then a reclaimer", reader_then_reclaimer<false>},
+    {rule::scan_acquires, "a reader, then a reclaimer", reader_then_reclaimer<false>},
+    {rule::emptied_slot_releases, "a reader, then a reclaimer's barrier",
+     reader_then_reclaimer<true>},
+    {rule::scan_acquires, "a reader, then a reclaimer's barrier", reader_then_reclaimer<true>},
     {rule::free_slot_acquires, "a slot is used again", slot_is_used_again},
     {rule::entry_releases, "an entry is found", entry_is_found<1, 0, find>},
     {rule::find_acquires, "an entry is found", entry_is_found<1, 0, find>},
     {rule::find_acquires, "an entry is found at a glance", entry_is_found<1, 0, glance>},
     {rule::entry_releases, "an entry that replaces another", entry_is_found<1, 1, find>},
     {rule::find_acquires, "an entry that replaces another", entry_is_found<1, 1, find>},
-    {rule::find_acquires, "one that replaces another, at a glance", entry_is_found<1, 1, glance>},
+    {rule::find_acquires, "a replacing entry, at a glance", entry_is_found<1, 1, glance>},
     {rule::table_releases, "an entry in a grown table", entry_is_found_in_grown_table<find>},
     {rule::table_acquires, "an entry in a grown table", entry_is_found_in_grown_table<find>},
-    {rule::table_acquires, "the same at a glance", entry_is_found_in_grown_table<glance>},
-    {rule::departed_releases, "what has left is given back", departed_is_reclaimed},
-    {rule::departed_acquires, "what has left is given back", departed_is_reclaimed},
+    {rule::table_acquires, "a grown table, at a glance", entry_is_found_in_grown_table<glance>},
+    {rule::removed_releases, "a removed entry is reclaimed", removed_is_reclaimed},
+    {rule::removed_acquires, "a removed entry is reclaimed", removed_is_reclaimed},
     {rule::stripes_release, "a sum over new counters", chunk_is_made<sum>},
     {rule::stripes_acquire, "a sum over new counters", chunk_is_made<sum>},
     {rule::stripes_acquire, "a count in new counters", chunk_is_made<count>},

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The scenes of the memory orders: small pieces of work for real threads, in which one order alone
-// makes plain data safe. A scene in which that order is broken is a data race by its very shape,
-// whichever way the threads are timed; ThreadSanitizer has to say so.
+// The scenes of the memory orders: small pieces of work for real threads, in which a single order
+// makes plain data safe. When that order is broken, the scene is a data race by construction,
+// however the threads are timed; ThreadSanitizer must report it.
 
 #include <span>
 
-#include <singleflight/core/detail/rules.hpp>
+#include "support/rules.hpp"
 
 namespace orders {
 
 struct scene {
-  singleflight::detail::rule claims;
+  singleflight::detail::rule_id claims;
   const char* name;
   void (*play)();  ///< one round
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Something of every floor, built with the headers alone.
+// Uses something from every floor, built with the headers only.
 
 #include <cstddef>
 #include <cstdio>

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Counts every allocation of the calling thread, whoever makes it, and what it gives back: malloc
+// Counts the allocations of the calling thread, whatever code makes them, and its releases: malloc
 // and its siblings are replaced for the whole program, and operator new ends there too
 // (posix_memalign, which C++ does not use, is left out).
 //
-// Include it in one source file of an executable only; not for sanitizer builds, which replace
-// malloc themselves.
+// Include it in only one source file of an executable, and never in a sanitizer build: sanitizers
+// replace malloc themselves.
 
 #include <malloc.h>
 
@@ -18,15 +18,15 @@ namespace support {
 inline constinit thread_local std::size_t allocation_counter = 0;
 inline constinit thread_local std::size_t release_counter = 0;
 
-/// How often this thread has asked for memory so far.
+/// The number of allocations that this thread has made so far.
 inline std::size_t allocations_of_this_thread() noexcept { return allocation_counter; }
-/// What it has asked for and not given back, where no other thread takes part (and none of it was
-/// by realloc).
+/// The number of allocations that this thread has not released. Correct only where no other thread
+/// releases them, and where none was made by realloc.
 inline std::size_t kept_by_this_thread() noexcept { return allocation_counter - release_counter; }
 
 }  // namespace support
 
-// What glibc's own malloc is called beneath; there are no hooks in glibc any more.
+// The functions that glibc's own malloc is built on; glibc has no malloc hooks any more.
 extern "C" {
 void* __libc_malloc(std::size_t) noexcept;
 void* __libc_calloc(std::size_t, std::size_t) noexcept;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Whether a thread is asleep, as the system sees it (Linux). For tests in which that thread, from
-// some moment on, can fall asleep in one place only.
+// Whether a thread is asleep, as the system sees it (Linux). For tests in which that thread can,
+// from some moment on, fall asleep in one place only.
 
 #include <unistd.h>
 
@@ -11,7 +11,7 @@
 
 namespace support {
 
-/// Made by the thread in question, asked by others.
+/// Constructed by the thread in question, queried by others.
 class asleep {
  public:
   asleep() : path_("/proc/self/task/" + std::to_string(::gettid()) + "/stat") {}

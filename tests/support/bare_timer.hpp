@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// bare_timer: a timer as a program may have one of its own: it fires when the test says so, on that
-// thread, without a call of the library around it.
+// bare_timer: a timer such as a program may bring along: it fires when the test calls fire_all(),
+// on that thread, with no library call around it.
 
 #include <algorithm>
 #include <atomic>
@@ -25,13 +25,13 @@ class bare_timer final : public singleflight::timer {
     node.next = &node;  // armed
     armed_.push_back(&node);
   }
-  /// A test cancels nothing while it fires.
+  /// Tests never cancel a node while it fires.
   void cancel(singleflight::timer_node& node) noexcept override {
     const std::scoped_lock hold(lock_);
     if (std::erase(armed_, &node) != 0) node.next = nullptr;
   }
 
-  /// Moves the time on to where everything that is armed is due, and fires it.
+  /// Advances the time until every armed node is due, and fires them all.
   void fire_all() {
     std::vector<singleflight::timer_node*> due;
     {
@@ -46,7 +46,7 @@ class bare_timer final : public singleflight::timer {
     for (singleflight::timer_node* const node : due) node->fire(*node);
     fires_on_ = std::thread::id();
   }
-  /// Whether the calling thread is within a fire.
+  /// Whether the calling thread is inside a fire.
   bool fires_here() const { return fires_on_.load() == std::this_thread::get_id(); }
 
  private:

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What the tests of the caches share: a value that counts its lives, an observer that tells how
-// many have joined, a timer that a load may move, and a thread that tells when it is through.
+// Shared by the tests of the caches: a value that counts its instances, an observer that counts
+// the callers that joined, and a way to run a function on a thread of its own.
 
 #include <atomic>
 #include <chrono>
@@ -16,7 +16,7 @@
 
 namespace support {
 
-/// A value that counts how many are alive, and that says whether it still is.
+/// A value that counts the instances alive, and detects a read after its destruction.
 struct living {
   static inline std::atomic<long> alive{0};
 
@@ -30,7 +30,7 @@ struct living {
     mark = 0;
     --alive;
   }
-  /// Its number, and that of none if it has been destroyed.
+  /// The number, or `dead` if the object has been destroyed.
   int read() const noexcept { return mark == whole ? number : dead; }
 
   static constexpr int dead = -666;
@@ -39,13 +39,13 @@ struct living {
   std::uint32_t mark = whole;
 };
 
-/// Counts those who have joined a load.
+/// Counts the callers that have joined a load.
 class joined_counter final : public singleflight::observer {
  public:
   void joined(std::uint64_t) noexcept override { ++joined_; }
-  /// Waits until `count` have joined since this was made.
+  /// Waits until `count` callers have joined since this object was made.
   void await(std::size_t count) const {
-    eventually([&] { return joined_.load() >= count; }, "the callers who join");
+    eventually([&] { return joined_.load() >= count; }, "the callers that join");
   }
 
  private:

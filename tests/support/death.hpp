@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// death: how a death test dies, which may have threads: in a process that starts anew. An emulated
-// process cannot, where the kernel does not know its machine (no binfmt_misc): there it is a copy
-// of the test's, whose threads are not there.
+// death: selects how a death test with threads dies: in a process that is started again from the
+// beginning. An emulated process cannot be, where the kernel does not know its machine (no
+// binfmt_misc): there the child is a fork of the test's process, without its other threads.
 
 #include <gtest/gtest.h>
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Waiting for a condition that another thread brings about: a spin that yields, never a sleep of a
-// guessed length, and a failure when it does not come.
+// Waits for a condition that another thread brings about: spins and yields, never sleeps for a
+// guessed time, and fails the test when the condition does not come true.
 
 #include <gtest/gtest.h>
 
@@ -14,13 +14,13 @@
 
 namespace support {
 
-/// Spins until `holds()`; false, and a failure of the test, when it never does.
+/// Spins until `holds()` is true; returns false, and fails the test, when it never is.
 template <class Condition>
 bool eventually(Condition holds, const char* what = "a condition") {
   const auto deadline = std::chrono::steady_clock::now() + patience;
   while (!holds()) {
     if (std::chrono::steady_clock::now() > deadline) {
-      ADD_FAILURE() << "never came: " << what;
+      ADD_FAILURE() << "never came true: " << what;
       return false;
     }
     std::this_thread::yield();
@@ -28,7 +28,7 @@ bool eventually(Condition holds, const char* what = "a condition") {
   return true;
 }
 
-/// How many callers are inside, over all flights that newcomers would find.
+/// The number of callers inside, over all flights that a new call would find.
 template <class Group>
 std::size_t callers_inside(const Group& group) {
   std::size_t sum = 0;
@@ -42,7 +42,7 @@ bool until_callers(const Group& group, std::size_t count) {
   return eventually([&] { return callers_inside(group) == count; }, "the callers inside");
 }
 
-/// Spins until newcomers would find `count` flights.
+/// Spins until a new call would find exactly `count` flights.
 template <class Group>
 bool until_flights(const Group& group, std::size_t count) {
   return eventually([&] { return group.in_flight().size() == count; }, "the flights");

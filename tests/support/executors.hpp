@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Executors that do what a test says: one that keeps its tasks until told, one that drops them, one
-// that refuses them.
+// Executors that a test controls: one keeps its tasks until the test runs them, one drops every
+// task, one refuses every task, one starts a thread for each task.
 
 #include <cstddef>
 #include <deque>
@@ -16,27 +16,27 @@
 
 namespace support {
 
-/// Keeps tasks until they are run, on the thread that says so. Copies share one queue.
+/// Keeps tasks until the test runs them, on the calling thread. Copies share one queue.
 class manual_executor {
  public:
   void execute(singleflight::task work) {
     const std::lock_guard hold(queue_->lock);
     queue_->tasks.push_back(std::move(work));
   }
-  /// Runs the oldest task; false when there is none.
+  /// Runs the oldest task; returns false when there is none.
   bool run_one() {
     singleflight::task work = take();
     if (!work) return false;
     work();
     return true;
   }
-  /// Runs until there is nothing left; returns how many tasks ran.
+  /// Runs tasks until none is left; returns how many ran.
   std::size_t run_all() {
     std::size_t count = 0;
     while (run_one()) ++count;
     return count;
   }
-  /// Destroys the oldest task unrun; false when there is none.
+  /// Destroys the oldest task unrun; returns false when there is none.
   bool drop_one() {
     const singleflight::task work = take();
     return static_cast<bool>(work);
@@ -66,12 +66,12 @@ struct dropping_executor {
   void execute(singleflight::task work) const { const singleflight::task dropped(std::move(work)); }
 };
 
-/// Takes no task at all.
+/// Refuses every task by an exception.
 struct refusing_executor {
   void execute(singleflight::task) const { throw std::runtime_error("this executor is full"); }
 };
 
-/// A new thread for every task. The object that is not a copy joins them all at its end.
+/// Starts a new thread for every task. The original object (not a copy) joins them all at its end.
 class thread_per_task {
  public:
   thread_per_task() = default;
@@ -85,7 +85,7 @@ class thread_per_task {
     const std::lock_guard hold(all_->lock);
     all_->threads.emplace_back([w = std::move(work)]() mutable { w(); });
   }
-  /// Waits for all threads, those that these start as well.
+  /// Waits for all threads, including those that these threads start.
   void join() {
     for (;;) {
       std::thread one;

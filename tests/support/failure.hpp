@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// failure: what a call throws that a test lets fail; its number tells which one it was.
+// failure: the exception of a call that a test makes fail; its number identifies which call.
 
 #include <stdexcept>
 #include <string>

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// gate: holds threads until a test opens it. It stays open: late comers pass.
+// gate: holds threads until a test opens it. It stays open: threads that arrive later pass.
 //
-// A gate that nobody opens is a failure of the test, not a hang: wait() gives up after a generous
-// time. A gate outlives its waiters: its destructor waits for those that have not left wait() yet,
-// so that a test may open a gate as its last word.
+// A gate that is never opened fails the test instead of hanging it: wait() gives up after a
+// generous time. The destructor of a gate waits for the threads that have not left wait() yet, so a
+// test may open a gate as its last statement.
 
 #include <gtest/gtest.h>
 
@@ -16,7 +16,7 @@
 
 namespace support {
 
-/// How long a test waits for what must come before it calls that a failure.
+/// How long a test waits for an event that must come before it reports a failure.
 inline constexpr std::chrono::seconds patience{30};
 
 class gate {
@@ -46,11 +46,11 @@ class gate {
     --inside_;
     changed_.notify_all();
   }
-  /// Returns once `count` threads have come to wait().
+  /// Returns once `count` threads have called wait().
   void await_arrivals(std::size_t count = 1) {
     std::unique_lock hold(lock_);
     if (!changed_.wait_for(hold, patience, [&] { return arrived_ >= count; })) {
-      ADD_FAILURE() << "only " << arrived_ << " of " << count << " came to a gate";
+      ADD_FAILURE() << "only " << arrived_ << " of " << count << " reached a gate";
     }
   }
   bool is_open() const {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// gated_timer: a manual_timer that opens a gate when somebody sets an alarm, that is when the one
-// who waits with a deadline has begun to wait.
+// gated_timer: a manual_timer that opens a gate when an alarm is armed, which is when a caller with
+// a deadline has begun to wait.
 
 #include <optional>
 
@@ -19,7 +19,7 @@ struct gated_timer final : singleflight::timer {
   }
   void cancel(singleflight::timer_node& node) noexcept override { clock.cancel(node); }
 
-  std::optional<time_point> wanted{};  ///< The alarm that opens the gate; any, when it is not said.
+  std::optional<time_point> wanted{};  ///< The alarm that opens the gate; nullopt: any.
   singleflight::manual_timer clock;
   support::gate armed;
 };

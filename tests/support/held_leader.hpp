@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// held_leader: a run() call that leads the flight of key 1, and whose load ends when the test opens
-// `finish`, or at the latest when the object goes.
+// held_leader: a run() call that leads the flight of key 1; its load ends when the test opens
+// `finish`, or at the latest when the object is destroyed.
 
 #include <gtest/gtest.h>
 
@@ -17,7 +17,7 @@ namespace support {
 struct held_leader {
   support::gate running;
   support::gate finish;
-  std::optional<int> got;  ///< what run() returned; the thread's until it is joined
+  std::optional<int> got;  ///< what run() returned; read it after the thread is joined
   std::jthread thread;
 
   /// Returns once the load runs.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// SUPPORT_TSAN, SUPPORT_ASAN: this build is instrumented. GCC and Clang say so in different ways.
-// instrumented: the same, for counts that would take too long there.
+// SUPPORT_TSAN, SUPPORT_ASAN: this build is instrumented. GCC and Clang report it by different
+// macros. instrumented: the same as a constant, for counts that would take too long there.
 
 #if defined(__SANITIZE_THREAD__)
 #define SUPPORT_TSAN 1

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What every stress test has: a seed that is printed and can be repeated (SINGLEFLIGHT_SEED), and a
-// time box (SINGLEFLIGHT_STRESS_MS).
+// Shared by all stress tests: a seed that is printed and can be set (SINGLEFLIGHT_SEED), and a time
+// box (SINGLEFLIGHT_STRESS_MS).
 
 #include <chrono>
 #include <cstdint>
@@ -17,7 +17,7 @@ inline std::uint64_t number_from(const char* variable, std::uint64_t otherwise) 
   return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
 }
 
-/// A new seed, or the one that was asked for; printed.
+/// A new seed, or the one from SINGLEFLIGHT_SEED; it is printed.
 inline std::uint64_t new_seed() {
   const std::uint64_t seed = number_from("SINGLEFLIGHT_SEED", std::random_device{}());
   std::cout << "  SINGLEFLIGHT_SEED=" << seed << '\n';

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The smallest coroutine types that the tests need: `detached`, which runs by itself, `lazy<T>`,
-// which begins when it is awaited, and `suspension`, a place where a coroutine stops until the test
-// resumes it.
+// The smallest coroutine types that the tests need: `detached`, which runs by itself; `lazy<T>`,
+// which begins when it is awaited; and `suspension`, a place where a coroutine stays suspended
+// until the test resumes it.
 
 #include <atomic>
 #include <coroutine>
@@ -15,7 +15,7 @@
 
 namespace support {
 
-/// Begins at once, owns itself, returns nothing; an exception that leaves it ends the program.
+/// Begins at once, owns itself, returns nothing; an exception that escapes it ends the program.
 struct detached {
   struct promise_type {
     detached get_return_object() noexcept { return {}; }
@@ -26,7 +26,7 @@ struct detached {
   };
 };
 
-/// Begins at once; its owner destroys it, also while it is suspended.
+/// Begins at once; its owner destroys it, possibly while it is suspended.
 class owned {
  public:
   struct promise_type {
@@ -73,7 +73,7 @@ struct lazy_result<void> {
 
 }  // namespace detail
 
-/// Begins when it is awaited; awaited once.
+/// Begins when it is awaited; can be awaited once.
 template <class T = void>
 class [[nodiscard]] lazy {
  public:
@@ -118,7 +118,7 @@ class [[nodiscard]] lazy {
   std::coroutine_handle<promise_type> frame_;
 };
 
-/// Where one coroutine at a time stops until somebody resumes or destroys it.
+/// Holds one suspended coroutine at a time, until it is resumed or destroyed.
 class suspension {
  public:
   auto operator co_await() noexcept {
@@ -133,7 +133,7 @@ class suspension {
     return stop{this};
   }
 
-  /// Whether a coroutine stands here.
+  /// Whether a coroutine is suspended here.
   bool taken() const noexcept { return frame_.load(std::memory_order_acquire) != nullptr; }
   void resume() {
     std::coroutine_handle<>::from_address(frame_.exchange(nullptr, std::memory_order_acq_rel))

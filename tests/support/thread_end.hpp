@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// thread_end: whether a thread can end in its midst (pthread_exit). Not with LLVM's unwinder, which
-// libc++ brings along: glibc unwinds by that of GCC, and the process crashes in between as soon as
-// there is anything to destroy on the way (seen with libc++ 19 and glibc 2.36, without this
-// library).
+// thread_end: whether a thread can end in the middle of a function (pthread_exit). It cannot with
+// LLVM's unwinder, which libc++ brings along: glibc unwinds with GCC's, and the process crashes
+// between the two as soon as there is an object to destroy on the way (seen with libc++ 19 and
+// glibc 2.36, without this library).
 
 #include <string>  // for _LIBCPP_VERSION
 

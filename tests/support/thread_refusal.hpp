@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// thread_refusal: while it lives, the system has no thread for anybody in this process, and counts
-// who asks. Included by one file of an executable: it puts itself before the system's function. Not
-// with a sanitizer, which does that itself and would not learn of any thread: tests skip there.
+// thread_refusal: while it lives, no thread can be started in this process, and the attempts are
+// counted. Include it in one file of an executable: it interposes the system's function. It does
+// not work with a sanitizer, which interposes it too and would not learn of any thread: tests skip
+// there.
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -34,7 +35,7 @@ class thread_refusal {
   static int asked() noexcept { return threads_refused; }
 };
 
-/// Whether a call has ended with the system's reason for having no thread.
+/// Whether a call failed with the error that the system gives when it has no thread.
 bool names_the_reason(const auto& outcome) {
   if (outcome.has_value()) return false;
   try {
@@ -47,7 +48,7 @@ bool names_the_reason(const auto& outcome) {
 }
 
 inline constexpr const char* not_with_sanitizers =
-    "a sanitizer stands where threads would be refused";
+    "a sanitizer interposes the function that would refuse threads";
 
 }  // namespace support
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// unruly_atomics: the machine's atomics and lock (SINGLEFLIGHT_ATOMICS), by a scheduler that lets
-// others in where it hurts: before or after any step that threads can see of each other, at times,
-// the thread yields, or sleeps for up to some milliseconds. Two cores then play interleavings that
-// they come to once in hours otherwise, in code of any length; the model, which comes to all of
-// them, is for small worlds.
+// unruly_atomics: the machine's atomics and lock (SINGLEFLIGHT_ATOMICS), with interruptions where
+// they hurt: before or after a step that other threads can observe, the thread at times yields, or
+// sleeps for up to some milliseconds. Two cores then play interleavings that they otherwise reach
+// once in hours, in code of any length; the model, which reaches all of them, is for small worlds.
 //
-// SINGLEFLIGHT_UNRULY=N: one step in N, 300 unless told. What takes the time for it is idle: many
-// such processes run well at once. Not for threads that are cancelled: a sleep is a point for that.
+// SINGLEFLIGHT_UNRULY=N: one step in N is interrupted; 300 by default. Its cost is idle time: many
+// such processes run well at once. Not for threads that are cancelled: a sleep is a cancellation
+// point.
 
 #include <atomic>
 #include <chrono>
@@ -22,12 +22,12 @@
 namespace singleflight_atomics {
 
 inline std::uint32_t one_in() noexcept {
-  static const std::uint32_t told = [] {
+  static const std::uint32_t configured = [] {
     const char* const text = std::getenv("SINGLEFLIGHT_UNRULY");
     const unsigned long number = text != nullptr ? std::strtoul(text, nullptr, 10) : 0;
     return number > 0 && number < 1'000'000'000 ? static_cast<std::uint32_t>(number) : 300U;
   }();
-  return told;
+  return configured;
 }
 
 inline void step() noexcept {

@@ -7,16 +7,16 @@
 #include <cstdio>
 #include <optional>
 
-#include "lab/command_line.hpp"
-#include "lab/hit_ratio.hpp"
-#include "lab/hit_ratio_results.hpp"
-#include "lab/interrupt.hpp"
-#include "lab/log_reader.hpp"
-#include "lab/output_file.hpp"
-#include "lab/results.hpp"
-#include "lab/units.hpp"
-#include "lab/usage_error.hpp"
-#include "lab/version.hpp"
+#include "cli/command_line.hpp"
+#include "cli/interrupt.hpp"
+#include "cli/json_text.hpp"
+#include "cli/output_file.hpp"
+#include "cli/units.hpp"
+#include "cli/usage_error.hpp"
+#include "cli/version.hpp"
+#include "lab/hit_ratio/hit_ratio.hpp"
+#include "lab/hit_ratio/hit_ratio_results.hpp"
+#include "lab/log/log_reader.hpp"
 
 namespace singleflight::lab {
 
@@ -24,7 +24,7 @@ namespace {
 
 constexpr const char* default_capacities = "1%,5%,10%";
 
-// Smallest first; a size that two capacities come to is there once.
+// Sorted by size; of several capacities with the same size only the first is kept.
 std::vector<hits_at> rows_of(const std::vector<capacity>& capacities, std::size_t distinct_keys) {
   std::vector<hits_at> rows;
   for (const auto& each : capacities) rows.push_back({each.text, each.of(distinct_keys)});
@@ -33,8 +33,8 @@ std::vector<hits_at> rows_of(const std::vector<capacity>& capacities, std::size_
   std::vector<hits_at> distinct;
   for (auto& row : rows) {
     if (!distinct.empty() && distinct.back().entries == row.entries) {
-      fmt::print(stderr, "--capacity: with {} distinct keys {} and {} are the same; {} is shown\n",
-                 show_count(distinct_keys), distinct.back().capacity, row.capacity,
+      fmt::print(stderr, "--capacity: with {} distinct keys, {} and {} are the same; {} is shown\n",
+                 cli::show_count(distinct_keys), distinct.back().capacity, row.capacity,
                  distinct.back().capacity);
     } else {
       distinct.push_back(std::move(row));
@@ -44,29 +44,26 @@ std::vector<hits_at> rows_of(const std::vector<capacity>& capacities, std::size_
 }
 
 hit_ratios measure(const hit_ratio_options& options, const std::stop_token& stop) {
-  log_request request;
-  request.path = options.log;
-  request.key = options.key;
-  request.at_most = options.requests;
   log_account account;
-  const auto requests = read_log(request, account, stop);
-  tell_about(account);
+  const auto requests = read_log(options.log, account, stop);
+  print_skipped(account);
   if (account.more) {
-    fmt::print(stderr, "the log has more than {} requests; these are looked at\n",
-               show_count(requests.requests.size()));
+    fmt::print(stderr, "the log has more than {} requests; only these are used\n",
+               cli::show_count(requests.requests.size()));
   }
 
   hit_ratios all;
-  all.workload = one_line(requests.source, 400);
+  all.workload = cli::one_line(requests.source, 400);
   all.requests = requests.requests.size();
   all.distinct_keys = requests.keys.size();
   all.skipped_lines = account.malformed;
-  all.version = program_version;
+  all.version = cli::program_version;
   all.rows = rows_of(options.capacities, requests.keys.size());
   fmt::print(
       "workload  {}\n          {} requests, {} distinct keys; no cache answers more than "
       "{:.1f} % of them\n\n",
-      all.workload, show_count(all.requests), show_count(all.distinct_keys), all.ceiling() * 100);
+      all.workload, cli::show_count(all.requests), cli::show_count(all.distinct_keys),
+      all.ceiling() * 100);
   std::fflush(stdout);
   for (auto& row : all.rows) {
     row.lru = hits_of_lru(requests, row.entries, stop);
@@ -79,60 +76,65 @@ hit_ratios measure(const hit_ratio_options& options, const std::stop_token& stop
 }  // namespace
 
 void declare_options(CLI::App& command, hit_ratio_arguments& arguments) {
-  constexpr const char* workload = "Workload: what is asked for";
-  add_text_option(command, "--log", arguments.log,
-                  {workload, "FILE",
-                   "The log: an access log (Common or Combined), a CSV with a header (time,key), "
-                   "or one key per line; plain or gzip; - is standard input"});
-  add_text_option(command, "--key-from", arguments.key_from,
-                  {workload, "PART",
-                   "What of a log line is the key: path, url, query, field=N or column=NAME [path; "
-                   "column key; the line]"});
-  add_text_option(command, "--requests", arguments.requests,
-                  {workload, "N", "Look at the first N requests [all]"});
-  add_text_option(command, "--capacity", arguments.capacity,
-                  {"Caches: how large", "LIST",
-                   "Shares of the distinct keys, or numbers of entries, for example 5%,1000 "
-                   "[1%,5%,10%]"});
-  constexpr const char* output = "Output: besides the table";
-  add_text_option(command, "--json", arguments.json, {output, "FILE", "Write the figures as JSON"});
-  add_text_option(command, "--report", arguments.report,
-                  {output, "FILE", "Write a page with a chart, one self-contained HTML file"});
+  constexpr const char* workload = "Workload";
+  cli::add_text_option(
+      command, "--log", arguments.log,
+      {workload, "FILE",
+       "The log: an access log (Common or Combined), a CSV with a header (time,key), "
+       "or one key per line; plain or gzip; - is standard input"});
+  cli::add_text_option(
+      command, "--key-from", arguments.key_from,
+      {workload, "PART",
+       "The part of a log line that is the key: path, url, query, field=N or column=NAME [path; "
+       "column key; the line]"});
+  cli::add_text_option(command, "--requests", arguments.requests,
+                       {workload, "N", "Use only the first N requests [all]"});
+  cli::add_text_option(
+      command, "--capacity", arguments.capacity,
+      {"Caches", "LIST",
+       "Capacities: shares of the distinct keys, or numbers of entries, for example 5%,1000 "
+       "[1%,5%,10%]"});
+  constexpr const char* output = "Output, in addition to the table";
+  cli::add_text_option(command, "--json", arguments.json,
+                       {output, "FILE", "Write the results as JSON"});
+  cli::add_text_option(command, "--report", arguments.report,
+                       {output, "FILE", "Write a page with a chart, one self-contained HTML file"});
 }
 
 hit_ratio_options check_options(const hit_ratio_arguments& arguments) {
   hit_ratio_options options;
-  refuse_if(arguments.log.empty(), "hit-ratio needs a log; add --log FILE");
-  options.log = arguments.log;
-  if (!arguments.key_from.empty()) options.key = key_choice::parse(arguments.key_from);
+  cli::refuse_if(arguments.log.empty(), "hit-ratio needs a log; add --log FILE");
+  options.log.path = arguments.log;
+  if (!arguments.key_from.empty()) options.log.key = key_choice::parse(arguments.key_from);
   if (!arguments.requests.empty() && arguments.requests != "all") {
-    options.requests = parse_count("--requests", arguments.requests,
-                                   {1, static_cast<double>(most_log_requests), "100000"});
+    options.log.at_most = cli::parse_count("--requests", arguments.requests,
+                                           {1, static_cast<double>(most_requests), "100000"});
   }
   options.capacities =
       parse_capacities(arguments.capacity.empty() ? default_capacities : arguments.capacity);
-  check_outputs(arguments.json, arguments.report, {options.log == "-" ? "" : options.log});
+  cli::check_outputs(arguments.json, arguments.report,
+                     {options.log.path == "-" ? "" : options.log.path});
   options.json = arguments.json;
   options.report = arguments.report;
   return options;
 }
 
 int run_hit_ratio(const hit_ratio_options& options) {
-  std::optional<output_file> json;
-  std::optional<output_file> report;
+  std::optional<cli::output_file> json;
+  std::optional<cli::output_file> report;
   if (!options.json.empty()) json.emplace("--json", options.json);
   if (!options.report.empty()) report.emplace("--report", options.report);
 
-  const interrupt_watch watch;
+  const cli::interrupt_watch watch;
   try {
     const auto all = measure(options, watch.token());
     fmt::print("{}", to_table(all));
-    if (json) json->write(to_text(to_json(all), 1) + "\n");
+    if (json) json->write(cli::to_text(to_json(all), 1) + "\n");
     if (report) {
       report->write(to_html(all));
-      fmt::print("\nreport    {}\n", one_line(report->path()));
+      fmt::print("\nreport    {}\n", cli::one_line(report->path()));
     }
-  } catch (const interrupted&) {
+  } catch (const cli::interrupted&) {
     fmt::print(stderr, "interrupted before anything was measured\n");
     return watch.exit_code() == 0 ? 130 : watch.exit_code();
   }

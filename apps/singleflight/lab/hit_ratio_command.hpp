@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "lab/capacity.hpp"
-#include "lab/line_format.hpp"
+#include "lab/hit_ratio/capacity.hpp"
+#include "lab/log/log_reader.hpp"
 
 namespace CLI {
 class App;
@@ -22,11 +22,9 @@ struct hit_ratio_arguments {
 
 void declare_options(CLI::App& command, hit_ratio_arguments& arguments);
 
-/// What it means, checked.
+/// The checked options.
 struct hit_ratio_options {
-  std::string log;
-  key_choice key;
-  std::uint64_t requests = 0;  // 0: all
+  log_request log;
   std::vector<capacity> capacities;
   std::string json;
   std::string report;
@@ -35,8 +33,9 @@ struct hit_ratio_options {
 /// Throws usage_error.
 hit_ratio_options check_options(const hit_ratio_arguments& arguments);
 
-/// Reads the log, asks each cache for its keys at each capacity, writes the outputs. Returns the
-/// program's exit code: 0, or 130 after Ctrl-C. Throws usage_error before anything is written.
+/// Reads the log, replays its keys through each cache at each capacity, and writes the outputs.
+/// Returns the exit code of the program: 0, or 130 after Ctrl-C. Throws usage_error before anything
+/// is written.
 int run_hit_ratio(const hit_ratio_options& options);
 
 }  // namespace singleflight::lab

@@ -5,65 +5,91 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <memory>
 #include <optional>
 
-#include "lab/delay_backend.hpp"
-#include "lab/experiment.hpp"
-#include "lab/faulty_backend.hpp"
-#include "lab/guards.hpp"
-#include "lab/interrupt.hpp"
-#include "lab/log_reader.hpp"
-#include "lab/machine.hpp"
-#include "lab/output_file.hpp"
-#include "lab/progress.hpp"
-#include "lab/replay_size.hpp"
-#include "lab/results.hpp"
-#include "lab/shop.hpp"
-#include "lab/sqlite_backend.hpp"
-#include "lab/units.hpp"
-#include "lab/usage_error.hpp"
-#include "lab/version.hpp"
+#include "cli/interrupt.hpp"
+#include "cli/json_text.hpp"
+#include "cli/output_file.hpp"
+#include "cli/progress.hpp"
+#include "cli/units.hpp"
+#include "cli/usage_error.hpp"
+#include "cli/version.hpp"
+#include "lab/backend/faulty_backend.hpp"
+#include "lab/backend/guards.hpp"
+#include "lab/backend/open_backend.hpp"
+#include "lab/log/log_reader.hpp"
+#include "lab/replay/experiment.hpp"
+#include "lab/replay/replay_size.hpp"
+#include "lab/report/machine.hpp"
+#include "lab/report/results.hpp"
 
 namespace singleflight::lab {
 
 namespace {
 
-std::unique_ptr<backend> open_backend(const lab_options& options) {
-  if (options.delay) return std::make_unique<delay_backend>(*options.delay);
-  if (options.database.empty()) return open_shop(options.connections);
-  sqlite_backend::settings settings;
-  settings.path = options.database;
-  settings.query = options.query;
-  settings.connections = options.connections;
-  return std::make_unique<sqlite_backend>(std::move(settings));
+// The workload as it was read or generated, before it is cut to what is replayed.
+struct source {
+  workload requests;
+  bool log_continues = false;  // the log has more requests than a workload may have
+};
+
+source obtain_workload(const lab_options& options, results& all, const std::stop_token& stop) {
+  if (options.log.path.empty() || options.injected.any()) all.seed = options.seed;
+  source made;
+  if (options.log.path.empty()) {
+    made.requests = options.generate.make(
+        options.requests > 0 ? options.requests : default_generated(options.pace), options.seed);
+    return made;
+  }
+  log_account account;
+  made.requests = read_log(options.log, account, stop);
+  print_skipped(account);
+  all.skipped_lines = account.malformed;
+  made.log_continues = account.more && options.requests == 0;
+  return made;
 }
 
-workload obtain_workload(const lab_options& options, results& all, bool& log_goes_on,
-                         const std::stop_token& stop) {
-  if (options.log.empty() || options.injected.any()) all.seed = options.seed;
-  if (options.log.empty()) {
-    return options.generate.make(
-        options.requests > 0 ? options.requests : default_generated(options.pace), options.seed);
+// Without --requests, cuts the workload to what takes about 30 s, and reports that for a log.
+void cut_workload(const lab_options& options, source& made, double loads_per_s) {
+  auto& requests = made.requests;
+  const bool generated = options.log.path.empty();
+  const auto found = requests.requests.size();
+  if (options.requests == 0 && !options.all_requests) {
+    requests.keep_first(size_for(requests, options.pace, loads_per_s, generated));
   }
-  log_request request;
-  request.path = options.log;
-  request.key = options.key;
-  request.by_time = options.pace.form == pacing::loop::log_times;
-  request.at_most = options.requests;
-  log_account account;
-  auto read = read_log(request, account, stop);
-  tell_about(account);
-  all.skipped_lines = account.malformed;
-  log_goes_on = account.more && options.requests == 0;
-  return read;
+  const auto kept = requests.requests.size();
+  if (generated || (kept == found && !made.log_continues)) return;
+  fmt::print(stderr,
+             "the log has {}{} requests; the first {} are replayed, which takes about {} without "
+             "protection (--requests all: about {})\n",
+             made.log_continues ? "more than " : "", cli::show_count(found), cli::show_count(kept),
+             cli::show_duration(expected_time(requests, options.pace, loads_per_s, kept)),
+             cli::show_duration(expected_time(requests, options.pace, loads_per_s, found)));
+}
+
+// Fills in everything that the outputs show besides the runs.
+void describe_settings(const lab_options& options, const workload& requests,
+                       const backend& answering, results& all) {
+  all.workload = cli::one_line(requests.source, 400);
+  all.requests = requests.requests.size();
+  all.distinct_keys = requests.keys.size();
+  all.pacing = options.pace.describe();
+  all.backend = answering.name();
+  all.query = answering.query();
+  all.connections = answering.connections();
+  all.injected = options.injected;
+  all.deadline = options.deadline;
+  all.guards = options.guards;
+  all.cache = options.cache;
+  all.machine = describe_machine();
+  all.version = cli::program_version;
 }
 
 void print_head(const results& all) {
   fmt::print("workload  {}\n", all.workload);
-  fmt::print("          {} requests, {} distinct keys; {}{}\n", show_count(all.requests),
-             show_count(all.distinct_keys), all.pacing,
-             all.deadline ? fmt::format(", deadline {}", show_duration(*all.deadline)) : "");
+  fmt::print("          {} requests, {} distinct keys; {}{}\n", cli::show_count(all.requests),
+             cli::show_count(all.distinct_keys), all.pacing,
+             all.deadline ? fmt::format(", deadline {}", cli::show_duration(*all.deadline)) : "");
   fmt::print("backend   {}{}\n", all.backend,
              all.connections > 0 ? fmt::format(", {} connections", all.connections) : "");
   if (all.guards.any()) fmt::print("guards    {}\n", all.guards.describe());
@@ -72,67 +98,40 @@ void print_head(const results& all) {
   std::fflush(stdout);
 }
 
-void write_outputs(const results& all, const std::optional<output_file>& json,
-                   const std::optional<output_file>& report) {
-  if (json) json->write(to_text(to_json(all), 1) + "\n");
+void write_outputs(const results& all, const std::optional<cli::output_file>& json,
+                   const std::optional<cli::output_file>& report) {
+  if (json) json->write(cli::to_text(to_json(all), 1) + "\n");
   if (report) {
     report->write(to_html(all));
-    fmt::print("report    {}\n", one_line(report->path()));
+    fmt::print("report    {}\n", cli::one_line(report->path()));
   }
 }
 
 }  // namespace
 
 int run_lab(const lab_options& options) {
-  std::optional<output_file> json;
-  std::optional<output_file> report;
+  std::optional<cli::output_file> json;
+  std::optional<cli::output_file> report;
   if (!options.json.empty()) json.emplace("--json", options.json);
   if (!options.report.empty()) report.emplace("--report", options.report);
 
-  const interrupt_watch watch;
+  const cli::interrupt_watch watch;
   const auto stop = watch.token();
   results all;
   try {
-    const auto opened = open_backend(options);
-    // All that stands before the backend is made anew for the trial and for each run, so that each
-    // meets the same.
+    const auto opened = open_backend(options.backend);
+    // The faults and the guards are created again for the trial and for each run, so that all runs
+    // have the same conditions.
     const auto answering = [&] { return faulty_backend(*opened, options.injected, options.seed); };
-    bool log_goes_on = false;
-    auto requests = obtain_workload(options, all, log_goes_on, stop);
+    auto made = obtain_workload(options, all, stop);
+    const auto& requests = made.requests;
 
-    const auto found = requests.requests.size();
     auto trial = answering();
     guarded_backend guarded_trial(trial, options.guards);
     const double loads_per_s = probe(guarded_trial, requests, options.pace.callers, stop);
-    if (options.requests == 0 && !options.all_requests) {
-      const auto size = size_for(requests, options.pace, loads_per_s, options.log.empty());
-      requests.keep_first(size);
-    }
-    if (stop.stop_requested()) throw interrupted{};
-    const auto kept = requests.requests.size();
-    if (!options.log.empty() && (kept < found || log_goes_on)) {
-      fmt::print(stderr,
-                 "the log has {}{} requests; the first {} are replayed, which takes about {} "
-                 "without protection "
-                 "(--requests all: about {})\n",
-                 log_goes_on ? "more than " : "", show_count(found), show_count(kept),
-                 show_duration(expected_time(requests, options.pace, loads_per_s, kept)),
-                 show_duration(expected_time(requests, options.pace, loads_per_s, found)));
-    }
-
-    all.workload = one_line(requests.source, 400);
-    all.requests = kept;
-    all.distinct_keys = requests.keys.size();
-    all.pacing = options.pace.describe();
-    all.backend = trial.name();
-    all.query = trial.query();
-    all.connections = trial.connections();
-    all.injected = options.injected;
-    all.deadline = options.deadline;
-    all.guards = options.guards;
-    all.cache = options.cache;
-    all.machine = describe_machine();
-    all.version = program_version;
+    if (stop.stop_requested()) throw cli::interrupted{};
+    cut_workload(options, made, loads_per_s);
+    describe_settings(options, requests, trial, all);
     print_head(all);
 
     const experiment what{requests, options.pace, options.deadline, options.guards,
@@ -140,17 +139,17 @@ int run_lab(const lab_options& options) {
     for (const auto& protection : options.protections) {
       if (stop.stop_requested()) break;
       std::atomic<std::uint64_t> done = 0;
-      const progress_bar bar(protection, kept, done);
+      const cli::progress_bar bar(protection, all.requests, done);
       auto measured = answering();
       all.runs.push_back(measure(what, protection, measured, stop, done));
     }
-  } catch (const interrupted&) {
+  } catch (const cli::interrupted&) {
     fmt::print(stderr, "interrupted before anything was measured\n");
     return watch.exit_code() == 0 ? 130 : watch.exit_code();
   }
 
   all.interrupted = stop.stop_requested();
-  if (all.interrupted) fmt::print(stderr, "interrupted; this is what was measured until then\n");
+  if (all.interrupted) fmt::print(stderr, "interrupted; these are the results up to that point\n");
   fmt::print("{}", to_table(all));
   write_outputs(all, json, report);
   return all.interrupted ? watch.exit_code() : 0;

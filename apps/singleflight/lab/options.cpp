@@ -10,10 +10,10 @@
 #include <string_view>
 #include <utility>
 
-#include "lab/command_line.hpp"
-#include "lab/protection.hpp"
-#include "lab/units.hpp"
-#include "lab/usage_error.hpp"
+#include "cli/command_line.hpp"
+#include "cli/units.hpp"
+#include "cli/usage_error.hpp"
+#include "lab/protection/protection.hpp"
 
 namespace singleflight::lab {
 
@@ -22,155 +22,158 @@ namespace {
 bool given(const std::string& argument) { return !argument.empty(); }
 
 void check_workload(const lab_arguments& arguments, lab_options& options) {
-  refuse_if(given(arguments.log) && given(arguments.generate),
-            "--log and --generate exclude each other; leave one out");
-  refuse_if(given(arguments.key_from) && !given(arguments.log),
-            "--key-from needs a log; add --log FILE");
+  cli::refuse_if(given(arguments.log) && given(arguments.generate),
+                 "--log and --generate exclude each other; omit one");
+  cli::refuse_if(given(arguments.key_from) && !given(arguments.log),
+                 "--key-from needs a log; add --log FILE");
   const bool faulty = given(arguments.fail) || given(arguments.slow);
-  refuse_if(given(arguments.seed) && given(arguments.log) && !faulty,
-            "--seed is for --generate, --fail and --slow; leave it out");
-  options.log = arguments.log;
-  if (given(arguments.key_from)) options.key = key_choice::parse(arguments.key_from);
+  cli::refuse_if(given(arguments.seed) && given(arguments.log) && !faulty,
+                 "--seed is for --generate, --fail and --slow; omit it");
+  options.log.path = arguments.log;
+  if (given(arguments.key_from)) options.log.key = key_choice::parse(arguments.key_from);
   if (given(arguments.generate)) options.generate = generator::parse(arguments.generate);
-  if (given(arguments.seed)) options.seed = parse_count("--seed", arguments.seed, {0, 1e18, "1"});
+  if (given(arguments.seed))
+    options.seed = cli::parse_count("--seed", arguments.seed, {0, 1e18, "1"});
   options.all_requests = arguments.requests == "all";
-  refuse_if(options.all_requests && !given(arguments.log),
-            "--requests: 'all' needs a log; give a number, for example --requests 2000");
+  cli::refuse_if(options.all_requests && !given(arguments.log),
+                 "--requests: 'all' needs a log; give a number, for example --requests 2000");
   if (given(arguments.requests) && !options.all_requests) {
-    options.requests = parse_count("--requests", arguments.requests, {1, 10'000'000, "2000"});
+    options.requests = cli::parse_count("--requests", arguments.requests,
+                                        {1, static_cast<double>(most_requests), "2000"});
   }
 }
 
 void check_pacing(const lab_arguments& arguments, pacing& pace) {
   const int forms =
       int{given(arguments.callers)} + int{given(arguments.rate)} + int{given(arguments.speed)};
-  refuse_if(forms > 1, "--callers, --rate and --speed exclude each other; leave one");
-  refuse_if(given(arguments.speed) && !given(arguments.log),
-            "--speed needs a log with times; add --log FILE, or use --callers N or --rate R");
+  cli::refuse_if(forms > 1, "--callers, --rate and --speed exclude each other; give only one");
+  cli::refuse_if(given(arguments.speed) && !given(arguments.log),
+                 "--speed needs a log with times; add --log FILE, or use --callers N or --rate R");
   if (given(arguments.callers))
-    pace.callers = parse_count("--callers", arguments.callers, {1, 10'000, "50"});
+    pace.callers = cli::parse_count("--callers", arguments.callers, {1, 10'000, "50"});
   if (given(arguments.rate)) {
     pace.form = pacing::loop::rate;
-    pace.rate = parse_number("--rate", arguments.rate, {0.001, 1'000'000, "200"});
+    pace.rate = cli::parse_number("--rate", arguments.rate, {0.001, 1'000'000, "200"});
   }
   if (given(arguments.speed)) {
     pace.form = pacing::loop::log_times;
-    pace.speed = parse_number("--speed", arguments.speed, {0.001, 1'000'000, "10"});
+    pace.speed = cli::parse_number("--speed", arguments.speed, {0.001, 1'000'000, "10"});
   }
 }
 
-void check_backend(const lab_arguments& arguments, lab_options& options) {
-  refuse_if(given(arguments.db) && given(arguments.backend),
-            "--db and --backend exclude each other; leave one out");
-  refuse_if(given(arguments.db) && !given(arguments.query),
-            "--db needs a query; add --query 'SELECT ... WHERE id = :key'");
-  refuse_if(given(arguments.query) && !given(arguments.db),
-            "--query needs a database; add --db sqlite:FILE");
+void check_backend(const lab_arguments& arguments, backend_choice& choice) {
+  cli::refuse_if(given(arguments.db) && given(arguments.backend),
+                 "--db and --backend exclude each other; omit one");
+  cli::refuse_if(given(arguments.db) && !given(arguments.query),
+                 "--db needs a query; add --query 'SELECT ... WHERE id = :key'");
+  cli::refuse_if(given(arguments.query) && !given(arguments.db),
+                 "--query needs a database; add --db sqlite:FILE");
   if (given(arguments.db)) {
     constexpr std::string_view scheme = "sqlite:";
     if (!arguments.db.starts_with(scheme) || arguments.db.size() == scheme.size()) {
-      throw usage_error(
+      throw cli::usage_error(
           fmt::format("--db: '{}' is not sqlite:FILE; for example --db sqlite:shop.db",
-                      one_line(arguments.db, 40)));
+                      cli::one_line(arguments.db, 40)));
     }
-    options.database = arguments.db.substr(scheme.size());
-    // SQLite takes some names for memory or for a URI; here a name is a file's.
-    if (std::error_code error; !std::filesystem::exists(options.database, error)) {
-      throw usage_error(
-          fmt::format("--db: there is no file {}; give an SQLite database file: --db sqlite:FILE",
-                      one_line(options.database)));
+    choice.database = arguments.db.substr(scheme.size());
+    // SQLite interprets some names as memory or as a URI; here a name is always a file.
+    if (std::error_code error; !std::filesystem::exists(choice.database, error)) {
+      throw cli::usage_error(
+          fmt::format("--db: there is no file {}; name an SQLite database file: --db sqlite:FILE",
+                      cli::one_line(choice.database)));
     }
-    options.database = std::filesystem::absolute(options.database).string();
-    options.query = arguments.query;
+    choice.database = std::filesystem::absolute(choice.database).string();
+    choice.query = arguments.query;
   }
   if (given(arguments.backend)) {
     constexpr std::string_view scheme = "delay:";
     if (!arguments.backend.starts_with(scheme)) {
-      throw usage_error(
+      throw cli::usage_error(
           fmt::format("--backend: '{}' is not delay:TIME; for example --backend delay:20ms",
-                      one_line(arguments.backend, 40)));
+                      cli::one_line(arguments.backend, 40)));
     }
-    options.delay =
-        parse_duration("--backend delay", std::string_view(arguments.backend).substr(scheme.size()),
-                       {0, 3600, "delay:20ms"});
-    refuse_if(given(arguments.connections),
-              "--connections is for databases; a delay has none, leave it out");
+    choice.delay = cli::parse_duration("--backend delay",
+                                       std::string_view(arguments.backend).substr(scheme.size()),
+                                       {0, 3600, "delay:20ms"});
+    cli::refuse_if(given(arguments.connections),
+                   "--connections is for databases; omit it with --backend delay");
   }
   if (given(arguments.connections)) {
-    options.connections = parse_count("--connections", arguments.connections, {1, 1000, "4"});
+    choice.connections = cli::parse_count("--connections", arguments.connections, {1, 1000, "4"});
   }
 }
 
 void check_faults(const lab_arguments& arguments, faults& injected) {
   if (given(arguments.fail)) {
-    injected.fail_share = parse_percentage("--fail", arguments.fail, "5%");
+    injected.fail_share = cli::parse_percentage("--fail", arguments.fail, "5%");
   }
   if (given(arguments.slow)) {
     constexpr const char* example = "1%:2s";
     const std::string_view text = arguments.slow;
     const auto colon = text.find(':');
     if (colon == std::string_view::npos) {
-      throw usage_error(fmt::format("--slow: '{}' is not SHARE:TIME; for example --slow {}",
-                                    one_line(text, 40), example));
+      throw cli::usage_error(fmt::format("--slow: '{}' is not SHARE:TIME; for example --slow {}",
+                                         cli::one_line(text, 40), example));
     }
-    injected.slow_share = parse_percentage("--slow share", text.substr(0, colon), example);
-    injected.slow_by = parse_duration("--slow time", text.substr(colon + 1), {0, 3600, example});
+    injected.slow_share = cli::parse_percentage("--slow share", text.substr(0, colon), example);
+    injected.slow_by =
+        cli::parse_duration("--slow time", text.substr(colon + 1), {0, 3600, example});
   }
 }
 
 void check_guards(const lab_arguments& arguments, guard_settings& guards) {
   if (given(arguments.retry)) {
     guards.attempts =
-        static_cast<std::uint32_t>(parse_count("--retry", arguments.retry, {1, 100, "3"}));
+        static_cast<std::uint32_t>(cli::parse_count("--retry", arguments.retry, {1, 100, "3"}));
   }
   if (given(arguments.breaker)) {
-    guards.error_rate = parse_percentage("--breaker", arguments.breaker, "50%");
+    guards.error_rate = cli::parse_percentage("--breaker", arguments.breaker, "50%");
     if (*guards.error_rate == 0) {
-      throw usage_error(
-          "--breaker: at 0% it would open without a failure; give more, for example --breaker 50%");
+      throw cli::usage_error(
+          "--breaker: at 0% it would open without a failure; give a larger share, for example "
+          "--breaker 50%");
     }
   }
   if (given(arguments.max_loads)) {
-    guards.max_loads = parse_count("--max-loads", arguments.max_loads, {1, 10'000, "8"});
+    guards.max_loads = cli::parse_count("--max-loads", arguments.max_loads, {1, 10'000, "8"});
   }
 }
 
 void check_cache(const lab_arguments& arguments, lab_options& options) {
   const auto& chosen = options.protections;
   const bool caches = std::find(chosen.begin(), chosen.end(), "cache") != chosen.end();
-  const std::pair<const char*, const std::string&> its_own[] = {
+  const std::pair<const char*, const std::string&> cache_options[] = {
       {"--capacity", arguments.capacity},
       {"--ttl", arguments.ttl},
       {"--refresh-after", arguments.refresh_after},
       {"--stale-if-error", arguments.stale_if_error}};
-  for (const auto& [name, argument] : its_own) {
+  for (const auto& [name, argument] : cache_options) {
     if (given(argument) && !caches) {
-      throw usage_error(fmt::format(
-          "{} is for the protection cache; add it, for example --protect none,cache, or leave {} "
-          "out",
+      throw cli::usage_error(fmt::format(
+          "{} is for the protection cache; add it, for example --protect none,cache, or omit {}",
           name, name));
     }
   }
   if (!caches) return;
   cache_settings cache;
   if (given(arguments.capacity))
-    cache.capacity = parse_count("--capacity", arguments.capacity, {1, 10'000'000, "1000"});
+    cache.capacity = cli::parse_count("--capacity", arguments.capacity, {1, 10'000'000, "1000"});
   constexpr double shortest = 0.001;
   constexpr double longest = 7 * 24 * 3600;
   if (given(arguments.ttl))
-    cache.ttl = parse_duration("--ttl", arguments.ttl, {shortest, longest, "10s"});
+    cache.ttl = cli::parse_duration("--ttl", arguments.ttl, {shortest, longest, "10s"});
   if (given(arguments.refresh_after)) {
     cache.refresh_after =
-        parse_duration("--refresh-after", arguments.refresh_after, {shortest, longest, "5s"});
-    refuse_if(given(arguments.ttl) && cache.refresh_after >= cache.ttl,
-              "--refresh-after is not shorter than --ttl: an answer is gone before it is loaded "
-              "again; for example --ttl 10s --refresh-after 5s");
+        cli::parse_duration("--refresh-after", arguments.refresh_after, {shortest, longest, "5s"});
+    cli::refuse_if(given(arguments.ttl) && cache.refresh_after >= cache.ttl,
+                   "--refresh-after is not shorter than --ttl: an answer expires before it is "
+                   "refreshed; for example --ttl 10s --refresh-after 5s");
   }
   if (given(arguments.stale_if_error)) {
-    refuse_if(!given(arguments.ttl),
-              "--stale-if-error needs a time after which an answer is stale; add --ttl 10s");
-    cache.stale_if_error =
-        parse_duration("--stale-if-error", arguments.stale_if_error, {shortest, longest, "60s"});
+    cli::refuse_if(!given(arguments.ttl),
+                   "--stale-if-error needs a time after which an answer is stale; add --ttl 10s");
+    cache.stale_if_error = cli::parse_duration("--stale-if-error", arguments.stale_if_error,
+                                               {shortest, longest, "60s"});
   }
   options.cache = cache;
 }
@@ -182,11 +185,11 @@ std::vector<std::string> check_protections(std::string_view text) {
     const auto comma = text.find(',');
     const std::string name(text.substr(0, comma));
     if (std::find(known.begin(), known.end(), name) == known.end()) {
-      throw usage_error(fmt::format("--protect: there is no protection '{}'; choose from {}",
-                                    one_line(name, 40), fmt::join(known, ", ")));
+      throw cli::usage_error(fmt::format("--protect: there is no protection '{}'; choose from {}",
+                                         cli::one_line(name, 40), fmt::join(known, ", ")));
     }
     if (std::find(chosen.begin(), chosen.end(), name) != chosen.end()) {
-      throw usage_error(fmt::format("--protect: '{}' is named twice; name it once", name));
+      throw cli::usage_error(fmt::format("--protect: '{}' is listed twice; list it once", name));
     }
     chosen.push_back(name);
     if (comma == std::string_view::npos) return chosen;
@@ -199,75 +202,73 @@ std::vector<std::string> check_protections(std::string_view text) {
 void declare_options(CLI::App& command, lab_arguments& arguments) {
   const auto add = [&](const char* name, std::string& target, const char* group, const char* type,
                        const char* help) {
-    return add_text_option(command, name, target, {group, type, help});
+    return cli::add_text_option(command, name, target, {group, type, help});
   };
-  constexpr const char* workload = "Workload: what is asked for";
+  constexpr const char* workload = "Workload";
   add("--log", arguments.log, workload, "FILE",
       "Replay a log: an access log (Common or Combined), a CSV with a header (time,key), or one "
       "key per line; plain "
       "or gzip; - is standard input");
   add("--key-from", arguments.key_from, workload, "PART",
-      "What of a log line is the key: path, url, query, field=N or column=NAME [path; column key; "
-      "the line]");
+      "The part of a log line that is the key: path, url, query, field=N or column=NAME [path; "
+      "column key; the line]");
   add("--generate", arguments.generate, workload, "SHAPE",
-      "Make requests up: hot[:keys=N,share=S], zipf[:keys=N,skew=S], uniform[:keys=N] "
+      "Generate requests: hot[:keys=N,share=S], zipf[:keys=N,skew=S], uniform[:keys=N] "
       "[hot:keys=1000,share=0.9]");
   add("--seed", arguments.seed, workload, "N",
-      "Seed of the made-up requests, and of --fail and --slow [1]");
+      "Seed of the generated requests, and of --fail and --slow [1]");
   add("--requests", arguments.requests, workload, "N|all",
-      "How many to replay [as many as take about 30 s without protection; 2,000 at most of made-up "
-      "ones]");
+      "How many requests to replay [as many as take about 30 s without protection; at most 2,000 "
+      "generated ones]");
 
-  constexpr const char* pacing = "Pacing: when (one of)";
+  constexpr const char* pacing = "Pacing (at most one)";
   add("--callers", arguments.callers, pacing, "N",
-      "Closed loop: N threads, each waits for its answer [50]");
+      "Closed loop: N threads; each waits for its answer before its next request [50]");
   add("--rate", arguments.rate, pacing, "R",
-      "Open loop: R requests per second, whatever became of those before");
-  add("--speed", arguments.speed, pacing, "X", "Open loop: X times the log's own times");
+      "Open loop: R requests per second, independently of earlier ones");
+  add("--speed", arguments.speed, pacing, "X", "Open loop: X times as fast as the log");
 
-  constexpr const char* backend = "Backend: who answers";
+  constexpr const char* backend = "Backend";
   add("--db", arguments.db, backend, "sqlite:FILE",
-      "Ask this database, which is only read [an embedded shop]");
-  add("--query", arguments.query, backend, "SQL",
-      "What to ask it: a SELECT with :key in the key's place");
+      "Query this database, read-only [an embedded shop]");
+  add("--query", arguments.query, backend, "SQL", "The query: a SELECT with :key for the key");
   add("--connections", arguments.connections, backend, "N", "Connections to the database [4]");
-  add("--backend", arguments.backend, backend, "delay:TIME",
-      "No database: each load takes that long");
+  add("--backend", arguments.backend, backend, "delay:TIME", "No database: each load takes TIME");
   add("--fail", arguments.fail, backend, "SHARE",
-      "Let that share of the loads fail, once their work is done, for example 5% [0%]");
+      "Make this share of the loads fail after their work is done, for example 5% [0%]");
   add("--slow", arguments.slow, backend, "SHARE:TIME",
-      "Let that share of the answers come that much later, for example 1%:2s [none]");
+      "Delay this share of the answers by TIME, for example 1%:2s [none]");
 
-  constexpr const char* protection = "Protection: what stands between";
+  constexpr const char* protection = "Protection";
   add("--protect", arguments.protect, protection, "NAMES",
-      "Replay once through each: none, flight (one load per key at a time), cache (whose answer is "
-      "kept) [none,flight]");
+      "Replay once with each: none, flight (one load per key at a time), cache (also stores the "
+      "answers) [none,flight]");
   add("--deadline", arguments.deadline, protection, "TIME",
       "How long each caller waits, for example 500ms [forever]");
 
-  constexpr const char* cache = "Cache: what --protect cache keeps";
-  add("--capacity", arguments.capacity, cache, "N", "At most N answers [10000]");
+  constexpr const char* cache = "Cache (with --protect cache)";
+  add("--capacity", arguments.capacity, cache, "N", "Store at most N answers [10000]");
   add("--ttl", arguments.ttl, cache, "TIME",
       "How long an answer is fresh, for example 10s [forever]");
   add("--refresh-after", arguments.refresh_after, cache, "TIME",
-      "Load an answer older than this again, behind the one who asks [never]");
+      "Reload an older answer in the background when it is requested [never]");
   add("--stale-if-error", arguments.stale_if_error, cache, "TIME",
-      "For this long after its --ttl an answer is served if its load fails [not at all]");
+      "Serve an answer for TIME after its --ttl if its load fails [not at all]");
 
-  constexpr const char* guards = "Guards: what stands between the protection and the backend";
+  constexpr const char* guards = "Guards between the protection and the backend";
   add("--retry", arguments.retry, guards, "[N]",
-      "Try a failed load again, after up to 10, 20, 40 ms ..., at most N attempts")
+      "Retry a failed load after up to 10, 20, 40 ms ..., at most N attempts")
       ->expected(0, 1)
       ->default_str("3");
   add("--breaker", arguments.breaker, guards, "[SHARE]",
-      "A circuit breaker: opens at that share of failures, then rejects loads for 5 s")
+      "A circuit breaker: opens at this share of failures, then rejects loads for 5 s")
       ->expected(0, 1)
       ->default_str("50%");
   add("--max-loads", arguments.max_loads, guards, "N",
-      "At most N loads at a time; the others wait for their turn [any number]");
+      "At most N concurrent loads; others wait for their turn [any number]");
 
-  constexpr const char* output = "Output: besides the table";
-  add("--json", arguments.json, output, "FILE", "Write the figures as JSON");
+  constexpr const char* output = "Output, in addition to the table";
+  add("--json", arguments.json, output, "FILE", "Write the results as JSON");
   add("--report", arguments.report, output, "FILE",
       "Write a page with charts, one self-contained HTML file");
 }
@@ -276,17 +277,19 @@ lab_options check_options(const lab_arguments& arguments) {
   lab_options options;
   check_workload(arguments, options);
   check_pacing(arguments, options.pace);
-  check_backend(arguments, options);
+  options.log.by_time = options.pace.form == pacing::loop::log_times;
+  options.log.at_most = options.requests;
+  check_backend(arguments, options.backend);
   check_faults(arguments, options.injected);
   options.protections =
       check_protections(given(arguments.protect) ? arguments.protect : "none,flight");
   if (given(arguments.deadline)) {
-    options.deadline = parse_duration("--deadline", arguments.deadline, {1e-6, 3600, "500ms"});
+    options.deadline = cli::parse_duration("--deadline", arguments.deadline, {1e-6, 3600, "500ms"});
   }
   check_cache(arguments, options);
   check_guards(arguments, options.guards);
-  check_outputs(arguments.json, arguments.report,
-                {options.log == "-" ? "" : options.log, options.database});
+  cli::check_outputs(arguments.json, arguments.report,
+                     {options.log.path == "-" ? "" : options.log.path, options.backend.database});
   options.json = arguments.json;
   options.report = arguments.report;
   return options;

@@ -7,12 +7,13 @@
 #include <string>
 #include <vector>
 
-#include "lab/cache_settings.hpp"
-#include "lab/faulty_backend.hpp"
-#include "lab/generator.hpp"
-#include "lab/guards.hpp"
-#include "lab/line_format.hpp"
-#include "lab/pacing.hpp"
+#include "lab/backend/faulty_backend.hpp"
+#include "lab/backend/guards.hpp"
+#include "lab/backend/open_backend.hpp"
+#include "lab/log/log_reader.hpp"
+#include "lab/protection/cache_settings.hpp"
+#include "lab/replay/pacing.hpp"
+#include "lab/workload/generator.hpp"
 
 namespace CLI {
 class App;
@@ -34,29 +35,25 @@ struct lab_arguments {
 /// Declares the options on `command`; parsing fills `arguments`.
 void declare_options(CLI::App& command, lab_arguments& arguments);
 
-/// lab_options: what they mean, checked.
+/// lab_options: the checked options. Each module receives only its own part.
 struct lab_options {
-  std::string log;  // empty: generate
-  key_choice key;
+  log_request log;  // an empty path: generate the workload
   generator generate;
   std::uint64_t seed = 1;
-  std::uint64_t requests = 0;  // 0: not said
+  std::uint64_t requests = 0;  // 0: not given
   bool all_requests = false;
   pacing pace;
-  std::string database;  // a path; empty: the embedded one, or a delay
-  std::string query;
-  std::size_t connections = 4;
-  std::optional<std::chrono::nanoseconds> delay;
+  backend_choice backend;
   faults injected;
   std::vector<std::string> protections;
   std::optional<std::chrono::nanoseconds> deadline;
   guard_settings guards;
-  std::optional<cache_settings> cache;  // if it is among the protections
+  std::optional<cache_settings> cache;  // if `cache` is among the protections
   std::string json;
   std::string report;
 };
 
-/// Throws usage_error.
+/// Checks the arguments, each alone and with the others. Throws usage_error.
 lab_options check_options(const lab_arguments& arguments);
 
 }  // namespace singleflight::lab

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What people write when they need this library and do not know it: a mutex, a map, a
-// shared_future. A baseline and nothing else: no cancellation, no deadline, and a key in flight is
-// copied.
+// What people write when they do not know this library: a mutex, a map, a shared_future. It is only
+// a baseline: no cancellation, no deadline, and a key in flight is copied.
 
 #include <exception>
 #include <future>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Question   What does a call cost with the usual mutex, unordered_map and shared_future?
-// Baseline   It is one; bench/flight/group_bench.cpp asks the same of ours under the same names.
+// Baseline   This is one; bench/flight/group_bench.cpp measures ours under the same names.
 // Reading    Nanoseconds of wall time per call, over all threads together.
 
 #include <benchmark/benchmark.h>

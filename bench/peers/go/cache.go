@@ -16,7 +16,7 @@ const (
 	cacheDraws   = 1 << 20 // a power of two
 )
 
-// hitsOf gets n keys in turn. The sink is made once: one a call would be an allocation a call.
+// hitsOf gets n keys in turn. The sink is reused: a new one would be an allocation per call.
 func hitsOf(group *groupcache.Group, keys []string, first, n int) {
 	ctx := context.Background()
 	var view groupcache.ByteView
@@ -28,7 +28,7 @@ func hitsOf(group *groupcache.Group, keys []string, first, n int) {
 	}
 }
 
-// benchCache is nanoseconds per hit of groupcache's Group.Get, which is what its users call, on
+// benchCache returns nanoseconds per hit of groupcache's Group.Get, which its users call, on
 // Zipf keys of 16 bytes: on one goroutine, and of wall time over two that begin behind a barrier.
 func benchCache(repetitions, n int) (figures, error) {
 	if repetitions < 1 || n < 1 {

@@ -25,7 +25,7 @@ func makeKeys(prefix string, n int) []string {
 	return keys
 }
 
-// boxed is the no-op load's answer. It is boxed once and beforehand, so that a call of Do pays for Do
+// boxed is the no-op load's answer. It is boxed once beforehand, so that a call of Do pays for Do
 // alone: converting a string to an interface would allocate in every call.
 var boxed interface{} = "value:0123456789"
 
@@ -45,7 +45,7 @@ func cycle(group *singleflight.Group, keys []string, n int) {
 	}
 }
 
-// perCall is nanoseconds of wall time per call over all threads, which begin behind a barrier.
+// perCall returns nanoseconds of wall time per call over all threads, which begin behind a barrier.
 func perCall(n int, keysOf ...[]string) float64 {
 	var group singleflight.Group
 	for _, keys := range keysOf {

@@ -12,7 +12,7 @@ import (
 
 func nothing() error { return nil }
 
-// errGroup hands n no-op tasks to one group and waits for them; limit 0: none.
+// errGroup submits n no-op tasks to one group and waits for them; a limit of 0 is none.
 func errGroup(repetitions, n, limit int) (figures, error) {
 	if repetitions < 1 || n < 1 || limit < 0 {
 		return nil, errors.New("errgroup needs a repetition and a task at least, and no negative limit")

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// residentBytes counts resident memory that is no file's, which is what our own programs count.
+// residentBytes returns the resident anonymous memory, as our own programs do.
 func residentBytes() (float64, error) {
 	file, err := os.Open("/proc/self/smaps_rollup")
 	if err != nil {
@@ -38,14 +38,15 @@ const hotKey = "key:000000000000"
 // wait makes one call on the hot key and returns once it has its outcome.
 type wait func(group *singleflight.Group, load func() (interface{}, error)) error
 
-// fanInWith starts n goroutines that wait on one key while its load is held back, then lets it end.
+// fanInWith starts n goroutines that wait on one key while its load is held back, then ends the
+// load.
 func fanInWith(n int, call wait) (figures, error) {
 	if n < 1 {
 		return nil, errors.New("a fan-in needs one waiter at least")
 	}
 	var group singleflight.Group
-	var loads, joined, told, failed int64
-	var loadEnded, allJoined, allTold time.Time
+	var loads, joined, answered, failed int64
+	var loadEnded, allJoined, allAnswered time.Time
 	begun, release, finished := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	load := func() (interface{}, error) {
 		if atomic.AddInt64(&loads, 1) == 1 {
@@ -72,8 +73,8 @@ func fanInWith(n int, call wait) (figures, error) {
 			if call(&group, load) != nil {
 				atomic.AddInt64(&failed, 1)
 			}
-			if atomic.AddInt64(&told, 1) == everybody {
-				allTold = time.Now()
+			if atomic.AddInt64(&answered, 1) == everybody {
+				allAnswered = time.Now()
 				close(finished)
 			}
 		}()
@@ -81,7 +82,7 @@ func fanInWith(n int, call wait) (figures, error) {
 	for atomic.LoadInt64(&joined) < everybody {
 		time.Sleep(time.Millisecond)
 	}
-	time.Sleep(300 * time.Millisecond) // the last few are between the counter and the wait
+	time.Sleep(300 * time.Millisecond) // the last few may not be waiting yet
 	after, err := residentBytes()
 	if err != nil {
 		return nil, err
@@ -94,7 +95,7 @@ func fanInWith(n int, call wait) (figures, error) {
 	runtime.KeepAlive(&group)
 	return figures{
 		"join_ns":          float64(allJoined.Sub(begin)) / float64(n),
-		"wake_ns":          float64(allTold.Sub(loadEnded)) / float64(n),
+		"wake_ns":          float64(allAnswered.Sub(loadEnded)) / float64(n),
 		"bytes_per_waiter": (after - before) / float64(n),
 		"waiters":          float64(n),
 	}, nil
@@ -107,8 +108,8 @@ func fanIn(n int) (figures, error) {
 	})
 }
 
-// fanInWithLimits gives each waiter a deadline of its own and one token that all share, the way a Go
-// service does it.
+// fanInWithLimits gives each waiter a deadline of its own and one token that all share, the way a
+// Go service does it.
 func fanInWithLimits(n int) (figures, error) {
 	parent, cancel := context.WithCancel(context.Background())
 	defer cancel()

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The same work as bench/flight and bench/sync, done with golang.org/x/sync, and some of
+// The same work as bench/flight and bench/sync, done with golang.org/x/sync, and part of
 // bench/cache, done with groupcache.
 //
-// Each run plays one scenario once, in a fresh process, and prints one JSON object of figures on
-// standard output. The driver (bench/run.py) sets GOMAXPROCS and interleaves these runs with ours.
+// Each run executes one scenario once, in a fresh process, and prints one JSON object of figures on
+// standard output. The driver (bench/run) sets GOMAXPROCS and interleaves these runs with ours.
 package main
 
 import (
@@ -54,7 +54,7 @@ func main() {
 	case "cache":
 		result, err = benchCache(*repetitions, *calls)
 	default:
-		err = fmt.Errorf("unknown -scenario %q: it is one of those that -help lists", *scenario)
+		err = fmt.Errorf("unknown -scenario %q: -help lists them", *scenario)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "go peer:", err)

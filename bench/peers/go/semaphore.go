@@ -22,8 +22,8 @@ func pairsOf(all *semaphore.Weighted, n int) {
 	}
 }
 
-// benchSemaphore is nanoseconds per pair of Acquire and Release: on one goroutine, and of wall time
-// over two that begin behind a barrier.
+// benchSemaphore returns nanoseconds per pair of Acquire and Release: on one goroutine, and of wall
+// time over two that begin behind a barrier.
 func benchSemaphore(repetitions, n int) (figures, error) {
 	var alone, two []float64
 	for r := 0; r < repetitions; r++ {
@@ -52,8 +52,8 @@ func benchSemaphore(repetitions, n int) (figures, error) {
 	return figures{"alone_ns": alone[len(alone)/2], "two_threads_ns": two[len(two)/2]}, nil
 }
 
-// permitFanIn is the time from one Release that frees n goroutines to the last of them having its
-// permit, per goroutine; each returns it at once.
+// permitFanIn returns the time from one Release that admits n goroutines until the last of them has
+// its permit, per goroutine; each returns it at once.
 func permitFanIn(n, turns int) (figures, error) {
 	var found []float64
 	ctx := context.Background()
@@ -62,7 +62,7 @@ func permitFanIn(n, turns int) (figures, error) {
 		if err := all.Acquire(ctx, int64(n)); err != nil {
 			return nil, err
 		}
-		var joined, told int64
+		var joined, admitted int64
 		var last time.Time
 		finished := make(chan struct{})
 		for i := 0; i < n; i++ {
@@ -72,7 +72,7 @@ func permitFanIn(n, turns int) (figures, error) {
 					panic("a permit was refused")
 				}
 				all.Release(1)
-				if atomic.AddInt64(&told, 1) == int64(n) {
+				if atomic.AddInt64(&admitted, 1) == int64(n) {
 					last = time.Now()
 					close(finished)
 				}
@@ -81,7 +81,7 @@ func permitFanIn(n, turns int) (figures, error) {
 		for atomic.LoadInt64(&joined) < int64(n) {
 			time.Sleep(time.Millisecond)
 		}
-		time.Sleep(20 * time.Millisecond) // the last few are between the counter and the wait
+		time.Sleep(20 * time.Millisecond) // the last few may not be waiting yet
 		begin := time.Now()
 		all.Release(int64(n))
 		<-finished

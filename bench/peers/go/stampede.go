@@ -20,7 +20,7 @@ const (
 	latencyUnit  = 100 * time.Nanosecond // 32 bits of it reach seven minutes
 )
 
-// random is splitmix64; bench/support/workload.hpp has the same, so that both see one workload.
+// random is splitmix64, as in bench/support/workload.hpp, so that both sides get one workload.
 type random struct{ state uint64 }
 
 func (r *random) next() uint64 {
@@ -55,7 +55,7 @@ func (z zipf) rank(draw *random) int {
 	return chosen
 }
 
-// arrivals returns when each request is due (nanoseconds from the start) and which key it asks for.
+// arrivals returns when each request is due (nanoseconds from the start) and its key's rank.
 func arrivals(rate, seconds float64, seed uint64) ([]int64, []uint16) {
 	ranks := newZipf(stampedeKeys, zipfSkew)
 	expected := int(rate*seconds*1.05) + 1000
@@ -70,7 +70,7 @@ func arrivals(rate, seconds float64, seed uint64) ([]int64, []uint16) {
 	}
 }
 
-// stampede starts a goroutine per request when it is due, whatever became of those before it.
+// stampede starts a goroutine per request when it is due, whether or not earlier ones are done.
 func stampede(rate, seconds float64, seed uint64, dispatchers int) (figures, error) {
 	if rate <= 0 || seconds <= 0 || dispatchers < 1 {
 		return nil, errors.New("a stampede needs a positive rate, time and number of dispatchers")
@@ -110,7 +110,7 @@ func stampede(rate, seconds float64, seed uint64, dispatchers int) (figures, err
 				go request(i)
 			}
 			// Sleeping until the next arrival costs Go a tenth of its highest rate: a sleep of less than
-			// a millisecond is rounded up to one. Yielding lets every runnable goroutine go first.
+			// a millisecond is rounded up to one. Yielding lets every runnable goroutine run first.
 			runtime.Gosched()
 		}
 	}
@@ -133,7 +133,7 @@ func stampede(rate, seconds float64, seed uint64, dispatchers int) (figures, err
 	return summary(due, latency, window, loads), nil
 }
 
-// summary judges what was completed: in the window for the completions, with the grace for latency.
+// summary counts completions within the window; latencies include those of the grace period.
 func summary(due []int64, latency []uint32, window time.Duration, loads int64) figures {
 	inTime := 0
 	sorted := make([]uint32, len(latency))

@@ -13,10 +13,10 @@ import com.github.benmanes.caffeine.cache.LoadingCache;
 /**
  * The same work as bench/cache, done with Caffeine's LoadingCache.
  *
- * <p>Each run plays one case in a fresh process, so that the compiler sees one kind of cache and
+ * <p>Each run executes one case in a fresh process, so that the compiler sees one kind of cache and
  * can inline through it, and prints one JSON object of figures on standard output. The driver
- * (bench/run.py) interleaves these runs with ours. Plain loops, run until they are compiled, then
- * timed; what they read is summed up and checked, so that none of it can be left out.
+ * (bench/run) interleaves these runs with ours. Plain loops run until they are compiled, then are
+ * timed; what they read is summed up and checked, so that the compiler cannot remove any of it.
  */
 final class Peer {
   private static final int DRAWS = 1 << 20;
@@ -28,7 +28,7 @@ final class Peer {
 
   private static final AtomicLong LOADS = new AtomicLong();
 
-  /** splitmix64; bench/support/workload.hpp has the same, so that both see one workload. */
+  /** splitmix64, as in bench/support/workload.hpp, so that both sides get one workload. */
   private static final class Random {
     private long state;
 
@@ -112,12 +112,12 @@ final class Peer {
     return (double) took / (2.0 * DRAWS * threads);
   }
 
-  /** Hits alone, then on two threads; {@code stored} are the objects that fill the cache. */
-  private static <K> void measureHits(LoadingCache<K, Long> cache, K[] stored, K[] asked)
+  /** Hits on one thread, then on two; {@code stored} are the objects that fill the cache. */
+  private static <K> void measureHits(LoadingCache<K, Long> cache, K[] stored, K[] lookups)
       throws InterruptedException {
     for (K key : stored) cache.get(key);
     cache.cleanUp();
-    K[] keys = drawn(asked);
+    K[] keys = drawn(lookups);
     hitsTogether(cache, keys, 1);
     check(cache.estimatedSize() == stored.length, "not every entry is in the cache");
     long loads = LOADS.get();
@@ -139,7 +139,7 @@ final class Peer {
     return sum;
   }
 
-  /** Loads of new keys into a full cache; what is evicted is a matter of the cache's executor. */
+  /** Loads of new keys into a full cache; evictions run on the cache's executor. */
   private static void measureMisses(Caffeine<Object, Object> builder) {
     final int capacity = 10_000;
     final int calls = 500_000;

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// cached: what a cache answers: a value that is shared, how fresh it is, how old.
+/// cached: an answer of a cache: a shared value, whether it is fresh, and its age.
 ///
 /// Use when    never by name: loading_cache::get returns one.
-/// Threads     one handle, one thread at a time; it may go to another thread. The value is shared
-///             and const.
+/// Threads     one handle, one thread at a time; it may be passed to another thread. The value is
+///             shared and const.
 /// Ordering    what the load did happens-before every use (P7).
-/// Lifetime    the value lives as long as a handle to it: eviction, invalidation and the cache's
-///             own end do not touch it. Its destructor runs on a thread that drops a handle or
+/// Lifetime    the value lives as long as a handle to it: eviction, invalidation and the end of the
+///             cache do not affect it. Its destructor runs on a thread that drops a handle or
 ///             changes a cache, perhaps another one, or on the default pool, and not always at
-///             once: a value must not want a lock that is held around such calls. It may wait for
+///             once: it must not acquire a lock that is held around such calls. It may wait for
 ///             loads (own a cache, a group): it never runs within one.
-/// Cost        40 bytes. Of a hit: a slot of the calling thread, no counting; a thread has six at a
-///             time, for all its caches, and counts what it holds beyond. A copy is counted: one
-///             read-modify-write.
+/// Cost        40 bytes. Of a hit: a slot of the calling thread, no reference count; a thread has
+///             six slots for all its caches, and any further handle is counted. A copy is counted:
+///             one read-modify-write.
 
 #include <chrono>
 #include <cstdint>
@@ -23,15 +23,19 @@
 #include <utility>
 
 #include "singleflight/cache/detail/entry.hpp"
-#include "singleflight/core/detail/require.hpp"
+#include "singleflight/core/support/require.hpp"
 #include "singleflight/core/timer.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
+namespace detail {
+struct cache_door;
+}
+
 enum class freshness : std::uint8_t {
   fresh,
-  stale,   ///< its time is over; nothing newer could be had
-  absent,  ///< the loader has said that there is no value
+  stale,   ///< its ttl has ended; no newer value was available
+  absent,  ///< the loader returned no value
 };
 
 template <class Value>
@@ -43,23 +47,26 @@ class cached {
       : hold_(std::move(other.hold_)),
         value_(std::exchange(other.value_, nullptr)),
         clock_(other.clock_),
-        how_(other.how_) {}
+        freshness_(other.freshness_) {}
   cached& operator=(cached&& other) noexcept {
     hold_ = std::move(other.hold_);
     value_ = this == &other ? value_ : std::exchange(other.value_, nullptr);
     clock_ = other.clock_;
-    how_ = other.how_;
+    freshness_ = other.freshness_;
     return *this;
   }
   cached(const cached& other) noexcept
-      : hold_(other.hold_.share()), value_(other.value_), clock_(other.clock_), how_(other.how_) {}
+      : hold_(other.hold_.share()),
+        value_(other.value_),
+        clock_(other.clock_),
+        freshness_(other.freshness_) {}
   cached& operator=(const cached& other) noexcept {
     if (this != &other) *this = cached(other);
     return *this;
   }
   ~cached() = default;
 
-  /// False for an absence.
+  /// Returns false for an absence.
   bool has_value() const noexcept { return value_ != nullptr; }
   explicit operator bool() const noexcept { return has_value(); }
   /// Throws std::bad_optional_access for an absence.
@@ -71,15 +78,16 @@ class cached {
   const Value& operator*() const noexcept { return *present(); }
   const Value* operator->() const noexcept { return present(); }
 
-  singleflight::freshness freshness() const noexcept { return how_; }
-  bool stale() const noexcept { return how_ == singleflight::freshness::stale; }
-  /// Since its load ended. A clock call. Requires that it was not moved from.
+  singleflight::freshness freshness() const noexcept { return freshness_; }
+  bool stale() const noexcept { return freshness_ == singleflight::freshness::stale; }
+  /// Returns the time since its load ended. One clock call. Requires that the handle was not moved
+  /// from.
   std::chrono::nanoseconds age() const noexcept {
-    const auto* const of = static_cast<const detail::entry_base*>(hold_.object());
-    return detail::from_ticks(of->age(detail::to_ticks(clock_->now())));
+    const auto* const entry = static_cast<const detail::entry_base*>(hold_.object());
+    return detail::from_ticks(entry->age(detail::to_ticks(clock_->now())));
   }
 
-  /// The value as a shared_ptr. One allocation. Null for an absence.
+  /// Returns the value as a shared_ptr, or null for an absence. One allocation.
   std::shared_ptr<const Value> share() && {
     if (value_ == nullptr) return nullptr;
     hold_.count();
@@ -87,22 +95,21 @@ class cached {
     return {value, [hold = std::move(hold_)](const Value*) {}};
   }
 
-  // For the library: what holds the entry of `value`.
-  cached(detail::hazard_hold hold, const Value* value, timer& clock,
-         singleflight::freshness how) noexcept
-      : hold_(std::move(hold)), value_(value), clock_(&clock), how_(how) {}
-  detail::hazard_hold& hold() noexcept { return hold_; }
-
  private:
+  friend detail::cache_door;
+  cached(detail::hazard_hold&& hold, const Value* value, timer& clock,
+         singleflight::freshness freshness) noexcept
+      : hold_(std::move(hold)), value_(value), clock_(&clock), freshness_(freshness) {}
+
   const Value* present() const noexcept {
     detail::require(value_ != nullptr, "cached: * or -> of an absence; ask has_value() first");
     return value_;
   }
 
-  detail::hazard_hold hold_;
+  detail::hazard_hold hold_;  // of the entry of value_
   const Value* value_;
   timer* clock_;
-  singleflight::freshness how_;
+  singleflight::freshness freshness_;
 };
 
 SINGLEFLIGHT_END_NAMESPACE

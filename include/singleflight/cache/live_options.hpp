@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// live_options, live_stats: what a live_value is told, and what it tells.
+/// live_options, live_stats: options and statistics of a live_value.
 
 #include <chrono>
 #include <cstddef>
@@ -12,15 +12,15 @@
 #include <type_traits>
 #include <utility>
 
-#include "singleflight/core/detail/conversion.hpp"
-#include "singleflight/core/detail/random.hpp"
+#include "singleflight/core/support/conversion.hpp"
+#include "singleflight/core/support/random.hpp"
 #include "singleflight/flight/group_options.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
 namespace detail {
 
-/// A std::optional<T> that is made only of what becomes one without loss.
+/// A std::optional<T> that is made only of what converts to one without loss.
 template <class T>
 class whole_optional : public std::optional<T> {
   using base = std::optional<T>;
@@ -34,7 +34,7 @@ class whole_optional : public std::optional<T> {
     requires takes<From>
   whole_optional(From&& from)  // NOLINT(google-explicit-constructor)
       : base(detail::value_from<base>(std::forward<From>(from))) {}
-  /// Also of a list of what makes a T; `{}` makes it empty.
+  /// Also from a braced list that makes a T; `{}` makes it empty.
   template <class From = T>
     requires(takes<From> && !std::is_scalar_v<T>)
   whole_optional& operator=(From&& from) {
@@ -47,43 +47,52 @@ class whole_optional : public std::optional<T> {
 
 template <class T>
 struct live_options {
-  /// The first version, in place of a first load: a T, what becomes one without loss, or an
+  /// The first version, instead of a first load: a T, what converts to one without loss, or an
   /// optional of these.
   detail::whole_optional<T> initial{};
-  /// A load so long after the last one of the schedule has ended, or after the value was made;
-  /// zero: only when it is asked for.
+  /// A load is scheduled this long after the last scheduled one has ended, or after the value was
+  /// made; if zero, there are no scheduled loads.
   std::chrono::nanoseconds reload_every{0};
-  /// Each wait is shorter by a random part of it, up to this one: processes that began together do
-  /// not load together. In [0, 1].
+  /// Each wait is shortened by a random fraction of it, at most this one, so that processes that
+  /// started together do not load together. In [0, 1].
   double jitter = 0.1;
-  /// The wait after a load of the schedule that failed; twice as long with each failure in a row,
-  /// up to reload_every. Positive.
+  /// The wait after a scheduled load that failed; twice as long with each consecutive failure, up
+  /// to reload_every. Positive.
   std::chrono::nanoseconds retry_after = std::chrono::seconds(1);
-  /// Hears of each load of the schedule that failed, on the executor, no lock held. It must not
-  /// throw. Empty: nobody.
+  /// Called for each scheduled load that failed, on the executor, with no lock held. It must not
+  /// throw. If empty, nothing is called.
   std::function<void(const std::exception_ptr& error)> on_error{};
-  /// How many changes may wait to be told, one at least: each keeps a version. When listeners fall
-  /// behind by more, the last of these and the next become one change: from the version before
-  /// both to the newer one. The latest version is always told.
+  /// How many changes may be queued for the listeners, at least one: each keeps a version alive.
+  /// When listeners fall behind by more, the last of these and the next one are merged into one
+  /// change: from the version before both to the newer one. The latest version is always delivered.
   std::size_t max_changes = 64;
-  /// The group that loads: its executor, where listeners are told too, its timer, load_timeout,
-  /// observer. Its on_abandon is always finish.
+  /// The options of the group that loads: its executor, where listeners are called too, its timer,
+  /// load_timeout, observer. Its on_abandon is always finish.
   group_options group{};
-  /// 64 random bits, once a wait, for the jitter; empty, and where it throws: a generator of the
-  /// calling thread.
+  /// 64 random bits, drawn once per wait, for the jitter; if empty, or if it throws, they come from
+  /// a generator of the calling thread.
   detail::random_source random{};
 };
 
-/// Totals since the value was made; exact when no call is under way.
+/// Totals since the value was made; exact when no call is in progress.
 struct live_stats {
-  std::uint64_t version = 0;  ///< of the value now
-  std::uint64_t loads = 0;    ///< that began
+  std::uint64_t version = 0;  ///< of the current value
+  std::uint64_t loads = 0;    ///< loads that began
   std::uint64_t load_failures = 0;
   std::uint64_t not_stored = 0;  ///< answers that a set, or a later load, had overtaken
-  /// Changes that were told together with the next one (max_changes).
+  /// Changes that were merged with the next one (max_changes).
   std::uint64_t changes_merged = 0;
   /// Since the value was last loaded or set, changed or not.
   std::chrono::nanoseconds since_success{0};
+
+  /// Calls visit(name, value) for each counter.
+  template <class Visit>
+  void each(const Visit& visit) const {
+    visit("loads", loads);
+    visit("load_failures", load_failures);
+    visit("not_stored", not_stored);
+    visit("changes_merged", changes_merged);
+  }
 };
 
 SINGLEFLIGHT_END_NAMESPACE

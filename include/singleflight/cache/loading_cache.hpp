@@ -1,41 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// loading_cache: keeps what was loaded; a key that is not there is loaded once, for all who ask.
+/// loading_cache: stores what its loader returns; a missing key is loaded once for all its callers.
 ///
-/// Use when    answers are asked for more often than they change.
-/// Not for     calls that overlap, and whose answers are not to be kept (flight/group.hpp); one
+/// Use when    answers are needed more often than they change.
+/// Not for     sharing calls that overlap without storing their answers (flight/group.hpp); one
 ///             value without a key (cache/live_value.hpp).
 /// Example     examples/15_loading_cache.cpp
 ///
 /// Threads     every member, from any thread; the destructor once no new call can begin.
 /// Ordering    after invalidate(k) returns, no get, find or get_all that begins later sees a value,
 ///             fresh or stale, whose load began before invalidate was called; the same for put,
-///             clear and invalidate_if. A load of that time answers those who wait for it already,
-///             and is not stored. What a load did happens-before every use of its value (P7).
+///             clear and invalidate_if. A load that began before is delivered to the callers that
+///             already wait for it, and is not stored. What a load did happens-before every use of
+///             its value (P7).
 /// Blocking    a hit never waits. A miss leads the key's load on the calling thread, or waits for
 ///             it, up to its limits; with soft_timeout, or a loader that is awaited, loads run on
 ///             the executor. start_get never blocks.
-/// Cancel      a limit ends this caller's wait only. A load goes on when everybody has left: its
-///             answer is stored.
+/// Cancel      a limit ends this caller's wait only. A load continues when all its callers have
+///             left: its answer is stored.
 /// Errors      the loader's exception, to every sharer, own type, unless a stale value is served
 ///             (stale_if_error). flight_error for the library's own. std::invalid_argument for
 ///             options out of range. A throwing hash, comparison, key copy or allocation harms its
-///             own call only. A comparison must not ask a cache. Keys and values convert as in a
+///             own call only. A comparison must not use a cache. Keys and values convert as in a
 ///             group: where nothing is lost.
-/// Lifetime    owns its loader and copies of its keys; get borrows its arguments, but for a loader
-///             that is started. The destructor tells running loads to stop, and waits for them.
-///             Handles outlive the cache; so may a load that was started, with the loader that was
-///             given for it and its value: until the thread that has answered it lets go, and the
-///             executor has come to its task.
+/// Lifetime    owns its loader and copies of its keys; get borrows its arguments, except for a
+///             loader whose load is started. The destructor asks running loads to stop, and waits
+///             for them. Handles may outlive the cache; so may a started load, with the loader that
+///             was passed for it and its value: until the thread that has answered it releases it,
+///             and the executor has run its task.
 /// Cost        a hit: no wait, no allocation, no clock call, no read-modify-write; one that finds
-///             its entry far from where it looked first may move it, if the cache's lock is free,
-///             for each three hits of an entry once at most. A miss: one allocation, one short
-///             critical section beside the load; where the table grows, one in which all entries
-///             move (some 50 ns each). An entry: 48 bytes beside key and value, and 32 more with
-///             weights, times of its own, refresh_after or stale_if_error.
-///             What has left the cache may wait to be freed together: a 32nd of the capacity (of a
-///             small one, an eighth), 256 entries at most.
+///             its entry far from its home line may move it there, if the cache's lock is free, at
+///             most once for three hits of an entry. A miss: one allocation, one short critical
+///             section in addition to the load; if the table grows, one in which all entries move
+///             (some 50 ns each). An entry: 48 bytes in addition to the key and the value, and 32
+///             more with weights, individual ttls, refresh_after or stale_if_error. Removed entries
+///             may wait to be freed together: a 32nd of the capacity (of a small one, an eighth),
+///             256 entries at most.
 
 #include <concepts>
 #include <cstddef>
@@ -49,10 +50,13 @@
 
 #include "singleflight/cache/cache_options.hpp"
 #include "singleflight/cache/cached.hpp"
+#include "singleflight/cache/detail/cache_door.hpp"
 #include "singleflight/cache/detail/entry_store.hpp"
 #include "singleflight/cache/detail/expiry_sweep.hpp"
 #include "singleflight/cache/detail/loader.hpp"
+#include "singleflight/cache/detail/rules.hpp"
 #include "singleflight/cache/pending_cached.hpp"
+#include "singleflight/core/support/call_ref.hpp"
 #include "singleflight/flight/detail/group_door.hpp"
 #include "singleflight/flight/group.hpp"
 
@@ -81,34 +85,35 @@ class loading_cache final : public observable {
   using result = cached<Value>;
 
   /// `loader(key)`, `loader(key, flight_context&)` or `loader(key, std::stop_token)` returns a
-  /// Value, a std::optional of one (empty: there is none), a with_ttl, or something that yields one
-  /// of these when it is awaited. It is called from any thread, also at the same time.
+  /// Value, a std::optional of one (empty if the key has no value), a with_ttl, or an awaitable
+  /// that yields one of these. It is called from any thread, also concurrently.
   template <class Loader>
     requires(!std::same_as<std::remove_cvref_t<Loader>, loading_cache>)
-  explicit loading_cache(Loader&& loader, options how = {}, Hash hash = {}, Equal equal = {})
+  explicit loading_cache(Loader&& loader, options settings = {}, Hash hash = {}, Equal equal = {})
       : loading_cache(detail::make_loader<Key, Value>(std::forward<Loader>(loader)), bulk_loader{},
-                      std::move(how), std::move(hash), std::move(equal)) {}
-  /// With `load_many(std::span<const Key>)` for get_all: std::vector<outcome<Value>>, by position;
-  /// also of std::optional<Value> or with_ttl<Value>.
+                      std::move(settings), std::move(hash), std::move(equal)) {}
+  /// Also takes a `load_many(std::span<const Key>)` for get_all, which returns
+  /// std::vector<outcome<Value>>, by position, or a vector of outcomes of std::optional<Value> or
+  /// with_ttl<Value>.
   template <class Loader, class LoadMany>
     requires(!std::is_convertible_v<LoadMany, options>)
-  loading_cache(Loader&& loader, LoadMany&& load_many, options how = {}, Hash hash = {},
+  loading_cache(Loader&& loader, LoadMany&& load_many, options settings = {}, Hash hash = {},
                 Equal equal = {})
       : loading_cache(detail::make_loader<Key, Value>(std::forward<Loader>(loader)),
-                      bulk_loader_of(std::forward<LoadMany>(load_many)), std::move(how),
+                      bulk_loader_of(std::forward<LoadMany>(load_many)), std::move(settings),
                       std::move(hash), std::move(equal)) {}
   loading_cache(const loading_cache&) = delete;
   loading_cache& operator=(const loading_cache&) = delete;
-  /// Requires that no call is under way.
+  /// Requires that no call is in progress.
   ~loading_cache() {
-    store_.end_telling();
-    // Its listener may ask this cache, and so start flights.
+    store_.end_notifications();
+    // Its removal listener may use this cache, and so start flights.
     if (detail::platform::holds(detail::rule::sweep_ends_before_flights)) sweep_.stop();
   }
 
-  // ---- asking -----------------------------------------------------------------------------------
+  // ---- getting ----------------------------------------------------------------------------------
 
-  /// The value for `key`: what is there, or what its load returns.
+  /// Returns the value of `key`: the stored one, or the one that its load returns.
   template <class Arg>
   result get(const Arg& key) {
     return get_by(key, [this](view k, std::uint32_t hash) { return get_own(k, hash); });
@@ -116,22 +121,22 @@ class loading_cache final : public observable {
   template <class Arg>
   result get(const Arg& key, const limits& bounds) {
     return get_by(key, [&](view k, std::uint32_t hash) {
-      return get_slowly(k, hash, own_loader{*this}, &bounds);
+      return get_slow(k, hash, own_loader{*this}, &bounds);
     });
   }
-  /// The same with `loader` in place of the cache's, if this call is the one that loads. It is
-  /// borrowed, but copied or moved where its load is started (it is awaited, or soft_timeout is
-  /// set): such a load may outlast the call.
+  /// Like get, but with `loader` instead of the cache's, if this call leads the load. It is
+  /// borrowed, but copied or moved if its load is started (it is awaited, or soft_timeout is set):
+  /// such a load may outlast the call.
   template <class Arg, class Loader>
     requires(!std::convertible_to<const Loader&, const limits&>)
   result get(const Arg& key, Loader&& loader, const limits& bounds = {}) {
     return get_by(key, [&](view k, std::uint32_t hash) {
-      return get_slowly(k, hash, given_loader<Loader>{std::forward<Loader>(loader)},
-                        unbounded(bounds) ? nullptr : &bounds);
+      return get_slow(k, hash, given_loader<Loader>{std::forward<Loader>(loader)},
+                      unbounded(bounds) ? nullptr : &bounds);
     });
   }
-  /// The same for a caller that awaits, or does not want to lead; the load runs on the executor.
-  /// What is there already is in the handle at once.
+  /// Like get, for a caller that awaits, or that must not lead; the load runs on the executor. A
+  /// stored value is in the handle at once.
   template <class Arg>
   [[nodiscard]] pending_cached<Value> start_get(const Arg& key) {
     return start_get_by(key, own_loader{*this});
@@ -140,42 +145,44 @@ class loading_cache final : public observable {
   [[nodiscard]] pending_cached<Value> start_get(const Arg& key, Loader&& loader) {
     return start_get_by(key, given_loader<Loader>{std::forward<Loader>(loader)});
   }
-  /// What is there and fresh, an absence included. Never loads, starts nothing.
+  /// Returns the stored answer if it is fresh, an absence included. Never loads, and starts
+  /// nothing.
   template <class Arg>
   std::optional<result> find(const Arg& key);
-  /// One outcome per key, by position, repeats included. Keys in flight are joined; the rest is
-  /// loaded by one call of `load_many`, or, without one, one after the other: whoever joins one of
-  /// them waits for the last.
+  /// Returns one outcome per key, by position, repeats included. Keys in flight are joined; the
+  /// others are loaded by one call of `load_many`, or, without one, one after the other: a caller
+  /// that joins one of these waits for the last.
   template <class Keys>
   std::vector<outcome<result>> get_all(const Keys& keys, const limits& bounds = {});
 
   // ---- changing ---------------------------------------------------------------------------------
 
-  /// Stores `value`, as if it were just loaded; a load of `key` that is under way is forgotten.
-  /// Throws what the weigher or ttl_of throws; nothing has changed then.
+  /// Stores `value` as if it had just been loaded; a load of `key` in progress is forgotten.
+  /// Throws what the weigher or ttl_of throws, and has changed nothing then.
   template <class Arg, class V = Value>
     requires std::constructible_from<Value, V&&>
   void put(const Arg& key, V&& value) {
     put_loaded(key, loaded{detail::value_from<Value>(std::forward<V>(value))});
   }
-  /// The same with a time of its own; for a cache that has those (ttl_of, or a loader that returns
-  /// with_ttl).
+  /// Like put, but with a ttl for this value; for a cache whose entries have their own (ttl_of, or
+  /// a loader that returns with_ttl).
   template <class Arg>
   void put(const Arg& key, with_ttl<Value> value) {
     put_loaded(key, loaded{std::move(value.value), value.ttl});
   }
-  /// Whether there was an entry, or a load under way.
+  /// Returns whether there was an entry, or a load in progress.
   template <class Arg>
   bool invalidate(const Arg& key);
-  /// All for which `which(key)` or `which(key, value)` holds (of values, then), and every load
-  /// under way. How many entries that were. `which` is called with no lock held, and should not
-  /// change its mind. It gets the key as keys are looked up (key_view_t, or a Key where the hash
-  /// takes no view); where its parameter does not take that, as a Key that is made for the call.
+  /// Removes all entries for which `which(key)` or `which(key, value)` holds (the latter is called
+  /// for values only), and forgets every load in progress. Returns how many entries were removed.
+  /// `which` is called with no lock held, and should give the same answer each time. It is passed
+  /// the key as keys are looked up (key_view_t, or a Key if the hash takes no view); if its
+  /// parameter does not accept that, a Key that is made for the call.
   template <class Which>
   std::size_t invalidate_if(Which&& which);
   void clear();
-  /// Loads `key` again, behind the back of who asks meanwhile, on the executor; joins a load that
-  /// is under way. A failure leaves the value that is there.
+  /// Reloads `key` in the background, on the executor; callers keep getting the current value.
+  /// Joins a load in progress. If it fails, the stored value stays.
   template <class Arg>
   void refresh(const Arg& key);
 
@@ -184,27 +191,29 @@ class loading_cache final : public observable {
   cache_stats stats() const;
   void observe(metric_visitor& visitor) const override;
 
-  /// What the cache goes by, and what it knows of a key.
+  /// The cache's capacity, its weight, and what it stores of a key.
   class policy_view {
    public:
-    std::size_t capacity() const noexcept { return of_.store_.capacity(); }
-    /// The sum of the weights now.
-    std::size_t weight() const { return of_.stats().weight; }
+    std::size_t capacity() const noexcept { return cache_.store_.capacity(); }
+    /// Returns the sum of the weights now.
+    std::size_t weight() const { return cache_.stats().weight; }
     template <class Arg>
     entry_info explain(const Arg& key) const {
-      return of_.explain(key);
+      return cache_.explain(key);
     }
 
    private:
     friend loading_cache;
-    explicit policy_view(const loading_cache& of) noexcept : of_(of) {}
-    const loading_cache& of_;
+    explicit policy_view(const loading_cache& cache) noexcept : cache_(cache) {}
+    const loading_cache& cache_;
   };
   policy_view policy() const noexcept { return policy_view(*this); }
 
  private:
   using bulk_loader = std::function<std::vector<outcome<loaded>>(std::span<const Key>)>;
-  enum class figure : std::uint8_t {
+  using entry_freshness = detail::entry_freshness;
+  using removed_entries = typename store_type::removed_entries;
+  enum class counter : std::uint8_t {
     hits,
     stale_hits,
     misses,
@@ -212,123 +221,75 @@ class loading_cache final : public observable {
     load_failures,
     refreshes,
     not_stored,
-    left,  // + removal_cause
+    removed,  // + removal_cause
   };
 
-  loading_cache(std::unique_ptr<loader_type> loader, bulk_loader load_many, options how, Hash hash,
-                Equal equal)
-      : options_(std::move(how)),
-        times_(options_, loader->gives_ttl()),
-        timed_(times_.timed()),
-        clock_(options_.group.timer != nullptr ? *options_.group.timer : default_timer()),
-        loader_(std::move(loader)),
-        load_many_(std::move(load_many)),
-        store_(options_, times_, equal),
-        sweep_(clock_, times_.sweep_interval(), &loading_cache::sweep, this),
-        flights_(group_options_of(options_), std::move(hash), std::move(equal)) {}
+  loading_cache(std::unique_ptr<loader_type> loader, bulk_loader load_many, options settings,
+                Hash hash, Equal equal);
 
-  static group_options group_options_of(const options& how) {
-    group_options of = how.group;
-    of.on_abandon = abandon::finish;
-    return of;
-  }
+  static group_options group_options_of(const options& settings);
   template <class LoadMany>
   static bulk_loader bulk_loader_of(LoadMany&& load_many);
-
-  // ---- where a load comes from ------------------------------------------------------------------
-
-  /// The cache's own loader.
-  struct own_loader {
-    loading_cache& of;
-    bool awaits() const noexcept { return of.loader_->awaits(); }
-    loaded load(const Key& key, const flight_context& context) const {
-      return of.loader_->load(key, context);
-    }
-    std::shared_ptr<loader_type> own() const {  // it outlives every load: no count
-      return {std::shared_ptr<void>(), of.loader_.get()};
-    }
-  };
-  /// One that was given with a call, which borrows it unless the load is started.
-  template <class Fn>
-  struct given_loader {
-    Fn&& fn;
-    using made = detail::cache_loader_of<Key, Value, std::remove_cvref_t<Fn>>;
-    static constexpr bool awaits() noexcept { return made::awaited; }
-    loaded load(const Key& key, const flight_context& context) const {
-      if constexpr (made::awaited) {
-        std::terminate();
-      } else {
-        return detail::as_loaded<Value>(detail::call_with_key(fn, key, context));
-      }
-    }
-    std::shared_ptr<loader_type> own() const {
-      return std::make_shared<made>(std::forward<Fn>(fn));
-    }
-  };
 
   // ---- hits -------------------------------------------------------------------------------------
 
   detail::cache_ticks now() const noexcept { return detail::to_ticks(clock_.coarse_now()); }
-  detail::standing standing_of(entry& e) const noexcept {
-    if (!timed_) return detail::standing::fresh;
-    return times_.of_entry(e, now(), store_.has_extras());
+  entry_freshness freshness_of(entry& e) const noexcept {
+    if (!timed_) return entry_freshness::fresh;
+    return times_.freshness_of(e, now(), store_.has_extras());
   }
-  /// The group's own hash of a key, as much of it as an entry keeps.
+  /// The low 32 bits of the group's hash of the key, which is what an entry stores.
   std::uint32_t entry_hash(view key) const {
     return static_cast<std::uint32_t>(detail::group_door::hash_of(flights_, key));
   }
   bool is_fresh(entry& e) const noexcept {
-    const detail::standing stands = standing_of(e);
-    return stands == detail::standing::fresh || stands == detail::standing::due;
+    const entry_freshness state = freshness_of(e);
+    return state == entry_freshness::fresh || state == entry_freshness::due;
   }
-  result answer(found&& f, freshness how) const noexcept {
-    entry& e = *f.at;
-    const bool value = e.kind() == detail::entry_kind::value;
-    return {std::move(f.hold), value ? std::addressof(e.value) : nullptr, clock_,
-            value ? how : freshness::absent};
-  }
+  result answer(found&& f, freshness as) const noexcept;
 
-  /// Whether there is no more to do for a hit: a value, neither old nor due.
+  /// Whether a hit needs no further work: the entry is a value, neither past its ttl nor due.
   bool is_plain_hit(entry& e) const { return !timed_ || times_.is_young(e, now()); }
   result plain_hit(entry& e, detail::hazard_hold&& hold) {
     store_.hit(e);
-    result hit(std::move(hold), std::addressof(e.value), clock_, freshness::fresh);
-    stats_.add(figure::hits);
+    result hit = detail::cache_door::make_cached<Value>(std::move(hold), std::addressof(e.value),
+                                                        clock_, freshness::fresh);
+    stats_.add(counter::hits);
     return hit;
   }
-  /// A hit, in one piece: no call, and whatever else there is to do at its ends, so that hits of
-  /// one thread overlap in the machine as they wait for its memory.
-  template <class Arg, class Slowly>
-  SINGLEFLIGHT_FLAT result get_by(const Arg& key, const Slowly& slowly) {
+  /// A hit is compiled into one piece without calls; all other work is at its ends, so that
+  /// successive hits of one thread overlap in the processor as they wait for its memory.
+  template <class Arg, class Slow>
+  SINGLEFLIGHT_FLAT result get_by(const Arg& key, const Slow& slow) {
     const argument<Arg> k(key);
     const auto hash = entry_hash(k.view());
     const auto seen = store_.glance(hash, k.view());
-    if (seen.at != nullptr) [[likely]] {
-      if (is_plain_hit(*seen.at)) [[likely]] {
-        return plain_hit(*seen.at, detail::hazard_hold(*seen.at, seen.slot));
+    if (seen.entry != nullptr) [[likely]] {
+      if (is_plain_hit(*seen.entry)) [[likely]] {
+        return plain_hit(*seen.entry, detail::hazard_hold(*seen.entry, seen.slot));
       }
-      const detail::hazard_hold too_old(*seen.at, seen.slot);
+      const detail::hazard_hold too_old(*seen.entry, seen.slot);
     }
-    return slowly(k.view(), hash);
+    return slow(k.view(), hash);
   }
   SINGLEFLIGHT_NOINLINE result get_own(view key, std::uint32_t hash) {
-    return get_slowly(key, hash, own_loader{*this}, nullptr);
+    return get_slow(key, hash, own_loader{*this}, nullptr);
   }
-  /// What was no hit at a glance. One hit in fifty is one all the same: its entry stands further
-  /// from its line, or behind another that looks like it.
+  /// Called for a key that a glance did not find. One hit in fifty still comes here: its entry is
+  /// further from its home line, or behind another one with the same tag.
   template <class Source>
-  SINGLEFLIGHT_NOINLINE result get_slowly(view key, std::uint32_t hash, const Source& source,
-                                          const limits* bounds);
+  SINGLEFLIGHT_NOINLINE result get_slow(view key, std::uint32_t hash, const Source& source,
+                                        const limits* bounds);
   template <class Source>
-  SINGLEFLIGHT_NOINLINE result get_otherwise(view key, std::uint32_t hash, found seen,
-                                             std::uint64_t stamp, const Source& source,
-                                             const limits* bounds);
+  SINGLEFLIGHT_NOINLINE result get_after_lookup(view key, std::uint32_t hash, found seen,
+                                                std::uint64_t stamp, const Source& source,
+                                                const limits* bounds);
   template <class Arg, class Source>
   pending_cached<Value> start_get_by(const Arg& key, const Source& source);
-  /// What can be answered without a load: empty when there is nothing. Counts. Calls refresh() for
-  /// a value that is due, if this hit is the one that has its load begun.
+  /// Returns the answer that needs no load, if there is one, and counts it. Calls refresh() for a
+  /// value that is due, if this hit is the one that has to begin its load.
   template <class Refresh>
-  std::optional<outcome<result>> answer_now(found& f, detail::standing stands,
+  std::optional<outcome<result>> answer_now(found& f, entry_freshness state,
                                             const Refresh& refresh);
   bool claim_refresh(entry& e) noexcept;
   void refresh_behind(view key, std::uint32_t hash);
@@ -336,11 +297,13 @@ class loading_cache final : public observable {
 
   // ---- loads ------------------------------------------------------------------------------------
 
+  /// The cache's own loader, and one that was passed with a call: sources of a load.
+  struct own_loader;
+  template <class Fn>
+  struct given_loader;
+
   static view key_view_of(const Key& key) noexcept { return access::load_own(key); }
-  static bool unbounded(const limits& bounds) noexcept {
-    return bounds.deadline == detail::steady_time::max() && !bounds.stop.stop_possible() &&
-           bounds.within.frame == nullptr;
-  }
+  static bool unbounded(const limits& bounds) noexcept;
   template <class Source>
   result load_and_wait(view key, std::uint32_t hash, std::uint64_t stamp, const Source& source,
                        const limits* bounds);
@@ -348,65 +311,69 @@ class loading_cache final : public observable {
   outcome<result> load_within(view key, std::uint32_t hash, std::uint64_t stamp,
                               const Source& source, const limits& bounds);
   outcome<result> wait_for(flight<result>& load, const limits& bounds,
-                           detail::blocked_wait::form how = detail::blocked_wait::form::take);
+                           detail::blocked_wait::form form = detail::blocked_wait::form::take);
   std::optional<result> serve_stale(view key, std::uint32_t hash, bool hold_off);
   void hold_off_late(entry& e) noexcept;
 
   /// Why a load begins.
   enum class cause : std::uint8_t {
-    asked,  ///< a caller found nothing, or nothing that is fresh
-    due,    ///< a hit found a value that is due
-    told,   ///< refresh: whatever there is
+    missing,  ///< a caller found nothing, or nothing fresh
+    due,      ///< a hit found a value that is due
+    forced,   ///< refresh(): whatever is stored
   };
-  flight<result> start_load(view key, std::uint32_t hash, std::shared_ptr<loader_type> from,
+  flight<result> start_load(view key, std::uint32_t hash, std::shared_ptr<loader_type> loader,
                             cause why);
   struct awaited_load;
 
-  /// What other flights have brought since this one's caller looked, where the load need not be.
+  /// Returns what other flights have stored since the caller of this flight looked, if that makes
+  /// the load unnecessary.
   std::optional<outcome<result>> look_again(view key, std::uint32_t hash, cause why);
-  void count_loads(cause why, std::size_t count) noexcept {
-    if (why != cause::asked) stats_.add(figure::refreshes, count);
-    stats_.add(figure::loads, count);
-  }
-  /// A flight's load. `stamp`: the store's before the caller looked, and found nothing; 0: he did
-  /// not look, or found something.
-  template <class Call>
-  result lead(view key, std::uint32_t hash, std::uint64_t stamp, const flight_context& flight,
-              cause why, Call&& call);
+  void count_loads(cause why, std::size_t count) noexcept;
+  using load_call = detail::call_ref<loaded(const Key&)>;
+  /// Runs the load of `flight`. `stamp` is the store's stamp, read before the caller looked up the
+  /// key and found nothing; it is 0 if the caller did not look, or found something.
+  SINGLEFLIGHT_NOINLINE result lead(view key, std::uint32_t hash, std::uint64_t stamp,
+                                    const flight_context& flight, cause why, load_call call);
+
+  /// Loads the flights of a bulk call together.
   std::vector<outcome<result>> lead_many(std::span<const Key> keys,
                                          const detail::bulk_flights& flights, cause why);
-  /// What a load returns, or throws: stores it unless the flight was revoked by then, or serves
-  /// what is there instead. May move from `key`.
-  template <class Call>
-  result conclude(Key& key, std::uint32_t hash, std::uint64_t stamp, const flight_context& flight,
-                  Call&& call);
+  class bulk_get;   // one call of get_all
+  class bulk_load;  // one call of lead_many
+
+  /// Ends a load with what it returns or throws: stores that unless the flight has been revoked, or
+  /// serves the stored value instead. May move from `key`.
+  SINGLEFLIGHT_NOINLINE result conclude(Key& key, std::uint32_t hash, std::uint64_t stamp,
+                                        const flight_context& flight, load_call call);
   result fail(Key& key, std::uint32_t hash, const flight_context& flight,
               const std::exception_ptr& error);
+  void store_error(Key& key, std::uint32_t hash, const flight_context& flight,
+                   const std::exception_ptr& error);
 
-  struct made_entry {
-    found of;
-    bool keep;               ///< it is to be stored
-    detail::cache_ticks at;  ///< when it was made
+  struct made_entry : found {
+    bool keep;  ///< it is to be stored
+    detail::cache_ticks made_at;
   };
   made_entry make_entry(Key& key, std::uint32_t hash, loaded&& answer);
+  /// Returns whether the entry that is stored (null if there is none) may be newer than what the
+  /// load of `flight` returned, since that flight has been overtaken.
+  bool may_be_newer(entry* stored, const flight_context& flight) const noexcept;
+  /// Called under the store's lock; reads no clock.
+  void store_locked(const made_entry& made, entry* old, removed_entries& removed) noexcept;
+  /// Called after the unlock: notifies the listener of removed entries, and gives them to the
+  /// reclaimer. A call does this last: the cache may be destroyed with what is reclaimed.
+  void finish(removed_entries& removed, detail::reclaim_time when = detail::reclaim_time::batched);
+  /// Like finish(), after something may have been stored: also makes sure that a sweep follows.
+  void finish_store(removed_entries& removed);
+
+  // ---- changes ----------------------------------------------------------------------------------
+
   template <class Arg>
   void put_loaded(const Arg& key, loaded&& value);
-  /// Whether what is there (null: nothing) may be newer than what the load of `flight` says, that
-  /// having been overtaken.
-  bool may_be_newer(entry* there, const flight_context& flight) const noexcept {
-    return there != nullptr && flight.forgotten() && is_fresh(*there);
-  }
-  /// Under the store's lock; asks no clock.
-  void store_locked(const made_entry& made, entry* old,
-                    typename store_type::departed& gone) noexcept;
-  /// After the lock: tells of what has left, and gives it back; and, where something may have been
-  /// stored, sees to it that it is swept one day. The last that a call does: the cache may go with
-  /// what is given back.
-  void finish(typename store_type::departed& gone,
-              detail::giving_back when = detail::giving_back::many);
-  void finish_store(typename store_type::departed& gone);
+  template <class Which>
+  class filter;
+  static bool sweep(void* cache);
 
-  static bool sweep(void* of);
   template <class Arg>
   entry_info explain(const Arg& key) const;
 
@@ -419,11 +386,14 @@ class loading_cache final : public observable {
   mutable detail::striped_counters stats_;
   store_type store_;
   detail::expiry_sweep sweep_;
-  group<Key, result, Hash, Equal> flights_;  // the last: its loads end first
+  group<Key, result, Hash, Equal> flights_;  // the last member: its loads end first
 };
 
 SINGLEFLIGHT_END_NAMESPACE
 
-#include "singleflight/cache/detail/cache_answers.hpp"
-#include "singleflight/cache/detail/cache_changes.hpp"
-#include "singleflight/cache/detail/cache_loads.hpp"
+#include "singleflight/cache/impl/loading_cache_answers.hpp"
+#include "singleflight/cache/impl/loading_cache_bulk.hpp"
+#include "singleflight/cache/impl/loading_cache_changes.hpp"
+#include "singleflight/cache/impl/loading_cache_ends.hpp"
+#include "singleflight/cache/impl/loading_cache_loads.hpp"
+#include "singleflight/cache/impl/loading_cache_look.hpp"

@@ -1,27 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// memoize: a function whose results are kept, by its arguments.
+/// memoize: caches the results of a function by its arguments.
 ///
-/// Use when    a costly function gives the same answer for the same arguments, for a time at least,
-///             and is to be cached where it stands, without its callers noticing.
-/// Not for     sharing only what overlaps (flight/deduplicate.hpp); results that must not be
+/// Use when    a costly function gives the same answer for the same arguments, at least for some
+///             time, and has to be cached without a change to its callers.
+/// Not for     sharing only calls that overlap (flight/deduplicate.hpp); results that must not be
 ///             copied, absences, many keys at once (cache/loading_cache.hpp); a function without
 ///             arguments (cache/live_value.hpp).
 /// Example     examples/16_memoize.cpp
 ///
 /// Threads     the returned callable, and its copies, from any thread; copies share one cache. `fn`
-///             is called from any thread, also at the same time.
+///             is called from any thread, also concurrently.
 /// Ordering    as loading_cache: after forget(args...) returns, no call that begins later gets a
 ///             result whose execution began before.
-/// Blocking    as loading_cache::get: who finds no result runs `fn` on its own thread; who asks for
-///             the same meanwhile waits for it.
-/// Errors      the function's exception, to every sharer; not kept, unless error_ttl says so.
+/// Blocking    as loading_cache::get: a call that finds no result runs `fn` on its own thread;
+///             concurrent calls with the same arguments wait for it.
+/// Errors      the function's exception, to every sharer; not stored, unless error_ttl is set.
 ///             flight_error and std::invalid_argument as loading_cache. A function that calls
 ///             itself with the same arguments: recursive.
-/// Lifetime    owns `fn` and copies of the arguments; the last copy of the callable ends the cache.
-/// Cost        as loading_cache::get, and one copy of the result a call; with several arguments,
-///             one of these too.
+/// Lifetime    owns `fn` and copies of the arguments; the last copy of the callable destroys the
+///             cache.
+/// Cost        as loading_cache::get, and one copy of the result per call; with several arguments,
+///             also one of these.
 
 #include <concepts>
 #include <functional>
@@ -33,14 +34,14 @@
 #include <utility>
 
 #include "singleflight/cache/loading_cache.hpp"
-#include "singleflight/core/detail/owned_key.hpp"
-#include "singleflight/core/detail/signature.hpp"
+#include "singleflight/core/support/owned_key.hpp"
+#include "singleflight/core/support/signature.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
 namespace detail {
 
-/// What is kept of an argument: a value; of a view of a string, the string.
+/// The type that is stored for an argument: its type by value; for a view of a string, the string.
 template <class Arg>
 struct kept_argument {
   using type = Arg;
@@ -56,8 +57,8 @@ template <class Key>
 concept good_key_part =
     std::copy_constructible<Key> && std::equality_comparable<Key> && !by_address<Key>;
 
-/// Of a signature: the key, the result, and whether these can be memoized. Where they cannot, types
-/// that do no harm, so that memoize itself can say why.
+/// For a signature: the key, the result, and whether these can be memoized. If not, types that do
+/// no harm, so that memoize itself can report why.
 template <class Signature>
 struct memo_traits {
   static constexpr bool one_signature = false;
@@ -103,8 +104,8 @@ struct memo_of<Fn> : memo_traits<signature_of<Fn>> {};
 
 }  // namespace detail
 
-/// What `fn`'s results are kept by: the type of its argument, by value (a string for a view of
-/// one); of several, a std::tuple of these.
+/// The key of `fn`'s results: the type of its argument, by value (a string for a view of one); for
+/// several, a std::tuple of these.
 template <class Fn>
 using memoize_key = typename detail::memo_of<Fn>::key;
 template <class Fn>
@@ -115,7 +116,7 @@ template <class Signature, class Fn, class Hash, class Equal>
 class memoized_call;
 }
 
-/// What memoize returns: called as `fn` is; copies share what is kept.
+/// The result of memoize: called as `fn` is; copies share the cached results.
 template <class Fn, class Hash = typename detail::memo_of<Fn>::hash, class Equal = key_equal>
 using memoized = detail::memoized_call<detail::signature_of<Fn>, Fn, Hash, Equal>;
 
@@ -134,7 +135,8 @@ class memoized_call<R(Args...), Fn, Hash, Equal> {
       : cache_(std::make_shared<cache_type>(loader{std::move(fn)}, std::move(options),
                                             std::move(hash), std::move(equal))) {}
 
-  /// Arguments of other types than `fn` takes: no call with one that is cut.
+  /// Takes arguments of other types than `fn` does; does not compile for one that would be
+  /// narrowed.
   template <class... Given>
     requires to_be_converted<std::tuple<Args...>, Given&&...>
   value operator()(Given&&... given) const {
@@ -147,8 +149,8 @@ class memoized_call<R(Args...), Fn, Hash, Equal> {
       return *cache_->get(key(std::forward<Args>(args)...));
     }
   }
-  /// The next call with these arguments executes `fn`. Whether there was a result, or an execution
-  /// under way.
+  /// Makes the next call with these arguments execute `fn`. Returns whether there was a result, or
+  /// an execution in progress.
   template <class... Given>
     requires to_be_converted<std::tuple<const std::remove_cvref_t<Args>&...>, Given&&...>
   bool forget(Given&&... given) const {
@@ -162,7 +164,7 @@ class memoized_call<R(Args...), Fn, Hash, Equal> {
       return cache_->invalidate(key(args...));
     }
   }
-  /// What keeps the results: to look at, to clear, to fill.
+  /// Returns the cache of the results, to inspect, clear or fill it.
   cache_type& cache() const noexcept { return *cache_; }
 
  private:
@@ -181,10 +183,10 @@ class memoized_call<R(Args...), Fn, Hash, Equal> {
 
 }  // namespace detail
 
-/// Wraps `fn`, which must have one signature (no overloads, no templates) and takes its arguments
-/// by value or const reference. Arguments are told apart by key_hash and ==; of one's own type, by
-/// std::hash of it, or by `hash` and `equal`, which take a memoize_key<Fn>. A type of one's own
-/// must hold what it refers to. All results are kept, an empty std::optional too.
+/// Wraps `fn`, which must have one signature (no overloads, no templates) and take its arguments by
+/// value or const reference. Arguments are distinguished by key_hash and ==; those of a user's own
+/// type by its std::hash, or by `hash` and `equal`, which take a memoize_key<Fn>. Such a type must
+/// own what it refers to. All results are stored, an empty std::optional too.
 template <class Fn, class Hash = typename detail::memo_of<Fn>::hash, class Equal = key_equal>
 auto memoize(Fn fn, memoize_options<Fn> options = {}, Hash hash = {}, Equal equal = {}) {
   using traits = detail::memo_of<Fn>;
@@ -195,15 +197,15 @@ auto memoize(Fn fn, memoize_options<Fn> options = {}, Hash hash = {}, Equal equa
                 "singleflight: memoize keeps results by their arguments, and this function takes "
                 "none; for one value use live_value (cache/live_value.hpp)");
   static_assert(traits::gives_result,
-                "singleflight: memoize hands out copies of a result, and there is none that can be "
-                "copied; let the function return a std::shared_ptr");
+                "singleflight: memoize returns copies of a result, and this function returns none "
+                "that can be copied; let the function return a std::shared_ptr");
   static_assert(traits::owns_result,
                 "singleflight: this function may return a view of its argument, of which memoize "
-                "keeps a copy that goes: return what owns it, or a pointer to what stays");
+                "keeps a copy that is destroyed: return what owns it, or a pointer to what stays");
   static_assert(traits::owns_arguments,
                 "singleflight: memoize keeps copies of the arguments, and this takes a view within "
-                "another type, or a span, whose text or elements may be gone by then (take a "
-                "std::string or a std::vector there)");
+                "another type, or a span, whose text or elements may be destroyed by then "
+                "(take a std::string or a std::vector there)");
   static_assert(traits::good_arguments || !traits::owns_arguments,
                 "singleflight: memoize keeps copies of the arguments and compares them by ==: this "
                 "takes one that cannot be copied or compared, or a char*, which would be compared "

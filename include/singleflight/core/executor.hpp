@@ -3,17 +3,18 @@
 
 /// executor: where loads, coroutines and callbacks run.
 ///
-/// An executor takes a `task` and runs it later, on a thread of its own choosing; it must not run
-/// it inside the call that hands it over, nor wait there until another has run, or for room in a
-/// queue: the call may come of a timer's fire, which the end of a load waits for. What fits: a
-/// plain callable `void(task)`, anything with a member `execute(task)` (thread_pool), and
-/// `inline_executor`. A callable that only takes copyable functions (`std::function<void()>`) is
-/// wrapped: `copyable(ex)`.
+/// An executor takes a `task` and runs it later, on a thread of its choice. The call that hands the
+/// task over must neither run it nor block (until another task has run, or until a queue has
+/// space): it may be made from within a timer's fire, for which the end of a load waits. An
+/// executor is a callable `void(task)`, an object with a member `execute(task)` (such as
+/// thread_pool), or `inline_executor`. A callable that only takes copyable functions
+/// (`std::function<void()>`) is wrapped: `copyable(ex)`.
 ///
-/// Threads     execute may be called from any thread, also at the same time.
-/// Errors      an executor that throws has refused the task; one that destroys it unrun has dropped
-///             it. A load then ends as `broken`; a resumption goes to default_pool() instead.
-/// Lifetime    thread_pool is kept by reference and must outlive its uses; other executors are
+/// Threads     execute may be called from any thread, also concurrently.
+/// Errors      an executor that throws has refused the task; one that destroys it without running
+///             it has dropped it. A load then ends as `broken`; a resumption goes to
+///             default_pool().
+/// Lifetime    a thread_pool is held by reference and must outlive its uses; other executors are
 ///             copied.
 
 #include <concepts>
@@ -22,7 +23,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "singleflight/core/detail/thread_state.hpp"
+#include "singleflight/core/support/thread_state.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
@@ -30,7 +31,7 @@ class thread_pool;
 
 namespace detail {
 
-/// What a task points to: embedded in whatever is to be run, so that queueing allocates nothing.
+/// What a task points to. It is embedded in the object to be run, so queueing allocates nothing.
 struct task_node {
   using action = void (*)(task_node*, bool run);
   task_node* next = nullptr;
@@ -41,11 +42,11 @@ struct task_node {
 
 }  // namespace detail
 
-/// A piece of work to be run once. Move-only, the size of a pointer.
+/// A piece of work that runs once. Move-only, the size of a pointer.
 class [[nodiscard]] task {
  public:
   task() noexcept = default;
-  /// Wraps any callable; one allocation.
+  /// Wraps any callable, with one allocation.
   template <class Fn>
     requires(std::invocable<std::decay_t<Fn>&> && !std::is_same_v<std::decay_t<Fn>, task>)
   explicit task(Fn&& fn) : node_(new boxed<std::decay_t<Fn>>(std::forward<Fn>(fn))) {}
@@ -67,7 +68,7 @@ class [[nodiscard]] task {
     node->act(node, true);
   }
   void swap(task& other) noexcept { std::swap(node_, other.node_); }
-  /// Hands the work over to an intrusive queue; this task is empty afterwards.
+  /// Transfers the work to an intrusive queue; this task is empty afterwards.
   detail::task_node* release() noexcept { return std::exchange(node_, nullptr); }
 
  private:
@@ -89,7 +90,8 @@ static_assert(sizeof(task) <= 16);
 
 namespace detail {
 
-/// Callables that take a std::function: that has a constructor from a task, which does not compile.
+/// Detects callables that take a std::function: its constructor accepts a task, but does not
+/// compile.
 template <class>
 struct is_std_function : std::false_type {};
 template <class Signature>
@@ -108,19 +110,19 @@ concept executor =
     !detail::copyable_only<E> &&
     (requires(E& ex, task t) { ex.execute(std::move(t)); } || std::invocable<E&, task>);
 
-/// The tag for "on this thread": the task joins the calling thread's trampoline and runs as the
-/// outermost library call returns, no lock held, in constant stack. On a thread that is inside
-/// run() it goes to default_pool() instead: a caller of run() may hold locks of its own. So it does
-/// in a stop callback and in a timer's fire, which others may wait for. What still stands in the
-/// trampoline when the thread falls asleep in a call goes to default_pool() as well: what that
-/// waits for may depend on it.
+/// Runs tasks on the calling thread: a task is queued in the thread's trampoline and runs when the
+/// outermost library call returns, with no lock held, in constant stack. On a thread that is inside
+/// run() it goes to default_pool() instead, since a caller of run() may hold locks of its own; also
+/// in a stop callback and in a timer's fire, for which other threads may wait. Tasks that are still
+/// in the trampoline when the thread blocks in a call go to default_pool() as well: what the thread
+/// waits for may depend on them.
 struct inline_executor_t {
   void execute(task t) const;
 };
 inline constexpr inline_executor_t inline_executor{};
 
-/// Makes an executor fit that takes only copyable callables, such as
-/// `std::function<void(std::function<void()>)>`. One more allocation a task.
+/// Adapts an executor that takes only copyable callables, such as
+/// `std::function<void(std::function<void()>)>`. One more allocation per task.
 template <class Ex>
 class copyable_executor {
  public:
@@ -141,14 +143,14 @@ namespace detail {
 
 struct executor_ops {
   void (*execute)(void*, task&&);
-  void (*retain)(void*) noexcept;     ///< null: nothing is counted
-  void (*release)(void*) noexcept;    ///< null: likewise
+  void (*retain)(void*) noexcept;     ///< null if there are no references to count
+  void (*release)(void*) noexcept;    ///< null if there are none
   bool (*runs_here)(void*) noexcept;  ///< may the calling thread take a task back and run it?
-  bool (*starved)(void*) noexcept;    ///< where it may: is something queued that no thread takes?
+  bool (*starved)(void*) noexcept;    ///< if it may: is a task queued that no thread will take?
 };
 
 void execute_on_default_pool(task&& t);
-void post_on_default_pool(task_node* node);  // keeps it queued if no thread can be made
+void post_on_default_pool(task_node* node);  // stays queued if no thread can be started
 bool drop_later(task_node* node) noexcept;   // thread_pool.hpp
 void hand_queue_over();                      // trampoline.hpp
 void hand_queue_over(platform::unique_lock& hold);
@@ -209,8 +211,8 @@ struct shared_ops {
 
 }  // namespace detail
 
-/// Any executor, by value. The default is default_pool(). Copying is at most one counter;
-/// converting from anything but a pool or inline_executor allocates once.
+/// Holds any executor, by value. The default is default_pool(). A copy increments at most one
+/// counter; a conversion from anything but a pool or inline_executor allocates once.
 class any_executor {
  public:
   any_executor() noexcept : ops_(&detail::default_pool_ops::table) {}
@@ -245,15 +247,15 @@ class any_executor {
     if (ops_->release != nullptr) ops_->release(object_);
   }
 
-  /// Hands `t` over; throws what the executor throws, and then `t` has been dropped.
+  /// Passes `t` to the executor. Throws what the executor throws; `t` has then been dropped.
   void execute(task t) const { ops_->execute(object_, std::move(t)); }
-  /// Whether a task queued here may be run by the calling thread instead: it is one of the
-  /// executor's.
+  /// Returns whether the calling thread belongs to the executor, so that it may itself run a task
+  /// that is queued there.
   bool runs_here() const noexcept { return ops_->runs_here(object_); }
-  /// Requires runs_here(). Whether what is queued may wait for a thread that is busy now, the
-  /// calling one perhaps: false means that threads are on their way to all of it.
+  /// Returns whether a queued task may have to wait for a thread that is busy now, perhaps the
+  /// calling one; false if threads are on their way to all queued tasks. Requires runs_here().
   bool starved() const noexcept { return ops_->starved(object_); }
-  /// Whether it is no pool and not inline_executor.
+  /// Returns whether it is neither a pool nor inline_executor.
   bool is_of_a_user() const noexcept { return ops_->retain != nullptr; }
   bool is_pool() const noexcept { return !is_of_a_user() && !is_inline(); }
   bool is_inline() const noexcept { return ops_ == &detail::inline_ops::table; }
@@ -268,5 +270,5 @@ class any_executor {
 
 SINGLEFLIGHT_END_NAMESPACE
 
-#include "singleflight/core/detail/trampoline.hpp"
+#include "singleflight/core/support/trampoline.hpp"
 #include "singleflight/core/thread_pool.hpp"

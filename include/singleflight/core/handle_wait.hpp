@@ -5,15 +5,16 @@
 /// throwing.
 ///
 /// Use when    never by name: `until`, `on`, `within` and `as_outcome` of a handle (flight,
-///             pending_permit) make one, to be awaited, blocked on (`get`) or given a callback
+///             pending_permit) return one, to be awaited, blocked on (`get`) or given a callback
 ///             (`on_ready`) in the same expression.
-/// Threads     the one of its handle.
-/// Cancel      its deadline and its stop token end this wait, and with it this caller's interest:
-///             in one step, however late the executor resumes the caller.
-/// Lifetime    the handle outlives it. A coroutine that waits may be destroyed in a task of the
+/// Threads     the thread of its handle.
+/// Cancel      its deadline and its stop token end this wait and this caller's interest, in one
+///             step, however late the executor resumes the caller.
+/// Lifetime    the handle outlives it. A waiting coroutine may be destroyed in a task of the
 ///             executor where it would resume, if that runs one task at a time (not on a pool), or
-///             where nothing can resume it. After its verdict its handle is over with that.
-/// Cost        stands in its coroutine's frame: 96 bytes, more only for what is named.
+///             where nothing can resume it. A handle whose wait a limit has ended keeps that
+///             result.
+/// Cost        96 bytes in its coroutine's frame, and more only for what is named.
 
 #include <chrono>
 #include <coroutine>
@@ -23,13 +24,14 @@
 #include <type_traits>
 #include <utility>
 
-#include "singleflight/core/detail/require.hpp"
-#include "singleflight/core/detail/stop_token.hpp"
-#include "singleflight/core/detail/wait_graph.hpp"
-#include "singleflight/core/detail/waiter.hpp"
 #include "singleflight/core/limits.hpp"
 #include "singleflight/core/outcome.hpp"
+#include "singleflight/core/support/require.hpp"
+#include "singleflight/core/support/stop_token.hpp"
+#include "singleflight/core/support/wait_graph.hpp"
+#include "singleflight/core/support/waiter.hpp"
 #include "singleflight/core/timer.hpp"
+#include "singleflight/core/waitable_handle.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
@@ -38,20 +40,15 @@ namespace detail {
 struct no_executor {};
 struct no_within {};
 
-/// What every handle that can be waited for has: its place among those who wait.
-struct handle_base : waiter {
-  std::uint8_t wait_progress = 0;  ///< of the handle_wait under way
-};
-
-/// The load that a coroutine or a callback names as the one that waits. Of a handle it asks
+/// Records a wait for the load that a coroutine or a callback has named. Uses the handle's
 /// graph_target().
 struct recorded_within {
   template <class Handle>
-  void enter(Handle& h) {
-    const wait_graph::target what = h.graph_target();
+  void enter(Handle& handle) {
+    const wait_graph::target what = handle.graph_target();
     record = std::make_unique<wait_graph::record>();
     if (!what.is_over() && !record->enter(what, nullptr, frame) && !what.is_over()) {
-      h.cancel(h.home_batch(), wait_verdict::recursive);
+      handle.cancel(handle.home_batch(), wait_verdict::recursive);
     }
   }
   void leave() noexcept { record.reset(); }
@@ -62,13 +59,9 @@ struct recorded_within {
 
 }  // namespace detail
 
-/// `Executor` is any_executor where one was named; `AsOutcome`: the result is an outcome; `Within`
-/// is what keeps the load that was named. What is not used takes no room: a wait stands in its
+/// `Executor` is any_executor if one was named; with `AsOutcome` the result is an outcome; `Within`
+/// holds the load that was named. What is not used takes no space, since a wait is stored in its
 /// coroutine's frame.
-///
-/// Handle, a handle_base, says what is waited for, and where: `result`, `batch_type`,
-/// `calls_back`, settled(), clock(), home_batch(), batch_on(executor), enrol(batch, deadline,
-/// always), cancel(batch, why), take_out(batch), end_limit(), take(how), blocked_outcome(limits).
 template <class Handle, class Executor = detail::no_executor, bool AsOutcome = false,
           class Within = detail::no_within>
 class [[nodiscard]] handle_wait : private timer_node {
@@ -81,9 +74,10 @@ class [[nodiscard]] handle_wait : private timer_node {
  public:
   using result = std::conditional_t<AsOutcome, outcome<value>, value>;
 
-  handle_wait(Handle& of, time_point deadline, std::stop_token stop, within_ref load,
+  handle_wait(Handle& handle, time_point deadline, std::stop_token stop, within_ref load,
               Executor executor) noexcept
-      : timer_node(&strike), of_(&of), token_(std::move(stop)) {
+      : timer_node(&on_alarm), handle_(&handle), token_(std::move(stop)) {
+    static_assert(waitable_handle<Handle>);
     when = deadline;
     if constexpr (within_load) within_.frame = load.frame;
     if constexpr (named) executor_.executor = std::move(executor);
@@ -95,23 +89,23 @@ class [[nodiscard]] handle_wait : private timer_node {
     if (!has(armed_stop)) token_.~stop_token();
   }
 
-  // ---- more of the same -------------------------------------------------------------------------
+  // ---- further options --------------------------------------------------------------------------
   handle_wait until(time_point deadline) && {
-    return {*of_, deadline, {}, named_load(), take_executor()};
+    return {*handle_, deadline, {}, named_load(), take_executor()};
   }
   handle_wait until(time_point deadline, const std::stop_token& stop) && {
-    return {*of_, deadline, stop, named_load(), take_executor()};
+    return {*handle_, deadline, stop, named_load(), take_executor()};
   }
   handle_wait<Handle, any_executor, AsOutcome, Within> on(any_executor executor) && {
-    return {*of_, when, std::move(token_), named_load(), std::move(executor)};
+    return {*handle_, when, std::move(token_), named_load(), std::move(executor)};
   }
   template <class H = Handle>
   handle_wait<H, Executor, AsOutcome, typename H::within_type> within(
       const flight_context& context) && {
-    return {*of_, when, std::move(token_), within_ref(context), take_executor()};
+    return {*handle_, when, std::move(token_), within_ref(context), take_executor()};
   }
   handle_wait<Handle, Executor, true, Within> as_outcome() && {
-    return {*of_, when, std::move(token_), named_load(), take_executor()};
+    return {*handle_, when, std::move(token_), named_load(), take_executor()};
   }
 
   // ---- blocking ---------------------------------------------------------------------------------
@@ -124,7 +118,7 @@ class [[nodiscard]] handle_wait : private timer_node {
   }
   outcome<value> get_outcome() && {
     const limits bounds{.deadline = when, .stop = token_, .within = named_load()};
-    return of_->blocked_outcome(bounds);
+    return handle_->blocked_outcome(bounds);
   }
 
   // ---- calling back -----------------------------------------------------------------------------
@@ -132,12 +126,12 @@ class [[nodiscard]] handle_wait : private timer_node {
   template <class Callback>
     requires(Handle::calls_back)
   void on_ready(Callback&& callback) && {
-    of_->template call_back<Within>(when, std::move(token_), named_load(), take_executor(),
-                                    std::forward<Callback>(callback));
+    handle_->template call_back<Within>(when, std::move(token_), named_load(), take_executor(),
+                                        std::forward<Callback>(callback));
   }
 
   // ---- awaiting ---------------------------------------------------------------------------------
-  bool await_ready() { return !named && of_->settled(); }
+  bool await_ready() { return !named && handle_->settled(); }
   bool await_suspend(std::coroutine_handle<> frame) {
     return begin(reinterpret_cast<std::uintptr_t>(frame.address()), named);
   }
@@ -154,28 +148,28 @@ class [[nodiscard]] handle_wait : private timer_node {
   friend class handle_wait;
   friend Handle;
 
-  // What the wait has done so far; kept in the handle, where there is room for it.
+  // The steps that the wait has taken; stored in the handle, whose padding has space for it.
   enum progress : std::uint8_t { waiting = 1, armed = 2, armed_stop = 4 };
-  bool has(progress p) const noexcept { return (of_->wait_progress & p) != 0; }
-  void set(progress p) noexcept { of_->wait_progress = of_->wait_progress | p; }
+  bool has(progress p) const noexcept { return (handle_->wait_progress & p) != 0; }
+  void set(progress p) noexcept { handle_->wait_progress = handle_->wait_progress | p; }
 
   struct named_executor {
     any_executor executor;
     batch_type* batch = nullptr;  // from arm() to release_batch()
   };
-  struct claimer {
+  struct stop_action {
     handle_wait* wait;
     void operator()() const {
-      const detail::strike_scope strikes;
-      wait->of_->cancel(wait->batch(), detail::wait_verdict::cancelled);
+      const detail::limit_scope limit;
+      wait->handle_->cancel(wait->batch(), detail::wait_verdict::cancelled);
     }
   };
-  using stop_callback = detail::platform::stop_callback<claimer>;
+  using stop_callback = detail::platform::stop_callback<stop_action>;
 
-  static void strike(timer_node& node) noexcept {
+  static void on_alarm(timer_node& node) noexcept {
     auto& wait = static_cast<handle_wait&>(node);
     const detail::fire_scope fires;
-    wait.of_->cancel(wait.batch(), detail::wait_verdict::timed_out);
+    wait.handle_->cancel(wait.batch(), detail::wait_verdict::timed_out);
   }
 
   Executor take_executor() noexcept {
@@ -195,60 +189,60 @@ class [[nodiscard]] handle_wait : private timer_node {
     if constexpr (named) {
       return *executor_.batch;
     } else {
-      return of_->home_batch();
+      return handle_->home_batch();
     }
   }
 
-  /// Arms the limits, then enters the wait; false: go on at once.
+  /// Arms the limits, then enters the wait. Returns false if the caller should continue at once.
   bool begin(std::uintptr_t target, bool always) {
-    // What arming lets resume on this thread does so once this wait has been entered: it may
-    // destroy this. So a wait that need not be entered is, if anything is to come.
+    // Whatever arming makes ready on this thread is resumed once this wait has been entered, and
+    // may destroy this object. So if anything will be resumed, the wait is entered in any case.
     const detail::call_scope scope;
     arm(target);
     return enter(always || scope.drains());
   }
-  bool enter(bool always) { return of_->enrol(batch(), bounded() ? &when : nullptr, always); }
+  bool enter(bool always) { return handle_->enrol(batch(), bounded() ? &when : nullptr, always); }
   void arm(std::uintptr_t target) {
-    if constexpr (named) executor_.batch = of_->batch_on(executor_.executor);
-    of_->target = target;
-    if constexpr (within_load) within_.enter(*of_);
+    if constexpr (named) executor_.batch = handle_->batch_on(executor_.executor);
+    handle_->target = target;
+    if constexpr (within_load) within_.enter(*handle_);
     set(waiting);
     if (token_.stop_possible()) {
       std::stop_token token = std::move(token_);
       token_.~stop_token();
       set(armed_stop);
-      ::new (static_cast<void*>(&callback_)) stop_callback(std::move(token), claimer{this});
+      ::new (static_cast<void*>(&callback_)) stop_callback(std::move(token), stop_action{this});
     }
-    if (bounded()) {  // after the token: where both have struck already, the wait is cancelled
-      of_->clock().arm(*this, when);
+    if (bounded()) {  // after the token: if both limits have expired, the wait is cancelled
+      handle_->clock().arm(*this, when);
       set(armed);
     }
   }
 
-  /// Disarms; afterwards no limit strikes any more.
+  /// Disarms the limits; neither acts on this wait afterwards.
   void disarm() noexcept {
-    if (has(armed)) of_->clock().cancel(*this);
+    if (has(armed)) handle_->clock().cancel(*this);
     if (has(armed_stop)) {
       callback_.~stop_callback();
       ::new (static_cast<void*>(&token_)) std::stop_token();
     }
     if constexpr (within_load) within_.leave();
-    of_->end_limit();
-    of_->wait_progress = 0;
+    handle_->end_limit();
+    handle_->wait_progress = 0;
   }
 
   outcome<value> end() {
     if (has(waiting)) disarm();
     release_batch();
-    return of_->take(of_->verdict.load(detail::memory_order_relaxed));
+    return handle_->take(handle_->verdict.load(detail::memory_order_relaxed));
   }
 
-  /// The coroutine is destroyed while it waits: leave the lists; the handle leaves what it waited
-  /// for.
+  /// The coroutine is destroyed while it waits: takes the waiter out of its list. The handle's own
+  /// destructor ends its interest.
   void abandon() noexcept {
     if (has(waiting)) {
       disarm();
-      of_->take_out(batch());
+      handle_->take_out(batch());
     }
     release_batch();
   }
@@ -258,7 +252,7 @@ class [[nodiscard]] handle_wait : private timer_node {
     }
   }
 
-  Handle* of_;
+  Handle* handle_;
   union {
     std::stop_token token_;   // until the wait begins
     stop_callback callback_;  // armed_stop
@@ -269,24 +263,24 @@ class [[nodiscard]] handle_wait : private timer_node {
 
 namespace detail {
 
-/// What one may say of the wait that follows, the same for every handle.
+/// The options of the next wait, the same for every handle.
 template <class Handle>
 class handle_of {
   using time_point = std::chrono::steady_clock::time_point;
 
  public:
-  /// Bounds the wait that follows. (By reference: g++ keeps a parameter by value in the caller's
-  /// frame.)
+  /// Bounds the next wait. (The token is passed by reference: g++ keeps a by-value parameter in the
+  /// caller's frame.)
   auto until(time_point by) & { return handle_wait<Handle>(self(), by, {}, {}, {}); }
   auto until(time_point by, const std::stop_token& stop) & {
     return handle_wait<Handle>(self(), by, stop, {}, {});
   }
-  /// Where the wait that follows resumes.
+  /// Names the executor where the next wait resumes.
   auto on(any_executor executor) & {
     return handle_wait<Handle, any_executor>(self(), time_point::max(), {}, {},
                                              std::move(executor));
   }
-  /// The wait that follows does not throw.
+  /// The next wait returns an outcome instead of throwing.
   auto as_outcome() & {
     return handle_wait<Handle, no_executor, true>(self(), time_point::max(), {}, {}, {});
   }
@@ -300,6 +294,7 @@ class handle_of {
     static_assert(always_false<H>,
                   "singleflight: await a named handle, not a temporary: auto h = group.start(...), "
                   "or whatever was started; co_await h;");
+    return detail::never<typename H::awaiter>();
   }
 
  private:

@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// limits: what bounds one wait: a deadline, a stop token, and the load that it belongs to.
+/// limits: the bounds of one wait: a deadline, a stop token, and the load that the wait belongs to.
 ///
-/// Threads     a value; the token may be asked to stop from any thread.
-/// Cancel      limits that have expired already end the call at once, before anything is begun.
-/// Errors      the wait ends as timed_out, or as cancelled; when both hold, as cancelled.
+/// Threads     a value; any thread may request a stop.
+/// Cancel      if a limit has expired already, the call ends at once, before it begins anything.
+/// Errors      the wait ends as timed_out or as cancelled; if both apply, as cancelled.
 
 #include <chrono>
 #include <optional>
 
-#include "singleflight/core/detail/stop_token.hpp"
-#include "singleflight/core/detail/thread_state.hpp"
 #include "singleflight/core/errors.hpp"
+#include "singleflight/core/support/stop_token.hpp"
+#include "singleflight/core/support/thread_state.hpp"
 #include "singleflight/core/timer.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
 class flight_context;
 
-/// Names the load that a call belongs to; made from its flight_context.
+/// Names the load that a call belongs to; constructed from the load's flight_context.
 class within_ref {
  public:
   constexpr within_ref() noexcept = default;
@@ -27,8 +27,8 @@ class within_ref {
   const detail::led_frame* frame = nullptr;
 };
 
-/// Bounds one wait. A leader is not interrupted: its deadline is advice to its load, its stop token
-/// withdraws its interest.
+/// Bounds one wait. A leader is not interrupted: its load may read the deadline, and its stop token
+/// ends its interest.
 struct limits {
   std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
   std::stop_token stop{};
@@ -36,7 +36,8 @@ struct limits {
 };
 
 namespace detail {
-/// Why a call with these limits is over before it has begun. The clock is read for a deadline only.
+/// Returns the error of a call whose limits have expired before it begins, if they have. Reads the
+/// clock only if there is a deadline.
 inline std::optional<flight_errc> expired(const limits& bounds, const timer& clock) noexcept {
   if (platform::stop_requested(bounds.stop)) return flight_errc::cancelled;
   if (bounds.deadline != steady_time::max() && clock.now() >= bounds.deadline) {

@@ -3,13 +3,13 @@
 
 /// outcome: how a call ended: a value, the load's own exception, or a flight_errc.
 ///
-/// Use when    an error is an ordinary answer and must be cheap to look at (shedding, bulk
+/// Use when    an error is an ordinary result and must be cheap to examine (shedding, bulk
 ///             results).
-/// Not for     absence: that is an empty std::optional value.
+/// Not for     absence: return an empty std::optional as the value.
 /// Threads     like any value: one thread at a time.
 /// Errors      value() rethrows the load's exception with its own type, or throws flight_error.
-/// Cost        no allocation; a flight_errc costs no exception object. errc() of an outcome that
-///             holds an exception looks into it: a rethrow, about a microsecond.
+/// Cost        no allocation; a flight_errc needs no exception object. errc() of an outcome that
+///             holds an exception rethrows it to read its code: about a microsecond.
 
 #include <exception>
 #include <optional>
@@ -17,9 +17,9 @@
 #include <utility>
 #include <variant>
 
-#include "singleflight/core/detail/conversion.hpp"
-#include "singleflight/core/detail/require.hpp"
 #include "singleflight/core/errors.hpp"
+#include "singleflight/core/support/conversion.hpp"
+#include "singleflight/core/support/require.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
@@ -43,7 +43,7 @@ class [[nodiscard]] outcome {
  public:
   using value_type = V;
 
-  /// A value; `outcome<void>` is made by default.
+  /// Holds a value; an `outcome<void>` is default-constructed.
   outcome()
     requires std::is_void_v<V>
       : state_(std::in_place_index<0>) {}
@@ -54,19 +54,19 @@ class [[nodiscard]] outcome {
              !std::is_same_v<std::remove_cvref_t<U>, std::exception_ptr>)
   outcome(U&& value)
       : state_(std::in_place_index<0>, detail::value_from<stored>(std::forward<U>(value))) {}
-  /// The load's exception; not null.
+  /// Holds the load's exception, which must not be null.
   outcome(std::exception_ptr error) noexcept : state_(std::in_place_index<1>, std::move(error)) {
     detail::require(*std::get_if<1>(&state_) != nullptr,
                     "outcome: made of a null exception_ptr (std::current_exception() is that "
                     "outside of a handler)");
   }
-  /// An error of the library.
+  /// Holds an error of the library.
   outcome(flight_errc code) noexcept : state_(std::in_place_index<2>, code) {}
 
   bool has_value() const noexcept { return state_.index() == 0; }
   explicit operator bool() const noexcept { return has_value(); }
 
-  /// The value, or throws: the load's exception, or flight_error.
+  /// Returns the value, or throws the load's exception or flight_error.
   decltype(auto) value() & {
     check();
     if constexpr (!std::is_void_v<V>) return *std::get_if<0>(&state_);
@@ -102,27 +102,28 @@ class [[nodiscard]] outcome {
     return there(std::get_if<0>(&state_));
   }
 
-  /// The library's error that the call ended with: its own, or a flight_error that the load threw
-  /// (a breaker that refused, a permit that came too late, a flight within the load). The two are
-  /// told apart by who counted it: the statistics of the guard within.
+  /// Returns the library's error that the call ended with: its own, or a flight_error that the load
+  /// threw (a breaker that rejected it, a permit that timed out, a flight within the load).
+  /// Statistics tell the two apart: the breaker, semaphore or group inside the load counted the
+  /// latter.
   std::optional<flight_errc> errc() const noexcept {
     if (const auto* error = std::get_if<1>(&state_)) return detail::errc_of(*error);
     return detail::code_of(*this);
   }
 
-  /// The load's exception, or a flight_error made from errc(); null when there is a value.
+  /// Returns the load's exception, or a flight_error made from errc(); null if there is a value.
   std::exception_ptr exception() const {
     if (const auto* error = std::get_if<1>(&state_)) return *error;
     if (const auto code = detail::code_of(*this)) {
-      return std::make_exception_ptr(flight_error(*code));
+      return detail::flight_exception(*code);
     }
     return nullptr;
   }
 
-  /// Throws what went wrong. Requires !has_value().
+  /// Throws the error. Requires !has_value().
   [[noreturn]] void rethrow() const {
     if (const auto* error = std::get_if<1>(&state_)) std::rethrow_exception(*error);
-    throw flight_error(detail::code_of(*this).value_or(flight_errc::broken));
+    detail::throw_flight_error(detail::code_of(*this).value_or(flight_errc::broken));
   }
 
  private:
@@ -133,7 +134,8 @@ class [[nodiscard]] outcome {
   }
   template <class T>
   static T* there(T* value) noexcept {
-    detail::require(value != nullptr, "outcome: the value of one that has none; look first");
+    detail::require(value != nullptr,
+                    "outcome: dereferenced without a value; test has_value() first");
     return value;
   }
 
@@ -142,11 +144,11 @@ class [[nodiscard]] outcome {
 
 namespace detail {
 
-/// The code that `of` holds in place of an exception.
+/// Returns the code that `of` holds, if it holds neither a value nor an exception.
 template <class V>
 std::optional<flight_errc> code_of(const outcome<V>& of) noexcept {
   if (const auto* code = std::get_if<2>(&of.state_)) return *code;
-  // After an assignment that threw there is nothing to tell.
+  // An assignment that threw has left it without any of the three.
   return of.state_.valueless_by_exception() ? std::optional(flight_errc::broken) : std::nullopt;
 }
 

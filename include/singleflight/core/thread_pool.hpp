@@ -1,163 +1,69 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// thread_pool: an elastic pool: a thread when none is idle, up to a bound.
+/// thread_pool: an elastic pool: it starts a thread when none is idle, up to a bound.
 ///
-/// Use when    loads or resumptions need threads and no other executor is at hand.
+/// Use when    loads or resumptions need threads and there is no other executor.
 /// Threads     every member, from any thread.
-/// Ordering    tasks begin in the order in which they were handed over.
-/// Blocking    execute never waits; the destructor runs what is queued and joins the threads.
-///             Within one of the pool's own tasks it would wait for itself, and aborts the process.
-/// Errors      execute throws std::system_error (resource_unavailable_try_again) when the pool has
-///             no thread and none can be made.
-/// Fork        a child has none of the threads, and starts its own; what was queued or running is
-///             its parent's. A task that forks may end the pool in the child, also by exit().
-/// Lifetime    outlives whatever uses it as executor; may go once all it was given has run, also
-///             while the call that handed it over returns. default_pool() is never destroyed.
-/// Cost        no allocation to queue a task of the library.
+/// Ordering    tasks begin in the order in which they were queued.
+/// Blocking    execute never blocks; the destructor runs the queued tasks and joins the threads.
+///             Within one of the pool's own tasks it would wait for itself, so it aborts the
+///             process.
+/// Errors      execute throws std::system_error (resource_unavailable_try_again) if the pool has no
+///             thread and none can be started.
+/// Fork        a child has none of the threads and starts its own; queued and running tasks remain
+///             the parent's. A task that forks may destroy the pool in the child, also by exit().
+/// Lifetime    outlives every use as an executor; may be destroyed once all its tasks have run,
+///             even while the call that queued the last one returns. default_pool() is never
+///             destroyed.
+/// Cost        queueing a task of the library allocates nothing.
 
-#include <algorithm>
-#include <exception>
-#include <memory>
-#include <optional>
-#include <stdexcept>
-#include <string>
-#include <system_error>
-#include <utility>
+#include <chrono>
+#include <cstddef>
 #include <vector>
 
-#include "singleflight/core/default_timer.hpp"
-#include "singleflight/core/detail/require.hpp"
 #include "singleflight/core/executor.hpp"
+#include "singleflight/core/support/fork.hpp"
+#include "singleflight/core/timer.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
 struct thread_pool_options {
-  std::size_t max_threads = 64;    ///< 1 or more
+  std::size_t max_threads = 64;    ///< at least 1
   const char* name = "sf-worker";  ///< of each thread, at most 15 characters; must outlive the pool
 };
 
 class SINGLEFLIGHT_SHARED_STATE thread_pool final : detail::fork_member {
  public:
-  SINGLEFLIGHT_COLD explicit thread_pool(thread_pool_options options = {})
-      : fork_member(rank::pool), options_(options), retry_(*this) {
-    if (options_.max_threads == 0) {
-      throw std::invalid_argument("thread_pool: max_threads must be at least 1");
-    }
-    threads_.reserve(std::min<std::size_t>(options_.max_threads, 1024));
-    (void)detail::the_steady_timer();  // ask_again_later() must find it
-    enter_forks();
-  }
+  explicit thread_pool(thread_pool_options options = {});
   thread_pool(const thread_pool&) = delete;
   thread_pool& operator=(const thread_pool&) = delete;
 
-  /// 1. no idle thread goes back to sleep; 2. the threads run what is queued; 3. they are joined;
-  /// 4. what threads that were ended by a task (pthread_exit) left behind runs here. In a child
-  /// that a task has forked, the thread of that task does not join itself: it ends after the task.
-  SINGLEFLIGHT_COLD ~thread_pool() {
-    detail::thread_state& self = detail::this_thread();
-    const bool within = self.pool == this;
-    detail::require(!within || forked_within_,
-                    "thread_pool: destroyed within one of its own tasks");
-    if (within) self.pool = nullptr;  // so this thread does not come back to it
-    detail::settle_promises();
-    detail::hand_queue_over();
-    leave_forks();
-    bool retrying = false;
-    {
-      platform::unique_lock hold(lock_);
-      stopping_ = true;
-      retrying = retrying_;
-    }
-    if (retrying) detail::the_steady_timer().cancel(retry_);
-    if (detail::platform::holds(rule::stop_wakes_idle)) work_.notify_all();
-    for (;;) {
-      platform::unique_lock hold(lock_);
-      if (!threads_.empty()) {  // a thread that a task ends may have left another one behind
-        platform::thread worker = std::move(threads_.back());
-        threads_.pop_back();
-        hold.unlock();
-        if (within && detail::platform::is_this_thread(worker)) {
-          worker.detach();
-        } else {
-          worker.join();
-        }
-      } else if (detail::task_node* const node = head_;  // no thread could be made for it
-                 node != nullptr && detail::platform::holds(rule::stop_runs_what_is_left)) {
-        head_ = node->next;
-        if (head_ == nullptr) tail_ = nullptr;
-        --queued_;
-        hold.unlock();
-        const detail::on_errand errand;
-        node->act(node, true);
-      } else {
-        return;
-      }
-    }
-  }
+  /// 1. No idle thread goes back to sleep; 2. the threads run the queued tasks; 3. they are joined;
+  /// 4. tasks left by threads that a task has ended (pthread_exit) run here. In a child that a task
+  /// has forked, the thread of that task does not join itself; it ends after the task.
+  ~thread_pool();
 
-  void execute(task t) {
-    detail::task_node* const node = t.release();
-    try {
-      post(node, false);
-    } catch (...) {
-      // What the task stands for ends with this error.
-      const std::exception_ptr why = std::current_exception();
-      const detail::refusing told(detail::this_thread(), why);
-      node->act(node, false);
-      throw;
-    }
-  }
+  void execute(task t);
 
   std::size_t threads() const {
     platform::unique_lock hold(lock_);
     return live_;
   }
-  /// Whether more tasks are queued than threads are on their way to take them: the rest waits until
-  /// a busy thread comes back.
+  /// Returns whether more tasks are queued than there are threads on their way to take them; the
+  /// others wait for a busy thread.
   bool starved() const {
     platform::unique_lock hold(lock_);
     return queued_ > notified_ + starting_;
   }
 
-  /// Queues an intrusive node. When `keep` and no thread can be made, the node stays queued, and a
-  /// thread is asked for again from time to time (of a pool that is never destroyed, therefore);
-  /// otherwise std::system_error is thrown and the node is not queued.
-  void post(detail::task_node* node, bool keep) {
-    bool wake = false;
-    bool starved = false;
-    platform::unique_lock hold(lock_);
-    if (idle_ > 0) {
-      if (detail::platform::holds(rule::idle_is_promised)) --idle_;  // the thread that this wakes
-      ++notified_;
-      wake = true;
-    } else if (live_ < options_.max_threads && !add_thread_locked() && live_ == 0) {
-      if (!keep || !detail::platform::holds(rule::kept_node_waits)) {
-        throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again),
-                                "thread_pool: no thread could be started");
-      }
-      starved = !std::exchange(retrying_, true);
-    }
-    node->next = nullptr;
-    if (tail_ != nullptr) {
-      tail_->next = node;
-    } else {
-      head_ = node;
-    }
-    tail_ = node;
-    ++queued_;
-    // Under the lock: after it the node may have run, and the pool may be gone.
-    if (!detail::platform::holds(rule::post_ends_with_unlock)) hold.unlock();
-    if (wake && detail::platform::holds(rule::post_wakes_idle)) work_.notify_one();
-    if (starved && detail::platform::holds(rule::starved_pool_asks_again)) {
-      hold.unlock();
-      ask_again_later();
-    }
-  }
+  /// Queues an intrusive node. If no thread can be started: with `keep` the node stays queued, and
+  /// the pool retries from time to time (so the pool must never be destroyed); without, it throws
+  /// std::system_error and does not queue the node.
+  void post(detail::task_node* node, bool keep);
 
  private:
   using platform_thread = detail::platform::thread;
-  using rule = detail::rule;
   struct platform {  // the seam, by its short name
     using mutex = detail::platform::mutex;
     using condition_variable = detail::platform::condition_variable;
@@ -165,114 +71,40 @@ class SINGLEFLIGHT_SHARED_STATE thread_pool final : detail::fork_member {
     using thread = detail::platform::thread;
   };
 
-  SINGLEFLIGHT_COLD bool add_thread_locked() noexcept {
-    try {
-      // The place first: a thread that runs cannot be taken back.
-      if (threads_.size() == threads_.capacity() &&
-          detail::platform::holds(rule::thread_has_its_place)) {
-        threads_.reserve(2 * threads_.size());
-      }
-      threads_.push_back(detail::platform::start_thread(options_.name, [this] { work(); }));
-      ++live_;
-      ++starting_;
-      return true;
-    } catch (...) {  // no thread or no memory: those there are go on; post() decides
-      return false;
-    }
-  }
+  bool add_thread_locked() noexcept;
 
-  void work() {
-    detail::thread_state& self = detail::this_thread();
-    self.pool = this;
-    const detail::on_errand errand;
-    struct leaving {  // also when a task unwinds the thread (pthread_exit)
-      thread_pool& pool;
-      const detail::thread_state& self;
-      ~leaving() {
-        if (self.pool != &pool) return;  // it has gone
-        platform::unique_lock hold(pool.lock_);
-        --pool.live_;
-        if (pool.head_ != nullptr && detail::platform::holds(rule::leaver_is_replaced)) {
-          pool.add_thread_locked();
-        }
-      }
-    } const leave{*this, self};
-    for (bool first = true;; first = false) {
-      detail::task_node* node = nullptr;
-      {
-        platform::unique_lock hold(lock_);
-        if (first) --starting_;
-        while (head_ == nullptr) {
-          if (stopping_) return;
-          ++idle_;
-          while (notified_ == 0 && !stopping_) work_.wait(hold);
-          if (notified_ > 0) {
-            --notified_;
-          } else if (detail::platform::holds(rule::leaver_is_not_idle)) {
-            --idle_;
-          }
-        }
-        node = head_;
-        head_ = node->next;
-        if (head_ == nullptr) tail_ = nullptr;
-        --queued_;
-      }
-      node->act(node, true);
-      if (self.pool != this) return;  // in a child of fork: the task has ended the pool
-    }
-  }
+  void work();
 
-  // ---- no thread to be had ----------------------------------------------------------------------
+  // ---- no thread could be started ---------------------------------------------------------------
 
   struct retry : timer_node {
-    explicit retry(thread_pool& of) noexcept : timer_node(&ask_again), pool(of) {}
+    explicit retry(thread_pool& owner) noexcept : timer_node(&on_retry), pool(owner) {}
     thread_pool& pool;
   };
   static constexpr std::chrono::milliseconds between_attempts{100};
 
-  SINGLEFLIGHT_COLD void ask_again_later() noexcept {
-    detail::steady_timer& clock = detail::the_steady_timer();
-    clock.arm_patiently(retry_, clock.now() + between_attempts);
-  }
-  SINGLEFLIGHT_COLD static void ask_again(timer_node& node) noexcept {
-    thread_pool& self = static_cast<retry&>(node).pool;
-    {
-      platform::unique_lock hold(self.lock_);
-      if (self.head_ == nullptr || self.live_ > 0 || self.add_thread_locked()) {
-        self.retrying_ = false;
-        return;
-      }
-    }
-    self.ask_again_later();
-  }
+  void arm_retry() noexcept;
+  static void on_retry(timer_node& node) noexcept;
 
   // ---- fork -------------------------------------------------------------------------------------
 
   SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
   SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
-  SINGLEFLIGHT_COLD void mend() noexcept override {
-    detail::platform::renew(work_);
-    detail::platform::forget_threads(threads_);
-    forked_within_ = detail::this_thread().pool == this;  // a task may fork
-    live_ = forked_within_ ? 1 : 0;
-    idle_ = notified_ = queued_ = starting_ = 0;
-    head_ = tail_ = nullptr;
-    if (retry_.next == nullptr) retrying_ = false;
-  }
+  SINGLEFLIGHT_BODY void repair() noexcept override;
 
   const thread_pool_options options_;
-  mutable platform::mutex lock_;  // guards all below; nothing but list work under it
+  mutable platform::mutex lock_;  // guards all below; only list operations run under it
   platform::condition_variable work_;
   detail::task_node* head_ = nullptr;
   detail::task_node* tail_ = nullptr;
   std::vector<platform_thread> threads_;
   std::size_t live_ = 0;
   std::size_t queued_ = 0;
-  std::size_t starting_ = 0;  // made, not yet at the queue
-  std::size_t idle_ = 0;      // asleep and not yet promised to a task
-  std::size_t notified_ = 0;  // promised, not yet awake
+  std::size_t starting_ = 0;  // threads started that have not reached the queue yet
+  std::size_t idle_ = 0;      // threads asleep and not yet promised to a task
+  std::size_t notified_ = 0;  // threads promised to a task and not yet awake
   bool stopping_ = false;
-  bool forked_within_ = false;  // in a child of fork: the thread of one of the tasks has forked it
+  bool forked_within_ = false;  // in a child of fork: it was forked by one of the pool's tasks
   bool retrying_ = false;       // retry_ is armed, or about to be
   retry retry_;
 };
@@ -284,70 +116,29 @@ struct SINGLEFLIGHT_SHARED_STATE shared_pools {
 };
 }  // namespace detail
 
-/// The process-wide elastic pool: up to 64 threads or four a processor, started when first
-/// needed.
-inline thread_pool& default_pool() {
-  return detail::shared_pools::usual.get([] {
-    return std::make_unique<thread_pool>(thread_pool_options{
-        .max_threads = std::max<std::size_t>(64, std::size_t{4} * detail::platform::concurrency()),
-        .name = "sf-default"});
-  });
-}
+/// The process-wide elastic pool: up to 64 threads or four per processor, whichever is more,
+/// started when first needed.
+thread_pool& default_pool();
 
 namespace detail {
-/// Where what a timeout leaves to do runs, stop callbacks above all: not on default_pool(), whose
-/// threads may all be in the loads that hang. As many may hang at a time as there are threads, less
-/// one.
-inline thread_pool& timeout_pool() {
-  return shared_pools::of_timeouts.get([] {
-    return std::make_unique<thread_pool>(
-        thread_pool_options{.max_threads = 16, .name = "sf-timeout"});
-  });
-}
+/// The pool that runs what a timeout leaves to do, mainly stop callbacks. default_pool() cannot:
+/// its threads may all be inside loads that hang. One fewer of these tasks than the pool has
+/// threads may hang at a time.
+thread_pool& timeout_pool();
 
-/// For the constructor of what posts where nothing may be thrown, as in a fire: no post then finds
-/// a pool missing, and no memory for it.
-inline void make_shared_pools() {
-  (void)default_pool();
-  (void)timeout_pool();
-}
+/// Creates both pools. Called by the constructor of what posts where nothing may be thrown, as in a
+/// timer's fire, so that no such post has to allocate a pool.
+void make_shared_pools();
 
-/// Drops a task elsewhere, for the reason that it is dropped for here.
-struct late_drop final : task_node, platform::allocated {
-  late_drop(task_node* node, const std::exception_ptr* refusal)
-      : task_node(&act_on), dropped(node), why(refusal != nullptr ? *refusal : nullptr) {}
-  static void act_on(task_node* node, bool) {
-    const std::unique_ptr<late_drop> self(static_cast<late_drop*>(node));
-    std::optional<refusing> reason;
-    if (self->why != nullptr) reason.emplace(this_thread(), self->why);
-    self->dropped->act(self->dropped, false);
-  }
-  task_node* const dropped;
-  const std::exception_ptr why;
-};
-/// Asked by a task that is dropped, and stands for users' code. True: this is within a timer's
-/// fire, and a thread of timeout_pool() will drop it. Where there is no memory for that it is
-/// dropped here.
-inline bool drop_later(task_node* node) noexcept {
-  const thread_state& self = this_thread();
-  if (self.fires == 0 || !platform::holds(rule::fires_drop_nothing)) return false;
-  try {
-    timeout_pool().post(new late_drop(node, self.refusal), true);
-    return true;
-  } catch (...) {
-    return false;
-  }
-}
+/// Called for a task that is being dropped and whose destruction runs user code. Returns true
+/// within a timer's fire: a thread of timeout_pool() will drop the task. Returns false elsewhere,
+/// or if no memory is left for that: the caller drops it now.
+bool drop_later(task_node* node) noexcept;
 
-inline void execute_on_default_pool(task&& t) { default_pool().execute(std::move(t)); }
-inline void post_on_default_pool(task_node* node) { default_pool().post(node, true); }
-inline bool runs_on_default_pool() noexcept {
-  const thread_pool* const pool = this_thread().pool;
-  return pool != nullptr && pool == shared_pools::usual.peek();
-}
-inline bool is_default_pool_starved() noexcept { return default_pool().starved(); }
-inline bool is_pool_starved(const thread_pool& pool) noexcept { return pool.starved(); }
-inline void execute_on_pool(thread_pool& pool, task&& t) { pool.execute(std::move(t)); }
 }  // namespace detail
 
 SINGLEFLIGHT_END_NAMESPACE
+
+#if !defined(SINGLEFLIGHT_COMPILED)
+#include "singleflight/core/impl/thread_pool.hpp"
+#endif

@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// flight_context: what a load may ask about its own flight.
+/// flight_context: lets a load inspect its own flight.
 ///
-/// Use when    a load can stop early, wants to know how long its answer is of use, or calls the
-///             group again and must name itself (`.within = ctx`) because it hops threads.
-/// Threads     from any thread, while the load runs.
-/// Lifetime    a reference given to a loader is valid until the loader returns; for a promise
-///             loader as long as the promise is; for an awaitable loader until its coroutine ends.
-/// Cost        flight_id, forgotten, revoked: a load. stop_token: two allocations on first use.
-///             deadline: a walk over the callers when every one of them has a deadline.
+/// Use when    a load can stop early, needs the deadline of its callers, or calls the group again
+///             from another thread and must name itself (`.within = ctx`).
+/// Threads     any thread, while the load runs.
+/// Lifetime    a reference passed to a loader is valid until the loader returns; for a promise
+///             loader as long as the promise exists; for an awaitable loader until its coroutine
+///             ends.
+/// Cost        flight_id, forgotten, revoked: one atomic load at most. stop_token: two allocations
+///             on first use. deadline: a walk over the callers if all of them have a deadline.
 
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 
-#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/core/limits.hpp"
+#include "singleflight/core/support/stop_token.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
@@ -33,19 +34,20 @@ class flight_context {
   flight_context(const flight_context&) = delete;
   flight_context& operator=(const flight_context&) = delete;
 
-  /// Fires when the last interested caller has left (unless the group says finish), at
+  /// A stop is requested when the last interested caller has left (unless on_abandon is finish), at
   /// load_timeout, and when the group closes. Throws std::bad_alloc.
   std::stop_token stop_token() const;
-  /// The latest deadline among the interested callers; time_point::max() if one of them has none.
+  /// Returns the latest deadline of the interested callers; time_point::max() if one of them has
+  /// none.
   std::chrono::steady_clock::time_point deadline() const noexcept;
-  /// Unique in the process, never reused, never 0.
+  /// Returns the flight's id, which is unique in the process, never reused and never 0.
   std::uint64_t flight_id() const noexcept { return frame_->flight_id; }
-  /// How many callers are interested now.
+  /// Returns how many callers are interested now.
   std::size_t callers() const noexcept;
-  /// Whether newcomers no longer find this flight, by whatever cause.
+  /// Whether later calls no longer join this flight, for any reason.
   bool forgotten() const noexcept;
-  /// Whether forget or forget_all was called for it since it began: what it loads may be older than
-  /// what that call was about.
+  /// Whether forget or forget_all was called for it since it began: its value may be older than the
+  /// change that the call was made for.
   bool revoked() const noexcept;
 
  private:

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// deduplicate: a function whose overlapping calls with the same key share one execution.
+/// deduplicate: wraps a function so that overlapping calls with the same key share one execution.
 ///
-/// Use when    a function is to be coalesced where it stands, without its callers noticing.
+/// Use when    calls of an existing function are to be coalesced without a change to its callers.
 /// Not for     results that must not be copied: use group.
 /// Threads     the returned callable, and its copies, from any thread; copies share one group.
 /// Blocking    like group::run.
-/// Errors      the function's exception, to every sharer; flight_error for the library's own.
-/// Lifetime    the callable owns `fn` and `key_of`; arguments are borrowed for the call. A text, or
-///             a span, that `key_of` returns, also a view within a pair or the like, is copied. A
-///             key or a result of one's own type must not refer to an argument, nor may a result
-///             be a view where an argument could be what it shows.
-/// Cost        like group::run, and one copy of the result a call; where the key is a view, one of
-///             what it shows, too.
+/// Errors      the function's exception, to every caller that shares it; flight_error for the
+///             library's own.
+/// Lifetime    the callable owns `fn` and `key_of`; arguments are borrowed for the call. If
+///             `key_of` returns a text or a span, or a pair or the like that contains one, its
+///             elements are copied. A key or a result of a program's own type must not refer to an
+///             argument. A result must not be a view if it could be a view of an argument.
+/// Cost        like group::run, and one copy of the result per call; if the key is a view, also one
+///             copy of the viewed elements.
 
 #include <functional>
 #include <memory>
@@ -22,8 +23,8 @@
 #include <type_traits>
 #include <utility>
 
-#include "singleflight/core/detail/owned_key.hpp"
-#include "singleflight/core/detail/signature.hpp"
+#include "singleflight/core/support/owned_key.hpp"
+#include "singleflight/core/support/signature.hpp"
 #include "singleflight/flight/group.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -51,7 +52,7 @@ class deduplicated<R(Args...), KeyOf, Fn> {
   deduplicated(Fn fn, KeyOf key_of, group_options options)
       : shared_(std::make_shared<state>(std::move(fn), std::move(key_of), std::move(options))) {}
 
-  /// Arguments of other types than `fn` takes: no call with one that is cut.
+  /// Takes arguments of other types than `fn` does; none may be narrowed.
   template <class... Given>
     requires to_be_converted<std::tuple<Args...>, Given&&...>
   value operator()(Given&&... given) const {
@@ -62,7 +63,7 @@ class deduplicated<R(Args...), KeyOf, Fn> {
     const auto load = [&]() -> decltype(auto) {
       return std::invoke(s.fn, std::forward<Args>(args)...);
     };
-    // A key of its own: what key_of returned may be a part of an argument that `load` moves from,
+    // The key is copied: what key_of returned may be a part of an argument that `load` moves from,
     // or a view of one.
     const key own(own_key_of(s, args...));
     auto result = s.flights.run(own, load);
@@ -90,9 +91,9 @@ class deduplicated<R(Args...), KeyOf, Fn> {
 
 }  // namespace detail
 
-/// Wraps `fn`; `key_of`, called with the same arguments, says which calls are the same. `fn` must
-/// have one signature (no overloads, no templates); it is called from any thread, also at the same
-/// time.
+/// Wraps `fn`; `key_of` is called with the same arguments, and calls with equal keys are the same.
+/// `fn` must have one signature (no overloads, no templates); it is called on any thread, also
+/// concurrently.
 template <class Fn, class KeyOf>
 auto deduplicate(Fn fn, KeyOf key_of, group_options options = {}) {
   static_assert(
@@ -100,8 +101,9 @@ auto deduplicate(Fn fn, KeyOf key_of, group_options options = {}) {
       "singleflight: deduplicate needs a callable with one signature: a function, a "
       "lambda without auto, an object with one operator(); wrap anything else in a lambda");
   static_assert(detail::results_stay<detail::signature_of<Fn>>,
-                "singleflight: this function may return a view of its argument, which is another "
-                "caller's and goes: return what owns it, or a pointer to what stays");
+                "singleflight: this function may return a view of its argument, which belongs to "
+                "another caller: return an owning type, or a pointer to an object that outlives "
+                "the call");
   return detail::deduplicated<detail::signature_of<Fn>, KeyOf, Fn>(std::move(fn), std::move(key_of),
                                                                    std::move(options));
 }

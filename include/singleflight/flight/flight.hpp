@@ -3,29 +3,30 @@
 
 /// flight: one caller's share of a load that was started; one-shot, like std::future.
 ///
-/// Use when    the caller does not want to lead: to await, to wait with a limit, or to be called
-///             back.
+/// Use when    the caller does not run the load itself, but awaits it, waits with a limit, or is
+///             called back.
 /// Threads     one thread at a time; different handles of one flight from different threads.
 /// Ordering    the load's effects happen-before the return of get and co_await, and every callback
 ///             (P7).
 /// Blocking    get, get_outcome, wait and wait_for block; co_await suspends; on_ready returns at
-///             once. On a thread of the pool where the load is still queued, a wait runs it (its
-///             own, and one that it stands behind): a wait with limits only if no thread of the
-///             pool is free for it, and the limit may then be passed by.
-/// Cancel      dropping the handle leaves; the last to leave stops the load, as the group says
-///             (P6). A limit ends the wait it is given to, and with it this caller's interest:
-///             at once, however late its executor resumes the caller (P4).
-/// Errors      the load's exception with its own type; flight_error for the library's own. A second
-///             use of a handle, and awaiting a temporary, are refused: an assertion, and a compile
-///             error.
-/// Ordering    of resumptions on one executor: as they began to wait, two at a time where it has
-///             threads for that; a resumed coroutine that blocks may hold up half of the others.
-/// Lifetime    independent of the group once the load is done; the group waits for the load
-///             otherwise. A coroutine that waits may be destroyed in a task of the executor where
-///             it would resume, if that runs one task at a time (not on a pool: another thread may
-///             be resuming it), or where nothing can resume it (P8).
-/// Cost        48 bytes, in the caller's frame; no allocation to wait, but one for on_ready, for
-///             within, and per executor named by on().
+///             once. On a thread of the pool in which the load is still queued, a wait runs that
+///             load (the handle's own, or the one that it waits behind). A wait with limits does so
+///             only if no thread of the pool is free for it; it may then end after its limit.
+/// Cancel      destroying the handle leaves the flight; once no caller is left, the group's
+///             on_abandon decides what happens to the load (P6). A limit ends the wait that it was
+///             given to, and with it this caller's interest: at once, however late its executor
+///             resumes the caller (P4).
+/// Errors      the load's exception with its own type; flight_error for the library's own. Using a
+///             handle a second time fails an assertion; awaiting a temporary does not compile.
+/// Ordering    of resumptions on one executor: in the order in which they began to wait, two at a
+///             time if it has threads for that; a resumed coroutine that blocks may delay half of
+///             the others.
+/// Lifetime    independent of the group once the load is done; until then the group waits for the
+///             load. A coroutine that waits may be destroyed in a task of the executor on which it
+///             would resume, if that executor runs one task at a time (not on a pool: another
+///             thread may be resuming it), or if nothing can resume it (P8).
+/// Cost        48 bytes, in the caller's frame; waiting allocates nothing, except one allocation
+///             for on_ready, for within, and per executor named by on().
 
 #include <chrono>
 #include <coroutine>
@@ -34,11 +35,12 @@
 #include <optional>
 #include <utility>
 
-#include "singleflight/core/detail/require.hpp"
-#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/core/handle_wait.hpp"
 #include "singleflight/core/outcome.hpp"
+#include "singleflight/core/support/require.hpp"
+#include "singleflight/core/support/stop_token.hpp"
 #include "singleflight/flight/detail/flight_share.hpp"
+#include "singleflight/flight/detail/result_door.hpp"
 #include "singleflight/flight/shared_result.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -78,9 +80,10 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
   // ---- blocking ---------------------------------------------------------------------------------
   shared_result<V> get() { return get_outcome().value(); }
   outcome<shared_result<V>> get_outcome() { return blocked_outcome({}); }
-  /// Waits without consuming.
+  /// Waits without consuming the handle.
   void wait() { share::look({}); }
-  /// True once the outcome is there; false after `duration`. Does not consume, does not leave.
+  /// Returns true once the outcome is available, or false after `duration`. Neither consumes the
+  /// handle nor leaves the flight.
   template <class Rep, class Period>
   [[nodiscard]] bool wait_for(std::chrono::duration<Rep, Period> duration) {
     if (settled()) return true;
@@ -95,26 +98,26 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
   // ---- awaiting ---------------------------------------------------------------------------------
   class awaiter {
    public:
-    explicit awaiter(flight& of) noexcept : of_(of) {}
-    bool await_ready() const { return of_.settled(); }
-    bool await_suspend(std::coroutine_handle<> frame) { return of_.suspend(frame); }
+    explicit awaiter(flight& awaited) noexcept : flight_(awaited) {}
+    bool await_ready() const { return flight_.settled(); }
+    bool await_suspend(std::coroutine_handle<> frame) { return flight_.suspend(frame); }
     shared_result<V> await_resume() {
-      if (of_.block_->result == detail::flight_result::value) [[likely]] {
-        of_.state = detail::wait_state::idle;
-        return {typename shared_result<V>::from_block{}, *std::exchange(of_.block_, nullptr),
-                of_.role_};
+      if (flight_.block_->result == detail::flight_result::value) [[likely]] {
+        flight_.state = detail::wait_state::idle;
+        return detail::result_door::make_share(*std::exchange(flight_.block_, nullptr),
+                                               flight_.role_);
       }
-      return of_.take(detail::wait_verdict::outcome).value();
+      return flight_.take(detail::wait_verdict::outcome).value();
     }
 
    private:
-    flight& of_;
+    flight& flight_;
   };
   awaiter operator co_await() & noexcept { return awaiter(*this); }
   using detail::handle_of<flight>::operator co_await;
 
-  /// The load that the wait that follows belongs to, and which does not end before it. (For limits
-  /// and places: until, on, as_outcome.)
+  /// Names the load that the following wait belongs to; that load does not end before the wait.
+  /// (For limits and executors: until, on, as_outcome.)
   flight_wait<V, detail::no_executor, false, detail::recorded_within> within(
       const flight_context& context) & {
     return {*this, time_point::max(), {}, within_ref(context), {}};
@@ -125,22 +128,22 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
   // ---- letting go -------------------------------------------------------------------------------
   /// Calls `callback(outcome<shared_result<V>>)` once, on the group's executor, never in this call.
   template <class Callback>
-    requires std::invocable<std::decay_t<Callback>&, outcome<shared_result<V>>>
   void on_ready(Callback&& callback) && {
     call_back<detail::no_within>(time_point::max(), {}, {}, detail::no_executor{},
                                  std::forward<Callback>(callback));
   }
-  /// The same on `executor`.
+  /// Like on_ready(callback), but on `executor`.
   template <class Callback>
   void on_ready(any_executor executor, Callback&& callback) && {
     call_back<detail::no_within>(time_point::max(), {}, {}, std::move(executor),
                                  std::forward<Callback>(callback));
   }
-  /// The load goes on without this caller, and is not abandoned on its account; `max_waiters` does
-  /// not count it any more, unless its own load may come to lead.
+  /// Lets the load continue without this caller, which still counts as interested, so that the load
+  /// is not abandoned. `max_waiters` no longer counts it, unless its own load may lead later.
   void detach() && {
     if (detail::block_base* const b = std::exchange(block_, nullptr)) {
-      // One whose load is kept may come to lead: it is spared as the leader, not twice.
+      // A caller whose load is kept may lead later: max_waiters then spares it as the leader, and
+      // must not spare it twice.
       if (role_ == flight_role::joiner && this->stake().serial == 0) {
         b->detached.fetch_add(1, detail::memory_order_relaxed);
       }
@@ -148,17 +151,18 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
     }
   }
 
-  // For the group: a share of `b`, reference and interest included.
-  flight(detail::flight_block<V>& b, flight_role role, std::uint32_t kept) noexcept
-      : share(&b, role, kept) {}
-
  private:
   template <class, class, bool, class>
   friend class singleflight::handle_wait;
+  friend detail::handle_access;
   template <class, class, class, class>
   friend class singleflight::group;
   friend detail::group_door;
   friend detail::recorded_within;
+
+  /// A share of `b`, with its reference and its interest.
+  flight(detail::flight_block<V>& b, flight_role role, std::uint32_t kept) noexcept
+      : share(&b, role, kept) {}
 
   template <class Executor, class Callback, class Within>
   struct callback_state;
@@ -178,4 +182,4 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
 
 SINGLEFLIGHT_END_NAMESPACE
 
-#include "singleflight/flight/detail/flight_callback.hpp"
+#include "singleflight/flight/impl/flight_on_ready.hpp"

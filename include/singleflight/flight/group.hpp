@@ -1,35 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// group: at most one load per key at a time; whoever asks meanwhile shares its outcome.
+/// group: at most one load per key at a time; concurrent callers for that key share its outcome.
 ///
-/// Use when    many callers want the same costly answer at the same moment.
-/// Not for     keeping answers (that is a cache); joining different keys (that is a batch).
+/// Use when    many callers need the same expensive result at the same time.
+/// Not for     keeping results (use a cache); loading different keys together (use a batcher).
 /// Example     examples/01_group.cpp
 ///
 /// Threads     every member, from any thread; the destructor once no new call can begin.
-/// Ordering    the load's effects happen-before every return of its outcome (P7). Once anybody has
-///             been given an outcome, no call that begins later receives it (P3). A call that must
-///             see an earlier write is run_fresh.
-/// Blocking    run: the leader runs the load on its own thread, no lock held; joiners wait for it,
-///             up to their limits. start returns at once; the load runs on the group's executor.
-/// Cancel      a joiner's stop or deadline ends its own wait only; the last to leave ends the
-///             load's use: group_options::on_abandon says what happens then (P6). A run leader
-///             stays until its load returns.
-/// Errors      the load's exception, to every sharer, with its own type: treat the object as const.
-///             flight_error for the library's own. A throwing hash, comparison, key copy or
-///             allocation harms only its own call (P9). A key or a result of another type converts
-///             where it loses nothing, else it does not compile; one whose sign the type lacks is
-///             a std::invalid_argument (flight/key.hpp).
-/// Lifetime    run borrows its arguments; start owns them. The destructor closes: it refuses
-///             newcomers, tells running loads to stop and waits for them (P10). Values that handles
-///             still hold, or that a resumption is about to take, may be destroyed after the group;
-///             so may a started load and its value: until the thread that has answered it lets go,
-///             and the executor has come to its task.
+/// Ordering    the load's effects happen-before every return of its outcome (P7). Once any caller
+///             has received an outcome, no call that begins later receives it (P3). A call that
+///             must see an earlier write uses run_fresh.
+/// Blocking    run: the leader runs the load on its own thread, with no lock held; joiners wait for
+///             it, up to their limits. start returns at once; the load runs on the group's
+///             executor.
+/// Cancel      a joiner's stop or deadline ends its own wait only; once no caller is left,
+///             group_options::on_abandon decides what happens to the load (P6). A run leader stays
+///             until its load returns.
+/// Errors      every caller of the flight gets the load's exception, with its own type: treat the
+///             object as const. The library's own errors are flight_error. If a hash, comparison,
+///             key copy or allocation throws, only its own call fails (P9). A key or a result of
+///             another type is converted if nothing can be lost, and does not compile otherwise; a
+///             value whose sign the type lacks throws std::invalid_argument (flight/key.hpp).
+/// Lifetime    run borrows its arguments; start owns them. The destructor closes: it refuses new
+///             calls, asks running loads to stop and waits for them (P10). These may be destroyed
+///             after the group: values that handles still hold or that a resumption is about to
+///             take; a started load and its value, until the thread that answered has released
+///             them and the executor has processed the load's task.
 /// Cost        run alone: no allocation, no system call, two read-modify-writes. A joiner: one
-///             short critical section; the first one of a flight allocates what they share. start:
-///             one allocation. The table grows with the flights and keeps its size: 8 bytes a
-///             flight at its most. An idle group: less than 8 KiB.
+///             short critical section; the first joiner of a flight allocates the shared block.
+///             start: one allocation. The table grows with the number of flights and does not
+///             shrink: 8 bytes per flight at most. An idle group: less than 8 KiB.
 
 #include <chrono>
 #include <cstddef>
@@ -42,6 +43,7 @@
 #include <vector>
 
 #include "singleflight/core/observable.hpp"
+#include "singleflight/core/support/require.hpp"
 #include "singleflight/flight/detail/keyed.hpp"
 #include "singleflight/flight/flight.hpp"
 #include "singleflight/flight/flight_promise.hpp"
@@ -50,13 +52,6 @@
 #include "singleflight/flight/shared_result.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
-
-template <class Key, class Value, class Hash, class Equal>
-class batcher;
-template <class Key, class Value, class Hash, class Equal>
-class loading_cache;
-template <class T>
-class live_value;
 
 template <class Key, class Value, class Hash = key_hash<Key>, class Equal = key_equal>
 class group final : public observable {
@@ -92,12 +87,12 @@ class group final : public observable {
         hash_(std::move(hash)),
         equal_(std::move(equal)) {
     static_assert(access::is_key());
-    detail::draw_hash_secret();  // hash_of() needs it whatever the hash
+    detail::draw_hash_secret();  // hash_of() needs it with any hash
   }
   group(const group&) = delete;
   group& operator=(const group&) = delete;
-  /// close(). Aborts the process when called within one of the group's own loads, or a stop
-  /// callback of one: it would wait for itself.
+  /// Calls close(). Aborts the process if called within one of the group's own loads, or within a
+  /// stop callback of one: it would wait for itself.
   ~group() {
     detail::require(!core_.leads_on_this_thread(), "group: destroyed within one of its own loads");
     core_.close_until(detail::steady_time::max());
@@ -105,8 +100,8 @@ class group final : public observable {
 
   // ---- run: blocks; the leader runs `load` inline -----------------------------------------------
 
-  /// The outcome of the flight for `key`: led by this call if nobody else is on it. `load` is any
-  /// callable; it may take a flight_context& or a std::stop_token.
+  /// Returns the outcome of the flight for `key`; this call leads it if there is none yet. `load`
+  /// is any callable; it may take a flight_context& or a std::stop_token.
   template <class Arg, class Load>
   result run(const Arg& key, Load&& load) {
     const argument<Arg> k(key);
@@ -131,9 +126,9 @@ class group final : public observable {
     return run_bounded<false>(key, load, bounds, false);
   }
 
-  /// Like run, but the load begins after this call: behind one that runs, shared with other fresh
-  /// callers. It never overlaps the load that it waits behind, unless the group has given that one
-  /// up (forgotten, abandoned under `stop`, timed out): those behind it begin at once then.
+  /// Like run, but the load begins after this call: it waits behind a load that already runs, and
+  /// is shared with other fresh callers. It never overlaps the load that it waits behind, unless
+  /// that flight was forgotten, abandoned under `stop`, or timed out: then it begins at once.
   template <class Arg, class Load>
   result run_fresh(const Arg& key, Load&& load, const limits& bounds = {}) {
     return run_bounded<true>(key, load, bounds, true);
@@ -145,9 +140,9 @@ class group final : public observable {
 
   // ---- start: returns at once; the load runs on the executor ------------------------------------
 
-  /// A share of the flight for `key`: started by this call if nobody else is on it. Owns key and
-  /// load. `load` may also take a flight_promise<Value>, or return an awaitable. A refusal (closed,
-  /// overloaded) is found in the handle.
+  /// Returns a share of the flight for `key`; this call starts it if there is none yet. The flight
+  /// owns the key and the load. `load` may also take a flight_promise<Value>, or return an
+  /// awaitable. If the call is refused (closed, overloaded), the handle holds that error.
   template <class Arg, class Load>
   [[nodiscard]] flight<Value> start(const Arg& key, Load&& load) {
     return start_flight(key, std::forward<Load>(load), false, nullptr);
@@ -160,34 +155,35 @@ class group final : public observable {
 
   // ---- many keys, one load ----------------------------------------------------------------------
 
-  /// One outcome per key, by position, repeats included. `load_many(std::span<const Key>)` returns
-  /// std::vector<outcome<Value>> for the keys that nobody is on yet; keys in flight are joined.
-  /// What this call leads is published before it waits for what it joined. A key whose hash or
-  /// comparison throws has that as its outcome; the others are loaded.
+  /// Returns one outcome per key, by position, repeats included. `load_many(std::span<const Key>)`
+  /// returns std::vector<outcome<Value>> for the keys that are not in flight; the others are
+  /// joined. The flights that this call leads are published before it waits for those that it
+  /// joined. If the hash or comparison of a key throws, that is its outcome; the others are loaded.
   template <class Keys, class LoadMany>
   std::vector<outcome<result>> run_many(const Keys& keys, LoadMany&& load_many,
                                         const limits& bounds = {});
-  /// The same on the executor; one handle per key, by position. `load_many` may be called several
-  /// times, also at the same time: for a key that a waiter claims or takes over alone.
+  /// Like run_many, but on the executor; returns one handle per key, by position. `load_many` may
+  /// be called several times, also concurrently: for a key that a waiter claims or takes over
+  /// alone.
   template <class Keys, class LoadMany>
   [[nodiscard]] std::vector<flight<Value>> start_many(const Keys& keys, LoadMany&& load_many);
 
   // ---- forgetting -------------------------------------------------------------------------------
 
-  /// Newcomers no longer find the flight for `key`; those inside get its outcome. Callers of
-  /// run_fresh behind it begin at once. False when there is none.
+  /// Makes later calls no longer find the flight for `key`; its callers still get its outcome.
+  /// Callers of run_fresh behind it begin at once. Returns false if there is no such flight.
   template <class Arg>
   bool forget(const Arg& key) {
     const argument<Arg> k(key);
     return forget_with(hash_of(k.view()), k.view(), []() noexcept {});
   }
 
-  /// forget for every key; returns how many flights were forgotten.
+  /// Calls forget for every key; returns how many flights were forgotten.
   std::size_t forget_all();
 
-  // ---- looking ----------------------------------------------------------------------------------
+  // ---- inspection -------------------------------------------------------------------------------
 
-  /// The flights that newcomers would find, as they were at some moment during the call.
+  /// Returns the flights that a new call would find, each as it was at some moment during the call.
   std::vector<flight_info<Key>> in_flight() const;
 
   group_stats stats() const noexcept;
@@ -195,12 +191,12 @@ class group final : public observable {
 
   // ---- the end ----------------------------------------------------------------------------------
 
-  /// Refuses newcomers, tells running loads to stop and waits for them; a load that has not begun
-  /// never does: its callers get `closed`. Throws flight_error(recursive) within one of the group's
-  /// loads, and within a stop callback of one, on whichever thread that is called. Who is told
-  /// `closed` must not destroy the group meanwhile.
+  /// Refuses new calls, asks running loads to stop and waits for them. A load that has not begun
+  /// never begins: its callers get `closed`. Throws flight_error(recursive) within one of the
+  /// group's loads, and within a stop callback of one, on any thread. A caller that gets `closed`
+  /// must not destroy the group while this call waits.
   void close() { close_by(detail::steady_time::max()); }
-  /// False when loads still run after `duration`; the group must then stay alive.
+  /// Returns false if loads still run after `duration`; the group must then stay alive.
   template <class Rep, class Period>
   [[nodiscard]] bool close_for(std::chrono::duration<Rep, Period> duration) {
     return close_by(detail::deadline_after(core_.clock().now(), duration));
@@ -209,23 +205,17 @@ class group final : public observable {
  private:
   friend detail::group_door;
 
-  /// A locked bucket that is unlocked at the end of its scope, also when a comparison throws.
+  /// Holds a locked bucket and unlocks it at the end of the scope, also if a comparison throws.
   struct locked_bucket : detail::flight_table::bucket {
-    explicit locked_bucket(detail::flight_table::bucket b) noexcept : bucket(b) {}
+    explicit locked_bucket(detail::flight_table::bucket locked) noexcept : bucket(locked) {}
     locked_bucket(const locked_bucket&) = delete;
     locked_bucket& operator=(const locked_bucket&) = delete;
-    ~locked_bucket() { detail::flight_table::unlock(*this); }
-  };
-
-  /// How a call got in: it leads (`shared` is set when its flight has a block already), it joined
-  /// `shared` (a reference and an interest are its own), it was refused, or it lacks a block.
-  struct entry {
-    enum class kind : std::uint8_t { leads, joined, refused, lacks } how;
-    block* shared = nullptr;
-    flight_errc code{};
-    bool keeps = false;      ///< joined, and the caller's load is to be kept with the flight
-    std::uint32_t kept = 0;  ///< the serial of a load that is kept already
-    observer* watch = nullptr;
+    ~locked_bucket() { unlock(); }
+    /// Unlocks before the end of the scope.
+    void unlock() noexcept {
+      if (this->at != nullptr) detail::flight_table::unlock(*this);
+      this->at = nullptr;
+    }
   };
 
   static const limits& no_limits() noexcept {
@@ -233,17 +223,20 @@ class group final : public observable {
     return none;
   }
 
-  /// forget, and `change` in one step with it, under the bucket's lock: no flight of the key begins
-  /// or ends meanwhile. Where a comparison throws, neither was done.
+  /// Calls forget and `change` in one step, under the bucket's lock: no flight of the key begins or
+  /// ends in between. If a comparison throws, neither has happened.
   template <class Change>
   bool forget_with(std::size_t hash, view key, const Change& change);
 
   std::size_t hash_of(view key) const {
-    const std::size_t h = hash_(key);
-    if constexpr (std::is_same_v<Hash, key_hash<Key>>) {
-      return h;
+    if constexpr (!std::is_invocable_v<const Hash&, view>) {
+      (void)access::is_key();  // its static_assert names what is missing
+      return detail::never<std::size_t>();
+    } else if constexpr (std::is_same_v<Hash, key_hash<Key>>) {
+      return hash_(key);
     } else {
-      return static_cast<std::size_t>(detail::hash_word(h));  // std::hash is often the identity
+      return static_cast<std::size_t>(
+          detail::hash_word(hash_(key)));  // std::hash is often the identity
     }
   }
   void prepare(node& n, detail::thread_state& self, view key) const {
@@ -253,26 +246,27 @@ class group final : public observable {
   }
 
   bool is_of(const node& n, view key) const { return equal_(access::load(n.key), key); }
-  /// The flight that a call for `key` meets: open or a barrier. Bucket lock held; may throw.
-  node* find(const detail::flight_table::bucket& b, std::size_t hash, view key) const;
-  /// Whether the flight is too old to join. Bucket lock held.
+  /// Returns the flight that a call for `key` finds: open or a barrier. Bucket lock held; may
+  /// throw.
+  node* find(const detail::flight_table::bucket& bucket, std::size_t hash, view key) const;
+  /// Whether the flight is older than join_window. Bucket lock held.
   bool too_old(const node& n, detail::steady_time now) const noexcept;
   static detail::block_base* make_block(detail::flight_core& core, const detail::flight_node& n);
-  /// A block for a thin flight. Where it may change its leader it needs a key of its own.
+  /// Makes a block for a thin flight; with a key of its own if the group hands over.
   static std::unique_ptr<block> make_block_for(detail::flight_core& core, std::size_t hash,
                                                view key);
   static std::unique_ptr<keyed_block> make_keyed(detail::flight_core& core,
                                                  detail::flight_phase phase, std::size_t hash,
                                                  view key);
-  entry refuse(flight_errc code) noexcept;
-  /// What the handle of a refused start shares: a flight that is over.
+  /// Makes the block that the handle of a refused start holds: that of a flight that is over.
   block& refused_block(flight_errc code);
 
+  struct admission;
   struct caller;
-
-  entry enter(caller& who, std::size_t hash, view key, bool fresh);
-  /// With `unlaunched`, the load of a flight that this call leads is left there for the caller to
-  /// launch.
+  admission refuse(flight_errc code) noexcept;
+  admission enter(caller& call, std::size_t hash, view key, bool fresh);
+  /// If `unlaunched` is given, the load of a flight that this call leads is stored there, for the
+  /// caller to launch.
   template <class Arg, class Load>
   flight<Value> start_flight(const Arg& key, Load&& load, bool fresh,
                              detail::load_base** unlaunched) {
@@ -281,17 +275,17 @@ class group final : public observable {
   }
   SINGLEFLIGHT_NOINLINE flight<Value> start_owned(view key, given_loader load, bool fresh,
                                                   detail::load_base** unlaunched);
-  struct starting {
+  struct start_mode {
     bool fresh;
-    bool outermost;  ///< of the library's calls on this thread
+    bool outermost;  ///< no other call of the library is below this one on this thread
     detail::load_base** unlaunched;
   };
   SINGLEFLIGHT_INLINE started_block* make_started(std::size_t hash, view key, given_loader load);
   SINGLEFLIGHT_INLINE static void prepare_lead(started_block& made) noexcept;
   SINGLEFLIGHT_INLINE bool start_alone(started_block& made) noexcept;
   std::optional<flight<Value>> start_slowly(std::unique_ptr<started_block> made, std::size_t hash,
-                                            view key, starting how);
-  SINGLEFLIGHT_INLINE flight<Value> lead_started(started_block& made, starting how);
+                                            view key, start_mode mode);
+  SINGLEFLIGHT_INLINE flight<Value> lead_started(started_block& made, start_mode mode);
 
   template <bool Throws, class Arg, class Load>
   std::conditional_t<Throws, result, outcome<result>> run_bounded(const Arg& key, Load& load,
@@ -308,14 +302,15 @@ class group final : public observable {
         const argument<Arg> k(key);
         prepare(own, self, k.view());
         return run_contended(own, k.view(), self, lent(load), bounds, fresh);
-      } catch (...) {  // this call's own load, or its own key: the caller wants it as an outcome
+      } catch (...) {  // from this call's own load or key: returned as an outcome
         if (detail::platform::is_thread_exit()) throw;
         return std::current_exception();
       }
     }
   }
 
-  /// Makes the node of a run(). True: its flight is in the table, and nobody else is on it.
+  /// Prepares the node of a run(). Returns true if its flight is in the table and this call leads
+  /// it alone.
   SINGLEFLIGHT_NOINLINE bool enter_alone(node& own, detail::thread_state& self, view key) {
     prepare(own, self, key);
     return core_.plain() && (detail::flight_table::enter_alone(core_.table.locate(own.hash), own) ||
@@ -324,7 +319,7 @@ class group final : public observable {
   SINGLEFLIGHT_NOINLINE outcome<result> run_contended(node& own, view key,
                                                       detail::thread_state& self, const lent& load,
                                                       const limits& bounds, bool fresh);
-  /// load(void* at, const flight_context&) constructs the value: a `lent`, or the same in line.
+  /// load(void* at, const flight_context&) constructs the value: a `lent`, or the same inline.
   template <class Load>
   result lead_alone(node& own, detail::thread_state& self, const Load& load,
                     const detail::led_frame* within);
@@ -333,13 +328,13 @@ class group final : public observable {
                                            const limits& bounds);
   outcome<result> await_joined(block& b, detail::thread_state& self, const lent& load,
                                const limits& bounds);
-  /// Within the handler of what the load has thrown.
+  /// Called within the handler of the load's exception.
   SINGLEFLIGHT_COLD void fail_alone(node& own, detail::thread_state& self,
                                     const detail::led_frame& frame);
   SINGLEFLIGHT_COLD void settle(node& own, detail::thread_state& self, result& r);
   SINGLEFLIGHT_COLD void settle_error(node& own, detail::thread_state& self, flight_errc code,
                                       std::exception_ptr error);
-  /// Ends a flight with a block in an error, and drops the flight's reference and `references`
+  /// Ends a flight that has a block with an error; drops the flight's reference and `references`
   /// more.
   void end_in_error(detail::flight_node& n, block& b, flight_errc code, std::exception_ptr error,
                     std::uint32_t references);
@@ -348,8 +343,8 @@ class group final : public observable {
   static bool arrive(block& b) noexcept;
   void end_bulk_key(node& own, detail::thread_state& self, block* led, flight_errc code,
                     std::exception_ptr error);
-  void settle_bulk_key(node& own, detail::thread_state& self, block* led, outcome<Value>& said,
-                       outcome<result>& to);
+  void settle_bulk_key(node& own, detail::thread_state& self, block* led, outcome<Value>& loaded,
+                       outcome<result>& given);
 
   bool close_by(detail::steady_time deadline) {
     if (core_.leads_on_this_thread()) throw flight_error(flight_errc::recursive);
@@ -363,8 +358,9 @@ class group final : public observable {
 
 SINGLEFLIGHT_END_NAMESPACE
 
-#include "singleflight/flight/detail/bulk_run.hpp"
-#include "singleflight/flight/detail/bulk_start.hpp"
-#include "singleflight/flight/detail/group_impl.hpp"
-#include "singleflight/flight/detail/group_lead.hpp"
-#include "singleflight/flight/detail/group_look.hpp"
+#include "singleflight/flight/impl/group_enter.hpp"
+#include "singleflight/flight/impl/group_look.hpp"
+#include "singleflight/flight/impl/group_run.hpp"
+#include "singleflight/flight/impl/group_run_many.hpp"
+#include "singleflight/flight/impl/group_start.hpp"
+#include "singleflight/flight/impl/group_start_many.hpp"

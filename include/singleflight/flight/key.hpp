@@ -1,27 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// key: how keys are looked at, converted, hashed and compared.
+/// key: how keys are viewed, converted, hashed and compared.
 ///
-/// A group keeps keys as `Key` and meets arguments as `key_view_t<Key>`: std::string_view for
-/// strings, std::span<const T> for std::vector<T>, const Key& for the rest. So a group of
-/// std::string is asked with a literal or a string_view without making a string.
+/// A group stores keys as `Key` and takes arguments as `key_view_t<Key>`: std::string_view for
+/// strings, std::span<const T> for std::vector<T>, const Key& for all other keys. So a literal or a
+/// string_view can be looked up in a group of std::string without making a string.
 ///
-/// An argument of another type becomes a Key where that loses nothing: a number where all its
-/// values are values of the key's type, a class by an implicit conversion. Between signed and
-/// unsigned of the same width or a larger one the number itself is looked at; one that does not fit
-/// is a std::invalid_argument. The rest does not compile. (docs/design/keys.md)
+/// An argument of another type is converted to Key if that loses nothing: a number if all values of
+/// its type are values of the key's type, a class by an implicit conversion. Between signed and
+/// unsigned types of the same or a larger width the number itself is checked; if it does not fit,
+/// std::invalid_argument is thrown. Other types do not compile. (docs/design/keys.md)
 ///
-/// A key that is a view (std::string_view, a pointer) is kept as it is: what it shows outlives the
-/// group, the cache, or whatever else has the key. memoize and deduplicate own what they are given.
+/// A key that is a view (std::string_view, a pointer) is stored as it is: the viewed object must
+/// outlive the group, cache or other object that stores the key. memoize and deduplicate own their
+/// keys.
 ///
-/// Equal keys must have equal hashes. key_hash agrees with == for what it names below; an
-/// enumeration with an == of its own needs a std::hash of its own, and so does a string of wide
-/// characters whose traits have an eq of their own.
+/// Equal keys must have equal hashes. key_hash agrees with == for the types that it lists below. An
+/// enumeration with a user-defined == needs a specialization of std::hash, and so does a string of
+/// wide characters whose traits define their own eq.
 ///
 /// Threads     pure functions.
-/// Errors      none of the hashes and comparisons here throws; a user's own may, and harms its call
-///             only.
+/// Errors      none of the hashes and comparisons here throws; a user's own may throw, and then
+///             only its call fails.
 /// Cost        key_hash of 16 bytes, or of an integer: two multiplications.
 
 #include <algorithm>
@@ -43,8 +44,8 @@
 #include <variant>
 #include <vector>
 
-#include "singleflight/core/detail/number.hpp"
-#include "singleflight/core/detail/signature.hpp"
+#include "singleflight/core/support/number.hpp"
+#include "singleflight/core/support/signature.hpp"
 #include "singleflight/flight/detail/hashing.hpp"
 #include "singleflight/flight/detail/standard_hashes.hpp"
 
@@ -66,7 +67,7 @@ struct key_view<std::vector<T, A>> {
   using type = std::span<const T>;
 };
 
-/// Whether `size` bytes are the same: words that overlap cover them, without a call. (memcmp is
+/// Returns whether `size` bytes are equal: overlapping words cover them, without a call. (memcmp is
 /// faster from some hundred bytes on; but the hash has read all of them, too.)
 inline bool same_bytes(const void* left, const void* right, std::size_t size) noexcept {
   const auto* const a = static_cast<const unsigned char*>(left);
@@ -94,15 +95,15 @@ template <class Key>
 using key_view_t = typename detail::key_view<Key>::type;
 
 namespace detail {
-/// Elements that are equal where their bytes are (an enumeration may have an == of its own).
+/// Elements that are equal if their bytes are equal (an enumeration may have an == of its own).
 template <class T>
 inline constexpr bool equal_as_bytes =
     (std::is_arithmetic_v<T> || std::is_pointer_v<T>)&&std::has_unique_object_representations_v<T>;
-/// Characters that are equal where their bytes are.
+/// Characters that are equal if their bytes are equal.
 template <class C, class Traits>
 inline constexpr bool plain_characters =
     std::is_same_v<Traits, std::char_traits<C>> && equal_as_bytes<C>;
-/// The same by traits of a program's own, which have taken over what decides.
+/// Such characters with a program's own traits that inherit eq and compare.
 template <class C, class Traits>
 concept inherits_equality =
     equal_as_bytes<C> && std::is_base_of_v<std::char_traits<C>, Traits> && requires {
@@ -115,10 +116,11 @@ concept hashed_by_std = requires(const T& key) {
 };
 }  // namespace detail
 
-/// The default hash. Numbers, enumerations, pointers, strings, bits and paths; vectors, arrays,
-/// pairs, tuples, optionals and variants of what has a key_hash; other keys through std::hash<Key>,
-/// which also comes first where a program has one for its own enumeration, traits, pair, tuple or
-/// array. Results are well mixed in every bit, and differ from process to process.
+/// The default hash. It hashes numbers, enumerations, pointers, strings, bits and paths; vectors,
+/// arrays, pairs, tuples, optionals and variants of types that have a key_hash; and other keys
+/// through std::hash<Key>, which also takes precedence if a program defines one for its own
+/// enumeration, traits, pair, tuple or array. Every bit of a result is well mixed. Results differ
+/// from process to process.
 template <class Key>
 struct key_hash : detail::seeded_hash {
   std::size_t operator()(const Key& key) const
@@ -150,8 +152,8 @@ concept has_key_hash = requires(const T& key) {
   { key_hash<T>{}(key) } -> std::convertible_to<std::size_t>;
 };
 
-/// Of traits of one's own: which characters are equal is told by their `eq` alone. So a character
-/// counts as the first of all that is equal to it.
+/// For a program's own traits: only their `eq` defines which characters are equal. So a character
+/// is hashed as the first character that is equal to it.
 template <class C, class Traits>
 class equal_characters {
   static_assert(sizeof(C) == 1,
@@ -314,8 +316,8 @@ inline constexpr bool view_of_bytes<std::span<T>> = equal_as_bytes<std::remove_c
 }  // namespace detail
 
 /// The default comparison of a group: `==`, and element by element for spans. (Whether there is one
-/// is asked where a group is made, not by a constraint here: g++ 12 ends in an internal error where
-/// it makes a local class's defaulted == within a class template.)
+/// is checked where a group is made, not by a constraint here: g++ 12 fails with an internal error
+/// when it generates a local class's defaulted == within a class template.)
 struct key_equal {
   template <class A, class B>
   bool operator()(const A& a, const B& b) const {
@@ -332,8 +334,8 @@ struct key_equal {
 
 namespace detail {
 
-/// Whether a T is compared by where a text stands, not by what it says: a char*, also within what
-/// is compared part by part.
+/// Whether a T compares the address of a text instead of its characters: a char*, also as a part of
+/// a type that is compared part by part.
 template <class T>
 inline constexpr bool by_address = false;
 template <class T>
@@ -359,7 +361,7 @@ concept compares_keys =
          requires(View a, View b) { a == b; } ||
          requires(View a, View b) { std::equal(a.begin(), a.end(), b.begin(), b.end()); }));
 
-/// What a table node keeps of a key that lives elsewhere: a view by value, or a pointer.
+/// How a table node refers to a key that is stored elsewhere: by a view, or by a pointer.
 template <class Key, class Hash, class Equal>
 struct key_access {
   static constexpr bool viewed =
@@ -370,7 +372,7 @@ struct key_access {
   using view = std::conditional_t<viewed, key_view_t<Key>, const Key&>;
   using stored = std::conditional_t<viewed, std::remove_cvref_t<key_view_t<Key>>, const Key*>;
   static_assert(compares_all_of<Equal, view>());
-  /// Asked where a group is made: by then whoever names one has given the key what it needs.
+  /// Evaluated where a group is made: at that point the key's hash and comparison must be declared.
   static consteval bool is_key() {
     static_assert(std::is_copy_constructible_v<Key>,
                   "singleflight: a key is copied, into what keeps it: this one cannot be. A "
@@ -383,8 +385,9 @@ struct key_access {
         "singleflight: these keys cannot be compared. Give them ==, or name a comparison: "
         "group<Key, Value, Hash, Equal>.");
     static_assert(!by_address<Key> || !std::is_same_v<Equal, key_equal>,
-                  "singleflight: a char* as a key is where a text stands, not what it says: take a "
-                  "std::string, or name a hash and a comparison: group<Key, Value, Hash, Equal>.");
+                  "singleflight: a char* as a key is the address of a text, not its characters: "
+                  "use a std::string, or name a hash and a comparison: group<Key, Value, Hash, "
+                  "Equal>.");
     return true;
   }
 
@@ -402,9 +405,9 @@ struct key_access {
       return *key;
     }
   }
-  /// A view of a key that is kept as it is.
+  /// Returns a view of a key that is stored as a Key.
   static view load_own(const Key& key) noexcept { return view(key); }
-  /// Whether a block can keep the key as bytes behind itself instead of as a Key.
+  /// Whether a block can store the key as bytes behind itself instead of as a Key.
   static consteval bool bytes_suffice() {
     if constexpr (viewed) {
       using element = std::remove_cv_t<typename stored::value_type>;
@@ -424,8 +427,8 @@ struct key_access {
     }
   }
 
-  /// A call's argument, converted first: a view of it where that is free, else a Key made for the
-  /// call.
+  /// Whether a view of a call's argument costs nothing; otherwise the argument is first converted
+  /// to a Key.
   template <class Arg>
   static constexpr bool free_view =
       std::is_convertible_v<const Arg&, view> && !std::is_null_pointer_v<Arg> &&

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// shared_result: a value that several callers may hold at once; const access, move-only handle.
+/// shared_result: a value that several callers may hold at the same time; const access, move-only
+/// handle.
 ///
 /// Threads     one handle, one thread at a time; the value is shared and const.
-/// Ordering    what the load did happens-before every use (P7).
-/// Lifetime    the value lives as long as a handle to it. References into it survive a move of the
-///             handle only when the value is shared.
+/// Ordering    the load's effects happen-before every use (P7).
+/// Lifetime    the value lives as long as a handle to it. References to it survive a move of the
+///             handle only if the value is shared.
 /// Cost        alone: the value itself, no allocation. Shared: a reference to the flight's block.
 
 #include <cstddef>
@@ -22,6 +23,10 @@
 #endif
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
+
+namespace detail {
+struct result_door;
+}
 
 enum class flight_role : std::uint8_t { leader, joiner };
 
@@ -65,15 +70,15 @@ class shared_result {
     return std::addressof(get());
   }
 
-  /// How many callers took part at publication, the leader included.
+  /// Returns how many callers the flight had when its outcome was published, the leader included.
   std::size_t callers() const noexcept {
     return where_ == where::shared && block_->callers > 1 ? block_->callers : 1;
   }
-  /// Whether anybody else has the same value; for the leader too.
+  /// Whether another caller has the same value; valid for the leader, too.
   bool shared() const noexcept { return callers() > 1; }
   flight_role role() const noexcept { return role_; }
 
-  /// The value as a shared_ptr; an inline value is moved. One allocation.
+  /// Returns the value as a shared_ptr; an inline value is moved. One allocation.
   std::shared_ptr<const stored> share() &&
         requires(!std::is_void_v<V>)
   {
@@ -83,7 +88,8 @@ class shared_result {
     return {std::addressof(b->value), [b](const stored*) { b->drop_reference(); }};
   }
 
-  /// The value itself, if nobody else has it; otherwise nothing, and the handle stays as it is.
+  /// Returns the value itself if no other caller has it; otherwise returns nothing, and the handle
+  /// keeps it.
   std::optional<stored> try_take() &&
         requires(!std::is_void_v<V>)
   {
@@ -92,26 +98,22 @@ class shared_result {
     return std::optional<stored>(std::move(block_->value));
   }
 
-  // For the library: a value made in place by a call, a share of a block, and the way between them.
-  struct from_block {};
+ private:
+  friend detail::result_door;
+
   shared_result() noexcept : where_(where::nowhere), role_(flight_role::leader) {}
-  /// Takes over the caller's reference on `b`, whose result is a value.
-  shared_result(from_block, block& b, flight_role role) noexcept
+  shared_result(block& b, flight_role role) noexcept
       : block_(&b), where_(where::shared), role_(role) {}
-  /// make(void* at) constructs the value.
   template <class Make>
-  void emplace_by(const Make& make) {
+  void emplace(const Make& make) {
     make(inline_place());
     where_ = where::here;
   }
-  stored& inline_value() noexcept { return inline_; }
   void become_share(block& b) noexcept {
     inline_.~stored();
     block_ = &b;
     where_ = where::shared;
   }
-  /// Moves the value of `b`, which nobody shares, back into this handle; drops the caller's
-  /// reference on `b`, also when the move throws.
   void take_back(block& b) {
     const struct dropping {
       block& b;
@@ -122,7 +124,6 @@ class shared_result {
     where_ = where::here;
   }
 
- private:
   void* inline_place() noexcept { return std::addressof(inline_); }
   void clear() noexcept {
     const where was = std::exchange(where_, where::nowhere);
@@ -132,7 +133,7 @@ class shared_result {
       block_->drop_reference();
     }
   }
-  /// Requires that this is nowhere, as it stays when the value's move throws.
+  /// Requires where::nowhere; it stays so if the value's move throws.
   void take(shared_result& other) {
     if (other.where_ == where::here) {
       ::new (inline_place()) stored(std::move(other.inline_));

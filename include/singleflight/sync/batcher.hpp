@@ -5,35 +5,36 @@
 ///
 /// Use when    many callers ask for different keys at about the same moment, and the backend
 ///             answers a hundred keys as fast as one: the fields of a query, the rows of a page.
-/// Not for     callers who know all their keys (group::run_many, start_many); keeping answers (that
-///             is a cache). Who asks for a key that is gathered or loaded already joins it.
+/// Not for     callers that know all their keys (group::run_many, start_many); keeping answers
+///             (that is a cache). A call for a key that is gathered or being loaded joins it.
 /// Example     examples/11_batcher.cpp
 ///
 /// Threads     every member, from any thread; the destructor once no new call can begin. The loader
 ///             is called on the executor, up to max_in_flight times at once.
-/// Ordering    the keys of a batch stand in the order of their calls. Batches are handed to the
+/// Ordering    the keys of a batch are in the order of their calls. Batches are given to the
 ///             executor in the order of their first keys; one that a waiter runs may overtake
-///             those, but passes over each of them once at most. The load's effects happen-before
+///             those, but overtakes each of them once at most. The load's effects happen-before
 ///             every return of its outcome (P7).
 /// Blocking    start and flush return at once. load waits, up to its limits; on a thread of the
 ///             executor it may run its batch itself, once that is due (and before it one that was
-///             passed over), so a pool of one thread does not wait for itself. So does a wait on a
+///             overtaken), so a pool of one thread does not wait for itself. So does a wait on a
 ///             handle; one with limits only where the executor has no thread to spare. Within the
-///             loader, load is refused as `recursive`, for the batch holds the place that it would
-///             wait for; what start returns must not be waited for there either. The same goes for
-///             loaders that ask each other's batchers in a ring: with max_in_flight = 1 that is
-///             refused, too; with more places it may hang.
+///             loader, load is refused as `recursive`, because the batch holds the place that it
+///             would wait for; a handle from start must not be waited for there either. The same
+///             goes for loaders that call each other's batchers in a cycle: with max_in_flight = 1
+///             that is refused, too; with more places it may hang.
 /// Cancel      a caller's limit ends its own wait only, and not while its thread runs a batch: as
-///             with the leader of a run, it stays until the loader returns. A key whose callers
-///             have all left before its batch begins is not loaded, nor is a batch without keys;
-///             its place of max_keys is free at once, its memory when the batch goes. Later nothing
-///             is told to stop: the answer goes to nobody, and a newcomer for that key asks anew.
+///             with the leader of a run, it returns when the loader does. A key whose callers have
+///             all left before its batch begins is not loaded, nor is a batch without keys; its
+///             place of max_keys is free at once, its memory when the batch is destroyed. Once the
+///             batch has begun, nothing is stopped: the answer is discarded, and a new call for
+///             that key loads it again.
 /// Errors      an exception of the loader, to every caller of its batch, with its own type; a
 ///             result of another size than the span: `broken`; otherwise each key has its own
 ///             outcome. flight_error for the library's own. A throwing hash, comparison, key copy
-///             or allocation harms only its own call, or key (P9).
-/// Lifetime    start owns its key. The destructor closes: gathered keys end as `closed`, and it
-///             waits for the loader's calls (P10). Handles may outlive the batcher.
+///             or allocation fails only its own call, or key (P9).
+/// Lifetime    start owns its key. The destructor closes: flights of gathered keys end as `closed`,
+///             and it waits for the loader's calls (P10). Handles may outlive the batcher.
 /// Cost        a key: the allocation of a start and a short critical section; a batch: some more
 ///             allocations, and one task. A joiner: as in a group. The delay: one timer node.
 
@@ -50,56 +51,12 @@
 #include <utility>
 #include <vector>
 
-#include "singleflight/core/default_timer.hpp"
 #include "singleflight/flight/detail/group_door.hpp"
 #include "singleflight/flight/group.hpp"
+#include "singleflight/sync/batcher_options.hpp"
 #include "singleflight/sync/detail/batch_line.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
-
-struct batcher_options {
-  /// Keys of one batch; a batch that is full does not wait for its delay. 100: where most backends'
-  /// own limits lie, and past it a call hardly gets cheaper.
-  std::size_t max_batch = 100;
-  /// How long the first key of a batch waits for company. Zero, the default: not at all, so that
-  /// nobody pays for an idle batcher; under load keys gather all the same, while the executor is
-  /// busy or all of max_in_flight is.
-  std::chrono::nanoseconds max_delay{0};
-  /// Calls of the loader at a time. While all of them run, keys gather. 4: a slow one does not hold
-  /// up the rest, and a crowd still comes in few calls.
-  std::size_t max_in_flight = 4;
-  /// Keys without an answer at a time, gathered or being loaded; beyond: overloaded. Zero: no
-  /// bound.
-  std::size_t max_keys = 0;
-  /// Where batches are loaded, and where waiters resume unless they name another executor. A pool
-  /// outlives the batcher, and every call on it that has not returned.
-  any_executor executor{};
-  /// Time for the delay and for every limit; null: default_timer(). Outlives the batcher and its
-  /// handles.
-  singleflight::timer* timer = nullptr;
-  /// Hears of every key's load; null: nobody. Outlives the batcher.
-  singleflight::observer* observer = nullptr;
-};
-
-/// Totals since the batcher was made; exact when no call is under way.
-struct batcher_stats {
-  std::uint64_t calls = 0;      ///< every position of a load_many counts as one
-  std::uint64_t joined = 0;     ///< calls that found their key gathered or being loaded
-  std::uint64_t keys = 0;       ///< that the loader was given
-  std::uint64_t batches = 0;    ///< calls of the loader
-  std::uint64_t full = 0;       ///< batches that had max_batch keys, some of them left perhaps
-  std::uint64_t delayed = 0;    ///< batches whose max_delay was over
-  std::uint64_t flushed = 0;    ///< batches that flush() made go
-  std::uint64_t largest = 0;    ///< keys of the largest batch
-  std::uint64_t abandoned = 0;  ///< keys whose last caller left
-  std::uint64_t timed_out = 0;  ///< from here on: calls that ended so, also by what the loader said
-  std::uint64_t cancelled = 0;
-  std::uint64_t overloaded = 0;
-  std::uint64_t recursive = 0;
-  std::uint64_t broken = 0;
-  std::uint64_t closed = 0;
-  std::uint64_t rejected = 0;
-};
 
 template <class Key, class Value, class Hash = key_hash<Key>, class Equal = key_equal>
 class batcher final : public observable {
@@ -113,7 +70,7 @@ class batcher final : public observable {
   using key_type = Key;
   using mapped_type = Value;
   using result = shared_result<Value>;
-  /// Returns one outcome per key, by position; absence is an empty std::optional as Value.
+  /// Returns one outcome per key, by position; for an absent key, Value is an empty std::optional.
   using loader = std::function<std::vector<outcome<Value>>(std::span<const Key>)>;
 
   /// Throws std::invalid_argument for a bound of zero, a negative delay, or an empty loader.
@@ -124,7 +81,7 @@ class batcher final : public observable {
                   .max_flights = options.max_keys,
                   .observer = options.observer},
                  std::move(hash), std::move(equal)) {}
-  /// Another loader is none: it says why.
+  /// Chosen for a callable that is not a loader: a static assertion says why.
   template <class LoadMany>
     requires(!std::is_convertible_v<LoadMany, loader> &&
              !std::is_same_v<std::remove_cvref_t<LoadMany>, batcher>)
@@ -136,31 +93,31 @@ class batcher final : public observable {
   }
   batcher(const batcher&) = delete;
   batcher& operator=(const batcher&) = delete;
-  /// close(). Aborts the process when called within the loader: it would wait for itself.
+  /// Calls close(). Aborts the process if called within the loader: it would wait for itself.
   ~batcher() {
     detail::require(!detail::group_door::core(flights_).leads_on_this_thread(),
                     "batcher: destroyed within its own loader");
-    const detail::call_scope scope;  // who resumes on this thread does so once all have ended
+    const detail::call_scope scope;  // waiters that resume on this thread do so after the end
     shut();
     line_->drop_loader();
   }
 
-  // ---- asking -----------------------------------------------------------------------------------
+  // ---- loading ----------------------------------------------------------------------------------
 
-  /// A share of the answer for `key`, to be awaited, waited for, or called back. A refusal (closed,
-  /// overloaded) is found in the handle.
+  /// Returns a handle for the answer for `key`, to be awaited, waited for, or given a callback. A
+  /// refusal (closed, overloaded) is its outcome.
   template <class Arg>
   [[nodiscard]] flight<Value> start(const Arg& key) {
     const detail::call_scope scope;
-    detail::load_base* begun = nullptr;
+    detail::load_base* unlaunched = nullptr;
     flight<Value> handle = detail::group_door::start_unlaunched(
         flights_, key, detail::batched_key<Key, Value>(detail::group_door::own_of(flights_, key)),
-        begun);
-    if (begun != nullptr) line_->add(*begun);
+        unlaunched);
+    if (unlaunched != nullptr) line_->add(*unlaunched);
     return handle;
   }
 
-  /// The answer for `key`; waits for it within `bounds`.
+  /// Returns the answer for `key`; waits for it within `bounds`.
   template <class Arg>
   result load(const Arg& key, const limits& bounds = {}) {
     return wait_for(key, bounds).value();
@@ -169,71 +126,49 @@ class batcher final : public observable {
   outcome<result> load(as_outcome_t, const Arg& key, const limits& bounds = {}) {
     try {
       return wait_for(key, bounds);
-    } catch (...) {  // this call's own key: the caller wants it as an outcome
+    } catch (...) {  // thrown by this call's own key
       if (detail::platform::is_thread_exit()) throw;
       return std::current_exception();
     }
   }
-  /// One outcome per key, by position, repeats included; the keys go with those of other callers.
+  /// Returns one outcome per key, by position, repeats included; the keys share batches with those
+  /// of other callers.
   template <class Keys>
   std::vector<outcome<result>> load_many(const Keys& keys, const limits& bounds = {});
 
-  /// What is gathered goes now, or as soon as fewer than max_in_flight calls run.
+  /// Sends the keys gathered so far now, or as soon as fewer than max_in_flight calls run.
   void flush() {
     const detail::call_scope scope;
     line_->flush();
   }
 
-  // ---- looking ----------------------------------------------------------------------------------
+  // ---- statistics -------------------------------------------------------------------------------
 
   batcher_stats stats() const {
     const group_stats calls = flights_.stats();
-    const detail::batch_counts sent = line_->counts();
-    return {.calls = calls.calls,
-            .joined = calls.joined,
-            .keys = sent.keys,
-            .batches = sent.batches,
-            .full = sent.full,
-            .delayed = sent.delayed,
-            .flushed = sent.flushed,
-            .largest = sent.largest,
-            .abandoned = calls.abandoned,
-            .timed_out = calls.timed_out,
-            .cancelled = calls.cancelled,
-            .overloaded = calls.overloaded,
-            .recursive = calls.recursive,
-            .broken = calls.broken,
-            .closed = calls.closed,
-            .rejected = calls.rejected};
+    batcher_stats s;
+    const ended_calls& ended = calls;
+    static_cast<ended_calls&>(s) = ended;
+    static_cast<batch_counts&>(s) = line_->counts();
+    s.calls = calls.calls;
+    s.joined = calls.joined;
+    s.abandoned = calls.abandoned;
+    return s;
   }
-  /// The keys that newcomers would join, gathered or being loaded.
+  /// Returns the keys that a new call would join, gathered or being loaded.
   std::vector<flight_info<Key>> in_flight() const { return flights_.in_flight(); }
 
   void observe(metric_visitor& visitor) const override {
     const batcher_stats s = stats();
-    visitor.counter("calls", s.calls);
-    visitor.counter("joined", s.joined);
-    visitor.counter("keys", s.keys);
-    visitor.counter("batches", s.batches);
-    visitor.counter("full", s.full);
-    visitor.counter("delayed", s.delayed);
-    visitor.counter("flushed", s.flushed);
+    detail::observe_counters(visitor, s);
     visitor.gauge("largest", s.largest);
-    visitor.counter("abandoned", s.abandoned);
-    visitor.counter("timed_out", s.timed_out);
-    visitor.counter("cancelled", s.cancelled);
-    visitor.counter("overloaded", s.overloaded);
-    visitor.counter("recursive", s.recursive);
-    visitor.counter("broken", s.broken);
-    visitor.counter("closed", s.closed);
-    visitor.counter("rejected", s.rejected);
   }
 
-  // ---- the end ----------------------------------------------------------------------------------
+  // ---- shutdown ---------------------------------------------------------------------------------
 
-  /// Refuses newcomers, ends keys that are not being loaded as `closed`, and waits for the loader's
-  /// calls. Throws flight_error(recursive) within the loader. Who is told `closed` must not destroy
-  /// the batcher meanwhile.
+  /// Refuses new calls, ends the flights of keys that are not being loaded as `closed`, and waits
+  /// for the loader's calls. Throws flight_error(recursive) within the loader. A caller that gets
+  /// `closed` must not destroy the batcher before this returns.
   void close() {
     if (detail::group_door::core(flights_).leads_on_this_thread())
       throw flight_error(flight_errc::recursive);
@@ -247,25 +182,22 @@ class batcher final : public observable {
     };
     if (load_many == nullptr) refuse("load_many is empty, and nothing could be loaded");
     if (options.max_batch == 0) refuse("max_batch is 0, and no key would ever fit");
-    if (options.max_in_flight == 0) refuse("max_in_flight is 0, and no batch would ever go");
+    if (options.max_in_flight == 0) refuse("max_in_flight is 0, and no batch would ever be sent");
     if (options.max_delay.count() < 0) {
       refuse("max_delay is " + std::to_string(options.max_delay.count()) +
              " ns, and must not be negative; zero means none");
     }
-    return std::make_shared<line>(
-        detail::batch_options{options.max_batch, options.max_delay, options.max_in_flight},
-        options.executor, options.timer != nullptr ? *options.timer : default_timer(),
-        std::move(load_many));
+    return std::make_shared<line>(options, std::move(load_many));
   }
 
   template <class Arg>
   outcome<result> wait_for(const Arg& key, const limits& bounds) {
-    if (const auto code = unfit(bounds)) return detail::group_door::refuse(flights_, *code);
+    if (const auto code = refusal_for(bounds)) return detail::group_door::refuse(flights_, *code);
     flight<Value> handle = start(key);
     return wait_on(handle, bounds);
   }
-  /// Why a call with `bounds` would have no chance.
-  std::optional<flight_errc> unfit(const limits& bounds) const {
+  /// Returns why a call with `bounds` is refused before it begins, if it is.
+  std::optional<flight_errc> refusal_for(const limits& bounds) const {
     if (detail::group_door::core(flights_).leads_on_this_thread()) return flight_errc::recursive;
     return detail::expired(bounds, detail::group_door::core(flights_).clock());
   }
@@ -273,10 +205,10 @@ class batcher final : public observable {
     return detail::group_door::outcome_of(handle, bounds, detail::blocked_wait::form::join);
   }
 
-  /// 1. the group refuses newcomers, and no load begins any more; 2. batches that are not with the
+  /// 1. the group refuses new calls, and no load begins any more; 2. batches that are not with the
   /// loader end, and the alarm is cancelled; 3. the loader's calls are waited for.
-  /// Who resumes on this thread does so last, and may take the batcher with it; but on
-  /// default_pool(), and must not, while the loader is waited for.
+  /// Waiters that resume on this thread do so last, and may destroy the batcher; while the loader
+  /// is waited for they resume on default_pool(), and must not.
   void shut() {
     const detail::call_scope scope;
     (void)detail::group_door::core(flights_).close_until(detail::steady_time::min());
@@ -293,22 +225,22 @@ template <class Keys>
 auto batcher<Key, Value, Hash, Equal>::load_many(const Keys& keys, const limits& bounds)
     -> std::vector<outcome<result>> {
   std::vector<outcome<result>> results;
-  std::vector<std::pair<std::size_t, flight<Value>>> asked;
+  std::vector<std::pair<std::size_t, flight<Value>>> handles;
   for (const auto& key : keys) {
     results.emplace_back(flight_errc::broken);
     try {
-      if (const auto code = unfit(bounds)) {
+      if (const auto code = refusal_for(bounds)) {
         results.back() = detail::group_door::refuse(flights_, *code);
       } else {
-        detail::make_room(asked);
-        asked.emplace_back(results.size() - 1, start(key));
+        detail::make_room(handles);
+        handles.emplace_back(results.size() - 1, start(key));
       }
     } catch (...) {  // one key's failure is not the others'
       if (detail::platform::is_thread_exit()) throw;
       results.back() = std::current_exception();
     }
   }
-  for (auto& [at, handle] : asked) results[at] = wait_on(handle, bounds);
+  for (auto& [index, handle] : handles) results[index] = wait_on(handle, bounds);
   return results;
 }
 

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// circuit_breaker: stops calling what keeps failing, or has become slow, and asks now and then
-/// whether it is back.
+/// circuit_breaker: stops calling what keeps failing, or has become slow, and probes now and then
+/// whether it has recovered.
 ///
 /// Use when    a backend that is down should fail at once, not after a timeout per caller. With a
-///             group it belongs inside the load: around run, one failed load counts once a caller.
-/// Not for     bounding how many calls run at a time (sync/semaphore.hpp); errors that pass by
-///             themselves (sync/retry.hpp, which belongs around a breaker).
+///             group it belongs inside the load: around run, one failed load would count once for
+///             each caller.
+/// Not for     bounding how many calls run at a time (sync/semaphore.hpp); transient errors
+///             (sync/retry.hpp, which belongs around a breaker).
 /// Example     examples/12_retry_and_breaker.cpp
 ///
 /// Threads     every member, from any thread.
@@ -15,13 +16,13 @@
 ///             all.
 /// Blocking    a call blocks as long as its function does; the breaker itself does not.
 /// Errors      flight_error(rejected) while open; the function's own exception, which is counted
-///             and passed on, as is an outcome without a value that it returns.
+///             and passed on, as is an outcome without a value that it returns;
 ///             std::invalid_argument for an option out of range.
 /// Lifetime    functions are borrowed for the call; the breaker outlives its calls.
-/// Cost        closed: no lock, no allocation but a thread's first counters: it counts in memory of
-///             the calling thread and reads the coarse clock, twice with slow_call. A failure, or a
-///             slow call, takes a lock. Open: a rejection takes no lock; with as_outcome it throws
-///             nothing.
+/// Cost        closed: no lock, and no allocation except for a thread's first counters: a call
+///             counts in memory of its thread and reads the coarse clock, twice with slow_call. A
+///             failure, or a slow call, takes a lock. Open: a rejection takes no lock; with
+///             as_outcome it throws nothing.
 
 #include <concepts>
 #include <cstdint>
@@ -46,7 +47,8 @@ class circuit_breaker final : public observable {
   circuit_breaker& operator=(const circuit_breaker&) = delete;
   ~circuit_breaker() = default;
 
-  /// What `fn()` returns, as it is. Throws flight_error(rejected) without calling it while open.
+  /// Returns what `fn()` returns, as it is. While open, throws flight_error(rejected) without
+  /// calling it.
   template <class Fn>
   decltype(auto) call(Fn&& fn) {
     pass p(core_);
@@ -54,8 +56,9 @@ class circuit_breaker final : public observable {
     return p.run(fn);
   }
 
-  /// The same without throwing: `fn`'s value or exception, or flight_errc::rejected. An outcome
-  /// that `fn` returns is returned as it is, not put into another one.
+  /// Makes the same call without throwing: returns `fn`'s value or exception, or
+  /// flight_errc::rejected. An outcome that `fn` returns is returned as it is, not put into another
+  /// one.
   template <class Fn>
   auto call(as_outcome_t, Fn&& fn) {
     using returned = std::decay_t<std::invoke_result_t<Fn&>>;
@@ -75,10 +78,10 @@ class circuit_breaker final : public observable {
     }
   }
 
-  /// With `fallback()`, or `fallback(std::exception_ptr)`, in place of a call that was rejected or
-  /// has failed. An exception that is no failure to is_failure, or flight_error(cancelled), is the
-  /// answer and reaches the caller. The fallback is not guarded: its time and its exceptions count
-  /// nowhere.
+  /// Returns `fallback()`, or `fallback(std::exception_ptr)`, in place of a call that was rejected
+  /// or has failed. An exception that is_failure does not count as a failure, or
+  /// flight_error(cancelled), is passed to the caller. The fallback is not guarded: its time and
+  /// its exceptions are not counted.
   template <class Fn, class Fallback>
     requires(!std::same_as<std::remove_cvref_t<Fn>, as_outcome_t>)
   auto call(Fn&& fn, Fallback&& fallback) -> std::invoke_result_t<Fn&> {
@@ -92,9 +95,9 @@ class circuit_breaker final : public observable {
       if (p) {
         try {
           if constexpr (detail::is_outcome<result>) {
-            result how = p.run(fn);
-            if (!p.failed()) return static_cast<result&&>(how);
-            error = how.exception();
+            result returned = p.run(fn);
+            if (!p.failed()) return static_cast<result&&>(returned);
+            error = returned.exception();
           } else {
             return p.run(fn);
           }
@@ -115,26 +118,22 @@ class circuit_breaker final : public observable {
     }
   }
 
-  /// As the latest call left it: an open breaker turns half_open with a call, not with time.
+  /// Returns the state as the latest call left it: an open breaker becomes half_open by a call, not
+  /// by time.
   breaker_state state() const noexcept { return core_.state(); }
   circuit_breaker_stats stats() const noexcept { return core_.stats(); }
   void observe(metric_visitor& visitor) const override {
-    const circuit_breaker_stats s = stats();
-    visitor.counter("calls", s.calls);
-    visitor.counter("failures", s.failures);
-    visitor.counter("slow", s.slow);
-    visitor.counter("rejected", s.rejected);
-    visitor.counter("opened", s.opened);
+    detail::observe_counters(visitor, stats());
     visitor.gauge("state", static_cast<int>(state()));
   }
 
-  /// Closes with an empty window, whatever the state.
+  /// Closes the breaker with an empty window, whatever its state.
   void reset() noexcept { core_.reset(); }
-  /// Opens for open_for from now on, whatever the state.
+  /// Opens the breaker for open_for from now on, whatever its state.
   void force_open() noexcept { core_.force_open(); }
 
  private:
-  /// The fallback's answer as what the function returns.
+  /// Converts the fallback's answer to what the function returns.
   template <class Result, class Call>
   static Result answer_with(const Call& call) {
     if constexpr (std::is_object_v<Result> && !std::is_same_v<decltype(call()), Result>) {
@@ -154,8 +153,8 @@ class circuit_breaker final : public observable {
                                  std::remove_reference_t<Reference>*>;
   }
 
-  /// One call's way through: let in or not, and what came of it. Its result is told at its end,
-  /// also when the thread ends within the call.
+  /// One call: whether it was admitted, and its result, which the destructor reports, also when the
+  /// thread ends within the call.
   class pass {
    public:
     explicit pass(detail::breaker_core& core) noexcept : core_(core), admitted_(core.admit()) {}
@@ -171,9 +170,9 @@ class circuit_breaker final : public observable {
     auto run(Fn& fn) -> std::invoke_result_t<Fn&> {
       using result = std::invoke_result_t<Fn&>;
       if constexpr (detail::is_outcome<result>) {
-        result how = run_throwing(fn);
-        if (!how) judge(how.exception());
-        return static_cast<result&&>(how);
+        result returned = run_throwing(fn);
+        if (!returned) judge(returned.exception());
+        return static_cast<result&&>(returned);
       } else {
         return run_throwing(fn);
       }
@@ -192,7 +191,7 @@ class circuit_breaker final : public observable {
         throw;
       }
     }
-    /// Of an outcome without a value: as if `error` had been thrown.
+    /// Judges an outcome without a value as if `error` had been thrown.
     SINGLEFLIGHT_COLD void judge(const std::exception_ptr& error) {
       try {
         std::rethrow_exception(error);
@@ -202,10 +201,10 @@ class circuit_breaker final : public observable {
         judge(false);
       }
     }
-    /// Within the exception's handler.
-    SINGLEFLIGHT_COLD void judge(bool says_nothing) {
-      result_ = detail::call_result::none;  // and if is_failure throws
-      if (says_nothing) return;
+    /// Called within the exception's handler.
+    SINGLEFLIGHT_COLD void judge(bool is_neutral) {
+      result_ = detail::call_result::none;  // also if is_failure throws
+      if (is_neutral) return;
       const auto& is_failure = core_.options().is_failure;
       result_ = !is_failure || is_failure(std::current_exception()) ? detail::call_result::failure
                                                                     : detail::call_result::success;

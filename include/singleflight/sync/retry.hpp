@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// retry: calls a function again while it throws, after random delays that grow.
+/// retry: calls a function again while it throws, after growing random delays.
 ///
-/// Use when    a call fails now and then for reasons that pass, and calling twice does no harm.
+/// Use when    a call fails now and then for transient reasons, and calling twice does no harm.
 /// Not for     a backend that is down: put a circuit_breaker inside, and do not retry its
-///             `rejected`; several layers: retries multiply, so retry in one of them; a coroutine:
-///             start_retry (sync/start_retry.hpp).
+///             `rejected`; several layers: retries multiply, so retry in one of them only; a
+///             coroutine: start_retry (sync/start_retry.hpp).
 /// Example     examples/12_retry_and_breaker.cpp
 ///
-/// Threads     any; nothing is shared but what the policy refers to.
+/// Threads     from any thread; only what the policy refers to is shared.
 /// Blocking    sleeps on the calling thread between attempts; with a zero delay it does not.
 /// Cancel      a stop ends a sleep at once, and no attempt begins after it: flight_error cancelled.
-///             A deadline, or the policy's budget, ends no attempt: but no sleep begins that would
-///             not end before it, and the last exception is thrown instead. A limit that is over
-///             beforehand: flight_error, cancelled or timed_out, and no attempt.
+///             A deadline, or the policy's budget, does not interrupt an attempt, but no sleep
+///             begins that would not end before it: the last exception is thrown instead. A limit
+///             that has already expired: flight_error, cancelled or timed_out, and no attempt.
 /// Errors      the last attempt's exception, with its own type, or its outcome without a value;
 ///             std::invalid_argument for a policy with a value out of range, or one that might
-///             never end. What retry_if, on_retry or random throw ends it. The end of the thread
-///             (pthread_exit) is never retried.
+///             never end. An exception of retry_if, on_retry or random ends it. The end of the
+///             thread (pthread_exit) is never retried.
 /// Lifetime    policy, function and limits are borrowed for the call.
 /// Cost        an attempt that succeeds: a few compares; no allocation, and no clock unless there
 ///             is a deadline or a budget.
@@ -29,19 +29,19 @@
 #include <type_traits>
 #include <utility>
 
-#include "singleflight/core/detail/sleeper.hpp"
-#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/core/errors.hpp"
 #include "singleflight/core/limits.hpp"
 #include "singleflight/core/outcome.hpp"
+#include "singleflight/core/support/sleeper.hpp"
+#include "singleflight/core/support/stop_token.hpp"
 #include "singleflight/sync/detail/retry_bounds.hpp"
 #include "singleflight/sync/detail/retry_schedule.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// After an attempt that failed with `error`: returns when the next one's time has come. False:
-/// there is none, and `error` is how it ends.
+/// Called after an attempt that failed with `error`: sleeps and returns true when the next one is
+/// due. Returns false if there is none: `error` is then the result.
 SINGLEFLIGHT_COLD inline bool sleep_before_next(const retry_policy& policy,
                                                 retry_schedule& schedule,
                                                 const std::exception_ptr& error,
@@ -51,37 +51,37 @@ SINGLEFLIGHT_COLD inline bool sleep_before_next(const retry_policy& policy,
   if (!next) return false;
   settle_promises();
   if (*next == at_once) return true;
-  sleeper here(clock_of(policy), *next, stop);
-  if (here.sleep() == wait_verdict::cancelled) throw flight_error(flight_errc::cancelled);
+  sleeper sleep(clock_of(policy), *next, stop);
+  if (sleep.sleep() == wait_verdict::cancelled) throw flight_error(flight_errc::cancelled);
   return true;
 }
 
-/// As retry, for a function that returns an outcome: one without a value is a failed attempt too.
+/// retry for a function that returns an outcome: one without a value is a failed attempt too.
 template <class Fn>
 auto retry_outcomes(const retry_policy& policy, Fn& fn, retry_schedule& schedule,
                     const std::stop_token& stop) {
   using result = std::remove_cvref_t<decltype(detail::call_attempt(fn, std::uint32_t{}))>;
   for (;;) {
-    std::optional<result> how;
+    std::optional<result> returned;
     std::exception_ptr error;
     try {
-      how.emplace(detail::call_attempt(fn, schedule.attempt()));
-      error = how->exception();
+      returned.emplace(detail::call_attempt(fn, schedule.attempt()));
+      error = returned->exception();
     } catch (...) {
       if (platform::is_thread_exit()) throw;
       error = std::current_exception();
     }
     if (error == nullptr || !sleep_before_next(policy, schedule, error, stop)) {
-      if (!how) std::rethrow_exception(std::move(error));
-      return *std::move(how);
+      if (!returned) std::rethrow_exception(std::move(error));
+      return *std::move(returned);
     }
   }
 }
 
 }  // namespace detail
 
-/// Calls `fn()` or `fn(attempt)`, with the number of the attempt from 1 on, until it returns; its
-/// result is returned as it is. An outcome without a value is a failed attempt: the last one is
+/// Calls `fn()` or `fn(attempt)`, with the number of the attempt from 1 on, until it returns, and
+/// returns its result as it is. An outcome without a value is a failed attempt: the last one is
 /// returned (an outcome always by value).
 template <class Fn>
 decltype(auto) retry(const retry_policy& policy, Fn&& fn, const limits& bounds = {}) {

@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// semaphore: at most so much at a time, first come, first served.
+/// semaphore: bounds how much is in use at a time; first come, first served.
 ///
-/// Use when    what stands behind bears only so many calls, rows or bytes at once.
-/// Not for     sharing one answer (flight/group.hpp); refusing calls to what is broken
+/// Use when    a backend can take only so many calls, rows or bytes at once.
+/// Not for     sharing one answer (flight/group.hpp); refusing calls to a broken backend
 ///             (sync/circuit_breaker.hpp).
 /// Example     examples/09_semaphore.cpp
 ///
 /// Threads     every member, from any thread; the destructor once no new call can begin.
 /// Ordering    strictly first in, first out: a large request is not starved, a small one does not
-///             overtake, and try_acquire takes nothing while anybody queues. What was done under a
-///             permit happens-before what the next holder of its share does.
+///             overtake, and try_acquire takes nothing while any request is queued. What was done
+///             under a permit happens-before what the next holder of its share does.
 /// Blocking    acquire blocks until its turn or its limits; start_acquire queues at once and is
-///             awaited; the rest never waits.
+///             awaited; all other members never wait.
 /// Cancel      a limit ends its own wait only, and those behind move up. A grant that came first
-///             holds; one that nobody takes is returned.
-/// Errors      std::invalid_argument for a weight below 1 or over the capacity (try_acquire: for
-///             that it has nothing to give), and for more than a permit holds; flight_error:
-///             timed_out, cancelled, closed, overloaded (max_waiters), rejected (a resize below
-///             the weight of one that queues).
-/// Lifetime    outlives its permits: the destructor aborts the process when one is held, and so
-///             when anybody queues; close() turns those away. What close() has told may come to
-///             know of it, and resume, after the semaphore has gone.
+///             holds; one that no caller takes is returned.
+/// Errors      std::invalid_argument for a weight below 1 or over the capacity (for the latter,
+///             try_acquire returns an empty permit), and for more than a permit holds;
+///             flight_error: timed_out, cancelled, closed, overloaded (max_waiters), rejected (a
+///             resize below the weight of a queued request).
+/// Lifetime    outlives its permits: the destructor aborts the process when one is held, and also
+///             while a request is queued; close() refuses those. Callers that close() has refused
+///             may resume after the semaphore is destroyed.
 /// Cost        alone: one compare-exchange to acquire, one to release, no allocation. To queue:
-///             a short critical section and no allocation; a release tells all it serves in one
+///             a short critical section and no allocation; a release notifies all it serves in one
 ///             task per executor.
 
 #include <chrono>
@@ -36,70 +36,72 @@
 #include <utility>
 
 #include "singleflight/core/default_timer.hpp"
-#include "singleflight/core/detail/require.hpp"
 #include "singleflight/core/limits.hpp"
 #include "singleflight/core/observable.hpp"
 #include "singleflight/core/outcome.hpp"
+#include "singleflight/core/support/require.hpp"
+#include "singleflight/sync/detail/rules.hpp"
 #include "singleflight/sync/detail/semaphore_core.hpp"
 #include "singleflight/sync/semaphore_options.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
-/// A share of a semaphore; returned when it goes. Move-only; one thread at a time.
+/// A share of a semaphore; its destructor returns it. Move-only; one thread at a time.
 class [[nodiscard]] permit {
  public:
   using count = std::ptrdiff_t;
 
-  /// Holds nothing.
+  /// An empty permit, which holds nothing.
   permit() noexcept = default;
   permit(permit&& other) noexcept
-      : from_(std::exchange(other.from_, nullptr)), held_(std::exchange(other.held_, 0)) {}
+      : core_(std::exchange(other.core_, nullptr)), held_(std::exchange(other.held_, 0)) {}
   permit& operator=(permit&& other) noexcept {
     permit(std::move(other)).swap(*this);
     return *this;
   }
   ~permit() {
-    if (held_ > 0) from_->give(held_);
+    if (held_ > 0) core_->give(held_);
   }
 
-  /// What it holds; 0 for one that holds nothing.
+  /// Returns how much it holds; 0 for an empty one.
   count size() const noexcept { return held_; }
   explicit operator bool() const noexcept { return held_ > 0; }
 
-  /// Returns all that it holds.
+  /// Returns everything to the semaphore.
   void release() {
-    if (held_ > 0) from_->give(std::exchange(held_, 0));
+    if (held_ > 0) core_->give(std::exchange(held_, 0));
   }
-  /// Returns `n` of it. Throws std::invalid_argument for n < 1 or n > size().
+  /// Returns `n` to the semaphore. Throws std::invalid_argument for n < 1 or n > size().
   void release(count n) {
     check(n, "release");
     held_ -= n;
-    from_->give(n);
+    core_->give(n);
   }
-  /// Parts `n` of it off. Throws std::invalid_argument for n < 1 or n > size().
+  /// Splits `n` off into a permit of its own. Throws std::invalid_argument for n < 1 or n > size().
   permit split(count n) {
     check(n, "split");
     held_ -= n;
-    return permit(*from_, n);
+    return permit(*core_, n);
   }
-  /// Takes over what `other` holds. Throws std::invalid_argument when that is of another semaphore.
+  /// Takes over what `other` holds. Throws std::invalid_argument when `other` is of another
+  /// semaphore.
   void merge(permit&& other) {
     if (!other) return;
-    if (held_ > 0 && from_ != other.from_) {
+    if (held_ > 0 && core_ != other.core_) {
       throw std::invalid_argument("permit: two permits of different semaphores cannot be merged");
     }
-    from_ = other.from_;
+    core_ = other.core_;
     held_ += std::exchange(other.held_, 0);
   }
   void swap(permit& other) noexcept {
-    std::swap(from_, other.from_);
+    std::swap(core_, other.core_);
     std::swap(held_, other.held_);
   }
 
  private:
   friend class semaphore;
   friend class pending_permit;
-  permit(detail::semaphore_core& from, count n) noexcept : from_(&from), held_(n) {}
+  permit(detail::semaphore_core& core, count n) noexcept : core_(&core), held_(n) {}
 
   void check(count n, const char* what) const {
     if (n < 1 || n > held_) refuse(n, what);
@@ -109,13 +111,13 @@ class [[nodiscard]] permit {
                                 " of " + std::to_string(held_) + " held");
   }
 
-  detail::semaphore_core* from_ = nullptr;
+  detail::semaphore_core* core_ = nullptr;
   count held_ = 0;
 };
 
-/// A place in the queue, to be awaited or waited for; one-shot. It stays where it was made: the
-/// queue knows its address. Dropped, it leaves the queue, or returns what it was granted. No load
-/// can be named (`within`): permits have no owner, so a cycle of them is not seen.
+/// A place in the queue, to be awaited or waited for; one-shot. It cannot be moved: the queue
+/// stores its address. Its destructor leaves the queue, or returns what was granted. No load can be
+/// named (`within`): permits have no owner, so a cycle of them is not detected.
 class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
                                      private detail::permit_waiter {
  public:
@@ -129,7 +131,7 @@ class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
     if (detail::platform::holds(detail::rule::handles_hold_reference)) core_->drop_reference();
   }
 
-  /// Blocks until it is granted; the permit, or flight_error.
+  /// Blocks until it is granted; returns the permit, or throws flight_error.
   permit get() { return blocked_outcome({}).value(); }
   outcome<permit> get_outcome() { return blocked_outcome({}); }
   /// Whether get and co_await would return at once.
@@ -137,18 +139,18 @@ class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
 
   class awaiter {
    public:
-    explicit awaiter(pending_permit& of) noexcept : of_(of) {}
-    bool await_ready() const noexcept { return of_.settled(); }
+    explicit awaiter(pending_permit& handle) noexcept : handle_(handle) {}
+    bool await_ready() const noexcept { return handle_.settled(); }
     bool await_suspend(std::coroutine_handle<> frame) {
-      of_.target = reinterpret_cast<std::uintptr_t>(frame.address());
-      return of_.core_->enrol(of_, of_.core_->home, false);
+      handle_.target = reinterpret_cast<std::uintptr_t>(frame.address());
+      return handle_.core_->enrol(handle_, handle_.core_->home, false);
     }
     permit await_resume() {
-      return of_.take(of_.verdict.load(detail::memory_order_relaxed)).value();
+      return handle_.take(handle_.verdict.load(detail::memory_order_relaxed)).value();
     }
 
    private:
-    pending_permit& of_;
+    pending_permit& handle_;
   };
   awaiter operator co_await() & noexcept { return awaiter(*this); }
   using detail::handle_of<pending_permit>::operator co_await;
@@ -157,6 +159,7 @@ class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
   friend class semaphore;
   template <class, class, bool, class>
   friend class handle_wait;
+  friend detail::handle_access;
 
   pending_permit(detail::semaphore_core& core, std::ptrdiff_t n, bool blocks_here = false)
       : permit_waiter(n, blocks_here), core_(&core) {
@@ -175,17 +178,17 @@ class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
   timer& clock() const noexcept { return core_->clock; }
   batch_type& home_batch() const noexcept { return core_->home; }
   batch_type* batch_on(const any_executor& executor) { return core_->make_batch(executor); }
-  bool enrol(batch_type& on, const detail::steady_time*, bool always) {
-    return core_->enrol(*this, on, always);
+  bool enrol(batch_type& where, const detail::steady_time*, bool always) {
+    return core_->enrol(*this, where, always);
   }
   void cancel(batch_type&, detail::wait_verdict why) { core_->give_up(*this, why); }
   void take_out(batch_type&) noexcept { core_->leave_batch(*this); }
   void end_limit() noexcept {}
 
-  /// Consumes: the permit, or why there is none.
-  outcome<permit> take(detail::wait_verdict how) noexcept {
+  /// Consumes the handle; returns the permit, or why there is none.
+  outcome<permit> take(detail::wait_verdict ended) noexcept {
     detail::require(!std::exchange(taken_, true), "pending_permit: used twice");
-    if (how != detail::wait_verdict::outcome) return errc_of(how);
+    if (ended != detail::wait_verdict::outcome) return errc_of(ended);
     if (refused != flight_errc{}) return refused;
     return permit(*core_, weight);
   }
@@ -194,16 +197,16 @@ class [[nodiscard]] pending_permit : public detail::handle_of<pending_permit>,
     using detail::wait_verdict;
     if (!settled()) {
       detail::settle_promises();
-      detail::sleeper me(core_->clock, bounds.deadline, bounds.stop);
-      if (core_->fall_asleep(*this, me)) {
-        const wait_verdict why = me.sleep();
+      detail::sleeper sleeper(core_->clock, bounds.deadline, bounds.stop);
+      if (core_->fall_asleep(*this, sleeper)) {
+        const wait_verdict why = sleeper.sleep();
         if (why != wait_verdict::outcome) core_->give_up(*this, why);
       }
     }
     return take(verdict.load(detail::memory_order_relaxed));
   }
 
-  detail::semaphore_core* core_;  // a reference of its own, from enter()
+  detail::semaphore_core* core_;  // with a reference of its own, from enter()
   bool taken_ = false;
 };
 
@@ -218,13 +221,13 @@ class semaphore final : public observable {
             options.max_waiters)) {}
   semaphore(const semaphore&) = delete;
   semaphore& operator=(const semaphore&) = delete;
-  /// Aborts the process when a permit is still held: its holder would return it to nobody.
+  /// Aborts the process when a permit is still held: its holder would use a destroyed semaphore.
   ~semaphore() {
     detail::require(core_->is_whole(), "semaphore: destroyed while permits are held");
     core_->drop_reference();
   }
 
-  /// `n` permits, as soon as all who came before have theirs.
+  /// Returns `n` permits, once all earlier requests have theirs.
   permit acquire(count n = 1) {
     detail::semaphore_core::check_weight(n);
     if (core_->take_fast(n)) [[likely]] {
@@ -239,51 +242,45 @@ class semaphore final : public observable {
     if (core_->take_fast(n)) return permit(*core_, n);
     return acquire_queued(n, bounds);
   }
-  /// Takes its place in the queue now; await the handle, or get() it.
+  /// Joins the queue now; await the handle, or get() it.
   [[nodiscard]] pending_permit start_acquire(count n = 1) {
     detail::semaphore_core::check_weight(n);
     return pending_permit(*core_, n);
   }
-  /// Now or not at all: a permit that holds nothing when there are too few or somebody queues.
+  /// Never waits: returns an empty permit when too few are available or a request is queued.
   permit try_acquire(count n = 1) {
     detail::semaphore_core::check_weight(n);
     return core_->try_take(n) ? permit(*core_, n) : permit();
   }
 
-  /// A new capacity, at once. Below what is held: nothing is granted until enough has come back.
-  /// Those in the queue that ask for more than it get `rejected`.
+  /// Sets the capacity, at once. If it is below the number held, nothing is granted until enough
+  /// has been returned. Queued requests for more than the new capacity get `rejected`.
   void resize(count capacity) { core_->resize(capacity); }
-  /// Refuses newcomers and those who queue with `closed`; permits stay valid.
+  /// Refuses new and queued requests with `closed`; permits stay valid.
   void close() { core_->close(); }
 
   count capacity() const noexcept { return core_->capacity(); }
-  /// What is left at some moment; negative while a resize below what is held drains.
+  /// Returns the permits available at some moment; negative after resize() below the number held.
   count available() const noexcept { return core_->available(); }
-  /// Callers in the queue; stale on arrival.
+  /// Returns the number of queued requests; stale on arrival.
   std::size_t waiters_approx() const noexcept { return core_->waiters(); }
 
   semaphore_stats stats() const noexcept { return core_->stats(); }
   void observe(metric_visitor& visitor) const override {
-    const semaphore_stats s = stats();
     visitor.gauge("capacity", capacity());
     visitor.gauge("available", available());
     visitor.gauge("waiters", waiters_approx());
-    visitor.counter("queued", s.queued);
-    visitor.counter("timed_out", s.timed_out);
-    visitor.counter("cancelled", s.cancelled);
-    visitor.counter("overloaded", s.overloaded);
-    visitor.counter("rejected", s.rejected);
-    visitor.counter("closed", s.closed);
+    detail::observe_counters(visitor, stats());
   }
 
  private:
   SINGLEFLIGHT_NOINLINE outcome<permit> acquire_queued(count n, const limits& bounds) {
-    detail::settle_promises();  // before it queues: what this resumes may want a permit as well
-    pending_permit place(*core_, n, true);
-    return place.blocked_outcome(bounds);
+    detail::settle_promises();  // before it queues: what this resumes may acquire a permit too
+    pending_permit request(*core_, n, true);
+    return request.blocked_outcome(bounds);
   }
 
-  detail::semaphore_core* core_;  // shared with those who queue, and with runners
+  detail::semaphore_core* core_;  // shared with queued requests, and with runners
 };
 
 SINGLEFLIGHT_END_NAMESPACE

@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The report page in a real browser, in light and dark, wide and on a phone. SINGLEFLIGHT names the program."""
+"""The report page in a real browser, in light and dark, wide and on a phone.
+
+SINGLEFLIGHT names the program.
+"""
 
 import html
 import json
@@ -12,7 +15,7 @@ import unittest
 
 from program import LabCase, run
 
-# Runs within the page, after its own script, and tells the frame around it what a reader gets to see.
+# Runs inside the page, after its own script, and reports to the enclosing frame what a reader sees.
 PROBE = """
 <script>
 const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
@@ -34,7 +37,8 @@ setTimeout(() => parent.postMessage(JSON.stringify({
   labels: [...document.querySelectorAll("svg text")].map((text) => text.textContent),
   text: document.body.innerText,
   ground: ground(document.body),
-  texts: [...inks("h1, .lead, .hint, td, tbody th, thead th, .card b, .card span, dt, dd, pre, .legend > span, footer", "color"),
+  texts: [...inks("h1, .lead, .hint, td, tbody th, thead th, .card b, .card span, dt, dd, pre, " +
+                  ".legend > span, footer", "color"),
           ...inks("svg text", "fill")],
   lines: [...inks("path.series", "stroke")],
   overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
@@ -42,8 +46,11 @@ setTimeout(() => parent.postMessage(JSON.stringify({
 }), "*"), 300);
 </script>
 """
-CATCH = "<script>window.complaints = []; addEventListener('error', (e) => window.complaints.push(e.message));"
-CATCH += "addEventListener('securitypolicyviolation', (e) => window.complaints.push(e.blockedURI));</script>"
+CATCH = """<script>
+window.complaints = [];
+addEventListener('error', (e) => window.complaints.push(e.message));
+addEventListener('securitypolicyviolation', (e) => window.complaints.push(e.blockedURI));
+</script>"""
 
 
 def contrast(one, other):
@@ -67,26 +74,33 @@ class browser(LabCase):
         return path.read_text()
 
     def seen(self, page, dark=False, width=1100):
-        """What a browser makes of the page, in a frame of that width."""
-        probed = page.replace("<head>", "<head>" + CATCH, 1).replace("</body>", PROBE + "</body>", 1)
+        """What a browser shows of the page, in a frame of that width."""
+        probed = page.replace("<head>", "<head>" + CATCH, 1)
+        probed = probed.replace("</body>", PROBE + "</body>", 1)
         self.write("probed.html", probed)
         frame = self.write(
             "frame.html",
-            f'<iframe src="probed.html" width="{width}" height="6000" style="border:0"></iframe><pre id="seen"></pre>'
-            "<script>addEventListener('message', (e) => { document.getElementById('seen').textContent = e.data; });</script>",
+            f'<iframe src="probed.html" width="{width}" height="6000" style="border:0"></iframe>'
+            '<pre id="seen"></pre>'
+            "<script>addEventListener('message', (e) => {"
+            " document.getElementById('seen').textContent = e.data; });</script>",
         )
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
             done = subprocess.run(
-                ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+                 "--no-first-run",
                  "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                 "--disable-dev-shm-usage", f"--user-data-dir={profile}", "--virtual-time-budget=5000",
-                 "--window-size=1400,6200", f"--blink-settings=preferredColorScheme={0 if dark else 1}",
+                 "--disable-dev-shm-usage", f"--user-data-dir={profile}",
+                 "--virtual-time-budget=5000",
+                 "--window-size=1400,6200",
+                 f"--blink-settings=preferredColorScheme={0 if dark else 1}",
                  "--dump-dom", frame.as_uri()],
                 capture_output=True, timeout=120, check=False,
             )
-        told = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout.decode(), re.DOTALL)
-        self.assertTrue(told and told.group(1), done.stdout.decode()[-2000:] + done.stderr.decode()[-2000:])
-        return json.loads(html.unescape(told.group(1)))
+        found = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout.decode(), re.DOTALL)
+        self.assertTrue(found and found.group(1),
+                        done.stdout.decode()[-2000:] + done.stderr.decode()[-2000:])
+        return json.loads(html.unescape(found.group(1)))
 
     def check_readable(self, seen):
         self.assertEqual(seen["errors"], [])
@@ -100,8 +114,10 @@ class browser(LabCase):
         self.check_readable(seen)
         self.assertEqual(seen["charts"], "2")
         self.assertEqual(seen["series"], 4)
-        self.assertEqual([" ".join(legend.split()) for legend in seen["legends"]], ["none flight"] * 2)
-        for label in ("loads in flight", "time since the run began (s)", "share of requests (%)", "latency (logarithmic)"):
+        self.assertEqual([" ".join(legend.split()) for legend in seen["legends"]],
+                         ["none flight"] * 2)
+        for label in ("loads in flight", "time since the run began (s)", "share of requests (%)",
+                      "latency (logarithmic)"):
             self.assertIn(label, seen["labels"])
         self.assertTrue([label for label in seen["labels"] if label.endswith(" ms")])
         for words in ("fewer", "Backend loads", "Latency, p99.9", "How it was measured", "Machine"):
@@ -127,12 +143,13 @@ class browser(LabCase):
                         seen = self.seen(page, dark, width)
                         self.check_readable(seen)
                         self.assertEqual((seen["charts"], seen["series"]), ("1", 3))
-                        self.assertEqual([" ".join(each.split()) for each in seen["legends"]], ["LRU loading_cache optimum"])
+                        self.assertEqual([" ".join(each.split()) for each in seen["legends"]],
+                                         ["LRU loading_cache optimum"])
                         for label in (*sizes, "hit ratio (%)", "capacity in entries (logarithmic)"):
                             self.assertIn(label, seen["labels"])
                         self.assertIn("Of the optimum", seen["text"])
 
-    # Goal    Whatever was measured, there is a page without an error.
+    # Goal    The page has no error, whatever was measured.
     def test_odd_runs(self):
         for arguments in (
             ["--backend", "delay:0ms", "--requests", "1"],
@@ -145,7 +162,8 @@ class browser(LabCase):
                 self.assertEqual(seen["charts"], "2")
 
     def test_markup_from_outside_stays_text(self):
-        log = self.write("<img src=x onerror=complaints.push('run')>.log", "<b>\n</script><script>complaints.push('run')\n")
+        log = self.write("<img src=x onerror=complaints.push('run')>.log",
+                         "<b>\n</script><script>complaints.push('run')\n")
         seen = self.seen(self.page("--log", log, "--backend", "delay:1ms"))
         self.assertEqual(seen["errors"], [])
         self.assertIn("<img src=x", seen["text"])

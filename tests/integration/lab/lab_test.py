@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""`singleflight lab`, run as its users run it. SINGLEFLIGHT names the program."""
+"""`singleflight lab`, run as users run it. SINGLEFLIGHT names the program."""
 
 import gzip
 import json
@@ -15,11 +15,11 @@ from program import PROGRAM, QUICK, LabCase, access_log, run
 
 
 class defaults(LabCase):
-    def test_nothing_else_said(self):
+    def test_no_arguments(self):
         began = time.monotonic()
-        figures, text, _ = self.lab()
+        results, text, _ = self.lab()
         self.assertLess(time.monotonic() - began, 60)
-        none, flight = figures["runs"]
+        none, flight = results["runs"]
         self.assertEqual([none["protection"], flight["protection"]], ["none", "flight"])
         self.assertEqual(none["backend_loads"], none["requests"])
         self.assertEqual(none["errors"], {})
@@ -31,7 +31,8 @@ class defaults(LabCase):
         self.assertIn("fewer backend loads than none", text)
 
     def test_help_and_version(self):
-        for arguments in (["--help"], ["lab", "--help"], ["lab", "hit-ratio", "--help"], ["--version"]):
+        for arguments in (["--help"], ["lab", "--help"], ["lab", "hit-ratio", "--help"],
+                          ["--version"]):
             done = run(*arguments)
             self.assertEqual(done.returncode, 0)
             self.assertEqual(done.stderr, b"")
@@ -46,7 +47,8 @@ class defaults(LabCase):
 
     def test_progress_on_a_terminal(self):
         leader, follower = pty.openpty()
-        with subprocess.Popen([PROGRAM, "lab", *QUICK, "--requests", "500"], stdout=subprocess.PIPE, stderr=follower) as lab:
+        with subprocess.Popen([PROGRAM, "lab", *QUICK, "--requests", "500"],
+                              stdout=subprocess.PIPE, stderr=follower) as lab:
             os.close(follower)
             drawn = b""
             try:
@@ -64,8 +66,8 @@ class defaults(LabCase):
 
 class logs(LabCase):
     def replay(self, path, *arguments, stdin=None):
-        figures, text, complaints = self.lab("--log", path, *QUICK, *arguments, stdin=stdin)
-        return figures["workload"], text, complaints, figures["runs"]
+        results, text, complaints = self.lab("--log", path, *QUICK, *arguments, stdin=stdin)
+        return results["workload"], text, complaints, results["runs"]
 
     def test_every_format_plain_and_packed(self):
         keys = "".join(f"{i * 7 % 13}\n" for i in range(200))
@@ -91,7 +93,8 @@ class logs(LabCase):
 
     def test_keys(self):
         log = self.write("access", access_log(300))
-        by = {part: self.replay(log, "--key-from", part)[0]["distinct_keys"] for part in ("path", "url", "query", "field=1")}
+        by = {part: self.replay(log, "--key-from", part)[0]["distinct_keys"]
+              for part in ("path", "url", "query", "field=1")}
         self.assertEqual(by["query"], 3)
         self.assertEqual(by["field=1"], 3)
         self.assertGreater(by["url"], by["path"])
@@ -107,61 +110,68 @@ class logs(LabCase):
         self.assertEqual(workload["requests"], 13)
         self.assertEqual(workload["skipped_lines"], 7)
         self.assertEqual(
-            [line.split(":")[0] for line in complaints.splitlines()[:5]], [f"line {n}" for n in (3, 5, 6, 8, 9)]
+            [line.split(":")[0] for line in complaints.splitlines()[:5]],
+            [f"line {n}" for n in (3, 5, 6, 8, 9)],
         )
         self.assertIn("7 of 20 lines are malformed", complaints)
 
-    def test_odd_but_fine(self):
+    def test_unusual_but_valid(self):
         marked = b"\xef\xbb\xbf" + access_log(30).replace("\n", "\r\n").encode()
         self.assertEqual(self.replay(self.write("marked", marked))[0]["requests"], 30)
         whole = gzip.compress("".join(f"{i * 7919 % 104729}\n" for i in range(30000)).encode())
-        _, _, complaints, _ = self.replay(self.write("cut.gz", whole[: len(whole) // 2]), "--requests", 100)
-        self.assertEqual(complaints, "")  # it was not read that far
+        _, _, complaints, _ = self.replay(self.write("cut.gz", whole[: len(whole) // 2]),
+                                          "--requests", 100)
+        self.assertEqual(complaints, "")  # the broken part was not read
         workload, _, complaints, _ = self.replay(self.write("cut.gz", whole[:200]))
-        self.assertIn("cut off", complaints)
+        self.assertIn("incomplete", complaints)
         self.assertGreater(workload["requests"], 5)
         long_line = self.write("long", "a\n" + "x" * 1_000_000 + "\nb\n")
         workload, _, complaints, _ = self.replay(long_line)
         self.assertEqual(workload["requests"], 2)
-        self.assertIn("line 2: longer than", complaints)
+        self.assertIn("line 2: the line is longer than", complaints)
         unsorted = self.write("unsorted", "time,key\n5,a\n3,b\n4,c\n")
         _, _, complaints, _ = self.lab_by_time(unsorted)
-        self.assertIn("stamped before", complaints)
+        self.assertIn("have an earlier time", complaints)
 
     def lab_by_time(self, path):
-        figures, text, complaints = self.lab("--log", path, "--speed", "1000", "--backend", "delay:1ms")
-        return figures["workload"], text, complaints, figures["runs"]
+        results, text, complaints = self.lab("--log", path, "--speed", "1000",
+                                             "--backend", "delay:1ms")
+        return results["workload"], text, complaints, results["runs"]
 
     def test_a_long_log_is_cut_to_half_a_minute_and_says_so(self):
         log = self.write("long", "".join(f"{i}\n" for i in range(300_000)))
-        done = run("lab", "--log", log, "--backend", "delay:100ms", "--callers", "10", "--protect", "flight", timeout=120)
+        done = run("lab", "--log", log, "--backend", "delay:100ms", "--callers", "10",
+                   "--protect", "flight", timeout=120)
         self.assertEqual(done.returncode, 0)
-        self.assertRegex(done.stderr, rb"the log has 300,000 requests; the first [12],?\d00 are replayed")
+        self.assertRegex(done.stderr,
+                         rb"the log has 300,000 requests; the first [12],?\d00 are replayed")
         self.assertIn(b"--requests all", done.stderr)
 
 
 class backends(LabCase):
-    def test_a_database_of_ones_own(self):
+    def test_the_users_own_database(self):
         path = self.database()
         before = path.read_bytes()
-        figures, text, _ = self.lab(
-            "--db", f"sqlite:{path}", "--query", "SELECT name FROM users WHERE id = :key", "--connections", "3",
-            "--generate", "zipf:keys=100,skew=1", "--requests", "500",
+        results, text, _ = self.lab(
+            "--db", f"sqlite:{path}", "--query", "SELECT name FROM users WHERE id = :key",
+            "--connections", "3", "--generate", "zipf:keys=100,skew=1", "--requests", "500",
         )
-        self.assertEqual(figures["workload"]["connections"], 3)
-        self.assertEqual(figures["runs"][0]["backend_loads"], 500)
-        self.assertEqual(figures["runs"][0]["empty_answers"], 0)
+        self.assertEqual(results["workload"]["connections"], 3)
+        self.assertEqual(results["runs"][0]["backend_loads"], 500)
+        self.assertEqual(results["runs"][0]["empty_answers"], 0)
         self.assertIn("users.db", text)
         self.assertEqual(path.read_bytes(), before)
-        self.assertEqual(sorted(each.name for each in self.folder.iterdir()), ["figures.json", "users.db"])
+        self.assertEqual(sorted(each.name for each in self.folder.iterdir()),
+                         ["results.json", "users.db"])
 
-    def test_failures_are_counted_and_the_run_goes_on(self):
+    def test_failures_are_counted_and_the_run_continues(self):
         path = self.database()
         query = "SELECT abs(CASE WHEN :key = '7' THEN -9223372036854775807 - 1 ELSE 1 END)"
-        figures, text, _ = self.lab(
-            "--db", f"sqlite:{path}", "--query", query, "--generate", "uniform:keys=10", "--requests", "400"
+        results, text, _ = self.lab(
+            "--db", f"sqlite:{path}", "--query", query, "--generate", "uniform:keys=10",
+            "--requests", "400",
         )
-        for each in figures["runs"]:
+        for each in results["runs"]:
             self.assertEqual(each["requests"], 400)
             self.assertGreater(each["errors"]["sqlite_error"], 10)
             self.assertLess(each["errors"]["sqlite_error"], 100)
@@ -171,7 +181,8 @@ class backends(LabCase):
     def test_keys_that_no_row_has(self):
         log = self.write("log", "a\nb\nc\n")
         _, text, _ = self.lab(
-            "--log", log, "--db", f"sqlite:{self.database()}", "--query", "SELECT 1 FROM users WHERE name = :key"
+            "--log", log, "--db", f"sqlite:{self.database()}",
+            "--query", "SELECT 1 FROM users WHERE name = :key"
         )
         self.assertIn("every answer was empty", text)
 
@@ -179,103 +190,112 @@ class backends(LabCase):
         log = self.write("log", "".join(f"{i % 50}\n" for i in range(1000)))
         replays = []
         for _ in range(2):
-            figures, text, _ = self.lab("--log", log, *QUICK, "--fail", "10%", "--seed", "3", "--protect", "none,flight")
+            results, text, _ = self.lab("--log", log, *QUICK, "--fail", "10%", "--seed", "3",
+                                        "--protect", "none,flight")
             self.assertIn("that fails 10 % of the loads", text)
             self.assertIn("failed with injected", text)
-            self.assertEqual(figures["workload"]["fail_share"], 0.1)
-            self.assertEqual(figures["workload"]["seed"], 3)
-            self.assertNotIn("slow_share", figures["workload"])
-            none, flight = figures["runs"]
+            self.assertEqual(results["workload"]["fail_share"], 0.1)
+            self.assertEqual(results["workload"]["seed"], 3)
+            self.assertNotIn("slow_share", results["workload"])
+            none, flight = results["runs"]
             self.assertEqual((none["requests"], none["backend_loads"]), (1000, 1000))
             self.assertEqual(flight["saved"] + flight["backend_loads"], flight["requests"])
             replays.append(none["errors"])
         self.assertEqual(replays[0], replays[1])
         self.assertTrue(50 < replays[0]["injected"] < 150, replays)
-        figures, _, _ = self.lab("--log", log, *QUICK, "--fail", "100%", "--protect", "none,flight")
-        for each in figures["runs"]:
+        results, _, _ = self.lab("--log", log, *QUICK, "--fail", "100%", "--protect", "none,flight")
+        for each in results["runs"]:
             self.assertEqual(each["errors"], {"injected": 1000})
-        figures, text, _ = self.lab("--log", log, *QUICK, "--fail", "0%", "--slow", "0%:1h")
-        for each in figures["runs"]:
+        results, text, _ = self.lab("--log", log, *QUICK, "--fail", "0%", "--slow", "0%:1h")
+        for each in results["runs"]:
             self.assertEqual(each["errors"], {})
         self.assertNotIn("that fails", text)
 
     def test_injected_delays(self):
         page = self.folder / "page.html"
-        figures, text, _ = self.lab(
-            *QUICK, "--generate", "uniform:keys=20", "--requests", "200", "--slow", "5%:50ms", "--report", page
+        results, text, _ = self.lab(
+            *QUICK, "--generate", "uniform:keys=20", "--requests", "200", "--slow", "5%:50ms",
+            "--report", page,
         )
         self.assertIn("that delays 5 % of the loads by 50.0 ms", text)
         self.assertIn("that delays 5 % of the loads by 50.0 ms", page.read_text())
-        self.assertEqual((figures["workload"]["slow_share"], figures["workload"]["slow_ms"]), (0.05, 50))
-        none = figures["runs"][0]
+        self.assertEqual((results["workload"]["slow_share"], results["workload"]["slow_ms"]),
+                         (0.05, 50))
+        none = results["runs"][0]
         self.assertEqual(none["errors"], {})
         self.assertLess(none["latency_ms"]["p50"], 50)
         self.assertGreaterEqual(none["latency_ms"]["max"], 51)
 
-    # Each attempt, each load let through and each one kept away is accounted for.
+    # Each attempt, each load that passed the guards and each load that they held back is counted.
     def assert_adds_up(self, each):
         guards = each["guards"]
         ended = each["backend_loads"] + guards.get("rejected", 0) + guards.get("gave_up", 0)
         self.assertEqual(guards["asked"] + guards.get("retries", 0), ended)
 
     def test_retries(self):
-        arguments = [*QUICK, "--generate", "uniform:keys=500", "--requests", "1000", "--fail", "30%"]
-        figures, text, _ = self.lab(*arguments)
-        plain = figures["runs"]
+        arguments = [*QUICK, "--generate", "uniform:keys=500", "--requests", "1000",
+                     "--fail", "30%"]
+        results, text, _ = self.lab(*arguments)
+        plain = results["runs"]
         self.assertNotIn("guards", plain[0])
         self.assertNotIn("guards", text)
-        figures, text, _ = self.lab(*arguments, "--retry", "5")
-        self.assertIn("at most 5 attempts a load", text)
+        results, text, _ = self.lab(*arguments, "--retry", "5")
+        self.assertIn("at most 5 attempts per load", text)
         self.assertRegex(text, r"\nguards +asked +retries\n")
-        self.assertEqual(figures["workload"]["retry_attempts"], 5)
-        for without, each in zip(plain, figures["runs"]):
+        self.assertEqual(results["workload"]["retry_attempts"], 5)
+        for without, each in zip(plain, results["runs"]):
             self.assertGreater(without["errors"]["injected"], 200)
             self.assertLess(each["errors"].get("injected", 0), 30)
             self.assertEqual(list(each["guards"]), ["asked", "retries"])
             self.assertEqual(each["guards"]["asked"] + each["saved"], 1000)
             self.assertGreater(each["guards"]["retries"], 200)
             self.assert_adds_up(each)
-        # Three attempts when no number is said, whatever stands behind it.
+        # Without a number there are three attempts, whatever argument follows.
         for more in (["--retry"], ["--retry", "--callers", "9"]):
-            figures, _, _ = self.lab("--backend", "delay:1ms", "--requests", "30", "--fail", "100%", "--protect", "none", *more)
-            only = figures["runs"][0]
+            results, _, _ = self.lab("--backend", "delay:1ms", "--requests", "30",
+                                     "--fail", "100%", "--protect", "none", *more)
+            only = results["runs"][0]
             self.assertEqual((only["backend_loads"], only["errors"]["injected"]), (90, 30))
 
     def test_no_retry_outlasts_the_deadline(self):
-        figures, _, _ = self.lab(
-            *QUICK, "--requests", "50", "--fail", "100%", "--retry", "100", "--deadline", "60ms", "--protect", "none"
+        results, _, _ = self.lab(
+            *QUICK, "--requests", "50", "--fail", "100%", "--retry", "100", "--deadline", "60ms",
+            "--protect", "none",
         )
-        only = figures["runs"][0]
+        only = results["runs"][0]
         self.assertGreater(only["guards"]["retries"], 50)
         self.assertLess(only["guards"]["retries"], 50 * 20)
         self.assertLess(only["latency_ms"]["p50"], 70)
 
     def test_a_breaker(self):
         arguments = [*QUICK, "--generate", "uniform:keys=500", "--requests", "1000"]
-        figures, text, _ = self.lab(*arguments, "--fail", "100%", "--breaker")
+        results, text, _ = self.lab(*arguments, "--fail", "100%", "--breaker")
         self.assertIn("a breaker that opens at 50 % failures", text)
         self.assertIn("failed with rejected", text)
-        for each in figures["runs"]:
+        for each in results["runs"]:
             self.assertLess(each["backend_loads"], 100)
             self.assertGreater(each["errors"]["rejected"], 900)
             self.assertEqual(sum(each["errors"].values()), 1000)
             self.assertGreaterEqual(each["guards"]["opened"], 1)
             self.assert_adds_up(each)
-        self.assertEqual(figures["runs"][0]["errors"]["rejected"], figures["runs"][0]["guards"]["rejected"])
+        self.assertEqual(results["runs"][0]["errors"]["rejected"],
+                         results["runs"][0]["guards"]["rejected"])
         for share, opened in (("60%", 0), ("5%", 1)):
-            figures, _, _ = self.lab(*arguments, "--fail", "15%", "--breaker", share, "--protect", "none")
-            only = figures["runs"][0]
+            results, _, _ = self.lab(*arguments, "--fail", "15%", "--breaker", share,
+                                     "--protect", "none")
+            only = results["runs"][0]
             self.assertEqual(min(only["guards"]["opened"], 1), opened, share)
             self.assertEqual("rejected" in only["errors"], opened == 1, share)
 
     def test_a_bound(self):
         page = self.folder / "page.html"
-        figures, text, _ = self.lab(
-            *QUICK, "--generate", "uniform:keys=500", "--requests", "200", "--max-loads", "1", "--report", page
+        results, text, _ = self.lab(
+            *QUICK, "--generate", "uniform:keys=500", "--requests", "200", "--max-loads", "1",
+            "--report", page,
         )
         self.assertIn("at most 1 load at a time", text)
         self.assertIn("at most 1 load at a time", page.read_text())
-        for each in figures["runs"]:
+        for each in results["runs"]:
             self.assertEqual(each["peak_loads"], 1)
             self.assertEqual(max(each["series"]["most"]), 1)
             self.assertEqual(each["errors"], {})
@@ -284,33 +304,37 @@ class backends(LabCase):
             self.assertGreaterEqual(each["wall_s"], each["backend_loads"] * 0.001)
             self.assert_adds_up(each)
 
-    # Whoever has gone leaves the queue, and what nobody waits for is not loaded.
+    # A load whose callers have all left leaves the queue and does not run.
     def test_a_bound_and_a_deadline(self):
-        figures, _, _ = self.lab(
-            "--backend", "delay:20ms", "--callers", "10", "--generate", "uniform:keys=500", "--requests", "60",
-            "--max-loads", "1", "--deadline", "50ms",
+        results, _, _ = self.lab(
+            "--backend", "delay:20ms", "--callers", "10", "--generate", "uniform:keys=500",
+            "--requests", "60", "--max-loads", "1", "--deadline", "50ms",
         )
-        for each in figures["runs"]:
+        for each in results["runs"]:
             self.assertGreater(each["errors"]["timed_out"], 20)
             self.assertGreater(each["guards"]["gave_up"], 20)
             self.assertLess(each["backend_loads"], 40)
             self.assert_adds_up(each)
 
     def test_all_guards_together(self):
-        figures, text, _ = self.lab(
-            *QUICK, "--requests", "500", "--fail", "20%", "--retry", "4", "--breaker", "60%", "--max-loads", "3", "--seed", "2"
+        results, text, _ = self.lab(
+            *QUICK, "--requests", "500", "--fail", "20%", "--retry", "4", "--breaker", "60%",
+            "--max-loads", "3", "--seed", "2",
         )
-        self.assertRegex(text, r"\nguards +asked +retries +rejected +opened +queued +gave up +mean wait +longest\n")
-        for each in figures["runs"]:
+        self.assertRegex(text,
+                         r"\nguards +asked +retries +rejected +opened +queued +gave up"
+                         r" +mean wait +longest\n")
+        for each in results["runs"]:
             self.assertLessEqual(each["peak_loads"], 3)
             self.assertLess(sum(each["errors"].values()), 40)
             self.assert_adds_up(each)
 
     def test_a_deadline(self):
-        figures, _, _ = self.lab(
-            "--generate", "hot:keys=1", "--callers", "20", "--requests", "100", "--connections", "1", "--deadline", "20ms"
+        results, _, _ = self.lab(
+            "--generate", "hot:keys=1", "--callers", "20", "--requests", "100",
+            "--connections", "1", "--deadline", "20ms",
         )
-        none, flight = figures["runs"]
+        none, flight = results["runs"]
         self.assertGreater(none["errors"]["timed_out"], 20)
         self.assertLess(flight["errors"].get("timed_out", 0), none["errors"]["timed_out"])
         self.assertEqual(none["saved"], 0)
@@ -318,14 +342,14 @@ class backends(LabCase):
 
 class cache(LabCase):
     def run_of(self, *arguments):
-        figures, text, _ = self.lab("--protect", "none,cache", *arguments)
-        none, cached = figures["runs"]
+        results, text, _ = self.lab("--protect", "none,cache", *arguments)
+        none, cached = results["runs"]
         self.assertNotIn("cache", none)
         counts = cached["cache"]
         self.assertEqual(counts["hits"] + counts["stale"] + counts["misses"], cached["requests"])
-        return figures["workload"], none, cached, text
+        return results["workload"], none, cached, text
 
-    def test_answers_are_kept(self):
+    def test_answers_are_stored(self):
         keys = self.write("keys", "".join(f"{i * 7 % 40}\n" for i in range(800)))
         workload, none, cached, text = self.run_of("--log", keys, *QUICK)
         self.assertEqual(none["backend_loads"], 800)
@@ -338,18 +362,22 @@ class cache(LabCase):
         self.assertIn("at most 10,000 entries; fresh forever", text)
         self.assertIn("refreshes", text)
 
-    def test_a_small_one(self):
-        _, _, cached, _ = self.run_of("--generate", "uniform:keys=100", "--requests", "1000", *QUICK, "--capacity", "10")
+    def test_a_small_cache(self):
+        _, _, cached, _ = self.run_of("--generate", "uniform:keys=100", "--requests", "1000",
+                                      *QUICK, "--capacity", "10")
         self.assertGreater(cached["cache"]["evicted"], 500)
         self.assertGreater(cached["backend_loads"], 500)
 
     def test_its_times(self):
         workload, none, cached, text = self.run_of(
-            "--generate", "uniform:keys=5", "--rate", "400", "--requests", "600", "--backend", "delay:2ms",
+            "--generate", "uniform:keys=5", "--rate", "400", "--requests", "600",
+            "--backend", "delay:2ms",
             "--ttl", "400ms", "--refresh-after", "100ms", "--stale-if-error", "10s",
         )  # fmt: skip
         self.assertEqual(
-            [workload[name] for name in ("cache_ttl_ms", "cache_refresh_after_ms", "cache_stale_if_error_ms")], [400, 100, 10000]
+            [workload[name] for name in ("cache_ttl_ms", "cache_refresh_after_ms",
+                                         "cache_stale_if_error_ms")],
+            [400, 100, 10000],
         )
         self.assertGreater(cached["cache"]["refreshes"], 20)
         self.assertLess(cached["cache"]["misses"], 50)
@@ -357,7 +385,8 @@ class cache(LabCase):
         self.assertIn("fresh for 400 ms", text)
 
     def test_stale_answers_when_the_backend_is_down(self):
-        arguments = ("--generate", "uniform:keys=5", "--rate", "400", "--requests", "600", "--backend", "delay:1ms",
+        arguments = ("--generate", "uniform:keys=5", "--rate", "400", "--requests", "600",
+                     "--backend", "delay:1ms",
                      "--fail", "50%", "--ttl", "50ms")  # fmt: skip
         _, none, without, _ = self.run_of(*arguments)
         _, _, cached, _ = self.run_of(*arguments, "--stale-if-error", "10s")
@@ -366,10 +395,11 @@ class cache(LabCase):
         self.assertGreater(cached["cache"]["stale"], 20)
         self.assertLess(sum(cached["errors"].values()), sum(without["errors"].values()) / 2)
 
-    def test_before_all_guards(self):
-        figures, _, _ = self.lab("--protect", "none,flight,cache", *QUICK, "--requests", "500", "--fail", "20%",
-                                 "--retry", "--breaker", "--max-loads", "2")  # fmt: skip
-        none, flight, cached = figures["runs"]
+    def test_in_front_of_all_guards(self):
+        results, _, _ = self.lab("--protect", "none,flight,cache", *QUICK, "--requests", "500",
+                                 "--fail", "20%", "--retry", "--breaker",
+                                 "--max-loads", "2")  # fmt: skip
+        none, flight, cached = results["runs"]
         self.assertLess(cached["guards"]["asked"], flight["guards"]["asked"])
         self.assertLessEqual(cached["peak_loads"], 2)
         self.assertEqual(none["guards"]["asked"], 500)
@@ -377,7 +407,7 @@ class cache(LabCase):
     def test_a_page(self):
         page = self.folder / "page.html"
         self.lab("--protect", "flight,cache", *QUICK, "--requests", "100", "--report", page)
-        self.assertIn("Hits of the cache", page.read_text())
+        self.assertIn("Cache hits", page.read_text())
 
     def test_bad_input(self):
         for arguments, saying in (
@@ -390,10 +420,12 @@ class cache(LabCase):
             (["--protect", "cache", "--ttl", "10"], "--ttl 10s"),
             (["--protect", "cache", "--ttl", "-1s"], "--ttl 10s"),
             (["--protect", "cache", "--ttl", ""], "--ttl"),
-            (["--protect", "cache", "--ttl", "5s", "--refresh-after", "5s"], "not shorter than --ttl"),
+            (["--protect", "cache", "--ttl", "5s", "--refresh-after", "5s"],
+             "not shorter than --ttl"),
             (["--protect", "cache", "--refresh-after", "soon"], "--refresh-after 5s"),
             (["--protect", "cache", "--stale-if-error", "5s"], "add --ttl 10s"),
-            (["--protect", "cache", "--ttl", "5s", "--stale-if-error", "no"], "--stale-if-error 60s"),
+            (["--protect", "cache", "--ttl", "5s", "--stale-if-error", "no"],
+             "--stale-if-error 60s"),
         ):
             with self.subTest(arguments=arguments):
                 self.refused(*arguments, saying=saying)
@@ -401,49 +433,60 @@ class cache(LabCase):
 
 class pacing(LabCase):
     def test_a_rate(self):
-        figures, _, _ = self.lab(
-            "--rate", "200", "--requests", "200", "--backend", "delay:30ms", "--generate", "uniform:keys=1000"
+        results, _, _ = self.lab(
+            "--rate", "200", "--requests", "200", "--backend", "delay:30ms",
+            "--generate", "uniform:keys=1000",
         )
-        for each in figures["runs"]:
+        for each in results["runs"]:
             self.assertGreaterEqual(each["wall_s"], 1.0)
-            self.assertLess(each["wall_s"], 5)  # on a busy machine; a closed loop of one would take 6
+            # On a busy machine; a closed loop of one would take 6.
+            self.assertLess(each["wall_s"], 5)
             self.assertGreaterEqual(each["latency_ms"]["p50"], 29.9)
             self.assertGreaterEqual(each["peak_loads"], 5)
 
-    # Goal    No coordinated omission: what a slow backend holds up counts from when it was due.
-    # Method  100 requests in 0.1 s, one connection, about 10 ms each: the last one waits for those before it.
+    # Goal    No coordinated omission: a request that a slow backend delays counts from when it was
+    #         due.
+    # Method  100 requests in 0.1 s, one connection, about 10 ms each: the last one waits for all
+    #         others.
     def test_latency_counts_from_when_a_request_was_due(self):
-        figures, _, _ = self.lab(
-            "--rate", "1000", "--requests", "100", "--connections", "1", "--generate", "uniform:keys=500", "--protect", "none"
+        results, _, _ = self.lab(
+            "--rate", "1000", "--requests", "100", "--connections", "1",
+            "--generate", "uniform:keys=500", "--protect", "none",
         )
-        only = figures["runs"][0]
+        only = results["runs"][0]
         self.assertGreater(only["latency_ms"]["max"], 600 * only["wall_s"])
         self.assertGreater(only["peak_loads"], 50)
 
     def test_the_logs_own_times(self):
-        log = self.write("log", "time,key\n" + "".join(f"{1_700_000_000 + i // 50},{i}\n" for i in range(200)))
-        figures, _, _ = self.lab("--log", log, "--speed", "4", "--backend", "delay:1ms", "--protect", "flight")
-        # 4 s of the log, 4 times as fast, the last of 50 requests 0.02 s before their second ends.
-        self.assertGreaterEqual(figures["runs"][0]["wall_s"], 0.99)
-        self.assertLess(figures["runs"][0]["wall_s"], 5)
-        self.assertLess(figures["runs"][0]["peak_loads"], 50)  # they did not come all at once
+        lines = "".join(f"{1_700_000_000 + i // 50},{i}\n" for i in range(200))
+        log = self.write("log", "time,key\n" + lines)
+        results, _, _ = self.lab("--log", log, "--speed", "4", "--backend", "delay:1ms",
+                                 "--protect", "flight")
+        # 4 s of the log at 4 times its speed; the last of 50 requests is due 0.02 s before its
+        # second ends.
+        self.assertGreaterEqual(results["runs"][0]["wall_s"], 0.99)
+        self.assertLess(results["runs"][0]["wall_s"], 5)
+        self.assertLess(results["runs"][0]["peak_loads"], 50)  # they were not made all at once
 
 
 class outputs(LabCase):
     def test_json_and_page(self):
         page = self.folder / "page.html"
-        figures, text, _ = self.lab(*QUICK, "--requests", "200", "--report", page)
+        results, text, _ = self.lab(*QUICK, "--requests", "200", "--report", page)
         self.assertEqual(
-            list(figures["runs"][0])[:9],
-            ["protection", "requests", "backend_loads", "saved", "peak_loads", "errors", "latency_ms", "requests_per_s", "wall_s"],
+            list(results["runs"][0])[:9],
+            ["protection", "requests", "backend_loads", "saved", "peak_loads", "errors",
+             "latency_ms", "requests_per_s", "wall_s"],
         )
-        self.assertEqual(list(figures["runs"][0]["latency_ms"]), ["p50", "p99", "p999", "max"])
-        for column in ("requests", "loads", "saved", "peak", "errors", "p50", "p99", "p99.9", "max", "req/s", "wall"):
+        self.assertEqual(list(results["runs"][0]["latency_ms"]), ["p50", "p99", "p999", "max"])
+        for column in ("requests", "loads", "saved", "peak", "errors", "p50", "p99", "p99.9", "max",
+                       "req/s", "wall"):
             self.assertIn(column, text)
         content = page.read_text()
         self.assertTrue(content.startswith("<!DOCTYPE html>"))
         self.assertTrue(content.endswith("</html>\n"))
-        self.assertEqual(sorted(each.name for each in self.folder.iterdir()), ["figures.json", "page.html"])
+        self.assertEqual(sorted(each.name for each in self.folder.iterdir()),
+                         ["page.html", "results.json"])
 
     def test_names_that_are_markup(self):
         log = self.write("<script>alert(1)<script>.log", "<b>\n</script>\n")
@@ -477,7 +520,7 @@ class bad_input(LabCase):
             (["--backend", "delay:soon"], "delay:20ms"),
             (["--fail", "150%"], "--fail 5%"),
             (["--fail", "abc"], "--fail 5%"),
-            (["--fail", "0.05"], "with its sign"),
+            (["--fail", "0.05"], "with the % sign"),
             (["--slow", "1%"], "--slow 1%:2s"),
             (["--slow", "1%:-2s"], "--slow 1%:2s"),
             (["--slow", ":2s"], "--slow 1%:2s"),
@@ -486,11 +529,11 @@ class bad_input(LabCase):
             (["--retry", "often"], "--retry 3"),
             (["--breaker", "150%"], "--breaker 50%"),
             (["--breaker", "0%"], "--breaker 50%"),
-            (["--breaker", "0.5"], "with its sign"),
+            (["--breaker", "0.5"], "with the % sign"),
             (["--max-loads", "0"], "--max-loads 8"),
             (["--max-loads", "x"], "--max-loads 8"),
             (["--max-loads"], "--max-loads"),
-            (["--json", "-"], "figures.json"),
+            (["--json", "-"], "results.json"),
             (["--report", "-"], "lab.html"),
             (["--unheard-of"], "--help"),
             (["--callers"], "--callers"),
@@ -510,11 +553,11 @@ class bad_input(LabCase):
         damaged = bytearray(gzip.compress(os.urandom(30_000).hex().encode()))
         damaged[5000:5100] = b"\x55" * 100
         for content, saying in (
-            ("", "holds no requests"),
-            ("\n \n", "holds no requests"),
-            ("time,key\n", "holds no requests"),
-            (gzip.compress(b""), "holds no requests"),
-            (gzip.compress(b"a\nb\n")[:12], "holds no requests"),
+            ("", "contains no requests"),
+            ("\n \n", "contains no requests"),
+            ("time,key\n", "contains no requests"),
+            (gzip.compress(b""), "contains no requests"),
+            (gzip.compress(b"a\nb\n")[:12], "contains no requests"),
             (bytes(damaged), "damaged"),
             (os.urandom(100_000), "malformed"),
             ("\n".join(half), "6 of the 10 lines"),
@@ -522,26 +565,30 @@ class bad_input(LabCase):
         ):
             with self.subTest(saying=saying):
                 self.refused("--log", self.write("log", content), saying=saying)
-                self.refused("--log", "-", saying=saying, stdin=content.encode() if isinstance(content, str) else content)
+                self.refused("--log", "-", saying=saying,
+                             stdin=content.encode() if isinstance(content, str) else content)
         self.refused("--log", self.folder / "missing", saying="No such file")
         self.refused("--log", self.folder, saying="directory")
-        self.refused("--log", self.write("log", "a\n"), "--key-from", "path", saying="not an access log")
+        self.refused("--log", self.write("log", "a\n"), "--key-from", "path",
+                     saying="not an access log")
         self.refused("--log", self.write("log", "a\n"), "--speed", "1", saying="has no times")
 
     def test_databases(self):
         path = f"sqlite:{self.database()}"
         for query, saying in (
             ("SELEKT :key", "syntax error"),
-            ("SELECT * FROM users", "no :key"),
+            ("SELECT * FROM users", "no parameter :key"),
             ("SELECT * FROM nobody WHERE id = :key", "no such table"),
-            ("DELETE FROM users WHERE id = :key", "does not read"),
+            ("DELETE FROM users WHERE id = :key", "not a query that reads"),
             ("SELECT :key; SELECT 1", "more than one"),
             ("SELECT\n*\nFROM nobody\nWHERE id = :key", "no such table"),
         ):
             with self.subTest(query=query):
                 self.refused("--db", path, "--query", query, saying=saying)
-        self.refused("--db", f"sqlite:{self.folder}/missing.db", "--query", "SELECT :key", saying="no file")
-        self.refused("--db", f"sqlite:{self.write('text', 'x' * 9999)}", "--query", "SELECT :key", saying="not a database")
+        self.refused("--db", f"sqlite:{self.folder}/missing.db",
+                     "--query", "SELECT :key", saying="no file")
+        self.refused("--db", f"sqlite:{self.write('text', 'x' * 9999)}",
+                     "--query", "SELECT :key", saying="not a database")
         self.refused("--db", path, saying="--query")
         self.refused("--db", "oracle:x", "--query", "SELECT :key", saying="sqlite:FILE")
 
@@ -552,56 +599,62 @@ class bad_input(LabCase):
             self.refused(option, self.folder / "no" / "where", saying="No such file")
             self.refused("--log", log, option, log, saying="overwrite")
         self.refused("--json", self.folder / "x", "--report", self.folder / "x", saying="same file")
-        # Nothing is left behind if something else is wrong.
-        self.refused("--json", self.folder / "x", "--log", self.folder / "missing", saying="No such file")
+        # No file is left behind if another option is wrong.
+        self.refused("--json", self.folder / "x", "--log", self.folder / "missing",
+                     saying="No such file")
 
 
 class hit_ratio(LabCase):
     def test_figures(self):
-        # 100 rounds over 20 keys: LRU with 10 entries has never the right ones.
+        # 100 rounds over 20 keys: an LRU cache with 10 entries never has the next key.
         loop = self.write("loop", "".join(f"{i % 20}\n" for i in range(2000)), packed=True)
-        figures, text, complaints = self.lab("hit-ratio", "--log", loop, "--capacity", "50%,1000,1")
+        results, text, complaints = self.lab("hit-ratio", "--log", loop, "--capacity", "50%,1000,1")
         self.assertEqual(complaints, "")
-        self.assertEqual((figures["workload"]["requests"], figures["workload"]["distinct_keys"]), (2000, 20))
-        self.assertEqual(figures["ceiling"], 0.99)
-        one, half, all_keys = figures["capacities"]
+        self.assertEqual((results["workload"]["requests"], results["workload"]["distinct_keys"]),
+                         (2000, 20))
+        self.assertEqual(results["ceiling"], 0.99)
+        one, half, all_keys = results["capacities"]
         self.assertEqual([each["capacity"] for each in (one, half, all_keys)], ["1", "50%", "1000"])
         self.assertEqual([each["entries"] for each in (one, half, all_keys)], [1, 10, 1000])
         self.assertEqual(half["lru"], {"hits": 0, "ratio": 0})
         self.assertGreater(half["optimum"]["ratio"], 0.4)
-        for each in figures["capacities"]:
+        for each in results["capacities"]:
             self.assertLessEqual(each["loading_cache"]["hits"], each["optimum"]["hits"])
         for cache in ("lru", "loading_cache", "optimum"):
             self.assertEqual(all_keys[cache]["hits"], 1980)
         self.assertEqual(all_keys["of_optimum"], 1)
-        for words in ("2,000 requests, 20 distinct keys", "99.0 %", "loading_cache", "LRU", "of the optimum"):
+        for words in ("2,000 requests, 20 distinct keys", "99.0 %", "loading_cache", "LRU",
+                      "of the optimum"):
             self.assertIn(words, text)
 
     def test_every_format(self):
         log = self.write("access", access_log(300))
         by = {}
         for part in ("path", "query"):
-            figures, _, _ = self.lab("hit-ratio", "--log", log, "--key-from", part, "--capacity", "2")
-            by[part] = figures["workload"]["distinct_keys"]
+            results, _, _ = self.lab("hit-ratio", "--log", log, "--key-from", part,
+                                     "--capacity", "2")
+            by[part] = results["workload"]["distinct_keys"]
         self.assertEqual(by["query"], 3)
         self.assertGreater(by["path"], 3)
         csv = "time,key\n" + "".join(f"{i},k{i % 9}\n" for i in range(90))
-        figures, _, _ = self.lab("hit-ratio", "--log", self.write("csv", csv), "--capacity", "100%")
-        self.assertEqual(figures["capacities"][0]["optimum"]["hits"], 81)
-        figures, _, complaints = self.lab("hit-ratio", "--log", "-", "--capacity", "1", "--requests", "3", stdin=b"a\na\na\nb\n")
-        self.assertEqual(figures["capacities"][0]["loading_cache"]["hits"], 2)
+        results, _, _ = self.lab("hit-ratio", "--log", self.write("csv", csv), "--capacity", "100%")
+        self.assertEqual(results["capacities"][0]["optimum"]["hits"], 81)
+        results, _, complaints = self.lab("hit-ratio", "--log", "-", "--capacity", "1",
+                                          "--requests", "3", stdin=b"a\na\na\nb\n")
+        self.assertEqual(results["capacities"][0]["loading_cache"]["hits"], 2)
         self.assertIn("more than 3 requests", complaints)
 
     def test_lines_that_are_no_requests(self):
         lines = access_log(20).splitlines()
         lines[2] = "garbage"
-        figures, _, complaints = self.lab("hit-ratio", "--log", self.write("access", "\n".join(lines)), "--capacity", "5")
-        self.assertEqual(figures["workload"]["skipped_lines"], 1)
+        log = self.write("access", "\n".join(lines))
+        results, _, complaints = self.lab("hit-ratio", "--log", log, "--capacity", "5")
+        self.assertEqual(results["workload"]["skipped_lines"], 1)
         self.assertIn("line 3:", complaints)
 
-    def test_capacities_that_come_to_the_same(self):
-        figures, text, complaints = self.lab("hit-ratio", "--log", "-", stdin=b"a\nb\na\n")
-        self.assertEqual([each["entries"] for each in figures["capacities"]], [1])
+    def test_capacities_with_the_same_size(self):
+        results, text, complaints = self.lab("hit-ratio", "--log", "-", stdin=b"a\nb\na\n")
+        self.assertEqual([each["entries"] for each in results["capacities"]], [1])
         self.assertEqual(complaints.count("are the same"), 2)
         self.assertIn("1% ", text)
 
@@ -610,16 +663,16 @@ class hit_ratio(LabCase):
         for arguments, saying in (
             ([], "add --log FILE"),
             (["--log", self.folder / "missing"], "No such file"),
-            (["--log", self.write("empty", "")], "holds no requests"),
+            (["--log", self.write("empty", "")], "contains no requests"),
             (["--log", log, "--capacity", "0%"], "no entry"),
             (["--log", log, "--capacity", "0"], "from 1"),
             (["--log", log, "--capacity", "120%"], "from 0% to 100%"),
             (["--log", log, "--capacity", "-5"], "neither a share"),
             (["--log", log, "--capacity", "lots"], "neither a share"),
-            (["--log", log, "--capacity", "5%,,10%"], "two commas"),
-            (["--log", log, "--capacity", ","], "two commas"),
-            (["--log", log, "--capacity", ""], "no value"),
-            (["--log", log, "--capacity", "5%,5.0%"], "named twice"),
+            (["--log", log, "--capacity", "5%,,10%"], "is empty"),
+            (["--log", log, "--capacity", ","], "is empty"),
+            (["--log", log, "--capacity", ""], "value is empty"),
+            (["--log", log, "--capacity", "5%,5.0%"], "listed twice"),
             (["--log", log, "--callers", "5"], "lab hit-ratio --help"),
             (["--log", log, "--json", log], "overwrite"),
             (["--log", log, "--report", self.folder], "is a directory"),
@@ -628,7 +681,7 @@ class hit_ratio(LabCase):
                 self.refused("hit-ratio", *arguments, saying=saying)
         done = run("lab", "--callers", "5", "hit-ratio", "--log", log)
         self.assertEqual(done.returncode, 2)
-        self.assertIn(b"--callers stands before hit-ratio", done.stderr)
+        self.assertIn(b"--callers precedes hit-ratio", done.stderr)
 
     def test_page(self):
         log = self.write("<b>.log", "a\n<i>\na\n")
@@ -644,7 +697,8 @@ class hit_ratio(LabCase):
 class interrupts(LabCase):
     def start(self, *arguments):
         # pylint: disable=consider-using-with
-        lab = subprocess.Popen([PROGRAM, "lab", *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        lab = subprocess.Popen([PROGRAM, "lab", *map(str, arguments)], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.addCleanup(lab.stderr.close)
         self.addCleanup(lab.stdout.close)
         self.addCleanup(lab.stdin.close)
@@ -653,17 +707,19 @@ class interrupts(LabCase):
         return lab
 
     def measuring(self, lab):
-        """Waits until the head is printed, that is until the first run begins; then a little longer."""
+        """Waits until the head is printed, which means that the first run begins, and then half a
+        second more."""
         seen = b""
         while b"machine" not in seen:
             seen += lab.stdout.readline()
         time.sleep(0.5)
 
     def test_ctrl_c_prints_what_was_measured(self):
-        figures = self.folder / "figures.json"
+        results = self.folder / "results.json"
         page = self.folder / "page.html"
         for pace in (["--callers", "4"], ["--rate", "100"]):
-            lab = self.start("--backend", "delay:20ms", "--requests", "100000", *pace, "--json", figures, "--report", page)
+            lab = self.start("--backend", "delay:20ms", "--requests", "100000", *pace,
+                             "--json", results, "--report", page)
             self.measuring(lab)
             lab.send_signal(signal.SIGINT)
             began = time.monotonic()
@@ -671,18 +727,19 @@ class interrupts(LabCase):
             self.assertEqual(lab.wait(10), 130)
             self.assertLess(time.monotonic() - began, 5)
             self.assertIn("none", text)
-            self.assertIn("broken off", text)
+            self.assertIn("stopped early", text)
             self.assertIn(b"interrupted", lab.stderr.read())
-            told = json.loads(figures.read_text())
-            self.assertTrue(told["interrupted"])
-            self.assertEqual(len(told["runs"]), 1)
-            self.assertGreater(told["runs"][0]["requests"], 10)
-            self.assertEqual(told["runs"][0]["errors"], {})
-            self.assertFalse(told["runs"][0]["complete"])
-            self.assertIn("broken off", page.read_text())
+            written = json.loads(results.read_text())
+            self.assertTrue(written["interrupted"])
+            self.assertEqual(len(written["runs"]), 1)
+            self.assertGreater(written["runs"][0]["requests"], 10)
+            self.assertEqual(written["runs"][0]["errors"], {})
+            self.assertFalse(written["runs"][0]["complete"])
+            self.assertIn("stopped early", page.read_text())
 
-    def test_slow_loads_do_not_hold_it_up(self):
-        endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i), :key FROM n"
+    def test_slow_loads_do_not_delay_it(self):
+        endless = ("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+                   " SELECT max(i), :key FROM n")
         for arguments in (
             ["--backend", "delay:1h"],
             ["--backend", "delay:1h", "--max-loads", "1"],
@@ -702,12 +759,13 @@ class interrupts(LabCase):
         self.assertEqual(lab.wait(10), 130)
         self.assertIn(b"before anything was measured", lab.stderr.read())
 
-    # Goal    Whatever the program still has to do, a second Ctrl-C ends it.
-    # Method  Its figures go to a pipe that nobody reads, so after the first one it cannot end by itself.
+    # Goal    A second Ctrl-C ends the program, whatever it still has to do.
+    # Method  The JSON goes to a pipe without a reader, so the program cannot end after the first
+    #         Ctrl-C.
     def test_a_second_ctrl_c_kills_at_once(self):
-        figures = self.folder / "figures"
-        os.mkfifo(figures)
-        lab = self.start("--backend", "delay:20ms", "--requests", "100000", "--json", figures)
+        results = self.folder / "results"
+        os.mkfifo(results)
+        lab = self.start("--backend", "delay:20ms", "--requests", "100000", "--json", results)
         self.measuring(lab)
         lab.send_signal(signal.SIGINT)
         with self.assertRaises(subprocess.TimeoutExpired):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program under test, and what the tests of this folder feed it."""
+"""The program under test, and inputs that the tests of this folder share."""
 
 import gzip
 import json
@@ -16,7 +16,7 @@ QUICK = ["--backend", "delay:1ms", "--callers", "8"]
 
 
 def run(*arguments, stdin=None, timeout=120):
-    """Runs `singleflight ARGUMENTS` with nothing on a terminal; text in, text out."""
+    """Runs `singleflight ARGUMENTS`; neither input nor output is a terminal."""
     return subprocess.run(
         [PROGRAM, *map(str, arguments)],
         input=stdin if stdin is not None else b"",
@@ -27,7 +27,7 @@ def run(*arguments, stdin=None, timeout=120):
 
 
 class LabCase(unittest.TestCase):
-    """A test with a folder of its own."""
+    """A test with its own temporary folder."""
 
     def setUp(self):
         folder = tempfile.TemporaryDirectory()  # pylint: disable=consider-using-with
@@ -44,19 +44,22 @@ class LabCase(unittest.TestCase):
         path = self.folder / "users.db"
         with sqlite3.connect(path) as database:
             database.execute("CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT)")
-            database.executemany("INSERT INTO users VALUES (?, ?)", [(i, f"user {i}") for i in range(1, 101)])
+            database.executemany("INSERT INTO users VALUES (?, ?)",
+                                 [(i, f"user {i}") for i in range(1, 101)])
         database.close()
         return path
 
     def lab(self, *arguments, stdin=None):
-        """A run that must succeed; returns its JSON, its text and what it complained about."""
-        out = self.folder / "figures.json"
+        """Runs the lab, which must succeed; returns its JSON, its standard output and its standard
+        error."""
+        out = self.folder / "results.json"
         done = run("lab", *arguments, "--json", out, stdin=stdin)
         self.assertEqual(done.returncode, 0, done.stderr.decode())
         return json.loads(out.read_text()), done.stdout.decode(), done.stderr.decode()
 
     def refused(self, *arguments, saying, stdin=None):
-        """A run that must end with 2, one line on stderr that holds `saying`, and no file left behind."""
+        """Runs the lab, which must exit with 2, print one line with `saying` to stderr, and leave
+        no file."""
         before = sorted(path.name for path in self.folder.iterdir())
         done = run("lab", *arguments, stdin=stdin)
         complaint = done.stderr.decode(errors="replace")
@@ -69,7 +72,8 @@ class LabCase(unittest.TestCase):
 
 
 def access_log(lines, seed=1):
-    """An access log in Combined format, some requests a second, a few products far more popular than others."""
+    """An access log in Combined format: 7 requests per second; a few products are far more popular
+    than others."""
     dice = random.Random(seed)
     text = []
     for number in range(lines):
@@ -79,7 +83,8 @@ def access_log(lines, seed=1):
         host = dice.choice(["192.0.2.7", "2001:db8::17", "shop.example.org"])
         agent = dice.choice(["Mozilla/5.0 (X11; Linux)", 'He said \\"hi\\"', "-"])
         text.append(
-            f'{host} - - [{stamp}] "GET /products/{product}?ref={dice.randrange(3)} HTTP/1.1" 200 512 '
+            f'{host} - - [{stamp}] '
+            f'"GET /products/{product}?ref={dice.randrange(3)} HTTP/1.1" 200 512 '
             f'"https://example.org/" "{agent}"'
         )
     return "\n".join(text) + "\n"

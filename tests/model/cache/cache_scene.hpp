@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What the worlds of a loading_cache have: a cache, a queue for its loads, and a history: when each
-// load, each get and each invalidation began, and when it was over.
+// Shared by the worlds of a loading_cache: a cache, a queue for its loads, and a history: when each
+// load, each get and each invalidation began and ended.
 
 #include <cstdint>
 #include <functional>
@@ -34,24 +34,24 @@ struct cache_scene {
     return how;
   }
 
-  /// A thread of the world. Memory that runs short where no call is under way ends it.
+  /// A thread of the world. Where memory runs short outside of any call, the thread ends.
   template <class What>
   void thread(What what) {
     w.thread([this, what] {
-      // One whose last wait before a join was in vain joins at once.
+      // A thread whose last wait before a join was in vain joins at once.
       singleflight::detail::this_thread().vain_waits = 1;
       try {
         what();
       } catch (const std::bad_alloc&) {
-        w.check(faults() > 0, "memory was short, and it was not");
+        w.check(faults() > 0, "bad_alloc without a fault");
       }
-      queue.run_all();  // what it has brought about is not left to those who may be blocked
+      queue.run_all();  // runs the tasks that it caused: other threads may be blocked
     });
   }
 
   // ---- loads ------------------------------------------------------------------------------------
 
-  /// Takes a number; other threads may come in while it runs.
+  /// Takes a number; other threads may run while it does.
   int load() {
     const int number = begin();
     arrive(op::load, nullptr, std::source_location::current());
@@ -66,9 +66,9 @@ struct cache_scene {
 
   // ---- calls ------------------------------------------------------------------------------------
 
-  /// A call that returns what get returns. Where it throws, that is the number of a load as well.
+  /// A call that returns what get returns. An exception carries the number of its load as well.
   template <class What>
-  int asks(What&& what) {
+  int calls(What&& what) {
     const int began = tick();
     const int number = given(what);
     const spared books;
@@ -76,11 +76,11 @@ struct cache_scene {
     return number;
   }
   int get(int key = 1) {
-    return asks([&] { return all->get(key); });
+    return calls([&] { return all->get(key); });
   }
-  /// The same; runs what is queued before it waits.
+  /// The same; runs the queued tasks before it waits.
   int start_get(int key = 1) {
-    return asks([&] {
+    return calls([&] {
       auto handle = all->start_get(key);
       queue.run_all();
       return std::move(handle).get();
@@ -98,7 +98,7 @@ struct cache_scene {
     }
   }
 
-  /// After it returns nobody who asks is given what began before it.
+  /// After it returns, a new call must not get a value whose load began before it.
   template <class What>
   void invalidates(What&& what) {
     const int called = tick();
@@ -113,19 +113,19 @@ struct cache_scene {
   void put(int key = 1) {
     invalidates([&] { store(key); });
   }
-  /// The same; not as an invalidation, since it is one of this key only.
+  /// The same, but not recorded as an invalidation, since it affects this key only.
   void store(int key) {
     const int number = begin();
     all->put(key, item(number));
-    began_[static_cast<std::size_t>(number) - 1] = tick();  // an invalidation beside it came before
+    began_[static_cast<std::size_t>(number) - 1] = tick();  // a concurrent invalidation came before
   }
 
-  /// Nobody was given what he must not be, and the cache can go. Keys that are left alone by one of
-  /// the invalidations have no place in a world.
+  /// Checks that every call got a value that it may get, and destroys the cache. A world must not
+  /// use keys that one of its invalidations does not cover.
   void finish() {
     queue.run_all();
     w.run();
-    for (const asked& a : given_) {
+    for (const given_call& a : given_) {
       for (const invalidation& i : over_) {
         w.check(i.returned > a.began || began_[static_cast<std::size_t>(a.number) - 1] > i.called,
                 "31: a value whose load began before an invalidation was given after it");
@@ -138,12 +138,12 @@ struct cache_scene {
   world& w;
   queue_executor queue;
   const options of;
-  /// What the loader does; by default it loads.
+  /// What the loader does; by default it calls load().
   std::function<int(int key)> loader = [this](int) { return load(); };
   std::unique_ptr<cache> all;
 
  private:
-  struct asked {
+  struct given_call {
     int number, began;
   };
   struct invalidation {
@@ -168,7 +168,7 @@ struct cache_scene {
 
   int time_ = 0;
   std::vector<int> began_;
-  std::vector<asked> given_;
+  std::vector<given_call> given_;
   std::vector<invalidation> over_;
 };
 

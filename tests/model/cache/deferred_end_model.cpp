@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Where values are destroyed that have left a cache: never within a load, and all in the end.
+// Where values that have left a cache are destroyed: never within a load, and all of them in the
+// end.
 
 #include <memory>
 #include <optional>
@@ -18,7 +19,7 @@ using model::world;
 namespace detail = singleflight::detail;
 namespace platform = singleflight::detail::platform;
 
-/// Stands for a value whose destructor waits for loads.
+/// A value whose destructor would wait for loads.
 class waits_at_end {
  public:
   waits_at_end(world& in, int& alive) : w_(&in), alive_(&alive) { ++*alive_; }
@@ -26,7 +27,7 @@ class waits_at_end {
       : w_(std::exchange(other.w_, nullptr)), alive_(other.alive_) {}
   ~waits_at_end() {
     if (w_ == nullptr) return;
-    w_->check(detail::on_open_ground(detail::this_thread()),
+    w_->check(detail::at_safe_point(detail::this_thread()),
               "53: a value ended where a load may wait for this thread");
     --*alive_;
   }
@@ -44,7 +45,7 @@ struct end_scene {
     how.group.executor = queue;
     all = std::make_unique<cache>([this](int) { return waits_at_end(w, alive); }, how);
   }
-  /// Loads on the queue's threads.
+  /// Loads `key` on this thread, as a task of the queue.
   void start(int key) {
     all->refresh(key);
     queue.run_all();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Readers of a cache's entries beside those who take entries out: what a reader holds is never
-// freed, what nobody holds is freed once, and nothing stays in the end.
+// Readers of a cache's entries during removals: what a reader holds is never freed, what nobody
+// holds is freed once, and nothing is left in the end.
 
 #include <chrono>
 #include <cstddef>
@@ -32,7 +32,7 @@ using store = detail::entry_store<
     int, item, detail::key_access<int, singleflight::key_hash<int>, singleflight::key_equal>,
     singleflight::key_equal>;
 
-/// The entries of a cache, without what loads them.
+/// The entries of a cache, without its loads.
 struct entry_scene {
   explicit entry_scene(world& in, std::size_t capacity = 100)
       : w(in),
@@ -40,7 +40,7 @@ struct entry_scene {
         times(options, false),
         all(std::make_unique<store>(options, times, singleflight::key_equal{})) {}
 
-  /// All keys share the first line, and the tag there.
+  /// All keys share the first line, and their tag in it.
   static std::uint32_t hash_of(int /*key*/) { return 1; }
 
   template <class What>
@@ -49,59 +49,59 @@ struct entry_scene {
       try {
         what();
       } catch (const std::bad_alloc&) {
-        w.check(model::faults() > 0, "memory was short, and it was not");
+        w.check(model::faults() > 0, "bad_alloc without a fault");
       }
     });
   }
-  /// Whether the table has grown by it.
+  /// Returns whether the table has grown.
   bool put(int key, int version) {
     auto& e = store::entry::make(false, hash_of(key), 0, detail::entry_kind::value, int{key},
                                  item(version));
     const detail::hazard_hold mine(e, nullptr);
-    store::departed gone;
+    store::removed_entries removed;
     {
       platform::unique_lock hold(all->lock());
-      all->store_locked(e, all->find_locked(e.hash, key), 0, gone);
+      all->store_locked(e, all->find_locked(e.hash, key), 0, removed);
     }
-    const bool grown = gone.tables != nullptr;
-    finish(gone);
+    const bool grown = removed.tables != nullptr;
+    finish(removed);
     return grown;
   }
   void remove(int key) {
-    store::departed gone;
+    store::removed_entries removed;
     {
       platform::unique_lock hold(all->lock());
       if (auto* const e = all->find_locked(hash_of(key), key)) {
-        all->remove_locked(*e, removal_cause::invalidated, gone);
+        all->remove_locked(*e, removal_cause::invalidated, removed);
       }
     }
-    finish(gone);
+    finish(removed);
   }
   void clear() {
-    store::departed gone;
+    store::removed_entries removed;
     {
       platform::unique_lock hold(all->lock());
-      all->clear_locked(gone);
+      all->clear_locked(removed);
     }
-    finish(gone);
+    finish(removed);
   }
-  void finish(store::departed& gone) {
-    all->finish(gone, [](removal_cause, std::size_t) {});
+  void finish(store::removed_entries& removed) {
+    all->finish(removed, [](removal_cause, std::size_t) {});
   }
 
-  /// As a cache looks a hit up.
+  /// Searches as a cache does for a hit.
   store::found find(int key) {
     (void)detail::this_hazard_record();  // the first search of a thread makes it
     const auto seen = all->glance(hash_of(key), key);
-    if (seen.at != nullptr) return {seen.at, detail::hazard_hold(*seen.at, seen.slot)};
+    if (seen.entry != nullptr) return {seen.entry, detail::hazard_hold(*seen.entry, seen.slot)};
     return all->find(hash_of(key), key);
   }
-  /// Finds and looks; the version that was found, 0: none.
+  /// Finds and reads an entry; returns the version found, or 0.
   int read(int key) {
     const store::found f = find(key);
-    return f ? f.at->value.look() : 0;
+    return f ? f.entry->value.look() : 0;
   }
-  /// The cache goes; nothing is held any more.
+  /// Destroys the cache; nothing is held any more.
   void finish() {
     all.reset();
     detail::hazard_domain::instance().reclaim(nullptr);
@@ -113,7 +113,7 @@ struct entry_scene {
   std::unique_ptr<store> all;
 };
 
-const add_world removal("entries: a find beside a removal", three, [](world& w) {
+const add_world removal("entries: a find during a removal", three, [](world& w) {
   entry_scene s(w);
   s.put(1, 1);
   s.thread([&] { (void)s.read(1); });
@@ -122,7 +122,7 @@ const add_world removal("entries: a find beside a removal", three, [](world& w) 
   s.finish();
 });
 
-const add_world replacement("entries: a find beside a replacement", three, [](world& w) {
+const add_world replacement("entries: a find during a replacement", three, [](world& w) {
   entry_scene s(w);
   s.put(1, 1);
   s.thread([&] { w.check(s.read(1) != 0, "an entry that was replaced was not found"); });
@@ -134,7 +134,7 @@ const add_world replacement("entries: a find beside a replacement", three, [](wo
   s.finish();
 });
 
-const add_world returns("entries: a find beside a removal, and another in its place", three,
+const add_world returns("entries: a find during a removal, and another entry in its place", three,
                         [](world& w) {
                           entry_scene s(w);
                           s.put(1, 1);
@@ -150,7 +150,7 @@ const add_world returns("entries: a find beside a removal, and another in its pl
                           s.finish();
                         });
 
-const add_world two_finds("entries: two finds beside a removal", two, [](world& w) {
+const add_world two_finds("entries: two finds during a removal", two, [](world& w) {
   entry_scene s(w);
   s.put(1, 1);
   s.thread([&] { (void)s.read(1); });
@@ -160,7 +160,7 @@ const add_world two_finds("entries: two finds beside a removal", two, [](world& 
   s.finish();
 });
 
-const add_world two_removals("entries: a find beside two removals", two, [](world& w) {
+const add_world two_removals("entries: a find during two removals", two, [](world& w) {
   entry_scene s(w);
   s.put(1, 1);
   s.put(2, 2);
@@ -171,7 +171,7 @@ const add_world two_removals("entries: a find beside two removals", two, [](worl
   s.finish();
 });
 
-const add_world with_fault("entries: a find beside a replacement, a fault", two_and_a_fault,
+const add_world with_fault("entries: a find during a replacement, a fault", two_and_a_fault,
                            [](world& w) {
                              entry_scene s(w);
                              s.put(1, 1);
@@ -183,61 +183,62 @@ const add_world with_fault("entries: a find beside a replacement, a fault", two_
 
 // ---- counts -------------------------------------------------------------------------------------
 
-const add_world no_slot("entries: a find with no slot free, beside a removal", three, [](world& w) {
+const add_world no_slot("entries: a find with no slot free, during a removal", three, [](world& w) {
   entry_scene s(w);
   s.put(1, 1);
   s.put(2, 2);
   s.thread([&] {
     const auto first = s.find(2);
     const auto second = s.find(1);  // counted
-    (void)first.at->value.look();
-    if (second) (void)second.at->value.look();
+    (void)first.entry->value.look();
+    if (second) (void)second.entry->value.look();
   });
   s.thread([&] { s.remove(1); });
   w.run();
   s.finish();
 });
 
-const add_world to_count("entries: from slot to count beside a removal", three, [](world& w) {
+const add_world to_count("entries: from slot to count during a removal", three, [](world& w) {
   entry_scene s(w);
   s.put(1, 1);
   s.thread([&] {
     auto f = s.find(1);
     if (!f) return;
     f.hold.count();
-    (void)f.at->value.look();
+    (void)f.entry->value.look();
   });
   s.thread([&] { s.remove(1); });
   w.run();
   s.finish();
 });
 
-const add_world two_owners("entries: two who count let go beside a removal", two, [](world& w) {
-  entry_scene s(w);
-  s.put(1, 1);
-  store::found first = s.all->find_counted(entry_scene::hash_of(1), 1);
-  store::found second{first.at, first.hold.share()};
-  s.thread([&] {
-    (void)first.at->value.look();
-    first = {};
-  });
-  s.thread([&] {
-    (void)second.at->value.look();
-    second = {};
-  });
-  s.thread([&] { s.remove(1); });
-  w.run();
-  s.finish();
-});
+const add_world two_owners("entries: two counted handles are dropped during a removal", two,
+                           [](world& w) {
+                             entry_scene s(w);
+                             s.put(1, 1);
+                             store::found first = s.all->find_counted(entry_scene::hash_of(1), 1);
+                             store::found second{first.entry, first.hold.share()};
+                             s.thread([&] {
+                               (void)first.entry->value.look();
+                               first = {};
+                             });
+                             s.thread([&] {
+                               (void)second.entry->value.look();
+                               second = {};
+                             });
+                             s.thread([&] { s.remove(1); });
+                             w.run();
+                             s.finish();
+                           });
 
 // ---- handles ------------------------------------------------------------------------------------
 
-const add_world dropped("entries: a handle is dropped beside a removal", three, [](world& w) {
+const add_world dropped("entries: a handle is dropped during a removal", three, [](world& w) {
   entry_scene s(w);
   s.put(1, 1);
   store::found held = s.find(1);
   s.thread([&] {
-    (void)held.at->value.look();
+    (void)held.entry->value.look();
     held = {};
   });
   s.thread([&] { s.remove(1); });
@@ -245,18 +246,19 @@ const add_world dropped("entries: a handle is dropped beside a removal", three, 
   s.finish();
 });
 
-const add_world kept("entries: a handle is dropped after its cache has gone", two, [](world& w) {
-  entry_scene s(w);
-  s.put(1, 1);
-  store::found held = s.find(1);
-  s.thread([&] { s.all.reset(); });
-  w.run();
-  (void)held.at->value.look();
-  held = {};  // and with it the entry: nothing else is reclaimed here
-});
+const add_world kept("entries: a handle is dropped after its cache is destroyed", two,
+                     [](world& w) {
+                       entry_scene s(w);
+                       s.put(1, 1);
+                       store::found held = s.find(1);
+                       s.thread([&] { s.all.reset(); });
+                       w.run();
+                       (void)held.entry->value.look();
+                       held = {};  // this frees the entry: nothing else is reclaimed here
+                     });
 
-const add_world handed_on("entries: a handle is dropped elsewhere, and its slot used again", two,
-                          [](world& w) {
+const add_world handed_on("entries: a handle is dropped on another thread, and its slot reused",
+                          two, [](world& w) {
                             entry_scene s(w);
                             s.put(1, 1);
                             s.put(2, 2);
@@ -269,7 +271,7 @@ const add_world handed_on("entries: a handle is dropped elsewhere, and its slot 
                             });
                             s.thread([&] {
                               found.wait();
-                              (void)held.at->value.look();
+                              (void)held.entry->value.look();
                               held = {};
                             });
                             s.thread([&] {
@@ -281,7 +283,7 @@ const add_world handed_on("entries: a handle is dropped elsewhere, and its slot 
                             s.finish();
                           });
 
-const add_world outlives("entries: a handle outlives its thread, beside a removal", two,
+const add_world outlives("entries: a handle outlives its thread, during a removal", two,
                          [](world& w) {
                            entry_scene s(w);
                            s.put(1, 1);
@@ -289,29 +291,29 @@ const add_world outlives("entries: a handle outlives its thread, beside a remova
                            store::found held;
                            s.thread([&] { held = s.find(1); });
                            s.thread([&] {
-                             const auto mine = s.find(2);  // perhaps by the record of the other
-                             if (mine) (void)mine.at->value.look();
+                             const auto mine = s.find(2);  // perhaps with the other thread's record
+                             if (mine) (void)mine.entry->value.look();
                            });
                            s.thread([&] {
                              s.remove(1);
                              s.remove(2);
                            });
                            w.run();
-                           if (held) (void)held.at->value.look();
+                           if (held) (void)held.entry->value.look();
                            held = {};
                            s.finish();
                          });
 
 // ---- the table ----------------------------------------------------------------------------------
 
-constexpr int full = 5;  // so many fill the first table
+constexpr int full = 5;  // this many fill the first table
 
 void fill(entry_scene& s) {
   for (int key = 1; key <= full; ++key)
     s.w.check(!s.put(key, key), "the table has grown too early");
 }
 
-const add_world growth("entries: a find beside growth", three, [](world& w) {
+const add_world growth("entries: a find during growth", three, [](world& w) {
   entry_scene s(w);
   fill(s);
   s.thread([&] { w.check(s.read(full) == full, "a find has missed an entry as the table grew"); });
@@ -320,7 +322,7 @@ const add_world growth("entries: a find beside growth", three, [](world& w) {
   s.finish();
 });
 
-const add_world growth_and_removal("entries: a find beside growth and a removal", three,
+const add_world growth_and_removal("entries: a find during growth and a removal", three,
                                    [](world& w) {
                                      entry_scene s(w);
                                      fill(s);
@@ -334,7 +336,7 @@ const add_world growth_and_removal("entries: a find beside growth and a removal"
                                      s.finish();
                                    });
 
-const add_world clearing("entries: a find beside clear", three, [](world& w) {
+const add_world clearing("entries: a find during clear", three, [](world& w) {
   entry_scene s(w);
   s.put(1, 1);
   s.thread([&] { (void)s.read(1); });
@@ -346,7 +348,7 @@ const add_world clearing("entries: a find beside clear", three, [](world& w) {
   s.finish();
 });
 
-const add_world shrinking("entries: a find beside clear of a table that has grown", three,
+const add_world shrinking("entries: a find during clear of a table that has grown", three,
                           [](world& w) {
                             entry_scene s(w);
                             fill(s);
@@ -359,7 +361,7 @@ const add_world shrinking("entries: a find beside clear of a table that has grow
 
 constexpr int places = detail::entry_line::places;
 
-const add_world passers("entries: a find behind a full line, beside a removal", three,
+const add_world passers("entries: a find behind a full line, during a removal", three,
                         [](world& w) {
                           entry_scene s(w);
                           for (int key = 1; key <= places + 2; ++key)
@@ -375,82 +377,82 @@ const add_world passers("entries: a find behind a full line, beside a removal", 
                           s.finish();
                         });
 
-/// What is asked for often moves to where a glance finds it.
-void welcome(entry_scene& s, int key) {
+/// An entry that is hit often moves to where a glance finds it.
+void hit_often(entry_scene& s, int key) {
   const auto f = s.find(key);
   if (!f) return;
-  for (int i = 0; i < detail::entry_base::max_hits; ++i) s.all->hit(*f.at);
+  for (int i = 0; i < detail::entry_base::max_hits; ++i) s.all->hit(*f.entry);
 }
 
-const add_world makes_way("entries: a find beside one that comes home, and one that makes way",
-                          three, [](world& w) {
+const add_world makes_way("entries: a find as one entry moves home and another makes way", three,
+                          [](world& w) {
                             entry_scene s(w);
                             for (int key = 1; key <= places + 1; ++key) s.put(key, key);
                             s.thread([&] {
-                              w.check(s.read(1) == 1, "who makes way was not found");
+                              w.check(s.read(1) == 1, "the entry that makes way was not found");
                               w.check(s.read(places + 1) == places + 1,
-                                      "who comes home was not found");
+                                      "the entry that moves home was not found");
                             });
-                            s.thread([&] { welcome(s, places + 1); });
+                            s.thread([&] { hit_often(s, places + 1); });
                             w.run();
                             s.finish();
                           });
 
 const add_world goes_ahead(
-    "entries: a find beside one that takes another's place in its line", three, [](world& w) {
+    "entries: a find as one entry takes another's place in its line", three, [](world& w) {
       entry_scene s(w);
       fill(s);
       w.check(s.put(full + 1, full + 1), "the table has not grown");
-      const auto found = [&](int key) {  // a glance sees one that leaves, or that it has left
+      const auto found = [&](int key) {  // a glance sees an entry that leaves, or that it has left
         return static_cast<bool>(s.all->find(entry_scene::hash_of(key), key));
       };
       s.thread([&] {
-        w.check(found(1), "who makes way was not found");
-        w.check(found(2), "who goes ahead was not found");
+        w.check(found(1), "the entry that makes way was not found");
+        w.check(found(2), "the entry that moves ahead was not found");
       });
-      s.thread([&] { welcome(s, 2); });
+      s.thread([&] { hit_often(s, 2); });
       w.run();
       s.finish();
     });
 
-/// Before a thread has the lock, what was in the way of its entry has gone; and a hit that began
-/// with the entry's second stores its count late.
-const add_world no_way_needed("entries: one is to come home that has come to the front", three,
+/// Before a thread has the lock, the entry in the way of its own has been removed; and a hit that
+/// began with the entry's second hit stores its count late.
+const add_world no_way_needed("entries: an entry that is to move home has reached the front", three,
                               [](world& w) {
                                 entry_scene s(w);
                                 fill(s);
                                 w.check(s.put(full + 1, full + 1), "the table has not grown");
                                 auto held = s.all->find_counted(entry_scene::hash_of(2), 2);
-                                s.all->hit(*held.at);
-                                s.thread([&] { (void)held.at->touch(); });
+                                s.all->hit(*held.entry);
+                                s.thread([&] { (void)held.entry->touch(); });
                                 s.thread([&] {
-                                  s.all->hit(*held.at);
-                                  s.all->hit(*held.at);
+                                  s.all->hit(*held.entry);
+                                  s.all->hit(*held.entry);
                                 });
                                 s.thread([&] { s.remove(1); });
                                 w.run();
                                 s.remove(2);
-                                w.check(s.all->find(entry_scene::hash_of(2), 2).at == nullptr,
-                                        "what was removed is found");
+                                w.check(s.all->find(entry_scene::hash_of(2), 2).entry == nullptr,
+                                        "a removed entry is found");
                                 held = {};
                                 s.finish();
                               });
 
-const add_world welcome_leaves("entries: one is to come home beside its removal", three,
-                               [](world& w) {
-                                 entry_scene s(w);
-                                 for (int key = 1; key <= places + 1; ++key) s.put(key, key);
-                                 s.thread([&] { welcome(s, places + 1); });
-                                 s.thread([&] { s.remove(places + 1); });
-                                 w.run();
-                                 w.check(s.read(places + 1) == 0, "what was removed is back");
-                                 w.check(s.read(1) == 1, "who made way is gone");
-                                 s.finish();
-                               });
+const add_world moves_during_removal("entries: an entry is to move home during its removal", three,
+                                     [](world& w) {
+                                       entry_scene s(w);
+                                       for (int key = 1; key <= places + 1; ++key) s.put(key, key);
+                                       s.thread([&] { hit_often(s, places + 1); });
+                                       s.thread([&] { s.remove(places + 1); });
+                                       w.run();
+                                       w.check(s.read(places + 1) == 0, "a removed entry is back");
+                                       w.check(s.read(1) == 1, "the entry that made way is lost");
+                                       s.finish();
+                                     });
 
 // ---- a barrier that is refused ------------------------------------------------------------------
 
-/// As long as what has left waits for a grace.
+/// Lasts as long as removed entries wait for a grace period.
 void pass_grace() {
   for (int i = 0; i < 3; ++i) {
     const platform::atomic<unsigned> word{0};
@@ -477,16 +479,16 @@ const add_world refused("56: entries: the barrier is refused from some moment on
                           w.run();
                         });
 
-const add_world eviction("entries: a handle beside an eviction", three, [](world& w) {
+const add_world eviction("entries: a handle during an eviction", three, [](world& w) {
   entry_scene s(w, 1);
   s.put(1, 1);
   s.thread([&] {
     const auto f = s.find(1);
-    if (f) w.check(f.at->value.look() == 1, "another key's value");
+    if (f) w.check(f.entry->value.look() == 1, "another key's value");
   });
   s.thread([&] { s.put(2, 2); });
   w.run();
-  w.check(s.read(1) == 0 && s.read(2) == 2, "not the older one was evicted");
+  w.check(s.read(1) == 0 && s.read(2) == 2, "the older entry was not the one evicted");
   s.finish();
 });
 

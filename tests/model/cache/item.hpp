@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// item: what the worlds of caches and live values keep, known by a number. To look at it is a step,
-// so that the model finds who looks after its end.
+// item: the values of the worlds of caches and live values, identified by a number. Reading one is
+// a step, so the model finds a read after the item's end.
 
 #include <atomic>
 
-#include <singleflight/core/detail/platform.hpp>
+#include <singleflight/core/support/platform.hpp>
 
 namespace model {
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// A live_value: what its readers see beside those who change it, what its listeners are told, and
-// its end.
+// A live_value: what its readers see during changes, the calls of its listeners, and its end.
 
 #include <chrono>
 #include <cstdint>
@@ -47,20 +46,20 @@ struct live_scene {
     value = std::make_unique<live>([this] { return item(loader()); }, std::move(how));
   }
 
-  /// A thread of the world. Memory that runs short ends it.
+  /// A thread of the world. Where memory runs short, the thread ends.
   template <class What>
   void thread(What what) {
     w.thread([this, what] {
       try {
         what();
       } catch (const std::bad_alloc&) {
-        w.check(model::faults() > 0, "memory was short, and it was not");
+        w.check(model::faults() > 0, "bad_alloc without a fault");
       }
       queue.run_all();
     });
   }
 
-  /// Takes a number; other threads may come in while it runs.
+  /// Takes a number; other threads may run while it does.
   int load() {
     const int number = begin();
     arrive(model::op::load, nullptr, std::source_location::current());
@@ -90,22 +89,22 @@ struct live_scene {
     value->set(item(number));
     const int returned = tick();
     const model::spared books;
-    began_[static_cast<std::size_t>(number) - 1] = returned;  // what ran beside it came before
+    began_[static_cast<std::size_t>(number) - 1] = returned;  // concurrent changes came before
     over_.push_back({called, returned});
   }
 
-  /// Nobody has seen what he must not, and the value can go.
+  /// Checks that every reader saw a value that it may see, and destroys the value.
   void finish() {
     queue.run_all();
     w.run();
     for (const sight& s : seen_) {
       for (const change& c : over_) {
         w.check(c.returned > s.began || began_[static_cast<std::size_t>(s.number) - 1] > c.called,
-                "a value was seen that is older than a reload, or a set, which was over");
+                "a value was seen that is older than a reload or a set that was over");
       }
       for (const sight& later : seen_) {
         w.check(later.thread != s.thread || later.began < s.began || later.version >= s.version,
-                "a thread saw versions that go back");
+                "a thread saw an older version after a newer one");
       }
     }
     value.reset();
@@ -115,7 +114,7 @@ struct live_scene {
 
   world& w;
   model::queue_executor queue;
-  /// What the loader does; by default it loads.
+  /// What the loader does; by default it calls load().
   std::function<int()> loader = [this] { return load(); };
   std::unique_ptr<live> value;
 
@@ -145,17 +144,17 @@ struct live_scene {
   std::vector<change> over_;
 };
 
-/// A listener, and what it is told.
-struct ear {
-  explicit ear(live_scene& of) : s(of) {}
+/// A listener, and a record of its calls.
+struct recorder {
+  explicit recorder(live_scene& of) : s(of) {}
   void operator()(const item& before, const item& now) {
-    s.w.check(inside.exchange(1, std::memory_order_relaxed) == 0, "told two changes at once");
-    s.w.check(!gone, "told after its end");
-    s.w.check(last == 0 || last == before.look(), "told a change that does not follow the last");
+    s.w.check(inside.exchange(1, std::memory_order_relaxed) == 0, "two calls at once");
+    s.w.check(!ended, "a call after its end");
+    s.w.check(last == 0 || last == before.look(), "a change that does not follow the last");
     last = now.look();
-    ++told;
+    ++calls;
     arrive(model::op::load, nullptr, std::source_location::current());
-    s.w.check(!gone, "its end did not wait for it");
+    s.w.check(!ended, "its end did not wait for its call");
     inside.store(0, std::memory_order_relaxed);
   }
   subscription listens() {
@@ -166,13 +165,13 @@ struct ear {
   live_scene& s;
   platform::atomic<int> inside{0};
   int last = 0;
-  int told = 0;
-  bool gone = false;
+  int calls = 0;
+  bool ended = false;
 };
 
-// ---- readers beside those who change ------------------------------------------------------------
+// ---- readers during changes ---------------------------------------------------------------------
 
-const add_world set_beside_reload("19: live_value: set beside reload", two, [](world& w) {
+const add_world set_during_reload("19: live_value: set during reload", two, [](world& w) {
   live_scene s(w);
   s.thread([&] {
     s.reload();
@@ -187,7 +186,7 @@ const add_world set_beside_reload("19: live_value: set beside reload", two, [](w
   s.finish();
 });
 
-const add_world two_reloads("19: live_value: reload beside reload", two, [](world& w) {
+const add_world two_reloads("19: live_value: reload during reload", two, [](world& w) {
   live_scene s(w);
   for (int i = 0; i < 2; ++i) {
     s.thread([&] {
@@ -200,7 +199,7 @@ const add_world two_reloads("19: live_value: reload beside reload", two, [](worl
   s.finish();
 });
 
-const add_world two_sets("live_value: a reader beside two sets", two, [](world& w) {
+const add_world two_sets("live_value: a reader during two sets", two, [](world& w) {
   live_scene s(w);
   s.thread([&] { s.set(); });
   s.thread([&] { s.set(); });
@@ -213,8 +212,8 @@ const add_world two_sets("live_value: a reader beside two sets", two, [](world& 
   s.finish();
 });
 
-const add_world held("live_value: a version is held as it is replaced, and its value goes", two,
-                     [](world& w) {
+const add_world held("live_value: a version is held as it is replaced, and its value is destroyed",
+                     two, [](world& w) {
                        live_scene s(w);
                        gate mine;
                        s.thread([&] {
@@ -262,7 +261,7 @@ const add_world overtaken("27: live_value: a load that hangs ends after the next
                             s.finish();
                           });
 
-const add_world set_and_fault("19: live_value: set beside reload, a fault", two_and_a_fault,
+const add_world set_and_fault("19: live_value: set during reload, a fault", two_and_a_fault,
                               [](world& w) {
                                 live_scene s(w);
                                 s.thread([&] {
@@ -274,51 +273,50 @@ const add_world set_and_fault("19: live_value: set beside reload, a fault", two_
                                 s.finish();
                               });
 
-/// Values that may be equal: whoever compares does so with no lock held.
-const add_world equal_sets("live_value: a set of the same value beside another", three,
-                           [](world& w) {
-                             singleflight::live_value<int> value([] { return 1; });
-                             bool changed[2] = {};
-                             w.thread([&] { changed[0] = value.set(2); });
-                             w.thread([&] { changed[1] = value.set(2); });
-                             w.run();
-                             w.check(changed[0] != changed[1], "one value, and not one change");
-                             w.check(*value.get() == 2 && value.get().version() == 2, "versions");
-                           });
+/// Values that may be equal: they are compared with no lock held.
+const add_world equal_sets("live_value: two sets of the same value", three, [](world& w) {
+  singleflight::live_value<int> value([] { return 1; });
+  bool changed[2] = {};
+  w.thread([&] { changed[0] = value.set(2); });
+  w.thread([&] { changed[1] = value.set(2); });
+  w.run();
+  w.check(changed[0] != changed[1], "two sets of one value did not make one change");
+  w.check(*value.get() == 2 && value.get().version() == 2, "versions");
+});
 
 // ---- listeners ----------------------------------------------------------------------------------
 
-const add_world told_in_order("live_value: a listener beside two sets", two, [](world& w) {
+const add_world called_in_order("live_value: a listener during two sets", two, [](world& w) {
   live_scene s(w);
-  ear e(s);
+  recorder e(s);
   {
     const subscription listens = e.listens();
     s.thread([&] { s.set(); });
     s.thread([&] { s.set(); });
     w.run();
-    w.check(e.told == 2 && e.last == s.value->get()->look(), "a change was not told");
+    w.check(e.calls == 2 && e.last == s.value->get()->look(), "a change was not reported");
   }
   s.finish();
 });
 
-const add_world told_again("live_value: a change as the last one has been told", three,
-                           [](world& w) {
-                             live_scene s(w);
-                             ear e(s);
-                             {
-                               const subscription listens = e.listens();
-                               s.set();
-                               s.thread([&] { s.queue.run_all(); });
-                               s.thread([&] { s.set(); });
-                               w.run();
-                               w.check(e.told == 2, "a change was not told");
-                             }
-                             s.finish();
-                           });
+const add_world called_again("live_value: a change as the last one has been reported", three,
+                             [](world& w) {
+                               live_scene s(w);
+                               recorder e(s);
+                               {
+                                 const subscription listens = e.listens();
+                                 s.set();
+                                 s.thread([&] { s.queue.run_all(); });
+                                 s.thread([&] { s.set(); });
+                                 w.run();
+                                 w.check(e.calls == 2, "a change was not reported");
+                               }
+                               s.finish();
+                             });
 
 const add_world falls_behind("live_value: a listener that falls behind", two, [](world& w) {
   live_scene s(w, {.max_changes = 1});
-  ear e(s);
+  recorder e(s);
   {
     const subscription listens = e.listens();
     for (int i = 0; i < 3; ++i) s.set();
@@ -326,17 +324,17 @@ const add_world falls_behind("live_value: a listener that falls behind", two, []
     s.thread([&] { s.queue.run_all(); });
     w.run();
     const auto merged = s.value->stats().changes_merged;
-    w.check(merged >= 2, "more changes wait to be told than may");
-    w.check(e.told + static_cast<int>(merged) == 4, "a change was lost");
-    w.check(e.last == s.value->get()->look(), "the latest version was not told");
+    w.check(merged >= 2, "more changes wait than max_changes");
+    w.check(e.calls + static_cast<int>(merged) == 4, "a change was lost");
+    w.check(e.last == s.value->get()->look(), "the latest version was not reported");
   }
   s.finish();
 });
 
-const add_world newcomer("live_value: a listener comes beside a change", two, [](world& w) {
+const add_world newcomer("live_value: a listener subscribes during a change", two, [](world& w) {
   live_scene s(w);
-  ear old(s);
-  ear e(s);
+  recorder old(s);
+  recorder e(s);
   {
     const subscription always = old.listens();
     subscription listens;
@@ -350,24 +348,24 @@ const add_world newcomer("live_value: a listener comes beside a change", two, []
       listens = e.listens();
       after = s.get();
       s.queue.run_all();
-      w.check(e.told == 0 || e.last > before, "told what it had seen before it came");
+      w.check(e.calls == 0 || e.last > before, "a call for a change before its subscription");
     });
     w.run();
-    w.check(after == 3 || e.last == 3, "a change was not told");
-    w.check(old.told == 2, "a change was not told");
+    w.check(after == 3 || e.last == 3, "a change was not reported");
+    w.check(old.calls == 2, "a change was not reported");
   }
   s.finish();
 });
 
-const add_world leaver("live_value: a subscription ends beside a change", three, [](world& w) {
+const add_world leaver("live_value: a subscription ends during a change", three, [](world& w) {
   live_scene s(w);
-  ear e(s);
+  recorder e(s);
   subscription listens = e.listens();
   s.thread([&] { s.set(); });
   s.thread([&] {
     listens.end();
-    w.check(e.inside.load(std::memory_order_relaxed) == 0, "its end did not wait for it");
-    e.gone = true;
+    w.check(e.inside.load(std::memory_order_relaxed) == 0, "its end did not wait for its call");
+    e.ended = true;
   });
   w.run();
   s.finish();
@@ -375,9 +373,9 @@ const add_world leaver("live_value: a subscription ends beside a change", three,
 
 const add_world one_leaves("live_value: the listener that is next leaves", two, [](world& w) {
   live_scene s(w);
-  ear first(s);
-  ear second(s);
-  ear third(s);
+  recorder first(s);
+  recorder second(s);
+  recorder third(s);
   {
     const subscription one = first.listens();
     subscription next = second.listens();
@@ -385,10 +383,10 @@ const add_world one_leaves("live_value: the listener that is next leaves", two, 
     s.thread([&] { s.set(); });
     s.thread([&] {
       next.end();
-      second.gone = true;
+      second.ended = true;
     });
     w.run();
-    w.check(first.told == 1 && third.told == 1, "a change was not told");
+    w.check(first.calls == 1 && third.calls == 1, "a change was not reported");
   }
   s.finish();
 });
@@ -396,12 +394,12 @@ const add_world one_leaves("live_value: the listener that is next leaves", two, 
 const add_world removes_itself("live_value: a listener ends itself, and the next", two,
                                [](world& w) {
                                  live_scene s(w);
-                                 ear e(s);
+                                 recorder e(s);
                                  subscription own;
                                  subscription other;
                                  own = s.value->on_change([&](const item&, const item&) {
                                    other.end();
-                                   e.gone = true;
+                                   e.ended = true;
                                    own.end();
                                  });
                                  other = e.listens();
@@ -413,64 +411,64 @@ const add_world removes_itself("live_value: a listener ends itself, and the next
 
 const add_world reloads("live_value: a listener reloads", two, [](world& w) {
   live_scene s(w);
-  int told = 0;
+  int calls = 0;
   {
     const subscription listens = s.value->on_change([&](const item&, const item& now) {
       const int number = now.look();
-      if (++told == 1) s.reload();
+      if (++calls == 1) s.reload();
       w.check(s.get() >= number, "a listener sees an older value");
     });
     s.thread([&] { s.set(); });
     s.thread([&] { (void)s.get(); });
     w.run();
-    w.check(told == 2, "a change was not told");
+    w.check(calls == 2, "a change was not reported");
   }
   s.finish();
 });
 
 // ---- the end ------------------------------------------------------------------------------------
 
-const add_world told_at_the_end("live_value: it goes beside the task that tells", two,
-                                [](world& w) {
-                                  live_scene s(w);
-                                  ear e(s);
-                                  subscription listens = e.listens();
-                                  s.set();
-                                  s.set();
-                                  s.thread([&] { s.queue.run_all(); });
-                                  s.thread([&] {
-                                    s.value.reset();
-                                    e.gone = true;
+const add_world called_at_the_end("live_value: it is destroyed as its task calls the listener", two,
+                                  [](world& w) {
+                                    live_scene s(w);
+                                    recorder e(s);
+                                    subscription listens = e.listens();
+                                    s.set();
+                                    s.set();
+                                    s.thread([&] { s.queue.run_all(); });
+                                    s.thread([&] {
+                                      s.value.reset();
+                                      e.ended = true;
+                                    });
+                                    w.run();
+                                    listens = {};
+                                    s.finish();
                                   });
-                                  w.run();
-                                  listens = {};
-                                  s.finish();
-                                });
 
-const add_world task_stays("live_value: it goes, and the task that tells is still queued", two,
+const add_world task_stays("live_value: it is destroyed while its listeners' task is queued", two,
                            [](world& w) {
                              live_scene s(w);
-                             ear e(s);
+                             recorder e(s);
                              subscription listens = e.listens();
                              s.set();
                              s.thread([&] { s.queue.run_one(); });
                              s.thread([&] {
                                listens.end();
-                               e.gone = true;
+                               e.ended = true;
                                s.value.reset();
                              });
                              w.run();
                              s.finish();
                            });
 
-const add_world schedule_ends("live_value: it goes beside its schedule", two, [](world& w) {
+const add_world schedule_ends("live_value: it is destroyed during its schedule", two, [](world& w) {
   manual_timer time;
-  bool gone = false;
+  bool ended = false;
   live_scene s(w, {.reload_every = 1s,
                    .on_error =
                        [&](const std::exception_ptr&) {
                          arrive(model::op::load, nullptr, std::source_location::current());
-                         w.check(!gone, "a report after the end");
+                         w.check(!ended, "a report after the end");
                        },
                    .group = {.timer = &time}});
   s.loader = [&]() -> int {
@@ -480,7 +478,7 @@ const add_world schedule_ends("live_value: it goes beside its schedule", two, []
   s.thread([&] { time.advance(1s); });
   s.thread([&] {
     s.value.reset();
-    gone = true;
+    ended = true;
   });
   w.run();
   time.advance(10s);
@@ -488,7 +486,7 @@ const add_world schedule_ends("live_value: it goes beside its schedule", two, []
   s.finish();
 });
 
-const add_world schedule("live_value: a reload beside the schedule", two, [](world& w) {
+const add_world schedule("live_value: a reload during the schedule", two, [](world& w) {
   manual_timer time;
   live_scene s(w, {.reload_every = 1s, .group = {.timer = &time}});
   s.thread([&] { time.advance(1s); });
@@ -506,17 +504,18 @@ const add_world schedule("live_value: a reload beside the schedule", two, [](wor
 });
 
 // ---- fork ---------------------------------------------------------------------------------------
-// The child of a thread that has an event loop: the queue is there, and what stood in it comes.
+// The child of a thread that has an event loop: the queue exists, and its tasks run in the child.
 
-/// Hears in both processes: a change whose call was under way on another thread is told again.
-struct child_ear {
-  child_ear(live_scene& of, gate& at_last) : s(of), done(at_last) {}
+/// Called in both processes: a change whose call was running on another thread is reported again.
+struct child_recorder {
+  child_recorder(live_scene& of, gate& at_last) : s(of), done(at_last) {}
   void operator()(const item& before, const item& now) {
     const int self = model::this_thread();
     const int other = inside.exchange(self, std::memory_order_relaxed);
-    s.w.check(other == 0 || (other == vanishes && self != vanishes), "56: told on two threads");
+    s.w.check(other == 0 || (other == vanishes && self != vanishes), "56: calls on two threads");
     const bool again = last == now.look() && self != vanishes;
-    s.w.check(last == 0 || last == before.look() || again, "56: a change was lost, or told twice");
+    s.w.check(last == 0 || last == before.look() || again,
+              "56: a change was lost, or reported twice");
     last = now.look();
     arrive(model::op::load, nullptr, std::source_location::current());
     inside.store(0, std::memory_order_relaxed);
@@ -526,8 +525,8 @@ struct child_ear {
     return s.value->on_change(
         [this](const item& before, const item& now) { (*this)(before, now); });
   }
-  /// In the child: runs what is queued, and waits until a last change has been told.
-  void hears_all() {
+  /// In the child: runs the queued tasks, and waits until a last change has been reported.
+  void receives_all() {
     s.queue.run_all();
     awaited.store(s.loads() + 1, std::memory_order_relaxed);
     s.set();
@@ -537,23 +536,23 @@ struct child_ear {
 
   live_scene& s;
   gate& done;
-  int vanishes = 0;  ///< a thread that tells before the fork
+  int vanishes = 0;  ///< the thread that calls it before the fork
   platform::atomic<int> inside{0};
   platform::atomic<int> awaited{0};
   int last = 0;
 };
 
-const add_world forks_before_loop("56: a fork beside a change, in an event loop", two,
+const add_world forks_before_loop("56: a fork during a change, in an event loop", two,
                                   [](world& w) {
                                     live_scene s(w);
-                                    gate heard;
-                                    child_ear e(s, heard);
+                                    gate received;
+                                    child_recorder e(s, received);
                                     subscription listens = e.listens();
                                     s.set();
                                     w.thread([&] { s.set(); });
                                     w.thread([&] {
                                       platform::fork();
-                                      e.hears_all();
+                                      e.receives_all();
                                       listens.end();
                                       s.value.reset();
                                       s.queue.run_all();
@@ -561,10 +560,10 @@ const add_world forks_before_loop("56: a fork beside a change, in an event loop"
                                     w.run();
                                   });
 
-const add_world forks_beside_teller("56: a fork beside the task that tells", two, [](world& w) {
+const add_world forks_during_call("56: a fork as a task calls the listener", two, [](world& w) {
   live_scene s(w);
-  gate heard;
-  child_ear e(s, heard);
+  gate received;
+  child_recorder e(s, received);
   subscription listens = e.listens();
   s.set();
   w.thread([&] {
@@ -573,7 +572,7 @@ const add_world forks_beside_teller("56: a fork beside the task that tells", two
   });
   w.thread([&] {
     platform::fork();
-    e.hears_all();
+    e.receives_all();
     listens.end();
     s.value.reset();
     s.queue.run_all();
@@ -581,7 +580,7 @@ const add_world forks_beside_teller("56: a fork beside the task that tells", two
   w.run();
 });
 
-/// Another timer, which sees to it that nothing is armed that is armed already.
+/// Wraps a timer, and checks that no node is armed that is armed already.
 class watched_timer final : public singleflight::timer {
  public:
   watched_timer(world& in, timer& of) : w_(in), of_(of) {}
@@ -593,14 +592,14 @@ class watched_timer final : public singleflight::timer {
   }
   void cancel(singleflight::timer_node& node) noexcept override { of_.cancel(node); }
 
-  time_point last;  ///< that an alarm was armed for
+  time_point last;  ///< the time that the last alarm was armed for
 
  private:
   world& w_;
   timer& of_;
 };
 
-const add_world forks_beside_schedule("56: a fork beside the schedule", two, [](world& w) {
+const add_world forks_during_schedule("56: a fork during the schedule", two, [](world& w) {
   manual_timer time;
   watched_timer watched(w, time);
   live_scene s(w, {.reload_every = 1s, .group = {.timer = &watched}});
@@ -622,8 +621,8 @@ const add_world forks_beside_schedule("56: a fork beside the schedule", two, [](
   w.run();
 });
 
-// The load of the forking thread is joined by the schedule, or is not there yet, or is over.
-const add_world forks_in_reload("56: a reload that forks beside the schedule", two, [](world& w) {
+// The load of the forking thread is joined by the schedule, or has not begun yet, or is over.
+const add_world forks_in_reload("56: a reload that forks during the schedule", two, [](world& w) {
   manual_timer time;
   watched_timer watched(w, time);
   live_scene s(w, {.reload_every = 1s, .group = {.timer = &watched}});
@@ -654,8 +653,8 @@ const add_world forks_in_reload("56: a reload that forks beside the schedule", t
   w.run();
 });
 
-// The alarm is due as the process forks, and the child's timer may fire it at once: while the task
-// that tells of a change is posted anew.
+// The alarm is due as the process forks, and the child's timer may fire it at once, while the task
+// that reports a change is posted again.
 const add_world forks_as_it_is_due("56: a fork as a schedule is due", two, [](world& w) {
   watched_timer watched(w, singleflight::default_timer());
   live_scene s(w, {.reload_every = 10ns, .jitter = 0, .group = {.timer = &watched}});

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The secret of the hashes: drawn once, whoever draws.
+// The secret of the hashes is drawn once, whichever thread draws it.
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 
 #include "model/worlds.hpp"
-#include <singleflight/core/detail/hash_secret.hpp>
+#include <singleflight/core/support/hash_secret.hpp>
 
 namespace {
 
@@ -33,7 +33,7 @@ const add_world two_draw("58: two threads draw the secret of the hashes", three,
   w.run();
   w.check(a == b, "two threads hash by different secrets");
   w.check(a == drawn(secret, 6), "the secret has changed");
-  w.check(a[0] != 0 && a[0] != a[1] && a[1] != a[2], "a word of the secret tells of another");
+  w.check(a[0] != 0 && a[0] != a[1] && a[1] != a[2], "a word of the secret repeats another");
 });
 
 }  // namespace

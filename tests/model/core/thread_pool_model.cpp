@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The elastic pool and the trampoline. Whoever lost a task waits for it: a deadlock.
+// The elastic pool and the trampoline. The world waits for every task: a lost one is a deadlock.
 
 #include <functional>
 #include <memory>
@@ -25,7 +25,7 @@ using singleflight::task;
 using singleflight::thread_pool;
 namespace platform = singleflight::detail::platform;
 
-/// A task that says what became of it.
+/// A task that records whether it ran or was dropped.
 class job : public singleflight::detail::task_node {
  public:
   explicit job(std::function<void()> what = {}) : task_node(&act_on), what_(std::move(what)) {}
@@ -52,7 +52,7 @@ class job : public singleflight::detail::task_node {
   gate done_;
 };
 
-/// A pool with jobs, and its end.
+/// A pool with jobs; checks them at its end.
 struct site {
   site(world& in, std::size_t max_threads)
       : w(in),
@@ -65,13 +65,13 @@ struct site {
       w.check(j->ran() + j->dropped() <= 1, "a task ran twice, or was dropped as well");
     }
   }
-  /// False: the pool has refused the task, and it was dropped.
+  /// Returns false if the pool has refused the task, which was then dropped.
   bool execute(job& j) {
     try {
       pool->execute(j.as_task());
       return true;
     } catch (const std::system_error&) {
-      w.check(model::faults() > 0, "no thread, and there was one");
+      w.check(model::faults() > 0, "a thread was refused without a fault");
       w.check(j.dropped() == 1, "a task that was refused is not dropped");
       return false;
     }
@@ -114,7 +114,7 @@ const add_world posters_one("thread_pool: tasks of two threads, one worker", two
 const add_world posters_two("thread_pool: tasks of two threads, two workers", two,
                             [](world& w) { two_posters(w, 2); });
 
-void beside_idle(world& w, std::size_t max_threads) {
+void post_to_idle(world& w, std::size_t max_threads) {
   site s(w, max_threads);
   w.thread([&] {
     s.execute(s.a);
@@ -126,11 +126,11 @@ void beside_idle(world& w, std::size_t max_threads) {
   w.run();
   s.finish({&s.a, &s.b});
 }
-const add_world idle_one("thread_pool: a post beside an idle thread", three,
-                         [](world& w) { beside_idle(w, 1); });
-const add_world idle_two("thread_pool: a post beside an idle thread, two workers", three,
-                         [](world& w) { beside_idle(w, 2); });
-const add_world idle_fault("thread_pool: a post beside an idle thread, a fault", two_and_a_fault,
+const add_world idle_one("thread_pool: a post with an idle thread", three,
+                         [](world& w) { post_to_idle(w, 1); });
+const add_world idle_two("thread_pool: a post with an idle thread, two workers", three,
+                         [](world& w) { post_to_idle(w, 2); });
+const add_world idle_fault("thread_pool: a post with an idle thread, a fault", two_and_a_fault,
                            [](world& w) {
                              site s(w, 2);
                              w.thread([&] {
@@ -139,11 +139,11 @@ const add_world idle_fault("thread_pool: a post beside an idle thread, a fault",
                                s.pool.reset();
                              });
                              w.run();
-                             w.check(s.a.ran() + s.a.dropped() == 1, "a task has gone");
-                             w.check(s.b.ran() + s.b.dropped() == 1, "a task has gone");
+                             w.check(s.a.ran() + s.a.dropped() == 1, "a task was lost");
+                             w.check(s.b.ran() + s.b.dropped() == 1, "a task was lost");
                            });
 
-const add_world two_beside_idle("thread_pool: two posts beside one idle thread", two, [](world& w) {
+const add_world two_posts_to_idle("thread_pool: two posts with one idle thread", two, [](world& w) {
   site s(w, 2);
   gate x;
   gate y;
@@ -176,17 +176,16 @@ const add_world two_beside_idle("thread_pool: two posts beside one idle thread",
 
 // ---- the end ------------------------------------------------------------------------------------
 
-const add_world stops_idle("thread_pool: the destructor beside an idle thread", three,
-                           [](world& w) {
-                             site s(w, 1);
-                             w.thread([&] {
-                               s.execute(s.a);
-                               s.a.wait();
-                               s.pool.reset();
-                             });
-                             w.run();
-                             s.finish({&s.a});
-                           });
+const add_world stops_idle("thread_pool: the destructor with an idle thread", three, [](world& w) {
+  site s(w, 1);
+  w.thread([&] {
+    s.execute(s.a);
+    s.a.wait();
+    s.pool.reset();
+  });
+  w.run();
+  s.finish({&s.a});
+});
 
 void ends_with_queue(world& w, std::size_t max_threads) {
   site s(w, max_threads);
@@ -200,21 +199,22 @@ void ends_with_queue(world& w, std::size_t max_threads) {
   s.finish({&s.a, &s.b, &s.c});
 }
 // Only a thread that was woken by another cause runs the task before its post has notified.
-const add_world goes_at_once("thread_pool: the pool goes as its last task has run, a fault",
-                             two_and_a_fault, [](world& w) {
-                               site s(w, 1);
-                               gate over;
-                               job last([&] { over.open(); });
-                               w.thread([&] {
-                                 if (s.execute(s.a)) s.a.wait();
-                                 if (!s.execute(last)) over.open();
-                               });
-                               w.thread([&] {
-                                 over.wait();
-                                 s.pool.reset();  // the post may not have returned
-                               });
-                               w.run();
-                             });
+const add_world destroyed_at_once(
+    "thread_pool: the pool is destroyed as its last task has run, a fault", two_and_a_fault,
+    [](world& w) {
+      site s(w, 1);
+      gate over;
+      job last([&] { over.open(); });
+      w.thread([&] {
+        if (s.execute(s.a)) s.a.wait();
+        if (!s.execute(last)) over.open();
+      });
+      w.thread([&] {
+        over.wait();
+        s.pool.reset();  // the post may not have returned
+      });
+      w.run();
+    });
 
 const add_world queued_one("thread_pool: the destructor runs what is queued", three,
                            [](world& w) { ends_with_queue(w, 1); });
@@ -255,7 +255,7 @@ const add_world waits_at_end("thread_pool: a task waits for another at the end",
                                s.finish({&s.a, &s.b, &outer});
                              });
 
-/// As pthread_exit does.
+/// Ends a thread as pthread_exit does.
 void end_of_thread(world& w) {
   site s(w, 1);
   job last([] { throw model::thread_exit(); });
@@ -272,7 +272,7 @@ const add_world thread_ends("thread_pool: a task ends its thread", three, end_of
 const add_world thread_ends_fault("thread_pool: a task ends its thread, a fault", two_and_a_fault,
                                   end_of_thread);
 
-// ---- no thread to be had ------------------------------------------------------------------------
+// ---- no thread can be started -------------------------------------------------------------------
 
 const add_world refused("thread_pool: no thread", two_and_a_fault, [](world& w) {
   site s(w, 2);
@@ -287,7 +287,7 @@ const add_world refused("thread_pool: no thread", two_and_a_fault, [](world& w) 
     const bool runs = s.execute(s.b);
     if (runs) s.b.wait();
     posted.wait();
-    w.check(runs || ran_a, "one fault, and two tasks were refused");
+    w.check(runs || ran_a, "one fault refused two tasks");
     s.pool.reset();
   });
   w.run();
@@ -297,7 +297,7 @@ const add_world kept("thread_pool: a kept node, and no thread", two_and_a_fault,
   site s(w, 1);
   w.thread([&] {
     s.pool->post(&s.a, true);
-    if (s.execute(s.b)) {  // with the thread that now can be made, the node runs as well
+    if (s.execute(s.b)) {  // a thread can be made now, so the node runs as well
       s.a.wait();
       s.b.wait();
     }
@@ -312,15 +312,14 @@ const add_world kept_alone("thread_pool: a kept node, and no other one", two_and
                              job j;
                              w.thread([&] {
                                default_pool().post(&j, true);
-                               j.wait();  // nobody else comes by
+                               j.wait();  // no other thread will run it
                              });
                              w.run();
                              w.check(j.ran() == 1, "a task did not run");
                            });
 
-// A process that forks amid the work of a pool: its child has threads of its own, and none of the
-// tasks.
-const add_world forks("56: a fork beside a pool", two, [](world& w) {
+// A process that forks while a pool works: its child has threads of its own, and none of the tasks.
+const add_world forks("56: a fork while a pool works", two, [](world& w) {
   auto pool = std::make_unique<thread_pool>(singleflight::thread_pool_options{.max_threads = 2});
   job a;
   job b;

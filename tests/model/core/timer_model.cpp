@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The timers: arming, firing and cancelling beside each other. Whoever cancels a node may free it
-// at once, so most nodes here are, and the model finds who uses them afterwards.
+// The timers: arming, firing and cancelling at the same time. A node may be freed as soon as it is
+// cancelled, so most nodes here are, and the model finds later uses of them.
 
 #include <chrono>
 #include <functional>
@@ -30,11 +30,11 @@ namespace platform = singleflight::detail::platform;
 class alarm : public singleflight::timer_node {
  public:
   using reaction = std::function<void(alarm&)>;
-  explicit alarm(reaction on_fire = {}) : timer_node(&strike), on_fire_(std::move(on_fire)) {}
+  explicit alarm(reaction on_fire = {}) : timer_node(&fire_alarm), on_fire_(std::move(on_fire)) {}
   int fired() const { return fired_.load(std::memory_order_relaxed); }
 
  private:
-  static void strike(timer_node& node) noexcept {
+  static void fire_alarm(timer_node& node) noexcept {
     auto& self = static_cast<alarm&>(node);
     self.fired_.fetch_add(1, std::memory_order_relaxed);
     if (self.on_fire_) self.on_fire_(self);
@@ -45,7 +45,7 @@ class alarm : public singleflight::timer_node {
   platform::atomic<int> over_{0};
 };
 
-/// A node in memory of its own, gone with its cancellation.
+/// A node in memory of its own, freed when it is cancelled.
 class guest {
  public:
   guest(singleflight::timer& at, std::chrono::nanoseconds in, alarm::reaction on_fire = {})
@@ -53,7 +53,7 @@ class guest {
     timer_.arm(*node_, timer_.now() + in);
   }
   alarm& operator*() const { return *node_; }
-  /// How often it fired.
+  /// Cancels and frees the node; returns how often it fired.
   int cancel() {
     timer_.cancel(*node_);
     const int times = node_->fired();
@@ -73,7 +73,7 @@ class guest {
 
 // ---- manual_timer -------------------------------------------------------------------------------
 
-const add_world cancel_beside_advance("manual_timer: cancel beside advance", three, [](world& w) {
+const add_world cancel_during_advance("manual_timer: cancel during advance", three, [](world& w) {
   manual_timer time;
   guest a(time, 1s);
   w.thread([&] { time.advance(2s); });
@@ -81,7 +81,7 @@ const add_world cancel_beside_advance("manual_timer: cancel beside advance", thr
   w.run();
 });
 
-const add_world two_cancels("manual_timer: two cancels beside one advance", two, [](world& w) {
+const add_world two_cancels("manual_timer: two cancels during one advance", two, [](world& w) {
   manual_timer time;
   guest a(time, 1s);
   guest b(time, 2s);
@@ -108,7 +108,7 @@ const add_world one_node_two_cancels("manual_timer: two cancels of one node", tw
   w.run();
 });
 
-const add_world arm_beside_advance("manual_timer: arm beside advance", three, [](world& w) {
+const add_world arm_during_advance("manual_timer: arm during advance", three, [](world& w) {
   manual_timer time;
   const auto start = time.now();
   alarm early;
@@ -124,74 +124,74 @@ const add_world arm_beside_advance("manual_timer: arm beside advance", three, []
     time.arm(later, start + 3s);
   });
   w.run();
-  w.check(due.fired() == 1, "a node that is due fired not once");
+  w.check(due.fired() == 1, "a node that is due did not fire once");
   w.check(later.fired() == 0, "a node fired before its time");
   time.advance(1s);
-  w.check(early.fired() == 1 && due.fired() == 1 && later.fired() == 1, "a node fired not once");
+  w.check(early.fired() == 1 && due.fired() == 1 && later.fired() == 1, "a node did not fire once");
 });
 
-const add_world advance_beside_arm("manual_timer: advance beside a node due at once", three,
-                                   [](world& w) {
-                                     manual_timer time;
-                                     alarm early;
-                                     alarm due;
-                                     time.arm(early, time.now() + 1s);
-                                     w.thread([&] {
-                                       time.advance(2s);
-                                       w.check(early.fired() == 1,
-                                               "advance has returned before a node fired");
-                                     });
-                                     w.thread([&] { time.arm(due, time.now()); });
-                                     w.run();
-                                     w.check(due.fired() == 1, "a node that is due fired not once");
-                                   });
+const add_world advance_during_arm(
+    "manual_timer: advance as a node is armed that is due at once", three, [](world& w) {
+      manual_timer time;
+      alarm early;
+      alarm due;
+      time.arm(early, time.now() + 1s);
+      w.thread([&] {
+        time.advance(2s);
+        w.check(early.fired() == 1, "advance has returned before a node fired");
+      });
+      w.thread([&] { time.arm(due, time.now()); });
+      w.run();
+      w.check(due.fired() == 1, "a node that is due did not fire once");
+    });
 
-const add_world cancel_beside_both("manual_timer: cancel beside advance and arm", two,
-                                   [](world& w) {
-                                     manual_timer time;
-                                     const auto start = time.now();
-                                     guest a(time, 1s);
-                                     alarm due;
-                                     w.thread([&] { time.advance(1s); });
-                                     w.thread([&] { time.arm(due, start); });
-                                     w.thread(
-                                         [&] { w.check(a.cancel() <= 1, "a node fired twice"); });
-                                     w.run();
-                                     w.check(due.fired() == 1, "a node that is due fired not once");
-                                   });
+const add_world cancel_during_both(
+    "manual_timer: cancel during advance and arm", two, [](world& w) {
+      manual_timer time;
+      const auto start = time.now();
+      guest a(time, 1s);
+      alarm due;
+      w.thread([&] { time.advance(1s); });
+      w.thread([&] { time.arm(due, start); });
+      w.thread([&] { w.check(a.cancel() <= 1, "a node fired twice"); });
+      w.run();
+      w.check(due.fired() == 1, "a node that is due did not fire once");
+    });
 
 const add_world in_order("manual_timer: nodes fire in order", two, [](world& w) {
   manual_timer time;
   alarm first;
   alarm second([&](alarm&) { w.check(first.fired() == 1, "a later node overtook an earlier"); });
-  alarm beside;
+  alarm another;
   time.arm(second, time.now() + 2s);
   time.arm(first, time.now() + 1s);
   w.thread([&] { time.advance(1s); });
   w.thread([&] { time.advance(1s); });
-  w.thread([&] { time.arm(beside, time.now() + 1s); });
+  w.thread([&] { time.arm(another, time.now() + 1s); });
   w.run();
-  w.check(first.fired() == 1 && second.fired() == 1, "a node fired not once");
+  w.check(first.fired() == 1 && second.fired() == 1, "a node did not fire once");
   time.advance(1s);
-  w.check(beside.fired() == 1, "a node fired not once");
+  w.check(another.fired() == 1, "a node did not fire once");
 });
 
-const add_world fired_before("manual_timer: advance by who fired before", two, [](world& w) {
-  manual_timer time;
-  alarm due;
-  alarm first;
-  alarm second;
-  time.arm(second, time.now() + 2s);
-  time.arm(first, time.now() + 1s);
-  w.thread([&] {
-    time.arm(due, time.now());
-    time.advance(1s);
-    w.check(first.fired() == 1, "advance has returned before a due node fired");
-  });
-  w.thread([&] { time.advance(1s); });
-  w.run();
-  w.check(second.fired() == 1, "a node fired not once");
-});
+const add_world fired_before("manual_timer: advance by a thread that fired before", two,
+                             [](world& w) {
+                               manual_timer time;
+                               alarm due;
+                               alarm first;
+                               alarm second;
+                               time.arm(second, time.now() + 2s);
+                               time.arm(first, time.now() + 1s);
+                               w.thread([&] {
+                                 time.arm(due, time.now());
+                                 time.advance(1s);
+                                 w.check(first.fired() == 1,
+                                         "advance has returned before a due node fired");
+                               });
+                               w.thread([&] { time.advance(1s); });
+                               w.run();
+                               w.check(second.fired() == 1, "a node did not fire once");
+                             });
 
 const add_world fire_arms("manual_timer: a fire arms another", three, [](world& w) {
   manual_timer time;
@@ -206,10 +206,10 @@ const add_world fire_arms("manual_timer: a fire arms another", three, [](world& 
   });
   w.thread([&] { time.arm(c, start + 1s); });
   w.run();
-  w.check(a.fired() == 1 && b.fired() == 1 && c.fired() == 1, "a node fired not once");
+  w.check(a.fired() == 1 && b.fired() == 1 && c.fired() == 1, "a node did not fire once");
 });
 
-const add_world arms_again("manual_timer: cancel beside a fire that arms again", three,
+const add_world arms_again("manual_timer: cancel during a fire that arms again", three,
                            [](world& w) {
                              manual_timer time;
                              guest a(time, 1s,
@@ -224,7 +224,7 @@ const add_world arms_again("manual_timer: cancel beside a fire that arms again",
                            });
 
 const add_world arms_again_due(
-    "manual_timer: cancel beside a fire that arms again, due", three, [](world& w) {
+    "manual_timer: cancel during a fire that arms again, due", three, [](world& w) {
       manual_timer time;
       guest a(time, 1s, [&](alarm& self) { time.arm(self, self.when + 1s); });
       w.thread([&] { time.advance(2s); });
@@ -244,7 +244,8 @@ const add_world fire_cancels("manual_timer: a fire cancels another that is due",
                                w.thread([&] { time.advance(3s); });
                                w.thread([&] { time.arm(c, start + 2s); });
                                w.run();
-                               w.check(a.fired() == 1 && c.fired() == 1, "a node fired not once");
+                               w.check(a.fired() == 1 && c.fired() == 1,
+                                       "a node did not fire once");
                              });
 
 const add_world own_fire("manual_timer: cancel within the node's fire", three, [](world& w) {
@@ -255,11 +256,11 @@ const add_world own_fire("manual_timer: cancel within the node's fire", three, [
   w.run();
 });
 
-// The three go down from one slot in several rounds, the latest first.
-const add_world crowd("manual_timer: a crowd is due beside arm and cancel", two, [](world& w) {
+// The three move down from one slot in several rounds, the latest first.
+const add_world crowd("manual_timer: a crowd is due during arm and cancel", two, [](world& w) {
   manual_timer time;
   const auto start = time.now();
-  int before = 0;  // how many have fired, by the thread that fires
+  int before = 0;  // how many have fired; used by the thread that fires
   const auto at_place = [&](int place) {
     return [&w, &before, place](alarm&) {
       w.check(before <= place, "a later node overtook an earlier");
@@ -287,39 +288,39 @@ const add_world crowd("manual_timer: a crowd is due beside arm and cancel", two,
 
 // ---- default_timer ------------------------------------------------------------------------------
 
-/// Arms `node`; there may be no thread for it the first time.
+/// Arms `node`; the first attempt may find no thread for the timer.
 void arm(world& w, alarm& node, platform::steady_time when) {
   try {
     default_timer().arm(node, when);
   } catch (const std::system_error&) {
-    w.check(model::faults() > 0, "no thread, and there was one");
+    w.check(model::faults() > 0, "a thread was refused without a fault");
     w.check(node.next == nullptr, "a node that was refused is armed");
     default_timer().arm(node, when);
   }
 }
 
 void overtake(world& w) {
-  gate struck;
+  gate has_fired;
   const auto start = platform::now();
   alarm far([&](alarm&) { w.fail("a cancelled node fired"); });
   alarm near([&](alarm& self) {
     w.check(platform::now() == self.when, "a node fired late");
-    struck.open();
+    has_fired.open();
   });
   w.thread([&] {
     arm(w, far, start + 10s);
-    struck.wait();
+    has_fired.wait();
     default_timer().cancel(far);
   });
   w.thread([&] { arm(w, near, start + 1s); });
   w.run();
-  w.check(near.fired() == 1, "a node fired not once");
+  w.check(near.fired() == 1, "a node did not fire once");
 }
 const add_world overtakes("default_timer: an earlier node overtakes", two, overtake);
 const add_world overtakes_fault("default_timer: an earlier node overtakes, a fault",
                                 two_and_a_fault, overtake);
 
-void cancel_beside_fire(world& w) {
+void cancel_during_fire(world& w) {
   alarm* const node = new alarm;
   w.thread([&, node] {
     arm(w, *node, platform::now());
@@ -329,16 +330,16 @@ void cancel_beside_fire(world& w) {
   });
   w.run();
 }
-const add_world steady_cancel("default_timer: cancel beside fire", three, cancel_beside_fire);
-const add_world steady_cancel_fault("default_timer: cancel beside fire, a fault", two_and_a_fault,
-                                    cancel_beside_fire);
+const add_world steady_cancel("default_timer: cancel during fire", three, cancel_during_fire);
+const add_world steady_cancel_fault("default_timer: cancel during fire, a fault", two_and_a_fault,
+                                    cancel_during_fire);
 
 const add_world cancel_of_first("default_timer: the first node is cancelled", two, [](world& w) {
-  gate struck;
+  gate has_fired;
   const auto start = platform::now();
   alarm second([&](alarm& self) {
-    w.check(platform::now() == self.when, "a node fired not in time");
-    struck.open();
+    w.check(platform::now() == self.when, "a node did not fire in time");
+    has_fired.open();
   });
   alarm* const first = new alarm([&](alarm&) { w.fail("a cancelled node fired"); });
   w.thread([&, first] {
@@ -348,29 +349,29 @@ const add_world cancel_of_first("default_timer: the first node is cancelled", tw
   });
   w.thread([&] {
     arm(w, second, start + 2s);
-    struck.wait();
+    has_fired.wait();
   });
   w.run();
-  w.check(second.fired() == 1, "a node fired not once");
+  w.check(second.fired() == 1, "a node did not fire once");
 });
 
-const add_world steady_again("default_timer: cancel beside a fire that arms again", three,
+const add_world steady_again("default_timer: cancel during a fire that arms again", three,
                              [](world& w) {
-                               gate struck;
+                               gate has_fired;
                                alarm* const node = new alarm([&](alarm& self) {
-                                 struck.open();
+                                 has_fired.open();
                                  default_timer().arm(self, self.when + 1s);
                                });
                                w.thread([&, node] {
                                  arm(w, *node, platform::now());
-                                 struck.wait();
+                                 has_fired.wait();
                                  default_timer().cancel(*node);
                                  delete node;
                                });
                                w.run();
                              });
 
-/// Reads the coarse clock now, and once it has been left alone for so long that it parks.
+/// Reads the coarse clock now, and again after it has been unused for so long that it parks.
 void read_coarse(world& w, int times) {
   platform::atomic<unsigned> nobody{0};
   auto last = platform::steady_time::min();
@@ -388,18 +389,18 @@ const add_world coarse("default_timer: coarse_now", three, [](world& w) {
   w.thread([&] { read_coarse(w, 3); });
   w.run();
 });
-// A fire, played by one that sleeps, lets time pass: what a reader has stored meanwhile stays.
-const add_world coarse_and_crowd("default_timer: coarse_now beside a long fire", two, [](world& w) {
-  gate struck;
+// During a fire, played by a sleep, time passes: what a reader stores meanwhile must stay.
+const add_world coarse_and_crowd("default_timer: coarse_now during a long fire", two, [](world& w) {
+  gate has_fired;
   alarm slow([&](alarm&) {
-    struck.open();
+    has_fired.open();
     platform::atomic<unsigned> nobody{0};
     const auto until = platform::now() + 500us;
     while (platform::now() < until) (void)platform::wait(nobody, 0U, platform::nap_channel, &until);
   });
   w.thread([&] {
     arm(w, slow, platform::now());
-    struck.wait();
+    has_fired.wait();
     platform::atomic<unsigned> nobody{0};
     auto last = platform::steady_time::min();
     for (int i = 0; i < 3; ++i) {
@@ -425,20 +426,20 @@ const add_world coarse_fault("default_timer: coarse_now, a fault", two_and_a_fau
   w.run();
 });
 
-const add_world coarse_and_arm("default_timer: coarse_now beside arm", two, [](world& w) {
-  gate struck;
+const add_world coarse_and_arm("default_timer: coarse_now during arm", two, [](world& w) {
+  gate has_fired;
   const auto start = platform::now();
   alarm a([&](alarm& self) {
-    w.check(platform::now() == self.when, "a node fired not in time");
-    struck.open();
+    w.check(platform::now() == self.when, "a node did not fire in time");
+    has_fired.open();
   });
   w.thread([&] { read_coarse(w, 1); });
   w.thread([&] {
     arm(w, a, start + 1200us);
-    struck.wait();
+    has_fired.wait();
   });
   w.run();
-  w.check(a.fired() == 1, "a node fired not once");
+  w.check(a.fired() == 1, "a node did not fire once");
 });
 
 const add_world timer_and_pool("default_timer: inline work of a fire goes to the pool", two,
@@ -461,15 +462,15 @@ const add_world timer_and_pool("default_timer: inline work of a fire goes to the
                                  w.run();
                                });
 
-// A child of fork has no thread for its timer: what was armed rings all the same.
+// A child of fork has no thread for its timer: an alarm that was armed still fires.
 const add_world in_child("56: an alarm in a child", two, [](world& w) {
-  gate rang;
-  alarm armed([&](alarm&) { rang.open(); });
+  gate has_fired;
+  alarm armed([&](alarm&) { has_fired.open(); });
   w.thread([&] { guest(default_timer(), 1ns); });
   w.thread([&] {
     default_timer().arm(armed, default_timer().now() + 10ns);
     platform::fork();
-    rang.wait();
+    has_fired.wait();
     default_timer().cancel(armed);
   });
   w.run();

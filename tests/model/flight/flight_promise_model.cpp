@@ -18,7 +18,7 @@ using model::world;
 using singleflight::flight_errc;
 using singleflight::flight_promise;
 
-/// Loses a promise to an exception: that of load `number`.
+/// Loses the promise of load `number` to an exception.
 void lose(flight_promise<int>&& promise, int number) {
   const auto lost = std::move(promise);
   history::step();

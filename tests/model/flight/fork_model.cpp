@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// A process that forks: all other threads stop where they are. Whoever waits for one of them, or
-// for a lock that it holds, waits for ever: a deadlock, or a livelock. What stands on its stack is
-// a frame that has gone.
+// A process that forks: all other threads stop where they are. A wait for one of them, or for a
+// lock that it holds, never ends: a deadlock, or a livelock. An object on the stack of such a
+// thread is in a frame that no longer exists.
 
 #include <chrono>
 #include <functional>
@@ -43,7 +43,7 @@ struct site {
       queue.run_all();
     });
   }
-  /// A thread that forks, and what its child does.
+  /// A thread that forks, and runs `what` in the child.
   template <class What>
   void forks(What what) {
     w.thread([what] {
@@ -52,7 +52,7 @@ struct site {
       what();
     });
   }
-  /// In the child every key is free, and the group can end.
+  /// In the child every key is free, and the group can be closed.
   void use_and_end() {
     w.check(flights->in_flight().empty(), "56: a flight without a leader is found in a child");
     w.check(*flights->run(1, [] { return 7; }) == 7, "56: a child does not load for itself");
@@ -61,14 +61,15 @@ struct site {
     w.check(*f.get() == 8, "56: a child's started load does not run");
     flights->close();
   }
-  /// The child of a thread that has a handle on a load of the parent's, with outcome 1 or an error.
+  /// For the child of a thread with a handle on a load of the parent, whose outcome is 1 or an
+  /// error.
   void look_and_end(std::unique_ptr<singleflight::flight<int>>& f) {
     const auto got = f->get_outcome();
     const auto code = got.errc();  // none: the load's own error
     w.check(got.has_value() ? *got.value() == 1 : !code || *code == flight_errc::broken,
-            "56: a load of the parent's has another outcome in a child");
+            "56: a load of the parent has another outcome in a child");
     f.reset();
-    queue.run_all();  // what was queued does not run in the child a second time
+    queue.run_all();  // tasks of the parent do not run a second time in the child
     use_and_end();
   }
 
@@ -77,18 +78,20 @@ struct site {
   std::unique_ptr<ints> flights;
 };
 
-// What is made and goes meanwhile is held by the fork, or is not there: a lock that is gone.
-const add_world comes_and_goes("56: a fork beside a group that comes and goes", two, [](world& w) {
-  site s(w);
-  s.thread([&] {
-    ints own;
-    (void)own.run(1, [] { return 1; });
-  });
-  s.forks([&] { s.use_and_end(); });
-  w.run();
-});
+// A group that is made or destroyed meanwhile is held by the fork, or has left its list: its lock
+// no longer exists.
+const add_world made_and_destroyed("56: a fork as a group is made and destroyed", two,
+                                   [](world& w) {
+                                     site s(w);
+                                     s.thread([&] {
+                                       ints own;
+                                       (void)own.run(1, [] { return 1; });
+                                     });
+                                     s.forks([&] { s.use_and_end(); });
+                                     w.run();
+                                   });
 
-const add_world child_beside_run("56: a fork beside two runs", two, [](world& w) {
+const add_world child_during_run("56: a fork during two runs", two, [](world& w) {
   site s(w);
   s.thread([&] { (void)s.flights->run(1, [] { return 1; }); });
   s.thread([&] { (void)s.flights->run(1, [] { return 2; }); });
@@ -96,7 +99,7 @@ const add_world child_beside_run("56: a fork beside two runs", two, [](world& w)
   w.run();
 });
 
-const add_world beside_fresh("56: a fork beside run_fresh and forget", two, [](world& w) {
+const add_world during_fresh("56: a fork during run_fresh and forget", two, [](world& w) {
   site s(w);
   s.thread([&] { (void)s.flights->run(1, [] { return 1; }); });
   s.thread([&] {
@@ -116,7 +119,7 @@ const add_world handle("56: a fork with a handle on a started load", two, [](wor
   w.run();
 });
 
-// The load ends for a thread that sleeps; or it fails, and there is perhaps nobody to lead again.
+// The load ends for a thread that sleeps; or it fails, and there may be no caller left to lead.
 const add_world awaited("56: a fork with a handle on a load that is awaited", two, [](world& w) {
   site s(w);
   auto f = std::make_unique<singleflight::flight<int>>(s.flights->start(1, [] { return 1; }));
@@ -126,8 +129,9 @@ const add_world awaited("56: a fork with a handle on a load that is awaited", tw
   w.run();
 });
 
-// An event loop forks with a caller in its queue whose time is over, as another thread leaves last.
-const add_world timed_out("56: a fork before a caller who has timed out is resumed", two,
+// An event loop forks with a caller in its queue that has timed out, while another thread, the last
+// caller, leaves.
+const add_world timed_out("56: a fork before a caller that has timed out is resumed", two,
                           [](world& w) {
                             singleflight::manual_timer clock;
                             queue_executor loop;
@@ -145,7 +149,7 @@ const add_world timed_out("56: a fork before a caller who has timed out is resum
                             w.thread([&] {
                               platform::fork();
                               loop.run_all();
-                              w.check(called, "56: a caller who has timed out is not resumed");
+                              w.check(called, "56: a caller that has timed out is not resumed");
                             });
                             w.run();
                           });
@@ -161,7 +165,7 @@ const add_world failing("56: a fork with a handle on a load that fails", two, []
 
 const add_world refused("56: a fork with a handle on a load that nobody takes over", two,
                         [](world& w) {
-                          site s(w, {.on_error = singleflight::hand_over(1)});
+                          site s(w, {.on_error = singleflight::error_policy::hand_over(1)});
                           auto once = [mine = std::make_unique<int>(0)]() -> int {
                             throw std::domain_error("load " + std::to_string(*mine));
                           };
@@ -172,8 +176,8 @@ const add_world refused("56: a fork with a handle on a load that nobody takes ov
                           w.run();
                         });
 
-// A load that forks goes on; those who had joined it are not there any more.
-const add_world forks_within("56: a load that forks beside a joiner", two, [](world& w) {
+// A load that forks continues; the threads that had joined it no longer exist.
+const add_world forks_within("56: a load that forks with a joiner", two, [](world& w) {
   site s(w);
   s.w.thread([&] {
     bool forked = false;
@@ -189,11 +193,11 @@ const add_world forks_within("56: a load that forks beside a joiner", two, [](wo
   w.run();
 });
 
-// A limit that strikes in a child takes no lock of a flight that was over at the fork (V4): the one
-// that ends it may still be within that lock.
-const add_world strikes_late(
-    "56: a limit strikes in a child on a flight that is done", two, [](world& w) {
-      site s(w, {.on_error = singleflight::hand_over(1)});
+// A limit that expires in a child takes no lock of a flight that was done at the fork (V4): the
+// thread that ended the flight may still have been inside that lock.
+const add_world expires_late(
+    "56: a limit expires in a child on a flight that is done", two, [](world& w) {
+      site s(w, {.on_error = singleflight::error_policy::hand_over(1)});
       auto once = [mine = std::make_unique<int>(0)]() -> int {
         throw std::domain_error("load " + std::to_string(*mine));
       };
@@ -208,21 +212,21 @@ const add_world strikes_late(
       w.run();
     });
 
-// A load that nobody wants any more is told so in the child too, where the thread that was to do it
-// is not there.
-void told_there(world& w, bool by_deadline) {
+// An abandoned load is asked to stop in the child too, where the thread that was to do it does not
+// exist.
+void stopped_in_child(world& w, bool by_deadline) {
   site s(w);
   singleflight::manual_timer time;
   ints flights(model::scene::with({.timer = &time}, s.queue));
   queue_executor stalled;
   std::stop_source source;
-  gate told;
+  gate stopped;
   bool forked = false;
   auto f = flights.start(1, [&](std::stop_token stop) {
     forked = true;
     platform::fork();
-    const platform::stop_callback<std::function<void()>> on_stop(stop, [&] { told.open(); });
-    if (flights.stats().abandoned != 0) told.wait();
+    const platform::stop_callback<std::function<void()>> on_stop(stop, [&] { stopped.open(); });
+    if (flights.stats().abandoned != 0) stopped.wait();
     return 1;
   });
   f.until(time.now() + 1s, source.get_token()).on(stalled).on_ready([](const auto&) {});
@@ -238,56 +242,57 @@ void told_there(world& w, bool by_deadline) {
   w.run();
   if (!forked) stalled.run_all();
 }
-const add_world told_of_deadline("56: a load that forks as its last caller times out", two,
-                                 [](world& w) { told_there(w, true); });
-const add_world told_of_stop("56: a load that forks as its last caller is stopped", two,
-                             [](world& w) { told_there(w, false); });
+const add_world child_stops_at_deadline("56: a load that forks as its last caller times out", two,
+                                        [](world& w) { stopped_in_child(w, true); });
+const add_world child_stops_at_stop("56: a load that forks as its last caller is stopped", two,
+                                    [](world& w) { stopped_in_child(w, false); });
 
-// An executor that refuses in the child, and may still have, or never had, what it took before.
-const add_world refuses_there("56: a load that forks, and its executor refuses", two, [](world& w) {
-  site s(w);
-  bool in_child = false;
-  gate told;
-  const singleflight::any_executor on([&](singleflight::task t) {
-    if (in_child) throw std::domain_error("refused");
-    s.queue.execute(std::move(t));
-  });
-  const auto load = [&] {
-    platform::fork();
-    in_child = true;
-    return 1;
-  };
-  std::stop_source source;
-  auto first = s.flights->start(1, load);
-  auto second = s.flights->start(1, load);
-  first.until(model::forever, source.get_token()).on(on).on_ready([](const auto&) {});
-  second.on(on).on_ready([&](const auto&) { told.open(); });
-  platform::request_stop(source);
-  for (int i = 0; i < 2; ++i) {
-    s.thread([&] {
-      while (in_child ? s.queue.drop_one() : s.queue.run_one()) {
+// An executor that refuses in the child; of its tasks from before, it may have all, some or none.
+const add_world refuses_in_child(
+    "56: a load that forks, and its executor refuses", two, [](world& w) {
+      site s(w);
+      bool in_child = false;
+      gate called;
+      const singleflight::any_executor on([&](singleflight::task t) {
+        if (in_child) throw std::domain_error("refused");
+        s.queue.execute(std::move(t));
+      });
+      const auto load = [&] {
+        platform::fork();
+        in_child = true;
+        return 1;
+      };
+      std::stop_source source;
+      auto first = s.flights->start(1, load);
+      auto second = s.flights->start(1, load);
+      first.until(model::forever, source.get_token()).on(on).on_ready([](const auto&) {});
+      second.on(on).on_ready([&](const auto&) { called.open(); });
+      platform::request_stop(source);
+      for (int i = 0; i < 2; ++i) {
+        s.thread([&] {
+          while (in_child ? s.queue.drop_one() : s.queue.run_one()) {
+          }
+          if (in_child) called.wait();  // the queue has been dropped
+        });
       }
-      if (in_child) told.wait();  // it has dropped what it still had
+      w.run();
     });
-  }
-  w.run();
-});
 
-// Whom another thread was to tell of an end is told in the parent alone, also of one that came
-// before the fork.
-const add_world told_elsewhere("56: a fork beside the end of an awaited load", two, [](world& w) {
+// A callback that another thread was to call at an end is called in the parent only, also where
+// that end came before the fork.
+const add_world called_in_parent("56: a fork as an awaited load ends", two, [](world& w) {
   site s(w);
-  bool told = false;
+  bool called = false;
   bool newcomer = false;
   auto theirs = s.flights->start(1, [] { return 1; });
-  theirs.on(singleflight::inline_executor).on_ready([&](const auto&) { told = true; });
+  theirs.on(singleflight::inline_executor).on_ready([&](const auto&) { called = true; });
   auto mine = s.flights->start(1, [] { return 1; });
   s.thread([] {});
   s.forks([&] {
-    const bool before = told;
+    const bool before = called;
     mine.on(singleflight::inline_executor).on_ready([&](const auto&) { newcomer = true; });
-    w.check(newcomer, "56: who asks in a child is not told");
-    w.check(told == before, "56: a child tells whom the parent tells");
+    w.check(newcomer, "56: a callback registered in a child is not called");
+    w.check(called == before, "56: a child calls a callback of the parent");
   });
   w.run();
 });

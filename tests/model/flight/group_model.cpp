@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The table, fresh calls, forgetting, hand-over and closing: where several things happen in turn.
+// The table, fresh calls, forgetting, hand-over and closing: several operations in turn.
 
 #include <optional>
 #include <source_location>
@@ -52,7 +52,7 @@ const add_world three_keys("three keys, one hot", two, [](world& w) {
   s.finish();
 });
 
-const add_world growth("the table grows beside a run", two, [](world& w) {
+const add_world growth("the table grows during a run", two, [](world& w) {
   scene s(w);
   s.thread([&] {
     (void)s.flights.run(2, [&] {
@@ -69,12 +69,12 @@ const add_world growth("the table grows beside a run", two, [](world& w) {
   s.finish();
 });
 
-const add_world looking("in_flight beside a run", three, [](world& w) {
+const add_world looking("in_flight during a run", three, [](world& w) {
   scene s(w);
   s.thread([&] { s.run(); });
   s.thread([&] {
     for (const auto& one : s.flights.in_flight()) {
-      w.check(one.key == 1 && one.callers == 1, "in_flight tells of what is not there");
+      w.check(one.key == 1 && one.callers == 1, "in_flight reports a flight that does not exist");
     }
   });
   w.run();
@@ -104,7 +104,7 @@ const add_world in_turn_awaited("5: calls in turn, awaited", three, [](world& w)
   s.finish();
 });
 
-const add_world three_in_turn("5: three calls in turn beside one", three, [](world& w) {
+const add_world three_in_turn("5: three calls in turn during another", three, [](world& w) {
   scene s(w);
   s.thread([&] {
     s.run();
@@ -156,7 +156,7 @@ const add_world after_forget("18: a call after forget", three, [](world& w) {
   s.finish();
 });
 
-const add_world forget_all("18: forget_all beside two keys", two, [](world& w) {
+const add_world forget_all("18: forget_all during calls of two keys", two, [](world& w) {
   scene s(w);
   s.h.may_overlap();
   s.thread([&] { s.run(); });
@@ -201,9 +201,9 @@ const add_world fresh_elected_stops("19: the fresh caller elected is stopped", t
 });
 
 // Scenario 50.
-// The steps between are forced: the start joins after the election, the stop comes after that. Left
-// open is when the elected caller wakes up.
-const add_world offered_back("50: the elected caller is stopped beside a start", two, [](world& w) {
+// The steps before are forced: the start joins after the election, the stop comes after that. When
+// the elected caller wakes up is left open.
+const add_world offered_back("50: the elected caller is stopped during a start", two, [](world& w) {
   scene s(w);
   s.h.may_overlap();
   s.h.may_end(flight_errc::cancelled);
@@ -232,11 +232,11 @@ const add_world offered_back("50: the elected caller is stopped beside a start",
   s.finish();
 });
 
-// The flight is offered to one, given back, and offered to the other: who looked at the first offer
-// must not fall asleep on the second one.
-const add_world offered_again("50: the elected caller is stopped beside another that waits", two,
+// The flight is offered to one caller, given back, and offered to the other: a caller that looked
+// at the first offer must not fall asleep on the second one.
+const add_world offered_again("50: the elected caller is stopped while another waits", two,
                               [](world& w) {
-                                scene s(w, {.on_error = singleflight::hand_over(2)});
+                                scene s(w, {.on_error = singleflight::error_policy::hand_over(2)});
                                 s.h.may_overlap();
                                 s.h.may_end(flight_errc::cancelled);
                                 std::stop_source stop;
@@ -260,7 +260,7 @@ const add_world offered_again("50: the elected caller is stopped beside another 
 // ---- hand-over ----------------------------------------------------------------------------------
 
 const add_world hand_over_three("17: hand-over, one of two takes over", two, [](world& w) {
-  scene s(w, {.on_error = singleflight::hand_over(1)});
+  scene s(w, {.on_error = singleflight::error_policy::hand_over(1)});
   s.thread([&] { s.run(true); });
   s.thread([&] { s.run(); });
   s.thread([&] { s.run(); });
@@ -269,17 +269,17 @@ const add_world hand_over_three("17: hand-over, one of two takes over", two, [](
 });
 
 const add_world hand_over_bounded("17: hand-over is bounded", two, [](world& w) {
-  scene s(w, {.on_error = singleflight::hand_over(1)});
+  scene s(w, {.on_error = singleflight::error_policy::hand_over(1)});
   for (int i = 0; i < 3; ++i) s.thread([&] { s.run(true); });
   w.run();
-  const auto told = s.flights.stats();
-  w.check(told.handed_over <= told.calls - told.joined, "17: a flight was handed on twice");
+  const auto stats = s.flights.stats();
+  w.check(stats.handed_over <= stats.calls - stats.joined, "17: a flight was handed on twice");
   s.finish();
 });
 
 const add_world hand_over_kept("17: hand-over to a kept load, which fails as well", two,
                                [](world& w) {
-                                 scene s(w, {.on_error = singleflight::hand_over(1)});
+                                 scene s(w, {.on_error = singleflight::error_policy::hand_over(1)});
                                  s.thread([&] { s.await(0, true); });
                                  s.thread([&] { s.await(1, true); });
                                  s.thread([&] { s.drain(); });
@@ -289,7 +289,7 @@ const add_world hand_over_kept("17: hand-over to a kept load, which fails as wel
                                });
 
 const add_world hand_over_stop("17: the one elected is stopped", two, [](world& w) {
-  scene s(w, {.on_error = singleflight::hand_over(1)});
+  scene s(w, {.on_error = singleflight::error_policy::hand_over(1)});
   s.h.may_overlap();
   s.h.may_end(flight_errc::cancelled);
   std::stop_source stop;
@@ -300,9 +300,10 @@ const add_world hand_over_stop("17: the one elected is stopped", two, [](world& 
   s.finish();
 });
 
-const add_world hand_over_mixed("17: hand-over between a thread and one who leaves", two,
+const add_world hand_over_mixed("17: hand-over between a thread and a caller that leaves", two,
                                 [](world& w) {
-                                  scene s(w, {.on_error = singleflight::hand_over(2)});
+                                  scene s(w,
+                                          {.on_error = singleflight::error_policy::hand_over(2)});
                                   s.h.may_overlap();
                                   s.thread([&] { s.run(true); });
                                   s.thread([&] {
@@ -315,37 +316,39 @@ const add_world hand_over_mixed("17: hand-over between a thread and one who leav
                                   s.finish();
                                 });
 
-const add_world left_before("17: the load of one who has left does not lead", three, [](world& w) {
-  scene s(w, {.on_error = singleflight::hand_over(1)});
-  model::gate leads;
-  model::gate joined;
-  s.thread([&] {
-    s.h.calls([&] {
-      return int{*s.flights.run(1, [&] {
-        leads.open();
-        joined.wait();
-        return s.h.load(true)();
-      })};
-    });
-  });
-  s.thread([&] {
-    leads.wait();
-    auto gone = std::make_optional(s.flights.start(
-        1, [&]() -> int { model::fail("17: the load of one who has left leads"); }));
-    history::call mine(s.h);
-    auto f = s.start();
-    gone.reset();
-    joined.open();
-    s.drain();
-    mine.given(std::move(f).get_outcome());
-  });
-  w.run();
-  s.finish();
-});
+const add_world left_before("17: the load of a caller that has left does not lead", three,
+                            [](world& w) {
+                              scene s(w, {.on_error = singleflight::error_policy::hand_over(1)});
+                              model::gate leads;
+                              model::gate joined;
+                              s.thread([&] {
+                                s.h.calls([&] {
+                                  return int{*s.flights.run(1, [&] {
+                                    leads.open();
+                                    joined.wait();
+                                    return s.h.load(true)();
+                                  })};
+                                });
+                              });
+                              s.thread([&] {
+                                leads.wait();
+                                auto left = std::make_optional(s.flights.start(1, [&]() -> int {
+                                  model::fail("17: the load of a caller that has left leads");
+                                }));
+                                history::call mine(s.h);
+                                auto f = s.start();
+                                left.reset();
+                                joined.open();
+                                s.drain();
+                                mine.given(std::move(f).get_outcome());
+                              });
+                              w.run();
+                              s.finish();
+                            });
 
 // ---- close --------------------------------------------------------------------------------------
 
-const add_world close_beside("23: close beside two runs", two, [](world& w) {
+const add_world close_runs("23: close during two runs", two, [](world& w) {
   scene s(w);
   s.h.may_end(flight_errc::closed);
   s.thread([&] { s.run(); });
@@ -355,14 +358,14 @@ const add_world close_beside("23: close beside two runs", two, [](world& w) {
   });
   s.thread([&] {
     s.flights.close();
-    w.check(s.flights.in_flight().empty(), "P10: close has returned while a flight is there");
+    w.check(s.flights.in_flight().empty(), "P10: close has returned while there is a flight");
     w.check(s.h.running() == 0, "P10: close has returned while a load runs");
   });
   w.run();
   s.finish();
 });
 
-const add_world close_and_start("23: close beside a started load", two, [](world& w) {
+const add_world close_and_start("23: close during a started load", two, [](world& w) {
   scene s(w);
   s.h.may_end(flight_errc::closed);
   s.thread([&] { s.get(); });
@@ -391,8 +394,9 @@ const add_world close_for("23: close_for while a load runs, and then close", thr
   });
   s.thread([&] {
     runs.wait();
-    w.check(!s.flights.close_for(std::chrono::seconds(1)), "P10: close_for waits for nothing");
-    w.check(s.h.running() == 1, "P10: close_for says false, and no load runs");
+    w.check(!s.flights.close_for(std::chrono::seconds(1)),
+            "P10: close_for did not wait for a load");
+    w.check(s.h.running() == 1, "P10: close_for returned false while no load runs");
     held.open();
     s.flights.close();
     w.check(s.h.running() == 0, "P10: close has returned while a load runs");
@@ -402,9 +406,9 @@ const add_world close_for("23: close_for while a load runs, and then close", thr
   w.check(s.h.count(flight_errc::closed) == 1, "P10: a closed group has let a call in");
 });
 
-/// The group goes as its last load ends: nothing may touch it afterwards.
+/// The group is destroyed as its last load ends: it must not be touched afterwards.
 template <class Use>
-void destroy_beside(world& w, Use use) {
+void destroy_at_end(world& w, Use use) {
   history h(w);
   model::queue_executor queue;
   h.may_end(flight_errc::closed);
@@ -419,21 +423,18 @@ void destroy_beside(world& w, Use use) {
   h.check();
 }
 
-const add_world destroyed_get("23: the group is destroyed beside a blocked caller", two,
+const add_world destroyed_get("23: the group is destroyed as a blocked caller returns", two,
                               [](world& w) {
-                                destroy_beside(w, [](history& h, auto f, auto&) {
+                                destroy_at_end(w, [](history& h, auto f, auto&) {
                                   h.calls([&] { return int{*std::move(f).get()}; });
                                 });
                               });
-const add_world destroyed_drop("23: the group is destroyed beside one who leaves", two,
-                               [](world& w) {
-                                 destroy_beside(w, [](history&, auto f, auto&) {
-                                   const auto gone = std::move(f);
-                                 });
-                               });
-const add_world destroyed_callback("23: the group is destroyed beside a callback", two,
+const add_world destroyed_drop("23: the group is destroyed as a caller leaves", two, [](world& w) {
+  destroy_at_end(w, [](history&, auto f, auto&) { const auto left = std::move(f); });
+});
+const add_world destroyed_callback("23: the group is destroyed as a callback runs", two,
                                    [](world& w) {
-                                     destroy_beside(w, [](history& h, auto f, auto& queue) {
+                                     destroy_at_end(w, [](history& h, auto f, auto& queue) {
                                        auto mine = std::make_shared<history::call>(h);
                                        std::move(f).on_ready(
                                            [mine](const auto& got) { mine->given(got); });

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What happened in a world, and whether the promises were kept. Times are a counter that every
-// event moves on; an event is a step, so that two orders of events are two states.
+// Records what happened in a world, and checks the promises. Times are a counter that every event
+// advances; an event is a step, so two orders of events are two states.
 
 #include <algorithm>
 #include <new>
@@ -26,24 +26,24 @@ class history {
  public:
   explicit history(world& w) : world_(w) {}
 
-  /// A place where another thread may come in.
+  /// A point at which another thread may run.
   static void step(const std::source_location& line = std::source_location::current()) {
     arrive(op::load, nullptr, line);
   }
 
-  // ---- what a world allows beside plain values ------------------------------------------------
+  // ---- what a world allows in addition to plain values ----------------------------------------
 
-  /// Loads of the key may run at a time: one of them is forgotten, or was given up.
+  /// Loads of the key may overlap: one of them is forgotten, or was given up.
   void may_overlap() { may_overlap_ = true; }
   /// Calls may be destroyed while they wait.
   void may_leave() { may_leave_ = true; }
-  /// Calls may end with this; without it that is a failure.
+  /// Calls may end with `code`; without this it is a failure.
   void may_end(flight_errc code) { allowed_.push_back(code); }
 
   // ---- loads ----------------------------------------------------------------------------------
 
-  /// A load of the one key: it takes a number, and other threads may come in while it runs (P1:
-  /// never another load, unless the world says that they may overlap).
+  /// A load of the one key: it takes a number, and other threads may run while it does (P1: never
+  /// another load of the key, unless the world allows overlap).
   auto load(bool fails = false) {
     return [this, fails] {
       const int number = begin_load();
@@ -55,7 +55,7 @@ class history {
   }
   int begin_load() {
     const spared books;
-    if (running_ != 0 && !may_overlap_ && faults() == 0) {  // a fault may end a wait
+    if (running_ != 0 && !may_overlap_ && faults() == 0) {  // a fault may end a wait early
       world_.fail("P1: two loads of one key at a time");
     }
     ++running_;
@@ -69,7 +69,8 @@ class history {
 
   // ---- calls ----------------------------------------------------------------------------------
 
-  /// One call: from its making until it is given an outcome. One that is destroyed before has left.
+  /// One call: from its making until it receives an outcome. One that is destroyed before that has
+  /// left.
   class call {
    public:
     explicit call(history& in, bool fresh = false) : in_(in), fresh_(fresh), began_(in.tick()) {
@@ -78,16 +79,16 @@ class history {
     call(const call&) = delete;
     call& operator=(const call&) = delete;
     ~call() {
-      if (told_) return;
+      if (answered_) return;
       --in_.open_;
       ++in_.left_;
     }
 
-    /// Given the value of load `number`.
+    /// Receives the value of load `number`.
     void given(int number) {
       const spared books;
-      if (told_) in_.world_.fail("P4: a call was given two outcomes");
-      told_ = true;
+      if (answered_) in_.world_.fail("P4: a call was given two outcomes");
+      answered_ = true;
       --in_.open_;
       in_.given_.push_back({number, began_, in_.tick(), fresh_});
     }
@@ -95,7 +96,7 @@ class history {
       in_.ended(code);
       given(0);
     }
-    /// Given an exception: that of a load, or of the machine when a fault was made.
+    /// Receives an exception: that of a load, or of the machine where there was a fault.
     void given(const std::exception_ptr& error) {
       try {
         std::rethrow_exception(error);
@@ -122,16 +123,16 @@ class history {
 
    private:
     void excuse() {
-      if (faults() == 0) in_.world_.fail("P9: memory was short, and it was not");
+      if (faults() == 0) in_.world_.fail("P9: a call has failed for memory, without a fault");
       given(0);
     }
     history& in_;
     const bool fresh_;
     const int began_;
-    bool told_ = false;
+    bool answered_ = false;
   };
 
-  /// A call that gives the number of the load whose outcome it has been given.
+  /// Makes a call; `what` returns the number of the load whose outcome it received.
   template <class What>
   void calls(What&& what, bool fresh = false) {
     call mine(*this, fresh);
@@ -151,7 +152,7 @@ class history {
 
   // ---- the end --------------------------------------------------------------------------------
 
-  /// P3, P4, and that fresh calls are; at the end of a world.
+  /// Checks P3, P4 and that fresh calls got fresh loads; at the end of a world.
   void check() const {
     world_.check(open_ == 0, "P4: a call has not returned");
     world_.check(left_ == 0 || may_leave_, "P4: a call was dropped without an outcome");
@@ -160,7 +161,7 @@ class history {
       if (a.number == 0) continue;
       for (const outcome& b : given_) {
         if (a.number == b.number && a.ended < b.began) {
-          world_.fail("P3: a call was given an outcome that had been given to somebody before");
+          world_.fail("P3: a call was given an outcome that an earlier call had received");
         }
       }
       if (a.fresh && began_[static_cast<std::size_t>(a.number) - 1] < a.began) {
@@ -170,7 +171,7 @@ class history {
   }
   int loads() const { return static_cast<int>(began_.size()); }
   int running() const { return running_; }
-  /// How many calls have ended, and how many of them with `code`.
+  /// The number of calls that have ended, and of those that ended with `code`.
   int count() const { return static_cast<int>(given_.size()); }
   int count(flight_errc code) const {
     return static_cast<int>(std::count(errors_.begin(), errors_.end(), code));
@@ -189,7 +190,7 @@ class history {
     const bool allowed = std::find(allowed_.begin(), allowed_.end(), code) != allowed_.end() ||
                          (code == flight_errc::broken && faults() > 0);
     if (!allowed) {
-      world_.fail("P4: a call has ended with an error that nothing here leads to: " +
+      world_.fail("P4: a call has ended with an error that this world does not allow: " +
                   std::string(singleflight::make_error_code(code).message()));
     }
   }

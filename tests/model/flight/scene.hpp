@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What most worlds of flights have: a group of one hot key, a queue for its loads and resumptions,
+// Shared by most worlds of flights: a group of one hot key, a queue for its loads and resumptions,
 // a history, and callers in every form.
 
 #include <array>
@@ -30,18 +30,18 @@ struct scene {
     return options;
   }
 
-  /// A thread of the world. Memory that runs short where no call is under way ends it.
+  /// A thread of the world. Where memory runs short outside of any call, the thread ends.
   template <class What>
   void thread(What what, bool patient = false) {
     w.thread([this, what, patient] {
-      // One whose last wait before a join was in vain joins at once.
+      // A thread whose last wait before a join was in vain joins at once.
       if (!patient) singleflight::detail::this_thread().vain_waits = 1;
       try {
         what();
       } catch (const std::bad_alloc&) {
-        w.check(faults() > 0, "memory was short, and it was not");
+        w.check(faults() > 0, "bad_alloc without a fault");
       }
-      drain();  // what it has brought about is not left to those who may be blocked
+      drain();  // runs the tasks that it caused: other threads may be blocked
     });
   }
 
@@ -65,12 +65,12 @@ struct scene {
         },
         fresh);
   }
-  /// start, and the handle goes.
+  /// start, and the handle is dropped.
   void drop() {
     { const auto f = start(false, false); }
     drain();
   }
-  /// start, and a coroutine that waits; it lives until the scene ends, or leave(place).
+  /// start, and a coroutine that waits; it lives until the scene ends, or until its frame is reset.
   void await(std::size_t place, bool fails = false, bool fresh = false, std::stop_token stop = {},
              std::chrono::steady_clock::time_point deadline = forever) {
     frames.at(place).emplace(wait(*this, fails, fresh, std::move(stop), deadline));
@@ -90,13 +90,13 @@ struct scene {
     return fresh ? flights.start_fresh(1, h.load(fails)) : flights.start(1, h.load(fails));
   }
 
-  /// Runs what is queued.
+  /// Runs the queued tasks.
   void drain() { queue.run_all(); }
 
-  /// Every call has ended as the promises say, and nothing is left of the flights.
+  /// Checks that every call has ended as promised, and that no flight is left.
   void finish() {
     drain();
-    w.run();  // what has gone to a pool
+    w.run();  // tasks that went to a pool
     h.check();
     w.check(flights.in_flight().empty(), "P2: a flight stays in the table");
     frames = {};

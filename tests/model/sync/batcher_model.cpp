@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The batcher: batches that fill, fall due, are claimed, left and closed, all at the same time.
-// Whoever is not answered is seen at the end of a world, or waits for ever: a deadlock.
+// The batcher: batches that fill, fall due, are claimed, left and closed, all at the same time. A
+// caller that gets no answer is noticed at the end of a world, or waits for ever: a deadlock.
 
 #include <algorithm>
 #include <array>
@@ -52,38 +52,40 @@ struct scene {
       ~leaving() { of.fetch_sub(1, std::memory_order_relaxed); }
     } const last{running};
     const auto now = running.fetch_add(1, std::memory_order_relaxed) + 1;
-    w.check(static_cast<std::size_t>(now) <= max_in_flight, "more than max_in_flight at a time");
+    w.check(static_cast<std::size_t>(now) <= max_in_flight,
+            "more than max_in_flight batches at a time");
     w.check(!all.empty() && all.size() <= max_batch, "a batch without keys, or too large");
     outcomes values;
     for (std::size_t i = 0; i < all.size(); ++i) {
       w.check(std::find(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(i), all[i]) ==
                   all.begin() + static_cast<std::ptrdiff_t>(i),
               "12: a key twice in a batch");
-      w.check(all[i] != unwanted, "a key was loaded that all had left");
+      w.check(all[i] != unwanted, "a key was loaded that all callers had left");
       w.check(clock.now() >= not_before, "a batch was sent before it was due");
       values.emplace_back(all[i] * 10);
     }
     return values;
   }
 
-  /// A thread of the world. Memory that runs short where no call is under way ends it.
+  /// A thread of the world. Where memory runs short outside of any call, the thread ends.
   template <class What>
   void thread(What what) {
     w.thread([this, what] {
       try {
         what();
       } catch (const std::bad_alloc&) {
-        w.check(model::faults() > 0, "memory was short, and it was not");
+        w.check(model::faults() > 0, "bad_alloc without a fault");
       }
     });
   }
 
-  void told(int key, const singleflight::outcome<singleflight::shared_result<int>>& got) {
+  void check_answer(int key, const singleflight::outcome<singleflight::shared_result<int>>& got) {
     const model::spared books;
     if (got) {
       w.check(**got == key * 10, "another key's value");
     } else if (model::faults() == 0) {
-      w.check(got.errc() == may_end, "a call has ended with an error that nothing here leads to");
+      w.check(got.errc() == may_end,
+              "a call has ended with an error that this world does not allow");
     }
     answered.fetch_add(1, std::memory_order_relaxed);
   }
@@ -96,20 +98,20 @@ struct scene {
   void get(int key) {
     ++asked;
     auto f = keys->start(key);
-    told(key, f.get_outcome());
+    check_answer(key, f.get_outcome());
   }
   void finish() {
     for (int i = 0; i < 3; ++i) {
       clock.advance(10ms);
       queue.run_all();
-      w.run();  // what has gone to a pool
+      w.run();  // tasks that went to a pool
     }
     w.check(answered.load(std::memory_order_relaxed) == asked || model::faults() > 0,
             "P4: a call was not answered");
-    if (keys) w.check(keys->in_flight().empty(), "P2: a key stays");
+    if (keys) w.check(keys->in_flight().empty(), "P2: a key stays in flight");
     frames = {};
     keys.reset();
-    clock.advance(1h);  // an alarm that was left would ring now
+    clock.advance(1h);  // an alarm that is still armed would fire now
     queue.run_all();
   }
 
@@ -131,14 +133,14 @@ struct scene {
   static support::owned wait(scene& s, int key) {
     try {
       auto f = s.keys->start(key);
-      s.told(key, co_await f.as_outcome());
+      s.check_answer(key, co_await f.as_outcome());
     } catch (const std::bad_alloc&) {
-      s.w.check(model::faults() > 0, "memory was short, and it was not");
+      s.w.check(model::faults() > 0, "bad_alloc without a fault");
     }
   }
 };
 
-// ---- keys that come as a batch goes -------------------------------------------------------------
+// ---- keys that arrive as a batch is sent --------------------------------------------------------
 
 void two_callers(world& w, const singleflight::batcher_options& options, bool drop = false) {
   scene s(w, options);
@@ -154,9 +156,9 @@ void two_callers(world& w, const singleflight::batcher_options& options, bool dr
   w.run();
   s.finish();
 }
-const add_world beside("12: batcher, two keys beside each other", two,
-                       [](world& w) { two_callers(w, {.max_batch = 2, .max_in_flight = 1}); });
-const add_world comes_late("batcher: a key comes to a batch that is due", three, [](world& w) {
+const add_world two_keys("12: batcher, two keys at once", two,
+                         [](world& w) { two_callers(w, {.max_batch = 2, .max_in_flight = 1}); });
+const add_world arrives_late("batcher: a key is added to a batch that is due", three, [](world& w) {
   scene s(w, {.max_batch = 2, .max_in_flight = 1});
   s.ask(0, 1);
   s.thread([&] { s.ask(1, 2); });
@@ -179,7 +181,7 @@ const add_world one_place("batcher: a line behind one place", two, [](world& w) 
 const add_world dropped("9: batcher, the executor drops a batch", two, [](world& w) {
   two_callers(w, {.max_batch = 2, .max_in_flight = 1}, true);
 });
-const add_world fault("batcher: two keys beside each other, a fault", samples_and_a_fault,
+const add_world fault("batcher: two keys at once, a fault", samples_and_a_fault,
                       [](world& w) { two_callers(w, {.max_batch = 1, .max_in_flight = 1}); });
 
 const add_world same_key("12: batcher, one key from two threads", two, [](world& w) {
@@ -194,9 +196,9 @@ const add_world same_key("12: batcher, one key from two threads", two, [](world&
   s.finish();
 });
 
-// ---- a batch full beside its delay --------------------------------------------------------------
+// ---- a batch is full as its delay ends ----------------------------------------------------------
 
-const add_world full_and_delay("batcher: a batch full beside its delay", samples, [](world& w) {
+const add_world full_and_delay("batcher: a batch is full as its delay ends", samples, [](world& w) {
   scene s(w, {.max_batch = 2, .max_delay = 10ms, .max_in_flight = 1});
   s.thread([&] {
     s.ask(0, 1);
@@ -214,7 +216,7 @@ const add_world full_and_delay("batcher: a batch full beside its delay", samples
   s.finish();
 });
 
-const add_world flush_and_delay("batcher: flush beside the delay", samples, [](world& w) {
+const add_world flush_and_delay("batcher: flush as the delay ends", samples, [](world& w) {
   scene s(w, {.max_batch = 2, .max_delay = 10ms, .max_in_flight = 1});
   s.ask(0, 1);
   s.thread([&] {
@@ -237,7 +239,7 @@ const add_world last_leaves("3: batcher, the last caller leaves as the batch is 
                               scene s(w, {.max_batch = 2, .max_in_flight = 1});
                               platform::atomic<int> left{0};
                               s.thread([&] {
-                                { const auto gone = s.keys->start(1); }
+                                { const auto leaver = s.keys->start(1); }
                                 left.store(1, std::memory_order_relaxed);
                               });
                               s.thread([&] {
@@ -249,10 +251,10 @@ const add_world last_leaves("3: batcher, the last caller leaves as the batch is 
                               s.finish();
                             });
 
-const add_world all_leave("batcher: all leave, and a newcomer comes", two, [](world& w) {
+const add_world all_leave("batcher: all leave, and a newcomer arrives", two, [](world& w) {
   scene s(w, {.max_batch = 1, .max_in_flight = 1});
   s.thread([&] {
-    { const auto gone = s.keys->start(1); }
+    { const auto leaver = s.keys->start(1); }
     s.queue.run_all();
   });
   s.thread([&] {
@@ -263,38 +265,40 @@ const add_world all_leave("batcher: all leave, and a newcomer comes", two, [](wo
   s.finish();
 });
 
-/// One place, and a long delay: who comes after the last caller of key 1 has left finds it free.
+/// One place, and a long delay: a caller that arrives after the last caller of key 1 has left finds
+/// the place free.
 const singleflight::batcher_options one_key{
     .max_batch = 3, .max_delay = 10ms, .max_in_flight = 1, .max_keys = 1};
 
-const add_world newcomer("16: batcher, a newcomer beside the last caller of a gathered key", three,
-                         [](world& w) {
+const add_world newcomer("16: batcher, a newcomer as the last caller of a gathered key leaves",
+                         three, [](world& w) {
                            scene s(w, one_key);
                            platform::atomic<int> left{0};
                            s.thread([&] {
-                             { const auto gone = s.keys->start(1); }
+                             { const auto leaver = s.keys->start(1); }
                              left.store(1, std::memory_order_release);
                            });
                            s.thread([&] {
                              const bool alone = left.load(std::memory_order_acquire) != 0;
-                             s.ask(0, alone ? 2 : 1);  // joins, or begins; it is never refused
+                             s.ask(0,
+                                   alone ? 2 : 1);  // joins, or starts a key; it is never refused
                            });
                            w.run();
                            s.finish();
                          });
 
-/// The same beside the delay: only a key that was begun may have the place.
+/// The same as the delay ends: only a key whose load has begun may occupy the place.
 const add_world leaves_due("16: batcher, the last caller leaves as its batch falls due", two,
                            [](world& w) {
                              scene s(w, one_key);
                              platform::atomic<int> begins{0};
                              s.thread([&] {
-                               { const auto gone = s.keys->start(1); }
+                               { const auto leaver = s.keys->start(1); }
                                if (begins.load(std::memory_order_relaxed) == 0) s.unwanted = 1;
                                auto next = s.keys->start(2);
                                if (next.ready() && !next.get_outcome().has_value()) {
                                  s.w.check(begins.load(std::memory_order_relaxed) != 0,
-                                           "16: a key that has gone has its place");
+                                           "16: a key that has ended keeps its place");
                                } else {
                                  s.ask(0, 2);
                                }
@@ -310,10 +314,10 @@ const add_world leaves_due("16: batcher, the last caller leaves as its batch fal
 
 // ---- waiters of the executor itself -------------------------------------------------------------
 
-/// A pool's thread waits for one key of a batch whose task the pool has, too.
-template <class Beside>
+/// A pool's thread waits for one key of a batch whose task is queued on that pool.
+template <class Other>
 void claimed(world& w, std::size_t max_threads, const singleflight::batcher_options& given,
-             bool may_close, Beside what_else) {
+             bool may_close, Other what_else) {
   std::optional<singleflight::thread_pool> pool(
       std::in_place, singleflight::thread_pool_options{.max_threads = max_threads});
   singleflight::batcher_options options = given;
@@ -329,7 +333,7 @@ void claimed(world& w, std::size_t max_threads, const singleflight::batcher_opti
       done.open();
     }));
     what_else(s);
-    s.told(1, first.get_outcome());
+    s.check_answer(1, first.get_outcome());
     done.wait();
     s.keys.reset();
     pool.reset();
@@ -337,7 +341,7 @@ void claimed(world& w, std::size_t max_threads, const singleflight::batcher_opti
   w.run();
   s.finish();
 }
-const add_world claims("21: batcher, a waiter of the pool beside the batch's task", samples,
+const add_world claims("21: batcher, a waiter of the pool and the batch's task", samples,
                        [](world& w) {
                          claimed(w, 2, {.max_batch = 2, .max_in_flight = 1}, false, [](scene&) {});
                        });
@@ -356,7 +360,7 @@ const add_world claims_delayed("21: batcher, a waiter on the pool is woken by th
                                          });
                                });
 /// With limits that are not reached: woken as the batch is given to the pool, by the delay or by a
-/// flush, since nobody else can run it then.
+/// flush, since no other thread can run it then.
 void claimed_within(world& w, bool by_flush) {
   std::stop_source never;
   std::optional<singleflight::thread_pool> pool(
@@ -369,7 +373,7 @@ void claimed_within(world& w, bool by_flush) {
       ++s.asked;
       auto f = s.keys->start(1);
       gathered.open();
-      s.told(
+      s.check_answer(
           1,
           f.until(std::chrono::steady_clock::time_point::max(), never.get_token()).get_outcome());
       done.open();
@@ -407,10 +411,10 @@ const add_world leaves_within(
           const auto got = s.keys->load(singleflight::as_outcome, 1, {.deadline = s.not_before});
           w.check(got ? **got == 10 : got.errc() == flight_errc::timed_out, "another outcome");
           auto next = s.keys->start(2);
-          w.check(!next.ready(), "16: a key that has gone has its place");
+          w.check(!next.ready(), "16: a key that has ended keeps its place");
           s.keys->flush();
           ++s.asked;
-          s.told(2, next.get_outcome());
+          s.check_answer(2, next.get_outcome());
           done.open();
         }));
         while (s.keys->in_flight().empty()) model::pause(std::source_location::current());
@@ -422,10 +426,10 @@ const add_world leaves_within(
       w.run();
       s.finish();
     });
-/// It joins a key that comes to a batch which is due, between the start of that and its place in
-/// the batch; the batch's task stands behind it in the queue of the pool's only thread.
+/// The waiter joins a key that is added to a batch which is due, between the key's start and its
+/// place in the batch; the batch's task is queued behind the waiter on the pool's only thread.
 const add_world joins_late(
-    "21: batcher, a waiter of the pool beside the start of its key", two, [](world& w) {
+    "21: batcher, a waiter of the pool as its key starts", two, [](world& w) {
       std::optional<singleflight::thread_pool> pool(
           std::in_place, singleflight::thread_pool_options{.max_threads = 1});
       scene s(w, {.max_batch = 2, .max_in_flight = 1, .executor = *pool}, false);
@@ -438,8 +442,8 @@ const add_world joins_late(
         s.asked += 2;
         auto first = s.keys->start(1);
         auto second = s.keys->start(2);
-        s.told(1, first.get_outcome());
-        s.told(2, second.get_outcome());
+        s.check_answer(1, first.get_outcome());
+        s.check_answer(2, second.get_outcome());
         done.wait();
         s.keys.reset();
         pool.reset();
@@ -447,8 +451,8 @@ const add_world joins_late(
       w.run();
       s.finish();
     });
-/// While the only place is with a loader whose thread, the pool's other one, waits for the waiter
-/// afterwards: nobody but that can run its batch.
+/// The only place belongs to a loader whose thread, the pool's other one, waits for this waiter
+/// afterwards: only the waiter can run its batch.
 void no_place(world& w, const singleflight::limits& bounds) {
   std::optional<singleflight::thread_pool> pool(
       std::in_place, singleflight::thread_pool_options{.max_threads = 2});
@@ -463,7 +467,7 @@ void no_place(world& w, const singleflight::limits& bounds) {
     }));
     pool->execute(singleflight::task([&] {
       ++s.asked;
-      s.told(2, s.keys->load(singleflight::as_outcome, 2, bounds));
+      s.check_answer(2, s.keys->load(singleflight::as_outcome, 2, bounds));
       answered.open();
     }));
     done.wait();
@@ -476,7 +480,7 @@ void no_place(world& w, const singleflight::limits& bounds) {
 const add_world waits_for_place("21: batcher, a waiter of the pool without a place", samples,
                                 [](world& w) { no_place(w, {}); });
 
-const add_world claims_and_close("23: batcher, close beside a waiter of the pool", samples,
+const add_world claims_and_close("23: batcher, close during a wait of the pool", samples,
                                  [](world& w) {
                                    claimed(w, 2, {.max_batch = 2, .max_in_flight = 1}, true,
                                            [](scene& s) { s.keys->close(); });
@@ -484,7 +488,7 @@ const add_world claims_and_close("23: batcher, close beside a waiter of the pool
 
 // ---- the end ------------------------------------------------------------------------------------
 
-const add_world close_gathering("23: batcher, close beside a gathering batch", two, [](world& w) {
+const add_world close_gathering("23: batcher, close while a batch gathers", two, [](world& w) {
   scene s(w, {.max_batch = 2, .max_delay = 10ms, .max_in_flight = 1});
   s.may_end = flight_errc::closed;
   s.thread([&] { s.ask(0, 1); });
@@ -497,77 +501,79 @@ const add_world close_gathering("23: batcher, close beside a gathering batch", t
   s.finish();
 });
 
-const add_world gone("23: batcher, the batcher goes as a key comes in", three, [](world& w) {
-  scene s(w, {.max_batch = 2, .max_delay = 10ms, .max_in_flight = 1});
-  s.may_end = flight_errc::closed;
-  s.thread([&] { s.ask(0, 1); });
-  s.thread([&] {
-    while (s.keys->in_flight().empty()) model::pause(std::source_location::current());
-    s.keys.reset();  // the call that has begun is the last
-  });
-  w.run();
-  s.finish();
-});
+const add_world destroyed_during_start(
+    "23: batcher, it is destroyed as a key is added", three, [](world& w) {
+      scene s(w, {.max_batch = 2, .max_delay = 10ms, .max_in_flight = 1});
+      s.may_end = flight_errc::closed;
+      s.thread([&] { s.ask(0, 1); });
+      s.thread([&] {
+        while (s.keys->in_flight().empty()) model::pause(std::source_location::current());
+        s.keys.reset();  // the call that has begun is the last one
+      });
+      w.run();
+      s.finish();
+    });
 
-const add_world goes_with_task("23: batcher, the batcher goes beside its task", two, [](world& w) {
-  scene s(w, {.max_batch = 2, .max_in_flight = 1});
-  s.may_end = flight_errc::closed;
-  s.ask(0, 1);
-  { const auto left = s.keys->start(2); }
-  s.thread([&] { s.queue.run_all(); });
-  s.thread([&] { s.keys.reset(); });
-  w.run();
-  s.finish();
-});
+const add_world destroyed_during_task("23: batcher, it is destroyed during its task", two,
+                                      [](world& w) {
+                                        scene s(w, {.max_batch = 2, .max_in_flight = 1});
+                                        s.may_end = flight_errc::closed;
+                                        s.ask(0, 1);
+                                        { const auto left = s.keys->start(2); }
+                                        s.thread([&] { s.queue.run_all(); });
+                                        s.thread([&] { s.keys.reset(); });
+                                        w.run();
+                                        s.finish();
+                                      });
 
-/// The handle outlives the batcher, and the key that it leaves may be over before, or be closed.
-const add_world gone_as_one_leaves("23: batcher, it goes beside the last caller of a gathered key",
-                                   two, [](world& w) {
-                                     scene s(w, one_key);
-                                     std::optional<singleflight::flight<int>> one(s.keys->start(1));
-                                     s.thread([&] { one.reset(); });
-                                     s.thread([&] { s.keys.reset(); });
-                                     w.run();
-                                     s.finish();
-                                   });
+/// The handle outlives the batcher, and the key that it leaves may be over already, or be closed.
+const add_world destroyed_as_one_leaves(
+    "23: batcher, it is destroyed as the last caller of a gathered key leaves", two, [](world& w) {
+      scene s(w, one_key);
+      std::optional<singleflight::flight<int>> one(s.keys->start(1));
+      s.thread([&] { one.reset(); });
+      s.thread([&] { s.keys.reset(); });
+      w.run();
+      s.finish();
+    });
 
 // ---- fork ---------------------------------------------------------------------------------------
 
-/// The child of a thread that forks loads a key, and ends the batcher.
-void uses_and_ends(scene& s) {
+/// Forks; the child loads a key, and destroys the batcher.
+void fork_and_use(scene& s) {
   platform::fork();
-  s.running.store(0, std::memory_order_relaxed);  // what the parent loads is not loaded here
+  s.running.store(0, std::memory_order_relaxed);  // the parent's loads do not run here
   auto own = s.keys->start(2);
   s.clock.advance(10ms);
   s.queue.run_all();
-  s.w.check(*own.get() == 20, "56: a key of a child's has another value");
+  s.w.check(*own.get() == 20, "56: a key of a child has another value");
   s.keys.reset();
 }
 
-const add_world fork_and_batch("56: a fork beside a batch", two, [](world& w) {
+const add_world fork_and_batch("56: a fork during a batch", two, [](world& w) {
   scene s(w, {.max_batch = 2, .max_in_flight = 1});
   s.w.thread([&] {
     auto f = s.keys->start(1);
     s.queue.run_all();
   });
-  s.w.thread([&] { uses_and_ends(s); });
+  s.w.thread([&] { fork_and_use(s); });
   w.run();
 });
 
-const add_world fork_and_delay("56: a fork beside a batch that gathers", two, [](world& w) {
+const add_world fork_and_delay("56: a fork while a batch gathers", two, [](world& w) {
   scene s(w, {.max_batch = 2, .max_delay = 10ms, .max_in_flight = 1});
   s.w.thread([&] {
     auto f = s.keys->start(1);
     s.clock.advance(10ms);
     s.queue.run_all();
   });
-  s.w.thread([&] { uses_and_ends(s); });
+  s.w.thread([&] { fork_and_use(s); });
   w.run();
 });
 
 // The end of the batch in the child finds a key that is over, whose last caller was just leaving.
 const add_world fork_in_loader(
-    "56: a batch's load that forks beside a caller who leaves", two, [](world& w) {
+    "56: a batch's load that forks as a caller leaves", two, [](world& w) {
       model::queue_executor queue;
       singleflight::batcher_options how{.max_batch = 2, .max_in_flight = 1};
       how.executor = queue;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The circuit breaker: who is let through as it opens, half-opens and closes, and which results
-// count.
+// The circuit breaker: which calls are admitted as it opens, half-opens and closes, and which
+// results count.
 
 #include <chrono>
 #include <stdexcept>
@@ -37,15 +37,15 @@ struct breaker_site {
     return {.min_calls = 1,
             .open_for = 1s,
             .probes = 1,
-            .on_change = [&s](breaker_state from, breaker_state to) { s.hear(from, to); },
+            .on_change = [&s](breaker_state from, breaker_state to) { s.changed(from, to); },
             .timer = &s.time};
   }
-  void hear(breaker_state from, breaker_state to) {
-    w.check(telling.exchange(1, std::memory_order_relaxed) == 0, "two changes at a time");
+  void changed(breaker_state from, breaker_state to) {
+    w.check(inside.exchange(1, std::memory_order_relaxed) == 0, "two changes at a time");
     w.check(last.load(std::memory_order_relaxed) == from, "changes out of order");
     w.check(from != breaker_state::closed || to == breaker_state::open, "half open from closed");
     last.store(to, std::memory_order_relaxed);
-    telling.store(0, std::memory_order_relaxed);
+    inside.store(0, std::memory_order_relaxed);
   }
   void fail() {
     (void)breaker.call(as_outcome, [] { throw failure(); });
@@ -54,13 +54,13 @@ struct breaker_site {
     return breaker.call(as_outcome, [] {}).has_value();
   }
   void finish(breaker_state state) {
-    w.check(breaker.state() == state, "another state than it should be");
-    w.check(last.load(std::memory_order_relaxed) == state, "a change was not told");
+    w.check(breaker.state() == state, "the breaker is in another state");
+    w.check(last.load(std::memory_order_relaxed) == state, "a change was not reported");
   }
 
   world& w;
   singleflight::manual_timer time;
-  platform::atomic<int> telling{0};
+  platform::atomic<int> inside{0};
   platform::atomic<breaker_state> last{breaker_state::closed};
   circuit_breaker breaker;
 };
@@ -78,17 +78,17 @@ const add_world one_probe("circuit_breaker: two calls as open_for ends", three, 
         w.check(probes.fetch_add(1, std::memory_order_relaxed) == 0, "two calls became probes");
         other_ended.wait();
       });
-      w.check(o || o.errc() == flight_errc::rejected, "neither let through nor rejected");
+      w.check(o || o.errc() == flight_errc::rejected, "a call was neither admitted nor rejected");
       other_ended.open();
     });
   }
   w.run();
-  w.check(probes.load(std::memory_order_relaxed) == 1, "nobody became the probe");
+  w.check(probes.load(std::memory_order_relaxed) == 1, "no call became the probe");
   s.finish(breaker_state::closed);
 });
 
-// The other call may have seen the breaker half open, and come to the lock when it has closed and
-// open_for has passed once more.
+// The other call may have seen the breaker half open, and take the lock after the breaker has
+// closed and open_for has passed once more.
 const add_world closes("circuit_breaker: a call as the probe closes", three, [](world& w) {
   breaker_site s(w);
   s.breaker.force_open();
@@ -130,7 +130,7 @@ const add_world late("circuit_breaker: a late result", three, [](world& w) {
   s.finish(breaker_state::closed);
 });
 
-// A probe hangs until another call has ended, which so has to be let through.
+// A probe hangs until another call has ended, so that call has to be admitted.
 const add_world hung("circuit_breaker: a probe that hangs", three, [](world& w) {
   breaker_site s(w);
   s.breaker.force_open();
@@ -155,9 +155,9 @@ const add_world hung("circuit_breaker: a probe that hangs", three, [](world& w) 
   s.finish(breaker_state::closed);
 });
 
-// The overdue probe never ends. The call that is let through beside it waits for the other's end,
-// so the other one has to be rejected.
-const add_world overdue("circuit_breaker: two calls beside an overdue probe", three, [](world& w) {
+// The overdue probe never ends. The call that is admitted in addition to it waits for the other's
+// end, so the other one has to be rejected.
+const add_world overdue("circuit_breaker: two calls during an overdue probe", three, [](world& w) {
   breaker_site s(w);
   singleflight::detail::breaker_core core(breaker_site::options(s));
   core.force_open();
@@ -181,7 +181,7 @@ const add_world overdue("circuit_breaker: two calls beside an overdue probe", th
   w.check(core.state() == breaker_state::closed, "the result of the second probe does not count");
 });
 
-// A probe that hung comes back within the next round, whose verdict is still out.
+// A probe that hung ends within the next round, whose verdict is still open.
 const add_world late_probe("circuit_breaker: a late probe", three, [](world& w) {
   breaker_site s(w);
   s.breaker.force_open();
@@ -202,7 +202,7 @@ const add_world late_probe("circuit_breaker: a late probe", three, [](world& w) 
     hangs.wait();
     s.time.advance(1s);
     s.fail();
-    w.check(s.breaker.state() == breaker_state::open, "the round goes on after its verdict");
+    w.check(s.breaker.state() == breaker_state::open, "the round continues after its verdict");
     s.time.advance(1s);
     const auto o = s.breaker.call(as_outcome, [&] {
       next_round.open();
@@ -215,7 +215,7 @@ const add_world late_probe("circuit_breaker: a late probe", three, [](world& w) 
   s.finish(breaker_state::closed);
 });
 
-const add_world cancelled("circuit_breaker: a cancelled probe beside a call", three, [](world& w) {
+const add_world cancelled("circuit_breaker: a cancelled probe during a call", three, [](world& w) {
   breaker_site s(w);
   s.breaker.force_open();
   s.time.advance(1s);
@@ -228,7 +228,7 @@ const add_world cancelled("circuit_breaker: a cancelled probe beside a call", th
   s.finish(breaker_state::closed);
 });
 
-const add_world changes("circuit_breaker: a failure beside reset", three, [](world& w) {
+const add_world changes("circuit_breaker: a failure during reset", three, [](world& w) {
   breaker_site s(w);
   w.thread([&] { s.fail(); });
   w.thread([&] { s.breaker.reset(); });
@@ -238,8 +238,8 @@ const add_world changes("circuit_breaker: a failure beside reset", three, [](wor
   s.finish(state);
 });
 
-// A failure and a success that ends the bucket: the window turns beside a count.
-const add_world turns("circuit_breaker: the window turns beside a failure", three, [](world& w) {
+// A failure, and a success that ends the bucket: the window turns during a count.
+const add_world turns("circuit_breaker: the window turns during a failure", three, [](world& w) {
   breaker_site s(w);
   s.time.advance(1s);  // the first bucket is over
   w.thread([&] { (void)s.succeed(); });

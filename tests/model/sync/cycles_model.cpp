@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Loads that wait for tasks and retries which wait for loads: of a cycle one wait fails, wherever
-// each part of it runs and whichever wait comes last. A cycle that is not seen is a deadlock.
+// Loads that wait for tasks and retries, which wait for loads: one wait of a cycle fails, wherever
+// each part of it runs and whichever wait comes last. A cycle that is not detected is a deadlock.
 
 #include <chrono>
 #include <functional>
@@ -28,10 +28,10 @@ using singleflight::flight_errc;
 using ints = singleflight::group<int, int>;
 namespace platform = singleflight::detail::platform;
 
-/// Loads and tasks, and who was told `recursive`.
+/// Loads and tasks, and how many callers got `recursive`.
 struct cycle_site {
   explicit cycle_site(world& in) : w(in) {}
-  ~cycle_site() { queue.run_all(); }  // late tickets find nothing
+  ~cycle_site() { queue.run_all(); }  // late tickets find no work
 
   /// A thread that serves one ticket, if there ever is one.
   void server() {
@@ -41,17 +41,17 @@ struct cycle_site {
       }
     });
   }
-  /// Asks for `key`; whoever leads it here is given 0.
-  bool ask(int key) {
+  /// Calls for `key`; a call that leads it here loads 0.
+  bool call(int key) {
     const auto got = flights.run(as_outcome, key, [] { return 0; });
     if (got.errc() == flight_errc::recursive) {
       recursive.fetch_add(1, std::memory_order_relaxed);
     } else {
-      w.check(got.has_value(), "13: an error from nowhere");
+      w.check(got.has_value(), "13: an unexpected error");
     }
     return got.has_value();
   }
-  int told() const { return recursive.load(std::memory_order_relaxed); }
+  int reported() const { return recursive.load(std::memory_order_relaxed); }
 
   world& w;
   model::queue_executor queue;
@@ -59,25 +59,25 @@ struct cycle_site {
   platform::atomic<int> recursive{0};
 };
 
-const add_world waits("13: a load waits for tasks that ask for its key", two, [](world& w) {
+const add_world waits("13: a load waits for tasks that call for its key", two, [](world& w) {
   cycle_site s(w);
   w.thread([&] {
     (void)s.flights.run(1, [&] {
       error_group g({.executor = s.queue});
-      g.go([&] { s.ask(1); });
-      g.go([&] { s.ask(1); });
+      g.go([&] { s.call(1); });
+      g.go([&] { s.call(1); });
       w.check(g.wait(as_outcome).has_value(), "13: the wait for tasks has failed");
       return 1;
     });
   });
   s.server();
   w.run();
-  w.check(s.told() == 2, "13: a task was given the outcome of a load that waits for it");
+  w.check(s.reported() == 2, "13: a task was given the outcome of a load that waits for it");
 });
 
-// Scenario 56. Within the graph's lock that of a flight is taken, to strike a wait for it: a fork
+// Scenario 56. The lock of a flight is taken within the graph's lock, to end a wait for it: a fork
 // that takes them in another order waits for ever.
-const add_world forks("56: a fork beside a wait that is struck", three, [](world& w) {
+const add_world forks("56: a fork as a wait is ended by a cycle", three, [](world& w) {
   cycle_site s(w);
   gate begun;
   w.thread([&] {
@@ -85,7 +85,7 @@ const add_world forks("56: a fork beside a wait that is struck", three, [](world
       error_group g({.executor = s.queue});
       g.go([&] {
         begun.open();
-        s.ask(1);
+        s.call(1);
       });
       begun.wait();  // the task has the only ticket
       (void)g.wait(as_outcome);
@@ -102,33 +102,35 @@ const add_world forks("56: a fork beside a wait that is struck", three, [](world
   w.run();
 });
 
-const add_world goes("13: a group goes whose task asks for the key of its load", three,
-                     [](world& w) {
-                       cycle_site s(w);
-                       gate begun;
-                       w.thread([&] {
-                         (void)s.flights.run(1, [&] {
-                           error_group g({.executor = s.queue});
-                           g.go([&] {
-                             begun.open();
-                             s.ask(1);
-                           });
-                           begun.wait();
-                           return 1;
-                         });
-                       });
-                       w.thread([&] {
-                         while (!s.queue.run_one()) model::pause(std::source_location::current());
-                       });
-                       w.run();
-                       w.check(s.told() == 1, "13: a task was given the outcome of its load");
-                     });
+const add_world destroyed_group("13: a group is destroyed whose task calls for the key of its load",
+                                three, [](world& w) {
+                                  cycle_site s(w);
+                                  gate begun;
+                                  w.thread([&] {
+                                    (void)s.flights.run(1, [&] {
+                                      error_group g({.executor = s.queue});
+                                      g.go([&] {
+                                        begun.open();
+                                        s.call(1);
+                                      });
+                                      begun.wait();
+                                      return 1;
+                                    });
+                                  });
+                                  w.thread([&] {
+                                    while (!s.queue.run_one())
+                                      model::pause(std::source_location::current());
+                                  });
+                                  w.run();
+                                  w.check(s.reported() == 1,
+                                          "13: a task was given the outcome of its load");
+                                });
 
-const add_world nested("13: run_all within run_all, whose call asks for the key of the load", two,
+const add_world nested("13: run_all within run_all, whose call needs the key of the load", two,
                        [](world& w) {
                          cycle_site s(w);
                          const auto inner = [&] {
-                           std::vector<std::function<bool()>> calls(1, [&] { return s.ask(1); });
+                           std::vector<std::function<bool()>> calls(1, [&] { return s.call(1); });
                            return singleflight::run_all(calls, {.executor = s.queue}).size() == 1;
                          };
                          w.thread([&] {
@@ -141,31 +143,30 @@ const add_world nested("13: run_all within run_all, whose call asks for the key 
                          s.server();
                          s.server();
                          w.run();
-                         w.check(s.told() == 1, "13: a call was given the outcome of its load");
+                         w.check(s.reported() == 1, "13: a call was given the outcome of its load");
                        });
 
-const add_world retries("13: a load waits for a retry whose attempt asks for its key", three,
-                        [](world& w) {
-                          cycle_site s(w);
-                          w.thread([&] {
-                            (void)s.flights.run(1, [&] {
-                              auto all = singleflight::start_retry(
-                                  {.max_attempts = 1}, [&] { return s.ask(1); }, {}, s.queue);
-                              const auto how = all.get_outcome();
-                              w.check(how || how.errc() == flight_errc::recursive,
-                                      "13: an error from nowhere");
-                              if (!how) s.recursive.fetch_add(1, std::memory_order_relaxed);
-                              return 1;
-                            });
-                          });
-                          w.thread([&] {
-                            while (!s.queue.run_one()) {
-                              model::pause(std::source_location::current());
-                            }
-                          });
-                          w.run();
-                          w.check(s.told() == 1, "13: not one wait of a cycle was told");
-                        });
+const add_world retries(
+    "13: a load waits for a retry whose attempt calls for its key", three, [](world& w) {
+      cycle_site s(w);
+      w.thread([&] {
+        (void)s.flights.run(1, [&] {
+          auto all = singleflight::start_retry(
+              {.max_attempts = 1}, [&] { return s.call(1); }, {}, s.queue);
+          const auto how = all.get_outcome();
+          w.check(how || how.errc() == flight_errc::recursive, "13: an unexpected error");
+          if (!how) s.recursive.fetch_add(1, std::memory_order_relaxed);
+          return 1;
+        });
+      });
+      w.thread([&] {
+        while (!s.queue.run_one()) {
+          model::pause(std::source_location::current());
+        }
+      });
+      w.run();
+      w.check(s.reported() == 1, "13: a cycle was not reported to exactly one wait");
+    });
 
 /// The task of each of two groups waits for the other group.
 const add_world groups("13: two groups whose tasks wait for each other's group", two, [](world& w) {
@@ -193,28 +194,28 @@ const add_world groups("13: two groups whose tasks wait for each other's group",
     b.wait();
   });
   w.run();
-  w.check(s.told() <= 2, "13: more were told of a cycle than are in it");
+  w.check(s.reported() <= 2, "13: a cycle was reported to more waits than it has");
 });
 
-const add_world outlives("13: a task outlives the load that it asks for: no cycle", two,
+const add_world outlives("13: a task outlives the load that it calls for: no cycle", two,
                          [](world& w) {
                            cycle_site s(w);
                            error_group g({.executor = s.queue});
                            w.thread([&] {
                              (void)s.flights.run(1, [&] {
-                               g.go([&] { s.ask(1); });
+                               g.go([&] { s.call(1); });
                                return 1;
                              });
                              g.wait();
                            });
                            s.server();
                            w.run();
-                           w.check(s.told() == 0, "13: a cycle where there is none");
+                           w.check(s.reported() == 0, "13: a cycle where there is none");
                          });
 
-/// The load waits for the first use of a group, which fails. A task of the second use asks for the
-/// load's key while the load's thread is still on its way out of the wait.
-const add_world next_use("13: a task of the next use asks for a load: no cycle", three,
+/// The load waits for the first use of a group, which fails. A task of the second use calls for the
+/// load's key while the load's thread is still leaving that wait.
+const add_world next_use("13: a task of the next use calls for a load: no cycle", three,
                          [](world& w) {
                            cycle_site s(w);
                            error_group g({.executor = s.queue});
@@ -237,15 +238,16 @@ const add_world next_use("13: a task of the next use asks for a load: no cycle",
                              }
                              begun.wait();
                              (void)g.wait(as_outcome);  // now the first use is over
-                             g.go([&] { s.ask(1); });
+                             g.go([&] { s.call(1); });
                              (void)g.wait(as_outcome);
                            });
                            w.run();
-                           w.check(!waited_for_first || s.told() == 0,
+                           w.check(!waited_for_first || s.reported() == 0,
                                    "13: a cycle with a wait that is over");
                          });
 
-/// x expires while its load waits for y; b's load waits for x and is told so; then y's asks for b.
+/// x expires while its load waits for y; b's load waits for x and is notified; then y's calls for
+/// b.
 const add_world expired(
     "13: a wait for a flight that has expired: no cycle", {.preemptions = 1}, [](world& w) {
       using namespace std::chrono_literals;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Groups of tasks: tickets, waiters that help and sleep, stops, the end of a group. A task that was
-// lost, or a waiter that was not told, is a deadlock; a ticket that comes to a group that has gone
-// touches freed memory.
+// lost, or a waiter that was not notified, is a deadlock; a ticket that runs after its group was
+// destroyed touches freed memory.
 
 #include <chrono>
 #include <memory>
@@ -41,10 +41,10 @@ struct counter {
   platform::atomic<int> value_{0};
 };
 
-/// An executor whose threads are those of the world that say so.
+/// An executor whose tasks run on those threads of the world that call server().
 struct tasks_site {
   explicit tasks_site(world& in) : w(in) {}
-  ~tasks_site() { queue.run_all(); }  // late tickets find nothing
+  ~tasks_site() { queue.run_all(); }  // late tickets find no work
 
   /// A thread that serves one ticket.
   void server() {
@@ -112,7 +112,7 @@ const add_world each_other("error_group: two tasks that wait for each other", tw
       x.wait();
       both.open();
     });
-    both.wait();  // nobody helps
+    both.wait();  // no other thread helps
     g.wait();
   });
   w.run();
@@ -133,7 +133,7 @@ const add_world late_go("error_group: a task hands over another and waits for it
                             begun.wait();
                             g.wait();
                           });
-                          s.server();  // and no other: the waiter must come
+                          s.server();  // and no other: the waiter must help
                           w.run();
                         });
 
@@ -153,27 +153,27 @@ const add_world two_waiters("error_group: two waiters and a ticket", two, [](wor
   tasks_site s(w);
   error_group g = s.group();
   gate begun;
-  counter told;
+  counter failed;
   w.thread([&] {
     g.go([&] {
       begun.open();
       throw task_failure();
     });
     begun.wait();
-    // The other may have had the outcome, or this one; nobody is left asleep.
-    if (!g.wait(as_outcome)) told.count();
+    // This wait returns the outcome, or the other one does; neither is left asleep.
+    if (!g.wait(as_outcome)) failed.count();
   });
   w.thread([&] {
     begun.wait();
-    if (!g.wait(as_outcome)) told.count();
+    if (!g.wait(as_outcome)) failed.count();
   });
   s.server();
   w.run();
-  w.check(told.value() >= 1, "an error was told to nobody");
-  w.check(g.wait(as_outcome).has_value(), "an error sticks");
+  w.check(failed.value() >= 1, "an error was reported to no wait");
+  w.check(g.wait(as_outcome).has_value(), "an error is kept past its use");
 });
 
-const add_world go_beside("error_group: go beside a wait", two, [](world& w) {
+const add_world go_during_wait("error_group: go during a wait", two, [](world& w) {
   tasks_site s(w);
   error_group g = s.group();
   w.thread([&] {
@@ -232,7 +232,7 @@ const add_world nested_tasks("21: nested groups on a pool of one thread", two, [
   counter ran;
   w.thread([&] {
     singleflight::thread_pool pool({.max_threads = 1});
-    gate over;  // all of it is left to the pool
+    gate over;  // everything is left to the pool
     error_group outer({.executor = pool});
     outer.go([&] {
       error_group inner({.executor = pool});
@@ -270,12 +270,12 @@ const add_world inline_order("28a: inline_executor, a waiter is called for two t
 
 // ---- stops --------------------------------------------------------------------------------------
 
-const add_world stop_races("29: the first error beside tasks that begin", two, [](world& w) {
+const add_world stop_races("29: the first error as tasks begin", two, [](world& w) {
   tasks_site s(w);
   w.thread([&] {
     error_group g = s.group(1);
     g.go([] { throw task_failure(); });
-    g.go([&] { s.ran.count(); });  // before or after the error: it begins in neither case
+    g.go([&] { s.ran.count(); });  // before or after the error: it must not begin
     s.fails(g);
     w.check(s.ran.value() == 0, "a task has begun after the first error");
     w.check(g.skipped() == 1, "a task that was skipped is not counted");
@@ -285,25 +285,25 @@ const add_world stop_races("29: the first error beside tasks that begin", two, [
   w.run();
 });
 
-const add_world skipped_end("29: a wait beside a stop that skips", three, [](world& w) {
+const add_world skipped_end("29: a wait during a stop that skips", three, [](world& w) {
   tasks_site s(w);
   error_group g = s.group(1);
   struct mark {
-    counter* gone;
-    explicit mark(counter& c) : gone(&c) {}
-    mark(mark&& other) noexcept : gone(std::exchange(other.gone, nullptr)) {}
+    counter* ended;
+    explicit mark(counter& c) : ended(&c) {}
+    mark(mark&& other) noexcept : ended(std::exchange(other.ended, nullptr)) {}
     mark& operator=(mark&&) = delete;
     ~mark() {
-      if (gone != nullptr) gone->count();
+      if (ended != nullptr) ended->count();
     }
   };
-  counter gone;
-  g.go([&, m = mark(gone)] { s.ran.count(); });
-  g.go([&, m = mark(gone)] { s.ran.count(); });
+  counter ended;
+  g.go([&, m = mark(ended)] { s.ran.count(); });
+  g.go([&, m = mark(ended)] { s.ran.count(); });
   w.thread([&] {
     const bool all = g.wait(as_outcome).has_value();
-    w.check(gone.value() == 2, "a wait has returned, and a task's captures are still there");
-    w.check(all == (s.ran.value() == 2), "a wait says that all ran, and they did not");
+    w.check(ended.value() == 2, "a wait has returned before a task's captures were destroyed");
+    w.check(all == (s.ran.value() == 2), "a wait succeeded, and not all tasks ran");
     w.check(s.ran.value() + static_cast<int>(g.skipped()) == 2, "a task is not accounted for");
   });
   w.thread([&] { g.request_stop(); });
@@ -316,7 +316,7 @@ const add_world stop_callback("29: a stop callback that calls the group", two, [
     error_group g = s.group();
     const auto token = g.stop_token();
     const auto more = [&] { g.go([&] { s.ran.count(); }); };
-    const platform::stop_callback<decltype(more)> told(token, more);
+    const platform::stop_callback<decltype(more)> callback(token, more);
     g.go([] { throw task_failure(); });
     s.fails(g);
     w.check(s.ran.value() == 0, "a task has begun after the first error");
@@ -325,7 +325,7 @@ const add_world stop_callback("29: a stop callback that calls the group", two, [
   w.run();
 });
 
-const add_world stop_waits("29: a stop callback, and what is skipped, wait for their group", two,
+const add_world stop_waits("29: a stop callback and a skipped task wait for their group", two,
                            [](world& w) {
                              tasks_site s(w);
                              error_group g = s.group(1);
@@ -339,7 +339,7 @@ const add_world stop_waits("29: a stop callback, and what is skipped, wait for t
                                ~waits() {
                                  if (group == nullptr) return;
                                  in->check(group->wait(as_outcome).errc() == flight_errc::recursive,
-                                           "what is skipped waits for itself");
+                                           "a skipped task waits for itself");
                                }
                                void operator()() const {}
                              };
@@ -349,35 +349,34 @@ const add_world stop_waits("29: a stop callback, and what is skipped, wait for t
                                  w.check(g.wait(as_outcome).errc() == flight_errc::recursive,
                                          "a stop callback waits for its own group");
                                };
-                               const platform::stop_callback<decltype(wait)> told(token, wait);
+                               const platform::stop_callback<decltype(wait)> callback(token, wait);
                                g.go(waits(g, w));
                                g.request_stop();
                              });
                              w.run();
                            });
 
-const add_world parent_stops("29: the parent's stop beside a group that begins and ends", two,
-                             [](world& w) {
-                               tasks_site s(w);
-                               std::stop_source parent;
-                               w.thread([&] {
-                                 error_group g({.executor = s.queue, .stop = parent.get_token()});
-                                 g.go([&] { s.ran.count(); });
-                                 const bool all = g.wait(as_outcome).has_value();
-                                 w.check(all == (s.ran.value() == 1), "a task is lost");
-                               });
-                               w.thread([&] { platform::request_stop(parent); });
-                               w.run();
-                             });
+const add_world parent_stops("29: the parent's stop as a group begins and ends", two, [](world& w) {
+  tasks_site s(w);
+  std::stop_source parent;
+  w.thread([&] {
+    error_group g({.executor = s.queue, .stop = parent.get_token()});
+    g.go([&] { s.ran.count(); });
+    const bool all = g.wait(as_outcome).has_value();
+    w.check(all == (s.ran.value() == 1), "a task is lost");
+  });
+  w.thread([&] { platform::request_stop(parent); });
+  w.run();
+});
 
-const add_world anew("29: the use after one that failed", three, [](world& w) {
+const add_world used_again("29: the use after one that failed", three, [](world& w) {
   tasks_site s(w);
   w.thread([&] {
     error_group g = s.group();
     g.go([] { throw task_failure(); });
     s.fails(g);
     g.go([&] { s.ran.count(); });
-    w.check(g.wait(as_outcome).has_value(), "an error is told again");
+    w.check(g.wait(as_outcome).has_value(), "an error is reported again");
     w.check(s.ran.value() == 1, "a task of the next use was skipped");
     w.check(g.errors().empty(), "an error is kept past its use");
   });
@@ -387,7 +386,7 @@ const add_world anew("29: the use after one that failed", three, [](world& w) {
 
 // ---- the end of a group -------------------------------------------------------------------------
 
-const add_world ends("error_group: the destructor beside a ticket", three, [](world& w) {
+const add_world ends("error_group: the destructor and a ticket", three, [](world& w) {
   tasks_site s(w);
   auto there = std::make_unique<counter>();
   w.thread([&] {
@@ -402,7 +401,7 @@ const add_world ends("error_group: the destructor beside a ticket", three, [](wo
   w.run();
 });
 
-const add_world late_ticket("error_group: a ticket comes as the group has gone", three,
+const add_world late_ticket("error_group: a ticket runs after the group is destroyed", three,
                             [](world& w) {
                               tasks_site s(w);
                               w.thread([&] {
@@ -415,84 +414,81 @@ const add_world late_ticket("error_group: a ticket comes as the group has gone",
                               w.run();
                             });
 
-/// Drops what it is given, so that only waiters run tasks.
+/// Drops its tasks, so that only waiters run tasks of the group.
 struct drops {
   explicit drops(world& in) : w(&in) {}
   void execute(singleflight::task work) const {
     const std::weak_ptr<int> seen = life;
     world* const in = w;
     { const singleflight::task unrun(std::move(work)); }
-    in->check(!seen.expired(), "an executor goes while it is given a ticket");
+    in->check(!seen.expired(), "an executor is destroyed while it is given a ticket");
   }
   world* w;
   std::shared_ptr<int> life = std::make_shared<int>();
 };
 
-const add_world told_and_gone("error_group: it goes beside a waiter that is told", three,
-                              [](world& w) {
-                                auto g = std::make_unique<error_group>(
-                                    singleflight::error_group_options{.executor = drops(w)});
-                                gate waits;
-                                w.thread([&, use = g.get()] {
-                                  use->go([&, use] {
-                                    use->go([] {});
-                                    waits.open();  // this thread is in wait
-                                  });
-                                  (void)use->wait(as_outcome);
-                                });
-                                w.thread([&] {
-                                  waits.wait();
-                                  g.reset();
-                                });
-                                w.run();
-                              });
+const add_world destroyed_at_notify("error_group: it is destroyed as a waiter is notified", three,
+                                    [](world& w) {
+                                      auto g = std::make_unique<error_group>(
+                                          singleflight::error_group_options{.executor = drops(w)});
+                                      gate waits;
+                                      w.thread([&, use = g.get()] {
+                                        use->go([&, use] {
+                                          use->go([] {});
+                                          waits.open();  // this thread is in wait
+                                        });
+                                        (void)use->wait(as_outcome);
+                                      });
+                                      w.thread([&] {
+                                        waits.wait();
+                                        g.reset();
+                                      });
+                                      w.run();
+                                    });
 
-const add_world gone_beside_go("error_group: it goes while a go hands over its ticket", three,
-                               [](world& w) {
-                                 auto g = std::make_unique<error_group>(
-                                     singleflight::error_group_options{.executor = drops(w)});
-                                 counter ran;
-                                 w.thread([&, use = g.get()] { use->go([&] { ran.count(); }); });
-                                 w.thread([&] {
-                                   g->wait();
-                                   if (ran.value() == 1)
-                                     g.reset();  // go has begun, and may not have returned
-                                 });
-                                 w.run();
-                               });
-
-// ---- run_all ------------------------------------------------------------------------------------
-
-const add_world deadline(
-    "run_all: the deadline beside calls that begin and end", two, [](world& w) {
-      tasks_site s(w);
-      singleflight::manual_timer time;
+const add_world destroyed_during_go(
+    "error_group: it is destroyed while a go submits its ticket", three, [](world& w) {
+      auto g =
+          std::make_unique<error_group>(singleflight::error_group_options{.executor = drops(w)});
+      counter ran;
+      w.thread([&, use = g.get()] { use->go([&] { ran.count(); }); });
       w.thread([&] {
-        struct call {
-          counter* ran;
-          void operator()() const { ran->count(); }
-        };
-        const call both[] = {{&s.ran}, {&s.ran}};
-        const auto all = singleflight::run_all(
-            both,
-            {.timeout = std::chrono::seconds(1), .limit = 1, .executor = s.queue, .timer = &time});
-        int had = 0;
-        for (const auto& one : all) {
-          had += one ? 1 : 0;
-          w.check(one || one.errc() == flight_errc::timed_out,
-                  "a call ended otherwise than it did");
-        }
-        w.check(had == s.ran.value(), "a call ran, and its outcome is lost");
-        w.check(all.at(0).has_value() || !all.at(1).has_value(),
-                "a call began before an earlier one");
+        g->wait();
+        if (ran.value() == 1) g.reset();  // go has begun, and may not have returned
       });
-      w.thread([&] { time.advance(std::chrono::seconds(2)); });
       w.run();
     });
 
+// ---- run_all ------------------------------------------------------------------------------------
+
+const add_world deadline("run_all: the deadline as calls begin and end", two, [](world& w) {
+  tasks_site s(w);
+  singleflight::manual_timer time;
+  w.thread([&] {
+    struct call {
+      counter* ran;
+      void operator()() const { ran->count(); }
+    };
+    const call both[] = {{&s.ran}, {&s.ran}};
+    const auto all = singleflight::run_all(
+        both,
+        {.timeout = std::chrono::seconds(1), .limit = 1, .executor = s.queue, .timer = &time});
+    int had = 0;
+    for (const auto& one : all) {
+      had += one ? 1 : 0;
+      w.check(one || one.errc() == flight_errc::timed_out,
+              "a call has another outcome than its own");
+    }
+    w.check(had == s.ran.value(), "a call ran, and its outcome is lost");
+    w.check(all.at(0).has_value() || !all.at(1).has_value(), "a call began before an earlier one");
+  });
+  w.thread([&] { time.advance(std::chrono::seconds(2)); });
+  w.run();
+});
+
 // ---- fork ---------------------------------------------------------------------------------------
 
-const add_world fork_and_ticket("56: a fork beside a ticket of an idle group", two, [](world& w) {
+const add_world fork_and_ticket("56: a fork with a ticket of an idle group", two, [](world& w) {
   tasks_site s(w);
   auto g = std::make_unique<error_group>(singleflight::error_group_options{.executor = s.queue});
   w.thread([&] { s.queue.run_all(); });
@@ -502,7 +498,7 @@ const add_world fork_and_ticket("56: a fork beside a ticket of an idle group", t
     platform::fork();
     g->go([&] { s.ran.count(); });
     s.queue.run_all();
-    w.check(s.ran.value() == 2, "56: an idle group asks for no thread in a child");
+    w.check(s.ran.value() == 2, "56: an idle group submits no ticket in a child");
     g->wait();
     g.reset();
   });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The sleep between two attempts, beside what ends it. Whoever sleeps past that: a deadlock.
+// The sleep between two attempts, as it is ended. A sleep that misses its end is a deadlock.
 
 #include <chrono>
 #include <limits>
@@ -38,7 +38,7 @@ void fails_first(std::uint32_t attempt) {
   if (attempt == 1) throw 1;
 }
 
-void stop_beside_sleep(world& w, singleflight::timer* timer, bool time_moves) {
+void stop_during_sleep(world& w, singleflight::timer* timer, bool time_moves) {
   std::stop_source stop;
   w.thread([&] {
     std::optional<flight_errc> code;
@@ -46,8 +46,8 @@ void stop_beside_sleep(world& w, singleflight::timer* timer, bool time_moves) {
       retry(twice(timer), &fails_first, {.stop = stop.get_token()});
     } catch (const flight_error& error) {
       code = error.errc();
-    } catch (const std::bad_alloc&) {  // in place of the error, whose text needs memory
-      w.check(model::faults() > 0, "memory, and there was some");
+    } catch (const std::bad_alloc&) {  // instead of the error, whose text needs memory
+      w.check(model::faults() > 0, "bad_alloc without a fault");
       return;
     }
     w.check(code ? *code == flight_errc::cancelled : time_moves, "a stop was missed");
@@ -55,14 +55,14 @@ void stop_beside_sleep(world& w, singleflight::timer* timer, bool time_moves) {
   w.thread([&] { platform::request_stop(stop); });
   w.run();
 }
-const add_world stop("retry: a stop beside a sleep", three, [](world& w) {
-  manual_timer time;  // stands still
-  stop_beside_sleep(w, &time, false);
+const add_world stop("retry: a stop during a sleep", three, [](world& w) {
+  manual_timer time;  // does not advance
+  stop_during_sleep(w, &time, false);
 });
-const add_world stop_steady("retry: a stop beside a sleep on the steady clock, a fault",
-                            two_and_a_fault, [](world& w) { stop_beside_sleep(w, nullptr, true); });
+const add_world stop_steady("retry: a stop during a sleep on the steady clock, a fault",
+                            two_and_a_fault, [](world& w) { stop_during_sleep(w, nullptr, true); });
 
-const add_world advance("retry: advance beside a sleep", three, [](world& w) {
+const add_world advance("retry: advance during a sleep", three, [](world& w) {
   manual_timer time;
   gate failed;
   singleflight::retry_policy policy = twice(&time);

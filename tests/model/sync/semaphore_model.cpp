@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The semaphore: permits are conserved, the queue is first in, first out, and whoever waits is told
-// once, whatever a grant, a limit, a resize and the end of it all meet in.
+// The semaphore: permits are conserved, the queue is first in, first out, and every waiter is
+// notified once, however a grant, a limit, a resize and the end coincide.
 
 #include <chrono>
 #include <coroutine>
@@ -35,7 +35,7 @@ namespace platform = singleflight::detail::platform;
 
 constexpr auto forever = std::chrono::steady_clock::time_point::max();
 
-/// A semaphore, the queue on which its coroutines resume, and what is under permits now.
+/// A semaphore, the queue on which its coroutines resume, and the number of permits in use.
 struct permit_scene {
   explicit permit_scene(world& in, std::ptrdiff_t capacity)
       : w(in), most(capacity), all(std::make_unique<semaphore>(capacity, options())) {}
@@ -45,34 +45,34 @@ struct permit_scene {
   void thread(What what) {
     w.thread([this, what] {
       what();
-      queue.run_all();  // what it has brought about is not left to those who may be blocked
+      queue.run_all();  // runs the tasks that it caused: other threads may be blocked
     });
   }
 
-  /// Holds `mine` for a moment; never more than there is.
+  /// Holds `mine` for a moment; checks that no more permits are in use than exist.
   void hold(permit mine) {
     const std::ptrdiff_t n = mine.size();
     w.check(inside.fetch_add(n, std::memory_order_relaxed) + n <= most,
-            "more permits than there are");
+            "more permits in use than exist");
     inside.fetch_sub(n, std::memory_order_relaxed);
     served.fetch_add(1, std::memory_order_relaxed);
   }
-  /// A blocking call; what it was refused with, if it was.
+  /// A blocking call; returns the error that it was refused with, if any.
   std::optional<flight_errc> block(std::ptrdiff_t n, std::stop_token stop = {}) {
     auto got = all->acquire(as_outcome, n, {.deadline = forever, .stop = std::move(stop)});
     if (!got) return got.errc();
     hold(std::move(*got));
     return std::nullopt;
   }
-  /// A coroutine that queues now; it lives until its owner lets it go.
+  /// A coroutine that queues now; it lives until its owner destroys it.
   support::owned await(std::ptrdiff_t n, std::stop_token stop = {}) {
     return wait(*this, n, std::move(stop));
   }
-  /// Everything has come back, and nobody is left.
+  /// Checks that all permits have been returned, and that no waiter is left.
   void finish() {
     queue.run_all();
     w.run();
-    w.check(all->waiters_approx() == 0, "somebody is left in the queue");
+    w.check(all->waiters_approx() == 0, "a waiter is left in the queue");
     w.check(all->available() == all->capacity(), "permits were lost, or made");
   }
 
@@ -102,7 +102,7 @@ const add_world exclusion("30: semaphore: three threads, one permit", two, [](wo
     s.thread([&] { w.check(!s.block(1), "a permit was refused"); });
   }
   w.run();
-  w.check(s.served.load(std::memory_order_relaxed) == 3, "somebody was not served");
+  w.check(s.served.load(std::memory_order_relaxed) == 3, "a waiter was not served");
   s.finish();
 });
 
@@ -125,7 +125,7 @@ const add_world mixed("30: semaphore: a thread, a coroutine and a release", thre
   s.thread([&] { held.reset(); });
   w.run();
   s.finish();
-  w.check(s.served.load(std::memory_order_relaxed) == 2, "somebody was not served");
+  w.check(s.served.load(std::memory_order_relaxed) == 2, "a waiter was not served");
 });
 
 const add_world small_behind_large("30: semaphore: a small request behind a large one", three,
@@ -149,7 +149,7 @@ const add_world small_behind_large("30: semaphore: a small request behind a larg
                                      s.finish();
                                    });
 
-const add_world stop_beside_grant("30: semaphore: a stop beside the grant", three, [](world& w) {
+const add_world stop_during_grant("30: semaphore: a stop during the grant", three, [](world& w) {
   permit_scene s(w, 1);
   std::stop_source stop;
   std::optional<permit> held(s.all->acquire());
@@ -163,7 +163,7 @@ const add_world stop_beside_grant("30: semaphore: a stop beside the grant", thre
   s.finish();
 });
 
-const add_world stop_beside_ready("30: semaphore: a stop beside the grant of a coroutine", three,
+const add_world stop_during_ready("30: semaphore: a stop during the grant to a coroutine", three,
                                   [](world& w) {
                                     permit_scene s(w, 1);
                                     std::stop_source stop;
@@ -176,7 +176,7 @@ const add_world stop_beside_ready("30: semaphore: a stop beside the grant of a c
                                     w.check(s.served.load(std::memory_order_relaxed) +
                                                     s.refused.load(std::memory_order_relaxed) ==
                                                 1,
-                                            "a coroutine was told not once");
+                                            "a coroutine was not notified once");
                                   });
 
 const add_world front_is_stopped("30: semaphore: the front waiter is stopped", three, [](world& w) {
@@ -191,7 +191,7 @@ const add_world front_is_stopped("30: semaphore: the front waiter is stopped", t
   s.finish();
 });
 
-const add_world front_is_late("30: semaphore: the front thread is stopped beside a release", two,
+const add_world front_is_late("30: semaphore: the front thread is stopped during a release", two,
                               [](world& w) {
                                 permit_scene s(w, 2);
                                 std::stop_source stop;
@@ -206,7 +206,7 @@ const add_world front_is_late("30: semaphore: the front thread is stopped beside
                                 s.finish();
                               });
 
-const add_world dropped_permit("30: semaphore: a handle dropped beside the grant", three,
+const add_world dropped_permit("30: semaphore: a handle dropped during the grant", three,
                                [](world& w) {
                                  permit_scene s(w, 1);
                                  std::optional<permit> held(s.all->acquire());
@@ -217,13 +217,13 @@ const add_world dropped_permit("30: semaphore: a handle dropped beside the grant
                                  s.finish();
                                });
 
-const add_world destroyed("28b: semaphore: a coroutine destroyed beside the grant", three,
+const add_world destroyed("28b: semaphore: a coroutine destroyed during the grant", three,
                           [](world& w) {
                             permit_scene s(w, 1);
                             std::optional<permit> held(s.all->acquire());
                             std::optional<support::owned> waiting(s.await(1));
                             w.thread([&] { held.reset(); });
-                            // Where it would resume: this thread drains the executor.
+                            // Where the coroutine would resume: this thread drains the executor.
                             w.thread([&] {
                               waiting.reset();
                               s.queue.run_all();
@@ -254,7 +254,7 @@ const add_world named_batch("28b: semaphore: a wait on an executor of its own is
                               s.finish();
                             });
 
-const add_world closing("30: semaphore: close beside those who queue", two, [](world& w) {
+const add_world closing("30: semaphore: close with queued waiters", two, [](world& w) {
   permit_scene s(w, 1);
   std::optional<permit> held(s.all->acquire());
   std::optional<support::owned> waiting;
@@ -265,10 +265,10 @@ const add_world closing("30: semaphore: close beside those who queue", two, [](w
   s.thread([&] { waiting.emplace(s.await(1)); });
   s.thread([&] {
     s.all->close();
-    w.check(!s.all->try_acquire(1), "a closed semaphore has given a permit");
+    w.check(!s.all->try_acquire(1), "a closed semaphore has granted a permit");
   });
   w.run();
-  w.check(s.served.load(std::memory_order_relaxed) == 0, "a permit that was held was given");
+  w.check(s.served.load(std::memory_order_relaxed) == 0, "a permit that was held was granted");
   held.reset();
   s.finish();
 });
@@ -290,7 +290,7 @@ const add_world smaller("30: semaphore: resize below a queued request", three, [
   s.finish();
 });
 
-const add_world resizes("30: semaphore: resize beside resize and a release", two, [](world& w) {
+const add_world resizes("30: semaphore: resize during resize and a release", two, [](world& w) {
   permit_scene s(w, 3);
   std::optional<permit> held(s.all->acquire(2));
   auto waiting = s.await(2);
@@ -299,10 +299,10 @@ const add_world resizes("30: semaphore: resize beside resize and a release", two
   s.thread([&] { held.reset(); });
   w.run();
   s.finish();
-  w.check(s.served.load(std::memory_order_relaxed) == 1, "somebody was not served");
+  w.check(s.served.load(std::memory_order_relaxed) == 1, "a waiter was not served");
 });
 
-const add_world resize_in_rounds("30: semaphore: resize up beside resize down", two, [](world& w) {
+const add_world resize_in_rounds("30: semaphore: resize up during resize down", two, [](world& w) {
   permit_scene s(w, 3);
   std::optional<permit> held(s.all->acquire(3));
   auto one = s.await(3);
@@ -315,60 +315,59 @@ const add_world resize_in_rounds("30: semaphore: resize up beside resize down", 
   w.check(s.refused.load(std::memory_order_relaxed) == 2, "a request that is too large was left");
 });
 
-const add_world gone_beside_limit("30: semaphore: it goes beside a limit that strikes", three,
-                                  [](world& w) {
-                                    permit_scene s(w, 1);
-                                    std::stop_source stop;
-                                    std::optional<permit> held(s.all->acquire());
-                                    gate queued;
-                                    s.thread([&] {
-                                      auto place = s.all->start_acquire(1);
-                                      queued.open();
-                                      const auto got =
-                                          place.until(forever, stop.get_token()).as_outcome().get();
-                                      w.check(!got, "a permit of a semaphore that has gone");
-                                    });
-                                    s.thread([&] {
-                                      queued.wait();
-                                      s.all->close();
-                                      held.reset();
-                                      s.all.reset();
-                                    });
-                                    s.thread([&] { platform::request_stop(stop); });
-                                    w.run();
-                                  });
+const add_world destroyed_at_limit(
+    "30: semaphore: it is destroyed as a limit expires", three, [](world& w) {
+      permit_scene s(w, 1);
+      std::stop_source stop;
+      std::optional<permit> held(s.all->acquire());
+      gate queued;
+      s.thread([&] {
+        auto place = s.all->start_acquire(1);
+        queued.open();
+        const auto got = place.until(forever, stop.get_token()).as_outcome().get();
+        w.check(!got, "a permit of a destroyed semaphore");
+      });
+      s.thread([&] {
+        queued.wait();
+        s.all->close();
+        held.reset();
+        s.all.reset();
+      });
+      s.thread([&] { platform::request_stop(stop); });
+      w.run();
+    });
 
-const add_world gone_beside_server("30: semaphore: it goes with the last it served", two,
-                                   [](world& w) {
-                                     permit_scene s(w, 2);
-                                     std::optional<permit> held(s.all->acquire(2));
-                                     platform::atomic<int> left{2};
-                                     gate queued[2];
-                                     for (gate& mine : queued) {
-                                       s.thread([&] {
-                                         {
-                                           auto place = s.all->start_acquire(1);
-                                           mine.open();
-                                           s.hold(place.get());
-                                         }
-                                         if (left.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-                                           s.all.reset();
-                                         }
-                                       });
-                                     }
-                                     s.thread([&] {
-                                       for (gate& one : queued) one.wait();
-                                       held.reset();
-                                     });
-                                     w.run();
-                                   });
+const add_world destroyed_after_serving(
+    "30: semaphore: it is destroyed after the last waiter it served", two, [](world& w) {
+      permit_scene s(w, 2);
+      std::optional<permit> held(s.all->acquire(2));
+      platform::atomic<int> left{2};
+      gate queued[2];
+      for (gate& mine : queued) {
+        s.thread([&] {
+          {
+            auto place = s.all->start_acquire(1);
+            mine.open();
+            s.hold(place.get());
+          }
+          if (left.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+            s.all.reset();
+          }
+        });
+      }
+      s.thread([&] {
+        for (gate& one : queued) one.wait();
+        held.reset();
+      });
+      w.run();
+    });
 
 // ---- fork ---------------------------------------------------------------------------------------
 
-const add_world fork_and_queue("56: a fork beside a thread that queues", two, [](world& w) {
+const add_world fork_and_queue("56: a fork while a thread queues", two, [](world& w) {
   permit_scene s(w, 2);
   std::optional<permit> held(s.all->acquire(1));
-  w.thread([&] { (void)s.all->acquire(as_outcome, 2); });  // never there: one is held
+  w.thread([&] { (void)s.all->acquire(as_outcome, 2); });  // never granted: one permit is held
   w.thread([&] {
     platform::fork();
     s.hold(s.all->acquire(1));
@@ -396,7 +395,7 @@ const add_world fork_and_place("56: a fork with a place behind a thread", two, [
   w.run();
 });
 
-/// A coroutine that notes that it goes on before anything else can happen.
+/// A coroutine that records its resumption before anything else can happen.
 struct noted {
   struct awaiter : singleflight::pending_permit::awaiter {
     awaiter(singleflight::pending_permit& of, bool& to)
@@ -416,13 +415,14 @@ struct noted {
   bool resumed = false;
 };
 
-// What another thread has granted to a coroutine, and has not yet resumed, is the parent's.
-const add_world fork_and_grant("56: a fork beside a grant to a coroutine", two, [](world& w) {
+// A grant by another thread to a coroutine that is not resumed yet belongs to the parent.
+const add_world fork_and_grant("56: a fork during a grant to a coroutine", two, [](world& w) {
   auto& all = *new semaphore(2, {.executor = singleflight::inline_executor});
   std::optional<permit> held(all.acquire(1));
   std::optional<permit> mine(all.acquire(1));
   noted first;
-  auto& waiting = *new std::optional<support::owned>(first.wait(all));  // may have been begun
+  auto& waiting =
+      *new std::optional<support::owned>(first.wait(all));  // its resumption may have begun
   w.thread([&] { held.reset(); });
   w.thread([&] {
     platform::fork();

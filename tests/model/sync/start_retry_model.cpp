@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// start_retry: what ends a sleep, beside each other and beside its begin; what ends a wait; the
-// handle that goes. A run that is lost never ends, and leaks; one that goes on twice is found too.
+// start_retry: what ends a sleep, concurrently and as the sleep begins; what ends a wait; the drop
+// of the handle. A run that is lost never ends, and leaks; a run that continues twice is found too.
 
 #include <chrono>
 #include <coroutine>
@@ -58,48 +58,47 @@ struct retry_scene {
   void thread(What what) {
     w.thread([this, what] {
       what();
-      queue.run_all();  // what it has brought about is not left to those who may be blocked
+      queue.run_all();  // runs the tasks that it caused: other threads may be blocked
     });
   }
-  /// A coroutine that waits; it notes once how that ended.
+  /// A coroutine that waits; it records once how its wait ended.
   support::owned await(pending_result<int> of, const std::stop_token& stop = {}) {
     return wait(*this, std::move(of), stop);
   }
   void finish() {
     w.run();
     queue.run_all();
-    w.check(told.load(std::memory_order_relaxed) == 1, "a waiter was told not once");
+    w.check(notified.load(std::memory_order_relaxed) == 1, "a waiter was not notified once");
   }
 
   world& w;
-  manual_timer time;  // stands still
+  manual_timer time;  // does not advance
   queue_executor queue;
   platform::atomic<int> inside{0};
   platform::atomic<int> calls{0};
-  platform::atomic<int> told{0};
+  platform::atomic<int> notified{0};
   std::optional<outcome<int>> got;
 
  private:
   static support::owned wait(retry_scene& s, pending_result<int> of, std::stop_token stop) {
     auto how = co_await of.until(no_deadline, stop).as_outcome();
     s.got.emplace(std::move(how));
-    s.told.fetch_add(1, std::memory_order_relaxed);
+    s.notified.fetch_add(1, std::memory_order_relaxed);
   }
 };
 
-const add_world stop_beside_begin(
-    "start_retry: a stop beside the begin of a sleep", three, [](world& w) {
-      retry_scene s(w);
-      std::stop_source stop;
-      auto waiter = s.await(s.start(stop.get_token()));
-      s.thread([&] { s.queue.run_one(); });
-      s.thread([&] { platform::request_stop(stop); });
-      s.finish();
-      w.check(s.got->errc() == flight_errc::cancelled, "a stop was missed");
-      w.check(s.calls.load(std::memory_order_relaxed) <= 1, "an attempt began after the stop");
-    });
+const add_world stop_at_begin("start_retry: a stop as a sleep begins", three, [](world& w) {
+  retry_scene s(w);
+  std::stop_source stop;
+  auto waiter = s.await(s.start(stop.get_token()));
+  s.thread([&] { s.queue.run_one(); });
+  s.thread([&] { platform::request_stop(stop); });
+  s.finish();
+  w.check(s.got->errc() == flight_errc::cancelled, "a stop was missed");
+  w.check(s.calls.load(std::memory_order_relaxed) <= 1, "an attempt began after the stop");
+});
 
-const add_world stop_beside_alarm("start_retry: a stop beside the alarm", three, [](world& w) {
+const add_world stop_at_alarm("start_retry: a stop as the alarm fires", three, [](world& w) {
   retry_scene s(w);
   std::stop_source stop;
   auto waiter = s.await(s.start(stop.get_token()));
@@ -112,48 +111,47 @@ const add_world stop_beside_alarm("start_retry: a stop beside the alarm", three,
           "a retry ended in another way");
 });
 
-const add_world drop_beside_sleep("start_retry: a handle dropped beside the begin of a sleep",
-                                  three, [](world& w) {
-                                    retry_scene s(w);
-                                    std::optional<pending_result<int>> all(s.start());
-                                    s.thread([&] { s.queue.run_one(); });
-                                    s.thread([&] { all.reset(); });
-                                    w.run();
-                                    s.queue.run_all();  // time stands still: else it leaks
-                                    w.check(s.calls.load(std::memory_order_relaxed) <= 1,
-                                            "a retry went on for nobody");
-                                  });
+const add_world drop_at_sleep(
+    "start_retry: a handle dropped as a sleep begins", three, [](world& w) {
+      retry_scene s(w);
+      std::optional<pending_result<int>> all(s.start());
+      s.thread([&] { s.queue.run_one(); });
+      s.thread([&] { all.reset(); });
+      w.run();
+      s.queue.run_all();  // time does not advance: without its end it leaks
+      w.check(s.calls.load(std::memory_order_relaxed) <= 1, "an abandoned retry continued");
+    });
 
-const add_world drop_beside_alarm("start_retry: a handle dropped beside the alarm", three,
+const add_world drop_at_alarm("start_retry: a handle dropped as the alarm fires", three,
+                              [](world& w) {
+                                retry_scene s(w);
+                                std::optional<pending_result<int>> all(s.start());
+                                s.queue.run_one();
+                                s.thread([&] { all.reset(); });
+                                s.thread([&] { s.time.advance(1s); });
+                                w.run();
+                                s.queue.run_all();
+                              });
+
+const add_world drop_at_end("start_retry: a handle dropped as the retry ends", three, [](world& w) {
+  retry_scene s(w);
+  std::optional<pending_result<int>> all(s.start({}, 1));
+  s.thread([&] { s.queue.run_one(); });
+  s.thread([&] { all.reset(); });
+  w.run();
+  s.queue.run_all();
+});
+
+const add_world woken_during_fire("start_retry: its second attempt as the alarm returns", three,
                                   [](world& w) {
-                                    retry_scene s(w);
-                                    std::optional<pending_result<int>> all(s.start());
-                                    s.queue.run_one();
-                                    s.thread([&] { all.reset(); });
-                                    s.thread([&] { s.time.advance(1s); });
-                                    w.run();
-                                    s.queue.run_all();
-                                  });
-
-const add_world drop_beside_end("start_retry: a handle dropped beside the end", three,
-                                [](world& w) {
-                                  retry_scene s(w);
-                                  std::optional<pending_result<int>> all(s.start({}, 1));
-                                  s.thread([&] { s.queue.run_one(); });
-                                  s.thread([&] { all.reset(); });
-                                  w.run();
-                                  s.queue.run_all();
-                                });
-
-const add_world woken_beside_fire("start_retry: its second attempt beside the end of the alarm",
-                                  three, [](world& w) {
                                     retry_scene s(w);
                                     auto waiter = s.await(s.start());
                                     s.queue.run_one();
-                                    // Not drained: the other one runs the attempt, to its end.
+                                    // Not drained here: the other thread runs the attempt to its
+                                    // end.
                                     w.thread([&] { s.time.advance(1s); });
                                     w.thread([&] {
-                                      while (s.told.load(std::memory_order_relaxed) == 0) {
+                                      while (s.notified.load(std::memory_order_relaxed) == 0) {
                                         if (!s.queue.run_one()) platform::pause();
                                       }
                                       waiter.reset();
@@ -161,7 +159,7 @@ const add_world woken_beside_fire("start_retry: its second attempt beside the en
                                     s.finish();
                                   });
 
-const add_world await_beside_end("start_retry: a wait begins beside the end", three, [](world& w) {
+const add_world await_at_end("start_retry: a wait begins as the retry ends", three, [](world& w) {
   retry_scene s(w);
   std::optional<support::owned> waiter;
   auto all = s.start({}, 1);
@@ -170,45 +168,47 @@ const add_world await_beside_end("start_retry: a wait begins beside the end", th
   s.finish();
 });
 
-const add_world get_beside_end("start_retry: get beside the end, a fault", two_and_a_fault,
-                               [](world& w) {
-                                 retry_scene s(w);
-                                 std::optional<pending_result<int>> all;
-                                 try {
-                                   all.emplace(s.start({}, 1));
-                                 } catch (const std::bad_alloc&) {
-                                   return;
-                                 }
-                                 s.thread([&] { s.queue.run_one(); });
-                                 s.thread([&] { w.check(!all->get_outcome(), "a value"); });
-                                 w.run();
-                               });
+const add_world get_at_end("start_retry: get as the retry ends, a fault", two_and_a_fault,
+                           [](world& w) {
+                             retry_scene s(w);
+                             std::optional<pending_result<int>> all;
+                             try {
+                               all.emplace(s.start({}, 1));
+                             } catch (const std::bad_alloc&) {
+                               return;
+                             }
+                             s.thread([&] { s.queue.run_one(); });
+                             s.thread([&] { w.check(!all->get_outcome(), "a value"); });
+                             w.run();
+                           });
 
-const add_world get_stopped("start_retry: a stop beside get and the end", three, [](world& w) {
-  retry_scene s(w);
-  std::stop_source stop;
-  auto all = s.start({}, 1);
-  s.thread([&] { s.queue.run_one(); });
-  s.thread([&] {
-    const auto how = all.until(no_deadline, stop.get_token()).get_outcome();
-    w.check(!how, "a value");
-  });
-  s.thread([&] { platform::request_stop(stop); });
-  w.run();
-  s.queue.run_all();
-});
+const add_world get_stopped("start_retry: a stop during get as the retry ends", three,
+                            [](world& w) {
+                              retry_scene s(w);
+                              std::stop_source stop;
+                              auto all = s.start({}, 1);
+                              s.thread([&] { s.queue.run_one(); });
+                              s.thread([&] {
+                                const auto how =
+                                    all.until(no_deadline, stop.get_token()).get_outcome();
+                                w.check(!how, "a value");
+                              });
+                              s.thread([&] { platform::request_stop(stop); });
+                              w.run();
+                              s.queue.run_all();
+                            });
 
-const add_world limit_beside_end("start_retry: a limit of the wait beside the end", three,
-                                 [](world& w) {
-                                   retry_scene s(w);
-                                   std::stop_source stop;
-                                   auto waiter = s.await(s.start({}, 1), stop.get_token());
-                                   s.thread([&] { s.queue.run_one(); });
-                                   s.thread([&] { platform::request_stop(stop); });
-                                   s.finish();
-                                 });
+const add_world limit_at_end("start_retry: a limit of the wait as the retry ends", three,
+                             [](world& w) {
+                               retry_scene s(w);
+                               std::stop_source stop;
+                               auto waiter = s.await(s.start({}, 1), stop.get_token());
+                               s.thread([&] { s.queue.run_one(); });
+                               s.thread([&] { platform::request_stop(stop); });
+                               s.finish();
+                             });
 
-const add_world limit_after_end("start_retry: a limit of the wait after the end", three,
+const add_world limit_after_end("start_retry: a limit of the wait after the retry ended", three,
                                 [](world& w) {
                                   retry_scene s(w);
                                   std::stop_source stop;
@@ -223,11 +223,12 @@ const add_world limit_after_end("start_retry: a limit of the wait after the end"
                                           "a limit has won that came after the end");
                                 });
 
-const add_world destroyed_call("28b: start_retry: a coroutine destroyed beside the end", three,
+const add_world destroyed_call("28b: start_retry: a coroutine destroyed as the retry ends", three,
                                [](world& w) {
                                  retry_scene s(w);
                                  std::optional<support::owned> waiter(s.await(s.start({}, 1)));
-                                 // Where it would resume: this thread drains the executor.
+                                 // Where the coroutine would resume: this thread drains the
+                                 // executor.
                                  w.thread([&] {
                                    s.queue.run_one();
                                    waiter.reset();
@@ -237,7 +238,7 @@ const add_world destroyed_call("28b: start_retry: a coroutine destroyed beside t
                                  w.run();
                                });
 
-/// The attempt fails; the run sleeps, until it is told that nobody waits any more.
+/// The attempt fails; the run sleeps until it is notified that no caller waits any more.
 const add_world given_up_unresumed(
     "52: start_retry: a wait is given up, its executor stalls", three, [](world& w) {
       retry_scene s(w);
@@ -256,9 +257,9 @@ const add_world given_up_unresumed(
       s.thread([&] { platform::request_stop(stop); });
       w.run();
       s.queue.run_all();
-      s.time.advance(5s);  // finds nobody asleep
+      s.time.advance(5s);  // finds no sleeping run
       s.queue.run_all();
-      w.check(calls.load(std::memory_order_relaxed) <= 1, "52: a retry went on for nobody");
+      w.check(calls.load(std::memory_order_relaxed) <= 1, "52: an abandoned retry continued");
       stalled.run_all();
       w.check(gave_up, "52: a wait that was given up has another outcome");
       waiter.reset();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// A live_value under threads that read, reload, set, listen and destroy it, all at once.
+// A live_value under threads that read, reload, set, listen to and destroy it, all at the same
+// time.
 //
 // The seed is printed; SINGLEFLIGHT_SEED repeats it, SINGLEFLIGHT_STRESS_MS sets the time box.
 
@@ -28,7 +29,7 @@ namespace {
 namespace sf = singleflight;
 using namespace std::chrono_literals;
 
-/// A value that shows whether its memory is still its own.
+/// A value that can tell whether its memory is intact.
 struct page {
   std::uint64_t number = 0;
   std::string text;
@@ -36,7 +37,7 @@ struct page {
   bool whole() const { return text.starts_with(std::to_string(number)) && text.size() > 40; }
 };
 
-/// Runs each of `bodies`, called again and again with a generator, on a thread of its own.
+/// Calls each of `bodies` again and again, with a generator, on its own thread.
 template <class... Bodies>
 void run_for(std::chrono::milliseconds time, std::uint64_t seed, Bodies... bodies) {
   std::atomic<bool> over{false};
@@ -51,8 +52,9 @@ void run_for(std::chrono::milliseconds time, std::uint64_t seed, Bodies... bodie
   over = true;
 }
 
-// Goal    Whoever has written and reloaded reads what it wrote, or later; nobody's reads go back;
-//         every handle's value is whole, whatever is reloaded meanwhile.
+// Goal    After a write and a reload, a thread reads the value that it wrote, or a later one; no
+//         thread's reads go backwards; every handle's value is intact, whatever is reloaded
+//         meanwhile.
 TEST(live_value_stress, reads_against_reloads) {
   const std::uint64_t seed = support::new_seed();
   std::atomic<std::uint64_t> source{1};
@@ -87,13 +89,14 @@ TEST(live_value_stress, reads_against_reloads) {
   EXPECT_GT(live.stats().version, 10U);
 }
 
-// Goal    Beside sets, reloads that fail, and listeners that come and go: a listener that stays
-//         hears of every version, one after the other; one that goes hears nothing after its end.
+// Goal    Concurrently with sets, reloads that fail, and listeners that are added and removed, a
+//         lasting listener is called for every version, one after the other, and a removed one is
+//         not called after its end.
 TEST(live_value_stress, listeners_against_changes) {
   const std::uint64_t seed = support::new_seed();
   std::atomic<std::uint64_t> source{1};
   std::atomic<std::uint64_t> wrong{0};
-  std::uint64_t told = 0;
+  std::uint64_t calls = 0;
   {
     sf::live_value<page> live(
         [&] {
@@ -106,7 +109,7 @@ TEST(live_value_stress, listeners_against_changes) {
     const auto stays = live.on_change([&](const page& before, const page& now) {
       if (!before.whole() || !now.whole() || before.number != last) ++wrong;
       last = now.number;
-      ++told;
+      ++calls;
     });
     const auto set = [&](auto& random) {
       live.set(page(++source));
@@ -132,11 +135,11 @@ TEST(live_value_stress, listeners_against_changes) {
     support::eventually([&] { return last == live.get()->number; }, "the last change");
   }
   EXPECT_EQ(wrong, 0U);
-  EXPECT_GE(told, 10U);
+  EXPECT_GE(calls, 10U);
 }
 
-// Goal    Values that end while their schedule, loads and listeners are under way: nothing comes
-//         after the end.
+// Goal    Values are destroyed while their schedule, loads and listeners run: nothing happens after
+//         the destructor.
 TEST(live_value_stress, the_end) {
   const std::uint64_t seed = support::new_seed();
   const auto live_and_die = [](auto& random) {

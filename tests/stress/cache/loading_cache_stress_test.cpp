@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // A loading cache under threads that get, put, invalidate, clear and refresh few keys: no call sees
-// a value from before an invalidation that ended before the call began; handles hold their values
-// beside evictions; memory stays bounded.
+// a value from before an invalidation that ended before the call began; handles keep their values
+// alive through evictions; memory stays bounded.
 //
 // The seed is printed; SINGLEFLIGHT_SEED repeats it, SINGLEFLIGHT_STRESS_MS sets the time box.
 
@@ -37,13 +37,14 @@ using singleflight::loading_cache;
 using singleflight::outcome;
 using steady = std::chrono::steady_clock;
 
-/// A clock that all threads agree on: each look is later than all before.
+/// A clock that all threads agree on: each read is later than all earlier ones.
 std::atomic<std::uint64_t> ticks{1};
 std::uint64_t tick() { return ticks.fetch_add(1) + 1; }
 
 using put_end = std::shared_ptr<std::atomic<std::uint64_t>>;
 
-/// When the load of the value began, or its put ended; counted, and marked while it is alive.
+/// The time when the load of the value began, or its put ended; values are counted, and marked
+/// while they are alive.
 struct dated {
   static inline std::atomic<long> alive{0};
   explicit dated(std::uint64_t at, put_end by_put = nullptr) noexcept
@@ -70,7 +71,7 @@ struct dated {
 
 constexpr int keys = 5;
 
-/// When the latest of the invalidations that have ended was called, by key.
+/// For each key, the time at which the latest invalidation that has ended was called.
 class history {
  public:
   std::uint64_t latest(int key) const {
@@ -172,9 +173,9 @@ class player {
   }
   void see(cached<dated> value, std::uint64_t bound) {
     ++values_;
-    ASSERT_TRUE(value->whole) << "a value that has ended";
+    ASSERT_TRUE(value->whole) << "the value was destroyed";
     ASSERT_TRUE(value->newer_than(bound))
-        << "a value of " << value->began << ", from before an invalidation at " << bound;
+        << "a value of " << value->began << ", older than an invalidation at " << bound;
     held_.push_back(std::move(value));
     if (random_() % 16 == 0) held_.push_back(held_.front());
     ASSERT_TRUE(held_.front()->whole);
@@ -231,8 +232,8 @@ void play(player::cache_type& cache, std::uint64_t seed) {
 
 // Goal    No get, find, get_all or start_get sees a value whose load began before an invalidation
 //         was called that ended before that call began.
-// Method  Values carry when their load began, by a counter that all share; each caller notes,
-//         before it calls, when the latest invalidation that has ended was called.
+// Method  Each value carries the time at which its load began, from a shared counter; before each
+//         call, a caller records when the latest invalidation that has ended was called.
 TEST(loading_cache_stress, invalidations_are_seen) {  // Scenario 31
   const std::uint64_t seed = support::new_seed();
   {
@@ -243,7 +244,7 @@ TEST(loading_cache_stress, invalidations_are_seen) {  // Scenario 31
     player::cache_type cache(load_awaited, {.capacity = 3});
     play(cache, seed);
   }
-  {  // with every time there is, each of them short
+  {  // with every time option set, each of them short
     player::cache_type cache(load_now, {.capacity = 4,
                                         .ttl = 2ms,
                                         .jitter = 0.5,
@@ -253,7 +254,7 @@ TEST(loading_cache_stress, invalidations_are_seen) {  // Scenario 31
                                         .soft_timeout = 100us});
     play(cache, seed);
   }
-  // The executor's threads may still hold what they have loaded, each for a moment.
+  // The executor's threads may still hold their loaded values for a moment.
   support::eventually(
       [] {
         singleflight::detail::hazard_domain::instance().reclaim(nullptr);
@@ -262,9 +263,9 @@ TEST(loading_cache_stress, invalidations_are_seen) {  // Scenario 31
       "the end of all values");
 }
 
-// Goal    As many operations as the time allows, ten millions at most, over far more keys than the
-//         cache holds: what is alive at any time is what the cache may hold, what callers hold, and
-//         what may wait to be freed.
+// Goal    For as many operations as the time allows, at most ten million, over far more keys than
+//         the cache holds, the number of live values never exceeds the capacity, the callers'
+//         handles, and the values that may wait to be freed.
 TEST(loading_cache_stress, memory_is_bounded) {
   const std::uint64_t seed = support::new_seed();
   constexpr std::size_t capacity = 500;
@@ -278,7 +279,7 @@ TEST(loading_cache_stress, memory_is_bounded) {
                                     {.capacity = capacity, .ttl = 20ms, .jitter = 1});
     const auto until = steady::now() + support::time_box();
     std::mutex lock;
-    std::vector<cached<dated>> passed;  // from thread to thread
+    std::vector<cached<dated>> passed;  // passed from thread to thread
     std::vector<std::jthread> all;
     for (unsigned t = 0; t < threads; ++t) {
       all.emplace_back([&, t] {
@@ -319,15 +320,15 @@ TEST(loading_cache_stress, memory_is_bounded) {
       });
     }
   }
-  // The thread of a sweep may just be freeing the last batch.
+  // The thread of a sweep may still be freeing the last batch.
   EXPECT_TRUE(support::eventually(
       [] {
         singleflight::detail::hazard_domain::instance().reclaim(nullptr);
         return dated::alive == 0;
       },
       "the end of all values"));
-  // A value is in flight, or is being freed, once a thread; a batch that waits may be freed by one
-  // thread while others fill the next.
+  // Each thread may have one value in flight or being freed; one thread may free a waiting batch
+  // while others fill the next.
   EXPECT_LE(peak, static_cast<long>(capacity + 32 + threads * (held_most + 2) + 2 * threads * 256));
   std::cout << "  " << calls << " calls, " << peak << " values at most\n";
 }

@@ -2,12 +2,12 @@
 
 // Every verb on few keys from many threads, and a history from which P1-P4 are checked.
 //
-// Each load writes down when it began and ended, each call when it began, when it had its outcome,
-// and which load that outcome came from; time is a counter that all share. Afterwards the history
-// says whether any promise was broken:
+// Each load records when it began and ended; each call records when it began, when it had its
+// outcome, and which load that outcome came from; time is a counter that all share. Afterwards the
+// history shows whether any promise was broken:
 //   P1  loads of one key overlap only where the group allows it: after forget, an abandoned load, a
 //       timeout or a window. In the configurations without these, never.
-//   P3  once somebody has been given a flight's outcome, no call that begins later receives it.
+//   P3  once a caller has received a flight's outcome, no call that begins later receives it.
 //   P4  each wait ends exactly once.
 //   fresh calls receive loads that began after the call.
 // The seed is printed; SINGLEFLIGHT_SEED repeats it, SINGLEFLIGHT_STRESS_MS sets the time box.
@@ -51,14 +51,14 @@ using singleflight::flight_promise;
 constexpr int keys = 3;
 constexpr int callers = 6;
 
-/// What a load gives: which load it was.
+/// The value of a load: which load it was.
 struct stamp {
   explicit stamp(std::uint64_t of) : load(of) {}
   stamp(stamp&&) = default;
   stamp& operator=(stamp&&) = default;
   std::uint64_t load;
 };
-/// What a failing load throws.
+/// The exception of a load that fails.
 struct failure : std::runtime_error {
   explicit failure(std::uint64_t of) : std::runtime_error("load failed"), load(of) {}
   std::uint64_t load;
@@ -119,7 +119,7 @@ class history {
     EXPECT_EQ(late, 0u) << "calls were given an outcome that others had before they began (P3)";
     if (may_overlap) return;
     std::array<std::uint64_t, keys> open_until{};
-    for (const load_record& l : loads_) {  // in order of their begin
+    for (const load_record& l : loads_) {  // in the order in which they began
       auto& until = open_until[static_cast<std::size_t>(l.key)];
       EXPECT_GT(l.began, until) << "two loads of one key at once (P1)";
       until = std::max(until, l.ended);
@@ -135,7 +135,7 @@ class history {
   std::vector<call_record> calls_;
 };
 
-/// One load on the books, from its begin to its end, also when it throws.
+/// Records one load, from its beginning to its end, also when it throws.
 class open_load {
  public:
   open_load(history& in, int key) : book_(&in), number_(in.load_begins(key)) {}
@@ -183,7 +183,7 @@ class storm {
                                 ? singleflight::any_executor(singleflight::inline_executor)
                                 : singleflight::any_executor(pool_),
                 .on_abandon = how.policy,
-                .on_error = singleflight::hand_over(how.hand_overs),
+                .on_error = singleflight::error_policy::hand_over(how.hand_overs),
                 .join_window = how.join_window,
                 .load_timeout = how.load_timeout,
                 .max_waiters = how.max_waiters}) {}
@@ -212,7 +212,7 @@ class storm {
           return group_.in_flight().empty();
         },
         "an empty group");
-    // Loads that nobody waits for any more answer as well before the books are closed.
+    // Promises of abandoned loads are answered as well before the history is checked.
     std::jthread closing([this] { group_.close(); });
     support::eventually(
         [&] {
@@ -269,7 +269,7 @@ class storm {
     book_.call_ends(call);
   }
 
-  // ---- loads: how they end is drawn by the caller that brings them ------------------------------
+  // ---- loads: the caller that brings a load draws how it ends -----------------------------------
 
   stamp load_now(int key, std::uint64_t draw) {
     open_load open(book_, key);
@@ -352,7 +352,7 @@ class storm {
     }
   }
   void answer_promises(std::chrono::steady_clock::time_point until) {
-    // A caller may still wait in its last step, also for a load whose turn comes only now.
+    // A caller may still wait in its last step, possibly for a load whose turn comes only now.
     while (stepping_ > 0 || waiting_ > 0) {
       settle_promises();
       std::this_thread::yield();
@@ -360,7 +360,7 @@ class storm {
     }
   }
 
-  // ---- stops that other threads fire ------------------------------------------------------------
+  // ---- stops that other threads request ---------------------------------------------------------
 
   std::stop_token next_stop() {
     const std::lock_guard hold(stops_lock_);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Callers of every form on a few keys of one batcher, on threads of its pool and on others, with
-// and without limits, while its loader succeeds, throws, and answers in the wrong size. Each call
-// writes down when it began, when it had its outcome, and which load that came from. Then:
-//   every call has exactly one outcome, and that of its own key (P4)
-//   nobody is given an answer that somebody was given before his call began (P3)
-//   no batch has a key twice or too many keys, and no more than max_in_flight run at a time
+// and without limits, while its loader succeeds, throws, and returns a result of the wrong size.
+// Each call records when it began, when it had its outcome, and which load that came from. Then:
+// every call has exactly one outcome, that of its own key (P4)
+// no call gets an answer that another call got before it began (P3)
+// no batch has a key twice or too many keys, and no more than max_in_flight run at a time
 // The seed is printed; SINGLEFLIGHT_SEED repeats it, SINGLEFLIGHT_STRESS_MS sets the time box.
 
 #include <gtest/gtest.h>
@@ -43,7 +43,7 @@ using singleflight::flight_errc;
 constexpr int keys = 6;
 constexpr int callers = 5;
 
-/// What a load gives: which one it was, and for which key.
+/// The result of a load: the load's number, and the key.
 struct stamp {
   std::uint64_t load;
   int key;
@@ -54,7 +54,7 @@ struct failure : std::runtime_error {
 };
 
 using batcher = singleflight::batcher<int, stamp>;
-using told_outcome = singleflight::outcome<singleflight::shared_result<stamp>>;
+using call_outcome = singleflight::outcome<singleflight::shared_result<stamp>>;
 
 struct settings {
   const char* name;
@@ -120,7 +120,8 @@ class storm {
     }
     EXPECT_FALSE(all.empty());
     EXPECT_LE(all.size(), how_.max_batch);
-    EXPECT_EQ(std::set<int>(all.begin(), all.end()).size(), all.size()) << "a key twice";
+    EXPECT_EQ(std::set<int>(all.begin(), all.end()).size(), all.size())
+        << "a batch contains a key twice";
     std::mt19937_64 random(seed_ + number);
     const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(random() % 100);
     while (std::chrono::steady_clock::now() < until) {
@@ -133,12 +134,12 @@ class storm {
     return values;
   }
 
-  void told(int key, std::uint64_t began, const told_outcome& got) {
+  void record(int key, std::uint64_t began, const call_outcome& got) {
     const std::uint64_t had = ++clock_;
     std::uint64_t load = 0;
     if (got) {
       load = (*got)->load;
-      EXPECT_EQ((*got)->key, key) << "the value of another key";
+      EXPECT_EQ((*got)->key, key) << "got the value of another key";
     } else if (!got.errc()) {
       try {
         got.rethrow();
@@ -159,12 +160,12 @@ class storm {
     switch (random() % 9) {
       case 0: blocks(key, {}); break;
       case 1: blocks(key, {.deadline = soon}); break;
-      case 2: {  // on a thread of the pool: it may run its batch itself
+      case 2: {  // on a thread of the pool: the call may run its batch itself
         if (++on_pool_ <= most_on_pool) {
           ++open_;
           pool_.execute(singleflight::task([this, key] {
             const std::uint64_t began = ++clock_;
-            told(key, began, batcher_.load(as_outcome, key));
+            record(key, began, batcher_.load(as_outcome, key));
             --on_pool_;
           }));
         } else {
@@ -181,7 +182,7 @@ class storm {
         const std::uint64_t began = ++clock_;
         auto f = batcher_.start(key);
         std::move(f).on_ready(
-            [this, key, began](const told_outcome& got) { told(key, began, got); });
+            [this, key, began](const call_outcome& got) { record(key, began, got); });
         break;
       }
       case 5: awaits(*this, key, soon); break;
@@ -192,21 +193,21 @@ class storm {
         const std::uint64_t began = ++clock_;
         open_ += 3;
         const auto all = batcher_.load_many(some, {.deadline = soon + 1s});
-        for (std::size_t i = 0; i < some.size(); ++i) told(some[i], began, all[i]);
+        for (std::size_t i = 0; i < some.size(); ++i) record(some[i], began, all[i]);
       }
     }
   }
   void blocks(int key, const singleflight::limits& bounds) {
     ++open_;
     const std::uint64_t began = ++clock_;
-    told(key, began, batcher_.load(as_outcome, key, bounds));
+    record(key, began, batcher_.load(as_outcome, key, bounds));
   }
   static support::detached awaits(storm& s, int key,
                                   std::chrono::steady_clock::time_point deadline) {
     ++s.open_;
     const std::uint64_t began = ++s.clock_;
     auto f = s.batcher_.start(key);
-    s.told(key, began, co_await f.until(deadline).as_outcome());
+    s.record(key, began, co_await f.until(deadline).as_outcome());
   }
 
   void check() {
@@ -219,11 +220,11 @@ class storm {
     for (const given& g : given_) {
       if (g.began > first[{g.load, g.key}]) ++late;
     }
-    EXPECT_EQ(late, 0u) << "calls were given an outcome that others had before they began (P3)";
+    EXPECT_EQ(late, 0u) << "calls got an outcome that others had before they began (P3)";
     EXPECT_GT(given_.size(), 0u);
   }
 
-  static constexpr int most_on_pool = 8;  // more than it has threads
+  static constexpr int most_on_pool = 8;  // more than the pool has threads
 
   const settings how_;
   const std::uint64_t seed_;
@@ -256,8 +257,8 @@ TEST_P(batcher_stress, keeps_its_promises) {
       .blow(std::chrono::milliseconds(number_from("SINGLEFLIGHT_STRESS_MS", 1500)));
 }
 
-// Goal    Batchers that go while their callers come, leave and wait: every handle has its outcome,
-//         and nothing is touched afterwards.
+// Goal    When batchers are destroyed while callers join, leave and wait, every handle gets its
+//         outcome, and nothing is accessed afterwards.
 TEST(batcher_stress, many_short_lives) {
   const std::uint64_t seed = number_from("SINGLEFLIGHT_SEED", std::random_device{}());
   std::cout << "  SINGLEFLIGHT_SEED=" << seed << '\n';
@@ -265,7 +266,7 @@ TEST(batcher_stress, many_short_lives) {
   singleflight::thread_pool pool({.max_threads = 2});
   const auto until = std::chrono::steady_clock::now() +
                      std::chrono::milliseconds(number_from("SINGLEFLIGHT_STRESS_MS", 1500));
-  std::atomic<int> told{0};
+  std::atomic<int> answered{0};
   int asked = 0;
   while (std::chrono::steady_clock::now() < until) {
     auto one = std::make_unique<batcher>(
@@ -286,20 +287,20 @@ TEST(batcher_stress, many_short_lives) {
       } else if (random() % 2 == 0) {
         ++asked;
         pool.execute(singleflight::task(
-            [&told, h = std::make_shared<singleflight::flight<stamp>>(std::move(f))] {
+            [&answered, h = std::make_shared<singleflight::flight<stamp>>(std::move(f))] {
               (void)h->get_outcome();
-              ++told;
+              ++answered;
             }));
       }
     }
     for (std::uint64_t turns = random() % 100; turns > 0; --turns) std::this_thread::yield();
     one.reset();
     for (auto& f : handles) {
-      const told_outcome got = f.get_outcome();
+      const call_outcome got = f.get_outcome();
       EXPECT_TRUE(got || got.errc() == flight_errc::closed);
     }
   }
-  support::eventually([&] { return told == asked; }, "the outcomes of all handles");
+  support::eventually([&] { return answered == asked; }, "the outcomes of all handles");
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// One breaker, many threads, the real clock, and times so short that the window turns and the
-// breaker opens and closes many times a second.
+// One breaker, many threads and the real clock, with times so short that the window advances and
+// the breaker opens and closes many times a second.
 //
 // The seed is printed; SINGLEFLIGHT_SEED repeats it, SINGLEFLIGHT_STRESS_MS sets the time box of
 // each test.
@@ -33,13 +33,13 @@ using singleflight::flight_errc;
 using singleflight::flight_error;
 using clock = std::chrono::steady_clock;
 
-constexpr int breaker_callers = 12;  // more than stripes that stand beside each other
+constexpr int breaker_callers = 12;  // more than there are adjacent stripes
 
 struct backend_failure : std::runtime_error {
   backend_failure() : std::runtime_error("the backend failed") {}
 };
 
-/// Lets all callers loop on `step(caller)` until the time is up; returns how long that was.
+/// Lets all callers loop on `step(caller)` until the time is up; returns how long that took.
 clock::duration run_callers(const std::function<void(int)>& step) {
   support::gate begin;
   std::atomic<bool> over{false};
@@ -59,12 +59,12 @@ clock::duration run_callers(const std::function<void(int)>& step) {
   return clock::now() - start;
 }
 
-/// An on_change that checks that it hears a chain of changes, one at a time.
+/// An on_change hook that checks that it gets a chain of changes, one at a time.
 class chain {
  public:
   void operator()(breaker_state from, breaker_state to) {
-    EXPECT_FALSE(inside_.exchange(true)) << "two changes are told at a time";
-    EXPECT_EQ(from, last_) << "changes are told out of order";
+    EXPECT_FALSE(inside_.exchange(true)) << "the hook was called twice at the same time";
+    EXPECT_EQ(from, last_) << "changes were reported out of order";
     last_ = to;
     if (to == breaker_state::open) ++opened_;
     inside_ = false;
@@ -78,14 +78,15 @@ class chain {
   std::uint64_t opened_ = 0;
 };
 
-// Goal    A backend that fails one call in ten never opens a breaker that opens at a half: no count
-//         is lost where it would matter, and no bucket comes round with what was in it before.
-// Method  Each caller fails every tenth call of its own, in a window of 2 ms. min_calls is so large
-//         that what CW1 and CW2 in call_window.hpp allow, some calls a thread, cannot make a half.
+// Goal    A backend that fails one call in ten never opens a breaker that opens at a half: no
+//         relevant count is lost, and no bucket is reused with its old counts.
+// Method  Each caller fails every tenth of its calls, in a window of 2 ms. min_calls is so large
+//         that the inaccuracy that CW1 and CW2 in call_window.hpp allow, some calls per thread,
+//         cannot make a half.
 TEST(circuit_breaker_stress, a_healthy_backend_opens_nothing) {
   circuit_breaker b({.error_rate = 0.5, .min_calls = 200, .window = 2ms, .open_for = 1h});
   std::vector<std::uint64_t> made(breaker_callers *
-                                  16);  // apart, so that callers do not share lines
+                                  16);  // spread, so that callers share no cache lines
   run_callers([&](int caller) {
     const bool fails = ++made[static_cast<std::size_t>(caller) * 16] % 10 == 0;
     const auto o = b.call(as_outcome, [fails] {
@@ -104,9 +105,9 @@ TEST(circuit_breaker_stress, a_healthy_backend_opens_nothing) {
   EXPECT_EQ(b.stats().failures, failures);
 }
 
-// Goal    A dead backend is asked by probes only, and by no more of them than there may be.
-// Method  From force_open on every call fails. A round of probes begins open_for after the last
-//         probe of the one before at the earliest, so the time that passed bounds the rounds; the
+// Goal    A dead backend is called by probes only, and by no more of them than allowed.
+// Method  After force_open every call fails. A round of probes begins at least open_for after the
+//         last probe of the previous one, so the elapsed time bounds the number of rounds; the
 //         coarse clock may add the beginnings of two.
 TEST(circuit_breaker_stress, probes_are_bounded) {
   constexpr std::uint64_t probes = 3;
@@ -122,14 +123,15 @@ TEST(circuit_breaker_stress, probes_are_bounded) {
     });
   });
   EXPECT_LE(asked, probes * (static_cast<std::uint64_t>(took / open_for) + 2));
-  EXPECT_GT(changes.opened(), 2U) << "it was never half open";
+  EXPECT_GT(changes.opened(), 2U) << "the breaker was never half open";
   EXPECT_NE(b.state(), breaker_state::closed);
 }
 
 // Goal    Whatever the backend does, each call ends in one way and is counted at most once, changes
-//         are told as a chain, and no place of a probe is lost: with the backend back it closes.
-// Method  A backend that goes down and comes back at random, calls that are cancelled, resets.
-TEST(circuit_breaker_stress, a_storm_comes_to_an_end) {
+//         are reported as a chain, and no probe's place is lost: once the backend recovers, the
+//         breaker closes.
+// Method  A backend that fails and recovers at random, cancelled calls, and resets.
+TEST(circuit_breaker_stress, closes_after_a_storm) {
   const std::uint64_t seed = support::new_seed();
   chain changes;
   circuit_breaker b({.error_rate = 0.5,
@@ -139,7 +141,7 @@ TEST(circuit_breaker_stress, a_storm_comes_to_an_end) {
                      .probes = 2,
                      .on_change = std::ref(changes)});
   std::atomic<bool> down{false};
-  std::atomic<std::uint64_t> let_in{0};
+  std::atomic<std::uint64_t> admitted{0};
   std::atomic<std::uint64_t> failed{0};
   std::atomic<std::uint64_t> turned_away{0};
   std::vector<std::mt19937_64> random;
@@ -153,7 +155,7 @@ TEST(circuit_breaker_stress, a_storm_comes_to_an_end) {
     const auto backend = [&]() -> int {
       called = true;
       if (draw % 7 == 0) throw flight_error(flight_errc::cancelled);
-      ++let_in;
+      ++admitted;
       if (draw % 5 == 0) std::this_thread::yield();
       if (!down) return 1;
       ++failed;
@@ -183,11 +185,11 @@ TEST(circuit_breaker_stress, a_storm_comes_to_an_end) {
     }
   });
   EXPECT_EQ(b.stats().rejected, turned_away);
-  EXPECT_LE(b.stats().calls, let_in);  // less what came late
+  EXPECT_LE(b.stats().calls, admitted);  // minus late results
   EXPECT_LE(b.stats().failures, failed);
   EXPECT_EQ(b.stats().opened, changes.opened());
   EXPECT_EQ(b.state(), changes.last());
-  EXPECT_GT(changes.opened(), 2U) << "it never opened";
+  EXPECT_GT(changes.opened(), 2U) << "the breaker never opened";
   support::eventually(
       [&b] {
         (void)b.call(as_outcome, [] {});

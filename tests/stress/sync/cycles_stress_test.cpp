@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Loads that fan out to tasks and retries which ask for further loads: without a cycle nobody is
-// told of one, and with cycles everybody comes back.
+// Loads that start tasks and retries which request further loads: without a cycle no call gets
+// `recursive`, and with cycles every call returns.
 //
 // The seed is printed; SINGLEFLIGHT_SEED repeats it, SINGLEFLIGHT_STRESS_MS sets the time box.
 
@@ -42,7 +42,7 @@ void on_threads(Body body) {
   }
 }
 
-/// A load asks for keys of the levels below its own only.
+/// Each load requests only keys of lower levels.
 class acyclic {
  public:
   acyclic() {
@@ -71,8 +71,8 @@ class acyclic {
       case 1: return *sf::start_retry({.max_attempts = 1}, asks[0], {}, pool(level)).get_outcome();
       case 2: return sf::collect<int>(asks, {.executor = pool(level)}).front();
       default: {
-        // A group that is shared by all, which a load hands over to and may wait for: its tasks ask
-        // for level 0 only.
+        // A group shared by all loads, which a load submits to and may wait for: its tasks request
+        // only keys of level 0.
         shared_.go([this, random] { ask(0, random / 3); });
         if (random % 8 < 4 && !shared_.wait(sf::as_outcome)) wrong.fetch_add(1);
         return 1;
@@ -84,17 +84,17 @@ class acyclic {
   sf::error_group shared_{{.executor = shared_pool_}};
 };
 
-// Goal    No false positives: no wait of loads, tasks and retries that ask downwards only is
-//         recursive.
-TEST(cycles_stress, without_a_cycle_nobody_is_told) {
+// Goal    No false positives: no wait fails as recursive if loads, tasks and retries request only
+//         lower levels.
+TEST(cycles_stress, without_a_cycle_no_call_is_recursive) {
   acyclic all;
   on_threads([&](std::mt19937_64& random) { all.ask(levels - 1, random()); });
   EXPECT_EQ(all.wrong, 0U);
   EXPECT_EQ(all.flights.stats().recursive, 0U) << "of " << all.calls << " calls";
 }
 
-// Goal    Loads and tasks that ask for any key, their own too: every call comes back.
-TEST(cycles_stress, with_cycles_everybody_comes_back) {
+// Goal    If loads and tasks request any key, even their own, every call returns.
+TEST(cycles_stress, with_cycles_every_call_returns) {
   sf::thread_pool pool({.max_threads = 8});
   sf::group<int, int> flights;
   std::function<int(int, std::uint64_t)> ask = [&](int depth, std::uint64_t random) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Groups under load: random limits, executors, failures, stops, nested goes, waiters and ends. Each
-// task counts what became of it, and each use must account for every go: run once or skipped, never
-// both, none after its wait has returned, never more at a time than the limit.
+// Groups under load: random limits, executors, failures, stops, nested goes, waiters and
+// destructors. Each task records its fate, and each use must account for every go: run once or
+// skipped, never both, none after its wait has returned, and never more at a time than the limit.
 // The seed is printed; SINGLEFLIGHT_SEED repeats it, SINGLEFLIGHT_STRESS_MS sets the time box.
 
 #include <gtest/gtest.h>
@@ -40,18 +40,18 @@ struct task_failure {
   std::size_t number;
 };
 
-/// What became of a task, written by its callable.
+/// The fate of a task, recorded by its callable.
 struct fate {
   std::atomic<int> ran{0};
-  std::atomic<int> gone{0};  ///< its callable was destroyed
+  std::atomic<int> destroyed{0};  ///< its callable was destroyed
 };
 
-/// One use of a group and its books.
+/// One use of a group, with its records.
 class use {
  public:
   use(sf::error_group& group, std::size_t limit) : group_(group), limit_(limit) {}
 
-  /// Hands a task over that fails with `fails` in a hundred, and hands over more with `spawns`.
+  /// Submits a task with a random course: it may fail, request a stop, or submit more tasks.
   void go(std::uint64_t seed, int depth, bool try_only = false) {
     std::size_t at = 0;
     fate* mine = nullptr;
@@ -66,13 +66,14 @@ class use {
       mark(mark&& other) noexcept : of(std::exchange(other.of, nullptr)) {}
       mark& operator=(mark&&) = delete;
       ~mark() {
-        if (of != nullptr) ++of->gone;
+        if (of != nullptr) ++of->destroyed;
       }
     };
     auto task = [this, seed, depth, at, m = mark(mine)](std::stop_token stop) {
       ++m.of->ran;
-      EXPECT_FALSE(over_) << "a task runs after its wait has returned";
-      if (const std::size_t now = ++running_; now > limit_) ADD_FAILURE() << now << " at a time";
+      EXPECT_FALSE(over_) << "a task ran after its wait had returned";
+      if (const std::size_t now = ++running_; now > limit_)
+        ADD_FAILURE() << now << " tasks run at a time";
       std::mt19937_64 random(seed);
       for (auto turns = random() % 64; turns > 0 && !stop.stop_requested(); --turns) {
         std::this_thread::yield();
@@ -87,26 +88,26 @@ class use {
     };
     if (!try_only) {
       group_.go(std::move(task));
-      ++handed_over_;
+      ++submitted_;
     } else if (group_.try_go(std::move(task))) {
-      ++handed_over_;
+      ++submitted_;
     } else {
       ++refused_;
     }
   }
 
-  /// After the wait, or the end of the group.
+  /// After the wait, or after the group is destroyed.
   void check(std::optional<std::size_t> skipped) {
     over_ = true;
     std::size_t ran = 0;
     for (const fate& one : fates_) {
       EXPECT_LE(one.ran, 1) << "a task ran twice";
-      EXPECT_EQ(one.gone, 1) << "a callable is still there";
+      EXPECT_EQ(one.destroyed, 1) << "a callable was not destroyed";
       ran += static_cast<std::size_t>(one.ran);
     }
-    EXPECT_EQ(handed_over_ + refused_, fates_.size());
+    EXPECT_EQ(submitted_ + refused_, fates_.size());
     if (skipped) {
-      EXPECT_EQ(ran + *skipped, handed_over_);
+      EXPECT_EQ(ran + *skipped, submitted_);
     }
     total += fates_.size();
   }
@@ -119,7 +120,7 @@ class use {
   std::mutex lock_;
   std::deque<fate> fates_;
   std::atomic<std::size_t> running_{0};
-  std::atomic<std::size_t> handed_over_{0};
+  std::atomic<std::size_t> submitted_{0};
   std::atomic<std::size_t> refused_{0};
   std::atomic<bool> over_{false};
 };
@@ -137,14 +138,14 @@ void round(std::uint64_t seed, const std::vector<sf::any_executor>& executors) {
   for (auto left = 1 + random() % 3; left > 0; --left) {
     use& now = uses.emplace_back(*group, limit);
     {
-      std::vector<std::jthread> callers;  // beside this one
+      std::vector<std::jthread> callers;  // concurrent with this one
       for (auto n = random() % 3; n > 0; --n) {
         callers.emplace_back([&now, seed = random()] {
           std::mt19937_64 own(seed);
           for (auto tasks = own() % 16; tasks > 0; --tasks) now.go(own(), 2, own() % 8 == 0);
         });
       }
-      // One at least: a wait for nothing leaves the books of the use before.
+      // At least one task: a wait without tasks keeps the records of the previous use.
       for (auto tasks = 1 + random() % 32; tasks > 0; --tasks) now.go(random(), 2);
       if (random() % 16 == 0) parent.request_stop();
     }
@@ -173,7 +174,7 @@ void round(std::uint64_t seed, const std::vector<sf::any_executor>& executors) {
 }
 
 // Scenario 29.
-// Goal    Each task is run or skipped exactly once, whatever happens beside it.
+// Goal    Each task is run or skipped exactly once, whatever happens concurrently.
 TEST(error_group_stress, each_task_is_run_or_skipped_once) {
   const std::uint64_t seed = setting("SINGLEFLIGHT_SEED", std::random_device{}());
   std::printf("seed %ju\n", static_cast<std::uintmax_t>(seed));
@@ -197,7 +198,7 @@ TEST(error_group_stress, each_task_is_run_or_skipped_once) {
   EXPECT_GT(use::total, 100U);
 }
 
-// Goal    Nested groups on a bounded pool end, also where each level is wider than the pool.
+// Goal    Nested groups on a bounded pool end, even where each level is wider than the pool.
 TEST(error_group_stress, nested_groups_on_a_bounded_pool) {
   const auto until =
       steady_clock::now() + std::chrono::milliseconds(setting("SINGLEFLIGHT_STRESS_MS", 3'000) / 3);

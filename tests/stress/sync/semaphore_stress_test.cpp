@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// A semaphore under threads and coroutines that ask for random weights, give up, part and join
-// their permits, while its capacity changes: nothing is lost, nothing is made, and the queue is
+// A semaphore used by threads and coroutines that request random weights, give up, and split and
+// merge their permits, while its capacity changes: no permit is lost or created, and the queue is
 // first in, first out.
 //
 // The seed is printed; SINGLEFLIGHT_SEED repeats it, SINGLEFLIGHT_STRESS_MS sets the time box.
@@ -33,7 +33,7 @@ using singleflight::permit;
 using singleflight::semaphore;
 using steady = std::chrono::steady_clock;
 
-/// What is held now, as the callers see it.
+/// The permits held now, as the callers count them.
 class ledger {
  public:
   explicit ledger(std::ptrdiff_t most) : most_(most) {}
@@ -53,7 +53,7 @@ class ledger {
   std::atomic<std::uint64_t> granted_{0};
 };
 
-/// Uses a permit in bits: part of it early, part of it through another.
+/// Uses a permit in parts: releases some of it early, and moves some of it to another permit.
 void use(permit mine, ledger& book, std::mt19937_64& random) {
   if (mine.size() > 1 && random() % 2 == 0) {
     permit part = mine.split(
@@ -89,9 +89,9 @@ support::detached in_coroutine(semaphore& all, ledger& book, std::ptrdiff_t n, b
 }
 
 // Scenario 30.
-// Goal    Permits are conserved, whoever asks, gives up, parts and joins them.
-// Method  What callers hold, by their own book, is never more than there is; in the end all is
-//         there.
+// Goal    Permits are conserved, however they are acquired, abandoned, split and merged.
+// Method  The permits that callers hold, by their own count, never exceed the capacity; at the end
+//         all are available.
 TEST(semaphore_stress, permits_are_conserved) {
   constexpr std::ptrdiff_t most = 7;
   constexpr int threads = 4;
@@ -142,7 +142,7 @@ TEST(semaphore_stress, permits_are_conserved) {
             const auto dropped = all.start_acquire(n);
             break;
           }
-          default: {  // a release beside a cancellation
+          default: {  // a release concurrent with a cancellation
             std::thread stopper([&stop] { stop.request_stop(); });
             auto got = all.acquire(as_outcome, n, {.stop = stop.get_token()});
             if (got) {
@@ -157,14 +157,14 @@ TEST(semaphore_stress, permits_are_conserved) {
   }
   for (std::thread& one : crowd) one.join();
   ASSERT_TRUE(support::eventually([&] { return alive.load() == 0; }, "the end of the coroutines"));
-  EXPECT_EQ(book.over(), 0) << "more permits than there are";
+  EXPECT_EQ(book.over(), 0) << "more permits are held than the capacity";
   EXPECT_EQ(all.available(), most);
   EXPECT_EQ(all.waiters_approx(), 0U);
   EXPECT_GT(book.granted(), 100U);
 }
 
 // Scenario 30.
-// Goal    The capacity may change at any time; in the end all is there.
+// Goal    The capacity may change at any time; at the end all permits are available.
 TEST(semaphore_stress, resize_loses_nothing) {
   semaphore all(4);
   std::atomic<std::uint64_t> granted{0};
@@ -176,7 +176,7 @@ TEST(semaphore_stress, resize_loses_nothing) {
       std::mt19937_64 random(from);
       while (steady::now() < end) {
         try {
-          // Rejected, or refused, when the capacity falls below it.
+          // Rejected if the capacity falls below it.
           const auto got = all.acquire(as_outcome, 1 + static_cast<std::ptrdiff_t>(random() % 4));
           if (got) granted.fetch_add(1);
         } catch (const std::invalid_argument&) {
@@ -193,10 +193,10 @@ TEST(semaphore_stress, resize_loses_nothing) {
 }
 
 // Scenario 30.
-// Goal    Threads and coroutines that queue for everything are served in the order in which they
-//         queued; those who give up leave no gap.
-// Method  Queueing and taking a number are one step, under a lock of the test's. Each asks for all
-//         there is, so that who is served notes it alone.
+// Goal    Threads and coroutines that request the whole capacity are served in the order in which
+//         they queued; waiters that give up leave no gap.
+// Method  Queueing and taking a number are one step, under a lock of the test. Each waiter requests
+//         the whole capacity, so it records its number while no other waiter is served.
 TEST(semaphore_stress, the_queue_is_first_in_first_out) {
   constexpr std::ptrdiff_t most = 5;
   semaphore all(most);
@@ -240,7 +240,7 @@ TEST(semaphore_stress, the_queue_is_first_in_first_out) {
   }
   for (std::thread& one : crowd) one.join();
   ASSERT_TRUE(support::eventually([&] { return alive.load() == 0; }, "the end of the coroutines"));
-  const permit last = all.acquire(most);  // what the others noted happens-before this
+  const permit last = all.acquire(most);  // the others' records happen-before this
   EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
   EXPECT_GT(order.size(), 100U);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Retries under real timers and pools, awaited and blocked on, stopped, given up and dropped at
-// random: each ends once, and what was passed to it is gone.
+// Retries under real timers and pools, awaited and waited for, stopped, abandoned and dropped at
+// random: each ends once, and the objects passed to it are destroyed.
 //
 // The seed is printed; SINGLEFLIGHT_SEED repeats it, SINGLEFLIGHT_STRESS_MS sets the time box.
 
@@ -31,9 +31,9 @@ using singleflight::pending_result;
 using singleflight::start_retry;
 using steady = std::chrono::steady_clock;
 
-struct figures {
+struct counters {
   std::atomic<std::uint64_t> begun{0};
-  std::atomic<std::uint64_t> ended{0};  ///< functions that have gone
+  std::atomic<std::uint64_t> ended{0};  ///< functions that were destroyed
   std::atomic<std::uint64_t> values{0};
   std::atomic<std::uint64_t> errors{0};
   std::atomic<std::uint64_t> limits{0};
@@ -51,21 +51,21 @@ struct figures {
   }
 };
 
-/// Counts its owner's end.
+/// Counts the destruction of its owner.
 struct token {
-  explicit token(figures& of) : all(&of) { all->begun.fetch_add(1); }
+  explicit token(counters& of) : all(&of) { all->begun.fetch_add(1); }
   token(token&& other) noexcept : all(std::exchange(other.all, nullptr)) {}
   token& operator=(token&&) = delete;
   ~token() {
     if (all != nullptr) all->ended.fetch_add(1);
   }
-  figures* all;
+  counters* all;
 };
 
-pending_result<std::uint64_t> begin(figures& all, std::mt19937_64& random, std::stop_token stop,
+pending_result<std::uint64_t> begin(counters& all, std::mt19937_64& random, std::stop_token stop,
                                     singleflight::any_executor on, std::uint64_t number) {
   const auto good = static_cast<std::uint32_t>(1 + random() % 5);
-  auto plain = std::make_unique<std::uint64_t>(0);  // one thread at a time, or a race is told
+  auto plain = std::make_unique<std::uint64_t>(0);  // not atomic: a race would be reported
   return start_retry(
       {.max_attempts = 4,
        .base = std::chrono::microseconds(random() % 200),
@@ -80,7 +80,7 @@ pending_result<std::uint64_t> begin(figures& all, std::mt19937_64& random, std::
       {.stop = std::move(stop)}, std::move(on));
 }
 
-support::detached in_coroutine(figures& all, pending_result<std::uint64_t> handle,
+support::detached in_coroutine(counters& all, pending_result<std::uint64_t> handle,
                                std::stop_token stop, std::chrono::microseconds patience,
                                std::uint64_t number) {
   {
@@ -90,11 +90,11 @@ support::detached in_coroutine(figures& all, pending_result<std::uint64_t> handl
   all.waiting.fetch_sub(1);
 }
 
-// Goal    Whatever ends a sleep, a wait or a handle, in whatever order: one end for each call.
+// Goal    Whatever ends a sleep, a wait or a handle, in whatever order, each call ends once.
 TEST(start_retry_stress, every_call_ends_once) {
   const std::uint64_t seed = support::new_seed();
   const auto end = steady::now() + support::time_box();
-  figures all;
+  counters all;
   singleflight::thread_pool pool({.max_threads = 3});
   const auto work = [&](std::uint64_t mine) {
     std::mt19937_64 random(seed + mine);
@@ -122,7 +122,7 @@ TEST(start_retry_stress, every_call_ends_once) {
     std::vector<std::jthread> threads;
     for (std::uint64_t i = 0; i < 3; ++i) threads.emplace_back(work, i);
   }
-  EXPECT_TRUE(support::eventually([&] { return all.waiting.load() == 0; }, "those who wait"));
+  EXPECT_TRUE(support::eventually([&] { return all.waiting.load() == 0; }, "the end of the waits"));
   EXPECT_TRUE(support::eventually([&] { return all.ended.load() == all.begun.load(); }, "the end"));
   EXPECT_EQ(all.wrong.load(), 0U);
   EXPECT_GT(all.values.load(), 0U);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// An executor for worlds: it keeps its tasks until a thread of the world runs one, or drops it.
-// Handing over and taking are steps.
+// An executor for worlds: it keeps its tasks until a thread of the world runs or drops one.
+// Submitting and taking a task are steps.
 
 #include <deque>
 #include <memory>
@@ -14,14 +14,15 @@
 
 namespace model {
 
-/// Copies share one queue. No memory for one more task: execute throws, as executors may.
+/// Copies share one queue. Where there is no memory for one more task, execute throws, as executors
+/// may.
 class queue_executor {
  public:
   void execute(singleflight::task work) {
     step();
     queue_->push_back(std::move(work));
   }
-  /// Runs the oldest task; false when there is none.
+  /// Runs the oldest task; returns false when there is none.
   bool run_one() {
     singleflight::task work = take();
     if (!work) return false;
@@ -32,7 +33,7 @@ class queue_executor {
     while (run_one()) {
     }
   }
-  /// Destroys the oldest task unrun; false when there is none.
+  /// Destroys the oldest task unrun; returns false when there is none.
   bool drop_one() {
     const singleflight::task work = take();
     return static_cast<bool>(work);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// A place where threads of a world stand until another one lets them go.
+// A gate at which threads of a world wait until another thread opens it.
 
-#include <singleflight/core/detail/platform.hpp>
+#include <singleflight/core/support/platform.hpp>
 
 namespace model {
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The machine that core/detail/platform.hpp asks, played by the model: every step can be a switch.
-// Included by that file, in the namespace of the library, when SINGLEFLIGHT_PLATFORM names it.
+// The model's implementation of core/support/platform.hpp: every step can be a switch of threads.
+// That file includes it, in the namespace of the library, when SINGLEFLIGHT_PLATFORM names it.
 
 #include <array>
 #include <atomic>
@@ -22,7 +22,7 @@
 #include <utility>
 #include <vector>
 
-#include "singleflight/core/detail/config.hpp"
+#include "singleflight/core/support/config.hpp"
 #include "support/model/scheduler.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -36,7 +36,7 @@ using std::memory_order_relaxed;
 using std::memory_order_release;
 using memory_order_t = std::memory_order;
 
-/// Sequentially consistent whatever the order asked for.
+/// Sequentially consistent, whatever order is passed.
 template <class T>
 class atomic {
  public:
@@ -121,9 +121,9 @@ void wake(const atomic<Word>& word, int count, std::uint32_t channels = all_chan
   model::wake(&word, count, channels, at);
 }
 
-// ---- a barrier in all threads: none here, so both sides of a race pay; or as a world says -------
+// ---- a barrier in all threads: absent by default, so both sides of a race pay; a world may set it
 
-/// Set for the schedule that runs, and for no other.
+/// Set for the current schedule only.
 class schedule_flag {
  public:
   void set() noexcept { epoch_ = model::epoch(); }
@@ -139,7 +139,7 @@ struct barriers {
 inline bool ask_for_barrier() noexcept { return barriers::there.is_set(); }
 inline bool barrier_in_all_threads() noexcept { return !barriers::refused.is_set(); }
 inline void keep_order() noexcept {}
-/// No step of its own: whoever reads it may see it late.
+/// A load of it is not a step: a reader may see a change late.
 class late_switch {
  public:
   constexpr late_switch(bool on) noexcept : on_(on) {}
@@ -229,7 +229,7 @@ class condition_variable {
     return wait_until(hold, now() + d, at);
   }
   void notify_one(const place& at = place::current()) noexcept {
-    model::arrive(model::op::store, this, at);  // other than a wake of a word it needs its object
+    model::arrive(model::op::store, this, at);  // unlike a word's wake, needs a living object
     model::wake(this, 1, all_channels, at);
   }
   void notify_all(const place& at = place::current()) noexcept {
@@ -239,7 +239,8 @@ class condition_variable {
 
  private:
   bool wait_until_time(unique_lock& hold, const std::int64_t* limit, const place& at) {
-    // Unlocking and falling asleep are one step, as the real ones are for whoever holds the lock.
+    // Unlocking and falling asleep are one step, as they really are for whatever thread holds the
+    // lock.
     hold.unlock();
     const bool woken = model::sleep(this, all_channels, limit, model::sleeps::idly, at);
     hold.lock();
@@ -251,7 +252,7 @@ class condition_variable {
 
 inline constexpr std::uint64_t given_hash_seed = 0x5eed5eed5eed5eedU;
 inline std::uint64_t random_seed() noexcept { return given_hash_seed; }
-/// No step: it differs in no schedule.
+/// Not a step: the value is the same in every schedule.
 template <class T>
 T settled(const atomic<T>& word) noexcept {
   return word.settled();
@@ -278,7 +279,7 @@ class thread {
   int id_ = 0;
 };
 inline bool is_this_thread(const thread& t) noexcept { return t.get_id() == this_thread_id(); }
-/// Whether there is a thread to be had is the scheduler's choice.
+/// The scheduler chooses whether a thread can be started.
 template <class Fn>
 thread start_thread(const char*, Fn&& fn, const place& at = place::current()) {
   if (model::choose(2, at) == 1)
@@ -297,7 +298,7 @@ template <void (*Fn)() noexcept>
 void at_thread_exit() noexcept {
   model::at_thread_exit(Fn);
 }
-// ---- fork: in the model the child alone goes on -------------------------------------------------
+// ---- fork: in the model only the child continues ------------------------------------------------
 
 struct fork_handlers {
   void (*before)() noexcept = nullptr;
@@ -308,16 +309,16 @@ inline void around_fork(void (*before)() noexcept, void (*)() noexcept,
                         void (*in_child)() noexcept) noexcept {
   at_fork = {before, in_child};
 }
-/// The calling thread goes on as the child.
+/// The calling thread continues as the child.
 inline void fork() {
   const model::eternal stays;
   at_fork.before();
   model::vanish_others();
-  at_fork.in_child();  // it may still look at their frames
+  at_fork.in_child();  // it may still read the frames of the other threads
   model::vanish_frames();
 }
-/// Held around a fork. To make or end a member is one step, which waits for that only. The thread
-/// that forks must make and end none meanwhile: it would wait for itself.
+/// Held around a fork. Making or destroying a member is one step, which waits only for that. The
+/// thread that forks must do neither meanwhile: it would wait for itself.
 class fork_lock {
  public:
   void lock() noexcept {
@@ -350,7 +351,7 @@ inline void forget_threads(std::vector<thread>& list) noexcept { list.clear(); }
 
 inline unsigned concurrency() noexcept { return 2; }
 inline void pause(const place& at = place::current()) noexcept { model::pause(at); }
-/// The least that works: each look more before a sleep is many schedules more.
+/// The least that works: each further look before a sleep multiplies the schedules.
 template <class T>
 constexpr T tuned(T /*pays*/, T least) noexcept {
   return least;
@@ -369,11 +370,12 @@ T& per_thread() noexcept {
   return fresh ? *::new (at) T{} : *static_cast<T*>(at);
 }
 
-/// Made once a schedule.
+/// Made once per schedule.
 template <auto Make>
 struct made_at_load {};
 
-/// The same; which of several threads makes it is one step, for who is not it waits for nobody.
+/// The same; which of several threads makes it is decided in one step, since the others do not
+/// wait.
 template <class T>
 class one_per_process {
  public:
@@ -399,7 +401,7 @@ class never_destroyed {
  public:
   template <class... Args>
   explicit never_destroyed(Args&&... args) {
-    const model::unwatched memory;  // it stays for the schedules to come
+    const model::unwatched memory;  // it is kept for the following schedules
     make_ = [... args = std::forward<Args>(args)](void* at) { ::new (at) T(args...); };
   }
   never_destroyed(const never_destroyed&) = delete;
@@ -409,15 +411,15 @@ class never_destroyed {
       epoch_ = model::epoch();
       const model::eternal stays;
       const model::spared whole;
-      make_(room_);
+      make_(storage_);
     }
-    return *std::launder(reinterpret_cast<T*>(room_));
+    return *std::launder(reinterpret_cast<T*>(storage_));
   }
 
  private:
   std::function<void(void*)> make_;
   std::uint64_t epoch_ = 0;
-  alignas(T) std::byte room_[sizeof(T)];
+  alignas(T) std::byte storage_[sizeof(T)];
 };
 
 // ---- memory, stop callbacks ---------------------------------------------------------------------
@@ -439,24 +441,24 @@ inline void request_stop(std::stop_source& source, const place& at = place::curr
   source.request_stop();
 }
 
-/// std::stop_callback knows threads of the system only, and there is one: its destructor would not
-/// wait for a call that another thread of the world makes.
+/// std::stop_callback distinguishes threads of the system only, and there is only one: its
+/// destructor would not wait for a call that another thread of the world makes.
 template <class Fn>
 class stop_callback {
  public:
   template <class Arg>
   stop_callback(std::stop_token token, Arg&& fn)
-      : fn_(std::forward<Arg>(fn)), inner_(announced(std::move(token)), caller{this}) {}
+      : fn_(std::forward<Arg>(fn)), inner_(after_step(std::move(token)), caller{this}) {}
   stop_callback(const stop_callback&) = delete;
   stop_callback& operator=(const stop_callback&) = delete;
   ~stop_callback() {
     model::arrive(model::op::exchange, &any_stop_state, place::current());
     while (caller_ != 0 && caller_ != model::this_thread()) model::pause(place::current());
-    if (gone_ != nullptr) *gone_ = true;
+    if (destroyed_ != nullptr) *destroyed_ = true;
   }
 
  private:
-  static std::stop_token announced(std::stop_token token) {
+  static std::stop_token after_step(std::stop_token token) {
     model::arrive(model::op::exchange, &any_stop_state, place::current());
     return token;
   }
@@ -465,18 +467,18 @@ class stop_callback {
     void operator()() const {
       stop_callback* const me = self;
       me->caller_ = model::this_thread();
-      bool gone = false;
-      me->gone_ = &gone;
+      bool destroyed = false;
+      me->destroyed_ = &destroyed;
       me->fn_();
-      if (!gone) {
+      if (!destroyed) {
         me->caller_ = 0;
-        me->gone_ = nullptr;
+        me->destroyed_ = nullptr;
       }
     }
   };
   Fn fn_;
   int caller_ = 0;
-  bool* gone_ = nullptr;
+  bool* destroyed_ = nullptr;
   std::stop_callback<caller> inner_;
 };
 

@@ -44,8 +44,8 @@ std::byte* map(std::size_t bytes) {
   return static_cast<std::byte*>(at);
 }
 
-/// Which exceptions a thread is handling: the runtime keeps it per thread of the system, a switch
-/// has to carry it over. The layout is that of the Itanium C++ ABI.
+/// Which exceptions a thread is handling: the runtime keeps this per thread of the system, so a
+/// switch has to save and restore it. The layout is that of the Itanium C++ ABI.
 struct exception_state {
   void* caught = nullptr;
   unsigned int uncaught = 0;
@@ -54,8 +54,8 @@ exception_state& exceptions_of_system_thread() noexcept {
   return *reinterpret_cast<exception_state*>(abi::__cxa_get_globals());
 }
 
-/// Memory of one thread in one schedule, handed out in order and never twice, so that addresses
-/// depend on nothing but the thread's own steps, and a use after the end is seen.
+/// The memory of one thread in one schedule. It is handed out in order and never twice, so
+/// addresses depend on nothing but the thread's own steps, and a use after the end is detected.
 class arena {
  public:
   enum : std::uint8_t { untouched, living, freed, eternal };
@@ -90,7 +90,7 @@ class arena {
     std::memset(shadow_.data() + index_of(p), freed, bytes / grain);
     std::memset(p, poison, bytes);
   }
-  /// The blocks that were written to after they were freed, or never freed.
+  /// Visits every block, with its size and state.
   template <class Visit>
   void each(Visit&& visit) const {
     for (std::size_t at = 0; at < used_;) {
@@ -114,7 +114,7 @@ struct fiber {
   enum class state : std::uint8_t { absent, ready, paused, asleep, vanished, done };
 
   std::byte* stack = nullptr;
-  context::fcontext_t stands = nullptr;
+  context::fcontext_t suspended_at = nullptr;
   std::function<void()> what;
   state now = state::absent;
   const void* sleeps_on = nullptr;
@@ -122,9 +122,9 @@ struct fiber {
   std::optional<std::int64_t> deadline;
   bool timed_out = false;
   bool helper = false;
-  bool idle = false;             // asleep where a helper may stay when its world ends
-  int pauses = 0;                // in a row, with nothing but looks between
-  std::uint32_t lets_first = 0;  // while paused: who is to take a step before it looks again
+  bool idle = false;             // asleep in a way that is allowed when its world ends
+  int pauses = 0;                // consecutive ones, with nothing but loads between
+  std::uint32_t lets_first = 0;  // while paused: threads that must step before this one does
   int spared = 0;
   bool eternal = false;
   exception_state exceptions;
@@ -135,18 +135,18 @@ struct fiber {
   std::uint64_t priority = 0;  // random search: the highest one runs
 };
 
-/// One place on the way where there was a choice.
+/// One point of a schedule at which there was a choice.
 struct choice {
   std::uint32_t options;  // a bit per alternative
   std::uint32_t tried;    // likewise
   int taken;
   int usual;   // the alternative that costs nothing while it exists; -1: they all cost nothing
-  int spent;   // before
-  bool fault;  // counts against the faults, else against the preemptions
-  bool open;   // its other alternatives are to be tried
+  int spent;   // preemptions, or faults, before this choice
+  bool fault;  // counts as a fault, else as a preemption
+  bool open;   // its other alternatives will be tried
 };
 
-/// Whether memory is to come from the schedule that runs: user code is under way.
+/// Whether allocations come from the current schedule: true while user code runs.
 constinit bool user_code = false;
 class scheduler;
 constinit scheduler* made = nullptr;
@@ -166,7 +166,7 @@ class scheduler {
     for (;;) {
       run_schedule();
       if (!report_.failure.empty() || report_.schedules == most_schedules()) return finish();
-      if (grew_) {  // more places to switch: from the begin again
+      if (grew_) {  // more places to switch: start the search again
         grew_ = false;
         path_.clear();
         visited_.clear();
@@ -189,7 +189,7 @@ class scheduler {
   // ---- from within a schedule -------------------------------------------------------------------
 
   bool running() const noexcept { return running_ >= 0; }
-  /// While it lives, memory is the scheduler's own.
+  /// While it lives, allocations are the scheduler's own.
   struct inside {
     inside() noexcept : was(std::exchange(user_code, false)) {}
     inside(const inside&) = delete;
@@ -211,7 +211,7 @@ class scheduler {
     } else if (is_shared(where)) {
       let_others_in();
     }
-    if (what != op::wake) check_alive(where);  // a wake takes the address as a name only
+    if (what != op::wake) check_alive(where);  // a wake uses the address only as a name
     took_step(what, where, line);
   }
 
@@ -230,8 +230,8 @@ class scheduler {
   bool sleep(const void* where, std::uint32_t channels, const std::int64_t* deadline, sleeps how,
              const std::source_location& line) {
     took_step(op::sleep, where, line);
-    if (!exploring()) fail("the world's own thread would sleep: nobody is there to wake it");
-    if (how != sleeps::soundly && choose(2, line) == 1) return true;  // woken by nobody
+    if (!exploring()) fail("the world's own thread would sleep: no thread could wake it");
+    if (how != sleeps::soundly && choose(2, line) == 1) return true;  // a spurious wake-up
     fiber& me = self();
     me.now = fiber::state::asleep;
     me.sleeps_on = where;
@@ -261,11 +261,11 @@ class scheduler {
     fiber& me = self();
     if (++me.steps > bounds_.steps) fail("livelock: a thread spins without end");
     took_step(op::pause, nullptr, line);
-    // Fair: one who looks in vain again and again lets all others go first, or two who spin could
-    // keep a third one from ever going on (Musuvathi and Qadeer, PLDI 2008).
+    // Fair: a thread that keeps looking in vain lets all others step first; otherwise two that spin
+    // could keep a third from ever continuing (Musuvathi and Qadeer, PLDI 2008).
     me.now = fiber::state::paused;
     me.lets_first = ++me.pauses < 3 ? 0 : threads_that_are(fiber::state::ready);
-    if (me.pauses % 16 == 0) pass_time();  // two who spin for one who naps would spin for ever
+    if (me.pauses % 16 == 0) pass_time();  // or two that spin for a napping one never end
     me.priority = me.priority / 2;
     go_to(next_thread());
   }
@@ -277,7 +277,7 @@ class scheduler {
     fiber& f = fibers_[index];
     f.what = std::move(what);
     f.helper = helper;
-    f.stands = context::make_fcontext(f.stack + stack_bytes, stack_bytes, &scheduler::enter);
+    f.suspended_at = context::make_fcontext(f.stack + stack_bytes, stack_bytes, &scheduler::enter);
     f.now = fiber::state::ready;
     f.priority = random_() / 2 + (std::uint64_t{1} << 62);
     return static_cast<int>(index);
@@ -312,7 +312,8 @@ class scheduler {
     }
   }
   int faults() const noexcept { return faults_; }
-  /// Adds to what the running thread is spared; outside of schedules there is none.
+  /// Adds to the running thread's count of `spared` scopes; outside of schedules there is no
+  /// thread.
   void spare(int n) noexcept {
     if (running_ >= 0) self().spared += n;
   }
@@ -333,7 +334,7 @@ class scheduler {
   }
 
   [[noreturn]] void fail(const std::string& why) {
-    user_code = false;  // the report is not the schedule's memory
+    user_code = false;  // the report must not use the schedule's memory
     note_failure(why);
     running_ = -1;
     context::jump_fcontext(explorer_, nullptr);
@@ -348,7 +349,7 @@ class scheduler {
     if (p == nullptr) fail("a thread may allocate 1 MiB in a schedule");
     return p;
   }
-  /// False: not one of ours.
+  /// Returns false if the memory is not from an arena.
   bool release(void* p) {
     for (arena& a : arenas_) {
       if (!a.owns(p)) continue;
@@ -414,14 +415,14 @@ class scheduler {
       world w;
       (*what_)(w);
     };
-    first.stands =
+    first.suspended_at =
         context::make_fcontext(first.stack + stack_bytes, stack_bytes, &scheduler::enter);
     first.now = fiber::state::ready;
     const exception_state outside = exceptions_of_system_thread();
     running_ = 0;
     exceptions_of_system_thread() = {};
     leaving_ = -1;
-    context::jump_fcontext(first.stands, nullptr);
+    context::jump_fcontext(first.suspended_at, nullptr);
     running_ = -1;
     user_code = false;
     exceptions_of_system_thread() = outside;
@@ -429,7 +430,7 @@ class scheduler {
     if (report_.failure.empty()) check_memory();
   }
 
-  /// A world that crashes has failed like any other: the signal ends its schedule.
+  /// A world that crashes fails like any other: the signal ends its schedule.
   static void catch_crashes() {
     static std::array<std::byte, std::size_t{64} << 10> stack;
     stack_t alternate{};
@@ -444,7 +445,7 @@ class scheduler {
         return;
       }
       made->fail(signal == SIGABRT ? "the program gives up (abort, terminate)"
-                                   : "memory that is not there is used");
+                                   : "memory that is not mapped is used");
     };
     action.sa_flags = SA_ONSTACK | SA_NODEFER;
     for (const int signal : {SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE}) {
@@ -478,12 +479,12 @@ class scheduler {
     std::abort();
   }
 
-  /// Where the one stands who has just jumped here.
+  /// Records where the thread that has just jumped here is suspended.
   void came_from(context::transfer_t from) noexcept {
     if (leaving_ < 0) {
       explorer_ = from.fctx;
     } else {
-      fibers_[static_cast<std::size_t>(leaving_)].stands = from.fctx;
+      fibers_[static_cast<std::size_t>(leaving_)].suspended_at = from.fctx;
     }
   }
 
@@ -497,7 +498,7 @@ class scheduler {
     running_ = next;
     if (self().now != fiber::state::done) self().now = fiber::state::ready;
     exceptions_of_system_thread() = self().exceptions;
-    const context::transfer_t back = context::jump_fcontext(self().stands, nullptr);
+    const context::transfer_t back = context::jump_fcontext(self().suspended_at, nullptr);
     came_from(back);
   }
 
@@ -509,11 +510,11 @@ class scheduler {
     return mask;
   }
 
-  /// For a thread that cannot go on: who goes on instead. 0 when all others are done.
+  /// Called for a thread that cannot continue: which one runs instead; 0 when all others are done.
   int next_thread() {
     std::uint32_t able = threads_that_are(fiber::state::ready);
     const bool over = able == 0 && only_idle_helpers_sleep();
-    if (able == 0 && !over) able = pass_time();  // also while others spin, perhaps for a sleeper
+    if (able == 0 && !over) able = pass_time();  // also while others spin, maybe for a sleeper
     if (able == 0) able = threads_that_are(fiber::state::paused);
     if (able == 0) {
       if (!over) fail(deadlock());
@@ -531,14 +532,14 @@ class scheduler {
              (f.now == fiber::state::asleep && (!f.helper || !f.idle || f.deadline));
     });
   }
-  /// A schedule is told as the thread of each step, or for a choice what was chosen.
+  /// A schedule is written as the thread of each step, or for a choice as fault_mark + the choice.
   static constexpr int fault_mark = 100;
   int forced_step() const noexcept { return taken_ < forced_.size() ? forced_[taken_] : -1; }
   int forced_thread() const noexcept {
     const int next = forced_step();
     return next >= fault_mark ? running_ : next;
   }
-  /// For a thread that could go on.
+  /// Called for a thread that could continue.
   void let_others_in() {
     const std::uint32_t me = 1U << static_cast<unsigned>(running_);
     const std::uint32_t able = threads_that_are(fiber::state::ready) | me;
@@ -575,7 +576,7 @@ class scheduler {
     return decide(able, usual, preemptions_, false);
   }
 
-  /// Which of several sleepers a wake-up for one meets.
+  /// Which of several sleepers is woken by a wake-up of one.
   int which_of(std::uint32_t sleepers, const std::source_location& line) {
     int taken = std::countr_zero(sleepers);
     if (replaying_) {
@@ -600,11 +601,11 @@ class scheduler {
     if (std::has_single_bit(options)) return std::countr_zero(options);
     if (depth_ < path_.size()) {
       const int taken = path_[depth_++].taken;
-      if ((options >> taken & 1U) == 0) fail("the world is not deterministic: a choice is gone");
+      if ((options >> taken & 1U) == 0) fail("the world is not deterministic: a choice is missing");
       return taken;
     }
     if (!blind_) {
-      // What was seen with no more spent leads nowhere new from here on.
+      // A state that was seen with no more spent than now leads nowhere new: explore it no further.
       const std::uint64_t key = mix(mix(mix(state_, static_cast<std::uint64_t>(usual + 1)),
                                         static_cast<std::uint64_t>(running_)),
                                     static_cast<std::uint64_t>(faults_) * 2 + (fault ? 1U : 0U)) ^
@@ -644,7 +645,7 @@ class scheduler {
     return false;
   }
 
-  /// Nobody can go on, but time can: to the earliest deadline.
+  /// No thread can continue, but time can pass: to the earliest deadline.
   std::uint32_t pass_time() {
     std::int64_t earliest = std::numeric_limits<std::int64_t>::max();
     for (const fiber& f : fibers_) {
@@ -663,8 +664,8 @@ class scheduler {
 
   // ---- what happened ----------------------------------------------------------------------------
 
-  /// The state is a sum over the steps taken, each with the last write that it depends on: two
-  /// orders of independent steps have the same sum.
+  /// The state is a sum over the steps taken, each hashed with the last write that it depends on,
+  /// so two orders of independent steps have the same sum.
   void took_step(op what, const void* where, const std::source_location& line, int chosen = 0) {
     ++taken_;
     history_.push_back(
@@ -690,9 +691,9 @@ class scheduler {
     if (states_.size() < (std::size_t{1} << 22)) states_.insert(state_);
   }
 
-  /// An address that one thread alone has used in all schedules so far is no place to switch. When
-  /// a second thread turns up there, the search begins anew: within one search the places are the
-  /// same ones.
+  /// An address that only one thread has used in all schedules so far is not a place to switch.
+  /// When a second thread uses it, the search starts again: within one search the places stay the
+  /// same.
   bool is_shared(const void* where) {
     if (where == nullptr) return true;
     user& u = users_[where];
@@ -708,9 +709,9 @@ class scheduler {
     for (const arena& a : arenas_) {
       if (a.owns(where) && a.state_of(where) == arena::freed) fail("memory is used after its end");
     }
-    for (const fiber& f : fibers_) {  // a frame that is gone
+    for (const fiber& f : fibers_) {  // a frame that has been left
       if (where < f.stack || where >= f.stack + stack_bytes || &f == &self()) continue;
-      if (f.now == fiber::state::done || f.now == fiber::state::absent || where < f.stands) {
+      if (f.now == fiber::state::done || f.now == fiber::state::absent || where < f.suspended_at) {
         fail("a thread's frame is used after its end");
       }
     }
@@ -746,7 +747,7 @@ class scheduler {
   }
 
   std::string deadlock() const {
-    std::string text = "deadlock: nobody can go on; asleep:";
+    std::string text = "deadlock: no thread can continue; asleep:";
     for (std::size_t i = 1; i < most_threads; ++i) {
       if (fibers_[i].now != fiber::state::asleep) continue;
       const auto last = std::find_if(history_.rbegin(), history_.rend(), [i](const step& s) {
@@ -781,7 +782,7 @@ class scheduler {
   std::vector<int> forced_;
 
   std::array<fiber, most_threads> fibers_;
-  fiber nobody_;  // what runs outside of schedules
+  fiber nobody_;  // code that runs outside of schedules
   std::array<arena, most_threads> arenas_;
   context::fcontext_t explorer_ = nullptr;
   int running_ = -1;
@@ -791,14 +792,14 @@ class scheduler {
 
   std::vector<choice> path_;
   std::size_t depth_ = 0;
-  bool blind_ = false;   // from here on only the usual way
+  bool blind_ = false;   // from here on, take only the usual alternative
   bool forked_ = false;  // some threads have vanished, with what they owned
   int preemptions_ = 0;
   int faults_ = 0;
   std::unordered_map<std::uint64_t, int> visited_;
   struct user {
     int thread = 0;
-    std::uint64_t shared_since = 0;  // the schedule from which on it is a place to switch
+    std::uint64_t shared_since = 0;  // from this schedule on it is a place to switch
   };
   std::unordered_map<const void*, user> users_;
   bool grew_ = false;
@@ -911,7 +912,7 @@ std::uint64_t epoch() noexcept { return all().epoch(); }
 
 }  // namespace model
 
-// ---- the program's memory: that of a schedule, while one runs -----------------------------------
+// ---- the program's memory: that of the schedule, while one runs ---------------------------------
 
 namespace {
 void* allocate(std::size_t bytes) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Every allocation of every call fails once (P9): the n-th one, for all n, until the call passes.
+// Every allocation of every call fails once (P9): the n-th one, for all n, until the call succeeds.
 //
-// What is asked each time: the key is free, nobody else is harmed, the group closes; and, under
-// AddressSanitizer, that nothing has leaked.
+// Each time the test checks that the key is free, no other caller is harmed, and the group closes;
+// and, under AddressSanitizer, that nothing has leaked.
 
 #include <gtest/gtest.h>
 
@@ -80,7 +80,7 @@ using namespace std::chrono_literals;
 using texts = sf::group<std::string, std::string>;
 using many = std::vector<sf::outcome<std::string>>;
 
-const std::string key(40, 'k');  // both too long to stand in the string itself
+const std::string key(40, 'k');  // both too long for the string's inline buffer
 const std::string value(60, 'v');
 
 many echo(std::span<const std::string> keys) {
@@ -91,7 +91,7 @@ many echo(std::span<const std::string> keys) {
 std::string give() { return value; }
 sf::limits soon() { return {.deadline = std::chrono::steady_clock::now() + 1ms}; }
 
-/// `call` in a new World, whose n-th allocation from there fails; then its `check`.
+/// Runs `call` in a new World, whose n-th allocation from there fails; then its `check`.
 template <class World, class Call>
 void fail_each(Call call, const std::function<std::unique_ptr<World>()>& make) {
   for (long n = 0; n < 400; ++n) {
@@ -100,17 +100,17 @@ void fail_each(Call call, const std::function<std::unique_ptr<World>()>& make) {
     allowed = n;
     try {
       call(*world);
-    } catch (const std::exception&) {  // it may have failed; how, is another test's
+    } catch (const std::exception&) {  // it may fail; another test checks how
     }
     const bool reached = allowed == 0;
     allowed = -1;
     world->check();
     if (!reached || testing::Test::HasFailure()) return;
   }
-  FAIL() << "there was no end of allocations";
+  FAIL() << "the allocations did not end";
 }
 
-/// A group, with a load of `key` under way on another thread if wanted.
+/// A group, with a load of `key` running on another thread if requested.
 struct flights {
   explicit flights(bool busy, const std::function<void(flights&)>& set = {}) {
     if (set) set(*this);
@@ -152,8 +152,8 @@ template <class Call>
 void in_busy(Call call) {
   fail_each<flights>(call, [] { return std::make_unique<flights>(true); });
   fail_each<flights>(call, [] {
-    return std::make_unique<flights>(true,
-                                     [](flights& f) { f.options.on_error = sf::hand_over(2); });
+    return std::make_unique<flights>(
+        true, [](flights& f) { f.options.on_error = sf::error_policy::hand_over(2); });
   });
 }
 template <class Call>
@@ -166,7 +166,7 @@ void in_timed(Call call) {
   });
 }
 
-/// An executor of its own, as a wait may name one.
+/// A separate executor, as a wait may name one.
 struct on_pool {
   void execute(sf::task t) const { sf::default_pool().execute(std::move(t)); }
   long pad[4]{};
@@ -223,7 +223,7 @@ TEST(every_allocation, of_waits) {
       try {
         auto started = group.start(key, give);
         (void)co_await started.on(on_pool{}).as_outcome();
-      } catch (const std::bad_alloc&) {  // this call's own
+      } catch (const std::bad_alloc&) {  // thrown by this call itself
       }
     }(*f.group);
   });
@@ -256,7 +256,7 @@ TEST(every_allocation, of_looks_and_ends) {
   });
 }
 
-/// A cache with thirty entries, its loader and its loader of many.
+/// A cache with thirty entries, its loader and its bulk loader.
 struct cache {
   cache()
       : entries([](const std::string& k) { return k; }, &echo,
@@ -293,7 +293,7 @@ TEST(every_allocation, of_a_cache) {
   each([](auto& c) { (void)c.get("key 1").share(); });
 }
 
-/// One of each of the rest.
+/// One of each of the other classes.
 struct rest {
   void check() {
     support::eventually([this] { return permits.available() == 1; }, "the permit");
@@ -317,7 +317,7 @@ TEST(every_allocation, of_the_others) {
       try {
         auto asked = permits.start_acquire();
         const auto permit = co_await asked.on(on_pool{});
-      } catch (const std::bad_alloc&) {  // this call's own
+      } catch (const std::bad_alloc&) {  // thrown by this call itself
       }
     }(r.permits);
     held.release();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// What a cache answers holds its value: over eviction, clearing, the cache's end, from one thread
-// to another; and each value ends once, when nobody holds it any more.
+// A handle from a cache keeps its value alive: through eviction, clearing and the cache's
+// destruction, and across threads. Each value is destroyed once, when no handle holds it any more.
 
 #include "singleflight/cache/cached.hpp"
 
@@ -37,16 +37,16 @@ cache_type make(std::size_t capacity = 1000) {
 }
 handle hit(cache_type& cache, int k) {
   cache.get(k);
-  return *cache.find(k);  // by a slot, as long as there are some
+  return *cache.find(k);  // uses a slot, as long as one is free
 }
-/// What is kept for a slot that was emptied since is freed by the next who reclaims.
+/// A value that was held by an emptied slot is freed by the next reclaiming thread.
 void expect_alive(long count) {
   hazard_domain::instance().reclaim(nullptr);
   EXPECT_EQ(living::alive, count);
 }
 
-// Goal  A handle holds its value over everything that takes the entry out of the cache; the last
-//       one ends it, at once or with the next change of a cache.
+// Goal    A handle keeps its value alive through everything that removes the entry from the cache;
+//         the last handle destroys it, at once or with the next change of a cache.
 TEST(cached, outlives_its_entry) {
   std::optional<cache_type> cache;
   cache.emplace([](int k) { return living(k); }, cache_type::options{.capacity = 1});
@@ -59,7 +59,7 @@ TEST(cached, outlives_its_entry) {
   cache->put(3, living(33));
   std::optional<handle> cleared = hit(*cache, 4);
   cache->clear();
-  std::optional<handle> counted = cache->get(6);  // its own load's
+  std::optional<handle> counted = cache->get(6);  // from its own load
   std::optional<handle> outlives = hit(*cache, 5);
   EXPECT_EQ((*evicted)->read(), 1);
   EXPECT_EQ((*invalidated)->read(), 2);
@@ -72,9 +72,9 @@ TEST(cached, outlives_its_entry) {
   EXPECT_EQ((*cleared)->read(), 4);
   EXPECT_EQ((*outlives)->read(), 5);
   EXPECT_EQ((*counted)->read(), 6);
-  EXPECT_EQ(living::alive, 6) << "theirs, and no other's";
+  EXPECT_EQ(living::alive, 6) << "only the held values must be alive";
   evicted.reset();
-  EXPECT_EQ(living::alive, 5) << "at once: it had left";
+  EXPECT_EQ(living::alive, 5) << "a removed value must be destroyed at once";
   invalidated.reset();
   replaced.reset();
   cleared.reset();
@@ -83,8 +83,8 @@ TEST(cached, outlives_its_entry) {
   EXPECT_EQ(living::alive, 0);
 }
 
-// Goal  A thread may hold any number of handles at a time; those beyond its slots are counted, and
-//       a slot serves again.
+// Goal    A thread may hold any number of handles at a time; those beyond its slots are counted by
+//         reference, and a freed slot is reused.
 TEST(cached, more_than_a_thread_has_slots) {
   {
     auto cache = make();
@@ -102,7 +102,7 @@ TEST(cached, more_than_a_thread_has_slots) {
   expect_alive(0);
 }
 
-// Goal  Copies, moves, assignments, also to itself: each keeps its own share.
+// Goal    Copies, moves and assignments, even to itself: each handle keeps its own share.
 TEST(cached, copies_and_moves) {
   {
     auto cache = make();
@@ -135,7 +135,7 @@ TEST(cached, copies_and_moves) {
   expect_alive(0);
 }
 
-// Goal  share() keeps the value as a shared_ptr would, and frees the slot.
+// Goal    share() keeps the value alive like a shared_ptr, and frees the slot.
 TEST(cached, share) {
   std::shared_ptr<const living> kept;
   {
@@ -156,8 +156,8 @@ TEST(cached, share) {
   expect_alive(0);
 }
 
-// Goal  A handle goes to another thread, and ends there, while its own thread goes on, or has
-//       ended; the slot serves its own thread again.
+// Goal    A handle may move to another thread and be destroyed there, while its own thread
+//         continues or has ended; the slot is then usable by its own thread again.
 TEST(cached, to_another_thread) {
   {
     auto cache = make();
@@ -173,7 +173,7 @@ TEST(cached, to_another_thread) {
     std::thread([&] {
       for (int k = 10; k < 20; ++k) back.push_back(hit(cache, k));
     }).join();
-    // Its record has a new owner now, who must not use the slots that are held.
+    // The record has a new owner now, which must not use the slots that are held.
     std::thread([&] {
       std::vector<handle> own;
       for (int k = 20; k < 30; ++k) own.push_back(hit(cache, k));
@@ -185,7 +185,7 @@ TEST(cached, to_another_thread) {
   expect_alive(0);
 }
 
-// Goal  A hit at the very end of a thread, after it has given its slots back.
+// Goal    A hit at the very end of a thread, after the thread has released its slots, works.
 TEST(cached, at_the_end_of_a_thread) {
   {
     auto cache = make();
@@ -203,7 +203,7 @@ TEST(cached, at_the_end_of_a_thread) {
       }
     };
     std::thread([] {
-      thread_local late at_end;  // made before the slots are taken: it ends after them
+      thread_local late at_end;  // made before the slots: it is destroyed after them
       (void)&at_end;
       (void)used->get(1);
     }).join();
@@ -212,7 +212,7 @@ TEST(cached, at_the_end_of_a_thread) {
   expect_alive(0);
 }
 
-// Goal  A value whose destructor uses the cache.
+// Goal    The destructor of a value may use the cache.
 TEST(cached, a_destructor_that_uses_the_cache) {
   struct asking {
     loading_cache<int, asking>** cache;
@@ -244,10 +244,11 @@ TEST(cached, a_destructor_that_uses_the_cache) {
   expect_alive(0);
 }
 
-// Goal    Handles that come and go beside evictions, on several threads, some handed to others: no
-//         value ends before its last handle, every one ends once.
-// Method  A value says whether it is whole; all are counted.
-TEST(cached, beside_evictions) {
+// Goal    Handles are created and destroyed on several threads, some passed to other threads,
+//         concurrently with evictions: no value is destroyed before its last handle, and each one
+//         exactly once.
+// Method  A value can tell whether it is intact, and all values are counted.
+TEST(cached, concurrent_with_evictions) {
   {
     auto cache = make(20);
     std::mutex lock;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Where values are destroyed that have left a cache: values that own what waits for loads.
+// Where values that have left a cache are destroyed, if they own something that waits for loads.
 
 #include <gtest/gtest.h>
 
@@ -41,10 +41,10 @@ using support::gate;
 using support::in_thread;
 using support::living;
 
-/// Something whose destructor waits for a load that it has under way.
+/// An object whose destructor waits for a load that it has started.
 struct tenant {
   virtual ~tenant() = default;
-  /// Begins a load that calls `within`, on a thread of the library's; nobody waits for it.
+  /// Starts a load that calls `within` on a thread of the library, and does not wait for it.
   virtual void load(std::function<void()> within) = 0;
 };
 struct cache_tenant final : tenant {
@@ -146,15 +146,15 @@ const change changes[] = {
      }},
 };
 
-// Goal    A value that has left is not destroyed within the load that its destructor waits for,
-//         whichever call of that load would come to free it (scenario 53).
-// Method  The tenant leaves while its load runs; the load then changes the cache that it was in.
+// Goal    A removed value is not destroyed within the load that its destructor waits for, whichever
+//         call of that load would free it (scenario 53).
+// Method  The tenant is removed while its load runs; the load then changes the cache that held it.
 TEST(deferred_end, a_load_frees_what_waits_for_it_elsewhere) {
   for (const auto& [name, make] : kinds) {
     for (const change& how : changes) {
       SCOPED_TRACE(name + ", " + how.name);
       gate loading;
-      gate gone;
+      gate removed;
       gate done;
       std::atomic<bool> first{true};
       tenants all([&](int key) { return key == 1 ? make() : std::unique_ptr<tenant>(); },
@@ -162,31 +162,31 @@ TEST(deferred_end, a_load_frees_what_waits_for_it_elsewhere) {
       (*all.get(1))->load([&] {
         if (!first.exchange(false)) return;
         loading.open();
-        gone.wait();
+        removed.wait();
         how.make(all);
         done.open();
       });
       loading.wait();
       (void)all.invalidate(1);
-      gone.open();
+      removed.open();
       done.wait();
     }
   }
 }
 
-// Goal  The same where the load itself holds the last handle, and drops it.
+// Goal    The same where the load itself holds the last handle and drops it.
 TEST(deferred_end, a_load_drops_the_last_handle) {
   for (const auto& [name, make] : kinds) {
     SCOPED_TRACE(name);
-    gate gone;
+    gate removed;
     gate done;
     std::atomic<bool> first{true};
     tenants all([&](int) { return make(); });
     auto held = std::make_shared<std::optional<tenants::result>>(all.get(1));
-    auto copy = std::make_shared<std::optional<tenants::result>>(**held);  // counted
+    auto copy = std::make_shared<std::optional<tenants::result>>(**held);  // ref-counted
     (**held).value()->load([&, held, copy] {
       if (!first.exchange(false)) return;
-      gone.wait();
+      removed.wait();
       held->reset();
       copy->reset();
       done.open();
@@ -194,12 +194,13 @@ TEST(deferred_end, a_load_drops_the_last_handle) {
     held.reset();
     copy.reset();
     (void)all.invalidate(1);
-    gone.open();
+    removed.open();
     done.wait();
   }
 }
 
-// Goal  The same for a load that is a coroutine, on a thread that the library knows nothing of.
+// Goal    The same for a load that is a coroutine, resumed on a thread that the library does not
+//         know.
 TEST(deferred_end, a_coroutine_that_foreign_code_resumes) {
   using inner = loading_cache<int, int>;
   for (const change& how : changes) {
@@ -220,14 +221,15 @@ TEST(deferred_end, a_coroutine_that_foreign_code_resumes) {
         },
         {.capacity = 10});
     (*all.get(1))->refresh(1);
-    eventually([&] { return elsewhere.taken(); }, "the load to have suspended");
+    eventually([&] { return elsewhere.taken(); }, "the load's suspension");
     (void)all.invalidate(1);
     in_thread([&] { elsewhere.resume(); }).get();
     EXPECT_TRUE(over);
   }
 }
 
-// Goal  The same for a load that a promise answers, on a thread that the library knows nothing of.
+// Goal    The same for a load that is answered by a promise, on a thread that the library does not
+//         know.
 TEST(deferred_end, a_promise_that_foreign_code_answers) {
   struct answers_elsewhere {
     explicit answers_elsewhere(std::function<void()> before) : within(std::move(before)) {}
@@ -242,20 +244,20 @@ TEST(deferred_end, a_promise_that_foreign_code_answers) {
           .detach();
     }
     std::function<void()> within;
-    std::jthread thread;  // goes last: the group waits for its answer
+    std::jthread thread;  // destroyed last: the group waits for its answer
     group<int, int> all;
   };
   for (const change& how : changes) {
     SCOPED_TRACE(how.name);
     gate loading;
-    gate gone;
+    gate removed;
     gate over;
     tenants others([](int) { return nullptr; }, {.capacity = 100});
     loading_cache<int, std::unique_ptr<answers_elsewhere>> all(
         [&](int) {
           return std::make_unique<answers_elsewhere>([&] {
             loading.open();
-            gone.wait();
+            removed.wait();
             how.make(others);
             all.clear();
             for (int i = 100; i < 130; ++i) all.put(i, nullptr);
@@ -266,13 +268,14 @@ TEST(deferred_end, a_promise_that_foreign_code_answers) {
     (*all.get(1))->start();
     loading.wait();
     (void)all.invalidate(1);
-    gone.open();
+    removed.open();
     over.wait();
   }
 }
 
-// Goal  Nothing waits for ever to be destroyed: what left within loads of this thread is freed as
-//       the outermost one ends, what left within those of others by the pool.
+// Goal    No value waits forever to be destroyed: values removed within loads of this thread are
+//         freed when the outermost load ends, those removed within other threads' loads by the
+//         pool.
 TEST(deferred_end, everything_is_freed) {
   {
     loading_cache<int, living>* self = nullptr;
@@ -286,19 +289,22 @@ TEST(deferred_end, everything_is_freed) {
         {.capacity = 10});
     self = &cache;
     (void)cache.get(0);
-    eventually([] { return living::alive <= 10 + 16; }, "the pool to have freed what has left");
+    eventually([] { return living::alive <= 10 + 16; },
+               "the pool to have freed the removed values");
     for (int i = 1; i <= 5000; ++i) cache.refresh(i);
     eventually([&] { return cache.stats().refreshes == 5000; }, "the refreshes");
-    eventually([] { return living::alive <= 10 + 16; }, "the pool to have freed what has left");
+    eventually([] { return living::alive <= 10 + 16; },
+               "the pool to have freed the removed values");
     for (int i = 1; i <= 100; ++i) {
       (void)cache.get(i);
-      ASSERT_LE(living::alive, 10 + 16) << "a call has left behind what it evicted";
+      ASSERT_LE(living::alive, 10 + 16) << "a call has not freed the value that it evicted";
     }
   }
-  eventually([] { return living::alive == 0; }, "all to have ended");
+  eventually([] { return living::alive == 0; }, "the end of all values");
 }
 
-// Goal  A value may own its own cache: the call that takes it out does not touch the cache after.
+// Goal    A value may own its own cache: the call that removes it does not touch the cache
+//         afterwards.
 TEST(deferred_end, a_value_owns_its_own_cache) {
   struct node;
   using cache_type = loading_cache<int, std::shared_ptr<node>>;
@@ -310,7 +316,7 @@ TEST(deferred_end, a_value_owns_its_own_cache) {
       {"invalidate",
        [](cache_type& c) {
          (void)c.invalidate(1);
-         c.clear();  // NOLINT: frees what waits
+         c.clear();  // NOLINT: frees waiting values
        }},
       {"clear", [](cache_type& c) { c.clear(); }},
       {"invalidate_if", [](cache_type& c) { (void)c.invalidate_if([](int) { return true; }); }},
@@ -327,17 +333,17 @@ TEST(deferred_end, a_value_owns_its_own_cache) {
     cache_type& c = *cache;
     cache.reset();
     way(c);
-    eventually([&] { return mark.use_count() == 1; }, "the cache to have ended");
+    eventually([&] { return mark.use_count() == 1; }, "the end of the cache");
   }
 }
 
-// Goal  A sweep that takes out what owns its cache does not wait for itself.
+// Goal    A sweep that removes the owner of its cache does not wait for itself.
 TEST(deferred_end, a_sweep_ends_its_own_cache) {
   manual_timer time;
   struct node;
   using cache_type = loading_cache<int, std::shared_ptr<node>>;
   struct node {
-    std::shared_ptr<int> mark;  // goes after the cache, which uses the timer until its end
+    std::shared_ptr<int> mark;  // destroyed after the cache, which uses the timer
     std::shared_ptr<cache_type> owner;
   };
   const auto mark = std::make_shared<int>(1);
@@ -348,11 +354,11 @@ TEST(deferred_end, a_sweep_ends_its_own_cache) {
     cache->put(1, std::make_shared<node>(node{mark, cache}));
   }
   time.advance(2s);
-  eventually([&] { return mark.use_count() == 1; }, "the cache to have ended");
+  eventually([&] { return mark.use_count() == 1; }, "the end of the cache");
 }
 
-// Goal  The removal listener hears of each entry once, wherever its value ends.
-TEST(deferred_end, listeners_hear_once) {
+// Goal    The removal listener is called once per entry, wherever the value is destroyed.
+TEST(deferred_end, the_listener_is_called_once) {
   std::atomic<int> heard{0};
   {
     loading_cache<int, living> cache(
@@ -366,13 +372,13 @@ TEST(deferred_end, listeners_hear_once) {
     eventually([&] { return heard == 990; }, "the listener");
   }
   EXPECT_EQ(heard, 990);
-  eventually([] { return living::alive == 0; }, "all to have ended");
+  eventually([] { return living::alive == 0; }, "the end of all values");
 }
 
 // Scenario 46
-// Goal    A promise that is lost to an exception which its loader catches is broken before the
-//         loader waits for a listener: that of a subscription it ends, of a live_value that goes,
-//         or of a cache that goes, whose sweep tells it.
+// Goal    When a loader loses its promise to an exception that it catches, the promise is broken
+//         before the loader waits for a listener: when it ends a subscription, or destroys a
+//         live_value, or a cache whose sweep calls the listener.
 TEST(deferred_end, a_lost_promise_is_broken_before_its_loader_waits) {
   struct full {};
   group<int, int> flights;
@@ -383,9 +389,9 @@ TEST(deferred_end, a_lost_promise_is_broken_before_its_loader_waits) {
   auto subscribed = number.on_change(listens);
   number.set(2);
   hold.await_arrivals(1);
-  std::optional<live_value<int>> goes(std::in_place, [] { return 1; });
-  auto other = goes->on_change(listens);
-  goes->set(2);
+  std::optional<live_value<int>> ending(std::in_place, [] { return 1; });
+  auto other = ending->on_change(listens);
+  ending->set(2);
   hold.await_arrivals(2);
   std::optional<loading_cache<int, int>> swept(
       std::in_place, [](int key) { return key; },
@@ -399,7 +405,7 @@ TEST(deferred_end, a_lost_promise_is_broken_before_its_loader_waits) {
   hold.await_arrivals(3);
   const std::function<void()> waits[] = {
       [&] { subscribed.end(); },
-      [&] { goes.reset(); },
+      [&] { ending.reset(); },
       [&] { swept.reset(); },
   };
   std::atomic<int> ended{0};

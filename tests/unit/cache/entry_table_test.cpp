@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The table of a cache's entries: growth, removal, lines that were passed by, equal hashes, and
-// searches beside changes.
+// The table of a cache's entries: growth, removal, entries displaced past full lines, equal hashes,
+// and concurrent searches.
 
 #include "singleflight/cache/detail/entry_table.hpp"
 
@@ -39,7 +39,7 @@ auto same_key(int key) {
   return [key](const entry_base& e) { return static_cast<const table_entry&>(e).key() == key; };
 }
 
-/// A table with its lock, and what the caches do around it.
+/// A table with its lock, and the steps that the caches perform around it.
 class table {
  public:
   explicit table(std::size_t most) : of_(most) {}
@@ -80,7 +80,7 @@ class table {
     hazard_domain::instance().reclaim(left);
     return true;
   }
-  /// Removes one in a visit of all lines, and lets them settle then.
+  /// Removes one entry in a visit of all lines, and settles the lines afterwards.
   void sweep_one(int key, std::uint32_t hash) {
     reclaimable* left = nullptr;
     {
@@ -114,18 +114,18 @@ class table {
   bool is_at_hand(int key, std::uint32_t hash) {
     const std::lock_guard hold(lock_);
     const entry_base* const e = of_.find_locked(hash, same_key(key));
-    return of_.is_at_hand(*e, *this_hazard_record());
+    return of_.glance_finds(*e, *this_hazard_record());
   }
-  /// It has been asked for as often as counts.
+  /// Gives the entry the maximum of hits, and moves it home if it is away.
   void welcome(int key, std::uint32_t hash) {
     const std::lock_guard hold(lock_);
     entry_base* const e = of_.find_locked(hash, same_key(key));
     e->set_hits(entry_base::max_hits);
-    const bool at_hand = of_.is_at_hand(*e, *this_hazard_record());
+    const bool at_hand = of_.glance_finds(*e, *this_hazard_record());
     EXPECT_EQ(this_hazard_record()->structure().load(), nullptr);
-    if (!at_hand) of_.welcome_locked(*e);
+    if (!at_hand) of_.promote_locked(*e);
   }
-  /// -1: not there. As a cache searches, without the lock.
+  /// -1: not found. Searches without the lock, as a cache does.
   int find(int key, std::uint32_t hash) const {
     hazard_record& record = *this_hazard_record();
     hazard_slot& slot = *record.free_handle();
@@ -138,7 +138,7 @@ class table {
     const hazard_hold hold(*e, &slot);
     return static_cast<table_entry*>(e)->value;
   }
-  /// Whether a look at its home line suffices.
+  /// Whether a search of its home line suffices.
   bool glance(int key, std::uint32_t hash) const {
     hazard_record& record = *this_hazard_record();
     hazard_slot& slot = *record.free_handle();
@@ -182,8 +182,8 @@ class table {
 
 std::uint32_t mixed(int key) { return static_cast<std::uint32_t>(key) * 2654435769U; }
 
-// Goal  A byte of a line's word fits where the tag is, and where it is only by a borrow, which the
-//       whole hash tells apart; a free place never fits.
+// Goal    A byte of a line's word matches where the tag is, or falsely because of a borrow, which
+//         comparing the whole hash rules out; an empty place never matches.
 TEST(entry_line, match) {
   for (const bool away : {false, true}) {
     const auto tag_of = away ? &entry_line::away_tag : &entry_line::home_tag;
@@ -212,16 +212,16 @@ TEST(entry_line, match) {
   }
 }
 
-// Goal    Whatever is stored and removed, in whatever order: a search finds what is there, and
-//         nothing else; with good hashes, bad ones, and one for all.
-// Method  Random changes beside a map.
-TEST(entry_table, beside_a_map) {
+// Goal    Whatever is stored and removed, in whatever order, a search finds exactly the stored
+//         entries, with good hashes, bad ones, and one hash for all.
+// Method  Random changes are compared with a map.
+TEST(entry_table, agrees_with_a_map) {
   using hash_of = std::uint32_t (*)(int);
   const hash_of hashes[] = {
       mixed,
-      [](int) { return 0xffffffffU; },                              // one for all, the last line
-      [](int k) { return static_cast<std::uint32_t>(k % 3); },      // all in the first line
-      [](int k) { return mixed(k) & 0xff000000U; },                 // one tag
+      [](int) { return 0xffffffffU; },                          // one hash for all: the last line
+      [](int k) { return static_cast<std::uint32_t>(k % 3); },  // all in the first line
+      [](int k) { return mixed(k) & 0xff000000U; },             // one tag
       [](int k) { return static_cast<std::uint32_t>(k) & 0x7fU; },  // one home, all tags
   };
   for (const hash_of hash : hashes) {
@@ -230,7 +230,7 @@ TEST(entry_table, beside_a_map) {
     std::unordered_map<int, int> map;
     for (int i = 0; i < 12'000; ++i) {
       const int key = static_cast<int>(random() % 1500);
-      // Fills, then empties, then fills.
+      // Fills, then empties, then fills again.
       const bool insert = random() % 100 < ((i / 4000) % 2 == 0 ? 80U : 20U);
       if (insert && (map.size() < 800 || map.contains(key))) {
         ASSERT_TRUE(t.insert(key, i, hash(key)));
@@ -257,10 +257,10 @@ TEST(entry_table, beside_a_map) {
   }
 }
 
-// Goal    A line that more entries have passed by than can be counted is passed by every search
-//         from then on: what is behind it stays to be found when some, and when all, others have
-//         left.
-TEST(entry_table, passers_by_beyond_counting) {
+// Goal    A line that more entries have passed than its counter can hold is passed by every search
+//         from then on: the entries behind it are still found when some or all of the others have
+//         been removed.
+TEST(entry_table, more_displaced_entries_than_the_counter_holds) {
   table t(1000);
   constexpr std::uint32_t hash = 0x40000000;
   for (int k = 0; k < 600; ++k) ASSERT_TRUE(t.insert(k, k, hash));
@@ -276,9 +276,9 @@ TEST(entry_table, passers_by_beyond_counting) {
   EXPECT_EQ(t.find(1, hash), 11);
 }
 
-// Goal  There is always room for as many as were announced, and one more; the table does not grow
-//       for less.
-TEST(entry_table, room_for_all) {
+// Goal    There is always a place for as many entries as the table was made for, and one more; the
+//         table does not grow before it has to.
+TEST(entry_table, a_place_for_all) {
   for (const std::size_t most : {1U, 2U, 5U, 6U, 7U, 23U, 24U, 25U, 100U, 1000U}) {
     table t(most);
     for (std::size_t k = 0; k <= most; ++k) {
@@ -289,7 +289,7 @@ TEST(entry_table, room_for_all) {
   }
 }
 
-// Goal  A table that was emptied is small again.
+// Goal    A table that was cleared is small again.
 TEST(entry_table, small_again) {
   table t(100'000);
   const std::size_t small = t.of().lines_locked();
@@ -301,7 +301,7 @@ TEST(entry_table, small_again) {
   EXPECT_EQ(t.find(1, mixed(1)), 1);
 }
 
-// Goal  A comparison that throws leaves no slot in use.
+// Goal    A comparison that throws leaves no slot in use.
 TEST(entry_table, a_comparison_that_throws) {
   table t(10);
   t.insert(1, 1, mixed(1));
@@ -315,10 +315,11 @@ TEST(entry_table, a_comparison_that_throws) {
   EXPECT_EQ(record.structure().load(), nullptr);
 }
 
-// Goal    As entries come and go, those that had passed a full line come home to it: a glance finds
-//         most of them in a table that has been full for long, as in one that was filled once.
-TEST(entry_table, those_away_come_home) {
-  constexpr int entries = 4400;  // as many as the table takes before it grows
+// Goal    As entries are added and removed, those displaced past a full line move home to it: in a
+//         table that has been full for a long time glance finds as many of them as in one that was
+//         filled once.
+TEST(entry_table, displaced_entries_move_home) {
+  constexpr int entries = 4400;  // as many as the table holds before it grows
   table t(entries);
   std::mt19937 random(3);
   std::vector<int> there;
@@ -348,16 +349,16 @@ TEST(entry_table, those_away_come_home) {
   for (const int k : there) ASSERT_EQ(t.find(k, hash(k)), k);
 }
 
-// Goal    What is asked for often is found at a glance, however full the table is; nothing is lost
-//         for it.
-TEST(entry_table, what_is_asked_for_often_comes_home) {
+// Goal    Frequently used entries are found by glance, however full the table is; no other entry is
+//         lost by that.
+TEST(entry_table, frequently_used_entries_move_home) {
   constexpr int entries = 4400;
   constexpr int often = entries / 10;
   table t(entries);
   const auto hash = [](int k) {
     return static_cast<std::uint32_t>(singleflight::key_hash<int>{}(k));
   };
-  for (int k = entries - 1; k >= 0; --k) t.insert(k, k, hash(k));  // who is asked for comes last
+  for (int k = entries - 1; k >= 0; --k) t.insert(k, k, hash(k));  // frequently used ones last
   const auto away = [&] {
     int count = 0;
     for (int k = 0; k < often; ++k) count += t.is_at_hand(k, hash(k)) ? 0 : 1;
@@ -367,7 +368,7 @@ TEST(entry_table, what_is_asked_for_often_comes_home) {
   for (int k = 0; k < often; ++k) t.welcome(k, hash(k));
   EXPECT_GT(before, often / 5);
   EXPECT_LE(away(), before / 3);
-  for (int k = 0; k < often; ++k) t.welcome(k, hash(k));  // who has no better place stays
+  for (int k = 0; k < often; ++k) t.welcome(k, hash(k));  // without a better place it stays
   EXPECT_EQ(t.visited(), static_cast<std::size_t>(entries));
   for (int k = 0; k < entries; ++k) {
     ASSERT_EQ(t.find(k, hash(k)), k);
@@ -377,9 +378,9 @@ TEST(entry_table, what_is_asked_for_often_comes_home) {
   EXPECT_EQ(t.visited(), 0U);
 }
 
-// Goal    Who comes home takes the place of the coldest there, or of the one that looks like it;
-//         and of nobody who is asked for as much.
-TEST(entry_table, who_makes_way) {
+// Goal    An entry that moves home takes the place of the coldest entry there, or of the one with
+//         its tag, but never of an entry that is used as often.
+TEST(entry_table, which_entry_is_displaced) {
   constexpr int crowd = entry_line::places;
   constexpr std::uint32_t home = 0x10000000U;
   table t(1000);
@@ -397,16 +398,16 @@ TEST(entry_table, who_makes_way) {
   t.set_hits(0, hash(0), 2);
   t.set_hits(1, hash(1), 1);
   for (int k = 3; k < crowd; ++k) t.set_hits(k, hash(k), 3);
-  t.welcome(2 * crowd, hash(2 * crowd));  // for c, which has no hit
+  t.welcome(2 * crowd, hash(2 * crowd));  // replaces c, which has no hit
   EXPECT_EQ(at_glance(), "abdefgo");
-  t.welcome(crowd, hash(crowd));  // for b
+  t.welcome(crowd, hash(crowd));  // replaces b
   EXPECT_EQ(at_glance(), "adefgho");
-  t.welcome(2, hash(2));  // for a
+  t.welcome(2, hash(2));  // replaces a
   EXPECT_EQ(at_glance(), "cdefgho");
   t.welcome(0, hash(0));
-  EXPECT_EQ(at_glance(), "cdefgho") << "a took the place of one that is asked for as much";
+  EXPECT_EQ(at_glance(), "cdefgho") << "a must not replace an entry that is used as often";
   EXPECT_EQ(t.visited(), 40U + 2 * crowd + 1);
-  // In a line with room, who looks like another goes ahead of it.
+  // In a line with free places, an entry is placed ahead of the one with its tag.
   constexpr std::uint32_t elsewhere = 0x40000000U;
   t.insert(20, 20, elsewhere);
   t.insert(21, 21, elsewhere);
@@ -418,9 +419,9 @@ TEST(entry_table, who_makes_way) {
   EXPECT_TRUE(t.is_at_hand(21, elsewhere));
 }
 
-// Goal    In tables of one to eight lines, where a way round is short: whatever comes home, and
-//         whoever makes way for it, all that is there is found, and nothing else.
-TEST(entry_table, small_tables_beside_a_map) {
+// Goal    In tables of one to eight lines, where probing wraps around soon, a search finds exactly
+//         the stored entries, whichever of them move home and whichever they displace.
+TEST(entry_table, small_tables_agree_with_a_map) {
   for (std::uint32_t seed = 0; seed < 1000; ++seed) {
     std::mt19937 random(seed);
     const std::size_t most = 1 + random() % 40;
@@ -450,15 +451,15 @@ TEST(entry_table, small_tables_beside_a_map) {
   }
 }
 
-// Goal    One that is away does not make way: in a table of two lines the next with room is its
-//         home, where it would stand as one that is away.
-TEST(entry_table, one_that_is_away_stays) {
+// Goal    An entry that is away from its home is not displaced: in a table of two lines the next
+//         line with a free place is its home, where it would be marked as away.
+TEST(entry_table, an_entry_away_from_home_is_not_displaced) {
   table t(10);
   constexpr std::uint32_t first = 0;
   constexpr std::uint32_t second = 0x80000000U;
   t.insert(1, 1, second + 5);
-  t.insert(2, 2, second + 5);  // looks like it
-  t.welcome(2, second + 5);    // so that one goes to the first line
+  t.insert(2, 2, second + 5);  // has the same tag
+  t.welcome(2, second + 5);    // so the other one moves to the first line
   for (int k = 3; k < 9; ++k) {
     t.insert(k, k, first + static_cast<std::uint32_t>(k));
     t.set_hits(k, first + static_cast<std::uint32_t>(k), 1);
@@ -470,10 +471,11 @@ TEST(entry_table, one_that_is_away_stays) {
   EXPECT_TRUE(t.is_at_hand(9, first + 9));
 }
 
-// Goal    Searches beside stores, replacements, removals, growth and clearing: what stays all the
-//         time is always found, with one of its values; what is found is alive, and the right key.
-// Method  Threads search while one changes, for many rounds; the hashes crowd into a few lines.
-TEST(entry_table, searches_beside_changes) {
+// Goal    Concurrently with stores, replacements, removals, growth and clearing, a search always
+//         finds an entry that is never removed; every entry found is alive and has the right key.
+// Method  Threads search while one makes changes, for many rounds; the hashes crowd into a few
+//         lines.
+TEST(entry_table, searches_concurrent_with_changes) {
   const auto hash = [](int k) { return mixed(k) & 0xf000003fU; };
   std::atomic<bool> over{false};
   table t(2000);
@@ -487,7 +489,7 @@ TEST(entry_table, searches_beside_changes) {
       while (!over) {
         const int fixed = static_cast<int>(random() % stay);
         const int value = t.find(fixed, hash(fixed));
-        ASSERT_GE(value, 0) << "what was there all the time was not found";
+        ASSERT_GE(value, 0) << "an entry that was never removed was not found";
         ASSERT_EQ(value % 10'000, fixed);
         const int other = stay + static_cast<int>(random() % 500);
         const int got = t.find(other, hash(other));
@@ -514,11 +516,12 @@ TEST(entry_table, searches_beside_changes) {
   over = true;
 }
 
-// Goal    A search beside an entry that comes home finds it, each time.
-// Method  Four full lines, each with its own entries, and one entry of the first line behind them,
-//         until another one leaves that line, while it is sought. All have one tag: so a search
-//         that has seen the first line looks at many others before it comes to where that one was.
-TEST(entry_table, a_search_beside_one_that_comes_home) {
+// Goal    A search that is concurrent with an entry's move to its home line finds it, every time.
+// Method  Four full lines, each with its own entries, and one entry of the first line behind them.
+//         While it is being searched for, another entry leaves that line. All have one tag, so
+//         after the first line a search compares many entries before it reaches the place where
+//         that entry was.
+TEST(entry_table, a_search_concurrent_with_a_move_home) {
   constexpr int crowd = entry_line::places;
   table t(1000);
   for (int k = 1000; k < 1200; ++k) t.insert(k, k, mixed(k) | 0x80000000U);
@@ -531,7 +534,7 @@ TEST(entry_table, a_search_beside_one_that_comes_home) {
   }
   ASSERT_EQ(t.lines(), lines);
   const std::uint32_t home = in_line(8, 100);
-  std::atomic<int> present{0};  // the one behind the lines, from its store to its removal
+  std::atomic<int> present{0};  // the entry behind the lines, while it is stored
   std::atomic<int> sought{0};
   std::jthread reader([&](const std::stop_token& over) {
     while (!over.stop_requested()) {
@@ -543,7 +546,7 @@ TEST(entry_table, a_search_beside_one_that_comes_home) {
       }
       const int got = t.find(key, home);
       if (present == key) {
-        EXPECT_EQ(got, key) << "what was there all the time was not found";
+        EXPECT_EQ(got, key) << "an entry that was never removed was not found";
       }
     }
   });
@@ -562,13 +565,13 @@ TEST(entry_table, a_search_beside_one_that_comes_home) {
   }
 }
 
-// Goal    A sweep, during which none comes home, sees to that afterwards.
-TEST(entry_table, those_away_come_home_after_a_visit) {
+// Goal    A sweep, during which no entry moves home, moves entries home afterwards.
+TEST(entry_table, displaced_entries_move_home_after_a_visit) {
   constexpr int crowd = entry_line::places;
   constexpr std::uint32_t home = 0x10000000U;
   table t(1000);
   for (int k = 1000; k < 1200; ++k) t.insert(k, k, mixed(k) | 0x80000000U);
-  constexpr int last = 2 * crowd;  // two lines away: a glance does not see that
+  constexpr int last = 2 * crowd;  // two lines away: glance does not look there
   for (int k = 0; k <= last; ++k) t.insert(k, k, home + static_cast<std::uint32_t>(k));
   const auto glances = [&] { return t.glance(last, home + last); };
   EXPECT_FALSE(glances());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Numbers at the ends of their ranges: durations, deadlines and weights add up, and never wrap.
+// Numbers at the ends of their ranges: durations, deadlines and weights are added without overflow.
 
 #include <gtest/gtest.h>
 
@@ -50,8 +50,8 @@ const duration_option durations[] = {
     {"error_ttl", &cache_options<int, int>::error_ttl},
 };
 
-// Goal  However far a clock goes on at once, what is older than its ttl is old, also where half of
-//       all time has passed.
+// Goal    However far a clock leaps, an entry older than its ttl has expired, even where half of
+//         all time has passed.
 TEST(extremes, leaps_of_a_clock) {
   constexpr auto year = nanoseconds(24h) * 365;
   for (const nanoseconds leap :
@@ -67,8 +67,8 @@ TEST(extremes, leaps_of_a_clock) {
   }
 }
 
-// Goal  Each duration of a cache may be as long as there are, alone and with all others: with any
-//       jitter nothing is loaded again within years. A negative one is refused.
+// Goal    Each duration of a cache may have the largest value, alone and with all others: with any
+//         jitter nothing is loaded again within years. A negative duration is refused.
 TEST(extremes, durations_of_a_cache) {
   for (const double jitter : {0.0, 0.1, 1.0}) {
     for (std::size_t i = 0; i <= std::size(durations); ++i) {
@@ -113,7 +113,7 @@ TEST(extremes, durations_of_a_cache) {
   }
 }
 
-// Goal  A value's own time, as long or as short as there are.
+// Goal    A value's own ttl may be as long or as short as possible.
 TEST(extremes, a_values_own_time) {
   manual_timer time;
   nanoseconds own{};
@@ -134,8 +134,9 @@ TEST(extremes, a_values_own_time) {
   }
 }
 
-// Goal  A stale value whose load fails is not tried again before retry_after, however long.
-TEST(extremes, a_failure_is_held_off_for_ever) {
+// Goal    A stale value whose load fails is not tried again before retry_after, however long that
+//         is.
+TEST(extremes, a_failure_is_not_retried_before_retry_after) {
   manual_timer time;
   int loads = 0;
   loading_cache<int, int> cache(
@@ -156,8 +157,8 @@ TEST(extremes, a_failure_is_held_off_for_ever) {
   EXPECT_EQ(loads, 2);
 }
 
-// Goal  Limits of a call at the ends of time: one that has passed ends it, one that never comes
-//       does not.
+// Goal    Limits of a call may lie at the ends of time: one that has passed ends the call, one that
+//         is never reached does not.
 TEST(extremes, limits_of_a_call) {
   loading_cache<int, int> cache([](int k) { return k; });
   for (const time_point past : {time_point::min(), time_point{}, time_point(-1ns)}) {
@@ -167,8 +168,8 @@ TEST(extremes, limits_of_a_call) {
   EXPECT_EQ(*cache.get(2, {.deadline = time_point::max()}), 2);
 }
 
-// Goal  A live_value that is to be loaded hardly ever is not loaded without pause, with any jitter,
-//       after a success and after failures.
+// Goal    A live_value with the longest reload interval is not loaded continuously, with any
+//         jitter, after a success and after failures.
 TEST(extremes, a_schedule_without_end) {
   for (const double jitter : {0.0, 0.1, 1.0}) {
     for (const std::uint64_t bits : {std::uint64_t{0}, std::uint64_t{1} << 62}) {
@@ -188,7 +189,7 @@ TEST(extremes, a_schedule_without_end) {
   EXPECT_THROW((live_value<int>([] { return 1; }, negative)), std::invalid_argument);
 }
 
-// Goal  An age stays in range, though a clock comes from one end of time to the other.
+// Goal    An age stays in range, even if the clock moves from one end of time to the other.
 TEST(extremes, ages) {
   manual_timer time(time_point::min() + 1h);
   const live_value<int> value([] { return 1; },
@@ -206,7 +207,7 @@ TEST(extremes, ages) {
   EXPECT_GE(kept.age(), 0ns);
 }
 
-// Goal  A live_value whose clock has come to its end is not loaded without pause.
+// Goal    A live_value whose clock has reached its end is not loaded continuously.
 TEST(extremes, a_schedule_at_the_end_of_time) {
   for (const nanoseconds every : {nanoseconds(1h), nanoseconds(std::chrono::hours(24 * 36500))}) {
     manual_timer time(time_point::max() - 90min);
@@ -222,8 +223,8 @@ TEST(extremes, a_schedule_at_the_end_of_time) {
 
 // ---- weights ------------------------------------------------------------------------------------
 
-// Goal  Weights whose sum is past the largest number push one another out as any do; as a new key,
-//       and in place of an old value.
+// Goal    Weights whose sum exceeds the largest number evict one another like any others, for a new
+//         key and for a replaced value.
 TEST(extremes, weights) {
   const std::pair<std::size_t, std::size_t> cases[] = {
       {most, most}, {most, most / 2 + 1}, {most, most - 1}, {most - 1, most / 2 + 1}};
@@ -257,8 +258,8 @@ TEST(extremes, weights) {
   }
 }
 
-// Goal  A weight that is no std::size_t, and a time that nanoseconds cannot hold, are refused as
-//       what the weigher or ttl_of threw; others of another type become one.
+// Goal    A weight that std::size_t cannot hold, and a time that nanoseconds cannot hold, are
+//         refused as if the weigher or ttl_of had thrown; results of other types are converted.
 TEST(extremes, results_of_another_type) {
   int weight = 3;
   std::chrono::hours own{1};
@@ -281,7 +282,8 @@ TEST(extremes, results_of_another_type) {
   EXPECT_EQ(cache.stats().entries, 2U);
 }
 
-// Goal  The first version of a live_value keeps its sign; it may be empty, or come as an optional.
+// Goal    The initial value of a live_value keeps its sign; it may be empty, or be given as an
+//         optional.
 TEST(extremes, a_first_version) {
   using value = live_value<std::uint64_t>;
   const auto load = [] { return std::uint64_t{1}; };
@@ -301,7 +303,7 @@ TEST(extremes, a_first_version) {
   EXPECT_FALSE(pair.initial.has_value());
 }
 
-// Goal  A cache of the largest capacity keeps all, and gives all back.
+// Goal    A cache of the largest capacity keeps all values, and frees all of them.
 TEST(extremes, a_capacity_without_bound) {
   {
     loading_cache<int, support::living> cache([](int k) { return support::living(k); },

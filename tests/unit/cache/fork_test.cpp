@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// What a child of fork() finds of caches and live values.
+// How caches and live values behave in a child of fork().
 
 #include "support/fork.hpp"
 
@@ -36,10 +36,10 @@ std::atomic<bool> forks{false};
 std::atomic<bool> made{false};
 std::optional<support::asleep> maker;
 
-// Goal    A fork while another thread makes the first objects of their kinds: none is half made in
-//         the child, which would wait for that thread for ever.
-// Method  A handler of the program's, older than the library's use, so that it is called with what
-//         the library holds; it waits until the other thread has its objects, or sleeps.
+// Goal    When a process forks while another thread makes the first objects of their kinds, none is
+//         half made in the child, which would wait forever for that thread.
+// Method  An atfork handler of the program, registered before the library's, so it runs while the
+//         library holds its locks; it waits until the other thread has its objects, or sleeps.
 TEST(fork_cache, nothing_is_half_made_in_a_child) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   const auto uses = [] {
@@ -55,7 +55,7 @@ TEST(fork_cache, nothing_is_half_made_in_a_child) {
                 nullptr, nullptr),
             0);
   {
-    const sf::thread_pool first;  // the library's handlers are there
+    const sf::thread_pool first;  // registers the library's handlers
   }
   std::atomic<bool> ready{false};
   std::jthread other([&] {
@@ -72,8 +72,8 @@ TEST(fork_cache, nothing_is_half_made_in_a_child) {
   maker.reset();
 }
 
-// Goal    What a process has loaded before it forks is there in the child, and grows old there, as
-//         what the child loads itself (scenario 56).
+// Goal    Entries that a process loaded before it forked exist in the child and expire there, like
+//         those that the child loads itself (scenario 56).
 TEST(fork_cache, a_warmed_cache_expires_in_a_child) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   std::atomic<int> loads{0};
@@ -88,7 +88,7 @@ TEST(fork_cache, a_warmed_cache_expires_in_a_child) {
   }));
 }
 
-// Goal    An entry that another thread was refreshing is refreshed anew in the child.
+// Goal    An entry that another thread was refreshing is refreshed again in the child.
 TEST(fork_cache, a_refresh_of_the_parent_does_not_hold_up_a_child) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   support::gate hold;
@@ -111,8 +111,8 @@ TEST(fork_cache, a_refresh_of_the_parent_does_not_hold_up_a_child) {
   hold.open();
 }
 
-// Goal    Values that have left a cache within a load, and wait for a thread to be destroyed on,
-//         are destroyed in a child as well: from its first call on a cache on, not before, and no
+// Goal    Values that left a cache within a load, and wait for a thread to destroy them, are
+//         destroyed in a child as well: from its first call of a cache on, not earlier, and no
 //         thread is started for them.
 // Method  Their destructors hold all threads of the default pool until the fork is over.
 TEST(fork_cache, what_waits_to_be_destroyed_is_destroyed_in_a_child) {
@@ -147,7 +147,8 @@ TEST(fork_cache, what_waits_to_be_destroyed_is_destroyed_in_a_child) {
   EXPECT_TRUE(support::eventually([&] { return ended == 16 * threads; }, "the other destructors"));
 }
 
-// Goal    The schedule of a live value goes on in a child, also where a load of it was under way.
+// Goal    The schedule of a live value continues in a child, even where one of its loads was
+//         running.
 TEST(fork_cache, a_live_value_reloads_in_a_child) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   support::gate hold;
@@ -169,7 +170,7 @@ TEST(fork_cache, a_live_value_reloads_in_a_child) {
   EXPECT_TRUE(support::eventually([&] { return *value->get() > 3; }));
 }
 
-/// Another timer, and how often a node was armed there that was armed already.
+/// A timer that wraps another one and counts how often an armed node was armed again.
 class watched_timer final : public sf::timer {
  public:
   explicit watched_timer(sf::timer& of) : of_(of) {}
@@ -185,8 +186,8 @@ class watched_timer final : public sf::timer {
   sf::timer& of_;
 };
 
-/// A live value whose time and tasks stand still until they are moved on, and which loads every
-/// second. What is loaded is the number of the load.
+/// A live value whose time and tasks are moved by the test, and which loads every second. The value
+/// is the number of the load.
 struct stepped {
   using options = sf::live_options<int>;
   explicit stepped(options how = {}) {
@@ -195,7 +196,7 @@ struct stepped {
     how.group.timer = &clock;
     how.group.executor = [this](sf::task work) {
       queue.execute(std::move(work));
-      if (handed_over) std::exchange(handed_over, nullptr)();
+      if (on_submit) std::exchange(on_submit, nullptr)();
     };
     how.on_error = [this](const std::exception_ptr&) {
       ++errors;
@@ -213,8 +214,8 @@ struct stepped {
     time.advance(1s);
     queue.run_all();
   }
-  /// Whether its alarm is armed, once, and it loads once a period from now on.
-  bool goes_on() {
+  /// Whether its alarm is armed once, and it loads once per period from now on.
+  bool reloads_on_schedule() {
     if (clock.twice != 0) return false;
     queue.run_all();
     for (int i = 0; i < 3; ++i) {
@@ -222,7 +223,7 @@ struct stepped {
       tick();
       if (loads != before + 1) return false;
     }
-    value.reset();  // its alarm is nowhere
+    value.reset();  // its alarm must not be armed any more
     queue.run_all();
     time.advance(10s);
     return clock.twice == 0;
@@ -235,17 +236,17 @@ struct stepped {
   int errors = 0;
   std::function<void(int)> loading;
   std::function<void()> reports;
-  std::function<void()> handed_over;  // once
+  std::function<void()> on_submit;  // called once
   std::unique_ptr<sf::live_value<int>> value;
 };
 
-// Goal    In a child as in its parent the alarm of a live value is armed once, wherever the
-//         schedule was as the process forked. A flight that the forking thread leads goes on to its
-//         report.
+// Goal    In a child, as in its parent, the alarm of a live value is armed once, wherever the
+//         schedule was when the process forked. A flight that the forking thread leads continues to
+//         its report.
 TEST(fork_cache, an_alarm_that_is_armed_stays_so_in_a_child) {
   stepped s;
-  EXPECT_TRUE(support::in_child([&] { return s.goes_on(); }));
-  EXPECT_TRUE(s.goes_on());
+  EXPECT_TRUE(support::in_child([&] { return s.reloads_on_schedule(); }));
+  EXPECT_TRUE(s.reloads_on_schedule());
 }
 
 TEST(fork_cache, a_load_of_the_schedule_that_forks_arms_its_alarm_once) {
@@ -256,7 +257,7 @@ TEST(fork_cache, a_load_of_the_schedule_that_forks_arms_its_alarm_once) {
   };
   s.tick();
   ASSERT_NE(child, -1);
-  const bool right = *s.value->get() == 2 && s.goes_on();
+  const bool right = *s.value->get() == 2 && s.reloads_on_schedule();
   EXPECT_TRUE(support::join_child(child, right));
   EXPECT_TRUE(right);
 }
@@ -271,7 +272,7 @@ TEST(fork_cache, a_load_of_the_schedule_that_forks_and_fails_is_reported_in_both
   };
   s.tick();
   ASSERT_NE(child, -1);
-  const bool right = s.errors == 1 && s.goes_on();
+  const bool right = s.errors == 1 && s.reloads_on_schedule();
   EXPECT_TRUE(support::join_child(child, right));
   EXPECT_TRUE(right);
 }
@@ -287,14 +288,14 @@ TEST(fork_cache, a_reload_that_the_schedule_has_joined_arms_its_alarm_once) {
   };
   s.value->reload();
   ASSERT_NE(child, -1);
-  const bool right = s.loads == 2 && s.goes_on();
+  const bool right = s.loads == 2 && s.reloads_on_schedule();
   EXPECT_TRUE(support::join_child(child, right));
   EXPECT_TRUE(right);
 }
 
-// Method  The user's load is given up by a set, and the schedule's load stands behind it in the
-//         queue. The forking thread leads the first one alone.
-TEST(fork_cache, a_flight_of_the_forking_thread_does_not_stand_for_that_of_the_schedule) {
+// Method  A set abandons the user's load, and the schedule's load is queued behind it. The forking
+//         thread leads only the first one.
+TEST(fork_cache, a_flight_of_the_forking_thread_does_not_replace_the_schedules) {
   stepped s;
   pid_t child = -1;
   s.loading = [&](int n) {
@@ -305,21 +306,21 @@ TEST(fork_cache, a_flight_of_the_forking_thread_does_not_stand_for_that_of_the_s
   };
   s.value->reload();
   ASSERT_NE(child, -1);
-  const bool right = s.goes_on();
+  const bool right = s.reloads_on_schedule();
   EXPECT_TRUE(support::join_child(child, right));
   EXPECT_TRUE(right);
 }
 
-// Method  The load that the schedule has joined is led by the forking thread, but its time is over:
-//         the report is under way on the pool of timeouts, or stands in a queue.
-TEST(fork_cache, a_load_that_has_timed_out_does_not_stand_for_the_schedule) {
+// Method  The load that the schedule has joined is led by the forking thread, but has timed out:
+//         the report runs on the pool of timeouts, or is queued.
+TEST(fork_cache, a_load_that_has_timed_out_does_not_replace_the_schedules) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   stepped s({.group = {.load_timeout = 1500ms}});
   pid_t child = -1;
   s.loading = [&](int n) {
     if (n != 2) return;
     s.time.advance(1s);     // the schedule joins
-    s.time.advance(500ms);  // and the load's time is over
+    s.time.advance(500ms);  // and the load times out
     ASSERT_TRUE(support::eventually([&] { return s.queue.size() == 1; }, "the report"));
     child = support::fork_here();
   };
@@ -328,32 +329,32 @@ TEST(fork_cache, a_load_that_has_timed_out_does_not_stand_for_the_schedule) {
   } catch (const std::exception&) {
   }
   ASSERT_NE(child, -1);
-  const bool right = s.goes_on();
+  const bool right = s.reloads_on_schedule();
   EXPECT_TRUE(support::join_child(child, right));
   EXPECT_TRUE(right);
 }
 
-// Method  The load is over, and its report stands in a queue that is there in the child as well.
+// Method  The load has ended, and its report is in a queue that also exists in the child.
 TEST(fork_cache, a_report_in_a_queue_that_survives_does_not_arm_an_alarm_again) {
   stepped s;
   s.time.advance(1s);
   ASSERT_TRUE(s.queue.run_one());
   ASSERT_EQ(s.loads, 2);
   ASSERT_EQ(s.queue.size(), 1U);
-  EXPECT_TRUE(support::in_child([&] { return s.goes_on(); }));
-  EXPECT_TRUE(s.goes_on());
+  EXPECT_TRUE(support::in_child([&] { return s.reloads_on_schedule(); }));
+  EXPECT_TRUE(s.reloads_on_schedule());
 }
 
-// Method  The load is queued, in a queue that is there in the child as well.
+// Method  The load is in a queue that also exists in the child.
 TEST(fork_cache, a_load_of_the_schedule_that_is_queued_is_the_parents) {
   stepped s;
   s.time.advance(1s);
   ASSERT_EQ(s.queue.size(), 1U);
   EXPECT_TRUE(support::in_child([&] {
     s.queue.run_all();
-    return s.loads == 1 && s.goes_on();
+    return s.loads == 1 && s.reloads_on_schedule();
   }));
-  EXPECT_TRUE(s.goes_on());
+  EXPECT_TRUE(s.reloads_on_schedule());
 }
 
 TEST(fork_cache, a_report_that_forks_arms_its_alarm_once) {
@@ -365,21 +366,21 @@ TEST(fork_cache, a_report_that_forks_arms_its_alarm_once) {
   s.reports = [&] { child = support::fork_here(); };
   s.tick();
   ASSERT_NE(child, -1);
-  const bool right = s.errors == 1 && s.goes_on();
+  const bool right = s.errors == 1 && s.reloads_on_schedule();
   EXPECT_TRUE(support::join_child(child, right));
   EXPECT_TRUE(right);
 }
 
-// Method  An executor of the user's forks as it is handed the load: within the alarm's fire.
+// Method  A user's executor forks when it is passed the load, within the alarm's fire.
 TEST(fork_cache, a_fire_that_forks_arms_its_alarm_once) {
   stepped s;
   pid_t child = -1;
-  s.handed_over = [&] { child = support::fork_here(); };
+  s.on_submit = [&] { child = support::fork_here(); };
   s.tick();
   ASSERT_NE(child, -1);
-  // The load is the parent's: the child's fire goes on to a report that it is broken.
-  const bool parted = s.loads == (child == 0 ? 1 : 2) && s.errors == (child == 0 ? 1 : 0);
-  const bool right = parted && s.goes_on();
+  // The load is the parent's: in the child the fire continues to a report that the load is broken.
+  const bool as_expected = s.loads == (child == 0 ? 1 : 2) && s.errors == (child == 0 ? 1 : 0);
+  const bool right = as_expected && s.reloads_on_schedule();
   EXPECT_TRUE(support::join_child(child, right));
   EXPECT_TRUE(right);
 }
@@ -415,8 +416,8 @@ TEST(fork_cache, a_live_value_reloads_in_a_child_while_its_parent_reports) {
   EXPECT_EQ(clock.twice, 0);
 }
 
-// Goal    Alarms that come due as the process forks are armed once: the child's timer fires some
-//         before the last of the values has been mended.
+// Goal    Alarms that come due as the process forks are armed once: the child's timer fires some of
+//         them before the last of the values has been repaired.
 TEST(fork_cache, alarms_that_are_due_are_armed_once_in_a_child) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   watched_timer clock(sf::default_timer());
@@ -436,30 +437,30 @@ TEST(fork_cache, alarms_that_are_due_are_armed_once_in_a_child) {
   EXPECT_EQ(clock.twice, 0);
 }
 
-// Goal    A listener that was not told yet as the process forked, is told in the child.
-// Method  One is held by the gate; the other one stands behind it.
-TEST(fork_cache, listeners_are_told_in_a_child) {
+// Goal    A listener that had not been called when the process forked is called in the child.
+// Method  The first listener is held by the gate; the second one comes after it.
+TEST(fork_cache, listeners_are_called_in_a_child) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   support::gate hold;
   const pid_t parent = ::getpid();
-  std::atomic<int> told{0};
+  std::atomic<int> heard_last{0};
   sf::live_value<int> value([] { return 1; });
   const auto first = value.on_change([&](int, int) {
     if (::getpid() == parent) hold.wait();
   });
-  const auto second = value.on_change([&](int, int now) { told = now; });
+  const auto second = value.on_change([&](int, int now) { heard_last = now; });
   ASSERT_TRUE(value.set(2));
   hold.await_arrivals();
   EXPECT_TRUE(support::in_child([&] {
-    if (!support::comes([&] { return told == 2; })) return false;
+    if (!support::comes([&] { return heard_last == 2; })) return false;
     value.set(3);
-    return support::comes([&] { return told == 3; });
+    return support::comes([&] { return heard_last == 3; });
   }));
   hold.open();
-  EXPECT_TRUE(support::eventually([&] { return told == 2; }));
+  EXPECT_TRUE(support::eventually([&] { return heard_last == 2; }));
 }
 
-/// Hears the changes of a live value: whether two were told at once, and whether each follows the
+/// Listens to a live value: records whether two calls overlap, and whether each change follows the
 /// one before it.
 struct chain {
   auto listener() {
@@ -475,11 +476,12 @@ struct chain {
   std::atomic<bool> wrong{false};
 };
 
-// Goal    In a child a change is told on one thread at a time, each once, in order, also where the
-//         queue in which the parent's task stood is still there, and later changes on the executor.
-// Method  The queue is that of the forking thread, as an event loop's. The second fork finds what
-//         the first one has left.
-TEST(fork_cache, a_task_in_a_queue_that_survives_does_not_tell_beside_the_childs) {
+// Goal    In a child each change is reported once, in order, by one thread at a time, even if the
+//         queue that holds the parent's task still exists; later changes are reported on the
+//         executor.
+// Method  The queue belongs to the forking thread, like an event loop's. The second fork inherits
+//         the state that the first one left.
+TEST(fork_cache, a_task_in_a_queue_that_survives_does_not_overlap_the_childs) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   support::manual_executor queue;
   std::optional<sf::live_value<int>> value;
@@ -496,7 +498,7 @@ TEST(fork_cache, a_task_in_a_queue_that_survives_does_not_tell_beside_the_childs
       return heard.last == last && heard.inside == 0;
     });
   };
-  // Once the task on the default pool has ended, the next change is the executor's.
+  // Once the task on the default pool has ended, the next change is reported on the executor.
   const auto goes_to_the_queue = [&] {
     return support::comes([&] {
       const int next = *value->get() + 1;
@@ -523,16 +525,16 @@ TEST(fork_cache, a_task_in_a_queue_that_survives_does_not_tell_beside_the_childs
   EXPECT_FALSE(heard.wrong);
 }
 
-// Method  The task stands behind the one that forks, in the trampoline of the forking thread.
-TEST(fork_cache, a_task_in_the_trampoline_of_the_forking_thread_tells_in_both) {
+// Method  The task is queued behind the one that forks, in the trampoline of the forking thread.
+TEST(fork_cache, a_task_in_the_trampoline_of_the_forking_thread_runs_in_both) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   sf::live_value<int> value(
       [] { return 0; },
       sf::live_options<int>{.initial = 0, .group = {.executor = sf::inline_executor}});
   chain heard;
-  std::thread::id told_on;
+  std::thread::id called_on;
   const auto listens = value.on_change(heard.listener());
-  const auto notes = value.on_change([&](int, int) { told_on = std::this_thread::get_id(); });
+  const auto notes = value.on_change([&](int, int) { called_on = std::this_thread::get_id(); });
   sf::group<int, int> flights({.executor = sf::inline_executor});
   pid_t child = -1;
   flights.start(1, [] { return 1; }).on_ready([&](auto) {
@@ -540,19 +542,19 @@ TEST(fork_cache, a_task_in_the_trampoline_of_the_forking_thread_tells_in_both) {
     child = support::fork_here();
   });
   ASSERT_NE(child, -1);
-  const bool right = heard.last == 3 && !heard.wrong && told_on == std::this_thread::get_id();
+  const bool right = heard.last == 3 && !heard.wrong && called_on == std::this_thread::get_id();
   EXPECT_TRUE(support::join_child(child, right));
   EXPECT_TRUE(right);
 }
 
-// Goal    A listener that has ended, but for its call on another thread, is not told again in the
-//         child, and those behind it are told.
+// Goal    A listener that has ended, except for a call of it on another thread, is not called again
+//         in the child; the listeners after it are called.
 TEST(fork_cache, a_listener_that_has_ended_is_not_called_again_in_a_child) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   support::gate hold;
   std::atomic<bool> holding{true};
   std::atomic<int> calls{0};
-  std::atomic<int> told{0};
+  std::atomic<int> heard_last{0};
   sf::live_value<int> value([] { return 1; });
   sf::subscription own;
   own = value.on_change([&](int, int) {
@@ -561,22 +563,22 @@ TEST(fork_cache, a_listener_that_has_ended_is_not_called_again_in_a_child) {
     if (holding) hold.wait();
   });
   auto next = value.on_change([](int, int) {});
-  const auto last = value.on_change([&](int, int now) { told = now; });
+  const auto last = value.on_change([&](int, int now) { heard_last = now; });
   ASSERT_TRUE(value.set(2));
   hold.await_arrivals();
   next.end();
   EXPECT_TRUE(support::in_child([&] {
     holding = false;
     value.set(3);
-    return support::comes([&] { return told == 3; }) && calls == 1;
+    return support::comes([&] { return heard_last == 3; }) && calls == 1;
   }));
   hold.open();
-  EXPECT_TRUE(support::eventually([&] { return told == 2; }));
+  EXPECT_TRUE(support::eventually([&] { return heard_last == 2; }));
   EXPECT_EQ(calls, 1);
 }
 
-// Goal    A server that warms its cache and forks while others use it: in the child every call
-//         comes back, and memory is given back.
+// Goal    A server warms its cache and forks while other threads use it: in the child every call
+//         returns, and memory is freed.
 TEST(fork_cache, forks_amid_calls) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   sf::loading_cache<int, int> cache([](int k) { return k; },

@@ -38,7 +38,7 @@ using namespace std::chrono_literals;
 using sf::live_value;
 using strings = std::vector<std::string>;
 
-/// What is loaded from: a number that a test changes.
+/// The source of the loads: a number that a test changes.
 struct source {
   std::atomic<int> number{1};
   std::atomic<int> loads{0};
@@ -50,14 +50,14 @@ struct source {
   }
 };
 
-/// Hears who joins.
+/// Counts the callers that join.
 struct joiners : sf::observer {
   void joined(std::uint64_t) noexcept override { ++count; }
   std::atomic<int> count{0};
 };
 
-/// A listener that writes down what it is told.
-struct written {
+/// A listener that records its calls.
+struct journal {
   auto listener(const std::string& name = "") {
     return [this, name](int before, int now) {
       const std::lock_guard hold(lock);
@@ -74,7 +74,8 @@ struct written {
 
 // ---- reading and reloading ----------------------------------------------------------------------
 
-// Goal    It is loaded as it is made, and then read as often as one likes.
+// Goal    The value is loaded when the live_value is constructed, and can then be read any number
+//         of times.
 TEST(live_value, is_loaded_once) {
   source from;
   const live_value<int> number(from.loader());
@@ -85,7 +86,7 @@ TEST(live_value, is_loaded_once) {
   EXPECT_EQ(from.loads, 1);
 }
 
-// Goal    The constructor throws what the loader throws.
+// Goal    The constructor throws the loader's exception.
 TEST(live_value, no_first_value) {
   const auto make = [] {
     const live_value<int> number([]() -> int { throw std::out_of_range("no file"); });
@@ -93,7 +94,7 @@ TEST(live_value, no_first_value) {
   EXPECT_THROW(make(), std::out_of_range);
 }
 
-// Goal    With an initial value nothing is loaded until somebody asks.
+// Goal    With an initial value nothing is loaded until a reload is requested.
 TEST(live_value, an_initial_value) {
   source from;
   live_value<int> number(from.loader(), {.initial = 7});
@@ -105,7 +106,7 @@ TEST(live_value, an_initial_value) {
   EXPECT_EQ(number.get().version(), 2U);
 }
 
-// Goal    A reload is seen by every get after it; an equal value is no change.
+// Goal    A reload is visible to every later get; an equal value is no change.
 TEST(live_value, reload) {
   source from;
   live_value<int> number(from.loader());
@@ -118,7 +119,7 @@ TEST(live_value, reload) {
   EXPECT_EQ(from.loads, 3);
 }
 
-// Goal    Values that cannot be compared, nor copied: each load is a change.
+// Goal    For values that can be neither compared nor copied, each load is a change.
 TEST(live_value, values_that_only_move) {
   struct page {
     std::unique_ptr<int> number;
@@ -136,7 +137,7 @@ TEST(live_value, values_that_only_move) {
 TEST(live_value, a_failed_reload_changes_nothing) {
   bool fails = false;
   live_value<int> number([&]() -> int {
-    if (fails) throw std::out_of_range("gone");
+    if (fails) throw std::out_of_range("no source");
     return 1;
   });
   fails = true;
@@ -147,11 +148,11 @@ TEST(live_value, a_failed_reload_changes_nothing) {
   EXPECT_EQ(number.stats().loads, 2U);
 }
 
-// Goal    Who asks for a reload while one runs gets a value that was read after the call, and all
-//         of them share one load.
-// Method  The load that runs has read the source, and is held until all others are in: one of them
-//         is to lead the next load, and the others are told of. Before they call, the source
-//         changes.
+// Goal    A reload that is requested while a load runs gets a value that was read after the call,
+//         and all such reloads share one load.
+// Method  The running load has read the source, and is held until all other reloads have joined:
+//         one of them will lead the next load, and the observer reports the others. The source
+//         changes before they are called.
 TEST(live_value, overlapping_reloads_share_the_next_load) {
   constexpr int others = 4;
   source from;
@@ -182,10 +183,10 @@ TEST(live_value, overlapping_reloads_share_the_next_load) {
     hold.open();
   }
   EXPECT_EQ(right, others);
-  EXPECT_EQ(from.loads, 3) << "as it was made, the one that was held, and one for all others";
+  EXPECT_EQ(from.loads, 3) << "at construction, the held one, and one for all others";
 }
 
-// Goal    A started reload can be awaited, blocked on, bounded, and left alone.
+// Goal    A started reload can be awaited, waited for with or without a limit, or dropped.
 TEST(live_value, start_reload) {
   source from;
   support::manual_executor executor;
@@ -206,7 +207,7 @@ TEST(live_value, start_reload) {
   from.number = 3;
   { auto dropped = number.start_reload(); }
   executor.run_all();
-  EXPECT_EQ(*number.get(), 3) << "the load goes on when nobody waits for it";
+  EXPECT_EQ(*number.get(), 3) << "the load must run although nobody waits for it";
 }
 
 // Goal    A limit ends the wait for a reload, not the reload.
@@ -225,7 +226,7 @@ TEST(live_value, a_bounded_wait) {
   EXPECT_EQ(*number.get(), 2);
 }
 
-// Goal    A load that would wait for itself is told so.
+// Goal    A load that would wait for itself gets `recursive`.
 TEST(live_value, a_reload_within_the_loader) {
   live_value<int>* self = nullptr;
   live_value<int> number([&] {
@@ -235,7 +236,7 @@ TEST(live_value, a_reload_within_the_loader) {
   self = &number;
   try {
     number.reload();
-    ADD_FAILURE() << "it waited for itself";
+    ADD_FAILURE() << "the reload waited for itself";
   } catch (const sf::flight_error& error) {
     EXPECT_EQ(error.errc(), sf::flight_errc::recursive);
   }
@@ -244,7 +245,7 @@ TEST(live_value, a_reload_within_the_loader) {
 
 // ---- set ----------------------------------------------------------------------------------------
 
-// Goal    A value by hand is a version like another, unless it is equal.
+// Goal    A value that set stores is a version like any other, unless it is equal.
 TEST(live_value, set) {
   source from;
   live_value<int> number(from.loader());
@@ -253,10 +254,10 @@ TEST(live_value, set) {
   EXPECT_EQ(number.get().version(), 2U);
   EXPECT_FALSE(number.set(5));
   EXPECT_TRUE(number.reload());
-  EXPECT_EQ(*number.get(), 1) << "a later load knows nothing of it";
+  EXPECT_EQ(*number.get(), 1) << "a later load does not depend on it";
 }
 
-// Goal    A reload that began before a set is not stored, and says so to its caller.
+// Goal    A reload that began before a set is not stored, and its result says so.
 TEST(live_value, a_set_overtakes_a_reload) {
   source from;
   support::gate hold;
@@ -281,7 +282,7 @@ TEST(live_value, a_set_overtakes_a_reload) {
   EXPECT_EQ(number.stats().not_stored, 1U);
 }
 
-// Goal    A reload that is called after a set is stored, also while an older one still runs.
+// Goal    A reload that is called after a set is stored, even while an older one still runs.
 TEST(live_value, a_reload_after_a_set) {
   source from;
   support::gate hold;
@@ -302,7 +303,7 @@ TEST(live_value, a_reload_after_a_set) {
   EXPECT_EQ(*number.get(), 3);
 }
 
-/// A number whose comparison with a 9 can be held up.
+/// A number whose comparison with 9 can be blocked.
 struct compared {
   int number;
   static inline std::atomic<support::gate*> hold{nullptr};
@@ -314,8 +315,8 @@ struct compared {
   }
 };
 
-// Goal    A reload that ends while a set is under way is seen: nothing has overtaken its load yet.
-// Method  The set begins while the load is held, and stands where it compares the values.
+// Goal    A reload that ends during a set is stored: no set has overtaken its load yet.
+// Method  The set begins while the load is held, and blocks where it compares the values.
 TEST(live_value, a_reload_while_a_set_is_under_way) {
   std::atomic<int> number{1};
   support::gate loading;
@@ -343,7 +344,8 @@ TEST(live_value, a_reload_while_a_set_is_under_way) {
   EXPECT_EQ(value.stats().not_stored, 0U);
 }
 
-// Goal    The first load may take longer than load_timeout: its value is there, late as it is.
+// Goal    The first load may take longer than load_timeout: its value is stored, although it is
+//         late.
 TEST(live_value, a_first_load_that_ends_late) {
   sf::manual_timer time;
   live_value<int> number(
@@ -356,8 +358,8 @@ TEST(live_value, a_first_load_that_ends_late) {
   EXPECT_EQ(*number.get(), 1);
 }
 
-// Goal    A load that hung beyond load_timeout, and ends after a later one, does not replace its
-//         value; one that nothing has overtaken is stored, late as it is.
+// Goal    A load that hung beyond load_timeout, and ends after a later one, does not replace the
+//         later value; one that was not overtaken is stored, although it is late.
 TEST(live_value, a_load_that_ends_late) {
   for (const bool overtaken : {false, true}) {
     sf::manual_timer time;
@@ -388,7 +390,7 @@ TEST(live_value, a_load_that_ends_late) {
 
 // ---- handles ------------------------------------------------------------------------------------
 
-// Goal    A handle keeps its version, beyond the value's own end, also where there are more handles
+// Goal    A handle keeps its version, beyond the live_value's end, even if there are more handles
 //         than slots.
 TEST(live_value, handles_keep_their_version) {
   std::vector<sf::live_snapshot<std::string>> kept;
@@ -413,7 +415,7 @@ TEST(live_value, handles_keep_their_version) {
   EXPECT_EQ(*shared, std::string(40, 'k'));
 }
 
-// Goal    A handle may go to another thread, and end there.
+// Goal    A handle may move to another thread and be destroyed there.
 TEST(live_value, a_handle_on_another_thread) {
   source from;
   live_value<int> number(from.loader());
@@ -422,8 +424,8 @@ TEST(live_value, a_handle_on_another_thread) {
   std::jthread([mine = std::move(handle)] { EXPECT_EQ(*mine, 1); }).join();
 }
 
-// Goal    A version that nobody holds any more is destroyed: the one that is kept by a handle as
-//         the handle goes, the others at the change.
+// Goal    A version that is no longer held is destroyed: with its last handle, or, without one, at
+//         the change.
 TEST(live_value, old_versions_end) {
   std::atomic<int> alive{0};
   struct counted {
@@ -448,7 +450,7 @@ TEST(live_value, old_versions_end) {
   EXPECT_EQ(alive, 0);
 }
 
-// Goal    A thread that is ending, and has given its slots back, can still read.
+// Goal    A thread that is ending, and has released its slots, can still read.
 TEST(live_value, get_at_the_end_of_a_thread) {
   static source from;
   static live_value<int> number(from.loader());
@@ -457,14 +459,14 @@ TEST(live_value, get_at_the_end_of_a_thread) {
     ~late_reader() { read = *number.get(); }
   };
   std::jthread([] {
-    static thread_local late_reader late;  // before the thread's slots, so it ends after them
+    static thread_local late_reader late;  // made before the slots: it is destroyed after them
     (void)&late;
     EXPECT_EQ(*number.get(), 1);
   }).join();
   EXPECT_EQ(read, 1);
 }
 
-// Goal    Age is the time since the load; since_success also counts loads that changed nothing.
+// Goal    age is the time since the load; since_success also counts loads that changed nothing.
 TEST(live_value, age) {
   source from;
   sf::manual_timer time;
@@ -480,54 +482,55 @@ TEST(live_value, age) {
 
 // ---- listeners ----------------------------------------------------------------------------------
 
-// Goal    A listener is told of every change after its subscription, on the executor, in order; of
-//         no other load.
-TEST(live_value, listeners_are_told_in_order) {
+// Goal    A listener is called for every change after its subscription, on the executor, in order,
+//         and for no other load.
+TEST(live_value, listeners_are_called_in_order) {
   source from;
   support::manual_executor executor;
-  written told;
+  journal heard;
   live_value<int> number(from.loader(), {.group = {.executor = executor}});
   number.set(2);
-  const auto first = number.on_change(told.listener("a"));
+  const auto first = number.on_change(heard.listener("a"));
   number.set(3);
-  const auto second = number.on_change(told.listener("b"));
+  const auto second = number.on_change(heard.listener("b"));
   number.set(4);
   number.set(4);
   number.reload();
-  EXPECT_EQ(told.take(), strings{}) << "not on the thread that changes it";
+  EXPECT_EQ(heard.take(), strings{}) << "no listener may run on the thread that changes the value";
   EXPECT_EQ(executor.size(), 1U) << "one task for all";
   executor.run_all();
-  EXPECT_EQ(told.take(), (strings{"a2>3", "a3>4", "b3>4", "a4>1", "b4>1"}));
+  EXPECT_EQ(heard.take(), (strings{"a2>3", "a3>4", "b3>4", "a4>1", "b4>1"}));
   number.set(5);
   executor.run_all();
-  EXPECT_EQ(told.take(), (strings{"a1>5", "b1>5"}));
+  EXPECT_EQ(heard.take(), (strings{"a1>5", "b1>5"}));
 }
 
-// Goal    One listener at a time, one change at a time, also where the executor has threads to
-//         spare; within a listener, get sees what it is told of, or later.
+// Goal    Listeners are called one at a time, for one change at a time, even if the executor has
+//         idle threads; within a listener, get returns the reported value or a later one.
 TEST(live_value, one_listener_at_a_time) {
   constexpr int changes = 50;
   support::thread_per_task threads;
   source from;
   std::atomic<int> open{0};
   std::atomic<int> last{1};
-  std::atomic<int> told{0};
+  std::atomic<int> calls{0};
   live_value<int> number(from.loader(), {.group = {.executor = threads}});
   const auto listen = [&](int before, int now) {
     EXPECT_EQ(open.fetch_add(1), 0);
     EXPECT_EQ(before, last.exchange(now));
     EXPECT_LE(now, *number.get());
-    ++told;
+    ++calls;
     --open;
   };
   const auto subscribed = number.on_change(listen);
   for (int i = 0; i < changes; ++i) number.set(i + 2);
-  support::eventually([&] { return told == changes; }, "the changes");
+  support::eventually([&] { return calls == changes; }, "the changes");
 }
 
-// Goal    After the subscription's end its listener is not called; the end waits for a call that is
-//         under way.
-// Method  The listener is held. Whoever ends the subscription can fall asleep there only.
+// Goal    A listener is not called after its subscription has ended; end() waits for a call that is
+//         running.
+// Method  The listener is held. The thread that ends the subscription can fall asleep only in
+//         end().
 TEST(live_value, the_end_of_a_subscription_waits) {
   source from;
   live_value<int> number(from.loader());
@@ -553,7 +556,7 @@ TEST(live_value, the_end_of_a_subscription_waits) {
         const auto* const who = ender.load();
         return who != nullptr && (*who)();
       },
-      "the end waits");
+      "the wait in end()");
   number.set(3);
   EXPECT_FALSE(returned);
   hold.open();
@@ -565,62 +568,62 @@ TEST(live_value, the_end_of_a_subscription_waits) {
   const auto other = number.on_change([&](int, int) { last.open(); });
   number.set(5);
   last.wait();
-  EXPECT_FALSE(returned) << "told, though its subscription has ended";
+  EXPECT_FALSE(returned) << "called after its subscription has ended";
 }
 
-// Goal    A change that is queued as a subscription ends is not told to it.
-TEST(live_value, an_ended_subscription_is_not_told) {
+// Goal    A change that is queued when a subscription ends is not reported to its listener.
+TEST(live_value, an_ended_subscription_is_not_called) {
   source from;
   support::manual_executor executor;
-  written told;
+  journal heard;
   live_value<int> number(from.loader(), {.group = {.executor = executor}});
-  auto a = number.on_change(told.listener("a"));
-  auto b = number.on_change(told.listener("b"));
+  auto a = number.on_change(heard.listener("a"));
+  auto b = number.on_change(heard.listener("b"));
   number.set(2);
   a.end();
   EXPECT_FALSE(a);
   EXPECT_TRUE(b);
   executor.run_all();
-  EXPECT_EQ(told.take(), strings{"b1>2"});
-  b = number.on_change(told.listener("c"));
+  EXPECT_EQ(heard.take(), strings{"b1>2"});
+  b = number.on_change(heard.listener("c"));
   number.set(3);
   executor.run_all();
-  EXPECT_EQ(told.take(), strings{"c2>3"});
+  EXPECT_EQ(heard.take(), strings{"c2>3"});
 }
 
-// Goal    A listener may end its own subscription, and those of others, before and after it; what
-//         it captures lives until it has returned.
+// Goal    A listener may end its own subscription, and others before and after it; its captures
+//         live until it has returned.
 TEST(live_value, a_listener_ends_subscriptions) {
   source from;
   support::manual_executor executor;
-  written told;
+  journal heard;
   live_value<int> number(from.loader(), {.group = {.executor = executor}});
   sf::subscription first;
   sf::subscription own;
   sf::subscription next;
-  first = number.on_change(told.listener("first "));
+  first = number.on_change(heard.listener("first "));
   const auto kept = std::make_shared<std::string>("own ");
   const std::weak_ptr<std::string> captured = kept;
   own = number.on_change([&, mine = std::shared_ptr(kept)](int before, int now) {
     first.end();
     own.end();
     next.end();
-    told.listener (*mine)(before, now);
+    heard.listener (*mine)(before, now);
   });
-  next = number.on_change(told.listener("next "));
-  const auto last = number.on_change(told.listener("last "));
+  next = number.on_change(heard.listener("next "));
+  const auto last = number.on_change(heard.listener("last "));
   number.set(2);
   number.set(3);
   executor.run_all();
-  EXPECT_EQ(told.take(), (strings{"first 1>2", "own 1>2", "last 1>2", "last 2>3"}));
-  EXPECT_EQ(captured.use_count(), 1) << "the listener has gone";
+  EXPECT_EQ(heard.take(), (strings{"first 1>2", "own 1>2", "last 1>2", "last 2>3"}));
+  EXPECT_EQ(captured.use_count(), 1) << "the listener must be destroyed";
 }
 
-// Goal    A listener may reload and set; these changes are told once it has returned.
+// Goal    A listener may reload and set; those changes are reported after it has returned.
 TEST(live_value, a_listener_that_changes_the_value) {
   source from;
   support::manual_executor executor;
-  written told;
+  journal heard;
   live_value<int> number(from.loader(), {.group = {.executor = executor}});
   const auto first = number.on_change([&](int before, int now) {
     if (now == 2) {
@@ -629,23 +632,23 @@ TEST(live_value, a_listener_that_changes_the_value) {
       EXPECT_EQ(*number.get(), 10);
       number.set(11);
     }
-    told.listener("a")(before, now);
+    heard.listener("a")(before, now);
   });
-  const auto second = number.on_change(told.listener("b"));
+  const auto second = number.on_change(heard.listener("b"));
   number.set(2);
   executor.run_all();
-  EXPECT_EQ(told.take(), (strings{"a1>2", "b1>2", "a2>10", "b2>10", "a10>11", "b10>11"}));
+  EXPECT_EQ(heard.take(), (strings{"a1>2", "b1>2", "a2>10", "b2>10", "a10>11", "b10>11"}));
 }
 
-// Goal    Listeners are told though the executor refuses, or drops, the task.
+// Goal    Listeners are called although the executor refuses or drops the task.
 TEST(live_value, an_executor_that_fails) {
   const auto tells = [](sf::any_executor executor) {
     source from;
-    support::gate told;
+    support::gate called;
     live_value<int> number(from.loader(), {.group = {.executor = std::move(executor)}});
-    const auto subscribed = number.on_change([&](int, int) { told.open(); });
+    const auto subscribed = number.on_change([&](int, int) { called.open(); });
     number.set(2);
-    told.wait();
+    called.wait();
   };
   tells(support::dropping_executor{});
   tells(support::refusing_executor{});
@@ -654,30 +657,31 @@ TEST(live_value, an_executor_that_fails) {
 // Goal    On the inline executor a listener runs as set returns.
 TEST(live_value, inline_listeners) {
   source from;
-  written told;
+  journal heard;
   live_value<int> number(from.loader(), {.group = {.executor = sf::inline_executor}});
-  const auto subscribed = number.on_change(told.listener());
+  const auto subscribed = number.on_change(heard.listener());
   number.set(2);
-  EXPECT_EQ(told.take(), strings{"1>2"});
+  EXPECT_EQ(heard.take(), strings{"1>2"});
 }
 
-#if !defined(SUPPORT_TSAN)  // which does not know of threads that end so
-// Goal    A listener that ends its thread leaves the others, and later changes, to another one.
+#if !defined(SUPPORT_TSAN)  // TSan does not support threads that end this way
+// Goal    When a listener ends its thread, another thread calls the other listeners and reports
+//         later changes.
 TEST(live_value, a_listener_that_ends_its_thread) {
-  if (!support::threads_can_end) GTEST_SKIP() << "this unwinder ends no thread in its midst";
+  if (!support::threads_can_end) GTEST_SKIP() << "this unwinder cannot end a thread in a task";
   source from;
   support::thread_per_task threads;
-  support::gate told;
+  support::gate called;
   live_value<int> number(from.loader(), {.group = {.executor = threads}});
   const auto fatal = number.on_change([](int, int now) {
     if (now == 2) ::pthread_exit(nullptr);
   });
   const auto other = number.on_change([&](int, int now) {
-    if (now == 3) told.open();
+    if (now == 3) called.open();
   });
   number.set(2);
   number.set(3);
-  told.wait();
+  called.wait();
 }
 #endif
 
@@ -711,7 +715,7 @@ struct schedule : testing::Test {
     };
     return options;
   }
-  /// Whether it loads when so much time has passed, and not before.
+  /// Whether it loads when this much time has passed, and not earlier.
   bool loads_after(std::chrono::nanoseconds wait) {
     const int before = from.loads;
     time.advance(wait - 1ns);
@@ -723,7 +727,7 @@ struct schedule : testing::Test {
   }
 };
 
-// Goal    It reloads when its time has come, on the executor, again and again.
+// Goal    The value is reloaded when its time has come, on the executor, again and again.
 TEST_F(schedule, reloads_by_itself) {
   const live_value<int> number(loader(), every(30s));
   from.number = 2;
@@ -731,7 +735,7 @@ TEST_F(schedule, reloads_by_itself) {
   EXPECT_EQ(*number.get(), 2);
   from.number = 3;
   time.advance(30s);
-  EXPECT_EQ(*number.get(), 2) << "not on the timer's thread";
+  EXPECT_EQ(*number.get(), 2) << "the load must not run on the timer's thread";
   executor.run_all();
   EXPECT_EQ(*number.get(), 3);
   EXPECT_TRUE(loads_after(30s));
@@ -746,7 +750,7 @@ TEST_F(schedule, jitter_shortens) {
   options.random = [&] { return bits; };
   const live_value<int> number(loader(), std::move(options));
   bits = ~std::uint64_t{0};
-  EXPECT_TRUE(loads_after(100s)) << "no bits: nothing is taken off";
+  EXPECT_TRUE(loads_after(100s)) << "without bits set, the wait is not shortened";
   bits = std::uint64_t{1} << 63;
   EXPECT_TRUE(loads_after(50s));
   EXPECT_FALSE(loads_after(75s - 1s));
@@ -754,7 +758,7 @@ TEST_F(schedule, jitter_shortens) {
 }
 
 // Goal    A random source that throws does not end the schedule.
-TEST_F(schedule, goes_on_where_random_throws) {
+TEST_F(schedule, continues_if_random_throws) {
   auto options = every(100s);
   options.random = []() -> std::uint64_t { throw std::runtime_error("no entropy"); };
   const live_value<int> number(loader(), std::move(options));
@@ -763,8 +767,8 @@ TEST_F(schedule, goes_on_where_random_throws) {
   EXPECT_EQ(errors, strings{});
 }
 
-// Goal    A load that fails is told to on_error, and tried again soon, less and less often up to
-//         reload_every; one that succeeds ends that.
+// Goal    A load that fails is reported to on_error and tried again soon, then less and less often,
+//         up to reload_every; a load that succeeds resets the waits.
 TEST_F(schedule, failures_back_off) {
   const live_value<int> number(loader(), every(5s));
   fails = true;
@@ -787,7 +791,8 @@ TEST_F(schedule, failures_back_off) {
   EXPECT_EQ(number.stats().load_failures, 8U);
 }
 
-// Goal    A schedule that fails sooner than retry_after allows keeps to reload_every.
+// Goal    A schedule with reload_every shorter than retry_after keeps to reload_every after
+//         failures.
 TEST_F(schedule, retry_after_is_not_longer_than_the_interval) {
   auto options = every(2s);
   options.retry_after = 1h;
@@ -797,8 +802,8 @@ TEST_F(schedule, retry_after_is_not_longer_than_the_interval) {
   EXPECT_TRUE(loads_after(2s));
 }
 
-// Goal    A load that takes longer than the interval does not overlap the next one, whose time is
-//         counted from its end.
+// Goal    A load that takes longer than the interval does not overlap the next one, whose time
+//         counts from its end.
 TEST_F(schedule, loads_do_not_overlap) {
   const live_value<int> number(loader(), every(10s));
   time.advance(10s);
@@ -831,36 +836,37 @@ TEST_F(schedule, joins_a_running_reload) {
   EXPECT_TRUE(loads_after(10s));
 }
 
-// Goal    An executor that drops the load ends it as broken, and the schedule goes on.
+// Goal    When an executor drops the load, the load ends as broken and the schedule continues.
 TEST_F(schedule, a_dropped_load) {
-  support::gate told;
+  support::gate reported;
   auto options = every(10s);
-  options.on_error = [&](const std::exception_ptr&) { told.open(); };
+  options.on_error = [&](const std::exception_ptr&) { reported.open(); };
   const live_value<int> number(loader(), std::move(options));
   time.advance(10s);
   EXPECT_TRUE(executor.drop_one());
   executor.run_all();
-  told.wait();
+  reported.wait();
   EXPECT_TRUE(loads_after(1s));
 }
 
-// Goal    Listeners hear of what the schedule loads.
-TEST_F(schedule, tells_listeners) {
-  written told;
+// Goal    Listeners are called for loads of the schedule.
+TEST_F(schedule, calls_listeners) {
+  journal heard;
   live_value<int> number(loader(), every(10s));
-  const auto subscribed = number.on_change(told.listener());
+  const auto subscribed = number.on_change(heard.listener());
   from.number = 2;
   EXPECT_TRUE(loads_after(10s));
-  EXPECT_EQ(told.take(), strings{"1>2"});
+  EXPECT_EQ(heard.take(), strings{"1>2"});
 }
 
-// Goal    Nothing comes after the end: no load, no report, no listener, though tasks are queued.
+// Goal    Nothing happens after the destructor: no load, no report, no listener call, although
+//         tasks are queued.
 TEST_F(schedule, the_end) {
-  written told;
+  journal heard;
   sf::subscription subscribed;
   {
     live_value<int> number(loader(), every(10s));
-    subscribed = number.on_change(told.listener());
+    subscribed = number.on_change(heard.listener());
     number.set(2);
     time.advance(10s);
     EXPECT_EQ(executor.size(), 2U);
@@ -868,11 +874,11 @@ TEST_F(schedule, the_end) {
   time.advance(1h);
   executor.run_all();
   EXPECT_EQ(from.loads, 1);
-  EXPECT_EQ(told.take(), strings{});
+  EXPECT_EQ(heard.take(), strings{});
   EXPECT_EQ(errors, strings{});
 }
 
-// Goal    Options out of range are refused, by name.
+// Goal    Options out of range are refused with a message that names them.
 TEST_F(schedule, refuses_options) {
   const auto refused = [&](sf::live_options<int> options) {
     try {
@@ -880,7 +886,7 @@ TEST_F(schedule, refuses_options) {
     } catch (const std::invalid_argument& error) {
       return std::string(error.what());
     }
-    return std::string("taken");
+    return std::string("accepted");
   };
   EXPECT_EQ(refused({.reload_every = -1ns}), "live_value: reload_every is negative (-1 ns)");
   EXPECT_EQ(refused({.retry_after = 0ns}), "live_value: retry_after is not positive (0 ns)");
@@ -888,9 +894,9 @@ TEST_F(schedule, refuses_options) {
   EXPECT_EQ(from.loads, 0);
 }
 
-// ---- the end ------------------------------------------------------------------------------------
+// ---- destruction --------------------------------------------------------------------------------
 
-// Goal    The destructor tells a running load to stop, and waits for it.
+// Goal    The destructor requests a stop of a running load, and waits for it.
 TEST(live_value, the_destructor_stops_a_load) {
   std::atomic<bool> ended{false};
   {
@@ -912,16 +918,17 @@ TEST(live_value, the_destructor_stops_a_load) {
 }
 
 // Goal    The destructor waits for the listener that is running, which may reload meanwhile; the
-//         next change is not told.
-// Method  The listener is held. Whoever destroys the value can fall asleep there only.
+//         next change is not reported.
+// Method  The listener is held. The thread that destroys the value can fall asleep only in the
+//         destructor.
 TEST(live_value, the_destructor_waits_for_a_listener) {
   source from;
   std::optional<live_value<int>> number(std::in_place, from.loader());
   support::gate hold;
-  std::atomic<int> told{0};
+  std::atomic<int> calls{0};
   std::atomic<bool> ended{false};
   const auto subscribed = number->on_change([&](int, int) {
-    ++told;
+    ++calls;
     hold.wait();
     number->reload();
     ended = true;
@@ -942,16 +949,16 @@ TEST(live_value, the_destructor_waits_for_a_listener) {
         const auto* const who = ender.load();
         return who != nullptr && (*who)();
       },
-      "the destructor waits");
+      "the wait in the destructor");
   hold.open();
   ending.join();
   std::construct_at(&*number, from.loader());
   EXPECT_TRUE(had_ended);
-  EXPECT_EQ(told, 1);
+  EXPECT_EQ(calls, 1);
   EXPECT_EQ(from.loads, 3);
 }
 
-// Goal    A value that is destroyed by its own listener says so.
+// Goal    A live_value that is destroyed by its own listener aborts with a message.
 TEST(live_value, destroyed_within_its_listener) {
   support::die_apart();
   EXPECT_DEATH(
@@ -966,7 +973,7 @@ TEST(live_value, destroyed_within_its_listener) {
       "live_value: destroyed within its listener");
 }
 
-// Goal    No reload runs within the fire of a timer, also not on inline_executor.
+// Goal    No reload runs within the fire of a timer, not even on inline_executor.
 TEST(live_value, no_reload_runs_within_a_fire) {
   support::bare_timer time;
   std::atomic<int> loads{0};
@@ -983,16 +990,16 @@ TEST(live_value, no_reload_runs_within_a_fire) {
   EXPECT_FALSE(within);
 }
 
-// Goal    Who ends a subscription waits for its listener, and does not hold up meanwhile what
-//         stands in the trampoline of that thread: the listener may wait for it. Nor who ends
-//         the value.
+// Goal    While a thread waits for the listener of a subscription that it ends, or of a live_value
+//         that it destroys, the tasks in its trampoline run elsewhere: the listener may wait for
+//         them.
 TEST(live_value, end_of_a_subscription_hands_the_trampoline_over) {
   for (const bool whole : {false, true}) {
     support::gate in_listener;
     support::gate loaded;
     sf::group<int, int> g({.executor = sf::inline_executor});
     auto number = std::make_optional<live_value<int>>([] { return 0; });
-    std::optional<sf::subscription> told(number->on_change([&](int, int) {
+    std::optional<sf::subscription> subscribed(number->on_change([&](int, int) {
       in_listener.open();
       loaded.wait();
     }));
@@ -1009,7 +1016,7 @@ TEST(live_value, end_of_a_subscription_hands_the_trampoline_over) {
       if (whole) {
         number.reset();
       } else {
-        told.reset();
+        subscribed.reset();
       }
       ended = true;
     });
@@ -1018,8 +1025,8 @@ TEST(live_value, end_of_a_subscription_hands_the_trampoline_over) {
   }
 }
 
-// Goal    The figures are there for who looks.
-TEST(live_value, figures) {
+// Goal    observe() passes the statistics to a visitor.
+TEST(live_value, statistics) {
   struct : sf::metric_visitor {
     void visit(std::string_view name, sf::metric_kind, double value) override {
       if (value != 0) text += std::string(name) + "=" + std::to_string(std::lround(value)) + " ";

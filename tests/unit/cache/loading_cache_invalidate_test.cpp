@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Scenario 31: after an invalidation has returned, no call that begins later sees the value of a
-// load that began before it was called, and that value is not stored.
+// Scenario 31: after an invalidation has returned, no later call sees the value of a load that
+// began before the invalidation was called, and that value is not stored.
 //
-// Each kind of load is stopped at a gate, each kind of invalidation is called, a later call is made
-// while the old load still runs, then the old load ends.
+// Each kind of load is held at a gate, each kind of invalidation is called, a later call is made
+// while the old load still runs, and then the old load ends.
 
 #include <gtest/gtest.h>
 
@@ -39,7 +39,7 @@ using support::gate;
 using support::in_thread;
 
 constexpr int key = 1;
-constexpr int written = 1000;  // what put stores
+constexpr int written = 1000;  // the value that put stores
 
 // ---- the invalidations --------------------------------------------------------------------------
 
@@ -62,13 +62,13 @@ const invalidation invalidations[] = {
 
 // ---- the loads ----------------------------------------------------------------------------------
 
-/// A cache whose n-th load answers n; the load that a test holds stops until it is told to go on.
+/// A cache whose n-th load returns n; the held load blocks until it is released.
 struct scene {
-  support::thread_per_task threads;  // the first: it joins last
+  support::thread_per_task threads;  // the first member: it joins last
   gate held;
   std::atomic<int> loads{0};
   std::atomic<int> hold_at{0};
-  support::suspension at;  // where an awaited load is held
+  support::suspension at;  // holds an awaited load
   std::unique_ptr<loading_cache<int, int>> cache;
 
   int load() {
@@ -88,7 +88,8 @@ struct kind_of_load {
   // NOLINTNEXTLINE(readability-identifier-naming): as GoogleTest calls it
   friend void PrintTo(const kind_of_load& of, std::ostream* to) { *to << of.name; }
   const char* name;
-  /// Makes the cache, begins a load, and returns once it is held; the future: what its caller gets.
+  /// Makes the cache, begins a load, and returns once it is held; the future is its caller's
+  /// result.
   std::future<int> (*begin)(scene&);
   void (*go_on)(scene&) = [](scene& s) { s.let_go(); };
 };
@@ -215,9 +216,9 @@ const kind_of_load kinds_of_loads[] = {
 class invalidation_against
     : public testing::TestWithParam<std::tuple<kind_of_load, invalidation, bool>> {};
 
-// Goal    The value of a load that an invalidation overtook is seen by those who waited for it
-//         already, and by nobody else, before and after that load has ended.
-// Method  The load is held in its loader; the later call is made before it goes on, or after.
+// Goal    The value of a load that was overtaken by an invalidation is returned to the callers that
+//         waited for it already, and to no other call, before or after that load has ended.
+// Method  The load is held in its loader; the later call is made before it is released, or after.
 TEST_P(invalidation_against, a_load) {  // Scenario 31
   const auto& [load, invalidate, late] = GetParam();
   scene s;
@@ -229,7 +230,7 @@ TEST_P(invalidation_against, a_load) {  // Scenario 31
     if (invalidate.puts) {
       EXPECT_EQ(seen, written);
     } else {
-      EXPECT_GT(seen, old) << "a value from before";
+      EXPECT_GT(seen, old) << "a value from before the invalidation";
     }
   };
   const auto later_calls = [&] {
@@ -240,12 +241,12 @@ TEST_P(invalidation_against, a_load) {  // Scenario 31
   };
   if (!late) later_calls();
   load.go_on(s);
-  EXPECT_EQ(waits.get(), old) << "those inside get what they waited for";
-  // The end of a load that nobody waits for is told by the figures alone.
+  EXPECT_EQ(waits.get(), old) << "callers that joined earlier get its value";
+  // Only the statistics show the end of a load that no caller waits for.
   support::eventually([&] { return s.cache->stats().not_stored >= 1; }, "the old load's end");
   const int so_far = s.loads;
   later_calls();
-  EXPECT_EQ(s.loads, so_far + (late && !invalidate.puts ? 1 : 0)) << "one more load at most";
+  EXPECT_EQ(s.loads, so_far + (late && !invalidate.puts ? 1 : 0)) << "at most one more load";
 }
 
 INSTANTIATE_TEST_SUITE_P(loading_cache, invalidation_against,
@@ -257,9 +258,9 @@ INSTANTIATE_TEST_SUITE_P(loading_cache, invalidation_against,
                                   (std::get<2>(of.param) ? "__after" : "__before");
                          });
 
-// ---- more of it ---------------------------------------------------------------------------------
+// ---- further cases ------------------------------------------------------------------------------
 
-// Goal  What invalidate answers: whether there was an entry, or a load.
+// Goal    invalidate returns whether there was an entry or a load.
 TEST(invalidate, says_whether_there_was_anything) {
   gate loading;
   loading_cache<int, int> cache([&](int k) {
@@ -272,18 +273,18 @@ TEST(invalidate, says_whether_there_was_anything) {
   EXPECT_FALSE(cache.invalidate(1));
   auto leader = in_thread([&] { return *cache.get(1); });
   loading.await_arrivals();
-  EXPECT_TRUE(cache.invalidate(1)) << "a load under way";
-  EXPECT_FALSE(cache.invalidate(1)) << "forgotten already";
+  EXPECT_TRUE(cache.invalidate(1)) << "a load was running";
+  EXPECT_FALSE(cache.invalidate(1)) << "the load was forgotten already";
   loading.open();
   EXPECT_EQ(leader.get(), 1);
   EXPECT_FALSE(cache.find(1));
 }
 
-// Goal    invalidate_if misses nothing, though others that leave meanwhile make room in lines that
-//         it has passed, to which entries of later lines would come home.
-// Method  Lines are in the order of hashes. The predicate removes others, of smaller hashes than
-//         what it is asked for: of the lines that are being passed.
-TEST(invalidate, invalidate_if_while_others_leave) {
+// Goal    invalidate_if misses no entry, even if other entries removed meanwhile free places in
+//         lines that it has passed, to which entries of later lines could move home.
+// Method  Lines are in the order of hashes. The predicate removes entries with smaller hashes than
+//         the one that it is called for, so they are in lines already passed.
+TEST(invalidate, invalidate_if_while_others_are_removed) {
   constexpr int entries = 20'000;
   loading_cache<int, int> cache([](int k) { return k; }, {.capacity = entries});
   const auto hash_of = [](int k) {
@@ -304,7 +305,8 @@ TEST(invalidate, invalidate_if_while_others_leave) {
   for (int k = 0; k < entries; k += 2) ASSERT_FALSE(cache.find(k)) << k;
 }
 
-// Goal  invalidate_if takes what fits, leaves the rest, and says how many went.
+// Goal    invalidate_if removes the matching entries, leaves the rest, and returns how many it
+//         removed.
 TEST(invalidate, by_key_and_by_value) {
   loading_cache<int, int> cache([](int k) { return -k; });
   for (int k = 0; k < 1000; ++k) cache.get(k);
@@ -317,8 +319,8 @@ TEST(invalidate, by_key_and_by_value) {
   EXPECT_EQ(cache.stats().invalidated, 750U);
 }
 
-// Goal    The predicate is called with no lock held: it may use the cache, also so that the table
-//         grows or is cleared under its walk.
+// Goal    The predicate is called with no lock held: it may use the cache, even so that the table
+//         grows or is cleared during the walk.
 TEST(invalidate, the_predicate_may_use_the_cache) {
   loading_cache<int, int> cache([](int k) { return k; }, {.capacity = 100'000});
   for (int k = 0; k < 100; ++k) cache.get(k);
@@ -340,15 +342,15 @@ TEST(invalidate, the_predicate_may_use_the_cache) {
   EXPECT_EQ(cache.stats().entries, 0U);
 }
 
-// Goal    A predicate that throws: what was taken out before has left, and no load gives it to who
-//         comes later; all else is there.
-// Method  As in what_a_load_found_meanwhile, with more entries than the cache takes out at once;
-//         the predicate throws when the first one that it named has left.
+// Goal    If a predicate throws, the entries that it selected earlier are removed, and no load
+//         returns them to a later caller; all other entries stay.
+// Method  As in what_a_load_found_meanwhile, with more entries than the cache removes at once; the
+//         predicate throws when the first entry that it selected has been removed.
 TEST(invalidate, a_predicate_that_throws) {
   singleflight::manual_timer time;
   gate held;
   std::atomic<int> first{0};
-  std::atomic<int> loads{0};  // of the first
+  std::atomic<int> loads{0};  // of the first key
   loading_cache<int, int> cache(
       [&](int k) -> int {
         if (k == -1) held.wait();
@@ -377,8 +379,8 @@ TEST(invalidate, a_predicate_that_throws) {
   EXPECT_EQ(*std::move(later).get(), -first);
 }
 
-// Goal    A load that has failed after its key was invalidated tells its own callers alone: its
-//         exception is not kept, and the newer value's refresh is not put off.
+// Goal    A load that fails after its key was invalidated delivers its exception to its own callers
+//         only: it is not kept, and does not delay the newer value's refresh.
 TEST(invalidate, a_failure_from_before_is_not_kept) {
   gate loading;
   int loads = 0;
@@ -401,17 +403,17 @@ TEST(invalidate, a_failure_from_before_is_not_kept) {
   cache.put(1, 50);
   loading.open();
   try {
-    EXPECT_EQ(leader.get(), 50);  // the value that is there now serves as well
+    EXPECT_EQ(leader.get(), 50);  // gets the current value instead
   } catch (const std::runtime_error&) {
   }
   EXPECT_EQ(*cache.get(1), 50);
   time.advance(11s);
   EXPECT_EQ(*cache.get(1), 50);
-  EXPECT_EQ(later.run_all(), 1U) << "the refresh of the newer value";
+  EXPECT_EQ(later.run_all(), 1U) << "the newer value must be refreshed";
   EXPECT_EQ(*cache.get(1), 2);
 }
 
-// Goal  A load that timed out, or that its group has given up for its age, is not stored.
+// Goal    A load that timed out, or that its group abandoned because of its age, is not stored.
 TEST(invalidate, a_load_that_was_given_up) {
   for (const bool timeout : {true, false}) {
     singleflight::manual_timer time;
@@ -428,7 +430,7 @@ TEST(invalidate, a_load_that_was_given_up) {
     auto leader = in_thread([&] { return *cache.get(1); });
     loading.await_arrivals();
     time.advance(6s);
-    support::eventually(  // the timeout strikes on a thread of its own
+    support::eventually(  // the timeout fires on its own thread
         [&] {
           try {
             return *cache.get(1) == 2;
@@ -440,12 +442,12 @@ TEST(invalidate, a_load_that_was_given_up) {
     cache.invalidate(1);
     loading.open();
     EXPECT_EQ(leader.get(), 1);
-    EXPECT_FALSE(cache.find(1)) << "the load of before the invalidation";
+    EXPECT_FALSE(cache.find(1)) << "a load from before the invalidation";
     EXPECT_EQ(*cache.get(1), 3);
   }
 }
 
-// Goal  A loader that puts, or invalidates, its own key: what it returns is not stored over that.
+// Goal    If a loader puts or invalidates its own key, its result is not stored over that.
 TEST(invalidate, within_the_own_load) {
   loading_cache<int, int>* self = nullptr;
   loading_cache<int, int> cache([&](int k) {
@@ -464,10 +466,11 @@ TEST(invalidate, within_the_own_load) {
   EXPECT_FALSE(cache.find(1));
 }
 
-// Goal    A load that begins beside invalidate_if, and serves what is about to be taken out, gives
-//         it to nobody who comes after.
-// Method  The predicate starts a get_all: its first key's load fails, and serves the stale value;
-//         the second's is held, so that the first is still in flight as invalidate_if returns.
+// Goal    A load that begins during invalidate_if, and serves a value that is about to be removed,
+//         does not return it to later callers.
+// Method  The predicate starts a get_all: the load of its first key fails and serves the stale
+//         value; the load of the second is held, so the first is still in flight when invalidate_if
+//         returns.
 TEST(invalidate, what_a_load_found_meanwhile) {
   singleflight::manual_timer time;
   gate held;
@@ -496,8 +499,8 @@ TEST(invalidate, what_a_load_found_meanwhile) {
   EXPECT_EQ(*std::move(later).get(), 11);
 }
 
-// Goal    A stale value that was invalidated is not served where the load fails.
-TEST(invalidate, a_stale_value_is_gone_as_well) {
+// Goal    A stale value that was invalidated is not served when the load fails.
+TEST(invalidate, a_stale_value_is_removed_as_well) {
   singleflight::manual_timer time;
   bool works = true;
   loading_cache<int, int> cache(
@@ -510,7 +513,7 @@ TEST(invalidate, a_stale_value_is_gone_as_well) {
   time.advance(20s);
   works = false;
   EXPECT_TRUE(cache.get(1).stale());
-  EXPECT_TRUE(cache.get(1).stale()) << "and again, without a load";
+  EXPECT_TRUE(cache.get(1).stale()) << "served again, without a load";
   cache.invalidate(1);
   EXPECT_THROW(cache.get(1), std::runtime_error);
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// A loading cache beside a plain map, through random sequences of calls on a clock of their own.
+// A loading cache compared with a plain map, through random sequences of calls on a manual clock.
 //
-// Nothing is evicted, and loads run on the calling thread: what each call answers is determined.
+// Nothing is evicted, and loads run on the calling thread, so the result of each call is
+// determined.
 
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
@@ -32,7 +33,7 @@ using singleflight::manual_timer;
 using singleflight::outcome;
 
 constexpr int keys = 6;
-// All in units of a tick, of which the clock only makes whole steps: ages are exact.
+// All times are multiples of a tick, and the clock only makes whole steps, so ages are exact.
 constexpr auto unit = std::chrono::nanoseconds(1 << 16);
 constexpr int ttl = 10;
 constexpr int negative_ttl = 4;
@@ -41,7 +42,7 @@ constexpr int stale_for = 20;
 constexpr int retry_after = 2;
 constexpr int max_retry_after = 5;
 
-/// What a call answers.
+/// The result of a call.
 struct seen {
   enum what { nothing, fresh, stale, absent, error } how = nothing;
   int value = 0;
@@ -174,7 +175,7 @@ struct real {
 
 using command = rc::state::Command<model, real>;
 
-/// A command whose effect on the model and on the cache is the same, and so is its answer.
+/// A command with the same effect and the same result on the model and on the cache.
 template <class Self>
 struct alike : command {
   void apply(model& m) const override { static_cast<const Self&>(*this).on(m); }
@@ -191,7 +192,7 @@ struct alike : command {
     }
     const auto entries = r.cache->stats().entries;
     RC_ASSERT(entries >= next.of_use());
-    RC_ASSERT(entries <= next.map.size());  // what is over may have been swept
+    RC_ASSERT(entries <= next.map.size());  // expired entries may have been swept
   }
 };
 
@@ -218,7 +219,7 @@ struct find : alike<find> {
 struct get_all : alike<get_all> {
   std::vector<int> of = *rc::gen::container<std::vector<int>>(rc::gen::inRange(0, keys));
   std::vector<seen> on(model& m) const {
-    // Looks at all first, then loads what is missing, each key once.
+    // Looks up all keys first, then loads the missing ones, each key once.
     std::vector<seen> all(of.size());
     std::vector<std::size_t> missing;
     for (std::size_t i = 0; i < of.size(); ++i) {
@@ -266,7 +267,7 @@ struct put : alike<put> {
 struct invalidate : alike<invalidate> {
   int key = *rc::gen::inRange(0, keys);
   bool on(model& m) const {
-    // Whether an entry whose time is over is there yet is not determined.
+    // Whether an expired entry is still stored is not determined.
     const auto at = m.map.find(key);
     const bool there = at != m.map.end() && (m.fresh(at->second) || m.stale(at->second));
     m.map.erase(key);
@@ -356,10 +357,11 @@ struct set_backend : alike<set_backend> {
   void show(std::ostream& to) const override { to << "backend " << to_be; }
 };
 
-// Goal    Whatever is called in whatever order, and whatever time passes: the same values, fresh,
-//         stale, absent or an error as by the map, the same loads, and no more entries.
-// Method  Random sequences, with each of the options in use or not.
-RC_GTEST_PROP(loading_cache_model, beside_a_map,
+// Goal    Whatever is called in whatever order, and whatever time passes, the cache returns the
+//         same results as the map (fresh, stale, absent or an error), makes the same loads, and
+//         stores no more entries.
+// Method  Random sequences, with and without each of the options.
+RC_GTEST_PROP(loading_cache_model, agrees_with_a_map,
               (const bool stales, const bool errors, const bool absences)) {
   model m;
   m.stales = stales;

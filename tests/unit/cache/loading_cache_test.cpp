@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// A cache without time: what is there is answered, what is not is loaded once.
+// A cache without times: stored values are returned, others are loaded once.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -37,7 +37,7 @@ using singleflight::with_ttl;
 using support::gate;
 using support::in_thread;
 
-// Goal  The first call loads, the next ones do not; each of the kinds of calls finds it.
+// Goal    The first call loads, later ones do not; each kind of call finds the value.
 TEST(loading_cache, loads_once_then_hits) {
   int loads = 0;
   loading_cache<int, std::string> cache([&](int k) {
@@ -47,7 +47,7 @@ TEST(loading_cache, loads_once_then_hits) {
   const auto first = cache.get(7);
   const auto again = cache.get(7);
   EXPECT_EQ(*first, "7");
-  EXPECT_EQ(&*first, &*again) << "one value, shared";
+  EXPECT_EQ(&*first, &*again) << "both handles must share one value";
   EXPECT_EQ(first.freshness(), freshness::fresh);
   EXPECT_FALSE(first.stale());
   EXPECT_TRUE(first.has_value());
@@ -61,7 +61,7 @@ TEST(loading_cache, loads_once_then_hits) {
   EXPECT_EQ(loads, 1);
 }
 
-// Goal  find never loads.
+// Goal    find never loads.
 TEST(loading_cache, find_does_not_load) {
   loading_cache<int, int> cache([](int) -> int { throw std::logic_error("not asked for"); });
   EXPECT_FALSE(cache.find(1));
@@ -73,7 +73,7 @@ TEST(loading_cache, find_does_not_load) {
   EXPECT_EQ(cache.stats().hits, 2U);
 }
 
-// Goal    Callers of a key that is loaded share the load; so do all kinds of calls.
+// Goal    Callers of a key that is being loaded share the load, in every kind of call.
 // Method  The loader waits until the others have joined.
 TEST(loading_cache, overlapping_calls_share_a_load) {
   gate loading;
@@ -90,7 +90,7 @@ TEST(loading_cache, overlapping_calls_share_a_load) {
   loading.await_arrivals();
   auto by_get = in_thread([&] { return *cache.get(4); });
   auto by_limits = in_thread([&] { return *cache.get(4, {.deadline = {}, .stop = {}}); });
-  EXPECT_THROW(by_limits.get(), flight_error) << "a deadline that is over already";
+  EXPECT_THROW(by_limits.get(), flight_error) << "a deadline that has passed already";
   auto by_all = in_thread([&] { return **cache.get_all(std::vector{4, 4}).at(1); });
   auto handle = cache.start_get(4);
   EXPECT_FALSE(handle.ready());
@@ -104,7 +104,7 @@ TEST(loading_cache, overlapping_calls_share_a_load) {
   EXPECT_EQ(cache.stats().loads, 1U);
 }
 
-// Goal  All that a loader may take and return.
+// Goal    All parameters and results that a loader may have.
 TEST(loading_cache, loader_forms) {
   const auto answer_of = [](auto loader) {
     loading_cache<int, std::string> cache(std::move(loader),
@@ -137,7 +137,7 @@ TEST(loading_cache, loader_forms) {
             "3 known");
 }
 
-// Goal  A loader that was given with the call is used if this call loads, and only then.
+// Goal    A loader that is passed with the call is used only if this call loads.
 TEST(loading_cache, a_loader_of_the_call) {
   loading_cache<int, std::string> cache([](int) { return "own"; });
   EXPECT_EQ(*cache.get(1, [](int) { return "given"; }), "given");
@@ -155,8 +155,8 @@ TEST(loading_cache, a_loader_of_the_call) {
   EXPECT_EQ(*cache.get(5, std::move(only_moves)), "moved");
 }
 
-// Goal  An awaited loader that was given with a call outlives the call.
-TEST(loading_cache, an_awaited_loader_of_a_dropped_call_goes_on) {
+// Goal    An awaited loader that was passed with a call outlives the call.
+TEST(loading_cache, an_awaited_loader_of_a_dropped_call_continues) {
   support::suspension at;
   loading_cache<int, std::string> cache([](int) { return "own"; },
                                         {.group = {.executor = inline_executor}});
@@ -174,7 +174,7 @@ TEST(loading_cache, an_awaited_loader_of_a_dropped_call_goes_on) {
   EXPECT_EQ(*cache.get(1), "a text that does not fit into a small string");
 }
 
-// Goal  The loader's exception comes with its own type, to all; the next call loads again.
+// Goal    The loader's exception reaches all callers with its own type; the next call loads again.
 TEST(loading_cache, an_exception_goes_to_all_and_is_not_kept) {
   gate loading;
   support::joined_counter joined;
@@ -200,7 +200,8 @@ TEST(loading_cache, an_exception_goes_to_all_and_is_not_kept) {
   EXPECT_EQ(cache.stats().loads, 2U);
 }
 
-// Goal  Limits end the wait of the one who gave them; the load goes on and is stored.
+// Goal    Limits end only the wait of the caller that passed them; the load continues and is
+//         stored.
 TEST(loading_cache, a_limit_ends_one_wait_only) {
   gate loading;
   singleflight::manual_timer time;
@@ -222,7 +223,7 @@ TEST(loading_cache, a_limit_ends_one_wait_only) {
       return -1;
     }
   });
-  auto told = in_thread([&] {
+  auto stopped = in_thread([&] {
     try {
       return *cache.get(9, {.stop = stop.get_token()});
     } catch (const flight_error& e) {
@@ -234,13 +235,14 @@ TEST(loading_cache, a_limit_ends_one_wait_only) {
   time.advance(1s);
   stop.request_stop();
   EXPECT_EQ(late.get(), -1);
-  EXPECT_EQ(told.get(), -2);
+  EXPECT_EQ(stopped.get(), -2);
   loading.open();
   EXPECT_EQ(leader.get(), 9);
   EXPECT_TRUE(cache.find(9));
 }
 
-// Goal  A cache keyed by string is asked by whatever is one, and copies nothing for a hit.
+// Goal    A cache with string keys accepts anything that converts to a string view, and copies
+//         nothing for a hit.
 TEST(loading_cache, keys_by_view) {
   loading_cache<std::string, std::size_t> cache([](std::string_view k) { return k.size(); });
   EXPECT_EQ(*cache.get(std::string_view("four")), 4U);
@@ -251,7 +253,8 @@ TEST(loading_cache, keys_by_view) {
   EXPECT_EQ(cache.stats().loads, 1U);
 }
 
-// Goal  A load that asks the cache for its own key is told so, and another key is answered.
+// Goal    A load that requests its own key from the cache gets `recursive`; another key is
+//         answered.
 TEST(loading_cache, recursion) {
   loading_cache<int, int>* self = nullptr;
   loading_cache<int, int> cache([&](int k) -> int {
@@ -270,13 +273,13 @@ TEST(loading_cache, recursion) {
   }
 }
 
-// ---- the second look ----------------------------------------------------------------------------
+// ---- the second lookup --------------------------------------------------------------------------
 
 thread_local void (*between)() = nullptr;
 thread_local int hashes = 0;
 loading_cache<int, int, struct hooked_hash>* hooked = nullptr;
 
-/// Calls `between` as the key is hashed for the second time in a call: after it was not found, and
+/// Calls `between` when a call hashes the key for the second time: after it was not found, and
 /// before its flight begins.
 struct hooked_hash {
   std::size_t operator()(int k) const {
@@ -285,7 +288,7 @@ struct hooked_hash {
   }
 };
 
-/// One call misses and loads the key between the other's miss and its flight.
+/// One call misses, and loads the key between the other call's miss and its flight.
 template <class Call>
 void expect_second_look(Call&& call) {
   int loads = 0;
@@ -299,16 +302,16 @@ void expect_second_look(Call&& call) {
   hashes = 0;
   between = [] { EXPECT_EQ(*hooked->get(10), 11); };
   const int seen = call(cache);
-  EXPECT_EQ(between, nullptr) << "the calls did not come in between";
+  EXPECT_EQ(between, nullptr) << "the call did not run in between";
   EXPECT_EQ(seen, 11);
   EXPECT_EQ(loads, 1);
   EXPECT_EQ(cache.stats().misses, 2U);
   EXPECT_EQ(cache.stats().loads, 1U);
 }
 
-// Goal    Two calls miss, and their flights come one after the other: the second one sees what the
-//         first has stored, and does not load.
-// Method  The hash of the second call runs the first one to its end.
+// Goal    When two calls miss and their flights run one after the other, the second one finds the
+//         value that the first has stored, and does not load.
+// Method  The hash of the second call runs the first call to its end.
 TEST(loading_cache, the_second_flight_sees_what_the_first_stored) {  // Scenario 25
   using cache = loading_cache<int, int, hooked_hash>;
   expect_second_look([](cache& c) { return *c.get(10); });
@@ -322,7 +325,7 @@ TEST(loading_cache, the_second_flight_sees_what_the_first_stored) {  // Scenario
 
 // ---- absence ------------------------------------------------------------------------------------
 
-// Goal  An absence that is kept is an answer: it is not loaded again, and every call says so.
+// Goal    An absence that is kept is a result: it is not loaded again, and every call returns it.
 TEST(loading_cache, an_absence_is_an_answer) {  // Scenario 36
   singleflight::manual_timer time;
   int loads = 0;
@@ -347,7 +350,7 @@ TEST(loading_cache, an_absence_is_an_answer) {  // Scenario 36
   EXPECT_TRUE(cache.policy().explain(1).absent);
 }
 
-// Goal  Without negative_ttl an absence is answered and not kept; what was there before goes.
+// Goal    Without negative_ttl an absence is returned and not kept; the previous entry is removed.
 TEST(loading_cache, an_absence_that_is_not_kept) {
   int loads = 0;
   loading_cache<int, int> cache(
@@ -355,13 +358,13 @@ TEST(loading_cache, an_absence_that_is_not_kept) {
       {.group = {.executor = inline_executor}});
   EXPECT_EQ(*cache.get(1), 1);
   cache.refresh(1);
-  EXPECT_FALSE(cache.find(1)) << "the value is known to be no more";
+  EXPECT_FALSE(cache.find(1)) << "the value must be removed";
   EXPECT_EQ(*cache.get(1), 3);
 }
 
-// ---- figures ------------------------------------------------------------------------------------
+// ---- statistics ---------------------------------------------------------------------------------
 
-// Goal  Each figure counts what it says.
+// Goal    Each counter counts what its name says.
 TEST(loading_cache, stats) {
   int n = 0;
   loading_cache<int, int> cache(
@@ -396,7 +399,7 @@ TEST(loading_cache, stats) {
   EXPECT_EQ(cache.policy().capacity(), 100U);
 }
 
-// Goal  A refresh that joins a load under way is no load of its own: not counted as one.
+// Goal    A refresh that joins a running load is not counted as a load.
 TEST(loading_cache, a_refresh_that_joins_is_not_counted) {
   gate loading;
   loading_cache<int, int> cache([&](int k) {
@@ -412,7 +415,7 @@ TEST(loading_cache, a_refresh_that_joins_is_not_counted) {
   EXPECT_EQ(cache.stats().loads, 1U);
 }
 
-// Goal  A refresh that fails leaves the value that is there, also where errors are kept.
+// Goal    A refresh that fails keeps the stored value, even where errors are kept.
 TEST(loading_cache, a_refresh_that_fails_leaves_the_value) {
   int loads = 0;
   loading_cache<int, int> cache(
@@ -429,7 +432,7 @@ TEST(loading_cache, a_refresh_that_fails_leaves_the_value) {
   EXPECT_EQ(cache.stats().refreshes, 1U);
 }
 
-// Goal  A visitor hears of every figure, by name and kind.
+// Goal    A visitor gets every statistic, by name and kind.
 TEST(loading_cache, observe) {
   struct listing final : singleflight::metric_visitor {
     std::map<std::string, std::pair<singleflight::metric_kind, double>> all;
@@ -442,7 +445,7 @@ TEST(loading_cache, observe) {
   cache.get(1);
   cache.observe(seen);
   using singleflight::metric_kind;
-  EXPECT_EQ(seen.all.size(), 20U) << "with one for each flight_errc";
+  EXPECT_EQ(seen.all.size(), 20U) << "including one for each flight_errc";
   EXPECT_EQ(seen.all.at("hits"), std::pair(metric_kind::counter, 1.0));
   EXPECT_EQ(seen.all.at("misses"), std::pair(metric_kind::counter, 1.0));
   EXPECT_EQ(seen.all.at("loads"), std::pair(metric_kind::counter, 1.0));
@@ -450,7 +453,7 @@ TEST(loading_cache, observe) {
   EXPECT_EQ(seen.all.at("weight"), std::pair(metric_kind::gauge, 1.0));
 }
 
-// Goal  explain says what is known of a key, and is no use of it.
+// Goal    explain returns what is stored for a key, and does not count as a use of it.
 TEST(loading_cache, explain) {
   singleflight::manual_timer time;
   loading_cache<int, std::string> cache(
@@ -479,7 +482,7 @@ TEST(loading_cache, explain) {
   const auto absent = cache.policy().explain(0);
   EXPECT_TRUE(absent.present && absent.fresh && absent.absent && !absent.error);
   const auto error = cache.policy().explain(-1);
-  if (error.present) {  // else it has been swept
+  if (error.present) {  // otherwise it has been swept
     EXPECT_TRUE(!error.fresh && error.error);
     EXPECT_LT(error.expires_in.value(), 0s);
   }
@@ -492,14 +495,15 @@ TEST(loading_cache, explain) {
   EXPECT_FALSE(for_ever.policy().explain(1).expires_in);
 }
 
-// Goal  The destructor tells a running load to stop, and waits for it; nothing is stored nowhere.
+// Goal    The destructor requests a stop of a running load, and waits for it; the load's result is
+//         not stored.
 TEST(loading_cache, the_end_waits_for_loads) {
   gate loading;
   std::atomic<bool> stopped{false};
   std::optional<loading_cache<int, int>> cache;
   cache.emplace([&](int k, std::stop_token stop) {
     loading.wait();
-    support::eventually([&] { return stop.stop_requested(); }, "the order to stop");
+    support::eventually([&] { return stop.stop_requested(); }, "the stop request");
     stopped = true;
     return k;
   });
@@ -509,7 +513,7 @@ TEST(loading_cache, the_end_waits_for_loads) {
   loading.open();
   end.get();
   EXPECT_TRUE(stopped);
-  EXPECT_EQ(*handle.get(), 1) << "those inside get the load's outcome";
+  EXPECT_EQ(*handle.get(), 1) << "callers inside get the load's outcome";
 }
 
 }  // namespace

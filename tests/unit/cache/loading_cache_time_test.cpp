@@ -2,7 +2,7 @@
 
 // A cache whose entries age: ttl, jitter, refresh, stale values, absences and errors, the sweep.
 //
-// The time is a test's own. A tick of the cache is 66 microseconds: the tests stay clear of it.
+// A test moves the clock. A tick of the cache is 66 microseconds: no test depends on less.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -54,7 +54,7 @@ struct backend {
 
 // ---- ttl ----------------------------------------------------------------------------------------
 
-// Goal  A value is fresh for its ttl, and loaded again then.
+// Goal    A value is fresh for its ttl, and is loaded again after that.
 TEST(cache_time, ttl) {
   manual_timer time;
   backend db;
@@ -73,7 +73,7 @@ TEST(cache_time, ttl) {
   EXPECT_NEAR(std::chrono::duration<double>(again.age()).count(), 3, 0.001);
 }
 
-// Goal  The ttl counts from the end of the load, and from put.
+// Goal    The ttl counts from the end of the load, or from put.
 TEST(cache_time, ttl_counts_from_the_end_of_the_load) {
   manual_timer time;
   loading_cache<int, int> cache(
@@ -92,8 +92,8 @@ TEST(cache_time, ttl_counts_from_the_end_of_the_load) {
   EXPECT_FALSE(cache.find(1));
 }
 
-// Goal  ttl_of gives each value its own time; zero or less: it is not stored, and what was there
-//       for its key goes.
+// Goal    ttl_of gives each value its own time; if that is zero or less, the value is not stored,
+//         and the previous entry for its key is removed.
 TEST(cache_time, ttl_of) {
   manual_timer time;
   int seconds = 0;
@@ -120,7 +120,7 @@ TEST(cache_time, ttl_of) {
   EXPECT_FALSE(cache.find(2));
 }
 
-// Goal  A loader that returns with_ttl decides itself, over ttl_of; so does put.
+// Goal    The time in a loader's with_ttl takes precedence over ttl_of, and so does that in put.
 TEST(cache_time, with_ttl) {
   manual_timer time;
   loading_cache<int, int> cache(
@@ -130,7 +130,7 @@ TEST(cache_time, with_ttl) {
       {.ttl = 1h, .jitter = 0, .group = {.timer = &time}});
   cache.get(5);
   cache.put(6, with_ttl<int>{60, 8s});
-  cache.put(7, 70);  // the ttl of all
+  cache.put(7, 70);  // the ttl of the options
   EXPECT_EQ(*cache.get(0), 0);
   EXPECT_FALSE(cache.find(0)) << "zero: not stored";
   time.advance(6s);
@@ -145,7 +145,7 @@ TEST(cache_time, with_ttl) {
 
 // ---- jitter -------------------------------------------------------------------------------------
 
-/// When each of many entries stored together expires, in hundredths of `ttl`.
+/// The times at which many entries stored together expire, in hundredths of `ttl`.
 template <class Cache>
 std::vector<int> ends_of(Cache& cache, manual_timer& time, int keys, std::chrono::seconds ttl) {
   std::vector<int> ends(static_cast<std::size_t>(keys), -1);
@@ -163,7 +163,7 @@ void expect_spread(const std::vector<int>& ends, int from) {
   const std::set<int> different(ends.begin(), ends.end());
   EXPECT_GE(*different.begin(), from);
   EXPECT_LE(*different.rbegin(), 100) << "jitter only shortens";
-  // Alike: no hundredth of the time has more than twice its share.
+  // Evenly: no hundredth of the time has more than twice its share.
   for (const int end : different) {
     const auto count = std::count(ends.begin(), ends.end(), end);
     EXPECT_LT(count, 2 * static_cast<long>(ends.size()) / (100 - from)) << end;
@@ -171,8 +171,8 @@ void expect_spread(const std::vector<int>& ends, int from) {
   EXPECT_GE(different.size(), static_cast<std::size_t>(100 - from));
 }
 
-// Goal    What is stored together does not expire together, whatever says how long it is good for:
-//         jitter takes up to its part of each time, and never adds.
+// Goal    Entries stored together do not expire together, whatever defines their time: jitter
+//         subtracts up to its share of each time, and never adds.
 TEST(cache_time, jitter_spreads_and_only_shortens) {  // Scenario 33
   constexpr int keys = 2000;
   {
@@ -208,7 +208,7 @@ TEST(cache_time, jitter_spreads_and_only_shortens) {  // Scenario 33
   }
 }
 
-// Goal  The jitter is the cache's own: two caches, given different random bits, differ.
+// Goal    Jitter belongs to each cache: two caches with different random bits differ.
 TEST(cache_time, jitter_by_the_given_bits) {
   const auto ends_with = [](std::uint64_t bits) {
     manual_timer time;
@@ -224,7 +224,7 @@ TEST(cache_time, jitter_by_the_given_bits) {
 
 // ---- refresh ------------------------------------------------------------------------------------
 
-// Goal  A hit on an old value starts one load behind its back, and later hits see its value.
+// Goal    A hit on an old value starts one load in the background, and later hits see its value.
 TEST(cache_time, refresh_after) {
   manual_timer time;
   backend db;
@@ -251,7 +251,7 @@ TEST(cache_time, refresh_after) {
   EXPECT_EQ(cache.stats().misses, 1U);
 }
 
-// Goal  Where it is not shorter than the ttl it has no effect.
+// Goal    refresh_after has no effect if it is not shorter than the ttl.
 TEST(cache_time, refresh_after_the_ttl) {
   manual_timer time;
   support::manual_executor later;
@@ -269,8 +269,8 @@ TEST(cache_time, refresh_after_the_ttl) {
   EXPECT_EQ(cache.stats().loads, 2U);
 }
 
-// Goal  A refresh that fails keeps the value, and the next one comes later and later, up to the
-//       most; one that succeeds starts from the beginning.
+// Goal    A refresh that fails keeps the value, and the next ones are made after longer and longer
+//         waits, up to the maximum; one that succeeds resets the wait.
 TEST(cache_time, a_failed_refresh_keeps_the_value_and_backs_off) {  // Scenario 32
   manual_timer time;
   backend db;
@@ -305,11 +305,11 @@ TEST(cache_time, a_failed_refresh_keeps_the_value_and_backs_off) {  // Scenario 
   cache.get(1);
   time.advance(1s + bit);
   cache.get(1);
-  EXPECT_EQ(db.loads, before + 2) << "from the beginning";
+  EXPECT_EQ(db.loads, before + 2) << "the wait must have been reset";
 }
 
-// Goal  A refresh slower than the refresh interval still lands.
-TEST(cache_time, a_slow_refresh_lands) {  // Scenario 32
+// Goal    A refresh slower than the refresh interval is still stored.
+TEST(cache_time, a_slow_refresh_is_stored) {  // Scenario 32
   manual_timer time;
   support::thread_per_task threads;
   gate loading;
@@ -356,7 +356,7 @@ TEST(cache_time, a_lost_refresh_is_tried_again) {
   EXPECT_EQ(*cache.get(1), 2);
 }
 
-// Goal  refresh(key) loads at once whatever is there; a failure leaves it.
+// Goal    refresh(key) loads at once, whatever is stored; a failure keeps the stored value.
 TEST(cache_time, refresh_by_hand) {
   manual_timer time;
   backend db;
@@ -364,7 +364,7 @@ TEST(cache_time, refresh_by_hand) {
       std::ref(db),
       {.ttl = 10s, .jitter = 0, .group = {.executor = inline_executor, .timer = &time}});
   cache.refresh(1);
-  EXPECT_EQ(**cache.find(1), 1) << "also what was not there";
+  EXPECT_EQ(**cache.find(1), 1) << "a missing key is loaded as well";
   time.advance(9s);
   cache.refresh(1);
   time.advance(9s);
@@ -377,8 +377,8 @@ TEST(cache_time, refresh_by_hand) {
 
 // ---- stale --------------------------------------------------------------------------------------
 
-// Goal    While loads fail the stale value is served, marked so, and the load is tried at most once
-//         in each period, which doubles up to its most.
+// Goal    While loads fail the stale value is served, marked as stale, and the load is tried at
+//         most once per period, which doubles up to its maximum.
 TEST(cache_time, stale_if_error) {  // Scenario 34
   manual_timer time;
   backend db;
@@ -391,7 +391,7 @@ TEST(cache_time, stale_if_error) {  // Scenario 34
   cache.get(1);
   db.works = false;
   time.advance(10s);
-  EXPECT_FALSE(cache.find(1)) << "find is asked for fresh values";
+  EXPECT_FALSE(cache.find(1)) << "find returns fresh values only";
   std::vector<int> tries;
   for (int second = 0, loads = db.loads; second < 30; ++second) {
     for (int i = 0; i < 3; ++i) {
@@ -414,8 +414,8 @@ TEST(cache_time, stale_if_error) {  // Scenario 34
   EXPECT_GT(*back, 1);
 }
 
-// Goal  After stale_if_error the failure is thrown.
-TEST(cache_time, stale_for_so_long) {
+// Goal    After stale_if_error the failure is thrown.
+TEST(cache_time, no_stale_value_after_stale_if_error) {
   manual_timer time;
   backend db;
   loading_cache<int, int> cache(std::ref(db), {.ttl = 10s,
@@ -431,7 +431,7 @@ TEST(cache_time, stale_for_so_long) {
   EXPECT_THROW(cache.get(1), std::runtime_error);
 }
 
-// Goal    Those who share a load that failed are all served the stale value.
+// Goal    All callers that share a failed load are served the stale value.
 TEST(cache_time, stale_for_all_who_share_the_load) {
   manual_timer time;
   support::joined_counter joined;
@@ -458,9 +458,9 @@ TEST(cache_time, stale_for_all_who_share_the_load) {
   EXPECT_EQ(loads, 2);
 }
 
-// Goal    With soft_timeout a get of a stale value waits so long for its load, then takes the stale
-//         value; the load goes on, and its value is there for the next one.
-// Method  The load is held at a gate; the time is moved once the get has set its alarm.
+// Goal    With soft_timeout a get of a stale value waits that long for its load, and then returns
+//         the stale value; the load continues, and its value is found by the next get.
+// Method  The load is held at a gate; the time is moved once the get has armed its alarm.
 TEST(cache_time, soft_timeout) {
   support::gated_timer time;
   time.wanted = time.now() + 11s + 2s;
@@ -488,11 +488,11 @@ TEST(cache_time, soft_timeout) {
   time.clock.advance(2s);
   EXPECT_EQ(slow.get(), 1);
   loading.open();
-  threads.join();  // a load that has stored its value is joined until its flight has landed
+  threads.join();  // a load that has stored its value can be joined until its flight ends
   EXPECT_EQ(*cache.get(1), 2);
   EXPECT_FALSE(cache.get(1).stale());
   EXPECT_EQ(cache.stats().stale_hits, 1U);
-  // A load that is in time is waited for.
+  // A load that ends in time is waited for.
   time.clock.advance(11s);
   const auto in_time = cache.get(1);
   EXPECT_EQ(*in_time, 3);
@@ -500,10 +500,11 @@ TEST(cache_time, soft_timeout) {
   threads.join();
 }
 
-// Goal    A stale value that leaves while its load is waited for: a load is waited for on, the one
-//         that runs; or, if that was forgotten, another by the same loader, which the first owns.
+// Goal    If the stale value is removed while its load is waited for, the call keeps waiting for
+//         the running load, or, if that was forgotten, for another load by the same loader, which
+//         the first one owns.
 // Method  The first load is held at a gate: the second wait joins it, or ends before it.
-TEST(cache_time, soft_timeout_and_nothing_stale_any_more) {
+TEST(cache_time, soft_timeout_after_the_stale_value_was_removed) {
   for (const bool forgotten : {false, true}) {
     support::gated_timer time;
     time.wanted = time.now() + 11s + 3s;
@@ -520,7 +521,7 @@ TEST(cache_time, soft_timeout_and_nothing_stale_any_more) {
     time.clock.advance(11s);
     auto slow = in_thread([&] {
       return *cache.get(1, [&loading, loads = std::make_unique<std::atomic<int>>(0)](int) {
-        if (!loads) return -1;  // moved away
+        if (!loads) return -1;  // moved from
         const int n = ++*loads;
         if (n == 1) loading.wait();
         return n;
@@ -543,8 +544,8 @@ TEST(cache_time, soft_timeout_and_nothing_stale_any_more) {
   }
 }
 
-// Goal    On a pool without a free thread the stale value comes after the soft timeout as well: who
-//         waits for a load with a value at hand does not run it.
+// Goal    On a pool without a free thread the stale value is also returned after the soft timeout:
+//         a call that has a stale value does not run the load itself.
 TEST(cache_time, soft_timeout_on_a_full_pool) {
   support::gated_timer time;
   time.wanted = time.now() + 11s + 2s;
@@ -577,7 +578,7 @@ TEST(cache_time, soft_timeout_on_a_full_pool) {
   EXPECT_EQ(loads, 2);
 }
 
-// Goal  A load that fails within the soft timeout: the stale value at once.
+// Goal    If a load fails within the soft timeout, the stale value is returned at once.
 TEST(cache_time, soft_timeout_and_a_failure) {
   manual_timer time;
   backend db;
@@ -593,7 +594,7 @@ TEST(cache_time, soft_timeout_and_a_failure) {
   EXPECT_EQ(db.loads, 2);
 }
 
-// Goal  A caller's stop token ends a wait within the soft timeout as cancelled.
+// Goal    A caller's stop token ends a wait within the soft timeout as cancelled.
 TEST(cache_time, soft_timeout_and_a_stop) {
   manual_timer time;
   support::manual_executor later;
@@ -612,14 +613,14 @@ TEST(cache_time, soft_timeout_and_a_stop) {
   } catch (const flight_error& e) {
     EXPECT_EQ(e.code(), flight_errc::cancelled);
   }
-  // And a deadline before the soft timeout: the stale value then.
+  // If a deadline comes before the soft timeout, the stale value is returned at the deadline.
   EXPECT_TRUE(cache.get(1, {.deadline = time.now()}).stale());
   later.run_all();
 }
 
 // ---- absences and errors ------------------------------------------------------------------------
 
-// Goal  An absence is known for negative_ttl, its own time, beside the ttl.
+// Goal    An absence is kept for negative_ttl, independently of the ttl.
 TEST(cache_time, negative_ttl) {  // Scenario 36
   manual_timer time;
   int loads = 0;
@@ -646,8 +647,8 @@ TEST(cache_time, negative_ttl) {  // Scenario 36
   EXPECT_EQ(loads, 3);
 }
 
-// Goal  A failure is thrown to others as well for error_ttl, with its own type; find and the second
-//       look do not take it for an answer.
+// Goal    A failure is also thrown to later callers for error_ttl, with its own type; find and the
+//         second lookup do not return it.
 TEST(cache_time, error_ttl) {
   manual_timer time;
   backend db;
@@ -664,7 +665,7 @@ TEST(cache_time, error_ttl) {
   EXPECT_EQ(cache.stats().hits, 3U);
   db.works = true;
   cache.refresh(1);
-  EXPECT_EQ(*cache.get(1), 2) << "a refresh that works takes its place";
+  EXPECT_EQ(*cache.get(1), 2) << "a refresh that succeeds replaces it";
   cache.invalidate(1);
   db.works = false;
   EXPECT_THROW(cache.get(1), std::runtime_error);
@@ -673,7 +674,7 @@ TEST(cache_time, error_ttl) {
   EXPECT_EQ(*cache.get(1), 4);
 }
 
-// Goal  A stale value goes before a kept error.
+// Goal    A stale value takes precedence over a kept error.
 TEST(cache_time, stale_before_error) {
   manual_timer time;
   backend db;
@@ -695,11 +696,11 @@ TEST(cache_time, stale_before_error) {
 
 // ---- the sweep ----------------------------------------------------------------------------------
 
-// Goal    The memory of entries whose time is over comes back, though nobody asks for them.
+// Goal    The memory of expired entries is freed, even if no call requests them.
 // Method  Values are counted. The sweep runs on the default pool, some time after the alarm.
 TEST(cache_time, the_sweep_gives_memory_back) {
   manual_timer time;
-  std::atomic<int> told{0};
+  std::atomic<int> removed{0};
   loading_cache<int, support::living> cache(
       [](int k) { return support::living(k); },
       {.ttl = 10s,
@@ -708,7 +709,7 @@ TEST(cache_time, the_sweep_gives_memory_back) {
            [&](int k, const support::living* v, singleflight::removal_cause cause) {
              EXPECT_EQ(cause, singleflight::removal_cause::expired);
              EXPECT_EQ(v->read(), k);
-             ++told;
+             ++removed;
            },
        .group = {.timer = &time}});
   for (int k = 0; k < 5000; ++k) cache.get(k);
@@ -720,23 +721,23 @@ TEST(cache_time, the_sweep_gives_memory_back) {
         return support::living::alive == 0;
       },
       "the end of all values");
-  EXPECT_EQ(told, 5000);
+  EXPECT_EQ(removed, 5000);
   EXPECT_EQ(cache.stats().entries, 0U);
   EXPECT_EQ(cache.stats().expired, 5000U);
-  // And again, after it has found nothing more to do.
+  // And again, after it has found nothing left to sweep.
   cache.get(1);
   support::eventually(
       [&] {
         time.advance(1s);
         return support::living::alive == 0;
       },
-      "the end of one more");
+      "the end of one more value");
 }
 
-// Goal    The end of a cache does not hold up what its sweep waits for: what stands in the thread's
-//         trampoline runs elsewhere meanwhile.
-// Method  The sweep's listener stands at a gate, which a task behind the one that ends the cache
-//         opens.
+// Goal    While the destructor of a cache waits for its sweep, the tasks in the thread's trampoline
+//         run elsewhere, so the sweep may wait for them.
+// Method  The sweep's listener waits at a gate, which a task queued behind the one that destroys
+//         the cache opens.
 TEST(cache_time, the_end_waits_for_a_sweep_that_waits_for_this_thread) {
   manual_timer time;
   gate hold;
@@ -757,18 +758,18 @@ TEST(cache_time, the_end_waits_for_a_sweep_that_waits_for_this_thread) {
   }));
 }
 
-// Goal    What is stored while a sweep ends is swept as well, one day.
-// Method  The listener of the last entry to go, which the sweep calls, stores another one.
+// Goal    An entry that is stored while a sweep ends is swept later as well.
+// Method  The listener of the last entry removed, which the sweep calls, stores another entry.
 TEST(cache_time, what_is_stored_as_a_sweep_ends) {
   manual_timer time;
   loading_cache<int, int>* self = nullptr;
-  std::atomic<int> told{0};
+  std::atomic<int> removed{0};
   loading_cache<int, int> cache([](int k) { return k; },
                                 {.ttl = 10s,
                                  .on_removal =
                                      [&](int k, const int*, singleflight::removal_cause) {
                                        if (k == 1) self->put(2, 2);
-                                       ++told;
+                                       ++removed;
                                      },
                                  .group = {.timer = &time}});
   self = &cache;
@@ -776,18 +777,18 @@ TEST(cache_time, what_is_stored_as_a_sweep_ends) {
   support::eventually(
       [&] {
         time.advance(1s);
-        return told >= 1;
+        return removed >= 1;
       },
-      "the first to go");
+      "the removal of the first entry");
   support::eventually(
       [&] {
         time.advance(1s);
-        return told == 2;
+        return removed == 2;
       },
-      "the second one to go");
+      "the removal of the second entry");
 }
 
-// Goal  The sweep leaves a stale value that may be of use yet.
+// Goal    The sweep leaves a stale value that may still be served.
 TEST(cache_time, the_sweep_keeps_stale_values) {
   manual_timer time;
   loading_cache<int, support::living> cache(
@@ -796,18 +797,18 @@ TEST(cache_time, the_sweep_keeps_stale_values) {
   cache.get(1);
   cache.put(2, support::living(2));
   time.advance(50s);
-  // The sweep of that time may have run or not: neither takes them.
+  // The sweep of that time may have run or not: it removes neither entry.
   EXPECT_EQ(cache.stats().entries, 2U);
   support::eventually(
       [&] {
         time.advance(1s);
         return cache.stats().expired == 2;  // counted last
       },
-      "the end of them");
+      "the removal of both entries");
   EXPECT_EQ(cache.stats().entries, 0U);
 }
 
-/// A timer whose time moves on by a minute just before a node is armed, as often as told.
+/// A timer whose time moves on by a minute just before a node is armed, `leaps` times.
 class leaping_timer final : public singleflight::timer {
  public:
   std::atomic<int> leaps{0};
@@ -826,9 +827,9 @@ class leaping_timer final : public singleflight::timer {
   manual_timer at_;
 };
 
-// Goal    The alarm of the sweep may fire as it is being armed, within the call that arms it: when
-//         the first entry is stored, and at the end of a sweep.
-// Method  A timer whose time moves on within arm.
+// Goal    The alarm of the sweep may fire while it is being armed, within the call that arms it:
+//         when the first entry is stored, and at the end of a sweep.
+// Method  The timer's time moves on within arm.
 TEST(cache_time, an_alarm_that_fires_as_it_is_armed) {
   leaping_timer time;
   time.leaps = 3;
@@ -842,10 +843,11 @@ TEST(cache_time, an_alarm_that_fires_as_it_is_armed) {
         time.advance(1min);
         return support::living::alive == 0;
       },
-      "its end");
+      "the end of the value");
 }
 
-// Goal  The sweep comes for what is over, not for what is stale and kept.
+// Goal    The interval of the sweep depends on the times of expiry, not on how long stale values
+//         are kept.
 TEST(cache_time, how_often_it_sweeps) {
   using options = loading_cache<int, int>::options;
   const auto interval = [](const options& how) {
@@ -861,7 +863,7 @@ TEST(cache_time, how_often_it_sweeps) {
   EXPECT_THAT(interval({.error_ttl = 1s}), about(1s));
 }
 
-// Goal  The end of a cache ends its sweep, wherever that is.
+// Goal    The destructor of a cache ends its sweep, wherever that is.
 TEST(cache_time, the_end_ends_the_sweep) {
   for (int i = 0; i < 200; ++i) {
     leaping_timer time;

@@ -38,7 +38,7 @@ struct point_hash {
 
 int twice(int n) { return 2 * n; }
 
-// Goal    A result is computed once for an argument, and then a copy of it is handed out.
+// Goal    A result is computed once per argument, and later calls get a copy of it.
 TEST(memoize, keeps_results_by_argument) {
   int calls = 0;
   const auto f = sf::memoize([&](int n) {
@@ -56,7 +56,7 @@ TEST(memoize, keeps_results_by_argument) {
   EXPECT_EQ(g.cache().stats().loads, 1U);
 }
 
-// Goal    Several arguments are one key, told apart by each of them and by their order.
+// Goal    Several arguments form one key, which depends on each of them and on their order.
 TEST(memoize, several_arguments) {
   int calls = 0;
   const auto f = sf::memoize([&](const std::string& a, int b, const std::string& c) {
@@ -73,7 +73,7 @@ TEST(memoize, several_arguments) {
   EXPECT_EQ(calls, 3);
 }
 
-// Goal    The hash of a tuple depends on the order of its parts, and on each of them.
+// Goal    The hash of a tuple depends on each of its parts, and on their order.
 TEST(memoize, tuple_hash_mixes_its_parts) {
   const sf::key_hash<std::tuple<int, int>> hash;
   EXPECT_NE(hash({1, 2}), hash({2, 1}));
@@ -82,8 +82,8 @@ TEST(memoize, tuple_hash_mixes_its_parts) {
   EXPECT_EQ(hash({7, 8}), hash({7, 8}));
 }
 
-// Goal    Of a view the characters are kept, not their address.
-// Method  The string that the first call looks at changes before the second one.
+// Goal    For a view the characters are stored, not their address.
+// Method  The string that the first call views changes before the second call.
 TEST(memoize, views_are_kept_as_strings) {
   int calls = 0;
   const auto f = sf::memoize([&](std::string_view text) {
@@ -94,12 +94,12 @@ TEST(memoize, views_are_kept_as_strings) {
   EXPECT_EQ(f(text), 40U);
   text.assign(40, 'b');
   EXPECT_EQ(f(text), 40U);
-  EXPECT_EQ(calls, 2) << "another text at the same address";
+  EXPECT_EQ(calls, 2) << "a different text at the same address";
   EXPECT_EQ(f(std::string(40, 'a')), 40U);
   EXPECT_EQ(calls, 2) << "the same text at another address";
 }
 
-// Goal    Arguments of one's own type, by a hash that is given.
+// Goal    Arguments of a user-defined type work with a custom hash.
 TEST(memoize, a_hash_of_ones_own) {
   int calls = 0;
   const auto f = sf::memoize(
@@ -126,7 +126,7 @@ TEST(memoize, exceptions_are_not_kept) {
   EXPECT_EQ(calls, 2);
 }
 
-// Goal    An empty optional is a result like another.
+// Goal    An empty optional is a result like any other.
 TEST(memoize, an_absence_is_a_result) {
   int calls = 0;
   const auto f = sf::memoize([&](int) -> std::optional<int> {
@@ -138,7 +138,7 @@ TEST(memoize, an_absence_is_a_result) {
   EXPECT_EQ(calls, 1);
 }
 
-// Goal    The options are the cache's.
+// Goal    The cache's options apply.
 TEST(memoize, results_expire) {
   sf::manual_timer time;
   int calls = 0;
@@ -151,7 +151,8 @@ TEST(memoize, results_expire) {
   EXPECT_EQ(f(0), 2);
 }
 
-// Goal    forget makes the next call compute; copies of the callable share what is kept.
+// Goal    forget makes the next call compute the result again; copies of the callable share the
+//         results.
 TEST(memoize, forget_and_copies) {
   int calls = 0;
   const auto f = sf::memoize([&](const std::string&, int) { return ++calls; });
@@ -167,7 +168,7 @@ TEST(memoize, forget_and_copies) {
   EXPECT_EQ(one("x"), 4);
 }
 
-// Goal    Arguments that the caller gives away are still there when the function runs.
+// Goal    Arguments that the caller passes by move are still intact when the function runs.
 TEST(memoize, moved_arguments) {
   const auto f =
       sf::memoize([](std::string a, std::vector<int> b) { return a + std::to_string(b.size()); });
@@ -178,7 +179,7 @@ TEST(memoize, moved_arguments) {
 }
 
 // Goal    Overlapping calls share one execution.
-// Method  The one that leads stays in the function until a joiner is told of.
+// Method  The leading call stays in the function until the observer reports a joiner.
 TEST(memoize, overlapping_calls_share) {
   struct : sf::observer {
     void joined(std::uint64_t) noexcept override { in.open(); }
@@ -201,8 +202,8 @@ TEST(memoize, overlapping_calls_share) {
   EXPECT_EQ(calls, 1);
 }
 
-// Goal    A function that calls its memoized self: other arguments are computed, the same ones
-//         fail.
+// Goal    If a function calls its own memoized form, other arguments are computed, and the same
+//         ones fail.
 TEST(memoize, recursion) {
   std::function<long(int)> self;
   int calls = 0;
@@ -216,15 +217,15 @@ TEST(memoize, recursion) {
   EXPECT_EQ(calls, 41);
   try {
     (void)fibonacci(-1);
-    ADD_FAILURE() << "it waited for itself";
+    ADD_FAILURE() << "the call waited for itself";
   } catch (const sf::flight_error& error) {
     EXPECT_EQ(error.errc(), sf::flight_errc::recursive);
   }
   self = nullptr;
 }
 
-// Goal    Arguments of which nothing is a view but a string's view itself are kept, also those made
-//         of parts: what is kept stays when the caller's own is changed.
+// Goal    Arguments that contain no view, and string views, are stored by value, even if they are
+//         made of parts: the stored key stays when the caller changes its own object.
 TEST(memoize, keeps_arguments_made_of_parts) {
   int calls = 0;
   const auto f = sf::memoize([&](std::string_view name, const std::optional<std::string>& more,

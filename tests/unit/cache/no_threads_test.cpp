@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Loads of a cache that no thread can be had for.
+// Loads of a cache for which no thread can be created.
 
 #include <gtest/gtest.h>
 
@@ -17,15 +17,15 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// Goal    A sweep that no thread could be had for comes once there is one: whoever looks at the
-//         cache then has it begin.
+// Goal    A sweep that could get no thread runs once one can be created: the next read of the cache
+//         starts it.
 TEST(cache_no_threads, a_sweep_comes_late) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers;
   sf::loading_cache<int, int> cache([](int key) { return key; }, {.ttl = 1ms, .jitter = 0});
   {
     const support::thread_refusal none;
     (void)cache.get(1);
-    EXPECT_GT(support::thread_refusal::asked(), 0);  // else a test before it has left a thread
+    EXPECT_GT(support::thread_refusal::asked(), 0);  // otherwise an earlier test has left a thread
   }
   EXPECT_TRUE(support::eventually([&] {
     (void)cache.find(1);
@@ -33,8 +33,9 @@ TEST(cache_no_threads, a_sweep_comes_late) {
   }));
 }
 
-// Goal    A stale value is served where its load cannot begin for want of a thread, and that load
-//         is not tried again before retry_after; without a stale value the caller hears the reason.
+// Goal    A stale value is served if its load cannot begin for lack of a thread, and that load is
+//         not tried again before retry_after; without a stale value the caller gets the system's
+//         error.
 TEST(cache_no_threads, a_stale_value_is_served) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers;
   for (const bool awaited : {false, true}) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Which entry goes: the queues alone, without a table.
+// Which entry is evicted: the queues by themselves, without a table.
 
 #include "singleflight/cache/detail/s3_fifo.hpp"
 
@@ -34,7 +34,7 @@ struct weight_of {
 
 std::uint32_t hash_of(int key) { return static_cast<std::uint32_t>(key) * 2654435769U; }
 
-/// The queues, with the entries that are in them.
+/// The queues, with the entries in them.
 class queues {
  public:
   explicit queues(std::uint64_t capacity) : of_(capacity, weight_of{}), capacity_(capacity) {}
@@ -115,7 +115,8 @@ class queues {
   std::vector<int> evicted_;
 };
 
-// Goal  Nothing goes before the cache is full; then one for one; the newest stays.
+// Goal    No entry is evicted before the cache is full; after that, one for each new entry, and
+//         never the newest.
 TEST(s3_fifo, one_for_one) {
   for (const int capacity : {1, 2, 3, 10, 99, 1000}) {
     queues q(static_cast<std::uint64_t>(capacity));
@@ -123,13 +124,14 @@ TEST(s3_fifo, one_for_one) {
     EXPECT_TRUE(q.evicted().empty());
     for (int k = capacity; k < 5 * capacity; ++k) {
       q.ask(k);
-      ASSERT_TRUE(q.has(k)) << "the one just stored";
+      ASSERT_TRUE(q.has(k)) << "the entry just stored";
       ASSERT_EQ(q.size(), static_cast<std::size_t>(capacity));
     }
   }
 }
 
-// Goal    Whatever is done, the queues know every entry, its weight, and keep to the capacity.
+// Goal    After any operation, the queues hold every entry with its weight, and keep to the
+//         capacity.
 // Method  Random stores, hits, replacements and removals, of random weights.
 TEST(s3_fifo, keeps_to_its_capacity) {
   std::mt19937 random(3);
@@ -154,7 +156,7 @@ TEST(s3_fifo, keeps_to_its_capacity) {
   }
 }
 
-// Goal  An entry as heavy as all is stored, and everything else goes.
+// Goal    An entry as heavy as the capacity is stored, and all others are evicted.
 TEST(s3_fifo, one_that_fills_it) {
   queues q(100);
   for (int k = 0; k < 100; ++k) q.ask(k);
@@ -166,7 +168,7 @@ TEST(s3_fifo, one_that_fills_it) {
   EXPECT_EQ(q.size(), 1U);
 }
 
-// Goal  Every entry hit all the time: still O(1), and one goes.
+// Goal    If every entry is hit all the time, eviction is still O(1), and evicts one entry.
 TEST(s3_fifo, all_hot) {
   queues q(1000);
   for (int k = 0; k < 1000; ++k) q.ask(k);
@@ -180,7 +182,7 @@ TEST(s3_fifo, all_hot) {
   }
 }
 
-// Goal  What is asked for again and again outlives a scan of ten times the capacity.
+// Goal    Frequently used entries outlive a scan of ten times the capacity.
 TEST(s3_fifo, a_scan_does_not_wash_it_out) {
   constexpr int hot = 500;
   queues q(1000);
@@ -196,7 +198,7 @@ TEST(s3_fifo, a_scan_does_not_wash_it_out) {
   EXPECT_GT(hits, 4800) << "of 5000";
 }
 
-// Goal  A loop longer than the cache does not miss all the time, as under LRU.
+// Goal    A loop longer than the cache does not miss all the time, unlike with LRU.
 TEST(s3_fifo, a_loop_longer_than_the_cache) {
   queues q(1000);
   int hits = 0;
@@ -206,7 +208,8 @@ TEST(s3_fifo, a_loop_longer_than_the_cache) {
   EXPECT_GT(hits, rounds * loop / 4);
 }
 
-// Goal  Skewed keys: not far from the best that is possible, which is to keep the most frequent.
+// Goal    With skewed keys the hit ratio is close to the best possible one, which keeps the most
+//         frequent keys.
 TEST(s3_fifo, skewed_keys) {
   std::mt19937 random(11);
   constexpr int keys = 20'000;
@@ -228,7 +231,7 @@ TEST(s3_fifo, skewed_keys) {
   EXPECT_GT(hits, best * 9 / 10);
 }
 
-// Goal  When the workload moves on, what the earlier one liked does not stay for good.
+// Goal    When the workload changes, entries that were frequent before do not stay permanently.
 TEST(s3_fifo, a_new_workload) {
   std::mt19937 random(12);
   std::vector<double> weights;

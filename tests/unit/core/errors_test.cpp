@@ -12,7 +12,7 @@ namespace sf = singleflight;
 
 namespace {
 
-// Goal    Every code has a message of its own, one category, and converts to std::error_code.
+// Goal    Every code has its own message, belongs to one category, and converts to std::error_code.
 TEST(errors, codes_and_messages) {
   std::set<std::string> messages;
   for (int code = 1; code <= 7; ++code) {
@@ -26,7 +26,7 @@ TEST(errors, codes_and_messages) {
   EXPECT_NE(sf::flight_category().message(99).find("99"), std::string::npos);
 }
 
-// Goal    flight_error is a std::system_error that knows its flight_errc.
+// Goal    flight_error is a std::system_error that carries its flight_errc.
 TEST(errors, flight_error_is_a_system_error) {
   const sf::flight_error e(sf::flight_errc::closed);
   EXPECT_EQ(e.errc(), sf::flight_errc::closed);

@@ -20,8 +20,8 @@ namespace sf = singleflight;
 
 namespace {
 
-// Goal    A task runs once, is empty afterwards, and frees its callable; one that is dropped frees
-//         it unrun.
+// Goal    A task runs once, is empty afterwards, and frees its callable; a dropped task frees its
+//         callable without running it.
 TEST(task, runs_once_or_is_dropped) {
   auto token = std::make_shared<int>(0);
   sf::task work([token] { ++*token; });
@@ -39,8 +39,8 @@ TEST(task, runs_once_or_is_dropped) {
   EXPECT_FALSE(sf::task());
 }
 
-// Goal    Tasks move and swap; assignment drops what was there; move-only callables fit; 16 bytes
-//         at most.
+// Goal    Tasks can be moved and swapped; assignment drops the old callable; move-only callables
+//         fit; a task has at most 16 bytes.
 TEST(task, moves) {
   static_assert(sizeof(sf::task) <= 16);
   static_assert(!std::is_copy_constructible_v<sf::task>);
@@ -58,7 +58,7 @@ TEST(task, moves) {
   EXPECT_EQ(ran, 1);
 }
 
-// Goal    A callable that throws is freed, and the exception is the runner's.
+// Goal    A callable that throws is freed, and the exception reaches the thread that runs the task.
 TEST(task, may_throw) {
   auto token = std::make_shared<int>(0);
   sf::task work([token] { throw std::runtime_error("x"); });
@@ -66,9 +66,9 @@ TEST(task, may_throw) {
   EXPECT_EQ(token.use_count(), 1);
 }
 
-// Goal    Plain callables, objects with execute, pools and inline_executor fit; copies are equal
-//         and alive as long as one of them is.
-TEST(any_executor, takes_what_fits) {
+// Goal    any_executor accepts plain callables, objects with execute, pools and inline_executor;
+//         copies compare equal, and the executor lives as long as one of them.
+TEST(any_executor, accepts_every_kind_of_executor) {
   static_assert(sf::executor<support::manual_executor>);
   static_assert(sf::executor<sf::thread_pool>);
   static_assert(sf::executor<sf::inline_executor_t>);
@@ -95,7 +95,7 @@ TEST(any_executor, takes_what_fits) {
   EXPECT_NE(sf::any_executor(pool), sf::any_executor());
 }
 
-// Goal    The executor object goes with its last copy.
+// Goal    The executor object is destroyed with its last copy.
 TEST(any_executor, frees_its_object) {
   auto token = std::make_shared<int>(0);
   {
@@ -106,7 +106,7 @@ TEST(any_executor, frees_its_object) {
   EXPECT_EQ(token.use_count(), 1);
 }
 
-// Goal    What an executor throws comes out of execute, and the task has been dropped.
+// Goal    execute() passes on what the executor throws, and the task has been dropped.
 TEST(any_executor, refusal_drops_the_task) {
   auto token = std::make_shared<int>(0);
   const sf::any_executor full(support::refusing_executor{});
@@ -115,7 +115,8 @@ TEST(any_executor, refusal_drops_the_task) {
   EXPECT_EQ(*token, 0);
 }
 
-// Goal    copyable() makes an executor of copyable callables fit; a dropped copy drops the task.
+// Goal    copyable() adapts an executor that takes copyable callables; dropping a copy drops the
+//         task.
 TEST(copyable, wraps_std_function_executors) {
   std::vector<std::function<void()>> queue;
   const std::function<void(std::function<void()>)> posts = [&](std::function<void()> fn) {
@@ -135,7 +136,7 @@ TEST(copyable, wraps_std_function_executors) {
   EXPECT_EQ(token.use_count(), 1);
 }
 
-// Goal    Outside of any library call an inline task runs before execute returns, on this thread;
+// Goal    Outside any library call an inline task runs before execute returns, on this thread;
 //         tasks that it queues run after it, in order, not nested in it.
 TEST(inline_executor, is_a_trampoline) {
   std::vector<int> order;
@@ -154,7 +155,7 @@ TEST(inline_executor, is_a_trampoline) {
   EXPECT_EQ(order, (std::vector{1, 2, 3, 4, 5}));
 }
 
-// Goal    A million tasks, each queued by the one before, take constant stack.
+// Goal    A million tasks, each queued by the previous one, take constant stack.
 TEST(inline_executor, takes_constant_stack) {
   int left = 1'000'000;
   std::function<void()> next = [&] {
@@ -164,8 +165,8 @@ TEST(inline_executor, takes_constant_stack) {
   EXPECT_EQ(left, 0);
 }
 
-// Goal    A task that throws does not lose those behind it: they run somewhere else, and the next
-//         ones here.
+// Goal    A task that throws does not lose the tasks queued behind it: they run on another thread,
+//         and later tasks run on this one.
 TEST(inline_executor, survives_a_task_that_throws) {
   support::gate behind;
   EXPECT_THROW(sf::inline_executor.execute(sf::task([&] {
@@ -179,8 +180,8 @@ TEST(inline_executor, survives_a_task_that_throws) {
   EXPECT_TRUE(ran);
 }
 
-// Goal    On a thread inside run() inline_executor means the default pool: the caller may hold
-//         locks.
+// Goal    On a thread inside run(), inline_executor means the default pool, because the caller may
+//         hold locks.
 TEST(inline_executor, goes_to_the_pool_inside_run) {
   sf::group<int, int> flights;
   support::gate ran;

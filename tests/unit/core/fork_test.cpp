@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// What a child of fork() finds of pools and timers.
+// How pools and timers behave in a child of fork().
 
 #include "support/fork.hpp"
 
@@ -28,7 +28,7 @@ bool runs_a_task(sf::thread_pool& pool) {
 }
 
 // Goal    A child does not count on its parent's idle threads (scenario 56).
-// Method  The parent's pool has an idle thread as it forks; the child hands over a task, and ends
+// Method  The parent's pool has an idle thread when it forks; the child submits a task and destroys
 //         the pool.
 TEST(fork_core, a_pool_has_threads_of_its_own_in_a_child) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
@@ -43,7 +43,7 @@ TEST(fork_core, a_pool_has_threads_of_its_own_in_a_child) {
   EXPECT_TRUE(runs_a_task(*pool));
 }
 
-// Goal    What is queued or running as a process forks, is run by the parent alone.
+// Goal    Tasks that are queued or running when a process forks are run by the parent only.
 TEST(fork_core, a_child_inherits_no_tasks) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   support::gate hold;
@@ -57,7 +57,7 @@ TEST(fork_core, a_child_inherits_no_tasks) {
   EXPECT_TRUE(support::eventually([&] { return ran == 1; }));
 }
 
-// Goal    A task that forks goes on in the child, and its pool with it.
+// Goal    A task that forks continues in the child, and its pool keeps working there.
 TEST(fork_core, a_task_may_fork) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   sf::thread_pool pool({.max_threads = 2});
@@ -67,8 +67,8 @@ TEST(fork_core, a_task_may_fork) {
   EXPECT_EQ(right, 1);
 }
 
-// Goal    In a child that a task has forked, that task may end its pool, with the threads that the
-//         child has started, and an exit() may end one that is static.
+// Goal    In a child that a task has forked, that task may destroy its pool together with the
+//         threads that the child started, and exit() may destroy a static pool.
 TEST(fork_core, a_task_may_end_its_pool_in_a_child) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   auto pool = std::make_unique<sf::thread_pool>();
@@ -93,8 +93,8 @@ struct exits_at_thread_end {
   int status = -1;
 };
 
-// Goal    The thread of such a task does not come back to the pool: it ends after the task.
-TEST(fork_core, a_thread_whose_pool_has_gone_ends) {
+// Goal    The thread of such a task does not return to the pool: it ends after the task.
+TEST(fork_core, a_thread_whose_pool_was_destroyed_ends) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   auto pool = std::make_unique<sf::thread_pool>();
   std::atomic<int> status{-1};
@@ -117,13 +117,12 @@ TEST(fork_core, a_thread_whose_pool_has_gone_ends) {
 
 struct fork_alarm : sf::timer_node {
   fork_alarm() noexcept
-      : timer_node([](timer_node& n) noexcept { static_cast<fork_alarm&>(n).rang = true; }) {}
-  std::atomic<bool> rang{false};
+      : timer_node([](timer_node& n) noexcept { static_cast<fork_alarm&>(n).fired = true; }) {}
+  std::atomic<bool> fired{false};
 };
 
-// Goal    In a child clocks tell the time, and alarms ring: those that were armed before the fork,
-//         and its own.
-TEST(fork_core, the_timer_goes_on_in_a_child) {
+// Goal    In a child clocks tell the time and alarms fire: those armed before the fork and its own.
+TEST(fork_core, the_timer_works_in_a_child) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   sf::timer& timer = sf::default_timer();
   const auto before = timer.coarse_now();
@@ -132,13 +131,13 @@ TEST(fork_core, the_timer_goes_on_in_a_child) {
   EXPECT_TRUE(support::in_child([&] {
     fork_alarm own;
     timer.arm(own, timer.now() + 1ms);
-    const bool rang = support::comes([&] { return armed.rang && own.rang; });
-    return rang && timer.coarse_now() >= before + 50ms;
+    const bool fired = support::comes([&] { return armed.fired && own.fired; });
+    return fired && timer.coarse_now() >= before + 50ms;
   }));
-  EXPECT_TRUE(support::eventually([&] { return armed.rang.load(); }));
+  EXPECT_TRUE(support::eventually([&] { return armed.fired.load(); }));
 }
 
-// Goal    The coarse clock of a child moves, also without an alarm.
+// Goal    The coarse clock of a child moves, even when no alarm is armed.
 TEST(fork_core, the_coarse_clock_moves_in_a_child) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   sf::timer& timer = sf::default_timer();
@@ -149,14 +148,14 @@ TEST(fork_core, the_coarse_clock_moves_in_a_child) {
   }));
 }
 
-// Goal    A child never inherits a lock whose holder is not there.
-// Method  Threads that use pool and timer all the time; many forks among them.
+// Goal    A child never inherits a locked lock whose holder does not exist there.
+// Method  Threads use the pool and the timer all the time while the process forks many times.
 TEST(fork_core, forks_amid_work) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   sf::thread_pool pool({.max_threads = 2});
   sf::timer& timer = sf::default_timer();
   std::atomic<bool> over{false};
-  fork_alarm alarms[2];  // not on a stack that a thread of the child may be given
+  fork_alarm alarms[2];  // not on a stack, which a thread of the child may reuse
   std::vector<std::jthread> workers;
   for (fork_alarm& one : alarms) {
     workers.emplace_back([&] {
@@ -172,7 +171,7 @@ TEST(fork_core, forks_amid_work) {
     right = support::in_child([&] {
       fork_alarm own;
       timer.arm(own, timer.now());
-      return runs_a_task(pool) && support::comes([&] { return own.rang.load(); });
+      return runs_a_task(pool) && support::comes([&] { return own.fired.load(); });
     });
   }
   over = true;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Where no thread is to be had: RLIMIT_NPROC, a pids cgroup.
+// What happens when no thread can be created: RLIMIT_NPROC, a pids cgroup.
 
 #include <gtest/gtest.h>
 
@@ -19,9 +19,9 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// Goal    A look at the coarse clock does not ask for a thread each time: at most ten times a
-//         second (scenario 56). The clock tells the time meanwhile.
-// Method  In a child, whose timer has no thread yet.
+// Goal    A read of the coarse clock does not request a thread each time: at most ten times a
+//         second (scenario 56). The clock still tells the time meanwhile.
+// Method  The test runs in a child, whose timer has no thread yet.
 TEST(no_threads, the_coarse_clock_asks_rarely) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers;
   EXPECT_TRUE(support::in_child([] {
@@ -37,7 +37,8 @@ TEST(no_threads, the_coarse_clock_asks_rarely) {
   }));
 }
 
-// Goal    The timer has its thread as soon as one can be had, asked for by a reader of its clock.
+// Goal    The timer gets its thread as soon as one can be created; a reader of its clock requests
+//         it.
 TEST(no_threads, the_coarse_clock_ticks_again) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers;
   EXPECT_TRUE(support::in_child([] {
@@ -46,7 +47,7 @@ TEST(no_threads, the_coarse_clock_ticks_again) {
       const support::thread_refusal none;
       (void)timer.coarse_now();
     }
-    // Ticking: two looks that are apart by less than a tick see the same word.
+    // Ticking: two reads less than a tick apart see the same word.
     return support::comes([&] {
       const auto first = timer.coarse_now();
       return timer.coarse_now() == first;
@@ -54,23 +55,23 @@ TEST(no_threads, the_coarse_clock_ticks_again) {
   }));
 }
 
-// Goal    A pool that has no thread for a task says so, with the system's word for it.
+// Goal    A pool that gets no thread for a task reports that with the system's error code.
 TEST(no_threads, a_pool_names_the_reason) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers;
   const support::thread_refusal none;
   sf::thread_pool pool;
   try {
     pool.execute(sf::task([] {}));
-    ADD_FAILURE() << "executed without a thread";
+    ADD_FAILURE() << "execute() accepted a task without a thread";
   } catch (const std::system_error& e) {
     EXPECT_EQ(e.code(), std::errc::resource_unavailable_try_again);
   }
 }
 
-// Goal    What is kept by the default pool while there is no thread, runs once there are threads
-//         again; nobody has to come by.
-// Method  In a child, whose pool and timer have no thread yet. A node is kept while both are
-//         refused; a reader of the clock comes by later, as every cache's is.
+// Goal    A task that the default pool keeps while no thread can be created runs once threads can
+//         be created again, without a further submission.
+// Method  In a child, whose pool and timer have no thread yet, a node is kept while both are
+//         refused one; later a thread reads the clock, as the readers of any cache do.
 TEST(no_threads, what_is_kept_runs_later) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers;
   EXPECT_TRUE(support::in_child([] {
@@ -90,7 +91,7 @@ TEST(no_threads, what_is_kept_runs_later) {
   }));
 }
 
-// Goal    The same where the timer has its thread: it asks for the pool's.
+// Goal    The same where the timer has its thread already: the timer requests the pool's.
 TEST(no_threads, the_timer_asks_for_the_pool) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers;
   EXPECT_TRUE(support::in_child([] {

@@ -15,7 +15,7 @@ namespace sf = singleflight;
 
 namespace {
 
-// Goal    A value is there, and can be looked at, changed and moved out.
+// Goal    An outcome holds a value that can be inspected, changed and moved out.
 TEST(outcome, holds_a_value) {
   sf::outcome<std::string> o = std::string("v");
   EXPECT_TRUE(o);
@@ -45,7 +45,7 @@ TEST(outcome, holds_any_value) {
   sf::outcome<void>().value();
 }
 
-// Goal    An exception comes back with its own type; there is no errc.
+// Goal    An exception is rethrown with its own type, and there is no errc.
 TEST(outcome, holds_the_loads_exception) {
   const sf::outcome<int> o = std::make_exception_ptr(std::out_of_range("far"));
   EXPECT_FALSE(o.has_value());
@@ -56,7 +56,7 @@ TEST(outcome, holds_the_loads_exception) {
   EXPECT_THROW(sf::outcome<void>(std::make_exception_ptr(1)).value(), int);
 }
 
-// Goal    A flight_errc is an answer to look at, and a flight_error to whoever asks for the value.
+// Goal    A flight_errc can be inspected; value() throws it as a flight_error.
 TEST(outcome, holds_a_flight_errc) {
   const sf::outcome<int> o = sf::flight_errc::overloaded;
   EXPECT_EQ(o.errc(), sf::flight_errc::overloaded);
@@ -73,7 +73,7 @@ TEST(outcome, holds_a_flight_errc) {
   }
 }
 
-// Goal    A flight_error that a load threw can be looked at as a flight_errc; value() and rethrow()
+// Goal    A flight_error that a load threw can be inspected as a flight_errc; value() and rethrow()
 //         throw the load's own object.
 TEST(outcome, holds_a_flight_error_of_the_load) {
   struct refusal : sf::flight_error {
@@ -93,14 +93,15 @@ TEST(outcome, holds_a_flight_error_of_the_load) {
   }
 }
 
-// Goal    A null error is a mistake, and found where it is made: not where it is thrown.
+// Goal    A null error is a mistake that is detected where the outcome is made, not where it is
+//         thrown.
 TEST(outcome_death, a_null_error) {
   support::die_apart();
   EXPECT_DEATH((void)sf::outcome<int>(std::current_exception()), "null exception_ptr");
 }
 
-// Goal    An outcome whose assignment has thrown has nothing to tell: it is broken, and says so in
-//         every form.
+// Goal    An outcome whose assignment has thrown holds nothing: it is broken, and every accessor
+//         reports that.
 TEST(outcome, after_an_assignment_that_threw) {
   struct moody {
     moody(int) {}  // NOLINT(google-explicit-constructor)

@@ -18,12 +18,13 @@
 
 #include "support/asleep.hpp"
 #include "support/eventually.hpp"
-#include <singleflight/core/detail/platform.hpp>
+#include "support/rules.hpp"
+#include <singleflight/core/support/platform.hpp>
 
 namespace {
 
 namespace platform = singleflight::detail::platform;
-using singleflight::detail::rule;
+namespace rule = singleflight::detail::rule;
 
 static_assert(std::is_same_v<platform::atomic<std::uintptr_t>, std::atomic<std::uintptr_t>>);
 static_assert(std::is_same_v<platform::atomic<bool>, std::atomic<bool>>);
@@ -40,7 +41,7 @@ static_assert(std::is_same_v<platform::stop_callback<nothing>, std::stop_callbac
 static_assert(sizeof(platform::never_destroyed<long>) == sizeof(long));
 static_assert(platform::tuned(64, 1) == 64);
 
-// Every rule holds, and every order is the one that stands there.
+// Every rule holds, and every order is the one that the code names.
 #define SINGLEFLIGHT_RULE(name, what) static_assert(platform::holds(rule::name), what);
 SINGLEFLIGHT_RULES(SINGLEFLIGHT_RULE)
 #undef SINGLEFLIGHT_RULE
@@ -55,7 +56,8 @@ SINGLEFLIGHT_ORDER_RULES(SINGLEFLIGHT_RULE)
 int called = 0;
 void call() noexcept { ++called; }
 
-// Goal    A function for a thread's end is called there, once, however often it was asked for.
+// Goal    A function registered for a thread's exit is called there once, however often it was
+//         registered.
 TEST(platform, at_thread_exit) {
   std::thread([] {
     platform::at_thread_exit<&call>();
@@ -65,7 +67,7 @@ TEST(platform, at_thread_exit) {
   EXPECT_EQ(called, 1);
 }
 
-// Goal    A thread that is asked to stop is seen through the seam.
+// Goal    A stop request to a thread is visible through the seam.
 TEST(platform, stop_requested) {
   std::stop_source source;
   const std::stop_token token = source.get_token();
@@ -75,9 +77,10 @@ TEST(platform, stop_requested) {
   EXPECT_FALSE(platform::stop_requested(std::stop_token()));
 }
 
-// Goal    Of threads that are first at the same time all get the one that was published first; what
-//         another has made is destroyed, and nobody waits.
-// Method  While one is made, another is made and published, as another thread would.
+// Goal    When several threads create the object at the same time, all of them get the one that was
+//         published first; an object made by another thread is destroyed, and no thread waits.
+// Method  While one object is being made, another is made and published, as another thread would
+//         do.
 TEST(platform, one_per_process) {
   struct counted {
     explicit counted(int& count) : living(++count, count) {}
@@ -104,28 +107,29 @@ TEST(platform, one_per_process) {
   EXPECT_EQ(living, 1);
 }
 
-// Goal    A deadline after the range of a 32-bit time_t does not end a wait at once.
-// Method  Cut to 32 bits, this one would have passed. The thread is woken when it sleeps.
+// Goal    A deadline beyond the range of a 32-bit time_t does not end a wait at once.
+// Method  Truncated to 32 bits, this deadline would have passed. The thread is woken once it
+//         sleeps.
 TEST(platform, wait_until_a_far_deadline) {
   std::atomic<std::uint32_t> word{0};
   std::atomic<const support::asleep*> sleeper{nullptr};
-  std::atomic<bool> struck{false};
+  std::atomic<bool> expired{false};
   std::thread waiting([&] {
     const support::asleep self;
     const auto deadline =
         platform::now() - std::chrono::seconds(1) + std::chrono::seconds(std::int64_t{1} << 32);
     sleeper = &self;
-    while (word == 0 && !struck) {
-      struck = !platform::wait(word, std::uint32_t{0}, platform::all_channels, &deadline);
+    while (word == 0 && !expired) {
+      expired = !platform::wait(word, std::uint32_t{0}, platform::all_channels, &deadline);
     }
     while (word == 0) std::this_thread::yield();
   });
   EXPECT_TRUE(support::eventually(
-      [&] { return struck || (sleeper != nullptr && (*sleeper.load())()); }, "a thread asleep"));
+      [&] { return expired || (sleeper != nullptr && (*sleeper.load())()); }, "a thread asleep"));
   word = 1;
   platform::wake(word, 1);
   waiting.join();
-  EXPECT_FALSE(struck);
+  EXPECT_FALSE(expired);
 }
 
 }  // namespace

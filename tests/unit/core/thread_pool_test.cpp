@@ -23,7 +23,8 @@ namespace sf = singleflight;
 
 namespace {
 
-// Goal    No thread before the first task; one task, one thread; its name is the pool's.
+// Goal    No thread exists before the first task; one task starts one thread, which has the pool's
+//         name.
 TEST(thread_pool, starts_threads_when_needed) {
   sf::thread_pool pool({.max_threads = 4, .name = "sf-test"});
   EXPECT_EQ(pool.threads(), 0U);
@@ -38,7 +39,8 @@ TEST(thread_pool, starts_threads_when_needed) {
   EXPECT_STREQ(name, "sf-test");
 }
 
-// Goal    A thread for each task that finds none idle, up to the bound; the rest wait in order.
+// Goal    The pool starts a thread for each task that finds none idle, up to the bound; the other
+//         tasks wait in order.
 // Method  Every task holds its thread until the test opens the gate.
 TEST(thread_pool, grows_to_its_bound) {
   support::gate hold;
@@ -65,7 +67,7 @@ TEST(thread_pool, grows_to_its_bound) {
   EXPECT_EQ(running, 0);
 }
 
-// Goal    With one thread, tasks run in the order in which they came; the destructor runs what is
+// Goal    With one thread, tasks run in the order of submission; the destructor runs what is
 //         queued.
 TEST(thread_pool, runs_in_order_to_the_end) {
   std::vector<int> order;
@@ -80,7 +82,7 @@ TEST(thread_pool, runs_in_order_to_the_end) {
   for (int i = 0; i < 100; ++i) EXPECT_EQ(order[static_cast<std::size_t>(i)], i);
 }
 
-// Goal    An idle thread is used again: tasks in series need one.
+// Goal    An idle thread is reused: tasks that follow each other need one thread.
 TEST(thread_pool, uses_idle_threads) {
   sf::thread_pool pool({.max_threads = 8});
   std::atomic<int> ran{0};
@@ -110,10 +112,9 @@ TEST(thread_pool, loses_no_task) {
   EXPECT_EQ(ran, 8'000);
 }
 
-// Goal    A thread that a task ends (pthread_exit) takes nothing with it: what is queued still
-//         runs.
+// Goal    A task that ends its thread (pthread_exit) loses no other task: queued tasks still run.
 TEST(thread_pool, survives_the_end_of_a_thread) {
-  if (!support::threads_can_end) GTEST_SKIP() << "this unwinder ends no thread in its midst";
+  if (!support::threads_can_end) GTEST_SKIP() << "this unwinder cannot end a thread in a task";
   std::atomic<bool> ran{false};
   {
     support::gate hold;
@@ -129,10 +130,11 @@ TEST(thread_pool, survives_the_end_of_a_thread) {
   EXPECT_TRUE(ran) << "queued behind the task that ended the pool's last thread";
 }
 
-// Goal    A pool may go once its last task has run, while the call that handed that over returns.
-// Method  Which of the two is first is chance: many rounds, and memory of its own for each pool, so
-//         that a sanitizer sees a late touch. The model forces it.
-TEST(thread_pool, goes_as_its_last_task_has_run) {
+// Goal    A pool may be destroyed once its last task has run, even while the call that submitted it
+//         is returning.
+// Method  Which happens first is chance, so there are many rounds, and each pool has its own
+//         memory, so that a sanitizer sees a late access. The model forces the order.
+TEST(thread_pool, destroyed_once_its_last_task_has_run) {
   for (int i = 0; i < 300; ++i) {
     auto pool = std::make_unique<sf::thread_pool>(sf::thread_pool_options{.max_threads = 1});
     std::atomic<int> ran{0};
@@ -149,7 +151,7 @@ TEST(thread_pool, needs_a_thread) {
   EXPECT_THROW(sf::thread_pool({.max_threads = 0}), std::invalid_argument);
 }
 
-// Goal    The default pool is one for the process.
+// Goal    The process has one default pool.
 TEST(thread_pool, the_default_pool) {
   EXPECT_EQ(&sf::default_pool(), &sf::default_pool());
   support::gate ran;
@@ -157,7 +159,8 @@ TEST(thread_pool, the_default_pool) {
   ran.wait();
 }
 
-// Goal    A pool whose last owner is one of its own tasks says so: it would wait for itself.
+// Goal    A pool whose last owner is one of its own tasks aborts with a message: it would wait for
+//         itself.
 TEST(thread_pool_death, destroyed_within_its_own_task) {
   support::die_apart();
   EXPECT_DEATH(

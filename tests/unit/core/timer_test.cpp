@@ -26,7 +26,7 @@ using time_point = sf::timer::time_point;
 
 namespace {
 
-/// Remembers when it fired.
+/// Records when it fired.
 struct alarm : sf::timer_node {
   explicit alarm(sf::timer& at, std::vector<alarm*>* log = nullptr)
       : timer_node([](sf::timer_node& n) noexcept {
@@ -43,8 +43,8 @@ struct alarm : sf::timer_node {
   std::atomic<int> fired{0};
 };
 
-// Goal    Time stands still until it is moved; a node fires when its time has come, not a
-//         nanosecond before.
+// Goal    Time does not move until it is advanced; a node fires exactly when its time has come, not
+//         a nanosecond earlier.
 TEST(manual_timer, is_exact) {
   sf::manual_timer time;
   const auto start = time.now();
@@ -61,8 +61,8 @@ TEST(manual_timer, is_exact) {
   EXPECT_EQ(a.fired, 1);
 }
 
-// Goal    A node whose time has passed fires at once, also from the far past; one in the far future
-//         never.
+// Goal    A node whose time has passed fires at once, even one in the far past; a node in the far
+//         future never fires.
 TEST(manual_timer, the_past_and_the_far_future) {
   sf::manual_timer time;
   alarm a(time);
@@ -78,8 +78,8 @@ TEST(manual_timer, the_past_and_the_far_future) {
   time.cancel(a);
 }
 
-// Goal    At the end of the clock's range the time stands: what was due before fires, also when it
-//         is armed there, and what is never due does not.
+// Goal    At the end of the clock's range time stops: a node due before it fires, even one armed
+//         there, and a node that is never due does not.
 TEST(manual_timer, the_end_of_time) {
   sf::manual_timer time;
   alarm before(time);
@@ -104,7 +104,8 @@ TEST(manual_timer, the_end_of_time) {
   }
 }
 
-// Goal    Nodes fire in the order of their times, however they were armed and however far the step.
+// Goal    Nodes fire in the order of their times, regardless of the order of arming and the size of
+//         the step.
 TEST(manual_timer, fires_in_order) {
   sf::manual_timer time;
   std::vector<alarm*> order;
@@ -121,9 +122,9 @@ TEST(manual_timer, fires_in_order) {
                              [](const alarm* a, const alarm* b) { return a->when < b->when; }));
 }
 
-// Goal    A crowd that comes due at once costs each of its nodes ten moves at most, whether the
-//         times are spread or all within one slot, and comes out in the order of the times.
-// Method  The wheel says how many moves it made: steps, not time.
+// Goal    When many nodes come due at once, each is moved at most ten times, whether their times
+//         are spread or all within one slot, and they fire in the order of their times.
+// Method  The wheel reports how many moves it made, so the test counts steps and not time.
 TEST(timer_wheel, a_crowd_costs_each_node_a_few_moves) {
   for (const std::size_t count : {1'000U, 100'000U}) {
     for (const unsigned spread_bits : {0U, 6U, 16U, 30U, 44U, 62U}) {
@@ -155,8 +156,8 @@ TEST(timer_wheel, a_crowd_costs_each_node_a_few_moves) {
   }
 }
 
-// Goal    A wheel that has moved as many nodes as it may goes on from there, with others armed and
-//         cancelled meanwhile; no order is lost.
+// Goal    A wheel that has reached its limit of moves continues from there, even when other nodes
+//         were armed and cancelled meanwhile; the order is kept.
 TEST(timer_wheel, moves_in_portions) {
   const time_point start{1h};
   sf::detail::timer_wheel wheel(start);
@@ -178,12 +179,12 @@ TEST(timer_wheel, moves_in_portions) {
     unsigned steps = 7;
     if (sf::timer_node* node = wheel.take(start + 2h, steps)) {
       ++taken;
-      if (static_cast<alarm*>(node)->fired != 0) continue;  // a newcomer: perhaps late
+      if (static_cast<alarm*>(node)->fired != 0) continue;  // newly armed: may be late
       ASSERT_LE(last, node->when);
       last = node->when;
       continue;
     }
-    ASSERT_EQ(steps, 0U) << "none is due, and some have not fired";
+    ASSERT_EQ(steps, 0U) << "no node is due, but some have not fired";
     ++pauses;
     if (pauses % 3 == 0) {
       const time_point from = std::max(last, start + 1h);
@@ -200,8 +201,9 @@ TEST(timer_wheel, moves_in_portions) {
   EXPECT_EQ(taken + cancelled, alarms.size());
 }
 
-// Goal    Whoever fires a crowd lets others in after a few nodes, and goes on where it was.
-TEST(timer_queue, fires_a_crowd_in_short_rounds) {  // Scenario 57
+// Goal    The thread that fires many nodes releases the queue after a few of them, and then
+//         continues where it was.
+TEST(timer_queue, fires_many_nodes_in_short_rounds) {  // Scenario 57
   const time_point start{1h};
   sf::detail::timer_queue queue(start);
   sf::manual_timer time(start + 1h);
@@ -221,9 +223,9 @@ TEST(timer_queue, fires_a_crowd_in_short_rounds) {  // Scenario 57
   EXPECT_EQ(queue.next_locked(), time_point::max());
 }
 
-// Goal    Whatever is armed, cancelled and passed in any order: what fires is what a sorted list
-//         would fire.
-// Method  Random steps against the obvious model, seeds printed.
+// Goal    Whatever the order of arms, cancels and advances, the nodes that fire are those that a
+//         sorted list would fire.
+// Method  Random steps are compared with the obvious model; the seeds are printed.
 TEST(manual_timer, agrees_with_a_sorted_list) {
   for (unsigned seed = 1; seed <= 20; ++seed) {
     SCOPED_TRACE(seed);
@@ -262,8 +264,8 @@ TEST(manual_timer, agrees_with_a_sorted_list) {
   }
 }
 
-// Goal    A cancelled node does not fire and may be armed again; cancelling twice, or one that
-//         fired, is fine.
+// Goal    A cancelled node does not fire and may be armed again; it is valid to cancel a node
+//         twice, or one that has fired.
 TEST(manual_timer, cancel) {
   sf::manual_timer time;
   alarm a(time);
@@ -278,7 +280,7 @@ TEST(manual_timer, cancel) {
   time.cancel(a);
 }
 
-// Goal    From within its fire a node may be cancelled, and armed again: once per arm it fires.
+// Goal    A node may be cancelled and armed again from within its fire; it fires once per arm.
 TEST(manual_timer, arms_itself_again) {
   struct ticking : sf::timer_node {
     explicit ticking(sf::manual_timer& t)
@@ -300,8 +302,9 @@ TEST(manual_timer, arms_itself_again) {
   EXPECT_EQ(a.fired, 5);
 }
 
-// Goal    cancel waits for a fire of the same node that is under way on another thread.
-// Method  The fire is held; the canceller is seen not to have returned when the fire is let go.
+// Goal    cancel waits while the same node fires on another thread.
+// Method  The fire is held; the test checks that the canceller has not returned when the fire is
+//         released.
 TEST(manual_timer, cancel_waits_for_a_fire_under_way) {
   struct held : sf::timer_node {
     held()
@@ -328,7 +331,7 @@ TEST(manual_timer, cancel_waits_for_a_fire_under_way) {
   a.hold.open();
 }
 
-/// Arms itself again in its fire, and is held before that and after it.
+/// Arms itself again in its fire, and is held before and after that.
 struct held_ticking : sf::timer_node {
   explicit held_ticking(sf::timer& t)
       : timer_node([](sf::timer_node& n) noexcept {
@@ -346,11 +349,11 @@ struct held_ticking : sf::timer_node {
   std::atomic<bool> over{false};
 };
 
-// Goal    cancel waits for a fire also when that arms the node again, before cancel or meanwhile;
-//         afterwards the node is not armed.
-// Method  The fire is held where cancel is to meet it. Whether cancel has come when the fire is let
-//         go is chance, so there are many rounds; what is promised holds either way.
-TEST(manual_timer, cancel_beside_a_fire_that_arms_again) {
+// Goal    cancel waits for a fire even when the fire arms the node again, before cancel is called
+//         or meanwhile; afterwards the node is not armed.
+// Method  The fire is held where cancel should meet it. Whether cancel has been called when the
+//         fire is released is chance, so there are many rounds; the promise holds either way.
+TEST(manual_timer, cancel_concurrent_with_a_fire_that_arms_again) {
   for (int i = 0; i < 200; ++i) {
     sf::manual_timer time;
     held_ticking a(time);
@@ -362,14 +365,15 @@ TEST(manual_timer, cancel_beside_a_fire_that_arms_again) {
     std::jthread opening([&] { (armed_first ? a.after : a.before).open(); });
     time.cancel(a);
     ASSERT_TRUE(a.over) << "cancel returned while the node fired";
-    ASSERT_EQ(a.next, nullptr) << "cancel returned, and the node is armed";
+    ASSERT_EQ(a.next, nullptr) << "cancel returned while the node was armed";
     advancing.join();
     time.advance(1h);
     ASSERT_EQ(a.fired, 1);
   }
 }
 
-// Goal    A node that is due again each time it fires can be cancelled: cancel waits for one fire.
+// Goal    A node that is due again each time it fires can be cancelled: cancel waits for one fire
+//         only.
 TEST(manual_timer, cancel_of_a_node_that_is_always_due) {
   struct endless : sf::timer_node {
     explicit endless(sf::timer& t)
@@ -387,16 +391,16 @@ TEST(manual_timer, cancel_of_a_node_that_is_always_due) {
   std::jthread firing([&] { time.arm(*a, time.now()); });
   ASSERT_TRUE(support::eventually([&] { return a->fires > 0; }, "the first fire"));
   time.cancel(*a);
-  firing.join();  // it has nothing left to fire
+  firing.join();  // no node is left to fire
   EXPECT_EQ(a->next, nullptr);
   a.reset();
 }
 
-// Goal    advance returns once all that is due has fired, also when an arm on another thread fires.
+// Goal    advance returns once everything due has fired, even what another thread's arm fires.
 TEST(manual_timer, advance_waits_for_an_arm_that_fires) {
   sf::manual_timer time;
   held_ticking due(time);
-  due.fired = 1;  // arms itself no more
+  due.fired = 1;  // does not arm itself again
   due.after.open();
   alarm a(time);
   time.arm(a, time.now() + 1s);
@@ -404,12 +408,14 @@ TEST(manual_timer, advance_waits_for_an_arm_that_fires) {
   due.before.await_arrivals();
   std::jthread opening([&] { due.before.open(); });
   time.advance(1s);
-  EXPECT_EQ(a.fired, 1) << "advance has returned before a node fired that is due";
+  EXPECT_EQ(a.fired, 1) << "advance returned before a due node fired";
 }
 
-// Goal    However cancel and fire meet, afterwards the node is free, and it fired at most once.
-// Method  Both are let go together; which comes first is chance. The two orders are forced above.
-TEST(manual_timer, cancel_beside_fire) {
+// Goal    Whichever of cancel and fire comes first, the node is unused afterwards, and it fired at
+//         most once.
+// Method  Both are released together; which comes first is chance. The tests above force the two
+//         orders.
+TEST(manual_timer, cancel_concurrent_with_a_fire) {
   sf::manual_timer time;
   int fires = 0;
   int cancels = 0;
@@ -431,7 +437,7 @@ TEST(manual_timer, cancel_beside_fire) {
   EXPECT_EQ(fires + cancels, 2'000);
 }
 
-// Goal    The default timer fires no node early, each one once; armed from many threads.
+// Goal    The default timer fires no node early and each node once, when many are armed.
 TEST(default_timer, fires_when_the_time_has_come) {
   sf::timer& time = sf::default_timer();
   EXPECT_TRUE(time.follows_steady_clock());
@@ -448,8 +454,8 @@ TEST(default_timer, fires_when_the_time_has_come) {
   }
 }
 
-// Goal    A later node does not hold up an earlier one that is armed after it; what is past fires
-//         at once.
+// Goal    A later node does not delay an earlier one that is armed after it; a node that is past
+//         due fires at once.
 TEST(default_timer, an_earlier_node_overtakes) {
   sf::timer& time = sf::default_timer();
   alarm late(time);
@@ -465,8 +471,8 @@ TEST(default_timer, an_earlier_node_overtakes) {
   time.cancel(past);
 }
 
-// Goal    The coarse clock never runs ahead of the clock nor backwards, moves on while it is read,
-//         and is fresh again at the first look after a pause.
+// Goal    The coarse clock never runs ahead of the clock or backwards, moves on while it is read,
+//         and is fresh at the first read after a pause.
 TEST(default_timer, coarse_now_follows_now) {
   sf::timer& time = sf::default_timer();
   auto last = time.coarse_now();
@@ -482,7 +488,7 @@ TEST(default_timer, coarse_now_follows_now) {
       "five milliseconds of the coarse clock");
 }
 
-// Goal  A deadline stays in the clock's range, whatever the duration's type and size.
+// Goal    A deadline stays in the clock's range, whatever the duration's type and size.
 TEST(deadline_after, stays_in_range) {
   using std::chrono::duration;
   using std::chrono::hours;
@@ -522,7 +528,7 @@ TEST(deadline_after, stays_in_range) {
   EXPECT_EQ(time.now(), never);
 }
 
-// Goal  So does the time between two moments, wherever they are.
+// Goal    The time between two moments also stays in range, wherever they are.
 TEST(time_between, stays_in_range) {
   using singleflight::detail::time_between;
   using std::chrono::nanoseconds;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The graph of those who wait, by itself: what it costs, and which wait of a cycle fails.
+// The graph of waits, by itself: what a wait costs, and which wait of a cycle fails.
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@
 #include <deque>
 #include <vector>
 
-#include <singleflight/core/detail/wait_graph.hpp>
+#include <singleflight/core/support/wait_graph.hpp>
 
 namespace {
 
@@ -25,21 +25,22 @@ led_frame frame(const led_frame* outer, const led_frame* within) {
 bool enter(graph::record& r, std::uint64_t target, const led_frame& led) {
   return r.enter({.id = target}, &led, nullptr);
 }
-/// A wait that can be struck, and whether it was.
+/// A wait that can be made to fail, and how often that happened.
 struct waiter {
   bool enter(std::uint64_t target, const led_frame& led, graph::strength how) {
     return record.enter({.id = target}, &led, nullptr, how,
-                        how == graph::strength::firm ? nullptr : &strike, this);
+                        how == graph::strength::firm ? nullptr : &fail, this);
   }
-  static void strike(void* w) noexcept { ++static_cast<waiter*>(w)->strikes; }
-  int strikes = 0;
+  static void fail(void* w) noexcept { ++static_cast<waiter*>(w)->failures; }
+  int failures = 0;
   graph::record record;
 };
 
 // Scenario 47
 // Goal    A wait costs linear time in the depth of the loads around it, each of which names the
-//         load around it, or the one around that: one and the same load in many ways.
-// Method  So deep that a quadratic walk would be noticed, and an exponential one would never end.
+//         load around it, or the one around that, so that the same load is reached in many ways.
+// Method  The depth is such that a quadratic walk would be noticed, and an exponential one would
+//         never end.
 TEST(wait_graph, nested_loads_that_name_each_other) {
   constexpr std::size_t depth = 100'000;
   for (const std::size_t back : {std::size_t{1}, std::size_t{2}, std::size_t{1'000}}) {
@@ -56,7 +57,7 @@ TEST(wait_graph, nested_loads_that_name_each_other) {
 }
 
 // Scenario 47
-// Goal    Ladders of two threads, whose loads name each other's, are walked once.
+// Goal    Ladders of two threads whose loads name each other's are walked once.
 TEST(wait_graph, loads_of_two_threads_that_name_each_other) {
   constexpr std::size_t depth = 100'000;
   std::deque<led_frame> left;
@@ -74,10 +75,10 @@ TEST(wait_graph, loads_of_two_threads_that_name_each_other) {
 }
 
 // Scenario 13
-// Goal    A walk looks at each wait once: many who lead one id, and many who wait for it.
-// Method  Two layers of 3,000 waits each, all of the first for one id that all of the second lead;
-//         then a chain of 50,000, which no stack could follow. Each walk sees all of them.
-TEST(wait_graph, many_who_lead_and_many_who_wait) {
+// Goal    A walk visits each wait once, when many waits lead one id and many wait for it.
+// Method  Two layers of 3,000 waits each: all of the first wait for one id that all of the second
+//         lead. Then a chain of 50,000, too deep for recursion. Each walk visits all of them.
+TEST(wait_graph, many_leaders_and_many_waiters_of_one_id) {
   constexpr std::size_t many = 3'000;
   const std::uint64_t top = new_id();
   const std::uint64_t middle = new_id();
@@ -104,9 +105,9 @@ TEST(wait_graph, many_who_lead_and_many_who_wait) {
 }
 
 // Scenario 13
-// Goal    A wait for tasks strikes the waits for results that come back to it, all of them and no
-//         others, and then stands; so does one that stands behind another.
-TEST(wait_graph, a_wait_for_tasks_strikes_waits_for_results) {
+// Goal    A wait for tasks makes the waits for results that lead back to it fail, all of them and
+//         no others, and then succeeds; so does one that waits behind another.
+TEST(wait_graph, a_wait_for_tasks_fails_waits_for_results) {
   for (const auto how : {graph::strength::strong, graph::strength::firm}) {
     const led_frame load = frame(nullptr, nullptr);
     const led_frame task = frame(nullptr, nullptr);
@@ -122,18 +123,19 @@ TEST(wait_graph, a_wait_for_tasks_strikes_waits_for_results) {
     EXPECT_TRUE(group_in_task.enter(inner.flight_id, task, graph::strength::strong));
     waiter self;
     EXPECT_TRUE(self.enter(task.flight_id, load, how));
-    for (const auto& w : comes_back) EXPECT_EQ(w.strikes, 1);
-    EXPECT_EQ(stays_away.strikes, 0);
-    EXPECT_EQ(group_in_task.strikes, 0);
-    EXPECT_TRUE(comes_back[0].record.struck());
+    for (const auto& w : comes_back) EXPECT_EQ(w.failures, 1);
+    EXPECT_EQ(stays_away.failures, 0);
+    EXPECT_EQ(group_in_task.failures, 0);
+    EXPECT_TRUE(comes_back[0].record.interrupted());
 
-    waiter again;  // who was struck and asks once more is the last of the cycle
+    waiter again;  // after its failure, a second wait is the last of the cycle
     EXPECT_FALSE(again.enter(load.flight_id, inner, graph::strength::weak));
   }
 }
 
 // Scenario 13
-// Goal    Where all wait for tasks, the last one fails; where it cannot, the one that can.
+// Goal    Where all waits are for tasks, the last one fails; if that one cannot fail, an earlier
+//         one does.
 TEST(wait_graph, waits_for_tasks_alone) {
   const led_frame one = frame(nullptr, nullptr);
   const led_frame two = frame(nullptr, nullptr);
@@ -142,17 +144,17 @@ TEST(wait_graph, waits_for_tasks_alone) {
     waiter last;
     EXPECT_TRUE(first.enter(two.flight_id, one, graph::strength::strong));
     EXPECT_FALSE(last.enter(one.flight_id, two, graph::strength::strong));
-    EXPECT_EQ(first.strikes, 0);
+    EXPECT_EQ(first.failures, 0);
   }
   waiter first;
   waiter last;
   EXPECT_TRUE(first.enter(two.flight_id, one, graph::strength::strong));
   EXPECT_TRUE(last.enter(one.flight_id, two, graph::strength::firm));
-  EXPECT_EQ(first.strikes, 1);
+  EXPECT_EQ(first.failures, 1);
 }
 
-// Goal    Who leads an id leaves in any order; those who still lead it are found.
-TEST(wait_graph, those_who_lead_one_id_leave_in_any_order) {
+// Goal    Waits that lead an id leave in any order; those that still lead it are found.
+TEST(wait_graph, leaders_of_one_id_leave_in_any_order) {
   const led_frame shared = frame(nullptr, nullptr);
   const led_frame self = frame(nullptr, nullptr);
   for (int left = 0; left < 3; ++left) {

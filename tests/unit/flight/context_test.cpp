@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// What a load sees of its own flight: stop token, deadline, callers, id, forgotten.
+// What a load can query of its own flight: stop token, deadline, callers, id, forgotten.
 
 #include <gtest/gtest.h>
 
@@ -30,8 +30,8 @@ using singleflight::flight_context;
 using group = singleflight::group<int, int>;
 constexpr auto never = std::chrono::steady_clock::time_point::max();
 
-// Goal    Alone: one caller, the caller's own deadline, a token that nobody has fired, an id, not
-//         forgotten.
+// Goal    Alone, a load sees one caller, that caller's deadline, a token that has not fired, an id,
+//         and that it is not forgotten.
 TEST(flight_context, alone) {
   singleflight::manual_timer time;
   group g({.timer = &time});
@@ -68,8 +68,8 @@ TEST(flight_context, alone) {
   (void)f.get();
 }
 
-// Goal    deadline() is the latest among the interested, callers() counts them, both as they come
-//         and go (a caller without a deadline makes it time_point::max()).
+// Goal    deadline() is the latest deadline of the interested callers, and callers() counts them,
+//         both as callers come and leave (one without a deadline makes it time_point::max()).
 TEST(flight_context, deadline_and_callers_follow_the_interested) {
   singleflight::manual_timer time;
   group g({.timer = &time});
@@ -123,8 +123,8 @@ TEST(flight_context, deadline_and_callers_follow_the_interested) {
   finish.open();
 }
 
-// Goal    A leader that withdraws (its stop fired) takes its deadline with it.
-TEST(flight_context, withdrawn_leaders_deadline_does_not_count) {
+// Goal    A leader that gives up (its stop fired) no longer counts in deadline().
+TEST(flight_context, stopped_leaders_deadline_does_not_count) {
   singleflight::manual_timer time;
   group g({.timer = &time});
   const auto start = time.now();
@@ -151,13 +151,13 @@ TEST(flight_context, withdrawn_leaders_deadline_does_not_count) {
   stop.request_stop();
   EXPECT_EQ(seen->callers(), 1u);
   ASSERT_TRUE(support::eventually([&] { return seen->deadline() == start + 5s; }, "the joiner's"));
-  EXPECT_FALSE(seen->stop_token().stop_requested()) << "somebody is still interested";
+  EXPECT_FALSE(seen->stop_token().stop_requested()) << "a caller is still interested";
   finish.open();
 }
 
-// Goal    forgotten() is true whatever the cause: forget, forget_all, abandonment (stop, drain),
-//         load_timeout; and false under finish. revoked() is true of forget and forget_all alone.
-TEST(flight_context, forgotten_by_whatever_cause) {
+// Goal    forgotten() is true for every cause (forget, forget_all, abandonment by stop or drain,
+//         load_timeout) and false under finish. revoked() is true for forget and forget_all only.
+TEST(flight_context, forgotten_by_every_cause) {
   enum class cause { forget, forget_all, stop, drain, finish, timeout, window };
   for (const cause why : {cause::forget, cause::forget_all, cause::stop, cause::drain,
                           cause::finish, cause::timeout, cause::window}) {
@@ -178,7 +178,7 @@ TEST(flight_context, forgotten_by_whatever_cause) {
       return 1;
     }));
     running.wait();
-    const std::stop_token told = seen->stop_token();
+    const std::stop_token token = seen->stop_token();
     EXPECT_FALSE(seen->forgotten());
     switch (why) {
       case cause::forget:
@@ -199,15 +199,16 @@ TEST(flight_context, forgotten_by_whatever_cause) {
     EXPECT_EQ(seen->revoked(), why == cause::forget || why == cause::forget_all);
     const bool stops = why == cause::stop || why == cause::drain || why == cause::timeout;
     if (stops) {  // at a timeout the waiters are woken first
-      support::eventually([&] { return told.stop_requested(); }, "the stop");
+      support::eventually([&] { return token.stop_requested(); }, "the stop");
     }
-    EXPECT_EQ(told.stop_requested(), stops);
+    EXPECT_EQ(token.stop_requested(), stops);
     EXPECT_EQ(seen->stop_token().stop_requested(), stops);
     finish.open();
   }
 }
 
-// Goal    The token fires before the last leaver returns (P6), also where it is made late.
+// Goal    The token has fired before the last caller that leaves returns (P6), also where it is
+//         made late.
 TEST(flight_context, token_fires_before_the_last_leaver_returns) {
   for (const bool early : {true, false}) {
     support::gate running;
@@ -233,7 +234,7 @@ TEST(flight_context, token_fires_before_the_last_leaver_returns) {
   }
 }
 
-// Goal    A plain stop_token loader sees the same token.
+// Goal    A loader that takes a plain stop_token gets the same token.
 TEST(flight_context, loader_that_takes_a_stop_token) {
   support::gate running;
   std::atomic<bool> over{false};
@@ -250,8 +251,8 @@ TEST(flight_context, loader_that_takes_a_stop_token) {
   EXPECT_TRUE(support::eventually([&] { return over.load(); }));
 }
 
-// Goal    The context of a promise loader stays usable until the promise is answered; so does that
-//         of an awaitable loader.
+// Goal    The context of a promise loader stays usable until the promise is answered, and that of
+//         an awaitable loader until its coroutine ends.
 TEST(flight_context, of_promise_and_awaitable_loaders) {
   group g({.executor = singleflight::inline_executor});
   std::optional<singleflight::flight_promise<int>> promise;

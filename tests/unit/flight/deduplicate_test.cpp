@@ -25,7 +25,7 @@
 
 namespace sf = singleflight;
 
-/// A key that counts how often it is compared.
+/// A key that counts its comparisons.
 struct counting_key {
   int number;
   std::atomic<int>* comparisons;
@@ -45,8 +45,8 @@ namespace {
 
 int twice(int n) { return 2 * n; }
 
-// Goal    The returned callable has the function's signature: arguments in, copies out, exceptions
-//         through.
+// Goal    The returned callable behaves like the function: it takes the arguments, returns copies,
+//         and lets exceptions pass.
 TEST(deduplicate, behaves_like_the_function) {
   const auto f = sf::deduplicate([](const std::string& s, int n) { return s + std::to_string(n); },
                                  [](const std::string& s, int) { return s; });
@@ -67,10 +67,9 @@ TEST(deduplicate, behaves_like_the_function) {
 }
 
 // Goal    Overlapping calls with one key share one execution, over all copies of the callable;
-//         other keys do not.
-// Method  The key counts its comparisons. At the second one the joiner stands in the critical
-//         section in which it joins: only then is the function let go, so it cannot have ended
-//         before.
+//         calls with other keys do not.
+// Method  The key counts its comparisons. At the second one the joiner is in the critical section
+//         in which it joins: only then is the function released, so it cannot have ended before.
 TEST(deduplicate, overlapping_calls_share) {
   std::atomic<int> calls{0};
   std::atomic<int> comparisons{0};
@@ -100,9 +99,9 @@ TEST(deduplicate, overlapping_calls_share) {
   EXPECT_EQ(calls, 2);
 }
 
-// Goal    A key_of that returns a part of an argument: the key stays what it was while `fn` moves
-//         that argument on.
-// Method  The call that leads has swallowed its argument when the second one comes.
+// Goal    When key_of returns a part of an argument, the key keeps its value while `fn` moves from
+//         that argument.
+// Method  The leading call has moved from its argument when the second call arrives.
 TEST(deduplicate, a_key_that_is_an_argument) {
   struct : sf::observer {
     void joined(std::uint64_t) noexcept override { hold.open(); }
@@ -121,13 +120,13 @@ TEST(deduplicate, a_key_that_is_an_argument) {
   std::jthread a([&] { first = f(name); });
   observer.hold.await_arrivals();
   EXPECT_EQ(f(name), 40U);
-  EXPECT_EQ(calls, 1) << "the second call has joined";
+  EXPECT_EQ(calls, 1) << "the second call must join";
   a.join();
   EXPECT_EQ(first, 40U);
 }
 
-/// Whether a second call joins the first, which has swallowed its argument and cleared it, where
-/// key_of shows that argument.
+/// Whether a second call joins the first, which has moved from its argument and destroyed it, where
+/// key_of returns a view of that argument.
 template <class Argument, class KeyOf>
 bool second_call_joins(const Argument& argument, KeyOf key_of) {
   struct : sf::observer {
@@ -137,7 +136,7 @@ bool second_call_joins(const Argument& argument, KeyOf key_of) {
   std::atomic<int> calls{0};
   const auto f = sf::deduplicate(
       [&](Argument swallowed) {
-        { const Argument gone = std::move(swallowed); }
+        { const Argument destroyed = std::move(swallowed); }
         if (++calls == 1) {
           observer.hold.wait();
         } else {
@@ -152,9 +151,9 @@ bool second_call_joins(const Argument& argument, KeyOf key_of) {
   return calls == 1;
 }
 
-// Goal    A key_of that returns a view of an argument: the group keeps what the view shows, not the
-//         view, while `fn` moves that argument on.
-// Method  The call that leads has swallowed its argument when the second one comes.
+// Goal    When key_of returns a view of an argument, the group stores what the view shows, not the
+//         view, so `fn` may move from that argument.
+// Method  The leading call has moved from its argument when the second call arrives.
 TEST(deduplicate, a_key_that_is_a_view_of_an_argument) {
   const std::string name(40, 'n');
   const auto view = [](const std::string& s) { return std::string_view(s); };
@@ -177,7 +176,7 @@ TEST(deduplicate, a_key_that_holds_a_view_of_an_argument) {
       name, [](const std::string& s) { return std::variant<int, view>(view(s)); }));
 }
 
-// Goal    A view of what lives long, and an optional one that shows nothing, are keys as well.
+// Goal    A view of a long-lived object, and an empty optional of a view, are keys as well.
 TEST(deduplicate, a_key_that_is_a_view_of_something_else) {
   const auto f = sf::deduplicate([](bool yes) { return yes ? 1 : 0; },
                                  [](bool yes) { return std::string_view(yes ? "yes" : "no"); });
@@ -192,7 +191,7 @@ TEST(deduplicate, a_key_that_is_a_view_of_something_else) {
   EXPECT_EQ(h(3), 3);
 }
 
-// Goal    A char* that key_of returns is what it says, not where that stands.
+// Goal    A char* that key_of returns is compared by its text, not by its address.
 TEST(deduplicate, a_key_that_is_a_text) {
   int executed = 0;
   std::string one = "name";
@@ -216,9 +215,9 @@ TEST(deduplicate, a_key_that_is_a_text) {
   EXPECT_TRUE(refused);
 }
 
-// Goal    A flight that is handed over keeps its key, of which the call that led has shown a view.
-// Method  The first call fails when a second one has joined, and takes its argument with it. The
-//         second one runs the function when a third one comes, which joins.
+// Goal    A flight that is handed over keeps its key, of which the leading call returned a view.
+// Method  The first call fails once a second one has joined, and destroys its argument. The second
+//         one runs the function until a third call arrives, which joins.
 TEST(deduplicate, a_key_that_is_handed_over) {
   struct : sf::observer {
     void joined(std::uint64_t) noexcept override { (++joiners == 1 ? first : second).open(); }
@@ -243,7 +242,7 @@ TEST(deduplicate, a_key_that_is_handed_over) {
         return swallowed.size();
       },
       [](const std::string& s) { return std::string_view(s); },
-      {.on_error = sf::hand_over(1), .observer = &observer});
+      {.on_error = sf::error_policy::hand_over(1), .observer = &observer});
   std::jthread a([&] { EXPECT_THROW(f(std::string(40, 'n')), std::runtime_error); });
   observer.first.await_arrivals();
   std::jthread b([&] { EXPECT_EQ(f(std::string(40, 'n')), 40U); });

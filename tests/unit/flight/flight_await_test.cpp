@@ -45,7 +45,7 @@ using outcome = singleflight::outcome<singleflight::shared_result<int>>;
 
 constexpr int a_million = support::instrumented ? 100'000 : 1'000'000;
 
-/// The lowest and highest stack address that resumed coroutines have seen.
+/// The lowest and highest stack address that resumed coroutines have recorded.
 struct stack_extent {
   std::uintptr_t low = UINTPTR_MAX;
   std::uintptr_t high = 0;
@@ -64,7 +64,7 @@ support::detached count_resumption(group& g, stack_extent& extent, std::uint64_t
 }
 
 // Goal    A million coroutine waiters resume one after the other in constant stack, each once (P8).
-// Method  Every resumption notes its stack address; all are resumed by one thread. At -O0 and under
+// Method  Every resumption records its stack address; one thread resumes all. At -O0 and under
 //         sanitizers a nested or symmetric resumption would overflow the stack.
 TEST(flight_await, a_million_waiters_in_constant_stack) {  // Scenario 26
   support::manual_executor later;
@@ -90,7 +90,7 @@ support::detached chain(group& g, int left, stack_extent& extent, int& resumed) 
   }
 }
 
-// Goal    On inline_executor a coroutine that starts and awaits again and again never nests (P8).
+// Goal    On inline_executor, a coroutine that starts and awaits again and again never nests (P8).
 // Method  Each resumption starts the next load within the library call that resumed it.
 TEST(flight_await, inline_executor_does_not_nest) {
   group g({.executor = inline_executor});
@@ -101,7 +101,8 @@ TEST(flight_await, inline_executor_does_not_nest) {
   EXPECT_LE(extent.high - extent.low, 4096u);
 }
 
-// Goal    A million waiters on inline_executor, too: the outermost call resumes them, one by one.
+// Goal    The same for a million waiters on inline_executor: the outermost call resumes them one by
+//         one.
 TEST(flight_await, inline_executor_resumes_many_in_constant_stack) {
   group g({.executor = inline_executor});
   std::optional<singleflight::flight_promise<int>> promise;
@@ -118,7 +119,7 @@ TEST(flight_await, inline_executor_resumes_many_in_constant_stack) {
 }
 
 // Goal    Each waiter resumes on the executor named at its wait, else on the group's (P8).
-// Method  Three executors that the test runs by hand: nothing resumes before its own is run.
+// Method  Three executors that the test runs by hand: nothing resumes before its own executor runs.
 TEST(flight_await, resumes_on_the_executor_named_at_the_wait) {
   support::manual_executor groups;
   support::manual_executor first;
@@ -140,7 +141,7 @@ TEST(flight_await, resumes_on_the_executor_named_at_the_wait) {
   std::move(called).on_ready(second, [&](const outcome&) { order.emplace_back("called second"); });
   auto called_too = g.start(1, [] { return 1; });
   std::move(called_too).on_ready([&](const outcome&) { order.emplace_back("called group"); });
-  EXPECT_TRUE(groups.run_one()) << "the load";
+  EXPECT_TRUE(groups.run_one()) << "no load was queued";
   EXPECT_TRUE(order.empty()) << "resumed inside the load's task";
   second.run_all();
   EXPECT_EQ(order.size(), 2u);
@@ -154,7 +155,7 @@ TEST(flight_await, resumes_on_the_executor_named_at_the_wait) {
             (std::set<std::string>{"first", "first too"}));
 }
 
-// Goal    A wait with a named executor resumes there also when the outcome is there already.
+// Goal    A wait with a named executor resumes there even when the outcome is ready already.
 TEST(flight_await, named_executor_holds_for_a_ready_flight_too) {
   support::manual_executor later;
   group g;
@@ -169,10 +170,11 @@ TEST(flight_await, named_executor_holds_for_a_ready_flight_too) {
   EXPECT_EQ(got, 1);
 }
 
-// Goal    A thread that leads by run() under a mutex of its own never resumes strangers, whatever
-//         the executor: coroutine, callback and awaitable load go elsewhere (P8).
+// Goal    A thread that leads by run() under a mutex of its own never resumes another caller,
+//         whatever the executor: coroutines, callbacks and awaitable loads resume on other threads
+//         (P8).
 // Method  The group's executor is inline_executor, the worst case; the leader holds a mutex that
-//         every resumption takes, so a resumption on its thread would lock up.
+//         every resumption takes, so a resumption on its thread would deadlock.
 TEST(flight_await, never_resumes_on_a_thread_inside_run) {  // Scenario 28a
   group g({.executor = inline_executor});
   std::mutex leaders_own;
@@ -184,7 +186,7 @@ TEST(flight_await, never_resumes_on_a_thread_inside_run) {  // Scenario 28a
       const std::lock_guard hold(leaders_own);
       if (std::this_thread::get_id() == leader_id) on_leader = true;
     }
-    ++resumed;  // the mutex may be gone from here on
+    ++resumed;  // the mutex may be destroyed from here on
   };
   support::gate running;
   support::gate finish;
@@ -220,11 +222,11 @@ TEST(flight_await, never_resumes_on_a_thread_inside_run) {  // Scenario 28a
   finish.open();
   leader.join();
   EXPECT_EQ(*fresh.get(), 2);
-  EXPECT_TRUE(support::eventually([&] { return resumed == 4; }, "the strangers"));
+  EXPECT_TRUE(support::eventually([&] { return resumed == 4; }, "the other callers"));
   EXPECT_FALSE(on_leader);
 }
 
-// Goal    A run() that opens the door for another's load (a flight too old makes way for the fresh
+// Goal    A run() that lets another load begin (a flight that is too old is replaced by the fresh
 //         one behind it) does not run that load on its own thread.
 TEST(flight_await, run_does_not_load_for_others) {  // Scenario 28a
   singleflight::manual_timer time;
@@ -241,8 +243,8 @@ TEST(flight_await, run_does_not_load_for_others) {  // Scenario 28a
   EXPECT_NE(loaded_on, std::this_thread::get_id());
 }
 
-// Goal    A start inside a load led by run, on inline_executor, means the default pool, so that it
-//         can be waited for there.
+// Goal    A start inside a load led by run, on inline_executor, uses the default pool, so the load
+//         can wait for it.
 TEST(flight_await, inline_executor_within_run) {
   group g({.executor = inline_executor});
   const auto me = std::this_thread::get_id();
@@ -255,20 +257,23 @@ TEST(flight_await, inline_executor_within_run) {
             2);
 }
 
-// Goal    No lock is held when user code runs: loader, callback, coroutine, destructor of a value,
-//         of a loader and of a callback all call the group again, on the same key.
-// Method  A lock held would deadlock or be reported; the test only has to end.
-struct nosy {
+// Goal    No lock is held when user code runs: a loader, a callback, a coroutine, and the
+//         destructors of a value, a loader and a callback all call the group again, on the same
+//         key.
+// Method  A held lock would deadlock or be reported; the test only has to end.
+struct calls_group_at_end {
   group* g = nullptr;
   static inline std::atomic<int> alive{0};
-  explicit nosy(group& in) : g(&in) { ++alive; }
-  nosy(nosy&& other) noexcept : g(std::exchange(other.g, nullptr)) { ++alive; }
-  nosy& operator=(nosy&&) = delete;
-  ~nosy() {
-    if (g != nullptr) ask(*g);
+  explicit calls_group_at_end(group& in) : g(&in) { ++alive; }
+  calls_group_at_end(calls_group_at_end&& other) noexcept : g(std::exchange(other.g, nullptr)) {
+    ++alive;
+  }
+  calls_group_at_end& operator=(calls_group_at_end&&) = delete;
+  ~calls_group_at_end() {
+    if (g != nullptr) call(*g);
     --alive;
   }
-  static void ask(group& in) {
+  static void call(group& in) {
     (void)in.in_flight();
     (void)in.stats();
     (void)in.forget(1);
@@ -279,9 +284,10 @@ struct nosy {
 
 TEST(flight_await, user_code_may_call_the_group_again) {
   group inner;
-  std::atomic<int> done{0};  // callbacks and coroutines that leave the group alone from now on
+  std::atomic<int> done{0};  // callbacks and coroutines that no longer use the group
   {
-    singleflight::group<int, nosy> g({.on_error = singleflight::hand_over(1)});
+    singleflight::group<int, calls_group_at_end> g(
+        {.on_error = singleflight::error_policy::hand_over(1)});
     for (int key = 0; key < 50; ++key) {
       support::gate running;
       support::gate finish;
@@ -291,37 +297,38 @@ TEST(flight_await, user_code_may_call_the_group_again) {
           finish.wait();
           (void)g.forget(key);
           (void)g.in_flight();
-          return nosy(inner);
+          return calls_group_at_end(inner);
         });
       });
       running.wait();
-      auto f = g.start(key, [held = nosy(inner)] { return nosy(*held.g); });
-      std::move(f).on_ready([&g, key, held = nosy(inner), &done](const auto&) {
+      auto f =
+          g.start(key, [held = calls_group_at_end(inner)] { return calls_group_at_end(*held.g); });
+      std::move(f).on_ready([&g, key, held = calls_group_at_end(inner), &done](const auto&) {
         {
           (void)g.forget(key);
-          auto again = g.start(key, [in = held.g] { return nosy(*in); });
+          auto again = g.start(key, [in = held.g] { return calls_group_at_end(*in); });
           (void)g.in_flight();
         }
         ++done;
       });
       [](auto& in, int mine, group& other, std::atomic<int>& ended) -> support::detached {
-        auto waiting = in.start(mine, [&other] { return nosy(other); });
+        auto waiting = in.start(mine, [&other] { return calls_group_at_end(other); });
         const auto r = co_await waiting.as_outcome();
         (void)in.forget_all();
         ++ended;
       }(g, key, inner, done);
       finish.open();
     }
-    // What callbacks and coroutines do with the group is still to come before it may go.
+    // The callbacks and coroutines must finish using the group before it may be destroyed.
     EXPECT_TRUE(support::eventually([&] { return done == 100; }, "callbacks and coroutines"));
     EXPECT_GE(g.stats().calls, 200U);
   }
-  // A value goes with its last holder, which may be a thread of the pool.
-  EXPECT_TRUE(support::eventually([] { return nosy::alive == 0; }, "the last value"));
+  // A value is destroyed with its last holder, which may be a thread of the pool.
+  EXPECT_TRUE(support::eventually([] { return calls_group_at_end::alive == 0; }, "the last value"));
 }
 
-// Goal    An executor that throws or drops a load ends it as `broken`; a resumption that it throws
-//         or drops goes to the default pool (P4, P5).
+// Goal    A load for which the executor throws, or that it drops, ends as `broken`; a resumption
+//         for which it throws, or that it drops, goes to the default pool (P4, P5).
 TEST(flight_await, executor_that_refuses_or_drops) {  // Scenario 9
   for (const bool refuses : {false, true}) {
     const singleflight::any_executor bad =
@@ -357,8 +364,9 @@ TEST(flight_await, executor_that_refuses_or_drops) {  // Scenario 9
 }
 
 // Goal    Blocked threads are woken before coroutines resume (P8).
-// Method  The group's executor looks, whenever a resumption is handed to it, whether the word that
-//         blocked threads wait on has been published: then a handle on the same flight is ready.
+// Method  Whenever a resumption is submitted to it, the group's executor checks whether the word
+//         that blocked threads wait on has been published: then a handle on the same flight is
+//         ready.
 TEST(flight_await, blocked_threads_first) {
   std::optional<singleflight::flight<int>> looking;
   std::atomic<int> handed{0};
@@ -383,8 +391,8 @@ TEST(flight_await, blocked_threads_first) {
   EXPECT_EQ(ready, 1);
 }
 
-// Goal    A waiter that blocks once resumed does not hold up one whose limit strikes later, where
-//         the executor has another thread.
+// Goal    A waiter that blocks in its resumption does not hold up another whose limit expires
+//         later, where the executor has another thread.
 TEST(flight_await, blocked_resumption_does_not_hold_up_others) {
   singleflight::manual_timer time;
   thread_pool pool({.max_threads = 4});
@@ -407,22 +415,22 @@ TEST(flight_await, blocked_resumption_does_not_hold_up_others) {
   unblock.open();
 }
 
-// Goal    Those who wait are resumed in their order, also where the second runner runs at once, on
-//         the thread of the first; and one who ends that thread there leaves the others to be
+// Goal    Waiters are resumed in their order, even where the second runner runs at once, on the
+//         thread of the first; and a waiter that ends that thread there leaves the others to be
 //         resumed.
 // Method  The flight ends inside run(), so inline_executor means the default pool: a thread without
-//         a library call around it, where what is handed over runs there and then.
+//         a library call around it, where a submitted task runs at once.
 void wait_on_the_diverted_inline_executor(bool second_ends_its_thread) {
   group g({.executor = inline_executor});
   std::mutex guard;
-  std::vector<int> told;
+  std::vector<int> called;
   {
     const held_leader leader(g);
     for (int i = 1; i <= 4; ++i) {
       g.start(1, [] { return -1; }).on_ready([&, i](const auto&) {
         {
           const std::scoped_lock hold(guard);
-          told.push_back(i);
+          called.push_back(i);
         }
         if (i == 2 && second_ends_its_thread) ::pthread_exit(nullptr);
       });
@@ -431,27 +439,27 @@ void wait_on_the_diverted_inline_executor(bool second_ends_its_thread) {
   EXPECT_TRUE(support::eventually(
       [&] {
         const std::scoped_lock hold(guard);
-        return told.size() == 4;
+        return called.size() == 4;
       },
       "all four callbacks"));
   const std::scoped_lock hold(guard);
   if (second_ends_its_thread)
-    std::sort(told.begin(), told.end());  // the others go on on two threads
-  EXPECT_EQ(told, (std::vector<int>{1, 2, 3, 4}));
+    std::sort(called.begin(), called.end());  // the others continue on two threads
+  EXPECT_EQ(called, (std::vector<int>{1, 2, 3, 4}));
 }
 TEST(flight_await, second_runner_that_runs_at_once_keeps_the_order) {
   wait_on_the_diverted_inline_executor(false);
 }
 TEST(flight_await, callback_that_ends_its_thread_leaves_the_others) {
-  if (!support::threads_can_end) GTEST_SKIP() << "this unwinder ends no thread in its midst";
+  if (!support::threads_can_end) GTEST_SKIP() << "this unwinder cannot end a thread in the middle";
   if (support::instrumented) GTEST_SKIP() << "an ended thread of the default pool seems to leak";
   wait_on_the_diverted_inline_executor(true);
 }
 
-// Goal    One that blocks in its resumption on inline_executor does not hold up those behind it:
-//         they are resumed elsewhere, and may be what it waits for.
-// Method  Two wait for one flight; the first, resumed, blocks for what the second does then: it
-//         answers a load, frees a permit, ends a task of a group.
+// Goal    A waiter that blocks in its resumption on inline_executor does not hold up those behind
+//         it: they are resumed on another thread, and may be what it waits for.
+// Method  Two wait for one flight; the first, once resumed, blocks for something that the second
+//         one then does: it answers a load, releases a permit, ends a task of a group.
 TEST(flight_await, one_that_blocks_hands_the_others_over) {
   enum class blocks { for_a_flight, for_a_permit, for_a_group, in_close };
   for (const auto how :
@@ -476,7 +484,7 @@ TEST(flight_await, one_that_blocks_hands_the_others_over) {
       works.open();
       freed.wait();
     });
-    works.wait();  // else the thread that waits for it would run it
+    works.wait();  // otherwise the thread that waits for the task would run it
     bool done = false;
     g.start(1, [] { return -1; }).on_ready([&](const auto&) {
       switch (how) {
@@ -499,7 +507,7 @@ TEST(flight_await, one_that_blocks_hands_the_others_over) {
   }
 }
 
-// Goal    A handle is one-shot: a second use is an assertion, in every build type.
+// Goal    A handle is one-shot: a second use fails an assertion, in every build type.
 TEST(flight_death_test, used_twice_or_after_a_move) {
   support::die_apart();
   EXPECT_DEATH(
@@ -537,7 +545,7 @@ TEST(flight_death_test, used_twice_or_after_a_move) {
       "used twice, or after a move");
 }
 
-// Goal    wait_for does not consume and does not leave: the handle is as good as before.
+// Goal    wait_for neither consumes the handle nor leaves the flight: the handle stays usable.
 TEST(flight_await, wait_for_keeps_the_handle) {
   singleflight::manual_timer time;
   group g({.timer = &time});

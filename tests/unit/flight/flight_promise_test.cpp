@@ -31,8 +31,7 @@ struct full : std::runtime_error {
   full() : runtime_error("the loop is full") {}
 };
 
-/// An event loop that takes what it is given, and throws: what it was given is destroyed on the
-/// way.
+/// An event loop that takes a function and throws, which destroys the function during unwinding.
 template <class Fn>
 void post_to_full_loop(Fn fn) {
   const Fn kept(std::move(fn));
@@ -46,14 +45,14 @@ struct promises : testing::Test {
   support::manual_executor queue;
   ints flights{{.executor = queue}};
 
-  /// How the flight of `load` ends once the load has returned.
+  /// Returns the outcome of the flight of `load` once the load has returned.
   template <class Load>
   singleflight::outcome<singleflight::shared_result<int>> outcome_of(Load load) {
     auto f = flights.start(1, std::move(load));
     auto joined = flights.start(1, [] { return 2; });
     queue.run_all();
     EXPECT_TRUE(f.ready()) << "the load has returned, and its callers still wait";
-    if (!f.ready()) std::abort();  // the group could not end
+    if (!f.ready()) std::abort();  // the group could not be destroyed
     EXPECT_TRUE(flights.in_flight().empty());
     auto got = f.get_outcome();
     EXPECT_EQ(joined.get_outcome().errc(), got.errc());
@@ -62,7 +61,7 @@ struct promises : testing::Test {
 };
 
 // Scenario 46
-// Goal    A promise that is destroyed as an exception passes which its loader catches is broken.
+// Goal    A promise that is destroyed by an exception which its loader catches is broken.
 TEST_F(promises, dropped_by_an_exception_that_is_caught) {
   const auto got = outcome_of([](flight_promise<int> p) {
     try {
@@ -75,8 +74,8 @@ TEST_F(promises, dropped_by_an_exception_that_is_caught) {
 }
 
 // Scenario 46
-// Goal    One that leaves the loader is the answer, with its own type; also after another one was
-//         caught, and where it passes the load of another flight first.
+// Goal    An exception that leaves the loader is the answer, with its own type; also after another
+//         one was caught, and where it passes the load of another flight first.
 TEST_F(promises, dropped_by_an_exception_that_leaves) {
   EXPECT_THROW((void)outcome_of([](flight_promise<int> p) { lose(std::move(p)); }).value(), full);
   EXPECT_THROW((void)outcome_of([](flight_promise<int> p) {
@@ -98,7 +97,8 @@ TEST_F(promises, dropped_by_an_exception_that_leaves) {
 }
 
 // Scenario 46
-// Goal    Where the exception passes the load of another flight, and is caught there or behind it.
+// Goal    The same where the exception passes the load of another flight, and is caught within it
+//         or outside of it.
 TEST_F(promises, dropped_within_a_nested_load) {
   ints others;
   for (const bool inside : {true, false}) {
@@ -118,8 +118,8 @@ TEST_F(promises, dropped_within_a_nested_load) {
 }
 
 // Scenario 46
-// Goal    A load that begins while an exception passes (in a destructor) tells that one from its
-//         own.
+// Goal    A load that begins while an exception is in flight (in a destructor) distinguishes that
+//         exception from its own.
 // Method  inline_executor: the load runs within start.
 TEST(promise, loads_that_run_while_the_stack_unwinds) {
   ints inline_flights({.executor = singleflight::inline_executor});
@@ -136,7 +136,7 @@ TEST(promise, loads_that_run_while_the_stack_unwinds) {
       throw full();
     } catch (const full&) {
     }
-    if (!f->ready()) std::abort();  // the group could not end
+    if (!f->ready()) std::abort();  // the group could not be destroyed
     return f->get_outcome();
   };
   EXPECT_EQ(start_unwinding([](flight_promise<int>) {}).errc(), flight_errc::broken);
@@ -152,12 +152,12 @@ TEST(promise, loads_that_run_while_the_stack_unwinds) {
 }
 
 // Scenario 46
-// Goal    Under hand_over each attempt is judged for itself: an exception that leaves is handed
-//         over, one that is caught breaks the flight.
+// Goal    Under hand_over each attempt is judged by itself: an exception that leaves the loader is
+//         handed over, one that is caught breaks the flight.
 TEST(promise, attempts_that_lose_it) {
   for (const bool caught : {true, false}) {
     support::manual_executor queue;
-    ints flights({.executor = queue, .on_error = singleflight::hand_over(3)});
+    ints flights({.executor = queue, .on_error = singleflight::error_policy::hand_over(3)});
     const auto attempts = std::make_shared<int>(0);
     auto f = flights.start(1, [attempts, caught](flight_promise<int> p) {
       if (++*attempts == 3) return p.set_value(7);
@@ -168,7 +168,7 @@ TEST(promise, attempts_that_lose_it) {
       }
     });
     queue.run_all();
-    if (!f.ready()) std::abort();  // the group could not end
+    if (!f.ready()) std::abort();  // the group could not be destroyed
     const auto got = f.get_outcome();
     if (caught) {
       EXPECT_EQ(got.errc(), flight_errc::broken);
@@ -181,8 +181,8 @@ TEST(promise, attempts_that_lose_it) {
 
 // Scenario 46
 // Goal    A loader that has caught the exception and then waits, for its own flight or for one that
-//         waits for it, holds up nobody: its promise is broken by then.
-TEST_F(promises, a_loader_that_goes_on_and_waits) {
+//         waits for it, blocks no caller: its promise is broken at that point.
+TEST_F(promises, a_loader_that_continues_and_waits) {
   std::optional<singleflight::flight<int>> own;
   ints others;
   const auto got = outcome_of([&](flight_promise<int> p) {
@@ -198,8 +198,9 @@ TEST_F(promises, a_loader_that_goes_on_and_waits) {
   EXPECT_EQ(got.errc(), flight_errc::broken);
 }
 
-// Goal    An exception on another thread says nothing of the loader: broken at once.
-TEST_F(promises, dropped_by_an_exception_elsewhere) {
+// Goal    An exception on another thread is not an exception of the loader: the promise is broken
+//         at once.
+TEST_F(promises, dropped_by_an_exception_on_another_thread) {
   auto f = flights.start(1, [](flight_promise<int> p) {
     std::thread([&p] {
       try {
@@ -213,7 +214,7 @@ TEST_F(promises, dropped_by_an_exception_elsewhere) {
   EXPECT_EQ(f.get_outcome().errc(), flight_errc::broken);
 }
 
-// Goal    A null error is a mistake, and found where it is made: not where it is thrown.
+// Goal    A null error is a mistake, and is detected where it is set, not where it would be thrown.
 TEST(flight_promise_death, a_null_error) {
   support::die_apart();
   ints flights({.executor = singleflight::inline_executor});

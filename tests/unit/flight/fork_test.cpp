@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// What a child of fork() finds of flights.
+// The state of flights in a child of fork().
 
 #include "support/fork.hpp"
 
@@ -47,7 +47,7 @@ TEST(fork_flight, a_child_starts_loads) {
 }
 
 // Goal    A flight that another thread led has no leader in a child: its key is free there, and its
-//         group can end. In the parent it goes on.
+//         group can be destroyed. In the parent it continues.
 TEST(fork_flight, a_key_that_another_thread_loads_is_free_in_a_child) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   auto g = std::make_unique<sf::group<int, int>>();
@@ -69,8 +69,8 @@ TEST(fork_flight, a_key_that_another_thread_loads_is_free_in_a_child) {
   hold.open();
 }
 
-// Goal    A handle that the forking thread has on a load of the parent's answers `broken` in the
-//         child, whether that load was running or queued; it runs in the parent alone.
+// Goal    The forking thread's handle on a load of the parent answers `broken` in the child,
+//         whether that load was running or queued; the load runs in the parent only.
 TEST(fork_flight, a_load_of_the_parent_is_broken_in_a_child) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   support::gate hold;
@@ -96,8 +96,8 @@ TEST(fork_flight, a_load_of_the_parent_is_broken_in_a_child) {
   EXPECT_EQ(*queued.get() + *behind.get(), 5);
 }
 
-// Goal    A load that forks goes on in both processes, and only there where it is waited for has it
-//         more than one caller's thread to wake.
+// Goal    A load that forks continues in both processes; the threads of its other callers are woken
+//         in the parent only.
 TEST(fork_flight, a_load_may_fork) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   sf::group<int, int> g;
@@ -132,7 +132,7 @@ TEST(fork_flight, a_load_may_fork) {
   EXPECT_TRUE(right);
 }
 
-// Goal    A load of many keys that forks goes on in both processes, for all its keys.
+// Goal    A load of many keys that forks continues in both processes, for all its keys.
 TEST(fork_flight, a_load_of_many_may_fork) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   sf::group<int, int> g({.executor = sf::inline_executor});
@@ -164,8 +164,8 @@ TEST(fork_flight, a_load_of_many_may_fork) {
   }
 }
 
-// Goal    A stop callback that forks, as its group is closed, leaves those of other threads alone
-//         in the child.
+// Goal    When a stop callback forks as its group is closed, the child does not run the stop
+//         callbacks of other threads.
 TEST(fork_flight, a_stop_callback_may_fork) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   struct in_one_bucket {
@@ -179,7 +179,7 @@ TEST(fork_flight, a_stop_callback_may_fork) {
   for (int key = 0; key < 8; ++key) {
     leaders.emplace_back([&, key] {
       (void)g.run(sf::as_outcome, key, [&](std::stop_token stop) {
-        const std::stop_callback told(stop, [&] {
+        const std::stop_callback on_stop(stop, [&] {
           if (pid == 0) ++strangers;
           if (pid == -1) pid = ::fork();
         });
@@ -197,8 +197,8 @@ TEST(fork_flight, a_stop_callback_may_fork) {
   hold.open();
 }
 
-// Goal    A promise that answers in a child a load of the parent's, comes too late, and does no
-//         harm, also after its group has gone.
+// Goal    A promise that answers a load of the parent in a child is too late, and does no harm,
+//         even after its group is destroyed.
 TEST(fork_flight, a_late_promise_does_no_harm_in_a_child) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   auto g = std::make_unique<sf::group<int, int>>();
@@ -219,10 +219,10 @@ TEST(fork_flight, a_late_promise_does_no_harm_in_a_child) {
   EXPECT_EQ(*f.get(), 6);
 }
 
-// Goal    A child never inherits a lock whose holder is not there, nor a node on a stack that is
-//         not there: not of a bucket, a block, nor of the table that grows.
-// Method  Threads that lead, join and start all the time; many forks among them. In the child every
-//         key is used, by calls that must come back.
+// Goal    A child never inherits a lock whose holder does not exist there, nor a node on a stack
+//         that does not: not of a bucket, of a block or of a table that grows.
+// Method  Threads lead, join and start all the time, with many forks among them. In the child every
+//         key is used, by calls that must return.
 TEST(fork_flight, forks_amid_calls) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   constexpr int keys = 4;
@@ -254,18 +254,18 @@ TEST(fork_flight, forks_amid_calls) {
 
 // ---- coroutines that wait, and the tasks that are to resume them --------------------------------
 
-/// Two callers of a load that is queued and never runs, who resume by an event loop of the test.
-struct two_who_wait {
+/// Two callers of a load that is queued and never runs; an event loop of the test resumes them.
+struct two_waiters {
   support::owned wait(sf::flight<int> f, int which) {
     auto mine = std::move(f);
     (void)co_await mine.until(time.now() + 1s).on(on).as_outcome();
     resumed.push_back(which);
     if (which == 1 && meanwhile) meanwhile();
   }
-  two_who_wait() {
+  two_waiters() {
     for (int i = 0; i < 2; ++i) frames.push_back(wait(g.start(1, [] { return 1; }), i + 1));
   }
-  ~two_who_wait() {
+  ~two_waiters() {
     loads.run_all();
     loop.run_all();
   }
@@ -280,12 +280,12 @@ struct two_who_wait {
   std::vector<support::owned> frames;
 };
 
-// Goal    Coroutines may be destroyed in a child while an event loop that is there in both
-//         processes still has the task which was to resume them.
-TEST(fork_flight, a_loop_keeps_a_task_whose_coroutines_go) {
+// Goal    Coroutines may be destroyed in a child while an event loop that exists in both processes
+//         still has the task that was to resume them.
+TEST(fork_flight, a_loop_keeps_a_task_whose_coroutines_are_destroyed) {
   for (const bool drops : {false, true}) {
     if (drops && support::instrumented) continue;  // a dropped task goes to a pool, in the child
-    two_who_wait at;
+    two_waiters at;
     at.time.advance(2s);
     ASSERT_GE(at.loop.size(), 1U);
     EXPECT_TRUE(support::in_child([&] {
@@ -299,11 +299,11 @@ TEST(fork_flight, a_loop_keeps_a_task_whose_coroutines_go) {
   }
 }
 
-// Goal    A coroutine that forks goes on in the child, where it may destroy the one behind it, or
+// Goal    A coroutine that forks continues in the child, where it may destroy the one behind it, or
 //         let it be resumed.
 TEST(fork_flight, a_coroutine_may_fork) {
   for (const bool destroys : {true, false}) {
-    two_who_wait at;
+    two_waiters at;
     pid_t pid = -1;
     at.meanwhile = [&] {
       pid = ::fork();
@@ -321,10 +321,10 @@ TEST(fork_flight, a_coroutine_may_fork) {
   }
 }
 
-// Goal    Who waits for a load of the parent's is not resumed in the child, also by a task that
-//         goes on there; whoever asks there is told.
-TEST(fork_flight, a_task_that_goes_on_resumes_nobody_who_waits_in_the_parent) {
-  two_who_wait at;
+// Goal    A waiter for a load of the parent is not resumed in the child, not even by a task that
+//         continues there; a callback that is registered in the child is called.
+TEST(fork_flight, a_task_that_continues_resumes_no_waiter_of_the_parent) {
+  two_waiters at;
   int others = 0;
   const auto wait = [&](sf::flight<int> f) -> support::owned {
     auto mine = std::move(f);
@@ -333,17 +333,17 @@ TEST(fork_flight, a_task_that_goes_on_resumes_nobody_who_waits_in_the_parent) {
   };
   at.frames.push_back(wait(at.g.start(1, [] { return 1; })));
   pid_t pid = -1;
-  bool told = false;
+  bool called = false;
   at.meanwhile = [&] {
     pid = ::fork();
     if (pid != 0) return;
     ::alarm(30);
     at.stays.on(at.on).on_ready(
-        [&](const auto& got) { told = got.errc() == sf::flight_errc::broken; });
+        [&](const auto& got) { called = got.errc() == sf::flight_errc::broken; });
   };
   at.time.advance(2s);
   at.loop.run_all();
-  if (pid == 0) ::_exit(told && others == 0 ? 0 : 1);
+  if (pid == 0) ::_exit(called && others == 0 ? 0 : 1);
   int status = 1;
   ::waitpid(pid, &status, 0);
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
@@ -352,9 +352,10 @@ TEST(fork_flight, a_task_that_goes_on_resumes_nobody_who_waits_in_the_parent) {
   EXPECT_EQ(others, 1);
 }
 
-// Goal    What an executor refuses to resume in a child goes to the default pool there, also while
-//         the executor may still have a task that was to resume another waiter.
-// Method  A load forks beside the task of one who has timed out, and ends for another one.
+// Goal    A resumption that an executor refuses in a child goes to the default pool there, even
+//         while the executor may still have a task that was to resume another waiter.
+// Method  A load forks while the task of a caller that has timed out is queued, and ends for
+//         another caller.
 TEST(fork_flight, what_is_refused_in_a_child_is_resumed_there) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   sf::manual_timer time;
@@ -367,7 +368,7 @@ TEST(fork_flight, what_is_refused_in_a_child_is_resumed_there) {
   });
   pid_t pid = -1;
   std::atomic<bool> timed_out{false};
-  std::atomic<bool> told{false};
+  std::atomic<bool> called{false};
   sf::group<int, int> g({.executor = loads, .timer = &time});
   auto first = g.start(1, [&] {
     pid = support::fork_here();
@@ -376,25 +377,25 @@ TEST(fork_flight, what_is_refused_in_a_child_is_resumed_there) {
   });
   auto second = g.start(1, [] { return 0; });
   first.until(time.now() + 1s).on(on).on_ready([&](const auto&) { timed_out = true; });
-  second.on(on).on_ready([&](const auto&) { told = true; });
+  second.on(on).on_ready([&](const auto&) { called = true; });
   time.advance(2s);
   ASSERT_EQ(loop.size(), 1U);
   ASSERT_TRUE(loads.run_one());
-  EXPECT_TRUE(support::join_child(pid, pid != 0 || support::comes([&] { return told.load(); })));
+  EXPECT_TRUE(support::join_child(pid, pid != 0 || support::comes([&] { return called.load(); })));
   loop.run_all();
-  EXPECT_TRUE(timed_out && told);
+  EXPECT_TRUE(timed_out && called);
 }
 
 // ---- a flight that is over at the fork ----------------------------------------------------------
 
-// Goal    Those whom a pool was to resume after a flight's end are resumed in the parent alone.
-//         Whoever asks that flight in the child is told, on any thread of it.
-// Method  The two threads that tell others are kept in that; one more waits to be told.
-TEST(fork_flight, who_is_to_be_told_of_an_end_is_told_in_the_parent_alone) {
+// Goal    Callers that a pool was to resume after a flight's end are resumed in the parent only. A
+//         callback that is registered in the child, on any thread of it, is called.
+// Method  The two threads that call the callbacks are held in them, while a third callback waits.
+TEST(fork_flight, a_callback_queued_at_the_end_is_called_in_the_parent_only) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   for (const bool elsewhere : {false, true}) {
     support::gate hold;
-    std::atomic<int> told{0};
+    std::atomic<int> called{0};
     std::atomic<bool> newcomer{false};
     sf::thread_pool pool({.max_threads = 2});
     support::manual_executor loads;
@@ -403,7 +404,7 @@ TEST(fork_flight, who_is_to_be_told_of_an_end_is_told_in_the_parent_alone) {
     for (int i = 0; i < 3; ++i) {
       auto f = start();
       f.on(pool).on_ready([&](const auto&) {
-        ++told;
+        ++called;
         hold.wait();
       });
     }
@@ -413,57 +414,59 @@ TEST(fork_flight, who_is_to_be_told_of_an_end_is_told_in_the_parent_alone) {
     EXPECT_TRUE(support::in_child([&] {
       const auto asks = [&] { mine.on(pool).on_ready([&](const auto&) { newcomer = true; }); };
       elsewhere ? std::jthread(asks).join() : asks();
-      return support::comes([&] { return newcomer.load(); }) && told == 2;
+      return support::comes([&] { return newcomer.load(); }) && called == 2;
     }));
     hold.open();
-    EXPECT_TRUE(support::eventually([&] { return told == 3; }));
+    EXPECT_TRUE(support::eventually([&] { return called == 3; }));
   }
 }
 
-// Goal    A coroutine that forks as it is told of an end goes on in both, and so do those behind it
-//         and those who ask in the child.
-TEST(fork_flight, a_coroutine_may_fork_after_an_end) {
+// Goal    When a callback forks as it is called at a flight's end, it continues in both processes,
+//         and so do the callbacks behind it and those that are registered in the child.
+TEST(fork_flight, a_callback_may_fork_after_an_end) {
   support::manual_executor loads;
   sf::group<int, int> g({.executor = loads});
-  std::vector<int> told;
+  std::vector<int> called;
   pid_t pid = -1;
   auto last = g.start(1, [] { return 1; });
   for (int i = 0; i < 3; ++i) {
     auto f = g.start(1, [] { return 1; });
     f.on(sf::inline_executor).on_ready([&, i](const auto&) {
-      if (told.empty()) {
+      if (called.empty()) {
         pid = support::fork_here();
         if (pid == 0) {
-          last.on(sf::inline_executor).on_ready([&](const auto&) { told.push_back(3); });
+          last.on(sf::inline_executor).on_ready([&](const auto&) { called.push_back(3); });
         }
       }
-      told.push_back(i);
+      called.push_back(i);
     });
   }
   loads.run_all();
-  EXPECT_TRUE(
-      support::join_child(pid, told.size() == 4 && std::set(told.begin(), told.end()).size() == 4));
-  EXPECT_EQ(told.size(), 3U);
+  EXPECT_TRUE(support::join_child(
+      pid, called.size() == 4 && std::set(called.begin(), called.end()).size() == 4));
+  EXPECT_EQ(called.size(), 3U);
 }
 
-// Goal    Those whom the forking thread itself is to tell of an end, later, are told in both.
-// Method  It forks within a task of inline_executor, which has others wait in the trampoline.
-TEST(fork_flight, a_trampoline_goes_on_after_an_end) {
+// Goal    Callbacks that the forking thread itself is to call later, after a flight's end, are
+//         called in both processes.
+// Method  It forks within a task of inline_executor, which makes the callbacks wait in the
+//         trampoline.
+TEST(fork_flight, a_trampoline_continues_after_an_end) {
   support::manual_executor loads;
   sf::group<int, int> g({.executor = loads});
-  int told = 0;
+  int called = 0;
   pid_t pid = -1;
   for (int i = 0; i < 2; ++i) {
     auto f = g.start(1, [] { return 1; });
-    f.on(sf::inline_executor).on_ready([&](const auto&) { ++told; });
+    f.on(sf::inline_executor).on_ready([&](const auto&) { ++called; });
   }
   sf::inline_executor.execute(sf::task([&] {
     loads.run_all();
-    EXPECT_EQ(told, 0);
+    EXPECT_EQ(called, 0);
     pid = support::fork_here();
   }));
-  EXPECT_TRUE(support::join_child(pid, told == 2));
-  EXPECT_EQ(told, 2);
+  EXPECT_TRUE(support::join_child(pid, called == 2));
+  EXPECT_EQ(called, 2);
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// run(): who loads, who shares, when a flight ends.
+// run(): which call loads, which calls share, when a flight ends.
 
 #include <gtest/gtest.h>
 
@@ -83,7 +83,7 @@ TEST(group, overlapping_callers_share_one_load) {
 
 // Goal    Different keys do not wait for each other.
 // Method  No load returns before the loads of all keys have begun.
-TEST(group, different_keys_load_side_by_side) {
+TEST(group, different_keys_load_concurrently) {
   sf::group<int, int> flights;
   std::vector<std::jthread> threads;
   for (int key = 0; key < 4; ++key) {
@@ -98,8 +98,8 @@ TEST(group, different_keys_load_side_by_side) {
   }
 }
 
-// Goal    Calls in series never share: no call that begins after an outcome was given receives it
-//         (P3).
+// Goal    Calls in series never share: no call that begins after an outcome was delivered receives
+//         it (P3).
 TEST(group, calls_in_series_each_load) {
   sf::group<int, int> flights;
   int loads = 0;
@@ -107,9 +107,9 @@ TEST(group, calls_in_series_each_load) {
 }
 
 // Scenario 1
-// Goal    A forgotten leader that ends late does not take its successor out of the table (P2).
-// Method  L1 is held in its load; forget; L2 is held in its own; L1 ends; L3 is let in while L2
-//         still runs.
+// Goal    A forgotten leader that ends late does not remove its successor from the table (P2).
+// Method  L1 is held in its load; forget; L2 is held in its own; L1 ends; L3 joins while L2 still
+//         runs.
 TEST(group, a_forgotten_flight_that_ends_does_not_remove_the_one_after_it) {
   sf::group<std::string, int> flights;
   std::atomic<int> loads{0};
@@ -161,7 +161,7 @@ TEST(group, a_forgotten_flight_that_ends_does_not_remove_the_one_after_it) {
   EXPECT_TRUE(flights.in_flight().empty());
 }
 
-/// A key whose copies and comparisons a test can hold up.
+/// A key whose copies and comparisons a test can block.
 struct hooked_key {
   struct hooks {
     std::function<void()> on_copy;
@@ -183,7 +183,8 @@ struct hooked_hash {
 };
 
 // Scenario 2
-// Goal    Who finds a flight in the table joins it, even when its load has returned already.
+// Goal    A call that finds a flight in the table joins it, even when its load has returned
+//         already.
 // Method  The joiner is held in the comparison of keys, which is its look into the table, until the
 //         leader's load has returned.
 TEST(group, a_late_joiner_that_finds_the_flight_gets_its_outcome) {
@@ -223,14 +224,14 @@ TEST(group, a_late_joiner_that_finds_the_flight_gets_its_outcome) {
 }
 
 // Scenario 2
-// Goal    Who has seen a flight but comes too late to join it leads anew; it never waits for a
-//         finished one.
+// Goal    A call that has seen a flight but is too late to join it leads a new one; it never waits
+//         for a finished one.
 // Method  The joiner is held in the copy of its key, between its two looks into the table, until
-//         the leader is gone.
-TEST(group, a_late_joiner_that_comes_too_late_leads_anew) {
+//         the leader has returned.
+TEST(group, a_joiner_that_is_too_late_leads_a_new_flight) {
   hooked_key::hooks hooks;
   const hooked_key key(1, hooks);
-  sf::group<hooked_key, int, hooked_hash> flights({.on_error = sf::hand_over(1)});
+  sf::group<hooked_key, int, hooked_hash> flights({.on_error = sf::error_policy::hand_over(1)});
   support::gate load_may_end;
   support::gate copy;
   std::atomic<int> loads{0};
@@ -262,7 +263,7 @@ TEST(group, a_late_joiner_that_comes_too_late_leads_anew) {
 // Scenario 2
 // Goal    However entering and leaving meet, every call gets an outcome, as a leader or as a
 //         joiner.
-// Method  Two threads ask for one key again and again. (A hang is the failure.)
+// Method  Two threads call for one key again and again. (A hang is the failure.)
 TEST(group, entering_and_leaving_meet_in_every_order) {
   sf::group<int, int> flights;
   constexpr std::uint64_t rounds = 20'000;
@@ -288,10 +289,10 @@ TEST(group, entering_and_leaving_meet_in_every_order) {
   EXPECT_TRUE(flights.in_flight().empty());
 }
 
-// Goal    A flight leaves the table before any of its waiters is told (P2).
-// Method  A callback, which is told like every waiter, finds the table empty and leads the next
+// Goal    A flight leaves the table before any of its waiters is notified (P2).
+// Method  A callback, which is notified like every waiter, finds the table empty and leads the next
 //         flight.
-TEST(group, a_flight_leaves_the_table_before_its_waiters_are_told) {
+TEST(group, a_flight_leaves_the_table_before_its_waiters_are_notified) {
   support::manual_executor queue;
   sf::group<int, int> flights({.executor = queue});
   std::size_t seen = 99;
@@ -304,8 +305,8 @@ TEST(group, a_flight_leaves_the_table_before_its_waiters_are_told) {
 // Scenario 6
 // Goal    A leading coroutine that is destroyed between its load's end and its resumption leaves no
 //         stuck key, and its joiner has the value.
-// Method  The executor runs the load only; the resumption is queued behind it when the coroutine
-//         goes.
+// Method  The executor runs only the load; the resumption is queued behind it when the coroutine is
+//         destroyed.
 TEST(group, a_leading_coroutine_destroyed_after_its_load) {
   support::manual_executor queue;
   sf::group<int, int> flights({.executor = queue});
@@ -327,8 +328,9 @@ TEST(group, a_leading_coroutine_destroyed_after_its_load) {
   EXPECT_EQ(flights.stats().loads, 2U);
 }
 
-// Goal    What the leader did before its load returned is visible to every joiner (P7).
-// Method  A plain int, written by the load and read by the joiners: ThreadSanitizer judges.
+// Goal    The leader's effects before its load returned are visible to every joiner (P7).
+// Method  A plain int, written by the load and read by the joiners: ThreadSanitizer would report a
+//         race.
 TEST(group, the_loads_effects_are_visible_to_all) {
   sf::group<int, int> flights;
   for (int round = 0; round < 50; ++round) {
@@ -408,8 +410,8 @@ TEST(group, values_of_every_kind_are_shared) {
       unique, [] { return std::make_unique<int>(8); }, [](auto& r) { EXPECT_EQ(**r, 8); });
 }
 
-// Goal    run may borrow everything: a stack value, by reference, from a loader that cannot be
-//         moved.
+// Goal    run may borrow everything: a value on the stack, by reference, from a loader that cannot
+//         be moved.
 TEST(group, run_borrows_its_arguments) {
   struct immovable {
     immovable() = default;
@@ -425,7 +427,7 @@ TEST(group, run_borrows_its_arguments) {
   EXPECT_EQ(**flights.run(sf::as_outcome, 1, load), 4);
 }
 
-// Goal    Limits that have passed already end the call at once, in either role, and nothing is
+// Goal    Limits that have expired already end the call at once, in either role, and nothing is
 //         loaded.
 TEST(group, expired_limits_load_nothing) {
   sf::manual_timer time;
@@ -453,8 +455,8 @@ TEST(group, expired_limits_load_nothing) {
   EXPECT_EQ(*flights.run(1, load, {.deadline = time.now() + 1ns}), 1);
 }
 
-// Goal    A joiner's deadline ends its own wait only; its count is right; the leader notices
-//         nothing.
+// Goal    A joiner's deadline ends only its own wait; it is counted once; the leader is not
+//         affected.
 TEST(group, a_joiner_leaves_at_its_deadline) {
   sf::manual_timer time;
   sf::group<int, int> flights({.timer = &time});
@@ -485,8 +487,8 @@ TEST(group, a_joiner_leaves_at_its_deadline) {
   hold.open();
 }
 
-// Goal    A joiner's stop token ends its own wait only.
-TEST(group, a_joiner_leaves_when_its_token_says) {
+// Goal    A joiner's stop token ends only its own wait.
+TEST(group, a_joiner_leaves_when_its_token_fires) {
   sf::group<int, int> flights;
   support::gate hold;
   std::jthread leader([&] {
@@ -567,8 +569,8 @@ TEST(group, stats_count_every_call_once_with_a_load_timeout) {
   EXPECT_EQ(flights.stats().loads, 3U);
 }
 
-// Goal    observe() visits every figure of stats() by its name.
-TEST(group, observe_visits_every_figure) {
+// Goal    observe() visits every counter of stats() by its name.
+TEST(group, observe_visits_every_counter) {
   sf::group<int, int> flights;
   (void)flights.run(1, [] { return 1; });
   struct collector : sf::metric_visitor {

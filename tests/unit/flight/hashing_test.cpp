@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The default hash: spread evenly, whatever the keys, and by a secret that nobody can plan for.
+// The default hash: it spreads evenly, whatever the keys, and by a secret that makes collisions
+// unpredictable.
 
 #include <gtest/gtest.h>
 
@@ -36,7 +37,7 @@ using singleflight::detail::multiply_by_halves;
 
 constexpr std::size_t table_places = 1024;
 
-/// Pearson's statistic of `hashes` over 1,024 places by each 10 bits that a table takes: the upper
+/// Pearson's statistic of `hashes` over 1,024 places for each 10 bits that a table uses: the upper
 /// ones (flights), and the upper and the lower ones of the lower half (a cache's lines and tags).
 /// 1,023 is expected, with a deviation of 45.
 double worst_spread(const std::vector<std::uint64_t>& hashes) {
@@ -51,16 +52,16 @@ double worst_spread(const std::vector<std::uint64_t>& hashes) {
   }
   return worst;
 }
-constexpr double most_uneven = 1023 + 12 * 45;  // a run in 10^20 or so is worse by chance
+constexpr double most_uneven = 1023 + 12 * 45;  // about one run in 10^20 is worse by chance
 
-/// How many lines away from its own an entry of `hashes` stands, on average, in the table of a full
-/// cache: eleven entries to two lines of seven.
+/// How many lines away from its own an entry of `hashes` is stored, on average, in the table of a
+/// full cache: eleven entries to two lines of seven.
 double mean_lines_away(const std::vector<std::uint64_t>& hashes) {
   std::vector<std::size_t> lines(hashes.size() * 2 / 11 + 1);
   for (const std::uint64_t h : hashes) ++lines[(h & 0xffffffffU) * lines.size() >> 32];
   std::size_t passing = 0;
   std::size_t steps = 0;
-  for (std::size_t i = 0; i < 2 * lines.size(); ++i) {  // twice round: the first time fills it
+  for (std::size_t i = 0; i < 2 * lines.size(); ++i) {  // two rounds: the first one fills it
     const std::size_t here = lines[i % lines.size()] + passing;
     passing = here > 7 ? here - 7 : 0;
     if (i >= lines.size()) steps += passing;
@@ -95,7 +96,7 @@ std::uint64_t hash_with(const hash_secret& secret, const std::string& key) {
 constexpr std::uint64_t key_count = 20'000;
 constexpr std::uint64_t secrets = 20;
 
-// Goal    Numbers that count up, in any step, spread over the bits that tables take: by whichever
+// Goal    Numbers that count up, in any step, spread over the bits that tables use, with every
 //         secret.
 TEST(hashing, numbers_spread) {
   std::vector<std::uint64_t> steps{3,
@@ -122,9 +123,9 @@ TEST(hashing, numbers_spread) {
   }
 }
 
-// Goal    Numbers with all values in twelve bits, wherever these stand, and others that stay, lie
-//         near their places in a cache, on average over secrets: nobody can plan a set that does
-//         not.
+// Goal    Numbers with all values in twelve bits, wherever these are, and all other bits fixed, are
+//         stored near their places in a cache, on average over secrets: no set can be planned that
+//         is not.
 TEST(hashing, chosen_bits_spread) {
   std::mt19937_64 random{1};
   std::array<unsigned, 64> order{};
@@ -145,7 +146,7 @@ TEST(hashing, chosen_bits_spread) {
 }
 
 #if defined(__SIZEOF_INT128__)
-// Goal    So do numbers of 128 bits (addresses, identifiers) that differ in either half alone.
+// Goal    The same for 128-bit numbers (addresses, identifiers) that differ in either half alone.
 TEST(hashing, wide_numbers_spread) {
   __extension__ using wide = unsigned __int128;
   for (const unsigned shift : {0U, 32U, 64U, 96U}) {
@@ -158,7 +159,7 @@ TEST(hashing, wide_numbers_spread) {
 }
 #endif
 
-// Goal    So do strings of every length that differ in few characters.
+// Goal    The same for strings of every length that differ in few characters.
 TEST(hashing, strings_spread) {
   for (const std::size_t size : {5U, 8U, 12U, 16U, 17U, 33U, 100U}) {
     std::vector<std::uint64_t> hashes;
@@ -172,7 +173,7 @@ TEST(hashing, strings_spread) {
   }
 }
 
-// Goal    And what is put together of parts.
+// Goal    The same for keys that are made of parts.
 TEST(hashing, parts_spread) {
   std::vector<std::uint64_t> pairs;
   std::vector<std::uint64_t> lists;
@@ -194,7 +195,7 @@ std::vector<bool> list_of(const std::bitset<128>& bits) {
   return all;
 }
 
-// Goal    So do bits, floating-point numbers and paths that count up.
+// Goal    The same for bits, floating-point numbers and paths that count up.
 TEST(hashing, standard_types_spread) {
   std::vector<std::uint64_t> lists;
   std::vector<std::uint64_t> low;
@@ -221,15 +222,16 @@ TEST(hashing, standard_types_spread) {
     paths.push_back(key_hash<std::filesystem::path>{}(
         std::filesystem::path("/") / std::to_string(i % 100) / std::to_string(i / 100)));
   }
-  powers.resize(100 * 120);  // those that are no infinity
+  powers.resize(100 * 120);  // without infinities
   for (const auto* hashes :
        {&lists, &low, &high, &small, &floats, &doubles, &halves, &long_doubles, &powers, &paths}) {
     EXPECT_LT(worst_spread(*hashes), most_uneven);
   }
 }
 
-// Goal    Equal numbers have equal hashes, whatever stands in the padding of their bytes; the
-//         lowest digit, the exponent and the sign tell others apart, and infinities are numbers.
+// Goal    Equal numbers have equal hashes, whatever the padding of their bytes contains; numbers
+//         that differ in the lowest digit, the exponent or the sign differ, and infinities are
+//         numbers.
 TEST(hashing, long_doubles) {
   using limits = std::numeric_limits<long double>;
   const key_hash<long double> hash;
@@ -249,9 +251,9 @@ TEST(hashing, long_doubles) {
                                 limits::infinity(),
                                 -limits::infinity()};
   for (const long double value : values) {
-    alignas(long double) unsigned char room[sizeof(long double)];
-    std::memset(room, 0xa5, sizeof room);
-    auto* const copy = ::new (room) long double(value);
+    alignas(long double) unsigned char storage[sizeof(long double)];
+    std::memset(storage, 0xa5, sizeof storage);
+    auto* const copy = ::new (storage) long double(value);
     EXPECT_EQ(hash(*copy), hash(value));
     all.insert(hash(value));
   }
@@ -261,7 +263,7 @@ TEST(hashing, long_doubles) {
   EXPECT_EQ(key_hash<float>{}(-0.0F), key_hash<float>{}(0.0F));
 }
 
-// Goal    Bits count one by one, and so does their number.
+// Goal    Every single bit counts, and so does the number of bits.
 TEST(hashing, bits) {
   std::set<std::size_t> lists;
   for (std::size_t size = 0; size <= 130; ++size) {
@@ -276,15 +278,15 @@ TEST(hashing, bits) {
     }
   }
   EXPECT_EQ(lists.size(), 131U + 130U * 131U / 2);
-  std::vector<bool> shrunk(100, true);  // what lies behind the end of the words has no part in it
+  std::vector<bool> shrunk(100, true);  // bits behind the end must not count
   shrunk.resize(3);
   EXPECT_EQ(key_hash<std::vector<bool>>{}(shrunk),
             key_hash<std::vector<bool>>{}(std::vector<bool>(3, true)));
 }
 
 #if defined(__GLIBCXX__) && defined(__LP64__)
-/// Two words whose hash as bytes by libstdc++, that of Austin Appleby's MurmurHash64A with a seed
-/// that everybody knows, is the same for every `first`: its steps taken back.
+/// Two words whose hash as bytes by libstdc++ (Austin Appleby's MurmurHash64A with a publicly known
+/// seed) is the same for every `first`: the inverse of its steps.
 std::pair<std::uint64_t, std::uint64_t> colliding_words(std::uint64_t first) {
   constexpr std::uint64_t factor = 0xc6a4a7935bd1e995U;
   std::uint64_t inverse = factor;
@@ -297,8 +299,8 @@ std::pair<std::uint64_t, std::uint64_t> colliding_words(std::uint64_t first) {
 }
 
 // Goal    Keys of the standard library that were chosen to collide by std::hash do not collide, nor
-//         do others that have them as parts (scenario 58).
-// Oracle  std::hash says that they were chosen well.
+//         do keys that have them as parts (scenario 58).
+// Oracle  std::hash confirms that they collide there.
 TEST(hashing, collisions_of_std_hash_are_none) {
   using std::filesystem::path;
   std::set<std::size_t> by_std[3];
@@ -317,7 +319,7 @@ TEST(hashing, collisions_of_std_hash_are_none) {
     seen[2].insert(key_hash<std::pair<std::vector<bool>, int>>{}({list, 1}));
     seen[3].insert(key_hash<std::vector<std::bitset<128>>>{}(std::vector{bits}));
     const std::string text = two_words(first, second);
-    if (text.find('/') != text.npos) continue;  // then it is two names
+    if (text.find('/') != text.npos) continue;  // then it is a path of two names
     ++paths;
     by_std[2].insert(std::filesystem::hash_value(path(text)));
     seen[4].insert(key_hash<path>{}(text));
@@ -356,7 +358,8 @@ TEST(hashing, chosen_keys_do_not_collapse) {
   }
 }
 
-// Goal    Another secret, another hash: keys that collide in one process do not in the next.
+// Goal    With another secret the hash differs: keys that collide in one process do not in the
+//         next.
 TEST(hashing, the_secret_decides) {
   const hash_secret one{1};
   const hash_secret two{2};
@@ -381,7 +384,7 @@ TEST(hashing, the_secret_decides) {
   for (const std::size_t count : same) EXPECT_LT(count, 20U);  // about one is expected
 }
 
-// Goal    The secret is drawn once, by whichever thread comes first, and stays.
+// Goal    The secret is drawn once, by whichever thread is first, and stays the same.
 TEST(hashing, a_secret_is_drawn_once) {
   hash_secret secret{0};
   std::array<std::uint64_t, 4> seen{};
@@ -397,7 +400,7 @@ TEST(hashing, a_secret_is_drawn_once) {
   EXPECT_EQ(key_hash<std::string>{}("key"), key_hash<std::string>{}("key"));
 }
 
-// Goal    The product without a 128-bit type is the same.
+// Goal    The product without a 128-bit type has the same result.
 TEST(hashing, product_by_halves) {
   std::uint64_t a = 1;
   std::uint64_t b = ~std::uint64_t{0};

@@ -17,10 +17,10 @@ namespace {
 using singleflight::detail::kept_loads;
 using singleflight::detail::kept_node;
 
-// Goal    The first to come is the first to go, any one is found by its serial and leaves, and the
-//         rest stays in order.
-// Method  Random changes beside a map.
-TEST(kept_loads, beside_a_map) {
+// Goal    Loads are taken first in, first out; any load is found by its serial and can be removed,
+//         and the rest stays in order.
+// Method  Random changes, compared with a map.
+TEST(kept_loads, compared_with_a_map) {
   std::mt19937 random(1);
   for (int round = 0; round < 200; ++round) {
     kept_loads all;
@@ -59,7 +59,7 @@ TEST(kept_loads, beside_a_map) {
   }
 }
 
-/// How many steps the way down to the deepest is.
+/// The number of steps down to the deepest node.
 std::size_t depth(const kept_node* from) {
   std::size_t deepest = 0;
   std::vector<std::pair<const kept_node*, std::size_t>> way{{from, 1}};
@@ -74,14 +74,14 @@ std::size_t depth(const kept_node* from) {
   return deepest;
 }
 
-// Goal    A hundred thousand, of whom many have left in whatever order: none is more than some
-//         away.
+// Goal    With a hundred thousand nodes, many of them removed in any order, every node is only a
+//         few steps from the root.
 TEST(kept_loads, a_crowd_stays_flat) {
   constexpr std::size_t crowd = 100'000;
   std::vector<kept_node> nodes(crowd);
   kept_loads all;
   for (kept_node& one : nodes) all.push(one);
-  const auto root = [&] {  // nobody stands above it
+  const auto root = [&] {  // the node that is no other node's child
     std::vector<bool> below(crowd + 1);
     for (const kept_node& one : nodes) {
       if (one.serial == 0) continue;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Keys of every kind, asked for with every kind of argument.
+// Keys of every kind, looked up with every kind of argument.
 
 #include <gtest/gtest.h>
 
@@ -44,18 +44,18 @@ namespace {
 
 enum class colour : std::uint8_t { red, green };
 
-/// One whose case does not count.
+/// A type whose case does not count.
 enum class letter : char {};
 bool operator==(letter a, letter b) {
   return (static_cast<int>(a) | 0x20) == (static_cast<int>(b) | 0x20);
 }
 
-/// One whose case does not count, with the hash that goes with it.
+/// A type whose case does not count, with a matching hash.
 enum class symbol : char {};
 bool operator==(symbol a, symbol b) {
   return (static_cast<int>(a) | 0x20) == (static_cast<int>(b) | 0x20);
 }
-/// A place whose column counts by its last digit.
+/// A position whose column counts by its last digit.
 struct grid {
   int row;
   int column;
@@ -97,7 +97,7 @@ void check_kind(const Key& a, const Key& b) {
   EXPECT_FALSE(flights.forget(a));
 }
 
-// Goal    Equal keys meet, others do not, for every kind of key.
+// Goal    Equal keys share a flight, others do not, for every kind of key.
 TEST(key, kinds) {
   const int n = 0;
   check_kind<int>(1, -1);
@@ -122,8 +122,8 @@ TEST(key, kinds) {
   check_kind<place>({1, 2}, {2, 1});
 }
 
-// Goal    A string group is asked with literals, views, arrays and strings alike; a vector group
-//         with spans.
+// Goal    A group of strings accepts literals, views, arrays and strings alike; a group of vectors
+//         accepts spans.
 TEST(key, heterogeneous_look_up) {
   support::manual_executor queue;
   sf::group<std::string, int> strings({.executor = queue});
@@ -149,7 +149,7 @@ TEST(key, heterogeneous_look_up) {
   EXPECT_TRUE(meet(numbers, queue, 7, std::uint64_t{7}));
 }
 
-// Goal    An owned key outlives the argument it was made from.
+// Goal    An owned key outlives the argument that it was made from.
 TEST(key, start_owns_its_key) {
   support::manual_executor queue;
   sf::group<std::string, int> flights({.executor = queue});
@@ -164,7 +164,7 @@ TEST(key, start_owns_its_key) {
   queue.run_all();
 }
 
-// Goal    The user's own hash and comparison decide; a hash that always collides only costs time.
+// Goal    The user's own hash and comparison are used; a hash that always collides only costs time.
 TEST(key, own_hash_and_comparison) {
   struct same {
     std::size_t operator()(const std::string&) const { return 0; }
@@ -188,7 +188,8 @@ TEST(key, own_hash_and_comparison) {
   for (int i = 0; i < 50; ++i) EXPECT_EQ(*many[static_cast<std::size_t>(i)].get(), i);
 }
 
-// Goal    The default hash spreads neighbours over the upper bits, which choose the bucket.
+// Goal    The default hash spreads neighbouring numbers over the upper bits, which choose the
+//         bucket.
 TEST(key, the_default_hash_spreads) {
   constexpr int lower_bits = std::numeric_limits<std::size_t>::digits - 9;
   std::set<std::size_t> buckets;
@@ -196,7 +197,7 @@ TEST(key, the_default_hash_spreads) {
     buckets.insert(sf::key_hash<std::uint64_t>{}(i) >> lower_bits);
     buckets.insert(sf::key_hash<std::string>{}("key" + std::to_string(i)) >> lower_bits);
   }
-  EXPECT_GT(buckets.size(), 380U);  // 512 of 1024 balls: 443 expected
+  EXPECT_GT(buckets.size(), 380U);  // for 1,024 balls in 512 bins, 443 are expected
   std::set<std::size_t> all;
   for (std::size_t length = 0; length < 100; ++length) {
     all.insert(sf::key_hash<std::string>{}(std::string(length, 'a')));
@@ -204,9 +205,9 @@ TEST(key, the_default_hash_spreads) {
   EXPECT_EQ(all.size(), 100U);
 }
 
-// Goal    Bytes compare as they are, whatever their number: one bit tells two apart, wherever it
-//         is.
-// Oracle  std::memcmp has no part in it: the two differ by construction.
+// Goal    Bytes compare by their values, whatever their number: one differing bit is detected,
+//         wherever it is.
+// Oracle  Not std::memcmp: the two differ by construction.
 TEST(key, same_bytes) {
   for (std::size_t size = 0; size <= 70; ++size) {
     std::string one(size, '\0');
@@ -223,7 +224,7 @@ TEST(key, same_bytes) {
   }
 }
 
-// Goal    Elements whose bytes do not tell whether they are equal are compared as what they are.
+// Goal    Elements whose bytes do not decide whether they are equal are compared by their own ==.
 TEST(key, equal_zeroes) {
   const std::vector<double> plus{0.0, 1.0};
   const std::vector<double> minus{-0.0, 1.0};
@@ -236,7 +237,7 @@ TEST(key, equal_zeroes) {
   EXPECT_TRUE(sf::key_equal{}(std::span(large), std::span(small)));
 }
 
-/// Strings whose case does not count, by their traits.
+/// Strings whose traits ignore case.
 template <class C>
 struct ignoring_case : std::char_traits<C> {
   static C low(C c) { return c >= 'A' && c <= 'Z' ? static_cast<C>(c + ('a' - 'A')) : c; }
@@ -278,12 +279,13 @@ TEST(key, keeps_its_own_rules) {
   check_equal<std::variant<int, any_case<char>>>(any_case<char>("A"), any_case<char>("a"));
 }
 
-/// Traits that change what does not decide whether strings are equal.
+/// Traits that differ only in what does not affect equality.
 template <class C>
 struct with_state : std::char_traits<C> {
   using state_type = int;
 };
-/// Wide characters whose case does not count: by a std::hash of the view, or of the string alone.
+/// Wide characters whose case does not count, with a std::hash of the view only, or of the string
+/// only.
 struct hashed_views : ignoring_case<char16_t> {};
 struct hashed_strings : ignoring_case<char32_t> {};
 using key_by_view = std::basic_string<char16_t, hashed_views>;
@@ -318,8 +320,8 @@ struct std::hash<key_by_string> {
 namespace {
 
 // Goal    Wide characters with an eq of their own are hashed by a std::hash of the string or of its
-//         view, or by a Hash; where eq is the usual one, and where they are enumerations, by what
-//         they are.
+//         view, or by a Hash; where eq is the usual one, and where the characters are enumerations,
+//         by their values.
 TEST(key, wide_characters_with_traits_of_their_own) {
   check_equal<key_by_view>(u"Example \u0416\u4e2d", u"example \u0416\u4e2d");
   check_kind<key_by_view>(u"\u0416", u"\u0417");
@@ -334,7 +336,7 @@ TEST(key, wide_characters_with_traits_of_their_own) {
   check_kind<usual>(L"\u0416", L"\u0417");
   EXPECT_NE(sf::key_hash<usual>{}(L"\u0416"), sf::key_hash<usual>{}(L"\u0417"));
   check_kind<std::basic_string<char, with_state<char>>>("a", "b");
-#ifdef __GLIBCXX__  // libc++ has characters only
+#ifdef __GLIBCXX__  // libc++ accepts only character types
   enum class glyph : std::uint16_t { first = 1000, second = 2000 };
   using glyphs = std::basic_string<glyph>;
   check_kind<glyphs>(glyphs(3, glyph::first), glyphs(3, glyph::second));
@@ -343,7 +345,7 @@ TEST(key, wide_characters_with_traits_of_their_own) {
 #endif
 }
 
-/// Looks like a path of the standard library, and has rules of its own.
+/// Looks like a path of the standard library, but has rules of its own.
 struct caseless_path {
   using string_type = std::string;
   using value_type = char;
@@ -363,8 +365,8 @@ struct std::hash<caseless_path> {
 };
 namespace {
 
-// Goal    Paths are one key where == takes them for one, however they are written; alone and as
-//         parts. What only looks like a path keeps its own rules.
+// Goal    Paths that == considers equal are one key, however they are written; alone and as parts.
+//         A type that only looks like a path keeps its own rules.
 TEST(key, paths) {
   using std::filesystem::path;
   const std::vector<path> all{
@@ -391,7 +393,7 @@ TEST(key, paths) {
   check_equal<caseless_path>({"A/b"}, {"a/B"});
 }
 
-// Goal    What is put together of keys is a key.
+// Goal    Types that are made of keys are keys.
 TEST(key, kinds_of_parts) {
   check_kind<std::pair<std::string, int>>({"a", 1}, {"a", 2});
   check_kind<std::tuple<int, std::string, bool>>({1, "a", true}, {1, "a", false});
@@ -401,7 +403,7 @@ TEST(key, kinds_of_parts) {
   check_kind<std::variant<int, std::string>>(1, "1");
 }
 
-/// Whose & is for out-parameters, and whose comma is its own.
+/// A type with its own & (for out-parameters) and its own comma operator.
 struct out_parameter {
   int n = 0;
   int* operator&() { return nullptr; }
@@ -413,7 +415,7 @@ struct hash_of_out_parameter {
   std::size_t operator()(const out_parameter& key) const { return static_cast<std::size_t>(key.n); }
 };
 
-// Goal    Keys and values whose & is overloaded are where they are (scenario 55).
+// Goal    Keys and values with an overloaded & are stored and found correctly (scenario 55).
 TEST(key, overloaded_address) {
   support::manual_executor queue;
   sf::group<out_parameter, out_parameter, hash_of_out_parameter> flights({.executor = queue});

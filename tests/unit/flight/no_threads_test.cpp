@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Loads that no thread can be had for.
+// Loads for which no thread can be started.
 
 #include <gtest/gtest.h>
 
@@ -13,7 +13,7 @@ namespace sf = singleflight;
 
 namespace {
 
-// Goal    A started load for which the pool has no thread ends with the system's reason, not as
+// Goal    A started load for which the pool has no thread ends with the system's error, not as
 //         `broken`; for each key of a start_many too. Its key is free.
 TEST(no_threads, a_started_load_names_the_reason) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers;

@@ -21,7 +21,7 @@ namespace sf = singleflight;
 
 namespace {
 
-/// Counts its living objects and its copies.
+/// Counts the objects alive and the copies.
 struct counted {
   static inline std::atomic<int> alive{0};
   static inline std::atomic<int> copies{0};
@@ -37,7 +37,7 @@ struct counted {
 using flights_type = sf::group<int, counted>;
 using result = sf::shared_result<counted>;
 
-/// Two handles on one value: of the leader and of a joiner.
+/// Two handles on one value: those of the leader and of a joiner.
 std::pair<result, result> two_handles(int number) {
   support::manual_executor queue;
   flights_type flights({.executor = queue});
@@ -49,7 +49,7 @@ std::pair<result, result> two_handles(int number) {
   return {std::move(first), std::move(second)};
 }
 
-// Goal    The handle moves and does not copy; access is const.
+// Goal    The handle can be moved and not copied; access is const.
 TEST(shared_result, is_a_move_only_handle_with_const_access) {
   static_assert(!std::is_copy_constructible_v<result>);
   static_assert(std::is_nothrow_move_constructible_v<result>);
@@ -57,7 +57,8 @@ TEST(shared_result, is_a_move_only_handle_with_const_access) {
   static_assert(std::is_same_v<decltype(std::declval<result&>().operator->()), const counted*>);
 }
 
-// Goal    Alone: the value is in the handle, moves with it, and can be taken or made a shared_ptr.
+// Goal    Alone, the value is stored in the handle, moves with it, and can be taken or made a
+//         shared_ptr.
 TEST(shared_result, alone) {
   counted::copies = 0;
   flights_type flights;
@@ -82,8 +83,8 @@ TEST(shared_result, alone) {
   EXPECT_EQ(counted::copies, 0);
 }
 
-// Goal    Shared: both handles name one object, which stays where it is as the handles move; it
-//         cannot be taken; it goes with the last handle or shared_ptr.
+// Goal    Shared, both handles refer to one object, which stays where it is as the handles move; it
+//         cannot be taken; it is destroyed with the last handle or shared_ptr.
 TEST(shared_result, shared) {
   counted::copies = 0;
   {
@@ -98,10 +99,10 @@ TEST(shared_result, shared) {
     result moved = std::move(leader);
     EXPECT_EQ(&*moved, object);
     EXPECT_FALSE(std::move(moved).try_take().has_value());
-    EXPECT_EQ(moved->number, 5) << "the handle stays as it was";  // NOLINT
+    EXPECT_EQ(moved->number, 5) << "a handle that cannot be taken keeps its value";  // NOLINT
     std::shared_ptr<const counted> kept = std::move(moved).share();
     EXPECT_EQ(kept.get(), object);
-    { const result gone = std::move(joiner); }
+    { const result dropped = std::move(joiner); }
     EXPECT_EQ(counted::alive, 1);
     EXPECT_EQ(kept->number, 5);
     const auto copy = kept;
@@ -112,8 +113,8 @@ TEST(shared_result, shared) {
   EXPECT_EQ(counted::copies, 0);
 }
 
-// Goal    A started value that nobody shares can be taken out of its block; a value in a loader
-//         that asked for its stop token too.
+// Goal    A started value that is not shared can be taken out of its block; so can the value of a
+//         loader that queried its stop token.
 TEST(shared_result, unshared_in_a_block) {
   support::manual_executor queue;
   {
@@ -152,8 +153,8 @@ TEST(shared_result, self_move) {
   EXPECT_EQ(leader->number, 2);
 }
 
-// Goal    A handle whose assignment throws, because the value's move does, is empty afterwards:
-//         what it had is destroyed once.
+// Goal    A handle whose assignment throws, because the value's move does, is empty afterwards; its
+//         previous value is destroyed once.
 TEST(shared_result, assignment_that_throws) {
   struct moody {
     explicit moody(bool t) : throws(t), token(std::make_shared<int>(0)) {}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/access_log.hpp"
+#include "lab/log/access_log.hpp"
 
 #include <gtest/gtest.h>
 
@@ -51,7 +51,7 @@ TEST(access_log, odd_hosts_users_and_requests) {
             "/extra");
 }
 
-// Goal    A client that sent nothing is a line in order, with no URL.
+// Goal    The line of a client that sent no request is valid and has no URL.
 TEST(access_log, dash_request) {
   const auto read = parse_access_log_line(R"(h - - [10/Oct/2000:13:55:36 +0000] "-" 408 -)");
   ASSERT_TRUE(read.entry);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/cache_protection.hpp"
+#include "lab/protection/cache_protection.hpp"
 
 #include <gtest/gtest.h>
 
@@ -19,7 +19,8 @@ using support::eventually;
 
 reply ask(protection& guard, const std::string& key) { return guard.ask(key, steady_time::max()); }
 
-/// A backend that counts, and fails when it is told to; a cache before it, whose time stands still.
+/// A backend that counts its loads and fails when the test says so, behind a cache with a manual
+/// clock.
 struct cached_backend {
   explicit cached_backend(const cache_settings& settings)
       : guard(make_cache_protection(asked, settings, clock)) {}
@@ -35,7 +36,7 @@ struct cached_backend {
   std::unique_ptr<protection> guard;
 };
 
-TEST(cache_protection, answers_are_kept) {
+TEST(cache_protection, answers_are_stored) {
   cached_backend it({});
   EXPECT_EQ(ask(*it.guard, "k").from, reply::origin::own_load);
   for (int i = 0; i < 3; ++i) {
@@ -51,7 +52,7 @@ TEST(cache_protection, answers_are_kept) {
   EXPECT_EQ(it.guard->cached()->misses, 2U);
 }
 
-TEST(cache_protection, failures_are_not_kept) {
+TEST(cache_protection, failures_are_not_stored) {
   cached_backend it({});
   it.down = true;
   EXPECT_EQ(ask(*it.guard, "k").error->kind, "odd");
@@ -77,7 +78,7 @@ TEST(cache_protection, its_ttl) {
   EXPECT_EQ(it.loads, 2);
 }
 
-// Goal    A load that fails is answered with what was there, for as long as was said.
+// Goal    If a load fails, the expired answer is returned, for as long as stale_if_error says.
 TEST(cache_protection, stale_answers) {
   cached_backend it({.ttl = 10s, .stale_if_error = 60s});
   ask(*it.guard, "k");
@@ -85,16 +86,16 @@ TEST(cache_protection, stale_answers) {
   it.clock.advance(11s);
   const auto got = ask(*it.guard, "k");
   EXPECT_FALSE(got.error);
-  EXPECT_EQ(got.from, reply::origin::own_load) << "it did load, in vain";
-  EXPECT_EQ(ask(*it.guard, "k").from, reply::origin::shared) << "not again so soon";
+  EXPECT_EQ(got.from, reply::origin::own_load) << "its load failed";
+  EXPECT_EQ(ask(*it.guard, "k").from, reply::origin::shared) << "no second load so soon";
   EXPECT_EQ(it.guard->cached()->stale, 2U);
   EXPECT_EQ(it.guard->cached()->misses, 1U);
   it.clock.advance(60s);
   EXPECT_EQ(ask(*it.guard, "k").error->kind, "odd");
 }
 
-// Goal    Who finds an old answer gets it at once; it is loaded again on another thread.
-TEST(cache_protection, refreshes_behind_a_hit) {
+// Goal    A request for an old answer returns it at once, and another thread reloads it.
+TEST(cache_protection, refreshes_in_the_background) {
   cached_backend it({.ttl = 10s, .refresh_after = 2s});
   ask(*it.guard, "k");
   it.clock.advance(3s);
@@ -103,7 +104,7 @@ TEST(cache_protection, refreshes_behind_a_hit) {
   EXPECT_EQ(it.guard->cached()->refreshes, 1U);
 }
 
-// Goal    Who asks while a load runs leaves at its deadline, and the answer is kept for the next.
+// Goal    A request that joins a load returns at its deadline; the answer is stored for later ones.
 TEST(cache_protection, joins_a_running_load) {
   support::gate held;
   fake_backend asked([&](const std::string& key) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/callers.hpp"
+#include "lab/replay/callers.hpp"
 
 #include <gtest/gtest.h>
 
@@ -25,8 +25,8 @@ TEST(closed_loop, each_request_is_made_once) {
   EXPECT_EQ(account.threads, 8U);
 }
 
-// Goal    All callers are at it at once.
-// Method  The first requests do not end before every caller has begun one.
+// Goal    All callers make requests concurrently.
+// Method  The first requests do not return before every caller has begun one.
 TEST(closed_loop, callers_overlap) {
   std::latch all(50);
   call_in_closed_loop(
@@ -46,8 +46,8 @@ TEST(closed_loop, ends_when_asked_to_stop) {
   EXPECT_LT(made, 1'000'000);
 }
 
-// Goal    In an open loop requests do not wait for one another, however many are on their way.
-// Method  300 requests are due at once and none ends before all have begun.
+// Goal    In an open loop requests do not wait for each other, however many are in flight.
+// Method  300 requests are due at once, and none returns before all have begun.
 TEST(open_loop, sending_never_waits_for_answers) {
   const std::vector<std::chrono::nanoseconds> due(300, 0ns);
   std::latch all(300);
@@ -63,10 +63,10 @@ TEST(open_loop, sending_never_waits_for_answers) {
   EXPECT_FALSE(account.out_of_threads);
 }
 
-// Goal    No coordinated omission: a request that begins late waits since it was due, and is
-//         counted.
-// Method  One thread; its first request keeps it until long after the second was due. (On a busy
-//         machine the first may be late as well.)
+// Goal    No coordinated omission: the wait of a late request counts from when it was due, and the
+//         request is counted as late.
+// Method  There is one thread, and its first request blocks it until long after the second is due.
+//         (On a busy machine the first request may be late as well.)
 TEST(open_loop, late_requests_wait_since_they_were_due) {
   const std::vector<std::chrono::nanoseconds> due{0ms, 1ms};
   std::vector<clock::time_point> since(2);
@@ -100,7 +100,7 @@ TEST(open_loop, never_early) {
   EXPECT_EQ(early, 0);
 }
 
-// Goal    A stop ends the waiting for requests that are due in an hour.
+// Goal    A stop ends the wait for requests that are due in an hour.
 TEST(open_loop, ends_when_asked_to_stop) {
   const std::vector<std::chrono::nanoseconds> due{0h, 1h, 2h};
   std::stop_source stop;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/csv.hpp"
+#include "lab/log/csv.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/experiment.hpp"
+#include "lab/replay/experiment.hpp"
 
 #include <gtest/gtest.h>
 
 #include <thread>
 
-#include "lab/delay_backend.hpp"
-#include "lab/generator.hpp"
+#include "lab/backend/delay_backend.hpp"
+#include "lab/workload/generator.hpp"
 #include "unit/lab/fake_backend.hpp"
 
 namespace singleflight::lab {
@@ -23,8 +23,8 @@ run_result replay(const workload& requests, const pacing& pace, const std::strin
   return result;
 }
 
-// Goal    Every request is either a load, saved, or gave up; and each is measured.
-TEST(experiment, figures_add_up) {
+// Goal    Each request either loads, is saved or gives up, and each is measured.
+TEST(experiment, counts_add_up) {
   fake_backend backend([](const std::string& key) -> row {
     if (key == "3") throw backend_error("odd", "three");
     return {key, 1};
@@ -45,10 +45,10 @@ TEST(experiment, figures_add_up) {
   EXPECT_EQ(replay(requests, pace, "none", backend).backend_loads, 2000U);
 }
 
-// Goal    An answer after the deadline is a time-out under each protection, but still a load.
+// Goal    An answer after the deadline counts as timed out under each protection, and as a load.
 TEST(experiment, late_answers_are_timed_out) {
   fake_backend backend([](const std::string& key) {
-    const auto end = clock::now() + 30ms;  // a caller held up for less than 25 ms begins in time
+    const auto end = clock::now() + 30ms;  // a caller delayed by less than 25 ms begins in time
     while (clock::now() < end) {
     }
     return row{key, 1};
@@ -65,8 +65,8 @@ TEST(experiment, late_answers_are_timed_out) {
   }
 }
 
-// Goal    A stop ends the run at once, and what it broke off is no failed request.
-TEST(experiment, broken_off) {
+// Goal    A stop ends the run at once, and the requests that it ends do not count as failed.
+TEST(experiment, stopped_early) {
   delay_backend backend(1h);
   const auto requests = generator::parse("uniform:keys=5").make(100, 1);
   pacing pace;
@@ -75,7 +75,7 @@ TEST(experiment, broken_off) {
     delay_backend slow(1h);
     std::stop_source stop;
     std::atomic<std::uint64_t> done = 0;
-    std::jthread breaker([&] { stop.request_stop(); });
+    std::jthread stopper([&] { stop.request_stop(); });
     const auto result = measure({requests, pace, {}}, protection, slow, stop.get_token(), done);
     EXPECT_FALSE(result.complete);
     EXPECT_EQ(result.seen.requests, 0U);
@@ -84,8 +84,8 @@ TEST(experiment, broken_off) {
   }
 }
 
-// Goal    What is kept is loaded once; the counts tell the same as the tally.
-TEST(experiment, a_cache_keeps_answers) {
+// Goal    A stored answer is loaded once, and the counts of the cache agree with the tally.
+TEST(experiment, a_cache_stores_answers) {
   fake_backend backend([](const std::string& key) { return row{key, 1}; });
   const auto requests = generator::parse("uniform:keys=50").make(2000, 1);
   pacing pace;
@@ -105,7 +105,7 @@ TEST(experiment, a_cache_keeps_answers) {
   EXPECT_FALSE(measure(what, "flight", backend, {}, done).cached);
 }
 
-// Goal    What counts is what reaches the backend: a load that waits for its turn is not in flight.
+// Goal    Only loads that reach the backend count: a load that waits for its turn is not in flight.
 TEST(experiment, loads_are_counted_behind_the_guards) {
   fake_backend backend([](const std::string& key) { return row{key, 1}; });
   const auto requests = generator::parse("uniform:keys=5").make(500, 1);
@@ -122,8 +122,8 @@ TEST(experiment, loads_are_counted_behind_the_guards) {
   EXPECT_TRUE(result.seen.errors.empty());
 }
 
-// Goal    A trial ends in time, however long the guards would go on for a patient caller.
-// Method  Each load fails, and a hundred attempts take close to a minute.
+// Goal    A trial ends in time, however long the guards would retry for a patient caller.
+// Method  Each load fails, and a hundred attempts take almost a minute.
 TEST(experiment, probing_does_not_wait_for_guards) {
   fake_backend broken([](const std::string&) -> row { throw backend_error("odd", "odd"); });
   const auto requests = generator::parse("uniform:keys=5").make(100, 1);

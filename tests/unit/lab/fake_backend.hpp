@@ -6,11 +6,11 @@
 #include <string>
 #include <utility>
 
-#include "lab/backend.hpp"
+#include "lab/backend/backend.hpp"
 
 namespace singleflight::lab {
 
-/// A backend that answers as the test says.
+/// A backend that calls a function of the test for each load.
 class fake_backend : public backend {
  public:
   explicit fake_backend(std::function<row(const std::string&)> answer)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/faulty_backend.hpp"
+#include "lab/backend/faulty_backend.hpp"
 
 #include <gtest/gtest.h>
 
@@ -8,8 +8,8 @@
 #include <thread>
 #include <vector>
 
-#include "lab/experiment.hpp"
-#include "lab/generator.hpp"
+#include "lab/replay/experiment.hpp"
+#include "lab/workload/generator.hpp"
 #include "unit/lab/fake_backend.hpp"
 #include "unit/lab/forever.hpp"
 
@@ -20,7 +20,7 @@ using namespace std::chrono_literals;
 
 row answer(const std::string& key) { return {key, 1}; }
 
-// The kind of the failure, or nothing.
+// Returns the kind of the failure, or an empty string.
 std::string outcome(backend& asked, const std::string& key) {
   try {
     EXPECT_EQ(asked.load(key, forever).text, key);
@@ -30,8 +30,8 @@ std::string outcome(backend& asked, const std::string& key) {
   return {};
 }
 
-// One letter a load of `key`: x failed, s slow, - neither. A slow load shows at once when the
-// backend was interrupted.
+// Returns one letter per load of `key`: x failed, s slow, - neither. If the backend
+// was interrupted, a slow load fails at once.
 std::string pattern(backend& asked, const std::string& key, int loads) {
   std::string seen;
   for (int i = 0; i < loads; ++i) {
@@ -41,7 +41,7 @@ std::string pattern(backend& asked, const std::string& key, int loads) {
   return seen;
 }
 
-// Goal    0 % is none and 100 % is all, and each load has been through the backend.
+// Goal    0 % affects no load and 100 % every load, and each load reaches the backend.
 TEST(faulty_backend, none_and_all_are_exact) {
   int loads = 0;
   fake_backend working([&](const std::string& key) {
@@ -60,7 +60,8 @@ TEST(faulty_backend, none_and_all_are_exact) {
   EXPECT_EQ(loads, 4000);
 }
 
-// Goal    Every machine meets the same faults; another seed, key or object has its own.
+// Goal    The faults are the same on every machine; another seed or key has other faults, and a new
+//         object begins from the first one.
 TEST(faulty_backend, faults_follow_from_seed_key_and_number) {
   fake_backend working(answer);
   const auto seen = [&](std::uint64_t seed, const char* key) {
@@ -73,7 +74,7 @@ TEST(faulty_backend, faults_follow_from_seed_key_and_number) {
   EXPECT_EQ(seen(1, "a"), seen(1, "a"));
 }
 
-// Goal    Neither the other keys nor the threads' timing change how many loads of a key fail.
+// Goal    The number of failed loads of a key depends neither on other keys nor on the timing.
 TEST(faulty_backend, faults_do_not_depend_on_threads) {
   constexpr int loads = 200;
   fake_backend working(answer);
@@ -102,8 +103,8 @@ TEST(faulty_backend, faults_do_not_depend_on_threads) {
   EXPECT_EQ(failed_b, b);
 }
 
-// Goal    The share is met, for one key's many loads and for many keys' first ones, by either
-//         fault, and the two are independent.
+// Goal    Both faults have their share, over many loads of one key and over the first loads of many
+//         keys, and the two faults are independent.
 TEST(faulty_backend, shares_are_met) {
   constexpr int loads = 10'000;
   fake_backend working(answer);
@@ -124,7 +125,7 @@ TEST(faulty_backend, shares_are_met) {
   EXPECT_NEAR(first, 500, 100);
 }
 
-TEST(faulty_backend, a_slow_answer_comes_that_much_later) {
+TEST(faulty_backend, a_slow_answer_is_delayed_by_its_time) {
   fake_backend working(answer);
   faulty_backend faulty(working, {0, 1, 5ms}, 1);
   const auto begin = std::chrono::steady_clock::now();
@@ -132,8 +133,9 @@ TEST(faulty_backend, a_slow_answer_comes_that_much_later) {
   EXPECT_GE(std::chrono::steady_clock::now() - begin, 5ms);
 }
 
-// Goal    A stop spares a load that is past the backend its hour of lateness, whether the wait has
-//         begun or is about to; and it reaches the backend.
+// Goal    An interrupt ends the delay of a finished load, whether the delay has begun or is about
+//         to,
+//         and it is passed to the backend.
 TEST(faulty_backend, interrupt_ends_a_slow_load) {
   std::latch loaded(1);
   fake_backend working([&](const std::string& key) {
@@ -150,7 +152,7 @@ TEST(faulty_backend, interrupt_ends_a_slow_load) {
   EXPECT_TRUE(working.interrupted);
 }
 
-// Goal    The backend's own failures stay what they are, and are no answers that faults count by.
+// Goal    The backend's own failures are passed on, and do not count as answers.
 TEST(faulty_backend, own_failures_pass) {
   bool works = false;
   bool reached = true;
@@ -172,7 +174,7 @@ TEST(faulty_backend, own_failures_pass) {
   EXPECT_EQ(pattern(half, "k", 50), pattern(fresh, "k", 50));
 }
 
-TEST(faulty_backend, its_name_tells) {
+TEST(faulty_backend, its_name_describes_the_faults) {
   fake_backend working(answer);
   const auto name = [&](const faults& injected) {
     return faulty_backend(working, injected, 1).name();
@@ -184,7 +186,7 @@ TEST(faulty_backend, its_name_tells) {
             "fake that fails 5 % of the loads and delays 1 % of the loads by 50.0 ms");
 }
 
-// Goal    Each run meets the same faults, whatever its callers' timing, and its figures add up.
+// Goal    Each run has the same faults, whatever the timing of its callers, and its counts add up.
 TEST(faulty_backend, runs_meet_the_same_faults) {
   fake_backend working(answer);
   const auto requests = generator::parse("uniform:keys=20").make(2000, 1);

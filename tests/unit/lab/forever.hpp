@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "lab/backend.hpp"
+#include "lab/backend/backend.hpp"
 
 namespace singleflight::lab {
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/generator.hpp"
+#include "lab/workload/generator.hpp"
 
 #include <gtest/gtest.h>
 
 #include <map>
 
-#include "lab/usage_error.hpp"
+#include "cli/usage_error.hpp"
 
 namespace singleflight::lab {
 namespace {
@@ -40,7 +40,7 @@ TEST(generator, shapes) {
   EXPECT_EQ(counts(generator::parse("hot:keys=1").make(10, 1))["1"], 10);
 }
 
-// Goal    Only keys that are asked for are keys of the workload.
+// Goal    The workload contains only keys that are requested.
 TEST(generator, keys_are_those_in_use) {
   const auto made = generator::parse("uniform:keys=1000000").make(5, 1);
   EXPECT_LE(made.keys.size(), 5U);
@@ -51,7 +51,7 @@ TEST(generator, odd_shapes_are_refused) {
        {"", "cold", "zipf:", "zipf:keys", "zipf:keys=0", "zipf:keys=-1", "zipf:keys=99999999999",
         "zipf:skew=-1", "zipf:skew=nan", "zipf:skew=11", "zipf:share=0.5", "uniform:skew=1",
         "hot:share=1.5", "hot:keys=5,", "hot:keys=5;share=1"}) {
-    EXPECT_THROW(generator::parse(text), usage_error) << text;
+    EXPECT_THROW(generator::parse(text), cli::usage_error) << text;
   }
 }
 

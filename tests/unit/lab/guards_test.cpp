@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/guards.hpp"
+#include "lab/backend/guards.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,9 +9,9 @@
 #include <thread>
 #include <vector>
 
-#include "lab/bounded_backend.hpp"
-#include "lab/breaker_backend.hpp"
-#include "lab/retrying_backend.hpp"
+#include "lab/backend/bounded_backend.hpp"
+#include "lab/backend/breaker_backend.hpp"
+#include "lab/backend/retrying_backend.hpp"
 #include "support/eventually.hpp"
 #include "support/gate.hpp"
 #include "unit/lab/fake_backend.hpp"
@@ -25,7 +25,8 @@ using namespace std::chrono_literals;
 using support::eventually;
 using testing::ElementsAre;
 
-/// Whoever waits for a time has come to it: so a test with one thread need not wait for it.
+/// A clock that jumps to each time for which it is armed, so that a test with one thread need not
+/// wait.
 class leaping_timer final : public timer {
  public:
   time_point now() const noexcept override { return now_; }
@@ -39,7 +40,7 @@ class leaping_timer final : public timer {
   time_point now_{1h};
 };
 
-// The kind of the failure, or nothing.
+// Returns the kind of the failure, or an empty string.
 std::string outcome_of(backend& asked, const std::string& key, const patience& until = forever) {
   try {
     EXPECT_EQ(asked.load(key, until).text, key);
@@ -49,7 +50,7 @@ std::string outcome_of(backend& asked, const std::string& key, const patience& u
   return {};
 }
 
-// Fails so many times with "odd", then answers.
+// Fails `failures` times with "odd", then answers.
 struct failing_at_first {
   explicit failing_at_first(int times) : failures(times) {}
   int failures;
@@ -72,7 +73,7 @@ TEST(retrying_backend, tries_until_it_has_an_answer) {
   EXPECT_EQ(retrying.retries(), 2U);
   EXPECT_LE(clock.now() - begin, 30ms);
   EXPECT_EQ(outcome_of(retrying, "k"), "");
-  EXPECT_EQ(retrying.retries(), 2U) << "what works is asked once";
+  EXPECT_EQ(retrying.retries(), 2U) << "a load that succeeds is not retried";
 }
 
 TEST(retrying_backend, gives_up_after_so_many_attempts_with_the_last_failure) {
@@ -92,7 +93,7 @@ TEST(retrying_backend, gives_up_after_so_many_attempts_with_the_last_failure) {
   EXPECT_EQ(broken.loads, 4);
 }
 
-TEST(retrying_backend, what_did_not_reach_the_backend_is_not_tried_again) {
+TEST(retrying_backend, what_did_not_reach_the_backend_is_not_retried) {
   leaping_timer clock;
   int loads = 0;
   fake_backend asked([&](const std::string& key) -> row {
@@ -107,9 +108,9 @@ TEST(retrying_backend, what_did_not_reach_the_backend_is_not_tried_again) {
   EXPECT_EQ(retrying.retries(), 0U);
 }
 
-// Goal    Nobody's patience is outlasted by a delay; and it is asked again after each attempt,
-//         since it may have grown.
-TEST(retrying_backend, no_delay_outlasts_those_who_wait) {
+// Goal    No delay outlasts the patience of the callers, which is evaluated after each attempt,
+//         because it may have grown.
+TEST(retrying_backend, no_delay_outlasts_the_patience) {
   leaping_timer clock;
   failing_at_first broken(1000);
   retrying_backend retrying(broken.asked, 100, clock);
@@ -126,8 +127,8 @@ TEST(retrying_backend, no_delay_outlasts_those_who_wait) {
   EXPECT_EQ(broken.loads, 7);
 }
 
-// Goal    The stop ends a delay at once.
-// Method  The clock stands still, so nothing else could.
+// Goal    An interrupt ends a delay at once.
+// Method  The clock does not advance, so nothing else can end the delay.
 TEST(retrying_backend, interrupt_ends_a_delay) {
   manual_timer clock;
   std::atomic<int> loads = 0;
@@ -151,8 +152,8 @@ TEST(retrying_backend, interrupt_ends_a_delay) {
 
 // ---- the breaker --------------------------------------------------------------------------------
 
-// Goal    It opens at its share of failures, rejects without asking the backend, and closes when
-//         that works again.
+// Goal    The breaker opens at its share of failures, rejects loads without the backend, and closes
+//         when the backend works again.
 TEST(breaker_backend, opens_rejects_and_closes) {
   manual_timer clock;
   failing_at_first broken(20);
@@ -184,7 +185,7 @@ TEST(breaker_backend, its_share_of_failures) {
   EXPECT_EQ(at_a_fifth.opened(), 1U);
 }
 
-// Goal    What did not reach the backend is no failure of it, and no success either.
+// Goal    A load that did not reach the backend is neither a success nor a failure of it.
 TEST(breaker_backend, what_did_not_reach_the_backend_counts_neither_way) {
   manual_timer clock;
   bool reached = false;
@@ -209,7 +210,8 @@ TEST(breaker_backend, what_did_not_reach_the_backend_counts_neither_way) {
 
 // ---- the bound ----------------------------------------------------------------------------------
 
-/// A backend that bears one load at a time, and holds those for "held".
+/// A bound of one load in front of a backend that records the order of its keys and its most
+/// concurrent loads, and blocks the loads of "held".
 struct one_at_a_time {
   manual_timer clock;
   support::gate gate;
@@ -234,7 +236,7 @@ struct one_at_a_time {
     threads.emplace_back([this] { EXPECT_EQ(outcome_of(bounded, "held"), ""); });
     gate.await_arrivals();
   }
-  // One more that has to wait.
+  // Starts one more load, which has to wait.
   void queue(const std::string& key, std::string& kind, const patience& until = forever) {
     const auto before = bounded.waiting_approx();
     threads.emplace_back([this, key, &kind, until] { kind = outcome_of(bounded, key, until); });
@@ -264,7 +266,7 @@ TEST(bounded_backend, one_at_a_time_in_order) {
   EXPECT_EQ(queue.longest, 4ms);
 }
 
-TEST(bounded_backend, gives_up_when_nobody_waits) {
+TEST(bounded_backend, gives_up_when_no_caller_waits) {
   one_at_a_time it;
   it.hold();
   std::string kind;
@@ -275,7 +277,8 @@ TEST(bounded_backend, gives_up_when_nobody_waits) {
   it.clock.advance(1ms);
   it.threads.back().join();
   EXPECT_EQ(kind, "timed_out");
-  EXPECT_THROW(it.bounded.load("b", [end] { return end; }), no_connection) << "it is over";
+  EXPECT_THROW(it.bounded.load("b", [end] { return end; }), no_connection)
+      << "its deadline has expired";
   it.gate.open();
   it.threads.clear();
   EXPECT_THAT(it.order, ElementsAre("held"));
@@ -284,7 +287,7 @@ TEST(bounded_backend, gives_up_when_nobody_waits) {
   EXPECT_EQ(it.bounded.queue().longest, 10ms);
 }
 
-// Goal    Those who join a load with more patience keep it in the queue, and in its place.
+// Goal    A joiner with a later deadline keeps the load in the queue, in its place.
 TEST(bounded_backend, patience_that_grows_keeps_the_place) {
   one_at_a_time it;
   it.hold();
@@ -321,7 +324,7 @@ TEST(bounded_backend, interrupt_ends_the_wait) {
 
 // ---- together -----------------------------------------------------------------------------------
 
-TEST(guarded_backend, without_guards_nothing_stands_between) {
+TEST(guarded_backend, without_guards_loads_pass_unchanged) {
   failing_at_first broken(1);
   guarded_backend guarded(broken.asked, {});
   EXPECT_EQ(outcome_of(guarded, "k"), "odd");
@@ -332,7 +335,7 @@ TEST(guarded_backend, without_guards_nothing_stands_between) {
   EXPECT_TRUE(broken.asked.interrupted);
 }
 
-// Goal    Each attempt counts for the breaker, and an open one ends the retrying.
+// Goal    Each attempt counts for the breaker, and an open breaker ends the retries.
 TEST(guarded_backend, retries_pass_through_the_breaker) {
   leaping_timer clock;
   failing_at_first broken(1000);
@@ -349,9 +352,10 @@ TEST(guarded_backend, retries_pass_through_the_breaker) {
   EXPECT_EQ(counts.queued, 0U);
 }
 
-// Goal    What an open breaker rejects does not wait for its turn first.
-// Method  The load that opens the breaker leaves its turn to one that was let in before and is
-//         held.
+// Goal    A load that an open breaker rejects does not wait for its turn first.
+// Method  The load that opens the breaker passes its turn to a load that the breaker admitted
+//         before
+//         and that the backend then blocks.
 TEST(guarded_backend, rejects_before_the_queue) {
   manual_timer clock;
   support::gate fails;
@@ -372,7 +376,7 @@ TEST(guarded_backend, rejects_before_the_queue) {
   std::jthread holding([&] {
     EXPECT_EQ(outcome_of(guarded, "held",
                          [&] {
-                           queues = true;  // asked by who has to wait
+                           queues = true;  // called only for a load that has to wait
                            return steady_time::max();
                          }),
               "");
@@ -391,7 +395,7 @@ TEST(guard_settings, in_words) {
   EXPECT_FALSE(guard_settings{}.any());
   EXPECT_EQ(
       (guard_settings{.attempts = 1, .error_rate = 0.125, .max_loads = 2000}.describe()),
-      "at most 1 attempt a load; a breaker that opens at 12.5 % failures; at most 2,000 loads "
+      "at most 1 attempt per load; a breaker that opens at 12.5 % failures; at most 2,000 loads "
       "at a time");
 }
 

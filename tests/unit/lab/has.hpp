@@ -6,7 +6,7 @@
 
 namespace singleflight::lab {
 
-/// Not testing::HasSubstr: a failure would print the page.
+/// Used instead of testing::HasSubstr, whose failure would print the whole page.
 inline bool has(const std::string& page, std::string_view text) {
   return page.find(text) != std::string::npos;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/histogram.hpp"
+#include "lab/replay/histogram.hpp"
 
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
@@ -31,14 +31,14 @@ TEST(histogram, extremes_are_kept) {
   EXPECT_EQ(h.quantile(1), nanoseconds::max());
 }
 
-// Goal    A percentile is the true one, or at most 1/128 above it.
-// Method  Beside a sorted vector of the same values.
+// Goal    A percentile is exact or at most 1/128 too large.
+// Method  Compare with a sorted vector of the same values.
 RC_GTEST_PROP(histogram, percentiles_are_close, (const std::vector<std::uint64_t>& drawn)) {
   RC_PRE(!drawn.empty());
   histogram h;
   std::vector<std::int64_t> values;
   for (const auto value : drawn) {
-    // From nanoseconds to hours, alike on a logarithmic scale.
+    // From nanoseconds to hours, uniform on a logarithmic scale.
     values.push_back(static_cast<std::int64_t>(value >> (20 + value % 44)));
     h.record(nanoseconds(values.back()));
   }
@@ -54,7 +54,7 @@ RC_GTEST_PROP(histogram, percentiles_are_close, (const std::vector<std::uint64_t
   RC_ASSERT(h.max().count() == values.back());
 }
 
-// Goal    Buckets hold everything once, and adding two histograms is recording both.
+// Goal    The buckets contain each value once, and adding a histogram equals recording its values.
 RC_GTEST_PROP(histogram, adds_up,
               (const std::vector<std::uint32_t>& first, const std::vector<std::uint32_t>& second)) {
   histogram a;

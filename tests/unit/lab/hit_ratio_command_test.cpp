@@ -3,8 +3,8 @@
 
 #include <gtest/gtest.h>
 
-#include "lab/usage_error.hpp"
-#include "unit/lab/scratch_file.hpp"
+#include "cli/usage_error.hpp"
+#include "support/scratch_folder.hpp"
 
 namespace singleflight::lab {
 namespace {
@@ -12,7 +12,7 @@ namespace {
 std::string refusal(const hit_ratio_arguments& arguments) {
   try {
     check_options(arguments);
-  } catch (const usage_error& error) {
+  } catch (const cli::usage_error& error) {
     return error.what();
   }
   return {};
@@ -22,10 +22,10 @@ TEST(hit_ratio_options, defaults) {
   hit_ratio_arguments arguments;
   arguments.log = "-";
   const auto options = check_options(arguments);
-  EXPECT_EQ(options.requests, 0U);
+  EXPECT_EQ(options.log.at_most, 0U);
   ASSERT_EQ(options.capacities.size(), 3U);
   EXPECT_EQ(options.capacities[1].of(1000), 50U);
-  EXPECT_EQ(options.key.from, key_choice::part::automatic);
+  EXPECT_EQ(options.log.key.from, key_choice::part::automatic);
 }
 
 TEST(hit_ratio_options, what_was_typed) {
@@ -35,17 +35,17 @@ TEST(hit_ratio_options, what_was_typed) {
   arguments.requests = "1000";
   arguments.capacity = "7";
   const auto options = check_options(arguments);
-  EXPECT_EQ(options.key.field, 2U);
-  EXPECT_EQ(options.requests, 1000U);
+  EXPECT_EQ(options.log.key.field, 2U);
+  EXPECT_EQ(options.log.at_most, 1000U);
   EXPECT_EQ(options.capacities.front().entries, 7U);
   arguments.requests = "all";
-  EXPECT_EQ(check_options(arguments).requests, 0U);
+  EXPECT_EQ(check_options(arguments).log.at_most, 0U);
 }
 
-// Goal    What cannot be meant is refused, in one line that names its option.
+// Goal    Absurd values are refused, in one line that names the option.
 TEST(hit_ratio_options, absurd_values) {
   EXPECT_EQ(refusal(hit_ratio_arguments{}), "hit-ratio needs a log; add --log FILE");
-  const scratch_folder folder;
+  const support::scratch_folder folder;
   hit_ratio_arguments fine;
   fine.log = folder.write("log", "a\n");
   const std::vector<std::pair<std::string hit_ratio_arguments::*, std::string>> absurd{

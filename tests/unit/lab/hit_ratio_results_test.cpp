@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/hit_ratio_results.hpp"
+#include "lab/hit_ratio/hit_ratio_results.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

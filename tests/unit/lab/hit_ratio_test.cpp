@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/hit_ratio.hpp"
+#include "lab/hit_ratio/hit_ratio.hpp"
 
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
@@ -9,8 +9,8 @@
 #include <map>
 #include <set>
 
-#include "lab/generator.hpp"
-#include "lab/log_reader.hpp"
+#include "cli/interrupt.hpp"
+#include "lab/workload/generator.hpp"
 
 namespace singleflight::lab {
 namespace {
@@ -42,7 +42,7 @@ std::uint64_t plain_lru(const workload& requests, std::size_t capacity) {
   return hits;
 }
 
-// The most hits by whatever choice of what is kept: every one is tried.
+// The maximum number of hits over all possible evictions, by trying each.
 std::uint64_t best(const workload& requests, std::size_t capacity) {
   std::map<std::set<std::uint32_t>, std::uint64_t> reached{{{}, 0}};
   for (const auto key : requests.requests) {
@@ -80,12 +80,13 @@ TEST(hit_ratio, lru) {
 
 TEST(hit_ratio, optimum) {
   EXPECT_EQ(hits_of_optimum(of("abcabc"), 2, {}), 2U);
-  EXPECT_EQ(hits_of_optimum(of("abcabcabc"), 1, {}), 2U) << "what is never stored evicts nothing";
+  EXPECT_EQ(hits_of_optimum(of("abcabcabc"), 1, {}), 2U)
+      << "a key that is not stored evicts nothing";
   EXPECT_EQ(hits_of_optimum(of("abcabc"), 3, {}), 3U);
   EXPECT_EQ(hits_of_optimum(of("abcd"), 2, {}), 0U);
 }
 
-RC_GTEST_PROP(hit_ratio, lru_is_as_the_plain_one, ()) {
+RC_GTEST_PROP(hit_ratio, lru_equals_a_plain_implementation, ()) {
   const auto requests = of(letters());
   const auto capacity = *rc::gen::inRange<std::size_t>(1, 7);
   RC_ASSERT(hits_of_lru(requests, capacity, {}) == plain_lru(requests, capacity));
@@ -97,7 +98,8 @@ RC_GTEST_PROP(hit_ratio, nothing_beats_the_optimum, ()) {
   RC_ASSERT(hits_of_optimum(requests, capacity, {}) == best(requests, capacity));
 }
 
-// Goal    The three agree where there is nothing to choose, and keep their order elsewhere.
+// Goal    The three caches agree if there is nothing to choose; otherwise the optimum has most
+//         hits.
 TEST(hit_ratio, together) {
   const auto requests = generator::parse("zipf:keys=500").make(20'000, 1);
   const auto repeats = requests.requests.size() - requests.keys.size();
@@ -115,9 +117,9 @@ TEST(hit_ratio, together) {
 TEST(hit_ratio, a_stop_ends_it) {
   std::stop_source stop;
   stop.request_stop();
-  EXPECT_THROW(hits_of_lru(of("a"), 1, stop.get_token()), interrupted);
-  EXPECT_THROW(hits_of_optimum(of("a"), 1, stop.get_token()), interrupted);
-  EXPECT_THROW(hits_of_loading_cache(of("a"), 1, stop.get_token()), interrupted);
+  EXPECT_THROW(hits_of_lru(of("a"), 1, stop.get_token()), cli::interrupted);
+  EXPECT_THROW(hits_of_optimum(of("a"), 1, stop.get_token()), cli::interrupted);
+  EXPECT_THROW(hits_of_loading_cache(of("a"), 1, stop.get_token()), cli::interrupted);
 }
 
 }  // namespace

@@ -1,16 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/line_source.hpp"
+#include "lab/log/line_source.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <zlib.h>
 
-#include "lab/usage_error.hpp"
-#include "unit/lab/scratch_file.hpp"
+#include "cli/usage_error.hpp"
+#include "support/scratch_folder.hpp"
 
 namespace singleflight::lab {
 namespace {
 
 using testing::ElementsAre;
+
+std::string write_gzip(const support::scratch_folder& folder, const std::string& name,
+                       const std::string& content) {
+  gzFile out = gzopen(folder.file(name).c_str(), "wb");
+  gzwrite(out, content.data(), static_cast<unsigned>(content.size()));
+  gzclose(out);
+  return folder.file(name);
+}
 
 std::vector<std::string> lines_of(line_source& source) {
   std::vector<std::string> lines;
@@ -24,26 +33,26 @@ std::vector<std::string> lines_of(const std::string& path) {
 }
 
 TEST(line_source, plain_and_gzip_alike) {
-  const scratch_folder folder;
+  const support::scratch_folder folder;
   EXPECT_THAT(lines_of(folder.write("a", "one\ntwo\n\nlast")),
               ElementsAre("one", "two", "", "last"));
-  EXPECT_THAT(lines_of(folder.write_gzip("b", "one\ntwo\n\nlast")),
+  EXPECT_THAT(lines_of(write_gzip(folder, "b", "one\ntwo\n\nlast")),
               ElementsAre("one", "two", "", "last"));
   EXPECT_THAT(lines_of(folder.write("c", "")), ElementsAre());
-  EXPECT_THAT(lines_of(folder.write_gzip("d", "")), ElementsAre());
+  EXPECT_THAT(lines_of(write_gzip(folder, "d", "")), ElementsAre());
 }
 
 TEST(line_source, marks_of_other_systems) {
-  const scratch_folder folder;
+  const support::scratch_folder folder;
   EXPECT_THAT(lines_of(folder.write("a", "\xEF\xBB\xBFone\r\ntwo\r\n")), ElementsAre("one", "two"));
   EXPECT_THAT(lines_of(folder.write("b", "\xEF\xBB\xBF")), ElementsAre());
   EXPECT_THAT(lines_of(folder.write("c", "a\n\xEF\xBB\xBF")), ElementsAre("a", "\xEF\xBB\xBF"));
 }
 
-// Goal    A line longer than the bound is delivered once, cut and marked; the next one is whole and
-//         its number right.
+// Goal    A line longer than the limit is returned once, cut and marked; the next line is complete
+//         and has the right number.
 TEST(line_source, very_long_lines) {
-  const scratch_folder folder;
+  const support::scratch_folder folder;
   const std::string longest(line_source::longest_line, 'x');
   const auto path = folder.write(
       "a", longest + "\r\n" + longest + "y\n" + std::string(1'000'000, 'z') + "\nend\n");
@@ -63,12 +72,12 @@ TEST(line_source, very_long_lines) {
   EXPECT_FALSE(source.next(line));
 }
 
-// Goal    Gzip data that is cut off gives its whole lines, and says so.
+// Goal    Of incomplete gzip data the complete lines are returned, and truncated() is true.
 TEST(line_source, truncated_gzip) {
-  const scratch_folder folder;
+  const support::scratch_folder folder;
   std::string text;
   for (int i = 0; i < 20'000; ++i) text += std::to_string(i * 7919 % 104729) + "\n";
-  folder.write_gzip("whole", text);
+  write_gzip(folder, "whole", text);
   const auto packed = folder.read("whole");
   const auto path = folder.write("cut", packed.substr(0, packed.size() / 2));
   line_source source(path);
@@ -81,19 +90,19 @@ TEST(line_source, truncated_gzip) {
 }
 
 TEST(line_source, damaged_gzip) {
-  const scratch_folder folder;
+  const support::scratch_folder folder;
   std::string text;
   for (int i = 0; i < 20'000; ++i) text += std::to_string(i * 7919 % 104729) + "\n";
-  folder.write_gzip("whole", text);
+  write_gzip(folder, "whole", text);
   auto packed = folder.read("whole");
   for (std::size_t at = packed.size() / 2; at < packed.size() / 2 + 100; ++at) packed[at] = '\x55';
-  EXPECT_THROW(lines_of(folder.write("bad", packed)), usage_error);
+  EXPECT_THROW(lines_of(folder.write("bad", packed)), cli::usage_error);
 }
 
 TEST(line_source, files_that_cannot_be_read) {
-  const scratch_folder folder;
-  EXPECT_THROW(line_source(folder.file("missing")), usage_error);
-  EXPECT_THROW(line_source(folder.file(".")), usage_error);
+  const support::scratch_folder folder;
+  EXPECT_THROW(line_source(folder.file("missing")), cli::usage_error);
+  EXPECT_THROW(line_source(folder.file(".")), cli::usage_error);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/load_series.hpp"
+#include "lab/replay/load_series.hpp"
 
 #include <gtest/gtest.h>
 
@@ -28,7 +28,7 @@ TEST(load_series, mean_and_most_of_each_interval) {
   EXPECT_EQ(series.most(), 2U);
 }
 
-// Goal    A load that begins and ends between two looks is seen.
+// Goal    A load that begins and ends within one interval is counted.
 TEST(load_series, short_peaks_are_kept) {
   load_series series;
   series.change(10ms, +5);
@@ -38,7 +38,8 @@ TEST(load_series, short_peaks_are_kept) {
   EXPECT_EQ(series.intervals()[10].most, 5U);
 }
 
-// Goal    Whatever the time, the intervals stay few, and what was loaded in all stays the same.
+// Goal    However long the time, the number of intervals is bounded and the total load is
+//         preserved.
 TEST(load_series, long_times_stay_bounded) {
   load_series series;
   for (int second = 0; second < 3600; ++second) {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/log_reader.hpp"
+#include "lab/log/log_reader.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "lab/usage_error.hpp"
-#include "unit/lab/scratch_file.hpp"
+#include "cli/usage_error.hpp"
+#include "lab/log/timestamp.hpp"
+#include "support/scratch_folder.hpp"
 
 namespace singleflight::lab {
 namespace {
@@ -42,14 +43,14 @@ class log_reader : public testing::Test {
                       bool by_time = false) {
     try {
       read(content, key_from, by_time);
-    } catch (const usage_error& error) {
+    } catch (const cli::usage_error& error) {
       EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos);
       return error.what();
     }
     return "(none)";
   }
 
-  scratch_folder folder_;
+  support::scratch_folder folder_;
 };
 
 std::string access(const std::string& url, int second = 0) {
@@ -98,7 +99,7 @@ TEST_F(log_reader, malformed_lines_are_numbered_and_skipped) {
   EXPECT_EQ(log.account.first_malformed[2].number, 6U);
 }
 
-// Goal    Half malformed is bearable, one more is not.
+// Goal    A log with half of its lines malformed is accepted; with one more it is refused.
 TEST_F(log_reader, more_than_half_malformed) {
   EXPECT_EQ(read(access("/a") + "junk\n").keys.size(), 1U);
   EXPECT_THAT(refusal(access("/a") + "junk\nmore junk\n"), HasSubstr("2 of the 3 lines"));
@@ -117,13 +118,13 @@ TEST_F(log_reader, binary_garbage) {
 }
 
 TEST_F(log_reader, nothing_to_replay) {
-  EXPECT_THAT(refusal(""), HasSubstr("holds no requests"));
-  EXPECT_THAT(refusal("\n\n \n"), HasSubstr("holds no requests"));
-  EXPECT_THAT(refusal("time,key\n"), HasSubstr("holds no requests"));
+  EXPECT_THAT(refusal(""), HasSubstr("contains no requests"));
+  EXPECT_THAT(refusal("\n\n \n"), HasSubstr("contains no requests"));
+  EXPECT_THAT(refusal("time,key\n"), HasSubstr("contains no requests"));
   EXPECT_THAT(refusal(access("/a"), "query"), HasSubstr("--key-from"));
 }
 
-TEST_F(log_reader, dash_requests_ask_for_nothing) {
+TEST_F(log_reader, dash_requests_have_no_key) {
   const auto log = read(access("/a") + "h - - [10/Oct/2000:13:55:00 +0000] \"-\" 408 -\n");
   EXPECT_THAT(log.keys, ElementsAre("/a"));
   EXPECT_EQ(log.account.without_key, 1U);
@@ -139,7 +140,8 @@ TEST_F(log_reader, a_key_that_the_format_does_not_have) {
   EXPECT_THAT(refusal(access("/a"), "column=x"), HasSubstr("access log"));
 }
 
-// Goal    By time: in order of the stamps, those of one second spread; the disorder is counted.
+// Goal    Requests by time are sorted by stamp, those of one second are spread over it, and those
+//         out of order are counted.
 TEST_F(log_reader, by_time) {
   const auto log = read(access("/c", 7) + access("/a", 5) + access("/b", 5), {}, true);
   EXPECT_THAT(log.keys, ElementsAre("/a", "/b", "/c"));
@@ -149,7 +151,7 @@ TEST_F(log_reader, by_time) {
   EXPECT_THAT(refusal("key,size\na,1\n", {}, true), HasSubstr("has no times"));
 }
 
-TEST_F(log_reader, only_so_many) {
+TEST_F(log_reader, at_most_so_many) {
   const auto log = read("a\nb\nc\n", {}, false, 2);
   EXPECT_THAT(log.keys, ElementsAre("a", "b"));
   EXPECT_TRUE(log.account.more);
@@ -159,7 +161,7 @@ TEST_F(log_reader, only_so_many) {
 TEST(key_choice, odd_parts_are_refused) {
   for (const char* text :
        {"", "host", "field", "field=", "field=0", "field=-1", "field=x", "column=", "path "}) {
-    EXPECT_THROW(key_choice::parse(text), usage_error) << text;
+    EXPECT_THROW(key_choice::parse(text), cli::usage_error) << text;
   }
 }
 

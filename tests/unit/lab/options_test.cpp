@@ -3,8 +3,8 @@
 
 #include <gtest/gtest.h>
 
-#include "lab/usage_error.hpp"
-#include "unit/lab/scratch_file.hpp"
+#include "cli/usage_error.hpp"
+#include "support/scratch_folder.hpp"
 
 namespace singleflight::lab {
 namespace {
@@ -14,7 +14,7 @@ using namespace std::chrono_literals;
 std::string refusal(const lab_arguments& arguments) {
   try {
     check_options(arguments);
-  } catch (const usage_error& error) {
+  } catch (const cli::usage_error& error) {
     return error.what();
   }
   return {};
@@ -25,9 +25,9 @@ TEST(options, defaults) {
   EXPECT_EQ(options.protections, (std::vector<std::string>{"none", "flight"}));
   EXPECT_EQ(options.pace.callers, 50U);
   EXPECT_FALSE(options.pace.open());
-  EXPECT_EQ(options.connections, 4U);
-  EXPECT_TRUE(options.database.empty());
-  EXPECT_FALSE(options.delay);
+  EXPECT_EQ(options.backend.connections, 4U);
+  EXPECT_TRUE(options.backend.database.empty());
+  EXPECT_FALSE(options.backend.delay);
   EXPECT_FALSE(options.injected.any());
   EXPECT_FALSE(options.guards.any());
   EXPECT_FALSE(options.cache);
@@ -50,7 +50,7 @@ TEST(options, what_was_typed) {
   arguments.max_loads = "8";
   const auto options = check_options(arguments);
   EXPECT_EQ(options.pace.form, pacing::loop::log_times);
-  EXPECT_EQ(options.delay, 20ms);
+  EXPECT_EQ(options.backend.delay, 20ms);
   EXPECT_EQ(options.deadline, 1500ms);
   EXPECT_TRUE(options.all_requests);
   EXPECT_DOUBLE_EQ(options.injected.fail_share, 0.05);
@@ -82,8 +82,8 @@ TEST(options, a_cache) {
             "loads fail");
 }
 
-// Goal    The options of the cache are refused without it, and where they could have no effect.
-TEST(options, a_cache_that_cannot_be_meant) {
+// Goal    Options of the cache are refused without it, and where they would have no effect.
+TEST(options, bad_cache_options) {
   for (const auto member : {&lab_arguments::capacity, &lab_arguments::ttl,
                             &lab_arguments::refresh_after, &lab_arguments::stale_if_error}) {
     for (const char* value : {"", "0", "-1", "5%", "5s5", "0s", "nan", "10000001", "1e9h"}) {
@@ -111,7 +111,7 @@ TEST(options, a_cache_that_cannot_be_meant) {
   EXPECT_TRUE(refusal(arguments).starts_with("--stale-if-error needs"));
 }
 
-// Goal    What cannot be meant is refused, in one line that names its option.
+// Goal    Absurd values are refused, in one line that names the option.
 TEST(options, absurd_values) {
   const std::vector<std::pair<std::string lab_arguments::*, std::vector<std::string>>> absurd{
       {&lab_arguments::callers, {"0", "-1", "1000000", "many", "1e9", "99999999999999999999"}},
@@ -172,9 +172,9 @@ TEST(options, that_exclude_or_need_each_other) {
   EXPECT_TRUE(refused(arg(&at::seed, "1"), arg(&at::log, "x")));
 }
 
-// Goal    No output overwrites an input or the other output, by whatever name.
+// Goal    No output overwrites an input or the other output, whatever name it is given by.
 TEST(options, outputs_spare_inputs) {
-  const scratch_folder folder;
+  const support::scratch_folder folder;
   const auto log = folder.write("log", "a\n");
   lab_arguments arguments;
   arguments.log = log;

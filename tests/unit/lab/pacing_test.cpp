@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/pacing.hpp"
+#include "lab/replay/pacing.hpp"
 
 #include <gtest/gtest.h>
 
-#include "lab/log_reader.hpp"
-#include "lab/replay_size.hpp"
+#include "lab/replay/replay_size.hpp"
 
 namespace singleflight::lab {
 namespace {
@@ -23,7 +22,7 @@ TEST(pacing, a_closed_loop_has_no_due_times) {
   EXPECT_TRUE(pacing{}.due_times(requests_at({0s, 1s})).empty());
 }
 
-// Goal    The millionth request is due exactly when it should be: rounding does not pile up.
+// Goal    The millionth request is due exactly on time: rounding errors do not accumulate.
 TEST(pacing, a_rate_is_kept) {
   pacing pace;
   pace.form = pacing::loop::rate;
@@ -43,25 +42,25 @@ TEST(pacing, a_logs_times_at_another_speed) {
   EXPECT_EQ(due[2], 2500ms);
 }
 
-// Goal    Requests of one second are spread over it; the order of the log is kept within it, and
-//         that of time without.
+// Goal    Requests with the same second are spread over it in the order of the log; all others are
+//         sorted by time.
 TEST(pacing, one_second_stamps_are_spread) {
   auto made = requests_at({100s, 101s, 100s, 100s, 100s, 103s});
   made.keys = {"a", "b", "c", "d", "e", "f"};
   made.requests = {0, 1, 2, 3, 4, 5};
   arrange_by_time(made);
-  EXPECT_EQ(made.stamps, (std::vector<stamp>{0ms, 250ms, 500ms, 750ms, 1s, 3s}));
+  EXPECT_EQ(made.stamps, (std::vector<std::chrono::nanoseconds>{0ms, 250ms, 500ms, 750ms, 1s, 3s}));
   EXPECT_EQ(made.requests, (std::vector<std::uint32_t>{0, 2, 3, 4, 1, 5}));
 }
 
 TEST(pacing, finer_stamps_are_left_alone) {
   auto made = requests_at({1s, 1s, 1500ms});
   arrange_by_time(made);
-  EXPECT_EQ(made.stamps, (std::vector<stamp>{0ms, 0ms, 500ms}));
+  EXPECT_EQ(made.stamps, (std::vector<std::chrono::nanoseconds>{0ms, 0ms, 500ms}));
 }
 
-TEST(replay_size, a_first_look_takes_half_a_minute) {
-  const auto many = requests_at(std::vector<stamp>(100'000));
+TEST(replay_size, a_first_run_takes_half_a_minute) {
+  const auto many = requests_at(std::vector<std::chrono::nanoseconds>(100'000));
   pacing closed;
   EXPECT_EQ(size_for(many, closed, 200, false), 5000U);  // 6,000 would take 30 s
   EXPECT_EQ(size_for(many, closed, 10'000, false), 100'000U);

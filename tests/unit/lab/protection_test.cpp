@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/protection.hpp"
+#include "lab/protection/protection.hpp"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 #include <stdexcept>
 #include <thread>
 
-#include "lab/load_meter.hpp"
+#include "lab/replay/load_meter.hpp"
 #include "unit/lab/fake_backend.hpp"
 
 namespace singleflight::lab {
@@ -19,7 +19,7 @@ using clock = std::chrono::steady_clock;
 
 class every_protection : public testing::TestWithParam<std::string> {};
 
-TEST_P(every_protection, a_request_alone_loads) {
+TEST_P(every_protection, a_single_request_loads) {
   fake_backend backend([](const std::string& key) { return row{key, key == "none" ? 0U : 1U}; });
   load_meter loads(backend);
   const auto guard = make_protection(GetParam(), loads);
@@ -31,7 +31,7 @@ TEST_P(every_protection, a_request_alone_loads) {
   EXPECT_EQ(loads.loads(), 2U);
 }
 
-TEST_P(every_protection, a_passed_deadline_loads_nothing) {
+TEST_P(every_protection, an_expired_deadline_loads_nothing) {
   fake_backend backend([](const std::string& key) { return row{key, 1}; });
   load_meter loads(backend);
   const auto got = make_protection(GetParam(), loads)->ask("k", clock::now() - 1ms);
@@ -67,13 +67,13 @@ TEST_P(every_protection, failures_have_their_kind) {
   ASSERT_TRUE(got.error);
   EXPECT_EQ(got.error->kind, "rejected");
   EXPECT_EQ(got.from, reply::origin::no_load);
-  EXPECT_EQ(loads.loads(), 2U);  // these did not reach the backend
+  EXPECT_EQ(loads.loads(), 2U);  // the others did not reach the backend
 }
 
 INSTANTIATE_TEST_SUITE_P(all, every_protection, testing::ValuesIn(protection_names()),
                          [](const auto& each) { return each.param; });
 
-// Goal    Who asks while a load runs makes no load of its own, and leaves at its deadline.
+// Goal    A request that joins a load starts no load of its own, and returns at its deadline.
 // Method  The load does not return until the second caller has given up.
 TEST(flight_protection, joins_a_running_load) {
   std::latch loading(1);
@@ -99,7 +99,7 @@ TEST(flight_protection, joins_a_running_load) {
   EXPECT_EQ(loads.series().most(), 1U);
 }
 
-// Goal    Without protection two requests for one key are two loads at once.
+// Goal    Without protection two requests for one key are two concurrent loads.
 TEST(no_protection, loads_for_each) {
   std::latch both(2);
   fake_backend backend([&](const std::string& key) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/recorder.hpp"
+#include "lab/replay/recorder.hpp"
 
 #include <gtest/gtest.h>
 
@@ -11,7 +11,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-TEST(recorder, counts_what_callers_saw) {
+TEST(recorder, counts_what_callers_observe) {
   recorder record;
   record.record(0, 1ms, {reply::origin::own_load, false, {}});
   record.record(1, 2ms, {reply::origin::shared, true, {}});

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/results.hpp"
+#include "lab/report/results.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "lab/progress.hpp"
+#include "cli/json_text.hpp"
 #include "unit/lab/has.hpp"
 
 namespace singleflight::lab {
@@ -42,10 +42,10 @@ results sample() {
   return all;
 }
 
-TEST(results, json_has_the_figures) {
+TEST(results, json_has_the_results) {
   auto all = sample();
   all.runs[1].seen.record(1s, {reply::origin::no_load, false, reply::failure{"timed_out", "late"}});
-  const auto json = nlohmann::ordered_json::parse(to_text(to_json(all), 1));
+  const auto json = nlohmann::ordered_json::parse(cli::to_text(to_json(all), 1));
   EXPECT_EQ(json["workload"]["requests"], 100);
   ASSERT_EQ(json["runs"].size(), 2U);
   const auto& none = json["runs"][0];
@@ -66,7 +66,8 @@ TEST(results, json_has_the_figures) {
   EXPECT_EQ(flight["saved"], 80);
   EXPECT_EQ(flight["requests"], 101);
   EXPECT_EQ(flight["errors"]["timed_out"], 1);
-  EXPECT_DOUBLE_EQ(flight["requests_per_s"].get<double>(), 50);  // the failed one is not an answer
+  EXPECT_DOUBLE_EQ(flight["requests_per_s"].get<double>(),
+                   50);  // the failed request is not an answer
 }
 
 TEST(results, json_has_the_faults_that_were_injected) {
@@ -80,7 +81,7 @@ TEST(results, json_has_the_faults_that_were_injected) {
   EXPECT_DOUBLE_EQ(json["workload"]["slow_ms"].get<double>(), 2000);
 }
 
-// Goal    The outputs tell of the guards that are on, and of no other.
+// Goal    The outputs show the guards that are on, and no others.
 TEST(results, guards_that_are_on) {
   auto all = sample();
   EXPECT_FALSE(to_json(all)["runs"][0].contains("guards"));
@@ -96,7 +97,7 @@ TEST(results, guards_that_are_on) {
                                        "none        0        0\n"
                                        "flight     21    1,234\n"));
   EXPECT_TRUE(has(to_html(all), "<th scope=\"row\">Retries</th><td>0</td><td>1,234</td>"));
-  EXPECT_TRUE(has(to_html(all), "<dt>Guards</dt><dd>at most 4 attempts a load</dd>"));
+  EXPECT_TRUE(has(to_html(all), "<dt>Guards</dt><dd>at most 4 attempts per load</dd>"));
 
   all.guards = {.attempts = {}, .error_rate = 0.5, .max_loads = 1};
   all.runs[0].guards = {.asked = 100,
@@ -119,13 +120,13 @@ TEST(results, guards_that_are_on) {
   EXPECT_TRUE(has(to_html(all), "a breaker that opens at 50 % failures; at most 1 load at a time"));
 }
 
-// Goal    The outputs tell of a cache where there is one, and of no other run.
+// Goal    The outputs show the counts of a cache only for a run that has one.
 TEST(results, a_cache) {
   auto all = sample();
   EXPECT_FALSE(to_json(all)["runs"][1].contains("cache"));
   EXPECT_FALSE(to_json(all)["workload"].contains("cache_capacity"));
   EXPECT_EQ(to_table(all).find("refreshes"), std::string::npos);
-  EXPECT_FALSE(has(to_html(all), "of the cache"));
+  EXPECT_FALSE(has(to_html(all), "Cache hits"));
   all.runs[1].protection = "cache";
   all.runs[1].cached = {.hits = 1070,
                         .stale = 3,
@@ -149,14 +150,14 @@ TEST(results, a_cache) {
                                        "cache  1,070      3      20          5       2        4  "
                                        "      6\n"));
   const auto page = to_html(all);
-  EXPECT_TRUE(has(page, "<th scope=\"row\">Hits of the cache</th><td>-</td><td>1,070</td>"));
+  EXPECT_TRUE(has(page, "<th scope=\"row\">Cache hits</th><td>-</td><td>1,070</td>"));
   EXPECT_TRUE(has(page, "<dt>Cache</dt><dd>at most 1,000 entries; fresh for 10.0 s"));
 }
 
-TEST(results, json_survives_bytes_that_are_no_text) {
+TEST(results, json_replaces_bytes_that_are_not_text) {
   auto all = sample();
   all.workload = "caf\xE9.log";
-  const auto json = nlohmann::ordered_json::parse(to_text(to_json(all), -1));
+  const auto json = nlohmann::ordered_json::parse(cli::to_text(to_json(all), -1));
   EXPECT_EQ(json["workload"]["source"], "caf\xEF\xBF\xBD.log");
 }
 
@@ -174,14 +175,14 @@ TEST(results, the_page_escapes_what_comes_from_outside) {
   EXPECT_TRUE(has(to_html(sample()), "80.0 % fewer"));
 }
 
-// Goal    What a user names a file cannot reach into the page's places.
+// Goal    The name of a file cannot insert text into the places of the page.
 TEST(results, places_cannot_be_forged) {
   auto all = sample();
   all.workload = "{{js}}";
   EXPECT_TRUE(has(to_html(all), "<dd>{{js}}</dd>"));
 }
 
-// Goal    The page asks nothing of the network.
+// Goal    The page loads nothing from the network.
 TEST(results, the_page_is_self_contained) {
   const auto page = to_html(sample());
   EXPECT_TRUE(has(page, "default-src 'none'"));
@@ -200,7 +201,7 @@ TEST(results, the_table_lines_up) {
   EXPECT_THAT(table, HasSubstr("than none, the same p99, 1.00 times the throughput"));
 }
 
-TEST(results, notes_name_failures_and_lost_time) {
+TEST(results, notes_name_failures_and_late_requests) {
   auto all = sample();
   all.runs[0].seen.record(
       1s, {reply::origin::own_load, false, reply::failure{"sqlite_busy", "database\nis locked"}});
@@ -209,10 +210,10 @@ TEST(results, notes_name_failures_and_lost_time) {
   const auto table = to_table(all);
   EXPECT_THAT(table, HasSubstr("1 requests failed with sqlite_busy: database is locked"));
   EXPECT_THAT(table, HasSubstr("began late"));
-  EXPECT_THAT(table, HasSubstr("flight: broken off"));
+  EXPECT_THAT(table, HasSubstr("flight: stopped early"));
 }
 
-// Goal    A run that was broken off at once still makes every output.
+// Goal    A run that is stopped at once still produces every output.
 TEST(results, nothing_was_measured) {
   results all;
   EXPECT_FALSE(to_table(all).empty());
@@ -222,18 +223,9 @@ TEST(results, nothing_was_measured) {
   empty.complete = false;
   all.runs = {empty, empty};
   all.interrupted = true;
-  EXPECT_THAT(to_table(all), HasSubstr("broken off"));
-  EXPECT_TRUE(has(to_html(all), "broken off"));
+  EXPECT_THAT(to_table(all), HasSubstr("stopped early"));
+  EXPECT_TRUE(has(to_html(all), "stopped early"));
   EXPECT_TRUE(to_json(all)["interrupted"].get<bool>());
-}
-
-TEST(progress, its_line) {
-  EXPECT_EQ(progress_line("flight", 0, 2000, 0s),
-            "flight   [>                             ]   0 %  0 of 2,000");
-  EXPECT_EQ(progress_line("none", 1000, 2000, 10s),
-            "none     [===============>              ]  50 %  1,000 of 2,000  about 11.0 s left");
-  EXPECT_EQ(progress_line("none", 2000, 2000, 10s),
-            "none     [==============================] 100 %  2,000 of 2,000");
 }
 
 }  // namespace

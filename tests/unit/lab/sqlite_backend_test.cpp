@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/sqlite_backend.hpp"
+#include "lab/backend/sqlite_backend.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,10 +8,10 @@
 #include <latch>
 #include <thread>
 
-#include "lab/shop.hpp"
-#include "lab/usage_error.hpp"
+#include "cli/usage_error.hpp"
+#include "lab/backend/shop.hpp"
+#include "support/scratch_folder.hpp"
 #include "unit/lab/forever.hpp"
-#include "unit/lab/scratch_file.hpp"
 
 namespace singleflight::lab {
 namespace {
@@ -20,7 +20,7 @@ using testing::HasSubstr;
 using namespace std::chrono_literals;
 using clock = std::chrono::steady_clock;
 
-// While slow_step is held, the query "gate" does not go on.
+// While slow_step is held, the query "gate" does not continue.
 std::latch* entered = nullptr;
 std::latch* released = nullptr;
 
@@ -46,14 +46,14 @@ class sqlite_backend_test : public testing::Test {
   std::string refusal(const std::string& query) {
     try {
       sqlite_backend({path_, query, 1});
-    } catch (const usage_error& error) {
+    } catch (const cli::usage_error& error) {
       EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos);
       return error.what();
     }
     return "(none)";
   }
 
-  scratch_folder folder_;
+  support::scratch_folder folder_;
   std::string path_ = folder_.file("users.db");
 };
 
@@ -69,24 +69,24 @@ TEST_F(sqlite_backend_test, answers) {
 TEST_F(sqlite_backend_test, bad_queries_are_refused_up_front) {
   EXPECT_THAT(refusal("SELEKT 1"), HasSubstr("syntax error"));
   EXPECT_THAT(refusal("SELECT * FROM nowhere WHERE id = :key"), HasSubstr("no such table"));
-  EXPECT_THAT(refusal("SELECT * FROM users"), HasSubstr("no :key"));
-  EXPECT_THAT(refusal("SELECT * FROM users WHERE id = ?"), HasSubstr("no :key"));
+  EXPECT_THAT(refusal("SELECT * FROM users"), HasSubstr("no parameter :key"));
+  EXPECT_THAT(refusal("SELECT * FROM users WHERE id = ?"), HasSubstr("no parameter :key"));
   EXPECT_THAT(refusal("SELECT * FROM users WHERE id = :key AND name = :name"),
-              HasSubstr("other parameters"));
+              HasSubstr("parameters other than :key"));
   EXPECT_THAT(refusal("SELECT :key; SELECT 2"), HasSubstr("more than one"));
-  EXPECT_THAT(refusal("DELETE FROM users WHERE id = :key"), HasSubstr("does not read"));
+  EXPECT_THAT(refusal("DELETE FROM users WHERE id = :key"), HasSubstr("not a query that reads"));
   EXPECT_THAT(refusal("INSERT INTO users VALUES (9, :key) RETURNING id"),
-              HasSubstr("does not read"));
-  EXPECT_THAT(refusal("ATTACH :key AS other"), HasSubstr("does not read"));
-  EXPECT_THAT(refusal(""), HasSubstr("does not read"));
-  EXPECT_THAT(refusal("-- nothing"), HasSubstr("does not read"));
+              HasSubstr("not a query that reads"));
+  EXPECT_THAT(refusal("ATTACH :key AS other"), HasSubstr("not a query that reads"));
+  EXPECT_THAT(refusal(""), HasSubstr("not a query that reads"));
+  EXPECT_THAT(refusal("-- nothing"), HasSubstr("not a query that reads"));
 }
 
-TEST_F(sqlite_backend_test, what_is_no_database) {
+TEST_F(sqlite_backend_test, a_file_that_is_not_a_database) {
   const auto text = folder_.write("text.db", std::string(10'000, 'x'));
-  EXPECT_THROW(sqlite_backend({text, "SELECT :key", 1}), usage_error);
-  EXPECT_THROW(sqlite_backend({folder_.file("missing.db"), "SELECT :key", 1}), usage_error);
-  EXPECT_EQ(folder_.files(), 2U);  // and it was not made
+  EXPECT_THROW(sqlite_backend({text, "SELECT :key", 1}), cli::usage_error);
+  EXPECT_THROW(sqlite_backend({folder_.file("missing.db"), "SELECT :key", 1}), cli::usage_error);
+  EXPECT_EQ(folder_.files(), 2U);  // the missing file was not created
 }
 
 TEST_F(sqlite_backend_test, failures_are_named) {
@@ -98,12 +98,12 @@ TEST_F(sqlite_backend_test, failures_are_named) {
     EXPECT_EQ(error.kind(), "sqlite_error");
     EXPECT_THAT(error.what(), HasSubstr("overflow"));
   }
-  EXPECT_EQ(users.load("", forever).rows, 1U);  // the connection is fit for use again
+  EXPECT_EQ(users.load("", forever).rows, 1U);  // the connection is usable again
 }
 
-// Goal    A load waits for a connection until its patience ends, and no longer; whoever has more is
-//         served.
-// Method  The only connection is held by a query that goes on when the test says so.
+// Goal    A load waits for a connection until its patience expires, and no longer; a load with more
+//         patience gets the connection.
+// Method  The only connection runs a query that does not return until the test permits it.
 TEST_F(sqlite_backend_test, waits_for_a_connection) {
   std::latch in(1);
   std::latch out(1);
@@ -158,7 +158,7 @@ TEST_F(sqlite_backend_test, interrupt_ends_what_runs_and_what_waits) {
   expect_interrupted();
 }
 
-// Goal    The embedded shop answers whatever the key, leaves no file behind, and is the same each
+// Goal    The embedded shop answers every key, leaves no file behind, and has the same content each
 //         time.
 TEST(shop, answers_any_key) {
   const auto shop = open_shop(2);

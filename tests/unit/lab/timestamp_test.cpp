@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/timestamp.hpp"
+#include "lab/log/timestamp.hpp"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-TEST(timestamp, access_log_times_know_their_zone) {
+TEST(timestamp, access_log_times_have_a_zone) {
   EXPECT_EQ(parse_access_log_time("10/Oct/2000:13:55:36 -0700"), 971211336s);
   EXPECT_EQ(parse_access_log_time("10/Oct/2000:20:55:36 +0000"), 971211336s);
   EXPECT_EQ(parse_access_log_time("29/Feb/2024:00:00:00 +0530"), 1709145000s);
@@ -30,7 +30,7 @@ TEST(timestamp, trace_times_in_words) {
   }
 }
 
-// Goal    Numbers are seconds, or what a clock shows in smaller units; below zero there is no time.
+// Goal    A number is in seconds, or in the smaller unit that its size implies; it is not negative.
 TEST(timestamp, trace_times_in_numbers) {
   EXPECT_EQ(parse_trace_time("0"), 0s);
   EXPECT_EQ(parse_trace_time("12.5"), 12500ms);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The batcher: when a batch goes, who is in it, and who gets what.
+// The batcher: when a batch is sent, which keys are in it, and which outcome each caller gets.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -41,7 +41,7 @@ using testing::HasSubstr;
 
 namespace {
 
-/// Answers with ten times the key, and remembers the calls. Copies share one memory.
+/// Answers with ten times the key, and records the calls. Copies share the record.
 struct tenfold {
   outcomes operator()(std::span<const int> keys) const {
     {
@@ -57,7 +57,7 @@ struct tenfold {
       std::make_shared<std::vector<std::vector<int>>>();
 };
 
-/// A batcher whose tasks and whose time are the test's.
+/// A batcher whose tasks run, and whose time passes, when the test says so.
 struct by_hand {
   explicit by_hand(sf::batcher_options options = {}) : keys(load, with(std::move(options))) {}
   sf::batcher_options with(sf::batcher_options options) {
@@ -73,11 +73,11 @@ struct by_hand {
   ints keys;
 };
 
-// ---- when a batch goes --------------------------------------------------------------------------
+// ---- when a batch is sent -----------------------------------------------------------------------
 
-// Goal    A lone key with no delay goes at once: it is with the executor when start returns, and no
-//         timer is involved.
-TEST(batcher, a_lone_key_goes_at_once) {
+// Goal    A lone key with no delay is sent at once: it has been submitted to the executor when
+//         start returns, and no timer is involved.
+TEST(batcher, a_lone_key_is_sent_at_once) {
   struct no_timer final : sf::timer {
     time_point now() const noexcept override { return {}; }
     void arm(sf::timer_node&, time_point) override { ADD_FAILURE() << "a timer was armed"; }
@@ -95,8 +95,8 @@ TEST(batcher, a_lone_key_goes_at_once) {
   EXPECT_TRUE(keys.in_flight().empty());
 }
 
-// Goal    Keys gather until the delay of the first is over, stand in the order of their calls, and
-//         each gets its own answer.
+// Goal    Keys gather until the delay of the first one is over; they are sent in the order of their
+//         calls, and each caller gets the answer for its own key.
 TEST(batcher, the_delay_of_the_first_key) {
   by_hand b({.max_delay = 10ms});
   auto one = b.keys.start(3);
@@ -116,8 +116,8 @@ TEST(batcher, the_delay_of_the_first_key) {
   EXPECT_EQ(b.keys.stats().largest, 3u);
 }
 
-// Goal    A full batch does not wait for its delay, and the batch behind it has a delay of its own:
-//         the alarm of the first, which rings in vain, is set anew.
+// Goal    A full batch does not wait for its delay, and the next batch has its own delay: the alarm
+//         of the first batch, which fires without effect, is armed again.
 TEST(batcher, a_full_batch_and_the_delay_of_the_next) {
   by_hand b({.max_batch = 2, .max_delay = 10ms});
   auto one = b.keys.start(1);
@@ -127,7 +127,7 @@ TEST(batcher, a_full_batch_and_the_delay_of_the_next) {
   b.clock.advance(5ms);
   auto three = b.keys.start(3);
   b.clock.advance(5ms);
-  EXPECT_EQ(b.queue.size(), 0u) << "that was the delay of the first batch";
+  EXPECT_EQ(b.queue.size(), 0u) << "only the delay of the first batch is over";
   b.clock.advance(5ms);
   EXPECT_EQ(b.queue.run_all(), 1u);
   EXPECT_EQ(*three.get(), 30);
@@ -137,8 +137,8 @@ TEST(batcher, a_full_batch_and_the_delay_of_the_next) {
   EXPECT_EQ(b.keys.stats().delayed, 1u);
 }
 
-// Goal    The alarm serves one batch after the other, also when it has rung between them.
-TEST(batcher, one_delay_after_the_other) {
+// Goal    The alarm serves batches in turn, even when it has fired between them.
+TEST(batcher, the_alarm_serves_batches_in_turn) {
   by_hand b({.max_delay = 10ms});
   for (int i = 0; i < 3; ++i) {
     auto f = b.keys.start(i);
@@ -150,7 +150,7 @@ TEST(batcher, one_delay_after_the_other) {
   EXPECT_EQ(b.keys.stats().batches, 3u);
 }
 
-// Goal    flush sends what is gathered, and nothing when nothing is.
+// Goal    flush sends the gathered keys, and sends nothing when there are none.
 TEST(batcher, flush) {
   by_hand b({.max_delay = 10ms});
   b.keys.flush();
@@ -166,8 +166,8 @@ TEST(batcher, flush) {
   EXPECT_EQ(b.queue.run_all(), 0u);
 }
 
-// Goal    Until somebody begins it, a batch that is due takes more keys: also while the executor is
-//         slow to take it up.
+// Goal    A batch that is due takes more keys until its load begins, even while the executor is
+//         slow to start it.
 TEST(batcher, a_batch_gathers_until_it_begins) {
   by_hand b({.max_batch = 3});
   auto one = b.keys.start(1);
@@ -181,8 +181,8 @@ TEST(batcher, a_batch_gathers_until_it_begins) {
   EXPECT_EQ(b.keys.stats().full, 1u);
 }
 
-// Goal    max_in_flight is kept: while all places are taken keys gather, and go together when one
-//         call ends, in batches of max_batch.
+// Goal    max_in_flight is kept: while all places are taken keys gather, and they are sent
+//         together, in batches of max_batch, when a call ends.
 TEST(batcher, max_in_flight) {
   support::gate hold;
   std::atomic<int> running{0};
@@ -219,8 +219,8 @@ TEST(batcher, max_in_flight) {
                                             ElementsAre(13, 14, 15), ElementsAre(16)));
 }
 
-// Goal    A delay that is over while all places are taken: the batch goes when one is free, with
-//         what came meanwhile.
+// Goal    When a delay ends while all places are taken, the batch is sent once a place is free,
+//         with the keys that arrived meanwhile.
 TEST(batcher, a_delay_that_is_over_while_all_places_are_taken) {
   tenfold load;
   support::manual_executor queue;
@@ -234,7 +234,7 @@ TEST(batcher, a_delay_that_is_over_while_all_places_are_taken) {
           two.emplace(keys->start(2));
           clock.advance(10ms);
           three.emplace(keys->start(3));
-          EXPECT_EQ(queue.size(), 0u) << "the only place is taken";
+          EXPECT_EQ(queue.size(), 0u) << "the only place is still taken";
         }
         return load(all);
       },
@@ -249,7 +249,7 @@ TEST(batcher, a_delay_that_is_over_while_all_places_are_taken) {
   EXPECT_THAT(*load.calls, ElementsAre(ElementsAre(1), ElementsAre(2, 3)));
 }
 
-// Goal    inline_executor: the batch runs as start returns; with a delay, as its alarm rings.
+// Goal    With inline_executor the batch runs as start returns; with a delay, as its alarm fires.
 TEST(batcher, inline_executor) {
   tenfold load;
   sf::manual_timer clock;
@@ -264,30 +264,30 @@ TEST(batcher, inline_executor) {
   EXPECT_EQ(*g.get(), 20);
 }
 
-// Goal    A batcher may go in a callback of its own answers: also on the thread of the alarm.
-TEST(batcher, destroyed_by_a_callback_of_its_own) {
+// Goal    A callback of one of its own answers may destroy a batcher, even on the alarm's thread.
+TEST(batcher, destroyed_by_its_own_callback) {
   for (const auto delay : {0ms, 1ms}) {
     sf::manual_timer clock;
     auto keys = std::make_unique<ints>(
         tenfold(),
         sf::batcher_options{.max_delay = delay, .executor = sf::inline_executor, .timer = &clock});
-    bool told = false;
+    bool notified = false;
     {
-      const sf::detail::call_scope scope;  // so that the callback is there when the batch runs
+      const sf::detail::call_scope scope;  // so the callback is set when the batch runs
       auto f = keys->start(1);
       std::move(f).on_ready([&](const auto& got) {
         EXPECT_EQ(**got, 10);
         keys.reset();
-        told = true;
+        notified = true;
       });
     }
     clock.advance(1ms);
-    EXPECT_TRUE(told);
+    EXPECT_TRUE(notified);
     EXPECT_EQ(keys, nullptr);
   }
 }
 
-// Goal    A timer that cannot be armed: the batch goes at once instead of never.
+// Goal    If the timer cannot be armed, the batch is sent at once instead of never.
 TEST(batcher, a_timer_that_cannot_be_armed) {
   struct no_timer final : sf::timer {
     time_point now() const noexcept override { return {}; }
@@ -303,10 +303,10 @@ TEST(batcher, a_timer_that_cannot_be_armed) {
   EXPECT_EQ(*f.get(), 10);
 }
 
-// ---- who is in it -------------------------------------------------------------------------------
+// ---- which keys are in it -----------------------------------------------------------------------
 
 // Scenario 12
-// Goal    Duplicates join: in the batch that gathers, and with the one that is in flight.
+// Goal    Duplicates join a key in the gathering batch, and one that is in flight.
 TEST(batcher, duplicates_join) {
   tenfold load;
   support::manual_executor queue;
@@ -332,35 +332,35 @@ TEST(batcher, duplicates_join) {
   EXPECT_EQ(keys->stats().calls, 3u);
 }
 
-// Goal    A key whose last caller has left before its batch begins is not in the span; those beside
-//         it are.
+// Goal    A key whose last caller left before its batch began is not in the span; the batch's other
+//         keys are.
 TEST(batcher, a_key_that_all_have_left_is_not_sent) {
   by_hand b({.max_delay = 10ms});
   auto one = b.keys.start(1);
   auto joined = b.keys.start(2);
   { const auto left = b.keys.start(2); }
-  { const auto gone = b.keys.start(3); }
+  { const auto left = b.keys.start(3); }
   auto again = b.keys.start(3);
-  { const auto gone = b.keys.start(4); }
+  { const auto left = b.keys.start(4); }
   b.clock.advance(10ms);
   b.queue.run_all();
   EXPECT_EQ(*one.get(), 10);
-  EXPECT_EQ(*joined.get(), 20) << "one of two callers left";
+  EXPECT_EQ(*joined.get(), 20) << "only one of two callers left";
   EXPECT_EQ(*again.get(), 30);
   EXPECT_THAT(b.calls(), ElementsAre(ElementsAre(1, 2, 3)));
   EXPECT_EQ(b.keys.stats().abandoned, 2u);
   EXPECT_TRUE(b.keys.in_flight().empty());
 }
 
-// Goal    A batch whose every caller has left is not sent, at whatever moment they left; the place
-//         that it had is free again.
+// Goal    A batch that every caller has left is not sent, whenever they left; its place is free
+//         again.
 TEST(batcher, a_batch_that_all_have_left_is_not_sent) {
   by_hand b({.max_delay = 10ms, .max_in_flight = 1});
-  { const auto gone = b.keys.start(1); }
+  { const auto left = b.keys.start(1); }
   b.clock.advance(10ms);
   b.queue.run_all();
   {
-    const auto gone = b.keys.start(2);
+    const auto left = b.keys.start(2);
     b.clock.advance(10ms);
     EXPECT_EQ(b.queue.size(), 1u);
   }
@@ -373,8 +373,8 @@ TEST(batcher, a_batch_that_all_have_left_is_not_sent) {
   EXPECT_EQ(*f.get(), 30);
 }
 
-// Goal    Who leaves while the loader runs leaves an answer that goes to nobody; who comes then
-//         asks anew, and does not get the answer that was given up.
+// Goal    If the last caller leaves while the loader runs, nobody gets the answer; a later caller
+//         starts a new load and does not get the abandoned answer.
 TEST(batcher, the_last_caller_leaves_a_batch_in_flight) {
   support::manual_executor queue;
   std::optional<ints> keys;
@@ -423,8 +423,8 @@ TEST(batcher, limits_are_each_callers_own) {
   EXPECT_EQ(b.keys.stats().timed_out, 1u);
 }
 
-// Goal    The same for threads that wait, and limits that have expired already: nothing is loaded
-//         for those.
+// Goal    The same for threads that wait, and for limits that have expired already: those load
+//         nothing.
 TEST(batcher, limits_of_blocked_threads) {
   by_hand b({.max_delay = 10ms});
   const auto now = b.clock.now();
@@ -447,7 +447,8 @@ TEST(batcher, limits_of_blocked_threads) {
   EXPECT_EQ(b.keys.stats().abandoned, 0u);
 }
 
-// Goal    max_keys: beyond it, overloaded at once; joining is not bounded; an answer makes room.
+// Goal    Keys beyond max_keys are refused as overloaded at once; joining is not bounded; an answer
+//         frees capacity.
 TEST(batcher, max_keys) {
   by_hand b({.max_delay = 10ms, .max_keys = 2});
   auto one = b.keys.start(1);
@@ -478,17 +479,17 @@ support::detached ask(ints& keys, int key, const sf::limits& bounds,
   }
 }
 
-/// One key at a time, in a batch that nobody sends; the only caller of key 1 leaves.
+/// One key at a time, in a batch that is never sent; the only caller of key 1 leaves.
 struct lone_key : by_hand {
   lone_key() : by_hand({.max_delay = 1h, .max_keys = 1}) {}
-  /// Key 1 counts nowhere, and is not sent.
+  /// Key 1 is counted nowhere and is not sent.
   void expect_no_trace() {
     EXPECT_TRUE(keys.in_flight().empty());
     EXPECT_EQ(keys.stats().abandoned, 1u);
     auto two = keys.start(2);
     auto three = keys.start(3);
-    EXPECT_FALSE(two.ready()) << "key 1 has its place";
-    EXPECT_TRUE(three.ready()) << "there is one place";
+    EXPECT_FALSE(two.ready()) << "the place of key 1 was not free";
+    EXPECT_TRUE(three.ready()) << "there is only one place";
     EXPECT_TRUE(calls().empty());
     keys.flush();
     queue.run_all();
@@ -499,44 +500,45 @@ struct lone_key : by_hand {
     EXPECT_EQ(keys.stats().batches, 1u);
     EXPECT_EQ(keys.stats().largest, 1u);
   }
-  /// A coroutine, a callback, or a thread waits for key 1 within `bounds` until `strike` is called.
-  template <class Strike>
-  flight_errc coroutine(const sf::limits& bounds, Strike strike) {
+  /// A coroutine, a callback, or a thread waits for key 1 within `bounds` until `end_wait` is
+  /// called.
+  template <class End>
+  flight_errc coroutine(const sf::limits& bounds, End end_wait) {
     std::vector<sf::outcome<int>> got;
     ask(keys, 1, bounds, got);
-    strike();
+    end_wait();
     queue.run_all();
     return got.size() == 1 ? got[0].errc().value() : flight_errc{};
   }
-  template <class Strike>
-  flight_errc callback(const sf::limits& bounds, Strike strike) {
+  template <class End>
+  flight_errc callback(const sf::limits& bounds, End end_wait) {
     flight_errc got{};
     auto one = keys.start(1);
-    one.until(bounds.deadline, bounds.stop).on_ready([&](const auto& told) {
-      got = told.errc().value();
+    one.until(bounds.deadline, bounds.stop).on_ready([&](const auto& outcome) {
+      got = outcome.errc().value();
     });
-    strike();
+    end_wait();
     queue.run_all();
     return got;
   }
-  template <class Strike>
-  flight_errc thread(const sf::limits& bounds, Strike strike) {
+  template <class End>
+  flight_errc thread(const sf::limits& bounds, End end_wait) {
     flight_errc got{};
     std::jthread waits([&] { got = keys.load(as_outcome, 1, bounds).errc().value(); });
     support::until_callers(keys, 1);
-    strike();
+    end_wait();
     waits.join();
     return got;
   }
 };
 
 // Scenario 16. P4.
-// Goal    A gathered key whose last caller has left, in whatever way, leaves no trace: the next one
-//         has its place of max_keys at once, and not when the batch goes.
+// Goal    A gathered key leaves no trace once its last caller has left, in whatever way: the next
+//         key can take its place of max_keys at once, not only when the batch is sent.
 TEST(batcher, a_gathered_key_that_all_have_left_gives_its_place_back) {
   {
     lone_key b;
-    { const auto gone = b.keys.start(1); }
+    { const auto left = b.keys.start(1); }
     b.expect_no_trace();
   }
   {
@@ -548,48 +550,47 @@ TEST(batcher, a_gathered_key_that_all_have_left_gives_its_place_back) {
 }
 TEST(batcher, a_gathered_key_that_is_left_at_a_deadline_gives_its_place_back) {
   const auto bounds = [](lone_key& b) { return sf::limits{.deadline = b.clock.now() + 5ms}; };
-  const auto strike = [](lone_key& b) { return [&b] { b.clock.advance(5ms); }; };
+  const auto expire = [](lone_key& b) { return [&b] { b.clock.advance(5ms); }; };
   {
     lone_key b;
-    EXPECT_EQ(b.coroutine(bounds(b), strike(b)), flight_errc::timed_out);
+    EXPECT_EQ(b.coroutine(bounds(b), expire(b)), flight_errc::timed_out);
     b.expect_no_trace();
   }
   {
     lone_key b;
-    EXPECT_EQ(b.callback(bounds(b), strike(b)), flight_errc::timed_out);
+    EXPECT_EQ(b.callback(bounds(b), expire(b)), flight_errc::timed_out);
     b.expect_no_trace();
   }
   {
     lone_key b;
-    EXPECT_EQ(b.thread(bounds(b), strike(b)), flight_errc::timed_out);
+    EXPECT_EQ(b.thread(bounds(b), expire(b)), flight_errc::timed_out);
     b.expect_no_trace();
   }
 }
 TEST(batcher, a_gathered_key_that_is_left_at_a_stop_gives_its_place_back) {
   std::stop_source stops[3];
-  const auto strike = [](std::stop_source& stop) { return [&stop] { stop.request_stop(); }; };
+  const auto fire = [](std::stop_source& stop) { return [&stop] { stop.request_stop(); }; };
   {
     lone_key b;
-    EXPECT_EQ(b.coroutine({.stop = stops[0].get_token()}, strike(stops[0])),
-              flight_errc::cancelled);
+    EXPECT_EQ(b.coroutine({.stop = stops[0].get_token()}, fire(stops[0])), flight_errc::cancelled);
     b.expect_no_trace();
   }
   {
     lone_key b;
-    EXPECT_EQ(b.callback({.stop = stops[1].get_token()}, strike(stops[1])), flight_errc::cancelled);
+    EXPECT_EQ(b.callback({.stop = stops[1].get_token()}, fire(stops[1])), flight_errc::cancelled);
     b.expect_no_trace();
   }
   {
     lone_key b;
-    EXPECT_EQ(b.thread({.stop = stops[2].get_token()}, strike(stops[2])), flight_errc::cancelled);
+    EXPECT_EQ(b.thread({.stop = stops[2].get_token()}, fire(stops[2])), flight_errc::cancelled);
     b.expect_no_trace();
   }
 }
 
-// Goal    The same key asked for again is a new one, in the same batch.
-TEST(batcher, a_key_that_is_asked_for_again_after_all_have_left) {
+// Goal    A new call for the same key is a new key, in the same batch.
+TEST(batcher, a_key_that_is_loaded_again_after_all_have_left) {
   by_hand b({.max_delay = 10ms, .max_keys = 1});
-  { const auto gone = b.keys.start(1); }
+  { const auto left = b.keys.start(1); }
   auto again = b.keys.start(1);
   ASSERT_FALSE(again.ready());
   b.clock.advance(10ms);
@@ -598,9 +599,9 @@ TEST(batcher, a_key_that_is_asked_for_again_after_all_have_left) {
   EXPECT_THAT(b.calls(), ElementsAre(ElementsAre(1)));
 }
 
-// Goal    The only thread of a pool, which waits for a gathered key within a limit, begins nothing
+// Goal    When the only thread of a pool waits for a gathered key within a limit, it begins nothing
 //         before its batch is due; when it leaves, the key's place is free.
-// Method  When its own alarm is set it has looked for work, and found none.
+// Method  By the time its own alarm is armed, the thread has looked for work and found none.
 TEST(batcher, a_waiter_on_the_pools_only_thread_leaves_a_gathered_key) {
   support::gated_timer time;
   time.wanted = time.now() + 5ms;
@@ -623,22 +624,22 @@ TEST(batcher, a_waiter_on_the_pools_only_thread_leaves_a_gathered_key) {
   EXPECT_THAT(*load.calls, ElementsAre(ElementsAre(2)));
 }
 
-// Goal    max_batch counts the keys that came, also those that all have left: a batch is full with
-//         them, is not sent if nobody is left, and counts as full if somebody is.
+// Goal    max_batch also counts keys that all callers have left: with them a batch is full. It is
+//         not sent if no caller is left, and counts as full if one is.
 TEST(batcher, keys_that_all_have_left_fill_a_batch) {
   by_hand b({.max_batch = 3, .max_delay = 1h, .max_keys = 1});
   for (int key = 1; key <= 3; ++key) {
     EXPECT_EQ(b.queue.size(), 0u);
-    const auto gone = b.keys.start(key);
-    EXPECT_FALSE(gone.ready());
+    const auto left = b.keys.start(key);
+    EXPECT_FALSE(left.ready());
   }
   EXPECT_EQ(b.queue.run_all(), 1u);
   EXPECT_TRUE(b.calls().empty());
   EXPECT_EQ(b.keys.stats().batches, 0u);
   EXPECT_EQ(b.keys.stats().full, 0u);
   EXPECT_EQ(b.keys.stats().abandoned, 3u);
-  { const auto gone = b.keys.start(4); }
-  { const auto gone = b.keys.start(5); }
+  { const auto left = b.keys.start(4); }
+  { const auto left = b.keys.start(5); }
   auto six = b.keys.start(6);
   EXPECT_EQ(b.queue.run_all(), 1u);
   EXPECT_EQ(*six.get(), 60);
@@ -647,7 +648,7 @@ TEST(batcher, keys_that_all_have_left_fill_a_batch) {
   EXPECT_EQ(b.keys.stats().largest, 1u);
 }
 
-// Goal    What such a key owns goes with its batch, or with the batcher.
+// Goal    The memory that such a key owns is freed with its batch, or with the batcher.
 TEST(batcher, the_memory_of_a_key_that_all_have_left) {
   using owned = std::shared_ptr<int>;
   for (const bool closes : {false, true}) {
@@ -660,25 +661,25 @@ TEST(batcher, the_memory_of_a_key_that_all_have_left) {
     {
       const auto key = std::make_shared<int>(1);
       watch = key;
-      const auto gone = keys.start(key);
+      const auto left = keys.start(key);
     }
-    auto beside = keys.start(std::make_shared<int>(2));
+    auto neighbour = keys.start(std::make_shared<int>(2));
     EXPECT_FALSE(watch.expired());
     if (closes) {
       keys.close();
-      EXPECT_EQ(beside.get_outcome().errc(), flight_errc::closed);
+      EXPECT_EQ(neighbour.get_outcome().errc(), flight_errc::closed);
       EXPECT_EQ(keys.stats().closed, 1u);
     } else {
       clock.advance(10ms);
       queue.run_all();
-      EXPECT_EQ(*beside.get(), 1);
+      EXPECT_EQ(*neighbour.get(), 1);
     }
     EXPECT_TRUE(watch.expired());
   }
 }
 
-// Goal    load_many: one outcome per position, repeats included; the keys go with those of others,
-//         and those of others are joined.
+// Goal    load_many returns one outcome per position, repeats included; its keys share a batch with
+//         those of other callers, and it joins keys of other callers.
 TEST(batcher, load_many) {
   tenfold load;
   support::thread_per_task threads;
@@ -704,11 +705,11 @@ TEST(batcher, load_many) {
             flight_errc::cancelled);
 }
 
-// ---- what they get ------------------------------------------------------------------------------
+// ---- what the callers get -----------------------------------------------------------------------
 
 // Scenario 11
-// Goal    A loader that throws: its exception to every caller of the batch, with its own type; the
-//         keys are free, and a later call is answered.
+// Goal    When a loader throws, every caller of the batch gets its exception, with its own type;
+//         the keys are free, and a later call is answered.
 TEST(batcher, a_loader_that_throws) {
   support::manual_executor queue;
   bool fails = true;
@@ -732,7 +733,7 @@ TEST(batcher, a_loader_that_throws) {
   EXPECT_EQ(*later.get(), 1);
 }
 
-// Goal    A result of the wrong size: broken, for all of the batch. Also an empty one.
+// Goal    A result of the wrong size, even an empty one, is broken for the whole batch.
 TEST(batcher, a_result_of_the_wrong_size) {
   for (const std::size_t size : {0u, 1u, 3u}) {
     support::manual_executor queue;
@@ -780,7 +781,7 @@ TEST(batcher, each_key_has_its_own_outcome) {
   EXPECT_EQ(rejected.get_outcome().errc(), flight_errc::rejected);
 }
 
-// Goal    Values may be void, or move-only.
+// Goal    Values may be void or move-only.
 TEST(batcher, void_and_move_only_values) {
   support::manual_executor queue;
   sf::batcher<int, void> nothing(
@@ -802,8 +803,8 @@ TEST(batcher, void_and_move_only_values) {
 }
 
 // Scenario 9. P5.
-// Goal    An executor that drops the batch's task, or refuses it: broken, and the next batch has
-//         its place.
+// Goal    When an executor drops or refuses the batch's task, the keys are broken, and the next
+//         batch gets the place.
 TEST(batcher, a_dropped_task) {
   by_hand b({.max_in_flight = 1});
   auto one = b.keys.start(1);
@@ -821,9 +822,9 @@ TEST(batcher, a_dropped_task) {
   EXPECT_EQ(dropped.load(as_outcome, 1).errc(), flight_errc::broken);
 }
 
-// Goal    An executor that begins to refuse when a long line waits ends it batch by batch, in
-//         constant stack.
-TEST(batcher, a_long_line_and_an_executor_that_refuses) {
+// Goal    When an executor begins to refuse tasks while a long queue waits, the queue ends batch by
+//         batch, in constant stack.
+TEST(batcher, a_long_queue_and_an_executor_that_refuses) {
   constexpr int many = support::instrumented ? 10'000 : 50'000;
   struct fickle {
     std::shared_ptr<std::atomic<bool>> refuses;
@@ -852,7 +853,7 @@ TEST(batcher, a_long_line_and_an_executor_that_refuses) {
 }
 
 // Scenario 9
-// Goal    A loader that ends its thread: broken, and the place is free.
+// Goal    When a loader ends its thread, the keys are broken, and the place is free.
 TEST(batcher, a_loader_that_ends_its_thread) {
   sf::thread_pool pool({.max_threads = 1});
   ints keys(
@@ -865,9 +866,9 @@ TEST(batcher, a_loader_that_ends_its_thread) {
   EXPECT_EQ(*keys.load(2), 2);
 }
 
-// Goal    A key, a hash or a comparison that throws harms its own call only, and nothing is stuck
+// Goal    A key, a hash or a comparison that throws harms only its own call, and nothing is stuck
 //         (P9).
-// Method  A copy fails at the n-th copy from the call on, for every n until it goes through.
+// Method  The n-th copy from the call on fails, for every n until the call succeeds.
 struct fused_key {
   explicit fused_key(int n) : number(n) {}
   fused_key(const fused_key& other) : number(other.number) { burn(); }
@@ -905,7 +906,7 @@ TEST(batcher, a_key_that_throws_harms_its_own_call) {
         {.executor = queue});
     const fused_key one(1);
     const fused_key two(2);
-    auto beside = keys.start(one);
+    auto neighbour = keys.start(one);
     fused_key::fuse = fuse;
     std::optional<sf::flight<int>> mine;
     try {
@@ -916,7 +917,7 @@ TEST(batcher, a_key_that_throws_harms_its_own_call) {
     fused_key::fuse = -1;
     auto again = keys.start(two);
     queue.run_all();
-    EXPECT_EQ(*beside.get(), 1);
+    EXPECT_EQ(*neighbour.get(), 1);
     EXPECT_EQ(*again.get(), 2);
     EXPECT_EQ(mine.has_value(), !burnt);
     EXPECT_TRUE(keys.in_flight().empty());
@@ -946,7 +947,7 @@ TEST(batcher, a_key_that_cannot_be_moved_harms_no_other_key) {
       try {
         EXPECT_EQ(*f->get(), f == &one ? 1 : 2);
       } catch (const std::domain_error&) {
-        EXPECT_FALSE(failed) << "two keys were harmed";
+        EXPECT_FALSE(failed) << "more than one key was harmed";
         failed = burnt = true;
       }
     }
@@ -957,7 +958,7 @@ TEST(batcher, a_key_that_cannot_be_moved_harms_no_other_key) {
 
 // ---- pools, coroutines, recursion ---------------------------------------------------------------
 
-/// Runs `body` on the pool's thread and returns once it is over.
+/// Runs `body` on the pool's thread and returns once it has ended.
 template <class Body>
 void on_pool(sf::thread_pool& pool, Body body) {
   support::gate over;
@@ -970,7 +971,7 @@ void on_pool(sf::thread_pool& pool, Body body) {
 
 // Scenario 21
 // Goal    A wait on the executor's only thread runs the whole batch in place, in the order of the
-//         calls, also when its key is not the first.
+//         calls, even when its key is not the first.
 TEST(batcher, a_wait_on_the_pools_only_thread_runs_the_batch) {
   tenfold load;
   sf::thread_pool pool({.max_threads = 1});
@@ -988,8 +989,8 @@ TEST(batcher, a_wait_on_the_pools_only_thread_runs_the_batch) {
 }
 
 // Scenario 21
-// Goal    It does so too when the only place belongs to a batch that stands in the pool's queue
-//         behind it; the other batch is not run on its stack.
+// Goal    It also does so when the only place belongs to a batch that is queued in the pool behind
+//         it; the other batch is not run on its stack.
 TEST(batcher, a_place_that_is_queued_behind_the_waiter) {
   tenfold load;
   sf::thread_pool pool({.max_threads = 1});
@@ -1008,9 +1009,10 @@ TEST(batcher, a_place_that_is_queued_behind_the_waiter) {
 }
 
 // Scenario 21
-// Goal    A key that is gathered is not taken out of its batch by a waiter of the pool; once due,
-//         the sleeping waiter is woken and runs the batch.
-// Method  It has a deadline: when its own alarm is set it has looked for work, and found none.
+// Goal    A waiter on the pool does not take a gathering key out of its batch; once the batch is
+//         due, the sleeping waiter is woken and runs it.
+// Method  The waiter has a deadline: when its alarm is armed, it has looked for work and found
+//         none.
 TEST(batcher, a_waiter_that_sleeps_on_the_pool_is_woken_for_its_batch) {
   tenfold load;
   support::gated_timer time;
@@ -1023,7 +1025,7 @@ TEST(batcher, a_waiter_that_sleeps_on_the_pool_is_woken_for_its_batch) {
     EXPECT_EQ(*keys.load(1, {.deadline = time.now() + 1h}), 10);
     over.open();
   }));
-  time.armed.wait();  // the waiter has looked, and its batch was not due
+  time.armed.wait();  // the waiter has looked; its batch was not due
   two.emplace(keys.start(2));
   time.clock.advance(10ms);
   over.wait();
@@ -1031,10 +1033,11 @@ TEST(batcher, a_waiter_that_sleeps_on_the_pool_is_woken_for_its_batch) {
   EXPECT_THAT(*load.calls, ElementsAre(ElementsAre(1, 2)));
 }
 
-// Goal    A waiter of the pool whose batch is due, while the only place is with a loader on another
-//         thread, runs it when that one ends: also where no thread is left for the batch's task.
-// Method  It has a deadline: when its timer is armed it has looked for a place, and found none. The
-//         thread of the other loader waits until it has its answer.
+// Goal    When a waiter on the pool has a batch that is due, while a loader on another thread holds
+//         the only place, it runs the batch once that loader ends, even where no thread is left for
+//         the batch's task.
+// Method  The waiter has a deadline: when its timer is armed, it has looked for a place and found
+//         none. The thread of the other loader waits until the waiter has its answer.
 TEST(batcher, a_waiter_of_the_pool_waits_for_a_place) {
   support::gate hold;
   support::gate over;
@@ -1067,7 +1070,7 @@ TEST(batcher, a_waiter_of_the_pool_waits_for_a_place) {
   other.wait();
 }
 
-// Goal    While it waits for a place, its limits hold.
+// Goal    A waiter's limits hold while it waits for a place.
 TEST(batcher, a_waiter_without_a_place_leaves_at_its_deadline) {
   support::gate hold;
   support::gated_timer time;
@@ -1094,8 +1097,8 @@ TEST(batcher, a_waiter_without_a_place_leaves_at_its_deadline) {
 }
 
 // Scenario 21
-// Goal    load with limits runs its batch, too, on the pool's only thread, at once or when it is
-//         due; a limit that strikes meanwhile does not take its answer.
+// Goal    load with limits also runs its batch on the pool's only thread, at once or when it is
+//         due; a limit that expires meanwhile does not take away its answer.
 TEST(batcher, load_with_limits_on_the_pools_only_thread) {
   support::gated_timer time;
   std::stop_source stop;
@@ -1123,8 +1126,8 @@ TEST(batcher, load_with_limits_on_the_pools_only_thread) {
 }
 
 // Goal    A wait with limits on a handle runs the batch where no thread of the pool is free for it,
-//         and not where one is.
-TEST(batcher, a_limited_wait_on_a_handle_runs_what_no_thread_is_free_for) {  // Scenario 49
+//         and does not where one is.
+TEST(batcher, a_limited_wait_on_a_handle_runs_a_batch_without_a_free_thread) {  // Scenario 49
   sf::manual_timer clock;
   for (const std::size_t threads : {1U, 2U}) {
     sf::thread_pool pool({.max_threads = threads});
@@ -1143,10 +1146,10 @@ TEST(batcher, a_limited_wait_on_a_handle_runs_what_no_thread_is_free_for) {  // 
   }
 }
 
-// Goal    A batch whose task has found its place taken by a waiter is passed over once: the next
-//         waiter runs it before its own.
-// Method  A pool of two threads. The second one runs the task while the first one's loader has the
-//         place, and nothing else until the end.
+// Goal    A batch whose task found its place taken by a waiter is passed over only once: the next
+//         waiter runs it before its own batch.
+// Method  A pool of two threads. The second one runs the task while the first one's loader holds
+//         the place, and runs nothing else until the end.
 TEST(batcher, a_batch_that_was_passed_over_goes_first) {
   support::gate busy;
   support::gate hold;
@@ -1182,14 +1185,14 @@ TEST(batcher, a_batch_that_was_passed_over_goes_first) {
   EXPECT_THAT(*load.calls, ElementsAre(ElementsAre(2), ElementsAre(1), ElementsAre(3)));
 }
 
-/// Holds a pool's waiter between its claims of the first and of the second key of its batch.
+/// Holds a waiter on the pool between its claims of the first and the second key of its batch.
 struct claim_holder final : sf::observer {
   void load_began(std::uint64_t) noexcept override { hold.wait(); }
   support::gate hold;
 };
 
-/// A pool's waiter for key 2 gathers the batch {1, 2} and has claimed key 1; the batch's task has
-/// run meanwhile, and is over.
+/// A waiter on the pool for key 2 gathers the batch {1, 2} and has claimed key 1; meanwhile the
+/// batch's task has run and ended.
 struct crossed_claim {
   crossed_claim() {
     pool.execute(sf::task([this] { busy.wait(); }));
@@ -1224,8 +1227,8 @@ struct crossed_claim {
             {.max_in_flight = 1, .executor = pool, .observer = &watch}};
 };
 
-// Goal    A batch whose task crosses with a waiter that has begun it goes once, and whole.
-TEST(batcher, a_waiter_that_crosses_with_the_task) {
+// Goal    A batch whose task runs while a waiter has begun it is sent once, as a whole.
+TEST(batcher, a_waiter_that_races_with_the_task) {
   crossed_claim c;
   EXPECT_TRUE(c.load.calls->empty());
   c.watch.hold.open();
@@ -1234,12 +1237,12 @@ TEST(batcher, a_waiter_that_crosses_with_the_task) {
   EXPECT_EQ(*c.one->get(), 10);
   EXPECT_EQ(c.loaded_on.load(), c.waiter.load());
   EXPECT_THAT(*c.load.calls, ElementsAre(ElementsAre(1, 2)));
-  EXPECT_EQ(*c.keys.load(3), 30) << "its place is free";
+  EXPECT_EQ(*c.keys.load(3), 30) << "the place must be free";
 }
 
 // Scenario 23
-// Goal    close while a waiter gathers its batch: the key that has begun is answered, the other is
-//         closed, and close waits for the loader.
+// Goal    If close is called while a waiter gathers its batch, the key that has begun is answered,
+//         the other is closed, and close waits for the loader.
 TEST(batcher, close_while_a_waiter_gathers_its_batch) {
   crossed_claim c;
   std::jthread closing([&] {
@@ -1254,7 +1257,7 @@ TEST(batcher, close_while_a_waiter_gathers_its_batch) {
   EXPECT_THAT(*c.load.calls, ElementsAre(ElementsAre(1)));
 }
 
-// Goal    Coroutines with limits of their own: one batch for those that have not left.
+// Goal    Coroutines with limits of their own share one batch, except those that have left.
 TEST(batcher, coroutines) {
   by_hand b({.max_delay = 10ms});
   std::vector<sf::outcome<int>> got;
@@ -1275,7 +1278,7 @@ TEST(batcher, coroutines) {
 }
 
 // Scenario 13
-// Goal    load within the loader is refused at once; close and the destructor would wait for
+// Goal    load within the loader is refused at once, and close and the destructor would wait for
 //         themselves; start is allowed.
 TEST(batcher, recursion) {
   support::manual_executor queue;
@@ -1303,11 +1306,10 @@ TEST(batcher, recursion) {
 }
 
 // Scenario 13
-// Goal    Two batchers whose loaders ask each other, one place each, on an executor whose threads
-//         cannot run the other's batch: the wait that closes the ring, whichever of the two it is,
-//         is refused, though a key that it comes by is led by nobody and only stands behind the
-//         place.
-TEST(batcher, a_ring_through_another_batcher) {
+// Goal    Two batchers, with one place each, load from each other in their loaders, on an executor
+//         whose threads cannot run the other's batch. The wait that closes the cycle, whichever it
+//         is, is refused, although nothing leads one of its keys, which only waits for the place.
+TEST(batcher, a_cycle_through_another_batcher) {
   support::thread_per_task threads;
   std::optional<ints> a;
   std::optional<ints> b;
@@ -1333,16 +1335,16 @@ TEST(batcher, a_ring_through_another_batcher) {
       },
       sf::batcher_options{.max_in_flight = 1, .executor = threads});
   EXPECT_EQ(*a->load(1), 4);
-  EXPECT_EQ(*a->load(2), 4) << "the place is free, and the key";
+  EXPECT_EQ(*a->load(2), 4) << "the place and the key must be free";
   b->close();
   EXPECT_EQ(refused, 1);
 }
 
-// ---- the end ------------------------------------------------------------------------------------
+// ---- close and destruction ----------------------------------------------------------------------
 
-/// Waits for key 1 of a batch of two, on the thread that ends it, and goes on there.
+/// Waits for key 1 of a batch of two, on the thread that ends it, and continues there.
 template <class Then>
-support::owned then_go_on(ints& keys, Then then) {
+support::owned then_continue(ints& keys, Then then) {
   auto one = keys.start(1);
   auto two = keys.start(2);
   const auto got = co_await one.as_outcome();
@@ -1351,7 +1353,7 @@ support::owned then_go_on(ints& keys, Then then) {
 }
 
 // Scenario 23
-// Goal    close, and the destructor, resume nobody before every key has ended: a waiter that runs
+// Goal    close and the destructor resume no waiter before every key has ended: a waiter that runs
 //         on their thread may close again, or wait with limits for another key of its batch.
 TEST(batcher, close_with_waiters_on_its_own_thread) {
   for (const bool destroys : {false, true}) {
@@ -1361,7 +1363,7 @@ TEST(batcher, close_with_waiters_on_its_own_thread) {
           tenfold(),
           sf::batcher_options{.max_delay = 1s, .executor = sf::inline_executor, .timer = &clock});
       int resumed = 0;
-      auto waits = then_go_on(*keys, [&](sf::flight<int>& two) {
+      auto waits = then_continue(*keys, [&](sf::flight<int>& two) {
         if (closes && !destroys) keys->close();
         std::stop_source never;
         const auto got = two.until(clock.now() + 1h, never.get_token()).as_outcome().get();
@@ -1378,13 +1380,13 @@ TEST(batcher, close_with_waiters_on_its_own_thread) {
   }
 }
 
-// Goal    A waiter that close resumes may take the batcher with it.
+// Goal    A waiter that close resumes may destroy the batcher.
 TEST(batcher, close_with_a_waiter_that_destroys_the_batcher) {
   sf::manual_timer clock;
   auto keys = std::make_unique<ints>(
       tenfold(),
       sf::batcher_options{.max_delay = 1s, .executor = sf::inline_executor, .timer = &clock});
-  auto waits = then_go_on(*keys, [&](sf::flight<int>& two) {
+  auto waits = then_continue(*keys, [&](sf::flight<int>& two) {
     keys.reset();
     EXPECT_EQ(two.get_outcome().errc(), flight_errc::closed);
   });
@@ -1393,8 +1395,9 @@ TEST(batcher, close_with_a_waiter_that_destroys_the_batcher) {
 }
 
 // Scenario 23. P10.
-// Goal    close ends what is gathered, and what is due but not begun, as closed; nothing is loaded,
-//         newcomers are refused, and a task that runs later does nothing, also after the batcher.
+// Goal    close ends keys that are gathered, or due but not begun, as closed; nothing is loaded,
+//         later calls are refused, and a task that runs later does nothing, even after the
+//         batcher's end.
 TEST(batcher, close_ends_what_has_not_begun) {
   tenfold load;
   support::manual_executor queue;
@@ -1420,7 +1423,8 @@ TEST(batcher, close_ends_what_has_not_begun) {
 }
 
 // Scenario 23. P10.
-// Goal    The destructor waits for the loader; those inside get its answers, those behind `closed`.
+// Goal    The destructor waits for the loader; its callers get the answers, those queued behind it
+//         `closed`.
 TEST(batcher, the_destructor_waits_for_the_loader) {
   support::gate hold;
   support::thread_per_task threads;
@@ -1444,8 +1448,9 @@ TEST(batcher, the_destructor_waits_for_the_loader) {
   EXPECT_EQ(*inside.get(), 1);
 }
 
-// Goal    What the loader holds goes with the batcher, also while a task of it is still queued.
-TEST(batcher, the_loader_goes_with_the_batcher) {
+// Goal    The loader's captures are destroyed with the batcher, even while a task of it is still
+//         queued.
+TEST(batcher, the_loader_is_destroyed_with_the_batcher) {
   support::manual_executor queue;
   auto held = std::make_shared<int>(1);
   const std::weak_ptr<int> watch = held;
@@ -1470,10 +1475,11 @@ std::string refusal_of(Make make) {
   } catch (const std::invalid_argument& e) {
     return e.what();
   }
-  return "it was accepted";
+  return "the options were accepted";
 }
 
-// Goal    Options that make no sense are refused, with the class, the value and why.
+// Goal    Options that make no sense are refused with a message that names the class, the value and
+//         the reason.
 TEST(batcher, bad_options) {
   const auto made = [](sf::batcher_options options) {
     return refusal_of([&] { const ints keys(tenfold(), options); });
@@ -1485,7 +1491,7 @@ TEST(batcher, bad_options) {
               HasSubstr("batcher: load_many is empty"));
 }
 
-// Goal    No load of a batch runs within the fire of a timer, also not on inline_executor.
+// Goal    No load of a batch runs within the fire of a timer, not even on inline_executor.
 TEST(batcher, no_load_runs_within_a_fire) {
   support::bare_timer time;
   std::atomic<bool> within{false};
@@ -1502,9 +1508,9 @@ TEST(batcher, no_load_runs_within_a_fire) {
   EXPECT_FALSE(within);
 }
 
-// Goal    A batch whose executor drops it as its delay is over ends elsewhere, as broken: what
-//         waits for the fire may be what the destructor of a load waits for.
-TEST(batcher, what_is_dropped_in_the_alarm_ends_elsewhere) {
+// Goal    A batch whose executor drops it when its delay is over ends on another thread, as broken:
+//         the destructor of a load may wait for something that waits for the fire.
+TEST(batcher, a_batch_dropped_in_the_alarm_ends_elsewhere) {
   sf::manual_timer time;
   std::atomic<std::thread::id> where;
   ints keys(tenfold(),
@@ -1519,7 +1525,7 @@ TEST(batcher, what_is_dropped_in_the_alarm_ends_elsewhere) {
   EXPECT_NE(where.load(), std::this_thread::get_id());
 }
 
-// Goal    What a metrics endpoint reads.
+// Goal    observe() passes the values that a metrics endpoint reads.
 TEST(batcher, observe) {
   struct names final : sf::metric_visitor {
     void visit(std::string_view name, sf::metric_kind, double value) override {

@@ -70,7 +70,8 @@ bool rejects(circuit_breaker& b) {
   return o.errc().has_value();
 }
 
-/// Small numbers: opens at half of four calls within ten seconds, for five; two probes.
+/// Small numbers: opens when half of four calls within ten seconds fail, for five seconds; two
+/// probes.
 circuit_breaker_options small(manual_timer& time) {
   return {.error_rate = 0.5,
           .min_calls = 4,
@@ -80,7 +81,7 @@ circuit_breaker_options small(manual_timer& time) {
           .timer = &time};
 }
 
-// ---- what is refused ----------------------------------------------------------------------------
+// ---- rejected options ---------------------------------------------------------------------------
 
 std::string refusal(circuit_breaker_options options) {
   try {
@@ -91,7 +92,7 @@ std::string refusal(circuit_breaker_options options) {
   return {};
 }
 
-// Goal    Each value out of range is refused, and the message names it.
+// Goal    Each value out of range is refused with a message that names it.
 TEST(circuit_breaker, bad_options_are_refused) {
   EXPECT_THAT(refusal({.error_rate = 0}), HasSubstr("circuit_breaker: error_rate 0.0"));
   EXPECT_THAT(refusal({.error_rate = 1.5}), HasSubstr("error_rate 1.5"));
@@ -113,7 +114,7 @@ TEST(circuit_breaker, bad_options_are_refused) {
 
 // ---- the forms of a call ------------------------------------------------------------------------
 
-// Goal    Results and exceptions pass through a closed breaker as they are.
+// Goal    Results and exceptions pass through a closed breaker unchanged.
 TEST(circuit_breaker, a_closed_breaker_is_transparent) {
   struct immobile {
     explicit immobile(int of) : value(of) {}
@@ -134,7 +135,8 @@ TEST(circuit_breaker, a_closed_breaker_is_transparent) {
   EXPECT_EQ(b.stats().failures, 1U);
 }
 
-// Goal    With as_outcome nothing is thrown: a value, the exception itself, or `rejected`.
+// Goal    With as_outcome nothing is thrown; the result is a value, the exception itself, or
+//         `rejected`.
 TEST(circuit_breaker, as_outcome_does_not_throw) {
   manual_timer time;
   circuit_breaker b(small(time));
@@ -149,7 +151,7 @@ TEST(circuit_breaker, as_outcome_does_not_throw) {
   EXPECT_EQ(b.stats().rejected, 2U);
 }
 
-// Goal    The fallback answers for a call that failed or was rejected, and for no other.
+// Goal    The fallback is called for a call that failed or was rejected, and for no other.
 TEST(circuit_breaker, the_fallback_answers_for_failures_and_rejections) {
   manual_timer time;
   circuit_breaker_options options = small(time);
@@ -176,12 +178,12 @@ TEST(circuit_breaker, the_fallback_answers_for_failures_and_rejections) {
   } catch (const flight_error& error) {
     EXPECT_EQ(error.errc(), flight_errc::rejected);
   }
-  // What the fallback throws reaches the caller.
+  // An exception of the fallback reaches the caller.
   EXPECT_THROW(b.call([] { return 1; }, []() -> int { throw not_found(); }), not_found);
   EXPECT_EQ(b.stats().failures, 2U);
 }
 
-// Goal    The fallback's time is not the call's.
+// Goal    The fallback's time does not count as the call's.
 TEST(circuit_breaker, the_fallback_is_not_guarded) {
   manual_timer time;
   circuit_breaker_options options = small(time);
@@ -190,13 +192,13 @@ TEST(circuit_breaker, the_fallback_is_not_guarded) {
   circuit_breaker b(options);
   b.call([] { throw failure(); },
          [&] {
-           EXPECT_EQ(b.stats().calls, 1U) << "the call is not settled before its fallback";
+           EXPECT_EQ(b.stats().calls, 1U) << "the call must be settled before its fallback";
            time.advance(2s);
          });
   EXPECT_EQ(b.stats().slow, 0U);
 }
 
-// Goal    References pass through with a fallback too, when that returns one as well.
+// Goal    References also pass through with a fallback, if that returns one as well.
 TEST(circuit_breaker, a_fallback_may_return_a_reference) {
   circuit_breaker b;
   int here = 1;
@@ -212,8 +214,8 @@ TEST(circuit_breaker, a_fallback_may_return_a_reference) {
 
 using singleflight::outcome;
 
-// Goal    An outcome without a value counts as if its error had been thrown, and is returned as it
-//         is, in each form of a call.
+// Goal    An outcome without a value counts as if its error had been thrown, and is returned
+//         unchanged, in each form of a call.
 TEST(circuit_breaker, an_outcome_without_a_value_is_a_failure) {
   manual_timer time;
   circuit_breaker b(small(time));
@@ -230,8 +232,8 @@ TEST(circuit_breaker, an_outcome_without_a_value_is_a_failure) {
   static_assert(std::is_same_v<outcome<int>, decltype(b.call(as_outcome, late))>);
 }
 
-// Goal    What a call says by an outcome is judged like an exception: by is_failure, and cancelled
-//         says nothing, as a code or as an exception.
+// Goal    An outcome is judged like an exception: by is_failure, and `cancelled` does not count, as
+//         a code or as an exception.
 TEST(circuit_breaker, an_outcome_is_judged_like_an_exception) {
   manual_timer time;
   circuit_breaker_options options = small(time);
@@ -245,16 +247,16 @@ TEST(circuit_breaker, an_outcome_is_judged_like_an_exception) {
   EXPECT_EQ(b.call(with(flight_errc::cancelled), stale).errc(), flight_errc::cancelled);
   const auto thrown = std::make_exception_ptr(flight_error(flight_errc::cancelled));
   EXPECT_EQ(b.call(with(thrown), stale).exception(), thrown);
-  EXPECT_EQ(b.stats().calls, 1U) << "cancelled says nothing";
+  EXPECT_EQ(b.stats().calls, 1U) << "cancelled does not count";
   EXPECT_TRUE(b.call(with(std::make_exception_ptr(failure())), stale));
   EXPECT_EQ(b.stats().failures, 1U);
-  // A reference stays one.
+  // A reference is returned as a reference.
   outcome<int> here = flight_errc::broken;
   EXPECT_EQ(&b.call([&]() -> outcome<int>& { return here; }), &here);
   EXPECT_EQ(b.stats().failures, 2U);
 }
 
-// Goal    A predicate that throws about an outcome harms its own call only.
+// Goal    A predicate that throws for an outcome harms its own call only.
 TEST(circuit_breaker, a_throwing_predicate_about_an_outcome) {
   manual_timer time;
   circuit_breaker_options options = small(time);
@@ -267,13 +269,13 @@ TEST(circuit_breaker, a_throwing_predicate_about_an_outcome) {
 
 // ---- opening ------------------------------------------------------------------------------------
 
-// Goal    It opens with the failure that reaches the rate, and not before min_calls.
+// Goal    The breaker opens with the failure that reaches the rate, and not before min_calls.
 TEST(circuit_breaker, opens_at_the_error_rate) {
   manual_timer time;
   {
     circuit_breaker b(small(time));
     fail(b, 3);
-    EXPECT_EQ(b.state(), breaker_state::closed) << "three calls are too few";
+    EXPECT_EQ(b.state(), breaker_state::closed) << "three calls are not enough";
     fail(b);
     EXPECT_EQ(b.state(), breaker_state::open);
     EXPECT_TRUE(rejects(b));
@@ -289,7 +291,7 @@ TEST(circuit_breaker, opens_at_the_error_rate) {
   }
 }
 
-// Goal    A rate is reached when it is met, whatever its binary fraction: k of n at k/n.
+// Goal    A rate of k/n is reached by k failures of n calls, whatever its binary fraction.
 TEST(circuit_breaker, rates_are_exact) {
   manual_timer time;
   for (int n = 1; n <= 40; ++n) {
@@ -307,8 +309,8 @@ TEST(circuit_breaker, rates_are_exact) {
   }
 }
 
-// Goal    Slow calls open it too, failed or not; `slow_call` itself is slow, and one that is too
-//         few calls old does not matter.
+// Goal    Slow calls also open the breaker, failed or not; a call of exactly `slow_call` is slow;
+//         before min_calls slow calls have no effect.
 TEST(circuit_breaker, opens_at_the_slow_call_rate) {
   manual_timer time;
   circuit_breaker_options options = small(time);
@@ -329,7 +331,8 @@ TEST(circuit_breaker, opens_at_the_slow_call_rate) {
   EXPECT_EQ(b.state(), breaker_state::open);
 }
 
-// Goal    What is_failure turns down is a success; flight_error(cancelled) is nothing at all.
+// Goal    An exception that is_failure rejects counts as a success; flight_error(cancelled) is not
+//         counted at all.
 TEST(circuit_breaker, not_every_exception_is_a_failure) {
   manual_timer time;
   circuit_breaker_options options = small(time);
@@ -359,13 +362,13 @@ TEST(circuit_breaker, a_throwing_predicate_counts_nothing) {
   time.advance(5s);
   EXPECT_THROW(b.call([] { throw failure(); }), std::logic_error);
   EXPECT_EQ(b.stats().calls, 0U);
-  succeed(b);  // the probe's place was given back
+  succeed(b);  // the probe's place is free again
   EXPECT_EQ(b.state(), breaker_state::closed);
 }
 
 // ---- the window ---------------------------------------------------------------------------------
 
-// Goal    Failures leave the window by tenths, and none stays longer than its length.
+// Goal    Failures leave the window in tenths, and none stays longer than its length.
 TEST(circuit_breaker, old_failures_do_not_count) {
   for (const auto age : {8900ms, 9000ms, 10000ms, 10001ms, 25000ms, 3600000ms}) {
     manual_timer time;
@@ -379,9 +382,10 @@ TEST(circuit_breaker, old_failures_do_not_count) {
   }
 }
 
-// Goal    The window is what a list of all calls says: those of this bucket and the nine before.
-// Method  Calls at random moments, checked against such a list after every one; the breaker must
-//         open exactly when the list says so, and starts afresh then.
+// Goal    The window agrees with a list of all calls, restricted to those of this bucket and the
+//         nine before.
+// Method  Calls at random moments are checked against such a list after every one; the breaker must
+//         open exactly when the list requires it, and then starts afresh.
 TEST(circuit_breaker, the_window_agrees_with_a_list_of_calls) {
   std::uint64_t seed = 88172645463325252ULL;
   const auto draw = [&seed](std::uint64_t below) {  // xorshift64
@@ -424,7 +428,8 @@ TEST(circuit_breaker, the_window_agrees_with_a_list_of_calls) {
 
 // ---- recovery -----------------------------------------------------------------------------------
 
-// Goal    The way back: rejecting for open_for, probes, closed with nothing left of the past.
+// Goal    Recovery: the breaker rejects for open_for, admits probes, and closes without any memory
+//         of the past.
 TEST(circuit_breaker, closes_after_good_probes) {
   manual_timer time;
   circuit_breaker b(small(time));
@@ -444,7 +449,8 @@ TEST(circuit_breaker, closes_after_good_probes) {
   EXPECT_EQ(b.state(), breaker_state::open);
 }
 
-// Goal    The round is decided by the same rates, as soon as nothing can change the verdict.
+// Goal    The round is decided by the same rates, as soon as no further result can change the
+//         verdict.
 TEST(circuit_breaker, probes_decide_as_early_as_they_can) {
   manual_timer time;
   circuit_breaker_options options = small(time);
@@ -459,7 +465,8 @@ TEST(circuit_breaker, probes_decide_as_early_as_they_can) {
     fail(b, 4);
     EXPECT_EQ(b.state(), breaker_state::half_open);
     fail(b);
-    EXPECT_EQ(b.state(), breaker_state::open) << "five of ten are half, whatever the others do";
+    EXPECT_EQ(b.state(), breaker_state::open)
+        << "five of ten are half, whatever the other probes do";
     EXPECT_TRUE(rejects(b));
     EXPECT_EQ(b.stats().opened, 2U);
   }
@@ -478,11 +485,11 @@ TEST(circuit_breaker, probes_decide_as_early_as_they_can) {
     succeed(b, 5);
     EXPECT_EQ(b.state(), breaker_state::half_open);
     succeed(b);
-    EXPECT_EQ(b.state(), breaker_state::closed) << "the other four cannot be half";
+    EXPECT_EQ(b.state(), breaker_state::closed) << "the other four cannot make it half";
   }
 }
 
-// Goal    A slow probe speaks against the backend too.
+// Goal    A slow probe also counts against the backend.
 TEST(circuit_breaker, slow_probes_open_it_again) {
   manual_timer time;
   circuit_breaker_options options = small(time);
@@ -496,7 +503,7 @@ TEST(circuit_breaker, slow_probes_open_it_again) {
   EXPECT_EQ(b.state(), breaker_state::open);
 }
 
-// Goal    What on_change does as the first probe begins is no part of that probe's time.
+// Goal    The time that on_change takes as the first probe begins is not part of that probe's time.
 TEST(circuit_breaker, the_hook_makes_no_probe_slow) {
   manual_timer time;
   circuit_breaker_options options = small(time);
@@ -512,7 +519,7 @@ TEST(circuit_breaker, the_hook_makes_no_probe_slow) {
   EXPECT_EQ(b.stats().slow, 0U);
 }
 
-// Goal    Neither verdict falls while slow probes could still change it.
+// Goal    Neither verdict is reached while slow probes could still change it.
 TEST(circuit_breaker, probes_that_are_out_may_be_slow) {
   manual_timer time;
   circuit_breaker_options options = small(time);
@@ -528,7 +535,7 @@ TEST(circuit_breaker, probes_that_are_out_may_be_slow) {
   EXPECT_EQ(b.state(), breaker_state::open);
 }
 
-// Goal    A round knows nothing of the one before, however that one ended.
+// Goal    A round has no memory of the previous one, however that one ended.
 TEST(circuit_breaker, each_round_starts_afresh) {
   manual_timer time;
   circuit_breaker_options options = small(time);
@@ -547,8 +554,8 @@ TEST(circuit_breaker, each_round_starts_afresh) {
   }
 }
 
-// Goal    While probes are out no more than `probes` calls are let through, at a time and in all.
-// Method  The probes stand at a gate; everybody else is rejected meanwhile.
+// Goal    While probes run, no more than `probes` calls are admitted, at a time and in total.
+// Method  The probes wait at a gate; every other call is rejected meanwhile.
 TEST(circuit_breaker, probes_are_bounded) {
   manual_timer time;
   circuit_breaker b(small(time));
@@ -568,10 +575,10 @@ TEST(circuit_breaker, probes_are_bounded) {
   EXPECT_EQ(b.stats().rejected, 10U);
 }
 
-// Goal    Probes that hang do not keep everybody out: one call more is let through open_for after
-//         the last of them began, and who comes back with a result makes room as well. Results that
-//         come late in the round count in it.
-TEST(circuit_breaker, hung_probes_make_room) {
+// Goal    Probes that hang do not block recovery: open_for after the last of them began, one more
+//         call is admitted, and a probe that returns a result also frees a place. Results that
+//         arrive late in the round count in it.
+TEST(circuit_breaker, hung_probes_do_not_block_recovery) {
   manual_timer time;
   std::vector<change> heard;
   circuit_breaker_options options = small(time);
@@ -595,7 +602,7 @@ TEST(circuit_breaker, hung_probes_make_room) {
   time.advance(5s - 1ns);
   EXPECT_TRUE(rejects(b));
   time.advance(1ns);
-  b.call([&] { EXPECT_TRUE(rejects(b)) << "more than one call more"; });
+  b.call([&] { EXPECT_TRUE(rejects(b)) << "more than one extra call"; });
   EXPECT_EQ(b.state(), breaker_state::half_open);
   succeed(b);
   EXPECT_EQ(b.state(), breaker_state::closed);
@@ -608,7 +615,7 @@ TEST(circuit_breaker, hung_probes_make_room) {
                                  change{breaker_state::half_open, breaker_state::closed}));
 }
 
-/// Calls that overlap in virtual time, a hundred a second, for as long as a test says.
+/// Calls that overlap in virtual time, a hundred per second, for as long as a test specifies.
 struct traffic {
   using core = singleflight::detail::breaker_core;
   using call_result = singleflight::detail::call_result;
@@ -631,7 +638,7 @@ struct traffic {
       }
       if (const auto leave = breaker.admit()) {
         out.emplace(time.now() + length, leave);
-        ++let_in;
+        ++admitted;
       }
       most = std::max(most, out.size());
     }
@@ -639,13 +646,13 @@ struct traffic {
 
   manual_timer time;
   core breaker;
-  std::multimap<manual_timer::time_point, core::admission> out;  // by their ends
-  std::size_t most = 0;                                          // at a time
-  std::size_t let_in = 0;
+  std::multimap<manual_timer::time_point, core::admission> out;  // keyed by their ends
+  std::size_t most = 0;                                          // at any time
+  std::size_t admitted = 0;
 };
 
 // Goal    A backend that answers, but later than open_for, closes the breaker with its first
-//         results; meanwhile one call an open_for is let through beside the probes.
+//         results; meanwhile one call per open_for is admitted in addition to the probes.
 TEST(circuit_breaker, a_slow_backend_closes_it) {
   for (const auto length : {4s, 6s, 12s, 100s}) {
     traffic t({.open_for = 5s, .probes = 10});
@@ -658,7 +665,7 @@ TEST(circuit_breaker, a_slow_backend_closes_it) {
   }
 }
 
-// Goal    So does one that fails after that time open it.
+// Goal    Likewise, a backend that fails after that time opens the breaker.
 TEST(circuit_breaker, a_slow_backend_that_fails_opens_it) {
   traffic t({.open_for = 5s, .probes = 10});
   t.run(5s, 6s, traffic::call_result::failure, breaker_state::half_open);
@@ -667,21 +674,21 @@ TEST(circuit_breaker, a_slow_backend_that_fails_opens_it) {
   EXPECT_EQ(t.breaker.stats().failures, 5U);
 }
 
-// Goal    A backend that has hung is asked once an open_for, however long it hangs; and when it is
-//         back the breaker is closed within an open_for, though what hung never ends.
-TEST(circuit_breaker, a_hung_backend_is_asked_now_and_then) {
+// Goal    A backend that hangs is called once per open_for, however long it hangs; once it
+//         recovers, the breaker closes within an open_for, although the hung calls never end.
+TEST(circuit_breaker, a_hung_backend_is_called_once_per_open_for) {
   traffic t({.open_for = 5s, .probes = 10});
   t.run(5s, 24h, traffic::call_result::success, breaker_state::half_open);
   t.run(1h, 24h, traffic::call_result::success, breaker_state::closed);
   EXPECT_EQ(t.breaker.state(), breaker_state::half_open);
-  EXPECT_GE(t.let_in, 10U + 700U);
-  EXPECT_LE(t.let_in, 10U + 720U);
+  EXPECT_GE(t.admitted, 10U + 700U);
+  EXPECT_LE(t.admitted, 10U + 720U);
   t.run(5200ms, 10ms, traffic::call_result::success, breaker_state::closed);
   EXPECT_EQ(t.breaker.state(), breaker_state::closed);
 }
 
-// Goal    Calls that are all cancelled after more than open_for decide nothing, and do not become
-//         more from one open_for to the next.
+// Goal    Calls that are all cancelled after more than open_for decide nothing, and their number
+//         does not grow from one open_for to the next.
 TEST(circuit_breaker, cancelled_slow_probes_are_bounded) {
   traffic t({.open_for = 5s, .probes = 10});
   t.run(2h, 6s, traffic::call_result::none, breaker_state::closed);
@@ -691,7 +698,7 @@ TEST(circuit_breaker, cancelled_slow_probes_are_bounded) {
   EXPECT_EQ(t.breaker.state(), breaker_state::closed);
 }
 
-// Goal    An extra probe that is cancelled gives no place back: the next one comes open_for later.
+// Goal    An extra probe that is cancelled frees no place: the next one is admitted open_for later.
 TEST(circuit_breaker, a_cancelled_extra_probe) {
   traffic t({.open_for = 5s, .probes = 1});
   t.time.advance(5s);
@@ -709,9 +716,9 @@ TEST(circuit_breaker, a_cancelled_extra_probe) {
   EXPECT_EQ(t.breaker.state(), breaker_state::open);
 }
 
-// Goal    Probes that hang in round after round grow by no more than `probes` in each open_for, and
-//         what they bring later counts nowhere.
-// Method  Half of each round hangs, the other half fails, which ends the round.
+// Goal    Probes that hang in many successive rounds grow by no more than `probes` per open_for,
+//         and their late results count nowhere.
+// Method  Half of each round hangs; the other half fails, which ends the round.
 TEST(circuit_breaker, hung_probes_of_many_rounds_are_bounded) {
   traffic t({.open_for = 5s, .probes = 10});
   std::vector<traffic::core::admission> hung;
@@ -733,7 +740,8 @@ TEST(circuit_breaker, hung_probes_of_many_rounds_are_bounded) {
   t.breaker.settle(probe, traffic::call_result::success);
 }
 
-// Goal    Where calls are rare a round may last longer than open_for: what its probes said stays.
+// Goal    Where calls are rare a round may last longer than open_for; the results of its probes are
+//         kept.
 TEST(circuit_breaker, a_round_waits_for_its_calls) {
   manual_timer time;
   circuit_breaker b(small(time));
@@ -745,7 +753,7 @@ TEST(circuit_breaker, a_round_waits_for_its_calls) {
   EXPECT_EQ(b.state(), breaker_state::closed);
 }
 
-// Goal    A probe that is cancelled, or whose thread ends, gives its place back.
+// Goal    A probe that is cancelled, or whose thread ends, frees its place.
 TEST(circuit_breaker, a_probe_without_a_result_gives_its_place_back) {
   manual_timer time;
   circuit_breaker_options options = small(time);
@@ -771,7 +779,7 @@ TEST(circuit_breaker, a_probe_without_a_result_gives_its_place_back) {
                     } else {
                       c.b.call(ends, [] { return 1; });
                     }
-                    ADD_FAILURE() << "the thread goes on";
+                    ADD_FAILURE() << "the thread did not end";
                     return nullptr;
                   },
                   &of),
@@ -785,8 +793,8 @@ TEST(circuit_breaker, a_probe_without_a_result_gives_its_place_back) {
 }
 
 // Goal    A call that began before the breaker changed counts neither in the new state nor later.
-// Method  Its thread stands at a gate while the breaker opens and closes again; then it fails,
-//         where one failure would open it.
+// Method  Its thread waits at a gate while the breaker opens and closes again; then it fails, in a
+//         state that one failure would open.
 TEST(circuit_breaker, late_results_do_not_count) {
   manual_timer time;
   circuit_breaker_options options = small(time);
@@ -815,8 +823,8 @@ TEST(circuit_breaker, late_results_do_not_count) {
 
 // ---- changes ------------------------------------------------------------------------------------
 
-// Goal    The hook hears every change, with no lock held: it may use the breaker, and what that
-//         changes is told after it has returned.
+// Goal    The hook is called for every change, with no lock held: it may use the breaker, and the
+//         changes that this causes are reported after it has returned.
 TEST(circuit_breaker, the_hook_may_use_the_breaker) {
   manual_timer time;
   std::vector<change> heard;
@@ -824,7 +832,7 @@ TEST(circuit_breaker, the_hook_may_use_the_breaker) {
   circuit_breaker_options options = small(time);
   circuit_breaker* self = nullptr;
   options.on_change = [&](breaker_state from, breaker_state to) {
-    EXPECT_EQ(++inside, 1) << "told while it is told";
+    EXPECT_EQ(++inside, 1) << "the hook was called within the hook";
     heard.emplace_back(from, to);
     if (to == breaker_state::open && heard.size() == 1) {
       self->reset();
@@ -840,7 +848,7 @@ TEST(circuit_breaker, the_hook_may_use_the_breaker) {
                                  change{breaker_state::open, breaker_state::closed}));
 }
 
-// Goal    A hook that falls behind hears the latest changes, in order, and nothing blocks.
+// Goal    A hook that falls behind gets the latest changes, in order, and nothing blocks.
 TEST(circuit_breaker, a_hook_that_falls_behind_loses_the_oldest) {
   manual_timer time;
   std::vector<change> heard;
@@ -862,7 +870,7 @@ TEST(circuit_breaker, a_hook_that_falls_behind_loses_the_oldest) {
   EXPECT_EQ(heard.back().second, breaker_state::open);
 }
 
-// Goal    reset and force_open act in every state, and where nothing changes nothing is told.
+// Goal    reset and force_open act in every state; where nothing changes, the hook is not called.
 TEST(circuit_breaker, reset_and_force_open) {
   manual_timer time;
   std::vector<change> heard;
@@ -887,7 +895,7 @@ TEST(circuit_breaker, reset_and_force_open) {
   EXPECT_EQ(b.stats().opened, 1U);
 }
 
-// Goal    With an open_for that passes the range of the clock only reset closes it.
+// Goal    With an open_for beyond the range of the clock, only reset closes the breaker.
 TEST(circuit_breaker, open_for_ever) {
   manual_timer time;
   circuit_breaker_options options = small(time);
@@ -898,7 +906,7 @@ TEST(circuit_breaker, open_for_ever) {
   EXPECT_TRUE(rejects(eternal));
 }
 
-// Goal    The figures reach a visitor by name.
+// Goal    The statistics reach a visitor by name.
 TEST(circuit_breaker, is_observable) {
   struct visitor final : singleflight::metric_visitor {
     void visit(std::string_view name, singleflight::metric_kind, double value) override {
@@ -919,11 +927,11 @@ TEST(circuit_breaker, is_observable) {
                                                    {"state", 1}}));
 }
 
-// Goal    Threads count side by side, and nothing is lost.
-// Method  As many failures as would open it, one short, from threads that are under way together.
+// Goal    When threads count concurrently, no result is lost.
+// Method  Threads that run at the same time report one failure fewer than would open the breaker.
 TEST(circuit_breaker, threads_count_together) {
   manual_timer time;
-  constexpr int threads = 12;  // more than there are stripes beside each other
+  constexpr int threads = 12;  // more than there are adjacent stripes
   constexpr int each = 500;
   circuit_breaker_options options = small(time);
   options.error_rate = 1;

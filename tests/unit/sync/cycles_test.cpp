@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Loads that wait for tasks and retries which wait for loads.
+// Loads that wait for tasks and retries, which in turn wait for loads.
 
 #include <gtest/gtest.h>
 
@@ -29,7 +29,7 @@ using key_group = sf::group<int, int>;
 
 namespace {
 
-/// Counts who has armed it: a blocked thread with a deadline does so after its wait was recorded.
+/// Counts arms: a blocked thread with a deadline arms the timer after its wait was recorded.
 struct counting_timer final : sf::timer {
   time_point now() const noexcept override { return inner.now(); }
   void arm(sf::timer_node& node, time_point when) override {
@@ -41,14 +41,14 @@ struct counting_timer final : sf::timer {
   std::atomic<int> armed{0};
 };
 
-/// A load of key 1, and tasks that ask for it on threads of a pool.
+/// A load of key 1, and tasks that wait for it on threads of a pool.
 struct cycles {
-  bool is_told() {
+  bool is_recursive() {
     const auto got =
         flights.run(sf::as_outcome, 1, [] { return 0; }, {.deadline = time.now() + 1h});
     return got.errc() == sf::flight_errc::recursive;
   }
-  /// Until `n` tasks wait for the load.
+  /// Returns once `n` tasks wait for the load.
   void until_waiting(int n) {
     support::eventually([&] { return time.armed >= n; });
   }
@@ -67,34 +67,34 @@ struct cycles {
 };
 
 // Scenario 13
-// Goal    Tasks that wait already for the load that then waits for them are told recursive, each of
-//         them; the wait for the tasks stands, and sees them to their end.
+// Goal    Tasks that already wait for a load when it begins to wait for them each get `recursive`;
+//         the load's wait for the tasks succeeds and lasts until they end.
 TEST(cycles, a_load_waits_for_tasks_that_wait_for_it) {
   cycles c;
-  std::atomic<int> told{0};
+  std::atomic<int> recursive{0};
   c.load([&] {
     sf::error_group group({.executor = c.pool});
-    for (int i = 0; i < 3; ++i) group.go([&] { told += c.is_told() ? 1 : 0; });
+    for (int i = 0; i < 3; ++i) group.go([&] { recursive += c.is_recursive() ? 1 : 0; });
     c.until_waiting(3);
     group.wait();
-    EXPECT_EQ(told, 3);
+    EXPECT_EQ(recursive, 3);
   });
   EXPECT_EQ(c.flights.stats().recursive, 3U);
 }
 
 // Scenario 13
-// Goal    The same where the group goes without a wait, where its error is that of a task, in
-//         collect, and in run_all, also in one within the other.
+// Goal    The same where the group is destroyed without a wait, where the group's error comes from
+//         a task, in collect, and in run_all, even when run_all is nested.
 TEST(cycles, every_form_of_waiting_for_tasks) {
   cycles c;
   c.load([&] {
-    std::atomic<int> told{0};
+    std::atomic<int> recursive{0};
     {
       sf::error_group group({.executor = c.pool});
-      group.go([&] { told += c.is_told() ? 1 : 0; });
+      group.go([&] { recursive += c.is_recursive() ? 1 : 0; });
       c.until_waiting(1);
     }
-    EXPECT_EQ(told, 1);
+    EXPECT_EQ(recursive, 1);
     const std::vector<std::function<int()>> calls(
         2, [&] { return *c.flights.run(1, [] { return 0; }); });
     EXPECT_THROW((void)sf::collect<int>(calls, {.executor = c.pool}), sf::flight_error);
@@ -113,33 +113,34 @@ TEST(cycles, every_form_of_waiting_for_tasks) {
 }
 
 // Scenario 13
-// Goal    A started load on a third thread is part of a cycle too; one wait of it is told.
+// Goal    A started load on a third thread is part of a cycle too; one wait of the cycle gets
+//         `recursive`.
 TEST(cycles, a_cycle_through_tasks_and_another_load) {
-  std::atomic<int> told{0};
+  std::atomic<int> recursive{0};
   key_group others;
   cycles c;
   c.load([&] {
     sf::error_group group({.executor = c.pool});
     group.go([&] {
       auto other = others.start(2, [&] {
-        told += c.is_told() ? 1 : 0;
+        recursive += c.is_recursive() ? 1 : 0;
         return 2;
       });
       const auto how = other.get_outcome();
-      told += how.errc() == sf::flight_errc::recursive ? 1 : 0;
+      recursive += how.errc() == sf::flight_errc::recursive ? 1 : 0;
     });
     group.wait();
-    EXPECT_EQ(told, 1);
+    EXPECT_EQ(recursive, 1);
   });
   others.close();
 }
 
 // Scenario 13
-// Goal    A retry whose attempt asks for the load that waits for it: whichever wait is the last,
-//         one of them is told.
+// Goal    If the attempt of a retry waits for the load that waits for the retry, one of the two
+//         waits gets `recursive`, whichever is the last.
 TEST(cycles, a_load_waits_for_a_retry_that_waits_for_it) {
   for (const bool attempt_first : {true, false}) {
-    std::atomic<bool> told{false};
+    std::atomic<bool> recursive{false};
     support::gate asks;
     cycles c;
     c.load([&] {
@@ -147,7 +148,7 @@ TEST(cycles, a_load_waits_for_a_retry_that_waits_for_it) {
           {.max_attempts = 1},
           [&] {
             asks.wait();
-            told = c.is_told();
+            recursive = c.is_recursive();
             return 7;
           },
           {}, c.pool);
@@ -160,15 +161,15 @@ TEST(cycles, a_load_waits_for_a_retry_that_waits_for_it) {
       if (attempt_first) {
         EXPECT_EQ(how.errc(), sf::flight_errc::recursive);
       } else {
-        EXPECT_TRUE(how ? told.load() : how.errc() == sf::flight_errc::recursive);
+        EXPECT_TRUE(how ? recursive.load() : how.errc() == sf::flight_errc::recursive);
       }
     });
   }
 }
 
 // Scenario 13
-// Goal    A wait for a retry can be struck as one for a load can: the load waits for a task that
-//         waits for a retry whose attempt waits for the load.
+// Goal    A wait for a retry can be made to fail like one for a load: the load waits for a task
+//         that waits for a retry whose attempt waits for the load.
 TEST(cycles, a_cycle_through_tasks_and_a_retry) {
   cycles c;
   c.load([&] {
@@ -176,7 +177,7 @@ TEST(cycles, a_cycle_through_tasks_and_a_retry) {
     std::atomic<int> ended{0};
     group.go([&] {
       auto all = sf::start_retry(
-          {.max_attempts = 1}, [&] { return c.is_told(); }, {}, c.pool);
+          {.max_attempts = 1}, [&] { return c.is_recursive(); }, {}, c.pool);
       const auto how = all.get_outcome();
       EXPECT_TRUE(how ? *how : how.errc() == sf::flight_errc::recursive);
       ++ended;
@@ -188,50 +189,51 @@ TEST(cycles, a_cycle_through_tasks_and_a_retry) {
 }
 
 // Scenario 13
-// Goal    A load that awaits a retry in its own name is seen; the attempt asks on another thread.
+// Goal    The cycle is found when a load awaits a retry in its own name (within); the attempt calls
+//         from another thread.
 TEST(cycles, a_load_awaits_a_retry_in_its_own_name) {
   support::gate asks;
-  std::atomic<bool> told{false};
+  std::atomic<bool> recursive{false};
   cycles c;
   auto f = c.flights.start(1, [&](sf::flight_context& context) -> support::lazy<int> {
     auto all = sf::start_retry(
         {.max_attempts = 1},
         [&] {
           asks.open();
-          told = c.is_told();
+          recursive = c.is_recursive();
           return 7;
         },
         {}, c.pool);
     asks.wait();
     const auto how = co_await all.within(context).as_outcome();
-    EXPECT_TRUE(how ? told.load() : how.errc() == sf::flight_errc::recursive);
+    EXPECT_TRUE(how ? recursive.load() : how.errc() == sf::flight_errc::recursive);
     co_return 3;
   });
   EXPECT_EQ(*f.get(), 3);
 }
 
 // Scenario 13
-// Goal    Tasks of two groups, each of which waits for the other group: the last one is told.
+// Goal    When tasks of two groups each wait for the other group, the last wait gets `recursive`.
 TEST(cycles, tasks_that_wait_for_each_others_groups) {
   sf::thread_pool pool({.max_threads = 4});
   sf::error_group a({.executor = pool});
   sf::error_group b({.executor = pool});
-  std::atomic<int> told{0};
+  std::atomic<int> recursive{0};
   std::atomic<int> running{0};
   const auto wait_for = [&](sf::error_group& other) {
     ++running;
     support::eventually([&] { return running == 2; });
-    if (other.wait(sf::as_outcome).errc() == sf::flight_errc::recursive) ++told;
+    if (other.wait(sf::as_outcome).errc() == sf::flight_errc::recursive) ++recursive;
   };
   a.go([&] { wait_for(b); });
   b.go([&] { wait_for(a); });
   a.wait();
   b.wait();
-  EXPECT_EQ(told, 1);
+  EXPECT_EQ(recursive, 1);
 }
 
-// Goal    No cycle: a task of a group that the load does not wait for, however often and wherever
-//         the group is waited for afterwards.
+// Goal    A task of a group that the load does not wait for forms no cycle, however often and
+//         wherever the group is waited for later.
 TEST(cycles, a_task_that_outlives_the_load_is_no_cycle) {
   cycles c;
   sf::error_group group({.executor = c.pool});
@@ -245,16 +247,16 @@ TEST(cycles, a_task_that_outlives_the_load_is_no_cycle) {
   EXPECT_EQ(c.flights.stats().recursive, 0U);
 }
 
-// Goal    No cycle: a stop callback of a group that nothing was skipped in is not waited for; so it
-//         may wait for the load that waits for the group.
+// Goal    A stop callback of a group that skipped nothing is not waited for and forms no cycle, so
+//         it may wait for the load that waits for the group.
 TEST(cycles, a_stop_callback_is_no_task) {
   cycles c;
   sf::error_group group({.executor = c.pool});
   support::gate begun;
   support::gate stops;
   support::gate leaves;
-  std::optional<bool> told;
-  const std::function<void()> asks = [&] { told = c.is_told(); };
+  std::optional<bool> recursive;
+  const std::function<void()> asks = [&] { recursive = c.is_recursive(); };
   std::jthread stopper([&] {
     stops.wait();
     group.request_stop();
@@ -273,14 +275,14 @@ TEST(cycles, a_stop_callback_is_no_task) {
     EXPECT_TRUE(group.wait(sf::as_outcome).has_value());
   });
   stopper.join();
-  EXPECT_EQ(told, false);
+  EXPECT_EQ(recursive, false);
   EXPECT_EQ(c.flights.stats().recursive, 0U);
 }
 
 // Scenario 46
-// Goal    A promise that is lost to an exception which its loader catches is broken before the
-//         loader waits for anything of the library's: for a permit, for tasks, for a retry, within
-//         one, for the end of another group or of a pool.
+// Goal    When a loader loses its promise to an exception that it catches, the promise is broken
+//         before the loader waits for anything in the library: for a permit, for tasks, for a
+//         retry, within a retry, or for the end of another group or of a pool.
 TEST(cycles, a_lost_promise_is_broken_before_its_loader_waits) {
   struct full {};
   sf::thread_pool pool{{.max_threads = 12}};
@@ -341,11 +343,11 @@ TEST(cycles, a_lost_promise_is_broken_before_its_loader_waits) {
   EXPECT_TRUE(support::eventually([&] { return ended == 6; }, "the loaders"));
 }
 
-// Goal    It is broken before its loader takes a place in a queue: who is resumed by that, and
-//         wants a permit as well, does not find the loader before it.
+// Goal    The promise is broken before its loader enters a queue: a caller that this resumes, and
+//         that also wants a permit, does not find the loader ahead of it.
 TEST(cycles, a_lost_promise_is_broken_before_its_loader_queues) {
   struct full {};
-  struct watching {  // how long the queue is when it is handed a coroutine
+  struct watching {  // records the length of the queue when it is passed a coroutine
     void execute(sf::task work) const {
       *seen = permits->waiters_approx();
       later.execute(std::move(work));
@@ -372,17 +374,17 @@ TEST(cycles, a_lost_promise_is_broken_before_its_loader_queues) {
     });
   });
   joined.await_arrivals();
-  std::optional<sf::flight_errc> told;
+  std::optional<sf::flight_errc> outcome;
   const watching watches{&permits, &seen, later};
   const auto caller = [&]() -> support::detached {
     auto f = flights.start(1, [] { return 0; });
-    told = (co_await f.on(watches).as_outcome()).errc();
+    outcome = (co_await f.on(watches).as_outcome()).errc();
   };
   caller();
   joined.open();
   support::manual_executor runs = later;
   ASSERT_TRUE(support::eventually([&] { return runs.run_one(); }));
-  EXPECT_EQ(told, sf::flight_errc::broken);
+  EXPECT_EQ(outcome, sf::flight_errc::broken);
   EXPECT_EQ(seen, 0U);
   taken.reset();
 }

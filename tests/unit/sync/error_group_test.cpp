@@ -46,7 +46,7 @@ flight_errc code_of(const std::function<void()>& call) {
   return {};
 }
 
-/// What `wait` threw, by its number; 0: nothing.
+/// The number of the failure that `wait` threw; 0: nothing.
 int failure_of(error_group& group) {
   try {
     group.wait();
@@ -70,7 +70,8 @@ std::vector<std::pair<std::size_t, int>> numbers(const std::vector<sf::task_erro
 
 // ---- after the tests of golang.org/x/sync/errgroup ----------------------------------------------
 
-// Goal    ZeroGroup: whichever tasks fail, wait throws the first error, and no error is no throw.
+// Goal    ZeroGroup: whichever tasks fail, wait throws the first error; without an error it does
+//         not throw.
 TEST(error_group, wait_throws_the_first_error) {
   for (const std::vector<int>& tasks :
        {std::vector<int>{}, {0}, {1}, {0, 1}, {1, 0}, {0, 1, 2}, {2, 0, 1}}) {
@@ -86,7 +87,7 @@ TEST(error_group, wait_throws_the_first_error) {
   }
 }
 
-// Goal    WithContext: an error stops the group's token; and so does the end of the wait.
+// Goal    WithContext: an error stops the group's token, and so does the end of the wait.
 TEST(error_group, the_token_stops_at_the_first_error_and_at_the_end) {
   for (const bool fails : {false, true}) {
     error_group group;
@@ -106,7 +107,8 @@ TEST(error_group, the_token_stops_at_the_first_error_and_at_the_end) {
   }
 }
 
-// Goal    WithContext: the parent's stop is the group's; what it skipped is no success.
+// Goal    WithContext: a stop of the parent stops the group; a group that skipped tasks has not
+//         succeeded.
 TEST(error_group, the_parents_stop_is_the_groups) {
   std::stop_source parent;
   support::manual_executor queue;
@@ -120,7 +122,7 @@ TEST(error_group, the_parents_stop_is_the_groups) {
   EXPECT_FALSE(ran);
   EXPECT_EQ(group.skipped(), 1U);
 
-  EXPECT_TRUE(group.stop_token().stop_requested()) << "the parent stays stopped";
+  EXPECT_TRUE(group.stop_token().stop_requested()) << "the parent is still stopped";
   group.go([&] { ran = true; });
   EXPECT_EQ(code_of([&] { group.wait(); }), flight_errc::cancelled);
   EXPECT_FALSE(ran);
@@ -131,7 +133,7 @@ TEST(error_group, the_parents_stop_is_the_groups) {
   EXPECT_FALSE(ran);
 }
 
-// Goal    TryGo: false at the limit, and nothing ran; true again once a task has ended.
+// Goal    TryGo: false at the limit, and the task does not run; true again once a task has ended.
 TEST(error_group, try_go_refuses_at_the_limit) {
   error_group group({.limit = 42});
   support::gate hold;
@@ -159,7 +161,8 @@ TEST(error_group, try_go_refuses_at_the_limit) {
   one.wait();
 }
 
-// Goal    TryGo without a limit always starts; in a stopped group never, and that counts nothing.
+// Goal    TryGo without a limit always starts the task; in a stopped group it never does, and
+//         nothing is counted.
 TEST(error_group, try_go_without_a_limit_and_after_a_stop) {
   error_group group;
   std::atomic<int> ran{0};
@@ -173,9 +176,9 @@ TEST(error_group, try_go_without_a_limit_and_after_a_stop) {
   EXPECT_EQ(ran, 100);
 }
 
-// Goal    GoLimit: never more tasks at a time than the limit, waiters that help included; and that
+// Goal    GoLimit: no more tasks run at a time than the limit, waiters that help included, and that
 //         many do run at a time.
-// Method  The first ten stand at a gate until all of them are there.
+// Method  The first ten tasks wait at a gate until all of them have arrived.
 TEST(error_group, the_limit_bounds_what_runs) {
   constexpr int limit = 10;
   error_group group({.limit = limit});
@@ -203,7 +206,8 @@ TEST(error_group, the_limit_bounds_what_runs) {
 // ---- scenario 29 --------------------------------------------------------------------------------
 
 // Scenario 29.
-// Goal    A limit of 0, and a queue that could hold nothing, are refused by name.
+// Goal    A limit of 0, and a queue without capacity, are refused with a message that names the
+//         option.
 TEST(error_group, senseless_bounds_are_refused) {
   try {
     const error_group group({.limit = 0});
@@ -216,8 +220,8 @@ TEST(error_group, senseless_bounds_are_refused) {
 }
 
 // Scenario 29.
-// Goal    At a limit of 1 a task may call go on its own group, also many levels deep: go never
-//         blocks, and all of them run, in order.
+// Goal    At a limit of 1 a task may call go on its own group, even many levels deep: go never
+//         blocks, and all tasks run in order.
 TEST(error_group, go_within_a_task_at_the_limit_does_not_block) {
   error_group group({.limit = 1});
   std::vector<int> order;
@@ -232,7 +236,7 @@ TEST(error_group, go_within_a_task_at_the_limit_does_not_block) {
 }
 
 // Scenario 29.
-// Goal    go after the stop skips the task, counts it, and never calls it.
+// Goal    go after the stop skips the task: it is counted and never called.
 TEST(error_group, go_after_the_stop_skips) {
   error_group group;
   group.go([] { throw failure{1}; });
@@ -246,9 +250,9 @@ TEST(error_group, go_after_the_stop_skips) {
 }
 
 // Scenario 29.
-// Goal    What had not begun at the first error is skipped and its callable destroyed before the
-//         wait returns; what ran goes on to its end.
-// Method  Three tasks stand at a gate, the fourth fails, the others are queued behind the limit.
+// Goal    A task that had not begun at the first error is skipped, and its callable is destroyed
+//         before the wait returns; running tasks continue to their end.
+// Method  Three tasks wait at a gate, the fourth fails, and the others are queued behind the limit.
 TEST(error_group, the_first_error_skips_what_has_not_begun) {
   error_group group({.limit = 4});
   support::gate hold;
@@ -275,15 +279,15 @@ TEST(error_group, the_first_error_skips_what_has_not_begun) {
   EXPECT_EQ(ended, 0);
   hold.open();
   EXPECT_EQ(failure_of(group), 4);
-  EXPECT_EQ(ended, 3) << "a task that ran was not waited for";
+  EXPECT_EQ(ended, 3) << "the wait did not cover a running task";
   EXPECT_FALSE(ran);
   EXPECT_EQ(group.skipped(), 5U);
   EXPECT_EQ(alive.use_count(), 1);
 }
 
 // Scenario 29.
-// Goal    After a wait the group is as new: no error, no count, a fresh token; errors() speaks of
-//         the use that was waited for until the next go.
+// Goal    After a wait the group is like new: no error, no count, a fresh token; until the next go,
+//         errors() returns the errors of the use that was waited for.
 TEST(error_group, an_error_does_not_stick_to_the_next_use) {
   error_group group({.limit = 1});
   const std::stop_token first = group.stop_token();
@@ -292,7 +296,7 @@ TEST(error_group, an_error_does_not_stick_to_the_next_use) {
   EXPECT_EQ(failure_of(group), 1);
   EXPECT_EQ(group.errors().size(), 1U);
   EXPECT_EQ(group.skipped(), 1U);
-  EXPECT_EQ(failure_of(group), 0) << "a wait for nothing";
+  EXPECT_EQ(failure_of(group), 0) << "a wait without tasks";
   EXPECT_EQ(group.errors().size(), 1U);
 
   const std::stop_token second = group.stop_token();
@@ -312,7 +316,7 @@ TEST(error_group, an_error_does_not_stick_to_the_next_use) {
 // Scenario 29.
 // Goal    Exceptions keep their type; all are kept in the order in which their tasks failed, each
 //         with the index of its go.
-// Method  Each task fails once its gate opens; the gates open in another order than that of go.
+// Method  Each task fails once its gate opens; the gates open in a different order than that of go.
 TEST(error_group, errors_in_the_order_of_failure) {
   error_group group;
   std::array<support::gate, 4> gates;
@@ -338,7 +342,8 @@ TEST(error_group, errors_in_the_order_of_failure) {
 // ---- where tasks run ----------------------------------------------------------------------------
 
 // Scenario 21.
-// Goal    Nested groups on a pool of one thread end: the waiter runs what its executor cannot.
+// Goal    Nested groups on a pool of one thread end: the waiter runs the tasks that its executor
+//         cannot.
 TEST(error_group, nested_groups_on_a_pool_of_one_thread) {
   sf::thread_pool pool({.max_threads = 1});
   std::atomic<int> leaves{0};
@@ -353,7 +358,7 @@ TEST(error_group, nested_groups_on_a_pool_of_one_thread) {
   };
   error_group outer({.executor = pool});
   support::gate done;
-  outer.go([&] {  // on the pool's only thread: nobody waits yet
+  outer.go([&] {  // on the pool's only thread: no thread waits yet
     fan_out(4);
     done.open();
   });
@@ -363,7 +368,7 @@ TEST(error_group, nested_groups_on_a_pool_of_one_thread) {
 }
 
 // Scenario 28a.
-// Goal    A waiter runs tasks of its own group, and never those of another one.
+// Goal    A waiter runs tasks of its own group, and never those of another group.
 // Method  Neither group's executor runs anything; only waiters do.
 TEST(error_group, a_waiter_runs_only_its_own_groups_tasks) {
   support::manual_executor queue;
@@ -381,21 +386,21 @@ TEST(error_group, a_waiter_runs_only_its_own_groups_tasks) {
   EXPECT_TRUE(strange_ran);
 }
 
-// Goal    Without a limit each task begins while the others block, as far as there are threads.
+// Goal    Without a limit each task begins while the others block, as long as there are threads.
 TEST(error_group, tasks_that_wait_for_each_other_all_begin) {
   constexpr std::size_t tasks = 20;
   sf::thread_pool pool({.max_threads = tasks});
   error_group group({.executor = pool});
   support::gate all;
   for (std::size_t i = 0; i < tasks; ++i) group.go([&] { all.wait(); });
-  all.await_arrivals(tasks);  // nobody waits for the group yet
+  all.await_arrivals(tasks);  // no thread waits for the group yet
   all.open();
   group.wait();
 }
 
-// Goal    A waiter that sleeps comes back for a task that no other thread can run.
-// Method  The pool's only thread is inside a task that waits until the system says that the waiter
-//         is asleep, hands over another task and waits for it.
+// Goal    A sleeping waiter is woken for a task that no other thread can run.
+// Method  The pool's only thread runs a task that waits until the system reports that the waiter is
+//         asleep, then submits another task and waits for it.
 TEST(error_group, a_sleeping_waiter_is_called_for_a_late_task) {
   sf::thread_pool pool({.max_threads = 1});
   error_group group({.executor = pool});
@@ -418,7 +423,7 @@ TEST(error_group, a_sleeping_waiter_is_called_for_a_late_task) {
   EXPECT_EQ(ran_on, std::this_thread::get_id());
 }
 
-// Goal    An executor that refuses, or drops, all tickets harms nobody: the waiter runs the tasks.
+// Goal    An executor that refuses or drops all tickets does no harm: the waiter runs the tasks.
 TEST(error_group, executors_that_take_nothing) {
   const auto use = [](const sf::any_executor& executor) {
     error_group group({.executor = executor});
@@ -435,8 +440,8 @@ TEST(error_group, executors_that_take_nothing) {
   use(support::manual_executor{});
 }
 
-// Goal    A ticket is only a ticket: one stands in the executor, for however many tasks; a late one
-//         finds nothing; one that is dropped later is replaced by the next go.
+// Goal    A ticket is bound to no task: the executor holds one, for any number of tasks; a late one
+//         finds nothing to run; one that is dropped later is replaced by the next go.
 TEST(error_group, one_ticket_for_many_tasks) {
   support::manual_executor queue;
   std::optional<error_group> group(std::in_place, sf::error_group_options{.executor = queue});
@@ -445,14 +450,14 @@ TEST(error_group, one_ticket_for_many_tasks) {
   EXPECT_EQ(queue.size(), 1U);
   EXPECT_TRUE(queue.run_one());
   EXPECT_EQ(ran, 1'000);
-  EXPECT_EQ(queue.size(), 1U) << "the ticket for a second thread";
+  EXPECT_EQ(queue.size(), 1U) << "there must be one ticket, for a second thread";
   EXPECT_TRUE(queue.drop_one());
   group->go([&] { ++ran; });
   EXPECT_EQ(queue.size(), 1U);
   group->wait();
   EXPECT_EQ(ran, 1'001);
   group.reset();
-  EXPECT_TRUE(queue.run_one()) << "a ticket of a group that has gone";
+  EXPECT_TRUE(queue.run_one()) << "the ticket of a destroyed group is still queued";
   EXPECT_EQ(ran, 1'001);
 }
 
@@ -469,16 +474,16 @@ TEST(error_group, on_the_calling_thread) {
   group.wait();
 }
 
-// Goal    inline_executor: what a task hands over on a waiter's thread begins after that task, in
-//         the order of go.
-// Method  The group's first task holds its thread until all is over, so the waiter runs the others.
+// Goal    inline_executor: a task that another task submits on a waiter's thread begins after that
+//         task, in the order of go.
+// Method  The group's first task holds its thread until the end, so the waiter runs the others.
 TEST(error_group, a_waiter_keeps_the_order_of_inline_tasks) {
   error_group group({.executor = sf::inline_executor});
   support::gate begun;
   support::gate waiting;
   support::gate over;
   const support::asleep waiter;
-  std::vector<int> order;  // by the waiter alone
+  std::vector<int> order;  // written by the waiter only
   std::jthread other([&] {
     group.go([&] {
       begun.open();
@@ -501,7 +506,7 @@ TEST(error_group, a_waiter_keeps_the_order_of_inline_tasks) {
   EXPECT_EQ(order, (std::vector<int>{1, 2, 3}));
 }
 
-// Goal    inline_executor: a chain of tasks on a waiter's thread needs no stack.
+// Goal    inline_executor: a chain of tasks on a waiter's thread takes constant stack.
 TEST(error_group, inline_tasks_of_a_waiter_do_not_nest) {
   error_group group({.executor = sf::inline_executor});
   int left = 100'000;
@@ -532,7 +537,7 @@ TEST(error_group, inline_tasks_of_a_waiter_do_not_nest) {
 
 // ---- bounds -------------------------------------------------------------------------------------
 
-// Goal    Beyond max_queued go throws overloaded; nothing of it counts.
+// Goal    Beyond max_queued go throws overloaded, and the refused task is not counted.
 TEST(error_group, the_queue_is_bounded) {
   support::manual_executor queue;
   int ran = 0;
@@ -560,8 +565,8 @@ TEST(error_group, the_queue_is_bounded) {
 
 // ---- stops --------------------------------------------------------------------------------------
 
-// Goal    request_stop: what runs is told, what has not begun is skipped; without an error the wait
-//         says cancelled. The first call says true.
+// Goal    request_stop: running tasks see the stop, tasks that have not begun are skipped; without
+//         an error the wait throws cancelled. The first call returns true.
 TEST(error_group, request_stop) {
   error_group group({.limit = 1});
   support::gate begun;
@@ -581,7 +586,7 @@ TEST(error_group, request_stop) {
   EXPECT_TRUE(group.errors().empty());
 }
 
-// Goal    A stop of tasks that all began is no error of itself.
+// Goal    A stop after all tasks have begun is not an error.
 TEST(error_group, a_stop_that_skips_nothing) {
   error_group group;
   support::gate begun;
@@ -594,13 +599,13 @@ TEST(error_group, a_stop_that_skips_nothing) {
   EXPECT_NO_THROW(group.wait());
 }
 
-// Goal    Stop callbacks run without any lock of the group: they may use it.
+// Goal    Stop callbacks run without holding a lock of the group: they may use it.
 TEST(error_group, a_stop_callback_may_use_the_group) {
   error_group group;
   std::size_t errors = 0;
   std::optional<flight_errc> waited;
   bool ran = false;
-  const std::stop_callback told(group.stop_token(), [&] {
+  const std::stop_callback callback(group.stop_token(), [&] {
     errors = group.errors().size();
     group.go([&] { ran = true; });
     waited = group.wait(as_outcome).errc();
@@ -613,8 +618,9 @@ TEST(error_group, a_stop_callback_may_use_the_group) {
   EXPECT_EQ(group.skipped(), 1U);
 }
 
-// Goal    A skipped callable is destroyed without any lock of the group: its destructor may use it.
-TEST(error_group, a_skipped_callable_may_use_the_group_as_it_goes) {
+// Goal    A skipped callable is destroyed without holding a lock of the group: its destructor may
+//         use it.
+TEST(error_group, a_skipped_callable_may_use_the_group_in_its_destructor) {
   support::manual_executor queue;
   error_group group({.executor = queue});
   struct asks {
@@ -635,8 +641,9 @@ TEST(error_group, a_skipped_callable_may_use_the_group_as_it_goes) {
   EXPECT_EQ(group.wait(as_outcome).errc(), flight_errc::cancelled);
 }
 
-// Goal    A wait within the group's own stop would wait for itself: recursive, on whatever thread
-//         the stop is told, also in the destructor of what is skipped. Not once the stop is over.
+// Goal    A wait within the group's own stop would wait for itself and gets recursive, on whatever
+//         thread the stop is requested, even in the destructor of a skipped callable; once the stop
+//         is over, it does not.
 TEST(error_group, a_wait_within_the_groups_own_stop_is_refused) {
   struct waits {
     error_group* group;
@@ -655,7 +662,7 @@ TEST(error_group, a_wait_within_the_groups_own_stop_is_refused) {
     answers.clear();
     error_group group({.executor = support::dropping_executor(), .stop = parent.get_token()});
     group.go(waits(&group, &answers));
-    const std::stop_callback told(group.stop_token(), [&] {
+    const std::stop_callback callback(group.stop_token(), [&] {
       answers.push_back(group.wait(as_outcome).errc());
       error_group another({.executor = support::dropping_executor()});
       another.go([] {});
@@ -670,8 +677,8 @@ TEST(error_group, a_wait_within_the_groups_own_stop_is_refused) {
 
 // ---- waiting ------------------------------------------------------------------------------------
 
-// Goal    A wait within a task of the group would wait for itself: recursive, also through a group
-//         in between. A wait for another group is fine.
+// Goal    A wait within a task of the group would wait for itself and gets recursive, even through
+//         a group in between; a wait for another group is allowed.
 TEST(error_group, a_wait_for_itself_is_refused) {
   error_group group;
   group.go([&] { group.wait(); });
@@ -685,9 +692,9 @@ TEST(error_group, a_wait_for_itself_is_refused) {
   EXPECT_NO_THROW(group.wait());
 }
 
-// Goal    Threads that wait at the same time are all told the use's error.
-// Method  Only waiters run tasks here, and two tasks meet at a gate: so both threads are in wait.
-TEST(error_group, all_who_wait_are_told) {
+// Goal    All threads that wait at the same time get the use's error.
+// Method  Only waiters run tasks here, and two tasks meet at a gate, so both threads are in wait.
+TEST(error_group, every_waiter_gets_the_error) {
   error_group group({.executor = support::manual_executor()});  // only waiters run tasks
   support::gate both;
   for (int i = 0; i < 2; ++i) {
@@ -696,18 +703,18 @@ TEST(error_group, all_who_wait_are_told) {
       if (i == 0) throw failure{7};
     });
   }
-  std::atomic<int> told{0};
+  std::atomic<int> sum{0};
   {
     std::vector<std::jthread> waiters;
-    for (int i = 0; i < 2; ++i) waiters.emplace_back([&] { told += failure_of(group); });
+    for (int i = 0; i < 2; ++i) waiters.emplace_back([&] { sum += failure_of(group); });
     both.await_arrivals(2);
     both.open();
   }
-  EXPECT_EQ(told, 14);
+  EXPECT_EQ(sum, 14);
 }
 
-// Goal    A go beside a wait: the wait ends after that task too.
-TEST(error_group, a_wait_ends_after_tasks_that_come_meanwhile) {
+// Goal    After a go during a wait, the wait ends only after that task too.
+TEST(error_group, a_wait_ends_after_tasks_that_are_added_meanwhile) {
   error_group group;
   std::atomic<int> ran{0};
   std::function<void(int)> chain = [&](int left) {
@@ -719,7 +726,7 @@ TEST(error_group, a_wait_ends_after_tasks_that_come_meanwhile) {
   EXPECT_EQ(ran, 51);
 }
 
-// Goal    The task's effects, and the end of its captures, come before the return of the wait.
+// Goal    The task's effects, and the destruction of its captures, happen before the wait returns.
 TEST(error_group, captures_end_before_the_wait) {
   error_group group;
   int plain = 0;
@@ -732,10 +739,10 @@ TEST(error_group, captures_end_before_the_wait) {
 
 // ---- the ends of threads and groups -------------------------------------------------------------
 
-// Goal    A task that ends its thread has failed as broken; the group goes on without that thread,
-//         and stops as for any error.
+// Goal    A task that ends its thread has failed as broken; the group continues without that
+//         thread, and stops as for any error.
 TEST(error_group, a_task_that_ends_its_thread) {
-  if (!support::threads_can_end) GTEST_SKIP() << "this unwinder ends no thread in its midst";
+  if (!support::threads_can_end) GTEST_SKIP() << "this unwinder cannot end a thread in a task";
   sf::thread_pool pool({.max_threads = 2});
   error_group group({.executor = pool});
   support::gate others;
@@ -758,8 +765,8 @@ TEST(error_group, a_task_that_ends_its_thread) {
   EXPECT_EQ(code_of([&] { std::rethrow_exception(errors[0].error); }), flight_errc::broken);
 }
 
-// Goal    The destructor of a group that was never waited for: what runs is told and waited for,
-//         what has not begun never does.
+// Goal    The destructor of a group that was never waited for stops and awaits running tasks; tasks
+//         that have not begun never do.
 TEST(error_group, the_destructor_stops_and_drains) {
   std::atomic<bool> ended{false};
   bool ran = false;
@@ -778,7 +785,7 @@ TEST(error_group, the_destructor_stops_and_drains) {
   EXPECT_FALSE(ran);
 }
 
-// Goal    A group of errors that nobody asked for goes quietly.
+// Goal    A group whose errors were never read is destroyed without throwing.
 TEST(error_group, the_destructor_throws_nothing) {
   support::gate failed;
   {
@@ -791,7 +798,7 @@ TEST(error_group, the_destructor_throws_nothing) {
   }
 }
 
-// Goal    Within one of its own tasks a group cannot go: that would wait for itself.
+// Goal    A group cannot be destroyed within one of its own tasks: that would wait for itself.
 TEST(error_group_death, destroyed_within_its_own_task) {
   support::die_apart();
   EXPECT_DEATH(
@@ -803,22 +810,23 @@ TEST(error_group_death, destroyed_within_its_own_task) {
       "error_group: destroyed within one of its own tasks");
 }
 
-// Goal    Within its own stop neither, whether or not it would have ended.
+// Goal    Nor can it be destroyed within its own stop, whether or not that would have ended.
 TEST(error_group_death, destroyed_within_its_own_stop) {
   support::die_apart();
   EXPECT_DEATH(
       {
         auto* const group = new error_group({.executor = support::manual_executor()});
-        const std::stop_callback told(group->stop_token(), [group] { delete group; });
+        const std::stop_callback callback(group->stop_token(), [group] { delete group; });
         group->request_stop();
       },
       "error_group: destroyed within one of its own tasks or stop callbacks");
 }
 
-// Goal    The end of a group tells those who sleep in wait; they touch nothing of it after that.
-// Method  Its only task ends when it is told to stop, which is the destructor's doing, once the
-//         system says that the waiter is asleep.
-TEST(error_group, destroyed_beside_a_sleeping_waiter) {
+// Goal    The destructor of a group wakes the threads that sleep in wait; they do not touch the
+//         group after that.
+// Method  The group's only task ends when it sees the stop, which the destructor requests once the
+//         system reports that the waiter is asleep.
+TEST(error_group, destroyed_while_a_waiter_sleeps) {
   for (int i = 0; i < 100; ++i) {
     auto group = std::make_unique<error_group>();
     support::gate begun;
@@ -840,38 +848,38 @@ TEST(error_group, destroyed_beside_a_sleeping_waiter) {
   }
 }
 
-// Goal    A go whose task has ended may still be handing over the ticket as the group goes: its
-//         executor is there until then.
-// Method  The executor drops the ticket, and holds the call until the group has gone.
-TEST(error_group, gone_while_go_hands_over) {
+// Goal    When a group is destroyed, a go whose task has ended may still be submitting the ticket;
+//         its executor lives until that returns.
+// Method  The executor drops the ticket, and holds the call until the group is destroyed.
+TEST(error_group, destroyed_while_go_submits_a_ticket) {
   struct slow {
     std::shared_ptr<int> life;
     support::gate* inside;
-    support::gate* gone;
+    support::gate* destroyed;
     void execute(sf::task work) const {
       { const sf::task dropped(std::move(work)); }
       const std::weak_ptr<int> seen = life;
       auto* const in = inside;
-      auto* const out = gone;
+      auto* const out = destroyed;
       in->open();
       out->wait();
       EXPECT_FALSE(seen.expired());
     }
   };
   support::gate inside;
-  support::gate gone;
+  support::gate destroyed;
   auto group = std::make_unique<error_group>(
-      sf::error_group_options{.executor = slow{std::make_shared<int>(), &inside, &gone}});
+      sf::error_group_options{.executor = slow{std::make_shared<int>(), &inside, &destroyed}});
   bool ran = false;
   std::jthread other([&, use = group.get()] { use->go([&] { ran = true; }); });
   inside.wait();
   group->wait();
   EXPECT_TRUE(ran);
   group.reset();
-  gone.open();
+  destroyed.open();
 }
 
-// Goal    Tasks of all sorts: a move-only callable, a function, a member that takes a token.
+// Goal    Tasks may be a move-only callable, a function, or a member function that takes a token.
 TEST(error_group, callables_of_all_sorts) {
   static std::atomic<int> ran;
   ran = 0;
@@ -890,8 +898,8 @@ TEST(error_group, callables_of_all_sorts) {
 
 // ---- collect ------------------------------------------------------------------------------------
 
-// Goal    Values in the order of the calls, whatever the order in which they ended.
-// Method  Each call ends only after the one behind it has.
+// Goal    The values are in the order of the calls, whatever the order in which the calls ended.
+// Method  Each call ends only after the next one has.
 TEST(collect, values_in_the_order_of_the_calls) {
   constexpr std::size_t count = 8;
   sf::thread_pool pool({.max_threads = count});
@@ -909,7 +917,7 @@ TEST(collect, values_in_the_order_of_the_calls) {
             (std::vector<std::string>{"0", "1", "2", "3", "4", "5", "6", "7"}));
 }
 
-// Goal    The first error is thrown with its own type; calls that had not begun never do.
+// Goal    The first error is thrown with its own type; calls that had not begun never begin.
 TEST(collect, the_first_error) {
   int ran = 0;
   std::vector<std::function<int()>> calls(10, [&] { return ++ran; });
@@ -923,8 +931,8 @@ TEST(collect, the_first_error) {
   EXPECT_EQ(ran, 3);
 }
 
-// Goal    A range that throws leaves nothing behind: what runs is told and waited for, what has not
-//         begun never does.
+// Goal    A range that throws leaves nothing behind: running calls are stopped and awaited, calls
+//         that have not begun never begin.
 TEST(collect, a_range_that_throws) {
   support::gate begun;
   std::atomic<int> ended{0};
@@ -952,14 +960,15 @@ TEST(collect, a_range_that_throws) {
   EXPECT_EQ(alive.use_count(), 1);
 }
 
-// Goal    Calls that can only be moved, made on the fly.
-TEST(collect, calls_on_the_fly_that_only_move) {
+// Goal    Calls may be move-only and made while the range is traversed.
+TEST(collect, move_only_calls_made_by_the_range) {
   const auto make = [](int i) { return [owned = std::make_unique<int>(i)] { return *owned; }; };
   EXPECT_EQ(sf::collect<int>(std::views::iota(0, 3) | std::views::transform(make)),
             (std::vector<int>{0, 1, 2}));
 }
 
-// Goal    Calls made on the fly, calls that take a token, move-only values, bool, no call at all.
+// Goal    Ranges that make their calls, calls that take a token, move-only values, bool, and no
+//         call at all.
 TEST(collect, ranges_and_values_of_all_sorts) {
   const std::vector<int> ids{3, 1, 2};
   EXPECT_EQ(
@@ -979,7 +988,8 @@ TEST(collect, ranges_and_values_of_all_sorts) {
   EXPECT_TRUE(sf::collect<int>(std::vector<std::function<int()>>{}).empty());
 }
 
-// Goal    The parent's stop, before and meanwhile, is cancelled: there are no values to give.
+// Goal    A stop of the parent, before or during the calls, throws cancelled: there are no values
+//         to return.
 TEST(collect, the_parents_stop) {
   std::stop_source parent;
   int ran = 0;

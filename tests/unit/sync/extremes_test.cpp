@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Durations and deadlines at the ends of their ranges, on the floors that wait.
+// Durations and deadlines at the ends of their ranges, in flight and sync.
 
 #include <gtest/gtest.h>
 
@@ -36,7 +36,7 @@ using time_point = std::chrono::steady_clock::time_point;
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
-// Goal  A wait that never ends lets a load end; one that is over at once is over at once.
+// Goal    A wait without a limit lets a load end; a wait whose limit has passed ends at once.
 TEST(extremes, waits_of_a_flight) {
   group<int, int> g;
   const auto later = [] { return 7; };
@@ -70,7 +70,7 @@ TEST(extremes, waits_of_a_flight) {
   EXPECT_TRUE(g.close_for(duration<double>(infinity)));
 }
 
-// Goal  A group whose window and timeout never end works as one without.
+// Goal    A group whose window and timeout never end behaves like a group without them.
 TEST(extremes, options_of_a_group) {
   manual_timer time;
   group<int, int> g(
@@ -84,7 +84,7 @@ TEST(extremes, options_of_a_group) {
   EXPECT_TRUE(g.close_for(nanoseconds::max()));
 }
 
-// Goal  Retries whose delays and budget are as long as can be wait for ever, and do not spin.
+// Goal    Retries whose delays and budget are as long as possible wait forever and do not spin.
 TEST(extremes, retries) {
   manual_timer time;
   for (const double multiplier : {1.0, 2.0, std::numeric_limits<double>::max()}) {
@@ -102,7 +102,7 @@ TEST(extremes, retries) {
                                        throw std::runtime_error("down");
                                      }),
                  std::runtime_error);
-    EXPECT_EQ(calls, 1) << "no sleep that long ends within the budget";
+    EXPECT_EQ(calls, 1) << "a sleep that long cannot end within the budget";
     policy.base = 0ns;
     policy.budget = nanoseconds::max();
     calls = 0;
@@ -116,7 +116,7 @@ TEST(extremes, retries) {
   }
 }
 
-// Goal  A retry whose clock is at the end of its range, or comes to it, does not sleep for ever.
+// Goal    A retry whose clock is at the end of its range, or reaches it, does not sleep forever.
 TEST(extremes, retries_at_the_end_of_time) {
   for (const nanoseconds left : {0ns, 1ns, nanoseconds(1h)}) {
     manual_timer time(time_point::max() - left);
@@ -138,8 +138,8 @@ TEST(extremes, retries_at_the_end_of_time) {
   }
 }
 
-// Goal  What has passed stays in range for who looks, joins and counts, though a clock comes from
-//       one end of time to the other within a load.
+// Goal    The time that has passed stays in range for in_flight, joins and statistics, even if the
+//         clock moves from one end of time to the other within a load.
 TEST(extremes, a_load_from_end_to_end) {
   manual_timer time(time_point::min() + 1h);
   const auto to_the_end = [&] {
@@ -150,15 +150,15 @@ TEST(extremes, a_load_from_end_to_end) {
       longest = took;
     }
     nanoseconds longest{};
-  } told;
-  group<int, int> g({.timer = &time, .join_window = 1h, .observer = &told});
+  } durations;
+  group<int, int> g({.timer = &time, .join_window = 1h, .observer = &durations});
   g.run(1, [&] {
     to_the_end();
     EXPECT_EQ(g.in_flight().at(0).age, nanoseconds::max());
     EXPECT_EQ(*g.run(1, [] { return 2; }), 2) << "too old to join";
     return 1;
   });
-  EXPECT_EQ(told.longest, nanoseconds::max());
+  EXPECT_EQ(durations.longest, nanoseconds::max());
 
   manual_timer again(time_point::min() + 1h);
   circuit_breaker breaker(
@@ -169,7 +169,7 @@ TEST(extremes, a_load_from_end_to_end) {
   EXPECT_EQ(breaker.stats().slow, 1U);
 }
 
-// Goal  A breaker that looks back and stays open for ever does so.
+// Goal    A breaker whose window and open_for never end works.
 TEST(extremes, a_breaker) {
   manual_timer time;
   circuit_breaker breaker({.min_calls = 1,
@@ -183,8 +183,8 @@ TEST(extremes, a_breaker) {
   }
 }
 
-// Goal  A batch that waits for ever for its delay goes when it is full; a semaphore's and a
-//       run_all's limits may lie at the ends of time.
+// Goal    A batch whose delay never ends is sent when it is full; the limits of a semaphore and of
+//         run_all may lie at the ends of time.
 TEST(extremes, the_rest) {
   batcher<int, int> batches(
       [](std::span<const int> keys) { return std::vector<outcome<int>>(keys.begin(), keys.end()); },

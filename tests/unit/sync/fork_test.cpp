@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// What a child of fork() finds of batchers, breakers, semaphores and groups of tasks.
+// How batchers, breakers, semaphores and groups of tasks behave in a child of fork().
 
 #include "support/fork.hpp"
 
@@ -32,9 +32,9 @@ using outcomes = std::vector<sf::outcome<int>>;
 
 outcomes as_they_are(std::span<const int> keys) { return {keys.begin(), keys.end()}; }
 
-// Goal    A batch that the parent has queued for its executor takes no keys of a child, which are
-//         loaded by the next one (scenario 56).
-// Method  The only thread of the pool is kept, so the batch is not begun before the fork.
+// Goal    A batch that the parent has queued for its executor takes no keys of a child; the next
+//         batch loads those (scenario 56).
+// Method  The only thread of the pool is blocked, so the batch does not begin before the fork.
 TEST(fork_batcher, a_queued_batch_is_the_parents) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   for (const auto delay : {0ms, 1ms}) {
@@ -54,8 +54,8 @@ TEST(fork_batcher, a_queued_batch_is_the_parents) {
   }
 }
 
-// Goal    One that gathers neither: its keys are the parent's. The alarm that was armed for it
-//         rings in the child, too, and serves the batch that gathers there.
+// Goal    A batch that is gathering takes none either: its keys are the parent's. The alarm that
+//         was armed for it also fires in the child, and serves the batch that gathers there.
 TEST(fork_batcher, a_gathering_batch_is_the_parents) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   sf::manual_timer time;
@@ -64,7 +64,7 @@ TEST(fork_batcher, a_gathering_batch_is_the_parents) {
   EXPECT_TRUE(support::in_child([&] {
     time.advance(1ms);
     auto own = batches.start(2);
-    time.advance(9ms);  // the parent's delay is over, and the child's own is not
+    time.advance(9ms);  // the parent's delay is over, the child's own is not
     if (own.ready()) return false;
     time.advance(1ms);
     return *own.get() == 2 && before.get_outcome().errc() == sf::flight_errc::broken;
@@ -74,22 +74,22 @@ TEST(fork_batcher, a_gathering_batch_is_the_parents) {
   EXPECT_EQ(*before.get(), 1);
 }
 
-// Goal    A fork does not touch the timer of a batcher that has gone, though a task of it is still
-//         queued, nor does one in a child that has set that batch aside.
-TEST(fork_batcher, uses_nothing_that_has_gone) {
+// Goal    A fork does not touch the timer of a destroyed batcher, even if a task of it is still
+//         queued; nor does a fork in a child that has set that batch aside.
+TEST(fork_batcher, uses_nothing_that_was_destroyed) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   struct unused_timer final : sf::timer {
-    explicit unused_timer(bool& is_gone) : gone(is_gone) {}
+    explicit unused_timer(bool& is_destroyed) : destroyed(is_destroyed) {}
     time_point now() const noexcept override { return check(), time_point(); }
     void arm(sf::timer_node&, time_point) override { check(); }
     void cancel(sf::timer_node&) noexcept override { check(); }
     void check() const noexcept {
-      if (gone) std::abort();
+      if (destroyed) std::abort();
     }
-    bool& gone;
+    bool& destroyed;
   };
-  bool gone = false;
-  unused_timer clock(gone);
+  bool destroyed = false;
+  unused_timer clock(destroyed);
   support::gate hold;
   sf::thread_pool pool({.max_threads = 1});
   std::optional<sf::batcher<int, int>> batches;
@@ -101,17 +101,17 @@ TEST(fork_batcher, uses_nothing_that_has_gone) {
     EXPECT_TRUE(support::in_child([&] {
       { const auto mine = std::move(before); }
       batches.reset();
-      gone = true;
+      destroyed = true;
       return support::in_child([] { return true; });
     }));
   }
   batches.reset();
-  gone = true;
+  destroyed = true;
   EXPECT_TRUE(support::in_child([] { return true; }));
   hold.open();
 }
 
-// Goal    One that is under way on another thread has no place in a child.
+// Goal    A batch that is being loaded on another thread takes no place in a child.
 TEST(fork_batcher, a_place_of_the_parents_is_free_in_a_child) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   support::gate hold;
@@ -135,7 +135,7 @@ TEST(fork_batcher, a_place_of_the_parents_is_free_in_a_child) {
   EXPECT_EQ(*before.get(), 1);
 }
 
-// Goal    One whose loader forks goes on in both, and gives its place back in both.
+// Goal    A batch whose loader forks continues in both processes, and frees its place in both.
 TEST(fork_batcher, a_batch_may_fork) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   std::optional<bool> right;
@@ -169,17 +169,17 @@ using change = std::pair<sf::breaker_state, sf::breaker_state>;
 constexpr change opens{sf::breaker_state::closed, sf::breaker_state::open};
 constexpr change closes{sf::breaker_state::open, sf::breaker_state::closed};
 
-// Goal    A breaker that another thread was telling of a change tells of changes in a child: of
-//         those that had not been told, and of its own. What that thread was telling is not told
-//         again.
-// Method  The hook keeps the other thread, and another change comes before the fork.
-TEST(fork_circuit_breaker, another_threads_telling_ends_in_a_child) {
+// Goal    When another thread was reporting a change as the process forked, a breaker reports
+//         changes in the child: those not yet reported, and its own. The change that the other
+//         thread was reporting is not reported again.
+// Method  The hook holds the other thread, and another change happens before the fork.
+TEST(fork_circuit_breaker, another_threads_hook_call_ends_in_a_child) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   support::gate hold;
   std::atomic<bool> holds{true};
-  std::vector<change> told;
+  std::vector<change> reported;
   sf::circuit_breaker breaker({.on_change = [&](sf::breaker_state from, sf::breaker_state to) {
-    told.emplace_back(from, to);
+    reported.emplace_back(from, to);
     if (holds) hold.wait();
   }});
   std::jthread other([&] { breaker.force_open(); });
@@ -187,28 +187,28 @@ TEST(fork_circuit_breaker, another_threads_telling_ends_in_a_child) {
   breaker.reset();
   EXPECT_TRUE(support::in_child([&] {
     holds = false;
-    const bool pending = told == std::vector{opens};
+    const bool pending = reported == std::vector{opens};
     breaker.force_open();
-    return pending && told == std::vector{opens, closes, opens};
+    return pending && reported == std::vector{opens, closes, opens};
   }));
   holds = false;
   hold.open();
   other.join();
-  EXPECT_EQ(told, (std::vector{opens, closes}));
+  EXPECT_EQ(reported, (std::vector{opens, closes}));
 }
 
-// Goal    A hook that forks is still telling in both: what changes meanwhile is told after it, and
-//         not within it.
+// Goal    A hook that forks is still being called in both processes: changes that happen meanwhile
+//         are reported after it, and not within it.
 TEST(fork_circuit_breaker, on_change_may_fork) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   sf::circuit_breaker* self = nullptr;
-  std::vector<change> told;
+  std::vector<change> reported;
   int depth = 0;
   int deepest = 0;
   pid_t child = -1;
   sf::circuit_breaker breaker({.on_change = [&](sf::breaker_state from, sf::breaker_state to) {
     deepest = std::max(deepest, ++depth);
-    told.emplace_back(from, to);
+    reported.emplace_back(from, to);
     if (child == -1) {
       child = ::fork();
       if (child == 0) ::alarm(static_cast<unsigned>(support::patience.count()));
@@ -218,7 +218,7 @@ TEST(fork_circuit_breaker, on_change_may_fork) {
   }});
   self = &breaker;
   breaker.force_open();
-  const bool right = deepest == 1 && told == std::vector{opens, closes};
+  const bool right = deepest == 1 && reported == std::vector{opens, closes};
   if (child == 0) ::_exit(right ? 0 : 1);
   int status = 0;
   EXPECT_EQ(::waitpid(child, &status, 0), child);
@@ -234,11 +234,11 @@ support::detached acquires(sf::semaphore& from, std::ptrdiff_t n, int& granted) 
   ++granted;
 }
 
-// Goal    In a child those who queue behind a thread that is not there move up, and block nobody.
-//         Nobody is resumed by the fork itself.
-// Method  A thread queues for more than there is, a coroutine behind it for less. Every call that
-//         takes the lock is the first one of a child of its own.
-TEST(fork_semaphore, who_queues_behind_another_thread_moves_up) {
+// Goal    In a child, waiters queued behind a thread that does not exist there move up, and block
+//         no caller. The fork itself resumes no waiter.
+// Method  A thread queues for more permits than are free, a coroutine behind it for fewer. Every
+//         call that takes the lock is the first one in its own child.
+TEST(fork_semaphore, a_waiter_behind_a_missing_thread_moves_up) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   int granted = 0;
   sf::semaphore permits(2, {.executor = sf::inline_executor});
@@ -253,7 +253,7 @@ TEST(fork_semaphore, who_queues_behind_another_thread_moves_up) {
       return waits && call() && granted == 1;
     });
   };
-  EXPECT_TRUE(child([&] { return !permits.try_acquire(); }));  // `last` has the only one
+  EXPECT_TRUE(child([&] { return !permits.try_acquire(); }));  // `last` has the only permit
   EXPECT_TRUE(child([&] {
     auto one = permits.start_acquire();
     return last.ready() && !one.ready();
@@ -271,9 +271,10 @@ TEST(fork_semaphore, who_queues_behind_another_thread_moves_up) {
 
 // ---- error_group --------------------------------------------------------------------------------
 
-// Goal    A group that is idle as the process forks asks its executor for threads in the child.
-// Method  The only thread of the pool is kept, so the executor has not come to the group's ticket
-//         before the fork. The child waits for the task's effect, not for the group.
+// Goal    A group that is idle when the process forks requests threads from its executor in the
+//         child.
+// Method  The only thread of the pool is blocked, so the executor has not reached the group's
+//         ticket before the fork. The child waits for the task's effect, not for the group.
 TEST(fork_error_group, an_idle_group_works_in_a_child) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   support::gate hold;
@@ -297,9 +298,10 @@ TEST(fork_error_group, an_idle_group_works_in_a_child) {
   group.reset();
 }
 
-// Goal    A child never inherits the lock of an idle group from a thread that is not there.
-// Method  The executor comes to tickets of the group after its wait; many forks beside that.
-TEST(fork_error_group, forks_beside_the_end_of_a_use) {
+// Goal    A child never inherits the lock of an idle group from a thread that does not exist there.
+// Method  The executor reaches tickets of the group after its wait, while the process forks many
+//         times.
+TEST(fork_error_group, forks_during_the_end_of_a_use) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   sf::error_group group;
   for (int i = 0; i < 50; ++i) {
@@ -319,9 +321,11 @@ TEST(fork_error_group, forks_beside_the_end_of_a_use) {
   }
 }
 
-// Goal    A task that is handed over in a child waits for no sleeper that is not there.
-// Method  What the kept pool cannot run, the thread that waits runs; so it waits before the fork.
-TEST(fork_error_group, a_sleeper_of_the_parents_is_not_called) {
+// Goal    A task submitted in a child does not wait for a sleeping thread that does not exist
+//         there.
+// Method  The waiting thread runs the tasks that the blocked pool cannot, so it waits before the
+//         fork.
+TEST(fork_error_group, a_sleeper_of_the_parents_is_not_woken) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   support::gate hold;
   sf::thread_pool pool({.max_threads = 1});
@@ -340,7 +344,7 @@ TEST(fork_error_group, a_sleeper_of_the_parents_is_not_called) {
   hold.open();
 }
 
-// Goal    A ticket that the forking thread itself will come to stays posted, and is posted once.
+// Goal    A ticket that the forking thread itself will reach stays posted, and is posted once.
 TEST(fork_error_group, an_inline_ticket_is_kept_in_a_child) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   sf::error_group group({.executor = sf::inline_executor});
@@ -361,9 +365,9 @@ TEST(fork_error_group, an_inline_ticket_is_kept_in_a_child) {
   group.wait();
 }
 
-// Goal    A child drops what its event loop had to resume: that goes to the default pool, once, and
-//         whatever stands behind it there is run, also when another waiter is granted meanwhile.
-TEST(fork_semaphore, a_task_that_a_child_drops_stands_in_one_queue) {
+// Goal    When a child drops a resumption from its event loop, that goes to the default pool, once,
+//         and the tasks queued behind it there run, even when another waiter is granted meanwhile.
+TEST(fork_semaphore, a_task_that_a_child_drops_is_in_one_queue) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   support::manual_executor loop;
   sf::semaphore all(2, {.executor = loop});
@@ -377,7 +381,7 @@ TEST(fork_semaphore, a_task_that_a_child_drops_stands_in_one_queue) {
   };
   const auto first = waits();
   const auto second = waits();
-  one.release();  // the first is granted: its task stands in the loop
+  one.release();  // the first is granted: its task is queued in the loop
   ASSERT_EQ(loop.size(), 1U);
   EXPECT_TRUE(support::in_child([&] {
     std::atomic<int> ran{0};
@@ -399,9 +403,10 @@ TEST(fork_semaphore, a_task_that_a_child_drops_stands_in_one_queue) {
   EXPECT_EQ(resumed, 2);
 }
 
-// Goal    A coroutine that another thread has granted its permit, and that a pool was to resume, is
-//         resumed in the parent alone: in a child its permit is back, and newcomers use it.
-// Method  The only thread of the pool is kept. One that is resumed in the child comes behind it.
+// Goal    When another thread granted a coroutine its permit, and a pool was to resume it, it is
+//         resumed in the parent only: in a child its permit is free again for new callers.
+// Method  The only thread of the pool is blocked. A coroutine that is resumed in the child comes
+//         behind it.
 TEST(fork_semaphore, what_was_granted_to_the_parents_coroutine_is_back_in_a_child) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers_in_a_child;
   for (const bool named : {false, true}) {
@@ -440,8 +445,8 @@ TEST(fork_semaphore, what_was_granted_to_the_parents_coroutine_is_back_in_a_chil
   }
 }
 
-// Goal    A coroutine that forks as it is resumed goes on in the child, and so does the one behind
-//         it, which the same thread is to resume.
+// Goal    A coroutine that forks as it is resumed continues in the child, and so does the next one,
+//         which the same thread is to resume.
 TEST(fork_semaphore, a_coroutine_may_fork) {
   sf::semaphore permits(2, {.executor = sf::inline_executor});
   std::optional<sf::permit> held(permits.acquire(2));

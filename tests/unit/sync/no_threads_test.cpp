@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Batches and retries that no thread can be had for.
+// Batches and retries for which no thread can be created.
 
 #include <gtest/gtest.h>
 
@@ -17,8 +17,8 @@ namespace sf = singleflight;
 
 namespace {
 
-// Goal    The keys of a batch for which the pool has no thread end with the system's reason, not as
-//         `broken`, and so does a started retry. Afterwards they are free.
+// Goal    The keys of a batch for which the pool has no thread end with the system's error, not as
+//         `broken`, and so does a started retry. Afterwards the keys are free.
 TEST(sync_no_threads, a_batch_and_a_retry_name_the_reason) {
   if (support::instrumented) GTEST_SKIP() << support::not_with_sanitizers;
   sf::thread_pool pool;

@@ -45,13 +45,13 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 constexpr std::uint64_t all_bits = std::numeric_limits<std::uint64_t>::max();
-/// The longest delays that there can be, and the shortest.
+/// Random numbers that draw the longest possible delay, and the shortest.
 std::uint64_t longest() { return all_bits; }
 std::uint64_t shortest() { return 0; }
 
 const std::exception_ptr some_error = std::make_exception_ptr(std::runtime_error("some error"));
 
-/// Delays until the schedule gives up, at most `most` of them, time standing still.
+/// Delays until the schedule gives up, at most `most` of them, with time not moving.
 std::vector<nanoseconds> delays_of(const retry_policy& policy, std::size_t most = 100) {
   retry_schedule schedule(policy, singleflight::detail::steady_time::max());
   std::vector<nanoseconds> all;
@@ -65,7 +65,7 @@ std::vector<nanoseconds> delays_of(const retry_policy& policy, std::size_t most 
 
 // ---- the schedule -------------------------------------------------------------------------------
 
-// Goal    The longest delay doubles from base to cap, and max_attempts counts the first call too.
+// Goal    The longest delay doubles from base to cap, and max_attempts includes the first call.
 TEST(retry_schedule, the_ceiling_grows_from_base_to_cap) {
   EXPECT_THAT(delays_of({.max_attempts = 6, .base = 100ns, .cap = 500ns, .random = longest}),
               ElementsAre(100ns, 200ns, 400ns, 500ns, 500ns));
@@ -78,7 +78,7 @@ TEST(retry_schedule, the_ceiling_grows_from_base_to_cap) {
               ElementsAre(0ns, 0ns, 0ns));
   EXPECT_THAT(delays_of({.max_attempts = 4, .base = 9ns, .random = shortest}),
               ElementsAre(0ns, 0ns, 0ns));
-  EXPECT_EQ(delays_of({.max_attempts = 0}, 100).size(), 100U) << "zero is no bound";
+  EXPECT_EQ(delays_of({.max_attempts = 0}, 100).size(), 100U) << "zero means no bound";
   EXPECT_EQ(delays_of({}).size(), 2U) << "three attempts by default";
 }
 
@@ -99,7 +99,7 @@ TEST(retry_schedule, the_largest_values_do_not_overflow) {
   EXPECT_GT(all[1], nanoseconds::max() / 2);
 }
 
-// Goal    Full jitter: delays fill [0, ceiling], both ends included, and evenly.
+// Goal    Full jitter: delays fill [0, ceiling] evenly, both ends included.
 TEST(retry_schedule, delays_are_spread_over_the_whole_range) {
   using singleflight::detail::random_up_to;
   EXPECT_EQ(random_up_to(0, all_bits), 0);
@@ -122,7 +122,7 @@ TEST(retry_schedule, delays_are_spread_over_the_whole_range) {
   }
 }
 
-// Goal    Threads have generators of their own that do not begin alike.
+// Goal    Each thread has its own generator, and they do not start alike.
 TEST(retry_schedule, threads_draw_differently) {
   std::set<std::uint64_t> drawn;
   for (int i = 0; i < 8; ++i) {
@@ -133,8 +133,8 @@ TEST(retry_schedule, threads_draw_differently) {
   EXPECT_EQ(drawn.size(), 32U);
 }
 
-// Goal    Processes that were forked from one another draw differently.
-// Method  One after the other, so each draws at a moment of its own.
+// Goal    Processes that were forked from the same process draw differently.
+// Method  They run one after the other, so each one draws at a different moment.
 TEST(retry_schedule, forked_processes_draw_differently) {
   std::set<std::uint64_t> drawn{singleflight::detail::random_bits()};
   for (int i = 0; i < 3; ++i) {
@@ -156,7 +156,7 @@ TEST(retry_schedule, forked_processes_draw_differently) {
   EXPECT_EQ(drawn.size(), 4U);
 }
 
-// Goal    Every cause to give up, and what is asked in which order.
+// Goal    Every reason to give up, and the order in which they are checked.
 TEST(retry_schedule, gives_up_after_attempts_predicate_or_time) {
   const singleflight::detail::steady_time start(1h);
   std::vector<std::string> asked;
@@ -196,7 +196,7 @@ TEST(retry_schedule, gives_up_after_attempts_predicate_or_time) {
   worth_it = false;
   {
     retry_schedule s(policy, start + 1h);
-    EXPECT_EQ(s.after(some_error, start), std::nullopt) << "not worth it";
+    EXPECT_EQ(s.after(some_error, start), std::nullopt) << "retry_if returned false";
     EXPECT_THAT(asked, ElementsAre("if"));
   }
   asked.clear();
@@ -209,7 +209,8 @@ TEST(retry_schedule, gives_up_after_attempts_predicate_or_time) {
   }
 }
 
-// Goal    A limit that has passed ends it, with a zero delay too; so does one far in the past.
+// Goal    A limit that has passed ends the schedule, even with a zero delay; so does one far in the
+//         past.
 TEST(retry_schedule, gives_up_once_the_limit_has_passed) {
   const singleflight::detail::steady_time start(1h);
   const retry_policy policy{.max_attempts = 0, .base = 0ns};
@@ -221,7 +222,7 @@ TEST(retry_schedule, gives_up_once_the_limit_has_passed) {
   EXPECT_EQ(ancient.after(some_error, start), std::nullopt);
 }
 
-// ---- what is refused ----------------------------------------------------------------------------
+// ---- rejected policies --------------------------------------------------------------------------
 
 std::string refusal(const retry_policy& policy) {
   int calls = 0;
@@ -234,7 +235,7 @@ std::string refusal(const retry_policy& policy) {
   return {};
 }
 
-// Goal    Each value out of range is refused before the first call, and the message names it.
+// Goal    Each value out of range is refused before the first call, with a message that names it.
 TEST(retry, bad_policies_are_refused) {
   EXPECT_THAT(refusal({.base = -1ns}), HasSubstr("retry: base -1 ns is negative"));
   EXPECT_THAT(refusal({.base = 2s, .cap = 1s}),
@@ -248,7 +249,7 @@ TEST(retry, bad_policies_are_refused) {
   EXPECT_EQ(refusal({.base = 0ns, .multiplier = 1, .cap = 0ns}), "");
 }
 
-// Goal    Without a bound on attempts, any of the others will do.
+// Goal    Without a bound on attempts, any one of the other bounds is enough.
 TEST(retry, unlimited_attempts_need_another_bound) {
   EXPECT_EQ(retry({.max_attempts = 0, .budget = 1h}, [] { return 1; }), 1);
   const auto deadline = std::chrono::steady_clock::now() + 1h;
@@ -259,10 +260,11 @@ TEST(retry, unlimited_attempts_need_another_bound) {
 
 // ---- calls --------------------------------------------------------------------------------------
 
-/// At once, as often as a test needs.
+/// Retries at once, as often as a test needs.
 const retry_policy eager{.max_attempts = 5, .base = 0ns};
 
-// Goal    It calls until it succeeds, tells the number of the attempt, and no more often.
+// Goal    retry calls the function until it succeeds, no more often, and passes the number of the
+//         attempt.
 TEST(retry, calls_until_it_succeeds) {
   std::vector<std::uint32_t> attempts;
   EXPECT_EQ(retry(eager,
@@ -288,16 +290,16 @@ TEST(retry, the_last_exception_is_thrown) {
         throw;
       }
     });
-    ADD_FAILURE() << "five failures, and no exception";
+    ADD_FAILURE() << "five failures, but no exception";
   } catch (const failure& f) {
     EXPECT_EQ(f.number, 5);
-    EXPECT_EQ(&f, thrown) << "another object than the function threw";
+    EXPECT_EQ(&f, thrown) << "not the object that the function threw";
   }
   EXPECT_EQ(calls, 5);
 }
 
-// Goal    Results are returned as they are: nothing, a reference, what can only be moved, or not
-//         even that.
+// Goal    Results are returned unchanged: void, a reference, a move-only object, or an immovable
+//         one.
 TEST(retry, returns_what_the_function_returns) {
   struct immobile {
     explicit immobile(int of) : value(of) {}
@@ -313,8 +315,8 @@ TEST(retry, returns_what_the_function_returns) {
   EXPECT_EQ(retry(eager, [] { return immobile(6); }).value, 6);
 }
 
-// Goal    An exception that retry_if turns down ends it at once; one that retry_if itself throws
-//         does too.
+// Goal    An exception that retry_if rejects ends the retries at once, and so does one that
+//         retry_if itself throws.
 TEST(retry, the_predicate_decides) {
   int calls = 0;
   retry_policy policy = eager;
@@ -331,7 +333,7 @@ TEST(retry, the_predicate_decides) {
                std::logic_error);
 }
 
-// Goal    The hook hears of each attempt that is followed by another one, with its exception.
+// Goal    The hook is called for each attempt that is followed by another one, with its exception.
 TEST(retry, the_hook_hears_of_each_retry) {
   std::vector<std::string> heard;
   retry_policy policy{.max_attempts = 3, .base = 0ns};
@@ -349,8 +351,8 @@ TEST(retry, the_hook_hears_of_each_retry) {
 
 // ---- sleeping -----------------------------------------------------------------------------------
 
-/// A timer that says when a sleeper has looked at it for the last time: after it was asked which
-/// kind it is, a look at the clock is followed by the sleep.
+/// A timer that reports a sleeper's last look: after the sleeper asked for the timer's kind, its
+/// next look at the clock is followed by the sleep.
 class watched_timer final : public singleflight::timer {
  public:
   explicit watched_timer(bool steady) : steady_(steady) {}
@@ -371,11 +373,11 @@ class watched_timer final : public singleflight::timer {
 
  private:
   const bool steady_;
-  mutable bool asked_ = false;  // the sleeper's own
+  mutable bool asked_ = false;  // used by the sleeper only
 };
 
-// Goal    An attempt begins when the delay has passed, on the policy's timer and not before.
-// Method  Time only moves when the sleeper's alarm is set; the second attempt looks at the clock.
+// Goal    An attempt begins when the delay has passed on the policy's timer, and not earlier.
+// Method  Time only moves when the sleeper's alarm is armed; the second attempt checks the clock.
 TEST(retry, sleeps_on_the_timer_of_the_policy) {
   watched_timer time(false);
   const auto start = time.now();
@@ -394,7 +396,7 @@ TEST(retry, sleeps_on_the_timer_of_the_policy) {
   EXPECT_EQ(second, start + 10s);
 }
 
-// Goal    Under the steady clock the thread sleeps at least as long as it should.
+// Goal    Under the steady clock the thread sleeps at least as long as the delay.
 TEST(retry, sleeps_on_the_steady_clock) {
   const auto start = std::chrono::steady_clock::now();
   retry({.max_attempts = 2, .base = 2ms, .random = longest}, [](std::uint32_t attempt) {
@@ -403,8 +405,8 @@ TEST(retry, sleeps_on_the_steady_clock) {
   EXPECT_GE(std::chrono::steady_clock::now() - start, 2ms);
 }
 
-// Goal    The budget counts attempts and sleeps: none begins that would reach its end, and the
-//         exception of the attempt is what is thrown.
+// Goal    The budget covers attempts and sleeps: no sleep begins that would reach its end; the
+//         exception of the attempt is thrown instead.
 // Method  Each attempt takes 3 s, each sleep 0: after 9 s the fourth attempt is the last.
 TEST(retry, the_budget_bounds_all_of_it) {
   manual_timer time;
@@ -424,7 +426,7 @@ TEST(retry, the_budget_bounds_all_of_it) {
   EXPECT_EQ(calls, 1);
 }
 
-// Goal    A deadline does the same, and the earlier of the two counts.
+// Goal    A deadline has the same effect, and the earlier of the two counts.
 TEST(retry, the_deadline_bounds_all_of_it) {
   manual_timer time;
   int calls = 0;
@@ -453,7 +455,7 @@ flight_errc error_of(const std::function<void()>& what) {
   return {};
 }
 
-// Goal    Limits that are over beforehand: nothing is called.
+// Goal    If the limits are over beforehand, nothing is called.
 TEST(retry, limits_that_are_over_let_nothing_begin) {
   manual_timer time;
   std::stop_source stop;
@@ -465,9 +467,9 @@ TEST(retry, limits_that_are_over_let_nothing_begin) {
             flight_errc::timed_out);
 }
 
-// Goal    A stop ends a sleep, on either kind of timer; no attempt follows.
-// Method  The stop comes after the sleeper's last look, and the sleep is an hour long, so only the
-//         stop can have ended it.
+// Goal    A stop ends a sleep, on either kind of timer, and no attempt follows.
+// Method  The stop comes after the sleeper's last look at the clock, and the sleep is an hour long,
+//         so only the stop can have ended it.
 void stop_ends_a_sleep(bool steady) {
   watched_timer time(steady);
   std::stop_source stop;
@@ -483,12 +485,13 @@ void stop_ends_a_sleep(bool steady) {
   stop.request_stop();
   caller.join();
   EXPECT_EQ(calls, 1);
-  time.inner.advance(2h);  // nothing is left that could fire
+  time.inner.advance(2h);  // no alarm is left that could fire
 }
 TEST(retry, a_stop_ends_a_sleep_on_the_steady_clock) { stop_ends_a_sleep(true); }
 TEST(retry, a_stop_ends_a_sleep_on_a_manual_timer) { stop_ends_a_sleep(false); }
 
-// Goal    A stop during an attempt counts once the attempt has failed; a success stays one.
+// Goal    A stop during an attempt takes effect once the attempt has failed; a success is still
+//         returned.
 TEST(retry, a_stop_during_an_attempt) {
   std::stop_source first;
   int calls = 0;
@@ -513,18 +516,18 @@ TEST(retry, a_stop_during_an_attempt) {
 }
 
 // Goal    After a stop during an attempt none of the policy's functions is called; the last
-//         attempt's exception is what it is.
+//         attempt's exception is still thrown.
 TEST(retry, a_stop_comes_before_the_policys_functions) {
   retry_policy policy{.max_attempts = 2, .base = 1ns};
   policy.retry_if = [](const std::exception_ptr&) {
-    ADD_FAILURE() << "asked after the stop";
+    ADD_FAILURE() << "retry_if was called after the stop";
     return true;
   };
   policy.on_retry = [](std::uint32_t, const std::exception_ptr&, nanoseconds) {
-    ADD_FAILURE() << "told after the stop";
+    ADD_FAILURE() << "on_retry was called after the stop";
   };
   policy.random = [] {
-    ADD_FAILURE() << "drawn after the stop";
+    ADD_FAILURE() << "random was called after the stop";
     return all_bits;
   };
   for (const std::uint32_t attempts : {1U, 2U}) {
@@ -543,7 +546,8 @@ TEST(retry, a_stop_comes_before_the_policys_functions) {
   }
 }
 
-// Goal    A stop by one of the policy's functions ends it before the sleep, and with no delay too.
+// Goal    A stop requested by one of the policy's functions ends the retries before the sleep, even
+//         without a delay.
 TEST(retry, a_stop_by_the_hook) {
   for (const auto base : {0ns, nanoseconds(1h)}) {
     std::stop_source stop;
@@ -586,8 +590,8 @@ TEST(retry, a_slow_hook_does_not_stretch_the_limit) {
 
 // ---- failures that are returned -----------------------------------------------------------------
 
-// Goal    An outcome without a value is a failed attempt: retried, judged, told, and the last one
-//         returned as it is.
+// Goal    An outcome without a value is a failed attempt: it is retried, judged and reported, and
+//         the last one is returned unchanged.
 TEST(retry, an_outcome_without_a_value_is_retried) {
   int calls = 0;
   EXPECT_EQ(*retry(eager,
@@ -601,17 +605,18 @@ TEST(retry, an_outcome_without_a_value_is_retried) {
     return ++calls < 5 ? flight_errc::timed_out : flight_errc::overloaded;
   });
   EXPECT_EQ(calls, 5);
-  EXPECT_EQ(last.errc(), flight_errc::overloaded) << "the code, not an exception made from it";
+  EXPECT_EQ(last.errc(), flight_errc::overloaded)
+      << "must be the code, not an exception made from it";
   const auto error = std::make_exception_ptr(failure(1));
   EXPECT_EQ(retry(eager, [&] { return outcome<void>(error); }).exception(), error);
 
   calls = 0;
-  int told = 0;
+  int reported = 0;
   retry_policy policy = eager;
   policy.retry_if = [&](const std::exception_ptr& e) { return e == error; };
   policy.on_retry = [&](std::uint32_t, const std::exception_ptr& e, nanoseconds) {
     EXPECT_EQ(e, error);
-    ++told;
+    ++reported;
   };
   const auto turned_down = retry(policy, [&](std::uint32_t attempt) -> outcome<int> {
     ++calls;
@@ -620,11 +625,11 @@ TEST(retry, an_outcome_without_a_value_is_retried) {
   });
   EXPECT_EQ(turned_down.errc(), flight_errc::rejected);
   EXPECT_EQ(calls, 2);
-  EXPECT_EQ(told, 1);
+  EXPECT_EQ(reported, 1);
 }
 
-// Goal    Such a function may throw as well, its value may be one that can only be moved, and it
-//         may return a reference; what the policy's functions throw is no attempt's failure.
+// Goal    A function that returns outcomes may also throw, its value may be move-only, and it may
+//         return a reference; an exception from the policy's functions is not an attempt's failure.
 TEST(retry, functions_that_return_outcomes) {
   const auto some = retry(eager, [](std::uint32_t attempt) -> outcome<std::unique_ptr<int>> {
     if (attempt == 1) throw failure(1);
@@ -659,7 +664,7 @@ TEST(retry, functions_that_return_outcomes) {
             flight_errc::cancelled);
 }
 
-// Goal    A thread that ends in an attempt is not kept from it.
+// Goal    A thread may end in an attempt: retry does not catch that.
 TEST(retry, the_end_of_the_thread_is_not_retried) {
   int calls = 0;
   pthread_t caller{};
@@ -670,7 +675,7 @@ TEST(retry, the_end_of_the_thread_is_not_retried) {
                     ++*static_cast<int*>(count);
                     pthread_exit(nullptr);
                   });
-                  ADD_FAILURE() << "the thread goes on";
+                  ADD_FAILURE() << "the thread did not end";
                   return nullptr;
                 },
                 &calls),
@@ -679,8 +684,8 @@ TEST(retry, the_end_of_the_thread_is_not_retried) {
   EXPECT_EQ(calls, 1);
 }
 
-// Goal    A promise that dies in a failed attempt ends its flight before the next one begins, also
-//         where there is no delay between the two.
+// Goal    A promise that is lost in a failed attempt ends its flight before the next attempt
+//         begins, even where there is no delay between the two.
 TEST(retry, a_promise_lost_in_an_attempt) {
   singleflight::group<int, int> flights({.executor = singleflight::inline_executor});
   bool over_by_then = false;
@@ -697,9 +702,9 @@ TEST(retry, a_promise_lost_in_an_attempt) {
   EXPECT_EQ(f.get_outcome().errc(), singleflight::flight_errc::broken);
 }
 
-// Goal    The number of an attempt arrives whole, as an integer that can hold it, or as one of its
-//         width with a sign; for on_retry, too.
-TEST(retry, the_number_of_an_attempt_is_not_cut) {
+// Goal    The number of an attempt is passed without truncation, as an integer that can hold it or
+//         as a signed one of its width; for on_retry, too.
+TEST(retry, the_number_of_an_attempt_is_not_truncated) {
   std::vector<std::int64_t> heard;
   retry_policy policy = eager;
   policy.on_retry = [&](int attempt, const std::exception_ptr&, nanoseconds) {
@@ -716,7 +721,7 @@ TEST(retry, the_number_of_an_attempt_is_not_cut) {
   EXPECT_THAT(heard, ElementsAre(1, 1, 2, 1, 1, 2, 1, 1, 2));
 }
 
-// Goal    A number that an attempt's argument cannot hold is refused, not wrapped.
+// Goal    A number that an attempt's argument cannot hold is refused and does not wrap around.
 TEST(retry, the_number_of_an_attempt_that_does_not_fit) {
   const auto as_signed = [](std::int32_t attempt) { return attempt; };
   EXPECT_THROW(singleflight::detail::call_attempt(as_signed, 0x8000'0000U), std::invalid_argument);

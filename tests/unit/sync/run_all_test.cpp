@@ -31,7 +31,8 @@ using support::failure;
 
 using calls_of_int = std::vector<std::function<int(std::stop_token)>>;
 
-// Goal    One outcome per call, by position; an error stops nobody and keeps its type.
+// Goal    There is one outcome per call, by position; an error stops no other call and keeps its
+//         type.
 TEST(run_all, an_outcome_for_each_call) {
   std::atomic<int> ran{0};
   std::vector<std::function<int()>> calls;
@@ -63,7 +64,7 @@ TEST(run_all, an_outcome_for_each_call) {
   }
 }
 
-// Goal    In series: in order, one at a time.
+// Goal    In series, calls run in order, one at a time.
 TEST(run_all, in_series) {
   std::atomic<int> inside{0};
   std::vector<int> order;
@@ -80,7 +81,7 @@ TEST(run_all, in_series) {
   EXPECT_TRUE(std::ranges::is_sorted(order));
 }
 
-// Goal    In parallel: calls that wait for each other all begin.
+// Goal    In parallel, calls that wait for each other all begin.
 TEST(run_all, side_by_side) {
   constexpr std::size_t count = 6;
   sf::thread_pool pool({.max_threads = count});
@@ -93,9 +94,10 @@ TEST(run_all, side_by_side) {
   for (const auto& one : sf::run_all(calls, {.executor = pool})) EXPECT_TRUE(one);
 }
 
-// Goal    At the deadline what runs is told to stop and its own outcome counts; what has not begun
-//         is timed_out and never runs.
-// Method  A manual clock; the first call moves it past the deadline, and returns once it is told.
+// Goal    At the deadline running calls get a stop request and keep their own outcomes; calls that
+//         have not begun are timed_out and never run.
+// Method  A manual clock; the first call moves it past the deadline, and returns once it sees the
+//         stop.
 TEST(run_all, the_deadline) {
   sf::manual_timer time;
   for (const sf::any_executor& executor :
@@ -111,15 +113,15 @@ TEST(run_all, the_deadline) {
     const auto all =
         sf::run_all(calls, {.timeout = 5s, .limit = 1, .executor = executor, .timer = &time});
     EXPECT_EQ(*all.at(0), 1);
-    EXPECT_EQ(*all.at(1), 100) << "its own outcome counts";
+    EXPECT_EQ(*all.at(1), 100) << "the call's own outcome counts";
     EXPECT_EQ(all.at(2).errc(), flight_errc::timed_out);
     EXPECT_EQ(all.at(3).errc(), flight_errc::timed_out);
     EXPECT_EQ(ran, 1);
   }
 }
 
-// Goal    A call does not begin past the deadline, also when the strike is still on its way.
-// Method  The call that passes the deadline does not wait to be told.
+// Goal    No call begins past the deadline, even while the expiry is still on its way.
+// Method  The call that moves the clock past the deadline does not wait for its stop request.
 TEST(run_all, nothing_begins_past_the_deadline) {
   for (int i = 0; i < 200; ++i) {
     sf::manual_timer time;
@@ -134,7 +136,8 @@ TEST(run_all, nothing_begins_past_the_deadline) {
   }
 }
 
-// Goal    The deadline is met on the steady clock too: a call that heeds its token ends the wait.
+// Goal    The deadline also expires on the steady clock: a call that observes its token ends the
+//         wait.
 TEST(run_all, the_deadline_of_the_default_timer) {
   calls_of_int calls(2, [&](const std::stop_token& stop) {
     support::eventually([&] { return stop.stop_requested(); });
@@ -153,9 +156,9 @@ TEST(run_all, in_time) {
   time.advance(10s);
 }
 
-// Goal    Calls that have ended are not held up by a strike that cannot begin.
-// Method  All threads on which timeouts strike stand at a gate; a manual clock.
-TEST(run_all, strangers_do_not_hold_up_its_return) {
+// Goal    Calls that have ended are not delayed by an expiry that cannot begin.
+// Method  All threads on which timeouts fire wait at a gate; a manual clock.
+TEST(run_all, busy_timeout_threads_do_not_delay_its_return) {
   constexpr std::size_t threads = 16;
   std::atomic<std::size_t> left{0};
   support::gate hold;
@@ -176,19 +179,19 @@ TEST(run_all, strangers_do_not_hold_up_its_return) {
   EXPECT_EQ(*all.at(0), 0);
   EXPECT_EQ(all.at(1).errc(), flight_errc::timed_out);
   hold.open();
-  support::eventually([&] { return left == threads; }, "the end of those that stood");
+  support::eventually([&] { return left == threads; }, "the end of the waiting threads");
 }
 
-// Goal    Its return does not hold up what the strike of its deadline waits for: while it waits for
-//         that, what stands in this thread's trampoline runs elsewhere.
-// Method  The stop callback stands at a gate, which a task behind the one that waits opens.
-TEST(run_all, a_strike_that_waits_for_this_thread) {
+// Goal    The wait in run_all does not block what the expiry of its deadline waits for: while it
+//         waits for the expiry, tasks in this thread's trampoline run on another thread.
+// Method  The stop callback waits at a gate that a task queued behind the waiting one opens.
+TEST(run_all, an_expiry_that_waits_for_this_thread) {
   sf::manual_timer time;
   support::gate hold;
-  const auto stands = [&] { hold.wait(); };
-  std::optional<std::stop_callback<decltype(stands)>> on_stop;
+  const auto waits = [&] { hold.wait(); };
+  std::optional<std::stop_callback<decltype(waits)>> on_stop;
   const calls_of_int calls(1, [&](const std::stop_token& stop) {
-    on_stop.emplace(stop, stands);
+    on_stop.emplace(stop, waits);
     time.advance(1s);
     hold.await_arrivals();
     return 1;
@@ -200,7 +203,7 @@ TEST(run_all, a_strike_that_waits_for_this_thread) {
   }));
 }
 
-// Goal    A range that throws leaves nothing behind, whatever has begun, and no alarm.
+// Goal    A range that throws leaves no call and no alarm behind, whatever has begun.
 TEST(run_all, a_range_that_throws) {
   for (const bool passed : {false, true}) {
     sf::manual_timer time;
@@ -229,14 +232,15 @@ TEST(run_all, a_range_that_throws) {
   }
 }
 
-// Goal    Calls that can only be moved, made on the fly.
-TEST(run_all, calls_on_the_fly_that_only_move) {
+// Goal    Calls may be move-only and made while the range is traversed.
+TEST(run_all, move_only_calls_made_by_the_range) {
   const auto make = [](int i) { return [owned = std::make_unique<int>(i)] { return *owned; }; };
   const auto all = sf::run_all(std::views::iota(0, 3) | std::views::transform(make));
   for (int i = 0; i < 3; ++i) EXPECT_EQ(*all.at(static_cast<std::size_t>(i)), i);
 }
 
-// Goal    A stop, before or meanwhile: what has not begun is cancelled, what runs is told.
+// Goal    After a stop, before or during the calls, calls that have not begun are cancelled and
+//         running calls see the stop.
 TEST(run_all, a_stop) {
   std::stop_source source;
   int ran = 0;
@@ -246,7 +250,7 @@ TEST(run_all, a_stop) {
     EXPECT_TRUE(stop.stop_requested());
     return 1;
   });
-  for (const int expected : {1, 0}) {  // the second time it was stopped before
+  for (const int expected : {1, 0}) {  // the second time it was stopped beforehand
     ran = 0;
     const auto all = sf::run_all(calls, {.timeout = 1h, .limit = 1, .stop = source.get_token()});
     EXPECT_EQ(ran, expected);
@@ -265,9 +269,9 @@ TEST(run_all, senseless_arguments_are_refused) {
   EXPECT_TRUE(sf::run_all(std::vector<std::function<void()>>{}, {.timeout = 1s}).empty());
 }
 
-// Goal    A call that ends its thread is broken; the others are not stopped.
+// Goal    A call that ends its thread is broken; the other calls are not stopped.
 // Method  The range makes its second call once the first one has begun, so that it is a thread of
-//         the pool that ends; and that ends once two more calls are queued behind the limit.
+//         the pool that ends; that thread ends once two more calls are queued behind the limit.
 TEST(run_all, a_call_that_ends_its_thread) {
   sf::thread_pool pool({.max_threads = 2});
   support::gate all_queued;
@@ -286,8 +290,8 @@ TEST(run_all, a_call_that_ends_its_thread) {
   for (int i = 1; i < 5; ++i) EXPECT_EQ(*all.at(static_cast<std::size_t>(i)), i);
 }
 
-// Goal    Executors that take nothing: all calls run on this thread.
-TEST(run_all, on_executors_that_take_nothing) {
+// Goal    With executors that accept no task, all calls run on this thread.
+TEST(run_all, on_executors_that_accept_nothing) {
   const std::vector<std::function<int()>> calls(3, [] { return 1; });
   for (const auto& one : sf::run_all(calls, {.executor = support::refusing_executor{}})) {
     EXPECT_EQ(*one, 1);
@@ -297,8 +301,8 @@ TEST(run_all, on_executors_that_take_nothing) {
   }
 }
 
-// Goal    Move-only values and move-only calls, which stay where they are.
-TEST(run_all, values_and_calls_that_only_move) {
+// Goal    Values may be move-only, and so may calls, which are not moved.
+TEST(run_all, move_only_values_and_calls) {
   struct call {
     std::unique_ptr<int> owned;
     std::unique_ptr<int> operator()() const { return std::make_unique<int>(*owned + 1); }
@@ -312,7 +316,7 @@ TEST(run_all, values_and_calls_that_only_move) {
   }
 }
 
-// Goal    Nested on a pool of one thread it ends.
+// Goal    Nested calls on a pool of one thread end.
 TEST(run_all, nested_on_a_pool_of_one_thread) {
   sf::thread_pool pool({.max_threads = 1});
   std::atomic<int> leaves{0};

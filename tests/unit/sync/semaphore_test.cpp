@@ -36,7 +36,8 @@ using singleflight::permit;
 using singleflight::semaphore;
 
 bool until_waiters(const semaphore& s, std::size_t count) {
-  return support::eventually([&] { return s.waiters_approx() == count; }, "those who queue");
+  return support::eventually([&] { return s.waiters_approx() == count; },
+                             "the waiters in the queue");
 }
 
 template <class Fn>
@@ -46,7 +47,7 @@ std::string refusal(Fn what) {
   } catch (const std::invalid_argument& error) {
     return error.what();
   }
-  return "nothing was refused";
+  return "the call was not refused";
 }
 
 /// The code of the flight_error that `what` throws.
@@ -60,8 +61,8 @@ std::optional<flight_errc> error_of(Fn what) {
   return std::nullopt;
 }
 
-/// A coroutine that waits for `n` and notes its number once it has them; it keeps them until
-/// `keep` is cleared.
+/// A coroutine that waits for `n` permits and records its number once it holds them; it holds them
+/// until `keep` is cleared.
 support::owned take(semaphore& from, std::ptrdiff_t n, int number, std::vector<int>& order,
                     std::deque<permit>* keep = nullptr) {
   auto place = from.start_acquire(n);
@@ -72,7 +73,8 @@ support::owned take(semaphore& from, std::ptrdiff_t n, int number, std::vector<i
 
 // ---- alone --------------------------------------------------------------------------------------
 
-// Goal  What is acquired is gone until the permit goes; what is there is given at once.
+// Goal    Acquired permits are unavailable until the permit is destroyed; available ones are
+//         granted at once.
 TEST(semaphore, counts_what_is_held) {
   semaphore all(5);
   EXPECT_EQ(all.available(), 5);
@@ -87,7 +89,7 @@ TEST(semaphore, counts_what_is_held) {
   EXPECT_EQ(all.capacity(), 5);
 }
 
-// Goal  try_acquire gives or does not, and never waits: also for more than there is at all.
+// Goal    try_acquire never waits, even for more than the capacity.
 TEST(semaphore, try_acquire_never_waits) {
   semaphore all(2);
   permit a = all.try_acquire(1);
@@ -102,7 +104,7 @@ TEST(semaphore, try_acquire_never_waits) {
 }
 
 // Scenario 30.
-// Goal  try_acquire fails while anybody queues, though what it asks for is there.
+// Goal    try_acquire fails while a waiter is queued, although enough permits are available.
 TEST(semaphore, try_acquire_does_not_overtake) {
   semaphore all(3, {.executor = inline_executor});
   permit one = all.acquire(1);
@@ -117,7 +119,8 @@ TEST(semaphore, try_acquire_does_not_overtake) {
 
 // ---- permits ------------------------------------------------------------------------------------
 
-// Goal  A permit is parted, joined and returned bit by bit; what it holds is never lost or doubled.
+// Goal    A permit can be split, merged and released in parts; what it holds is never lost or
+//         doubled.
 TEST(permit, splits_merges_and_releases_early) {
   semaphore all(10);
   permit a = all.acquire(6);
@@ -133,11 +136,11 @@ TEST(permit, splits_merges_and_releases_early) {
   EXPECT_FALSE(a);
   b.release();
   EXPECT_FALSE(b);
-  b.release();  // nothing more
+  b.release();  // no effect
   EXPECT_EQ(all.available(), 10);
 }
 
-// Goal  Splitting everything off leaves an empty permit; merging an empty one changes nothing.
+// Goal    Splitting off everything leaves an empty permit; merging an empty one changes nothing.
 TEST(permit, may_be_empty) {
   semaphore all(2);
   permit a = all.acquire(2);
@@ -149,7 +152,7 @@ TEST(permit, may_be_empty) {
   EXPECT_EQ(a.size(), 2);
 }
 
-// Goal  Assigning to a permit returns what it held.
+// Goal    Assigning to a permit returns what it held.
 TEST(permit, assignment_returns_what_was_held) {
   semaphore all(3);
   permit a = all.acquire(1);
@@ -160,7 +163,7 @@ TEST(permit, assignment_returns_what_was_held) {
 }
 
 // Scenario 30.
-// Goal  An over-release is refused loudly and changes nothing.
+// Goal    An over-release throws and changes nothing.
 TEST(permit, refuses_more_than_it_holds) {
   semaphore all(3);
   permit a = all.acquire(2);
@@ -181,7 +184,7 @@ TEST(permit, refuses_more_than_it_holds) {
 // ---- bad input ----------------------------------------------------------------------------------
 
 // Scenario 30.
-// Goal  What can never be served is refused at once, with the value and why.
+// Goal    A request that can never be served is refused at once, with the value and the reason.
 TEST(semaphore, refuses_what_makes_no_sense) {
   constexpr int most_bits = sizeof(std::ptrdiff_t) > 4 ? 60 : 28;
   constexpr std::ptrdiff_t most = std::ptrdiff_t{1} << most_bits;
@@ -196,7 +199,7 @@ TEST(semaphore, refuses_what_makes_no_sense) {
   semaphore largest(most);
   EXPECT_EQ(largest.try_acquire(most).size(), most);
   semaphore all(3);
-  const permit one = all.acquire();  // nor does it matter that it would have to queue
+  const permit one = all.acquire();  // a bad weight is refused even if the call would queue
   const std::string weight = "semaphore: a weight of 0 makes no sense; it must be at least 1";
   EXPECT_EQ(refusal([&] { (void)all.acquire(0); }), weight);
   EXPECT_EQ(refusal([&] { (void)all.start_acquire(0); }), weight);
@@ -216,7 +219,7 @@ TEST(semaphore, refuses_what_makes_no_sense) {
 
 // Scenario 30.
 // Goal    A large request is served before small ones that came after it.
-// Method  Small ones queue behind it and would fit all the time.
+// Method  Small requests that would fit at any time queue behind it.
 TEST(semaphore, a_large_request_is_not_starved) {
   semaphore all(4, {.executor = inline_executor});
   std::vector<int> order;
@@ -232,7 +235,7 @@ TEST(semaphore, a_large_request_is_not_starved) {
   EXPECT_EQ(order, (std::vector{0, 1, 2, 3}));
 }
 
-// Goal  One release serves as many as fit, in their order, in one go.
+// Goal    One release serves as many waiters as fit, in their order.
 TEST(semaphore, a_release_serves_all_that_fit) {
   semaphore all(10, {.executor = inline_executor});
   std::vector<int> order;
@@ -244,11 +247,11 @@ TEST(semaphore, a_release_serves_all_that_fit) {
   EXPECT_EQ(order, (std::vector{0, 1, 2}));
   EXPECT_EQ(all.available(), 1);
   EXPECT_EQ(all.waiters_approx(), 2U);
-  std::deque<permit>(std::move(kept)).clear();  // those who go on keep theirs in `kept`
+  std::deque<permit>(std::move(kept)).clear();  // resumed coroutines keep their permits in `kept`
   EXPECT_EQ(order, (std::vector{0, 1, 2, 3, 4}));
 }
 
-// Goal    More waiters than one critical section tells are all served, in their order.
+// Goal    More waiters than one critical section notifies are all served, in their order.
 TEST(semaphore, a_release_serves_thousands) {
   constexpr int waiters = 3000;
   semaphore all(waiters, {.executor = inline_executor});
@@ -263,7 +266,7 @@ TEST(semaphore, a_release_serves_thousands) {
   for (int i = 0; i < waiters; ++i) EXPECT_EQ(order[static_cast<std::size_t>(i)], i);
 }
 
-// Goal    Threads are served in the order in which they queued, beside coroutines.
+// Goal    Threads and coroutines are served in the order in which they queued.
 TEST(semaphore, threads_and_coroutines_queue_together) {
   semaphore all(1, {.executor = inline_executor});
   std::vector<int> order;  // guarded by the one permit
@@ -283,13 +286,13 @@ TEST(semaphore, threads_and_coroutines_queue_together) {
   }
   held.release();
   for (std::thread& t : threads) t.join();
-  // The last coroutine goes on where the thread before it returned its permit.
+  // The last coroutine resumes where the previous thread returned its permit.
   EXPECT_EQ(order, (std::vector{0, 1, 2, 3, 4, 5}));
 }
 
 // ---- limits -------------------------------------------------------------------------------------
 
-// Goal  Limits that have expired already end the call at once, though permits are there.
+// Goal    Limits that have expired already end the call at once, although permits are available.
 TEST(semaphore, expired_limits_acquire_nothing) {
   manual_timer time;
   semaphore all(1, {.timer = &time});
@@ -306,8 +309,8 @@ TEST(semaphore, expired_limits_acquire_nothing) {
 }
 
 // Scenario 30.
-// Goal    A blocked thread leaves at its deadline, and those behind it move up.
-// Method  It asks for too much, so that it alone stands in the way of the small one.
+// Goal    A blocked thread leaves at its deadline, and the waiters behind it move up.
+// Method  It requests too many permits, so that it alone blocks the small request.
 TEST(semaphore, a_front_thread_that_times_out_lets_others_go) {
   manual_timer time;
   semaphore all(3, {.executor = inline_executor, .timer = &time});
@@ -327,7 +330,7 @@ TEST(semaphore, a_front_thread_that_times_out_lets_others_go) {
   EXPECT_EQ(all.stats().timed_out, 1U);
 }
 
-// Goal  The same on the steady clock, where the kernel times the sleep.
+// Goal    The same on the steady clock, where the kernel times the sleep.
 TEST(semaphore, a_thread_times_out_on_the_steady_clock) {
   semaphore all(1);
   const permit held = all.acquire();
@@ -339,7 +342,7 @@ TEST(semaphore, a_thread_times_out_on_the_steady_clock) {
 }
 
 // Scenario 30.
-// Goal  A stop token ends a blocked wait, and the small request behind it is served.
+// Goal    A stop token ends a blocked wait, and the small request behind it is served.
 TEST(semaphore, a_front_thread_that_is_stopped_lets_others_go) {
   semaphore all(3, {.executor = inline_executor});
   std::vector<int> order;
@@ -365,7 +368,7 @@ support::owned take_until(semaphore& from, std::ptrdiff_t n,
 }
 
 // Scenario 30.
-// Goal  A coroutine at the front leaves at its deadline, or when it is stopped.
+// Goal    A coroutine at the front leaves at its deadline, or when it is stopped.
 TEST(semaphore, a_front_coroutine_that_leaves_lets_others_go) {
   manual_timer time;
   support::manual_executor queue;
@@ -393,7 +396,7 @@ TEST(semaphore, a_front_coroutine_that_leaves_lets_others_go) {
 }
 
 // Scenario 30.
-// Goal  A limit after the grant changes nothing: the permit is the caller's.
+// Goal    A limit that expires after the grant has no effect: the permit is the caller's.
 TEST(semaphore, a_grant_holds_against_a_later_limit) {
   manual_timer time;
   support::manual_executor later;
@@ -413,8 +416,8 @@ TEST(semaphore, a_grant_holds_against_a_later_limit) {
   EXPECT_EQ(all.available(), 1);
 }
 
-// Goal  A limit that struck between start_acquire and the wait is seen by the wait.
-TEST(semaphore, a_limit_that_has_struck_before_the_wait_ends_it) {
+// Goal    A limit that expired between start_acquire and the wait ends the wait.
+TEST(semaphore, a_limit_that_expired_before_the_wait_ends_it) {
   semaphore all(1, {.executor = inline_executor});
   permit held = all.acquire();
   std::stop_source stop;
@@ -427,7 +430,7 @@ TEST(semaphore, a_limit_that_has_struck_before_the_wait_ends_it) {
   EXPECT_EQ(all.waiters_approx(), 0U);
 }
 
-// Goal  Cancelling many that queue, in any order, leaves the permits whole.
+// Goal    Cancelling many queued waiters, in any order, loses no permits.
 TEST(semaphore, many_cancellations_lose_nothing) {
   support::manual_executor queue;
   semaphore all(1, {.executor = queue});
@@ -456,7 +459,7 @@ TEST(semaphore, many_cancellations_lose_nothing) {
 // ---- handles ------------------------------------------------------------------------------------
 
 // Scenario 30.
-// Goal  start_acquire takes its place at once; a dropped handle leaves it, or returns its grant.
+// Goal    start_acquire queues at once; a dropped handle leaves the queue, or returns its grant.
 TEST(pending_permit, dropped_leaves_or_returns) {
   semaphore all(2, {.executor = inline_executor});
   {
@@ -473,7 +476,7 @@ TEST(pending_permit, dropped_leaves_or_returns) {
     const auto behind = take(all, 1, 1, order);
     EXPECT_TRUE(order.empty());
     EXPECT_EQ(all.waiters_approx(), 2U);
-    // `behind` goes first, while it waits; then `front`.
+    // `behind` is destroyed first, while it waits; then `front`.
   }
   EXPECT_EQ(all.waiters_approx(), 0U);
   const auto last = take(all, 1, 2, order);
@@ -481,7 +484,7 @@ TEST(pending_permit, dropped_leaves_or_returns) {
 }
 
 // Scenario 30.
-// Goal  A handle that leaves the front of the queue lets those behind it go.
+// Goal    A handle that leaves the front of the queue lets the waiters behind it proceed.
 TEST(pending_permit, dropped_at_the_front_lets_others_go) {
   semaphore all(2, {.executor = inline_executor});
   const permit held = all.acquire(1);
@@ -496,7 +499,7 @@ TEST(pending_permit, dropped_at_the_front_lets_others_go) {
 }
 
 // Scenario 30.
-// Goal  A handle that is granted and dropped gives to those behind it.
+// Goal    A handle that is granted and dropped passes its permits to the waiters behind it.
 TEST(pending_permit, an_unused_grant_is_passed_on) {
   semaphore all(1, {.executor = inline_executor});
   permit held = all.acquire();
@@ -512,7 +515,7 @@ TEST(pending_permit, an_unused_grant_is_passed_on) {
   EXPECT_EQ(order, std::vector{1});
 }
 
-// Goal  get() gives the permit, whether that comes before the wait or in it.
+// Goal    get() returns the permit, whether the grant comes before the wait or during it.
 TEST(pending_permit, may_be_waited_for_by_a_thread) {
   semaphore all(1);
   permit held = all.acquire();
@@ -529,7 +532,7 @@ TEST(pending_permit, may_be_waited_for_by_a_thread) {
   EXPECT_EQ(all.available(), 1);
 }
 
-// Goal  A blocking wait on a handle may be bounded like an awaited one.
+// Goal    A blocking wait on a handle may have a limit, like an awaited one.
 TEST(pending_permit, a_blocking_wait_may_be_bounded) {
   manual_timer time;
   semaphore all(1, {.timer = &time});
@@ -542,23 +545,23 @@ TEST(pending_permit, a_blocking_wait_may_be_bounded) {
 
 // Scenario 28a.
 // Goal    A coroutine resumes on the semaphore's executor, or on the one that its wait named; the
-//         releasing thread runs none of it.
-TEST(pending_permit, resumes_where_it_was_told) {
+//         releasing thread does not run it.
+TEST(pending_permit, resumes_on_the_chosen_executor) {
   support::manual_executor ours;
   support::manual_executor named;
   semaphore all(2, {.executor = ours});
   permit held = all.acquire(2);
   int at_home = 0;
   int elsewhere = 0;
-  const auto one = [](semaphore& s, int& told) -> support::owned {
+  const auto one = [](semaphore& s, int& resumed) -> support::owned {
     auto place = s.start_acquire();
     const permit mine = co_await place;
-    ++told;
+    ++resumed;
   }(all, at_home);
-  const auto two = [](semaphore& s, support::manual_executor on, int& told) -> support::owned {
+  const auto two = [](semaphore& s, support::manual_executor on, int& resumed) -> support::owned {
     auto place = s.start_acquire();
     const permit mine = co_await place.on(on);
-    ++told;
+    ++resumed;
   }(all, named, elsewhere);
   held.release();
   EXPECT_EQ(at_home + elsewhere, 0);
@@ -570,23 +573,22 @@ TEST(pending_permit, resumes_where_it_was_told) {
   EXPECT_EQ(all.available(), 2);
 }
 
-// Goal  A wait that names an executor resumes there also when nothing has to be waited for.
+// Goal    A wait that names an executor resumes there even if it need not wait.
 TEST(pending_permit, a_named_executor_is_used_in_any_case) {
   support::manual_executor named;
   semaphore all(1);
-  int told = 0;
+  int resumed = 0;
   const auto one = [](semaphore& s, support::manual_executor on, int& count) -> support::owned {
     auto place = s.start_acquire();
     const permit mine = co_await place.on(on);
     ++count;
-  }(all, named, told);
-  EXPECT_EQ(told, 0);
+  }(all, named, resumed);
+  EXPECT_EQ(resumed, 0);
   named.run_all();
-  EXPECT_EQ(told, 1);
+  EXPECT_EQ(resumed, 1);
   EXPECT_EQ(all.available(), 1);
 }
 
-// Scenario 28a.
 // Goal    A thread inside a call of run never runs a coroutine that waits for a permit.
 TEST(pending_permit, is_not_resumed_on_a_thread_inside_run) {
   semaphore all(1, {.executor = inline_executor});
@@ -609,8 +611,8 @@ TEST(pending_permit, is_not_resumed_on_a_thread_inside_run) {
 }
 
 // Scenarios 28b, 30.
-// Goal    A coroutine that is destroyed while it waits leaves the queue; made ready and not yet
-//         resumed, it returns its grant.
+// Goal    A coroutine that is destroyed while it waits leaves the queue; if it was made ready and
+//         not yet resumed, it returns its grant.
 TEST(pending_permit, a_coroutine_may_be_destroyed_while_it_waits) {
   support::manual_executor later;
   semaphore all(1, {.executor = later});
@@ -629,10 +631,10 @@ TEST(pending_permit, a_coroutine_may_be_destroyed_while_it_waits) {
 }
 
 // Scenarios 28b, 30.
-// Goal    What the begin of a wait lets resume on this thread may destroy the coroutine that waits:
-//         that is not touched any more (seen by AddressSanitizer).
-// Method  The one in front begins to wait when its time is over. That lets the next one in, which
-//         destroys it.
+// Goal    The start of a wait may resume code on this thread that destroys the waiting coroutine,
+//         which must not be accessed after that (AddressSanitizer would detect it).
+// Method  The coroutine at the front begins to wait when its deadline has passed. That admits the
+//         next one, which destroys it.
 TEST(pending_permit, a_coroutine_may_be_destroyed_as_it_begins_to_wait) {
   manual_timer time;
   semaphore all(2, {.executor = inline_executor, .timer = &time});
@@ -645,12 +647,12 @@ TEST(pending_permit, a_coroutine_may_be_destroyed_as_it_begins_to_wait) {
     void await_resume() const noexcept {}
   };
   std::optional<support::owned> first;
-  bool went_on = false;
+  bool continued = false;
   const auto waits = [&]() -> support::owned {
     auto place = all.start_acquire(2);
     co_await suspends{front};
     (void)co_await place.until(time.now()).as_outcome();
-    went_on = true;
+    continued = true;
   };
   first.emplace(waits());
   bool granted = false;
@@ -663,20 +665,20 @@ TEST(pending_permit, a_coroutine_may_be_destroyed_as_it_begins_to_wait) {
   const support::owned second = destroys();
   front.resume();
   EXPECT_TRUE(granted);
-  EXPECT_FALSE(went_on);
+  EXPECT_FALSE(continued);
 }
 
 // Scenario 28b.
-// Goal    A limit that has struck ends what the handle is for, also when the coroutine that waited
-//         is destroyed before it resumes: who uses the handle next gets that limit, and no permit.
-TEST(pending_permit, a_limit_outlives_the_wait_that_it_struck) {
+// Goal    A limit that has expired ends the handle's request, even if the waiting coroutine is
+//         destroyed before it resumes: the next use of the handle gets that limit, and no permit.
+TEST(pending_permit, a_limit_outlives_the_wait_that_it_ended) {
   manual_timer time;
   support::manual_executor later;
   semaphore all(1, {.executor = later, .timer = &time});
   permit held = all.acquire();
   const auto wait = [](pending_permit& on, manual_timer& clock) -> support::owned {
     const auto got = co_await on.until(clock.now() + 1s).as_outcome();
-    ADD_FAILURE() << "a destroyed coroutine went on";
+    ADD_FAILURE() << "a destroyed coroutine continued";
   };
   auto first = all.start_acquire();
   auto second = all.start_acquire();
@@ -703,29 +705,29 @@ TEST(pending_permit, a_limit_outlives_the_wait_that_it_struck) {
 }
 
 // Scenario 28b.
-// Goal  A wait on a named executor that was given up does not keep the next one from its own.
+// Goal    A wait on a named executor that was abandoned does not keep the next wait from its own.
 TEST(pending_permit, may_be_waited_for_again_after_a_wait_was_destroyed) {
   support::manual_executor named;
   semaphore all(1);
   permit held = all.acquire();
   auto place = all.start_acquire();
-  int told = 0;
+  int resumed = 0;
   const auto wait = [](pending_permit& on, support::manual_executor where,
                        int& count) -> support::owned {
     const permit mine = co_await on.on(where);
     ++count;
   };
-  { const auto given_up = wait(place, named, told); }
-  const auto kept = wait(place, named, told);
+  { const auto given_up = wait(place, named, resumed); }
+  const auto kept = wait(place, named, resumed);
   held.release();
   named.run_all();
-  EXPECT_EQ(told, 1);
+  EXPECT_EQ(resumed, 1);
   EXPECT_EQ(all.available(), 1);
 }
 
 // Scenario 28b.
-// Goal  The next wait, where it names no executor, resumes on the semaphore's: not on the one that
-//       the wait before it had named.
+// Goal    A wait that names no executor resumes on the semaphore's executor, not on the one that
+//         the previous wait named.
 TEST(pending_permit, a_later_wait_that_names_no_executor_resumes_on_the_semaphores) {
   manual_timer time;
   support::manual_executor home;
@@ -733,7 +735,7 @@ TEST(pending_permit, a_later_wait_that_names_no_executor_resumes_on_the_semaphor
   semaphore all(1, {.executor = home, .timer = &time});
   permit held = all.acquire();
   auto place = all.start_acquire();
-  int told = 0;
+  int resumed = 0;
   const auto wait_there = [](pending_permit& on, support::manual_executor where,
                              int& count) -> support::owned {
     const permit mine = co_await on.on(where);
@@ -744,15 +746,15 @@ TEST(pending_permit, a_later_wait_that_names_no_executor_resumes_on_the_semaphor
     const permit mine = co_await on.until(by);
     ++count;
   };
-  { const auto given_up = wait_there(place, named, told); }
-  const auto kept = wait_at_home(place, time.now() + 1s, told);
+  { const auto given_up = wait_there(place, named, resumed); }
+  const auto kept = wait_at_home(place, time.now() + 1s, resumed);
   held.release();
   EXPECT_EQ(named.run_all(), 0U);
   EXPECT_EQ(home.run_all(), 1U);
-  EXPECT_EQ(told, 1);
+  EXPECT_EQ(resumed, 1);
 }
 
-// Goal  Where a stop and a deadline have both struck before the wait, the wait is cancelled.
+// Goal    If a stop has fired and a deadline has expired before the wait, the wait is cancelled.
 TEST(pending_permit, a_stop_goes_before_a_deadline) {
   manual_timer time;
   semaphore all(1, {.executor = inline_executor, .timer = &time});
@@ -769,15 +771,15 @@ TEST(pending_permit, a_stop_goes_before_a_deadline) {
 }
 
 // Scenario 28b.
-// Goal  A coroutine that is destroyed before the executor that it named resumes it returns its
-//       grant, and the task there finds nobody.
+// Goal    A coroutine that is destroyed before its named executor resumes it returns its grant, and
+//         the task there does nothing.
 TEST(pending_permit, destroyed_before_its_named_executor_ran) {
   support::manual_executor named;
   auto all = std::make_unique<semaphore>(1);
   const auto wait = [](semaphore& s, support::manual_executor on) -> support::owned {
     auto place = s.start_acquire();
     const permit mine = co_await place.on(on);
-    ADD_FAILURE() << "a destroyed coroutine went on";
+    ADD_FAILURE() << "a destroyed coroutine continued";
   };
   auto granted = std::make_optional(wait(*all, named));
   EXPECT_EQ(named.size(), 1U);
@@ -787,7 +789,8 @@ TEST(pending_permit, destroyed_before_its_named_executor_ran) {
   EXPECT_EQ(named.run_all(), 1U);
 }
 
-// Goal  An executor that refuses or drops the resumption does not lose it: the default pool has it.
+// Goal    An executor that refuses or drops the resumption does not lose it: the default pool runs
+//         it.
 TEST(pending_permit, a_refused_resumption_goes_to_the_default_pool) {
   const auto play = [](singleflight::any_executor on) {
     semaphore all(1, {.executor = std::move(on)});
@@ -810,7 +813,7 @@ TEST(pending_permit, a_refused_resumption_goes_to_the_default_pool) {
 
 // ---- resize, close, bounds ----------------------------------------------------------------------
 
-// Goal  A larger capacity serves those who queue at once.
+// Goal    A larger capacity serves queued waiters at once.
 TEST(semaphore, a_larger_capacity_serves_the_queue) {
   semaphore all(1, {.executor = inline_executor});
   std::vector<int> order;
@@ -825,7 +828,7 @@ TEST(semaphore, a_larger_capacity_serves_the_queue) {
 }
 
 // Scenario 30.
-// Goal  A resize below what is held is allowed and drains.
+// Goal    A resize below the number held is allowed; the excess drains as permits are released.
 TEST(semaphore, a_smaller_capacity_drains) {
   semaphore all(4, {.executor = inline_executor});
   std::vector<int> order;
@@ -842,7 +845,8 @@ TEST(semaphore, a_smaller_capacity_drains) {
   EXPECT_EQ(all.available(), 2);
 }
 
-// Goal  Those in the queue that ask for more than the new capacity are told, wherever they stand.
+// Goal    Waiters that request more than the new capacity are rejected, wherever they are in the
+//         queue.
 TEST(semaphore, a_smaller_capacity_rejects_the_heavy) {
   semaphore all(5, {.executor = inline_executor});
   std::vector<int> order;
@@ -865,11 +869,11 @@ TEST(semaphore, a_smaller_capacity_rejects_the_heavy) {
   EXPECT_EQ(all.stats().rejected, 2U);
 }
 
-// Goal    A larger capacity that comes between the rounds of a smaller one leaves nobody in the
-//         queue that asks for more than there is.
-// Method  The executor, handed the first round's resumptions, sets the larger one.
+// Goal    When a larger capacity is set between the rounds of a smaller one, no waiter that
+//         requests more than the capacity is left in the queue.
+// Method  The executor sets the larger capacity when it is passed the first round's resumptions.
 TEST(semaphore, a_resize_between_the_rounds_of_another_loses_nothing) {
-  constexpr int heavy = 100;  // more than one round tells
+  constexpr int heavy = 100;  // more than one round notifies
   struct resizing {
     semaphore** all;
     support::manual_executor to;
@@ -897,19 +901,19 @@ TEST(semaphore, a_resize_between_the_rounds_of_another_loses_nothing) {
   for (const auto& one : got) EXPECT_EQ(one->errc(), flight_errc::rejected);
 }
 
-// Goal  close refuses newcomers and tells those who queue; what is held stays valid.
-TEST(semaphore, close_tells_everybody) {
+// Goal    close refuses new calls and ends queued waits; permits that are held stay valid.
+TEST(semaphore, close_ends_every_wait) {
   semaphore all(1, {.executor = inline_executor});
   permit held = all.acquire();
-  std::optional<outcome<permit>> told;
-  const auto coroutine = take_until(all, 1, std::chrono::steady_clock::time_point::max(), {}, told);
+  std::optional<outcome<permit>> got;
+  const auto coroutine = take_until(all, 1, std::chrono::steady_clock::time_point::max(), {}, got);
   std::thread blocked(
       [&] { EXPECT_EQ(error_of([&] { (void)all.acquire(); }), flight_errc::closed); });
   ASSERT_TRUE(until_waiters(all, 2));
   all.close();
   blocked.join();
-  ASSERT_TRUE(told.has_value());
-  EXPECT_EQ(told->errc(), flight_errc::closed);
+  ASSERT_TRUE(got.has_value());
+  EXPECT_EQ(got->errc(), flight_errc::closed);
   EXPECT_EQ(error_of([&] { (void)all.acquire(); }), flight_errc::closed);
   EXPECT_FALSE(all.try_acquire());
   EXPECT_EQ(all.start_acquire().get_outcome().errc(), flight_errc::closed);
@@ -919,14 +923,13 @@ TEST(semaphore, close_tells_everybody) {
   EXPECT_EQ(all.stats().closed, 4U);
 }
 
-// Goal  Those who were told `closed` may find out when the semaphore has gone.
-TEST(semaphore, may_go_before_those_it_has_told) {
+// Goal    Waiters that were ended by close may resume after the semaphore is destroyed.
+TEST(semaphore, may_be_destroyed_before_its_waiters_resume) {
   support::manual_executor later;
   auto all = std::make_unique<semaphore>(1, singleflight::semaphore_options{.executor = later});
   auto held = std::make_unique<permit>(all->acquire());
-  std::optional<outcome<permit>> told;
-  const auto coroutine =
-      take_until(*all, 1, std::chrono::steady_clock::time_point::max(), {}, told);
+  std::optional<outcome<permit>> got;
+  const auto coroutine = take_until(*all, 1, std::chrono::steady_clock::time_point::max(), {}, got);
   std::thread blocked(
       [s = all.get()] { EXPECT_EQ(error_of([&] { (void)s->acquire(); }), flight_errc::closed); });
   ASSERT_TRUE(until_waiters(*all, 2));
@@ -934,13 +937,14 @@ TEST(semaphore, may_go_before_those_it_has_told) {
   held.reset();
   all.reset();
   blocked.join();
-  EXPECT_FALSE(told.has_value());
+  EXPECT_FALSE(got.has_value());
   later.run_all();
-  ASSERT_TRUE(told.has_value());
-  EXPECT_EQ(told->errc(), flight_errc::closed);
+  ASSERT_TRUE(got.has_value());
+  EXPECT_EQ(got->errc(), flight_errc::closed);
 }
 
-// Goal  A permit that outlives its semaphore would return to nobody: the process ends with a word.
+// Goal    A permit that outlives its semaphore could not be returned: the process aborts with a
+//         message.
 TEST(semaphore_death, permits_must_not_outlive_it) {
   EXPECT_DEATH(
       {
@@ -951,7 +955,7 @@ TEST(semaphore_death, permits_must_not_outlive_it) {
       "semaphore: destroyed while permits are held");
 }
 
-// Goal  A handle is used once, whichever way, and waited for by one at a time.
+// Goal    A handle is used once, in whatever way, and waited for by one waiter at a time.
 TEST(semaphore_death, a_handle_is_used_once) {
   const auto twice = [](auto how) {
     semaphore all(2);
@@ -980,7 +984,7 @@ TEST(semaphore_death, a_handle_is_used_once) {
       "waited for twice");
 }
 
-// Goal  max_waiters bounds the queue; those inside are unharmed.
+// Goal    max_waiters bounds the queue; the waiters in it are not affected.
 TEST(semaphore, a_full_queue_refuses_at_once) {
   semaphore all(1, {.executor = inline_executor, .max_waiters = 1});
   std::vector<int> order;
@@ -993,7 +997,7 @@ TEST(semaphore, a_full_queue_refuses_at_once) {
   EXPECT_EQ(all.stats().overloaded, 2U);
 }
 
-// Goal  What metrics read.
+// Goal    observe() passes the values that metrics read.
 TEST(semaphore, is_observable) {
   semaphore all(3);
   const permit held = all.acquire(2);

@@ -56,7 +56,7 @@ using testing::HasSubstr;
 std::uint64_t all_ones() { return std::numeric_limits<std::uint64_t>::max(); }
 constexpr auto forever = std::chrono::steady_clock::time_point::max();
 
-/// The number of the failure that `error` is; -1 for another exception.
+/// The number of the failure that `error` holds; -1 for another exception.
 int failure_in(const std::exception_ptr& error) {
   try {
     std::rethrow_exception(error);
@@ -67,13 +67,13 @@ int failure_in(const std::exception_ptr& error) {
   }
 }
 
-/// A scene whose time and whose tasks the test moves.
+/// A scene in which the test moves the time and runs the tasks.
 struct scene {
   manual_timer time;
   support::manual_executor tasks;
   int calls = 0;
 
-  /// Handles that went last have left tasks behind, which hold the executor.
+  /// Handles that were destroyed last have left tasks behind, which keep the executor alive.
   ~scene() { tasks.run_all(); }
 
   /// `attempts` calls with sleeps of 10 s between them.
@@ -92,7 +92,7 @@ struct scene {
   auto never_good() { return good_at(1000); }
 };
 
-/// Awaits `what`, and keeps how it ended.
+/// Awaits `what`, and stores its outcome.
 template <class V>
 support::owned keep(pending_result<V> what, std::optional<outcome<V>>& how) {
   how.emplace(co_await what.as_outcome());
@@ -104,8 +104,8 @@ std::optional<flight_errc> code_of(const std::optional<outcome<V>>& how) {
 
 // ---- attempts -----------------------------------------------------------------------------------
 
-// Goal    Attempts run on the executor, never in the call; sleeps last as the policy says, and hold
-//         no task.
+// Goal    Attempts run on the executor, never in the call; sleeps last as long as the policy
+//         requires, and occupy no task.
 TEST(start_retry, attempts_run_on_the_executor_with_sleeps_between) {
   scene s;
   auto all = start_retry(s.policy(), s.good_at(3), {}, s.tasks);
@@ -115,7 +115,7 @@ TEST(start_retry, attempts_run_on_the_executor_with_sleeps_between) {
   s.time.advance(10s - 1ns);
   EXPECT_EQ(s.tasks.size(), 0U) << "before its time";
   s.time.advance(1ns);
-  EXPECT_EQ(s.calls, 1) << "the timer's thread has called the function";
+  EXPECT_EQ(s.calls, 1) << "the timer's thread must not call the function";
   EXPECT_EQ(s.tasks.run_all(), 1U);
   EXPECT_EQ(s.calls, 2);
   EXPECT_FALSE(all.ready());
@@ -125,9 +125,10 @@ TEST(start_retry, attempts_run_on_the_executor_with_sleeps_between) {
   EXPECT_EQ(all.get(), 3U);
 }
 
-// Goal    A run whose executor drops it as its alarm rings ends as broken, and its function is
-//         destroyed elsewhere: what waits for the fire may be what its destructor waits for.
-TEST(start_retry, what_is_dropped_in_the_alarm_is_destroyed_elsewhere) {
+// Goal    A run whose executor drops it when its alarm fires ends as broken, and its function is
+//         destroyed on another thread: its destructor may wait for something that waits for the
+//         fire.
+TEST(start_retry, a_run_dropped_in_the_alarm_is_destroyed_elsewhere) {
   scene s;
   bool drops = false;
   const singleflight::any_executor executor([&](singleflight::task t) {
@@ -148,7 +149,8 @@ TEST(start_retry, what_is_dropped_in_the_alarm_is_destroyed_elsewhere) {
   EXPECT_NE(where.load(), std::this_thread::get_id());
 }
 
-// Goal    Without an executor the default pool runs it; get() blocks until the result is there.
+// Goal    Without an executor the default pool runs the attempts; get() blocks until the result is
+//         there.
 TEST(start_retry, runs_on_the_default_pool) {
   const auto here = std::this_thread::get_id();
   auto all = start_retry({.base = 0ns}, [here](std::uint32_t attempt) {
@@ -159,7 +161,7 @@ TEST(start_retry, runs_on_the_default_pool) {
   EXPECT_EQ(all.get(), "done");
 }
 
-// Goal    The last attempt's exception is the result: the very object, with its own type.
+// Goal    The last attempt's exception is the result: the same object, with its own type.
 TEST(start_retry, the_last_exception_is_the_result) {
   const failure* thrown = nullptr;
   auto all = start_retry({.max_attempts = 2, .base = 0ns}, [&](std::uint32_t attempt) {
@@ -173,14 +175,14 @@ TEST(start_retry, the_last_exception_is_the_result) {
   static_assert(std::is_same_v<decltype(all), pending_result<void>>);
   try {
     all.get();
-    ADD_FAILURE() << "two failures, and no exception";
+    ADD_FAILURE() << "two failures, but no exception";
   } catch (const failure& f) {
     EXPECT_EQ(f.number, 2);
     EXPECT_EQ(&f, thrown);
   }
 }
 
-// Goal    Results of every kind arrive: nothing, what can only be moved, a copy of a reference.
+// Goal    Results of every kind arrive: void, a move-only object, a copy of a reference.
 TEST(start_retry, results_of_every_kind) {
   scene s;
   auto nothing = start_retry(
@@ -198,7 +200,7 @@ TEST(start_retry, results_of_every_kind) {
   EXPECT_EQ(copied.get(), 6);
 }
 
-// Goal    A result whose move throws counts as a failed attempt, and harms nothing.
+// Goal    A result whose move throws counts as a failed attempt, and harms nothing else.
 TEST(start_retry, a_result_that_cannot_be_moved_is_a_failure) {
   struct heavy {
     explicit heavy(bool f) : fails(f) {}
@@ -217,9 +219,9 @@ TEST(start_retry, a_result_that_cannot_be_moved_is_a_failure) {
   EXPECT_FALSE(good.get().fails);
 }
 
-// Goal    The function may be one that can only be moved; it, the policy's functions and the stop
-//         token are gone when the result is there, whoever keeps the handle.
-TEST(start_retry, what_was_passed_is_gone_before_the_result) {
+// Goal    The function may be move-only; it, the policy's functions and the stop token are
+//         destroyed before the result is delivered, even if the handle is kept.
+TEST(start_retry, arguments_are_destroyed_before_the_result) {
   scene s;
   auto mine = std::make_unique<int>(1);
   auto shared = std::make_shared<int>(2);
@@ -232,16 +234,17 @@ TEST(start_retry, what_was_passed_is_gone_before_the_result) {
   policy = {};
   shared.reset();
   EXPECT_FALSE(watch.expired());
-  support::owned waiter = [](auto& on, const auto& w, bool& gone) -> support::owned {
+  support::owned waiter = [](auto& on, const auto& w, bool& destroyed) -> support::owned {
     EXPECT_EQ(co_await on, 3);
-    gone = w.expired();
+    destroyed = w.expired();
   }(all, watch, seen);
   s.tasks.run_all();
   EXPECT_TRUE(seen);
 }
 
-// Goal    retry_if turns an exception down; on_retry hears of the others; what they throw ends it.
-TEST(start_retry, the_policys_functions_are_asked) {
+// Goal    retry_if may reject an exception; on_retry is called for the others; an exception from
+//         either ends the retries.
+TEST(start_retry, the_policys_functions_are_called) {
   scene s;
   std::vector<std::string> heard;
   retry_policy policy = s.policy(10);
@@ -264,8 +267,8 @@ TEST(start_retry, the_policys_functions_are_asked) {
   EXPECT_THROW(thrown.get(), std::domain_error);
 }
 
-// Goal    100,000 attempts that fail at once, called (20,000) or awaited, on any executor: the
-//         stack does not grow. (Awaited, a fifth of that under a sanitizer.)
+// Goal    100,000 attempts that fail at once, called (20,000) or awaited, use constant stack on any
+//         executor. (Awaited: a fifth of that under a sanitizer.)
 TEST(start_retry, many_attempts_in_constant_stack) {
   const auto eager = [](std::uint32_t many) {
     return retry_policy{.max_attempts = many, .base = 0ns};
@@ -297,7 +300,8 @@ TEST(start_retry, many_attempts_in_constant_stack) {
 
 // ---- awaited attempts ---------------------------------------------------------------------------
 
-// Goal    A function that returns an awaitable is awaited; its exception is the attempt's.
+// Goal    A function that returns an awaitable is awaited; the awaitable's exception is the
+//         attempt's.
 TEST(start_retry, an_awaitable_is_awaited) {
   scene s;
   support::suspension stops;
@@ -320,8 +324,8 @@ TEST(start_retry, an_awaitable_is_awaited) {
   EXPECT_EQ(all.get(), "second");
 }
 
-// Goal    A retry with no delay after an awaited attempt goes back to the executor: it does not run
-//         where the awaitable has resumed it.
+// Goal    A retry with no delay after an awaited attempt returns to the executor: it does not run
+//         where the awaitable resumed.
 TEST(start_retry, an_attempt_begins_on_the_executor_after_an_awaited_one) {
   scene s;
   support::suspension stops;
@@ -342,8 +346,7 @@ TEST(start_retry, an_attempt_begins_on_the_executor_after_an_awaited_one) {
   all.get();
 }
 
-// Goal    Flights and permits may be awaited in an attempt: within a coroutine, or returned as they
-//         are.
+// Goal    Flights and permits may be awaited in an attempt, in a coroutine or returned directly.
 TEST(start_retry, handles_are_awaitables) {
   scene s;
   singleflight::group<int, int> loads({.executor = s.tasks});
@@ -382,7 +385,7 @@ TEST(start_retry, handles_are_awaitables) {
   EXPECT_TRUE(permit.get());
 }
 
-/// Awaitables whose await_suspend returns nothing, false, or throws; and one that is ready.
+/// Awaitables whose await_suspend returns void, returns false, or throws; and one that is ready.
 struct odd {
   enum kind { ready, resumed_within, refused, throws } what;
   bool await_ready() const { return what == ready; }
@@ -410,7 +413,8 @@ TEST(start_retry, awaiters_of_every_kind) {
   EXPECT_THROW(all.get(), failure);
 }
 
-// Goal    An awaited coroutine that is destroyed, and with it what waits for it: broken.
+// Goal    If an awaited coroutine is destroyed, and with it what waits for it, the result is
+//         broken.
 TEST(start_retry, a_destroyed_attempt_is_broken) {
   struct destroys {
     bool await_ready() const { return false; }
@@ -426,7 +430,7 @@ TEST(start_retry, a_destroyed_attempt_is_broken) {
 
 // ---- limits -------------------------------------------------------------------------------------
 
-// Goal    A policy that is refused is refused by the call, as retry does it.
+// Goal    A policy that retry refuses is refused by the call of start_retry.
 TEST(start_retry, bad_policies_are_refused_at_once) {
   const auto refusal = [](const retry_policy& policy) -> std::string {
     try {
@@ -440,8 +444,8 @@ TEST(start_retry, bad_policies_are_refused_at_once) {
   EXPECT_THAT(refusal({.max_attempts = 0}), HasSubstr("retry: max_attempts 0 has no bound"));
 }
 
-// Goal    Limits that are over before the first attempt begins: nothing is called. At the call the
-//         result is there at once.
+// Goal    If the limits are over before the first attempt begins, nothing is called. If they are
+//         over at the call, the result is there at once.
 TEST(start_retry, limits_that_are_over_let_nothing_begin) {
   scene s;
   std::stop_source stop;
@@ -466,7 +470,7 @@ TEST(start_retry, a_stop_ends_a_sleep) {
   auto all = start_retry(s.policy(), s.never_good(), {.stop = stop.get_token()}, s.tasks);
   s.tasks.run_all();
   stop.request_stop();
-  EXPECT_FALSE(all.ready()) << "the result is told by the executor";
+  EXPECT_FALSE(all.ready()) << "the result must be delivered by the executor";
   EXPECT_EQ(s.tasks.run_all(), 1U);
   EXPECT_EQ(all.get_outcome().errc(), flight_errc::cancelled);
   s.time.advance(1h);
@@ -474,8 +478,8 @@ TEST(start_retry, a_stop_ends_a_sleep) {
   EXPECT_EQ(s.calls, 1);
 }
 
-// Goal    A stop beside the alarm, in either order, is one end of the sleep; before the attempt has
-//         begun it still counts.
+// Goal    A stop and the alarm at the same time, in either order, end the sleep once; a stop before
+//         the attempt has begun still takes effect.
 TEST(start_retry, a_stop_and_the_alarm) {
   for (const bool stop_first : {false, true}) {
     scene s;
@@ -491,8 +495,8 @@ TEST(start_retry, a_stop_and_the_alarm) {
   }
 }
 
-// Goal    A stop during an attempt counts once the attempt has failed; a success stays one, and the
-//         last failure is what it is.
+// Goal    A stop during an attempt takes effect once the attempt has failed; a success, and the
+//         last failure, are still the result.
 TEST(start_retry, a_stop_during_an_attempt) {
   for (const std::uint32_t good : {1U, 2U}) {
     scene s;
@@ -523,7 +527,7 @@ TEST(start_retry, a_stop_during_an_attempt) {
 }
 
 // Goal    An outcome without a value, returned or awaited, is a failed attempt; the last one is the
-//         result as it is, and so is one with a value.
+//         result, unchanged, and so is one with a value.
 TEST(start_retry, an_outcome_without_a_value_is_retried) {
   for (const std::uint32_t good : {1U, 3U, 4U}) {
     scene s;
@@ -553,8 +557,8 @@ TEST(start_retry, an_outcome_without_a_value_is_retried) {
   }
 }
 
-// Goal    What the policy says of such an outcome holds: retry_if sees its error, and what that
-//         throws, or a stop, is the result in its place.
+// Goal    The policy judges such an outcome: retry_if gets its error, and an exception from
+//         retry_if, or a stop, replaces it as the result.
 TEST(start_retry, an_outcome_is_judged_like_an_exception) {
   scene s;
   retry_policy policy = s.policy();
@@ -575,21 +579,21 @@ TEST(start_retry, an_outcome_is_judged_like_an_exception) {
   EXPECT_EQ(stopped.get_outcome().errc(), flight_errc::cancelled);
 }
 
-// Goal    A hook that passes the budget, with no delay: no attempt follows. After a stop in an
-//         attempt the hook hears nothing.
+// Goal    If a hook exceeds the budget, without a delay, no attempt follows. After a stop in an
+//         attempt the hook is not called.
 TEST(start_retry, the_hooks_time_counts) {
   scene s;
   retry_policy policy{.max_attempts = 0, .base = 0ns, .budget = 5s, .timer = &s.time};
-  int told = 0;
+  int reported = 0;
   policy.on_retry = [&](auto, const auto&, auto) {
-    ++told;
+    ++reported;
     s.time.advance(5s);
   };
   auto all = start_retry(policy, s.never_good(), {}, s.tasks);
   s.tasks.run_all();
   EXPECT_THROW(all.get(), failure);
   EXPECT_EQ(s.calls, 1);
-  EXPECT_EQ(told, 1);
+  EXPECT_EQ(reported, 1);
   std::stop_source stop;
   auto stopped = start_retry(
       policy,
@@ -600,10 +604,10 @@ TEST(start_retry, the_hooks_time_counts) {
       {.stop = stop.get_token()}, s.tasks);
   s.tasks.run_all();
   EXPECT_EQ(stopped.get_outcome().errc(), flight_errc::cancelled);
-  EXPECT_EQ(told, 1);
+  EXPECT_EQ(reported, 1);
 }
 
-// Goal    No sleep begins that would not end before the deadline, or the budget, which begins with
+// Goal    No sleep begins that would not end before the deadline or the budget, which begins with
 //         the call: the attempt's own exception is the result.
 TEST(start_retry, deadline_and_budget_bound_all_of_it) {
   for (const bool budget : {false, true}) {
@@ -625,7 +629,7 @@ TEST(start_retry, deadline_and_budget_bound_all_of_it) {
   }
 }
 
-// Goal    An alarm that cannot be set ends it with the timer's exception.
+// Goal    An alarm that cannot be armed ends the retries with the timer's exception.
 TEST(start_retry, a_timer_that_fails) {
   struct broken_timer final : singleflight::timer {
     time_point now() const noexcept override { return time_point(1h); }
@@ -643,7 +647,8 @@ TEST(start_retry, a_timer_that_fails) {
   EXPECT_THROW(all.get(), std::system_error);
 }
 
-// Goal    Executors that refuse or drop a task: broken, at the first attempt or a later one.
+// Goal    When an executor refuses or drops a task, at the first attempt or a later one, the result
+//         is broken.
 TEST(start_retry, refused_and_dropped_tasks_are_broken) {
   scene s;
   auto refused = start_retry(s.policy(), s.good_at(1), {}, support::refusing_executor{});
@@ -680,8 +685,8 @@ TEST(start_retry, a_refused_resumption_is_broken) {
   }
 }
 
-// Goal    On the inline executor it goes on within what ends the sleep: the fire, the stop, the end
-//         of the handle.
+// Goal    On the inline executor the run continues within the event that ends the sleep: the fire,
+//         the stop, or the destruction of the handle.
 TEST(start_retry, runs_on_the_inline_executor) {
   scene s;
   auto good = start_retry(s.policy(), s.good_at(3), {}, inline_executor);
@@ -695,7 +700,7 @@ TEST(start_retry, runs_on_the_inline_executor) {
   std::stop_source stop;
   auto stopped =
       start_retry(s.policy(), s.never_good(), {.stop = stop.get_token()}, inline_executor);
-  stop.request_stop();  // nobody's code runs in a stop callback: on the default pool
+  stop.request_stop();  // no user code runs in a stop callback: on the default pool
   EXPECT_EQ(stopped.get_outcome().errc(), flight_errc::cancelled);
 
   auto watched = std::make_shared<int>();
@@ -709,8 +714,8 @@ TEST(start_retry, runs_on_the_inline_executor) {
   EXPECT_EQ(s.calls, 5);
 }
 
-// Goal    A thread that ends in an attempt goes on ending; the result is broken.
-TEST(start_retry, the_end_of_the_thread_is_not_kept) {
+// Goal    A thread that ends in an attempt does end; the result is broken.
+TEST(start_retry, the_end_of_the_thread_is_not_caught) {
   for (const bool awaited : {false, true}) {
     scene s;
     struct ends {
@@ -731,7 +736,7 @@ TEST(start_retry, the_end_of_the_thread_is_not_kept) {
                   &runner, nullptr,
                   [](void* on) -> void* {
                     static_cast<support::manual_executor*>(on)->run_all();
-                    ADD_FAILURE() << "the thread goes on";
+                    ADD_FAILURE() << "the thread did not end";
                     return nullptr;
                   },
                   &s.tasks),
@@ -743,7 +748,7 @@ TEST(start_retry, the_end_of_the_thread_is_not_kept) {
 
 // ---- the handle ---------------------------------------------------------------------------------
 
-// Goal    A dropped handle ends a sleep at once, and what was passed goes.
+// Goal    A dropped handle ends a sleep at once, and its arguments are destroyed.
 TEST(start_retry, a_handle_dropped_during_a_sleep) {
   scene s;
   auto watched = std::make_shared<int>();
@@ -762,13 +767,14 @@ TEST(start_retry, a_handle_dropped_during_a_sleep) {
   EXPECT_EQ(s.calls, 1);
 }
 
-// Goal    A handle dropped during an attempt, before the first one, or between the alarm and the
-//         next one: no further attempt begins, and nobody is asked about the failure.
+// Goal    After a handle is dropped during an attempt, before the first one, or between the alarm
+//         and the next one, no further attempt begins, and the policy is not called about the
+//         failure.
 TEST(start_retry, a_handle_dropped_at_other_times) {
   scene s;
   retry_policy policy = s.policy();
   policy.retry_if = [](const auto&) {
-    ADD_FAILURE() << "asked, and nobody wants to know";
+    ADD_FAILURE() << "the policy was called after the handle was dropped";
     return true;
   };
   { const auto unbegun = start_retry(policy, s.never_good(), {}, s.tasks); }
@@ -808,7 +814,7 @@ TEST(pending_result, a_limit_ends_the_wait_and_the_retries) {
       const auto end = in.time.now() + 5s;
       auto got = co_await all.until(end, token).as_outcome();
       code = got.errc();
-      in.tasks.run_all();  // what the wait has given up
+      in.tasks.run_all();  // runs tasks that the wait has abandoned
     }(s, stop.get_token(), how);
     s.tasks.run_all();
     if (by_stop) {
@@ -816,7 +822,7 @@ TEST(pending_result, a_limit_ends_the_wait_and_the_retries) {
     } else {
       s.time.advance(5s);
     }
-    EXPECT_FALSE(how) << "on the thread that has struck";
+    EXPECT_FALSE(how) << "must not resume on the thread that expired the limit";
     s.tasks.run_all();
     EXPECT_EQ(how, by_stop ? flight_errc::cancelled : flight_errc::timed_out);
     s.time.advance(1h);
@@ -825,7 +831,7 @@ TEST(pending_result, a_limit_ends_the_wait_and_the_retries) {
   }
 }
 
-// Goal    A result that came before a limit struck is what the wait gives.
+// Goal    A wait returns a result that arrived before its limit expired.
 TEST(pending_result, a_limit_yields_to_the_result) {
   scene s;
   std::stop_source stop;
@@ -844,8 +850,8 @@ TEST(pending_result, a_limit_yields_to_the_result) {
   EXPECT_EQ(got, 8);
 }
 
-// Goal    It resumes where the wait says, also when the result is there already; else on the
-//         executor of the attempts.
+// Goal    A wait resumes on the executor that it names, even if the result is there already;
+//         otherwise on the executor of the attempts.
 TEST(pending_result, resumes_on_the_executor_that_was_named) {
   for (const bool before : {false, true}) {
     scene s;
@@ -863,7 +869,8 @@ TEST(pending_result, resumes_on_the_executor_that_was_named) {
   }
 }
 
-// Goal    A plain co_await: value or exception; a ready one does not suspend.
+// Goal    A plain co_await returns the value or throws the exception; it does not suspend if the
+//         result is ready.
 TEST(pending_result, is_awaited) {
   scene s;
   std::vector<std::string> heard;
@@ -891,8 +898,8 @@ TEST(pending_result, is_awaited) {
 }
 
 // Scenario 28b.
-// Goal    A coroutine that is destroyed while it waits, or when its resumption is queued already,
-//         is not resumed; its handle goes with it, and the retries end.
+// Goal    A coroutine that is destroyed while it waits, or when its resumption is already queued,
+//         is not resumed; its handle is destroyed with it, and the retries end.
 TEST(pending_result, a_coroutine_destroyed_while_it_waits) {
   scene s;
   std::optional<outcome<std::uint32_t>> how;
@@ -917,7 +924,7 @@ TEST(pending_result, a_coroutine_destroyed_while_it_waits) {
 }
 
 // Scenario 28b.
-// Goal    A handle whose coroutine was destroyed may be waited for anew.
+// Goal    A handle whose coroutine was destroyed may be waited for again.
 TEST(pending_result, outlives_a_coroutine_that_waited_for_it) {
   scene s;
   support::manual_executor mine;
@@ -930,7 +937,7 @@ TEST(pending_result, outlives_a_coroutine_that_waited_for_it) {
   std::optional<std::uint32_t> second;
   auto a = wait(first);
   a.reset();
-  stop.request_stop();  // nobody is there any more whom it would strike
+  stop.request_stop();  // there is no wait any more that it could end
   stop = std::stop_source();
   auto b = wait(second);
   s.tasks.run_all();
@@ -940,8 +947,9 @@ TEST(pending_result, outlives_a_coroutine_that_waited_for_it) {
 }
 
 // Scenarios 28b and 52.
-// Goal    A limit that strikes ends the retries at once, however late its coroutine is resumed; and
-//         if that is destroyed before, the handle keeps the verdict, whatever it is used for next.
+// Goal    A limit that expires ends the retries at once, however late its coroutine is resumed; if
+//         the coroutine is destroyed earlier, the handle keeps that result, whatever it is used for
+//         next.
 TEST(pending_result, a_limit_counts_before_its_coroutine_is_resumed) {
   for (const bool by_deadline : {false, true}) {
     for (const int use : {0, 1, 2, 3}) {
@@ -985,12 +993,12 @@ TEST(pending_result, a_limit_counts_before_its_coroutine_is_resumed) {
         stalled.run_all();
         EXPECT_EQ(again, why);
       }
-      stalled.run_all();  // what is queued there keeps the executor
+      stalled.run_all();  // tasks queued there keep the executor alive
     }
   }
 }
 
-// Goal    Handles move while nobody waits; assignment drops what was there.
+// Goal    Handles can be moved while nobody waits; assignment drops the old run.
 TEST(pending_result, moves) {
   scene s;
   auto a = start_retry(s.policy(), s.good_at(1), {}, s.tasks);
@@ -1002,12 +1010,13 @@ TEST(pending_result, moves) {
   d = std::move(b);
   b = start_retry(s.policy(), s.good_at(1), {}, s.tasks);
   s.tasks.run_all();
-  EXPECT_EQ(s.calls, 2) << "those that were assigned over have begun";
+  EXPECT_EQ(s.calls, 2) << "the runs that were assigned over must not begin";
   EXPECT_EQ(b.get(), 1U);
   EXPECT_FALSE(d.ready());
 }
 
-// Goal    A blocked get ends by the result, or by its limit: then the retries end as well.
+// Goal    A blocked get ends with the result or at its limit, and in the latter case the retries
+//         end as well.
 TEST(pending_result, blocks_with_and_without_a_limit) {
   scene s;
   auto all = start_retry(s.policy(), s.never_good(), {}, s.tasks);
@@ -1023,7 +1032,7 @@ TEST(pending_result, blocks_with_and_without_a_limit) {
   EXPECT_EQ(some.get(), 1U);
 }
 
-// Goal    No attempt runs within the fire of a timer, on whose return others may wait, also not on
+// Goal    No attempt runs within the fire of a timer, on whose return others may wait, not even on
 //         inline_executor.
 TEST(start_retry, no_attempt_runs_within_a_fire) {
   support::bare_timer time;
@@ -1044,8 +1053,8 @@ TEST(start_retry, no_attempt_runs_within_a_fire) {
   EXPECT_FALSE(within);
 }
 
-// Goal    Nobody is resumed within the stop callback of a retry that sleeps, on whose return others
-//         may wait, also not on inline_executor.
+// Goal    No waiter is resumed within the stop callback of a sleeping retry, on whose return others
+//         may wait, not even on inline_executor.
 TEST(start_retry, nobody_is_resumed_within_its_stop_callback) {
   manual_timer time;
   retry_policy policy;
@@ -1053,17 +1062,17 @@ TEST(start_retry, nobody_is_resumed_within_its_stop_callback) {
   std::stop_source stop;
   auto all = start_retry(
       policy, [] { throw failure(); }, {.stop = stop.get_token()}, inline_executor);
-  support::gate told;
+  support::gate resumed;
   std::thread::id on;
   const auto waits = [&]() -> support::detached {
     const auto got = co_await all.as_outcome();
     EXPECT_EQ(got.errc(), flight_errc::cancelled);
     on = std::this_thread::get_id();
-    told.open();
+    resumed.open();
   };
   waits();
   stop.request_stop();
-  told.wait();
+  resumed.wait();
   EXPECT_NE(on, std::this_thread::get_id());
 }
 

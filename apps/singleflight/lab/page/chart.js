@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// chart: what the scripts of the reports draw with.
+// chart: the drawing functions that the report scripts share.
 const chart = (() => {
   "use strict";
   const colour = (i) => `var(--series-${i % 5})`;
@@ -11,7 +11,10 @@ const chart = (() => {
   };
   const digits = (value) => Number(value.toPrecision(3)).toLocaleString("en");
   const duration = (ms) =>
-    ms < 1e-3 ? `${digits(ms * 1e6)} ns` : ms < 1 ? `${digits(ms * 1e3)} us` : ms < 1e3 ? `${digits(ms)} ms` : `${digits(ms / 1e3)} s`;
+    ms < 1e-3 ? `${digits(ms * 1e6)} ns`
+      : ms < 1 ? `${digits(ms * 1e3)} us`
+      : ms < 1e3 ? `${digits(ms)} ms`
+      : `${digits(ms / 1e3)} s`;
 
   // About `count` round numbers from 0 to `most`.
   const ticks = (most, count) => {
@@ -23,14 +26,14 @@ const chart = (() => {
     return values;
   };
 
-  // The first of them that `most` does not exceed: the upper end of an axis.
+  // The upper end of an axis: the first tick that `most` does not exceed.
   const roof = (most) => {
     const values = ticks(most, 5);
     const last = values[values.length - 1];
     return last >= most ? last : last + values[1];
   };
 
-  // The names of the lines, above each chart.
+  // Writes the names of the lines above each chart.
   const legend = (names) => {
     for (const legend of document.querySelectorAll(".legend")) {
       names.forEach((name, i) => {
@@ -44,7 +47,8 @@ const chart = (() => {
     }
   };
 
-  // A chart: x from 0 to 1 by `toX`, y from 0 to `top`; `lines` as {i, points, band, dots}; `read(x)` gives the tip's rows.
+  // Draws a chart: x from 0 to 1, y from 0 to `top`; `lines` are {i, points, band, dots}; `read(x)`
+  // returns the rows of the tip.
   const draw = (box, chart) => {
     const width = Math.max(box.clientWidth, 260);
     const height = width < 520 ? 240 : 300;
@@ -53,33 +57,51 @@ const chart = (() => {
     const right = 14, above = 12, below = 44;
     const px = (x) => left + x * (width - left - right);
     const py = (y) => height - below - (y / chart.top) * (height - above - below);
-    const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-label": chart.label });
+    const svg = make("svg", {
+      viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-label": chart.label,
+    });
+    const line = (attributes) => svg.append(make("line", attributes));
     for (const y of yTicks) {
-      svg.append(make("line", { class: "grid", x1: left, x2: width - right, y1: py(y), y2: py(y) }));
+      line({ class: "grid", x1: left, x2: width - right, y1: py(y), y2: py(y) });
       svg.append(make("text", { x: left - 8, y: py(y) + 4, "text-anchor": "end" }, chart.yText(y)));
     }
-    let free = -Infinity;  // labels that would touch the one before are left out
+    let free = -Infinity;  // a label that would touch the previous one is omitted
     for (const { x, text } of chart.xTicks(width)) {
-      svg.append(make("line", { class: "axis", x1: px(x), x2: px(x), y1: height - below, y2: height - below + 4 }));
+      line({ class: "axis", x1: px(x), x2: px(x), y1: height - below, y2: height - below + 4 });
       const half = text.length * 3.6;
       if (px(x) - half < free || px(x) + half > width + 2) continue;
       free = px(x) + half + 8;
       svg.append(make("text", { x: px(x), y: height - below + 18, "text-anchor": "middle" }, text));
     }
-    svg.append(make("line", { class: "axis", x1: left, x2: width - right, y1: py(0), y2: py(0) }));
-    svg.append(make("text", { x: (left + width - right) / 2, y: height - 6, "text-anchor": "middle" }, chart.xLabel));
-    svg.append(make("text", { x: 14, y: (height - below) / 2, "text-anchor": "middle", transform: `rotate(-90 14 ${(height - below) / 2})` }, chart.yLabel));
-    const path = (points) => points.map(([x, y]) => `${px(x).toFixed(1)},${py(y).toFixed(1)}`).join("L");
+    line({ class: "axis", x1: left, x2: width - right, y1: py(0), y2: py(0) });
+    const middle = (height - below) / 2;
+    svg.append(
+      make("text", { x: (left + width - right) / 2, y: height - 6, "text-anchor": "middle" },
+        chart.xLabel),
+      make("text",
+        { x: 14, y: middle, "text-anchor": "middle", transform: `rotate(-90 14 ${middle})` },
+        chart.yLabel),
+    );
+    const place = ([x, y]) => `${px(x).toFixed(1)},${py(y).toFixed(1)}`;
+    const path = (points) => points.map(place).join("L");
     for (const { i, points, band, dots } of chart.lines) {
       if (points.length === 0) continue;  // nothing was measured
       if (band) {
-        const area = `M${px(band[0][0])},${py(0)}L${path(band)}L${px(band[band.length - 1][0])},${py(0)}Z`;
+        const [first, last] = [px(band[0][0]), px(band[band.length - 1][0])];
+        const area = `M${first},${py(0)}L${path(band)}L${last},${py(0)}Z`;
         svg.append(make("path", { d: area, fill: colour(i), "fill-opacity": 0.16 }));
       }
-      svg.append(make("path", { class: "series", d: `M${path(points)}`, fill: "none", stroke: colour(i), "stroke-width": 2, "stroke-linejoin": "round" }));
-      for (const [x, y] of dots ? points : []) svg.append(make("circle", { cx: px(x), cy: py(y), r: 3, fill: colour(i) }));
+      svg.append(make("path", {
+        class: "series", d: `M${path(points)}`, fill: "none", stroke: colour(i), "stroke-width": 2,
+        "stroke-linejoin": "round",
+      }));
+      for (const [x, y] of dots ? points : []) {
+        svg.append(make("circle", { cx: px(x), cy: py(y), r: 3, fill: colour(i) }));
+      }
     }
-    const cursor = make("line", { class: "cursor", y1: above, y2: height - below, visibility: "hidden" });
+    const cursor = make("line", {
+      class: "cursor", y1: above, y2: height - below, visibility: "hidden",
+    });
     svg.append(cursor);
     const tip = document.createElement("div");
     tip.className = "tip";
@@ -94,13 +116,18 @@ const chart = (() => {
       if (outside) return;
       cursor.setAttribute("x1", at);
       cursor.setAttribute("x2", at);
-      tip.replaceChildren(...chart.read(x).map((row) => Object.assign(document.createElement("div"), { textContent: row })));
+      const rows = chart.read(x).map((row) =>
+        Object.assign(document.createElement("div"), { textContent: row }));
+      tip.replaceChildren(...rows);
       tip.style.left = `${at > width / 2 ? at - tip.offsetWidth - 10 : at + 10}px`;
     });
-    svg.addEventListener("pointerleave", () => { tip.hidden = true; cursor.setAttribute("visibility", "hidden"); });
+    svg.addEventListener("pointerleave", () => {
+      tip.hidden = true;
+      cursor.setAttribute("visibility", "hidden");
+    });
   };
 
-  // Draws each [id, chart], at the width there is, and again when that changes.
+  // Draws each [id, chart] at the available width, and again when the width changes.
   const show = (charts) => {
     const all = () => charts.forEach(([id, chart]) => draw(document.getElementById(id), chart));
     const first = document.getElementById(charts[0][0]);
@@ -111,7 +138,8 @@ const chart = (() => {
       drawn = width;
     }).observe(first);
     all();
-    document.documentElement.dataset.charts = String(document.querySelectorAll(".chart svg").length);
+    const shown = document.querySelectorAll(".chart svg").length;
+    document.documentElement.dataset.charts = String(shown);
   };
 
   return { digits, duration, ticks, roof, legend, show };

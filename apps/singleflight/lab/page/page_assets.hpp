@@ -3,7 +3,7 @@
 
 namespace singleflight::lab {
 
-/// The report's files, as they lie beside this one, built in.
+/// The contents of the page's files in this folder, compiled into the program.
 extern const char* const page_html;
 extern const char* const page_css;
 extern const char* const chart_js;

@@ -4,13 +4,14 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "singleflight/core/detail/config.hpp"
+#include "singleflight/core/support/config.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// How long to wait after so many failures in a row: `first` after one, twice as long after each
-/// more, `most` at the most. Requires failures > 0 and 0 <= first <= most.
+/// Returns how long to wait after a number of consecutive failures: `first` after one failure,
+/// twice as long after each further one, at most `most`. Requires failures > 0 and 0 <= first <=
+/// most.
 template <class Duration>
 constexpr Duration backoff(Duration first, std::uint32_t failures, Duration most) noexcept {
   Duration wait = first;

@@ -1,29 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// deferred_end: where what has left a cache is destroyed.
+// deferred_end: where the values that a cache has removed are destroyed.
 //
-// A value may own anything whose destructor waits for loads: a cache, a group, a live_value. The
-// thread that comes to destroy it is chosen by chance: the next one that changes that cache, or
-// lets go of the last handle. Inside one of those loads it would wait for itself.
+// A value may own anything whose destructor waits for loads: a cache, a group, a live_value. Which
+// thread destroys it is a matter of chance: the next one that changes that cache, or drops the last
+// handle. Inside one of those loads it would wait for itself.
 //
-// D1  Open ground is where no load can be waiting for this thread to go on: it leads nothing, works
-//     for no task group, and runs nothing that was handed over (thread_state::errands). A coroutine
-//     that foreign code resumes, and a promise that it answers, leave no mark on its thread: as
-//     long as there are such loads (wandering_load), no thread is sure but that of D3's task. Nor
-//     does a thread of a user's own have one, for which a load on another thread waits: a value
-//     that it takes out of a cache must not wait for that load in its destructor. A value is
-//     destroyed on open ground only; one whose type cannot wait (ends_plainly), anywhere.
-// D2  Off open ground it goes on the list of this thread's outermost call on a cache, if that began
-//     on open ground; the call destroys it as it ends. Such a list is short, since a load may be
+// D1  A thread is at a safe point when no load can be waiting for it to continue: it leads nothing,
+//     works for no task group, and runs nothing that was handed over (thread_state::errands). A
+//     coroutine that foreign code resumes, and a promise that it answers, leave no mark on their
+//     thread: as long as there are such loads (wandering_load), only D3's task is at a safe point
+//     for certain. A user's own thread has no mark either, when a load on another thread waits for
+//     it: a value that it removes from a cache must not wait for that load in its destructor. A
+//     value is destroyed at a safe point only; one whose type cannot wait (ends_plainly), anywhere.
+// D2  Elsewhere it is added to the list of this thread's outermost call on a cache, if that began
+//     at a safe point; the call destroys it at its end. Such a list is bounded, since a load may be
 //     long.
-// D3  Where there is no such call, or its list is full, it goes on the list of the process, and a
-//     task of the default pool destroys it. `lock_` guards that list and `posted_`: the task is
-//     queued. The task takes one object at a time, and has queued itself again before it destroys
-//     one with others behind it: a destructor that waits holds up nobody else. Where the pool has
-//     no thread, or has not been asked (in a child of fork), the next call on a cache that ends on
-//     open ground does the task's work.
-// D4  An object is on one list, by `next`, from when nobody holds it until it is destroyed.
+// D3  If there is no such call, or its list is full, it is added to the list of the process, and a
+//     task of the default pool destroys it. `lock_` guards that list and `posted_`: whether the
+//     task is queued. The task takes one object at a time, and has queued itself again before it
+//     destroys one with others behind it: a destructor that waits delays no other. If the pool has
+//     no thread, or the task was not posted (in a child of fork), the next call on a cache that
+//     ends at a safe point does the task's work.
+// D4  An object is on one list, by `next`, from when its last holder has dropped it until it is
+//     destroyed.
 
 #include <cstddef>
 #include <cstdint>
@@ -35,13 +36,14 @@
 #include <vector>
 
 #include "singleflight/cache/detail/hazard.hpp"
+#include "singleflight/cache/detail/rules.hpp"
 #include "singleflight/core/executor.hpp"
 #include "singleflight/core/thread_pool.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// Whether the destructor of a T surely waits for nothing.
+/// Whether the destructor of a T certainly does not wait.
 template <class T>
 inline constexpr bool ends_plainly = std::is_trivially_destructible_v<T>;
 template <class C, class T>
@@ -59,11 +61,11 @@ template <class... T>
 // NOLINTNEXTLINE(misc-redundant-expression): of two parts of one type
 inline constexpr bool ends_plainly<std::tuple<T...>> = (ends_plainly<T> && ...);
 
-inline bool on_open_ground(const thread_state& self) noexcept {  // D1
+inline bool at_safe_point(const thread_state& self) noexcept {  // D1
   return self.led == nullptr && self.errands == 0 && (self.ends_values || !wandering_load::any());
 }
 
-/// What the process has yet to destroy.
+/// The objects that the process has yet to destroy.
 class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
  public:
   static deferred_ends& instance() {
@@ -75,21 +77,22 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
   deferred_ends& operator=(const deferred_ends&) = delete;
   ~deferred_ends() { leave_forks(); }
 
-  void add(reclaimable& of) noexcept {
+  void add(reclaimable& object) noexcept {
     bool post = false;
     {
       const platform::unique_lock hold(lock_);
-      of.next = list_;
-      list_ = &of;
-      some.store(true, memory_order_relaxed);
+      object.next = list_;
+      list_ = &object;
+      waiting.store(true, memory_order_relaxed);
       post = !std::exchange(posted_, true);
     }
     if (post) detail::post_on_default_pool(this);
   }
-  /// Whether there is something.
-  static bool any() noexcept { return some.load(memory_order_relaxed); }
-  /// Requires open ground. Does the pool's work where it has no thread, or not been asked.
-  void stand_in() noexcept {
+  /// Returns whether there is anything to destroy.
+  static bool any() noexcept { return waiting.load(memory_order_relaxed); }
+  /// Requires a safe point. Does the task's work if the pool has no thread, or the task is not
+  /// posted.
+  void destroy_without_pool() noexcept {
     if (!is_posted() || default_pool().threads() == 0) destroy_all(false);
   }
 
@@ -102,22 +105,22 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
     static_cast<deferred_ends*>(node)->destroy_all(true);
   }
   void destroy_all(bool task) {
-    const struct open_ground {  // nothing that this thread has to go on with is beneath
-      open_ground() noexcept
+    const struct safe_point {  // the frames below have nothing to continue
+      safe_point() noexcept
           : self(this_thread()),
             errands(std::exchange(self.errands, 0)),
             before(std::exchange(self.ends_values, true)) {}
-      open_ground(const open_ground&) = delete;
-      open_ground& operator=(const open_ground&) = delete;
-      ~open_ground() {
+      safe_point(const safe_point&) = delete;
+      safe_point& operator=(const safe_point&) = delete;
+      ~safe_point() {
         self.errands = errands;
         self.ends_values = before;
       }
       thread_state& self;
       const std::uint32_t errands;
       const bool before;
-    } ground;
-    bool mine = task;  // the task is no more queued: it may be again
+    } here;
+    bool mine = task;  // the task is no longer queued: it may be queued again
     for (;;) {
       reclaimable* one = nullptr;
       bool post = false;
@@ -127,7 +130,7 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
         one = list_;
         if (one == nullptr) return;
         list_ = one->next;
-        some.store(list_ != nullptr, memory_order_relaxed);
+        waiting.store(list_ != nullptr, memory_order_relaxed);
         post = list_ != nullptr && !std::exchange(posted_, true);
       }
       if (post) detail::post_on_default_pool(this);
@@ -135,27 +138,26 @@ class SINGLEFLIGHT_SHARED_STATE deferred_ends final : task_node, fork_member {
     }
   }
 
-  // ---- fork: what is on the list waits in a child for its next call on a cache, as it may be
-  // about to call exec. What a thread was destroying is the parent's ------------------------------
+  // ---- fork: in a child the list waits for the next call on a cache, as the child may be about to
+  // call exec. An object that another thread was destroying is the parent's -----------------------
 
   SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
   SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
-  SINGLEFLIGHT_COLD void mend() noexcept override {
-    posted_ = false;  // no queue has the task any more
+  SINGLEFLIGHT_COLD void repair() noexcept override {
+    posted_ = false;  // no queue of the child has the task
   }
 
   platform::mutex lock_;
   reclaimable* list_ = nullptr;
   bool posted_ = false;
-  static inline constinit atomic<bool> some{false};
+  static inline constinit atomic<bool> waiting{false};
 };
 
-/// A call on a cache, or a live_value, that may load on its own thread; lives on that thread's
-/// stack.
+/// A call on a cache, or a live_value, that may load on its own thread; a local of that call.
 class end_scope {
  public:
   end_scope() noexcept : self_(this_thread()) {
-    if (self_.ends != nullptr || !on_open_ground(self_)) return;
+    if (self_.ends != nullptr || !at_safe_point(self_)) return;
     self_.ends = this;
     outermost_ = true;
   }
@@ -168,22 +170,22 @@ class end_scope {
       list_ = one->next;
       one->destroy(one);
     }
-    if (deferred_ends::any() && on_open_ground(self_)) [[unlikely]] {
-      deferred_ends::instance().stand_in();
+    if (deferred_ends::any() && at_safe_point(self_)) [[unlikely]] {
+      deferred_ends::instance().destroy_without_pool();
     }
   }
 
-  /// False: it is full.
-  bool add(reclaimable& of) noexcept {
-    if (count_ == most) return false;
+  /// Returns false if the list is full.
+  bool add(reclaimable& object) noexcept {
+    if (count_ == max_count) return false;
     ++count_;
-    of.next = list_;
-    list_ = &of;
+    object.next = list_;
+    list_ = &object;
     return true;
   }
 
  private:
-  static constexpr std::size_t most = 256;
+  static constexpr std::size_t max_count = 256;
 
   thread_state& self_;
   reclaimable* list_ = nullptr;
@@ -191,16 +193,17 @@ class end_scope {
   bool outermost_ = false;
 };
 
-/// Called before `of`, which nobody holds, is destroyed. True: it will be, elsewhere.
-inline bool ends_elsewhere(reclaimable& of) noexcept {
+/// Called before `object`, which has no holder, is destroyed. Returns true if it is destroyed
+/// elsewhere.
+inline bool ends_elsewhere(reclaimable& object) noexcept {
   thread_state& self = this_thread();
-  if (on_open_ground(self) || !platform::holds(rule::nothing_ends_within_a_load)) return false;
-  if (self.ends != nullptr && self.ends->add(of)) return true;
-  deferred_ends::instance().add(of);
+  if (at_safe_point(self) || !platform::holds(rule::nothing_ends_within_a_load)) return false;
+  if (self.ends != nullptr && self.ends->add(object)) return true;
+  deferred_ends::instance().add(object);
   return true;
 }
 
-/// As make_shared_state(), for what all caches share.
+/// Like make_shared_state(), but makes the state that all caches share.
 inline void make_shared_cache_state() {
   (void)hazard_domain::instance();
   (void)deferred_ends::instance();

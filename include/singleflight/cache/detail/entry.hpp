@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// entry: what a cache keeps of a key: 32 bytes, key, value; and 32 bytes before them where an
-// option asks for more than one ttl and one weight for all.
+// entry: what a cache stores of a key: 32 bytes, the key and the value, and 32 bytes before them if
+// an option requires more than one ttl and one weight for all.
 //
-// A key whose view is plain bytes (a string) is kept as such right behind the entry, as flights do
-// (flight/detail/keyed.hpp): with a small value, what a hit reads stands together, and where a
-// string has its characters elsewhere, the entry saves that block, and a hit that miss of the
-// machine's cache.
+// A key whose view is plain bytes (a string) is stored as bytes directly after the entry, as
+// flights do (flight/detail/keyed.hpp): with a small value, all that a hit reads is adjacent. A
+// string that stores its characters elsewhere would cost the entry another block, and a hit another
+// miss of the machine's cache.
 //
-// What stands in an entry does not change while it can be found, but for its place in the queues
-// (the cache's lock), its count of hits (any reader) and the two atomics of its extras. A new value
+// An entry does not change while it can be found, except for its place in the queues (guarded by
+// the cache's lock), its count of hits (any reader) and the two atomics of its extras. A new value
 // is a new entry.
 
 #include <chrono>
@@ -29,15 +29,15 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// Time in a cache: 65.536 microseconds a tick, so that a time and more fit into 48 bits.
+/// Time in a cache: 65.536 microseconds per tick, so that a time fits into 48 bits.
 using cache_ticks = std::int64_t;
 
 constexpr cache_ticks to_ticks(steady_time at) noexcept {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(at.time_since_epoch()).count() >> 16;
 }
-/// A duration; one that is not zero is at least a tick.
-constexpr cache_ticks to_ticks(std::chrono::nanoseconds of) noexcept {
-  return (of.count() >> 16) + (of.count() > 0 && (of.count() >> 16) == 0 ? 1 : 0);
+/// Converts a duration; one that is not zero becomes at least one tick.
+constexpr cache_ticks to_ticks(std::chrono::nanoseconds span) noexcept {
+  return (span.count() >> 16) + (span.count() > 0 && (span.count() >> 16) == 0 ? 1 : 0);
 }
 constexpr std::chrono::nanoseconds from_ticks(cache_ticks ticks) noexcept {
   return std::chrono::nanoseconds(ticks << 16);
@@ -45,12 +45,12 @@ constexpr std::chrono::nanoseconds from_ticks(cache_ticks ticks) noexcept {
 
 enum class entry_kind : std::uint8_t { value, absent, error };
 
-/// Until when a key is not loaded again, and why; one word of its entry.
+/// The time until which a key is not loaded again, and the reason; one word of its entry.
 struct hold_off {
   enum class cause : std::uint8_t {
     claimed,  ///< a hit has begun a refresh: no other hit begins one, but a stale value is loaded
-    late,     ///< the load was not in time, or could not begin: a stale value is served meanwhile
-    failed,   ///< a load has failed: no other one begins, not even by a caller on its way
+    late,     ///< the load was late, or could not begin: the stale value is served meanwhile
+    failed,   ///< a load failed: no other one begins, not even that of a caller about to load
   };
   cache_ticks until = 0;
   cause why = cause::claimed;
@@ -63,11 +63,11 @@ struct hold_off {
   }
 };
 
-/// What one ttl and one weight for all do without.
+/// The members that an entry has only if ttls or weights differ between entries.
 struct entry_extras {
-  atomic<std::int64_t> held_off{0};   ///< a hold_off's word
-  atomic<std::uint32_t> failures{0};  ///< of these, in a row
-  cache_ticks ttl = 0;                ///< 0: what the options say
+  atomic<std::int64_t> held_off{0};   ///< the word of a hold_off
+  atomic<std::uint32_t> failures{0};  ///< failed loads, consecutive
+  cache_ticks ttl = 0;                ///< if 0, as the options determine
   std::size_t weight = 1;
 
   hold_off holds_off() const noexcept { return hold_off::of(held_off.load(memory_order_relaxed)); }
@@ -76,8 +76,8 @@ struct entry_extras {
 struct entry_base : reclaimable {
   static constexpr std::uint8_t max_hits = 3;
 
-  entry_base(std::uint32_t key_hash, cache_ticks now, entry_kind of) noexcept
-      : kind_and_hits_(static_cast<std::uint8_t>(of)),
+  entry_base(std::uint32_t key_hash, cache_ticks now, entry_kind kind) noexcept
+      : kind_and_hits_(static_cast<std::uint8_t>(kind)),
         high_(static_cast<std::uint16_t>(now >> 32)),
         hash(key_hash),
         low_(static_cast<std::uint32_t>(now)) {}
@@ -85,18 +85,18 @@ struct entry_base : reclaimable {
   entry_kind kind() const noexcept {
     return static_cast<entry_kind>(kind_and_hits_.load(memory_order_relaxed) & (one_hit - 1));
   }
-  /// Since it was stored; a clock that lags behind makes it no older than that.
+  /// Returns the time since the entry was stored; zero if the clock lags behind that.
   cache_ticks age(cache_ticks now) const noexcept {
     const cache_ticks since = since_store(now);
     return since < 0 ? 0 : since;
   }
-  /// The same, negative where the clock lags behind.
+  /// Returns the time since the entry was stored; negative if the clock lags behind that.
   cache_ticks since_store(cache_ticks now) const noexcept {
     const std::uint64_t since = (static_cast<std::uint64_t>(now) - born()) << 16;
-    return static_cast<std::int64_t>(since) >> 16;  // 48 bits, all that a time has, and their sign
+    return static_cast<std::int64_t>(since) >> 16;  // the 48 bits that a time has, and their sign
   }
 
-  // Any reader counts. What stands beside the count never changes, so a lost increment is harmless.
+  // Any reader counts. The other bits of this byte never change, so a lost increment is harmless.
 
   unsigned hits() const noexcept { return kind_and_hits_.load(memory_order_relaxed) / one_hit; }
   void set_hits(unsigned hits) noexcept {
@@ -127,7 +127,7 @@ struct entry_base : reclaimable {
 };
 static_assert(sizeof(entry_base) == 2 * sizeof(void*) + 16);
 
-/// A key as its entry keeps it: the Key, or how many elements follow the entry.
+/// A key as its entry stores it: the Key, or the number of elements that follow the entry.
 template <class Key, class Access, bool AsBytes = Access::bytes_suffice()>
 struct entry_key {
   const Key own;
@@ -144,11 +144,11 @@ struct entry_key<Key, Access, true> {
   const std::size_t size;
 
   static std::size_t bytes(const Key& key) noexcept { return key.size() * sizeof(element); }
-  entry_key(const Key& key, void* room) noexcept : size(key.size()) {
-    if (size != 0) std::memcpy(room, key.data(), bytes(key));
+  entry_key(const Key& key, void* memory) noexcept : size(key.size()) {
+    if (size != 0) std::memcpy(memory, key.data(), bytes(key));
   }
-  stored view(const void* room) const noexcept {
-    return stored(static_cast<const element*>(room), size);
+  stored view(const void* memory) const noexcept {
+    return stored(static_cast<const element*>(memory), size);
   }
 };
 
@@ -165,18 +165,18 @@ class entry final : public entry_base {
 
   typename Access::view key() const noexcept { return key_.view(this + 1); }
 
-  /// With extras, there is room for them before the entry.
+  /// With extras, the memory before the entry holds them.
   template <class K, class... Args>
-  static entry& make(bool with_extras, std::uint32_t key_hash, cache_ticks now, entry_kind of,
+  static entry& make(bool with_extras, std::uint32_t key_hash, cache_ticks now, entry_kind kind,
                      K&& k, Args&&... args) {
-    const std::size_t before = with_extras ? room() : 0;
+    const std::size_t before = with_extras ? extras_bytes() : 0;
     void* const memory =
         platform::allocate(before + sizeof(entry) + kept_key::bytes(k), alignof(entry));
-    void* const at = static_cast<std::byte*>(memory) + before;
+    void* const place = static_cast<std::byte*>(memory) + before;
     try {
       auto* const made =
-          ::new (at) entry(key_hash, now, of, std::forward<K>(k), std::forward<Args>(args)...);
-      made->destroy = with_extras ? &end<room()> : &end<0>;
+          ::new (place) entry(key_hash, now, kind, std::forward<K>(k), std::forward<Args>(args)...);
+      made->destroy = with_extras ? &end<extras_bytes()> : &end<0>;
       if (with_extras) ::new (memory) entry_extras;
       return *made;
     } catch (...) {
@@ -184,26 +184,26 @@ class entry final : public entry_base {
       throw;
     }
   }
-  /// Requires that it was made with them.
+  /// Requires that the entry was made with extras.
   entry_extras& extras() noexcept {
-    void* const before = reinterpret_cast<std::byte*>(this) - room();
+    void* const before = reinterpret_cast<std::byte*>(this) - extras_bytes();
     return *std::launder(static_cast<entry_extras*>(before));
   }
-  /// Out of the structure: `prev` becomes what ends it.
+  /// Removes it from the structure: `prev` is replaced by its destroy function.
   void leave(bool with_extras) noexcept {
     place.store(left, memory_order_relaxed);
-    destroy = with_extras ? &end<room()> : &end<0>;
+    destroy = with_extras ? &end<extras_bytes()> : &end<0>;
   }
 
  private:
-  /// Before the entry, for its extras, if any.
-  static constexpr std::size_t room() {
+  /// Returns the size of the memory before an entry that has extras.
+  static constexpr std::size_t extras_bytes() {
     return (sizeof(entry_extras) + alignof(entry) - 1) / alignof(entry) * alignof(entry);
   }
 
   template <class K, class... Args>
-  entry(std::uint32_t key_hash, cache_ticks now, entry_kind of, K&& k, Args&&... args)
-      : entry_base(key_hash, now, of), key_(std::forward<K>(k), this + 1) {
+  entry(std::uint32_t key_hash, cache_ticks now, entry_kind kind, K&& k, Args&&... args)
+      : entry_base(key_hash, now, kind), key_(std::forward<K>(k), this + 1) {
     if constexpr (sizeof...(Args) == 1 && (std::is_same_v<Args, std::exception_ptr> && ...)) {
       ::new (static_cast<void*>(&error)) std::exception_ptr(std::forward<Args>(args)...);
     } else if constexpr (sizeof...(Args) > 0) {
@@ -216,8 +216,8 @@ class entry final : public entry_base {
   }
 
   template <std::size_t Before>
-  static void end(reclaimable* of) noexcept {
-    auto* const self = static_cast<entry*>(of);
+  static void end(reclaimable* object) noexcept {
+    auto* const self = static_cast<entry*>(object);
     constexpr bool plain = ends_plainly<Value> && ends_plainly<Key>;
     if ((!plain || self->kind() == entry_kind::error) && detail::ends_elsewhere(*self)) return;
     self->~entry();

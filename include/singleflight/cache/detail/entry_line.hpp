@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// entry_line: a line of a table of entries: seven addresses, and a word that tells of them.
+// entry_line: a line of a table of entries: seven addresses, and a word that describes them.
 //
 // It is one line of the machine's cache. The word has a byte for each address: 0 where there is
 // none; else seven bits of the entry's hash below a bit that says whether this is the entry's home
-// line, or a later one. Its last byte counts the entries that passed by, because the line was full,
-// on their way to a later one. (F14 searches so, with other counts: Bronson and Shi, "Open-sourcing
-// F14", Facebook Engineering, 2019.)
+// line, or a later one. Its last byte counts the entries that passed this line on their way to a
+// later one because it was full. (F14 searches in this way, with other counts: Bronson and Shi,
+// "Open-sourcing F14", Facebook Engineering, 2019.)
 //
-// Changes are made under the lock of the table's cache, while others read (entry_table.hpp, T2).
+// Changes are made under the lock of the table's cache, concurrently with readers (entry_table.hpp,
+// T2).
 
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 
 #include "singleflight/cache/detail/entry.hpp"
+#include "singleflight/cache/detail/rules.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
@@ -29,16 +31,17 @@ struct alignas(64) entry_line {
 
   // ---- of a word --------------------------------------------------------------------------------
 
-  /// The byte of an entry in its home line, and in another one.
+  /// Return the byte of an entry in its home line, and in a later one.
   static std::uint64_t home_tag(std::uint32_t hash) noexcept { return 0x80 | (hash & 0x7f); }
   static std::uint64_t away_tag(std::uint32_t hash) noexcept {
     return (hash & 0x7f) != 0 ? hash & 0x7f : 1;
   }
   static std::uint64_t passed(std::uint64_t word) noexcept { return word >> passed_shift; }
 
-  // Which places: a bit at the top of each one's byte.
+  // Sets of places: a bit at the top of each one's byte.
 
-  /// Those that may have `tag` (seldom one that has not: the next one's borrow).
+  /// Returns the places that may have `tag` (rarely one that has not, because of the next one's
+  /// borrow).
   static std::uint64_t match(std::uint64_t word, std::uint64_t tag) noexcept {
     constexpr std::uint64_t ones = 0x0001010101010101U;
     const std::uint64_t x = word ^ (ones * tag);
@@ -46,9 +49,9 @@ struct alignas(64) entry_line {
   }
   static std::uint64_t free(std::uint64_t word) noexcept { return ~taken(word) & tops; }
   static std::uint64_t at_home(std::uint64_t word) noexcept { return word & tops; }
-  /// Those whose entry is not at home.
+  /// Returns the places whose entry is not at home.
   static std::uint64_t away(std::uint64_t word) noexcept { return taken(word) & ~word; }
-  /// The first of them.
+  /// Returns the first place of a set.
   static std::size_t place_of(std::uint64_t matches) noexcept {
     return static_cast<std::size_t>(std::countr_zero(matches)) / 8;
   }
@@ -56,11 +59,11 @@ struct alignas(64) entry_line {
   // ---- under the lock ---------------------------------------------------------------------------
 
   std::uint64_t read() const noexcept { return word.load(memory_order_relaxed); }
-  /// Whether there was room.
+  /// Returns whether there was a free place.
   bool put(entry_base& e, std::uint64_t tag) noexcept {
-    const std::uint64_t room = free(read());
-    if (room == 0) return false;
-    const std::size_t i = place_of(room);
+    const std::uint64_t places_left = free(read());
+    if (places_left == 0) return false;
+    const std::size_t i = place_of(places_left);
     const memory_order_t release = platform::order(rule::entry_releases, memory_order_release);
     slots[i].store(&e, release);
     word.store(read() | tag << (8 * i), release);
@@ -70,7 +73,7 @@ struct alignas(64) entry_line {
     word.store(read() & ~(std::uint64_t{0xff} << (8 * place)), memory_order_release);
     slots[place].store(nullptr, memory_order_release);
   }
-  /// One more, and one less, has passed by. A count that has reached its most stays there.
+  /// Counts one entry more, and one less, that has passed. A count at its maximum stays there.
   void pass() noexcept {
     if (passed(read()) != most_passed) word.store(read() + one_passed, memory_order_release);
   }

@@ -3,20 +3,21 @@
 
 // entry_store: the entries of a cache: found without a lock; stored, evicted and expired under one.
 //
-// ES1 `lock_` guards the table's changes, the queues, the weight and the sweep's place. Under it
-//     run, of what is a user's, the comparison of keys (which may throw: before any change) and
-//     `forget` of the group, whose bucket locks come after it; nothing else. What has left is
-//     collected in `departed`, told to the listener and given to the reclaimer after the lock.
-// ES2 One lock for all keys: hits do not wait for it, and who takes it has just loaded a value, or
-//     now and then moves one that is asked for often. Shards would divide the capacity, and with it
-//     what one entry may weigh.
+// ES1 `lock_` guards the table's changes, the queues, the weight and the sweep's position. Of user
+//     code, only the comparison of keys runs under it (it may throw, before any change); `forget`
+//     of the group is called under it, whose bucket locks come after it. Removed entries are
+//     collected in `removed_entries`; after the lock the listener is notified of them, and the
+//     reclaimer gets them.
+// ES2 One lock for all keys: hits do not wait for it, and a thread that takes it has just loaded a
+//     value, or now and then moves a frequently used one. Shards would divide the capacity, and
+//     with it the maximum weight of an entry.
 // ES3 An entry that can be found is in the table and in a queue; it leaves both at once.
-// ES4 The sum of the weights never wraps. An entry is let in, and then others go until the sum is
-//     within the capacity; where that is more than half of what a sum can be, and the new entry
-//     would take it past its end, the others go first.
-// ES5 `stamp_` counts the entries that have come for a key that had none: raised under the lock,
-//     with release, once the entry can be found. Who reads it, with acquire, and then does not find
-//     a key, knows as long as it stays the same that there is no entry for that key.
+// ES4 The sum of the weights never wraps. An entry is admitted, and then others are evicted until
+//     the sum is within the capacity; if the capacity is more than half of the maximum sum, and the
+//     new entry would exceed that maximum, the others are evicted first.
+// ES5 `stamp_` counts the entries that were added for a key that had none: raised under the lock,
+//     with release, once the entry can be found. If a thread reads it, with acquire, and then does
+//     not find a key, there is no entry for that key as long as the stamp stays the same.
 
 #include <algorithm>
 #include <cstddef>
@@ -30,19 +31,20 @@
 #include "singleflight/cache/detail/deferred_end.hpp"
 #include "singleflight/cache/detail/entry_table.hpp"
 #include "singleflight/cache/detail/lifetimes.hpp"
+#include "singleflight/cache/detail/rules.hpp"
 #include "singleflight/cache/detail/s3_fifo.hpp"
-#include "singleflight/core/detail/fork.hpp"
-#include "singleflight/core/detail/trampoline.hpp"
+#include "singleflight/core/support/fork.hpp"
+#include "singleflight/core/support/trampoline.hpp"
 #include "singleflight/flight/key.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// When what has left is given to the reclaimer.
-enum class giving_back : std::uint8_t {
-  many,   ///< once there is much of it
-  all,    ///< now
-  later,  ///< by a flush() that is to come
+/// When removed entries are given to the reclaimer.
+enum class reclaim_time : std::uint8_t {
+  batched,  ///< once there are many
+  now,      ///< in this call
+  later,    ///< by a later flush()
 };
 
 template <class Key, class Value, class Access, class Equal>
@@ -51,8 +53,8 @@ class entry_store {
   using entry = detail::entry<Key, Value, Access>;
   using view = typename Access::view;
 
-  /// What left under the lock, by cause.
-  struct departed {
+  /// The entries that were removed under the lock, by cause.
+  struct removed_entries {
     static constexpr std::size_t causes = 4;
     reclaimable* entries[causes]{};
     std::size_t counts[causes]{};
@@ -60,10 +62,10 @@ class entry_store {
     reclaimable* tables = nullptr;
 
     void add(entry& e, removal_cause cause, std::size_t weighs) noexcept {
-      const auto at = static_cast<std::size_t>(cause);
-      e.next = entries[at];
-      entries[at] = &e;
-      ++counts[at];
+      const auto index = static_cast<std::size_t>(cause);
+      e.next = entries[index];
+      entries[index] = &e;
+      ++counts[index];
       weight += std::min(weighs, std::numeric_limits<std::size_t>::max() - weight);
     }
   };
@@ -72,7 +74,7 @@ class entry_store {
       : capacity_(options.capacity),
         weighed_(static_cast<bool>(options.weigher)),
         extras_(weighed_ || times.need_extras()),
-        most_waiting_(most_waiting_of(capacity_, weighed_)),
+        max_waiting_(max_waiting_of(capacity_, weighed_)),
         times_(times),
         on_removal_(options.on_removal),
         equal_(std::move(equal)),
@@ -82,15 +84,15 @@ class entry_store {
   }
   entry_store(const entry_store&) = delete;
   entry_store& operator=(const entry_store&) = delete;
-  /// Nobody calls any more; handles may be out.
+  /// Requires that no call is in progress; handles may outlive it.
   ~entry_store() {
-    departed gone;
+    removed_entries removed;
     queues_.clear([&](entry_base& e) {
       static_cast<entry&>(e).leave(extras_);
-      gone.add(static_cast<entry&>(e), removal_cause::invalidated, 0);
+      removed.add(static_cast<entry&>(e), removal_cause::invalidated, 0);
     });
-    append(waiting_.exchange(nullptr, memory_order_acquire), gone.entries[0]);
-    hazard_domain::instance().reclaim(gone.entries[0]);
+    append(waiting_.exchange(nullptr, memory_order_acquire), removed.entries[0]);
+    hazard_domain::instance().reclaim(removed.entries[0]);
   }
 
   bool has_extras() const noexcept { return extras_; }
@@ -98,17 +100,18 @@ class entry_store {
   platform::mutex& lock() const noexcept { return lock_; }
 
   struct found {
-    entry* at = nullptr;
+    entry_store::entry* entry = nullptr;
     hazard_hold hold{};
-    explicit operator bool() const noexcept { return at != nullptr; }
+    explicit operator bool() const noexcept { return entry != nullptr; }
   };
-  /// An entry, named by a slot that is not yet in anybody's care.
-  struct glimpse {
-    entry* at = nullptr;
+  /// An entry, protected by a slot that no hold owns yet.
+  struct glanced {
+    entry_store::entry* entry = nullptr;
     hazard_slot* slot = nullptr;
   };
-  /// Most hits: the entry for `key`. Null: find() knows more. May throw what the comparison throws.
-  glimpse glance(std::uint32_t hash, view key) const {
+  /// Finds the entry for `key` for most hits. If it is null, find() has to search. May throw what
+  /// the comparison throws.
+  glanced glance(std::uint32_t hash, view key) const {
     hazard_record* const record = platform::per_thread<hazard_thread>().record;
     if (record == nullptr) [[unlikely]] {
       return {};
@@ -119,7 +122,7 @@ class entry_store {
     }
     return {static_cast<entry*>(table_.glance(hash, *record, *slot, same_as(key))), slot};
   }
-  /// The entry for `key`, whatever its standing. May throw what the comparison throws.
+  /// Returns the entry for `key`, fresh or not. May throw what the comparison throws.
   SINGLEFLIGHT_NOINLINE found find(std::uint32_t hash, view key) const {
     hazard_record* const record = this_hazard_record();
     if (hazard_slot* const slot = record == nullptr ? nullptr : record->free_handle()) {
@@ -128,47 +131,48 @@ class entry_store {
     }
     return find_without_slot(hash, key, record);
   }
-  /// The same, by a count, for who holds on for long.
+  /// Like find(), but the entry is held by a count, for a caller that keeps it for long.
   found find_counted(std::uint32_t hash, view key) const {
     found f = find(hash, key);
     f.hold.count();
     return f;
   }
 
-  /// To be read before a search (ES5). Never 0.
+  /// Must be read before a search (ES5). Never 0.
   std::uint64_t stamp() const noexcept { return stamp_.load(memory_order_acquire); }
-  /// Whether what was not found by a search after `seen` was read is surely still not there. 0: no
-  /// search was made.
+  /// Returns whether a key that a search did not find after `seen` was read is certainly still
+  /// missing. `seen` is 0 if there was no search.
   bool still_lacks(std::uint64_t seen) const noexcept { return seen != 0 && seen == stamp(); }
-  /// Counts a hit on `e`, which the caller holds. With the last that counts it is brought to where
-  /// a glance finds it. Nothing waits for that: if the lock is not free, the next hit tries again.
+  /// Counts a hit on `e`, which the caller holds. The last hit that counts moves it to where a
+  /// glance finds it, without waiting: if the lock is not free, the next hit tries again.
   void hit(entry& e) noexcept {
     if (e.touch()) [[unlikely]] {
-      welcome(e);
+      promote(e);
     }
   }
 
   // ---- under lock() -----------------------------------------------------------------------------
 
-  /// Stores `fresh` in place of `old`, which is there for its key, or null; false: it is too heavy,
-  /// or there is no memory to find it by; `old` has left all the same. Where it is stored, the
-  /// table has a reference of its own. `now`: to tell a replaced entry from an expired one.
-  bool store_locked(entry& fresh, entry* old, cache_ticks now, departed& gone) noexcept {
+  /// Stores `fresh` in place of `old`, the present entry of its key, or null. Returns false if it
+  /// is too heavy, or there is no memory for the table; `old` is removed all the same. If it is
+  /// stored, the table has a reference of its own. `now` distinguishes a replaced entry from an
+  /// expired one.
+  bool store_locked(entry& fresh, entry* old, cache_ticks now, removed_entries& removed) noexcept {
     const bool fits = weight_of{extras_}(fresh) <= capacity_;
     if (fits && !sum_fits(fresh, old)) [[unlikely]] {  // ES4
-      if (old != nullptr) remove_replaced_locked(*old, now, gone);
+      if (old != nullptr) remove_replaced_locked(*old, now, removed);
       old = nullptr;
-      while (!sum_fits(fresh, nullptr)) evict_locked(now, gone);
+      while (!sum_fits(fresh, nullptr)) evict_locked(now, removed);
     }
-    if (!fits || (old == nullptr && !table_.make_room_locked(gone.tables))) {
-      if (old != nullptr) remove_replaced_locked(*old, now, gone);
+    if (!fits || (old == nullptr && !table_.make_room_locked(removed.tables))) {
+      if (old != nullptr) remove_replaced_locked(*old, now, removed);
       return false;
     }
     fresh.references.store(2, memory_order_relaxed);
     if (old != nullptr) {
       table_.replace_locked(*old, fresh);
       queues_.replace(*old, fresh);
-      depart(*old, cause_of(*old, now, removal_cause::replaced), gone);
+      leave(*old, cause_of(*old, now, removal_cause::replaced), removed);
     } else {
       queues_.insert(fresh);
       table_.insert_locked(fresh);
@@ -176,128 +180,128 @@ class entry_store {
         stamp_.store(stamp_.load(memory_order_relaxed) + 1, memory_order_release);
       }
     }
-    while (queues_.over()) evict_locked(now, gone);
+    while (queues_.over()) evict_locked(now, removed);
     return true;
   }
   entry* find_locked(std::uint32_t hash, view key) const {
     return static_cast<entry*>(table_.find_locked(hash, same_as(key)));
   }
-  /// By an answer that is not stored.
-  void remove_replaced_locked(entry& e, cache_ticks now, departed& gone) noexcept {
-    remove_locked(e, cause_of(e, now, removal_cause::replaced), gone);
+  /// Removes an entry that was replaced by an answer that is not stored.
+  void remove_replaced_locked(entry& e, cache_ticks now, removed_entries& removed) noexcept {
+    remove_locked(e, cause_of(e, now, removal_cause::replaced), removed);
   }
-  void remove_locked(entry& e, removal_cause cause, departed& gone) noexcept {
+  void remove_locked(entry& e, removal_cause cause, removed_entries& removed) noexcept {
     queues_.remove(e);
     table_.remove_locked(e);
-    depart(e, cause, gone);
+    leave(e, cause, removed);
   }
-  void clear_locked(departed& gone) noexcept {
+  void clear_locked(removed_entries& removed) noexcept {
     queues_.clear(
-        [&](entry_base& e) { depart(static_cast<entry&>(e), removal_cause::invalidated, gone); });
-    table_.clear_locked(gone.tables);
+        [&](entry_base& e) { leave(static_cast<entry&>(e), removal_cause::invalidated, removed); });
+    table_.clear_locked(removed.tables);
   }
-  /// Takes out what is over, line by line; returns whether the end of the table was reached.
-  bool sweep_locked(std::size_t lines, cache_ticks now, departed& gone) noexcept {
-    const std::size_t from = sweep_at_;
-    bool room = false;
-    sweep_at_ = table_.visit_locked(from, lines, [&](entry_base& base) {
+  /// Removes expired entries, line by line; returns whether the end of the table was reached.
+  bool sweep_locked(std::size_t lines, cache_ticks now, removed_entries& removed) noexcept {
+    const std::size_t from = sweep_line_;
+    bool any = false;
+    sweep_line_ = table_.visit_locked(from, lines, [&](entry_base& base) {
       auto& e = static_cast<entry&>(base);
-      if (times_.of_entry(e, now, extras_) == standing::over) {
-        remove_locked(e, removal_cause::expired, gone);
-        room = true;
+      if (times_.freshness_of(e, now, extras_) == entry_freshness::expired) {
+        remove_locked(e, removal_cause::expired, removed);
+        any = true;
       }
     });
-    if (room) table_.settle_locked(from, lines);
-    return sweep_at_ == 0;
+    if (any) table_.settle_locked(from, lines);
+    return sweep_line_ == 0;
   }
-  /// Calls visit(entry) for the entries of the next lines; returns the line to go on with, or 0.
+  /// Calls visit(entry) for the entries of the next lines; returns the line to continue with, or 0.
   template <class Visit>
   std::size_t visit_locked(std::size_t from, std::size_t lines, Visit&& visit) {
     return table_.visit_locked(from, lines, [&](entry_base& e) { visit(static_cast<entry&>(e)); });
   }
-  /// While it lives entries stay in their lines, but for growth: visits meet all of them.
+  /// As long as it exists, entries stay in their lines unless the table grows: visits meet all.
   class pin {
    public:
-    explicit pin(entry_store& of) : of_(of) {
-      const platform::unique_lock hold(of_.lock());
-      of_.table_.pin_locked();
+    explicit pin(entry_store& store) : store_(store) {
+      const platform::unique_lock hold(store_.lock());
+      store_.table_.pin_locked();
     }
     pin(const pin&) = delete;
     pin& operator=(const pin&) = delete;
     ~pin() {
-      const platform::unique_lock hold(of_.lock());
-      of_.table_.unpin_locked();
+      const platform::unique_lock hold(store_.lock());
+      store_.table_.unpin_locked();
     }
 
    private:
-    entry_store& of_;
+    entry_store& store_;
   };
   std::size_t lines_locked() const noexcept { return table_.lines_locked(); }
   std::size_t size_locked() const noexcept { return table_.size(); }
   std::size_t weight_locked() const noexcept {
-    return static_cast<std::size_t>(queues_.weight());  // a capacity is one
+    return static_cast<std::size_t>(queues_.weight());  // no more than the capacity
   }
 
-  // ---- after it ---------------------------------------------------------------------------------
+  // ---- after the lock ---------------------------------------------------------------------------
 
-  /// Tells the listener, and gives back what nobody holds.
+  /// Notifies the listener, and gives the entries to the reclaimer.
   template <class Count>
-  void finish(departed& gone, Count&& count, giving_back when = giving_back::many) {
-    // A table is large, and rare: it does not wait. Nor do light entries in any number.
-    const std::size_t most = most_waiting_;
-    std::size_t weight = gone.tables != nullptr ? most : std::min(gone.weight, most);
+  void finish(removed_entries& removed, Count&& count, reclaim_time when = reclaim_time::batched) {
+    // A table is large, and rare: it does not wait. Nor do light entries beyond a number.
+    const std::size_t most = max_waiting_;
+    std::size_t weight = removed.tables != nullptr ? most : std::min(removed.weight, most);
     std::size_t entries = 0;
-    reclaimable* list = std::exchange(gone.tables, nullptr);
-    for (std::size_t cause = 0; cause < departed::causes; ++cause) {
-      if (gone.entries[cause] == nullptr) continue;
-      count(static_cast<removal_cause>(cause), gone.counts[cause]);
-      entries += gone.counts[cause];
+    reclaimable* list = std::exchange(removed.tables, nullptr);
+    for (std::size_t cause = 0; cause < removed_entries::causes; ++cause) {
+      if (removed.entries[cause] == nullptr) continue;
+      count(static_cast<removal_cause>(cause), removed.counts[cause]);
+      entries += removed.counts[cause];
       if (on_removal_ && !ending_.load(memory_order_relaxed)) {
-        for (reclaimable* at = gone.entries[cause]; at != nullptr; at = at->next) {
-          auto& e = *static_cast<entry*>(static_cast<entry_base*>(at));
-          tell(e, static_cast<removal_cause>(cause));
+        for (reclaimable* one = removed.entries[cause]; one != nullptr; one = one->next) {
+          auto& e = *static_cast<entry*>(static_cast<entry_base*>(one));
+          notify_removal(e, static_cast<removal_cause>(cause));
         }
       }
-      append(gone.entries[cause], list);
+      append(removed.entries[cause], list);
     }
     if (list == nullptr) {
-      if (when == giving_back::all) flush();
+      if (when == reclaim_time::now) flush();
       return;
     }
     push_waiting(list, when, std::max(weight, entries < 256 ? entries * (most / 256) : most));
   }
-  /// The cache ends: nobody is told of what leaves from now on.
-  void end_telling() noexcept { ending_.store(true, memory_order_relaxed); }
-  /// Gives back what waits for more to come.
+  /// Called when the cache ends: the listener is not notified of further removals.
+  void end_notifications() noexcept { ending_.store(true, memory_order_relaxed); }
+  /// Gives the reclaimer all that waits.
   void flush() noexcept {
     waiting_weight_.store(0, memory_order_relaxed);
     hazard_domain::instance().reclaim(
-        waiting_.exchange(nullptr, platform::order(rule::departed_acquires, memory_order_acquire)));
+        waiting_.exchange(nullptr, platform::order(rule::removed_acquires, memory_order_acquire)));
   }
 
   auto same_as(view key) const noexcept {
-    return [this, at = Access::store(key)](const entry_base& e) {  // no copy of a key
-      return equal_(static_cast<const entry&>(e).key(), Access::load(at));
+    return [this, stored = Access::store(key)](const entry_base& e) {  // no copy of a key
+      return equal_(static_cast<const entry&>(e).key(), Access::load(stored));
     };
   }
 
  private:
-  SINGLEFLIGHT_COLD void welcome(entry& e) noexcept {
+  SINGLEFLIGHT_COLD void promote(entry& e) noexcept {
     hazard_record* const record = this_hazard_record();
-    if (record == nullptr || table_.is_at_hand(e, *record)) return;
+    if (record == nullptr || table_.glance_finds(e, *record)) return;
     const platform::unique_lock hold(lock_, std::try_to_lock);
     if (hold.owns_lock()) {
-      table_.welcome_locked(e);
+      table_.promote_locked(e);
     } else {
       e.set_hits(entry_base::max_hits - 1);
     }
   }
-  void tell(const entry& e, removal_cause cause) const noexcept {
+  void notify_removal(const entry& e, removal_cause cause) const noexcept {
     on_removal_(e.key(), e.kind() == entry_kind::value ? std::addressof(e.value) : nullptr, cause);
   }
-  /// What may wait for the reclaimer's barrier, which reaches all threads and costs up to some
-  /// microseconds: a part of the capacity.
-  static std::size_t most_waiting_of(std::size_t capacity, bool weighed) noexcept {
+  /// Returns how much may wait for the reclaimer's barrier, which reaches all threads and costs up
+  /// to some microseconds: a part of the capacity.
+  static std::size_t max_waiting_of(std::size_t capacity, bool weighed) noexcept {
     const std::size_t part =
         weighed
             ? capacity / 32
@@ -312,14 +316,14 @@ class entry_store {
     }
   };
 
-  /// Without a slot for a handle; at the thread's end without a record.
+  /// Called if no slot is free for a handle; `record` is null at the thread's end.
   found find_without_slot(std::uint32_t hash, view key, hazard_record* record) const {
     entry_base* e = nullptr;
     if (record != nullptr) {
       e = table_.find(hash, *record, record->passing(), same_as(key));
       if (e == nullptr) return {};
       e->add_reference();  // H4
-      withdraw(record->passing());
+      release(record->passing());
     } else {
       platform::unique_lock hold(lock_);
       e = find_locked(hash, key);
@@ -329,25 +333,28 @@ class entry_store {
     return {static_cast<entry*>(e), hazard_hold(*e, nullptr)};
   }
 
-  void evict_locked(cache_ticks now, departed& gone) noexcept {
+  void evict_locked(cache_ticks now, removed_entries& removed) noexcept {
     auto* const victim = static_cast<entry*>(queues_.evict());
     table_.remove_locked(*victim);
-    depart(*victim, cause_of(*victim, now, removal_cause::evicted), gone);
+    leave(*victim, cause_of(*victim, now, removal_cause::evicted), removed);
   }
-  /// ES4: with `fresh` in the place of `old` (null: of nothing).
+  /// Returns whether the sum of the weights fits (ES4) with `fresh` in place of `old`, which may be
+  /// null.
   bool sum_fits(const entry& fresh, const entry* old) const noexcept {
-    const weight_of of{extras_};
-    const std::uint64_t others = queues_.weight() - (old != nullptr ? of(*old) : 0);
-    return of(fresh) <= std::numeric_limits<std::uint64_t>::max() - others;
+    const weight_of weight{extras_};
+    const std::uint64_t others = queues_.weight() - (old != nullptr ? weight(*old) : 0);
+    return weight(fresh) <= std::numeric_limits<std::uint64_t>::max() - others;
   }
   removal_cause cause_of(entry& e, cache_ticks now, removal_cause otherwise) const noexcept {
-    const standing stands = times_.timed() ? times_.of_entry(e, now, extras_) : standing::fresh;
-    return stands == standing::stale || stands == standing::over ? removal_cause::expired
-                                                                 : otherwise;
+    const entry_freshness state =
+        times_.timed() ? times_.freshness_of(e, now, extras_) : entry_freshness::fresh;
+    return state == entry_freshness::stale || state == entry_freshness::expired
+               ? removal_cause::expired
+               : otherwise;
   }
-  void depart(entry& e, removal_cause cause, departed& gone) noexcept {
+  void leave(entry& e, removal_cause cause, removed_entries& removed) noexcept {
     e.leave(extras_);
-    gone.add(e, cause, weight_of{extras_}(e));
+    removed.add(e, cause, weight_of{extras_}(e));
   }
 
   static void append(reclaimable* more, reclaimable*& list) noexcept {
@@ -357,33 +364,33 @@ class entry_store {
     last->next = list;
     list = more;
   }
-  void push_waiting(reclaimable* list, giving_back when, std::size_t weight) noexcept {
+  void push_waiting(reclaimable* list, reclaim_time when, std::size_t weight) noexcept {
     reclaimable* last = list;
     while (last->next != nullptr) last = last->next;
     reclaimable* head = waiting_.load(memory_order_relaxed);
     do {
       last->next = head;
     } while (!waiting_.compare_exchange_strong(
-        head, list, platform::order(rule::departed_releases, memory_order_release),
+        head, list, platform::order(rule::removed_releases, memory_order_release),
         memory_order_relaxed));
     const bool many =
-        waiting_weight_.fetch_add(weight, memory_order_relaxed) + weight >= most_waiting_;
-    if (when == giving_back::all || (when == giving_back::many && many)) flush();
+        waiting_weight_.fetch_add(weight, memory_order_relaxed) + weight >= max_waiting_;
+    if (when == reclaim_time::now || (when == reclaim_time::batched && many)) flush();
   }
 
   const std::size_t capacity_;
   const bool weighed_;
   const bool extras_;
-  const std::size_t most_waiting_;
+  const std::size_t max_waiting_;
   const lifetimes& times_;
   const std::function<void(key_view_t<Key>, const Value*, removal_cause)>& on_removal_;
   [[no_unique_address]] Equal equal_;
   entry_table table_;
   alignas(64) mutable platform::mutex lock_;
   s3_fifo<weight_of> queues_;
-  std::size_t sweep_at_ = 0;
+  std::size_t sweep_line_ = 0;
   atomic<std::uint64_t> stamp_{1};
-  atomic<reclaimable*> waiting_{nullptr};  // left, told, and to be reclaimed with others
+  atomic<reclaimable*> waiting_{nullptr};  // removed, the listener notified; to be reclaimed
   atomic<std::size_t> waiting_weight_{0};
   atomic<bool> ending_{false};
   const fork_guard fork_{lock_, fork_member::rank::cache};

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// expiry_sweep: calls a sweep on the default pool once an interval, as long as it says that there
-// is more to come.
+// expiry_sweep: calls a sweep on the default pool once per interval, as long as it returns that
+// there is more to come.
 //
-// One alarm and one task a cache, each in one place at a time: the alarm is armed, or the task is
-// queued or running, or neither (idle). `lock_` guards which. The alarm is armed with the lock let
-// go, since a timer may fire within arm; `arming_` keeps stop() until it has been. A pool may be
-// full of what waits for the cache's end: so stop() waits for a sweep that has begun, and leaves a
-// task that is but queued to free itself.
+// One alarm and one task per cache, and at most one of them in use: the alarm is armed, or the task
+// is queued or running, or neither (idle). `lock_` guards which. The alarm is armed without the
+// lock, since a timer may fire within arm; `arming_` makes stop() wait for that. A pool may be full
+// of tasks that wait for the cache's end: so stop() waits for a sweep that has begun, and abandons
+// a task that is only queued, which then frees itself.
 
 #include <chrono>
 #include <cstdint>
 #include <memory>
 
+#include "singleflight/cache/detail/rules.hpp"
 #include "singleflight/core/default_timer.hpp"
 #include "singleflight/core/thread_pool.hpp"
 
@@ -22,17 +23,17 @@ namespace detail {
 
 class expiry_sweep final : timer_node, fork_member {
  public:
-  using action = bool (*)(void* of);
+  using action = bool (*)(void* context);
 
-  /// `sweep(of)`: true when it is to be called again.
-  expiry_sweep(timer& clock, std::chrono::nanoseconds interval, action sweep, void* of)
+  /// `sweep(context)` returns true if it is to be called again.
+  expiry_sweep(timer& clock, std::chrono::nanoseconds interval, action sweep, void* context)
       : timer_node(&on_fire),
         fork_member(rank::cache),
         clock_(clock),
         interval_(interval),
         sweep_(sweep),
-        of_(of),
-        errand_(std::make_unique<errand>(*this)) {
+        context_(context),
+        task_(std::make_unique<sweep_task>(*this)) {
     enter_forks();
   }
   expiry_sweep(const expiry_sweep&) = delete;
@@ -42,18 +43,18 @@ class expiry_sweep final : timer_node, fork_member {
     stop();
   }
 
-  /// There is something to sweep, one day. Where no alarm can be armed, the next call tries again.
-  void need() {
+  /// Arms the alarm unless a sweep is pending. If arming fails, the next call tries again.
+  void request() {
     if (phase_.load(memory_order_relaxed) == phase::armed) return;
     {
       platform::unique_lock hold(lock_);
-      again_ = true;  // a sweep that is under way may have passed it
+      requested_ = true;  // a sweep in progress may have passed the new entry
       if (phase_.load(memory_order_relaxed) != phase::idle || !claim_locked()) return;
     }
     arm();
   }
 
-  /// Afterwards it does not run, nor will it.
+  /// After this call, no sweep runs or begins.
   void stop() noexcept {
     settle_promises();
     {
@@ -63,8 +64,8 @@ class expiry_sweep final : timer_node, fork_member {
     }
     clock_.cancel(*this);
     platform::unique_lock hold(lock_);
-    if (phase_.load(memory_order_relaxed) == phase::running && errand_->move_on(stage::left)) {
-      (void)errand_.release();
+    if (phase_.load(memory_order_relaxed) == phase::running && task_->advance(stage::abandoned)) {
+      (void)task_.release();
       phase_.store(phase::idle, memory_order_relaxed);
       return;
     }
@@ -77,21 +78,21 @@ class expiry_sweep final : timer_node, fork_member {
 
  private:
   enum class phase : std::uint8_t { idle, armed, running };
-  enum class stage : std::uint32_t { queued, begun, left };
+  enum class stage : std::uint32_t { queued, begun, abandoned };
 
-  /// The task; its sweep's, or, once it was left, its own.
-  struct errand : task_node, platform::allocated {
-    explicit errand(expiry_sweep& sweep) noexcept : task_node(&on_task), of(sweep) {}
-    /// From `queued`. Of the task that begins and the stop that leaves it, one is first.
-    bool move_on(stage to) noexcept {
+  /// The task; owned by its sweep, or, once it was abandoned, by itself.
+  struct sweep_task : task_node, platform::allocated {
+    explicit sweep_task(expiry_sweep& sweep) noexcept : task_node(&on_task), owner(sweep) {}
+    /// Changes the stage from `queued`. Either the task begins first, or stop() abandons it first.
+    bool advance(stage to) noexcept {
       stage from = stage::queued;
-      return at.compare_exchange_strong(from, to, memory_order_acq_rel, memory_order_acquire);
+      return state.compare_exchange_strong(from, to, memory_order_acq_rel, memory_order_acquire);
     }
-    expiry_sweep& of;
-    atomic<stage> at{stage::queued};
+    expiry_sweep& owner;
+    atomic<stage> state{stage::queued};
   };
 
-  /// Whether the caller is to arm(), with the lock let go.
+  /// Returns whether the caller has to call arm(), without the lock.
   bool claim_locked() noexcept {
     if (stopped_ && platform::holds(rule::stopped_sweep_stays)) return false;
     phase_.store(phase::armed, memory_order_relaxed);
@@ -106,10 +107,10 @@ class expiry_sweep final : timer_node, fork_member {
         platform::unique_lock hold(self.lock_);
         --self.arming_;
         if (!armed) self.phase_.store(phase::idle, memory_order_relaxed);
-        if (self.stopped_) self.ended_.notify_all();  // under the lock: it may be gone after
+        if (self.stopped_) self.ended_.notify_all();  // locked: it may be destroyed after
       }
     } under_way{*this};
-    // Not armed, the next store tries again.
+    // If it is not armed, the next store tries again.
     under_way.armed = arm_patiently(clock_, *this, deadline_after(clock_.now(), interval_));
   }
   static void on_fire(timer_node& node) noexcept {
@@ -117,42 +118,42 @@ class expiry_sweep final : timer_node, fork_member {
     {
       platform::unique_lock hold(self.lock_);
       self.phase_.store(phase::running, memory_order_relaxed);
-      self.again_ = false;
-      self.errand_->at.store(stage::queued, memory_order_relaxed);  // seen with the task
+      self.requested_ = false;
+      self.task_->state.store(stage::queued, memory_order_relaxed);  // published with the task
     }
-    detail::post_on_default_pool(self.errand_.get());
+    detail::post_on_default_pool(self.task_.get());
   }
   static void on_task(task_node* node, bool) {
-    auto* const task = static_cast<errand*>(node);
-    if (!task->move_on(stage::begun)) {
+    auto* const task = static_cast<sweep_task*>(node);
+    if (!task->advance(stage::begun)) {
       delete task;
       return;
     }
-    expiry_sweep& self = task->of;
+    expiry_sweep& self = task->owner;
     self.sweeper_ = platform::this_thread_id();
-    struct ending {  // also when the thread ends in the sweep
+    struct ending {  // also if the thread ends in the sweep
       expiry_sweep& self;
       bool more = true;
       ~ending() { self.end(more); }
     } end{self};
-    end.more = self.sweep_(self.of_);
+    end.more = self.sweep_(self.context_);
   }
   void end(bool more) noexcept {
     {
       platform::unique_lock hold(lock_);
       phase_.store(phase::idle, memory_order_relaxed);
-      if (stopped_) ended_.notify_all();  // under the lock: it may be gone after
-      const bool again = again_ && platform::holds(rule::store_needs_sweep);
-      if ((!more && !again) || !claim_locked()) return;
+      if (stopped_) ended_.notify_all();  // under the lock: it may be destroyed afterwards
+      const bool requested = requested_ && platform::holds(rule::store_needs_sweep);
+      if ((!more && !requested) || !claim_locked()) return;
     }
     arm();
   }
 
-  // ---- fork: a sweep that was queued or under way is the parent's; the child has its own --------
+  // ---- fork: a sweep that was queued or running is the parent's; the child has its own ----------
 
   SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
   SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
-  SINGLEFLIGHT_COLD void mend() noexcept override {
+  SINGLEFLIGHT_COLD void repair() noexcept override {
     platform::renew(ended_);
     const phase was = phase_.load(memory_order_relaxed);
     const bool here = was == phase::running && sweeper_ == platform::this_thread_id();
@@ -172,13 +173,13 @@ class expiry_sweep final : timer_node, fork_member {
   timer& clock_;
   const std::chrono::nanoseconds interval_;
   const action sweep_;
-  void* const of_;
-  std::unique_ptr<errand> errand_;
+  void* const context_;
+  std::unique_ptr<sweep_task> task_;
   platform::mutex lock_;
   platform::condition_variable ended_;
   atomic<phase> phase_{phase::idle};  // changed under the lock
   unsigned arming_ = 0;
-  bool again_ = false;  // need() was called since the last sweep began
+  bool requested_ = false;  // request() was called since the last sweep began
   bool stopped_ = false;
   bool cut_ = false;  // by a fork
   platform::thread_id sweeper_{};

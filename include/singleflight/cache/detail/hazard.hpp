@@ -1,38 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// hazard: how readers hold memory without a lock and without counting, and when it is freed.
+// hazard: how readers hold memory without a lock and without a reference count, and when it is
+// freed.
 //
 // Hazard pointers (M. Michael, "Hazard Pointers: Safe Memory Reclamation for Lock-Free Objects",
 // IEEE TPDS 2004), with the fence on the reclaimer's side alone, as in folly's hazptr and P1202.
 //
-// A reader announces the object it has found in a slot of its thread's record, then looks again
-// whether the object is still where it found it; only then does it touch it. Whoever has taken an
-// object out of where it is found gives it to reclaim(), which frees what no slot names and keeps
-// the rest. A count goes beside the slots, for who holds more objects than a thread has slots, or
-// for longer than a call.
+// A reader stores the object it has found in a slot of its thread's record, then checks that the
+// object is still where it found it; only after that does it use it. A thread that has removed an
+// object from its structure gives it to reclaim(), which frees the objects that no slot protects
+// and keeps the rest. There is also a reference count, for a thread that holds more objects than it
+// has slots, or for longer than a call.
 //
-// H1  An object owns itself through `references`: one is the structure's in which it is found,
-//     and goes with reclaim(); one is every counted holder's. The last one destroys it.
-// H2  Reader: slot = object; barrier; is the object still found? Reclaimer: the object is not found
-//     any more; barrier; read the slots. So either the reader sees that it is gone, or the
-//     reclaimer sees the slot. The reclaimer's barrier reaches all threads (platform), and the
-//     reader's is then one of the compiler only. Where the machine has no such barrier, every
-//     change of a slot is a read-modify-write, and the reclaimer's look is one too: they form one
-//     release sequence, so that a reader that comes after the look has seen what happened before.
-// H3  A slot is emptied with release, and looked at with acquire: what its reader did with the
-//     object happens-before its end. A slot is reused by its own thread, after an acquire: the
-//     chain goes on through whoever emptied it.
-// H4  A reader that goes from slot to count counts first: the reclaimer reads slots, then counts.
-// H5  Where the kernel refuses the barrier later on, both sides pay from then on, and what has left
-//     is looked for only when a grace is over since. A reader that read the switch before it was
-//     turned may still announce without a fence, whenever its thread goes on: its announcement is
-//     then in its processor's store buffer, for microseconds, or until its thread is taken off.
-//     Either it looked before the object left, and is seen after the grace; or it looked later, and
-//     has seen that the object has left. (Morrison and Afek, "Temporally Bounding TSO for
-//     Fence-Free Asymmetric Synchronization", ASPLOS 2015.)
-// H6  `lock_` guards the list of records, and all that waits. No destructor of a user runs under
-//     it. Records are never freed: a thread that ends gives its own back, with the slots that
+// H1  `references` counts the owners of an object: one is the structure in which it is found, until
+//     reclaim(); each counted holder is one. The last one destroys it.
+// H2  Reader: slot = object; barrier; is the object still found? Reclaimer: the object is no longer
+//     found; barrier; read the slots. So either the reader sees that it was removed, or the
+//     reclaimer sees the slot. The reclaimer's barrier reaches all threads (platform), so the
+//     reader's has to stop the compiler only. Where the machine has no such barrier, every change
+//     of a slot is a read-modify-write, and so is the reclaimer's scan: they form one release
+//     sequence, so that a reader that comes after the scan has seen what happened before it.
+// H3  A slot is emptied with release, and scanned with acquire: what its reader did with the object
+//     happens-before its destruction. A slot is reused by its own thread, after an acquire: the
+//     chain continues through the thread that emptied it.
+// H4  A reader that exchanges its slot for a count counts first: the reclaimer reads slots, then
+//     counts.
+// H5  If the kernel refuses the barrier later, both sides pay from then on, and removed objects are
+//     scanned for only after a grace period. A reader that read the switch before it was turned off
+//     may still protect without a fence, whenever its thread continues: its store is then in its
+//     processor's store buffer, for microseconds, or until its thread is descheduled. Either it
+//     checked before the object was removed, and its slot is seen after the grace period; or it
+//     checked later, and has seen that the object was removed. (Morrison and Afek, "Temporally
+//     Bounding TSO for Fence-Free Asymmetric Synchronization", ASPLOS 2015.)
+// H6  `lock_` guards the list of records, and all objects that wait. No destructor of a user runs
+//     under it. Records are never freed: a thread that ends returns its own, with the slots that
 //     handles still hold, for the next thread.
 
 #include <algorithm>
@@ -44,19 +46,21 @@
 #include <utility>
 #include <vector>
 
-#include "singleflight/core/detail/thread_state.hpp"
+#include "singleflight/cache/detail/rules.hpp"
+#include "singleflight/core/support/thread_state.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// Base of what can be held so. Made with the reference of the structure that it will be found in.
+/// The base of objects that can be held in this way. It is made with the reference of its
+/// structure.
 struct reclaimable : platform::allocated {
   using end = void (*)(reclaimable*) noexcept;
 
-  reclaimable* next = nullptr;  ///< in the structure, then in a list of what has left it
+  reclaimable* next = nullptr;  ///< in the structure, then in a list of removed objects
   union {
     reclaimable* prev;  ///< in the structure
-    end destroy;        ///< from when it has left, or when it never enters
+    end destroy;        ///< once it is removed, or if it is never in a structure
   };
   atomic<std::uint32_t> references{1};
   atomic<std::uint8_t> place{0};  ///< where in the structure: the structure's own numbers, and:
@@ -67,9 +71,9 @@ struct reclaimable : platform::allocated {
   reclaimable& operator=(const reclaimable&) = delete;
 
   void add_reference() noexcept { references.fetch_add(1, memory_order_relaxed); }
-  /// Requires that `destroy` is set when this is the last one.
+  /// Requires that `destroy` is set if this is the last one.
   void drop_reference() noexcept {
-    // The release orders this owner's uses before the end by the last one (acquire).
+    // The release orders this owner's uses before the destruction by the last one (acquire).
     if (references.load(platform::order(rule::sole_owner_acquires, memory_order_acquire)) == 1 ||
         references.fetch_sub(1, platform::acquire_release(rule::sole_owner_acquires,
                                                           rule::owner_drop_releases)) == 1) {
@@ -89,13 +93,15 @@ struct alignas(64) hazard_record : platform::allocated {
   static constexpr std::size_t all = handles + 2;
 
   hazard_slot slots[all]{};
-  hazard_record* next = nullptr;  // these two: the domain's lock
+  hazard_record* next = nullptr;  // this and the next: guarded by the domain's lock
   bool taken = true;
 
-  hazard_slot& passing() noexcept { return slots[handles]; }        ///< from slot to count
-  hazard_slot& structure() noexcept { return slots[handles + 1]; }  ///< what is searched
+  hazard_slot& passing() noexcept { return slots[handles]; }  ///< exchanged for a count
+  hazard_slot& structure() noexcept {
+    return slots[handles + 1];
+  }  ///< the structure that is searched
 
-  /// Null when all are in use.
+  /// Returns null if all are in use.
   hazard_slot* free_handle() noexcept {
     for (std::size_t i = 0; i < handles; ++i) {
       if (slots[i].load(platform::order(rule::free_slot_acquires, memory_order_acquire)) ==
@@ -107,16 +113,16 @@ struct alignas(64) hazard_record : platform::allocated {
   }
 };
 
-/// Whether the reclaimer's barrier reaches all threads; set before any record is given out, and
-/// turned off for good where the kernel refuses it later (H5).
+/// Whether the reclaimer's barrier reaches all threads; set before any record is used, and turned
+/// off permanently if the kernel refuses it later (H5).
 struct SINGLEFLIGHT_SHARED_STATE hazard_mode {
   static inline constinit platform::late_switch one_sided{false};
   static bool is_one_sided() noexcept { return one_sided.load(memory_order_relaxed); }
 };
 
-/// H2, the reader: what follows looks whether `object` is still found.
-inline void announce(hazard_slot& slot, reclaimable* object,
-                     bool one_sided = hazard_mode::is_one_sided()) noexcept {
+/// H2, the reader: it then checks that `object` is still found.
+inline void protect(hazard_slot& slot, reclaimable* object,
+                    bool one_sided = hazard_mode::is_one_sided()) noexcept {
   if (one_sided) [[likely]] {
     slot.store(object, memory_order_release);
     platform::keep_order();
@@ -124,15 +130,15 @@ inline void announce(hazard_slot& slot, reclaimable* object,
     slot.exchange(object, memory_order_acq_rel);
   }
 }
-inline void withdraw(hazard_slot& slot, bool one_sided = hazard_mode::is_one_sided()) noexcept {
+inline void release(hazard_slot& slot, bool one_sided = hazard_mode::is_one_sided()) noexcept {
   if (one_sided) [[likely]] {
-    slot.store(nullptr, platform::order(rule::withdraw_releases, memory_order_release));
+    slot.store(nullptr, platform::order(rule::emptied_slot_releases, memory_order_release));
   } else {
-    slot.exchange(nullptr, platform::order(rule::withdraw_releases, memory_order_acq_rel));
+    slot.exchange(nullptr, platform::order(rule::emptied_slot_releases, memory_order_acq_rel));
   }
 }
 
-/// The process's records, and what could not be freed yet.
+/// The process's records, and the objects that could not be freed yet.
 class SINGLEFLIGHT_SHARED_STATE hazard_domain final : fork_member {
  public:
   static hazard_domain& instance() {
@@ -146,159 +152,56 @@ class SINGLEFLIGHT_SHARED_STATE hazard_domain final : fork_member {
   ~hazard_domain() { leave_forks(); }
 
   /// Throws std::bad_alloc.
-  hazard_record& take() {
+  hazard_record& take();
+  void give_back(hazard_record& record) noexcept {
     platform::unique_lock hold(lock_);
-    hazard_record* of = records_;
-    while (of != nullptr && of->taken) of = of->next;
-    if (of == nullptr) {
-      [[maybe_unused]] const platform::kept_for_good memory{};
-      seen_.reserve((count_ + 1) * hazard_record::all);
-      of = new hazard_record;
-      of->next = records_;
-      records_ = of;
-      ++count_;
-    }
-    of->taken = true;
-    return *of;
-  }
-  void give_back(hazard_record& of) noexcept {
-    platform::unique_lock hold(lock_);
-    of.taken = false;
+    record.taken = false;
   }
 
-  /// Drops the structure's reference on each of `list`, linked by `next`, none of which is found
-  /// any more: now, or when the handle that names it has gone and somebody calls this again.
-  void reclaim(reclaimable* list) noexcept {
-    reclaimable* over = nullptr;
-    {
-      platform::unique_lock hold(lock_);
-      append(std::exchange(kept_, nullptr), list);
-      if (graceful_) list = after_grace(list);
-      if (list == nullptr) return;
-      if (hazard_mode::is_one_sided()) {
-        if (!platform::barrier_in_all_threads()) {
-          kept_ = list;  // until a later call
-          if (++refusals_ == most_refusals && platform::holds(rule::refused_barrier_is_replaced)) {
-            hazard_mode::one_sided.store(false, memory_order_relaxed);
-            graceful_ = true;
-          }
-          return;
-        }
-        refusals_ = 0;
-      }
-      look();
-      while (reclaimable* const at = list) {
-        list = at->next;
-        reclaimable*& to = held(at) ? kept_ : over;
-        at->next = to;
-        to = at;
-      }
-    }
-    while (reclaimable* const at = over) {
-      over = at->next;
-      at->drop_reference();
-    }
-  }
+  /// Drops the structure's reference on each object of `list`, linked by `next`, none of which is
+  /// found any more: now, or in a later call, once the handle that protects it has been dropped.
+  void reclaim(reclaimable* list) noexcept;
 
  private:
-  static constexpr int most_refusals = 8;               ///< in a row; fewer are want of memory
-  static constexpr std::chrono::milliseconds grace{2};  ///< H5: a thousand times what it must be
+  static constexpr int most_refusals =
+      8;  ///< consecutive; fewer may be due to a shortage of memory
+  static constexpr std::chrono::milliseconds grace{2};  ///< H5: a thousand times what is needed
 
-  static void append(reclaimable* more, reclaimable*& list) noexcept {
-    if (more == nullptr) return;
-    reclaimable* last = more;
-    while (last->next != nullptr) last = last->next;
-    last->next = list;
-    list = more;
-  }
-  /// H5: takes `fresh`, and returns what has waited for the grace by now.
-  reclaimable* after_grace(reclaimable* fresh) noexcept {
-    append(fresh, gathering_);
-    const steady_time now = platform::now();
-    if (waiting_ != nullptr && now - waiting_since_ < grace) return nullptr;
-    waiting_since_ = now;
-    return std::exchange(waiting_, std::exchange(gathering_, nullptr));
-  }
-  /// What the slots name, sorted.
-  void look() noexcept {
-    seen_.clear();
-    for (hazard_record* of = records_; of != nullptr; of = of->next) {
-      for (hazard_slot& slot : of->slots) {
-        const memory_order_t acquire = platform::order(rule::look_acquires, memory_order_acquire);
-        reclaimable* object = slot.load(acquire);
-        if (!hazard_mode::is_one_sided()) {
-          while (!slot.compare_exchange_strong(
-              object, object, platform::order(rule::look_acquires, memory_order_acq_rel),
-              acquire)) {
-          }
-        }
-        if (object != nullptr) seen_.push_back(object);  // there is room: take()
-      }
-    }
-    if (seen_.size() > 1) std::sort(seen_.begin(), seen_.end());
-  }
-  bool held(reclaimable* object) const noexcept {
-    if (!platform::holds(rule::held_is_kept)) return false;
-    return !seen_.empty() && std::binary_search(seen_.begin(), seen_.end(), object);
-  }
+  static void append(reclaimable* more, reclaimable*& list) noexcept;
+  /// H5: takes `fresh`, and returns what has now waited for the grace period.
+  reclaimable* after_grace(reclaimable* fresh) noexcept;
+  /// Collects what the slots protect, sorted.
+  void scan() noexcept;
+  bool held(reclaimable* object) const noexcept;
 
   // ---- fork -------------------------------------------------------------------------------------
 
   SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
   SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
-  SINGLEFLIGHT_COLD inline void mend() noexcept override;
+  SINGLEFLIGHT_BODY void repair() noexcept override;
 
   platform::mutex lock_;
   hazard_record* records_ = nullptr;
   std::size_t count_ = 0;
   reclaimable* kept_ = nullptr;
-  int refusals_ = 0;  // of the barrier, in a row
+  int refusals_ = 0;  // of the barrier, consecutive
   bool graceful_ = false;
-  reclaimable* gathering_ = nullptr;  // these two: while graceful_
-  reclaimable* waiting_ = nullptr;    // all of it since waiting_since_, or before
+  reclaimable* gathering_ = nullptr;  // this and the next: while graceful_
+  reclaimable* waiting_ = nullptr;    // all of it since waiting_since_, or longer
   steady_time waiting_since_{};
-  std::vector<reclaimable*> seen_;
+  std::vector<reclaimable*> scanned_;
 };
 
 struct SINGLEFLIGHT_SHARED_STATE hazard_thread {
   hazard_record* record = nullptr;
-  bool ended = false;  ///< code that runs later in the thread's end goes without
+  bool ended = false;  ///< code that runs later in the thread's end has no record
 };
 
-/// The threads that are not there any more have given their records back, with the slots of their
-/// handles: those may be the forking thread's by now. What only a call needs is empty.
-void hazard_domain::mend() noexcept {
-  const hazard_record* const mine = platform::per_thread<hazard_thread>().record;
-  for (hazard_record* of = records_; of != nullptr; of = of->next) {
-    if (of == mine) continue;
-    of->taken = false;
-    of->passing().store(nullptr, memory_order_relaxed);
-    of->structure().store(nullptr, memory_order_relaxed);
-  }
-  if (hazard_mode::is_one_sided()) (void)platform::ask_for_barrier();
-}
+void give_hazard_record_back() noexcept;
 
-inline void give_hazard_record_back() noexcept {
-  auto& self = platform::per_thread<hazard_thread>();
-  self.ended = true;
-  if (hazard_record* const mine = self.record) {
-    self.record = nullptr;
-    hazard_domain::instance().give_back(*mine);
-  }
-}
+hazard_record* take_hazard_record(hazard_thread& self) noexcept;
 
-SINGLEFLIGHT_COLD inline hazard_record* take_hazard_record(hazard_thread& self) noexcept {
-  if (self.ended) return nullptr;
-  try {
-    self.record = &hazard_domain::instance().take();
-  } catch (const std::bad_alloc&) {
-    return nullptr;
-  }
-  platform::at_thread_exit<&give_hazard_record_back>();
-  return self.record;
-}
-
-/// The calling thread's record; null at the thread's end, and without memory for one.
+/// Returns the calling thread's record; null at the thread's end, or if there is no memory for one.
 inline hazard_record* this_hazard_record() noexcept {
   auto& self = platform::per_thread<hazard_thread>();
   if (self.record == nullptr) [[unlikely]] {
@@ -307,11 +210,12 @@ inline hazard_record* this_hazard_record() noexcept {
   return self.record;
 }
 
-/// What a handle holds an object by: a slot, or a count. Move-only here; copies are counted.
+/// How a handle holds an object: by a slot, or by a count. Move-only; copies are counted.
 class hazard_hold {
  public:
   hazard_hold() noexcept = default;
-  /// By a slot that names it already, or, with none, by a reference that is the caller's.
+  /// Holds `object` by a slot that already protects it, or, if that is null, by a reference of the
+  /// caller's.
   hazard_hold(reclaimable& object, hazard_slot* slot) noexcept : object_(&object), slot_(slot) {}
   hazard_hold(hazard_hold&& other) noexcept
       : object_(std::exchange(other.object_, nullptr)), slot_(other.slot_) {}
@@ -326,19 +230,18 @@ class hazard_hold {
   ~hazard_hold() { drop(); }
 
   reclaimable* object() const noexcept { return object_; }
-  /// One more, counted.
+  /// Returns another hold, which is counted.
   hazard_hold share() const noexcept {
     if (object_ == nullptr) return {};
     object_->add_reference();
     return {*object_, nullptr};
   }
-  /// From slot to count, for who holds on for longer than a call.
+  /// Exchanges the slot for a count, for a handle that is kept for longer than a call.
   void count() noexcept {
     if (object_ == nullptr || slot_ == nullptr) return;
-    const bool first = platform::holds(rule::counted_before_withdrawn);  // H4
-    if (first) object_->add_reference();
-    leave_slot();
-    if (!first) object_->add_reference();
+    platform::in_order(  // H4
+        rule::counted_before_released, [this] { object_->add_reference(); },
+        [this] { leave_slot(); });
   }
 
  private:
@@ -353,22 +256,26 @@ class hazard_hold {
       drop_reference(*object_);
     }
   }
-  SINGLEFLIGHT_NOINLINE static void drop_reference(reclaimable& of) noexcept {
-    of.drop_reference();
+  SINGLEFLIGHT_NOINLINE static void drop_reference(reclaimable& object) noexcept {
+    object.drop_reference();
   }
   void leave_slot() noexcept {
     const bool left = object_->place.load(memory_order_relaxed) == reclaimable::left;
-    withdraw(*std::exchange(slot_, nullptr));
-    // It may be kept for this slot alone. (Should it leave between the two steps above, it stays
-    // until the next reclaim.)
+    detail::release(*std::exchange(slot_, nullptr));
+    // The object may be kept for this slot alone. (If it is removed between the two steps above, it
+    // is kept until the next reclaim.)
     if (left && platform::holds(rule::last_handle_reclaims)) [[unlikely]] {
       reclaim_kept();
     }
   }
 
   reclaimable* object_ = nullptr;
-  hazard_slot* slot_ = nullptr;  // null: counted
+  hazard_slot* slot_ = nullptr;  // null if counted
 };
 
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE
+
+#if !defined(SINGLEFLIGHT_COMPILED)
+#include "singleflight/cache/impl/hazard.hpp"
+#endif

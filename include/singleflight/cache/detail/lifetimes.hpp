@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// lifetimes: what a cache's options say of time, and how an entry stands by them.
+// lifetimes: the durations of a cache's options, and the freshness of an entry by them.
 
 #include <algorithm>
 #include <chrono>
@@ -13,38 +13,38 @@
 #include "singleflight/cache/cache_options.hpp"
 #include "singleflight/cache/detail/backoff.hpp"
 #include "singleflight/cache/detail/entry.hpp"
-#include "singleflight/core/detail/random.hpp"
+#include "singleflight/core/support/random.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// How an entry stands at some moment.
-enum class standing : std::uint8_t {
+/// The freshness of an entry at some moment.
+enum class entry_freshness : std::uint8_t {
   fresh,
-  due,    ///< fresh, and to be refreshed
-  stale,  ///< of use where a load fails
-  over,   ///< of no use
+  due,      ///< fresh, and to be refreshed
+  stale,    ///< served if a load fails
+  expired,  ///< never served
 };
 
 class lifetimes {
  public:
   static constexpr cache_ticks never = std::numeric_limits<cache_ticks>::max();
 
-  /// Throws std::invalid_argument. `per_value`: the loader says how long values are good for.
+  /// Throws std::invalid_argument. `per_value` is true if the loader returns ttls.
   template <class Key, class Value>
   lifetimes(const cache_options<Key, Value>& options, bool per_value)
-      : ttl_(of("ttl", options.ttl)),
-        refresh_after_(of("refresh_after", options.refresh_after)),
-        stale_for_(of("stale_if_error", options.stale_if_error)),
-        negative_ttl_(of("negative_ttl", options.negative_ttl)),
-        error_ttl_(of("error_ttl", options.error_ttl)),
-        retry_after_(of("retry_after", options.retry_after)),
-        max_retry_after_(of("max_retry_after", options.max_retry_after)),
+      : ttl_(checked("ttl", options.ttl)),
+        refresh_after_(checked("refresh_after", options.refresh_after)),
+        stale_for_(checked("stale_if_error", options.stale_if_error)),
+        negative_ttl_(checked("negative_ttl", options.negative_ttl)),
+        error_ttl_(checked("error_ttl", options.error_ttl)),
+        retry_after_(checked("retry_after", options.retry_after)),
+        max_retry_after_(checked("max_retry_after", options.max_retry_after)),
         jitter_(options.jitter),
         plain_ttl_(ttl_ == 0 ? never : ttl_),
         seed_(static_cast<std::uint32_t>(options.random ? options.random() : random_bits()) | 1),
         per_value_(per_value || options.ttl_of) {
-    of("soft_timeout", options.soft_timeout);
+    checked("soft_timeout", options.soft_timeout);
     if (!(options.jitter >= 0 && options.jitter <= 1)) {
       throw std::invalid_argument("loading_cache: jitter " + std::to_string(options.jitter) +
                                   " is not in [0, 1]");
@@ -60,11 +60,11 @@ class lifetimes {
     if (refresh_after_ > 0 && refresh_after_ < young_for_) young_for_ = refresh_after_;
   }
 
-  /// Whether the time plays a part in what a hit answers.
+  /// Returns whether time affects the answer of a hit.
   bool timed() const noexcept {
     return ttl_ > 0 || per_value_ || refresh_after_ > 0 || negative_ttl_ > 0 || error_ttl_ > 0;
   }
-  /// Whether entries differ in their time, or are loaded again while they are there.
+  /// Whether entries differ in their ttl, or are loaded again while they are stored.
   bool need_extras() const noexcept {
     return per_value_ || (refresh_after_ > 0 && (ttl_ == 0 || refresh_after_ < ttl_)) ||
            stale_for_ > 0;
@@ -73,7 +73,7 @@ class lifetimes {
   bool keeps_absence() const noexcept { return negative_ttl_ > 0; }
   bool keeps_errors() const noexcept { return error_ttl_ > 0; }
 
-  /// For how long the entry is fresh, from its store on.
+  /// Returns how long the entry is fresh after it was stored.
   template <class Entry>
   cache_ticks fresh_for(Entry& e, bool has_extras) const noexcept {
     switch (e.kind()) {
@@ -86,37 +86,37 @@ class lifetimes {
     }
     return plain_ttl_ - shortened(shortest_, e.hash);
   }
-  /// A value so young that no option can have any effect; what most hits ask.
+  /// Whether it is a value so young that no option affects it; most hits need no other test.
   bool is_young(const entry_base& e, cache_ticks now) const noexcept {
     return e.kind() == entry_kind::value && e.since_store(now) < young_for_;
   }
-  /// A value's own time, shortened as all are.
+  /// Returns a value's own ttl, shortened as all ttls are.
   cache_ticks own_ttl(std::chrono::nanoseconds ttl, std::uint32_t hash) const noexcept {
     return less_jitter(to_ticks(ttl), hash);
   }
 
   template <class Entry>
-  standing of_entry(Entry& e, cache_ticks now, bool has_extras) const noexcept {
+  entry_freshness freshness_of(Entry& e, cache_ticks now, bool has_extras) const noexcept {
     const cache_ticks age = e.age(now);
     const cache_ticks fresh = fresh_for(e, has_extras);
     if (age < fresh) {
       return refresh_after_ > 0 && has_extras && age >= refresh_after_ &&
                      e.kind() == entry_kind::value
-                 ? standing::due
-                 : standing::fresh;
+                 ? entry_freshness::due
+                 : entry_freshness::fresh;
     }
     return e.kind() == entry_kind::value && stale_for_ > 0 && age - fresh < stale_for_
-               ? standing::stale
-               : standing::over;
+               ? entry_freshness::stale
+               : entry_freshness::expired;
   }
 
-  /// When to load again after `failures` in a row, the latest just now.
+  /// Returns when to load again after `failures` consecutive failures, the latest of them just now.
   cache_ticks retry_at(cache_ticks now, std::uint32_t failures) const noexcept {
     return now + backoff(retry_after_, failures, max_retry_after_);
   }
 
-  /// How often to look for entries that are over: a quarter of the shortest time that the options
-  /// keep any, but a second at least.
+  /// Returns how often to look for expired entries: every quarter of the shortest time for which
+  /// the options keep any, but at least a second.
   std::chrono::nanoseconds sweep_interval() const noexcept {
     cache_ticks shortest = never;
     for (const cache_ticks time : {ttl_ > 0 ? ttl_ + stale_for_ : 0, negative_ttl_, error_ttl_}) {
@@ -128,7 +128,7 @@ class lifetimes {
   }
 
  private:
-  static cache_ticks of(const char* name, std::chrono::nanoseconds given) {
+  static cache_ticks checked(const char* name, std::chrono::nanoseconds given) {
     if (given.count() < 0) {
       throw std::invalid_argument(std::string("loading_cache: ") + name + " is negative (" +
                                   std::to_string(given.count()) + " ns)");
@@ -138,7 +138,8 @@ class lifetimes {
   cache_ticks less_jitter(cache_ticks whole, std::uint32_t hash) const noexcept {
     return whole - shortened(part_of(whole, jitter_), hash);
   }
-  /// A part of `most` that is the entry's own, never all: by its hash, and this cache's seed.
+  /// Returns a part of `most`, less than all of it, that depends on the entry's hash and this
+  /// cache's seed.
   cache_ticks shortened(cache_ticks most, std::uint32_t hash) const noexcept {
     return (most * static_cast<cache_ticks>((hash * seed_) >> 24)) >> 8;
   }
@@ -147,7 +148,7 @@ class lifetimes {
       max_retry_after_;
   cache_ticks young_for_ = 0;
   double jitter_;
-  cache_ticks plain_ttl_;     // where a value has none of its own
+  cache_ticks plain_ttl_;     // of a value that has none of its own
   cache_ticks shortest_ = 0;  // how much jitter takes from it, at most
   std::uint32_t seed_;
   bool per_value_;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// loader: what a cache's loader may take and return.
+// loader: the forms of a cache's loader.
 //
 // It takes the key, or the key and a flight_context& or a std::stop_token. It returns a Value, a
-// std::optional of one (empty: absent), a with_ttl, or something to be awaited that yields one of
-// these.
+// std::optional of one (empty if the value is absent), a with_ttl, or an awaitable that yields one
+// of these.
 
 #include <chrono>
 #include <concepts>
@@ -19,16 +19,16 @@
 
 #include "singleflight/cache/cache_options.hpp"
 #include "singleflight/cache/cached.hpp"
-#include "singleflight/core/detail/awaitable.hpp"
-#include "singleflight/core/detail/conversion.hpp"
-#include "singleflight/core/detail/signature.hpp"
-#include "singleflight/core/detail/stop_token.hpp"
+#include "singleflight/core/support/awaitable.hpp"
+#include "singleflight/core/support/conversion.hpp"
+#include "singleflight/core/support/signature.hpp"
+#include "singleflight/core/support/stop_token.hpp"
 #include "singleflight/flight/flight_promise.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// An answer, whatever form it came in.
+/// An answer of a loader, in any of its forms.
 template <class Value>
 struct loaded {
   std::optional<Value> value;
@@ -88,7 +88,7 @@ inline constexpr bool is_awaited =
 template <class T>
 using awaited_result = decltype(detail::get_awaiter(std::declval<T>()).await_resume());
 
-/// What is done with the answer of an awaited load, wherever that resumes.
+/// Receives the answer of an awaited load, on the thread on which that resumes.
 template <class Value>
 class load_answer {
  public:
@@ -96,7 +96,7 @@ class load_answer {
   virtual ~load_answer() = default;
 };
 
-/// A cache's loader, whatever its type.
+/// A cache's loader of any type.
 template <class Key, class Value>
 class cache_loader {
  public:
@@ -105,13 +105,13 @@ class cache_loader {
   virtual bool gives_ttl() const noexcept = 0;
   /// Requires !awaits().
   virtual loaded<Value> load(const Key& key, const flight_context& context) = 0;
-  /// Requires awaits(). `key` and `context` stay until the answer, or until `to` is destroyed
+  /// Requires awaits(). `key` and `context` are valid until the answer, or until `to` is destroyed
   /// without one.
   virtual void begin(const Key& key, const flight_context& context,
                      std::unique_ptr<load_answer<Value>> to) = 0;
 };
 
-/// A coroutine that begins at once, and that nobody waits for.
+/// A coroutine that begins at once, and that no caller waits for.
 struct unattended {
   struct promise_type {
     unattended get_return_object() const noexcept { return {}; }
@@ -161,15 +161,15 @@ class cache_loader_of final : public cache_loader<Key, Value> {
     std::optional<loaded<Value>> value;
     std::exception_ptr error;
     try {
-      auto&& what = detail::call_with_key(fn, key, context);
-      if constexpr (std::is_base_of_v<handle_of<std::remove_cvref_t<decltype(what)>>,
-                                      std::remove_cvref_t<decltype(what)>>) {
-        value.emplace(detail::as_loaded<Value>(co_await what));  // a handle is awaited by name
+      auto&& pending = detail::call_with_key(fn, key, context);
+      if constexpr (std::is_base_of_v<handle_of<std::remove_cvref_t<decltype(pending)>>,
+                                      std::remove_cvref_t<decltype(pending)>>) {
+        value.emplace(detail::as_loaded<Value>(co_await pending));  // a handle is awaited by name
       } else {
-        value.emplace(detail::as_loaded<Value>(co_await std::forward<decltype(what)>(what)));
+        value.emplace(detail::as_loaded<Value>(co_await std::forward<decltype(pending)>(pending)));
       }
     } catch (...) {
-      if (platform::is_thread_exit()) throw;  // `to` dies without an answer
+      if (platform::is_thread_exit()) throw;  // `to` is destroyed without an answer
       error = std::current_exception();
     }
     to->answer(value ? std::addressof(*value) : nullptr, std::move(error));

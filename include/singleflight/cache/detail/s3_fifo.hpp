@@ -1,35 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// s3_fifo: which entry goes when the cache is over its capacity.
+// s3_fifo: which entry is evicted when the cache is over its capacity.
 //
 //   miss --> [ small ] -- hit there, or main is below its share --> [ main ] --> out: no hit since
 //                | no hit                                            ^  |  ^       its last round
 //                v                                                   |  v  |
-//            ( ghost ) ----- asked for again soon enough ------------'  '--' hit: one hit less, and
+//            ( ghost ) ----- used again soon enough -----------------'  '--' hit: one hit less, and
 //                                                                            to the head
 //
-// A hit changes no queue and waits for no lock: it bumps a counter of the entry that saturates at 3
-// (entry_base::touch). All else happens under the cache's lock, in O(1): an eviction passes at most
-// `max_steps` entries.
+// A hit changes no queue and waits for no lock: it increments a counter of the entry that saturates
+// at 3 (entry_base::touch). All else happens under the cache's lock, in O(1): an eviction passes at
+// most `max_steps` entries.
 //
-// Q1  The small queue's share adapts. An entry that is asked for again within 5 % of the capacity
-//     after a queue let it go would have been a hit had that queue been 5 % longer: a vote for that
-//     queue, worth the entry's weight. In balance one more entry earns either queue the same.
-// Q2  The ghost's reach adapts. Whom it sends to main is on trial until main first passes it: no
-//     hit by then, and the reach shrinks by the entry's weight; a hit, and it grows by three. So a
-//     loop longer than the cache, whose entries all return from the ghost and none in time, cannot
-//     wash main out.
+// Q1  The small queue's share adapts. An entry that is used again within 5 % of the capacity after
+//     a queue evicted it would have been a hit had that queue been 5 % longer: a vote for that
+//     queue, worth the entry's weight. In balance one more entry gains either queue the same.
+// Q2  The ghost's reach adapts. An entry that the ghost sends to main is on trial until main first
+//     passes it: if it has no hit then, the reach shrinks by the entry's weight; with a hit, it
+//     grows by three times that. So a loop longer than the cache, whose entries all return from the
+//     ghost and none in time, cannot wash main out.
 // Q3  Main fills freely while it is below its share (plain S3-FIFO never fills it under a cyclic
 //     scan), and its hand moves on once in `aging_period` evictions from the small queue, so that
-//     it does not keep for good what an earlier workload liked.
+//     it does not permanently keep the entries of an earlier workload.
 //
-// Memory: two links and two bytes in the entry; 4 bytes for the ghost an entry, from the first
+// Memory: two links and two bytes in the entry; 4 bytes per entry for the ghost, from the first
 // eviction on.
 //
 // Sources: S3-FIFO (Yang et al., "FIFO Queues are All You Need for Cache Eviction", SOSP 2023): the
 // three queues; CLOCK (Corbato, 1968): the second chance; ARC (Megiddo and Modha, FAST 2003): that
-// ghosts tell which queue is too short. What was measured, and left out: docs/design/eviction.md.
+// ghosts show which queue is too short. What was measured, and rejected: docs/design/eviction.md.
 
 #include <algorithm>
 #include <bit>
@@ -44,34 +44,34 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// What was evicted of late: a table of lines, each of fifteen ghosts and a hand: 16 bits of the
-/// hash, the queue it left, and 15 bits of that queue's clock. The clock counts the weight that the
-/// queue has evicted, in 2,048ths of the capacity, so that an age says how much longer the queue
-/// should have been; it wraps after 16 capacities, when the line has long been overwritten. A false
-/// match (1 miss in 4,000) admits one entry to main early, no more.
+/// The recently evicted entries: a table of lines, each of fifteen ghosts and a hand: 16 bits of
+/// the hash, the queue it was evicted from, and 15 bits of that queue's clock. The clock counts the
+/// weight that the queue has evicted, in 2,048ths of the capacity, so that an age tells how much
+/// longer the queue should have been; it wraps after 16 capacities, when the line has long been
+/// overwritten. A false match (1 miss in 4,000) admits one entry to main early, no more.
 class ghost_queue {
  public:
   enum class from : std::uint8_t { small, main };
   struct sighting {
     bool seen = false;
     from left{};
-    std::uint64_t age = 0;  ///< in weight evicted by that queue since
+    std::uint64_t age = 0;  ///< in weight evicted by that queue since then
   };
 
-  /// The clocks' step, in weight.
+  /// The unit of the clocks, in weight.
   void set_step(std::uint64_t step) noexcept { step_ = step; }
 
-  /// Takes note; `entries`: how many are in the cache.
+  /// Records an eviction; `entries` is how many are in the cache.
   void remember(std::uint32_t hash, from left, std::uint64_t weight, std::size_t entries) noexcept {
     if (entries >= 20 * count_) grow(entries);
     clock& c = clocks_[static_cast<std::size_t>(left)];
     if (count_ > 0) {
       line& l = line_of(hash);
-      const std::size_t at = l.hand();
-      l.set_print(at, print_of(hash));
-      l.stamps[at] =
+      const std::size_t place = l.hand();
+      l.set_print(place, print_of(hash));
+      l.stamps[place] =
           static_cast<std::uint16_t>((c.ticks & time_mask) | (left == from::main ? main_bit : 0));
-      l.stamps[line::hand_at] = static_cast<std::uint16_t>((at + 1) % line::places);
+      l.stamps[line::hand_at] = static_cast<std::uint16_t>((place + 1) % line::places);
     }
     std::uint64_t ticks = 0;
     if (weight < step_) [[likely]] {  // no division
@@ -86,14 +86,14 @@ class ghost_queue {
     }
     c.ticks = static_cast<std::uint16_t>(c.ticks + ticks);
   }
-  /// Whether it is here, and since when; it is forgotten.
+  /// Returns whether the entry is here, and how old it is; forgets it.
   sighting recall(std::uint32_t hash) noexcept {
     if (count_ == 0) return {};
     line& l = line_of(hash);
-    const std::size_t at = l.find(print_of(hash));
-    if (at == line::places) return {};
-    const std::uint16_t stamp = l.stamps[at];
-    l.set_print(at, 0);
+    const std::size_t place = l.find(print_of(hash));
+    if (place == line::places) return {};
+    const std::uint16_t stamp = l.stamps[place];
+    l.set_print(place, 0);
     const clock& c = clocks_[(stamp & main_bit) != 0 ? 1 : 0];
     const std::uint64_t steps = (std::uint32_t{c.ticks} - stamp) & time_mask;
     constexpr std::uint64_t most = std::numeric_limits<std::uint64_t>::max();
@@ -109,21 +109,21 @@ class ghost_queue {
   static constexpr std::uint16_t main_bit = 0x8000;
   static constexpr std::uint16_t time_mask = 0x7fff;
 
-  /// Places are taken in turn, so that it is the oldest that goes. A print of 0 is a free place.
+  /// Places are overwritten in turn, the oldest first. A print of 0 is a free place.
   struct alignas(64) line {
     static constexpr std::size_t places = 15;
-    static constexpr std::size_t hand_at = 15;  ///< the place after the last one keeps the hand
+    static constexpr std::size_t hand_at = 15;  ///< the place after the last one stores the hand
 
-    std::uint64_t prints[4];  // four a word
+    std::uint64_t prints[4];  // four per word
     std::uint16_t stamps[16];
 
     std::size_t hand() const noexcept { return stamps[hand_at]; }
-    void set_print(std::size_t at, std::uint16_t print) noexcept {
-      const auto shift = 16 * (at % 4);
-      std::uint64_t& word = prints[at / 4];
+    void set_print(std::size_t place, std::uint16_t print) noexcept {
+      const auto shift = 16 * (place % 4);
+      std::uint64_t& word = prints[place / 4];
       word = (word & ~(std::uint64_t{0xffff} << shift)) | std::uint64_t{print} << shift;
     }
-    /// Its place; `places` when it is not here.
+    /// Returns its place, or `places` if it is not here.
     std::size_t find(std::uint16_t print) const noexcept {
       constexpr std::uint64_t ones = 0x0001000100010001U;
       for (std::size_t i = 0; i < 4; ++i) {
@@ -147,8 +147,8 @@ class ghost_queue {
   line& line_of(std::uint32_t hash) const noexcept {
     return lines_[static_cast<std::size_t>((std::uint64_t{hash} * count_) >> 32)];
   }
-  /// A place for each entry; starts afresh. It happens at the first eviction, and then only when
-  /// lighter entries let many more of them in. Goes on without where there is no memory.
+  /// Makes a place for each entry; the table starts empty. Called at the first eviction, and later
+  /// only if lighter entries raise their number a lot. Without memory there are no ghosts.
   void grow(std::size_t entries) noexcept {
     clear();
     const std::size_t count = entries / 16 + 1;
@@ -162,7 +162,7 @@ class ghost_queue {
   clock clocks_[2];
 };
 
-/// `WeightOf`: an entry's weight, which does not change.
+/// `WeightOf` returns an entry's weight, which does not change.
 template <class WeightOf>
 class s3_fifo {
  public:
@@ -176,7 +176,7 @@ class s3_fifo {
   std::uint64_t weight() const noexcept { return small_.weight + main_.weight; }
   bool over() const noexcept { return weight() > capacity_; }
 
-  /// A new entry. Then, while over(): evict().
+  /// Adds a new entry. The caller then calls evict() while over().
   void insert(entry_base& e) noexcept {
     const ghost_queue::sighting seen = ghosts_.recall(e.hash);
     if (seen.seen && seen.age < shadow_) {  // Q1
@@ -194,45 +194,45 @@ class s3_fifo {
     }
     newest_ = &e;
   }
-  /// The one to go, out of its queue. Requires that there is one. The entry that was inserted last
-  /// only if it is the only one.
+  /// Removes the entry to evict from its queue. Requires that there is one. The entry inserted last
+  /// is returned only if it is the only one.
   entry_base* evict() noexcept {
     int steps = 0;
     while (entry_base* const e = oldest(small_)) {
       if (small_.weight <= small_target_ && main_.last != nullptr) break;
-      const bool room = main_.weight + weight_of_(*e) <= capacity_ - small_target_;  // Q3
-      if ((!room && e->hits() == 0) || ++steps > max_steps) {
+      const bool fits_main = main_.weight + weight_of_(*e) <= capacity_ - small_target_;  // Q3
+      if ((!fits_main && e->hits() == 0) || ++steps > max_steps) {
         entry_base* const m = ++small_evictions_ % aging_period == 0 ? oldest(main_) : nullptr;
         return m != nullptr && !pass(*m) ? take(*m) : take(*e);
       }
       unlink(*e);
-      if (!room) e->set_hits(0);  // they paid for the promotion
+      if (!fits_main) e->set_hits(0);  // used up by the promotion
       push(main_, *e, in_main);
     }
     while (entry_base* const e = oldest(main_)) {
       if (!pass(*e)) return take(*e);
       if (++steps >= max_steps) break;
     }
-    // Main is hot all over, or empty.
+    // Main consists of hot entries, or is empty.
     if (entry_base* const e = oldest(small_)) return take(*e);
     if (entry_base* const e = oldest(main_)) return take(*e);
     return take(*newest_);
   }
-  /// Invalidation, expiry: out of its queue, without a ghost.
+  /// Removes an entry that was invalidated or has expired from its queue, without a ghost.
   void remove(entry_base& e) noexcept { unlink(e); }
   /// `fresh` takes the place of `old`, with its hits.
   void replace(entry_base& old, entry_base& fresh) noexcept {
-    queue& in = queue_of(old);
+    queue& q = queue_of(old);
     fresh.set_hits(old.hits());
     fresh.place.store(old.place.load(memory_order_relaxed), memory_order_relaxed);
     fresh.next = old.next;
     fresh.prev = old.prev;
-    (fresh.prev != nullptr ? fresh.prev->next : in.first) = &fresh;
-    (fresh.next != nullptr ? fresh.next->prev : in.last) = &fresh;
-    in.weight += weight_of_(fresh) - weight_of_(old);
+    (fresh.prev != nullptr ? fresh.prev->next : q.first) = &fresh;
+    (fresh.next != nullptr ? fresh.next->prev : q.last) = &fresh;
+    q.weight += weight_of_(fresh) - weight_of_(old);
     if (newest_ == &old) newest_ = &fresh;
   }
-  /// Calls visit(entry) for every one, out of its queue.
+  /// Removes every entry from its queue, and calls visit(entry) for it.
   template <class Visit>
   void clear(Visit&& visit) noexcept {
     for (queue* q : {&small_, &main_}) {
@@ -245,20 +245,20 @@ class s3_fifo {
   }
 
  private:
-  // Places of an entry.
+  // The values of an entry's `place`.
   static constexpr std::uint8_t in_small = 1;
   static constexpr std::uint8_t in_main = 2;
   static constexpr std::uint8_t in_main_on_trial = 3;
 
   static constexpr int max_steps =
-      16;  ///< entries passed in one eviction; then one goes, hit or not
+      16;  ///< entries passed in one eviction; then one is evicted, hit or not
   static constexpr int start_percent = 5;  ///< the small queue's share: at first, at least, at most
   static constexpr int min_percent = 1;
   static constexpr int max_percent = 90;
-  static constexpr int reach_percent = 50;  ///< a ghost is good for main for at most so long,
-  static constexpr int shadow_percent = 5;  ///< and votes for so long, in capacity evicted since
-  static constexpr int trial_reward = 3;    ///< what a passed trial gives the reach
-  static constexpr std::size_t trial_entries = 64;  ///< with fewer, trials prove nothing
+  static constexpr int reach_percent = 50;  ///< how long a ghost is good for main, at most,
+  static constexpr int shadow_percent = 5;  ///< and how long it votes, in capacity evicted since
+  static constexpr int trial_reward = 3;    ///< how much a passed trial adds to the reach
+  static constexpr std::size_t trial_entries = 64;  ///< with fewer entries, trials prove nothing
   static constexpr std::uint32_t aging_period = 128;
   static constexpr std::uint64_t steps_per_capacity = 2048;
 
@@ -310,11 +310,11 @@ class s3_fifo {
                      weight_of_(e), count_);
     return &e;
   }
-  /// The one to go first; not the newest.
+  /// Returns the next entry to evict, which is not the newest.
   entry_base* oldest(const queue& q) const noexcept {
     return static_cast<entry_base*>(q.last != nullptr && q.last == newest_ ? q.last->prev : q.last);
   }
-  /// Main's second chance: back to the head for one hit. False: it has none.
+  /// Main's second chance: one hit moves it back to the head. Returns false if it has none.
   bool pass(entry_base& e) noexcept {
     const unsigned hits = e.hits();
     if (e.place.load(memory_order_relaxed) == in_main_on_trial) end_trial(e, hits > 0);
@@ -331,7 +331,7 @@ class s3_fifo {
     if (passed) {
       reach_ = weight > (reach_max_ - reach_) / trial_reward ? reach_max_
                                                              : reach_ + trial_reward * weight;
-    } else {  // never to nothing: it recovers by what returns at once
+    } else {  // never to nothing: it recovers by entries that return at once
       reach_ = reach_ > step_ && reach_ - step_ > weight ? reach_ - weight : step_;
     }
   }

@@ -1,25 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// fit: which keys and values the library converts: those that lose nothing.
+// fit: decides which keys and values the library converts: those that lose nothing.
 //
-// The library takes an argument as `const Arg&` and converts it inside a header, where no warning
-// of the compiler points at the caller. So it converts only
-//   numbers      where every value of the one is a value of the other (int to long or double, float
-//                to double, bool to any). Between signed and unsigned of the same width or a wider
-//                one, the number itself is looked at: one that does not fit is refused at run time
-//                with std::invalid_argument, so that `get(7)` works for unsigned keys. What else
-//                may lose bits does not compile, nor does a number or a pointer as a bool.
+// The library takes an argument as `const Arg&` and converts it inside a header, where no compiler
+// warning points at the caller. So it converts only
+//   numbers      if every value of the source type is a value of the target type (int to long or
+//                double, float to double, bool to any). Between signed and unsigned of the same
+//                width or a wider one, the value itself is checked: one that does not fit is
+//                rejected at run time with std::invalid_argument, so that `get(7)` works for
+//                unsigned keys. Other conversions that may lose bits do not compile, nor does a
+//                number or a pointer as a bool.
 //   classes      by their implicit conversions, with the same rule for a number that a constructor
-//                takes or that a conversion function returns; a string is also made of a view.
+//                takes or that a conversion function returns; a string is also made from a view.
 //   parts        A pair, a tuple, an optional and an expected convert part by part, a variant by
-//                the type that it chooses. A duration and a time_point convert as the numbers they
-//                hold; one that the finer unit cannot hold is refused at run time. What derives
-//                from one of these converts as that; to what derives from one, by constructors
-//                that look at nothing, only what needs no look.
-// An explicit constructor is not called, and no aggregate is filled from its first member. Nor is a
-// view or a reference made of a temporary that owns what it would refer to: the temporary is gone
-// before anybody looks.
+//                the alternative that it chooses. A duration and a time_point convert as the
+//                numbers that they hold; a value that the finer unit cannot hold is rejected at run
+//                time. A class derived from one of these converts as its base; to such a class only
+//                values convert that need no check, since its inherited constructors check nothing.
+// An explicit constructor is not called, and no aggregate is initialised from its first member. Nor
+// is a view or a reference made from a temporary that owns what it would refer to: the temporary is
+// destroyed before the view is used.
 
 #include <algorithm>
 #include <chrono>
@@ -36,22 +37,22 @@
 #include <utility>
 #include <variant>
 
-#include "singleflight/core/detail/number.hpp"
 #include "singleflight/core/detail/parts.hpp"
+#include "singleflight/core/support/number.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
 // ---- the rule -----------------------------------------------------------------------------------
 
-/// How an expression of type From becomes a To.
+/// How an expression of type From converts to a To.
 template <class From, class To>
 consteval fit fit_to();
 template <class From, class To>
 concept converts = fit_to<From, To>() != fit::never;
 
-/// The same for a part: its whole would give it to any constructor, also to an explicit one. So a
-/// part that is a class goes by convert().
+/// How an expression of type From converts to a part. The whole would pass it to any constructor,
+/// even an explicit one, so a part of class type is converted by convert().
 template <class From, class Part>
 consteval fit part_fit() {
   constexpr bool as_it_is = !is_made<Part> || std::is_same_v<std::decay_t<From>, Part>;
@@ -64,7 +65,8 @@ consteval fit parts_fit(std::index_sequence<I...>) {
        part_fit<decltype(std::get<I>(std::declval<From>())), std::tuple_element_t<I, To>>()...});
 }
 
-/// For To, which takes an Element: either that, or what has a conversion function to a To.
+/// For a To that is constructed from an Element: From converts to that, or to To by a conversion
+/// function.
 template <class From, class To, class Element>
 consteval fit element_fit() {
   if constexpr (std::is_convertible_v<From, To> && !std::is_constructible_v<Element, From>) {
@@ -76,7 +78,8 @@ consteval fit element_fit() {
   }
 }
 
-/// Whether the value within From is meant: an Of<Value> may hold an Of<...> itself.
+/// Whether From's contained value is converted, and not From itself: an Of<Value> may hold an
+/// Of<...>.
 template <class From, template <class...> class Of, class Value>
 inline constexpr bool is_unwrapped = false;
 template <class From, template <class...> class Of, class Value>
@@ -143,7 +146,7 @@ consteval fit into_variant() {
   }
 }
 
-/// Fractions of another unit are rounded; integers of a coarser unit may be too many of a finer.
+/// A fraction in another unit would be rounded; an integer may overflow in a finer unit.
 template <class From, class To>
 consteval fit into_duration() {
   using ratio = std::ratio_divide<typename From::period, typename To::period>;
@@ -156,10 +159,10 @@ consteval fit into_duration() {
   return is_integer<typename To::rep> ? fit::checked : fit::never;
 }
 
-// ---- what a constructor takes -------------------------------------------------------------------
+// ---- which constructor is called ----------------------------------------------------------------
 
-/// `To x = {from}`: an explicit constructor that is chosen, and a number that is narrowed, also in
-/// a constructor's argument, are refused by the language.
+/// Whether `To x = {from}` is well-formed: the language rejects an explicit constructor, and a
+/// narrowed number, also as a constructor's argument.
 template <class From, class To>
 concept fills_implicitly = requires(void (&take)(To)) { take({std::declval<From>()}); };
 template <class From, class To>
@@ -169,7 +172,7 @@ struct any_list {
   template <class Element>
   operator std::initializer_list<Element>() const;  // NOLINT(google-explicit-constructor)
 };
-/// Where braces may mean a list of elements, so that they choose a constructor of their own.
+/// Whether braces may mean a list of elements, and so choose a different constructor.
 template <class T>
 concept takes_a_list = std::is_constructible_v<T, any_list>;
 
@@ -185,7 +188,8 @@ consteval fit scalar_fit() {
                : fit::never;
   }
 }
-/// Stands for a number or a pointer where a constructor takes one: converts to what can hold it.
+/// A stand-in for a number or a pointer as a constructor's argument: converts to types that hold
+/// it.
 template <class From, fit Least = fit::checked>
 struct stands_for {
   template <class To>
@@ -199,7 +203,7 @@ struct stands_for {
   }
   From from;
 };
-/// Stands for an argument of exactly this type.
+/// A stand-in for an argument of exactly this type.
 template <class T>
 struct exactly {
   template <class To>
@@ -207,7 +211,7 @@ struct exactly {
   operator To() const;  // NOLINT(google-explicit-constructor)
 };
 
-/// Whether a To has a constructor that takes one of the numbers, and From does not fit that.
+/// Whether a To has a constructor for one of the numbers that does not hold all values of From.
 template <class From, class To, class... Numbers>
 inline constexpr bool takes_one_of = ((scalar_fit<From, Numbers>() != fit::always &&
                                        std::is_constructible_v<To, exactly<Numbers>>) ||
@@ -226,7 +230,7 @@ consteval bool takes_less() {
     return takes_one_of<From, To, bool>;
   }
 }
-/// Whether a To has a constructor that the language prefers for From, since it takes just that.
+/// Whether a To has a constructor for exactly From, which the language prefers.
 template <class From, class To>
 consteval bool takes_just() {
   if constexpr (std::is_same_v<From, float>) {
@@ -241,12 +245,13 @@ consteval bool takes_just() {
   }
 }
 
-/// A class that has an implicit conversion from a number or a pointer. Which constructor that calls
-/// cannot be seen, only what braces would call: the same, unless that takes a list or is explicit.
+/// For a class with an implicit conversion from a number or a pointer. A trait cannot see which
+/// constructor that calls, only which one braces would call: the same, unless that one takes a list
+/// or is explicit.
 template <class From, class To>
 consteval fit scalar_into_class() {
   using plain = std::decay_t<From>;
-  // Each asks only what those before it leave open. NOLINTNEXTLINE(bugprone-branch-clone)
+  // Each branch tests only what the ones before leave open. NOLINTNEXTLINE(bugprone-branch-clone)
   if constexpr (fills_implicitly<From, To> && !takes_a_list<To>) {
     return fit::always;
   } else if constexpr (!takes_less<plain, To>() && (takes_a_list<To> || fills_directly<From, To>)) {
@@ -261,7 +266,7 @@ consteval fit scalar_into_class() {
 }
 
 /// Whether To derives from an Of<...> whose constructor, which To may have inherited, would lose
-/// something of From.
+/// part of From.
 template <class From, class To, template <class...> class Of>
 consteval bool base_loses() {
   if constexpr (has_base<To, Of> && !is_a<To, Of>) {
@@ -271,7 +276,7 @@ consteval bool base_loses() {
   }
   return false;
 }
-/// The same of all that To may derive from, unless To has a constructor of its own for From.
+/// Whether this holds for any such base, unless To has a constructor of its own for From.
 template <class From, class To>
 consteval bool any_base_loses() {
   bool loses = base_loses<From, To, std::optional>() || base_loses<From, To, std::pair>() ||
@@ -288,7 +293,7 @@ consteval bool any_base_loses() {
   }
 }
 
-/// Where To takes From by an implicit conversion, and is none of those that convert part by part.
+/// For a To that does not convert part by part, and to which From converts implicitly.
 template <class From, class To>
 consteval fit into_other() {
   using plain = std::decay_t<From>;
@@ -303,14 +308,14 @@ consteval fit into_other() {
   }
 }
 
-/// For what converts part by part: as it is only where the language would do so as well.
+/// For a To that converts part by part: `always` only if the language would convert it as well.
 template <class From, class To>
 consteval fit as_whole(fit parts) {
   return std::min(parts, std::is_convertible_v<From, To> ? fit::always : fit::by_parts);
 }
 
-/// Whether a To would refer into the temporary From that it is made of. What is copied as plain
-/// bytes and is no array is taken for a view of the program's own.
+/// Whether a To would refer into the temporary From that it is made from. A trivially copyable From
+/// that is not an array is assumed to be a view of the program's own.
 template <class From, class To>
 consteval bool would_dangle() {
   using plain = std::decay_t<From>;

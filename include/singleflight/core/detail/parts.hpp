@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// parts: what is made of parts: pairs, tuples, optionals and the like, and what derives from them;
-// and which of its types a variant chooses.
+// parts: traits of types that consist of parts (pairs, tuples, optionals and the like, and classes
+// derived from them), and the alternative that a variant chooses.
 
 #include <array>
 #include <cstddef>
@@ -18,7 +18,7 @@
 #include <expected>
 #endif
 
-#include "singleflight/core/detail/config.hpp"
+#include "singleflight/core/support/config.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
@@ -36,7 +36,7 @@ concept has_base = requires(const T* object) { detail::base_in<Of>(object); };
 template <class T, template <class...> class Of>
 using base_of = typename decltype(detail::base_in<Of>(static_cast<const T*>(nullptr)))::type;
 
-/// Whether constructors may make a T.
+/// Whether a T may be made by a constructor.
 template <class T>
 inline constexpr bool is_made = std::is_class_v<T> || std::is_union_v<T>;
 
@@ -85,7 +85,7 @@ concept string_like = requires { typename string_view_of<T>::type; };
 
 // ---- variants -----------------------------------------------------------------------------------
 
-/// Where `To x[] = {from}` is well-formed, which is how a variant chooses.
+/// Whether `To x[] = {from}` is well-formed; a variant chooses by this rule.
 template <class From, class To>
 concept fills_an_array = requires { std::type_identity_t<To[]>{std::declval<From>()}; };
 

@@ -3,125 +3,41 @@
 
 // async_wait: a coroutine or a callback that waits for a flight.
 //
-// The waiter stands in `pending` of its batch. Publication makes the whole list ready where it is;
-// a limit that strikes first moves its waiter to `ready` with a verdict, and ends its interest in
-// the same step (flight_cancel.hpp). Either way a runner on the batch's executor takes it out and
-// resumes it. Whoever is destroyed meanwhile takes itself out.
+// The waiter is in the list `pending` of its batch. Publication makes the whole list ready without
+// moving it. If a limit expires first, it moves its waiter to `ready` with a verdict, and ends the
+// caller's interest in the same step (flight_core_cancel.hpp). In both cases a runner on the
+// batch's executor removes the waiter and resumes it. A waiter that is destroyed meanwhile removes
+// itself.
 
 #include "singleflight/flight/detail/blocked_wait.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// Enters `w`. False when it should go on at once: the flight is done, or a limit has struck
-/// already; with `always` it is resumed through the executor in these cases too. After true, `w`
-/// may be gone.
-inline bool enrol(block_base& b, waiter& w, flight_batch& batch, const steady_time* deadline,
-                  bool always) {
-  const call_scope scope;
-  flight_batch::runner* runners = nullptr;
-  block_base::waiters_lock lock(b);
-  lock.lock();
-  const bool done =
-      b.phase(memory_order_relaxed) == flight_phase::done && platform::holds(rule::enrol_sees_done);
-  const bool struck = platform::holds(rule::enrol_sees_limit) &&
-                      w.verdict.load(memory_order_relaxed) != wait_verdict::outcome;
-  if ((done || struck) && !always) {
-    lock.unlock();
-    return false;
-  }
-  if (done || struck) {
-    batch.make_ready_locked(w, runners);
-  } else {
-    w.state = wait_state::pending;
-    batch.pending.push(w);
-    if (deadline != nullptr) {
-      w.limit = deadline;
-      ++b.room.bounded;
-    }
-  }
-  lock.unlock();
-  flight_batch::submit(runners);
-  return true;
-}
+/// Enters `w`. Returns false if it should continue at once: the flight is done, or a limit has
+/// expired already; with `always` it is resumed through the executor in these cases, too. If this
+/// returns true, `w` may have been destroyed.
+bool enrol(block_base& b, waiter& w, flight_batch& batch, const steady_time* deadline, bool always);
 
-/// The wait of `w` has come to its limit, or would never end: from here on its caller is no more
-/// among those who want the outcome, unless that was first (P4). By the timer's thread if it has
-/// timed out.
-inline void cancel_wait(block_base& b, waiter& w, flight_batch& batch, wait_verdict why,
-                        const flight_core::stake& mine) {
-  const call_scope scope;
-  flight_core::cancelled c;
-  if (b.done() && platform::holds(rule::cancel_yields_to_outcome)) return;  // V4: without its lock
-  b.lock();
-  if ((b.phase(memory_order_relaxed) != flight_phase::done ||
-       !platform::holds(rule::cancel_yields_to_outcome)) &&
-      w.verdict.load(memory_order_relaxed) == wait_verdict::outcome &&
-      (w.state == wait_state::idle || w.state == wait_state::pending)) {
-    w.verdict.store(why, memory_order_relaxed);
-    if (w.limit != nullptr) {
-      --b.room.bounded;
-      w.limit = nullptr;
-    }
-    if (w.state == wait_state::pending) {  // else enrol() will see it
-      batch.pending.remove(w);
-      batch.make_ready_locked(w, c.a.runners);
-    }
-    if (platform::holds(rule::cancelled_counts_no_more)) {
-      flight_core::cancel_locked(b, why, mine, c);
-      if (why == wait_verdict::timed_out && platform::holds(rule::timer_leaves_errands)) {
-        flight_core::defer_locked(b, c);
-      }
-    }
-  }
-  b.unlock();
-  flight_core::carry_out_cancel(b, c);
-}
+/// Ends the wait of `w`, whose limit has expired, or which would never end: from here on its caller
+/// is no longer interested, unless the outcome was published first (P4). Called by the timer's
+/// thread for a deadline.
+void cancel_wait(block_base& b, waiter& w, flight_batch& batch, wait_verdict why,
+                 const flight_core::stake& mine);
 
-/// Takes a waiter out that will not be resumed any more.
-inline void take_out(block_base& b, waiter& w, flight_batch& batch) noexcept {
-  block_base::waiters_lock lock(b);
-  lock.lock();
-  w.require_not_resuming_locked();
-  if (!platform::holds(rule::destroyed_leaves_list)) {
-    // nothing
-  } else if (w.state == wait_state::pending) {
-    batch.pending.remove(w);
-  } else if (w.state == wait_state::ready) {
-    batch.ready.remove(w);
-  }
-  w.state = wait_state::idle;
-  lock.unlock();
-}
+/// Removes a waiter that must not be resumed any more.
+void take_out(block_base& b, waiter& w, flight_batch& batch) noexcept;
 
-/// The limit of a wait that is over counts no more.
-inline void end_limit(block_base& b, waiter& w) noexcept {
-  if (w.limit == nullptr || b.done()) return;
-  b.lock();
-  if (b.phase(memory_order_relaxed) != flight_phase::done) --b.room.bounded;
-  w.limit = nullptr;
-  b.unlock();
-}
+/// Removes the deadline of a wait that has ended from that of the load.
+void end_limit(block_base& b, waiter& w) noexcept;
 
-/// The batch for a wait that has named `executor`: one of the last few if it is for the same, else
-/// a new one. To be released after the wait.
-inline flight_batch* batch_for(block_base& b, const any_executor& executor) {
-  block_base::waiters_lock lock(b);
-  lock.lock();
-  flight_batch* at = b.room.more_batches;
-  for (int i = 0; at != nullptr && i < 8; ++i, at = at->next) {
-    if (at->executor != executor) continue;
-    at->share_locked();
-    lock.unlock();
-    return at;
-  }
-  lock.unlock();
-  flight_batch* const made = flight_batch::make(b, executor);
-  lock.lock();
-  made->enlist_locked(b.room.more_batches);
-  lock.unlock();
-  return made;
-}
+/// Returns the batch for a wait that names `executor`: one of the last few if one of these has the
+/// same executor, else a new one. Must be released after the wait.
+flight_batch* batch_for(block_base& b, const any_executor& executor);
 
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE
+
+#if !defined(SINGLEFLIGHT_COMPILED)
+#include "singleflight/flight/impl/async_wait.hpp"
+#endif

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// deposits: keys whose loads wait for one call of a bulk loader, which answers them all. start_many
-// gathers them, and the batcher.
+// deposits: keys whose loads wait for one call of a bulk loader, which answers all of them. They
+// are gathered by start_many and by the batcher.
 
 #include <algorithm>
 #include <cstddef>
@@ -12,15 +12,17 @@
 #include <utility>
 #include <vector>
 
-#include "singleflight/core/detail/thread_state.hpp"
-#include "singleflight/core/detail/trampoline.hpp"
 #include "singleflight/core/outcome.hpp"
+#include "singleflight/core/support/require.hpp"
+#include "singleflight/core/support/thread_state.hpp"
+#include "singleflight/core/support/trampoline.hpp"
+#include "singleflight/flight/detail/promise_door.hpp"
 #include "singleflight/flight/flight_promise.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// Says in one line why keys cannot go to a loader together.
+/// Reports in one line why keys of this type cannot be passed to a bulk loader.
 template <class Key>
 consteval bool goes_in_bulk() {
   static_assert(
@@ -30,14 +32,14 @@ consteval bool goes_in_bulk() {
   return true;
 }
 
-/// Makes room for one more, so that the next push_back cannot throw for want of it.
+/// Reserves capacity for one more element, so that the next push_back does not allocate.
 template <class T>
 void make_room(std::vector<T>& list) {
   if (list.size() == list.capacity()) list.reserve(std::max<std::size_t>(8, 2 * list.size()));
 }
 
-/// The flights that a bulk call leads, by the position of its keys; a bulk loader may take them as
-/// its second argument.
+/// The flights that a bulk call leads, by the positions of their keys; a bulk loader may take them
+/// as its second argument.
 class bulk_flights {
  public:
   explicit bulk_flights(std::span<const flight_context* const> each) noexcept : each_(each) {}
@@ -50,7 +52,7 @@ template <class Key, class LoadMany>
 inline constexpr bool takes_flights =
     std::is_invocable_v<LoadMany&, std::span<const Key>, const bulk_flights&>;
 
-/// Says in one line what is wrong with a loader of many.
+/// Reports in one line why a callable is not a bulk loader.
 template <class Key, class Value, class LoadMany>
 consteval bool loads_in_bulk() {
   using outcomes = std::vector<outcome<Value>>;
@@ -62,10 +64,26 @@ consteval bool loads_in_bulk() {
   return true;
 }
 
-/// Keys, and the promises of their flights: what one call of a bulk loader is to answer.
+/// Calls a bulk loader for `keys`. `flights()` returns one pointer to a flight_context per key, in
+/// the order of `keys`; it is called only if the loader takes them.
+template <class Value, class Key, class LoadMany, class Flights>
+std::vector<outcome<Value>> call_in_bulk(LoadMany& load_many, std::span<const Key> keys,
+                                         const Flights& flights) {
+  if constexpr (takes_flights<Key, LoadMany>) {
+    const std::vector<const flight_context*> each = flights();
+    return load_many(std::span<const Key>(keys), bulk_flights(each));
+  } else if constexpr (std::is_invocable_r_v<std::vector<outcome<Value>>, LoadMany&,
+                                             std::span<const Key>>) {
+    return load_many(std::span<const Key>(keys));
+  } else {
+    return detail::never<std::vector<outcome<Value>>>();  // loads_in_bulk() has said why
+  }
+}
+
+/// Keys and the promises of their flights, which one call of a bulk loader answers.
 template <class Key, class Value>
 struct deposits {
-  /// Both or, when it throws, neither.
+  /// Adds both or, if it throws, neither.
   void add(Key&& key, flight_promise<Value>&& promise) {
     keys.push_back(std::move(key));
     try {
@@ -76,23 +94,21 @@ struct deposits {
     }
   }
 
-  /// Calls `load_many` for all of them, then `loaded`, and answers.
+  /// Calls `load_many` for all keys, then `loaded`, and answers the promises.
   template <class LoadMany, class Loaded>
   void load(LoadMany& load_many, Loaded loaded) {
-    const call_scope scope;  // nobody is told of one key before all are answered
+    const call_scope scope;  // no waiter resumes on this thread before all keys are answered
     std::vector<outcome<Value>> outcomes;
     std::exception_ptr error;
     try {
       const leading led(*this);
-      if constexpr (takes_flights<Key, LoadMany>) {
+      outcomes = call_in_bulk<Value>(load_many, std::span<const Key>(keys), [this] {
         std::vector<const flight_context*> flights;
         for (const auto& promise : promises) flights.push_back(&promise.context());
-        outcomes = load_many(std::span<const Key>(keys), bulk_flights(flights));
-      } else {
-        outcomes = load_many(std::span<const Key>(keys));
-      }
+        return flights;
+      });
     } catch (...) {
-      if (platform::is_thread_exit()) throw;  // the promises die unanswered: broken
+      if (platform::is_thread_exit()) throw;  // the promises are destroyed unanswered: broken
       error = std::current_exception();
     }
     loaded();
@@ -103,7 +119,7 @@ struct deposits {
         promise.set_error(error);
       } else if (fits) {
         promise.set_outcome(std::move(outcomes[i]));
-      }  // else the promise dies unanswered: broken
+      }  // else the promise is destroyed unanswered: broken
     }
   }
 
@@ -117,7 +133,7 @@ struct deposits {
     explicit leading(const deposits& given)
         : self(this_thread()), outer(self.led), frames(given.promises.size()) {
       for (std::size_t i = 0; i < frames.size(); ++i) {
-        frames[i] = given.promises[i].led_frame_here(self.led);
+        frames[i] = promise_door::frame_of(given.promises[i], self.led);
         self.led = &frames[i];
       }
     }

@@ -1,28 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// flight_block: what the callers of one flight share: its state, its outcome, and those who wait.
+// flight_block: the state that the callers of one flight share: its counts, waiters and outcome.
 //
-// A flight that nobody joins has none. The first joiner attaches one to the leader's node; start()
-// makes one from birth. Joiners and handles know only the block.
+// A flight that is never joined has no block. The first joiner attaches one to the leader's node;
+// start() makes one with the flight. Joiners and handles refer to the block only.
 //
-// I5  `counts` holds references (low half) and interest (high half). It grows only under the bucket
-//     lock (a join) or by one who holds a reference; interest reaches 0 only under both locks. A
-//     leader's interest ends, and `leader_gone` is set, in one section of the bucket lock.
+// I5  `counts` contains references (low half) and interest (high half). It is increased only under
+//     the bucket lock (a join) or by the owner of a reference; interest reaches 0 only under both
+//     locks. A leader's interest ends, and `leader_left` is set, in one critical section of the
+//     bucket lock.
 // I6  While phase != done, the block's node, or that of the flight it waits behind, is in the
-//     table; so the group is alive for whoever holds the block's lock and sees phase != done.
-// I7  phase becomes done once, under the block's lock, in the same critical section in which the
-//     flight has been taken out of the keys that can be found, and after that. Its release (in
-//     `state`) pairs with every acquire load of `state` that sees done: the load happens-before
-//     (P7).
-// I8  A waiter is in at most one list; lists change under the block's lock, and those of batches
-//     after done under one of done_locks. After done, `blocked` and `timed` are dead: nobody looks
-//     at them again, so woken threads need not leave them.
-// I9  A load that ends within the start() that made its block, and whose fast leave succeeds, was
-//     found by nobody: a join would have made the bucket slow. The block is that thread's alone
-//     until start() returns the handle, so there I5 and I7 hold without lock and without atomics.
+//     table. So the group is alive for a thread that holds the block lock and reads phase != done.
+// I7  phase becomes done once, under the block's lock, when the flight can no longer be found by
+//     its key: in the critical section of the bucket in which it leaves the table (E1), or, where
+//     expire() has forgotten it or close() has detached it from the flight ahead, after that. Its
+//     release (in `state`) pairs with every acquire load of `state` that reads done: the load
+//     happens-before (P7).
+// I8  A waiter is in at most one list. Lists change under the block's lock; after done, those of
+//     batches change under one of done_locks. After done, `blocked` and `timed` are never read
+//     again, so woken threads need not remove themselves.
+// I9  If a load ends within the start() that made its block, and its fast leave succeeds, no other
+//     thread has found the flight: a join would have made the bucket slow. That thread alone owns
+//     the block until start() returns the handle, so I5 and I7 hold there without a lock or
+//     atomics.
 //
-// Lock order: block lock, then bucket lock. No user code under either.
+// Lock order: block lock, then bucket lock. Under the latter, keys are compared and copied.
 
 #include <cstddef>
 #include <cstdint>
@@ -33,16 +36,17 @@
 #include <utility>
 #include <variant>
 
-#include "singleflight/core/detail/bit_lock.hpp"
-#include "singleflight/core/detail/conversion.hpp"
-#include "singleflight/core/detail/fork.hpp"
-#include "singleflight/core/detail/stop_token.hpp"
-#include "singleflight/core/detail/waiter.hpp"
 #include "singleflight/core/errors.hpp"
 #include "singleflight/core/executor.hpp"
+#include "singleflight/core/support/bit_lock.hpp"
+#include "singleflight/core/support/conversion.hpp"
+#include "singleflight/core/support/fork.hpp"
+#include "singleflight/core/support/resume_batch.hpp"
+#include "singleflight/core/support/stop_token.hpp"
 #include "singleflight/core/timer.hpp"
 #include "singleflight/flight/detail/flight_table.hpp"
 #include "singleflight/flight/detail/kept_loads.hpp"
+#include "singleflight/flight/detail/rules.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
@@ -50,9 +54,9 @@ namespace detail {
 class flight_core;
 struct load_base;
 
-/// What guards the waiters of flights that are done. A flight that is done is in no table, so
-/// nobody could hold its own lock around a fork; these locks are few, and held (V4). Which one: by
-/// the block's place in memory.
+/// The locks that guard the waiters of flights that are done; a block's address selects its lock. A
+/// flight that is done is in no table, so its own lock cannot be held around a fork; these few
+/// locks are (V4).
 class SINGLEFLIGHT_SHARED_STATE done_locks final : fork_member {
  public:
   static done_locks& instance() noexcept {
@@ -87,9 +91,9 @@ inline const platform::made_at_load<&done_locks::instance> done_locks_at_load;
 enum class flight_phase : std::uint32_t {
   running = 0,  ///< a load runs, or is queued
   waiting = 1,  ///< behind a predecessor
-  vacant = 2,   ///< nobody leads; the next caller that can takes it
+  vacant = 2,   ///< it has no leader; the next caller that can lead becomes it
   done = 3,
-  offered = 4,  ///< to an elected thread that has not begun its load and may still give it back
+  offered = 4,  ///< to an elected thread that has not begun its load and may still refuse
 };
 
 enum class flight_result : std::uint8_t { none, value, error, code };
@@ -97,22 +101,22 @@ enum class flight_result : std::uint8_t { none, value, error, code };
 /// The async waiters of one flight that resume on one executor.
 using flight_batch = resume_batch<block_base>;
 
-/// What a timer's thread leaves to one where user code may run, as the deadline of a caller
-/// strikes, or that of the load; guarded by the block lock. Taken by its task, or by the first of
-/// those callers that is resumed.
+/// The work that a timer's thread defers to a thread where user code may run, when the deadline of
+/// a caller or of the load expires; guarded by the block lock. It is done by its task, or by the
+/// first of those callers that is resumed.
 struct errands : task_node {
-  explicit errands(block_base& of) noexcept;
+  explicit errands(block_base& of_block) noexcept;
   block_base& block;
   bool queued = false;           ///< with a reference on the block
-  bool cut = false;              ///< queued in the parent of a child of fork
-  bool expired = false;          ///< the load has timed out, and is to be told
-  std::uint32_t references = 0;  ///< of flights that are over
-  load_base* dropped = nullptr;  ///< a list
+  bool cut = false;              ///< it was queued in the parent of this child of fork
+  bool expired = false;          ///< the load has timed out, and must be asked to stop
+  std::uint32_t references = 0;  ///< of flights that have ended
+  load_base* dropped = nullptr;  ///< a list of loads to be released
 };
 
-/// What a flight needs once a second party looks at it: those who wait, and what they agreed on.
-/// All of it is guarded by the block lock, and made by the first who takes that: a load that ends
-/// before anybody could find it never pays for it.
+/// The state that a flight needs once a second thread uses it: its waiters, kept loads and stop
+/// source. It is guarded by the block lock, and created by the first thread that takes that lock: a
+/// load that ends before it could be found never pays for it.
 struct waiting_room {
   waiting_room(block_base& block, const any_executor& executor) noexcept;
   waiting_room(const waiting_room&) = delete;
@@ -123,43 +127,43 @@ struct waiting_room {
   waiter_list blocked;                      ///< threads that can lead
   waiter_list timed;                        ///< threads with a deadline that are not in `blocked`
   kept_loads kept;                          ///< owned loads that could lead
-  std::stop_source stop{std::nostopstate};  ///< made when first asked for
+  std::stop_source stop{std::nostopstate};  ///< created when a load first gets a token
   std::uint32_t bounded = 0;                ///< how many interested callers have a deadline
   std::uint32_t handed_over = 0;
-  bool leader_withdrew = false;  ///< a run() leader's stop fired: gone, but it gets the outcome
-  bool claimers = false;         ///< a thread waits that could run a queued load
-  bool claimers_behind = false;  ///< the same, for the flight behind this one
+  bool leader_cancelled = false;  ///< a run() leader's stop fired; it still gets the outcome
+  bool claimers = false;          ///< a thread that could run a queued load waits
+  bool claimers_behind = false;   ///< such a thread waits for the flight behind this one
   bool stop_wanted = false;
-  std::optional<detail::errands> errands;  ///< made by the first deadline that leaves some
+  std::optional<detail::errands> errands;  ///< created by the first deadline that defers work
 };
 
 struct block_base : platform::allocated {
   static constexpr std::uint32_t phase_bits = 7;
-  static constexpr std::uint32_t sleeping = 8;      ///< somebody sleeps on `state`
-  static constexpr std::uint32_t locked = 16;       ///< the block lock
-  static constexpr std::uint32_t unfurnished = 32;  ///< nobody has taken it yet: there is no `room`
-  static constexpr std::uint32_t epoch = 64;        ///< added to make sleepers look again
+  static constexpr std::uint32_t sleeping = 8;       ///< a thread sleeps on `state`
+  static constexpr std::uint32_t locked = 16;        ///< the block lock
+  static constexpr std::uint32_t without_room = 32;  ///< the lock was not taken yet: no `room`
+  static constexpr std::uint32_t epoch = 64;         ///< added to make sleepers check again
   static constexpr std::uint64_t one_reference = 1;
   static constexpr std::uint64_t one_interest = std::uint64_t{1} << 32;
 
   block_base(flight_core& group, const any_executor& on, timer& time, flight_phase phase) noexcept
-      : state(static_cast<std::uint32_t>(phase) | unfurnished),
+      : state(static_cast<std::uint32_t>(phase) | without_room),
         core(&group),
         clock(&time),
         executor(on) {}
   block_base(const block_base&) = delete;
   block_base& operator=(const block_base&) = delete;
-  virtual ~block_base();
+  SINGLEFLIGHT_BODY virtual ~block_base();
 
   flight_phase phase(memory_order_t order = memory_order_acquire) const noexcept {
     return static_cast<flight_phase>(state.load(order) & phase_bits);
   }
-  /// Its acquire pairs with the release of the end (I7).
+  /// The acquire pairs with the release that publishes done (I7).
   bool done() const noexcept {
     return phase(platform::order(rule::waiter_acquires, memory_order_acquire)) ==
            flight_phase::done;
   }
-  /// Publication makes all who wait ready where they stand.
+  /// Publication makes all pending waiters ready without moving them.
   bool pending_is_ready_locked() const noexcept {
     return phase(memory_order_relaxed) == flight_phase::done;
   }
@@ -171,8 +175,8 @@ struct block_base : platform::allocated {
   void add_reference() noexcept { counts.fetch_add(one_reference, memory_order_relaxed); }
   void drop_reference() noexcept { drop_references(1); }
   void drop_references(std::uint32_t n) noexcept {
-    // The last owner needs no read-modify-write: nobody else is left to race with it. Otherwise the
-    // release orders this owner's uses before the delete by the last one.
+    // The last owner needs no read-modify-write, since no other owner can race with it. Otherwise
+    // the release orders this owner's uses before the delete by the last one.
     if ((counts.load(platform::order(rule::last_drop_acquires, memory_order_acquire)) &
          0xffffffffU) == n ||
         (counts.fetch_sub(
@@ -182,49 +186,49 @@ struct block_base : platform::allocated {
     }
   }
 
-  // The block lock is a bit of `state`: whoever publishes has one store to make for both.
+  // The block lock is a bit of `state`, so one store both publishes and unlocks.
   void lock() noexcept {
-    if ((bit_lock<std::uint32_t, locked>::lock(state) & unfurnished) != 0) furnish();
+    if ((bit_lock<std::uint32_t, locked>::lock(state) & without_room) != 0) create_waiting_room();
   }
   void unlock() noexcept { unlock(state.load(memory_order_relaxed)); }
-  /// With `value` as the new state, in one store: each that may say done is a release (I7).
+  /// Unlocks and sets the state to `value` in one store: a release, since it may publish done (I7).
   void unlock(std::uint32_t value) noexcept {
     bit_lock<std::uint32_t, locked>::unlock(state, value & ~locked);
   }
-  /// What guards the waiters and their batches: the block's lock until the flight is done, one of
-  /// done_locks from then on. Its end is published under the former, and whoever finds it done has
-  /// acquired that (I7): so each sees all that was done to them before.
+  /// The lock that guards the waiters and their batches: the block's lock until the flight is done,
+  /// one of done_locks from then on. Done is published under the former, and a thread that reads
+  /// done has acquired it (I7), so each holder sees all earlier changes of the lists.
   class waiters_lock {
    public:
-    explicit waiters_lock(block_base& of) noexcept : of_(of) {}
+    explicit waiters_lock(block_base& block) noexcept : block_(block) {}
     void lock() noexcept {
       if (after_ != nullptr) {  // it stays done
         after_->lock();
-      } else if (of_.phase(memory_order_relaxed) == flight_phase::done || !lock_before()) {
-        after_ = &of_.lock_done_waiters();
+      } else if (block_.phase(memory_order_relaxed) == flight_phase::done || !lock_before()) {
+        after_ = &block_.lock_done_waiters();
       }
     }
     void unlock() noexcept {
       if (after_ != nullptr) {
         after_->unlock();
       } else {
-        of_.unlock();
+        block_.unlock();
       }
     }
 
    private:
     bool lock_before() noexcept {
-      of_.lock();
-      if (of_.phase(memory_order_relaxed) != flight_phase::done) return true;
-      of_.unlock();
+      block_.lock();
+      if (block_.phase(memory_order_relaxed) != flight_phase::done) return true;
+      block_.unlock();
       return false;
     }
 
-    block_base& of_;
+    block_base& block_;
     word_lock* after_ = nullptr;
   };
   SINGLEFLIGHT_NOINLINE word_lock& lock_done_waiters() noexcept {
-    if ((state.load(memory_order_acquire) & unfurnished) != 0) {
+    if ((state.load(memory_order_acquire) & without_room) != 0) {
       lock();
       unlock();
     }
@@ -232,13 +236,14 @@ struct block_base : platform::allocated {
     one.lock();
     return one;
   }
-  /// Under the lock, or by the only owner. The release is for who finds it furnished, and done.
-  SINGLEFLIGHT_NOINLINE void furnish() noexcept {
+  /// Called under the lock, or by the only owner. The release is for a thread that finds `room`
+  /// without the lock, once the flight is done.
+  SINGLEFLIGHT_NOINLINE void create_waiting_room() noexcept {
     ::new (static_cast<void*>(&room)) waiting_room(*this, executor);
-    state.store(state.load(memory_order_relaxed) & ~unfurnished, memory_order_release);
+    state.store(state.load(memory_order_relaxed) & ~without_room, memory_order_release);
   }
-  /// Under the lock: a new phase, and a new epoch, so that nobody falls asleep on the old one. The
-  /// release pairs with acquire loads of `state` without the lock.
+  /// Called under the lock: sets the phase and a new epoch, so that no thread falls asleep on the
+  /// old one. The release pairs with acquire loads of `state` without the lock.
   void set_phase_locked(flight_phase to) noexcept {
     const std::uint32_t now = state.load(memory_order_relaxed);
     state.store(((now + (platform::holds(rule::phase_moves_epoch) ? epoch : 0)) & ~phase_bits) |
@@ -251,70 +256,80 @@ struct block_base : platform::allocated {
         ((now + epoch) & ~(phase_bits | locked)) | static_cast<std::uint32_t>(flight_phase::done),
         platform::order(rule::end_releases, memory_order_release));
   }
-  bool is_furnished() const noexcept {
-    return (state.load(memory_order_relaxed) & unfurnished) == 0;
+  bool has_waiting_room() const noexcept {
+    return (state.load(memory_order_relaxed) & without_room) == 0;
   }
   bool has_sleepers_locked() const noexcept {
     return (state.load(memory_order_relaxed) & sleeping) != 0;
   }
-  /// The channel of a thread that can be told apart.
+  /// The channel of a thread that must be woken individually.
   static std::uint32_t channel_of(const waiter& w) noexcept {
     return std::uint32_t{4} << ((reinterpret_cast<std::uintptr_t>(&w) >> 6) % 29);
   }
   static constexpr std::uint32_t common_channel = 1;
   static constexpr std::uint32_t claimer_channel = 2;
-  /// Makes the sleepers of `channel` look again.
-  void poke(std::uint32_t channel) noexcept {
+  /// Wakes the sleepers of `channel`, which check the state again.
+  void wake(std::uint32_t channel) noexcept {
     lock();
     const bool asleep = has_sleepers_locked();
     unlock(state.load(memory_order_relaxed) + epoch);
     if (asleep) platform::wake(state, all_sleepers, channel);
   }
-  /// A load that this flight waits for was queued: makes those look again who could run it.
-  void poke_claimers() noexcept {
+  /// A load that this flight waits for was queued: wakes the threads that could run it.
+  void wake_claimers() noexcept {
     lock();
     const bool any = room.claimers;
     unlock();
-    if (any && platform::holds(rule::claimers_are_told)) poke(claimer_channel);
+    if (any && platform::holds(rule::claimers_are_notified)) wake(claimer_channel);
   }
   static constexpr int all_sleepers = 0x7fffffff;
 
-  atomic<std::uint64_t> counts{0};
+  atomic<std::uint64_t> counts{0};  ///< I5
   atomic<std::uint32_t> state;
-  const std::uint32_t generation = fork_list::generation;  ///< in which it was made
+  const std::uint32_t generation = fork_list::generation;  ///< of the process that made it
 
   flight_core* const core;  ///< alive while phase != done (I6)
   timer* const clock;
-  /// Set before the block is shared; changed under both locks. Null again: lost in a fork.
+  /// Set before the block is shared; changed under both locks. Null again in a child of fork that
+  /// has lost the flight.
   flight_node* node = nullptr;
-  flight_node* own_node = nullptr;   ///< of a block with a key of its own
-  std::uint64_t id;                  ///< set with `node`
-  block_base* next_promoted;         ///< within forget_all
-  block_base* next_shut;             ///< within close
-  atomic<std::uint64_t> behind{0};   ///< the id of what it waits behind: a flight, or a place
-  atomic<std::uint32_t> lenders{0};  ///< callers inside that can lead, now or when they get here
-  atomic<std::uint32_t> absent{0};  ///< those of them that wait for another key of their call first
+  flight_node* own_node = nullptr;  ///< of a block with a key of its own
+  std::uint64_t id;                 ///< set with `node`
+  block_base* next_promoted;        ///< within forget_all
+  block_base* next_shut;            ///< within close
+  atomic<std::uint64_t> behind{0};  ///< the id of what it waits behind: a flight, or a place
+  /// Callers that can lead, now or once they wait here. Incremented under either lock, decremented
+  /// under the block lock.
+  atomic<std::uint32_t> lenders{0};
+  /// Lenders that first wait for another key of their call. Incremented under the bucket lock,
+  /// decremented under the block lock, or by a caller that leaves without having waited here.
+  atomic<std::uint32_t> absent{0};
 
   const any_executor executor;  ///< the group's: for its loads, and for waits that name none
 
-  // Guarded by the block lock from here on; the outcome is constant once the flight is done.
-  std::uint32_t callers = 0;        ///< at publication
-  atomic<bool> leader_gone{false};  ///< its interest has ended, it may still run its load
-  bool run_leads = true;            ///< led by a run(), which gets its own outcome
+  // Guarded by the block lock from here on, except for the two atomics; the outcome is constant
+  // once the flight is done.
+  std::uint32_t callers = 0;  ///< at publication
+  /// Its interest has ended; it may still run its load. Set under the bucket lock (I5), under
+  /// which is_full() reads it; cleared under the block lock alone when an elected caller leads: a
+  /// join that still reads it as set takes that leader for a waiter, and never admits one too many.
+  atomic<bool> leader_left{false};
+  bool run_leads = true;  ///< led by a run(), which gets its own outcome
   flight_result result = flight_result::none;
-  flight_errc code{};        ///< result == code; else that of `error`, where it has one
-  std::exception_ptr error;  ///< result == error; the last failure before a hand-over
-  bool error_given = false;  ///< the run() leader that failed so has had it, and was not the end
-  atomic<std::uint32_t> detached{0};  ///< joiners that wait for nothing, and whose interest stays
-  load_base* load = nullptr;          ///< the owned load that leads
+  flight_errc code{};        ///< if result == code; else the code of `error`, if it has one
+  std::exception_ptr error;  ///< if result == error; the last failure before a hand-over
+  bool error_given = false;  ///< a run() leader returned `error`, and the flight was handed over
+  /// Joiners that wait no more, and whose interest remains; incremented under no lock.
+  atomic<std::uint32_t> detached{0};
+  load_base* load = nullptr;  ///< the owned load that leads
   union {
-    waiting_room room;  ///< there unless `unfurnished`
+    waiting_room room;  ///< constructed unless `without_room`
   };
 
   struct timeout_alarm : timer_node {
     explicit timeout_alarm(block_base& b) noexcept : timer_node(&fire_timeout), block(&b) {}
     block_base* const block;
-    bool armed = false;  ///< by the load's own thread of control
+    bool armed = false;  ///< changed by the load's own thread of control only
   };
   std::unique_ptr<timeout_alarm> alarm;  ///< load_timeout
 
@@ -322,7 +337,7 @@ struct block_base : platform::allocated {
   static void fire_timeout(timer_node& node) noexcept;
 };
 
-/// The block with room for the value.
+/// A block that also holds the value.
 template <class V>
 struct flight_block : block_base {
   using stored = std::conditional_t<std::is_void_v<V>, std::monostate, V>;
@@ -346,7 +361,7 @@ struct flight_block : block_base {
   union {
     stored value;
   };
-  bool constructed = false;  ///< written by the completer before done
+  bool constructed = false;  ///< written before done is published
 };
 
 }  // namespace detail

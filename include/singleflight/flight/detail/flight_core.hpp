@@ -1,32 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// flight_core: the life of a flight, without knowing keys or values: begin, join, leave, finish,
-// hand over, succeed, expire, close. group<Key, Value> adds the look-up by key and the value.
+// flight_core: the life of a flight, without keys and values: begin, join, leave, finish, hand
+// over, succeed, expire, close. group<Key, Value> adds the look-up by key and the value.
 //
-// A flight that leaves the keys that can be found, by whatever cause, gives its place to its
-// successor: that is the one rule behind run_fresh, drain, forget and every timeout. A flight that
+// A flight that can no longer be found by its key, for any reason, gives its place to its
+// successor: run_fresh, drain, forget and all timeouts follow from this one rule. A flight that
 // needs a new leader (a successor whose turn has come, a hand-over after a failure) elects one: a
 // blocked caller that can lead (offered), else an owned load that was kept, else its own load once
-// more, else whoever able gets here next (vacant). There is one election, elect_locked.
+// more, else the next caller that can lead (vacant). There is one election, elect_locked.
 //
-// What is decided under locks is carried out after them by aftermath: waking, submitting,
-// destroying, telling to stop, waking those behind, launching, promoting, in that order (P8:
-// blocked threads first).
+// Decisions that are made under locks are collected in an after_unlock, and carried out once the
+// locks are released (P8: blocked threads are woken first).
 
 #include <stdexcept>
 
 #include "singleflight/core/default_timer.hpp"
-#include "singleflight/core/detail/wait_graph.hpp"
+#include "singleflight/core/support/wait_graph.hpp"
 #include "singleflight/flight/detail/flight_block.hpp"
 #include "singleflight/flight/detail/flight_stats.hpp"
 #include "singleflight/flight/detail/load_base.hpp"
+#include "singleflight/flight/detail/rules.hpp"
 #include "singleflight/flight/group_options.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// Makes what all groups share, so that no call finds it missing where there is no memory for it.
+/// Makes the state that all groups share, so that no later call fails for lack of memory for it.
 inline void make_shared_state() {
   make_shared_pools();
   (void)wait_graph::instance();
@@ -63,167 +63,69 @@ class flight_core final : fork_member {
 
   const group_options& options() const noexcept { return options_; }
   timer& clock() const noexcept { return clock_; }
-  /// No option asks for more at the begin of a flight than a place in the table.
+  /// No option requires more at the beginning of a flight than a place in the table.
   bool plain() const noexcept { return plain_; }
   bool hands_over() const noexcept { return options_.on_error.hand_overs() > 0; }
   bool closed() const noexcept { return closed_.load(memory_order_acquire); }
 
-  // ---- what happens after the locks -----------------------------------------------------------
+  // ---- what is done after the locks are released ------------------------------------------------
 
-  struct aftermath {
+  struct after_unlock {
     block_base* woken = nullptr;  ///< wake its sleepers
     std::uint32_t channel = platform::all_channels;
     flight_batch::runner* runners = nullptr;
-    load_base* launch = nullptr;   ///< queued already, as its state says
-    block_base* queued = nullptr;  ///< its load is wanted again, and the executor still has it
+    load_base* launch = nullptr;   ///< to be submitted; its state is `queued` already
+    block_base* queued = nullptr;  ///< its load is to run again, and is still in the executor
     load_base* dropped = nullptr;
     block_base* successor = nullptr;
     block_base* stopped = nullptr;
     bool defers = false;  ///< this is a timer's thread: `dropped` and `stopped` are errands
   };
 
-  /// Requires that the caller holds a reference on the block that `a` speaks of. The group may be
-  /// gone.
-  static void carry_out(aftermath& a) {
-    if (a.woken != nullptr) platform::wake(a.woken->state, block_base::all_sleepers, a.channel);
-    flight_batch::submit(a.runners);
-    // Before users' code, which may take its time: others wait for these.
-    if (a.launch != nullptr) submit_load(*a.launch);
-    if (a.queued != nullptr) tell_claimers(*a.queued);
-    if (a.successor != nullptr) activate(*a.successor, a.defers);
-    while (load_base* const load = a.dropped) {
-      a.dropped = load->next;
-      load->home->drop_reference();
-    }
-    if (a.stopped != nullptr) request_stop(*a.stopped);
-  }
+  /// Does in this order: wake threads, submit resumptions, launch, wake threads that could run a
+  /// load just queued, activate the successor, release loads, ask loads to stop. Requires that the
+  /// caller holds a reference on the block. The group may have been destroyed.
+  static void carry_out(after_unlock& a);
 
-  // ---- bucket-locked steps: begin and join ------------------------------------------------------
+  // ---- bucket-locked steps, begin and join: impl/flight_core_begin.hpp --------------------------
 
-  // max_flights counts places, one for each flight that loads or may begin to. A successor has none
-  // while it waits: it takes over the place of the flight ahead when that ends. One that is to
-  // begin beside the flight ahead, which was forgotten, needs a place of its own, or ends as
-  // overloaded.
-
-  /// Takes a place for one more flight. The count never exceeds the bound, not for a moment, so a
-  /// refusal here makes nobody else's.
-  bool admit_flight() noexcept {
-    if (options_.max_flights == 0) return true;
-    std::size_t count = flights_.load(memory_order_relaxed);
-    do {
-      if (count >= options_.max_flights) return false;
-    } while (!flights_.compare_exchange_weak(count, count + 1, memory_order_relaxed,
-                                             memory_order_relaxed));
-    return true;
-  }
-  void dismiss_flight() noexcept {
-    if (options_.max_flights != 0 && platform::holds(rule::ended_flight_is_not_counted)) {
-      flights_.fetch_sub(1, memory_order_relaxed);
-    }
-  }
-
-  /// Gives a thin flight its block: one reference for the flight, one interest for its leader.
-  static void attach_locked(flight_table::bucket& b, flight_node& node,
-                            block_base& block) noexcept {
-    block.counts.store(
-        block_base::one_reference +
-            (platform::holds(rule::leader_is_interested) ? block_base::one_interest : 0),
-        memory_order_relaxed);
-    block.node = &node;
-    block.id = node.id;
-    // Pairs with the acquire loads of the leader's load.
-    node.block.store(&block, platform::order(rule::attach_releases, memory_order_release));
-    if (platform::holds(rule::attach_marks_bucket)) b.value |= flight_table::slow;
-  }
-
-  /// Whether there is no room for one caller more. (A leader's interest and `leader_gone` end in
-  /// one step, under the bucket lock: no join sees one without the other.)
-  SINGLEFLIGHT_COLD bool is_full(const block_base& block) const noexcept {
-    if (!platform::holds(rule::waiters_are_bounded)) return false;
-    const std::size_t leader = block.leader_gone.load(memory_order_relaxed) ? 0 : 1;
-    const std::size_t others = leader + block.detached.load(memory_order_relaxed);
-    const std::size_t in = block.interest();
-    return in >= others && in - others >= options_.max_waiters;
-  }
-  /// Counts a caller in; false when the flight is full.
-  bool join_locked(flight_table::bucket& b, block_base& block, bool lender) noexcept {
-    if (options_.max_waiters != 0 && is_full(block)) return false;
-    block.counts.fetch_add(
-        block_base::one_reference +
-            (platform::holds(rule::joins_count_interest) ? block_base::one_interest : 0),
-        memory_order_relaxed);
-    // An election, under the block lock, that sees this lender sees as well that it is absent: the
-    // release pairs with its acquire.
-    if (lender) block.lenders.fetch_add(1, memory_order_release);
-    if (platform::holds(rule::join_marks_bucket)) b.value |= flight_table::slow;
-    stats.add(figure::joined);
-    return true;
-  }
-
-  /// Puts `block`, made for this key, behind `node`. It joins the table when `node` leaves.
-  static void set_successor_locked(flight_table::bucket& b, flight_node& node,
-                                   block_base& block) noexcept {
-    node.successor = &block;
-    block.behind.store(node.id, memory_order_release);
-    b.value |= flight_table::slow;
-  }
-
-  /// Takes `node` out of the keys that can be found; its successor takes its place.
-  block_base* forget_locked(flight_table::bucket& b, flight_node& node) noexcept {
-    table.retire_locked(b, node);
-    if (node.successor != nullptr && platform::holds(rule::promoted_needs_a_place)) {
-      node.successor->node->unplaced = !admit_flight();
-    }
-    return promote_locked(b, node);
-  }
-  block_base* promote_locked(flight_table::bucket& b, flight_node& node) noexcept {
-    block_base* const next = std::exchange(node.successor, nullptr);
-    if (next != nullptr && platform::holds(rule::successor_takes_place)) {
-      if (platform::holds(rule::promoter_holds_reference))
-        next->add_reference();  // the promoter's: activate() drops it
-      table.link_locked(b, *next->node);
-      next->behind.store(0, memory_order_release);
-    }
-    return next;
-  }
-
-  /// Ends a thin flight's stay. Returns its block when it is not thin any more: finish that
-  /// instead.
-  SINGLEFLIGHT_NOINLINE block_base* leave_table(flight_node& node, load_result how,
-                                                flight_errc code = {}) {
-    observer* const watch = options_.observer;
-    const steady_time began = node.began.load(memory_order_relaxed);
-    const bool tell = watch != nullptr && began != flight_node::not_begun;
-    const auto took = tell ? time_between(began, clock_.now()) : std::chrono::nanoseconds{};
-    flight_table::bucket b = table.lock(node.hash);
-    block_base* const block = node.block.load(memory_order_relaxed);
-    block_base* successor = nullptr;
-    if (block == nullptr) {
-      if (code != flight_errc{}) stats.add_error(code);
-      successor = unlink_locked(b, node);
-    }
-    table.unlock(b);
-    if (block == nullptr && tell) watch->load_ended(node.id, took, how);
-    if (successor != nullptr) activate(*successor);
-    return block;
-  }
+  /// Takes a place for one more flight; returns false if `max_flights` leaves none.
+  bool admit_flight() noexcept;
+  /// Gives a flight's place back.
+  void dismiss_flight() noexcept;
+  /// Attaches a block to a thin flight: one reference for the flight, one interest for its leader.
+  static void attach_locked(flight_table::bucket& bucket, flight_node& node,
+                            block_base& block) noexcept;
+  /// Returns whether the flight has as many callers as `max_waiters` admits.
+  bool is_full(const block_base& block) const noexcept;
+  /// Counts a caller as a joiner; returns false if the flight is full.
+  bool join_locked(flight_table::bucket& bucket, block_base& block, bool lender) noexcept;
+  /// Puts `block`, made for this key, behind `node`. It enters the table when `node` leaves.
+  static void set_successor_locked(flight_table::bucket& bucket, flight_node& node,
+                                   block_base& block) noexcept;
+  /// Makes `node` forgotten. Its successor, which is returned, takes its place.
+  block_base* forget_locked(flight_table::bucket& bucket, flight_node& node) noexcept;
+  block_base* promote_locked(flight_table::bucket& bucket, flight_node& node) noexcept;
+  /// Removes a thin flight from the table. If it has a block in the meantime, does nothing and
+  /// returns the block, which is then to be finished.
+  block_base* leave_table(flight_node& node, load_result result, flight_errc code = {});
 
   // ---- a flight's end ---------------------------------------------------------------------------
 
   struct finished {
-    bool published;  ///< false: the flight had expired before, and nobody gets this outcome
-    bool over;       ///< the flight's own reference is the caller's to drop; else somebody leads on
+    bool published;  ///< false if the flight had expired before: no waiter gets this outcome
+    bool over;       ///< the caller must drop the flight's own reference; else it has a new leader
   };
-  /// The load of `b` has ended. Publishes its outcome, or hands over. The caller holds a reference
-  /// of its own. For result == value the block's value is constructed. `hand_on` false: after a
-  /// hand_over_from() that found nobody; whoever has joined since gets the error, for the node may
-  /// still be the run() leader's own.
+  /// The load of `b` has ended: publishes its outcome, or hands over. The caller holds a reference
+  /// of its own. If result == value, the block's value is constructed. `hand_on` is false after a
+  /// hand_over_from() that found no new leader: callers that have joined since get the error, since
+  /// the node may still be the run() leader's own.
   finished finish(block_base& b, flight_result result, flight_errc code = {},
                   std::exception_ptr error = nullptr, bool hand_on = true);
-  /// The common case: a value, and nobody there to be told but, perhaps, sleeping threads. False
-  /// when there is more to do; nothing has changed then.
+  /// Ends a flight in the common case: with a value, no waiters and no kept loads. Returns false,
+  /// having changed nothing, if there is more to do.
   bool finish_alone(block_base& b, load_base& load) noexcept;
-  /// The same, and drops the flight's reference.
+  /// Calls finish(), and drops the flight's reference if the flight is over.
   bool finish_and_drop(block_base& b, flight_result result, flight_errc code = {},
                        std::exception_ptr error = nullptr) {
     const call_scope scope;  // its tasks come last: one may end the thread
@@ -234,72 +136,78 @@ class flight_core final : fork_member {
 
   void finish_dropped(block_base& b);
 
-  /// For a run() leader that failed where the group hands over: its own node leaves the table and
-  /// its interest ends; the block's own node takes the place. Not `published`: nobody takes over.
+  /// For a run() leader that failed in a group that hands over: its node leaves the table, its
+  /// interest ends, and the block's own node takes that place. If the result is not `published`,
+  /// there is no caller to take over.
   finished hand_over_from(flight_node& node, block_base& b, std::exception_ptr error);
 
-  /// A caller gives up; its reference is dropped. `serial`: of its kept load. When the flight is
-  /// done, the group may be gone: nothing of it is touched then (I6).
+  /// A caller leaves; drops its reference. `serial` is that of its kept load. If the flight is
+  /// done, the group may have been destroyed and is not accessed (I6).
   static void leave(block_base& b, wait_verdict why, bool lender, std::uint32_t serial = 0,
                     bool leader = false);
 
-  // ---- a wait that is cancelled: flight_cancel.hpp ----------------------------------------------
+  // ---- a wait that is cancelled: impl/flight_core_cancel.hpp ------------------------------------
 
-  /// What a caller stands for besides its interest.
+  /// A caller's share in a flight in addition to its interest.
   struct stake {
     bool lender = false;
     std::uint32_t serial = 0;  ///< of its kept load
     bool leader = false;
   };
-  /// A caller's interest ends, with all it stands for (block lock held, not done). True: the flight
-  /// is over, and its own reference is the caller's to drop.
-  static bool part_locked(block_base& b, const stake& mine, aftermath& a);
-  /// A limit has ended the wait of a caller: counts it, and its interest ends (the same). The rest,
-  /// after the lock, is carry_out_cancel()'s.
+  /// Ends a caller's interest and the rest of its share (block lock held, not done). Returns true
+  /// if the flight has ended: the caller must then drop the flight's own reference.
+  static bool part_locked(block_base& b, const stake& mine, after_unlock& a);
+  /// The result of cancel_locked(), which counts that a limit has ended a caller's wait, and ends
+  /// the caller's interest as part_locked() does. carry_out_cancel() does the rest after the
+  /// unlock.
   struct cancelled {
-    aftermath a;
+    after_unlock a;
     observer* watch = nullptr;
     bool over = false;
     task_node* post = nullptr;  ///< errands
   };
   static void cancel_locked(block_base& b, wait_verdict why, const stake& mine, cancelled& c);
-  /// From here on no code of users is run on this thread, but the observer's.
+  /// Called on a thread that runs no user code from here on except the observer's: the rest becomes
+  /// errands.
   static void defer_locked(block_base& b, cancelled& c);
   static errands& errands_of_locked(block_base& b, cancelled& c);
   static void carry_out_cancel(block_base& b, cancelled& c);
-  /// Drops a reference of the caller's.
+  /// Does the work that a timer's thread has deferred; drops a reference of the caller.
   static void run_errands(block_base& b);
 
-  /// A run() leader's stop token has fired: its interest ends, it stays until its load returns.
-  static void withdraw(block_base& b);
+  /// Called when a run() leader's stop has fired: ends the leader's interest; the leader stays
+  /// until its load returns.
+  static void cancel_leader(block_base& b);
 
-  /// load_timeout: the waiters get timed_out now; the load is told to stop and ends when it ends.
+  /// Called when load_timeout has expired: the waiters get timed_out at once; the load is asked to
+  /// stop.
   static void expire(block_base& b);
 
-  /// A successor whose turn has come; the reference that its predecessor held is now the flight's
-  /// own.
+  /// Elects a leader for a successor whose turn has come; the reference that its predecessor held
+  /// is now the flight's own.
   static void activate(block_base& b, bool defers = false);
 
-  /// Adds an owned load to the flight that its caller has joined (as a lender): it may lead one
-  /// day. Returns its serial; 0 when it leads at once or the flight is over.
+  /// Adds an owned load to the flight that its caller has joined (as a lender): it may lead later.
+  /// Returns its serial, or 0 if it leads at once or the flight has ended.
   std::uint32_t keep(block_base& b, load_base& load);
   static void keep_locked(block_base& b, load_base& load) noexcept { b.room.kept.push(load); }
 
-  // ---- loads: flight_loads.hpp ------------------------------------------------------------------
+  // ---- loads: impl/flight_core_loads.hpp --------------------------------------------------------
 
-  /// The load that a start() has just put into the table: from now on others may claim it, and with
-  /// that the flight may end and the group go. Who sleeps for it is woken by tell_claimers().
+  /// Opens the load that a start() has just put into the table: from now on other threads may claim
+  /// it, so that the flight may end and the group may be destroyed. notify_claimers() wakes the
+  /// threads that sleep for it.
   static void open_load(load_base& load);
-  /// Threads of the executor that wait for the load of `b`, or behind it, look again whether they
-  /// are to run it: it was opened, or has been given to the executor. Requires a reference.
-  static void tell_claimers(block_base& b);
-  /// Hands the load of a running flight to the executor; its state and a reference on its home say
-  /// already that it is queued.
+  /// The load of `b` was opened, or was passed to the executor: wakes the executor's threads that
+  /// wait for it, or behind it, and could run it. Requires a reference.
+  static void notify_claimers(block_base& b);
+  /// Passes the load of a running flight to the executor; its state is `queued` already, and the
+  /// task's reference on its home is counted.
   static void submit_load(load_base& load);
-  /// An owned load begins on this thread, after claim(); the reference of the caller on its home
-  /// goes to the run. May end the flight without running.
-  SINGLEFLIGHT_INLINE static void run_owned(load_base& load);
-  /// What the options ask for at the begin of a load.
+  /// Runs an owned load on this thread, after claim(); takes over the caller's reference on its
+  /// home. May end the flight without running it.
+  SINGLEFLIGHT_INLINE_BODY static void run_owned(load_base& load);
+  /// Does what the options require at the beginning of a load.
   void begin(block_base& b) {
     if (plain_) return;
     mark_begin(*b.node);
@@ -313,21 +221,21 @@ class flight_core final : fork_member {
   }
 
   static void request_stop(block_base& b);
-  /// Calls the stop callbacks of the load, on this thread, as if within the load.
+  /// Calls the stop callbacks of the load on this thread, as if within the load.
   static void fire_stop(const block_base& b, std::stop_source& source);
   std::stop_token stop_token_of(block_base& b);
   steady_time deadline_of(block_base& b, const flight_node& node) noexcept;
 
-  // ---- closing: flight_close.hpp ----------------------------------------------------------------
+  // ---- closing: impl/flight_core_close.hpp ------------------------------------------------------
 
-  /// False when loads still run at `deadline`.
+  /// Returns false if loads still run at `deadline`.
   bool close_until(steady_time deadline);
 
-  /// In a child of fork, once this has been mended and while it is held: whether the flight has its
-  /// end still before it. The forking thread leads it then.
+  /// Called in a child of fork, after the repair and while this is held: returns whether the flight
+  /// is still in progress. The forking thread then leads it.
   bool is_under_way_held(std::uint64_t id) const noexcept;
 
-  /// Whether this thread is within a load of the group, or a stop callback of one.
+  /// Returns whether this thread is within a load of the group, or a stop callback of one.
   bool leads_on_this_thread() const noexcept {
     for (const led_frame* f = this_thread().led; f != nullptr; f = f->outer) {
       if (f->group == this) return true;
@@ -335,39 +243,13 @@ class flight_core final : fork_member {
     return false;
   }
 
-  /// Under the block lock: takes the flight of `b`, whose end has come, out of the table, and
-  /// counts `code` for its callers. Returns the successor that took its place. Afterwards the group
-  /// may be gone, unless there is a successor: what it counts, it counts before.
-  block_base* unlink_locked(block_base& b, flight_errc code) noexcept {
-    flight_node& node = *b.node;
-    if (code == flight_errc{} && options_.max_flights == 0 &&
-        flight_table::leave_alone(table.locate(node.hash), node)) {
-      return nullptr;
-    }
-    flight_table::bucket bucket = table.lock(node.hash);
-    if (code != flight_errc{}) stats.add_error(code, b.interest());
-    block_base* const successor = unlink_locked(bucket, node);
-    table.unlock(bucket);
-    return successor;
-  }
+  /// Called under the block lock: removes the flight of `b`, which ends, from the table, and counts
+  /// `code` for its callers. Returns the successor that took its place. Without a successor, the
+  /// group may be destroyed after the removal, so it counts before.
+  block_base* unlink_locked(block_base& b, flight_errc code) noexcept;
 
  private:
-  block_base* unlink_locked(flight_table::bucket& b, flight_node& node) noexcept {
-    block_base* const successor = promote_locked(b, node);
-    const bool closing = closed_.load(memory_order_relaxed);
-    table.unlink_locked(b, node, closing);
-    if (successor != nullptr) {
-      successor->node->unplaced = node.unplaced;  // the place, or the lack of one, is passed on
-    } else if (!node.unplaced) {
-      dismiss_flight();
-    }
-    if (closing) {
-      departures_.fetch_add(1, memory_order_release);
-      if (platform::holds(rule::departure_wakes_close))
-        platform::wake(departures_, block_base::all_sleepers);
-    }
-    return successor;
-  }
+  block_base* unlink_locked(flight_table::bucket& bucket, flight_node& node) noexcept;
 
   bool may_hand_over(const block_base& b) const noexcept {
     return (b.room.handed_over < options_.on_error.hand_overs() ||
@@ -375,47 +257,63 @@ class flight_core final : fork_member {
            b.interest() > 0 && !closed();
   }
 
-  /// Finds a leader for a flight without one. True: there is none, and the flight is over.
-  bool elect_locked(block_base& b, aftermath& a);
+  /// Finds a leader for a flight that has none. Returns true if there is none to be found: the
+  /// flight has then ended.
+  bool elect_locked(block_base& b, after_unlock& a);
 
-  static void wake_locked(block_base& b, std::uint32_t channel, aftermath& a) noexcept {
+  static void wake_locked(block_base& b, std::uint32_t channel, after_unlock& a) noexcept {
     if (!b.has_sleepers_locked()) return;
     a.woken = &b;
     a.channel = channel;
   }
 
-  /// An owned load is to lead. Its node may still be in a queue, from a time when a waiter claimed
-  /// it: that place serves again.
-  static void queue_load_locked(block_base& b, load_base& load, aftermath& a) noexcept;
+  /// Makes an owned load lead. If its node is still in a queue, since a waiter had claimed it
+  /// before, that place is used again.
+  static void queue_load_locked(block_base& b, load_base& load, after_unlock& a) noexcept;
 
-  /// The flight behind that of `b`, and the one ahead of it, each with a reference for the caller;
-  /// null when there is none, or the one ahead has no block: then no load of it is queued. Under
-  /// the lock of `b`, whose flight is not done.
+  /// Called with both locks held: the block's own node takes the place of `node`, the run()
+  /// leader's.
+  void replace_node_locked(flight_table::bucket& bucket, flight_node& node, block_base& b) noexcept;
+
+  /// Return the flight behind that of `b`, and the flight ahead of it, each with a reference for
+  /// the caller; null if there is none, or if the flight ahead has no block, so that no load of it
+  /// is queued. Called under the lock of `b`, whose flight is not done.
   static block_base* successor_of(block_base& b) noexcept;
 
  public:
   static block_base* ahead_of(block_base& b) noexcept;
 
  private:
-  /// Kept loads live in blocks of their own, on which the flight holds a reference.
-  static void replace_load_locked(block_base& b, load_base& load, aftermath& a) noexcept;
+  /// Returns the node of the flight ahead of that of `b`, whose bucket is locked; null if there is
+  /// none.
+  static flight_node* node_ahead_locked(const flight_table::bucket& bucket,
+                                        const block_base& b) noexcept;
 
-  /// Decides the outcome (I7). Counts, empties and collects; nothing is told yet.
-  void publish_locked(block_base& b, flight_result result, flight_errc code, aftermath& a) noexcept;
+  /// Kept loads live in blocks of their own, on which the flight holds a reference.
+  static void replace_load_locked(block_base& b, load_base& load, after_unlock& a) noexcept;
+
+  /// Sets the outcome and publishes done (I7); collects the waiters and kept loads in `a`.
+  void publish_locked(block_base& b, flight_result result, flight_errc code,
+                      after_unlock& a) noexcept;
 
  public:
-  /// A limit has ended a wait, while the flight was not done (block lock held).
-  void count_struck(wait_verdict why) noexcept { stats.add_error(errc_of(why)); }
+  /// Counts a wait that a limit has ended while the flight was not done (block lock held).
+  void count_ended_wait(wait_verdict why) noexcept { stats.add_error(errc_of(why)); }
 
  private:
-  /// One interested caller less (block lock held), the leader perhaps. `own` is its kept load, if
-  /// any; null afterwards when the flight keeps it still. True: the flight is over.
-  bool drop_interest_locked(block_base& b, load_base*& own, bool leader, aftermath& a);
+  /// Ends the interest of one caller, perhaps the leader (block lock held). `own` is its kept load,
+  /// if any; set to null if the flight still keeps it. Returns true if the flight has ended.
+  bool drop_interest_locked(block_base& b, load_base*& own, bool leader, after_unlock& a);
 
-  /// Both locks held: the leader's interest ends; it is no more the one that max_waiters spares.
+  /// Called when the last caller of the flight has left (both locks held; unlocks the bucket).
+  /// `own` and the result are as for drop_interest_locked().
+  bool abandon_locked(block_base& b, flight_table::bucket& bucket, flight_phase phase,
+                      load_base*& own, after_unlock& a);
+
+  /// Called with both locks held: ends the leader's interest; max_waiters no longer spares it.
   static void leader_leaves_locked(block_base& b) noexcept;
 
-  /// Why a load that is about to begin should not: closed, or cancelled as all callers have left.
+  /// Returns why a load must not begin: the group is closed, or all callers have left (cancelled).
   flight_errc unbegun_end(block_base& b) const noexcept;
   static flight_errc unwanted_end(block_base& b) noexcept;
 
@@ -425,25 +323,25 @@ class flight_core final : fork_member {
     b.alarm->armed = false;
   }
 
-  void tell_ended(block_base& b, flight_result result, flight_errc code) const noexcept;
+  void report_end(block_base& b, flight_result result, flight_errc code) const noexcept;
 
   static void shut_bucket(flight_table::head& at) noexcept;
   void end_bucket(flight_table::head& at);
 
-  /// A successor, detached by close(): its callers get closed.
+  /// Ends a successor that close() has detached: its callers get closed.
   void end_unbegun(block_base& b);
 
-  /// A flight in the table whose load waits in an executor's queue, or for a leader.
+  /// Ends a flight in the table whose load is still queued, or which has no leader.
   void end_if_not_begun(block_base& b);
 
-  bool wait_departure(std::uint32_t seen, steady_time deadline);
+  bool wait_removal(std::uint32_t seen, steady_time deadline);
 
-  // ---- fork: flight_fork.hpp --------------------------------------------------------------------
+  // ---- fork: impl/flight_core_fork.hpp ----------------------------------------------------------
 
-  SINGLEFLIGHT_COLD inline void hold() noexcept override;
-  SINGLEFLIGHT_COLD inline void release() noexcept override;
-  SINGLEFLIGHT_COLD inline void mend() noexcept override;
-  SINGLEFLIGHT_COLD inline void go_on() noexcept override;
+  SINGLEFLIGHT_BODY void hold() noexcept override;
+  SINGLEFLIGHT_BODY void release() noexcept override;
+  SINGLEFLIGHT_BODY void repair() noexcept override;
+  SINGLEFLIGHT_BODY void go_on() noexcept override;
   template <class Visit>
   bool each_block_held(Visit&& visit) noexcept;
   bool is_led_here(const flight_node& node) const noexcept;
@@ -455,16 +353,33 @@ class flight_core final : fork_member {
   timer& clock_;
   const bool plain_;
   atomic<bool> closed_{false};
-  atomic<std::uint32_t> departures_{0};
+  atomic<std::uint32_t> removals_{0};
   atomic<std::size_t> flights_{0};
+};
+
+/// The stop callback of a run() leader. The leader waits for it before its call returns; so
+/// everything that runs here counts as inside of that flight, and no other load runs here.
+struct leader_cancellation {
+  block_base& block;
+  void operator()() const {
+    const limit_scope limit;
+    const inside_flight here(block);
+    flight_core::cancel_leader(block);
+  }
 };
 
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE
 
-#include "singleflight/flight/detail/flight_cancel.hpp"
-#include "singleflight/flight/detail/flight_close.hpp"
-#include "singleflight/flight/detail/flight_end.hpp"
-#include "singleflight/flight/detail/flight_fork.hpp"
-#include "singleflight/flight/detail/flight_loads.hpp"
-#include "singleflight/flight/detail/flight_tasks.hpp"
+#if !defined(SINGLEFLIGHT_COMPILED)
+#include "singleflight/flight/impl/context.hpp"
+#include "singleflight/flight/impl/flight_block.hpp"
+#include "singleflight/flight/impl/flight_core_begin.hpp"
+#include "singleflight/flight/impl/flight_core_cancel.hpp"
+#include "singleflight/flight/impl/flight_core_close.hpp"
+#include "singleflight/flight/impl/flight_core_elect.hpp"
+#include "singleflight/flight/impl/flight_core_end.hpp"
+#include "singleflight/flight/impl/flight_core_fork.hpp"
+#include "singleflight/flight/impl/flight_core_leave.hpp"
+#include "singleflight/flight/impl/flight_core_loads.hpp"
+#endif

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// flight_share: what a handle on a flight holds, and how it waits and leaves: the base of flight,
-// and of a handle that yields another form of its value.
+// flight_share: a handle's share of a flight, and how it waits and leaves. The base class of
+// flight, and of a handle that returns its value in another form.
 
 #include <chrono>
 #include <coroutine>
@@ -10,11 +10,13 @@
 #include <new>
 #include <utility>
 
-#include "singleflight/core/detail/require.hpp"
 #include "singleflight/core/handle_wait.hpp"
 #include "singleflight/core/outcome.hpp"
+#include "singleflight/core/support/require.hpp"
 #include "singleflight/flight/detail/async_wait.hpp"
-#include "singleflight/flight/detail/load.hpp"
+#include "singleflight/flight/detail/owned_load.hpp"
+#include "singleflight/flight/detail/result_door.hpp"
+#include "singleflight/flight/detail/rules.hpp"
 #include "singleflight/flight/shared_result.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -25,7 +27,7 @@ class flight_share : protected handle_base {
  public:
   using time_point = std::chrono::steady_clock::time_point;
 
-  /// A reference and an interest on `b`; null: what was given away.
+  /// Takes over a reference and an interest on `b`, which is null in a share that was moved from.
   flight_share(flight_block<V>* b, flight_role role, std::uint32_t kept) noexcept
       : role_(role), kept_(kept), block_(b) {}
   flight_share(flight_share&& other) noexcept
@@ -50,10 +52,10 @@ class flight_share : protected handle_base {
     }
   }
 
-  /// The outcome of a done flight; takes over the caller's reference.
+  /// Returns the outcome of a done flight; takes over the caller's reference.
   static outcome<shared_result<V>> outcome_of(flight_block<V>& b, flight_role role) {
     if (b.result == flight_result::value) {
-      return shared_result<V>(typename shared_result<V>::from_block{}, b, role);
+      return result_door::make_share(b, role);
     }
     struct dropping {
       flight_block<V>& b;
@@ -66,6 +68,7 @@ class flight_share : protected handle_base {
  protected:
   template <class, class, bool, class>
   friend class singleflight::handle_wait;
+  friend handle_access;
   friend recorded_within;
 
   // ---- for handle_wait --------------------------------------------------------------------------
@@ -98,12 +101,13 @@ class flight_share : protected handle_base {
     require(block_ != nullptr, "flight: used twice, or after a move");
     return block_->done();
   }
-  /// Waits without consuming, which fails in one way only: it would never end. False: a limit.
+  /// Waits without consuming the handle; returns false if a limit expired. Throws if it would never
+  /// end.
   bool look(const limits& bounds) {
     if (settled()) return true;
-    const wait_verdict how = blocked_wait(*block_, bounds, blocked_wait::form::look).wait();
-    if (how == wait_verdict::recursive) throw flight_error(flight_errc::recursive);
-    return how == wait_verdict::outcome;
+    const wait_verdict ended = blocked_wait(*block_, bounds, blocked_wait::form::look).wait();
+    if (ended == wait_verdict::recursive) throw flight_error(flight_errc::recursive);
+    return ended == wait_verdict::outcome;
   }
 
   outcome<shared_result<V>> blocked_outcome(const limits& bounds,
@@ -116,17 +120,17 @@ class flight_share : protected handle_base {
     wait.leave(ended);
     return errc_of(ended);
   }
-  /// Consumes: the outcome, or the error of a suspended wait that ended without; its interest has
-  /// ended with that verdict.
-  outcome<shared_result<V>> take(wait_verdict how) {
+  /// Consumes the handle: returns the outcome, or the error of a suspended wait that a limit ended;
+  /// the interest has ended with that verdict.
+  outcome<shared_result<V>> take(wait_verdict why) {
     require(block_ != nullptr, "flight: used twice, or after a move");
     state = wait_state::idle;
     flight_block<V>& b = *std::exchange(block_, nullptr);
-    if (how == wait_verdict::outcome) return outcome_of(b, role_);
-    part(b, how);
-    return errc_of(how);
+    if (why == wait_verdict::outcome) return outcome_of(b, role_);
+    part(b, why);
+    return errc_of(why);
   }
-  /// The end of a suspended wait that was cancelled; drops the reference on `b` (C3).
+  /// Ends a suspended wait that was cancelled; drops the reference on `b` (C3).
   void part(block_base& b, wait_verdict why) {
     if (!platform::holds(rule::cancelled_counts_no_more)) {
       flight_core::leave(b, why, false, kept_, role_ == flight_role::leader);
@@ -145,7 +149,8 @@ class flight_share : protected handle_base {
   flight_core::stake stake() const noexcept {
     return {.lender = false, .serial = kept_, .leader = role_ == flight_role::leader};
   }
-  /// The coroutine was destroyed after its verdict: whoever uses the handle again gets that.
+  /// Called when the coroutine was destroyed after its verdict, which the next use of the handle
+  /// returns.
   SINGLEFLIGHT_COLD void spend(wait_verdict why) noexcept {
     flight_block<V>* spent = nullptr;
     try {
@@ -154,7 +159,7 @@ class flight_share : protected handle_base {
       spent->counts.store(block_base::one_reference, memory_order_relaxed);
       spent->result = flight_result::code;
       spent->code = errc_of(why);
-    } catch (const std::bad_alloc&) {  // then it is as used
+    } catch (const std::bad_alloc&) {  // then the handle counts as used
     }
     part(*std::exchange(block_, spent), why);
     verdict.store(wait_verdict::outcome, memory_order_relaxed);

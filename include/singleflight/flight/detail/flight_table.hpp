@@ -1,36 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// flight_table: the flights of a group by key: an array of bucket heads, each a chain of nodes.
+// flight_table: the flights of a group by key: an array of bucket heads, each with a chain of
+// nodes.
 //
 // A head is a word: the first node's address and three low bits.
-//   locked  one thread may change the head and the chain
-//   slow    leaving takes the lock: the chain is or was longer than one node, a node here has a
+//   locked  the holder alone may change the head and the chain
+//   slow    leaving takes the lock: the chain has or had more than one node, a node here has a
 //           joiner, a block or a successor, or the group is closed; cleared when the bucket is
 //           empty again
 //   moved   the bucket has moved to a larger array
-// An empty bucket without bits is 0. A leader that is alone enters with one compare-exchange of 0
-// for its node and leaves with one back; any bit, and any second node, sends it through the lock
-// instead.
+// An empty bucket without bits is 0. A leader that is alone enters with one compare-exchange from 0
+// to its node, and leaves with one from its node to 0. If any bit is set, or there is a second
+// node, it takes the lock instead.
 //
 // I1  A chain changes only under its head's lock, or by those two compare-exchanges.
-// I2  A successful fast leave proves: the node was alone, nobody has joined it, nobody waits behind
-//     it, nobody closes.
-// I3  Nodes of one key: at most one can be found (open or a barrier); any number is gone
-//     (forgotten, abandoned, timed out: no longer found, but still there for close() to wait for).
-// I4  `crowded` is the sum over all buckets of (nodes that can be found - 1), where there are any:
-//     more heads would not part the flights of one key that are gone. Fast enters and leaves do not
-//     change it.
-// I10 A chain has three parts, in this order: nodes that can be found; nodes that are gone and not
-//     revoked, which a forget still has to revoke; all others. So a look-up ends at the first node
-//     that is gone, and a forget where the third part begins: how often a key was forgotten while
-//     its loads still run costs neither anything.
+// I2  A successful fast leave proves: the node was alone, it has no joiner and no successor, and
+//     the group is not closing.
+// I3  Of the nodes of one key, at most one can be found (open or a barrier). Any number of others
+//     may be forgotten: they cannot be found, but close() still waits for them.
+// I4  `crowded` is the sum over all buckets with a node that can be found of (such nodes - 1).
+//     Forgotten nodes do not count, since more heads would not separate flights of one key. Fast
+//     enters and leaves do not change it.
+// I10 A chain has three parts, in this order: nodes that can be found; forgotten nodes that are not
+//     revoked, which a forget still has to revoke; all others. So a look-up ends at the first
+//     forgotten node, and a forget where the third part begins: neither gets slower if a key is
+//     forgotten often while its loads still run.
 // I11 A chain of two or more nodes is linked both ways, and its first node's `prev` is its last: a
-//     node is unlinked, and put behind all others, without a walk. A node alone has no `prev`.
+//     node is unlinked, or moved to the end, without a walk. The `prev` of a single node is unset.
 //
 // Growth takes every lock of the array in order, moves the nodes, publishes the larger array and
-// leaves `moved` behind. Arrays stay until the group goes, so a late compare-exchange on an old
-// head fails harmlessly; together they are smaller than the present one.
+// leaves `moved` in the old heads. Arrays are kept until the group is destroyed, so a late
+// compare-exchange on an old head fails harmlessly; all old arrays together are smaller than the
+// current one.
 
 #include <cstddef>
 #include <cstdint>
@@ -38,21 +40,24 @@
 #include <memory>
 #include <new>
 
-#include "singleflight/core/detail/bit_lock.hpp"
-#include "singleflight/core/detail/thread_state.hpp"
+#include "singleflight/core/support/bit_lock.hpp"
+#include "singleflight/core/support/thread_state.hpp"
+#include "singleflight/flight/detail/rules.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
 struct block_base;
 
+/// How a new call finds a flight. A flight is forgotten by forget(), when it is abandoned under
+/// `stop`, when its load times out, and when it has become too old to join.
 enum class flight_mode : std::uint8_t {
-  open,     ///< found by everybody
-  barrier,  ///< found, but callers go behind it (drain)
-  gone,     ///< not found any more
+  open,       ///< it is found and may be joined
+  barrier,    ///< it is found, but new callers wait behind it (drain)
+  forgotten,  ///< it is not found; it stays in the table until its load has ended
 };
 
-/// A flight in the table; on the stack of the run() that leads it, or in a block.
+/// A flight in the table; it is on the stack of the run() that leads it, or in a block.
 struct alignas(8) flight_node {
   static constexpr steady_time not_begun = steady_time::min();
 
@@ -63,19 +68,20 @@ struct alignas(8) flight_node {
   atomic<block_base*> block{nullptr};         ///< set once, under the bucket lock; null while thin
   block_base* successor = nullptr;            ///< bucket lock; holds a reference
   steady_time deadline = steady_time::max();  ///< the leader's own: advice to the load
-  atomic<steady_time> began{not_begun};       ///< only where an option needs it
+  atomic<steady_time> began{not_begun};       ///< set only if an option needs it
   atomic<flight_mode> mode{flight_mode::open};  ///< written under the bucket lock
   bool close_seen = false;                      ///< bucket lock
   bool unplaced = false;  ///< bucket lock: max_flights had no place for it; it ends as overloaded
-  bool sought = false;    ///< bucket lock, within forget()
-  atomic<bool> revoked{false};  ///< forget() or forget_all() was called, also after it was `gone`
+  bool matches = false;   ///< bucket lock, within forget()
+  atomic<bool> revoked{
+      false};  ///< forget() or forget_all() was called for it, perhaps after it was `forgotten`
 
-  bool is_gone_locked() const noexcept {
-    return mode.load(memory_order_relaxed) == flight_mode::gone;
+  bool is_forgotten_locked() const noexcept {
+    return mode.load(memory_order_relaxed) == flight_mode::forgotten;
   }
-  /// No forget has anything to do here, nor behind it (I10).
+  /// Returns true if a forget has nothing to do for this node, nor for any node behind it (I10).
   bool is_settled_locked() const noexcept {
-    return is_gone_locked() && revoked.load(memory_order_relaxed);
+    return is_forgotten_locked() && revoked.load(memory_order_relaxed);
   }
 };
 
@@ -98,25 +104,18 @@ class flight_table {
   flight_table() noexcept = default;
   flight_table(const flight_table&) = delete;
   flight_table& operator=(const flight_table&) = delete;
-  ~flight_table() {
-    array* a = current_.load(memory_order_relaxed);
-    while (a != &first_) {
-      array* const older = a->older;
-      delete[] a->heads;
-      delete a;
-      a = older;
-    }
-  }
+  ~flight_table();
 
-  /// The head where `hash` lives now. Its acquire pairs with the release in grow().
+  /// Returns the head for `hash` in the current array. The acquire pairs with the release in
+  /// grow().
   head& locate(std::size_t hash) const noexcept {
     const array* const a =
         current_.load(platform::order(rule::locate_acquires, memory_order_acquire));
     return a->heads[hash >> a->shift];
   }
 
-  /// The fast enter. Its acquire pairs with the release of whoever left the bucket last, its
-  /// release with whoever locks the bucket and looks at the node.
+  /// The fast enter. The acquire pairs with the release of the last leave of the bucket; the
+  /// release pairs with the acquire of any thread that locks the bucket and reads the node.
   static bool enter_alone(head& at, flight_node& node) noexcept {
     word expected = 0;
     return at.compare_exchange_strong(
@@ -124,33 +123,19 @@ class flight_table {
         platform::acquire_release(rule::enter_acquires, rule::enter_releases),
         memory_order_relaxed);
   }
-  /// For a caller who has found the bucket taken, most often by a thin flight: where that ends
-  /// within a few microseconds, leading a load of one's own costs everybody less than sharing that
-  /// one would (two threads on one key with an empty load: five times less). It waits before the
-  /// lock is taken, since a locked bucket makes the leader's fast leave fail; the pauses grow, so
-  /// that the leader keeps its cache line for a while. A thread that waited in vain (for a long
-  /// load, or for another key's) tries again only every 16th time. False: look under the lock.
-  SINGLEFLIGHT_NOINLINE bool enter_soon(flight_node& node, thread_state& self) const noexcept {
-    if (self.vain_waits++ % 16 != 0) return false;
-    head& at = locate(node.hash);
-    for (int pauses = 16; pauses <= platform::tuned(64, 16); pauses *= 2) {
-      for (int i = 0; i < platform::tuned(pauses, 1); ++i) platform::pause();
-      const word value = at.load(memory_order_relaxed);
-      if (value == 0) {
-        if (enter_alone(at, node)) {
-          self.vain_waits = 0;
-          return true;
-        }
-      } else if ((value & bits) != 0) {
-        return false;  // locked, shared, closed, or moved
-      }
-    }
-    return false;
-  }
-  /// The fast leave (I2). Its release pairs with whoever enters the bucket next; its acquire with
-  /// the unlock of whoever last looked at the node, since the node's memory is reused after this.
+  /// Called after the bucket was found occupied, most often by a thin flight. If that flight ends
+  /// within a few microseconds, it costs all callers less to lead another load than to share that
+  /// one (two threads on one key with an empty load: five times less). This waits before the lock
+  /// is taken, since a locked bucket makes the leader's fast leave fail; the pauses grow, so that
+  /// the leader keeps its cache line for a while. A thread that waited in vain (for a long load, or
+  /// for that of another key) waits again only every 16th time. Returns false if the caller must
+  /// enter under the lock.
+  bool enter_soon(flight_node& node, thread_state& self) const noexcept;
+  /// The fast leave (I2). The release pairs with the acquire of the next enter of the bucket; the
+  /// acquire pairs with the unlock of the thread that last read the node, since the node's memory
+  /// is reused after this.
   static bool leave_alone(head& at, flight_node& node) noexcept { return leave_as(at, node, 0); }
-  /// The same, and the bucket, which is empty then, is locked.
+  /// Like leave_alone(), but leaves the bucket, which is then empty, locked.
   static bool leave_locking(head& at, flight_node& node) noexcept {
     return leave_as(at, node, locked);
   }
@@ -165,42 +150,15 @@ class flight_table {
   }
   static void unlock(const bucket& b) noexcept { lock_bit::unlock(*b.at, b.value); }
 
-  /// Where its mode says (I10).
-  void link_locked(bucket& b, flight_node& node) noexcept {
-    const bool alone = b.first() == nullptr;
-    if (node.is_gone_locked()) {
-      link_gone_locked(b, node);
-    } else {
-      if (is_found(b.first())) crowded_.fetch_add(1, memory_order_relaxed);
-      link_before_locked(b, node, b.first());
-    }
-    if (!alone && platform::holds(rule::second_node_marks_bucket)) b.value |= slow;
-  }
-  void unlink_locked(bucket& b, flight_node& node, bool keep_slow) noexcept {
-    flight_node& out = platform::holds(rule::unlink_by_identity) ? node : *b.first();
-    take_out_locked(b, out);
-    if (!out.is_gone_locked() && is_found(b.first())) {
-      crowded_.fetch_sub(1, memory_order_relaxed);
-    }
-    if (b.first() == nullptr && !keep_slow) b.value = 0;
-  }
-  /// `node` cannot be found any more.
-  void retire_locked(bucket& b, flight_node& node) noexcept {
-    if (node.is_gone_locked()) return;
-    node.mode.store(flight_mode::gone, memory_order_release);
-    if (node.next == nullptr && b.first() == &node) return;
-    take_out_locked(b, node);
-    if (is_found(b.first())) crowded_.fetch_sub(1, memory_order_relaxed);
-    link_gone_locked(b, node);
-  }
-  /// `node`, which is gone, has just been revoked: behind all others.
-  static void settle_locked(bucket& b, flight_node& node) noexcept {
-    if (node.next == nullptr) return;  // alone, or the last
-    take_out_locked(b, node);
-    link_gone_locked(b, node);
-  }
+  /// Links the node into the part of the chain that its mode requires (I10).
+  void link_locked(bucket& b, flight_node& node) noexcept;
+  void unlink_locked(bucket& b, flight_node& node, bool keep_slow) noexcept;
+  /// Makes `node` forgotten: from now on it is not found.
+  void retire_locked(bucket& b, flight_node& node) noexcept;
+  /// Moves `node`, which is forgotten and has just been revoked, behind all others.
+  static void settle_locked(bucket& b, flight_node& node) noexcept;
 
-  /// Acquires the array as locate() does: another thread may have made it since.
+  /// Acquires the array as locate() does: another thread may have replaced it since.
   bool crowded() const noexcept {
     const std::ptrdiff_t crowd = crowded_.load(memory_order_relaxed);
     const array* const a =
@@ -208,50 +166,11 @@ class flight_table {
     return crowd > static_cast<std::ptrdiff_t>(a->count / 2);
   }
 
-  /// Four times as many heads; without memory for them the chains grow longer instead.
-  SINGLEFLIGHT_COLD void grow() noexcept {
-    array* const old = current_.load(platform::order(rule::locate_acquires, memory_order_acquire));
-    if (old->count >= (std::size_t{1} << 30)) return;
-    std::unique_ptr<array> fresh(new (std::nothrow) array);
-    if (!fresh) return;
-    fresh->count = old->count * 4;
-    fresh->shift = old->shift - 2;
-    fresh->older = old;
-    fresh->heads = new (std::nothrow) head[fresh->count]();
-    if (fresh->heads == nullptr) return;
-    if ((lock_bit::lock(old->heads[0]) & moved) != 0) {  // somebody else was first
-      lock_bit::unlock(old->heads[0], moved);
-      delete[] fresh->heads;
-      return;
-    }
-    for (std::size_t i = 1; i < old->count; ++i) lock_bit::lock(old->heads[i]);
-    std::ptrdiff_t crowd = 0;
-    for (std::size_t i = 0; i < old->count; ++i) {
-      // Relaxed: the locks of both arrays' heads are ours; release follows with current_.
-      const word value = old->heads[i].load(memory_order_relaxed) & ~locked;
-      for (std::size_t j = 0; j < 4; ++j) {
-        fresh->heads[i * 4 + j].store(value & slow, memory_order_relaxed);
-      }
-      for (auto* node = reinterpret_cast<flight_node*>(value & ~bits); node != nullptr;) {
-        flight_node* const next = node->next;
-        head& to = fresh->heads[node->hash >> fresh->shift];
-        bucket b{&to, to.load(memory_order_relaxed)};
-        if (!node->is_gone_locked() && is_found(b.first())) ++crowd;
-        // Each behind the one that stood before it (I10).
-        link_before_locked(b, *node,
-                           platform::holds(rule::growth_keeps_order) ? nullptr : b.first());
-        to.store(b.value, memory_order_relaxed);
-        node = next;
-      }
-    }
-    crowded_.store(crowd, memory_order_relaxed);
-    current_.store(fresh.release(), platform::order(rule::growth_releases, memory_order_release));
-    const word left = platform::holds(rule::growth_leaves_a_mark) ? moved : 0;
-    for (std::size_t i = 0; i < old->count; ++i) lock_bit::unlock(old->heads[i], left);
-  }
+  /// Makes four times as many heads. If there is no memory for them, the chains get longer instead.
+  void grow() noexcept;
 
-  /// Calls visit(head) for every bucket of the present array, and again, after restart(), for all
-  /// of a larger one if the table grew meanwhile. `visit` locks through lock_at().
+  /// Calls visit(head) for every bucket of the current array; if the table grew meanwhile, calls
+  /// restart(), then visit for every bucket of the larger array. `visit` locks through lock_at().
   template <class Visit, class Restart = void (*)()>
   void each(
       Visit&& visit, Restart&& restart = [] {}) const {
@@ -268,27 +187,11 @@ class flight_table {
   }
   static bucket lock_at(head& at) noexcept { return {&at, lock_bit::lock(at)}; }
 
-  // ---- fork: all buckets at once, in the order of growth ----------------------------------------
+  // ---- fork: all buckets are held at once, locked in the order of growth ------------------------
 
-  void hold_all() const noexcept {
-    for (;;) {
-      const array* const a =
-          current_.load(platform::order(rule::locate_acquires, memory_order_acquire));
-      const word first = lock_bit::lock(a->heads[0]);
-      if ((first & moved) == 0) {  // nobody grows while this one is held
-        for (std::size_t i = 1; i < a->count; ++i) lock_bit::lock(a->heads[i]);
-        return;
-      }
-      lock_bit::unlock(a->heads[0], first);
-    }
-  }
-  void release_all() const noexcept {
-    const array* const a = current_.load(memory_order_relaxed);
-    for (std::size_t i = 0; i < a->count; ++i) {
-      lock_bit::unlock(a->heads[i], a->heads[i].load(memory_order_relaxed) & ~locked);
-    }
-  }
-  /// Calls visit(bucket&), which may change its value, until it returns false.
+  void hold_all() const noexcept;
+  void release_all() const noexcept;
+  /// Calls visit(bucket&), which may change the bucket's value, until it returns false.
   template <class Visit>
   bool each_held(Visit&& visit) const noexcept {
     const array* const a = current_.load(memory_order_relaxed);
@@ -322,53 +225,18 @@ class flight_table {
   }
 
   static bool is_found(const flight_node* node) noexcept {
-    return node != nullptr && !node->is_gone_locked();
+    return node != nullptr && !node->is_forgotten_locked();
   }
 
   // ---- chains (I11) -----------------------------------------------------------------------------
 
-  /// Null `before`: behind all others.
-  static void link_before_locked(bucket& b, flight_node& node, flight_node* before) noexcept {
-    flight_node* const first = b.first();
-    node.next = before;
-    if (first == nullptr || before == first) {
-      if (first != nullptr) {
-        node.prev = first->next == nullptr ? first : first->prev;
-        first->prev = &node;
-      }
-      b.value = reinterpret_cast<word>(&node) | (b.value & bits);
-      return;
-    }
-    flight_node& place = before != nullptr ? *before : *first;  // whose `prev` is ahead of the node
-    flight_node& ahead = place.next == nullptr && &place == first ? *first : *place.prev;
-    node.prev = &ahead;
-    place.prev = &node;
-    ahead.next = &node;
-  }
-  static void take_out_locked(bucket& b, flight_node& node) noexcept {
-    flight_node* const first = b.first();
-    flight_node* const next = node.next;
-    if (first == &node) {
-      if (next != nullptr) next->prev = node.prev;
-      b.value = reinterpret_cast<word>(next) | (b.value & bits);
-    } else {
-      node.prev->next = next;
-      (next != nullptr ? next : first)->prev = node.prev;
-    }
-  }
-  /// A node that is gone: behind all others, or in front of all that are gone.
-  static void link_gone_locked(bucket& b, flight_node& node) noexcept {
-    flight_node* before = nullptr;
-    if (!platform::holds(rule::gone_stand_behind)) {
-      before = b.first();
-    } else if (!node.is_settled_locked()) {
-      before = b.first();
-      while (is_found(before)) before = before->next;
-    }
-    link_before_locked(b, node, before);
-  }
+  /// Links `node` in front of `before`; behind all others if that is null.
+  static void link_before_locked(bucket& b, flight_node& node, flight_node* before) noexcept;
+  static void take_out_locked(bucket& b, flight_node& node) noexcept;
+  /// Links a forgotten node: behind all others if it is revoked, else before all forgotten ones.
+  static void link_forgotten_locked(bucket& b, flight_node& node) noexcept;
 
-  alignas(64) head first_heads_[first_count]{};  // no line with what every call reads
+  alignas(64) head first_heads_[first_count]{};  // shares no cache line with what each call reads
   array first_{first_count, first_shift, first_heads_, nullptr};
   atomic<array*> current_{&first_};
   atomic<std::ptrdiff_t> crowded_{0};
@@ -376,3 +244,7 @@ class flight_table {
 
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE
+
+#if !defined(SINGLEFLIGHT_COMPILED)
+#include "singleflight/flight/impl/flight_table.hpp"
+#endif

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// hashing: how bytes, words and parts are mixed into 64 bits; docs/design/keys.md says why so.
+// hashing: how bytes, words and parts are mixed into 64 bits; docs/design/keys.md gives the
+// reasons.
 //
 // After wyhash (Wang Yi, github.com/wangyi-fudan/wyhash, public domain) and rapidhash (De Carli,
 // github.com/Nicoshev/rapidhash): the 128-bit product of two halves, each mixed with a secret word,
-// folded to 64 bits. A factor of 0 would take the other one away; which part of a key makes one is
-// as secret as the word that it equals.
+// is folded to 64 bits. A factor of 0 would cancel the other one; the part of a key that makes a
+// factor 0 equals a secret word, and is as secret as that.
 
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 
-#include "singleflight/core/detail/hash_secret.hpp"
+#include "singleflight/core/support/hash_secret.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
@@ -23,7 +24,7 @@ struct product {
   std::uint64_t high;
 };
 
-/// Without a type of 128 bits.
+/// For compilers without a type of 128 bits.
 constexpr product multiply_by_halves(std::uint64_t a, std::uint64_t b) noexcept {
   const std::uint64_t ah = a >> 32, al = a & 0xffffffffU, bh = b >> 32, bl = b & 0xffffffffU;
   const std::uint64_t mid = ah * bl + ((al * bl) >> 32);
@@ -77,13 +78,14 @@ inline std::uint64_t hash_bytes(const hash_secret& secret, const void* data,
   }
   return fold(fold(a ^ secret.word(1), b ^ state), secret.word(2) ^ size);
 }
-/// One product, of two factors that both depend on the word, each in its own way: of the word and a
-/// drawn constant, numbers in a step that makes a simple fraction with it would fall on few places.
+/// Returns one product of two factors that both depend on the word, each in its own way: with a
+/// product of the word and a random constant, numbers at a distance that forms a simple fraction
+/// with that constant would have few different hashes.
 inline std::uint64_t hash_word(const hash_secret& secret, std::uint64_t word) noexcept {
   return fold(word ^ std::rotl(word, 35) ^ secret.word(1),
               __builtin_bswap64(word) ^ (word + secret.word(2)));
 }
-/// `state` with one more part.
+/// Mixes one more part into `state`.
 inline std::uint64_t hash_part(const hash_secret& secret, std::uint64_t state,
                                std::uint64_t part) noexcept {
   return fold(state ^ secret.word(1), part ^ secret.word(0));
@@ -104,7 +106,7 @@ inline std::uint64_t hash_part(std::uint64_t state, std::uint64_t part) noexcept
   return hash_part(process_secret::value, state, part);
 }
 
-/// Base of the hashes here: where there is one, the secret is drawn.
+/// Base of the hashes here; constructing one draws the secret.
 struct seeded_hash {
   seeded_hash() noexcept { draw_hash_secret(); }
 };

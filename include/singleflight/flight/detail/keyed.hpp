@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// keyed: nodes and blocks with keys: what group<Key, Value> puts into the table.
+// keyed: nodes and blocks with keys, which group<Key, Value> puts into the table.
 
 #include <cstddef>
 #include <cstring>
@@ -11,9 +11,9 @@
 #include <utility>
 #include <variant>
 
-#include "singleflight/core/detail/conversion.hpp"
+#include "singleflight/core/support/conversion.hpp"
 #include "singleflight/flight/detail/flight_core.hpp"
-#include "singleflight/flight/detail/load.hpp"
+#include "singleflight/flight/detail/owned_load.hpp"
 #include "singleflight/flight/key.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -24,14 +24,14 @@ struct keyed_node : flight_node {
   Stored key{};
 };
 
-/// A block with a key and a place in the table of its own: a flight that may change its leader. A
-/// key whose view is plain bytes (a string) is kept as such right behind the block: no second
-/// allocation.
+/// A block with a key and a node of its own, for a flight that may change its leader. If the view
+/// of the key is plain bytes (a string), the bytes are stored right behind the block, without a
+/// second allocation.
 template <class V, class Key, class Access>
 struct keyed_block : flight_block<V> {
   static constexpr bool as_bytes = Access::bytes_suffice();
-  /// Made from the view within a constructor: g++ 12 ends in an internal error where what a
-  /// function returns is put into a member that may share its address, for keys such as a
+  /// The key is made from the view within a constructor: g++ 12 fails with an internal error if the
+  /// result of a function initializes a member that may share its address, for keys such as a
   /// std::variant.
   struct owned_key {
     explicit owned_key(typename Access::view from) : value(Access::own(from)) {}
@@ -58,8 +58,8 @@ struct keyed_block : flight_block<V> {
     this->own_node = &own;
   }
 
-  /// Takes its own place; before the block is shared.
-  void stand_alone() noexcept {
+  /// Makes the block use its own node; called before the block is shared.
+  void use_own_node() noexcept {
     this->node = &own;
     this->id = own.id;
     own.block.store(this, memory_order_relaxed);
@@ -69,21 +69,22 @@ struct keyed_block : flight_block<V> {
   keyed_node<typename Access::stored> own;
 };
 
-/// What start() makes: block, load and key in one allocation. Of the loader it knows the size.
+/// The block that start() makes: block, load and key in one allocation. Its type does not depend on
+/// the loader.
 template <class V, class Key, class Access>
 struct started_block final : keyed_block<V, Key, Access> {
   using keyed_block<V, Key, Access>::keyed_block;
   ~started_block() override {
     if (owned == nullptr) return;
-    if (this->load == owned) this->load = nullptr;  // it goes before the base looks at it
+    if (this->load == owned) this->load = nullptr;  // it is destroyed before the base reads it
     owned->destroy();
   }
 
   load_base* owned = nullptr;  ///< right behind this block
 };
 
-/// Makes a `Block` with `room` bytes behind it, and behind those the bytes of `key`, if it is kept
-/// so; `make(memory, key_room)` constructs it.
+/// Makes a `Block` with `room` bytes behind it, followed by the bytes of `key` if it is stored as
+/// bytes; `make(memory, key_room)` constructs it.
 template <class Block, class Access, class Make>
 SINGLEFLIGHT_INLINE std::unique_ptr<Block> make_with_key(typename Access::view key, Make&& make,
                                                          std::size_t room = 0) {
@@ -99,13 +100,13 @@ SINGLEFLIGHT_INLINE std::unique_ptr<Block> make_with_key(typename Access::view k
   }
 }
 
-/// A call's key: a view of the argument where that is free, else a Key converted for the call.
+/// A call's key: a view of the argument if that is free, else a Key converted for the call.
 template <class Key, class Access, class Arg, bool Free = Access::template free_view<Arg>>
 class key_argument {
  public:
   explicit key_argument(const Arg& arg) : view_(arg) {}
   typename Access::view view() const noexcept { return view_; }
-  /// The key itself. Once.
+  /// Returns the key itself. Must be called once at most.
   Key own() { return Access::own(view_); }
 
  private:

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// standard_hashes: the types of the standard library whose std::hash mixes bytes with constants
-// that everybody knows: bits, paths, floating-point numbers. Keys that collide by it can be
-// computed, so these are hashed here, with the secret (docs/design/keys.md, section 3).
+// standard_hashes: the types of the standard library whose std::hash mixes bytes with well-known
+// constants: bits, paths, floating-point numbers. Colliding keys can be computed for such a hash,
+// so these types are hashed here, with the secret (docs/design/keys.md, section 3).
 //
-// What == takes for equal has one hash: the two zeroes, a//b and a/b.
+// Values that == considers equal have the same hash: the two zeroes, a//b and a/b.
 
 #include <algorithm>
 #include <bit>
@@ -24,7 +24,7 @@ namespace detail {
 
 // ---- bits ---------------------------------------------------------------------------------------
 
-/// `bits` is indexed from 0 to `count`: they are packed into words, of which none is skipped.
+/// `bits` is indexed from 0 to `count`. The bits are packed into words, and every word is hashed.
 template <class Bits>
 std::uint64_t hash_bits(const hash_secret& secret, const Bits& bits, std::size_t count) noexcept {
   constexpr std::size_t digits = 64;
@@ -40,7 +40,7 @@ std::uint64_t hash_bits(const hash_secret& secret, const Bits& bits, std::size_t
 
 // ---- floating-point numbers ---------------------------------------------------------------------
 
-/// Whether all values are values of double.
+/// Whether all its values are values of double.
 template <class Float>
 inline constexpr bool fits_double = std::numeric_limits<Float>::digits <= DBL_MANT_DIG &&
                                     std::numeric_limits<Float>::max_exponent <= DBL_MAX_EXP;
@@ -51,10 +51,9 @@ concept hashed_as_float =
 inline std::uint64_t hash_float(const hash_secret& secret, double key) noexcept {
   return hash_word(secret, key == 0 ? 0 : std::bit_cast<std::uint64_t>(key));
 }
-/// Its exponent, and its digits in parts of 62: the bytes of a long double hold padding.
+/// Hashes the exponent, and the digits in parts of 62: the bytes of a long double include padding.
 inline std::uint64_t hash_float(const hash_secret& secret, long double key) noexcept {
-  if (!(key - key == 0))
-    return hash_float(secret, static_cast<double>(key));  // infinity, no number
+  if (!(key - key == 0)) return hash_float(secret, static_cast<double>(key));  // infinity or NaN
   int exponent = 0;
   long double rest = __builtin_frexpl(key, &exponent);
   auto state = static_cast<std::uint64_t>(exponent);
@@ -79,8 +78,8 @@ consteval bool is_of_std() {
   const std::string_view type = name.substr(at + before.size());
   return type.starts_with("std::") && !type.starts_with("std::experimental");
 }
-/// std::filesystem::path, told without <filesystem>, which is long. A path of another library has
-/// an == of its own, and stays with its std::hash.
+/// std::filesystem::path, recognized without <filesystem>, which is long. A path of another library
+/// has an == of its own, and keeps its std::hash.
 template <class Key>
 concept standard_path = std::is_class_v<Key> && requires(const Key& key) {
   Key::preferred_separator;
@@ -88,8 +87,8 @@ concept standard_path = std::is_class_v<Key> && requires(const Key& key) {
   requires is_of_std<Key>();
 };
 
-/// Name by name: separators in a row count as one, one at the beginning or the end as a name that
-/// is empty. So equal paths have one hash, whatever their root names.
+/// Hashes name by name: separators in a row count as one, and a separator at the beginning or the
+/// end counts as an empty name. So equal paths have the same hash, with any root names.
 template <class C>
 std::uint64_t hash_path(const hash_secret& secret, std::basic_string_view<C> path,
                         C preferred) noexcept {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// batch: the keys of a batcher that go together. What becomes of it stands in batch_line.hpp.
+// batch: the keys of a batcher that are loaded together. Its states are described in
+// batch_line.hpp.
 
 #include <chrono>
 #include <cstddef>
@@ -14,6 +15,7 @@
 #include <utility>
 
 #include "singleflight/flight/detail/group_door.hpp"
+#include "singleflight/sync/batcher_options.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
@@ -23,7 +25,7 @@ struct batch;
 template <class Key, class Value>
 class batch_line;
 
-/// The loader of one key: leaves its promise beside the key, for the batch to answer.
+/// The loader of one key: stores its promise next to the key, for the batch to answer.
 template <class Key, class Value>
 struct batched_key : gathered_loader {
   explicit batched_key(Key&& own) : key(std::move(own)) {}
@@ -33,7 +35,7 @@ struct batched_key : gathered_loader {
     promise.emplace(std::move(answer));
   }
 
-  /// Requires that there is one.
+  /// Requires that `promise` is set.
   flight_promise<Value> take_promise() {
     flight_promise<Value> taken = std::move(*promise);
     promise.reset();
@@ -41,25 +43,9 @@ struct batched_key : gathered_loader {
   }
 
   Key key;
-  /// Set before the load is opened; from then on guarded by the flight's block lock.
+  /// The batch of this key. Set before the load is opened; then guarded by the flight's block lock.
   std::shared_ptr<batch<Key, Value>> in{};
   std::optional<flight_promise<Value>> promise{};
-};
-
-struct batch_options {
-  std::size_t max_batch;
-  std::chrono::nanoseconds max_delay;
-  std::size_t max_in_flight;
-};
-
-/// What was sent so far.
-struct batch_counts {
-  std::uint64_t keys = 0;
-  std::uint64_t batches = 0;
-  std::uint64_t full = 0;
-  std::uint64_t delayed = 0;
-  std::uint64_t flushed = 0;
-  std::uint64_t largest = 0;
 };
 
 template <class Key, class Value>
@@ -67,10 +53,10 @@ struct batch final : task_node, gathering, std::enable_shared_from_this<batch<Ke
   using pointer = std::shared_ptr<batch>;
   using line_type = batch_line<Key, Value>;
 
-  explicit batch(std::shared_ptr<line_type> in) : task_node(&act_on), line(std::move(in)) {}
+  explicit batch(std::shared_ptr<line_type> owner) : task_node(&act_on), line(std::move(owner)) {}
 
   static batched_key<Key, Value>& loader_of(load_base& load) noexcept {
-    return static_cast<load_impl<Value, batched_key<Key, Value>>&>(load).loader();
+    return static_cast<owned_load<Value, batched_key<Key, Value>>&>(load).loader();
   }
   void push(load_base& load) noexcept {
     load.next = nullptr;
@@ -78,20 +64,20 @@ struct batch final : task_node, gathering, std::enable_shared_from_this<batch<Ke
     last = &load;
     ++size;
   }
-  /// Hands `b` to the executor.
+  /// Passes `b` to the executor.
   static void post(pointer b) {
     if (b == nullptr) return;
-    const any_executor on = b->line->executor();
+    const any_executor executor = b->line->executor();
     batch& node = *b;
     node.self = b;
     try {
-      on.execute(task(&node));
+      executor.execute(task(&node));
     } catch (...) {  // refused: dropping the task has ended the flights as broken
       if (platform::is_thread_exit()) throw;
     }
-    if (!on.is_inline()) b->line->tell_posted(*b);
+    if (!executor.is_inline()) b->line->notify_posted(*b);
   }
-  void begin_here() override { line->take_here(this->shared_from_this()); }
+  void begin_here() override { line->begin_here(this->shared_from_this()); }
   static void act_on(task_node* node, bool run) {
     if (!run && drop_later(node)) return;
     const call_scope scope;
@@ -99,22 +85,22 @@ struct batch final : task_node, gathering, std::enable_shared_from_this<batch<Ke
     thread_state& thread = this_thread();
     if (!run && !std::exchange(b.dropped, true)) {
       if (thread.refusal != nullptr) b.refusal = *thread.refusal;
-      run_later_here(node);  // an executor that drops one after the other must not nest them
+      run_later_here(node);  // an executor that drops several in a row must not nest them
       return;
     }
     const pointer self = std::move(b.self);
     if (!std::exchange(self->dropped, false)) {
-      self->line->take(self, true);
+      self->line->run_task(self, true);
     } else {
       const std::exception_ptr why = std::move(self->refusal);
       std::optional<refusing> reason;
       if (why != nullptr) reason.emplace(thread, why);
-      self->line->take(self, false);
+      self->line->run_task(self, false);
     }
   }
 
   const std::shared_ptr<line_type> line;
-  typename std::list<pointer>::iterator place{};  ///< in the line
+  typename std::list<pointer>::iterator position{};  ///< in the line
   load_base* first = nullptr;  ///< in the order of the calls; each with the reference of its task
   load_base* last = nullptr;
   std::size_t size = 0;
@@ -124,12 +110,12 @@ struct batch final : task_node, gathering, std::enable_shared_from_this<batch<Ke
   bool posted = false;
   bool sealed = false;
   const thread_state* sealer = nullptr;  ///< the thread that runs it
-  bool passed = false;                   ///< its task has found no place
-  bool wanted = false;                   ///< in the line's list of those that a waiter would begin
-  batch* next_wanted = nullptr;          ///< in that list
-  pointer self{};                        ///< while its task is with the executor
+  bool passed_over = false;              ///< its task found no free place
+  bool awaits_place = false;       ///< listed, since a waiter that would begin it found no place
+  batch* next_awaiting = nullptr;  ///< in that list
+  pointer self{};                  ///< while its task is with the executor
   bool dropped = false;
-  std::exception_ptr refusal{};  ///< why it was dropped, where a pool has said so
+  std::exception_ptr refusal{};  ///< why it was dropped, where a pool has given a reason
 };
 
 }  // namespace detail

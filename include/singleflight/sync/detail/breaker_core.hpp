@@ -3,32 +3,33 @@
 
 // breaker_core: the states of a circuit breaker, without the calls that it guards.
 //
-// state_ is one word, the state and how many changes there were before: a *generation*. A call
-// carries the generation in which it was let in, and its result counts in that one only.
+// state_ is one word, the state and the number of changes before it: a *generation*. A call carries
+// the generation in which it was admitted, and its result counts in that one only.
 //
 // A *round* is one stay in half_open. It hands out `probes` places, and the first `probes` results
-// decide it, whenever they come. When no place is left and the last was taken open_for ago, those
-// who are out may hang: an extra place is handed out, and as long as there is one, a result gives
-// its place back. So a backend that is slow closes the breaker by slow results, one that has hung
-// can still be seen to be back, and no more calls are out than `probes`, and one an open_for since.
+// decide it, whenever they come. When no place is left and the last was taken open_for ago, the
+// probes under way may hang: an extra place is handed out, and as long as there is one, a result
+// gives its place back. So a slow backend closes the breaker by slow results, one that hung can
+// still be seen to have recovered, and no more than `probes` calls are under way, plus one for each
+// open_for since.
 //
-// Rounds begin open_for apart, so probes that hang in one after the other grow by no more than
-// `probes` in each open_for.
+// Rounds begin open_for apart, so probes that hang in several rounds grow by at most `probes` in
+// each open_for.
 //
 // Invariants
 // BR1 state_, places_, until_ and round_ change under lock_ only. Reads without it are hints, all
-//     relaxed: what they lead to is looked at again under the lock, or wrong by a moment only (a
-//     call let in as the breaker opens, one rejected as it closes).
+//     relaxed: what they lead to is checked again under the lock, or is wrong for a moment only (a
+//     call admitted as the breaker opens, one rejected as it closes).
 // BR2 places_ is 0 unless half_open: then it is how many probes may still begin. So in either state
-//     that is not closed a call is rejected while there is no place and until_ has not come.
+//     that is not closed, a call is rejected while there is no place and until_ is not reached.
 // BR3 Half-open, places_ + probes under way <= probes + extra_, and no less than the results that
-//     are still to come. A probe that ends without a result gives its place back: an extra one is
-//     gone then, another one can be taken anew. One of an older generation touches nothing.
+//     are still to come. A probe that ends without a result gives its place back: an extra place is
+//     removed, any other can be taken again. A probe of an older generation touches nothing.
 //
 // A result of a closed generation is counted without the lock, after a look at state_. A thread
 // that is held up between the two, through a change to open, half_open and closed again, counts one
 // call in a window that is not its own. Trips are decided under the lock, where a result of an
-// older generation is turned away for certain.
+// older generation is certainly dropped.
 
 #include <algorithm>
 #include <array>
@@ -42,6 +43,7 @@
 #include "singleflight/core/default_timer.hpp"
 #include "singleflight/sync/circuit_breaker_options.hpp"
 #include "singleflight/sync/detail/call_window.hpp"
+#include "singleflight/sync/detail/rules.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
@@ -65,7 +67,7 @@ inline void check_options(const circuit_breaker_options& o) {
   if (o.slow_call_rate == 0 && o.slow_call.count() > 0) {
     refuse("slow_call " + ns(o.slow_call) + " needs slow_call_rate: how many are too many?");
   }
-  if (o.min_calls == 0) refuse("min_calls 0: no rate can be told from no calls");
+  if (o.min_calls == 0) refuse("min_calls 0: there is no rate without calls");
   if (o.window.count() <= 0) refuse("window " + ns(o.window) + " is not positive");
   if (o.open_for.count() <= 0) refuse("open_for " + ns(o.open_for) + " is not positive");
   if (o.probes == 0) refuse("probes 0: an open breaker would never close");
@@ -74,7 +76,7 @@ inline void check_options(const circuit_breaker_options& o) {
 enum class call_result : std::uint8_t {
   success,
   failure,
-  none,  ///< it says nothing about the backend: cancelled, or the end of the thread
+  none,  ///< no information about the backend: cancelled, or the end of the thread
 };
 
 class breaker_core final : fork_member {
@@ -90,7 +92,7 @@ class breaker_core final : fork_member {
   breaker_core(const breaker_core&) = delete;
   breaker_core& operator=(const breaker_core&) = delete;
 
-  /// A call's leave to begin.
+  /// A call's permission to begin.
   struct admission {
     std::uint64_t generation = rejected;
     steady_time began{};
@@ -145,11 +147,11 @@ class breaker_core final : fork_member {
   bool is_slow(const admission& call, steady_time now) const noexcept {
     return timed() && time_between(call.began, now) >= options_.slow_call;
   }
-  /// Whether a rate is reached. By quotients, not products: 3 of 30 is a rate of 0.1.
-  bool too_bad(const call_counts& of) const noexcept {
-    const auto calls = static_cast<double>(of.calls);
-    return static_cast<double>(of.failures) / calls >= options_.error_rate ||
-           (timed() && static_cast<double>(of.slow) / calls >= options_.slow_call_rate);
+  /// Returns whether a rate is reached. Compares quotients, not products: 3 of 30 is a rate of 0.1.
+  bool too_bad(const call_counts& counts) const noexcept {
+    const auto calls = static_cast<double>(counts.calls);
+    return static_cast<double>(counts.failures) / calls >= options_.error_rate ||
+           (timed() && static_cast<double>(counts.slow) / calls >= options_.slow_call_rate);
   }
 
   // ---- closed -----------------------------------------------------------------------------------
@@ -165,7 +167,7 @@ class breaker_core final : fork_member {
     const call_counts recent = window_.recent_locked();
     if (recent.calls < options_.min_calls || !too_bad(recent)) return;
     change_locked(breaker_state::open, now);
-    tell(hold);
+    report(hold);
   }
 
   // ---- open and half-open -----------------------------------------------------------------------
@@ -174,13 +176,13 @@ class breaker_core final : fork_member {
     const steady_time now = clock_.coarse_now();
     if (!may_probe(now)) return reject();  // most calls of an open breaker: no lock
     platform::unique_lock hold(lock_);
-    const std::uint64_t present = state_.load(memory_order_relaxed);
-    if (state_of(present) == breaker_state::closed && platform::holds(rule::probe_sees_closed)) {
-      return {present, now};
+    const std::uint64_t current = state_.load(memory_order_relaxed);
+    if (state_of(current) == breaker_state::closed && platform::holds(rule::probe_sees_closed)) {
+      return {current, now};
     }
     if (!may_probe(now) && platform::holds(rule::probe_looks_again)) return reject();
     std::uint32_t places = places_.load(memory_order_relaxed);
-    if (places == 0 && state_of(present) == breaker_state::half_open) {
+    if (places == 0 && state_of(current) == breaker_state::half_open) {
       if (!platform::holds(rule::overdue_probe_makes_room)) return reject();
       ++extra_;
       places = 1;
@@ -192,7 +194,7 @@ class breaker_core final : fork_member {
     places_.store(places, memory_order_relaxed);
     set_until_locked(now);
     const std::uint64_t generation = state_.load(memory_order_relaxed);
-    tell(hold);
+    report(hold);
     return {generation, timed() ? clock_.coarse_now() : now};  // on_change takes time of its own
   }
   bool may_probe(steady_time now) const noexcept {
@@ -222,14 +224,14 @@ class breaker_core final : fork_member {
     ++round_.calls;
     if (failed) ++round_.failures;
     if (slow) ++round_.slow;
-    // As soon as no result that is still to come can change the verdict.
-    const std::uint64_t out = options_.probes - round_.calls;
+    // As soon as no result that is still to come can change the decision.
+    const std::uint64_t to_come = options_.probes - round_.calls;
     if (too_bad({options_.probes, round_.failures, round_.slow})) {
       change_locked(breaker_state::open, now);
-    } else if (!too_bad({options_.probes, round_.failures + out, round_.slow + out})) {
+    } else if (!too_bad({options_.probes, round_.failures + to_come, round_.slow + to_come})) {
       change_locked(breaker_state::closed, now);
     }
-    tell(hold);
+    report(hold);
   }
 
   // ---- changes ----------------------------------------------------------------------------------
@@ -238,7 +240,7 @@ class breaker_core final : fork_member {
     const steady_time now = clock_.now();
     platform::unique_lock hold(lock_);
     change_locked(to, now);
-    tell(hold);
+    report(hold);
   }
 
   void add_place_locked() noexcept {
@@ -266,29 +268,31 @@ class breaker_core final : fork_member {
     if (options_.on_change)
       changes_[static_cast<std::size_t>(changed_++ % changes_.size())] = {state_of(old), to};
   }
-  /// Tells on_change what has changed, lock_ released around each call. Whoever finds another
-  /// thread telling, or itself, leaves it to that one: so they are told in order.
-  void tell(platform::unique_lock& hold) noexcept {
-    if (telling_ && platform::holds(rule::changes_are_told_in_turn)) return;
-    while (told_ != changed_) {
-      telling_ = true;
-      teller_ = platform::this_thread_id();
-      told_ = std::max(told_, changed_ - std::min<std::uint64_t>(changed_, changes_.size()));
-      const auto [from, to] = changes_[static_cast<std::size_t>(told_++ % changes_.size())];
+  /// Reports the changes to on_change, with lock_ released around each call. A caller that finds
+  /// another thread, or itself, reporting leaves them to that call: so they are reported in order.
+  void report(platform::unique_lock& hold) noexcept {
+    if (reporting_ && platform::holds(rule::changes_are_reported_in_turn)) return;
+    while (reported_ != changed_) {
+      reporting_ = true;
+      reporter_ = platform::this_thread_id();
+      reported_ =
+          std::max(reported_, changed_ - std::min<std::uint64_t>(changed_, changes_.size()));
+      const auto [from, to] = changes_[static_cast<std::size_t>(reported_++ % changes_.size())];
       hold.unlock();
       options_.on_change(from, to);
       hold.lock();
     }
-    telling_ = false;
+    reporting_ = false;
   }
 
-  // ---- fork: another thread that tells is not there in a child, and what it tells is told in the
-  // parent. What had not been told is told in both, in the child beside its next change -----------
+  // ---- fork -------------------------------------------------------------------------------------
+  // Another thread that reports does not exist in a child: its change is reported in the parent.
+  // Changes that were not reported yet are reported in both, in the child with its next change.
 
   SINGLEFLIGHT_COLD void hold() noexcept override { lock_.lock(); }
   SINGLEFLIGHT_COLD void release() noexcept override { lock_.unlock(); }
-  SINGLEFLIGHT_COLD void mend() noexcept override {
-    if (teller_ != platform::this_thread_id()) telling_ = false;
+  SINGLEFLIGHT_COLD void repair() noexcept override {
+    if (reporter_ != platform::this_thread_id()) reporting_ = false;
   }
 
   const circuit_breaker_options options_;
@@ -300,14 +304,14 @@ class breaker_core final : fork_member {
   atomic<std::uint64_t> opened_{0};
   call_window window_;
 
-  platform::mutex lock_;     // guards all below, and what BR1 says; no user code runs under it
+  platform::mutex lock_;     // guards all below, and what BR1 lists; no user code runs under it
   call_counts round_;        // the results of this round's probes
   std::uint32_t extra_ = 0;  // places beyond `probes`, for those that may hang
   std::array<std::pair<breaker_state, breaker_state>, 32> changes_{};
-  std::uint64_t changed_ = 0;  // changes so far; the last of them are kept in changes_
-  std::uint64_t told_ = 0;     // of these, told to on_change
-  bool telling_ = false;
-  platform::thread_id teller_{};  // while telling_: on which thread
+  std::uint64_t changed_ = 0;   // changes so far; changes_ keeps the last of them
+  std::uint64_t reported_ = 0;  // of these, how many on_change was called for
+  bool reporting_ = false;
+  platform::thread_id reporter_{};  // while reporting_: on which thread
 };
 
 }  // namespace detail

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// group_deadline: stops a task_group when the time has come.
+// group_deadline: stops a task_group at a point in time.
 //
-// The thread that waits may be inside of a call then, and a timer's fire must run no stop callback:
-// so a thread of timeout_pool() strikes. Those may all be held up by others' stop callbacks; hence
-// end() waits for a strike that has begun, which is the group's own, and claims one that has not.
+// At that moment the thread that waits may be inside of a call, and a timer's fire must run no stop
+// callback: so a thread of timeout_pool() stops the group. All threads of that pool may be held up
+// by stop callbacks of others; hence end() waits for an expiry that has begun, which is the group's
+// own, and claims one that has not.
 
 #include <cstdint>
 #include <memory>
 
 #include "singleflight/core/default_timer.hpp"
+#include "singleflight/sync/detail/rules.hpp"
 #include "singleflight/sync/detail/task_group.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -26,77 +28,79 @@ struct group_time {
 
 class group_deadline {
  public:
-  /// `time` has a clock. The group outlives this object.
+  /// Requires that `time` has a clock. The group outlives this object.
   group_deadline(task_group& group, const group_time& time)
-      : clock_(*time.clock), strike_(std::make_unique<strike>(group)) {
-    clock_.arm(*strike_, time.until);
+      : clock_(*time.clock), expiry_(std::make_unique<expiry>(group)) {
+    clock_.arm(*expiry_, time.until);
   }
   group_deadline(const group_deadline&) = delete;
   group_deadline& operator=(const group_deadline&) = delete;
   ~group_deadline() { end(); }
 
-  /// Afterwards nobody strikes any more; whether it was the deadline that stopped the group.
+  /// After this call, the deadline stops nothing any more. Returns whether it has stopped the
+  /// group.
   bool end() noexcept {
-    if (strike_ == nullptr) return false;
-    clock_.cancel(*strike_);
-    phase now = strike_->at.load(memory_order_relaxed);  // a fire comes before the cancel
-    // The claim's release orders all that was done here before the task frees the strike.
+    if (expiry_ == nullptr) return false;
+    clock_.cancel(*expiry_);
+    phase now = expiry_->state.load(memory_order_relaxed);  // a fire comes before the cancel
+    // The claim's release orders all that was done here before the task frees the expiry.
     if (now == phase::fired &&
-        strike_->at.compare_exchange_strong(now, phase::claimed, memory_order_acq_rel,
-                                            memory_order_acquire)) {
-      (void)strike_.release();
+        expiry_->state.compare_exchange_strong(now, phase::claimed, memory_order_acq_rel,
+                                               memory_order_acquire)) {
+      (void)expiry_.release();
       return false;
     }
-    while ((now = strike_->at.load(memory_order_acquire)) == phase::begun) {
+    while ((now = expiry_->state.load(memory_order_acquire)) == phase::begun) {
       hand_queue_over();
-      platform::wait(strike_->at, now);
+      platform::wait(expiry_->state, now);
     }
-    strike_.reset();
-    return now == phase::struck;
+    expiry_.reset();
+    return now == phase::stopped;
   }
 
  private:
   enum class phase : std::uint32_t {
     armed,
-    fired,    ///< the task is queued
-    claimed,  ///< by end(): the task has but to free the strike
-    begun,    ///< by the task, which stops the group
-    too_late,
-    struck,
+    fired,     ///< the task is queued
+    claimed,   ///< by end(): the task only frees the expiry
+    begun,     ///< by the task, which stops the group
+    too_late,  ///< the group had been stopped before
+    stopped,   ///< the deadline has stopped the group
   };
 
   /// Owned by the deadline, or, once it is claimed, by its task.
-  struct strike : thread_timer_node, task_node, platform::allocated {
-    explicit strike(task_group& g)
+  struct expiry : thread_timer_node, task_node, platform::allocated {
+    explicit expiry(task_group& g)
         : thread_timer_node(&on_fire, this_thread()), task_node(&on_task), group(g) {
       make_shared_pools();
     }
 
     static void on_fire(timer_node& node) noexcept {
-      auto& self = static_cast<strike&>(node);
-      self.at.store(phase::fired, memory_order_relaxed);  // seen after the cancel, or by the task
+      auto& self = static_cast<expiry&>(node);
+      // Seen after the cancel, or by the task.
+      self.state.store(phase::fired, memory_order_relaxed);
       timeout_pool().post(&self, true);
     }
     static void on_task(task_node* node, bool) {
-      auto& self = static_cast<strike&>(*node);
+      auto& self = static_cast<expiry&>(*node);
       phase now = phase::fired;
-      if (!self.at.compare_exchange_strong(now, phase::begun, memory_order_acq_rel,
-                                           memory_order_acquire) &&
-          platform::holds(rule::claimed_strike_stays_away)) {
+      if (!self.state.compare_exchange_strong(now, phase::begun, memory_order_acq_rel,
+                                              memory_order_acquire) &&
+          platform::holds(rule::claimed_expiry_does_nothing)) {
         delete &self;
         return;
       }
       const bool first = self.group.request_stop();
-      self.at.store(first ? phase::struck : phase::too_late, memory_order_release);
-      platform::wake(self.at, 1);  // by its address: it may have gone
+      self.state.store(first ? phase::stopped : phase::too_late, memory_order_release);
+      platform::wake(self.state, 1);  // by its address: it may be destroyed already
     }
 
     task_group& group;
-    atomic<phase> at{phase::armed};
+    atomic<phase> state{phase::armed};
   };
 
   timer& clock_;
-  std::unique_ptr<strike> strike_;
+  std::unique_ptr<expiry> expiry_;
 };
 
 }  // namespace detail

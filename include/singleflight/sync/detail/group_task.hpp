@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// group_task: a callable with its place in the queue of a task_group, and later in its list of
-// errors.
+// group_task: a callable as a node of a task_group's queue, and later of its list of errors.
 
 #include <cstddef>
 #include <exception>
@@ -14,9 +13,9 @@
 #include <utility>
 #include <vector>
 
-#include "singleflight/core/detail/platform.hpp"
-#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/core/outcome.hpp"
+#include "singleflight/core/support/platform.hpp"
+#include "singleflight/core/support/stop_token.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 
@@ -31,13 +30,13 @@ namespace detail {
 class task_group;
 std::stop_token token_of(task_group& group);
 
-/// A task with its place in the queue; once it has failed, the record of that.
+/// A task in the queue; once it has failed, the record of its error.
 struct group_task : platform::allocated {
   group_task() = default;
   group_task(const group_task&) = delete;
   group_task& operator=(const group_task&) = delete;
   virtual ~group_task() = default;
-  /// Calls what is to be done and destroys it, also when it throws.
+  /// Calls the callable and destroys it, also when it throws.
   virtual void run(task_group& group) = 0;
 
   group_task* next = nullptr;
@@ -69,7 +68,8 @@ struct group_tasks {
   }
 };
 
-/// What `failed` records, which `lock` guards; no memory is asked for under the lock.
+/// Returns the errors that `failed` records, which `lock` guards; nothing is allocated under the
+/// lock.
 template <class Lock>
 std::vector<task_error> errors_of(const group_tasks& failed, Lock& lock) {
   std::vector<task_error> all;
@@ -86,8 +86,8 @@ std::vector<task_error> errors_of(const group_tasks& failed, Lock& lock) {
     lock.unlock();
     all.reserve(count);
   }
-  for (task_error& one : all) {
-    if (one.error == nullptr) one.error = outcome<void>(flight_errc::broken).exception();
+  for (task_error& e : all) {
+    if (e.error == nullptr) e.error = outcome<void>(flight_errc::broken).exception();
   }
   return all;
 }
@@ -133,8 +133,8 @@ template <class Fn>
 std::unique_ptr<group_task> make_group_task(Fn&& fn) {
   using stored = std::decay_t<Fn>;
   static_assert(std::is_void_v<task_result<stored>>,
-                "singleflight: a task returns nothing and tells errors by throwing; collect and "
-                "run_all keep results");
+                "singleflight: a task returns nothing and reports errors by throwing; collect "
+                "and run_all keep results");
   return std::make_unique<group_task_of<stored>>(std::forward<Fn>(fn));
 }
 
@@ -150,7 +150,7 @@ using held_call =
 template <class Calls>
 using result_of_calls = std::remove_cv_t<task_result<std::remove_reference_t<held_call<Calls>>>>;
 
-/// A call, and who keeps what it returns: `keep` is given something to call.
+/// A call, and what stores its result: `keep` is passed a callable that makes the call.
 template <class Held, class Keep>
 struct kept_call {
   Held call;

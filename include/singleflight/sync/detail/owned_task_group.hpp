@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// owned_task_group: a task_group with its owner, whose parent's stop is its own.
+// owned_task_group: a task_group and its owner; the stop of its parent stops it.
 
 #include <optional>
 #include <utility>
@@ -11,19 +11,18 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// A group with its owner, and with a parent whose stop is its own.
 class owned_task_group {
  public:
-  // Made in its place: at -O3 GCC takes what an emplace() would destroy before for read.
-  explicit owned_task_group(const task_group::settings& with)
-      : group_(new task_group(with)),
-        on_parent_(with.parent.stop_possible()
-                       ? parent_callback(std::in_place, with.parent, stopper{group_})
+  // on_parent_ is made in place: at -O3, GCC takes what an emplace() would destroy first for read.
+  explicit owned_task_group(const task_group::settings& options)
+      : group_(new task_group(options)),
+        on_parent_(options.parent.stop_possible()
+                       ? parent_callback(std::in_place, options.parent, stopper{group_})
                        : parent_callback()) {}
   owned_task_group(const owned_task_group&) = delete;
   owned_task_group& operator=(const owned_task_group&) = delete;
-  /// 1. the parent is not heard any more; 2. nothing more begins, and what runs is told to stop; 3.
-  /// it is waited for; 4. the group goes, with its last ticket.
+  /// 1. the parent's stop no longer reaches the group; 2. nothing more begins, and what runs is
+  /// asked to stop; 3. it is waited for; 4. the group is destroyed with its last ticket.
   ~owned_task_group() {
     on_parent_.reset();
     group_->request_stop();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What retry and start_retry decide alike: whether anything may begin, how an attempt is called,
-// and what follows one that has failed.
+// retry_bounds: what retry and start_retry share: whether anything may begin, how an attempt is
+// called, and what follows a failed attempt.
 
 #include <algorithm>
 #include <chrono>
@@ -14,10 +14,10 @@
 #include <type_traits>
 
 #include "singleflight/core/default_timer.hpp"
-#include "singleflight/core/detail/signature.hpp"
-#include "singleflight/core/detail/stop_token.hpp"
 #include "singleflight/core/limits.hpp"
 #include "singleflight/core/outcome.hpp"
+#include "singleflight/core/support/signature.hpp"
+#include "singleflight/core/support/stop_token.hpp"
 #include "singleflight/sync/detail/retry_schedule.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -27,8 +27,8 @@ inline timer& clock_of(const retry_policy& policy) noexcept {
   return policy.timer != nullptr ? *policy.timer : default_timer();
 }
 
-/// When the retries of a call must be over, or why nothing may begin. Throws for a policy that is
-/// refused: a value out of range, or it might never end.
+/// Returns when the retries of a call must be over, or why nothing may begin. Throws for a policy
+/// with a value out of range, or one that might never end.
 inline outcome<steady_time> end_of(const retry_policy& policy, const limits& bounds) {
   check_policy(policy);
   if (platform::stop_requested(bounds.stop)) return flight_errc::cancelled;
@@ -46,8 +46,8 @@ inline outcome<steady_time> end_of(const retry_policy& policy, const limits& bou
   return std::min(bounds.deadline, deadline_after(now, policy.budget));
 }
 
-/// One attempt; its result as it is. A function that would cut the attempt's number does not
-/// compile.
+/// Makes one attempt and returns its result as it is. A function whose parameter would truncate the
+/// attempt's number does not compile.
 template <class Fn>
 decltype(auto) call_attempt(Fn& fn, std::uint32_t attempt) {
   if constexpr (std::is_invocable_v<Fn&>) {
@@ -59,8 +59,8 @@ decltype(auto) call_attempt(Fn& fn, std::uint32_t attempt) {
 
 inline constexpr steady_time at_once = steady_time::min();
 
-/// An attempt has failed with `error`: when the next one's time will have come, or how it all ends.
-/// Throws what the policy's functions throw.
+/// Called when an attempt has failed with `error`: returns when the next one is due, or how the
+/// call ends. Throws what the policy's functions throw.
 inline outcome<steady_time> next_attempt(const retry_policy& policy, retry_schedule& schedule,
                                          const std::exception_ptr& error,
                                          const std::stop_token& stop) {

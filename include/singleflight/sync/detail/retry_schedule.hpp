@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// retry_schedule: what to do after an attempt has failed: sleep for so long, or give up. It waits
-// for nothing and reads no clock, so blocking and awaited retries decide alike.
+// retry_schedule: decides after a failed attempt how long to sleep, or to give up. It waits for
+// nothing and reads no clock, so blocking and awaited retries share it.
 
 #include <algorithm>
 #include <chrono>
@@ -13,7 +13,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "singleflight/core/detail/random.hpp"
+#include "singleflight/core/support/random.hpp"
 #include "singleflight/core/timer.hpp"
 #include "singleflight/sync/retry_policy.hpp"
 
@@ -46,20 +46,21 @@ inline void check_policy(const retry_policy& p) {
 
 class retry_schedule {
  public:
-  /// `end`: when the budget or the caller's deadline is over, whichever comes first; max(): never.
-  /// Requires a policy that check_policy lets pass; it is kept by reference.
+  /// `end` is when the budget or the caller's deadline is over, whichever comes first; max() if
+  /// never. Requires a policy that passes check_policy; it is kept by reference.
   retry_schedule(const retry_policy& policy, steady_time end) noexcept
       : policy_(policy), end_(end), ceiling_(static_cast<double>(policy.base.count())) {}
 
-  /// The attempt that is under way, from 1 on.
+  /// Returns the number of the attempt that is under way, from 1 on.
   std::uint32_t attempt() const noexcept { return attempt_; }
   bool is_last() const noexcept {
     return policy_.max_attempts != 0 && attempt_ >= policy_.max_attempts;
   }
   bool is_over(steady_time now) const noexcept { return end_ != steady_time::max() && now >= end_; }
 
-  /// The attempt has failed with `error` at `now`: how long to sleep before the next one, or
-  /// nothing: give up. Calls what the policy brings: retry_if, random, on_retry, in this order.
+  /// Called when the attempt has failed with `error` at `now`: returns how long to sleep before the
+  /// next one, or nothing to give up. Calls the policy's retry_if, random and on_retry, in this
+  /// order.
   std::optional<std::chrono::nanoseconds> after(const std::exception_ptr& error, steady_time now) {
     if (is_last()) return std::nullopt;
     if (policy_.retry_if && !policy_.retry_if(error)) return std::nullopt;

@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// semaphore_core: what the callers of one semaphore share: the permits that are left, and those who
-// queue.
+// semaphore_core: what the callers of one semaphore share: the available permits, and the queue of
+// requests.
 //
-// S1  `word_` is the lock (bit 0), `slow` (bit 1), and what is available in the rest: less than
-//     nothing after a resize below what is held. `slow` is set exactly while somebody queues or the
-//     semaphore is closed.
-// S2  Without the lock permits are taken and given by one compare-exchange that wants both bits
-//     clear. So while anybody queues everyone comes through the lock, and nobody overtakes.
-// S3  Only the front of the queue is served. While nobody has the lock the front asks for more than
-//     is available, or a thread is between two rounds of change(), and comes back for the rest. In
-//     a child of fork the threads that queued ahead, or would have come back, are not there:
-//     `unserved_` is set, and the next call serves the queue before it does anything else.
+// S1  `word_` holds the lock (bit 0), `slow` (bit 1), and in the other bits the available permits;
+//     these are negative after resize() below the number held. `slow` is set exactly while a
+//     request is queued or the semaphore is closed.
+// S2  Without the lock, permits are taken and returned by one compare-exchange that requires both
+//     bits to be clear. So while a request is queued every call takes the lock, and none overtakes.
+// S3  Only the front of the queue is served. While no thread holds the lock, the front asks for
+//     more than is available, or a thread is between two rounds of change() and will serve the
+//     rest. In a child of fork, the threads that queued ahead, or were between two rounds, do not
+//     exist: `unserved_` is set, and the next call serves the queue before it does anything else.
 // S4  A waiter is settled once, under the lock, in the critical section that takes it out of the
 //     queue: granted, refused, or given up by its own limit. Whichever comes first holds.
 // S5  References: the semaphore's, one for each handle, the runners', and one for each thread
 //     between two rounds of change(). A permit has none: the semaphore outlives it, and the fast
 //     release is the last touch of its holder.
 //
-// The release of a permit (compare-exchange, or the unlock's store) pairs with the acquire of
-// whoever takes it, at the fast path or at the lock: what was done under a permit happens-before
-// what the next one does with it.
+// The release of a permit (compare-exchange, or the unlock's store) pairs with the acquire of the
+// thread that takes it, on the fast path or at the lock: what was done under a permit
+// happens-before what its next holder does under it.
 
 #include <array>
 #include <cstddef>
@@ -31,10 +31,11 @@
 #include <string>
 #include <utility>
 
-#include "singleflight/core/detail/bit_lock.hpp"
-#include "singleflight/core/detail/sleeper.hpp"
 #include "singleflight/core/errors.hpp"
+#include "singleflight/core/support/bit_lock.hpp"
+#include "singleflight/core/support/sleeper.hpp"
 #include "singleflight/sync/detail/permit_waiter.hpp"
+#include "singleflight/sync/detail/rules.hpp"
 #include "singleflight/sync/semaphore_options.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -43,7 +44,7 @@ namespace detail {
 class semaphore_core final : public platform::allocated, fork_member {
  public:
   using count = std::ptrdiff_t;
-  /// Some bits short of a count, so that sums of permits are counts as well.
+  /// Some bits less than a count has, so that sums of permits are counts as well.
   static constexpr int most_bits = std::numeric_limits<count>::digits - 3;
   static constexpr count most = count{1} << most_bits;
 
@@ -64,7 +65,7 @@ class semaphore_core final : public platform::allocated, fork_member {
 
   // ---- alone ------------------------------------------------------------------------------------
 
-  /// Takes `n` if they are there and nobody queues.
+  /// Takes `n` if they are available and no request is queued.
   bool take_fast(count n) noexcept {
     std::uint64_t word = word_.load(memory_order_relaxed);
     while ((word & (locked | (platform::holds(rule::newcomers_queue) ? slow : 0))) == 0 &&
@@ -86,147 +87,37 @@ class semaphore_core final : public platform::allocated, fork_member {
         return;
       }
     }
-    change([&](aftermath&) { available_ += n; });
+    change([&](wake_list&) { available_ += n; });
   }
 
   // ---- through the lock -------------------------------------------------------------------------
 
-  /// Settles `w` at once, or queues it; adds the reference of its handle while nothing can go: it
-  /// holds a permit, or the lock.
-  void enter(permit_waiter& w) {
-    if (take_fast(w.weight)) {
-      w.is_settled.store(true, memory_order_relaxed);
-      add_handle();
-      return;
-    }
-    lock_served();
-    if (closed_) {
-      refuse_locked(w, flight_errc::closed);
-    } else if (w.weight > capacity_) {
-      const count capacity = capacity_;
-      unlock();
-      throw std::invalid_argument("semaphore: a weight of " + std::to_string(w.weight) +
-                                  " is over the capacity of " + std::to_string(capacity) +
-                                  ", and would never be served");
-    } else if (queue_.empty() && w.weight <= available_) {
-      available_ -= w.weight;
-      w.is_settled.store(true, memory_order_relaxed);
-    } else if (max_waiters_ != 0 && waiters_.load(memory_order_relaxed) >= max_waiters_) {
-      refuse_locked(w, flight_errc::overloaded);
-    } else {
-      queue_.push(w);
-      w.queued = true;
-      count_waiters_locked(1);
-      ++stats_.queued;
-    }
-    add_handle();
-    unlock();
-  }
+  /// Settles `w` at once, or queues it; adds the reference of its handle while the semaphore cannot
+  /// be destroyed: `w` holds a permit, or this thread the lock.
+  void enter(permit_waiter& w);
   /// Counts a call that is refused before it has begun.
-  flight_errc refuse(flight_errc why) noexcept {
-    lock();
-    ++(why == flight_errc::timed_out ? stats_.timed_out : stats_.cancelled);
-    unlock();
-    return why;
-  }
+  flight_errc refuse(flight_errc why) noexcept;
+  bool try_take(count n);
 
-  bool try_take(count n) {
-    if (take_fast(n)) return true;
-    lock_served();
-    const bool there = !closed_ && queue_.empty() && n <= available_;
-    if (there) available_ -= n;
-    unlock();
-    return there;
-  }
+  /// Makes a batch for one wait that names `executor`; it must be released after that wait.
+  permit_batch* make_batch(const any_executor& executor);
+  /// Called when a coroutine is about to suspend. Returns false if it should resume at once.
+  bool enrol(permit_waiter& w, permit_batch& batch, bool always);
+  /// Called when a limit has expired: if that comes before the grant, `w` leaves the queue with
+  /// that verdict.
+  void give_up(permit_waiter& w, wait_verdict why);
+  /// Called when a thread is about to sleep. Returns false if `w` is over.
+  bool fall_asleep(permit_waiter& w, sleeper& thread);
+  /// Called when the coroutine of `w` will not be resumed any more.
+  void leave_batch(permit_waiter& w) noexcept;
+  /// Called when the handle of `w` is destroyed unused: `w` leaves the queue, or returns what it
+  /// was granted.
+  void drop(permit_waiter& w);
 
-  /// For one wait that names `executor`: to be released after it.
-  permit_batch* make_batch(const any_executor& executor) {
-    permit_batch* const made = permit_batch::make(*this, executor);
-    lock();
-    made->enlist_locked(more_batches_);
-    unlock();
-    return made;
-  }
-  /// A coroutine is about to suspend. False: it should go on at once.
-  bool enrol(permit_waiter& w, permit_batch& batch, bool always) {
-    const call_scope scope;
-    permit_batch::runner* runners = nullptr;
-    lock_served();
-    w.require_idle_locked();
-    const bool over = w.over_locked();
-    if (over && !always) {
-      unlock();
-      return false;
-    }
-    w.batch = &batch;
-    w.state = wait_state::pending;
-    if (over) batch.make_ready_locked(w, runners);
-    unlock();
-    permit_batch::submit(runners);
-    return true;
-  }
+  void resize(count capacity);
+  void close();
 
-  /// A limit has struck: if it comes before the grant, `w` leaves the queue with that verdict.
-  void give_up(permit_waiter& w, wait_verdict why) {
-    change([&](aftermath& after) {
-      if (w.is_settled.load(memory_order_relaxed) &&
-          platform::holds(rule::cancel_yields_to_grant)) {
-        return;
-      }
-      if (w.verdict.load(memory_order_relaxed) != wait_verdict::outcome) return;
-      ++(why == wait_verdict::timed_out ? stats_.timed_out : stats_.cancelled);
-      w.verdict.store(why, memory_order_relaxed);
-      take_out_locked(w);
-      if (w.state == wait_state::pending) w.batch->make_ready_locked(w, after.runners);
-    });
-  }
-
-  /// A thread is about to sleep. False: `w` is over.
-  bool fall_asleep(permit_waiter& w, sleeper& thread) {
-    lock_served();
-    w.require_idle_locked();
-    const bool waits = !w.over_locked();
-    if (waits) w.thread = &thread;
-    unlock();
-    return waits;
-  }
-
-  /// The coroutine of `w` will not be resumed any more.
-  void leave_batch(permit_waiter& w) noexcept {
-    lock();
-    w.leave_batch_locked();
-    unlock();
-  }
-
-  /// The handle of `w` goes, unused: it leaves the queue, or returns what it was granted.
-  void drop(permit_waiter& w) {
-    change([&](aftermath&) {
-      w.leave_batch_locked();
-      if (w.queued) {
-        take_out_locked(w);
-      } else if (w.granted_locked() && platform::holds(rule::dropped_grant_returns)) {
-        available_ += w.weight;
-      }
-    });
-  }
-
-  void resize(count capacity) {
-    check_capacity(capacity);
-    change([&](aftermath&) {
-      available_ += capacity - capacity_;
-      if (capacity < capacity_ && platform::holds(rule::resize_refuses_the_heavy)) {
-        sweep_at_ = queue_.first();
-      } else if (!platform::holds(rule::sweep_outlasts_resize)) {
-        sweep_at_ = nullptr;
-      }
-      capacity_ = capacity;
-    });
-  }
-  void close() {
-    change([&](aftermath&) { closed_ = true; });
-  }
-
-  /// Whether everything has come back. Acquires what the last holder did.
+  /// Returns whether all permits have been returned. Acquires what the last holder did.
   bool is_whole() noexcept {
     lock();
     const bool whole = available_ == capacity_;
@@ -234,7 +125,7 @@ class semaphore_core final : public platform::allocated, fork_member {
     return whole;
   }
 
-  // ---- looking ----------------------------------------------------------------------------------
+  // ---- statistics -------------------------------------------------------------------------------
 
   count available() const noexcept { return available_in(word_.load(memory_order_relaxed)); }
   std::size_t waiters() const noexcept { return waiters_.load(memory_order_relaxed); }
@@ -259,12 +150,12 @@ class semaphore_core final : public platform::allocated, fork_member {
     lock_bit::unlock(word_, word_of(available_) | (queue_.empty() && !closed_ ? 0 : slow));
   }
   static constexpr bool pending_is_ready_locked() noexcept { return false; }
-  /// What it was granted comes back: in the child nobody will use it.
+  /// Returns what `w` was granted: in the child it will not be used.
   void strand_locked(waiter& w) noexcept {
-    auto& one = static_cast<permit_waiter&>(w);
-    if (!one.granted_locked() || !platform::holds(rule::stranded_grant_returns)) return;
-    available_ += one.weight;
-    one.refused = flight_errc::broken;
+    auto& request = static_cast<permit_waiter&>(w);
+    if (!request.granted_locked() || !platform::holds(rule::stranded_grant_returns)) return;
+    available_ += request.weight;
+    request.refused = flight_errc::broken;
   }
   void add_reference() noexcept { references_.fetch_add(1, memory_order_relaxed); }
   void drop_reference() noexcept {
@@ -298,129 +189,46 @@ class semaphore_core final : public platform::allocated, fork_member {
     return n;
   }
 
-  /// What is done after the lock: threads first, then coroutines. How many are told, and looked at,
-  /// is bounded, so that the lock is never held for long; the rest is for the next round.
-  struct aftermath {
-    static constexpr std::size_t most_told = platform::tuned(std::size_t{32}, std::size_t{1});
-    static constexpr std::size_t most_looked_at = 32 * most_told;
-    std::array<sleeper::name, most_told> threads;
+  /// What is woken after the unlock: threads first, then coroutines. How many are settled and
+  /// looked at in one round is bounded, so that the lock is never held for long; the next round
+  /// takes the rest.
+  struct wake_list {
+    static constexpr std::size_t most_settled = platform::tuned(std::size_t{32}, std::size_t{1});
+    static constexpr std::size_t most_looked_at = 32 * most_settled;
+    std::array<sleeper::name, most_settled> threads;
     std::size_t thread_count = 0;
-    std::size_t told = 0;
+    std::size_t settled = 0;
     std::size_t looked_at = 0;
     permit_batch::runner* runners = nullptr;
-    bool room() const noexcept { return told < most_told && looked_at < most_looked_at; }
+    bool has_room() const noexcept { return settled < most_settled && looked_at < most_looked_at; }
   };
 
-  /// One change under the lock, and what follows from it for those who queue.
+  /// Makes one change under the lock, then serves the queue as far as the change allows.
   template <class Step>
-  void change(Step step) {
-    const call_scope scope;
-    bool again = false;
-    lock();
-    aftermath first;
-    step(first);
-    for (aftermath after = first;; after = {}) {
-      if (platform::holds(rule::change_serves_queue)) serve_locked(after);
-      // Those left over may be served by somebody else, and be the last users of all this.
-      const bool held = std::exchange(again, !after.room());
-      if (again && !held && platform::holds(rule::server_holds_reference)) add_reference();
-      unlock();
-      for (std::size_t i = 0; i < after.thread_count; ++i) sleeper::wake(after.threads[i]);
-      permit_batch::submit(after.runners);
-      if (!again) {
-        if (held && platform::holds(rule::server_holds_reference)) drop_reference();
-        return;
-      }
-      lock();
-    }
-  }
+  void change(Step step);
 
-  /// Takes the lock, once those are served whom a fork has left unserved.
-  void lock_served() {
-    lock();
-    while (unserved_) [[unlikely]] {
-      unserved_ = false;
-      unlock();
-      change([](aftermath&) {});
-      lock();
-    }
-  }
+  /// Takes the lock, after serving the requests that a fork has left unserved.
+  void lock_served();
 
-  /// Settles those who need not queue any longer, from the front, as many as there is room for.
-  void serve_locked(aftermath& after) noexcept {
-    while (sweep_at_ != nullptr && after.room()) {
-      ++after.looked_at;
-      auto& one = static_cast<permit_waiter&>(*std::exchange(sweep_at_, sweep_at_->next));
-      if (one.weight <= capacity_) continue;
-      ++stats_.rejected;
-      settle_locked(one, flight_errc::rejected, after);
-    }
-    while (after.room() && !queue_.empty()) {
-      auto& front = static_cast<permit_waiter&>(*queue_.first());
-      if (closed_ && platform::holds(rule::close_tells_the_queue)) {
-        ++stats_.closed;
-        settle_locked(front, flight_errc::closed, after);
-      } else if (front.weight <= available_) {
-        available_ -= front.weight;
-        settle_locked(front, {}, after);
-      } else {
-        return;
-      }
-    }
-  }
-
-  SINGLEFLIGHT_INLINE void settle_locked(permit_waiter& w, flight_errc refused,
-                                         aftermath& after) noexcept {
-    take_out_locked(w);
-    w.refused = refused;
-    ++after.told;
-    if (w.thread != nullptr) {
-      w.is_settled.store(true, memory_order_relaxed);
-      after.threads[after.thread_count++] = w.thread->tell();  // it may be gone now
-      return;
-    }
-    if (w.state == wait_state::pending) w.batch->make_ready_locked(w, after.runners);
-    // If it does not wait yet, it may be gone after this.
-    w.is_settled.store(true, platform::order(rule::settle_releases, memory_order_release));
-  }
-
-  void take_out_locked(permit_waiter& w) noexcept {
-    if (!w.queued) return;
-    if (sweep_at_ == &w) sweep_at_ = w.next;
-    queue_.remove(w);
-    w.queued = false;
-    count_waiters_locked(-1);
-  }
-  void refuse_locked(permit_waiter& w, flight_errc why) noexcept {
-    ++(why == flight_errc::closed ? stats_.closed : stats_.overloaded);
-    w.refused = why;
-    w.is_settled.store(true, memory_order_relaxed);
-  }
+  /// Settles the requests that need not queue any longer, from the front, as many as `wakes` has
+  /// room for.
+  void serve_locked(wake_list& wakes) noexcept;
+  void settle_locked(permit_waiter& w, flight_errc refused, wake_list& wakes) noexcept;
+  void dequeue_locked(permit_waiter& w) noexcept;
+  void refuse_locked(permit_waiter& w, flight_errc why) noexcept;
   void add_handle() noexcept {
     if (platform::holds(rule::handles_hold_reference)) add_reference();
   }
-  // ---- fork: threads that queue are not there in a child. What is held stays held; what was
-  // granted to a coroutine that is resumed in the parent alone is not. Nobody is resumed here, so
-  // those who stood behind are served by the next call --------------------------------------------
-
-  SINGLEFLIGHT_COLD void hold() noexcept override { lock(); }
-  SINGLEFLIGHT_COLD void release() noexcept override { unlock(); }
-  SINGLEFLIGHT_COLD void mend() noexcept override {
-    for (waiter* w = queue_.first(); w != nullptr;) {
-      waiter* const next = w->next;
-      auto& one = static_cast<permit_waiter&>(*w);
-      if (one.thread != nullptr || one.blocks) take_out_locked(one);
-      w = next;
-    }
-    unserved_ = !queue_.empty();
-    home.mend_locked(false);
-    for (permit_batch* b = more_batches_; b != nullptr; b = b->next) b->mend_locked(false);
-  }
-
   void count_waiters_locked(std::ptrdiff_t n) noexcept {
     waiters_.store(waiters_.load(memory_order_relaxed) + static_cast<std::size_t>(n),
                    memory_order_relaxed);
   }
+
+  // ---- fork -------------------------------------------------------------------------------------
+
+  SINGLEFLIGHT_COLD void hold() noexcept override { lock(); }
+  SINGLEFLIGHT_COLD void release() noexcept override { unlock(); }
+  SINGLEFLIGHT_BODY void repair() noexcept override;
 
   atomic<std::uint64_t> word_;
   atomic<std::uint32_t> references_{1};
@@ -431,14 +239,41 @@ class semaphore_core final : public platform::allocated, fork_member {
   waiter_list queue_;
   semaphore_stats stats_;
   bool closed_ = false;
-  bool unserved_ = false;                 // in a child of fork: nobody has looked at the queue yet
-  waiter* sweep_at_ = nullptr;            // from here on some may ask for more than the capacity
+  bool unserved_ = false;       // in a child of fork: the queue has not been looked at yet
+  waiter* sweep_at_ = nullptr;  // from here on requests may ask for more than the capacity
   permit_batch* more_batches_ = nullptr;  // of waits that name an executor
   const std::size_t max_waiters_;
 
  public:
-  permit_batch home;  ///< those who name no executor
+  permit_batch home;  ///< of waits that name no executor
 };
+
+template <class Step>
+void semaphore_core::change(Step step) {
+  const call_scope scope;
+  bool again = false;
+  lock();
+  wake_list first;
+  step(first);
+  for (wake_list wakes = first;; wakes = {}) {
+    if (platform::holds(rule::change_serves_queue)) serve_locked(wakes);
+    // Those left over may be served by another thread, and be the last owners of this object.
+    const bool held = std::exchange(again, !wakes.has_room());
+    if (again && !held && platform::holds(rule::server_holds_reference)) add_reference();
+    unlock();
+    for (std::size_t i = 0; i < wakes.thread_count; ++i) sleeper::wake(wakes.threads[i]);
+    permit_batch::submit(wakes.runners);
+    if (!again) {
+      if (held && platform::holds(rule::server_holds_reference)) drop_reference();
+      return;
+    }
+    lock();
+  }
+}
 
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE
+
+#if !defined(SINGLEFLIGHT_COMPILED)
+#include "singleflight/sync/impl/semaphore_core.hpp"
+#endif

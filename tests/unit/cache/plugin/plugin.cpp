@@ -13,7 +13,7 @@ sf::group<int, int> started;
 sf::loading_cache<int, int> cache([](int k) { return k * 2; },
                                   {.ttl = std::chrono::milliseconds(1)});
 
-// Each waits for a thread that the library starts, with the loader's lock held.
+// Each of them waits for a thread that the library starts, while the loader's lock is held.
 const int by_start = *started.start(1, [] { return *cache.get(20); }).get();
 const int by_cache = *cache.start_get(1).get();
 const sf::live_value<int> settings([] { return 1; },

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// A plugin that uses the library as it is loaded and unloaded.
+// A plugin that uses the library while it is loaded and unloaded.
 
 #include <dlfcn.h>
 #include <gtest/gtest.h>
@@ -20,18 +20,19 @@ bool works_once() {
   return ::dlclose(plugin) == 0 && right;
 }
 
-// Whether the plugin's code is still there, for the threads of the library that run it.
+// Whether the plugin's code is still mapped, for the library's threads that run it.
 bool is_in_place() {
   void* const plugin = ::dlopen(PLUGIN_PATH, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
   return plugin != nullptr && ::dlclose(plugin) == 0;
 }
 
 // Goal    A static initializer of a plugin may start a load and wait for it: no thread of the
-//         library waits for the loader's lock, which dlopen holds meanwhile. Closed, its code
-//         stays, whatever the compiler: a thread of the library may be running it. Loaded again.
-// Method  In a child, whose alarm ends a deadlock; before the program has used the library, and
-//         after.
-TEST(plugin, starts_loads_as_it_is_loaded) {
+//         library waits for the loader's lock, which dlopen holds meanwhile. After dlclose its code
+//         stays mapped, with any compiler, because a thread of the library may be running it. It
+//         can be loaded again.
+// Method  In a child, whose alarm ends a deadlock, before and after the program has used the
+//         library.
+TEST(plugin, starts_loads_while_it_is_loaded) {
   EXPECT_TRUE(support::in_child([] { return works_once() && is_in_place() && works_once(); }));
   EXPECT_TRUE(support::in_child([] {
     sf::group<int, int> g;

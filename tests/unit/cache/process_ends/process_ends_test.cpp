@@ -40,7 +40,7 @@ struct user {
 };
 
 sf::live_value<int> settings([] { return 7; }, sf::live_options<int>{.reload_every = 1ms});
-const int before_main = (use(), 0);  // its objects are made here, so they go after `at_the_end`
+const int before_main = (use(), 0);  // made here, so destroyed after `at_the_end`
 const user at_the_end;
 thread_local user of_a_thread;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Two shared objects, each compiled with the headers and hidden visibility, share what is
-// process-wide.
+// Two shared objects, each compiled with the headers and hidden visibility, share the process-wide
+// state.
 
 #include <gtest/gtest.h>
 
@@ -21,8 +21,8 @@ using namespace shared_objects;
 using singleflight::flight_errc;
 using errc = std::optional<flight_errc>;
 
-// Goal    One default pool, timer, error category, wait graph, per-thread state and hash secret in
-//         the process.
+// Goal    There is one default pool, timer, error category, wait graph, per-thread state and hash
+//         secret in the process.
 TEST(shared_objects, share_what_is_process_wide) {  // Scenario 28c
   const process_wide a = seen_by_a();
   const process_wide b = seen_by_b();
@@ -48,7 +48,7 @@ TEST(shared_objects, ids_are_unique) {  // Scenario 28c
   EXPECT_EQ(ids.size(), 2000u);
 }
 
-// Goal    The library's error thrown in one is caught by its type in another.
+// Goal    The library's error thrown in one object is caught by its type in another.
 TEST(shared_objects, errors_keep_their_type) {
   try {
     throw_in_a();
@@ -57,7 +57,8 @@ TEST(shared_objects, errors_keep_their_type) {
   }
 }
 
-// Goal    Nested loads across both work; a load that comes back to its own key is `recursive`.
+// Goal    Nested loads across both objects work; a load that calls for its own key again is
+//         `recursive`.
 TEST(shared_objects, nested_and_recursive_on_one_thread) {  // Scenario 28c
   errc inner;
   EXPECT_EQ(run_in_a(1, [&] { inner = run_in_b(1, [] {}); }), errc());
@@ -69,9 +70,9 @@ TEST(shared_objects, nested_and_recursive_on_one_thread) {  // Scenario 28c
   EXPECT_EQ(back, flight_errc::recursive);
 }
 
-// Goal    A cycle over two threads, A -> B here and B -> A there, is seen: one of the two waits
-//         gets `recursive`, the other its outcome.
-// Method  Both lead before either asks for the other's key.
+// Goal    A cycle over two threads, A -> B in one object and B -> A in the other, is detected: one
+//         of the two waits gets `recursive`, the other its outcome.
+// Method  Both lead before either calls for the other's key.
 TEST(shared_objects, cycle_over_two_threads) {  // Scenario 28c
   support::gate a_leads;
   support::gate b_leads;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// What two shared objects offer, each with a group of its own, compiled with hidden visibility.
+// The interface of two shared objects, each with a group of its own, compiled with hidden
+// visibility.
 
 #include <cstddef>
 #include <cstdint>
@@ -14,7 +15,7 @@
 
 namespace shared_objects {
 
-/// What a side's own copy of the library takes the process-wide objects to be.
+/// The process-wide objects, as a side's own copy of the library sees them.
 struct process_wide {
   const void* pool;
   const void* timer;
@@ -25,7 +26,7 @@ struct process_wide {
   std::size_t hash;  ///< of 7
 };
 
-/// Runs `inside` as the load of `key` in the side's group; the errc that came out, if any.
+/// Runs `inside` as the load of `key` in the side's group; returns the resulting errc, if any.
 using run_function = std::optional<singleflight::flight_errc>(int key,
                                                               const std::function<void()>& inside);
 

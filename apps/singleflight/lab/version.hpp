@@ -1,8 +1,0 @@
-// SPDX-License-Identifier: Apache-2.0
-#pragma once
-
-namespace singleflight::lab {
-
-inline constexpr const char* program_version = SINGLEFLIGHT_PROGRAM_VERSION;
-
-}  // namespace singleflight::lab

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lab/workload/workload.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+#include <utility>
+
+namespace singleflight::lab {
+
+void workload::keep_first(std::size_t count) {
+  requests.resize(std::min(count, requests.size()));
+  if (!stamps.empty()) stamps.resize(requests.size());
+  constexpr auto unused = std::numeric_limits<std::uint32_t>::max();
+  std::vector<std::uint32_t> new_index(keys.size(), unused);
+  std::vector<std::string> used;
+  for (auto& request : requests) {
+    auto& index = new_index[request];
+    if (index == unused) {
+      index = static_cast<std::uint32_t>(used.size());
+      used.push_back(std::move(keys[request]));
+    }
+    request = index;
+  }
+  keys = std::move(used);
+}
+
+std::uint32_t key_table::index_of(std::string_view key) {
+  if (const auto found = index_.find(key); found != index_.end()) return found->second;
+  const auto index = static_cast<std::uint32_t>(keys_.size());
+  keys_.emplace_back(key);
+  index_.emplace(keys_.back(), index);
+  return index;
+}
+
+void arrange_by_time(workload& requests) {
+  using std::chrono::nanoseconds;
+  auto& stamps = requests.stamps;
+  if (stamps.empty()) return;
+  std::vector<std::uint32_t> order(stamps.size());
+  std::iota(order.begin(), order.end(), 0U);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::uint32_t a, std::uint32_t b) { return stamps[a] < stamps[b]; });
+  std::vector<std::uint32_t> keys(order.size());
+  std::vector<nanoseconds> times(order.size());
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    keys[i] = requests.requests[order[i]];
+    times[i] = stamps[order[i]] - stamps[order[0]];
+  }
+  requests.requests = std::move(keys);
+  stamps = std::move(times);
+
+  const nanoseconds second = std::chrono::seconds(1);
+  if (std::any_of(stamps.begin(), stamps.end(),
+                  [&](nanoseconds t) { return t % second != nanoseconds(0); }))
+    return;
+  for (std::size_t begin = 0; begin < stamps.size();) {
+    std::size_t end = begin;
+    while (end < stamps.size() && stamps[end] == stamps[begin]) ++end;
+    const auto share = second / static_cast<std::int64_t>(end - begin);
+    for (std::size_t i = begin; i < end; ++i)
+      stamps[i] += share * static_cast<std::int64_t>(i - begin);
+    begin = end;
+  }
+}
+
+}  // namespace singleflight::lab

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+namespace singleflight::lab {
+
+/// The most requests that a workload may have.
+inline constexpr std::uint64_t most_requests = 10'000'000;
+
+/// workload: the requests to replay, in order, each an index into the distinct keys.
+struct workload {
+  std::vector<std::string> keys;
+  std::vector<std::uint32_t> requests;
+  /// When each request arrived, relative to the first one; empty if the source has no times.
+  std::vector<std::chrono::nanoseconds> stamps;
+  /// A description for people: "web.log (access log, key: path)".
+  std::string source;
+
+  const std::string& key_of(std::size_t request) const { return keys[requests[request]]; }
+
+  /// Drops all but the first `count` requests, and the keys that these do not use.
+  void keep_first(std::size_t count);
+};
+
+/// Sorts the requests by their stamps and makes them relative to the first one. If all stamps are
+/// whole seconds, spreads the requests that share a stamp evenly over that second.
+void arrange_by_time(workload& requests);
+
+/// key_table: assigns an index to each distinct key.
+class key_table {
+ public:
+  std::uint32_t index_of(std::string_view key);
+  std::vector<std::string> take_keys() { return std::move(keys_); }
+  std::size_t size() const { return keys_.size(); }
+
+ private:
+  struct text_hash : std::hash<std::string_view> {
+    using is_transparent = void;
+  };
+  std::unordered_map<std::string, std::uint32_t, text_hash, std::equal_to<>> index_;
+  std::vector<std::string> keys_;
+};
+
+}  // namespace singleflight::lab
