@@ -16,10 +16,6 @@ function(singleflight_add_floor floor)
 
   file(GLOB_RECURSE headers CONFIGURE_DEPENDS "${root}/singleflight/${floor}/*.hpp")
   file(GLOB umbrella CONFIGURE_DEPENDS "${root}/singleflight/${floor}.hpp")
-  # Bodies begin by including the header that they belong to, which is compiled alone.
-  set(bodies ${headers})
-  list(FILTER bodies INCLUDE REGEX "/impl/")
-  list(FILTER headers EXCLUDE REGEX "/impl/")
 
   add_library(singleflight_${floor} INTERFACE)
   add_library(singleflight::${floor} ALIAS singleflight_${floor})
@@ -28,9 +24,7 @@ function(singleflight_add_floor floor)
   target_link_libraries(singleflight_${floor} INTERFACE ${arg_DEPENDS})
   target_sources(
     singleflight_${floor} INTERFACE FILE_SET HEADERS BASE_DIRS "${root}" FILES ${headers}
-                                    ${umbrella} INTERFACE FILE_SET bodies TYPE HEADERS BASE_DIRS
-                                                          "${root}" FILES ${bodies}
+                                    ${umbrella}
   )
-  set_target_properties(singleflight_${floor} PROPERTIES INTERFACE_HEADER_SETS_TO_VERIFY HEADERS)
   set_property(GLOBAL APPEND PROPERTY SINGLEFLIGHT_FLOORS ${floor})
 endfunction()

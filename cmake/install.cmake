@@ -17,9 +17,6 @@ foreach(floor IN LISTS floors)
     FILE_SET HEADERS
     DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
     COMPONENT singleflight
-    FILE_SET bodies
-    DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
-    COMPONENT singleflight
   )
 endforeach()
 install(TARGETS singleflight_singleflight EXPORT singleflight-targets COMPONENT singleflight)

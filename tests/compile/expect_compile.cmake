@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Compiles one file. X.pass.cpp and X.quiet.cpp must compile. X.fail.cpp must fail, and what the
-# compiler says must match the regular expression in its line `// expect: REGEX`.
+# compiler says must match the regular expression in its line `// expect: REGEX`; where it has a
+# line `// errors: N`, it must not say more errors than that.
 #
 #   cmake -Dcompile=<command;and;options> -Dsource=<file> -P expect_compile.cmake
 
@@ -25,6 +26,16 @@ endif()
 string(REGEX REPLACE "^// expect: " "" expectation "${expectation}")
 if(status EQUAL 0)
   message(FATAL_ERROR "${source} compiles, and must not; expected: ${expectation}")
+endif()
+file(STRINGS ${source} bound REGEX "^// errors: [0-9]+$" LIMIT_COUNT 1)
+if(bound)
+  string(REGEX REPLACE "^// errors: " "" bound "${bound}")
+  string(REGEX MATCHALL " error: " errors "${said}")
+  list(LENGTH errors count)
+  if(count GREATER bound)
+    message("${said}")
+    message(FATAL_ERROR "${source} fails with ${count} errors, and must with ${bound} at most")
+  endif()
 endif()
 if(NOT said MATCHES "${expectation}")
   message("${said}")

@@ -24,9 +24,7 @@ OWN = ("detail", "impl")
 NOT_PUBLIC = ("detail", "impl", "support")
 
 MOST_LINES_OF_A_HEADER = 400
-LONG_HEADERS = {
-    "flight/key.hpp",
-}
+LONG_HEADERS = set()
 
 MOST_LINES_OF_A_FUNCTION = 70
 LONG_FUNCTIONS = {
@@ -64,12 +62,6 @@ TEXT = {
 
 MOST_COLUMNS = 100
 MOST_COLUMNS_OF_PROSE = 120
-
-# Files and folders in which the words of CONTRIBUTING's glossary are not checked yet.
-NOT_YET = set()
-
-# "path: word", where a word of the glossary is right, such as a name that others have given.
-WORDS_ALLOWED = set()
 
 
 class Project:
@@ -435,7 +427,6 @@ def check_words(project):
         return
     forms = "|".join(word.replace(" ", r"[\W_]+") for word in sorted(words, key=len, reverse=True))
     used = re.compile(rf"(?<![a-z])(?:{forms})(?![a-z])", re.IGNORECASE)
-    allowed, late = set(), set()
     for path, lines in project.texts.items():
         if path == "CONTRIBUTING.md":
             lines = ["" if line.startswith("|") else line for line in lines]
@@ -443,18 +434,9 @@ def check_words(project):
         for match in used.finditer(text):
             word = re.sub(r"[\W_]+", " ", match[0].lower())
             write, folder = words[word]
-            prefixes = {prefix for prefix in NOT_YET if path.startswith(prefix)}
-            if not path.startswith(folder):
-                continue
-            late |= prefixes
-            if f"{path}: {word}" in WORDS_ALLOWED:
-                allowed.add(f"{path}: {word}")
-            elif not prefixes:
+            if path.startswith(folder):
                 number = text.count("\n", 0, match.start()) + 1
                 project.fault(f"{path}:{number}", f"'{word}': write {write}")
-    for name in sorted((WORDS_ALLOWED - allowed) | (NOT_YET - late)):
-        what = f"'{name}' has no such word any more: take it off the list"
-        project.fault("tests/tidy/tidy.py", what)
 
 
 CHECKS = [
@@ -675,8 +657,6 @@ LISTS = {
     "LONG_HEADERS": set(),
     "LONG_FUNCTIONS": set(),
     "MODULES": {"cli": [], "lab/log": ["cli"], "lab": []},
-    "NOT_YET": set(),
-    "WORDS_ALLOWED": set(),
 }
 STALE = {
     "a header on the list is not long": (
@@ -687,21 +667,7 @@ STALE = {
         {"MODULES": {"lab/log": ["cli"], "cli": [], "lab": []}},
         "lab/log may not include cli, which comes after it",
     ),
-    "a folder without words is on the list": ({"NOT_YET": {"docs/"}}, "'docs/' has no such word"),
-    "a word is allowed that is not there": (
-        {"WORDS_ALLOWED": {"docs/notes.md: zork"}},
-        "'docs/notes.md: zork' has no such word",
-    ),
 }
-PASSED = {
-    "words in a folder to come": ({"/docs/word.md": "A zork.\n"}, {"NOT_YET": {"docs/"}}),
-    "a word that is allowed": (
-        {"/docs/word.md": "A zork.\n"},
-        {"WORDS_ALLOWED": {"docs/word.md: zork"}},
-    ),
-}
-
-
 def tree_faults(files, lists=None):
     with tempfile.TemporaryDirectory() as root:
         for name, text in files.items():
@@ -729,8 +695,6 @@ def self_test():
         found = tree_faults(GOOD, lists)
         if not any(expected in fault for fault in found):
             failed.append(f"{what}: expected '{expected}', found {found}")
-    for what, (files, lists) in PASSED.items():
-        failed += [f"{what}: {fault}" for fault in tree_faults(GOOD | files, lists)]
     return failed
 
 

@@ -56,7 +56,6 @@
 #include "singleflight/cache/detail/loader.hpp"
 #include "singleflight/cache/detail/rules.hpp"
 #include "singleflight/cache/pending_cached.hpp"
-#include "singleflight/core/support/call_ref.hpp"
 #include "singleflight/flight/detail/group_door.hpp"
 #include "singleflight/flight/group.hpp"
 
@@ -329,11 +328,11 @@ class loading_cache final : public observable {
   /// the load unnecessary.
   std::optional<outcome<result>> look_again(view key, std::uint32_t hash, cause why);
   void count_loads(cause why, std::size_t count) noexcept;
-  using load_call = detail::call_ref<loaded(const Key&)>;
   /// Runs the load of `flight`. `stamp` is the store's stamp, read before the caller looked up the
   /// key and found nothing; it is 0 if the caller did not look, or found something.
-  SINGLEFLIGHT_NOINLINE result lead(view key, std::uint32_t hash, std::uint64_t stamp,
-                                    const flight_context& flight, cause why, load_call call);
+  template <class Load>
+  result lead(view key, std::uint32_t hash, std::uint64_t stamp, const flight_context& flight,
+              cause why, const Load& load);
 
   /// Loads the flights of a bulk call together.
   std::vector<outcome<result>> lead_many(std::span<const Key> keys,
@@ -343,8 +342,9 @@ class loading_cache final : public observable {
 
   /// Ends a load with what it returns or throws: stores that unless the flight has been revoked, or
   /// serves the stored value instead. May move from `key`.
-  SINGLEFLIGHT_NOINLINE result conclude(Key& key, std::uint32_t hash, std::uint64_t stamp,
-                                        const flight_context& flight, load_call call);
+  template <class Load>
+  result conclude(Key& key, std::uint32_t hash, std::uint64_t stamp, const flight_context& flight,
+                  const Load& load);
   result fail(Key& key, std::uint32_t hash, const flight_context& flight,
               const std::exception_ptr& error);
   void store_error(Key& key, std::uint32_t hash, const flight_context& flight,

@@ -190,7 +190,7 @@ struct shared_ops {
         Ex& ex = static_cast<holder*>(object)->ex;
         if constexpr (requires { ex.execute(std::move(t)); }) {
           ex.execute(std::move(t));
-        } else {
+        } else if constexpr (std::is_invocable_v<Ex&, task&&>) {
           std::invoke(ex, std::move(t));
         }
       },

@@ -44,6 +44,7 @@
 
 #include "singleflight/core/observable.hpp"
 #include "singleflight/core/support/require.hpp"
+#include "singleflight/flight/detail/key_access.hpp"
 #include "singleflight/flight/detail/keyed.hpp"
 #include "singleflight/flight/flight.hpp"
 #include "singleflight/flight/flight_promise.hpp"

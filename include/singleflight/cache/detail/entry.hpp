@@ -24,7 +24,7 @@
 #include <utility>
 
 #include "singleflight/cache/detail/deferred_end.hpp"
-#include "singleflight/flight/key.hpp"
+#include "singleflight/flight/detail/group_door.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

@@ -35,7 +35,7 @@
 #include "singleflight/cache/detail/s3_fifo.hpp"
 #include "singleflight/core/support/fork.hpp"
 #include "singleflight/core/support/trampoline.hpp"
-#include "singleflight/flight/key.hpp"
+#include "singleflight/flight/detail/group_door.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

@@ -203,27 +203,32 @@ auto loading_cache<Key, Value, Hash, Equal>::lead_many(std::span<const Key> keys
 template <class Key, class Value, class Hash, class Equal>
 template <class LoadMany>
 auto loading_cache<Key, Value, Hash, Equal>::bulk_loader_of(LoadMany&& load_many) -> bulk_loader {
+  constexpr bool fits = requires(std::decay_t<LoadMany> fn, std::span<const Key> keys) {
+    detail::code_of(fn(keys).front());
+  };
   static_assert(
-      requires(std::decay_t<LoadMany> fn, std::span<const Key> keys) {
-        detail::code_of(fn(keys).front());
-      },
+      fits,
       "singleflight: a cache's load_many takes a std::span<const Key> and returns a std::vector of "
       "outcome<Value>, outcome<std::optional<Value>> or outcome<with_ttl<Value>>, by position");
-  return [fn = std::forward<LoadMany>(load_many)](std::span<const Key> keys) mutable {
-    auto given = fn(keys);
-    std::vector<outcome<loaded>> answers;
-    answers.reserve(given.size());
-    for (auto& one : given) {
-      if (one.has_value()) {
-        answers.emplace_back(detail::as_loaded<Value>(std::move(*one)));
-      } else if (const auto code = detail::code_of(one)) {
-        answers.emplace_back(*code);
-      } else {
-        answers.emplace_back(one.exception());
+  if constexpr (!fits) {
+    return detail::never<bulk_loader>();
+  } else {
+    return [fn = std::forward<LoadMany>(load_many)](std::span<const Key> keys) mutable {
+      auto given = fn(keys);
+      std::vector<outcome<loaded>> answers;
+      answers.reserve(given.size());
+      for (auto& one : given) {
+        if (one.has_value()) {
+          answers.emplace_back(detail::as_loaded<Value>(std::move(*one)));
+        } else if (const auto code = detail::code_of(one)) {
+          answers.emplace_back(*code);
+        } else {
+          answers.emplace_back(one.exception());
+        }
       }
-    }
-    return answers;
-  };
+      return answers;
+    };
+  }
 }
 
 SINGLEFLIGHT_END_NAMESPACE

@@ -74,14 +74,15 @@ void loading_cache<Key, Value, Hash, Equal>::store_locked(const made_entry& made
 }
 
 template <class Key, class Value, class Hash, class Equal>
+template <class Load>
 auto loading_cache<Key, Value, Hash, Equal>::conclude(Key& key, std::uint32_t hash,
                                                       std::uint64_t stamp,
-                                                      const flight_context& flight, load_call call)
-    -> result {
+                                                      const flight_context& flight,
+                                                      const Load& load) -> result {
   std::optional<made_entry> made;
   std::exception_ptr error;
   try {
-    made.emplace(make_entry(key, hash, call(key)));
+    made.emplace(make_entry(key, hash, load(std::as_const(key))));
   } catch (...) {
     if (detail::platform::is_thread_exit()) throw;
     error = std::current_exception();

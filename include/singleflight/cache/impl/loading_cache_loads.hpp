@@ -168,15 +168,16 @@ void loading_cache<Key, Value, Hash, Equal>::count_loads(cause why, std::size_t 
 }
 
 template <class Key, class Value, class Hash, class Equal>
+template <class Load>
 auto loading_cache<Key, Value, Hash, Equal>::lead(view key, std::uint32_t hash, std::uint64_t stamp,
                                                   const flight_context& flight, cause why,
-                                                  load_call call) -> result {
+                                                  const Load& load) -> result {
   if (!store_.still_lacks(stamp)) {
     if (auto known = look_again(key, hash, why)) return std::move(*known).value();
   }
   count_loads(why, 1);
   Key own = access::own(key);
-  return conclude(own, hash, stamp, flight, call);
+  return conclude(own, hash, stamp, flight, load);
 }
 
 SINGLEFLIGHT_END_NAMESPACE

@@ -14,7 +14,7 @@
 #include "singleflight/core/support/conversion.hpp"
 #include "singleflight/flight/detail/flight_core.hpp"
 #include "singleflight/flight/detail/owned_load.hpp"
-#include "singleflight/flight/key.hpp"
+#include "singleflight/flight/detail/key_access.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

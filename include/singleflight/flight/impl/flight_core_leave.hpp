@@ -58,11 +58,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::drop_interest_locked(block
         if (leader) b.leader_left.store(true, memory_order_relaxed);
       });
   const bool last = b.interest() == 1;  // stable: joins need the bucket lock
-  if (leader) {
-    leader_leaves_locked(b);
-  } else {
-    b.counts.fetch_sub(block_base::one_interest, memory_order_relaxed);
-  }
+  b.counts.fetch_sub(block_base::one_interest, memory_order_relaxed);
   if (!last) {
     table.unlock(bucket);
     return phase == flight_phase::vacant && platform::holds(rule::leaver_passes_lead_on) &&

@@ -106,7 +106,7 @@ decltype(auto) call_task(Fn& fn, Token&& token) {
                 "singleflight: a task takes nothing, or a std::stop_token");
   if constexpr (plain_task<Fn>) {
     return std::invoke(fn);
-  } else {
+  } else if constexpr (stoppable_task<Fn>) {
     return std::invoke(fn, token());
   }
 }

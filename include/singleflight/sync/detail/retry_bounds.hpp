@@ -52,7 +52,7 @@ template <class Fn>
 decltype(auto) call_attempt(Fn& fn, std::uint32_t attempt) {
   if constexpr (std::is_invocable_v<Fn&>) {
     return std::invoke(fn);
-  } else {
+  } else if constexpr (std::is_invocable_v<Fn&, std::uint32_t>) {
     return detail::invoke_whole(fn, attempt);
   }
 }
