@@ -13,8 +13,6 @@
 // Decisions that are made under locks are collected in an after_unlock, and carried out once the
 // locks are released (P8: blocked threads are woken first).
 
-#include <stdexcept>
-
 #include "singleflight/core/default_timer.hpp"
 #include "singleflight/core/observable.hpp"
 #include "singleflight/core/support/wait_graph.hpp"
@@ -26,13 +24,6 @@
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
-
-/// Makes the state that all groups share, so that no later call fails for lack of memory for it.
-inline void make_shared_state() {
-  make_shared_pools();
-  (void)wait_graph::instance();
-  (void)thread_indexes::instance();
-}
 
 class flight_core final : fork_member {
  public:
@@ -46,22 +37,9 @@ class flight_core final : fork_member {
     block_base* (*make_block)(flight_core& group, const flight_node& of, flight_phase phase);
   };
 
-  flight_core(group_options&& options, const keyed_steps& steps)
-      : fork_member(rank::group),
-        keyed(steps),
-        options_(std::move(options)),
-        clock_(options_.timer != nullptr ? *options_.timer : default_timer()),
-        plain_(options_.max_flights == 0 && options_.observer == nullptr &&
-               options_.join_window <= options_.join_window.zero() &&
-               options_.load_timeout <= options_.load_timeout.zero()) {
-    if (options_.join_window.count() < 0 || options_.load_timeout.count() < 0) {
-      throw std::invalid_argument(
-          "group_options: join_window and load_timeout must not be negative; zero means none");
-    }
-    make_shared_state();
-    enter_forks();
-  }
-  ~flight_core() { leave_forks(); }
+  /// Throws std::invalid_argument.
+  flight_core(group_options&& options, const keyed_steps& steps);
+  ~flight_core();
   flight_core(const flight_core&) = delete;
   flight_core& operator=(const flight_core&) = delete;
 
