@@ -84,7 +84,7 @@ class group final : public observable {
 
   /// Throws std::invalid_argument for a negative duration.
   explicit group(group_options options = {}, Hash hash = {}, Equal equal = {})
-      : core_(std::move(options), {&equal_, &group::same_key, &group::make_block}),
+      : core_(std::move(options), {std::addressof(equal_), &group::same_key, &group::make_block}),
         hash_(std::move(hash)),
         equal_(std::move(equal)) {
     static_assert(access::is_key());

@@ -55,7 +55,7 @@ struct removed_entries {
 
 class store_core {
  public:
-  /// What a cache knows of its entries.
+  /// What a cache knows of its entries. `listener` outlives the store.
   struct entry_steps {
     reclaimable::end (*end_of)(bool with_extras) noexcept;  ///< their destroy function
     /// Calls the cache's listener for a removed entry; null if there is none.
@@ -146,12 +146,8 @@ class store_core {
   void leave(entry_base& e, removal_cause cause, removed_entries& removed) noexcept;
   void push_waiting(reclaimable* list, reclaim_time when, std::size_t weight) noexcept;
 
-  const std::size_t capacity_;
-  const bool extras_;
-  const std::size_t max_waiting_;
-  const lifetimes& times_;
-  const entry_steps steps_;
-  entry_table table_;
+  static std::size_t max_waiting_of(std::size_t capacity, bool weighed) noexcept;
+
   alignas(64) mutable platform::mutex lock_;
   s3_fifo queues_;
   std::size_t sweep_line_ = 0;
@@ -160,6 +156,14 @@ class store_core {
   atomic<std::size_t> waiting_weight_{0};
   atomic<bool> ending_{false};
   const fork_guard fork_{lock_, fork_member::rank::cache};
+
+  // What each hit reads shares no line with what a store writes.
+  alignas(64) const std::size_t capacity_;
+  const bool extras_;
+  const std::size_t max_waiting_;
+  const lifetimes& times_;
+  const entry_steps steps_;
+  entry_table table_;
 };
 
 }  // namespace detail

@@ -15,20 +15,13 @@ namespace detail {
 
 /// Returns how much may wait for the reclaimer's barrier, which reaches all threads and costs up to
 /// some microseconds: a part of the capacity.
-SINGLEFLIGHT_BODY std::size_t max_waiting_of(std::size_t capacity, bool weighed) noexcept {
+SINGLEFLIGHT_BODY std::size_t store_core::max_waiting_of(std::size_t capacity,
+                                                         bool weighed) noexcept {
   const std::size_t part =
       weighed
           ? capacity / 32
           : std::clamp<std::size_t>(capacity / 32, std::min<std::size_t>(16, capacity / 8), 256);
   return platform::tuned(std::max<std::size_t>(1, part), std::size_t{1});
-}
-
-SINGLEFLIGHT_BODY void append(reclaimable* more, reclaimable*& list) noexcept {
-  if (more == nullptr) return;
-  reclaimable* last = more;
-  while (last->next != nullptr) last = last->next;
-  last->next = list;
-  list = more;
 }
 
 SINGLEFLIGHT_BODY void removed_entries::add(entry_base& e, removal_cause cause,
@@ -42,13 +35,13 @@ SINGLEFLIGHT_BODY void removed_entries::add(entry_base& e, removal_cause cause,
 
 SINGLEFLIGHT_BODY store_core::store_core(std::size_t capacity, bool weighed, const lifetimes& times,
                                          const entry_steps& steps)
-    : capacity_(capacity),
+    : queues_(capacity, weighed || times.need_extras()),
+      capacity_(capacity),
       extras_(weighed || times.need_extras()),
       max_waiting_(max_waiting_of(capacity, weighed)),
       times_(times),
       steps_(steps),
-      table_(capacity),
-      queues_(capacity, extras_) {
+      table_(capacity) {
   make_shared_cache_state();
 }
 
@@ -58,7 +51,7 @@ SINGLEFLIGHT_BODY store_core::~store_core() {
     e.leave(steps_.end_of(extras_));
     removed.add(e, removal_cause::invalidated, 0);
   });
-  append(waiting_.exchange(nullptr, memory_order_acquire), removed.entries[0]);
+  hazard_domain::append(waiting_.exchange(nullptr, memory_order_acquire), removed.entries[0]);
   hazard_domain::instance().reclaim(removed.entries[0]);
 }
 
@@ -175,7 +168,7 @@ SINGLEFLIGHT_BODY void store_core::finish(removed_entries& removed, reclaim_time
                       static_cast<removal_cause>(cause));
       }
     }
-    append(removed.entries[cause], list);
+    hazard_domain::append(removed.entries[cause], list);
   }
   if (list == nullptr) {
     if (when == reclaim_time::now) flush();

@@ -82,7 +82,8 @@ struct flight_call {
   /// Makes `first_block` if the limits or the options need one.
   void prepare_block(const limits& bounds);
 
-  /// Enters, and leads or waits. Throws what the loader throws, if this call leads.
+  /// Enters, and leads or waits. Throws what the loader throws, if this call leads. Called inside
+  /// of run().
   static run_end run(flight_core& core, flight_node& own, thread_state& self,
                      const lent_loader& loader, const limits& bounds, bool fresh);
   /// Waits for a flight that this call has joined; leads it if it is elected.

@@ -2,7 +2,8 @@
 #pragma once
 
 // flight_core: the life of a flight, without keys and values: begin, join, leave, finish, hand
-// over, succeed, expire, close. group<Key, Value> adds the look-up by key and the value.
+// over, succeed, expire, close. flight_call brings calls into flights; group<Key, Value> compares
+// keys, and makes blocks with a key and a place for the value.
 //
 // A flight that can no longer be found by its key, for any reason, gives its place to its
 // successor: run_fresh, drain, forget and all timeouts follow from this one rule. A flight that
@@ -38,14 +39,14 @@ class flight_core final : fork_member {
   };
 
   /// Throws std::invalid_argument.
-  flight_core(group_options&& options, const keyed_steps& steps);
+  flight_core(group_options&& options, const keyed_steps& of_group);
   ~flight_core();
   flight_core(const flight_core&) = delete;
   flight_core& operator=(const flight_core&) = delete;
 
   flight_table table;
   flight_stats stats;
-  const keyed_steps keyed;
+  const keyed_steps steps;
 
   const group_options& options() const noexcept { return options_; }
   timer& clock() const noexcept { return clock_; }
@@ -250,6 +251,9 @@ class flight_core final : fork_member {
   block_base* unlink_locked(block_base& b, flight_errc code) noexcept;
 
  private:
+  /// Makes the state that all groups share, so that no later call fails for lack of memory for it.
+  static void make_shared_state();
+
   block_base* unlink_locked(flight_table::bucket& bucket, flight_node& node) noexcept;
 
   bool may_hand_over(const block_base& b) const noexcept {

@@ -71,7 +71,7 @@ void make_value_of(void* at, Fn& fn, const flight_context& context) {
 }
 
 /// The loader of a blocking call, by address and without its type. So only the call of the loader
-/// is compiled for each loader; waiting, leading and settling are compiled once.
+/// is compiled for each loader; entering, waiting and leading are compiled once.
 class lent_loader {
  public:
   template <class V, class Fn>

@@ -18,7 +18,7 @@ namespace detail {
 
 SINGLEFLIGHT_BODY void flight_call::prepare_block(const limits& bounds) {
   if (bounds.stop.stop_possible() || core.options().load_timeout.count() > 0) {
-    first_block.reset(core.keyed.make_block(core, own, flight_phase::running));
+    first_block.reset(core.steps.make_block(core, own, flight_phase::running));
   }
 }
 
@@ -90,7 +90,7 @@ SINGLEFLIGHT_BODY flight_node* flight_call::find_locked(const flight_table::buck
     if (n->is_forgotten_locked() && platform::holds(rule::forgotten_is_not_found)) {
       return nullptr;  // all nodes behind it are forgotten, too (I10)
     }
-    if (n->hash == own.hash && core.keyed.same(core.keyed.equal, *n, own)) return n;
+    if (n->hash == own.hash && core.steps.same(core.steps.equal, *n, own)) return n;
   }
   return nullptr;
 }
@@ -150,10 +150,10 @@ SINGLEFLIGHT_BODY admission flight_call::enter(bool fresh) {
     }
     if (promoted != nullptr) flight_core::activate(*promoted);
     if (needed == need::spare_block)
-      spare.reset(core.keyed.make_block(core, own, flight_phase::running));
+      spare.reset(core.steps.make_block(core, own, flight_phase::running));
     if (needed == need::own_block) {
       if (!lends) return {.decision = kind::needs_block};
-      behind.reset(core.keyed.make_block(core, own, flight_phase::waiting));
+      behind.reset(core.steps.make_block(core, own, flight_phase::waiting));
       behind->use_own_node();
     }
   }

@@ -18,7 +18,6 @@ namespace detail {
 SINGLEFLIGHT_BODY run_end flight_call::run(flight_core& core, flight_node& own, thread_state& self,
                                            const lent_loader& loader, const limits& bounds,
                                            bool fresh) {
-  const inside_run inside(self);
   if (const auto code = expired(bounds, core.clock())) {
     return {.how = run_end::kind::refused, .code = core.refuse(*code)};
   }

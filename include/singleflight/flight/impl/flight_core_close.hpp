@@ -21,16 +21,15 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// Makes the state that all groups share, so that no later call fails for lack of memory for it.
-SINGLEFLIGHT_BODY void make_shared_state() {
+SINGLEFLIGHT_BODY void flight_core::make_shared_state() {
   make_shared_pools();
   (void)wait_graph::instance();
   (void)thread_indexes::instance();
 }
 
-SINGLEFLIGHT_BODY flight_core::flight_core(group_options&& options, const keyed_steps& steps)
+SINGLEFLIGHT_BODY flight_core::flight_core(group_options&& options, const keyed_steps& of_group)
     : fork_member(rank::group),
-      keyed(steps),
+      steps(of_group),
       options_(std::move(options)),
       clock_(options_.timer != nullptr ? *options_.timer : default_timer()),
       plain_(options_.max_flights == 0 && options_.observer == nullptr &&
