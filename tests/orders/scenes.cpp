@@ -422,7 +422,7 @@ struct entries {
   void put(int key) {
     store::entry& e = make(key);
     const singleflight::detail::hazard_hold mine(e, nullptr);
-    store::removed_entries removed;
+    singleflight::detail::removed_entries removed;
     {
       const std::lock_guard hold(all.lock());
       all.store_locked(e, all.find_locked(e.hash, e.key()), 0, removed);
@@ -430,7 +430,7 @@ struct entries {
     finish(removed);
   }
   void remove(int key) {
-    store::removed_entries removed;
+    singleflight::detail::removed_entries removed;
     {
       const std::lock_guard hold(all.lock());
       all.remove_locked(*all.find_locked(1, key), singleflight::removal_cause::invalidated,
@@ -438,9 +438,7 @@ struct entries {
     }
     finish(removed);
   }
-  void finish(store::removed_entries& removed) {
-    all.finish(removed, [](singleflight::removal_cause, std::size_t) {});
-  }
+  void finish(singleflight::detail::removed_entries& removed) { all.finish(removed); }
   void read(int key) {
     const store::found f = all.find(1, key);
     require(f && f.entry->value == key, "not the entry's value");

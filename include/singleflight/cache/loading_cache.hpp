@@ -50,6 +50,7 @@
 
 #include "singleflight/cache/cache_options.hpp"
 #include "singleflight/cache/cached.hpp"
+#include "singleflight/cache/detail/cache_core.hpp"
 #include "singleflight/cache/detail/cache_door.hpp"
 #include "singleflight/cache/detail/entry_store.hpp"
 #include "singleflight/cache/detail/expiry_sweep.hpp"
@@ -187,8 +188,10 @@ class loading_cache final : public observable {
 
   // ---- looking ----------------------------------------------------------------------------------
 
-  cache_stats stats() const;
-  void observe(metric_visitor& visitor) const override;
+  cache_stats stats() const { return core_.totals(store_, flights_.stats()); }
+  void observe(metric_visitor& visitor) const override {
+    detail::cache_core::observe(visitor, stats());
+  }
 
   /// The cache's capacity, its weight, and what it stores of a key.
   class policy_view {
@@ -211,20 +214,11 @@ class loading_cache final : public observable {
  private:
   using bulk_loader = std::function<std::vector<outcome<loaded>>(std::span<const Key>)>;
   using entry_freshness = detail::entry_freshness;
-  using removed_entries = typename store_type::removed_entries;
-  enum class counter : std::uint8_t {
-    hits,
-    stale_hits,
-    misses,
-    loads,
-    load_failures,
-    refreshes,
-    not_stored,
-    removed,  // + removal_cause
-  };
+  using removed_entries = detail::removed_entries;
+  using counter = detail::cache_core::counter;
 
-  loading_cache(std::unique_ptr<loader_type> loader, bulk_loader load_many, options settings,
-                Hash hash, Equal equal);
+  loading_cache(std::unique_ptr<loader_type>&& loader, bulk_loader&& load_many, options&& settings,
+                Hash&& hash, Equal&& equal);
 
   static group_options group_options_of(const options& settings);
   template <class LoadMany>
@@ -232,10 +226,10 @@ class loading_cache final : public observable {
 
   // ---- hits -------------------------------------------------------------------------------------
 
-  detail::cache_ticks now() const noexcept { return detail::to_ticks(clock_.coarse_now()); }
+  detail::cache_ticks now() const noexcept { return core_.now(); }
   entry_freshness freshness_of(entry& e) const noexcept {
-    if (!timed_) return entry_freshness::fresh;
-    return times_.freshness_of(e, now(), store_.has_extras());
+    if (!core_.timed) return entry_freshness::fresh;
+    return core_.times.freshness_of(e, now(), store_.has_extras());
   }
   /// The low 32 bits of the group's hash of the key, which is what an entry stores.
   std::uint32_t entry_hash(view key) const {
@@ -248,12 +242,12 @@ class loading_cache final : public observable {
   result answer(found&& f, freshness as) const noexcept;
 
   /// Whether a hit needs no further work: the entry is a value, neither past its ttl nor due.
-  bool is_plain_hit(entry& e) const { return !timed_ || times_.is_young(e, now()); }
+  bool is_plain_hit(entry& e) const { return !core_.timed || core_.times.is_young(e, now()); }
   result plain_hit(entry& e, detail::hazard_hold&& hold) {
     store_.hit(e);
     result hit = detail::cache_door::make_cached<Value>(std::move(hold), std::addressof(e.value),
-                                                        clock_, freshness::fresh);
-    stats_.add(counter::hits);
+                                                        core_.clock, freshness::fresh);
+    core_.stats.add(counter::hits);
     return hit;
   }
   /// A hit is compiled into one piece without calls; all other work is at its ends, so that
@@ -283,6 +277,9 @@ class loading_cache final : public observable {
   SINGLEFLIGHT_NOINLINE result get_after_lookup(view key, std::uint32_t hash, found seen,
                                                 std::uint64_t stamp, const Source& source,
                                                 const limits* bounds);
+  template <class Source>
+  SINGLEFLIGHT_COLD result get_over_stale(view key, std::uint32_t hash, const Source& source,
+                                          const limits* bounds);
   template <class Arg, class Source>
   pending_cached<Value> start_get_by(const Arg& key, const Source& source);
   /// Returns the answer that needs no load, if there is one, and counts it. Calls refresh() for a
@@ -290,7 +287,6 @@ class loading_cache final : public observable {
   template <class Refresh>
   std::optional<outcome<result>> answer_now(found& f, entry_freshness state,
                                             const Refresh& refresh);
-  bool claim_refresh(entry& e) noexcept;
   void refresh_behind(view key, std::uint32_t hash);
   void refresh_behind(const std::vector<Key>& keys);
 
@@ -312,7 +308,6 @@ class loading_cache final : public observable {
   outcome<result> wait_for(flight<result>& load, const limits& bounds,
                            detail::blocked_wait::form form = detail::blocked_wait::form::take);
   std::optional<result> serve_stale(view key, std::uint32_t hash, bool hold_off);
-  void hold_off_late(entry& e) noexcept;
 
   /// Why a load begins.
   enum class cause : std::uint8_t {
@@ -345,8 +340,8 @@ class loading_cache final : public observable {
   template <class Load>
   result conclude(Key& key, std::uint32_t hash, std::uint64_t stamp, const flight_context& flight,
                   const Load& load);
-  result fail(Key& key, std::uint32_t hash, const flight_context& flight,
-              const std::exception_ptr& error);
+  SINGLEFLIGHT_COLD result fail(Key& key, std::uint32_t hash, const flight_context& flight,
+                                const std::exception_ptr& error);
   void store_error(Key& key, std::uint32_t hash, const flight_context& flight,
                    const std::exception_ptr& error);
 
@@ -355,14 +350,16 @@ class loading_cache final : public observable {
     detail::cache_ticks made_at;
   };
   made_entry make_entry(Key& key, std::uint32_t hash, loaded&& answer);
+  /// Stores what the load of `flight` returned unless the flight has been revoked, and returns it.
+  SINGLEFLIGHT_NOINLINE result store(made_entry&& made, std::uint32_t hash, std::uint64_t stamp,
+                                     const flight_context& flight);
   /// Returns whether the entry that is stored (null if there is none) may be newer than what the
   /// load of `flight` returned, since that flight has been overtaken.
   bool may_be_newer(entry* stored, const flight_context& flight) const noexcept;
   /// Called under the store's lock; reads no clock.
   void store_locked(const made_entry& made, entry* old, removed_entries& removed) noexcept;
-  /// Called after the unlock: notifies the listener of removed entries, and gives them to the
-  /// reclaimer. A call does this last: the cache may be destroyed with what is reclaimed.
-  void finish(removed_entries& removed, detail::reclaim_time when = detail::reclaim_time::batched);
+  /// cache_core::finish(), the last thing that a call does.
+  void finish(removed_entries& removed) { core_.finish(store_, removed); }
   /// Like finish(), after something may have been stored: also makes sure that a sweep follows.
   void finish_store(removed_entries& removed);
 
@@ -372,18 +369,18 @@ class loading_cache final : public observable {
   void put_loaded(const Arg& key, loaded&& value);
   template <class Which>
   class filter;
-  static bool sweep(void* cache);
+  static bool sweep(void* cache) {
+    auto& self = *static_cast<loading_cache*>(cache);
+    return self.core_.sweep(self.store_);
+  }
 
   template <class Arg>
   entry_info explain(const Arg& key) const;
 
   const options options_;
-  const detail::lifetimes times_;
-  const bool timed_;
-  timer& clock_;
   const std::unique_ptr<loader_type> loader_;
   const bulk_loader load_many_;
-  mutable detail::striped_counters stats_;
+  detail::cache_core core_;
   store_type store_;
   detail::expiry_sweep sweep_;
   group<Key, result, Hash, Equal> flights_;  // the last member: its loads end first

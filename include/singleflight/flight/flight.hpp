@@ -104,7 +104,8 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
     shared_result<V> await_resume() {
       if (flight_.block_->result == detail::flight_result::value) [[likely]] {
         flight_.state = detail::wait_state::idle;
-        return detail::result_door::make_share(*std::exchange(flight_.block_, nullptr),
+        detail::block_base& done = *std::exchange(flight_.block_, nullptr);
+        return detail::result_door::make_share(static_cast<detail::flight_block<V>&>(done),
                                                flight_.role_);
       }
       return flight_.take(detail::wait_verdict::outcome).value();
@@ -160,9 +161,7 @@ class [[nodiscard]] flight : public detail::handle_of<flight<V>>, private detail
   friend detail::group_door;
   friend detail::recorded_within;
 
-  /// A share of `b`, with its reference and its interest.
-  flight(detail::flight_block<V>& b, flight_role role, std::uint32_t kept) noexcept
-      : share(&b, role, kept) {}
+  explicit flight(const detail::started_share& begun) noexcept : share(begun) {}
 
   template <class Executor, class Callback, class Within>
   struct callback_state;

@@ -52,7 +52,9 @@ class [[nodiscard]] flight_promise {
   template <class... Args>
   void set_value(Args&&... args) {
     const holding hold(*this);
-    if (hold.load->first_answer(attempt_)) hold.load->answer_value(std::forward<Args>(args)...);
+    if (hold.load->first_answer(attempt_)) {
+      hold.load->template answer_value<V>(std::forward<Args>(args)...);
+    }
   }
   /// `error` must not be null, as std::current_exception() is outside of a handler.
   void set_error(std::exception_ptr error) {
@@ -89,7 +91,7 @@ class [[nodiscard]] flight_promise {
  private:
   friend detail::promise_door;
 
-  explicit flight_promise(detail::typed_load<V>& load) noexcept
+  explicit flight_promise(detail::answering_load& load) noexcept
       : load_(&load), attempt_(load.attempt) {
     load_->home->add_reference();
     detail::wandering_load::begin();
@@ -108,10 +110,10 @@ class [[nodiscard]] flight_promise {
       detail::wandering_load::end();
       load->home->drop_reference();
     }
-    detail::typed_load<V>* load;
+    detail::answering_load* load;
   };
 
-  detail::typed_load<V>* load_;
+  detail::answering_load* load_;
   std::uint32_t attempt_;  // a hand-over begins another attempt; each promise answers its own
 };
 

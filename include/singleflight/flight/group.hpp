@@ -44,6 +44,7 @@
 
 #include "singleflight/core/observable.hpp"
 #include "singleflight/core/support/require.hpp"
+#include "singleflight/flight/detail/flight_call.hpp"
 #include "singleflight/flight/detail/key_access.hpp"
 #include "singleflight/flight/detail/keyed.hpp"
 #include "singleflight/flight/flight.hpp"
@@ -68,7 +69,6 @@ class group final : public observable {
   using block = detail::flight_block<Value>;
   using keyed_block = detail::keyed_block<Value, Key, access>;
   using started_block = detail::started_block<Value, Key, access>;
-  using lent = detail::lent_loader<Value>;
   using given_loader = detail::given_loader<Value>;
   template <class Arg>
   using argument = detail::key_argument<Key, access, Arg>;
@@ -84,7 +84,7 @@ class group final : public observable {
 
   /// Throws std::invalid_argument for a negative duration.
   explicit group(group_options options = {}, Hash hash = {}, Equal equal = {})
-      : core_(std::move(options), &group::make_block),
+      : core_(std::move(options), {std::addressof(equal_), &group::same_key, &group::make_block}),
         hash_(std::move(hash)),
         equal_(std::move(equal)) {
     static_assert(access::is_key());
@@ -109,7 +109,7 @@ class group final : public observable {
     node own;
     detail::thread_state& self = detail::this_thread();
     if (!enter_alone(own, self, k.view())) [[unlikely]] {
-      return run_contended(own, k.view(), self, lent(load), no_limits(), false).value();
+      return run_contended(own, self, lent(load), no_limits(), false).value();
     }
     return lead_alone(
         own, self,
@@ -180,15 +180,15 @@ class group final : public observable {
   }
 
   /// Calls forget for every key; returns how many flights were forgotten.
-  std::size_t forget_all();
+  std::size_t forget_all() { return core_.forget_all(); }
 
   // ---- inspection -------------------------------------------------------------------------------
 
   /// Returns the flights that a new call would find, each as it was at some moment during the call.
   std::vector<flight_info<Key>> in_flight() const;
 
-  group_stats stats() const noexcept;
-  void observe(metric_visitor& visitor) const override;
+  group_stats stats() const noexcept { return core_.totals(); }
+  void observe(metric_visitor& visitor) const override { core_.observe(visitor); }
 
   // ---- the end ----------------------------------------------------------------------------------
 
@@ -205,19 +205,6 @@ class group final : public observable {
 
  private:
   friend detail::group_door;
-
-  /// Holds a locked bucket and unlocks it at the end of the scope, also if a comparison throws.
-  struct locked_bucket : detail::flight_table::bucket {
-    explicit locked_bucket(detail::flight_table::bucket locked) noexcept : bucket(locked) {}
-    locked_bucket(const locked_bucket&) = delete;
-    locked_bucket& operator=(const locked_bucket&) = delete;
-    ~locked_bucket() { unlock(); }
-    /// Unlocks before the end of the scope.
-    void unlock() noexcept {
-      if (this->at != nullptr) detail::flight_table::unlock(*this);
-      this->at = nullptr;
-    }
-  };
 
   static const limits& no_limits() noexcept {
     static const limits none;
@@ -240,32 +227,27 @@ class group final : public observable {
           detail::hash_word(hash_(key)));  // std::hash is often the identity
     }
   }
-  void prepare(node& n, detail::thread_state& self, view key) const {
-    n.hash = hash_of(key);
+  /// Gives `n` the key of a call, which must live as long.
+  static void set_key(node& n, std::size_t hash, view key) {
+    n.hash = hash;
     n.key = access::store(key);
+  }
+  void prepare(node& n, detail::thread_state& self, view key) const {
+    set_key(n, hash_of(key), key);
     n.id = detail::next_flight_id(self);
   }
 
   bool is_of(const node& n, view key) const { return equal_(access::load(n.key), key); }
-  /// Returns the flight that a call for `key` finds: open or a barrier. Bucket lock held; may
-  /// throw.
-  node* find(const detail::flight_table::bucket& bucket, std::size_t hash, view key) const;
-  /// Whether the flight is older than join_window. Bucket lock held.
-  bool too_old(const node& n, detail::steady_time now) const noexcept;
-  static detail::block_base* make_block(detail::flight_core& core, const detail::flight_node& n);
-  /// Makes a block for a thin flight; with a key of its own if the group hands over.
-  static std::unique_ptr<block> make_block_for(detail::flight_core& core, std::size_t hash,
-                                               view key);
-  static std::unique_ptr<keyed_block> make_keyed(detail::flight_core& core,
-                                                 detail::flight_phase phase, std::size_t hash,
-                                                 view key);
-  /// Makes the block that the handle of a refused start holds: that of a flight that is over.
-  block& refused_block(flight_errc code);
+  static bool same_key(const void* equal, const detail::flight_node& a,
+                       const detail::flight_node& b);
+  static detail::block_base* make_block(detail::flight_core& core, const detail::flight_node& of,
+                                        detail::flight_phase phase);
+  /// The loader of a blocking call.
+  template <class Load>
+  static detail::lent_loader lent(Load& load) noexcept {
+    return detail::lent_loader::of<Value>(load);
+  }
 
-  struct admission;
-  struct caller;
-  admission refuse(flight_errc code) noexcept;
-  admission enter(caller& call, std::size_t hash, view key, bool fresh);
   /// If `unlaunched` is given, the load of a flight that this call leads is stored there, for the
   /// caller to launch.
   template <class Arg, class Load>
@@ -276,17 +258,7 @@ class group final : public observable {
   }
   SINGLEFLIGHT_NOINLINE flight<Value> start_owned(view key, given_loader load, bool fresh,
                                                   detail::load_base** unlaunched);
-  struct start_mode {
-    bool fresh;
-    bool outermost;  ///< no other call of the library is below this one on this thread
-    detail::load_base** unlaunched;
-  };
   SINGLEFLIGHT_INLINE started_block* make_started(std::size_t hash, view key, given_loader load);
-  SINGLEFLIGHT_INLINE static void prepare_lead(started_block& made) noexcept;
-  SINGLEFLIGHT_INLINE bool start_alone(started_block& made) noexcept;
-  std::optional<flight<Value>> start_slowly(std::unique_ptr<started_block> made, std::size_t hash,
-                                            view key, start_mode mode);
-  SINGLEFLIGHT_INLINE flight<Value> lead_started(started_block& made, start_mode mode);
 
   template <bool Throws, class Arg, class Load>
   std::conditional_t<Throws, result, outcome<result>> run_bounded(const Arg& key, Load& load,
@@ -297,12 +269,12 @@ class group final : public observable {
     if constexpr (Throws) {
       const argument<Arg> k(key);
       prepare(own, self, k.view());
-      return run_contended(own, k.view(), self, lent(load), bounds, fresh).value();
+      return run_contended(own, self, lent(load), bounds, fresh).value();
     } else {
       try {
         const argument<Arg> k(key);
         prepare(own, self, k.view());
-        return run_contended(own, k.view(), self, lent(load), bounds, fresh);
+        return run_contended(own, self, lent(load), bounds, fresh);
       } catch (...) {  // from this call's own load or key: returned as an outcome
         if (detail::platform::is_thread_exit()) throw;
         return std::current_exception();
@@ -317,35 +289,23 @@ class group final : public observable {
     return core_.plain() && (detail::flight_table::enter_alone(core_.table.locate(own.hash), own) ||
                              core_.table.enter_soon(own, self));
   }
-  SINGLEFLIGHT_NOINLINE outcome<result> run_contended(node& own, view key,
-                                                      detail::thread_state& self, const lent& load,
+  SINGLEFLIGHT_NOINLINE outcome<result> run_contended(node& own, detail::thread_state& self,
+                                                      const detail::lent_loader& load,
                                                       const limits& bounds, bool fresh);
-  /// load(void* at, const flight_context&) constructs the value: a `lent`, or the same inline.
+  /// load(void* at, const flight_context&) constructs the value: a lent_loader, or the same inline.
   template <class Load>
   result lead_alone(node& own, detail::thread_state& self, const Load& load,
                     const detail::led_frame* within);
-  SINGLEFLIGHT_NOINLINE result lead_shared(detail::flight_node& n, block& b,
-                                           detail::thread_state& self, const lent& load,
-                                           const limits& bounds);
-  outcome<result> await_joined(block& b, detail::thread_state& self, const lent& load,
-                               const limits& bounds);
-  /// Called within the handler of the load's exception.
-  SINGLEFLIGHT_COLD void fail_alone(node& own, detail::thread_state& self,
-                                    const detail::led_frame& frame);
+  /// Returns the outcome of a call that does not lead alone.
+  static outcome<result> outcome_of(const detail::run_end& end);
   SINGLEFLIGHT_COLD void settle(node& own, detail::thread_state& self, result& r);
-  SINGLEFLIGHT_COLD void settle_error(node& own, detail::thread_state& self, flight_errc code,
-                                      std::exception_ptr error);
-  /// Ends a flight that has a block with an error; drops the flight's reference and `references`
-  /// more.
-  void end_in_error(detail::flight_node& n, block& b, flight_errc code, std::exception_ptr error,
-                    std::uint32_t references);
   template <class LoadMany>
   class bulk_run;
-  static bool arrive(block& b) noexcept;
-  void end_bulk_key(node& own, detail::thread_state& self, block* led, flight_errc code,
-                    std::exception_ptr error);
-  void settle_bulk_key(node& own, detail::thread_state& self, block* led, outcome<Value>& loaded,
-                       outcome<result>& given);
+  static bool arrive(detail::block_base& b) noexcept;
+  void end_bulk_key(node& own, detail::thread_state& self, detail::block_base* led,
+                    flight_errc code, std::exception_ptr error);
+  void settle_bulk_key(node& own, detail::thread_state& self, detail::block_base* led,
+                       outcome<Value>& loaded, outcome<result>& given);
 
   bool close_by(detail::steady_time deadline) {
     if (core_.leads_on_this_thread()) throw flight_error(flight_errc::recursive);
@@ -359,7 +319,7 @@ class group final : public observable {
 
 SINGLEFLIGHT_END_NAMESPACE
 
-#include "singleflight/flight/impl/group_enter.hpp"
+#include "singleflight/flight/impl/group_keys.hpp"
 #include "singleflight/flight/impl/group_look.hpp"
 #include "singleflight/flight/impl/group_run.hpp"
 #include "singleflight/flight/impl/group_run_many.hpp"

@@ -58,7 +58,7 @@ struct entry_scene {
     auto& e = store::entry::make(false, hash_of(key), 0, detail::entry_kind::value, int{key},
                                  item(version));
     const detail::hazard_hold mine(e, nullptr);
-    store::removed_entries removed;
+    detail::removed_entries removed;
     {
       platform::unique_lock hold(all->lock());
       all->store_locked(e, all->find_locked(e.hash, key), 0, removed);
@@ -68,7 +68,7 @@ struct entry_scene {
     return grown;
   }
   void remove(int key) {
-    store::removed_entries removed;
+    detail::removed_entries removed;
     {
       platform::unique_lock hold(all->lock());
       if (auto* const e = all->find_locked(hash_of(key), key)) {
@@ -78,16 +78,14 @@ struct entry_scene {
     finish(removed);
   }
   void clear() {
-    store::removed_entries removed;
+    detail::removed_entries removed;
     {
       platform::unique_lock hold(all->lock());
       all->clear_locked(removed);
     }
     finish(removed);
   }
-  void finish(store::removed_entries& removed) {
-    all->finish(removed, [](removal_cause, std::size_t) {});
-  }
+  void finish(detail::removed_entries& removed) { all->finish(removed); }
 
   /// Searches as a cache does for a hit.
   store::found find(int key) {

@@ -172,7 +172,7 @@ class table {
 
  private:
   static void leave(entry_base& e, reclaimable*& left) {
-    static_cast<table_entry&>(e).leave(false);
+    e.leave(table_entry::end_of(false));
     e.next = left;
     left = &e;
   }

@@ -466,7 +466,7 @@ struct chain {
   auto listener() {
     return [this](int before, int now) {
       if (++inside > 1 || before != last) wrong = true;
-      for (int turn = 0; turn < 1000 && inside == 1; ++turn) std::this_thread::yield();
+      for (int turn = 0; turn < 100 && inside == 1; ++turn) std::this_thread::yield();
       last = now;
       --inside;
     };

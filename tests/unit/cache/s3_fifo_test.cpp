@@ -26,18 +26,18 @@ using singleflight::detail::s3_fifo;
 /// The value is the weight.
 using node = entry<int, std::uint64_t>;
 
-struct weight_of {
-  std::uint64_t operator()(const entry_base& e) const noexcept {
-    return static_cast<const node&>(e).value;
-  }
-};
-
 std::uint32_t hash_of(int key) { return static_cast<std::uint32_t>(key) * 2654435769U; }
+
+node& make_node(int key, std::uint64_t weight) {
+  node& made = node::make(true, hash_of(key), 0, entry_kind::value, int(key), weight);
+  made.extras().weight = weight;
+  return made;
+}
 
 /// The queues, with the entries in them.
 class queues {
  public:
-  explicit queues(std::uint64_t capacity) : of_(capacity, weight_of{}), capacity_(capacity) {}
+  explicit queues(std::uint64_t capacity) : of_(capacity, true), capacity_(capacity) {}
   ~queues() { clear(); }
 
   /// As a cache does: true for a hit.
@@ -50,7 +50,7 @@ class queues {
     return false;
   }
   void insert(int key, std::uint64_t weight) {
-    node& fresh = node::make(false, hash_of(key), 0, entry_kind::value, int(key), weight);
+    node& fresh = make_node(key, weight);
     of_.insert(fresh);
     in_[key] = &fresh;
     weight_ += weight;
@@ -58,7 +58,7 @@ class queues {
   }
   void replace(int key, std::uint64_t weight) {
     node& old = *in_.at(key);
-    node& fresh = node::make(false, hash_of(key), 0, entry_kind::value, int(key), weight);
+    node& fresh = make_node(key, weight);
     of_.replace(old, fresh);
     in_[key] = &fresh;
     weight_ += weight - old.value;
@@ -104,11 +104,11 @@ class queues {
     EXPECT_LE(weight_, capacity_);
   }
   static void end(node& e) {
-    e.leave(false);
+    e.leave(node::end_of(true));
     e.drop_reference();
   }
 
-  s3_fifo<weight_of> of_;
+  s3_fifo of_;
   const std::uint64_t capacity_;
   std::unordered_map<int, node*> in_;
   std::uint64_t weight_ = 0;

@@ -96,6 +96,17 @@ struct entry_base : reclaimable {
     return static_cast<std::int64_t>(since) >> 16;  // the 48 bits that a time has, and their sign
   }
 
+  /// Requires that the entry was made with extras.
+  entry_extras& extras() noexcept {
+    void* const before = reinterpret_cast<std::byte*>(this) - sizeof(entry_extras);
+    return *std::launder(static_cast<entry_extras*>(before));
+  }
+  /// Removes it from the structure: `prev` is replaced by its destroy function.
+  void leave(end destroyed_by) noexcept {
+    place.store(left, memory_order_relaxed);
+    destroy = destroyed_by;
+  }
+
   // Any reader counts. The other bits of this byte never change, so a lost increment is harmless.
 
   unsigned hits() const noexcept { return kind_and_hits_.load(memory_order_relaxed) / one_hit; }
@@ -176,27 +187,24 @@ class entry final : public entry_base {
     try {
       auto* const made =
           ::new (place) entry(key_hash, now, kind, std::forward<K>(k), std::forward<Args>(args)...);
-      made->destroy = with_extras ? &end<extras_bytes()> : &end<0>;
-      if (with_extras) ::new (memory) entry_extras;
+      made->destroy = end_of(with_extras);
+      if (with_extras) {
+        ::new (static_cast<void*>(static_cast<std::byte*>(place) - sizeof(entry_extras)))
+            entry_extras;
+      }
       return *made;
     } catch (...) {
       platform::deallocate(memory, alignof(entry));
       throw;
     }
   }
-  /// Requires that the entry was made with extras.
-  entry_extras& extras() noexcept {
-    void* const before = reinterpret_cast<std::byte*>(this) - extras_bytes();
-    return *std::launder(static_cast<entry_extras*>(before));
-  }
-  /// Removes it from the structure: `prev` is replaced by its destroy function.
-  void leave(bool with_extras) noexcept {
-    place.store(left, memory_order_relaxed);
-    destroy = with_extras ? &end<extras_bytes()> : &end<0>;
+  /// Returns the destroy function of the entries of a cache.
+  static reclaimable::end end_of(bool with_extras) noexcept {
+    return with_extras ? &end_with<extras_bytes()> : &end_with<0>;
   }
 
  private:
-  /// Returns the size of the memory before an entry that has extras.
+  /// Returns the size of the memory before an entry that has extras; they are its last bytes.
   static constexpr std::size_t extras_bytes() {
     return (sizeof(entry_extras) + alignof(entry) - 1) / alignof(entry) * alignof(entry);
   }
@@ -216,7 +224,7 @@ class entry final : public entry_base {
   }
 
   template <std::size_t Before>
-  static void end(reclaimable* object) noexcept {
+  static void end_with(reclaimable* object) noexcept {
     auto* const self = static_cast<entry*>(object);
     constexpr bool plain = ends_plainly<Value> && ends_plainly<Key>;
     if ((!plain || self->kind() == entry_kind::error) && detail::ends_elsewhere(*self)) return;

@@ -161,13 +161,14 @@ class SINGLEFLIGHT_SHARED_STATE hazard_domain final : fork_member {
   /// Drops the structure's reference on each object of `list`, linked by `next`, none of which is
   /// found any more: now, or in a later call, once the handle that protects it has been dropped.
   void reclaim(reclaimable* list) noexcept;
+  /// Puts the objects of one list, linked by `next`, in front of another.
+  static void append(reclaimable* more, reclaimable*& list) noexcept;
 
  private:
   static constexpr int most_refusals =
       8;  ///< consecutive; fewer may be due to a shortage of memory
   static constexpr std::chrono::milliseconds grace{2};  ///< H5: a thousand times what is needed
 
-  static void append(reclaimable* more, reclaimable*& list) noexcept;
   /// H5: takes `fresh`, and returns what has now waited for the grace period.
   reclaimable* after_grace(reclaimable* fresh) noexcept;
   /// Collects what the slots protect, sorted.

@@ -7,8 +7,6 @@
 #include <chrono>
 #include <cstdint>
 #include <limits>
-#include <stdexcept>
-#include <string>
 
 #include "singleflight/cache/cache_options.hpp"
 #include "singleflight/cache/detail/backoff.hpp"
@@ -30,35 +28,23 @@ class lifetimes {
  public:
   static constexpr cache_ticks never = std::numeric_limits<cache_ticks>::max();
 
+  /// The options that are durations, and what belongs to them.
+  struct given {
+    std::chrono::nanoseconds ttl, refresh_after, stale_if_error, negative_ttl, error_ttl,
+        retry_after, max_retry_after, soft_timeout;
+    double jitter;
+    std::uint64_t seed;
+    bool per_value;
+  };
   /// Throws std::invalid_argument. `per_value` is true if the loader returns ttls.
   template <class Key, class Value>
   lifetimes(const cache_options<Key, Value>& options, bool per_value)
-      : ttl_(checked("ttl", options.ttl)),
-        refresh_after_(checked("refresh_after", options.refresh_after)),
-        stale_for_(checked("stale_if_error", options.stale_if_error)),
-        negative_ttl_(checked("negative_ttl", options.negative_ttl)),
-        error_ttl_(checked("error_ttl", options.error_ttl)),
-        retry_after_(checked("retry_after", options.retry_after)),
-        max_retry_after_(checked("max_retry_after", options.max_retry_after)),
-        jitter_(options.jitter),
-        plain_ttl_(ttl_ == 0 ? never : ttl_),
-        seed_(static_cast<std::uint32_t>(options.random ? options.random() : random_bits()) | 1),
-        per_value_(per_value || options.ttl_of) {
-    checked("soft_timeout", options.soft_timeout);
-    if (!(options.jitter >= 0 && options.jitter <= 1)) {
-      throw std::invalid_argument("loading_cache: jitter " + std::to_string(options.jitter) +
-                                  " is not in [0, 1]");
-    }
-    shortest_ = part_of(ttl_, jitter_);
-    if (options.soft_timeout.count() > 0 && stale_for_ == 0) {
-      throw std::invalid_argument(
-          "loading_cache: soft_timeout serves stale values, and stale_if_error, for how long they "
-          "are kept, is zero");
-    }
-    if (max_retry_after_ < retry_after_) max_retry_after_ = retry_after_;
-    young_for_ = per_value_ ? 0 : plain_ttl_ - shortest_;
-    if (refresh_after_ > 0 && refresh_after_ < young_for_) young_for_ = refresh_after_;
-  }
+      : lifetimes(given{options.ttl, options.refresh_after, options.stale_if_error,
+                        options.negative_ttl, options.error_ttl, options.retry_after,
+                        options.max_retry_after, options.soft_timeout, options.jitter,
+                        options.random ? options.random() : random_bits(),
+                        per_value || options.ttl_of}) {}
+  explicit lifetimes(const given& options);
 
   /// Returns whether time affects the answer of a hit.
   bool timed() const noexcept {
@@ -74,8 +60,7 @@ class lifetimes {
   bool keeps_errors() const noexcept { return error_ttl_ > 0; }
 
   /// Returns how long the entry is fresh after it was stored.
-  template <class Entry>
-  cache_ticks fresh_for(Entry& e, bool has_extras) const noexcept {
+  cache_ticks fresh_for(entry_base& e, bool has_extras) const noexcept {
     switch (e.kind()) {
       case entry_kind::absent: return less_jitter(negative_ttl_, e.hash);
       case entry_kind::error: return less_jitter(error_ttl_, e.hash);
@@ -95,8 +80,7 @@ class lifetimes {
     return less_jitter(to_ticks(ttl), hash);
   }
 
-  template <class Entry>
-  entry_freshness freshness_of(Entry& e, cache_ticks now, bool has_extras) const noexcept {
+  entry_freshness freshness_of(entry_base& e, cache_ticks now, bool has_extras) const noexcept {
     const cache_ticks age = e.age(now);
     const cache_ticks fresh = fresh_for(e, has_extras);
     if (age < fresh) {
@@ -117,24 +101,10 @@ class lifetimes {
 
   /// Returns how often to look for expired entries: every quarter of the shortest time for which
   /// the options keep any, but at least a second.
-  std::chrono::nanoseconds sweep_interval() const noexcept {
-    cache_ticks shortest = never;
-    for (const cache_ticks time : {ttl_ > 0 ? ttl_ + stale_for_ : 0, negative_ttl_, error_ttl_}) {
-      if (time > 0) shortest = std::min(shortest, time);
-    }
-    const cache_ticks second = to_ticks(std::chrono::nanoseconds(std::chrono::seconds(1)));
-    if (shortest == never || shortest / 4 < second) return from_ticks(second);
-    return from_ticks(shortest / 4 < 60 * second ? shortest / 4 : 60 * second);
-  }
+  std::chrono::nanoseconds sweep_interval() const noexcept;
 
  private:
-  static cache_ticks checked(const char* name, std::chrono::nanoseconds given) {
-    if (given.count() < 0) {
-      throw std::invalid_argument(std::string("loading_cache: ") + name + " is negative (" +
-                                  std::to_string(given.count()) + " ns)");
-    }
-    return to_ticks(given);
-  }
+  static cache_ticks checked(const char* name, std::chrono::nanoseconds given);
   cache_ticks less_jitter(cache_ticks whole, std::uint32_t hash) const noexcept {
     return whole - shortened(part_of(whole, jitter_), hash);
   }
@@ -156,3 +126,7 @@ class lifetimes {
 
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE
+
+#if !defined(SINGLEFLIGHT_COMPILED)
+#include "singleflight/cache/impl/lifetimes.hpp"
+#endif

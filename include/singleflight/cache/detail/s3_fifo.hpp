@@ -62,44 +62,9 @@ class ghost_queue {
   void set_step(std::uint64_t step) noexcept { step_ = step; }
 
   /// Records an eviction; `entries` is how many are in the cache.
-  void remember(std::uint32_t hash, from left, std::uint64_t weight, std::size_t entries) noexcept {
-    if (entries >= 20 * count_) grow(entries);
-    clock& c = clocks_[static_cast<std::size_t>(left)];
-    if (count_ > 0) {
-      line& l = line_of(hash);
-      const std::size_t place = l.hand();
-      l.set_print(place, print_of(hash));
-      l.stamps[place] =
-          static_cast<std::uint16_t>((c.ticks & time_mask) | (left == from::main ? main_bit : 0));
-      l.stamps[line::hand_at] = static_cast<std::uint16_t>((place + 1) % line::places);
-    }
-    std::uint64_t ticks = 0;
-    if (weight < step_) [[likely]] {  // no division
-      c.rest += weight;
-    } else {  // in two parts: a weight may be as large as its type allows
-      ticks = weight / step_;
-      c.rest += weight % step_;
-    }
-    if (c.rest >= step_) {
-      c.rest -= step_;
-      ++ticks;
-    }
-    c.ticks = static_cast<std::uint16_t>(c.ticks + ticks);
-  }
+  void remember(std::uint32_t hash, from left, std::uint64_t weight, std::size_t entries) noexcept;
   /// Returns whether the entry is here, and how old it is; forgets it.
-  sighting recall(std::uint32_t hash) noexcept {
-    if (count_ == 0) return {};
-    line& l = line_of(hash);
-    const std::size_t place = l.find(print_of(hash));
-    if (place == line::places) return {};
-    const std::uint16_t stamp = l.stamps[place];
-    l.set_print(place, 0);
-    const clock& c = clocks_[(stamp & main_bit) != 0 ? 1 : 0];
-    const std::uint64_t steps = (std::uint32_t{c.ticks} - stamp) & time_mask;
-    constexpr std::uint64_t most = std::numeric_limits<std::uint64_t>::max();
-    return {true, (stamp & main_bit) != 0 ? from::main : from::small,
-            steps > most / step_ ? most : steps * step_};
-  }
+  sighting recall(std::uint32_t hash) noexcept;
   void clear() noexcept {
     lines_.reset();
     count_ = 0;
@@ -149,12 +114,7 @@ class ghost_queue {
   }
   /// Makes a place for each entry; the table starts empty. Called at the first eviction, and later
   /// only if lighter entries raise their number a lot. Without memory there are no ghosts.
-  void grow(std::size_t entries) noexcept {
-    clear();
-    const std::size_t count = entries / 16 + 1;
-    lines_.reset(new (std::nothrow) line[count]());
-    if (lines_ != nullptr) count_ = count;
-  }
+  void grow(std::size_t entries) noexcept;
 
   std::unique_ptr<line[]> lines_;
   std::size_t count_ = 0;
@@ -162,76 +122,28 @@ class ghost_queue {
   clock clocks_[2];
 };
 
-/// `WeightOf` returns an entry's weight, which does not change.
-template <class WeightOf>
 class s3_fifo {
  public:
-  s3_fifo(std::uint64_t capacity, WeightOf weight_of) noexcept
-      : weight_of_(weight_of), capacity_(capacity) {
+  /// If the entries have extras, these contain their weights; otherwise each weighs 1.
+  s3_fifo(std::uint64_t capacity, bool extras) noexcept : extras_(extras), capacity_(capacity) {
     start();
   }
   s3_fifo(const s3_fifo&) = delete;
   s3_fifo& operator=(const s3_fifo&) = delete;
 
+  std::size_t weight_of(entry_base& e) const noexcept { return extras_ ? e.extras().weight : 1; }
   std::uint64_t weight() const noexcept { return small_.weight + main_.weight; }
   bool over() const noexcept { return weight() > capacity_; }
 
   /// Adds a new entry. The caller then calls evict() while over().
-  void insert(entry_base& e) noexcept {
-    const ghost_queue::sighting seen = ghosts_.recall(e.hash);
-    if (seen.seen && seen.age < shadow_) {  // Q1
-      const std::uint64_t vote = weight_of_(e);
-      if (seen.left == ghost_queue::from::main) {
-        small_target_ -= std::min(vote, small_target_ - small_min_);
-      } else {
-        small_target_ += std::min(vote, small_max_ - small_target_);
-      }
-    }
-    if (seen.seen && seen.age < reach_) {
-      push(main_, e, in_main_on_trial);
-    } else {
-      push(small_, e, in_small);
-    }
-    newest_ = &e;
-  }
+  void insert(entry_base& e) noexcept;
   /// Removes the entry to evict from its queue. Requires that there is one. The entry inserted last
   /// is returned only if it is the only one.
-  entry_base* evict() noexcept {
-    int steps = 0;
-    while (entry_base* const e = oldest(small_)) {
-      if (small_.weight <= small_target_ && main_.last != nullptr) break;
-      const bool fits_main = main_.weight + weight_of_(*e) <= capacity_ - small_target_;  // Q3
-      if ((!fits_main && e->hits() == 0) || ++steps > max_steps) {
-        entry_base* const m = ++small_evictions_ % aging_period == 0 ? oldest(main_) : nullptr;
-        return m != nullptr && !pass(*m) ? take(*m) : take(*e);
-      }
-      unlink(*e);
-      if (!fits_main) e->set_hits(0);  // used up by the promotion
-      push(main_, *e, in_main);
-    }
-    while (entry_base* const e = oldest(main_)) {
-      if (!pass(*e)) return take(*e);
-      if (++steps >= max_steps) break;
-    }
-    // Main consists of hot entries, or is empty.
-    if (entry_base* const e = oldest(small_)) return take(*e);
-    if (entry_base* const e = oldest(main_)) return take(*e);
-    return take(*newest_);
-  }
+  entry_base* evict() noexcept;
   /// Removes an entry that was invalidated or has expired from its queue, without a ghost.
   void remove(entry_base& e) noexcept { unlink(e); }
   /// `fresh` takes the place of `old`, with its hits.
-  void replace(entry_base& old, entry_base& fresh) noexcept {
-    queue& q = queue_of(old);
-    fresh.set_hits(old.hits());
-    fresh.place.store(old.place.load(memory_order_relaxed), memory_order_relaxed);
-    fresh.next = old.next;
-    fresh.prev = old.prev;
-    (fresh.prev != nullptr ? fresh.prev->next : q.first) = &fresh;
-    (fresh.next != nullptr ? fresh.next->prev : q.last) = &fresh;
-    q.weight += weight_of_(fresh) - weight_of_(old);
-    if (newest_ == &old) newest_ = &fresh;
-  }
+  void replace(entry_base& old, entry_base& fresh) noexcept;
   /// Removes every entry from its queue, and calls visit(entry) for it.
   template <class Visit>
   void clear(Visit&& visit) noexcept {
@@ -272,71 +184,23 @@ class s3_fifo {
     const auto p = static_cast<std::uint64_t>(percent);
     return std::max<std::uint64_t>(1, capacity_ / 100 * p + capacity_ % 100 * p / 100);
   }
-  void start() noexcept {
-    small_min_ = std::min(capacity_, part(min_percent));
-    small_max_ = std::max(small_min_, std::min(capacity_, part(max_percent)));
-    small_target_ = std::clamp(part(start_percent), small_min_, small_max_);
-    step_ = std::max<std::uint64_t>(1, capacity_ / steps_per_capacity);
-    shadow_ = part(shadow_percent);
-    reach_ = reach_max_ = std::max(step_, part(reach_percent));
-    ghosts_.clear();
-    ghosts_.set_step(step_);
-  }
+  void start() noexcept;
 
   queue& queue_of(const entry_base& e) noexcept {
     return e.place.load(memory_order_relaxed) == in_small ? small_ : main_;
   }
-  void push(queue& q, entry_base& e, std::uint8_t place) noexcept {
-    e.place.store(place, memory_order_relaxed);
-    e.prev = nullptr;
-    e.next = q.first;
-    (q.first != nullptr ? q.first->prev : q.last) = &e;
-    q.first = &e;
-    q.weight += weight_of_(e);
-    ++count_;
-  }
-  void unlink(entry_base& e) noexcept {
-    queue& q = queue_of(e);
-    (e.prev != nullptr ? e.prev->next : q.first) = e.next;
-    (e.next != nullptr ? e.next->prev : q.last) = e.prev;
-    q.weight -= weight_of_(e);
-    --count_;
-    if (newest_ == &e) newest_ = nullptr;
-  }
-  entry_base* take(entry_base& e) noexcept {
-    const bool small = e.place.load(memory_order_relaxed) == in_small;
-    unlink(e);
-    ghosts_.remember(e.hash, small ? ghost_queue::from::small : ghost_queue::from::main,
-                     weight_of_(e), count_);
-    return &e;
-  }
+  void push(queue& q, entry_base& e, std::uint8_t place) noexcept;
+  void unlink(entry_base& e) noexcept;
+  entry_base* take(entry_base& e) noexcept;
   /// Returns the next entry to evict, which is not the newest.
   entry_base* oldest(const queue& q) const noexcept {
     return static_cast<entry_base*>(q.last != nullptr && q.last == newest_ ? q.last->prev : q.last);
   }
   /// Main's second chance: one hit moves it back to the head. Returns false if it has none.
-  bool pass(entry_base& e) noexcept {
-    const unsigned hits = e.hits();
-    if (e.place.load(memory_order_relaxed) == in_main_on_trial) end_trial(e, hits > 0);
-    if (hits == 0) return false;
-    e.set_hits(hits - 1);
-    unlink(e);
-    push(main_, e, in_main);
-    return true;
-  }
-  void end_trial(entry_base& e, bool passed) noexcept {  // Q2
-    e.place.store(in_main, memory_order_relaxed);
-    if (count_ < trial_entries) return;
-    const std::uint64_t weight = weight_of_(e);
-    if (passed) {
-      reach_ = weight > (reach_max_ - reach_) / trial_reward ? reach_max_
-                                                             : reach_ + trial_reward * weight;
-    } else {  // never to nothing: it recovers by entries that return at once
-      reach_ = reach_ > step_ && reach_ - step_ > weight ? reach_ - weight : step_;
-    }
-  }
+  bool pass(entry_base& e) noexcept;
+  void end_trial(entry_base& e, bool passed) noexcept;
 
-  [[no_unique_address]] WeightOf weight_of_;
+  const bool extras_;
   const std::uint64_t capacity_;
   std::uint64_t small_target_ = 0, small_min_ = 0, small_max_ = 0;
   std::uint64_t step_ = 1, shadow_ = 1, reach_ = 1, reach_max_ = 1;
@@ -349,3 +213,7 @@ class s3_fifo {
 
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE
+
+#if !defined(SINGLEFLIGHT_COMPILED)
+#include "singleflight/cache/impl/s3_fifo.hpp"
+#endif

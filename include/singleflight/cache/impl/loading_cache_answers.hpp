@@ -16,8 +16,8 @@ auto loading_cache<Key, Value, Hash, Equal>::answer(found&& f, freshness as) con
   entry& e = *f.entry;
   const bool value = e.kind() == detail::entry_kind::value;
   return detail::cache_door::make_cached<Value>(std::move(f.hold),
-                                                value ? std::addressof(e.value) : nullptr, clock_,
-                                                value ? as : freshness::absent);
+                                                value ? std::addressof(e.value) : nullptr,
+                                                core_.clock, value ? as : freshness::absent);
 }
 
 template <class Key, class Value, class Hash, class Equal>
@@ -30,13 +30,13 @@ auto loading_cache<Key, Value, Hash, Equal>::answer_now(found& f, entry_freshnes
     const detail::hold_off wait = f.entry->extras().holds_off();
     if (wait.why == detail::hold_off::cause::claimed || wait.until <= now()) return std::nullopt;
     store_.hit(*f.entry);
-    stats_.add(counter::stale_hits);
+    core_.stats.add(counter::stale_hits);
     return answer(std::move(f), freshness::stale);
   }
   store_.hit(*f.entry);
-  stats_.add(counter::hits);
+  core_.stats.add(counter::hits);
   if (f.entry->kind() == detail::entry_kind::error) return outcome<result>(f.entry->error);
-  if (state == entry_freshness::due && claim_refresh(*f.entry)) {
+  if (state == entry_freshness::due && core_.claim_refresh(*f.entry)) {
     try {
       refresh();
     } catch (...) {  // the hit is answered; another one tries again
@@ -46,23 +46,6 @@ auto loading_cache<Key, Value, Hash, Equal>::answer_now(found& f, entry_freshnes
   return answer(std::move(f), freshness::fresh);
 }
 
-/// One of the callers that see that the value is due starts its load; the others do not, for as
-/// long as retry_after. If that load is lost, the next one starts then. A failure that was recorded
-/// meanwhile is kept.
-template <class Key, class Value, class Hash, class Equal>
-bool loading_cache<Key, Value, Hash, Equal>::claim_refresh(entry& e) noexcept {
-  using namespace detail;
-  entry_extras& extras = e.extras();
-  const cache_ticks time = now();
-  std::int64_t due = extras.held_off.load(memory_order_relaxed);
-  if (hold_off::of(due).until > time) return false;
-  const hold_off claim{times_.retry_at(time, 1), hold_off::cause::claimed};
-  if (!platform::holds(rule::claim_spares_failure)) {
-    due = extras.held_off.load(memory_order_relaxed);
-  }
-  return extras.held_off.compare_exchange_strong(due, claim.word(), memory_order_relaxed,
-                                                 memory_order_relaxed);
-}
 template <class Key, class Value, class Hash, class Equal>
 void loading_cache<Key, Value, Hash, Equal>::refresh_behind(view key, std::uint32_t hash) {
   start_load(key, hash, own_loader{*this}.own(), cause::due).detach();
@@ -96,10 +79,17 @@ auto loading_cache<Key, Value, Hash, Equal>::get_after_lookup(view key, std::uin
     return std::move(*known).value();
   }
   f = {};
-  if (state != entry_freshness::stale) {
-    stats_.add(counter::misses);
-    return load_and_wait(key, hash, stamp, source, bounds);
-  }
+  if (state == entry_freshness::stale) return get_over_stale(key, hash, source, bounds);
+  core_.stats.add(counter::misses);
+  return load_and_wait(key, hash, stamp, source, bounds);
+}
+
+/// Loads a key whose stale value is returned if the load fails or is late.
+template <class Key, class Value, class Hash, class Equal>
+template <class Source>
+auto loading_cache<Key, Value, Hash, Equal>::get_over_stale(view key, std::uint32_t hash,
+                                                            const Source& source,
+                                                            const limits* bounds) -> result {
   limits wait = bounds != nullptr ? *bounds : limits{};
   const detail::steady_time own = wait.deadline;
   const bool soft = options_.soft_timeout.count() > 0;
@@ -109,7 +99,7 @@ auto loading_cache<Key, Value, Hash, Equal>::get_after_lookup(view key, std::uin
     return wait_for(load, wait, form);
   };
   if (soft) {  // the call waits so long; then the load continues alone, as this group's loads do
-    wait.deadline = std::min(own, detail::deadline_after(clock_.now(), options_.soft_timeout));
+    wait.deadline = std::min(own, detail::deadline_after(core_.clock.now(), options_.soft_timeout));
     kept = source.own();
   }
   outcome<result> answer =
@@ -119,16 +109,17 @@ auto loading_cache<Key, Value, Hash, Equal>::get_after_lookup(view key, std::uin
   // or the reason why the load could not begin.
   if (!answer.has_value() && code != flight_errc::cancelled && code != flight_errc::recursive) {
     // This call's own limit does not mean that the load is late: other callers wait for it.
-    const bool own_limit =
-        code == flight_errc::timed_out && own != detail::steady_time::max() && own <= clock_.now();
+    const bool own_limit = code == flight_errc::timed_out && own != detail::steady_time::max() &&
+                           own <= core_.clock.now();
     if (auto old = serve_stale(key, hash, !own_limit)) return *std::move(old);
     // The stale value was removed meanwhile: wait for the load, up to the caller's own limits.
-    if (soft && code == flight_errc::timed_out && !own_limit && wait.deadline <= clock_.now()) {
+    if (soft && code == flight_errc::timed_out && !own_limit &&
+        wait.deadline <= core_.clock.now()) {
       wait.deadline = own;
       answer = started(detail::blocked_wait::form::take);
     }
   }
-  stats_.add(counter::misses);
+  core_.stats.add(counter::misses);
   return std::move(answer).value();
 }
 
@@ -141,26 +132,12 @@ auto loading_cache<Key, Value, Hash, Equal>::serve_stale(view key, std::uint32_t
   const entry_freshness state = freshness_of(*f.entry);
   if (state == entry_freshness::expired) return std::nullopt;
   if (state != entry_freshness::stale) {
-    stats_.add(counter::hits);
+    core_.stats.add(counter::hits);
     return answer(std::move(f), freshness::fresh);
   }
-  if (hold_off) hold_off_late(*f.entry);
-  stats_.add(counter::stale_hits);
+  if (hold_off) core_.hold_off_late(*f.entry);
+  core_.stats.add(counter::stale_hits);
   return answer(std::move(f), freshness::stale);
-}
-
-/// Spares the next caller the same wait. A recorded failure is kept as long as it counts.
-template <class Key, class Value, class Hash, class Equal>
-void loading_cache<Key, Value, Hash, Equal>::hold_off_late(entry& e) noexcept {
-  using namespace detail;
-  const cache_ticks time = now();
-  const hold_off late{times_.retry_at(time, 1), hold_off::cause::late};
-  std::int64_t seen = e.extras().held_off.load(memory_order_relaxed);
-  do {
-    const hold_off present = hold_off::of(seen);
-    if (present.why == hold_off::cause::failed && present.until > time) return;
-  } while (!e.extras().held_off.compare_exchange_strong(seen, late.word(), memory_order_relaxed,
-                                                        memory_order_relaxed));
 }
 
 template <class Key, class Value, class Hash, class Equal>
@@ -181,7 +158,7 @@ pending_cached<Value> loading_cache<Key, Value, Hash, Equal>::start_get_by(const
   if (auto known = answer_now(f, state, [&] { refresh_behind(k.view(), hash); })) {
     return detail::cache_door::make_pending(*std::move(known), detail::group_door::core(flights_));
   }
-  stats_.add(counter::misses);
+  core_.stats.add(counter::misses);
   return detail::cache_door::make_pending(start_load(k.view(), hash, source.own(), cause::missing));
 }
 

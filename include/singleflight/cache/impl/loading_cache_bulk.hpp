@@ -44,7 +44,7 @@ class loading_cache<Key, Value, Hash, Equal>::bulk_get {
         results_.back() = *std::move(known);
         return;
       }
-      cache_.stats_.add(counter::misses);
+      cache_.core_.stats.add(counter::misses);
       places_.push_back(results_.size() - 1);
       missing_.push_back(access::own(k.view()));
     } catch (...) {  // one key's failure does not affect the others

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// loading_cache: how entries are put, invalidated, refreshed and swept.
+// loading_cache: how entries are put, invalidated and refreshed.
 //
 // A load answers with the entry that it finds if another load has stored one meanwhile, or if it
 // fails. It looks without the store's lock. So an entry is removed while the bucket of its flights
@@ -79,7 +79,7 @@ void loading_cache<Key, Value, Hash, Equal>::clear() {
           if (detail::platform::holds(detail::rule::clear_forgets_flights)) flights_.forget_all();
         });
   }
-  finish(removed, detail::reclaim_time::now);
+  core_.finish(store_, removed, detail::reclaim_time::now);
 }
 
 /// One call of invalidate_if. It forgets all loads first: what is stored from then on began later.
@@ -159,7 +159,7 @@ class loading_cache<Key, Value, Hash, Equal>::filter {
         ++count;
       }
     }
-    cache_.finish(removed, detail::reclaim_time::later);
+    cache_.core_.finish(cache_.store_, removed, detail::reclaim_time::later);
   }
 
   loading_cache& cache_;
@@ -190,27 +190,6 @@ template <class Arg>
 void loading_cache<Key, Value, Hash, Equal>::refresh(const Arg& key) {
   const argument<Arg> k(key);
   start_load(k.view(), entry_hash(k.view()), own_loader{*this}.own(), cause::forced).detach();
-}
-
-/// Sweeps some lines at a time, so no thread waits for the whole table.
-template <class Key, class Value, class Hash, class Equal>
-bool loading_cache<Key, Value, Hash, Equal>::sweep(void* cache) {
-  auto& self = *static_cast<loading_cache*>(cache);
-  constexpr std::size_t lines = 64;
-  bool at_end = false;
-  bool more = false;
-  while (!at_end) {
-    const detail::cache_ticks time = self.now();
-    removed_entries removed;
-    {
-      detail::platform::unique_lock hold(self.store_.lock());
-      at_end = self.store_.sweep_locked(lines, time, removed);
-      more = self.store_.size_locked() > 0;
-    }
-    self.finish(removed);
-  }
-  self.store_.flush();
-  return more;
 }
 
 SINGLEFLIGHT_END_NAMESPACE

@@ -23,9 +23,9 @@ auto loading_cache<Key, Value, Hash, Equal>::make_entry(Key& key, std::uint32_t 
     const cache_ticks time = now();
     entry& e = entry::make(extras, hash, time, entry_kind::absent, std::move(key));
     if (extras) e.extras().weight = std::max<std::size_t>(1, options_.absent_weight);
-    return made(e, times_.keeps_absence(), time);
+    return made(e, core_.times.keeps_absence(), time);
   }
-  if (answer.ttl.has_value() && !times_.per_value()) {
+  if (answer.ttl.has_value() && !core_.times.per_value()) {
     throw std::invalid_argument(
         "loading_cache: with_ttl, in a cache whose entries have no time of their own: give it "
         "ttl_of, or a loader that returns with_ttl");
@@ -38,7 +38,7 @@ auto loading_cache<Key, Value, Hash, Equal>::make_entry(Key& key, std::uint32_t 
   }
   if (answer.ttl.has_value()) {
     keep = answer.ttl->count() > 0;
-    if (keep) ttl = times_.own_ttl(*answer.ttl, hash);
+    if (keep) ttl = core_.times.own_ttl(*answer.ttl, hash);
   }
   std::size_t weight = 1;
   if (options_.weigher) {
@@ -88,19 +88,26 @@ auto loading_cache<Key, Value, Hash, Equal>::conclude(Key& key, std::uint32_t ha
     error = std::current_exception();
   }
   if (!made) return fail(key, hash, flight, error);
+  return store(*std::move(made), hash, stamp, flight);
+}
+
+template <class Key, class Value, class Hash, class Equal>
+auto loading_cache<Key, Value, Hash, Equal>::store(made_entry&& made, std::uint32_t hash,
+                                                   std::uint64_t stamp,
+                                                   const flight_context& flight) -> result {
   removed_entries removed;
   {
     detail::platform::unique_lock hold(store_.lock());
     entry* const old =
-        store_.still_lacks(stamp) ? nullptr : store_.find_locked(hash, made->entry->key());
+        store_.still_lacks(stamp) ? nullptr : store_.find_locked(hash, made.entry->key());
     if (detail::platform::holds(detail::rule::forgotten_is_not_stored) && flight.revoked()) {
-      stats_.add(counter::not_stored);
+      core_.stats.add(counter::not_stored);
     } else if (!may_be_newer(old, flight)) {
-      store_locked(*made, old, removed);
+      store_locked(made, old, removed);
     }
   }
   finish_store(removed);
-  return answer(std::move(*made), freshness::fresh);
+  return answer(std::move(made), freshness::fresh);
 }
 
 template <class Key, class Value, class Hash, class Equal>
@@ -108,7 +115,7 @@ auto loading_cache<Key, Value, Hash, Equal>::fail(Key& key, std::uint32_t hash,
                                                   const flight_context& flight,
                                                   const std::exception_ptr& error) -> result {
   using namespace detail;
-  stats_.add(counter::load_failures);
+  core_.stats.add(counter::load_failures);
   try {
     found f = store_.find_counted(hash, key_view_of(key));
     const entry_freshness state = f && f.entry->kind() == entry_kind::value
@@ -116,15 +123,12 @@ auto loading_cache<Key, Value, Hash, Equal>::fail(Key& key, std::uint32_t hash,
                                       : entry_freshness::expired;
     if (state != entry_freshness::expired) {
       if (store_.has_extras() && !flight.revoked() && !may_be_newer(f.entry, flight)) {
-        entry_extras& extras = f.entry->extras();
-        const std::uint32_t failures = extras.failures.fetch_add(1, memory_order_relaxed) + 1;
-        const hold_off wait{times_.retry_at(now(), failures), hold_off::cause::failed};
-        extras.held_off.store(wait.word(), memory_order_relaxed);
+        core_.hold_off_failed(*f.entry);
       }
       return answer(std::move(f),
                     state == entry_freshness::stale ? freshness::stale : freshness::fresh);
     }
-    if (times_.keeps_errors()) store_error(key, hash, flight, error);
+    if (core_.times.keeps_errors()) store_error(key, hash, flight, error);
   } catch (...) {  // the callers get the load's own error
     if (platform::is_thread_exit()) throw;
   }
@@ -155,16 +159,8 @@ void loading_cache<Key, Value, Hash, Equal>::store_error(Key& key, std::uint32_t
 }
 
 template <class Key, class Value, class Hash, class Equal>
-void loading_cache<Key, Value, Hash, Equal>::finish(removed_entries& removed,
-                                                    detail::reclaim_time when) {
-  const auto count = [this](removal_cause why, std::size_t n) {
-    stats_.add(static_cast<std::size_t>(counter::removed) + static_cast<std::size_t>(why), n);
-  };
-  store_.finish(removed, count, when);
-}
-template <class Key, class Value, class Hash, class Equal>
 void loading_cache<Key, Value, Hash, Equal>::finish_store(removed_entries& removed) {
-  if (timed_) sweep_.request();
+  if (core_.timed) sweep_.request();
   finish(removed);  // last: a removed value may own this cache
 }
 

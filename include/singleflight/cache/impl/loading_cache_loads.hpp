@@ -56,17 +56,15 @@ struct loading_cache<Key, Value, Hash, Equal>::given_loader {
 // ---- construction -------------------------------------------------------------------------------
 
 template <class Key, class Value, class Hash, class Equal>
-loading_cache<Key, Value, Hash, Equal>::loading_cache(std::unique_ptr<loader_type> loader,
-                                                      bulk_loader load_many, options settings,
-                                                      Hash hash, Equal equal)
+loading_cache<Key, Value, Hash, Equal>::loading_cache(std::unique_ptr<loader_type>&& loader,
+                                                      bulk_loader&& load_many, options&& settings,
+                                                      Hash&& hash, Equal&& equal)
     : options_(std::move(settings)),
-      times_(options_, loader->gives_ttl()),
-      timed_(times_.timed()),
-      clock_(options_.group.timer != nullptr ? *options_.group.timer : default_timer()),
       loader_(std::move(loader)),
       load_many_(std::move(load_many)),
-      store_(options_, times_, equal),
-      sweep_(clock_, times_.sweep_interval(), &loading_cache::sweep, this),
+      core_(options_, loader_->gives_ttl()),
+      store_(options_, core_.times, equal),
+      sweep_(core_.clock, core_.times.sweep_interval(), &loading_cache::sweep, this),
       flights_(group_options_of(options_), std::move(hash), std::move(equal)) {}
 
 template <class Key, class Value, class Hash, class Equal>
@@ -152,10 +150,7 @@ auto loading_cache<Key, Value, Hash, Equal>::look_again(view key, std::uint32_t 
     return outcome<result>(f.entry->error);
   }
   if (state == entry_freshness::stale || (state == entry_freshness::due && why == cause::due)) {
-    const hold_off wait = f.entry->extras().holds_off();
-    if (wait.why != hold_off::cause::failed || wait.until <= now() || !failure_counts) {
-      return std::nullopt;
-    }
+    if (!failure_counts || !core_.holds_off_loads(*f.entry)) return std::nullopt;
   }
   return answer(std::move(f),
                 state == entry_freshness::stale ? freshness::stale : freshness::fresh);
@@ -163,8 +158,8 @@ auto loading_cache<Key, Value, Hash, Equal>::look_again(view key, std::uint32_t 
 
 template <class Key, class Value, class Hash, class Equal>
 void loading_cache<Key, Value, Hash, Equal>::count_loads(cause why, std::size_t count) noexcept {
-  if (why != cause::missing) stats_.add(counter::refreshes, count);
-  stats_.add(counter::loads, count);
+  if (why != cause::missing) core_.stats.add(counter::refreshes, count);
+  core_.stats.add(counter::loads, count);
 }
 
 template <class Key, class Value, class Hash, class Equal>

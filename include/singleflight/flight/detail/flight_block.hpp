@@ -154,6 +154,21 @@ struct block_base : platform::allocated {
   block_base(const block_base&) = delete;
   block_base& operator=(const block_base&) = delete;
   SINGLEFLIGHT_BODY virtual ~block_base();
+  /// Returns where the value lies, or will lie once it is `constructed`.
+  virtual void* value_place() noexcept = 0;
+
+  /// make(void* at) constructs the value.
+  template <class Make>
+  void construct_by(const Make& make) {
+    make(value_place());
+    constructed = true;
+  }
+  /// Makes a block with a key of its own use its own node; called before the block is shared.
+  void use_own_node() noexcept {
+    node = own_node;
+    id = own_node->id;
+    own_node->block.store(this, memory_order_relaxed);
+  }
 
   flight_phase phase(memory_order_t order = memory_order_acquire) const noexcept {
     return static_cast<flight_phase>(state.load(order) & phase_bits);
@@ -319,6 +334,7 @@ struct block_base : platform::allocated {
   flight_errc code{};        ///< if result == code; else the code of `error`, if it has one
   std::exception_ptr error;  ///< if result == error; the last failure before a hand-over
   bool error_given = false;  ///< a run() leader returned `error`, and the flight was handed over
+  bool constructed = false;  ///< the value is; written before done is published
   /// Joiners that wait no more, and whose interest remains; incremented under no lock.
   atomic<std::uint32_t> detached{0};
   load_base* load = nullptr;  ///< the owned load that leads
@@ -346,22 +362,23 @@ struct flight_block : block_base {
   ~flight_block() override {
     if (constructed) value.~stored();
   }
+  void* value_place() noexcept override { return std::addressof(value); }
   template <class... Args>
   void construct(Args&&... args) {
     detail::construct_of<stored>(std::addressof(value), std::forward<Args>(args)...);
-    constructed = true;
-  }
-  /// make(void* at) constructs the value.
-  template <class Make>
-  void construct_by(const Make& make) {
-    make(std::addressof(value));
     constructed = true;
   }
 
   union {
     stored value;
   };
-  bool constructed = false;  ///< written before done is published
+};
+
+/// The block of a handle whose flight is over without a value: one that was refused or cancelled.
+struct ended_block final : block_base {
+  SINGLEFLIGHT_BODY ended_block(flight_core& group, const any_executor& on, timer& time,
+                                flight_errc why) noexcept;
+  SINGLEFLIGHT_BODY void* value_place() noexcept override;
 };
 
 }  // namespace detail

@@ -2,7 +2,8 @@
 #pragma once
 
 // flight_core: the life of a flight, without keys and values: begin, join, leave, finish, hand
-// over, succeed, expire, close. group<Key, Value> adds the look-up by key and the value.
+// over, succeed, expire, close. flight_call brings calls into flights; group<Key, Value> compares
+// keys, and makes blocks with a key and a place for the value.
 //
 // A flight that can no longer be found by its key, for any reason, gives its place to its
 // successor: run_fresh, drain, forget and all timeouts follow from this one rule. A flight that
@@ -13,9 +14,8 @@
 // Decisions that are made under locks are collected in an after_unlock, and carried out once the
 // locks are released (P8: blocked threads are woken first).
 
-#include <stdexcept>
-
 #include "singleflight/core/default_timer.hpp"
+#include "singleflight/core/observable.hpp"
 #include "singleflight/core/support/wait_graph.hpp"
 #include "singleflight/flight/detail/flight_block.hpp"
 #include "singleflight/flight/detail/flight_stats.hpp"
@@ -26,40 +26,27 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// Makes the state that all groups share, so that no later call fails for lack of memory for it.
-inline void make_shared_state() {
-  make_shared_pools();
-  (void)wait_graph::instance();
-  (void)thread_indexes::instance();
-}
-
 class flight_core final : fork_member {
  public:
-  /// Makes an unattached block for a thin flight; throws what copying its key or allocating throws.
-  using block_maker = block_base* (*)(flight_core&, const flight_node&);
+  /// What a group knows of its keys and values. The nodes are the group's own kind: with a key.
+  struct keyed_steps {
+    const void* equal;  ///< passed to `same`
+    /// Whether two nodes have the same key; throws what the comparison throws.
+    bool (*same)(const void* equal, const flight_node& a, const flight_node& b);
+    /// Makes an unattached block for a flight of the node's key; throws what copying the key or
+    /// allocating throws. With a key and a node of its own if the flight may change its leader.
+    block_base* (*make_block)(flight_core& group, const flight_node& of, flight_phase phase);
+  };
 
-  flight_core(group_options&& options, block_maker maker)
-      : fork_member(rank::group),
-        make_block(maker),
-        options_(std::move(options)),
-        clock_(options_.timer != nullptr ? *options_.timer : default_timer()),
-        plain_(options_.max_flights == 0 && options_.observer == nullptr &&
-               options_.join_window <= options_.join_window.zero() &&
-               options_.load_timeout <= options_.load_timeout.zero()) {
-    if (options_.join_window.count() < 0 || options_.load_timeout.count() < 0) {
-      throw std::invalid_argument(
-          "group_options: join_window and load_timeout must not be negative; zero means none");
-    }
-    make_shared_state();
-    enter_forks();
-  }
-  ~flight_core() { leave_forks(); }
+  /// Throws std::invalid_argument.
+  flight_core(group_options&& options, const keyed_steps& of_group);
+  ~flight_core();
   flight_core(const flight_core&) = delete;
   flight_core& operator=(const flight_core&) = delete;
 
   flight_table table;
   flight_stats stats;
-  const block_maker make_block;
+  const keyed_steps steps;
 
   const group_options& options() const noexcept { return options_; }
   timer& clock() const noexcept { return clock_; }
@@ -67,6 +54,17 @@ class flight_core final : fork_member {
   bool plain() const noexcept { return plain_; }
   bool hands_over() const noexcept { return options_.on_error.hand_overs() > 0; }
   bool closed() const noexcept { return closed_.load(memory_order_acquire); }
+
+  // ---- reports: impl/flight_core_look.hpp -------------------------------------------------------
+
+  group_stats totals() const noexcept;
+  void observe(metric_visitor& visitor) const;
+  /// Counts a call that is refused.
+  flight_errc refuse(flight_errc code) noexcept {
+    stats.add(counter::refused);
+    stats.add_error(code);
+    return code;
+  }
 
   // ---- what is done after the locks are released ------------------------------------------------
 
@@ -106,6 +104,10 @@ class flight_core final : fork_member {
   /// Makes `node` forgotten. Its successor, which is returned, takes its place.
   block_base* forget_locked(flight_table::bucket& bucket, flight_node& node) noexcept;
   block_base* promote_locked(flight_table::bucket& bucket, flight_node& node) noexcept;
+  /// Whether the flight is older than join_window. Bucket lock held.
+  bool too_old(const flight_node& node, steady_time now) const noexcept;
+  /// Makes all flights forgotten; returns how many: impl/flight_core_look.hpp.
+  std::size_t forget_all();
   /// Removes a thin flight from the table. If it has a block in the meantime, does nothing and
   /// returns the block, which is then to be finished.
   block_base* leave_table(flight_node& node, load_result result, flight_errc code = {});
@@ -249,6 +251,9 @@ class flight_core final : fork_member {
   block_base* unlink_locked(block_base& b, flight_errc code) noexcept;
 
  private:
+  /// Makes the state that all groups share, so that no later call fails for lack of memory for it.
+  static void make_shared_state();
+
   block_base* unlink_locked(flight_table::bucket& bucket, flight_node& node) noexcept;
 
   bool may_hand_over(const block_base& b) const noexcept {
@@ -357,17 +362,6 @@ class flight_core final : fork_member {
   atomic<std::size_t> flights_{0};
 };
 
-/// The stop callback of a run() leader. The leader waits for it before its call returns; so
-/// everything that runs here counts as inside of that flight, and no other load runs here.
-struct leader_cancellation {
-  block_base& block;
-  void operator()() const {
-    const limit_scope limit;
-    const inside_flight here(block);
-    flight_core::cancel_leader(block);
-  }
-};
-
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE
 
@@ -382,4 +376,5 @@ SINGLEFLIGHT_END_NAMESPACE
 #include "singleflight/flight/impl/flight_core_fork.hpp"
 #include "singleflight/flight/impl/flight_core_leave.hpp"
 #include "singleflight/flight/impl/flight_core_loads.hpp"
+#include "singleflight/flight/impl/flight_core_look.hpp"
 #endif

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <coroutine>
+#include <cstdint>
 #include <memory>
 #include <new>
 #include <utility>
@@ -22,47 +23,36 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-template <class V>
-class flight_share : protected handle_base {
+/// The share that a call of start() begins with.
+struct started_share {
+  block_base* block = nullptr;  ///< with a reference and an interest
+  flight_role role = flight_role::joiner;
+  std::uint32_t kept = 0;  ///< the serial of its kept load
+};
+
+/// A share without the type of its value.
+class share_base : protected handle_base {
  public:
   using time_point = std::chrono::steady_clock::time_point;
 
   /// Takes over a reference and an interest on `b`, which is null in a share that was moved from.
-  flight_share(flight_block<V>* b, flight_role role, std::uint32_t kept) noexcept
+  share_base(block_base* b, flight_role role, std::uint32_t kept) noexcept
       : role_(role), kept_(kept), block_(b) {}
-  flight_share(flight_share&& other) noexcept
+  explicit share_base(const started_share& begun) noexcept
+      : share_base(begun.block, begun.role, begun.kept) {}
+  share_base(share_base&& other) noexcept
       : role_(other.role_), kept_(other.kept_), block_(std::exchange(other.block_, nullptr)) {
     require(other.state == wait_state::idle, "flight: moved while it waits");
   }
-  flight_share& operator=(flight_share&& other) noexcept {
+  share_base& operator=(share_base&& other) noexcept {
     if (this != &other) {
       std::destroy_at(this);
-      ::new (static_cast<void*>(this)) flight_share(std::move(other));
+      ::new (static_cast<void*>(this)) share_base(std::move(other));
     }
     return *this;
   }
-  ~flight_share() {
-    if (block_ == nullptr) return;
-    const bool done = block_->done();
-    if (state != wait_state::idle) detail::take_out(*block_, *this, block_->room.batch);
-    if (done || !platform::holds(rule::handle_leaves)) {
-      block_->drop_reference();
-    } else {
-      leave(wait_verdict::outcome);
-    }
-  }
-
-  /// Returns the outcome of a done flight; takes over the caller's reference.
-  static outcome<shared_result<V>> outcome_of(flight_block<V>& b, flight_role role) {
-    if (b.result == flight_result::value) {
-      return result_door::make_share(b, role);
-    }
-    struct dropping {
-      flight_block<V>& b;
-      ~dropping() { b.drop_reference(); }
-    } const drop{b};
-    if (b.result == flight_result::error) return b.error;
-    return b.code;
+  ~share_base() {
+    if (block_ != nullptr) let_go();
   }
 
  protected:
@@ -86,11 +76,7 @@ class flight_share : protected handle_base {
   void cancel(batch_type& batch, wait_verdict why) {
     detail::cancel_wait(*block_, *this, batch, why, stake());
   }
-  void take_out(batch_type& batch) noexcept {
-    detail::take_out(*block_, *this, batch);
-    const wait_verdict why = verdict.load(memory_order_relaxed);
-    if (why != wait_verdict::outcome) spend(why);
-  }
+  void take_out(batch_type& batch) noexcept;
   void end_limit() noexcept { detail::end_limit(*block_, *this); }
 
   bool suspend(std::coroutine_handle<> frame) {
@@ -103,72 +89,73 @@ class flight_share : protected handle_base {
   }
   /// Waits without consuming the handle; returns false if a limit expired. Throws if it would never
   /// end.
-  bool look(const limits& bounds) {
-    if (settled()) return true;
-    const wait_verdict ended = blocked_wait(*block_, bounds, blocked_wait::form::look).wait();
-    if (ended == wait_verdict::recursive) throw flight_error(flight_errc::recursive);
-    return ended == wait_verdict::outcome;
-  }
+  bool look(const limits& bounds);
 
-  outcome<shared_result<V>> blocked_outcome(const limits& bounds,
-                                            blocked_wait::form how = blocked_wait::form::take) {
-    if (settled()) return take(wait_verdict::outcome);
-    blocked_wait wait(*block_, bounds, how, stake());
-    const wait_verdict ended = wait.wait();
-    if (ended == wait_verdict::outcome) return take(ended);
-    block_ = nullptr;
-    wait.leave(ended);
-    return errc_of(ended);
-  }
-  /// Consumes the handle: returns the outcome, or the error of a suspended wait that a limit ended;
-  /// the interest has ended with that verdict.
-  outcome<shared_result<V>> take(wait_verdict why) {
+  /// Waits until the flight is done, or until a limit ends the wait: then it has left the flight.
+  wait_verdict wait_to_take(const limits& bounds, blocked_wait::form how);
+  /// Consumes the handle: returns the block of a done flight with the caller's reference; null if
+  /// `why` is the error of a suspended wait that a limit ended: the interest has ended with that
+  /// verdict.
+  block_base* consume(wait_verdict why) {
     require(block_ != nullptr, "flight: used twice, or after a move");
     state = wait_state::idle;
-    flight_block<V>& b = *std::exchange(block_, nullptr);
-    if (why == wait_verdict::outcome) return outcome_of(b, role_);
-    part(b, why);
-    return errc_of(why);
-  }
-  /// Ends a suspended wait that was cancelled; drops the reference on `b` (C3).
-  void part(block_base& b, wait_verdict why) {
-    if (!platform::holds(rule::cancelled_counts_no_more)) {
-      flight_core::leave(b, why, false, kept_, role_ == flight_role::leader);
-    } else if (why == wait_verdict::timed_out && platform::holds(rule::resumed_runs_errands) &&
-               !(b.done() && b.generation != fork_list::generation &&
-                 platform::holds(rule::resumed_leaves_what_is_done))) {  // V4
-      flight_core::run_errands(b);
-    } else {
-      b.drop_reference();
-    }
-  }
-  void leave(wait_verdict why) {
     block_base* const b = std::exchange(block_, nullptr);
-    flight_core::leave(*b, why, false, kept_, role_ == flight_role::leader);
+    if (why == wait_verdict::outcome) return b;
+    part(*b, why);
+    return nullptr;
   }
   flight_core::stake stake() const noexcept {
     return {.lender = false, .serial = kept_, .leader = role_ == flight_role::leader};
   }
-  /// Called when the coroutine was destroyed after its verdict, which the next use of the handle
-  /// returns.
-  SINGLEFLIGHT_COLD void spend(wait_verdict why) noexcept {
-    flight_block<V>* spent = nullptr;
-    try {
-      spent =
-          new flight_block<V>(*block_->core, block_->executor, *block_->clock, flight_phase::done);
-      spent->counts.store(block_base::one_reference, memory_order_relaxed);
-      spent->result = flight_result::code;
-      spent->code = errc_of(why);
-    } catch (const std::bad_alloc&) {  // then the handle counts as used
-    }
-    part(*std::exchange(block_, spent), why);
-    verdict.store(wait_verdict::outcome, memory_order_relaxed);
-  }
 
   flight_role role_;
   std::uint32_t kept_;  // the serial of a load kept with the flight
-  flight_block<V>* block_;
+  block_base* block_;
+
+ private:
+  void let_go();
+  /// Ends a suspended wait that was cancelled; drops the reference on `b` (C3).
+  void part(block_base& b, wait_verdict why);
+  /// Called when the coroutine was destroyed after its verdict, which the next use of the handle
+  /// returns.
+  void spend(wait_verdict why) noexcept;
+};
+
+template <class V>
+class flight_share : public share_base {
+ public:
+  using share_base::share_base;
+
+  /// Returns the outcome of a done flight; takes over the caller's reference.
+  static outcome<shared_result<V>> outcome_of(block_base& b, flight_role role) {
+    if (b.result == flight_result::value) {
+      return result_door::make_share(static_cast<flight_block<V>&>(b), role);
+    }
+    struct dropping {
+      block_base& b;
+      ~dropping() { b.drop_reference(); }
+    } const drop{b};
+    if (b.result == flight_result::error) return b.error;
+    return b.code;
+  }
+
+ protected:
+  outcome<shared_result<V>> blocked_outcome(const limits& bounds,
+                                            blocked_wait::form how = blocked_wait::form::take) {
+    const wait_verdict ended = wait_to_take(bounds, how);
+    if (ended != wait_verdict::outcome) return errc_of(ended);
+    return take(ended);
+  }
+  /// Consumes the handle, whose wait has ended with `why`.
+  outcome<shared_result<V>> take(wait_verdict why) {
+    if (block_base* const b = consume(why)) return outcome_of(*b, role_);
+    return errc_of(why);
+  }
 };
 
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE
+
+#if !defined(SINGLEFLIGHT_COMPILED)
+#include "singleflight/flight/impl/flight_share.hpp"
+#endif

@@ -242,6 +242,19 @@ class flight_table {
   atomic<std::ptrdiff_t> crowded_{0};
 };
 
+/// Holds a locked bucket and unlocks it at the end of the scope, also if a comparison throws.
+struct locked_bucket : flight_table::bucket {
+  explicit locked_bucket(flight_table::bucket taken) noexcept : bucket(taken) {}
+  locked_bucket(const locked_bucket&) = delete;
+  locked_bucket& operator=(const locked_bucket&) = delete;
+  ~locked_bucket() { unlock(); }
+  /// Unlocks before the end of the scope.
+  void unlock() noexcept {
+    if (at != nullptr) flight_table::unlock(*this);
+    at = nullptr;
+  }
+};
+
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE
 

@@ -49,7 +49,7 @@ struct group_door {
   /// Counts a call that is refused for `code`.
   template <class Group>
   static flight_errc refuse(Group& flights, flight_errc code) noexcept {
-    return flights.refuse(code).code;
+    return flights.core_.refuse(code);
   }
   /// Returns the part of a group that does not depend on its keys and values.
   template <class Group>

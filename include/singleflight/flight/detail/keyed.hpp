@@ -13,8 +13,8 @@
 
 #include "singleflight/core/support/conversion.hpp"
 #include "singleflight/flight/detail/flight_core.hpp"
-#include "singleflight/flight/detail/owned_load.hpp"
 #include "singleflight/flight/detail/key_access.hpp"
+#include "singleflight/flight/detail/owned_load.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
@@ -56,13 +56,6 @@ struct keyed_block : flight_block<V> {
       own.key = Access::store(key.value);
     }
     this->own_node = &own;
-  }
-
-  /// Makes the block use its own node; called before the block is shared.
-  void use_own_node() noexcept {
-    this->node = &own;
-    this->id = own.id;
-    own.block.store(this, memory_order_relaxed);
   }
 
   [[no_unique_address]] const kept_key key;

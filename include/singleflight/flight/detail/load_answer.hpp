@@ -21,40 +21,34 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-template <class V>
-struct typed_load : load_base {
+struct answering_load : load_base {
   using load_base::load_base;
-  using stored = typename flight_block<V>::stored;
 
-  // Requires that no other thread answers: a promise checks first_answer(), the other forms have
-  // one answer only.
-  template <class... Args>
+  /// Answers with a V made from `args`, or with the exception that making it throws. Requires that
+  /// no other thread answers: a promise checks first_answer(), the other forms have one answer.
+  template <class V, class... Args>
   void answer_value(Args&&... args) {
-    const auto make = [&](void* at) {
-      detail::construct_of<stored>(at, std::forward<Args>(args)...);
-    };
-    answer_made(make);
+    std::exception_ptr error;  // answered outside the handler: answering may end the thread
+    try {
+      block->construct_by([&](void* at) {
+        detail::construct_of<typename flight_block<V>::stored>(at, std::forward<Args>(args)...);
+      });
+    } catch (...) {
+      error = unmade_value();
+    }
+    if (error == nullptr) {
+      answer_made();
+    } else {
+      answer_error(std::move(error));
+    }
   }
-  void answer_error(std::exception_ptr error) {
-    finish(flight_result::error, {}, keep_alive(std::move(error)));
-  }
-  void answer_code(flight_errc code) { finish(flight_result::code, code, nullptr); }
+  void answer_error(std::exception_ptr error);
+  void answer_code(flight_errc code);
   void answer_broken() { answer_code(flight_errc::broken); }
   /// Called when the promise of attempt `number` was destroyed unanswered: answers `broken` at
   /// once. If an exception propagates within the call that got the promise, that waits for the
   /// call's end.
-  void drop_answer(std::uint32_t number) {
-    for (promise_call* c = this_thread().promise_calls; c != nullptr; c = c->outer) {
-      if (c->load != this || c->attempt != number) continue;
-      if (std::uncaught_exceptions() <= c->exceptions_before ||
-          !platform::holds(rule::leaving_error_is_answer)) {
-        break;
-      }
-      c->dropped = true;
-      return;
-    }
-    if (first_answer(number)) answer_broken();
-  }
+  void drop_answer(std::uint32_t number);
   /// Returns true for the first answer of attempt `number`; a promise of an earlier attempt is too
   /// late.
   bool first_answer(std::uint32_t number) noexcept {
@@ -68,87 +62,28 @@ struct typed_load : load_base {
   std::uint32_t attempt = 0;
 
  protected:
-  ~typed_load() = default;
-
-  /// The call of a promise loader. Attempts may overlap, so the state of each is on its stack.
-  struct answering : promise_call {
-    explicit answering(typed_load& answered)
-        : promise_call{&answered, ++answered.attempt, std::uncaught_exceptions(),
-                       this_thread().promise_calls,
-                       [](promise_call& c) { static_cast<answering&>(c).end(nullptr); }},
-          self(answered),
-          on(this_thread()) {
-      self.open_attempt.store(attempt, memory_order_release);
-      on.promise_calls = this;
-    }
-    answering(const answering&) = delete;
-    answering& operator=(const answering&) = delete;
-    ~answering() { on.promise_calls = outer; }
-
-    /// Called when the loader has thrown `error`, or, if that is null, no longer has a dropped
-    /// promise.
-    void end(std::exception_ptr error) {
-      if (error != nullptr) {
-        if (self.first_answer(attempt)) self.answer_error(std::move(error));
-      } else if (std::exchange(dropped, false) &&
-                 platform::holds(rule::dropped_promise_is_broken)) {
-        if (self.first_answer(attempt)) self.answer_broken();
-      }
-    }
-    typed_load& self;
-    thread_state& on;
-  };
+  ~answering_load() = default;
 
   /// Calls the loader, with a promise; or constructs its return value at `at`.
   virtual void invoke(void* at) = 0;
 
-  void call_with_promise() {
-    answering call(*this);
-    std::exception_ptr error;
-    try {
-      invoke(nullptr);
-    } catch (...) {
-      if (platform::is_thread_exit()) {
-        if (first_answer(call.attempt)) answer_broken();
-        throw;
-      }
-      error = std::current_exception();
-    }
-    call.end(std::move(error));
-  }
-  void call_and_answer() {
-    answer_made([this](void* at) { invoke(at); });
-  }
+  void call_with_promise();
+  void call_and_answer();
 
  private:
-  /// Answers with the value that `make` constructs, or with the exception that it throws.
-  template <class Make>
-  void answer_made(const Make& make) {
-    auto& b = static_cast<flight_block<V>&>(*block);
-    std::exception_ptr error;  // answered outside the handler: answering may end the thread
-    try {
-      b.construct_by(make);
-    } catch (...) {
-      if (platform::is_thread_exit()) {
-        finish(flight_result::code, flight_errc::broken, nullptr);
-        throw;
-      }
-      error = std::current_exception();
-    }
-    if (error != nullptr) {
-      finish(flight_result::error, {}, keep_alive(std::move(error)));
-    } else if (b.node != nullptr && b.core->plain() && b.core->finish_alone(b, *this)) {
-      this->drop_flight(b);
-    } else {
-      finish(flight_result::value, {}, nullptr);
-    }
-  }
-  void finish(flight_result result, flight_errc code, std::exception_ptr error) {
-    const call_scope scope;  // its tasks come last: one may end the thread
-    block_base* const b = block;
-    if (b->core->finish(*b, result, code, std::move(error)).over) drop_flight(*b);
-  }
+  struct promised_call;
+
+  /// Called within the handler of an exception that constructing the value has thrown: returns it,
+  /// or, if it ends the thread, answers `broken` and throws it on.
+  std::exception_ptr unmade_value();
+  /// Answers with the value that the block has.
+  void answer_made();
+  void finish(flight_result result, flight_errc code, std::exception_ptr error);
 };
 
 }  // namespace detail
 SINGLEFLIGHT_END_NAMESPACE
+
+#if !defined(SINGLEFLIGHT_COMPILED)
+#include "singleflight/flight/impl/load_answer.hpp"
+#endif

@@ -71,23 +71,25 @@ void make_value_of(void* at, Fn& fn, const flight_context& context) {
 }
 
 /// The loader of a blocking call, by address and without its type. So only the call of the loader
-/// is compiled for each loader; waiting, leading and settling are compiled once for a group.
-template <class V>
+/// is compiled for each loader; entering, waiting and leading are compiled once.
 class lent_loader {
  public:
-  template <class Fn>
-  explicit lent_loader(Fn& fn) noexcept : make_(&make<Fn>) {
+  template <class V, class Fn>
+  static lent_loader of(Fn& fn) noexcept {
     if constexpr (std::is_function_v<Fn>) {
-      loader_ = reinterpret_cast<void*>(&fn);
+      return {reinterpret_cast<void*>(&fn), &make<V, Fn>};
     } else {
-      loader_ = const_cast<void*>(static_cast<const void*>(std::addressof(fn)));
+      return {const_cast<void*>(static_cast<const void*>(std::addressof(fn))), &make<V, Fn>};
     }
   }
   /// Calls the loader and constructs its return value at `at`.
   void operator()(void* at, const flight_context& context) const { make_(loader_, at, context); }
 
  private:
-  template <class Fn>
+  using maker = void (*)(void* loader, void* at, const flight_context& context);
+  lent_loader(void* loader, maker how) noexcept : loader_(loader), make_(how) {}
+
+  template <class V, class Fn>
   static void make(void* loader, void* at, const flight_context& context) {
     if constexpr (std::is_function_v<Fn>) {
       make_value_of<V>(at, *reinterpret_cast<Fn*>(loader), context);
@@ -97,7 +99,7 @@ class lent_loader {
   }
 
   void* loader_;
-  void (*make_)(void*, void*, const flight_context&);
+  maker make_;
 };
 
 }  // namespace detail

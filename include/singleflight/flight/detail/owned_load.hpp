@@ -34,7 +34,7 @@ struct gathered_loader {};
 // ---- an owned loader ----------------------------------------------------------------------------
 
 template <class V, class Fn>
-struct owned_load final : typed_load<V> {
+struct owned_load final : answering_load {
   static constexpr loader_form form = form_of<V, Fn>();
 
   static auto result_of() {
@@ -50,7 +50,7 @@ struct owned_load final : typed_load<V> {
 
   template <class Loader>
   owned_load(block_base& where, Loader&& loader)
-      : typed_load<V>(where, awaits), fn_(std::forward<Loader>(loader)) {
+      : answering_load(where, awaits), fn_(std::forward<Loader>(loader)) {
     this->merge_drops = form != loader_form::promise && !where.core->hands_over();
   }
 
@@ -188,11 +188,11 @@ struct owned_load final : typed_load<V> {
         if constexpr (std::is_void_v<V>) {
           awaited_->resume();
           answered = true;
-          load_.answer_value();
+          load_.template answer_value<V>();
         } else {
           const auto take = [&](auto&& value) {
             answered = true;
-            load_.answer_value(std::forward<decltype(value)>(value));
+            load_.template answer_value<V>(std::forward<decltype(value)>(value));
           };
           take(awaited_->resume());
         }

@@ -13,13 +13,12 @@ class flight_promise;
 
 namespace detail {
 
-template <class V>
-struct typed_load;
+struct answering_load;
 
 struct promise_door {
   /// Makes the promise of the attempt that begins.
   template <class V>
-  static flight_promise<V> make(typed_load<V>& load) noexcept {
+  static flight_promise<V> make(answering_load& load) noexcept {
     return flight_promise<V>(load);
   }
   /// Returns the frame that marks the calling thread as the leader of the promise's flight.

@@ -73,7 +73,8 @@ SINGLEFLIGHT_BODY std::stop_token flight_context::stop_token() const {
   block_base* block =
       node_->block.load(platform::order(rule::context_acquires, memory_order_acquire));
   if (block == nullptr) {
-    std::unique_ptr<block_base> fresh(group_->make_block(*group_, *node_));
+    std::unique_ptr<block_base> fresh(
+        group_->steps.make_block(*group_, *node_, detail::flight_phase::running));
     flight_table::bucket bucket = group_->table.lock(node_->hash);
     block = node_->block.load(memory_order_relaxed);
     if (block == nullptr) {

@@ -13,6 +13,16 @@ SINGLEFLIGHT_BODY block_base::~block_base() {
   if ((state.load(memory_order_relaxed) & without_room) == 0) room.~waiting_room();
 }
 
+SINGLEFLIGHT_BODY ended_block::ended_block(flight_core& group, const any_executor& on, timer& time,
+                                           flight_errc why) noexcept
+    : block_base(group, on, time, flight_phase::done) {
+  counts.store(one_reference, memory_order_relaxed);
+  result = flight_result::code;
+  code = why;
+  id = 0;
+}
+SINGLEFLIGHT_BODY void* ended_block::value_place() noexcept { return nullptr; }
+
 SINGLEFLIGHT_BODY waiting_room::waiting_room(block_base& block,
                                              const any_executor& executor) noexcept
     : batch(executor) {

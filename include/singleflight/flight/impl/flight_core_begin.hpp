@@ -79,6 +79,13 @@ SINGLEFLIGHT_BODY void flight_core::set_successor_locked(flight_table::bucket& b
   bucket.value |= flight_table::slow;
 }
 
+SINGLEFLIGHT_BODY bool flight_core::too_old(const flight_node& node,
+                                            steady_time now) const noexcept {
+  if (options_.join_window.count() <= 0) return false;
+  const steady_time began = node.began.load(memory_order_relaxed);
+  return began != flight_node::not_begun && time_between(began, now) > options_.join_window;
+}
+
 SINGLEFLIGHT_BODY block_base* flight_core::forget_locked(flight_table::bucket& bucket,
                                                          flight_node& node) noexcept {
   table.retire_locked(bucket, node);

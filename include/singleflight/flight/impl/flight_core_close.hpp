@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// flight_core_close: the end of a group. Members of flight_core.
+// flight_core_close: the beginning and the end of a group. Members of flight_core.
 //
 // 1. `closed_` is set: a call that locks a bucket from now on is refused, and no queued load begins
 //    any more. (A run() that has entered, or was elected, before that leads its load.)
@@ -12,11 +12,37 @@
 //    closing thread under the bucket lock, and that thread checks the chain under the same lock: so
 //    the leaver's last access to the group is the unlock that admits the closing thread.
 
+#include <stdexcept>
+#include <utility>
+
 #include "singleflight/flight/detail/flight_core.hpp"
 #include "singleflight/flight/detail/rules.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
+
+SINGLEFLIGHT_BODY void flight_core::make_shared_state() {
+  make_shared_pools();
+  (void)wait_graph::instance();
+  (void)thread_indexes::instance();
+}
+
+SINGLEFLIGHT_BODY flight_core::flight_core(group_options&& options, const keyed_steps& of_group)
+    : fork_member(rank::group),
+      steps(of_group),
+      options_(std::move(options)),
+      clock_(options_.timer != nullptr ? *options_.timer : default_timer()),
+      plain_(options_.max_flights == 0 && options_.observer == nullptr &&
+             options_.join_window <= options_.join_window.zero() &&
+             options_.load_timeout <= options_.load_timeout.zero()) {
+  if (options_.join_window.count() < 0 || options_.load_timeout.count() < 0) {
+    throw std::invalid_argument(
+        "group_options: join_window and load_timeout must not be negative; zero means none");
+  }
+  make_shared_state();
+  enter_forks();
+}
+SINGLEFLIGHT_BODY flight_core::~flight_core() { leave_forks(); }
 
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::close_until(steady_time deadline) {
   const call_scope scope;

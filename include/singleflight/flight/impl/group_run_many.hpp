@@ -64,8 +64,8 @@ class group<Key, Value, Hash, Equal>::bulk_run {
     node own;
     detail::led_frame frame{};
     std::optional<flight_context> context{};  // if the loader takes it
-    block* joined = nullptr;                  // with a reference and an interest
-    block* led = nullptr;                     // of a led flight that had a block from the beginning
+    detail::block_base* joined = nullptr;     // with a reference and an interest
+    detail::block_base* led = nullptr;        // of a led flight that had a block from the beginning
     std::optional<detail::platform::stop_callback<detail::leader_cancellation>> on_stop{};
     bool leads = false;
     flight_errc refused{};
@@ -92,15 +92,14 @@ class group<Key, Value, Hash, Equal>::bulk_run {
     group_.prepare(slot.own, self_, key);
     slot.own.deadline = bounds_.deadline;
     if (const auto code = expired(bounds_, core.clock())) {
-      slot.refused = group_.refuse(*code).code;
+      slot.refused = core.refuse(*code);
       return;
     }
     led_keys_.push_back(key);  // the copy may throw: it is made before the flight
-    caller call{.core = core, .own = &slot.own, .absent = true};
-    if (bounds_.stop.stop_possible() || core.options().load_timeout.count() > 0) {
-      call.first_block = make_block_for(core, slot.own.hash, key);
-    }
-    const admission admitted = group_.enter(call, slot.own.hash, key, false);
+    flight_call call{.core = core, .own = slot.own, .lends = true};
+    call.absent = true;
+    call.prepare_block(bounds_);
+    const admission admitted = call.enter(false);
     if (admitted.decision == admission::kind::refused) {
       slot.refused = admitted.code;
     } else if (admitted.decision == admission::kind::joined) {
@@ -179,7 +178,7 @@ class group<Key, Value, Hash, Equal>::bulk_run {
 
   void await_joined() {
     for (std::size_t i = 0; i < keys_.size(); ++i) {
-      block*& joined = places_[i].joined;
+      detail::block_base*& joined = places_[i].joined;
       if (joined == nullptr) continue;
       if (arrive(*joined)) {
         detail::make_room(passed_over_);
@@ -192,8 +191,8 @@ class group<Key, Value, Hash, Equal>::bulk_run {
         return call_for(keys_[i], context);
       };
       try {
-        results_[i] =
-            group_.await_joined(*std::exchange(joined, nullptr), self_, lent(load_one), bounds_);
+        results_[i] = outcome_of(detail::flight_call::await_joined(
+            group_.core_, *std::exchange(joined, nullptr), self_, lent(load_one), bounds_));
       } catch (...) {
         if (detail::platform::is_thread_exit()) throw;
         results_[i] = std::current_exception();
@@ -247,7 +246,7 @@ auto group<Key, Value, Hash, Equal>::run_many(const Keys& keys, LoadMany&& load_
 /// already ended without it, with an error that other callers may have received before the bulk
 /// call began (P3): the caller must not return that error, and looks the key up again.
 template <class Key, class Value, class Hash, class Equal>
-bool group<Key, Value, Hash, Equal>::arrive(block& b) noexcept {
+bool group<Key, Value, Hash, Equal>::arrive(detail::block_base& b) noexcept {
   using namespace detail;
   if (!b.done()) {
     // An election, under this lock, finds it absent or not, and counted in `lenders` either way.
@@ -261,21 +260,23 @@ bool group<Key, Value, Hash, Equal>::arrive(block& b) noexcept {
 
 /// Ends the flight of one key of a bulk load without a value.
 template <class Key, class Value, class Hash, class Equal>
-void group<Key, Value, Hash, Equal>::end_bulk_key(node& own, detail::thread_state& self, block* led,
-                                                  flight_errc code, std::exception_ptr error) {
+void group<Key, Value, Hash, Equal>::end_bulk_key(node& own, detail::thread_state& self,
+                                                  detail::block_base* led, flight_errc code,
+                                                  std::exception_ptr error) {
   if (led == nullptr) {
-    settle_error(own, self, code, std::move(error));
+    detail::flight_call::end_thin(core_, own, self, code, std::move(error));
     return;
   }
   const detail::inside_run inside(self);
-  end_in_error(own, *led, code, std::move(error), 1);
+  detail::flight_call::end_in_error(core_, own, *led, code, std::move(error), 1);
 }
 
 /// Ends the flight of one key of a bulk load with the outcome that the load returned for that key.
 /// If moving the value throws, no other key is affected.
 template <class Key, class Value, class Hash, class Equal>
 void group<Key, Value, Hash, Equal>::settle_bulk_key(node& own, detail::thread_state& self,
-                                                     block* led, outcome<Value>& loaded,
+                                                     detail::block_base* led,
+                                                     outcome<Value>& loaded,
                                                      outcome<result>& given) {
   using namespace detail;
   if (!loaded.has_value()) {
@@ -298,7 +299,9 @@ void group<Key, Value, Hash, Equal>::settle_bulk_key(node& own, detail::thread_s
         ::new (at) Value(std::move(loaded).value());
       }
     });
-    if (led != nullptr) led->construct(std::move(result_door::inline_value(r)));
+    if (led != nullptr) {
+      static_cast<block&>(*led).construct(std::move(result_door::inline_value(r)));
+    }
   } catch (...) {
     if (platform::is_thread_exit()) {
       end_bulk_key(own, self, led, flight_errc::broken, nullptr);
@@ -314,9 +317,9 @@ void group<Key, Value, Hash, Equal>::settle_bulk_key(node& own, detail::thread_s
     } else {
       const inside_run inside(self);
       if (core_.finish_and_drop(*led, flight_result::value)) {
-        result_door::become_share(r, *led);
+        result_door::become_share(r, static_cast<block&>(*led));
       } else {
-        result_door::take_back(r, *led);  // expired: no other caller gets it
+        result_door::take_back(r, static_cast<block&>(*led));  // expired: no other caller gets it
       }
     }
     given = std::move(r);
