@@ -14,6 +14,11 @@ function(singleflight_compile_in_batches target)
     return()
   endif()
   set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
+  # A batch needs up to 2 GB in g++, which from 128 MB on spends a tenth of the time on looking for
+  # memory that it could free; it begins at 1 GB instead.
+  target_compile_options(
+    ${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:--param=ggc-min-heapsize=1000000>
+  )
   get_target_property(sources ${target} SOURCES)
   foreach(source IN LISTS sources)
     cmake_path(GET source PARENT_PATH folder)
@@ -24,6 +29,44 @@ function(singleflight_compile_in_batches target)
     set_source_files_properties(${source} PROPERTIES UNITY_GROUP "${folder}_${batch}")
   endforeach()
 endfunction()
+
+# singleflight_precompile(<target> <of>): if the build enables it, the target's files begin with a
+# precompiled header, which takes half of the time of a small file and a fifth of that of a batch:
+#   program           the library
+#   tests             the library in the form that is tested, and GoogleTest
+# A file that includes too little is found by the builds that precompile nothing (dev, lint). With
+# ccache nothing is precompiled, since it does not store objects that use a precompiled header.
+function(singleflight_precompile target of)
+  if(NOT SINGLEFLIGHT_PRECOMPILE OR SINGLEFLIGHT_CCACHE)
+    return()
+  endif()
+  set(precompiled singleflight_precompiled_${of})
+  if(NOT TARGET ${precompiled})
+    set(empty "${PROJECT_BINARY_DIR}/${precompiled}.cpp")
+    file(WRITE "${empty}" "")
+    add_library(${precompiled} OBJECT "${empty}")
+    set(headers <iostream> <map> <set> <thread> <singleflight/cache.hpp> <singleflight/sync.hpp>)
+    if(of STREQUAL "tests")
+      list(APPEND headers <gmock/gmock.h> <gtest/gtest.h>)
+      target_link_libraries(${precompiled} PRIVATE GTest::gmock)
+    endif()
+    if(of STREQUAL "tests" AND singleflight_test_form)
+      target_link_libraries(${precompiled} PRIVATE singleflight::compiled)
+    else()
+      target_link_libraries(${precompiled} PRIVATE singleflight::singleflight)
+    endif()
+    target_link_libraries(${precompiled} PRIVATE singleflight_warnings)
+    target_precompile_headers(${precompiled} PRIVATE ${headers})
+  endif()
+  target_precompile_headers(${target} REUSE_FROM ${precompiled})
+endfunction()
+
+# The form of the library that the unit and stress tests use: an option of
+# singleflight_add_test_executable.
+set(singleflight_test_form COMPILED)
+if(SINGLEFLIGHT_TEST_HEADERS_ALONE OR CMAKE_CROSSCOMPILING)
+  set(singleflight_test_form "")
+endif()
 
 # singleflight_warnings: every target of the project links it PRIVATE.
 add_library(singleflight_warnings INTERFACE)

@@ -91,5 +91,6 @@ function(singleflight_add_test_folders kind)
       PROCESSORS ${arg_PROCESSORS} ${singleflight_test_form}
     )
     singleflight_compile_in_batches(${kind}_${floor})
+    singleflight_precompile(${kind}_${floor} tests)
   endforeach()
 endfunction()

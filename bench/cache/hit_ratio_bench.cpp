@@ -188,4 +188,5 @@ int main(int argc, char** argv) {
     figures.add("lru" + suffix, lru(t, capacity));
   }
   figures.print();
+  return 0;
 }

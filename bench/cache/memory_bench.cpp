@@ -37,4 +37,5 @@ int main(int argc, char** argv) {
   figures.add("empty_bytes", static_cast<double>(empty - before));
   figures.add("entries", static_cast<double>(held));
   figures.print();
+  return 0;
 }

@@ -109,4 +109,5 @@ int main(int argc, char** argv) {
   figures.add("loads", static_cast<double>(found.loads));
   figures.add("suspended", static_cast<double>(found.suspended));
   figures.print();
+  return 0;
 }

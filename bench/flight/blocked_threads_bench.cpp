@@ -51,4 +51,5 @@ int main(int argc, char** argv) {
   figures.add("last_ms", bench::nanoseconds(last - begin) / 1e6);
   figures.add("leader_ms", bench::nanoseconds(leader - begin) / 1e6);
   figures.print();
+  return 0;
 }

@@ -107,4 +107,5 @@ int main(int argc, char** argv) {
   // Rounded to a hundredth: the process itself takes a page or two meanwhile.
   figures.add("bytes_per_waiter", std::round((bytes_after - bytes_before) / count * 100) / 100);
   figures.print();
+  return 0;
 }

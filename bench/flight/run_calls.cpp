@@ -26,4 +26,5 @@ int main(int argc, char** argv) {
                  ->size();
   }
   if (bytes != calls * 16) bench::fail("a load was lost");
+  return 0;
 }

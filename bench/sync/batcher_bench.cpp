@@ -104,4 +104,5 @@ int main(int argc, char** argv) {
               batches / static_cast<double>(rounds) * 1'000 / static_cast<double>(callers));
   figures.add("added_p99_ms", *p99);
   figures.print();
+  return 0;
 }

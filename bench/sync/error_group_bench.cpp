@@ -42,4 +42,5 @@ int main(int argc, char** argv) {
   figures.add("task_ns", took.at(took.size() / 2));
   figures.add("allocations", static_cast<double>(allocations) / tasks);
   figures.print();
+  return 0;
 }

@@ -53,4 +53,5 @@ int main(int argc, char** argv) {
   bench::figures figures;
   figures.add("wake_ns", *middle);
   figures.print();
+  return 0;
 }
