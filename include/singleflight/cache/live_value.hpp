@@ -138,7 +138,7 @@ class live_value final : public observable {
   }
 
   /// `listener(const T& before, const T& now)` is called, on the executor, for each change from now
-  /// on, possibly before this returns, as long as the subscription exists.
+  /// on, as long as the subscription exists. The first call may come before this returns.
   template <class Listener>
     requires std::invocable<std::decay_t<Listener>&, const T&, const T&>
   subscription on_change(Listener&& listener) {

@@ -145,8 +145,8 @@ class loading_cache final : public observable {
   [[nodiscard]] pending_cached<Value> start_get(const Arg& key, Loader&& loader) {
     return start_get_by(key, given_loader<Loader>{std::forward<Loader>(loader)});
   }
-  /// Returns the stored answer if it is fresh, an absence included. Never loads, and starts
-  /// nothing.
+  /// Returns the stored value, or absence, unless its ttl has ended; a stored error is a miss.
+  /// Never loads, and starts nothing.
   template <class Arg>
   std::optional<result> find(const Arg& key);
   /// Returns one outcome per key, by position, repeats included. Keys in flight are joined; the

@@ -27,8 +27,8 @@ class within_ref {
   const detail::led_frame* frame = nullptr;
 };
 
-/// Bounds one wait. A leader is not interrupted: its load may read the deadline, and its stop token
-/// ends its interest.
+/// Bounds one wait. They do not interrupt a caller that leads: its load may read the deadline, and
+/// a stop ends only the caller's interest in the answer.
 struct limits {
   std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
   std::stop_token stop{};

@@ -36,9 +36,9 @@ struct circuit_breaker_options {
   std::chrono::nanoseconds window = std::chrono::seconds(10);
   /// How long calls are rejected before probes are admitted; not zero.
   std::chrono::nanoseconds open_for = std::chrono::seconds(5);
-  /// How many results decide whether the breaker closes again, and how many calls may be under way
-  /// for them at a time. When all have been under way for open_for, one more call is admitted, and
-  /// again after each open_for.
+  /// How many results decide whether the breaker closes again, and how many such calls may run at a
+  /// time. If none of them ends within open_for, one more call is admitted, and then one after each
+  /// further open_for.
   std::uint32_t probes = 10;
   /// Whether this exception, thrown or in an outcome, is a failure of the backend; if empty, every
   /// one is. One that is not (a key not found) counts as a success. It is not called for

@@ -110,8 +110,8 @@ std::vector<outcome<detail::result_of_calls<Calls>>> run_all(Calls&& calls,
       "returns for its error; wrap it");
   const detail::group_time time = detail::time_of(options);
 
-  // What tasks use outlives the group, whose destructor waits for them also when an exception is
-  // thrown here; the deadline, which uses the group, is destroyed before it.
+  // Declared in this order: the group's destructor, which waits for its tasks, runs before that of
+  // the slots, to which tasks write; and after that of the deadline, which uses the group.
   std::deque<std::optional<outcome<result>>> slots;  // grows without moving
   const detail::owned_task_group group({.executor = std::move(options.executor),
                                         .limit = options.limit,

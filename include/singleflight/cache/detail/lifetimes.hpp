@@ -99,8 +99,8 @@ class lifetimes {
     return now + backoff(retry_after_, failures, max_retry_after_);
   }
 
-  /// Returns how often to look for expired entries: every quarter of the shortest time for which
-  /// the options keep any, but at least a second.
+  /// Returns the time between two sweeps: a quarter of the shortest time for which the options keep
+  /// any entry, but a second at least and a minute at most.
   std::chrono::nanoseconds sweep_interval() const noexcept;
 
  private:

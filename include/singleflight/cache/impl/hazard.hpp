@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// hazard: how removed objects are kept while a slot protects them, and freed; a thread's record,
-// and a fork.
+// hazard: how removed objects are kept while a slot protects them, and when they are freed; how a
+// thread gets and gives back its record; what a fork does to both.
 
 #include <algorithm>
 #include <memory>

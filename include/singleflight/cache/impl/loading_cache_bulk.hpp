@@ -56,7 +56,7 @@ class loading_cache<Key, Value, Hash, Equal>::bulk_get {
   void refresh_due() {
     try {
       cache_.refresh_behind(due_);
-    } catch (...) {  // the hits are answered; later ones try again
+    } catch (...) {  // the answers stand; a later hit begins the refresh again
       if (detail::platform::is_thread_exit()) throw;
     }
   }

@@ -5,17 +5,17 @@
 //
 // The generation of a key is its flight. A load stores its value under the store's lock, and only
 // while its flight is not revoked; invalidate and put forget the flight under the same lock, clear
-// and invalidate_if all flights (loading_cache_changes.hpp). So of a load and an invalidation that
-// overlap, one comes first:
+// and invalidate_if forget all flights (loading_cache_changes.hpp). So of a load and an
+// invalidation that overlap, one comes first:
 //   the store: the invalidation finds the entry, and removes it;
 //   the invalidation: the load sees that its flight is revoked, and its value is returned only to
 //   the callers that wait for it. Later callers do not find that flight.
 // A load that answers with an entry that it has found in the store follows another rule: the head
 // of loading_cache_changes.hpp.
 //
-// The value, or the error, of a flight that was overtaken, since new callers do not find it for
-// another reason (join_window, load_timeout), is stored, unless something fresh is stored at that
-// point: that may be newer. Forget marks these flights as well, as long as they run.
+// New callers may also no longer find a flight because of join_window or load_timeout. The answer
+// of such a flight is stored, unless something fresh is there, which may be newer. As long as it
+// runs, forget marks it as well.
 
 #include "singleflight/cache/detail/rules.hpp"
 #include "singleflight/cache/loading_cache.hpp"

@@ -40,7 +40,7 @@ struct timer_list {
     node.next->prev = node.prev;
     node.prev = node.next = nullptr;
   }
-  /// Appends all nodes of `other`, which is not empty.
+  /// Moves all nodes of `other`, which has some, to the end of this list.
   void take_all(timer_list& other) noexcept {
     head.prev->next = other.head.next;
     other.head.next->prev = head.prev;

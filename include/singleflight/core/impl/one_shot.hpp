@@ -50,8 +50,8 @@ SINGLEFLIGHT_BODY void one_shot_base::give_up(handle_base& handle, wait_verdict 
   }
   unlock();
   batch_type::submit(runners);
-  // The handle still has its reference: a resumed waiter disarms this limit first, and waits for
-  // it.
+  // The object still exists: a resumed waiter disarms this limit first, and so waits for this call;
+  // only then does it drop the handle's reference.
   if (unwanted && platform::holds(rule::given_up_producer_is_notified)) abandoned();
 }
 

@@ -58,7 +58,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void forget_threads(std::vector<thread>& lis
     kept.reserve(kept.size() + 1);
     if (here != list.end()) left.push_back(std::move(*here));
     kept.push_back(std::exchange(list, std::move(left)));
-  } catch (...) {  // no memory: leaks them where they are
+  } catch (...) {  // no memory: an empty list replaces it, so its threads are never destroyed
     std::construct_at(&list);
   }
 }

@@ -102,8 +102,9 @@ consteval int max_exponent_of() {
   }
 }
 
-/// Whether all values of From are values of To, a plain number. Between signed and unsigned of the
-/// same width or a wider one the value is checked at run time.
+/// Whether all values of From are values of To, a plain number. If only the sign may not fit (From
+/// is signed and To unsigned or the reverse, and To is at least as wide), each value is checked at
+/// run time.
 template <class From, class To>
 consteval fit fit_of() {
   if constexpr (std::is_enum_v<From>) {

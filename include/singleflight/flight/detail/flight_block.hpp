@@ -4,7 +4,12 @@
 // flight_block: the state that the callers of one flight share: its counts, waiters and outcome.
 //
 // A flight that is never joined has no block. The first joiner attaches one to the leader's node;
-// start() makes one with the flight. Joiners and handles refer to the block only.
+// start() makes one with the flight. A joiner or a handle holds a reference on the block, never a
+// pointer to the node.
+//
+// Who may use a block: a thread that owns a reference. It takes one under the lock of the bucket
+// whose node names the block, or gets it from another owner. An owner uses `counts` and `state` as
+// atomics, the outcome freely once it has read `done` (I7), and all else under the block's lock.
 //
 // I5  `counts` contains references (low half) and interest (high half). It is increased only under
 //     the bucket lock (a join) or by the owner of a reference; interest reaches 0 only under both
@@ -55,8 +60,8 @@ class flight_core;
 struct load_base;
 
 /// The locks that guard the waiters of flights that are done; a block's address selects its lock. A
-/// flight that is done is in no table, so its own lock cannot be held around a fork; these few
-/// locks are (V4).
+/// flight that is done need not be in a table, so a fork may be unable to find and hold its own
+/// lock; it holds these few (V4).
 class SINGLEFLIGHT_SHARED_STATE done_locks final : fork_member {
  public:
   static done_locks& instance() noexcept {
@@ -102,15 +107,15 @@ enum class flight_result : std::uint8_t { none, value, error, code };
 using flight_batch = resume_batch<block_base>;
 
 /// The work that a timer's thread defers to a thread where user code may run, when the deadline of
-/// a caller or of the load expires; guarded by the block lock. It is done by its task, or by the
-/// first of those callers that is resumed.
+/// a caller or of the load expires; guarded by the block lock. It is done by its task, or before
+/// that by a caller whose deadline has expired and that is resumed.
 struct errands : task_node {
   explicit errands(block_base& of_block) noexcept;
   block_base& block;
   bool queued = false;           ///< with a reference on the block
   bool cut = false;              ///< it was queued in the parent of this child of fork
   bool expired = false;          ///< the load has timed out, and must be asked to stop
-  std::uint32_t references = 0;  ///< of flights that have ended
+  std::uint32_t references = 0;  ///< on the block, of flights that have ended; to be dropped
   load_base* dropped = nullptr;  ///< a list of loads to be released
 };
 
@@ -322,8 +327,8 @@ struct block_base : platform::allocated {
 
   const any_executor executor;  ///< the group's: for its loads, and for waits that name none
 
-  // Guarded by the block lock from here on, except for the two atomics; the outcome is constant
-  // once the flight is done.
+  // Guarded by the block lock from here to `room`, except for `leader_left` and `detached`; the
+  // outcome is constant once the flight is done.
   std::uint32_t callers = 0;  ///< at publication
   /// Its interest has ended; it may still run its load. Set under the bucket lock (I5), under
   /// which is_full() reads it; cleared under the block lock alone when an elected caller leads: a
@@ -347,7 +352,7 @@ struct block_base : platform::allocated {
     block_base* const block;
     bool armed = false;  ///< changed by the load's own thread of control only
   };
-  std::unique_ptr<timeout_alarm> alarm;  ///< load_timeout
+  std::unique_ptr<timeout_alarm> alarm;  ///< load_timeout; the load's own thread of control uses it
 
  private:
   static void fire_timeout(timer_node& node) noexcept;

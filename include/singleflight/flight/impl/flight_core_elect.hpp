@@ -129,10 +129,10 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::elect_locked(block_base& b
       queue_load_locked(b, *b.load, a);
       return false;
     }
-    // Lenders remain that have not begun to wait here: in a flight that can become vacant, those
-    // that sleep here are listed. After a failure the flight does not wait for absent lenders: what
-    // they wait for elsewhere may wait for this flight. Before any load it waits for absent ones,
-    // too; no other caller is delayed by that, since each one is listed or has its load kept.
+    // A lender that sleeps here is listed, and none is; so those that are left have not begun to
+    // wait here, and one of them will lead. After a failure, absent lenders do not count: what they
+    // wait for elsewhere may wait for this flight. As long as no load has failed, they count; no
+    // other caller is delayed by that, since each is listed or has its load kept.
     const bool failed = b.error != nullptr && platform::holds(rule::absent_do_not_lead);
     if (b.lenders.load(memory_order_acquire) >
         (failed ? b.absent.load(memory_order_relaxed) : 0U)) {

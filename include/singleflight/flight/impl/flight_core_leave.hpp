@@ -102,7 +102,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::abandon_locked(block_base&
   }
   if (phase == flight_phase::waiting && b.behind.load(memory_order_relaxed) != 0) {
     flight_node* const ahead = node_ahead_locked(bucket, b);
-    if (ahead == nullptr) {  // close() has detached it, and ends it
+    if (ahead == nullptr) {  // close() has detached this flight, and ends it
       table.unlock(bucket);
       return false;
     }

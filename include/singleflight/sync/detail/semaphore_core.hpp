@@ -93,7 +93,7 @@ class semaphore_core final : public platform::allocated, fork_member {
   // ---- through the lock -------------------------------------------------------------------------
 
   /// Settles `w` at once, or queues it; adds the reference of its handle while the semaphore cannot
-  /// be destroyed: `w` holds a permit, or this thread the lock.
+  /// be destroyed, because `w` holds a permit or this thread holds the lock.
   void enter(permit_waiter& w);
   /// Counts a call that is refused before it has begun.
   flight_errc refuse(flight_errc why) noexcept;

@@ -12,10 +12,10 @@
 //     thread that works for the group will take the task; unless the executor has refused the
 //     ticket, and then no thread sleeps in wait().
 // G2  A waiter sleeps only after it has seen, under the lock, that no task may begin. Whatever
-//     changes that later (a go, the end of a runner's thread) calls the waiter before it would post
-//     a ticket.
+//     changes that later (a new task, the end of a runner's thread) calls the waiter before it
+//     would post a ticket.
 // G3  `pending_` counts what a wait waits for: tasks unbegun, running, or skipped and not destroyed
-//     yet. The thread that takes it to 0 while waiters are listed ends the use, and takes all of
+//     yet. The thread that takes it to 0 while waiters are listed ends the round, and takes all of
 //     them out of the list in the same critical section; each is given its outcome, then notified.
 // G4  A listed waiter's node is alive: its thread leaves under the lock, of its own accord, or once
 //     it has been notified (its `word` is `over`), after which no other thread touches the node.
