@@ -130,7 +130,7 @@ void print_counts(const log_account& account) {
   fmt::print("requests {}\n", account.requests);
   if (account.other_methods > 0) {
     fmt::print("left out, other methods {}\n", account.other_methods);
-    // Beside it, counts of 0 say nothing.
+    // Next to it, counts of 0 say nothing.
     if (account.without_key == 0 && account.malformed == 0) return;
   }
   fmt::print("ask for nothing {}\nmalformed {}\n", account.without_key, account.malformed);

@@ -153,6 +153,9 @@ TEST(access_log, statuses_sizes_and_durations) {
   expect("1709294400.100   2864 192.0.2.7 TCP_MISS/200 10182 GET http://a.test/x - DIRECT/- text",
          200, 10182, 2864ms);
   EXPECT_EQ(parse(R"(h - - [01/Mar/2024:12:00:00 +0000] "GET /a HTTP/1.1" - -)").status, 0U);
+  const auto ssl = parse(R"([01/Mar/2024:12:00:00 +0000] h TLSv1.3 AES "GET /a HTTP/1.1" 512)");
+  EXPECT_EQ(ssl.status, 0U);
+  EXPECT_EQ(ssl.bytes, 512U);
 }
 
 TEST(access_log, fields_are_counted_from_one) {

@@ -54,6 +54,7 @@ TEST(csv, lines_that_end_inside_quotes) {
   EXPECT_FALSE(csv.open_after(R"(a,mid"quote)", false));
   EXPECT_FALSE(csv.open_after(R"(a,"b","c")", false));
   EXPECT_FALSE(csv.open_after("", false));
+  EXPECT_THAT(joined_records({"a,\"b", "c\",d", "e"}, csv), ElementsAre("a,\"b\nc\",d", "e"));
   open_quotes quotes;
   EXPECT_TRUE(quotes.open_after(csv, "\"a"));
   EXPECT_TRUE(quotes.open_after(csv, "\"a\n"));

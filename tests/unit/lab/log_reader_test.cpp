@@ -162,7 +162,7 @@ TEST_F(log_reader, counts) {
   EXPECT_EQ(log.stamps.back(), 2s);
 }
 
-// Goal    The durations of the log are kept beside its times, in order of time.
+// Goal    The durations of the log are kept in order of time, as its requests are.
 TEST_F(log_reader, durations) {
   log_request request;
   request.path = folder_.write("log", "time,key,duration_ms\n9,a,30\n5,b,20\n");

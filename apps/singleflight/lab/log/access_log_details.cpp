@@ -19,7 +19,7 @@ bool is_address(std::string_view word) {
 }
 
 // "host client ident user [time]": the host is there only if the client follows it. A bucket of S3
-// is told apart by what its log has after the time.
+// is recognized by what its log has after the time.
 std::string_view host_before_time(std::string_view before, std::string_view after_time) {
   if (const auto prefix = before.rfind(": "); prefix != std::string_view::npos) {
     before.remove_prefix(prefix + 2);
@@ -136,6 +136,11 @@ void read_details(const access_log_places& at, access_log_line& made) {
   const auto between =
       time_first ? at.line.substr(at.time_end, at.request_begin - at.time_end) : std::string_view{};
   read_after(after, made);
+  if (made.status != 0 && at.line.front() == '[' && !made.bytes && after.size() <= 4) {
+    // Apache's ssl_request_log: a size, and no status.
+    made.bytes = made.status;
+    made.status = 0;
+  }
   if (made.status == 0 && made.quoted && between.size() > 1) read_between(between, made);
   if (!made.quoted && between.size() > 1) read_squid(between, made);
 

@@ -184,8 +184,9 @@ void columns_format::set_header(names header) {
 void columns_format::look_at(const std::vector<std::string>& lines) {
   bool counts = true;
   const auto time = fields_.of(field::time);
-  for (const auto& line : lines) {
-    const auto made = read(line);
+  const auto records = directives_ ? lines : joined_records(lines, splitter_);
+  for (const auto& record : records) {
+    const auto made = read(record);
     if (made.what != reading::verdict::request || !made.time) continue;
     has_time_ = true;
     counts = counts && time.index && whole_number(splitter_.fields()[*time.index]) &&

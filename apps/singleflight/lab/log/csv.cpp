@@ -91,4 +91,21 @@ bool csv_splitter::open_after(std::string_view line, bool open) const {
   return open;
 }
 
+std::vector<std::string> joined_records(const std::vector<std::string>& lines,
+                                        const csv_splitter& splitter) {
+  std::vector<std::string> records;
+  bool open = false;
+  for (const auto& line : lines) {
+    const bool goes_on = open;
+    open = splitter.open_after(line, open);
+    if (goes_on) {
+      records.back() += '\n';
+      records.back() += line;
+    } else {
+      records.push_back(line);
+    }
+  }
+  return records;
+}
+
 }  // namespace singleflight::lab

@@ -50,4 +50,8 @@ class open_quotes {
   bool open_ = false;
 };
 
+/// Joins the lines of a log's beginning whose quotes go on in the next line.
+std::vector<std::string> joined_records(const std::vector<std::string>& lines,
+                                        const csv_splitter& splitter);
+
 }  // namespace singleflight::lab

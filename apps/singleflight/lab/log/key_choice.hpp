@@ -36,8 +36,8 @@ struct time_choice {
   std::string name;
   time_unit unit = time_unit::by_size;
 
-  /// "field=1", "column=ts", "member=event.start", each with a unit if it is a number: "field=1:ms".
-  /// Throws usage_error.
+  /// "field=1", "column=ts", "member=event.start", each with a unit if it is a number:
+  /// "field=1:ms". Throws usage_error.
   static time_choice parse(std::string_view text);
 };
 

@@ -28,9 +28,10 @@ void print_left_out(const log_account& account) {
     methods += fmt::format("{}{} {}", methods.empty() ? "" : ", ", cli::show_count(number), method);
   }
   fmt::print(stderr,
-             "{} requests were left out, because those with their methods cannot share an answer "
-             "({}); --methods chooses\n",
-             cli::show_count(account.other_methods), methods);
+             "left out, because only GET and HEAD can share an answer: {} of {} requests ({}); "
+             "--methods chooses others\n",
+             cli::show_count(account.other_methods),
+             cli::show_count(account.other_methods + account.requests), methods);
 }
 
 void print_times(const log_account& account) {

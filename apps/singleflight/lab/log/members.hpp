@@ -43,7 +43,7 @@ class member_list {
   std::size_t size_ = 0;
 };
 
-/// Returns the JSON object of a line, without a prefix and a comma after it; empty if there is none.
+/// Returns the JSON object of a line, without a prefix and a comma after it; empty if it has none.
 std::string_view json_of(std::string_view line);
 
 }  // namespace singleflight::lab

@@ -195,10 +195,8 @@ class postgres_format : public line_format {
 };
 
 template <class Recognizes>
-bool most(const log_head& head, Recognizes recognizes) {
-  const auto count = std::count_if(head.lines.begin(), head.lines.end(),
-                                   [&](const auto& line) { return recognizes(line); });
-  return count > 0 && static_cast<std::size_t>(count) * 4 >= head.lines.size();
+bool any(const std::vector<std::string>& lines, Recognizes recognizes) {
+  return std::any_of(lines.begin(), lines.end(), recognizes);
 }
 
 }  // namespace
@@ -206,15 +204,15 @@ bool most(const log_head& head, Recognizes recognizes) {
 std::unique_ptr<line_format> recognize_statements(const log_head& head,
                                                   const reading_choice& choice) {
   std::unique_ptr<line_format> format;
-  if (most(head, redis_format::recognizes)) {
+  if (any(head.lines, redis_format::recognizes)) {
     format = std::make_unique<redis_format>();
-  } else if (most(head, mysql_format::recognizes)) {
+  } else if (any(head.lines, mysql_format::recognizes)) {
     format = std::make_unique<mysql_format>();
-  } else if (most(head, postgres_format::recognizes_csv)) {
+  } else if (any(joined_records(head.lines, csv_splitter()), postgres_format::recognizes_csv)) {
     format = std::make_unique<postgres_format>(true);
-  } else if (most(head, postgres_format::recognizes_text)) {
+  } else if (any(head.lines, postgres_format::recognizes_text)) {
     format = std::make_unique<postgres_format>(false);
-  } else if (most(head, memcached_format::recognizes)) {
+  } else if (any(head.lines, memcached_format::recognizes)) {
     format = std::make_unique<memcached_format>();
   }
   if (format && choice.key.from != key_choice::part::automatic) {

@@ -13,8 +13,8 @@ namespace singleflight::lab {
 struct trace_shape {
   const char* name;
   char separator;
-  /// A letter for each column: n a whole number, f any number, w a word of letters, r the word for a
-  /// read or a write, * anything.
+  /// A letter for each column: n a whole number, f any number, w a word of letters, r the word for
+  /// a read or a write, * anything.
   std::string_view columns;
   std::size_t key_columns[3];  // from 1; 0: none. The key is their values, joined by colons
   std::size_t time_column;     // from 1; 0: none
