@@ -10,6 +10,7 @@ import bz2
 import gzip
 import lzma
 import pathlib
+import struct
 import unittest
 
 from program import LabCase, run
@@ -66,6 +67,15 @@ class reading(LabCase):
             done = read(self.write("log", foreign + plain))
             self.assertEqual(done.returncode, 2)
             self.assertIn(saying, done.stderr)
+
+    def test_binary_traces(self):
+        records = [(0, 17, 4096, 2), (0, 42, 512, -1), (3, 17, 4096, -1)]
+        trace = b"".join(struct.pack("<IQIq", *record) for record in records)
+        done = read(self.write("trace.oracleGeneral", trace))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stdout.splitlines()[3:],
+                         [b'0.000 "17"', b'0.500 "42"', b'3.000 "17"'])
+        self.assertIn(b"malformed 1\n", read(self.write("cut", trace[:-3])).stdout)
 
     def test_choices(self):
         columns = self.write("columns", "1500,a,x\n2500,b,x\n")

@@ -9,9 +9,9 @@ namespace {
 
 // Tried in this order. The last one accepts or refuses every log that is left, so a new one goes
 // before it.
-constexpr std::array known_formats{recognize_statements,      recognize_members,
-                                   recognize_columns,         recognize_access_log,
-                                   recognize_unnamed_columns, recognize_key_per_line};
+constexpr std::array known_formats{
+    recognize_oracle_general, recognize_statements,      recognize_members,     recognize_columns,
+    recognize_access_log,     recognize_unnamed_columns, recognize_key_per_line};
 
 }  // namespace
 

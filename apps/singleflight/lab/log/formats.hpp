@@ -32,6 +32,10 @@ struct log_head {
 // Each function returns null if the log is not in its format. It throws usage_error if the log is,
 // but lines of that format do not have the chosen key or time.
 
+/// Recognizes the records of an oracleGeneral trace, which line_source returns as lines.
+std::unique_ptr<line_format> recognize_oracle_general(const log_head& head,
+                                                      const reading_choice& choice);
+
 /// Recognizes the output of databases that contains their statements or commands: Redis MONITOR,
 /// memcached -vv, the general log of MySQL, the logs of PostgreSQL.
 std::unique_ptr<line_format> recognize_statements(const log_head& head,

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lab/log/line_source.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
+
+#include "lab/log/oracle_general.hpp"
 
 namespace singleflight::lab {
 
@@ -39,12 +42,28 @@ void line_source::give(line& out, std::size_t size, bool too_long, bool cut) {
   out = {text, ++number_, too_long, cut};
 }
 
-bool line_source::next(line& out) {
-  if (std::exchange(at_start_, false)) {
-    while (end_ < 3 && fill()) {
-    }
-    if (end_ >= 3 && std::memcmp(buffer_.data(), "\xEF\xBB\xBF", 3) == 0) at_ = 3;
+void line_source::begin() {
+  constexpr std::size_t enough = 50 * oracle_general_record::size_in_bytes;
+  while (end_ < enough && fill()) {
   }
+  const std::string_view beginning(buffer_.data(), end_);
+  if (beginning.starts_with("\xEF\xBB\xBF")) at_ = 3;
+  if (looks_like_oracle_general(beginning)) record_size_ = oracle_general_record::size_in_bytes;
+}
+
+bool line_source::next_record(line& out) {
+  while (end_ - at_ < record_size_ && fill()) {
+  }
+  const auto size = std::min(record_size_, end_ - at_);
+  if (size == 0) return false;
+  out = {{buffer_.data() + at_, size}, ++number_, false, size < record_size_};
+  at_ += size;
+  return true;
+}
+
+bool line_source::next(line& out) {
+  if (std::exchange(at_start_, false)) begin();
+  if (record_size_ > 0) return next_record(out);
   std::size_t searched = 0;
   while (true) {
     const char* begin = buffer_.data() + at_;

@@ -13,6 +13,8 @@ namespace singleflight::lab {
 /// line_source: the lines of a text, one after the other, as views into a buffer that is as large
 /// as the longest line needs, up to `longest_line`.
 ///
+/// The records of a binary trace (see oracle_general.hpp) are its lines.
+///
 /// A UTF-8 byte order mark at the start of the text and a carriage return at the end of a line are
 /// not part of a line. Errors are those of byte_source.
 class line_source {
@@ -40,6 +42,8 @@ class line_source {
 
  private:
   bool fill();
+  void begin();
+  bool next_record(line& out);
   void skip_rest_of_line();
   void give(line& out, std::size_t size, bool too_long, bool cut);
 
@@ -49,6 +53,7 @@ class line_source {
   std::size_t at_ = 0;
   std::size_t end_ = 0;
   std::uint64_t number_ = 0;
+  std::size_t record_size_ = 0;  // of a binary trace; 0: the text has lines
   bool at_start_ = true;
 };
 
