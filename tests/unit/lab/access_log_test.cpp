@@ -97,6 +97,7 @@ TEST(access_log, times_anywhere) {
       parse("<190>Mar  1 12:00:07 web1 app[77]: h - - [01/Mar/2024:12:00:00 +0000] " + request)
           .time,
       noon);
+  EXPECT_EQ(parse("h - - [[x] [01/Mar/2024:12:00:00 +0000] " + request).time, noon);
   EXPECT_EQ(parse("h - - [2024-03-01T12:00:00+00:00] " + request).time, noon);
   EXPECT_EQ(parse("h - - [01/Mar/2024 12:00:00] " + request).time, noon);
   EXPECT_EQ(

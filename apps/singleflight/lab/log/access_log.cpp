@@ -104,11 +104,14 @@ std::optional<stamp> access_log_parser::find_time(std::string_view line, place& 
       return time;
     }
   }
+  constexpr std::size_t longest_time = 40;
   for (auto bracket = line.find('['); bracket != std::string_view::npos;
        bracket = line.find('[', bracket + 1)) {
-    const auto closing = line.find(']', bracket);
-    if (closing == std::string_view::npos) break;
-    if (const auto time = bracket_time(line.substr(bracket + 1, closing - bracket - 1))) {
+    const auto text = line.substr(bracket + 1, longest_time);
+    const auto size = text.find(']');
+    if (size == std::string_view::npos) continue;
+    const auto closing = bracket + 1 + size;
+    if (const auto time = bracket_time(text.substr(0, size))) {
       where = {bracket, closing + 1};
       return time;
     }

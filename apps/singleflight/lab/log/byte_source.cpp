@@ -107,6 +107,7 @@ void byte_source::begin() {
 std::size_t byte_source::read(char* out, std::size_t capacity) {
   if (truncated_ || interrupted_) return 0;
   if (!std::exchange(began_, true)) begin();
+  if (interrupted_) return 0;
   if (decoder_) return decode(out, capacity);
   if (pending_.empty()) return read_file(out, capacity);
   const auto size = std::min(capacity, pending_.size());

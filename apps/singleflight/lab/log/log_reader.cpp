@@ -193,8 +193,9 @@ void add_hints(const log_request& request, const workload& made, log_account& ac
     if (paths * 10 <= distinct * 9) {
       account.hints.push_back(fmt::format(
           "the query belongs to the key: {} distinct keys, without it {}; if the answer does not "
-          "depend on it, use --key-from host+path, or --ignore-query NAMES for some parameters",
-          cli::show_count(distinct), cli::show_count(paths)));
+          "depend on it, use --key-from {}, or --ignore-query NAMES for some parameters",
+          cli::show_count(distinct), cli::show_count(paths),
+          account.format.ends_with("host and URL") ? "host+path" : "path"));
       return;
     }
   }
