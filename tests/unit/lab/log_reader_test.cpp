@@ -30,6 +30,7 @@ class log_reader : public testing::Test {
     request.path = folder_.write("log", content);
     if (!key_from.empty()) request.how.key = key_choice::parse(key_from);
     request.by_time = by_time;
+    request.needs_times = by_time;
     request.at_most = at_most;
     read_result result;
     const auto made = read_log(request, result.account, {});
@@ -166,7 +167,7 @@ TEST_F(log_reader, counts) {
 TEST_F(log_reader, durations) {
   log_request request;
   request.path = folder_.write("log", "time,key,duration_ms\n9,a,30\n5,b,20\n");
-  request.by_time_if_any = true;
+  request.by_time = true;
   log_account account;
   const auto made = read_log(request, account, {});
   ASSERT_EQ(made.durations.size(), 2U);
@@ -175,11 +176,11 @@ TEST_F(log_reader, durations) {
   EXPECT_EQ(account.out_of_order, 1U);
 }
 
-// Goal    by_time_if_any accepts a log without times.
+// Goal    by_time alone accepts a log without times.
 TEST_F(log_reader, times_if_there_are_any) {
   log_request request;
   request.path = folder_.write("log", "a\nb\n");
-  request.by_time_if_any = true;
+  request.by_time = true;
   log_account account;
   EXPECT_TRUE(read_log(request, account, {}).stamps.empty());
   EXPECT_FALSE(account.has_time);

@@ -138,7 +138,7 @@ class collector {
     const auto key = keys_.index_of(made.key);
     for (std::uint64_t i = 0; i < made.count && made_.requests.size() < most_; ++i) {
       made_.requests.push_back(key);
-      if (account_.has_time && (request_.by_time || request_.by_time_if_any)) take_times(made);
+      if (account_.has_time && request_.by_time) take_times(made);
     }
     return made_.requests.size() < most_;
   }
@@ -208,7 +208,7 @@ void add_hints(const log_request& request, const workload& made, log_account& ac
 }
 
 void need_times(const log_request& request, const log_account& account) {
-  if (!request.by_time || (account.has_time && account.without_time < account.requests)) return;
+  if (!request.needs_times || (account.has_time && account.without_time < account.requests)) return;
   throw cli::usage_error(
       fmt::format("--speed: {} has no times ({}); use --callers N or --rate R, or name the time "
                   "with --time-from",

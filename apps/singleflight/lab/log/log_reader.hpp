@@ -20,10 +20,8 @@ struct log_request {
   reading_choice how;
   /// Of HTTP requests only those with one of these methods are read; empty: GET, HEAD and CONNECT.
   std::vector<std::string> methods;
-  /// Sort the requests by their stamps, and set workload::stamps. The log must have times.
-  bool by_time = false;
-  /// As by_time, if the log has times.
-  bool by_time_if_any = false;
+  bool by_time = false;       // if the log has times: sort by them, and set workload::stamps
+  bool needs_times = false;   // a log without times is refused
   std::uint64_t at_most = 0;  // requests; 0: all of them, up to most_requests
 };
 
