@@ -46,7 +46,7 @@ std::vector<hits_at> rows_of(const std::vector<capacity>& capacities, std::size_
 hit_ratios measure(const hit_ratio_options& options, const std::stop_token& stop) {
   log_account account;
   const auto requests = read_log(options.log, account, stop);
-  print_skipped(account);
+  print_account(account);
   if (account.more) {
     fmt::print(stderr, "the log has more than {} requests; only these are used\n",
                cli::show_count(requests.requests.size()));
@@ -77,16 +77,8 @@ hit_ratios measure(const hit_ratio_options& options, const std::stop_token& stop
 
 void declare_options(CLI::App& command, hit_ratio_arguments& arguments) {
   constexpr const char* workload = "Workload";
-  cli::add_text_option(
-      command, "--log", arguments.log,
-      {workload, "FILE",
-       "The log: an access log (Common or Combined), a CSV with a header (time,key), "
-       "or one key per line; plain or gzip; - is standard input"});
-  cli::add_text_option(
-      command, "--key-from", arguments.key_from,
-      {workload, "PART",
-       "The part of a log line that is the key: path, url, query, field=N or column=NAME [path; "
-       "column key; the line]"});
+  cli::add_text_option(command, "--log", arguments.log, {workload, "FILE", log_help});
+  declare_reading_options(command, arguments, workload);
   cli::add_text_option(command, "--requests", arguments.requests,
                        {workload, "N", "Use only the first N requests [all]"});
   cli::add_text_option(
@@ -104,8 +96,7 @@ void declare_options(CLI::App& command, hit_ratio_arguments& arguments) {
 hit_ratio_options check_options(const hit_ratio_arguments& arguments) {
   hit_ratio_options options;
   cli::refuse_if(arguments.log.empty(), "hit-ratio needs a log; add --log FILE");
-  options.log.path = arguments.log;
-  if (!arguments.key_from.empty()) options.log.key = key_choice::parse(arguments.key_from);
+  options.log = check_log(arguments);
   if (!arguments.requests.empty() && arguments.requests != "all") {
     options.log.at_most = cli::parse_count("--requests", arguments.requests,
                                            {1, static_cast<double>(most_requests), "100000"});

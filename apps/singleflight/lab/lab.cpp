@@ -43,7 +43,7 @@ source obtain_workload(const lab_options& options, results& all, const std::stop
   }
   log_account account;
   made.requests = read_log(options.log, account, stop);
-  print_skipped(account);
+  print_account(account);
   all.skipped_lines = account.malformed;
   made.log_continues = account.more && options.requests == 0;
   return made;

@@ -24,13 +24,10 @@ bool given(const std::string& argument) { return !argument.empty(); }
 void check_workload(const lab_arguments& arguments, lab_options& options) {
   cli::refuse_if(given(arguments.log) && given(arguments.generate),
                  "--log and --generate exclude each other; omit one");
-  cli::refuse_if(given(arguments.key_from) && !given(arguments.log),
-                 "--key-from needs a log; add --log FILE");
   const bool faulty = given(arguments.fail) || given(arguments.slow);
   cli::refuse_if(given(arguments.seed) && given(arguments.log) && !faulty,
                  "--seed is for --generate, --fail and --slow; omit it");
-  options.log.path = arguments.log;
-  if (given(arguments.key_from)) options.log.key = key_choice::parse(arguments.key_from);
+  options.log = check_log(arguments);
   if (given(arguments.generate)) options.generate = generator::parse(arguments.generate);
   if (given(arguments.seed))
     options.seed = cli::parse_count("--seed", arguments.seed, {0, 1e18, "1"});
@@ -205,13 +202,8 @@ void declare_options(CLI::App& command, lab_arguments& arguments) {
     return cli::add_text_option(command, name, target, {group, type, help});
   };
   constexpr const char* workload = "Workload";
-  add("--log", arguments.log, workload, "FILE",
-      "Replay a log: an access log (Common or Combined), a CSV with a header (time,key), or one "
-      "key per line; plain "
-      "or gzip; - is standard input");
-  add("--key-from", arguments.key_from, workload, "PART",
-      "The part of a log line that is the key: path, url, query, field=N or column=NAME [path; "
-      "column key; the line]");
+  add("--log", arguments.log, workload, "FILE", log_help);
+  declare_reading_options(command, arguments, workload);
   add("--generate", arguments.generate, workload, "SHAPE",
       "Generate requests: hot[:keys=N,share=S], zipf[:keys=N,skew=S], uniform[:keys=N] "
       "[hot:keys=1000,share=0.9]");
@@ -278,6 +270,7 @@ lab_options check_options(const lab_arguments& arguments) {
   check_workload(arguments, options);
   check_pacing(arguments, options.pace);
   options.log.by_time = options.pace.form == pacing::loop::log_times;
+  options.log.needs_times = options.log.by_time;
   options.log.at_most = options.requests;
   check_backend(arguments, options.backend);
   check_faults(arguments, options.injected);

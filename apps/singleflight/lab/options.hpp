@@ -10,7 +10,7 @@
 #include "lab/backend/faulty_backend.hpp"
 #include "lab/backend/guards.hpp"
 #include "lab/backend/open_backend.hpp"
-#include "lab/log/log_reader.hpp"
+#include "lab/log_arguments.hpp"
 #include "lab/protection/cache_settings.hpp"
 #include "lab/replay/pacing.hpp"
 #include "lab/workload/generator.hpp"
@@ -22,8 +22,8 @@ class App;
 namespace singleflight::lab {
 
 /// lab_arguments: the command line of `singleflight lab`, as it was typed.
-struct lab_arguments {
-  std::string log, key_from, generate, seed, requests;
+struct lab_arguments : log_arguments {
+  std::string generate, seed, requests;
   std::string callers, rate, speed;
   std::string db, query, connections, backend, fail, slow;
   std::string protect, deadline;

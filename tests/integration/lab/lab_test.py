@@ -77,7 +77,8 @@ class logs(LabCase):
             workload, _, complaints, runs = self.replay(self.write("keys", keys, packed))
             self.assertEqual((workload["requests"], workload["distinct_keys"]), (200, 13))
             self.assertIn("one key per line", workload["source"])
-            self.assertEqual(complaints, "")
+            self.assertEqual(complaints.count("\n"), 1, complaints)
+            self.assertIn("is read as: one key per line; its first request: 0", complaints)
             self.assertEqual([each["requests"] for each in runs], [200, 200])
             workload, _, _, _ = self.replay(self.write("csv", csv, packed))
             self.assertEqual((workload["requests"], workload["distinct_keys"]), (200, 9))
@@ -110,7 +111,7 @@ class logs(LabCase):
         self.assertEqual(workload["requests"], 13)
         self.assertEqual(workload["skipped_lines"], 7)
         self.assertEqual(
-            [line.split(":")[0] for line in complaints.splitlines()[:5]],
+            [line.split(":")[0] for line in complaints.splitlines()[1:6]],
             [f"line {n}" for n in (3, 5, 6, 8, 9)],
         )
         self.assertIn("7 of 20 lines are malformed", complaints)
@@ -121,11 +122,11 @@ class logs(LabCase):
         whole = gzip.compress("".join(f"{i * 7919 % 104729}\n" for i in range(30000)).encode())
         _, _, complaints, _ = self.replay(self.write("cut.gz", whole[: len(whole) // 2]),
                                           "--requests", 100)
-        self.assertEqual(complaints, "")  # the broken part was not read
+        self.assertNotIn("incomplete", complaints)  # the broken part was not read
         workload, _, complaints, _ = self.replay(self.write("cut.gz", whole[:200]))
         self.assertIn("incomplete", complaints)
         self.assertGreater(workload["requests"], 5)
-        long_line = self.write("long", "a\n" + "x" * 1_000_000 + "\nb\n")
+        long_line = self.write("long", "a\n" + "x" * 17_000_000 + "\nb\n")
         workload, _, complaints, _ = self.replay(long_line)
         self.assertEqual(workload["requests"], 2)
         self.assertIn("line 2: the line is longer than", complaints)
@@ -609,7 +610,7 @@ class hit_ratio(LabCase):
         # 100 rounds over 20 keys: an LRU cache with 10 entries never has the next key.
         loop = self.write("loop", "".join(f"{i % 20}\n" for i in range(2000)), packed=True)
         results, text, complaints = self.lab("hit-ratio", "--log", loop, "--capacity", "50%,1000,1")
-        self.assertEqual(complaints, "")
+        self.assertEqual(complaints.count("\n"), 1, complaints)
         self.assertEqual((results["workload"]["requests"], results["workload"]["distinct_keys"]),
                          (2000, 20))
         self.assertEqual(results["ceiling"], 0.99)

@@ -3,32 +3,108 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
+#include <utility>
+
 #include "cli/units.hpp"
 #include "cli/usage_error.hpp"
 
 namespace singleflight::lab {
 
+namespace {
+
+// Removes "prefix=" from the front of a text that goes on after it.
+bool take_prefix(std::string_view& text, std::string_view prefix) {
+  if (!text.starts_with(prefix) || text.size() == prefix.size()) return false;
+  text.remove_prefix(prefix.size());
+  return true;
+}
+
+}  // namespace
+
 key_choice key_choice::parse(std::string_view text) {
+  constexpr std::array<std::pair<std::string_view, part>, 4> words{{{"path", part::path},
+                                                                    {"url", part::url},
+                                                                    {"host+path", part::host_path},
+                                                                    {"query", part::query}}};
   key_choice choice;
-  if (text == "path") {
-    choice.from = part::path;
-  } else if (text == "url") {
-    choice.from = part::url;
-  } else if (text == "query") {
-    choice.from = part::query;
+  const auto* const word = std::find_if(words.begin(), words.end(),
+                                        [&](const auto& each) { return each.first == text; });
+  auto rest = text;
+  if (word != words.end()) {
+    choice.from = word->second;
   } else if (text.starts_with("field=")) {
     choice.from = part::field;
     choice.field = cli::parse_count("--key-from field", text.substr(6), {1, 1000, "field=1"});
-  } else if (text.starts_with("column=") && text.size() > 7) {
+  } else if (take_prefix(rest, "column=")) {
     choice.from = part::column;
-    choice.column = text.substr(7);
+    choice.name = rest;
+  } else if (take_prefix(rest, "member=")) {
+    choice.from = part::member;
+    choice.name = rest;
+  } else {
+    throw cli::usage_error(fmt::format(
+        "--key-from: '{}' is not path, url, host+path, query, field=N, column=NAME or member=a.b; "
+        "for example --key-from path",
+        cli::one_line(text, 40)));
+  }
+  return choice;
+}
+
+time_choice time_choice::parse(std::string_view text) {
+  constexpr std::array<std::pair<std::string_view, time_unit>, 4> units{{{":s", time_unit::s},
+                                                                         {":ms", time_unit::ms},
+                                                                         {":us", time_unit::us},
+                                                                         {":ns", time_unit::ns}}};
+  time_choice choice;
+  auto rest = text;
+  for (const auto& [suffix, unit] : units) {
+    if (!rest.ends_with(suffix)) continue;
+    choice.unit = unit;
+    rest.remove_suffix(suffix.size());
+    break;
+  }
+  if (rest.starts_with("field=")) {
+    choice.from = part::field;
+    choice.field = cli::parse_count("--time-from field", rest.substr(6), {1, 1000, "field=1:ms"});
+  } else if (take_prefix(rest, "column=")) {
+    choice.from = part::column;
+    choice.name = rest;
+  } else if (take_prefix(rest, "member=")) {
+    choice.from = part::member;
+    choice.name = rest;
   } else {
     throw cli::usage_error(
-        fmt::format("--key-from: '{}' is not path, url, query, field=N or column=NAME; for example "
-                    "--key-from path",
+        fmt::format("--time-from: '{}' is not field=N, column=NAME or member=a.b, with :s, :ms, "
+                    ":us or :ns after it if it is a number; for example --time-from field=1:ms",
                     cli::one_line(text, 40)));
   }
   return choice;
+}
+
+char reading_choice::parse_separator(std::string_view text) {
+  if (text == "tab" || text == "\\t") return '\t';
+  if (text == "space") return ' ';
+  if (text.size() == 1 && text != "\"" && text != "\n") return text.front();
+  throw cli::usage_error(
+      fmt::format("--separator: '{}' is not one character, tab or space; for example --separator "
+                  "';'",
+                  cli::one_line(text, 40)));
+}
+
+std::vector<std::string> parse_names(const char* option, std::string_view text) {
+  std::vector<std::string> names;
+  while (true) {
+    const auto comma = text.find(',');
+    names.emplace_back(text.substr(0, comma));
+    if (names.back().empty()) {
+      throw cli::usage_error(
+          fmt::format("{}: a name in the list is empty; separate names by single commas", option));
+    }
+    if (comma == std::string_view::npos) return names;
+    text.remove_prefix(comma + 1);
+  }
 }
 
 }  // namespace singleflight::lab
