@@ -42,6 +42,7 @@ MODULES = {
     "lab/page": ["cli"],
     "lab/report": ["cli", "lab/backend", "lab/replay", "lab/page"],
     "lab/hit_ratio": ["cli", "lab/workload", "lab/page"],
+    "lab/simulation": ["cli", "lab/workload", "lab/backend", "lab/protection"],
     "lab": [
         "cli", "lab/workload", "lab/log", "lab/backend", "lab/protection", "lab/replay",
         "lab/report", "lab/hit_ratio",

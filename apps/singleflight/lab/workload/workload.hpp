@@ -20,6 +20,11 @@ struct workload {
   std::vector<std::uint32_t> requests;
   /// When each request arrived, relative to the first one; empty if the source has no times.
   std::vector<std::chrono::nanoseconds> stamps;
+  /// When the first request arrived, in the log's own time: since January 1970, or since whatever
+  /// moment the source counts from.
+  std::chrono::nanoseconds began{0};
+  /// How long each request took when the source was written; empty if the source does not say.
+  std::vector<std::chrono::duration<std::uint32_t, std::micro>> durations;
   /// A description for people: "web.log (access log, key: path)".
   std::string source;
 
