@@ -30,6 +30,7 @@ class log_reader : public testing::Test {
     request.path = folder_.write("log", content);
     if (!key_from.empty()) request.key = key_choice::parse(key_from);
     request.by_time = by_time;
+    request.needs_times = by_time;
     request.at_most = at_most;
     read_result result;
     const auto made = read_log(request, result.account, {});

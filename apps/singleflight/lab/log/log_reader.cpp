@@ -108,7 +108,7 @@ workload read_log(const log_request& request, log_account& account, const std::s
   if (source.interrupted() || stop.stop_requested()) throw cli::interrupted{};
 
   const auto format = detect_format(head, request.key);
-  if (request.by_time && !format->has_time()) {
+  if (request.needs_times && !format->has_time()) {
     throw cli::usage_error(fmt::format(
         "--speed: {} has no times ({}); use --callers N or --rate R, or a log with a time column",
         source.name(), format->describe()));

@@ -14,7 +14,8 @@ namespace singleflight::lab {
 struct log_request {
   std::string path;  // "-" is standard input
   key_choice key;
-  bool by_time = false;       // sort the requests by their stamps, and set workload::stamps
+  bool by_time = false;       // if the log has times: sort by them, and set workload::stamps
+  bool needs_times = false;   // a log without times is refused
   std::uint64_t at_most = 0;  // requests; 0: all of them, up to most_requests
 };
 

@@ -10,6 +10,7 @@
 
 #include "cli/units.hpp"
 #include "cli/usage_error.hpp"
+#include "lab/simulation/mix.hpp"
 
 namespace singleflight::lab {
 
@@ -21,13 +22,6 @@ constexpr cli::number_range time_range{0, 24 * 3600, "20ms"};
 // The normal distribution's 99th percentile, in standard deviations.
 constexpr double z99 = 2.3263478740408408;
 constexpr std::chrono::nanoseconds longest = std::chrono::hours(24 * 365);
-
-// SplitMix64, as in faulty_backend.cpp.
-std::uint64_t mix(std::uint64_t bits) {
-  bits = (bits ^ (bits >> 30U)) * 0xbf58476d1ce4e5b9;
-  bits = (bits ^ (bits >> 27U)) * 0x94d049bb133111eb;
-  return bits ^ (bits >> 31U);
-}
 
 // In (0, 1].
 double fraction(std::uint64_t bits) { return (static_cast<double>(bits >> 11U) + 1) * 0x1p-53; }

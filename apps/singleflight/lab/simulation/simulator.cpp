@@ -20,7 +20,7 @@ simulated_run drive(const simulation& what, const std::stop_token& stop,
   std::size_t process = 0;
   for (std::size_t i = 0; i < count; ++i) {
     if (i % 65536 == 0) {
-      done.store(i, std::memory_order_relaxed);
+      if (i > 0) done.fetch_add(65536, std::memory_order_relaxed);
       if (stop.stop_requested()) {
         ledger.run.complete = false;
         break;

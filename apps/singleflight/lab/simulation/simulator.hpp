@@ -41,9 +41,10 @@ struct simulated_run {
   std::uint64_t failed_loads = 0;
   std::uint64_t peak_loads = 0;  // the most at once
   std::optional<cache_counts> cached;
-  std::vector<std::uint64_t> loads_by_hour;      // as log_profile::hours
-  std::vector<std::uint64_t> loads_of_hottest;   // as log_profile::hottest
-  std::vector<std::uint64_t> loads_let_through;  // as log_profile::stampedes
+  // By hour, by hot key and by stampede, in the order of the log_profile.
+  std::vector<std::uint64_t> loads_by_hour;
+  std::vector<std::uint64_t> loads_of_hottest;
+  std::vector<std::uint64_t> loads_let_through;
   bool complete = true;
 
   /// How many fewer loads there were than requests; negative if there were more, which refreshes
@@ -55,8 +56,8 @@ struct simulated_run {
 
 /// Simulates a protection (protection_names()) on the log's own clock. At each moment the loads
 /// that are over end before the requests that arrive then. The library's group and loading_cache
-/// decide what a request does. `done` counts the requests; after a stop request the run is not
-/// complete.
+/// decide what a request does. `done` counts the requests, in large steps; after a stop request the
+/// run is not complete.
 simulated_run simulate(const simulation& what, std::string_view protection,
                        const std::stop_token& stop, std::atomic<std::uint64_t>& done);
 

@@ -50,6 +50,7 @@ std::uint32_t key_table::index_of(std::string_view key) {
 void arrange_by_time(workload& requests) {
   using std::chrono::nanoseconds;
   auto& stamps = requests.stamps;
+  if (stamps.size() != requests.requests.size()) stamps.clear();  // some requests have no time
   if (stamps.empty()) return;
   if (!std::is_sorted(stamps.begin(), stamps.end())) {
     std::vector<std::uint32_t> order(stamps.size());
