@@ -47,9 +47,11 @@ source obtain_workload(const lab_options& options, results& all, const std::stop
   print_skipped(account);
   all.skipped_lines = account.malformed;
   made.log_continues = account.more && options.requests == 0;
-  // The whole log, before it is cut.
+  // The whole log, before it is cut. At its own pace there is nothing to compare.
   const auto& stamps = made.requests.stamps;
-  if (!stamps.empty() && stamps.back().count() > 0) {
+  const auto& pace = options.pace;
+  const bool own_pace = pace.form == pacing::loop::log_times && pace.speed == 1;
+  if (!own_pace && !stamps.empty() && stamps.back().count() > 0) {
     all.log_rate =
         static_cast<double>(stamps.size()) / std::chrono::duration<double>(stamps.back()).count();
   }

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "lab/protection/protection.hpp"
+
 namespace singleflight::lab {
 namespace {
 
@@ -67,6 +69,15 @@ TEST(simulator, overlapping_requests_share_a_load) {
   EXPECT_EQ(flight.saved(), 2);
   EXPECT_EQ(flight.peak_loads, 2U);
   EXPECT_EQ(run(log, "none").peak_loads, 4U);
+}
+
+// Goal    Every protection of a replay can be simulated.
+TEST(simulator, knows_every_protection) {
+  for (const auto& name : protection_names()) {
+    const auto each = run({{0ms, 0}, {1s, 1}}, name.c_str());
+    EXPECT_EQ(each.protection, name);
+    EXPECT_EQ(each.loads, 2U) << name;
+  }
 }
 
 // Goal    A load that is over at the moment at which a request arrives has ended: the request joins
