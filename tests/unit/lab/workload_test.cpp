@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
 #include <vector>
 
 namespace singleflight::lab {
@@ -37,6 +38,21 @@ TEST(workload, keeps_the_first_requests) {
   log.keep_first(1);
   EXPECT_EQ(log.durations.size(), 1U);
   EXPECT_EQ(log.keys, (std::vector<std::string>{"b"}));
+}
+
+// Goal    Each distinct key has one index, in the order in which the keys came, however many there
+//         are.
+TEST(key_table, one_index_for_each_key) {
+  key_table table;
+  for (int round = 0; round < 2; ++round) {
+    for (std::uint32_t key = 0; key < 10'000; ++key)
+      EXPECT_EQ(table.index_of("key " + std::to_string(key)), key);
+  }
+  EXPECT_EQ(table.index_of(""), 10'000U);
+  EXPECT_EQ(table.size(), 10'001U);
+  const auto keys = table.take_keys();
+  EXPECT_EQ(keys[1234], "key 1234");
+  EXPECT_EQ(keys.size(), 10'001U);
 }
 
 }  // namespace
