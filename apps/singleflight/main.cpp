@@ -35,7 +35,8 @@ int main(int argc, char** argv) {
     app.require_subcommand(1);
     auto& lab_command = *app.add_subcommand(
         "lab",
-        "Replay a workload against a backend, once per protection, and show the cost of each");
+        "Show what coalescing or a cache would save: simulate a log at its own times, or replay a "
+        "workload against a backend");
     lab::lab_arguments arguments;
     lab::declare_options(lab_command, arguments);
     auto& hit_ratio_command = *lab_command.add_subcommand(

@@ -42,9 +42,10 @@ MODULES = {
     "lab/page": ["cli"],
     "lab/report": ["cli", "lab/backend", "lab/replay", "lab/page"],
     "lab/hit_ratio": ["cli", "lab/workload", "lab/page"],
+    "lab/simulation": ["cli", "lab/workload", "lab/backend", "lab/protection", "lab/page"],
     "lab": [
         "cli", "lab/workload", "lab/log", "lab/backend", "lab/protection", "lab/replay",
-        "lab/report", "lab/hit_ratio",
+        "lab/report", "lab/hit_ratio", "lab/simulation",
     ],
     ".": ["cli", "lab"],
 }

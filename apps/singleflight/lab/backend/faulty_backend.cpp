@@ -38,12 +38,20 @@ bool is_hit(fault which, double share, std::uint64_t seed, const std::string& ke
 
 }  // namespace
 
+bool faults::fails(std::uint64_t seed, const std::string& key, std::uint64_t number) const {
+  return is_hit(fault::fail, fail_share, seed, key, number);
+}
+
+bool faults::delays(std::uint64_t seed, const std::string& key, std::uint64_t number) const {
+  return is_hit(fault::slow, slow_share, seed, key, number);
+}
+
 row faulty_backend::load(const std::string& key, const patience& until) {
   auto answer = working_.load(key, until);
   if (!injected_.any()) return answer;
   const auto number = next_number(key);
-  if (is_hit(fault::slow, injected_.slow_share, seed_, key, number)) delay_answer();
-  if (is_hit(fault::fail, injected_.fail_share, seed_, key, number)) {
+  if (injected_.delays(seed_, key, number)) delay_answer();
+  if (injected_.fails(seed_, key, number)) {
     throw backend_error("injected", "a failure was injected (--fail)");
   }
   return answer;

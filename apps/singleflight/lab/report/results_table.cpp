@@ -93,14 +93,19 @@ std::string comparison(const run_result& base, const run_result& run) {
       static_cast<double>(base.backend_loads) / static_cast<double>(base.seen.requests);
   const double loads =
       static_cast<double>(run.backend_loads) / static_cast<double>(run.seen.requests);
+  const auto base_p99 = static_cast<double>(base.seen.latency.quantile(0.99).count());
+  const auto p99 = static_cast<double>(run.seen.latency.quantile(0.99).count());
+  const auto close = [](double a, double b) { return std::fabs(a / b - 1) < 0.005; };
+  if (close(loads, base_loads) && close(p99, base_p99) &&
+      close(run.answers_per_s(), base.answers_per_s())) {
+    return {};  // nothing to compare
+  }
   std::string text = loads <= base_loads
                          ? fmt::format("{}: {:.1f} % fewer backend loads than {}", run.protection,
                                        (1 - loads / base_loads) * 100, base.protection)
                          : fmt::format("{}: {:.1f} % more backend loads than {}", run.protection,
                                        (loads / base_loads - 1) * 100, base.protection);
-  const auto base_p99 = static_cast<double>(base.seen.latency.quantile(0.99).count());
-  const auto p99 = static_cast<double>(run.seen.latency.quantile(0.99).count());
-  if (p99 > 0 && std::fabs(p99 / base_p99 - 1) < 0.005) {
+  if (p99 > 0 && close(p99, base_p99)) {
     text += ", the same p99";
   } else if (p99 > 0 && base_p99 > 0) {
     text += p99 <= base_p99
@@ -112,6 +117,17 @@ std::string comparison(const run_result& base, const run_result& run) {
                         cli::show_number(run.answers_per_s() / base.answers_per_s()));
   }
   return text + "\n";
+}
+
+// "the log has 0.01 requests a second, this replay makes 2,437"
+std::string compare_rates(const results& all) {
+  if (all.log_rate <= 0 || all.runs.empty() || all.runs.front().wall.count() <= 0) return {};
+  const auto& run = all.runs.front();
+  const double rate =
+      static_cast<double>(run.seen.requests) / std::chrono::duration<double>(run.wall).count();
+  if (std::fabs(rate / all.log_rate - 1) < 0.1) return {};
+  return fmt::format("the log has {} requests a second, this replay makes {}\n",
+                     cli::show_number(all.log_rate), cli::show_number(rate));
 }
 
 std::string notes(const run_result& run) {
@@ -149,6 +165,7 @@ std::string to_table(const results& all) {
   for (const auto& run : all.runs) {
     if (&run != &all.runs.front()) text += comparison(all.runs.front(), run);
   }
+  text += compare_rates(all);
   for (const auto& run : all.runs) text += notes(run);
   return text;
 }

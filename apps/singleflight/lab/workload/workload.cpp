@@ -2,6 +2,7 @@
 #include "lab/workload/workload.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <utility>
@@ -40,16 +41,36 @@ void workload::keep_first(std::size_t count) {
 }
 
 std::uint32_t key_table::index_of(std::string_view key) {
-  if (const auto found = index_.find(key); found != index_.end()) return found->second;
-  const auto index = static_cast<std::uint32_t>(keys_.size());
-  keys_.emplace_back(key);
-  index_.emplace(keys_.back(), index);
-  return index;
+  if ((keys_.size() + 1) * 4 > slots_.size() * 3) grow();
+  const auto hash = static_cast<std::uint32_t>(std::hash<std::string_view>{}(key));
+  const auto mask = slots_.size() - 1;
+  for (std::size_t at = hash & mask;; at = (at + 1) & mask) {
+    auto& here = slots_[at];
+    if (here.index == unused) {
+      here = {hash, static_cast<std::uint32_t>(keys_.size())};
+      keys_.emplace_back(key);
+      return here.index;
+    }
+    if (here.hash == hash && keys_[here.index] == key) return here.index;
+  }
+}
+
+void key_table::grow() {
+  std::vector<slot> larger(std::max<std::size_t>(slots_.size() * 2, 64));
+  const auto mask = larger.size() - 1;
+  for (const auto& each : slots_) {
+    if (each.index == unused) continue;
+    std::size_t at = each.hash & mask;
+    while (larger[at].index != unused) at = (at + 1) & mask;
+    larger[at] = each;
+  }
+  slots_ = std::move(larger);
 }
 
 void arrange_by_time(workload& requests) {
   using std::chrono::nanoseconds;
   auto& stamps = requests.stamps;
+  if (stamps.size() != requests.requests.size()) stamps.clear();  // some requests have no time
   if (stamps.empty()) return;
   if (!std::is_sorted(stamps.begin(), stamps.end())) {
     std::vector<std::uint32_t> order(stamps.size());
