@@ -326,8 +326,9 @@ lab_options check_options(const lab_arguments& arguments) {
   lab_options options;
   check_workload(arguments, options);
   check_pacing(arguments, options.pace);
-  options.log.by_time = options.pace.form == pacing::loop::log_times;
-  options.log.needs_times = options.log.by_time;
+  check_simulation(arguments, options);
+  options.log.by_time = true;
+  options.log.needs_times = options.pace.form == pacing::loop::log_times;
   options.log.at_most = options.requests;
   check_backend(arguments, options.backend);
   check_faults(arguments, options.injected);
