@@ -55,12 +55,14 @@ class [[nodiscard]] pending_cached : public detail::handle_of<pending_cached<Val
   static constexpr bool calls_back = false;
 
   pending_cached(pending_cached&& other) noexcept
-      : share(std::move(other)), answer_(std::move(other.answer_)), group_(other.group_) {
+      : share(static_cast<share&&>(other)),
+        answer_(std::move(other.answer_)),
+        group_(other.group_) {
     other.answer_.reset();  // moved from counts as used
   }
   pending_cached& operator=(pending_cached&& other) noexcept {
     if (this != &other) {
-      share::operator=(std::move(other));
+      share::operator=(static_cast<share&&>(other));
       answer_ = std::move(other.answer_);
       other.answer_.reset();
       group_ = other.group_;

@@ -75,7 +75,8 @@ SINGLEFLIGHT_BODY cache_stats cache_core::totals(const store_core& store,
     return sums[static_cast<std::size_t>(counter::removed) + static_cast<std::size_t>(why)];
   };
   cache_stats s;
-  static_cast<ended_calls&>(s) = loads;
+  const ended_calls& ended = loads;
+  static_cast<ended_calls&>(s) = ended;
   s.hits = total(counter::hits);
   s.stale_hits = total(counter::stale_hits);
   s.misses = total(counter::misses);
