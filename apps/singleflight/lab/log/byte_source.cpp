@@ -31,7 +31,7 @@ constexpr foreign_kind foreign_kinds[] = {
     {{"7z\xbc\xaf\x27\x1c", 6}, "a 7-Zip archive", "7z x -so FILE"},
     {{"\xff\x06\x00\x00sNaPpY", 10}, "snappy data", "snzip -dc FILE"},
     {{"PAR1", 4}, "a Parquet file", "duckdb -csv -c \"SELECT * FROM 'FILE'\""},
-    {{"SQLite format 3", 16}, "an SQLite database", "sqlite3 -csv -header FILE 'SELECT ...'"},
+    {{"SQLite format 3", 15}, "an SQLite database", "sqlite3 -csv -header FILE 'SELECT ...'"},
 };
 
 // Text in UTF-16 without a mark: every other byte of its beginning is 0.

@@ -97,7 +97,8 @@ bool key_of_redis_command(std::string_view command, std::string& key) {
   if (has_no_key(name)) return false;
   if (name.starts_with("EVAL") || name.starts_with("FCALL")) {
     // The script, the number of keys, the keys.
-    if (!take_argument(command, key) || !take_argument(command, key) || key == "0") return false;
+    if (!take_argument(command, key)) return false;
+    if (!take_argument(command, key) || key == "0") return false;
   }
   return take_argument(command, key) && !key.empty();
 }
