@@ -51,7 +51,8 @@ reading read(const std::vector<std::string>& names, const std::vector<std::strin
     if (const auto index = fields.places[i].index) values[i] = row[*index];
   }
   static std::string key;
-  auto made = field_reader(fields, {}).read(values, nullptr);
+  field_reader reader(fields, {});  // `made` refers to it
+  auto made = reader.read(values, nullptr);
   key = made.key;
   made.key = key;
   return made;
