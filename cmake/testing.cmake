@@ -69,6 +69,9 @@ endfunction()
 # when the target singleflight_<floor> is not part of this build.
 function(singleflight_add_test_folders kind)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT;PROCESSORS" "")
+  if(NOT DEFINED singleflight_test_form) # an undefined one would mean the headers alone
+    message(FATAL_ERROR "singleflight_test_form is not set: cmake/developer.cmake chooses it")
+  endif()
   file(GLOB sources CONFIGURE_DEPENDS "${kind}/*/*_test.cpp")
   set(floors "")
   foreach(source IN LISTS sources)

@@ -415,10 +415,21 @@ struct hash_of_out_parameter {
   std::size_t operator()(const out_parameter& key) const { return static_cast<std::size_t>(key.n); }
 };
 
-// Goal    Keys and values with an overloaded & are stored and found correctly (scenario 55).
+struct equal_of_out_parameters {
+  int* operator&() { return nullptr; }
+  const int* operator&() const { return nullptr; }
+  bool operator()(const out_parameter& a, const out_parameter& b) const {
+    return a.n % modulus == b.n % modulus;
+  }
+  int modulus = 100;
+};
+
+// Goal    Keys, values and comparisons with an overloaded & are stored and found correctly
+//         (scenario 55).
 TEST(key, overloaded_address) {
   support::manual_executor queue;
-  sf::group<out_parameter, out_parameter, hash_of_out_parameter> flights({.executor = queue});
+  sf::group<out_parameter, out_parameter, hash_of_out_parameter, equal_of_out_parameters> flights(
+      {.executor = queue});
   auto f = flights.start(out_parameter{1}, [] { return out_parameter{7}; });
   auto g = flights.start(out_parameter{1}, [] { return out_parameter{8}; });
   queue.run_all();

@@ -28,19 +28,9 @@ struct answering_load : load_base {
   /// no other thread answers: a promise checks first_answer(), the other forms have one answer.
   template <class V, class... Args>
   void answer_value(Args&&... args) {
-    std::exception_ptr error;  // answered outside the handler: answering may end the thread
-    try {
-      block->construct_by([&](void* at) {
-        detail::construct_of<typename flight_block<V>::stored>(at, std::forward<Args>(args)...);
-      });
-    } catch (...) {
-      error = unmade_value();
-    }
-    if (error == nullptr) {
-      answer_made();
-    } else {
-      answer_error(std::move(error));
-    }
+    answer_by([&](void* at) {
+      detail::construct_of<typename flight_block<V>::stored>(at, std::forward<Args>(args)...);
+    });
   }
   void answer_error(std::exception_ptr error);
   void answer_code(flight_errc code);
@@ -73,6 +63,21 @@ struct answering_load : load_base {
  private:
   struct promised_call;
 
+  /// Answers with the value that make(void* at) constructs, or with the exception that it throws.
+  template <class Make>
+  void answer_by(const Make& make) {
+    std::exception_ptr error;  // answered outside the handler: answering may end the thread
+    try {
+      block->construct_by(make);
+    } catch (...) {
+      error = unmade_value();
+    }
+    if (error == nullptr) {
+      answer_made();
+    } else {
+      answer_error(std::move(error));
+    }
+  }
   /// Called within the handler of an exception that constructing the value has thrown: returns it,
   /// or, if it ends the thread, answers `broken` and throws it on.
   std::exception_ptr unmade_value();

@@ -76,17 +76,7 @@ SINGLEFLIGHT_BODY void answering_load::call_with_promise() {
 }
 
 SINGLEFLIGHT_BODY void answering_load::call_and_answer() {
-  std::exception_ptr error;  // answered outside the handler: answering may end the thread
-  try {
-    block->construct_by([this](void* at) { invoke(at); });
-  } catch (...) {
-    error = unmade_value();
-  }
-  if (error == nullptr) {
-    answer_made();
-  } else {
-    answer_error(std::move(error));
-  }
+  answer_by([this](void* at) { invoke(at); });
 }
 
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY std::exception_ptr answering_load::unmade_value() {
