@@ -40,7 +40,7 @@ MODULES = {
     "lab/protection": ["cli", "lab/backend"],
     "lab/replay": ["cli", "lab/workload", "lab/backend", "lab/protection"],
     "lab/page": ["cli"],
-    "lab/report": ["cli", "lab/backend", "lab/replay", "lab/page"],
+    "lab/report": ["cli", "lab/backend", "lab/protection", "lab/replay", "lab/page"],
     "lab/hit_ratio": ["cli", "lab/workload", "lab/page"],
     "lab/simulation": ["cli", "lab/workload", "lab/backend", "lab/protection", "lab/page"],
     "lab": [

@@ -21,6 +21,25 @@ bool take_prefix(std::string_view& text, std::string_view prefix) {
   return true;
 }
 
+// Reads "field=N", "column=NAME" or "member=a.b". Returns false if it is none of these.
+template <class Choice>
+bool take_place(std::string_view text, const char* option, const char* example, Choice& choice) {
+  using part = typename Choice::part;
+  if (take_prefix(text, "field=")) {
+    choice.from = part::field;
+    choice.field = cli::parse_count(option, text, {1, 1000, example});
+  } else if (take_prefix(text, "column=")) {
+    choice.from = part::column;
+    choice.name = text;
+  } else if (take_prefix(text, "member=")) {
+    choice.from = part::member;
+    choice.name = text;
+  } else {
+    return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 key_choice key_choice::parse(std::string_view text) {
@@ -31,19 +50,9 @@ key_choice key_choice::parse(std::string_view text) {
   key_choice choice;
   const auto* const word = std::find_if(words.begin(), words.end(),
                                         [&](const auto& each) { return each.first == text; });
-  auto rest = text;
   if (word != words.end()) {
     choice.from = word->second;
-  } else if (text.starts_with("field=")) {
-    choice.from = part::field;
-    choice.field = cli::parse_count("--key-from field", text.substr(6), {1, 1000, "field=1"});
-  } else if (take_prefix(rest, "column=")) {
-    choice.from = part::column;
-    choice.name = rest;
-  } else if (take_prefix(rest, "member=")) {
-    choice.from = part::member;
-    choice.name = rest;
-  } else {
+  } else if (!take_place(text, "--key-from field", "field=1", choice)) {
     throw cli::usage_error(fmt::format(
         "--key-from: '{}' is not path, url, host+path, query, field=N, column=NAME or member=a.b; "
         "for example --key-from path",
@@ -65,16 +74,7 @@ time_choice time_choice::parse(std::string_view text) {
     rest.remove_suffix(suffix.size());
     break;
   }
-  if (rest.starts_with("field=")) {
-    choice.from = part::field;
-    choice.field = cli::parse_count("--time-from field", rest.substr(6), {1, 1000, "field=1:ms"});
-  } else if (take_prefix(rest, "column=")) {
-    choice.from = part::column;
-    choice.name = rest;
-  } else if (take_prefix(rest, "member=")) {
-    choice.from = part::member;
-    choice.name = rest;
-  } else {
+  if (!take_place(rest, "--time-from field", "field=1:ms", choice)) {
     throw cli::usage_error(
         fmt::format("--time-from: '{}' is not field=N, column=NAME or member=a.b, with :s, :ms, "
                     ":us or :ns after it if it is a number; for example --time-from field=1:ms",

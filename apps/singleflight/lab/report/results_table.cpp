@@ -9,6 +9,7 @@
 #include "cli/text_table.hpp"
 #include "cli/units.hpp"
 #include "cli/usage_error.hpp"
+#include "lab/protection/cache_table.hpp"
 #include "lab/report/results.hpp"
 
 namespace singleflight::lab {
@@ -69,20 +70,6 @@ std::string guards_table(const results& all) {
     for (const auto& each : columns) rows.back().push_back(each.cell(run.guards));
   }
   return cli::aligned(rows) + "\n";
-}
-
-std::string cache_table(const results& all) {
-  std::vector<cli::cells> rows{
-      {"cache", "hits", "stale", "misses", "refreshes", "failed", "expired", "evicted"}};
-  for (const auto& run : all.runs) {
-    if (!run.cached) continue;
-    const auto& counts = *run.cached;
-    rows.push_back({run.protection, cli::show_count(counts.hits), cli::show_count(counts.stale),
-                    cli::show_count(counts.misses), cli::show_count(counts.refreshes),
-                    cli::show_count(counts.failed), cli::show_count(counts.expired),
-                    cli::show_count(counts.evicted)});
-  }
-  return rows.size() == 1 ? "" : cli::aligned(rows) + "\n";
 }
 
 // "flight: 87 % fewer backend loads than none, p99 4.1 times lower, 7.9 times the throughput."
@@ -161,7 +148,7 @@ std::string to_table(const results& all) {
   for (const auto& run : all.runs) rows.push_back(row_of(run));
   std::string text = cli::aligned(rows) + "\n";
   if (all.guards.any()) text += guards_table(all);
-  text += cache_table(all);
+  text += cache_table(all.runs);
   for (const auto& run : all.runs) {
     if (&run != &all.runs.front()) text += comparison(all.runs.front(), run);
   }

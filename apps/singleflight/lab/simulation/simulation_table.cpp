@@ -10,6 +10,7 @@
 #include "cli/text_table.hpp"
 #include "cli/units.hpp"
 #include "cli/usage_error.hpp"
+#include "lab/protection/cache_table.hpp"
 #include "lab/simulation/simulation_results.hpp"
 
 namespace singleflight::lab {
@@ -36,20 +37,6 @@ std::string protections_table(const simulation_results& all) {
                     cli::show_count(run.peak_loads), cli::show_count(run.failed)});
   }
   return cli::aligned(rows) + "\n";
-}
-
-std::string caches_table(const simulation_results& all) {
-  std::vector<cli::cells> rows{
-      {"cache", "hits", "stale", "misses", "refreshes", "failed", "expired", "evicted"}};
-  for (const auto& run : all.runs) {
-    if (!run.cached) continue;
-    const auto& counts = *run.cached;
-    rows.push_back({run.protection, cli::show_count(counts.hits), cli::show_count(counts.stale),
-                    cli::show_count(counts.misses), cli::show_count(counts.refreshes),
-                    cli::show_count(counts.failed), cli::show_count(counts.expired),
-                    cli::show_count(counts.evicted)});
-  }
-  return rows.size() == 1 ? "" : cli::aligned(rows) + "\n";
 }
 
 // The protections that can save loads.
@@ -202,7 +189,7 @@ std::string show_moment(std::chrono::nanoseconds since_epoch, bool with_seconds)
 }
 
 std::string to_table(const simulation_results& all) {
-  return protections_table(all) + caches_table(all) + hours_table(all) + hot_keys_table(all) +
+  return protections_table(all) + cache_table(all.runs) + hours_table(all) + hot_keys_table(all) +
          stampedes_table(all) + sweep_table(all) + recommendation_lines(all) + notes_lines(all);
 }
 
