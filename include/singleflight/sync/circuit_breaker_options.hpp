@@ -46,7 +46,7 @@ struct circuit_breaker_options {
   std::function<bool(const std::exception_ptr& error)> is_failure{};
   /// Called for each change, one at a time, in order, on the thread of a call, with no lock held;
   /// must not throw. It may use the breaker. Changes made while it runs are reported afterwards;
-  /// beyond 32 the oldest are lost.
+  /// beyond 32 the oldest are lost, and `from` is still the state that was reported last.
   std::function<void(breaker_state from, breaker_state to)> on_change{};
   /// The clock of the breaker; if null, default_timer(). Outlives the breaker.
   singleflight::timer* timer = nullptr;

@@ -187,7 +187,7 @@ TEST(circuit_breaker_stress, closes_after_a_storm) {
   EXPECT_EQ(b.stats().rejected, turned_away);
   EXPECT_LE(b.stats().calls, admitted);  // minus late results
   EXPECT_LE(b.stats().failures, failed);
-  EXPECT_EQ(b.stats().opened, changes.opened());
+  EXPECT_LE(changes.opened(), b.stats().opened);  // minus those lost while the hook's thread stood
   EXPECT_EQ(b.state(), changes.last());
   EXPECT_GT(changes.opened(), 2U) << "the breaker never opened";
   support::eventually(

@@ -265,11 +265,11 @@ class breaker_core final : fork_member {
     if (to == breaker_state::open) {
       opened_.store(opened_.load(memory_order_relaxed) + 1, memory_order_relaxed);
     }
-    if (options_.on_change)
-      changes_[static_cast<std::size_t>(changed_++ % changes_.size())] = {state_of(old), to};
+    if (options_.on_change) changes_[static_cast<std::size_t>(changed_++ % changes_.size())] = to;
   }
   /// Reports the changes to on_change, with lock_ released around each call. A caller that finds
   /// another thread, or itself, reporting leaves them to that call: so they are reported in order.
+  /// Where changes were lost, the next one is reported as a change from the state reported last.
   void report(platform::unique_lock& hold) noexcept {
     if (reporting_ && platform::holds(rule::changes_are_reported_in_turn)) return;
     while (reported_ != changed_) {
@@ -277,7 +277,9 @@ class breaker_core final : fork_member {
       reporter_ = platform::this_thread_id();
       reported_ =
           std::max(reported_, changed_ - std::min<std::uint64_t>(changed_, changes_.size()));
-      const auto [from, to] = changes_[static_cast<std::size_t>(reported_++ % changes_.size())];
+      const breaker_state to = changes_[static_cast<std::size_t>(reported_++ % changes_.size())];
+      const breaker_state from = std::exchange(notified_, to);
+      if (from == to) continue;  // the changes between were lost
       hold.unlock();
       options_.on_change(from, to);
       hold.lock();
@@ -307,7 +309,8 @@ class breaker_core final : fork_member {
   platform::mutex lock_;     // guards all below, and what BR1 lists; no user code runs under it
   call_counts round_;        // the results of this round's probes
   std::uint32_t extra_ = 0;  // places beyond `probes`, for those that may hang
-  std::array<std::pair<breaker_state, breaker_state>, 32> changes_{};
+  std::array<breaker_state, 32> changes_{};         // to which states
+  breaker_state notified_ = breaker_state::closed;  // the state that on_change was called with last
   std::uint64_t changed_ = 0;   // changes so far; changes_ keeps the last of them
   std::uint64_t reported_ = 0;  // of these, how many on_change was called for
   bool reporting_ = false;
