@@ -36,7 +36,7 @@ MODULES = {
     "cli": [],
     "lab/workload": ["cli"],
     "lab/log": ["cli", "lab/workload"],
-    "lab/backend": ["cli"],
+    "lab/backend": ["cli", "lab/workload"],
     "lab/protection": ["cli", "lab/backend"],
     "lab/replay": ["cli", "lab/workload", "lab/backend", "lab/protection"],
     "lab/page": ["cli"],

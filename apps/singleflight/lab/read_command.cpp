@@ -4,17 +4,14 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <array>
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
-#include <memory>
 #include <optional>
-#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "cli/command_line.hpp"
 #include "cli/interrupt.hpp"
+#include "cli/temporary_file.hpp"
 
 namespace singleflight::lab {
 
@@ -43,13 +40,6 @@ void append_quoted(std::string& out, std::string_view key) {
 /// they are kept in a temporary file until then.
 class listing {
  public:
-  listing() : file_(std::tmpfile()) {
-    if (!file_) {
-      throw std::runtime_error(
-          fmt::format("cannot create a temporary file: {}", std::strerror(errno)));
-    }
-  }
-
   void add(const reading& made, bool counts_seconds) {
     if (made.time && !first_) first_ = made.time;
     if (!counts_seconds || !made.time) {
@@ -66,11 +56,11 @@ class listing {
   void print() {
     write_second();
     flush(true);
-    std::rewind(file_.get());
-    std::array<char, 65536> buffer{};
-    for (std::size_t got = 1; got > 0;) {
-      got = std::fread(buffer.data(), 1, buffer.size(), file_.get());
+    std::vector<char> buffer(1U << 16U);
+    std::uint64_t offset = 0;
+    while (const auto got = file_.read(offset, buffer.data(), buffer.size())) {
       std::fwrite(buffer.data(), 1, got, stdout);
+      offset += got;
     }
   }
 
@@ -103,22 +93,16 @@ class listing {
   void flush(bool all) {
     constexpr std::size_t enough = 1U << 16U;
     if (!all && text_.size() < enough) return;
-    if (std::fwrite(text_.data(), 1, text_.size(), file_.get()) != text_.size()) {
-      throw std::runtime_error(
-          fmt::format("cannot write to a temporary file: {}", std::strerror(errno)));
-    }
+    file_.append(text_.data(), text_.size());
     text_.clear();
   }
 
-  struct closer {
-    void operator()(std::FILE* file) const { std::fclose(file); }
-  };
   struct repeated_key {
     std::string key;
     std::uint64_t count;
   };
 
-  std::unique_ptr<std::FILE, closer> file_;
+  cli::temporary_file file_;
   std::string text_;
   std::optional<stamp> first_;
   std::vector<repeated_key> second_;  // the requests of the second `at_`

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import pty
+import random
 import signal
 import subprocess
 import time
@@ -644,6 +645,47 @@ class hit_ratio(LabCase):
                                           "--requests", "3", stdin=b"a\na\na\nb\n")
         self.assertEqual(results["capacities"][0]["loading_cache"]["hits"], 2)
         self.assertIn("more than 3 requests", complaints)
+
+    def test_bytes(self):
+        # Every second request is for a small file that is never evicted, the others for large ones.
+        lines = [f"GET /{'small' if i % 2 else 'large' + str(i % 40)} {10 if i % 2 else 1000}"
+                 for i in range(400)]
+        log = self.write("access", "".join(
+            '192.0.2.1 - - [01/Mar/2026:10:00:00 +0000] "{0} {1} HTTP/1.1" 200 {2} "-" "-"\n'
+            .format(*line.split()) for line in lines))
+        results, text, _ = self.lab("hit-ratio", "--log", log, "--capacity", "2,100")
+        two, all_keys = results["capacities"]
+        self.assertEqual(results["workload"]["bytes"], 200 * 1010)
+        self.assertEqual(two["lru"], {"hits": 199, "ratio": 0.4975, "bytes": 1990,
+                                      "byte_ratio": 0.0098515})
+        self.assertEqual(all_keys["optimum"]["bytes"], 199 * 10 + 180 * 1000)
+        self.assertIn("of the bytes", text)
+        self.assertIn("21 distinct keys, 202,000 bytes", text)
+        without, text, _ = self.lab("hit-ratio", "--log", "-", "--capacity", "1", stdin=b"a\na\n")
+        self.assertNotIn("bytes", without["workload"])
+        self.assertNotIn("bytes", text)
+
+    def test_runs_repeat(self):
+        random.seed(1)
+        requests = "".join(f"{int(random.paretovariate(0.6))}\n" for _ in range(50_000)).encode()
+        first, _, _ = self.lab("hit-ratio", "--log", "-", stdin=requests)
+        for _ in range(3):
+            self.assertEqual(self.lab("hit-ratio", "--log", "-", stdin=requests)[0], first)
+
+    def test_more_requests_than_stay_in_memory(self):
+        # 1,000 keys in turn; most of the requests are in a temporary file.
+        rounds = 1100
+        requests = b"".join(b"%d\n" % i for i in range(1000)) * rounds
+        arguments = ["hit-ratio", "--log", "-", "--capacity", "1"]
+        results, _, _ = self.lab(*arguments, stdin=requests)
+        self.assertEqual(results["workload"]["requests"], 1000 * rounds)
+        self.assertEqual(results["workload"]["distinct_keys"], 1000)
+        self.assertEqual(results["capacities"][0]["lru"]["hits"], 0)
+        self.assertEqual(results["capacities"][0]["optimum"]["hits"], rounds - 1,
+                         "one key is held for ever")
+        done = run("lab", *arguments, stdin=requests, env={"TMPDIR": self.folder / "missing"})
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(b"TMPDIR=FOLDER", done.stderr)
 
     def test_lines_that_are_no_requests(self):
         lines = access_log(20).splitlines()

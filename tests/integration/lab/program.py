@@ -15,13 +15,15 @@ PROGRAM = os.environ["SINGLEFLIGHT"]
 QUICK = ["--backend", "delay:1ms", "--callers", "8"]
 
 
-def run(*arguments, stdin=None, timeout=120):
-    """Runs `singleflight ARGUMENTS`; neither input nor output is a terminal."""
+def run(*arguments, stdin=None, timeout=120, env=None):
+    """Runs `singleflight ARGUMENTS`; neither input nor output is a terminal. `env` is added to the
+    environment."""
     return subprocess.run(
         [PROGRAM, *map(str, arguments)],
         input=stdin if stdin is not None else b"",
         capture_output=True,
         timeout=timeout,
+        env={**os.environ, **(env or {})},
         check=False,
     )
 

@@ -47,9 +47,5 @@ TEST(stray_times, logs_with_gaps) {
   EXPECT_EQ(replace_stray_times(few), 0U);
 }
 
-TEST(stray_times, keys_without_their_query) {
-  EXPECT_EQ(distinct_without_query({"/a?x", "/a?y", "/a", "/b"}), 2U);
-}
-
 }  // namespace
 }  // namespace singleflight::lab

@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace singleflight::lab {
@@ -42,6 +44,26 @@ TEST(workload, keeps_the_first_requests) {
 
 // Goal    Each distinct key has one index, in the order in which the keys came, however many there
 //         are.
+// Goal    Several look-ups at once give what single ones give: for keys that are repeated among
+//         them, and while the table grows.
+TEST(key_table, several_keys_at_once) {
+  key_table single;
+  key_table together;
+  std::vector<std::string> texts;
+  for (int i = 0; i < 50; ++i) texts.push_back("key " + std::to_string(i % 40));
+  for (int round = 0; round < 100; ++round) {
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      if (i % 7 == 0) texts[i] = "key " + std::to_string(1000 * round) + texts[i];
+    }
+    const std::vector<std::string_view> keys(texts.begin(), texts.end());
+    std::vector<std::uint32_t> indices(keys.size());
+    together.index_all(keys, indices.data());
+    for (std::size_t i = 0; i < keys.size(); ++i) ASSERT_EQ(indices[i], single.index_of(keys[i]));
+  }
+  EXPECT_GT(together.size(), 500U);
+  EXPECT_EQ(together.take_keys(), single.take_keys());
+}
+
 TEST(key_table, one_index_for_each_key) {
   key_table table;
   for (int round = 0; round < 2; ++round) {

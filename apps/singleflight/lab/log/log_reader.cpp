@@ -11,6 +11,7 @@
 #include "cli/units.hpp"
 #include "cli/usage_error.hpp"
 #include "lab/log/formats.hpp"
+#include "lab/log/key_hints.hpp"
 #include "lab/log/record_source.hpp"
 #include "lab/log/stray_times.hpp"
 
@@ -126,7 +127,7 @@ void check_account(const log_account& account) {
                   account.truncated ? " (its compressed data is incomplete)" : ""));
 }
 
-// Makes the workload from the requests as they come.
+// Makes the workload from the requests as they come, some at a time.
 class collector {
  public:
   collector(const log_request& request, log_account& account)
@@ -135,77 +136,88 @@ class collector {
         most_(request.at_most == 0 ? most_requests : request.at_most) {}
 
   bool take(const reading& made) {
-    const auto key = keys_.index_of(made.key);
-    for (std::uint64_t i = 0; i < made.count && made_.requests.size() < most_; ++i) {
-      made_.requests.push_back(key);
-      if (account_.has_time && request_.by_time) take_times(made);
-    }
-    return made_.requests.size() < most_;
+    const auto count = std::min(made.count, most_ - taken_);
+    if (count == 0) return true;
+    taken_ += count;
+    pending_text_ += made.key;
+    pending_.push_back({made.key.size(), count});
+    if (account_.has_time && request_.by_time) take_times(made, count);
+    if (pending_.size() == most_pending) add_pending();
+    return taken_ < most_;
   }
 
   workload finish() {
+    add_pending();
+    account_.hints = hints_.for_log(request_, account_, made_.requests.size(), keys_.size());
     made_.keys = keys_.take_keys();
-    if (!has_duration_) made_.durations.clear();
     return std::move(made_);
   }
 
  private:
+  void add_pending() {
+    std::array<std::string_view, most_pending> keys;
+    std::array<std::uint32_t, most_pending> indices{};
+    const char* text = pending_text_.data();
+    for (std::size_t i = 0; i < pending_.size(); ++i) {
+      keys[i] = {text, pending_[i].size};
+      text += pending_[i].size;
+    }
+    const auto known = keys_.size();
+    keys_.index_all({keys.data(), pending_.size()}, indices.data());
+    std::size_t seen = known;
+    for (std::size_t i = 0; i < pending_.size(); ++i) {
+      if (indices[i] == seen) {
+        ++seen;
+        if (account_.http) hints_.see(keys[i]);
+      }
+      made_.requests.insert(made_.requests.end(), pending_[i].count, indices[i]);
+    }
+    pending_.clear();
+    pending_text_.clear();
+  }
+
   // A request without a time came when its predecessor did.
-  void take_times(const reading& made) {
+  void take_times(const reading& made, std::uint64_t count) {
     auto& stamps = made_.stamps;
     const auto before = stamps.empty() ? stamp(0) : stamps.back();
     if (made.time && !stamps.empty() && *made.time < before) ++account_.out_of_order;
-    stamps.push_back(made.time.value_or(before));
+    stamps.insert(stamps.end(), count, made.time.value_or(before));
     if (made.time && !std::exchange(has_time_, true)) {
       std::fill(stamps.begin(), stamps.end(), *made.time);
     }
+    auto& durations = made_.durations;
     if (made.duration) {
-      has_duration_ = true;
       constexpr std::chrono::nanoseconds longest = std::chrono::hours(1);
       last_duration_ =
           std::chrono::duration_cast<workload_duration>(std::min(*made.duration, longest));
+      if (durations.empty()) durations.resize(stamps.size() - count);
     }
-    made_.durations.push_back(last_duration_);
+    if (made.duration || !durations.empty()) {
+      durations.insert(durations.end(), count, last_duration_);
+    }
   }
 
   using workload_duration = decltype(workload::durations)::value_type;
 
+  // So many look-ups that their reads of memory overlap.
+  static constexpr std::size_t most_pending = 32;
+  struct pending_request {
+    std::size_t size;  // of its key
+    std::uint64_t count;
+  };
+
   const log_request& request_;
   log_account& account_;
-  std::size_t most_;
+  std::uint64_t most_;
+  std::uint64_t taken_ = 0;  // requests
   key_table keys_;
+  key_hints hints_;
   workload made_;
+  std::string pending_text_;  // the keys of the pending requests
+  std::vector<pending_request> pending_;
   bool has_time_ = false;
-  bool has_duration_ = false;
   workload_duration last_duration_{0};
 };
-
-// What the user may want to choose.
-void add_hints(const log_request& request, const workload& made, log_account& account) {
-  constexpr std::size_t enough = 100;
-  const auto requests = made.requests.size();
-  const auto distinct = made.keys.size();
-  if (requests < enough) return;
-  const bool whole_url = request.how.key.from == key_choice::part::automatic ||
-                         request.how.key.from == key_choice::part::url;
-  if (whole_url && account.format.ends_with("URL")) {
-    const auto paths = distinct_without_query(made.keys);
-    if (paths * 10 <= distinct * 9) {
-      account.hints.push_back(fmt::format(
-          "the query belongs to the key: {} distinct keys, without it {}; if the answer does not "
-          "depend on it, use --key-from {}, or --ignore-query NAMES for some parameters",
-          cli::show_count(distinct), cli::show_count(paths),
-          account.format.ends_with("host and URL") ? "host+path" : "path"));
-      return;
-    }
-  }
-  if (distinct * 20 > requests * 19) {
-    account.hints.push_back(fmt::format(
-        "{} of {} requests have a key of their own: if the key is only a part of what was read, "
-        "name it with --key-from",
-        cli::show_count(distinct), cli::show_count(requests)));
-  }
-}
 
 void need_times(const log_request& request, const log_account& account) {
   if (!request.needs_times || (account.has_time && account.without_time < account.requests)) return;
@@ -227,6 +239,7 @@ void scan_log(const log_request& request, log_account& account, const std::stop_
   const auto format = detect_format(head, request.how);
   account.has_time = format->has_time();
   account.counts_seconds = format->counts_seconds();
+  account.http = format->http();
 
   const method_filter methods(request.methods, format->http());
   bool wanted = true;
@@ -256,7 +269,6 @@ workload read_log(const log_request& request, log_account& account, const std::s
   if (made.stamps.empty()) made.durations.clear();
   account.stray = replace_stray_times(made.stamps);
   arrange_by_time(made);
-  add_hints(request, made, account);
   return made;
 }
 

@@ -37,6 +37,7 @@ struct log_account {
   std::optional<stamp> first_time;
   bool has_time = false;        // the format has times
   bool counts_seconds = false;  // see line_format
+  bool http = false;            // see line_format
   std::uint64_t lines = 0;      // that were read, without blank ones, headers and comments
   std::uint64_t requests = 0;
   std::uint64_t malformed = 0;

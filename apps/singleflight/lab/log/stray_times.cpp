@@ -2,8 +2,7 @@
 #include "lab/log/stray_times.hpp"
 
 #include <algorithm>
-#include <string_view>
-#include <unordered_set>
+#include <functional>
 
 namespace singleflight::lab {
 
@@ -11,6 +10,8 @@ std::uint64_t replace_stray_times(std::vector<stamp>& times) {
   constexpr std::size_t fewest = 10;
   constexpr stamp month = std::chrono::hours(24 * 30);
   if (times.size() < fewest) return 0;
+  const auto [earliest, latest] = std::minmax_element(times.begin(), times.end());
+  if (*latest - *earliest <= month) return 0;
   // The times at both ends of the log, as many as may be stray, and the next ones.
   const auto most = std::max<std::size_t>(times.size() / 100, 1);
   auto sorted = times;
@@ -39,14 +40,6 @@ std::uint64_t replace_stray_times(std::vector<stamp>& times) {
     before = time;
   }
   return stray;
-}
-
-std::size_t distinct_without_query(const std::vector<std::string>& keys) {
-  std::unordered_set<std::string_view> distinct;
-  for (const auto& key : keys) {
-    distinct.insert(std::string_view(key).substr(0, key.find('?')));
-  }
-  return distinct.size();
 }
 
 }  // namespace singleflight::lab

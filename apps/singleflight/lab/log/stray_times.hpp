@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "lab/log/timestamp.hpp"
@@ -13,8 +12,5 @@ namespace singleflight::lab {
 /// of their predecessors. At most a hundredth of the times are taken for stray, and only if a gap
 /// of a month and of ten times the length of the rest separates them from it. Returns how many.
 std::uint64_t replace_stray_times(std::vector<stamp>& times);
-
-/// Returns how many distinct keys there would be without what follows a question mark.
-std::size_t distinct_without_query(const std::vector<std::string>& keys);
 
 }  // namespace singleflight::lab

@@ -10,7 +10,7 @@
 
 #include "cli/units.hpp"
 #include "cli/usage_error.hpp"
-#include "lab/simulation/mix.hpp"
+#include "lab/workload/mix.hpp"
 
 namespace singleflight::lab {
 
@@ -82,7 +82,7 @@ load_times load_times::of_log() {
 
 load_times::duration load_times::draw(const workload& requests, std::size_t request) const {
   if (form_ == form::of_log) return requests.durations[request];
-  const auto bits = mix(mix(seed_) + (request + 1) * 0x9e3779b97f4a7c15);
+  const auto bits = mix(mix(seed_) + (request + 1) * splitmix_step);
   if (form_ == form::measured) return times_[bits % times_.size()];
   // Box and Muller, "A note on the generation of random normal deviates", 1958.
   const double radius = std::sqrt(-2 * std::log(fraction(bits)));

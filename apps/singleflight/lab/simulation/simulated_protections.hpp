@@ -17,6 +17,7 @@
 #include "lab/simulation/load_ledger.hpp"
 #include "lab/simulation/log_clock.hpp"
 #include "lab/simulation/pending_loads.hpp"
+#include "lab/workload/mix.hpp"
 #include <singleflight/cache/loading_cache.hpp>
 #include <singleflight/flight/group.hpp>
 
@@ -212,7 +213,7 @@ class simulated_cache_alone {
                  .ttl = settings.ttl,
                  .jitter = 0,
                  .group = {.executor = inline_executor, .timer = &clock}}) {}
-    loading_cache<std::uint32_t, bool> cache;
+    loading_cache<std::uint32_t, bool, key_mix> cache;
   };
 
   load_ledger& ledger_;
@@ -313,7 +314,7 @@ class simulated_cache {
                .refresh_after = settings.refresh_after,
                .stale_if_error = settings.stale_if_error,
                .group = {.executor = inline_executor, .timer = &clock}}) {}
-    loading_cache<std::uint32_t, bool> cache;
+    loading_cache<std::uint32_t, bool, key_mix> cache;
   };
 
   void begin(awaited_load& begun, std::coroutine_handle<> frame) {

@@ -7,7 +7,7 @@
 
 #include "cli/interrupt.hpp"
 #include "lab/simulation/in_parallel.hpp"
-#include "lab/simulation/mix.hpp"
+#include "lab/workload/mix.hpp"
 
 namespace singleflight::lab {
 

@@ -2,7 +2,6 @@
 #include "lab/workload/workload.hpp"
 
 #include <algorithm>
-#include <functional>
 #include <limits>
 #include <numeric>
 #include <utility>
@@ -40,9 +39,16 @@ void workload::keep_first(std::size_t count) {
   keys = std::move(used);
 }
 
+void key_table::reserve(std::size_t more) {
+  while ((keys_.size() + more) * 4 > slots_.size() * 3) grow();
+}
+
 std::uint32_t key_table::index_of(std::string_view key) {
-  if ((keys_.size() + 1) * 4 > slots_.size() * 3) grow();
-  const auto hash = static_cast<std::uint32_t>(std::hash<std::string_view>{}(key));
+  reserve(1);
+  return index_of(key, hash_of(key));
+}
+
+std::uint32_t key_table::index_of(std::string_view key, std::uint32_t hash) {
   const auto mask = slots_.size() - 1;
   for (std::size_t at = hash & mask;; at = (at + 1) & mask) {
     auto& here = slots_[at];
@@ -53,6 +59,21 @@ std::uint32_t key_table::index_of(std::string_view key) {
     }
     if (here.hash == hash && keys_[here.index] == key) return here.index;
   }
+}
+
+// The places where a look-up will read are fetched for all keys before the first one is looked up.
+void key_table::index_all(std::span<const std::string_view> keys, std::uint32_t* indices) {
+  reserve(keys.size());
+  const auto mask = slots_.size() - 1;
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    indices[i] = hash_of(keys[i]);
+    __builtin_prefetch(&slots_[indices[i] & mask]);
+  }
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    const auto& first = slots_[indices[i] & mask];
+    if (first.index != unused) __builtin_prefetch(&keys_[first.index]);
+  }
+  for (std::size_t i = 0; i < keys.size(); ++i) indices[i] = index_of(keys[i], indices[i]);
 }
 
 void key_table::grow() {

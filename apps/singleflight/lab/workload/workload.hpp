@@ -4,7 +4,9 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -46,6 +48,9 @@ void arrange_by_time(workload& requests);
 class key_table {
  public:
   std::uint32_t index_of(std::string_view key);
+  /// Looks up several keys, whose reads of memory overlap: for a large table, in less than half the
+  /// time. `indices` has a place for each key.
+  void index_all(std::span<const std::string_view> keys, std::uint32_t* indices);
   std::vector<std::string> take_keys() {
     slots_ = {};
     return std::move(keys_);
@@ -59,6 +64,11 @@ class key_table {
     std::uint32_t index = unused;  // in keys_
   };
 
+  static std::uint32_t hash_of(std::string_view key) {
+    return static_cast<std::uint32_t>(std::hash<std::string_view>{}(key));
+  }
+  std::uint32_t index_of(std::string_view key, std::uint32_t hash);
+  void reserve(std::size_t more);
   void grow();
 
   std::vector<std::string> keys_;
