@@ -42,8 +42,6 @@ TEST(workload, keeps_the_first_requests) {
   EXPECT_EQ(log.keys, (std::vector<std::string>{"b"}));
 }
 
-// Goal    Each distinct key has one index, in the order in which the keys came, however many there
-//         are.
 // Goal    Several look-ups at once give what single ones give: for keys that are repeated among
 //         them, and while the table grows.
 TEST(key_table, several_keys_at_once) {
@@ -64,6 +62,8 @@ TEST(key_table, several_keys_at_once) {
   EXPECT_EQ(together.take_keys(), single.take_keys());
 }
 
+// Goal    Each distinct key has one index, in the order in which the keys came, however many there
+//         are.
 TEST(key_table, one_index_for_each_key) {
   key_table table;
   for (int round = 0; round < 2; ++round) {
