@@ -11,6 +11,7 @@
 #include "lab/hit_ratio_command.hpp"
 #include "lab/lab.hpp"
 #include "lab/options.hpp"
+#include "lab/read_command.hpp"
 
 namespace {
 
@@ -34,13 +35,18 @@ int main(int argc, char** argv) {
     app.require_subcommand(1);
     auto& lab_command = *app.add_subcommand(
         "lab",
-        "Replay a workload against a backend, once per protection, and show the cost of each");
+        "Show what coalescing or a cache would save: simulate a log at its own times, or replay a "
+        "workload against a backend");
     lab::lab_arguments arguments;
     lab::declare_options(lab_command, arguments);
     auto& hit_ratio_command = *lab_command.add_subcommand(
         "hit-ratio", "Show the hit ratio that a cache would have on a log, by its capacity");
     lab::hit_ratio_arguments hit_ratio_arguments;
     lab::declare_options(hit_ratio_command, hit_ratio_arguments);
+    auto& read_command =
+        *lab_command.add_subcommand("read", "Show how a log is read: counts, times and keys");
+    lab::read_arguments read_arguments;
+    lab::declare_options(read_command, read_arguments);
     try {
       app.parse(argc, argv);
     } catch (const CLI::Success& help_or_version) {
@@ -49,21 +55,27 @@ int main(int argc, char** argv) {
       return complain("a command is required; try singleflight lab, or singleflight --help",
                       usage_exit_code);
     } catch (const CLI::ParseError& error) {
-      return complain(fmt::format("{}; singleflight lab {}--help lists the options", error.what(),
-                                  hit_ratio_command.count() > 0 ? "hit-ratio " : ""),
-                      usage_exit_code);
+      const std::string command = hit_ratio_command.count() > 0 ? "hit-ratio "
+                                  : read_command.count() > 0    ? "read "
+                                                                : "";
+      return complain(
+          fmt::format("{}; singleflight lab {}--help lists the options", error.what(), command),
+          usage_exit_code);
+    }
+    for (const auto* command : {&hit_ratio_command, &read_command}) {
+      if (!command->parsed()) continue;
+      for (const auto* option : lab_command.get_options()) {
+        if (option->count() == 0) continue;
+        return complain(fmt::format("{0} precedes {1}; options of {1} must follow it, see "
+                                    "singleflight lab {1} --help",
+                                    option->get_name(), command->get_name()),
+                        usage_exit_code);
+      }
     }
     if (hit_ratio_command.parsed()) {
-      for (const auto* option : lab_command.get_options()) {
-        if (option->count() > 0) {
-          return complain(fmt::format("{} precedes hit-ratio; options of hit-ratio must follow it, "
-                                      "see singleflight lab hit-ratio --help",
-                                      option->get_name()),
-                          usage_exit_code);
-        }
-      }
       return lab::run_hit_ratio(lab::check_options(hit_ratio_arguments));
     }
+    if (read_command.parsed()) return lab::run_read(lab::check_options(read_arguments));
     return lab::run_lab(lab::check_options(arguments));
   } catch (const cli::usage_error& error) {
     return complain(error.what(), usage_exit_code);

@@ -5,6 +5,7 @@
     scenarios   what one round runs to measure the rows
     programs    the programs that the scenarios run, and how the peers are built
     build_cost  what a source file costs to compile, here and at another commit
+    lab         the logs that the program reads and simulates, and what it takes
     report      the table on standard output, the JSON file, the machine
     __main__    the command line and the rounds
 

@@ -250,6 +250,16 @@ ROWS = [
                      "loaders", "text_bytes", max_ratio=0.4),
     *build_cost_rows("52", "52", "to compile flight.hpp and one call of run, -O0", "user s",
                      "one call", "user_s", max_ratio=0.6),
+    Row("80", "80", "lab read, a Combined Log of 1 GB, one processor", "MB/s", "lab-reading",
+        "ours.mb_per_s", min_value=400),
+    Row("80w", "80", "the same, next to wc -l", "s", "lab-reading", "ours.s", "wc -l", "wc.s"),
+    Row("80g", "80", "the same with 50 MB, next to goaccess", "s", "lab-reading-goaccess",
+        "ours.s", "goaccess", "goaccess.s", min_ratio=8),
+    Row("81", "81", "lab, 10,000,000 requests for a million keys, 4 protections", "s",
+        "lab-simulation", "ours.s", max_value=10),
+    Row("81m", "81", "the same: memory", "MB", "lab-simulation", "ours.peak_mb", max_value=300),
+    Row("81p", "81", "the same, next to a plain simulator", "s", "lab-simulation", "ours.s",
+        "simulator in Python", "python.s", min_ratio=20),
 ]
 
 

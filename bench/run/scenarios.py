@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Callable
 
-from . import Failure, Figures, UsageError
+from . import Failure, Figures, UsageError, lab
 from .build_cost import OUR_HEADERS, compile_cost, compiler_path
 from .programs import Programs, figures_of, run_program
 from .rows import COMPILERS, FORMS, TRACE_POINTS, TRACES, build_cost_scenario
@@ -432,6 +432,29 @@ class BuildCost(Scenario):
         return None if compiler_path(self.compiler) else f"{self.compiler} is not installed"
 
 
+class LabReading(Scenario):
+    """The lab and a peer read an access log of so many bytes."""
+
+    def __init__(self, programs: Programs, peer: str, size: int):
+        super().__init__(programs)
+        self.peer = peer
+        self.size = size
+
+    def sides(self):
+        return {name: partial(lab.reading, self.programs, name, self.size)
+                for name in ("ours", self.peer)}
+
+    def skipped(self) -> str | None:
+        return None if shutil.which(self.peer) else f"{self.peer} is not installed"
+
+
+class LabSimulation(Scenario):
+    """The lab and a simulator in Python simulate ten million requests."""
+
+    def sides(self):
+        return {name: partial(lab.simulation, self.programs, name) for name in ("ours", "python")}
+
+
 class LibraryCost(BuildCost):
     """What the library adds to a file: its cost less that of the file without the library."""
 
@@ -468,6 +491,9 @@ SCENARIOS: dict[str, Callable[[Programs], Scenario]] = {
     "cache-memory": CacheMemory,
     "hit-ratio": HitRatio,
     "refresh": Refresh,
+    "lab-reading": partial(LabReading, peer="wc", size=1_000_000_000),
+    "lab-reading-goaccess": partial(LabReading, peer="goaccess", size=50_000_000),
+    "lab-simulation": LabSimulation,
     **{build_cost_scenario(name, form, compiler): partial(scenario, form=form, compiler=compiler)
        for name, scenario in BUILD_COSTS.items()
        for form in FORMS

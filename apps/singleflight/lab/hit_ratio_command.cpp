@@ -16,6 +16,8 @@
 #include "cli/version.hpp"
 #include "lab/hit_ratio/hit_ratio.hpp"
 #include "lab/hit_ratio/hit_ratio_results.hpp"
+#include "lab/hit_ratio/request_trace.hpp"
+#include "lab/log/key_hints.hpp"
 #include "lab/log/log_reader.hpp"
 
 namespace singleflight::lab {
@@ -27,7 +29,8 @@ constexpr const char* default_capacities = "1%,5%,10%";
 // Sorted by size; of several capacities with the same size only the first is kept.
 std::vector<hits_at> rows_of(const std::vector<capacity>& capacities, std::size_t distinct_keys) {
   std::vector<hits_at> rows;
-  for (const auto& each : capacities) rows.push_back({each.text, each.of(distinct_keys)});
+  for (const auto& each : capacities)
+    rows.push_back({each.text, each.of(distinct_keys), {}, {}, {}});
   std::stable_sort(rows.begin(), rows.end(),
                    [](const hits_at& a, const hits_at& b) { return a.entries < b.entries; });
   std::vector<hits_at> distinct;
@@ -43,32 +46,63 @@ std::vector<hits_at> rows_of(const std::vector<capacity>& capacities, std::size_
   return distinct;
 }
 
+// Reads the log into numbers, as many requests as were asked for.
+request_trace read_trace(const log_request& log, log_account& account,
+                         const std::stop_token& stop) {
+  request_trace trace;
+  key_hints hints;
+  const auto most = log.at_most == 0 ? request_trace::most_requests : log.at_most;
+  scan_log(log, account, stop, [&](const reading& made) {
+    for (std::uint64_t i = 0; i < made.count && trace.requests() < most; ++i) {
+      if (trace.add(made.key, made.bytes) && account.http) hints.see(made.key);
+    }
+    return trace.requests() < most;
+  });
+  account.hints = hints.for_log(log, account, trace.requests(), trace.distinct_keys());
+  return trace;
+}
+
+void print_head(const hit_ratios& all) {
+  const auto bytes = all.bytes == 0 ? "" : fmt::format(", {} bytes", cli::show_count(all.bytes));
+  fmt::print(
+      "workload  {}\n          {} requests, {} distinct keys{}; no cache answers more than "
+      "{:.1f} % of them\n\n",
+      all.workload, cli::show_count(all.requests), cli::show_count(all.distinct_keys), bytes,
+      all.ceiling() * 100);
+  std::fflush(stdout);
+}
+
 hit_ratios measure(const hit_ratio_options& options, const std::stop_token& stop) {
   log_account account;
-  const auto requests = read_log(options.log, account, stop);
-  print_skipped(account);
+  const auto trace = read_trace(options.log, account, stop);
+  print_account(account);
   if (account.more) {
     fmt::print(stderr, "the log has more than {} requests; only these are used\n",
-               cli::show_count(requests.requests.size()));
+               cli::show_count(trace.requests()));
   }
 
   hit_ratios all;
-  all.workload = cli::one_line(requests.source, 400);
-  all.requests = requests.requests.size();
-  all.distinct_keys = requests.keys.size();
+  all.workload = cli::one_line(fmt::format("{} ({})", account.name, account.format), 400);
+  all.requests = trace.requests();
+  all.distinct_keys = trace.distinct_keys();
+  all.bytes = trace.all_bytes();
   all.skipped_lines = account.malformed;
   all.version = cli::program_version;
-  all.rows = rows_of(options.capacities, requests.keys.size());
-  fmt::print(
-      "workload  {}\n          {} requests, {} distinct keys; no cache answers more than "
-      "{:.1f} % of them\n\n",
-      all.workload, cli::show_count(all.requests), cli::show_count(all.distinct_keys),
-      all.ceiling() * 100);
-  std::fflush(stdout);
-  for (auto& row : all.rows) {
-    row.lru = hits_of_lru(requests, row.entries, stop);
-    row.loading_cache = hits_of_loading_cache(requests, row.entries, stop);
-    row.optimum = hits_of_optimum(requests, row.entries, stop);
+  all.rows = rows_of(options.capacities, trace.distinct_keys());
+  print_head(all);
+  const next_requests next(trace, stop);
+  std::size_t measured = 0;
+  try {
+    for (auto& row : all.rows) {
+      row.lru = hits_of_lru(trace, row.entries, stop);
+      row.loading_cache = hits_of_loading_cache(trace, row.entries, stop);
+      row.optimum = hits_of_optimum(trace, next, row.entries, stop);
+      ++measured;
+    }
+  } catch (const cli::interrupted&) {
+    if (measured == 0) throw;
+    all.rows.resize(measured);
+    all.interrupted = true;
   }
   return all;
 }
@@ -77,16 +111,8 @@ hit_ratios measure(const hit_ratio_options& options, const std::stop_token& stop
 
 void declare_options(CLI::App& command, hit_ratio_arguments& arguments) {
   constexpr const char* workload = "Workload";
-  cli::add_text_option(
-      command, "--log", arguments.log,
-      {workload, "FILE",
-       "The log: an access log (Common or Combined), a CSV with a header (time,key), "
-       "or one key per line; plain or gzip; - is standard input"});
-  cli::add_text_option(
-      command, "--key-from", arguments.key_from,
-      {workload, "PART",
-       "The part of a log line that is the key: path, url, query, field=N or column=NAME [path; "
-       "column key; the line]"});
+  cli::add_text_option(command, "--log", arguments.log, {workload, "FILE", log_help});
+  declare_reading_options(command, arguments, workload);
   cli::add_text_option(command, "--requests", arguments.requests,
                        {workload, "N", "Use only the first N requests [all]"});
   cli::add_text_option(
@@ -104,11 +130,11 @@ void declare_options(CLI::App& command, hit_ratio_arguments& arguments) {
 hit_ratio_options check_options(const hit_ratio_arguments& arguments) {
   hit_ratio_options options;
   cli::refuse_if(arguments.log.empty(), "hit-ratio needs a log; add --log FILE");
-  options.log.path = arguments.log;
-  if (!arguments.key_from.empty()) options.log.key = key_choice::parse(arguments.key_from);
+  options.log = check_log(arguments);
   if (!arguments.requests.empty() && arguments.requests != "all") {
-    options.log.at_most = cli::parse_count("--requests", arguments.requests,
-                                           {1, static_cast<double>(most_requests), "100000"});
+    options.log.at_most =
+        cli::parse_count("--requests", arguments.requests,
+                         {1, static_cast<double>(request_trace::most_requests), "100000"});
   }
   options.capacities =
       parse_capacities(arguments.capacity.empty() ? default_capacities : arguments.capacity);
@@ -134,11 +160,12 @@ int run_hit_ratio(const hit_ratio_options& options) {
       report->write(to_html(all));
       fmt::print("\nreport    {}\n", cli::one_line(report->path()));
     }
+    if (!all.interrupted) return 0;
+    fmt::print(stderr, "interrupted; these are the results up to that point\n");
   } catch (const cli::interrupted&) {
     fmt::print(stderr, "interrupted before anything was measured\n");
-    return watch.exit_code() == 0 ? 130 : watch.exit_code();
   }
-  return 0;
+  return watch.exit_code() == 0 ? 130 : watch.exit_code();
 }
 
 }  // namespace singleflight::lab

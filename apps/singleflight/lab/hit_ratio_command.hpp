@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "lab/hit_ratio/capacity.hpp"
-#include "lab/log/log_reader.hpp"
+#include "lab/log_arguments.hpp"
 
 namespace CLI {
 class App;
@@ -15,8 +15,8 @@ class App;
 namespace singleflight::lab {
 
 /// The command line of `singleflight lab hit-ratio`, as it was typed.
-struct hit_ratio_arguments {
-  std::string log, key_from, requests, capacity;
+struct hit_ratio_arguments : log_arguments {
+  std::string requests, capacity;
   std::string json, report;
 };
 

@@ -22,6 +22,7 @@
 #include "lab/replay/replay_size.hpp"
 #include "lab/report/machine.hpp"
 #include "lab/report/results.hpp"
+#include "lab/simulation_run.hpp"
 
 namespace singleflight::lab {
 
@@ -43,9 +44,17 @@ source obtain_workload(const lab_options& options, results& all, const std::stop
   }
   log_account account;
   made.requests = read_log(options.log, account, stop);
-  print_skipped(account);
+  print_account(account);
   all.skipped_lines = account.malformed;
   made.log_continues = account.more && options.requests == 0;
+  // The whole log, before it is cut. At its own pace there is nothing to compare.
+  const auto& stamps = made.requests.stamps;
+  const auto& pace = options.pace;
+  const bool own_pace = pace.form == pacing::loop::log_times && pace.speed == 1;
+  if (!own_pace && !stamps.empty() && stamps.back().count() > 0) {
+    all.log_rate =
+        static_cast<double>(stamps.size()) / std::chrono::duration<double>(stamps.back()).count();
+  }
   return made;
 }
 
@@ -54,6 +63,7 @@ void cut_workload(const lab_options& options, source& made, double loads_per_s) 
   auto& requests = made.requests;
   const bool generated = options.log.path.empty();
   const auto found = requests.requests.size();
+  const auto time_of_all = expected_time(requests, options.pace, loads_per_s, found);
   if (options.requests == 0 && !options.all_requests) {
     requests.keep_first(size_for(requests, options.pace, loads_per_s, generated));
   }
@@ -64,7 +74,7 @@ void cut_workload(const lab_options& options, source& made, double loads_per_s) 
              "protection (--requests all: about {})\n",
              made.log_continues ? "more than " : "", cli::show_count(found), cli::show_count(kept),
              cli::show_duration(expected_time(requests, options.pace, loads_per_s, kept)),
-             cli::show_duration(expected_time(requests, options.pace, loads_per_s, found)));
+             cli::show_duration(time_of_all));
 }
 
 // Fills in everything that the outputs show besides the runs.
@@ -98,18 +108,30 @@ void print_head(const results& all) {
   std::fflush(stdout);
 }
 
-void write_outputs(const results& all, const std::optional<cli::output_file>& json,
-                   const std::optional<cli::output_file>& report) {
+void print_continues(const workload& requests) {
+  fmt::print(stderr, "the log has more than {} requests; only these are used\n",
+             cli::show_count(requests.requests.size()));
+}
+
+// Prints and writes the results of a replay or of a simulation; returns the exit code.
+template <class Results>
+int show(const Results& all, const cli::interrupt_watch& watch,
+         const std::optional<cli::output_file>& json,
+         const std::optional<cli::output_file>& report) {
+  if (all.interrupted) fmt::print(stderr, "interrupted; these are the results up to that point\n");
+  fmt::print("{}", to_table(all));
   if (json) json->write(cli::to_text(to_json(all), 1) + "\n");
   if (report) {
     report->write(to_html(all));
     fmt::print("report    {}\n", cli::one_line(report->path()));
   }
+  return all.interrupted ? watch.exit_code() : 0;
 }
 
 }  // namespace
 
-int run_lab(const lab_options& options) {
+int run_lab(const lab_options& given) {
+  auto options = given;
   std::optional<cli::output_file> json;
   std::optional<cli::output_file> report;
   if (!options.json.empty()) json.emplace("--json", options.json);
@@ -119,13 +141,23 @@ int run_lab(const lab_options& options) {
   const auto stop = watch.token();
   results all;
   try {
+    auto made = obtain_workload(options, all, stop);
+    const auto& requests = made.requests;
+    if (options.simulates_times) {
+      const bool simulated = !requests.stamps.empty();
+      settle(options, simulated);
+      if (simulated) {
+        if (made.log_continues) print_continues(requests);
+        auto computed = simulate_log(options, requests, stop);
+        computed.skipped_lines = all.skipped_lines;
+        return show(computed, watch, json, report);
+      }
+    }
+
     const auto opened = open_backend(options.backend);
     // The faults and the guards are created again for the trial and for each run, so that all runs
     // have the same conditions.
     const auto answering = [&] { return faulty_backend(*opened, options.injected, options.seed); };
-    auto made = obtain_workload(options, all, stop);
-    const auto& requests = made.requests;
-
     auto trial = answering();
     guarded_backend guarded_trial(trial, options.guards);
     const double loads_per_s = probe(guarded_trial, requests, options.pace.callers, stop);
@@ -149,10 +181,7 @@ int run_lab(const lab_options& options) {
   }
 
   all.interrupted = stop.stop_requested();
-  if (all.interrupted) fmt::print(stderr, "interrupted; these are the results up to that point\n");
-  fmt::print("{}", to_table(all));
-  write_outputs(all, json, report);
-  return all.interrupted ? watch.exit_code() : 0;
+  return show(all, watch, json, report);
 }
 
 }  // namespace singleflight::lab

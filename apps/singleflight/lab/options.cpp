@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <filesystem>
+#include <initializer_list>
 #include <string_view>
 #include <utility>
 
@@ -24,13 +25,11 @@ bool given(const std::string& argument) { return !argument.empty(); }
 void check_workload(const lab_arguments& arguments, lab_options& options) {
   cli::refuse_if(given(arguments.log) && given(arguments.generate),
                  "--log and --generate exclude each other; omit one");
-  cli::refuse_if(given(arguments.key_from) && !given(arguments.log),
-                 "--key-from needs a log; add --log FILE");
   const bool faulty = given(arguments.fail) || given(arguments.slow);
-  cli::refuse_if(given(arguments.seed) && given(arguments.log) && !faulty,
-                 "--seed is for --generate, --fail and --slow; omit it");
-  options.log.path = arguments.log;
-  if (given(arguments.key_from)) options.log.key = key_choice::parse(arguments.key_from);
+  const bool drawn = given(arguments.load_time) || given(arguments.db);
+  cli::refuse_if(given(arguments.seed) && given(arguments.log) && !faulty && !drawn,
+                 "--seed is for --generate, --fail, --slow and --load-time; omit it");
+  options.log = check_log(arguments);
   if (given(arguments.generate)) options.generate = generator::parse(arguments.generate);
   if (given(arguments.seed))
     options.seed = cli::parse_count("--seed", arguments.seed, {0, 1e18, "1"});
@@ -58,6 +57,41 @@ void check_pacing(const lab_arguments& arguments, pacing& pace) {
   if (given(arguments.speed)) {
     pace.form = pacing::loop::log_times;
     pace.speed = cli::parse_number("--speed", arguments.speed, {0.001, 1'000'000, "10"});
+  }
+}
+
+void check_simulation(const lab_arguments& arguments, lab_options& options) {
+  const auto& pace = options.pace;
+  const bool paced = pace.open() || given(arguments.callers);
+  options.simulates_times = given(arguments.log) && !arguments.replay && !paced;
+  const auto first_given =
+      [](std::initializer_list<std::pair<const char*, const std::string&>> all) -> const char* {
+    for (const auto& [name, argument] : all) {
+      if (given(argument)) return name;
+    }
+    return nullptr;
+  };
+  options.replay_only = first_given({{"--deadline", arguments.deadline},
+                                     {"--retry", arguments.retry},
+                                     {"--breaker", arguments.breaker},
+                                     {"--max-loads", arguments.max_loads}});
+  options.simulation_only = first_given({{"--load-time", arguments.load_time},
+                                         {"--processes", arguments.processes},
+                                         {"--fleet", arguments.fleet}});
+  cli::refuse_if(given(arguments.load_time) && (given(arguments.db) || given(arguments.backend)),
+                 "--load-time excludes --db and --backend, whose loads have a time; omit one");
+  auto& choice = options.simulated;
+  if (given(arguments.load_time))
+    choice.load_time = load_times::parse(arguments.load_time, options.seed);
+  if (given(arguments.processes))
+    choice.processes = cli::parse_count("--processes", arguments.processes, {1, 1000, "4"});
+  if (given(arguments.fleet)) {
+    cli::refuse_if(!given(arguments.processes),
+                   "--fleet says what several processes share; add --processes N");
+    cli::refuse_if(arguments.fleet != "one" && arguments.fleet != "each",
+                   "--fleet is 'one' (the processes share one group and one cache) or 'each' (each "
+                   "has its own); for example --fleet one");
+    choice.one_fleet = arguments.fleet == "one";
   }
 }
 
@@ -139,22 +173,29 @@ void check_guards(const lab_arguments& arguments, guard_settings& guards) {
   }
 }
 
+constexpr std::pair<const char*, std::string lab_arguments::*> cache_options[] = {
+    {"--capacity", &lab_arguments::capacity},
+    {"--ttl", &lab_arguments::ttl},
+    {"--refresh-after", &lab_arguments::refresh_after},
+    {"--stale-if-error", &lab_arguments::stale_if_error}};
+
+bool has_cache(const std::vector<std::string>& protections) {
+  return std::any_of(protections.begin(), protections.end(),
+                     [](const std::string& name) { return name.starts_with("cache"); });
+}
+
 void check_cache(const lab_arguments& arguments, lab_options& options) {
-  const auto& chosen = options.protections;
-  const bool caches = std::find(chosen.begin(), chosen.end(), "cache") != chosen.end();
-  const std::pair<const char*, const std::string&> cache_options[] = {
-      {"--capacity", arguments.capacity},
-      {"--ttl", arguments.ttl},
-      {"--refresh-after", arguments.refresh_after},
-      {"--stale-if-error", arguments.stale_if_error}};
+  const char* first = nullptr;
   for (const auto& [name, argument] : cache_options) {
-    if (given(argument) && !caches) {
-      throw cli::usage_error(fmt::format(
-          "{} is for the protection cache; add it, for example --protect none,cache, or omit {}",
-          name, name));
-    }
+    if (first == nullptr && given(arguments.*argument)) first = name;
   }
-  if (!caches) return;
+  if (first == nullptr) return;
+  if (!has_cache(options.protections) &&
+      (!options.simulates_times || !options.protections.empty())) {
+    throw cli::usage_error(fmt::format(
+        "{} is for the protection cache; add it, for example --protect none,cache, or omit {}",
+        first, first));
+  }
   cache_settings cache;
   if (given(arguments.capacity))
     cache.capacity = cli::parse_count("--capacity", arguments.capacity, {1, 10'000'000, "1000"});
@@ -205,23 +246,31 @@ void declare_options(CLI::App& command, lab_arguments& arguments) {
     return cli::add_text_option(command, name, target, {group, type, help});
   };
   constexpr const char* workload = "Workload";
-  add("--log", arguments.log, workload, "FILE",
-      "Replay a log: an access log (Common or Combined), a CSV with a header (time,key), or one "
-      "key per line; plain "
-      "or gzip; - is standard input");
-  add("--key-from", arguments.key_from, workload, "PART",
-      "The part of a log line that is the key: path, url, query, field=N or column=NAME [path; "
-      "column key; the line]");
+  add("--log", arguments.log, workload, "FILE", log_help);
+  declare_reading_options(command, arguments, workload);
   add("--generate", arguments.generate, workload, "SHAPE",
       "Generate requests: hot[:keys=N,share=S], zipf[:keys=N,skew=S], uniform[:keys=N] "
       "[hot:keys=1000,share=0.9]");
   add("--seed", arguments.seed, workload, "N",
       "Seed of the generated requests, and of --fail and --slow [1]");
   add("--requests", arguments.requests, workload, "N|all",
-      "How many requests to replay [as many as take about 30 s without protection; at most 2,000 "
-      "generated ones]");
+      "How many requests to use [all of a log that is simulated; of others as many as take about "
+      "30 s without protection; at most 2,000 generated ones]");
 
-  constexpr const char* pacing = "Pacing (at most one)";
+  constexpr const char* simulation =
+      "Simulation of a log with times (without --replay or a pacing)";
+  add("--load-time", arguments.load_time, simulation, "TIME",
+      "How long a load takes: 20ms, or lognormal:20ms,p99=200ms with 20 ms as the median [as the "
+      "log says; that of --backend; a trial of --db; 20ms]");
+  add("--processes", arguments.processes, simulation, "N",
+      "The requests are dealt to N processes in turn [1]");
+  add("--fleet", arguments.fleet, simulation, "WHAT",
+      "each: each process has a group and a cache of its own; one: they share one [each]");
+
+  constexpr const char* pacing = "Replay in real time (at most one pacing)";
+  command
+      .add_flag("--replay", arguments.replay, "Replay a log with times instead of simulating it")
+      ->group(pacing);
   add("--callers", arguments.callers, pacing, "N",
       "Closed loop: N threads; each waits for its answer before its next request [50]");
   add("--rate", arguments.rate, pacing, "R",
@@ -241,8 +290,8 @@ void declare_options(CLI::App& command, lab_arguments& arguments) {
 
   constexpr const char* protection = "Protection";
   add("--protect", arguments.protect, protection, "NAMES",
-      "Replay once with each: none, flight (one load per key at a time), cache (also stores the "
-      "answers) [none,flight]");
+      "Use each in turn: none, flight (one load per key at a time), cache-alone (stores the "
+      "answers), cache (both) [all; of a replay none,flight]");
   add("--deadline", arguments.deadline, protection, "TIME",
       "How long each caller waits, for example 500ms [forever]");
 
@@ -277,12 +326,13 @@ lab_options check_options(const lab_arguments& arguments) {
   lab_options options;
   check_workload(arguments, options);
   check_pacing(arguments, options.pace);
-  options.log.by_time = options.pace.form == pacing::loop::log_times;
+  check_simulation(arguments, options);
+  options.log.by_time = true;
+  options.log.needs_times = options.pace.form == pacing::loop::log_times;
   options.log.at_most = options.requests;
   check_backend(arguments, options.backend);
   check_faults(arguments, options.injected);
-  options.protections =
-      check_protections(given(arguments.protect) ? arguments.protect : "none,flight");
+  if (given(arguments.protect)) options.protections = check_protections(arguments.protect);
   if (given(arguments.deadline)) {
     options.deadline = cli::parse_duration("--deadline", arguments.deadline, {1e-6, 3600, "500ms"});
   }
@@ -292,7 +342,31 @@ lab_options check_options(const lab_arguments& arguments) {
                      {options.log.path == "-" ? "" : options.log.path, options.backend.database});
   options.json = arguments.json;
   options.report = arguments.report;
+  if (!options.simulates_times) settle(options, false);
   return options;
+}
+
+void settle(lab_options& options, bool simulated) {
+  if (simulated && options.replay_only != nullptr) {
+    throw cli::usage_error(
+        fmt::format("{} is for a replay, and a log with times is simulated; add --replay, or omit "
+                    "{}",
+                    options.replay_only, options.replay_only));
+  }
+  if (!simulated && options.simulation_only != nullptr) {
+    throw cli::usage_error(
+        fmt::format("{} is for the simulation of a log with times, and this is a replay; omit {}{}",
+                    options.simulation_only, options.simulation_only,
+                    options.log.path.empty() ? ", or add --log FILE" : ""));
+  }
+  if (options.protections.empty()) {
+    options.protections =
+        simulated ? protection_names() : std::vector<std::string>{"none", "flight"};
+    if (!simulated && options.cache) options.protections.emplace_back("cache");
+  }
+  if (!simulated && !options.cache && has_cache(options.protections)) {
+    options.cache = cache_settings{};
+  }
 }
 
 }  // namespace singleflight::lab

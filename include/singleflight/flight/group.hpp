@@ -220,8 +220,8 @@ class group final : public observable {
     if constexpr (!std::is_invocable_v<const Hash&, view>) {
       (void)access::is_key();  // its static_assert names what is missing
       return detail::never<std::size_t>();
-    } else if constexpr (std::is_same_v<Hash, key_hash<Key>>) {
-      return hash_(key);
+    } else if constexpr (std::is_same_v<Hash, key_hash<Key>> || detail::is_avalanching<Hash>) {
+      return static_cast<std::size_t>(hash_(key));
     } else {
       return static_cast<std::size_t>(
           detail::hash_word(hash_(key)));  // std::hash is often the identity

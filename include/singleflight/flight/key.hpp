@@ -20,6 +20,11 @@
 /// enumeration with a user-defined == needs a specialization of std::hash, and so does a string of
 /// wide characters whose traits define their own eq.
 ///
+/// The result of a user's Hash is mixed with a secret of the process. One with a member type
+/// `is_avalanching`, as for Boost.Unordered, is used as it is: each bit of the key must change
+/// about half of its bits, and against chosen keys it needs a secret of its own. So a cache evicts
+/// the same keys in every run of a simulation.
+///
 /// Threads     pure functions.
 /// Errors      none of the hashes and comparisons here throws; a user's own may throw, and then
 ///             only its call fails.

@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import unittest
 
-from program import LabCase, run
+from program import LabCase, access_log, run
 
 # Runs inside the page, after its own script, and reports to the enclosing frame what a reader sees.
 PROBE = """
@@ -150,6 +150,24 @@ class browser(LabCase):
                         self.assertIn("Of the optimum", seen["text"])
 
     # Goal    The page has no error, whatever was measured.
+    def test_simulation(self):
+        small = self.write("small", "time,key\n0,<b>a</b>\n")
+        for log, lines in ((self.write("access", access_log(60_000)), 8), (small, 5)):
+            page = self.page("--log", log, "--load-time", "2s")
+            for dark in (False, True):
+                for width in (1100, 360):
+                    with self.subTest(log=log, dark=dark, width=width):
+                        seen = self.seen(page, dark, width)
+                        self.check_readable(seen)
+                        self.assertEqual((seen["charts"], seen["series"]), ("2", lines))
+                        hours, capacities = (each.split("\n") for each in seen["legends"])
+                        self.assertEqual(" ".join(hours), "none flight cache-alone cache")
+                        self.assertIn("entries", capacities[-1])
+                        for label in ("ttl", "loads saved (%)", "hour of the log", "loads"):
+                            self.assertIn(label, seen["labels"])
+                        self.assertIn("Recommendation", seen["text"])
+                        self.assertIn("hottest keys", seen["text"])
+
     def test_odd_runs(self):
         for arguments in (
             ["--backend", "delay:0ms", "--requests", "1"],

@@ -25,6 +25,7 @@
 #include "support/executors.hpp"
 #include <singleflight/core.hpp>
 #include <singleflight/flight.hpp>
+#include <singleflight/flight/detail/group_door.hpp>
 
 namespace sf = singleflight;
 
@@ -186,6 +187,25 @@ TEST(key, own_hash_and_comparison) {
   EXPECT_TRUE(flights.forget("25"));
   queue.run_all();
   for (int i = 0; i < 50; ++i) EXPECT_EQ(*many[static_cast<std::size_t>(i)].get(), i);
+}
+
+struct identity {
+  std::size_t operator()(int key) const { return static_cast<std::size_t>(key); }
+};
+struct avalanching : identity {
+  using is_avalanching = void;
+};
+
+// Goal    A hash that says that it is mixed already is used as it is, any other with the secret.
+TEST(key, an_avalanching_hash_is_used_as_it_is) {
+  const sf::group<int, int, identity> mixed;
+  const sf::group<int, int, avalanching> unmixed;
+  int changed = 0;
+  for (int key = 0; key < 100; ++key) {
+    EXPECT_EQ(sf::detail::group_door::hash_of(unmixed, key), static_cast<std::size_t>(key));
+    if (sf::detail::group_door::hash_of(mixed, key) != static_cast<std::size_t>(key)) ++changed;
+  }
+  EXPECT_GE(changed, 99);
 }
 
 // Goal    The default hash spreads neighbouring numbers over the upper bits, which choose the

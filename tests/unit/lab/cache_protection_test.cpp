@@ -125,5 +125,32 @@ TEST(cache_protection, joins_a_running_load) {
   EXPECT_EQ(ask(*guard, "k").from, reply::origin::shared);
 }
 
+// Goal    The cache alone stores what was loaded, for its ttl, but does not coalesce: a miss during
+//         a load of its key loads as well.
+// Method  The load of the first miss makes the second one.
+TEST(cache_protection, a_cache_alone) {
+  manual_timer clock;
+  int loads = 0;
+  std::unique_ptr<protection> guard;
+  fake_backend asked([&](const std::string& key) -> row {
+    if (key == "down") throw backend_error("odd", "down");
+    if (++loads == 1) {
+      EXPECT_EQ(ask(*guard, key).from, reply::origin::own_load);
+    }
+    return {key, 1};
+  });
+  guard = make_cache_alone_protection(asked, {.ttl = 10s}, clock);
+  EXPECT_EQ(ask(*guard, "k").from, reply::origin::own_load);
+  EXPECT_EQ(loads, 2);
+  EXPECT_EQ(ask(*guard, "k").from, reply::origin::shared);
+  clock.advance(11s);
+  EXPECT_EQ(ask(*guard, "k").from, reply::origin::own_load);
+  EXPECT_EQ(loads, 3);
+  EXPECT_EQ(ask(*guard, "down").error->kind, "odd");
+  EXPECT_EQ(guard->cached()->hits, 1U);
+  EXPECT_EQ(guard->cached()->misses, 4U);
+  EXPECT_EQ(guard->cached()->failed, 1U);
+}
+
 }  // namespace
 }  // namespace singleflight::lab

@@ -10,24 +10,56 @@ namespace {
 using testing::ElementsAre;
 
 TEST(csv, fields_and_quotes) {
-  std::vector<std::string> fields;
-  ASSERT_TRUE(split_csv("1,two,3", fields));
-  EXPECT_THAT(fields, ElementsAre("1", "two", "3"));
-  ASSERT_TRUE(split_csv(R"("a,b","say ""hi""",)", fields));
-  EXPECT_THAT(fields, ElementsAre("a,b", "say \"hi\"", ""));
-  ASSERT_TRUE(split_csv("", fields));
-  EXPECT_THAT(fields, ElementsAre(""));
-  ASSERT_TRUE(split_csv(",", fields));
-  EXPECT_THAT(fields, ElementsAre("", ""));
-  ASSERT_TRUE(split_csv(R"(mid"quote,x)", fields));
-  EXPECT_THAT(fields, ElementsAre("mid\"quote", "x"));
+  csv_splitter csv;
+  ASSERT_TRUE(csv.split("1,two,3"));
+  EXPECT_THAT(csv.fields(), ElementsAre("1", "two", "3"));
+  ASSERT_TRUE(csv.split(R"("a,b","say ""hi""",)"));
+  EXPECT_THAT(csv.fields(), ElementsAre("a,b", "say \"hi\"", ""));
+  ASSERT_TRUE(csv.split(R"("""","""a""","b")"));
+  EXPECT_THAT(csv.fields(), ElementsAre("\"", "\"a\"", "b"));
+  ASSERT_TRUE(csv.split(""));
+  EXPECT_THAT(csv.fields(), ElementsAre(""));
+  ASSERT_TRUE(csv.split(","));
+  EXPECT_THAT(csv.fields(), ElementsAre("", ""));
+  ASSERT_TRUE(csv.split(R"(mid"quote,x)"));
+  EXPECT_THAT(csv.fields(), ElementsAre("mid\"quote", "x"));
+  ASSERT_TRUE(csv.split("\"two\nlines\",x"));
+  EXPECT_THAT(csv.fields(), ElementsAre("two\nlines", "x"));
+}
+
+TEST(csv, other_separators) {
+  csv_splitter semicolons(';');
+  ASSERT_TRUE(semicolons.split(R"(a,b;"c;d")"));
+  EXPECT_THAT(semicolons.fields(), ElementsAre("a,b", "c;d"));
+  csv_splitter words(' ');
+  ASSERT_TRUE(words.split(R"(a  "b c)"));
+  EXPECT_THAT(words.fields(), ElementsAre("a", "\"b", "c"));
 }
 
 TEST(csv, broken_quotes) {
-  std::vector<std::string> fields;
-  EXPECT_FALSE(split_csv(R"("open,x)", fields));
-  EXPECT_FALSE(split_csv(R"("closed"x,y)", fields));
-  EXPECT_FALSE(split_csv(R"(")", fields));
+  csv_splitter csv;
+  EXPECT_FALSE(csv.split(R"("open,x)"));
+  EXPECT_FALSE(csv.split(R"("closed"x,y)"));
+  EXPECT_FALSE(csv.split(R"(")"));
+}
+
+// Goal    A line is incomplete if it ends inside quotes, which only the beginning of a field opens.
+TEST(csv, lines_that_end_inside_quotes) {
+  const csv_splitter csv;
+  EXPECT_TRUE(csv.open_after(R"(a,"b)", false));
+  EXPECT_TRUE(csv.open_after(R"(a,"b "" c)", false));
+  EXPECT_TRUE(csv.open_after("c", true));
+  EXPECT_FALSE(csv.open_after(R"(c",d)", true));
+  EXPECT_TRUE(csv.open_after(R"(c","d)", true));
+  EXPECT_FALSE(csv.open_after(R"(a,mid"quote)", false));
+  EXPECT_FALSE(csv.open_after(R"(a,"b","c")", false));
+  EXPECT_FALSE(csv.open_after("", false));
+  EXPECT_THAT(joined_records({"a,\"b", "c\",d", "e"}, csv), ElementsAre("a,\"b\nc\",d", "e"));
+  open_quotes quotes;
+  EXPECT_TRUE(quotes.open_after(csv, "\"a"));
+  EXPECT_TRUE(quotes.open_after(csv, "\"a\n"));
+  EXPECT_TRUE(quotes.open_after(csv, "\"a\n\nb"));
+  EXPECT_FALSE(quotes.open_after(csv, "\"a\n\nb\nc\""));
 }
 
 }  // namespace

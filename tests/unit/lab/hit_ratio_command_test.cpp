@@ -25,7 +25,7 @@ TEST(hit_ratio_options, defaults) {
   EXPECT_EQ(options.log.at_most, 0U);
   ASSERT_EQ(options.capacities.size(), 3U);
   EXPECT_EQ(options.capacities[1].of(1000), 50U);
-  EXPECT_EQ(options.log.key.from, key_choice::part::automatic);
+  EXPECT_EQ(options.log.how.key.from, key_choice::part::automatic);
 }
 
 TEST(hit_ratio_options, what_was_typed) {
@@ -35,7 +35,7 @@ TEST(hit_ratio_options, what_was_typed) {
   arguments.requests = "1000";
   arguments.capacity = "7";
   const auto options = check_options(arguments);
-  EXPECT_EQ(options.log.key.field, 2U);
+  EXPECT_EQ(options.log.how.key.field, 2U);
   EXPECT_EQ(options.log.at_most, 1000U);
   EXPECT_EQ(options.capacities.front().entries, 7U);
   arguments.requests = "all";

@@ -17,7 +17,7 @@ hit_ratios sample_ratios() {
   all.requests = 10'000;
   all.distinct_keys = 2000;
   all.version = "0.1.0";
-  all.rows = {{"1%", 20, 1000, 2000, 4000}, {"1000", 1000, 6000, 6600, 6600}};
+  all.rows = {{"1%", 20, {1000}, {2000}, {4000}}, {"1000", 1000, {6000}, {6600}, {6600}}};
   return all;
 }
 
@@ -59,11 +59,43 @@ TEST(hit_ratio_results, the_page_is_self_contained_and_escaped) {
   EXPECT_FALSE(has(page, " src=\""));
 }
 
+// Goal    Where the log has sizes, every output has the share of the bytes; elsewhere none has.
+TEST(hit_ratio_results, bytes) {
+  auto all = sample_ratios();
+  EXPECT_FALSE(has(to_html(all), "Byte hit ratio"));
+  EXPECT_FALSE(to_json(all)["workload"].contains("bytes"));
+  all.bytes = 2'000'000;
+  all.rows = {{"1%", 20, {1000, 500'000}, {2000, 250'000}, {4000, 1'000'000}}};
+  EXPECT_EQ(to_table(all),
+            "capacity  entries     LRU  loading_cache  optimum  of the optimum\n"
+            "1%             20  10.0 %         20.0 %   40.0 %          50.0 %\n"
+            "\n"
+            "of the bytes  entries     LRU  loading_cache  optimum\n"
+            "1%                 20  25.0 %         12.5 %   50.0 %\n");
+  const auto json = to_json(all);
+  EXPECT_EQ(json["workload"]["bytes"], 2'000'000);
+  EXPECT_EQ(json["capacities"][0]["lru"].dump(),
+            R"({"hits":1000,"ratio":0.1,"bytes":500000,"byte_ratio":0.25})");
+  const auto page = to_html(all);
+  EXPECT_TRUE(has(page, "Byte hit ratio at each capacity"));
+  EXPECT_TRUE(has(page, "<td>25.0 %</td><td>12.5 %</td><td>50.0 %</td></tr>"));
+}
+
+// Goal    A run that was stopped says so in each output that is kept.
+TEST(hit_ratio_results, interrupted) {
+  auto all = sample_ratios();
+  EXPECT_FALSE(to_json(all)["interrupted"]);
+  EXPECT_FALSE(has(to_html(all), "stopped early"));
+  all.interrupted = true;
+  EXPECT_TRUE(to_json(all)["interrupted"]);
+  EXPECT_TRUE(has(to_html(all), "stopped early"));
+}
+
 // Goal    A log of keys that are asked for once has no hits, and makes every output.
 TEST(hit_ratio_results, no_hits_at_all) {
   auto all = sample_ratios();
   all.distinct_keys = all.requests;
-  all.rows = {{"1%", 100, 0, 0, 0}};
+  all.rows = {{"1%", 100, {}, {}, {}}};
   EXPECT_THAT(to_table(all), HasSubstr("0.0 %               -\n"));
   EXPECT_FALSE(to_json(all)["capacities"][0].contains("of_optimum"));
   EXPECT_EQ(to_json(all)["ceiling"], 0);

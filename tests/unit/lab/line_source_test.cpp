@@ -54,8 +54,8 @@ TEST(line_source, marks_of_other_systems) {
 TEST(line_source, very_long_lines) {
   const support::scratch_folder folder;
   const std::string longest(line_source::longest_line, 'x');
-  const auto path = folder.write(
-      "a", longest + "\r\n" + longest + "y\n" + std::string(1'000'000, 'z') + "\nend\n");
+  const auto path =
+      folder.write("a", longest + "\r\n" + longest + "yy\n" + longest + longest + "\nend\n");
   line_source source(path);
   line_source::line line{};
   ASSERT_TRUE(source.next(line));
@@ -87,6 +87,39 @@ TEST(line_source, truncated_gzip) {
   for (std::size_t i = 0; i < lines.size(); ++i) {
     ASSERT_EQ(lines[i], std::to_string(i * 7919 % 104729));
   }
+}
+
+// Goal    Members that were concatenated are one text, and what follows the last one is ignored.
+TEST(line_source, gzip_in_several_members) {
+  const support::scratch_folder folder;
+  write_gzip(folder, "a", "one\n");
+  write_gzip(folder, "b", "two\n");
+  const auto both = folder.read("a") + folder.read("b");
+  EXPECT_THAT(lines_of(folder.write("c", both)), ElementsAre("one", "two"));
+  EXPECT_THAT(lines_of(folder.write("d", both + std::string(100, '\0'))),
+              ElementsAre("one", "two"));
+}
+
+// Goal    Data that must be converted is refused by its name, with the command.
+TEST(line_source, foreign_kinds) {
+  const support::scratch_folder folder;
+  const auto refusal = [&](const std::string& content) -> std::string {
+    try {
+      lines_of(folder.write("log", content));
+    } catch (const cli::usage_error& error) {
+      return error.what();
+    }
+    return "(none)";
+  };
+  EXPECT_THAT(refusal("PK\x03\x04 and more"), testing::HasSubstr("unzip -p"));
+  EXPECT_THAT(refusal("\xFF\xFE"
+                      "a"),
+              testing::HasSubstr("iconv -f UTF-16 "));
+  std::string wide;
+  for (const char c : std::string("192.0.2.1 - - \n")) wide += {c, '\0'};
+  EXPECT_THAT(refusal(wide), testing::HasSubstr("iconv -f UTF-16LE"));
+  EXPECT_EQ(refusal("PKs are text"), "(none)");
+  EXPECT_EQ(refusal("BZh is text"), "(none)");
 }
 
 TEST(line_source, damaged_gzip) {

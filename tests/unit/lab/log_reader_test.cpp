@@ -28,8 +28,9 @@ class log_reader : public testing::Test {
                    bool by_time = false, std::uint64_t at_most = 0) {
     log_request request;
     request.path = folder_.write("log", content);
-    if (!key_from.empty()) request.key = key_choice::parse(key_from);
+    if (!key_from.empty()) request.how.key = key_choice::parse(key_from);
     request.by_time = by_time;
+    request.needs_times = by_time;
     request.at_most = at_most;
     read_result result;
     const auto made = read_log(request, result.account, {});
@@ -68,7 +69,7 @@ TEST_F(log_reader, one_key_per_line) {
 
 TEST_F(log_reader, access_log_keys) {
   const auto log = access("/a?x=1") + access("/b#top") + access("/a?");
-  EXPECT_THAT(read(log).keys, ElementsAre("/a", "/b", "/a"));
+  EXPECT_THAT(read(log).keys, ElementsAre("/a?x=1", "/b", "/a?"));
   EXPECT_THAT(read(log, "path").keys, ElementsAre("/a", "/b", "/a"));
   EXPECT_THAT(read(log, "url").keys, ElementsAre("/a?x=1", "/b", "/a?"));
   const auto queries = read(log, "query");
@@ -88,15 +89,116 @@ TEST_F(log_reader, csv_columns_in_any_order) {
 }
 
 TEST_F(log_reader, malformed_lines_are_numbered_and_skipped) {
-  const auto log = read("time,key\n1,a\nnever,b\n\n2\n-3,c\n4,d\n5,e\n6,\n7,f\n");
+  const auto log = read("time,key\n1,a\n1,a,b\n\n2\n4,d\n5,e\n6,\n7,f\n");
   EXPECT_THAT(log.keys, ElementsAre("a", "d", "e", "f"));
-  EXPECT_EQ(log.account.lines, 8U);
-  EXPECT_EQ(log.account.malformed, 3U);
+  EXPECT_EQ(log.account.lines, 7U);
+  EXPECT_EQ(log.account.malformed, 2U);
   EXPECT_EQ(log.account.without_key, 1U);
-  ASSERT_EQ(log.account.first_malformed.size(), 3U);
+  ASSERT_EQ(log.account.first_malformed.size(), 2U);
   EXPECT_EQ(log.account.first_malformed[0].number, 3U);
   EXPECT_EQ(log.account.first_malformed[1].number, 5U);
-  EXPECT_EQ(log.account.first_malformed[2].number, 6U);
+}
+
+// Goal    A request whose time cannot be read is a request: only by_time needs its time, and takes
+//         that of its predecessor.
+TEST_F(log_reader, times_that_cannot_be_read) {
+  const std::string log = "time,key\n1,a\nnever,b\n3,c\n";
+  EXPECT_THAT(read(log).keys, ElementsAre("a", "b", "c"));
+  const auto by_time = read(log, {}, true);
+  EXPECT_EQ(by_time.account.without_time, 1U);
+  EXPECT_THAT(by_time.keys, ElementsAre("a", "b", "c"));
+  EXPECT_THAT(by_time.stamps, ElementsAre(stamp(0s), stamp(500ms), stamp(2s)));
+  EXPECT_THAT(read("date,key\n2024-03-01,a\n").keys, ElementsAre("a"));
+  EXPECT_THAT(refusal("date,key\n2024-03-01,a\n", {}, true), HasSubstr("has no times"));
+}
+
+// Goal    A time of 1970 among those of a minute is not the beginning of the log.
+TEST_F(log_reader, a_stray_time) {
+  std::string log = "time,key\n";
+  for (int i = 0; i < 200; ++i) log += std::to_string(1'709'294'400 + i) + ",k\n";
+  log += "0,stray\n";
+  const auto result = read(log, {}, true);
+  EXPECT_EQ(result.account.stray, 1U);
+  EXPECT_EQ(result.keys.size(), 201U);
+  EXPECT_EQ(result.keys.back(), "stray");
+  EXPECT_LT(result.stamps.back(), 200s);
+}
+
+// Goal    Only requests that can share an answer are read unless others are chosen; the rest is
+//         counted by method.
+TEST_F(log_reader, methods) {
+  const auto line = [](const std::string& method) {
+    return "h - - [10/Oct/2000:13:55:00 +0000] \"" + method + " /a HTTP/1.1\" 200 5\n";
+  };
+  const auto log = line("GET") + line("POST") + line("HEAD") + line("PUT") + line("POST");
+  const auto usual = read(log);
+  EXPECT_EQ(usual.keys.size(), 2U);
+  EXPECT_EQ(usual.account.other_methods, 3U);
+  EXPECT_THAT(usual.account.left_out,
+              ElementsAre(testing::Pair("POST", 2U), testing::Pair("PUT", 1U)));
+  log_request chosen;
+  chosen.path = folder_.write("log", log);
+  chosen.methods = {"post"};
+  log_account account;
+  EXPECT_EQ(read_log(chosen, account, {}).requests.size(), 2U);
+  EXPECT_THAT(refusal(line("POST") + line("PUT")), HasSubstr("--methods POST"));
+}
+
+// Goal    Answers that cannot be shared are counted apart.
+TEST_F(log_reader, statuses) {
+  const auto line = [](const std::string& status) {
+    return "h - - [10/Oct/2000:13:55:00 +0000] \"GET /a HTTP/1.1\" " + status + " 5\n";
+  };
+  const auto log = read(line("200") + line("304") + line("503") + line("500"));
+  EXPECT_EQ(log.keys.size(), 4U);
+  EXPECT_EQ(log.account.failed, 2U);
+  EXPECT_EQ(log.account.not_modified, 1U);
+}
+
+// Goal    A record that stands for several requests is repeated.
+TEST_F(log_reader, counts) {
+  const auto log = read("op_time,key,op_count\n5,a,1\n5,b,2\n7,a,0\n7,c,1\n", {}, true);
+  EXPECT_THAT(log.keys, ElementsAre("a", "b", "b", "c"));
+  EXPECT_EQ(log.account.without_key, 1U);
+  EXPECT_EQ(log.stamps.back(), 2s);
+}
+
+// Goal    The durations of the log are kept in order of time, as its requests are.
+TEST_F(log_reader, durations) {
+  log_request request;
+  request.path = folder_.write("log", "time,key,duration_ms\n9,a,30\n5,b,20\n");
+  request.by_time = true;
+  log_account account;
+  const auto made = read_log(request, account, {});
+  ASSERT_EQ(made.durations.size(), 2U);
+  EXPECT_EQ(made.durations[0], 20ms);
+  EXPECT_EQ(made.durations[1], 30ms);
+  EXPECT_EQ(account.out_of_order, 1U);
+}
+
+// Goal    by_time alone accepts a log without times.
+TEST_F(log_reader, times_if_there_are_any) {
+  log_request request;
+  request.path = folder_.write("log", "a\nb\n");
+  request.by_time = true;
+  log_account account;
+  EXPECT_TRUE(read_log(request, account, {}).stamps.empty());
+  EXPECT_FALSE(account.has_time);
+}
+
+// Goal    A hint says if dropping the query would matter, or if hardly any key comes twice.
+TEST_F(log_reader, hints) {
+  std::string log;
+  for (int i = 0; i < 200; ++i) log += access("/a?x=" + std::to_string(i));
+  const auto queries = read(log);
+  ASSERT_EQ(queries.account.hints.size(), 1U);
+  EXPECT_THAT(queries.account.hints[0], HasSubstr("200 distinct keys, without it 1"));
+  EXPECT_TRUE(read(log, "path").account.hints.empty());
+  std::string keys;
+  for (int i = 0; i < 200; ++i) keys += std::to_string(i) + "\n";
+  const auto distinct = read(keys);
+  ASSERT_EQ(distinct.account.hints.size(), 1U);
+  EXPECT_THAT(distinct.account.hints[0], HasSubstr("--key-from"));
 }
 
 // Goal    A log with half of its lines malformed is accepted; with one more it is refused.
@@ -110,9 +212,12 @@ TEST_F(log_reader, binary_garbage) {
   std::string garbage;
   for (int i = 0; i < 20'000; ++i) garbage += static_cast<char>((i * 7919) >> 3);
   EXPECT_THAT(refusal(garbage), HasSubstr("malformed"));
-  EXPECT_THAT(refusal(std::string("\xFF\xFEk\0e\0y\0\n\0", 10)), HasSubstr("malformed"));
+  EXPECT_THAT(refusal(std::string("\xFF\xFEk\0e\0y\0\n\0", 10)), HasSubstr("iconv -f UTF-16"));
   EXPECT_THAT(refusal(std::string(1000, '\0')), HasSubstr("malformed"));
   EXPECT_THAT(refusal(std::string(1'000'000, 'x')), HasSubstr("longer than 65536 bytes"));
+  std::string endless;
+  endless.resize(17'000'000, 'x');
+  EXPECT_THAT(refusal(endless), HasSubstr("longer than 16 MiB"));
   // Latin-1 is text.
   EXPECT_THAT(read("caf\xE9\n").keys, ElementsAre("caf\xE9"));
 }
@@ -133,9 +238,12 @@ TEST_F(log_reader, dash_requests_have_no_key) {
 TEST_F(log_reader, a_key_that_the_format_does_not_have) {
   EXPECT_THAT(refusal("a\nb\n", "path"), HasSubstr("not an access log"));
   EXPECT_THAT(refusal("a\nb\n", "column=x"), HasSubstr("no CSV header"));
+  EXPECT_THAT(refusal("a\nb\n", "member=x"), HasSubstr("has no members"));
+  EXPECT_THAT(refusal("{\"key\":1}\n", "member=x"), HasSubstr("choose one of its members"));
+  EXPECT_THAT(refusal("{\"x\":1}\n"), HasSubstr("--key-from member=NAME: x"));
   EXPECT_THAT(refusal("time,key\n1,a\n", "url"), HasSubstr("CSV"));
   EXPECT_THAT(refusal("time,key\n1,a\n", "column=nope"), HasSubstr("time, key"));
-  EXPECT_THAT(refusal("time,url\n1,a\n"), HasSubstr("no column 'key'"));
+  EXPECT_THAT(refusal("time,user\n1,a\n"), HasSubstr("no column 'key'"));
   EXPECT_THAT(refusal("time,key\n1,a\n", "field=3"), HasSubstr("only 2 columns"));
   EXPECT_THAT(refusal(access("/a"), "column=x"), HasSubstr("access log"));
 }
@@ -158,11 +266,47 @@ TEST_F(log_reader, at_most_so_many) {
   EXPECT_FALSE(read("a\nb\n", {}, false, 2).account.more);
 }
 
-TEST(key_choice, odd_parts_are_refused) {
-  for (const char* text :
-       {"", "host", "field", "field=", "field=0", "field=-1", "field=x", "column=", "path "}) {
-    EXPECT_THROW(key_choice::parse(text), cli::usage_error) << text;
-  }
+// Goal    Lines that do not look like keys are refused: what was seen, and how to name the parts.
+TEST_F(log_reader, lines_that_are_no_keys) {
+  EXPECT_THAT(refusal("a {b} c\nd {e} f\n"), HasSubstr("braces"));
+  EXPECT_THAT(refusal("a \"b\" c\nd \"e\" f\n"), HasSubstr("quotes"));
+  EXPECT_THAT(refusal("2024-03-01 12:00:00 x\n2024-03-01 12:00:01 x\n"), HasSubstr("times"));
+  EXPECT_THAT(refusal("a,b\nc,d\n"), HasSubstr("commas"));
+  EXPECT_THAT(refusal("a;b\nc;d\n"), HasSubstr("semicolons"));
+  EXPECT_THAT(refusal("a\tb\nc\td\n"), HasSubstr("tabs"));
+  std::string words;
+  for (int i = 0; i < 30; ++i) words += "event " + std::to_string(i) + " of many\n";
+  EXPECT_THAT(refusal(words), HasSubstr("nearly all of its lines differ"));
+  EXPECT_THAT(refusal(words), HasSubstr("--key-from field=N"));
+  EXPECT_EQ(read(words, "field=1").keys.size(), 30U);
+  // Keys may be words, if they come more than once.
+  std::string repeated;
+  for (int i = 0; i < 30; ++i) repeated += "key " + std::to_string(i % 7) + "\n";
+  EXPECT_EQ(read(repeated).keys.size(), 30U);
+}
+
+// Goal    A quote that does not end costs its own line only.
+TEST_F(log_reader, a_quote_that_does_not_end) {
+  const auto log = read("time,key\n1,\"a\n2,b\n3,\"c\nd\"\n");
+  EXPECT_THAT(log.keys, ElementsAre("b", "c\nd"));
+  EXPECT_EQ(log.account.malformed, 1U);
+  EXPECT_EQ(log.account.first_malformed[0].number, 2U);
+}
+
+// Goal    Of a log whose last line was cut, that line is a request if its request is complete.
+TEST_F(log_reader, a_cut_last_line) {
+  const std::string line =
+      "h - - [10/Oct/2000:13:55:07 +0000] \"GET /b HTTP/1.1\" 200 5 \"-\" \"age";
+  EXPECT_THAT(read(access("/a") + line).keys, ElementsAre("/a", "/b"));
+  const auto cut = read(access("/a") + line.substr(0, line.find(" HTTP")));
+  EXPECT_THAT(cut.keys, ElementsAre("/a"));
+  EXPECT_EQ(cut.account.malformed, 1U);
+}
+
+// Goal    Statistics of statements are no log.
+TEST_F(log_reader, a_table_of_statistics) {
+  EXPECT_THAT(refusal("queryid,query,calls\n1,SELECT 1,5\n", "column=query"),
+              HasSubstr("no log of requests"));
 }
 
 }  // namespace

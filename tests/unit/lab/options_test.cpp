@@ -111,6 +111,55 @@ TEST(options, bad_cache_options) {
   EXPECT_TRUE(refusal(arguments).starts_with("--stale-if-error needs"));
 }
 
+// Goal    A log is simulated unless it is to be replayed, or has no times, which is known once it
+//         is read.
+TEST(options, simulated_or_replayed) {
+  lab_arguments arguments;
+  arguments.log = "-";
+  arguments.ttl = "10s";
+  arguments.load_time = "lognormal:1ms,p99=1s";
+  arguments.processes = "3";
+  arguments.fleet = "one";
+  auto options = check_options(arguments);
+  EXPECT_TRUE(options.simulates_times);
+  EXPECT_TRUE(options.protections.empty());
+  EXPECT_EQ(options.simulated.processes, 3U);
+  EXPECT_TRUE(options.simulated.one_fleet);
+  EXPECT_EQ(options.simulated.load_time->middle(), 1ms);
+  auto copy = options;
+  settle(copy, true);
+  EXPECT_EQ(copy.protections, (std::vector<std::string>{"none", "flight", "cache-alone", "cache"}));
+  EXPECT_EQ(copy.cache->ttl, 10s);
+  EXPECT_THROW(settle(options, false), cli::usage_error);
+
+  lab_arguments no_times;
+  no_times.log = "-";
+  no_times.ttl = "10s";
+  options = check_options(no_times);
+  settle(options, false);
+  EXPECT_EQ(options.protections, (std::vector<std::string>{"none", "flight", "cache"}));
+
+  lab_arguments guarded;
+  guarded.log = "-";
+  guarded.retry = "3";
+  options = check_options(guarded);
+  EXPECT_THROW(settle(options, true), cli::usage_error);
+  EXPECT_NO_THROW(settle(options, false));
+
+  for (const auto member : {&lab_arguments::callers, &lab_arguments::rate, &lab_arguments::speed}) {
+    lab_arguments paced;
+    paced.log = "-";
+    paced.*member = "5";
+    EXPECT_FALSE(check_options(paced).simulates_times);
+  }
+  lab_arguments replayed;
+  replayed.log = "-";
+  replayed.replay = true;
+  options = check_options(replayed);
+  EXPECT_FALSE(options.simulates_times);
+  EXPECT_EQ(options.protections, (std::vector<std::string>{"none", "flight"}));
+}
+
 // Goal    Absurd values are refused, in one line that names the option.
 TEST(options, absurd_values) {
   const std::vector<std::pair<std::string lab_arguments::*, std::vector<std::string>>> absurd{

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <latch>
 #include <stdexcept>
@@ -71,7 +72,11 @@ TEST_P(every_protection, failures_have_their_kind) {
 }
 
 INSTANTIATE_TEST_SUITE_P(all, every_protection, testing::ValuesIn(protection_names()),
-                         [](const auto& each) { return each.param; });
+                         [](const auto& each) {
+                           auto name = each.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
 
 // Goal    A request that joins a load starts no load of its own, and returns at its deadline.
 // Method  The load does not return until the second caller has given up.

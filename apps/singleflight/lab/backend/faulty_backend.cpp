@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "cli/units.hpp"
+#include "lab/workload/mix.hpp"
 
 namespace singleflight::lab {
 
@@ -18,32 +19,30 @@ std::uint64_t hash_of(const std::string& key) {
   return hash;
 }
 
-// SplitMix64 by Steele, Lea and Flood, with Stafford's constants: its n-th number is the mix of the
-// start value plus n steps.
-constexpr std::uint64_t step = 0x9e3779b97f4a7c15;
-
-std::uint64_t mix(std::uint64_t bits) {
-  bits = (bits ^ (bits >> 30U)) * 0xbf58476d1ce4e5b9;
-  bits = (bits ^ (bits >> 27U)) * 0x94d049bb133111eb;
-  return bits ^ (bits >> 31U);
-}
-
 // A share of 0 affects no load and a share of 1 every load, because the fraction is below 1.
 bool is_hit(fault which, double share, std::uint64_t seed, const std::string& key,
             std::uint64_t number) {
   const auto start = mix(mix(seed) ^ hash_of(key));
-  const auto bits = mix(start + (2 * number + std::uint64_t(which)) * step);
+  const auto bits = mix(start + (2 * number + std::uint64_t(which)) * splitmix_step);
   return static_cast<double>(bits >> 11U) * 0x1p-53 < share;
 }
 
 }  // namespace
 
+bool faults::fails(std::uint64_t seed, const std::string& key, std::uint64_t number) const {
+  return is_hit(fault::fail, fail_share, seed, key, number);
+}
+
+bool faults::delays(std::uint64_t seed, const std::string& key, std::uint64_t number) const {
+  return is_hit(fault::slow, slow_share, seed, key, number);
+}
+
 row faulty_backend::load(const std::string& key, const patience& until) {
   auto answer = working_.load(key, until);
   if (!injected_.any()) return answer;
   const auto number = next_number(key);
-  if (is_hit(fault::slow, injected_.slow_share, seed_, key, number)) delay_answer();
-  if (is_hit(fault::fail, injected_.fail_share, seed_, key, number)) {
+  if (injected_.delays(seed_, key, number)) delay_answer();
+  if (injected_.fails(seed_, key, number)) {
     throw backend_error("injected", "a failure was injected (--fail)");
   }
   return answer;

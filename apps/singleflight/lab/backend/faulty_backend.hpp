@@ -19,6 +19,10 @@ struct faults {
   std::chrono::nanoseconds slow_by{0};
 
   bool any() const { return fail_share > 0 || slow_share > 0; }
+
+  /// Whether the answer number `number` for the key, counted from 0, fails or is delayed.
+  bool fails(std::uint64_t seed, const std::string& key, std::uint64_t number) const;
+  bool delays(std::uint64_t seed, const std::string& key, std::uint64_t number) const;
 };
 
 /// faulty_backend: returns the answers of another backend, but makes some fail ("injected"), delays

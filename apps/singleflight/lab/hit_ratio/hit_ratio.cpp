@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lab/hit_ratio/hit_ratio.hpp"
 
+#include <algorithm>
 #include <limits>
-#include <queue>
 #include <vector>
 
 #include "cli/interrupt.hpp"
+#include "lab/hit_ratio/count_hits.hpp"
 
 namespace singleflight::lab {
 
 namespace {
-
-void check_stop(std::size_t request, const std::stop_token& stop) {
-  if (request % 65536 == 0 && stop.stop_requested()) throw cli::interrupted{};
-}
 
 /// recency_list: keys from the latest to the oldest, in a circular list with a head that is not a
 /// key.
@@ -46,30 +43,52 @@ class recency_list {
   std::uint32_t head_;
 };
 
-/// For each request, the index of the next request for its key; the maximum if there is none.
-std::vector<std::uint32_t> next_requests(const workload& requests) {
-  std::vector<std::uint32_t> next(requests.requests.size());
-  std::vector<std::uint32_t> last(requests.keys.size(), std::numeric_limits<std::uint32_t>::max());
-  for (std::size_t i = next.size(); i-- > 0;) {
-    auto& of_key = last[requests.requests[i]];
-    next[i] = of_key;
-    of_key = static_cast<std::uint32_t>(i);
+/// upcoming_uses: the next use of each stored key, of which the latest can be removed.
+///
+/// A use that has come stays until it is removed with others. It is earlier than all that have not,
+/// so it is never the latest one while a key is stored.
+class upcoming_uses {
+ public:
+  struct use {
+    std::uint32_t at;  // the index of a request
+    std::uint32_t key;
+    bool operator<(const use& other) const { return at < other.at; }
+  };
+
+  /// `now` is the index of the request that is made.
+  void add(use next, std::uint32_t now) {
+    if (heap_.size() >= most_) remove_past(now);
+    heap_.push_back(next);
+    std::push_heap(heap_.begin(), heap_.end());
   }
-  return next;
-}
+  use remove_latest() {
+    std::pop_heap(heap_.begin(), heap_.end());
+    const auto latest = heap_.back();
+    heap_.pop_back();
+    return latest;
+  }
+
+ private:
+  void remove_past(std::uint32_t now) {
+    std::erase_if(heap_, [&](const use& each) { return each.at <= now; });
+    std::make_heap(heap_.begin(), heap_.end());
+    most_ = std::max(2 * heap_.size(), fewest);
+  }
+
+  static constexpr std::size_t fewest = 1024;
+  std::vector<use> heap_;
+  std::size_t most_ = fewest;
+};
 
 }  // namespace
 
-std::uint64_t hits_of_lru(const workload& requests, std::size_t capacity,
-                          const std::stop_token& stop) {
-  recency_list held(requests.keys.size());
+cache_hits hits_of_lru(const request_trace& trace, std::size_t capacity,
+                       const std::stop_token& stop) {
+  recency_list held(trace.distinct_keys());
   std::size_t size = 0;
-  std::uint64_t hits = 0;
-  for (std::size_t i = 0; i < requests.requests.size(); ++i) {
-    check_stop(i, stop);
-    const auto key = requests.requests[i];
-    if (held.has(key)) {
-      ++hits;
+  return count_hits(trace, stop, [&](std::uint32_t key) {
+    const bool hit = held.has(key);
+    if (hit) {
       held.remove(key);
     } else if (size == capacity) {
       held.remove(held.oldest());
@@ -77,39 +96,38 @@ std::uint64_t hits_of_lru(const workload& requests, std::size_t capacity,
       ++size;
     }
     held.add_latest(key);
-  }
-  return hits;
+    return hit;
+  });
 }
 
-std::uint64_t hits_of_optimum(const workload& requests, std::size_t capacity,
-                              const std::stop_token& stop) {
-  const auto next = next_requests(requests);
-  struct use {
-    std::uint32_t at;
-    std::uint32_t key;
-    bool operator<(const use& other) const { return at < other.at; }
-  };
-  // Contains the next use of each stored key, and also past uses. Past uses are smaller than all
-  // future ones, so the greatest element is never one of them.
-  std::priority_queue<use> uses;
-  std::vector<bool> held(requests.keys.size(), false);
-  std::size_t size = 0;
-  std::uint64_t hits = 0;
-  for (std::size_t i = 0; i < requests.requests.size(); ++i) {
-    check_stop(i, stop);
-    const auto key = requests.requests[i];
-    uses.push({next[i], key});
-    if (held[key]) {
-      ++hits;
-      continue;
-    }
-    held[key] = true;
-    if (++size <= capacity) continue;
-    held[uses.top().key] = false;
-    uses.pop();
-    --size;
+next_requests::next_requests(const request_trace& trace, const std::stop_token& stop) {
+  std::vector<std::uint32_t> last(trace.distinct_keys(), never);
+  using cursor = spool<std::uint32_t>::cursor;
+  cursor keys(trace.keys(), cursor::direction::backwards);
+  for (auto i = trace.requests(); i-- > 0;) {
+    if (i % 65536 == 0 && stop.stop_requested()) throw cli::interrupted{};
+    auto& of_key = last[keys.next()];
+    from_last_.append(of_key);
+    of_key = static_cast<std::uint32_t>(i);
   }
-  return hits;
+}
+
+cache_hits hits_of_optimum(const request_trace& trace, const next_requests& next,
+                           std::size_t capacity, const std::stop_token& stop) {
+  next_requests::cursor following(next);
+  upcoming_uses uses;
+  std::vector<bool> held(trace.distinct_keys(), false);
+  std::size_t size = 0;
+  std::uint32_t now = 0;
+  return count_hits(trace, stop, [&](std::uint32_t key) {
+    uses.add({following.next(), key}, now++);
+    if (held[key]) return true;
+    held[key] = true;
+    if (++size <= capacity) return false;
+    held[uses.remove_latest().key] = false;
+    --size;
+    return false;
+  });
 }
 
 }  // namespace singleflight::lab

@@ -1,25 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <string>
-
-#include "cli/interrupt.hpp"
+#include "lab/hit_ratio/count_hits.hpp"
 #include "lab/hit_ratio/hit_ratio.hpp"
+#include "lab/workload/mix.hpp"
 #include <singleflight/cache/loading_cache.hpp>
 
 namespace singleflight::lab {
 
-std::uint64_t hits_of_loading_cache(const workload& requests, std::size_t capacity,
-                                    const std::stop_token& stop) {
-  std::uint64_t loads = 0;
-  const auto load = [&loads](const std::string& /*key*/) {
-    ++loads;
+cache_hits hits_of_loading_cache(const request_trace& trace, std::size_t capacity,
+                                 const std::stop_token& stop) {
+  bool loaded = false;
+  const auto load = [&loaded](std::uint32_t /*key*/) {
+    loaded = true;
     return true;
   };
-  loading_cache<std::string, bool> cache(load, {.capacity = capacity});
-  for (std::size_t i = 0; i < requests.requests.size(); ++i) {
-    if (i % 65536 == 0 && stop.stop_requested()) throw cli::interrupted{};
-    static_cast<void>(cache.get(requests.key_of(i)));
-  }
-  return requests.requests.size() - loads;
+  loading_cache<std::uint32_t, bool, key_mix> cache(load, {.capacity = capacity});
+  return count_hits(trace, stop, [&](std::uint32_t key) {
+    loaded = false;
+    static_cast<void>(cache.get(key));
+    return !loaded;
+  });
 }
 
 }  // namespace singleflight::lab

@@ -2,135 +2,177 @@
 #include "lab/log/access_log.hpp"
 
 #include <algorithm>
+#include <charconv>
+
+#include "lab/log/access_log_details.hpp"
+#include "lab/log/http_key.hpp"
+#include "lab/log/words.hpp"
 
 namespace singleflight::lab {
 
 namespace {
 
-bool all_digits(std::string_view text) {
-  return !text.empty() &&
-         std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
-}
-
-// Returns the quoted text at the front of `rest` and removes it, with both quotes.
-std::optional<std::string_view> take_quoted(std::string_view& rest) {
-  if (rest.empty() || rest.front() != '"') return std::nullopt;
-  for (std::size_t at = 1; at < rest.size(); ++at) {
-    if (rest[at] == '\\') {
-      ++at;
-    } else if (rest[at] == '"') {
-      const auto text = rest.substr(1, at - 1);
-      rest.remove_prefix(at + 1);
-      return text;
-    }
+// The end of the quoted text that begins at `at`: its closing quote, or the end of the line.
+std::size_t end_of_quoted(std::string_view line, std::size_t at) {
+  while (true) {
+    const auto quote = line.find('"', at);
+    if (quote == std::string_view::npos) return line.size();
+    // An odd number of backslashes escapes the quote.
+    auto first = quote;
+    while (first > at && line[first - 1] == '\\') --first;
+    if ((quote - first) % 2 == 0) return quote;
+    at = quote + 1;
   }
-  return std::nullopt;
 }
 
-std::string_view take_word(std::string_view& rest) {
-  const auto word = rest.substr(0, rest.find(' '));
-  rest.remove_prefix(word.size());
-  return word;
+// A text where a request would be that the server could not read, or that was not sent.
+bool is_no_request(std::string_view text) {
+  return text.empty() || text == "-" || text == "<BADREQ>" || text.starts_with("- ") ||
+         text.starts_with("\\x");
 }
 
-bool take_space(std::string_view& rest) {
-  if (rest.empty() || rest.front() != ' ') return false;
-  rest.remove_prefix(1);
-  return true;
+bool is_url(std::string_view method, std::string_view word) {
+  return word.starts_with('/') || word == "*" || method == "CONNECT" ||
+         word.find("://") != std::string_view::npos;
 }
 
-// Turns "http://host/path", as a proxy logs it, into "/path".
-std::string_view without_host(std::string_view url) {
-  const auto scheme = url.find("://");
-  if (scheme == std::string_view::npos || url.front() == '/' || scheme > url.find_first_of("/?#")) {
-    return url;
+// A request without quotes: the name of a method, and a URL after it.
+bool find_bare_request(std::string_view line, access_log_line& made, std::size_t& begin,
+                       std::size_t& end) {
+  word_list words(line);
+  for (auto word = words.next(); !word.empty(); word = words.next()) {
+    if (!is_http_method(word)) continue;
+    const auto url = words.next();
+    if (url.empty()) return false;
+    if (!is_url(word, url)) continue;
+    made.method = word;
+    made.url = url;
+    begin = static_cast<std::size_t>(word.data() - line.data());
+    end = static_cast<std::size_t>(url.data() - line.data()) + url.size();
+    return true;
   }
-  const auto path = url.find('/', scheme + 3);
-  return path == std::string_view::npos ? std::string_view("/") : url.substr(path);
-}
-
-const char* split_request(access_log_entry& entry) {
-  if (entry.request == "-" || entry.request.empty()) return nullptr;
-  const auto space = entry.request.find(' ');
-  if (space == 0 || space == std::string_view::npos)
-    return "the request is not of the form METHOD URL";
-  entry.method = entry.request.substr(0, space);
-  if (!std::all_of(entry.method.begin(), entry.method.end(), [](char c) {
-        return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '_';
-      })) {
-    return "the request is not of the form METHOD URL";
-  }
-  // A client may send spaces inside the URL; the version follows the last " HTTP/".
-  const auto version = entry.request.rfind(" HTTP/");
-  auto url = version == std::string_view::npos || version <= space
-                 ? entry.request.substr(space + 1)
-                 : entry.request.substr(space + 1, version - space - 1);
-  if (url.empty()) return "the request is not of the form METHOD URL";
-  entry.url = without_host(url);
-  return nullptr;
+  return false;
 }
 
 }  // namespace
 
-access_log_result parse_access_log_line(std::string_view line) {
-  access_log_entry entry{};
-  // Find the bracket of the time and not one of an IPv6 host or of a user name: host, ident and
-  // user precede it.
-  auto bracket = line.find(' ');
-  for (int spaces = 1; spaces < 3 && bracket != std::string_view::npos; ++spaces) {
-    bracket = line.find(' ', bracket + 1);
+bool access_log_parser::find_quoted_request(std::string_view line, access_log_line& made,
+                                            place& request) const {
+  made.reason = nullptr;
+  for (auto quote = line.find('"'); quote != std::string_view::npos;) {
+    const auto end = end_of_quoted(line, quote + 1);
+    const auto text = line.substr(quote + 1, end - quote - 1);
+    if (const auto split = split_request_line(text)) {
+      if (end == line.size() && text.find(" HTTP/") == std::string_view::npos) {
+        made.reason = "the line ends within its request";
+        return false;
+      }
+      made.method = split->method;
+      made.url = split->url;
+      made.quoted = true;
+      request = {quote, std::min(end + 1, line.size())};
+      return true;
+    }
+    if (is_no_request(text)) {
+      made.what = access_log_line::content::nothing;
+    } else if (looks_like_host(text)) {
+      made.host = text;
+    }
+    quote = end < line.size() ? line.find('"', end + 1) : std::string_view::npos;
   }
-  if (bracket != std::string_view::npos) bracket = line.find(" [", bracket);
-  if (bracket == std::string_view::npos)
-    return {std::nullopt, "no [time] after host, ident and user"};
-  auto rest = line.substr(bracket + 2);
-  const auto closing = rest.find(']');
-  if (closing == std::string_view::npos) return {std::nullopt, "the [time] does not end"};
-  const auto time = parse_access_log_time(rest.substr(0, closing));
-  if (!time) return {std::nullopt, "the [time] is not like 10/Oct/2000:13:55:36 -0700"};
-  entry.time = *time;
-  rest.remove_prefix(closing + 1);
+  return false;
+}
 
-  if (!take_space(rest)) return {std::nullopt, "no \"request\" after the time"};
-  const auto request = take_quoted(rest);
-  if (!request) return {std::nullopt, "no complete \"request\" after the time"};
-  entry.request = *request;
-  if (const char* problem = split_request(entry)) return {std::nullopt, problem};
-
-  if (!take_space(rest)) return {std::nullopt, "no status after the request"};
-  const auto status = take_word(rest);
-  if (status != "-" && (!all_digits(status) || status.size() != 3)) {
-    return {std::nullopt, "the status is not a three-digit number"};
+std::optional<stamp> access_log_parser::bracket_time(std::string_view text) {
+  if (text == last_text_) return last_time_;
+  // A number that is shorter than today's seconds identifies a process or a thread.
+  constexpr std::size_t shortest = 10;
+  if (text.size() < shortest || text.front() < '0' || text.front() > '9') return std::nullopt;
+  auto time = parse_access_log_time(text);
+  if (!time) time = parse_trace_time(text);
+  if (time) {
+    last_text_ = text;
+    last_time_ = time;
   }
-  if (!take_space(rest)) return {std::nullopt, "no size after the status"};
-  const auto size = take_word(rest);
-  if (size != "-" && !all_digits(size)) return {std::nullopt, "the size is not a number"};
-  while (take_space(rest)) {
-    if (!rest.empty() && rest.front() == '"') {
-      if (!take_quoted(rest)) return {std::nullopt, "a quoted field does not end"};
-    } else {
-      take_word(rest);
+  return time;
+}
+
+std::optional<stamp> access_log_parser::find_time(std::string_view line, place& where) {
+  if (line.size() > 19 && line[4] == '-' && line[7] == '-') {
+    if (const auto time = parse_leading_time(line)) {
+      where = {0, line.find_first_of(" \t", 19)};
+      return time;
     }
   }
-  return {entry, nullptr};
+  constexpr std::size_t longest_time = 40;
+  for (auto bracket = line.find('['); bracket != std::string_view::npos;
+       bracket = line.find('[', bracket + 1)) {
+    const auto text = line.substr(bracket + 1, longest_time);
+    const auto size = text.find(']');
+    if (size == std::string_view::npos) continue;
+    const auto closing = bracket + 1 + size;
+    if (const auto time = bracket_time(text.substr(0, size))) {
+      where = {bracket, closing + 1};
+      return time;
+    }
+  }
+  where = {0, 0};
+  if (const auto time = find_iso_time(line)) return time;
+  const auto first = word_list(line).next();
+  constexpr std::size_t digits_of_now = 10;
+  if (first.size() >= digits_of_now) {
+    if (const auto time = parse_trace_time(first)) {
+      where = {0, first.size()};
+      return time;
+    }
+  }
+  // "<190>Mar  1 12:00:00"
+  if (line.starts_with('<')) line.remove_prefix(std::min(line.find('>'), line.size() - 1) + 1);
+  return parse_leading_time(line);
+}
+
+access_log_line access_log_parser::parse(std::string_view line) {
+  access_log_line made;
+  place request{0, 0};
+  place time{0, 0};
+  bool found = find_quoted_request(line, made, request);
+  if (!found && made.reason != nullptr) return made;
+  if (!found && made.what == access_log_line::content::malformed) {
+    found = find_bare_request(line, made, request.begin, request.end);
+  }
+  made.time = find_time(line, time);
+  if (!found) {
+    // A line with a time was written by a server, though nobody asked for anything.
+    if (made.time) made.what = access_log_line::content::nothing;
+    made.reason =
+        made.time ? "the line has no request" : "the line has neither a time nor a request";
+    if (!made.time) made.what = access_log_line::content::malformed;
+    return made;
+  }
+  made.what = access_log_line::content::request;
+  made.reason = nullptr;
+  time.end = std::min(time.end, line.size());
+  read_details({line, time.begin, time.end, request.begin, request.end}, made);
+  return made;
 }
 
 std::optional<std::string_view> access_log_field(std::string_view line, std::size_t n) {
   for (std::size_t i = 1; !line.empty(); ++i) {
     std::string_view field;
     if (line.front() == '"') {
-      const auto quoted = take_quoted(line);
-      if (!quoted) return std::nullopt;
-      field = *quoted;
+      const auto end = end_of_quoted(line, 1);
+      field = line.substr(1, end - 1);
+      line.remove_prefix(std::min(end + 1, line.size()));
     } else if (line.front() == '[' && line.find(']') != std::string_view::npos && i > 1) {
       const auto closing = line.find(']');
       field = line.substr(1, closing - 1);
       line.remove_prefix(closing + 1);
     } else {
-      field = take_word(line);
+      field = line.substr(0, line.find(' '));
+      line.remove_prefix(field.size());
     }
     if (i == n) return field;
-    take_space(line);
+    line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
   }
   return std::nullopt;
 }

@@ -7,6 +7,7 @@
 #include "cli/usage_error.hpp"
 #include "lab/log/access_log.hpp"
 #include "lab/log/formats.hpp"
+#include "lab/log/http_key.hpp"
 
 namespace singleflight::lab {
 
@@ -16,62 +17,71 @@ using part = key_choice::part;
 
 class access_log_format : public line_format {
  public:
-  explicit access_log_format(key_choice choice) : choice_(std::move(choice)) {}
+  access_log_format(const reading_choice& choice, bool has_time)
+      : choice_(choice.key), key_(choice), has_time_(has_time) {}
 
   reading read(std::string_view line) override {
-    const auto parsed = parse_access_log_line(line);
-    if (!parsed.entry) return reading::malformed(parsed.problem);
-    const auto& entry = *parsed.entry;
-    std::string_view key;
+    const auto parsed = parser_.parse(line);
+    if (parsed.what == access_log_line::content::malformed) {
+      return reading::malformed(parsed.reason);
+    }
+    if (parsed.what == access_log_line::content::nothing) return reading::no_key(parsed.reason);
+    reading made;
+    made.what = reading::verdict::request;
     if (choice_.from == part::field) {
-      const auto field = access_log_field(line, choice_.field);
-      if (!field || field->empty()) return reading::no_key("the line has no such field");
-      key = *field;
+      made.key = access_log_field(line, choice_.field).value_or(std::string_view{});
+      made.reason = "the line has no such field";
     } else {
-      if (entry.url.empty()) return reading::no_key("the client sent no request");
-      const auto url = entry.url.substr(0, entry.url.find('#'));
-      const auto question = url.find('?');
-      if (choice_.from == part::url) {
-        key = url;
-      } else if (choice_.from == part::query) {
-        if (question == std::string_view::npos || question + 1 == url.size()) {
-          return reading::no_key("the URL has no query");
-        }
-        key = url.substr(question + 1);
-      } else {
-        key = url.substr(0, question);
-      }
-      if (key.empty()) return reading::no_key("the URL has no path");
+      made.key = key_.of(parsed.url, parsed.host);
+      made.reason = "the URL has no such part";
     }
-    return {verdict::request, key, entry.time, nullptr};
+    if (made.key.empty()) return reading::no_key(made.reason);
+    made.time = parsed.time;
+    made.method = parsed.method;
+    made.host = parsed.host;
+    made.status = parsed.status;
+    made.bytes = parsed.bytes;
+    made.duration = parsed.duration;
+    return made;
   }
-  bool has_time() const override { return true; }
+  bool has_time() const override { return has_time_; }
+  bool http() const override { return true; }
   std::string describe() const override {
-    switch (choice_.from) {
-      case part::field: return fmt::format("access log, key: field {}", choice_.field);
-      case part::url: return "access log, key: URL";
-      case part::query: return "access log, key: query";
-      default: return "access log, key: path";
-    }
+    return choice_.from == part::field ? fmt::format("access log, key: field {}", choice_.field)
+                                       : fmt::format("access log, key: {}", key_.describe());
   }
 
  private:
   key_choice choice_;
+  http_key key_;
+  bool has_time_;
+  access_log_parser parser_;
 };
 
 }  // namespace
 
-std::unique_ptr<line_format> recognize_access_log(const log_head& head, const key_choice& choice) {
-  const bool is_access_log = std::any_of(
-      head.lines.begin(), head.lines.end(),
-      [](const std::string& line) { return parse_access_log_line(line).entry.has_value(); });
-  if (!is_access_log) return nullptr;
-  if (choice.from == part::column) {
-    throw cli::usage_error(fmt::format(
-        "--key-from: {} is an access log and has no columns; use path, url, query or field=N",
-        head.name));
+std::unique_ptr<line_format> recognize_access_log(const log_head& head,
+                                                  const reading_choice& choice) {
+  access_log_parser parser;
+  std::size_t bare = 0;
+  bool certain = false;
+  bool has_time = false;
+  for (const auto& line : head.lines) {
+    const auto parsed = parser.parse(line);
+    if (parsed.what != access_log_line::content::request) continue;
+    // A word like GET with a path after it may be a part of any text.
+    certain = certain || (parsed.quoted && (parsed.time || line.find(" HTTP/") != line.npos));
+    bare += 1;
+    has_time = has_time || parsed.time;
   }
-  return std::make_unique<access_log_format>(choice);
+  if (!certain && bare * 2 <= head.lines.size()) return nullptr;
+  if (choice.key.from == part::column || choice.key.from == part::member) {
+    throw cli::usage_error(
+        fmt::format("--key-from: {} is an access log and has neither columns nor members; use "
+                    "path, url, host+path, query or field=N",
+                    head.name));
+  }
+  return std::make_unique<access_log_format>(choice, has_time);
 }
 
 }  // namespace singleflight::lab

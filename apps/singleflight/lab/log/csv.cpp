@@ -1,33 +1,111 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lab/log/csv.hpp"
 
+#include <algorithm>
+
+#include "lab/log/words.hpp"
+
 namespace singleflight::lab {
 
-bool split_csv(std::string_view line, std::vector<std::string>& fields) {
-  fields.clear();
+void csv_splitter::split_words(std::string_view record) {
+  word_list words(record);
+  for (auto word = words.next(); !word.empty(); word = words.next()) fields_.push_back(word);
+}
+
+// Adds the quoted field that begins before `at`, and moves `at` behind its closing quote.
+bool csv_splitter::take_quoted(std::string_view record, std::size_t& at) {
+  const auto begin = at;
+  const auto first = unquoted_.size();
+  bool doubled = false;
+  while (true) {
+    const auto quote = record.find('"', at);
+    if (quote == std::string_view::npos) return false;
+    const bool another = quote + 1 < record.size() && record[quote + 1] == '"';
+    if (doubled || another) {
+      unquoted_ += record.substr(doubled ? at : begin, quote - (doubled ? at : begin));
+      doubled = true;
+    }
+    if (!another) {
+      fields_.push_back(doubled ? std::string_view(unquoted_).substr(first)
+                                : record.substr(begin, quote - begin));
+      at = quote + 1;
+      return true;
+    }
+    unquoted_ += '"';
+    at = quote + 2;
+  }
+}
+
+bool csv_splitter::split(std::string_view record) {
+  fields_.clear();
+  unquoted_.clear();
+  // Views into it stay valid, because it never grows beyond this.
+  unquoted_.reserve(record.size());
+  if (separator_ == ' ') {
+    split_words(record);
+    return true;
+  }
   std::size_t at = 0;
   while (true) {
-    auto& field = fields.emplace_back();
+    if (at < record.size() && record[at] == '"') {
+      ++at;
+      if (!take_quoted(record, at)) return false;
+      if (at < record.size() && record[at] != separator_) return false;
+    } else {
+      const auto end = std::min(record.find(separator_, at), record.size());
+      fields_.push_back(record.substr(at, end - at));
+      at = end;
+    }
+    if (at >= record.size()) return true;
+    ++at;  // skip the separator; a field follows, though it may be empty
+  }
+}
+
+bool csv_splitter::open_after(std::string_view line, bool open) const {
+  if (separator_ == ' ') return false;
+  for (std::size_t at = 0; at <= line.size();) {
+    if (!open) {
+      if (at < line.size() && line[at] == '"') {
+        open = true;
+        ++at;
+        continue;
+      }
+      const auto end = line.find(separator_, at);
+      if (end == std::string_view::npos) return false;
+      at = end + 1;
+      continue;
+    }
+    const auto quote = line.find('"', at);
+    if (quote == std::string_view::npos) return true;
+    at = quote + 1;
     if (at < line.size() && line[at] == '"') {
       ++at;
-      while (true) {
-        const auto quote = line.find('"', at);
-        if (quote == std::string_view::npos) return false;
-        field += line.substr(at, quote - at);
-        at = quote + 1;
-        if (at >= line.size() || line[at] != '"') break;
-        field += '"';
-        ++at;
-      }
-      if (at < line.size() && line[at] != ',') return false;
-    } else {
-      const auto comma = line.find(',', at);
-      field = line.substr(at, comma == std::string_view::npos ? comma : comma - at);
-      at = comma == std::string_view::npos ? line.size() : comma;
+      continue;
     }
-    if (at >= line.size()) return true;
-    ++at;  // skip the comma; a field follows, though it may be empty
+    open = false;
+    // The field is closed: what follows is its separator.
+    const auto end = line.find(separator_, at);
+    if (end == std::string_view::npos) return false;
+    at = end + 1;
   }
+  return open;
+}
+
+std::vector<std::string> joined_records(const std::vector<std::string>& lines,
+                                        const csv_splitter& splitter) {
+  std::vector<std::string> records;
+  bool open = false;
+  for (const auto& line : lines) {
+    const bool goes_on = open;
+    open = splitter.open_after(line, open);
+    if (goes_on) {
+      records.back() += '\n';
+      records.back() += line;
+    } else {
+      records.push_back(line);
+    }
+  }
+  return records;
 }
 
 }  // namespace singleflight::lab

@@ -3,7 +3,6 @@
 
 #include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "lab/log/key_choice.hpp"
@@ -11,14 +10,18 @@
 
 namespace singleflight::lab {
 
-// The log formats. To add one:
+// The log formats. Most producers need no format of their own:
+//   - one that gives the parts of a request other names: add the names to the table in fields.cpp;
+//   - a trace in columns without a header: add its shape to the table in trace_shapes.cpp;
+//   - an access log with fields in other places: see access_log_details.cpp.
+// To add another kind of log:
 //   1. write <name>_format.cpp: a class derived from line_format, and a function recognize_<name>;
 //   2. declare that function here;
 //   3. add it to known_formats in formats.cpp, before recognize_key_per_line, which accepts every
 //      log that is left;
-//   4. name it where the formats are listed for users: the help of --log (lab/options.cpp,
-//      lab/hit_ratio_command.cpp), the error for a log with malformed lines (log_reader.cpp), and
-//      docs/lab.md.
+//   4. name it where the formats are listed for users: the help of --log (lab/log_arguments.cpp),
+//      the error for a log that is not recognized (key_per_line_format.cpp), and docs/lab.md;
+//   5. add a small log and its .expect file to tests/integration/lab/logs/.
 
 /// log_head: the beginning of a log, from which its format is recognized.
 struct log_head {
@@ -27,22 +30,38 @@ struct log_head {
 };
 
 // Each function returns null if the log is not in its format. It throws usage_error if the log is,
-// but lines of that format do not have the chosen key.
+// but lines of that format do not have the chosen key or time.
 
-/// Recognizes an access log: at least one of the lines is a line of it.
-std::unique_ptr<line_format> recognize_access_log(const log_head& head, const key_choice& choice);
+/// Recognizes the records of an oracleGeneral trace, which line_source returns as lines.
+std::unique_ptr<line_format> recognize_oracle_general(const log_head& head,
+                                                      const reading_choice& choice);
 
-/// Recognizes CSV: the first line is a header that names the chosen column, a column "key" or a
-/// time column.
-std::unique_ptr<line_format> recognize_csv(const log_head& head, const key_choice& choice);
+/// Recognizes the output of databases that contains their statements or commands: Redis MONITOR,
+/// memcached -vv, the general log of MySQL, the logs of PostgreSQL.
+std::unique_ptr<line_format> recognize_statements(const log_head& head,
+                                                  const reading_choice& choice);
 
-/// Recognizes one key per line: any text.
-std::unique_ptr<line_format> recognize_key_per_line(const log_head& head, const key_choice& choice);
+/// Recognizes lines with named members: JSON, logfmt, LTSV. A member may contain a line of another
+/// format.
+std::unique_ptr<line_format> recognize_members(const log_head& head, const reading_choice& choice);
+
+/// Recognizes columns that a header names: CSV with any separator, and W3C's "#Fields".
+std::unique_ptr<line_format> recognize_columns(const log_head& head, const reading_choice& choice);
+
+/// Recognizes an access log.
+std::unique_ptr<line_format> recognize_access_log(const log_head& head,
+                                                  const reading_choice& choice);
+
+/// Recognizes columns without a header: the traces of trace_shapes.hpp, and any others if the user
+/// chose the column of the key.
+std::unique_ptr<line_format> recognize_unnamed_columns(const log_head& head,
+                                                       const reading_choice& choice);
+
+/// Recognizes one key per line. Throws usage_error if the lines do not look like keys.
+std::unique_ptr<line_format> recognize_key_per_line(const log_head& head,
+                                                    const reading_choice& choice);
 
 /// Returns the first known format that recognizes the log. Throws usage_error.
-std::unique_ptr<line_format> detect_format(const log_head& head, const key_choice& choice);
-
-/// Returns whether the text contains control characters other than a tab; such a line is not text.
-bool has_control_characters(std::string_view text);
+std::unique_ptr<line_format> detect_format(const log_head& head, const reading_choice& choice);
 
 }  // namespace singleflight::lab

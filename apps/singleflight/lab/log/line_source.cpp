@@ -1,105 +1,97 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lab/log/line_source.hpp"
 
-#include <fcntl.h>
-#include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <utility>
 
-#include "cli/usage_error.hpp"
+#include "lab/log/oracle_general.hpp"
 
 namespace singleflight::lab {
 
-line_source::line_source(std::string path)
-    : name_(path == "-" ? "standard input" : cli::one_line(path)), buffer_(1U << 16U) {
-  int fd = -1;
-  if (path == "-") {
-    fd = ::dup(STDIN_FILENO);
-  } else {
-    fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  }
-  if (fd < 0) {
-    throw cli::usage_error(
-        fmt::format("--log: cannot open {}: {}; name a readable file, or - for standard input",
-                    name_, std::strerror(errno)));
-  }
-  struct stat status {};
-  if (::fstat(fd, &status) == 0 && S_ISDIR(status.st_mode)) {
-    ::close(fd);
-    throw cli::usage_error(fmt::format("--log: {} is a directory; name one of its files", name_));
-  }
-  file_.reset(gzdopen(fd, "rb"));
-  if (!file_) {
-    ::close(fd);
-    throw std::bad_alloc();
-  }
-  gzbuffer(file_.get(), 1U << 17U);
-}
+line_source::line_source(const std::string& path) : source_(path), buffer_(1U << 18U) {}
 
+// Moves what is left to the front of the buffer, makes room, and reads more after it.
 bool line_source::fill() {
-  if (truncated_ || interrupted_) return false;
-  const int got = gzread(file_.get(), buffer_.data(), static_cast<unsigned>(buffer_.size()));
-  int code = Z_OK;
-  const char* text = gzerror(file_.get(), &code);
-  if (got < 0) {
-    if (code == Z_ERRNO && errno == EINTR) {
-      interrupted_ = true;
-      return false;
-    }
-    if (code == Z_BUF_ERROR) {
-      truncated_ = true;
-      return false;
-    }
-    throw cli::usage_error(
-        fmt::format("--log: cannot read {} after line {}: {}; {}", name_, number_,
-                    code == Z_ERRNO ? std::strerror(errno) : cli::one_line(text),
-                    code == Z_DATA_ERROR ? "the gzip data is damaged; get another copy of the file"
-                                         : "name a readable file"));
+  if (at_ > 0) {
+    std::memmove(buffer_.data(), buffer_.data() + at_, end_ - at_);
+    end_ -= at_;
+    at_ = 0;
   }
-  if (code == Z_BUF_ERROR) truncated_ = true;
-  at_ = 0;
-  end_ = static_cast<std::size_t>(got);
-  if (std::exchange(at_start_, false) && end_ >= 3 &&
-      std::memcmp(buffer_.data(), "\xEF\xBB\xBF", 3) == 0)
-    at_ = 3;
+  if (end_ == buffer_.size()) buffer_.resize(buffer_.size() * 2);
+  const auto got = source_.read(buffer_.data() + end_, buffer_.size() - end_);
+  end_ += got;
   return got > 0;
 }
 
-std::string_view line_source::piece(bool& ends) {
-  const char* begin = buffer_.data() + at_;
-  const auto* newline = static_cast<const char*>(std::memchr(begin, '\n', end_ - at_));
-  ends = newline != nullptr;
-  const auto size = ends ? static_cast<std::size_t>(newline - begin) : end_ - at_;
-  at_ += size + (ends ? 1 : 0);
-  return {begin, size};
+void line_source::skip_rest_of_line() {
+  while (true) {
+    at_ = end_;
+    if (!fill()) return;
+    const char* begin = buffer_.data() + at_;
+    if (const auto* newline = static_cast<const char*>(std::memchr(begin, '\n', end_ - at_))) {
+      at_ += static_cast<std::size_t>(newline - begin) + 1;
+      return;
+    }
+  }
+}
+
+void line_source::give(line& out, std::size_t size, bool too_long, bool cut) {
+  std::string_view text(buffer_.data() + at_, size);
+  if (!text.empty() && text.back() == '\r') text.remove_suffix(1);
+  out = {text, ++number_, too_long, cut};
+}
+
+void line_source::begin() {
+  constexpr std::size_t enough = 50 * oracle_general_record::size_in_bytes;
+  while (end_ < enough && fill()) {
+  }
+  const std::string_view beginning(buffer_.data(), end_);
+  if (beginning.starts_with("\xEF\xBB\xBF")) at_ = 3;
+  if (looks_like_oracle_general(beginning)) record_size_ = oracle_general_record::size_in_bytes;
+}
+
+bool line_source::next_record(line& out) {
+  while (end_ - at_ < record_size_ && fill()) {
+  }
+  const auto size = std::min(record_size_, end_ - at_);
+  if (size == 0) return false;
+  out = {{buffer_.data() + at_, size}, ++number_, false, size < record_size_};
+  at_ += size;
+  return true;
 }
 
 bool line_source::next(line& out) {
-  text_.clear();
-  bool ends = false;
-  bool started = false;
-  bool too_long = false;
-  while (!ends) {
-    if (at_ == end_ && !fill()) break;
-    if (at_ == end_) continue;  // the buffer contained only a byte order mark
-    started = true;
-    const auto part = piece(ends);
-    const auto space = longest_line + 1 - text_.size();  // one more, for the carriage return
-    text_.append(part.substr(0, space));
-    too_long = too_long || part.size() > space;
+  if (std::exchange(at_start_, false)) begin();
+  if (record_size_ > 0) return next_record(out);
+  std::size_t searched = 0;
+  while (true) {
+    const char* begin = buffer_.data() + at_;
+    const auto* newline =
+        static_cast<const char*>(std::memchr(begin + searched, '\n', end_ - at_ - searched));
+    if (newline != nullptr) {
+      const auto size = static_cast<std::size_t>(newline - begin);
+      give(out, size, size > longest_line + 1, false);
+      at_ += size + 1;
+      return true;
+    }
+    searched = end_ - at_;
+    if (searched > longest_line + 1) {
+      give(out, longest_line, true, false);
+      // The rest is read into the same buffer.
+      beginning_.assign(out.text.substr(0, 256));
+      out.text = beginning_;
+      skip_rest_of_line();
+      return true;
+    }
+    if (fill()) continue;
+    // A line before a break in compressed data may be incomplete: it is unknown where it would have
+    // ended.
+    if (at_ == end_ || source_.truncated() || source_.interrupted()) return false;
+    give(out, end_ - at_, false, true);
+    at_ = end_;
+    return true;
   }
-  // A line before a break in the gzip data may be incomplete: it is unknown where it would have
-  // ended.
-  if (!started || (!ends && (truncated_ || interrupted_))) return false;
-  if (!text_.empty() && text_.back() == '\r' && !too_long) text_.pop_back();
-  too_long = too_long || text_.size() > longest_line;
-  out = {text_, ++number_, too_long};
-  return true;
 }
 
 }  // namespace singleflight::lab

@@ -3,158 +3,273 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
-#include <utility>
+#include <algorithm>
+#include <array>
+#include <cctype>
 
 #include "cli/interrupt.hpp"
 #include "cli/units.hpp"
 #include "cli/usage_error.hpp"
 #include "lab/log/formats.hpp"
-#include "lab/log/line_source.hpp"
+#include "lab/log/key_hints.hpp"
+#include "lab/log/record_source.hpp"
+#include "lab/log/stray_times.hpp"
 
 namespace singleflight::lab {
 
 namespace {
 
-constexpr std::size_t lines_of_head = 100;
 constexpr std::size_t malformed_kept = 5;
 
-bool blank(std::string_view text) {
-  return text.find_first_not_of(" \t") == std::string_view::npos;
+bool same_method(std::string_view a, std::string_view b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](unsigned char x, unsigned char y) {
+    return std::toupper(x) == std::toupper(y);
+  });
 }
 
+/// method_filter: which requests are read, by their method.
+class method_filter {
+ public:
+  method_filter(const std::vector<std::string>& chosen, bool http) : chosen_(chosen), http_(http) {}
+
+  bool wants(std::string_view method) const {
+    if (method.empty() || method == "GET") return !chosen_.empty() ? wants_chosen(method) : true;
+    if (!chosen_.empty()) return wants_chosen(method);
+    // A proxy that sees a CONNECT knows no more of the request.
+    return !http_ || same_method(method, "GET") || same_method(method, "HEAD") ||
+           method == "CONNECT";
+  }
+
+ private:
+  bool wants_chosen(std::string_view method) const {
+    return method.empty() || std::any_of(chosen_.begin(), chosen_.end(), [&](const auto& each) {
+             return same_method(each, method);
+           });
+  }
+
+  const std::vector<std::string>& chosen_;
+  bool http_;
+};
+
+void count_left_out(log_account& account, std::string_view method) {
+  constexpr std::size_t most_methods = 10;
+  ++account.other_methods;
+  auto& methods = account.left_out;
+  const auto known = std::find_if(methods.begin(), methods.end(),
+                                  [&](const auto& each) { return each.first == method; });
+  if (known != methods.end()) {
+    ++known->second;
+  } else if (methods.size() < most_methods) {
+    methods.emplace_back(std::string(method.substr(0, 20)), 1);
+  }
+}
+
+void count_malformed(log_account& account, std::uint64_t number, const char* reason) {
+  ++account.malformed;
+  if (account.first_malformed.size() < malformed_kept) {
+    account.first_malformed.push_back({number, reason});
+  }
+}
+
+// Counts what the record is. Returns whether it is a request to read.
+bool count(const reading& made, std::uint64_t number, const method_filter& methods,
+           log_account& account) {
+  if (made.what == reading::verdict::no_record) return false;
+  ++account.lines;
+  if (made.what == reading::verdict::malformed) {
+    count_malformed(account, number, made.reason);
+    return false;
+  }
+  if (made.what == reading::verdict::no_key) {
+    ++account.without_key;
+    return false;
+  }
+  if (!methods.wants(made.method)) {
+    count_left_out(account, made.method);
+    return false;
+  }
+  if (account.requests == 0) {
+    account.first_key = cli::one_line(made.key, 100);
+    account.first_time = made.time;
+  }
+  account.requests += made.count;
+  if (made.status >= 500) account.failed += made.count;
+  if (made.status == 304) account.not_modified += made.count;
+  if (!made.time) account.without_time += made.count;
+  return true;
+}
+
+void check_account(const log_account& account) {
+  if (account.malformed * 2 > account.lines) {
+    const auto& first = account.first_malformed.front();
+    throw cli::usage_error(fmt::format(
+        "--log: {} of the {} lines of {} are malformed (line {}: {}); it was read as: {}; choose "
+        "the parts with --key-from and --time-from, or give a log of one kind",
+        cli::show_count(account.malformed), cli::show_count(account.lines), account.name,
+        first.number, first.reason, account.format));
+  }
+  if (account.requests > 0) return;
+  if (account.other_methods > 0) {
+    throw cli::usage_error(fmt::format(
+        "--log: {} has no GET or HEAD, the only requests that are read; {} others were left out, "
+        "the first with {}; add --methods {}",
+        account.name, cli::show_count(account.other_methods), account.left_out.front().first,
+        account.left_out.front().first));
+  }
+  if (account.without_key > 0) {
+    throw cli::usage_error(
+        fmt::format("--log: none of the {} lines of {} has such a key ({}); choose another "
+                    "--key-from",
+                    cli::show_count(account.lines), account.name, account.format));
+  }
+  throw cli::usage_error(
+      fmt::format("--log: {} contains no requests{}; give a log with at least one", account.name,
+                  account.truncated ? " (its compressed data is incomplete)" : ""));
+}
+
+// Makes the workload from the requests as they come, some at a time.
 class collector {
  public:
   collector(const log_request& request, log_account& account)
-      : request_(request), account_(account) {}
+      : request_(request),
+        account_(account),
+        most_(request.at_most == 0 ? most_requests : request.at_most) {}
 
-  bool full() const {
-    const auto most = request_.at_most == 0 ? most_requests : request_.at_most;
-    return made_.requests.size() >= most;
-  }
-
-  void take(line_format& format, std::string_view text, std::uint64_t number, bool too_long) {
-    ++account_.lines;
-    const auto reading = too_long ? line_format::reading{line_format::verdict::malformed,
-                                                         {},
-                                                         {},
-                                                         "the line is longer than 65536 bytes"}
-                                  : format.read(text);
-    switch (reading.what) {
-      case line_format::verdict::malformed:
-        ++account_.malformed;
-        if (account_.first_malformed.size() < malformed_kept) {
-          account_.first_malformed.push_back({number, reading.reason});
-        }
-        return;
-      case line_format::verdict::no_key: ++account_.without_key; return;
-      case line_format::verdict::request: break;
-    }
-    made_.requests.push_back(keys_.index_of(reading.key));
-    if (!request_.by_time || !reading.time) return;
-    if (!made_.stamps.empty() && *reading.time < made_.stamps.back()) ++account_.out_of_order;
-    made_.stamps.push_back(*reading.time);
+  bool take(const reading& made) {
+    const auto count = std::min(made.count, most_ - taken_);
+    if (count == 0) return true;
+    taken_ += count;
+    pending_text_ += made.key;
+    pending_.push_back({made.key.size(), count});
+    if (account_.has_time && request_.by_time) take_times(made, count);
+    if (pending_.size() == most_pending) add_pending();
+    return taken_ < most_;
   }
 
   workload finish() {
+    add_pending();
+    account_.hints = hints_.for_log(request_, account_, made_.requests.size(), keys_.size());
     made_.keys = keys_.take_keys();
     return std::move(made_);
   }
 
  private:
+  void add_pending() {
+    std::array<std::string_view, most_pending> keys;
+    std::array<std::uint32_t, most_pending> indices{};
+    const char* text = pending_text_.data();
+    for (std::size_t i = 0; i < pending_.size(); ++i) {
+      keys[i] = {text, pending_[i].size};
+      text += pending_[i].size;
+    }
+    const auto known = keys_.size();
+    keys_.index_all({keys.data(), pending_.size()}, indices.data());
+    std::size_t seen = known;
+    for (std::size_t i = 0; i < pending_.size(); ++i) {
+      if (indices[i] == seen) {
+        ++seen;
+        if (account_.http) hints_.see(keys[i]);
+      }
+      made_.requests.insert(made_.requests.end(), pending_[i].count, indices[i]);
+    }
+    pending_.clear();
+    pending_text_.clear();
+  }
+
+  // A request without a time came when its predecessor did.
+  void take_times(const reading& made, std::uint64_t count) {
+    auto& stamps = made_.stamps;
+    const auto before = stamps.empty() ? stamp(0) : stamps.back();
+    if (made.time && !stamps.empty() && *made.time < before) ++account_.out_of_order;
+    stamps.insert(stamps.end(), count, made.time.value_or(before));
+    if (made.time && !std::exchange(has_time_, true)) {
+      std::fill(stamps.begin(), stamps.end(), *made.time);
+    }
+    auto& durations = made_.durations;
+    if (made.duration) {
+      constexpr std::chrono::nanoseconds longest = std::chrono::hours(1);
+      last_duration_ =
+          std::chrono::duration_cast<workload_duration>(std::min(*made.duration, longest));
+      if (durations.empty()) durations.resize(stamps.size() - count);
+    }
+    if (made.duration || !durations.empty()) {
+      durations.insert(durations.end(), count, last_duration_);
+    }
+  }
+
+  using workload_duration = decltype(workload::durations)::value_type;
+
+  // So many look-ups that their reads of memory overlap.
+  static constexpr std::size_t most_pending = 32;
+  struct pending_request {
+    std::size_t size;  // of its key
+    std::uint64_t count;
+  };
+
   const log_request& request_;
   log_account& account_;
+  std::uint64_t most_;
+  std::uint64_t taken_ = 0;  // requests
   key_table keys_;
+  key_hints hints_;
   workload made_;
+  std::string pending_text_;  // the keys of the pending requests
+  std::vector<pending_request> pending_;
+  bool has_time_ = false;
+  workload_duration last_duration_{0};
 };
 
-void check_account(const log_account& account, const std::string& name, const workload& made) {
-  if (account.malformed * 2 > account.lines) {
-    const auto& first = account.first_malformed.front();
-    throw cli::usage_error(
-        fmt::format("--log: {} of the {} lines of {} are malformed (line {}: {}); give an access "
-                    "log in Common or Combined "
-                    "Log Format, a CSV with a header, or one key per line",
-                    cli::show_count(account.malformed), cli::show_count(account.lines), name,
-                    first.number, first.reason));
-  }
-  if (!made.requests.empty()) return;
-  if (account.without_key > 0) {
-    throw cli::usage_error(
-        fmt::format("--log: none of the {} lines of {} has such a key; choose another --key-from",
-                    cli::show_count(account.lines), name));
-  }
+void need_times(const log_request& request, const log_account& account) {
+  if (!request.needs_times || (account.has_time && account.without_time < account.requests)) return;
   throw cli::usage_error(
-      fmt::format("--log: {} contains no requests{}; give a log with at least one", name,
-                  account.truncated ? " (its gzip data is incomplete)" : ""));
+      fmt::format("--speed: {} has no times ({}); use --callers N or --rate R, or name the time "
+                  "with --time-from",
+                  account.name, account.format));
 }
 
 }  // namespace
 
-workload read_log(const log_request& request, log_account& account, const std::stop_token& stop) {
-  line_source source(request.path);
-  struct held_line {
-    std::uint64_t number;
-    bool too_long;
-  };
-  log_head head{source.name(), {}};
-  std::vector<held_line> held;
-  line_source::line line{};
-  while (head.lines.size() < lines_of_head && source.next(line)) {
-    if (blank(line.text) && !line.too_long) continue;
-    head.lines.emplace_back(line.text);
-    held.push_back({line.number, line.too_long});
+void scan_log(const log_request& request, log_account& account, const std::stop_token& stop,
+              const request_sink& sink) {
+  record_source records(request.path);
+  const auto& source = records.source();
+  const auto head = records.read_head();
+  if (source.interrupted() || stop.stop_requested()) throw cli::interrupted{};
+  account.name = source.name();
+  const auto format = detect_format(head, request.how);
+  account.has_time = format->has_time();
+  account.counts_seconds = format->counts_seconds();
+  account.http = format->http();
+
+  const method_filter methods(request.methods, format->http());
+  bool wanted = true;
+  for (record_source::record record{}; wanted && records.next(*format, record);) {
+    if (record.number % 4096 == 0 && stop.stop_requested()) throw cli::interrupted{};
+    const auto made =
+        record.problem ? reading::malformed(record.problem) : format->read(record.text);
+    if (record.joined && made.what == reading::verdict::malformed) records.split(record);
+    if (count(made, record.number, methods, account)) wanted = sink(made);
   }
   if (source.interrupted() || stop.stop_requested()) throw cli::interrupted{};
-
-  const auto format = detect_format(head, request.key);
-  if (request.by_time && !format->has_time()) {
-    throw cli::usage_error(fmt::format(
-        "--speed: {} has no times ({}); use --callers N or --rate R, or a log with a time column",
-        source.name(), format->describe()));
-  }
-  collector requests(request, account);
-  std::size_t next_held = format->has_header() ? 1 : 0;
-  for (; next_held < held.size() && !requests.full(); ++next_held) {
-    const auto& [number, too_long] = held[next_held];
-    requests.take(*format, head.lines[next_held], number, too_long);
-  }
-  while (!requests.full() && source.next(line)) {
-    if (line.number % 4096 == 0 && stop.stop_requested()) throw cli::interrupted{};
-    if (blank(line.text) && !line.too_long) continue;
-    requests.take(*format, line.text, line.number, line.too_long);
-  }
-  if (source.interrupted() || stop.stop_requested()) throw cli::interrupted{};
-  account.truncated = source.truncated() && !requests.full();
-  account.more = requests.full() && (next_held < held.size() || source.next(line));
-
-  auto made = requests.finish();
-  check_account(account, source.name(), made);
-  made.source = fmt::format("{} ({})", source.name(), format->describe());
-  if (request.by_time) arrange_by_time(made);
-  return made;
+  account.truncated = source.truncated() && wanted;
+  account.more = !wanted && records.more();
+  account.format = format->describe();
+  if (!account.has_time) account.without_time = 0;
+  check_account(account);
 }
 
-void print_skipped(const log_account& account) {
-  for (const auto& [number, reason] : account.first_malformed) {
-    fmt::print(stderr, "line {}: {}\n", cli::show_count(number), reason);
-  }
-  if (account.malformed > 0) {
-    fmt::print(stderr, "{} of {} lines are malformed and were skipped\n",
-               cli::show_count(account.malformed), cli::show_count(account.lines));
-  }
-  if (account.without_key > 0) {
-    fmt::print(stderr, "{} of {} lines have no request or no such key and were skipped\n",
-               cli::show_count(account.without_key), cli::show_count(account.lines));
-  }
-  if (account.truncated)
-    fmt::print(stderr, "the gzip data is incomplete; its complete lines are used\n");
-  if (account.out_of_order > 0) {
-    fmt::print(stderr,
-               "{} requests have an earlier time than their predecessor; they are replayed in "
-               "order of time\n",
-               cli::show_count(account.out_of_order));
-  }
+workload read_log(const log_request& request, log_account& account, const std::stop_token& stop) {
+  collector requests(request, account);
+  scan_log(request, account, stop, [&](const reading& made) { return requests.take(made); });
+  need_times(request, account);
+  auto made = requests.finish();
+  made.source = fmt::format("{} ({})", account.name, account.format);
+  // Times that only some requests have show nothing.
+  if (account.without_time * 2 > account.requests) made.stamps.clear();
+  if (made.stamps.empty()) made.durations.clear();
+  account.stray = replace_stray_times(made.stamps);
+  arrange_by_time(made);
+  return made;
 }
 
 }  // namespace singleflight::lab

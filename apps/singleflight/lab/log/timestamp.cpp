@@ -12,6 +12,8 @@ namespace {
 
 using std::chrono::nanoseconds;
 
+constexpr std::string_view letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
 // Consumes the text from the front. After a failure every further read fails as well.
 class scanner {
  public:
@@ -44,6 +46,12 @@ class scanner {
     return static_cast<int>(found - names.begin()) + 1;
   }
   bool next_is(char c) const { return !text_.empty() && text_.front() == c; }
+  bool next_is_digit() const {
+    return !text_.empty() && text_.front() >= '0' && text_.front() <= '9';
+  }
+  bool next_is_letter() const {
+    return !text_.empty() && letters.find(text_.front()) != std::string_view::npos;
+  }
   bool at_end() const { return text_.empty(); }
   bool ok() const { return ok_; }
 
@@ -76,46 +84,150 @@ std::optional<nanoseconds> since_epoch(const civil_time& t, std::chrono::minutes
   return time;
 }
 
-std::chrono::minutes offset_of(scanner& scan, bool colon_allowed) {
+// Consumes "+0100", "+01:00" or "+01".
+std::chrono::minutes offset_of(scanner& scan) {
   const int sign = scan.one_of("+-") == '-' ? -1 : 1;
   const int hours = scan.digits(2);
-  if (colon_allowed && scan.next_is(':')) scan.one_of(":");
-  const int minutes = scan.digits(2);
+  if (scan.next_is(':')) scan.one_of(":");
+  const int minutes = scan.next_is_digit() ? scan.digits(2) : 0;
   return sign * std::chrono::minutes(hours * 60 + minutes);
 }
 
-std::optional<nanoseconds> iso_time(std::string_view text) {
-  scanner scan(text);
-  civil_time t{};
-  t.year = scan.digits(4);
-  scan.one_of("-");
-  t.month = scan.digits(2);
-  scan.one_of("-");
-  t.day = scan.digits(2);
-  scan.one_of("T t");
+// Consumes ".25" or ",25".
+nanoseconds fraction_of(scanner& scan) {
+  std::int64_t fraction_ns = 0;
+  if (scan.next_is('.') || scan.next_is(',')) {
+    scan.one_of(".,");
+    for (std::int64_t place = 100'000'000; scan.next_is_digit(); place /= 10) {
+      fraction_ns += place * scan.digits(1);
+    }
+  }
+  return nanoseconds(fraction_ns);
+}
+
+void clock_of(scanner& scan, civil_time& t) {
   t.hour = scan.digits(2);
   scan.one_of(":");
   t.minute = scan.digits(2);
   scan.one_of(":");
   t.second = scan.digits(2);
-  std::int64_t fraction_ns = 0;
-  if (scan.next_is('.')) {
-    scan.one_of(".");
-    for (std::int64_t place = 100'000'000; scan.ok() && !scan.at_end(); place /= 10) {
-      if (scan.next_is('Z') || scan.next_is('z') || scan.next_is('+') || scan.next_is('-')) break;
-      fraction_ns += place * scan.digits(1);
-    }
-  }
+}
+
+// Consumes an ISO 8601 time, and the spaces after it only if a zone follows them.
+std::optional<nanoseconds> iso_time(scanner& scan) {
+  civil_time t{};
+  t.year = scan.digits(4);
+  const char separator = scan.one_of("-/");
+  t.month = scan.digits(2);
+  scan.one_of({&separator, 1});
+  t.day = scan.digits(2);
+  scan.one_of("T t");
+  clock_of(scan, t);
+  const auto fraction = fraction_of(scan);
   std::chrono::minutes offset{0};
   if (scan.next_is('Z') || scan.next_is('z')) {
     scan.one_of("Zz");
-  } else if (scan.ok() && !scan.at_end()) {
-    offset = offset_of(scan, true);
+  } else if (scan.next_is('+') || scan.next_is('-')) {
+    offset = offset_of(scan);
   }
-  if (!scan.ok() || !scan.at_end()) return std::nullopt;
+  if (!scan.ok()) return std::nullopt;
   const auto whole = since_epoch(t, offset);
   if (!whole) return std::nullopt;
-  return *whole + nanoseconds(fraction_ns);
+  return *whole + fraction;
+}
+
+// The name of a zone, as databases write it. Only the time between requests counts, so the zone
+// itself may be unknown.
+void skip_zone_name(scanner& scan) {
+  if (scan.next_is(' ')) scan.one_of(" ");
+  while (scan.next_is_letter()) scan.one_of(letters);
+}
+
+// All of the text is a time.
+std::optional<nanoseconds> whole_iso_time(std::string_view text) {
+  scanner scan(text);
+  auto time = iso_time(scan);
+  if (time && scan.next_is(' ')) {
+    scanner after = scan;
+    after.one_of(" ");
+    if (after.next_is('+') || after.next_is('-')) {
+      *time -= offset_of(after);
+      scan = after;
+    } else {
+      skip_zone_name(scan);
+    }
+  }
+  return time && scan.ok() && scan.at_end() ? time : std::nullopt;
+}
+
+std::optional<nanoseconds> scaled(double number, double ns) {
+  if (!std::isfinite(number) || number < 0 || number * ns > 7.3e18) return std::nullopt;
+  return nanoseconds(std::llround(number * ns));
+}
+
+std::int64_t ns_of(time_unit unit) {
+  switch (unit) {
+    case time_unit::ms: return 1'000'000;
+    case time_unit::us: return 1'000;
+    case time_unit::ns: return 1;
+    case time_unit::windows: return 100;
+    default: return 1'000'000'000;
+  }
+}
+
+std::int64_t ns_by_size(double number) {
+  return number >= 1e17 ? 1 : number >= 1e14 ? 1'000 : number >= 1e11 ? 1'000'000 : 1'000'000'000;
+}
+
+std::string_view trimmed(std::string_view text) {
+  const auto first = text.find_first_not_of(" \t");
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
+}
+
+// The number of 100 ns from 1601, where Windows counts from, to the epoch.
+constexpr std::int64_t windows_epoch = 116'444'736'000'000'000;
+
+// "1709294400.250": as exact as it is written.
+std::optional<nanoseconds> decimal_seconds(std::string_view text, std::size_t point,
+                                           time_unit unit) {
+  if (unit != time_unit::by_size && unit != time_unit::s) return std::nullopt;
+  std::int64_t whole = 0;
+  const auto got = std::from_chars(text.data(), text.data() + point, whole);
+  if (text.front() < '0' || text.front() > '9') return std::nullopt;
+  if (got.ptr != text.data() + point) return std::nullopt;
+  scanner scan(text.substr(point));
+  const auto fraction = fraction_of(scan);
+  if (!scan.ok() || !scan.at_end() || whole > 7'300'000'000) return std::nullopt;
+  return std::chrono::seconds(whole) + fraction;
+}
+
+std::optional<nanoseconds> number_time(std::string_view text, time_unit unit, bool& is_number) {
+  const char* const end = text.data() + text.size();
+  // Whole numbers apart from others: a double does not hold today's nanoseconds.
+  std::int64_t whole = 0;
+  if (const auto got = std::from_chars(text.data(), end, whole); got.ptr == end) {
+    is_number = true;
+    if (got.ec != std::errc{} || whole < 0) return std::nullopt;
+    if (unit == time_unit::windows && whole >= windows_epoch) whole -= windows_epoch;
+    const auto ns =
+        unit == time_unit::by_size ? ns_by_size(static_cast<double>(whole)) : ns_of(unit);
+    if (whole > 7'300'000'000'000'000'000 / ns) return std::nullopt;  // past the year 2200
+    return nanoseconds(whole * ns);
+  }
+  if (const auto point = text.find('.'); unit != time_unit::windows && point <= 10) {
+    if (const auto exact = decimal_seconds(text, point, unit)) {
+      is_number = true;
+      return exact;
+    }
+  }
+  double number = 0;
+  const auto got = std::from_chars(text.data(), end, number);
+  if (got.ptr != end) return std::nullopt;
+  is_number = true;
+  if (got.ec != std::errc{}) return std::nullopt;
+  return scaled(number,
+                static_cast<double>(unit == time_unit::by_size ? ns_by_size(number) : ns_of(unit)));
 }
 
 }  // namespace
@@ -128,42 +240,83 @@ std::optional<stamp> parse_access_log_time(std::string_view text) {
   t.month = scan.month_name();
   scan.one_of("/");
   t.year = scan.digits(4);
-  scan.one_of(":");
-  t.hour = scan.digits(2);
-  scan.one_of(":");
-  t.minute = scan.digits(2);
-  scan.one_of(":");
-  t.second = scan.digits(2);
-  scan.one_of(" ");
-  const auto offset = offset_of(scan, false);
+  scan.one_of(": ");
+  clock_of(scan, t);
+  const auto fraction = fraction_of(scan);
+  std::chrono::minutes offset{0};
+  if (scan.ok() && !scan.at_end()) {
+    scan.one_of(" ");
+    offset = offset_of(scan);
+  }
   if (!scan.ok() || !scan.at_end()) return std::nullopt;
-  return since_epoch(t, offset);
+  const auto whole = since_epoch(t, offset);
+  if (!whole) return std::nullopt;
+  return *whole + fraction;
 }
 
-std::optional<stamp> parse_trace_time(std::string_view text) {
-  const auto first = text.find_first_not_of(" \t");
-  if (first == std::string_view::npos) return std::nullopt;
-  text = text.substr(first, text.find_last_not_of(" \t") - first + 1);
+std::optional<stamp> parse_trace_time(std::string_view text, time_unit unit) {
+  text = trimmed(text);
+  if (text.size() > 2 && text.front() == '[' && text.back() == ']') {
+    text = text.substr(1, text.size() - 2);
+  }
+  if (text.empty()) return std::nullopt;
+  bool is_number = false;
+  const auto number = number_time(text, unit, is_number);
+  if (is_number) return number;
+  if (const auto iso = whole_iso_time(text)) return iso;
+  return parse_access_log_time(text);
+}
 
-  // Whole numbers apart from others: a double does not hold today's nanoseconds.
-  std::int64_t whole = 0;
-  const char* const end = text.data() + text.size();
-  if (const auto got = std::from_chars(text.data(), end, whole); got.ptr == end) {
-    if (got.ec != std::errc{} || whole < 0) return std::nullopt;
-    if (whole >= 100'000'000'000'000'000) return stamp(whole);
-    if (whole >= 100'000'000'000'000) return std::chrono::microseconds(whole);
-    if (whole >= 100'000'000'000) return std::chrono::milliseconds(whole);
-    if (whole > 7'300'000'000) return std::nullopt;  // past the year 2200: in seconds it is no time
-    return std::chrono::seconds(whole);
+std::optional<stamp> parse_leading_time(std::string_view text) {
+  scanner scan(text);
+  if (scan.next_is_digit()) return iso_time(scan);
+  civil_time t{};
+  t.year = 1972;  // a leap year
+  t.month = scan.month_name();
+  scan.one_of(" ");
+  if (scan.next_is(' ')) scan.one_of(" ");
+  t.day = scan.digits(1);
+  if (scan.next_is_digit()) t.day = t.day * 10 + scan.digits(1);
+  scan.one_of(" ");
+  clock_of(scan, t);
+  if (!scan.ok()) return std::nullopt;
+  return since_epoch(t, std::chrono::minutes(0));
+}
+
+std::optional<stamp> find_iso_time(std::string_view text) {
+  // Every such time has a colon after its hour: 2024-03-01T12:
+  constexpr std::size_t before = 13;
+  for (auto colon = text.find(':'); colon != std::string_view::npos;
+       colon = text.find(':', colon + 1)) {
+    if (colon < before || (text[colon - 3] != 'T' && text[colon - 3] != ' ')) continue;
+    scanner scan(text.substr(colon - before));
+    if (const auto time = iso_time(scan)) return time;
   }
+  return std::nullopt;
+}
+
+std::optional<std::chrono::nanoseconds> parse_log_duration(std::string_view text, time_unit unit) {
+  text = trimmed(text);
   double number = 0;
-  if (const auto got = std::from_chars(text.data(), end, number); got.ptr == end) {
-    if (got.ec != std::errc{} || !std::isfinite(number) || number < 0) return std::nullopt;
-    const double scale = number >= 1e17 ? 1 : number >= 1e14 ? 1e3 : number >= 1e11 ? 1e6 : 1e9;
-    if (number * scale > 7.3e18) return std::nullopt;
-    return stamp(std::llround(number * scale));
+  const char* const end = text.data() + text.size();
+  const auto got = std::from_chars(text.data(), end, number);
+  if (got.ec != std::errc{} || got.ptr == text.data()) return std::nullopt;
+  const std::string_view suffix = trimmed({got.ptr, static_cast<std::size_t>(end - got.ptr)});
+  if (suffix == "s") {
+    unit = time_unit::s;
+  } else if (suffix == "ms") {
+    unit = time_unit::ms;
+  } else if (suffix == "us" || suffix == "\u00b5s") {
+    unit = time_unit::us;
+  } else if (suffix == "ns") {
+    unit = time_unit::ns;
+  } else if (!suffix.empty()) {
+    return std::nullopt;
+  } else if (unit == time_unit::by_size) {
+    // A fraction is of seconds; a whole number counts milliseconds.
+    unit = text.find('.') == std::string_view::npos ? time_unit::ms : time_unit::s;
   }
-  return iso_time(text);
+  return scaled(number, static_cast<double>(ns_of(unit)));
 }
 
 }  // namespace singleflight::lab

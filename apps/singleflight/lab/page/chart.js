@@ -33,9 +33,9 @@ const chart = (() => {
     return last >= most ? last : last + values[1];
   };
 
-  // Writes the names of the lines above each chart.
-  const legend = (names) => {
-    for (const legend of document.querySelectorAll(".legend")) {
+  // Writes the names of the lines above each chart, or above those that are selected.
+  const legend = (names, selector = ".legend") => {
+    for (const legend of document.querySelectorAll(selector)) {
       names.forEach((name, i) => {
         const item = document.createElement("span");
         const mark = document.createElement("span");

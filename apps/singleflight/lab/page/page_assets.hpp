@@ -11,5 +11,7 @@ extern const char* const replay_charts_html;
 extern const char* const replay_js;
 extern const char* const hit_ratio_charts_html;
 extern const char* const hit_ratio_js;
+extern const char* const simulation_charts_html;
+extern const char* const simulation_js;
 
 }  // namespace singleflight::lab

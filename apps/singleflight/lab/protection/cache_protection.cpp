@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <string>
+#include <utility>
 
 #include <singleflight/cache/loading_cache.hpp>
 
@@ -17,6 +18,7 @@ class cache_protection : public protection {
         cache_([this](const std::string& key) { return refresh(key); },
                {.capacity = settings.capacity,
                 .ttl = settings.ttl,
+                .jitter = 0,
                 .refresh_after = settings.refresh_after,
                 .stale_if_error = settings.stale_if_error,
                 .group = {.executor = refreshing_, .timer = &clock}}) {}
@@ -70,7 +72,58 @@ class cache_protection : public protection {
   loading_cache<std::string, row> cache_;
 };
 
+class cache_alone_protection : public protection {
+ public:
+  cache_alone_protection(backend& asked, const cache_settings& settings, timer& clock)
+      : asked_(asked),
+        cache_([](const std::string& /*key*/) { return row{}; }, {.capacity = settings.capacity,
+                                                                  .ttl = settings.ttl,
+                                                                  .jitter = 0,
+                                                                  .group = {.timer = &clock}}) {}
+
+  reply ask(const std::string& key, steady_time deadline) override {
+    if (const auto late = refuse_late(deadline)) return *late;
+    reply got;
+    if (const auto stored = cache_.find(key)) {
+      got.from = reply::origin::shared;
+      got.empty = (*stored)->rows == 0;
+      return got;
+    }
+    try {
+      auto answer = asked_.load(key, [deadline] { return deadline; });
+      got.from = reply::origin::own_load;
+      got.empty = answer.rows == 0;
+      cache_.put(key, std::move(answer));
+    } catch (const std::exception&) {
+      failed_.fetch_add(1, std::memory_order_relaxed);
+      got.error = describe_failure(std::current_exception());
+      if (got.error->asked) got.from = reply::origin::own_load;
+    }
+    return got;
+  }
+
+  std::optional<cache_counts> cached() const override {
+    const auto stats = cache_.stats();
+    return cache_counts{.hits = stats.hits,
+                        .misses = stats.misses,
+                        .failed = failed_.load(std::memory_order_relaxed),
+                        .expired = stats.expired,
+                        .evicted = stats.evicted};
+  }
+
+ private:
+  backend& asked_;
+  std::atomic<std::uint64_t> failed_ = 0;
+  loading_cache<std::string, row> cache_;
+};
+
 }  // namespace
+
+std::unique_ptr<protection> make_cache_alone_protection(backend& asked,
+                                                        const cache_settings& settings,
+                                                        timer& clock) {
+  return std::make_unique<cache_alone_protection>(asked, settings, clock);
+}
 
 std::unique_ptr<protection> make_cache_protection(backend& asked, const cache_settings& settings,
                                                   timer& clock) {

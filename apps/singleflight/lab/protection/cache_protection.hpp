@@ -14,4 +14,9 @@ namespace singleflight::lab {
 std::unique_ptr<protection> make_cache_protection(backend& asked, const cache_settings& settings,
                                                   timer& clock = default_timer());
 
+/// The same cache, but each miss loads: nothing coalesces. Without refreshes and stale answers.
+std::unique_ptr<protection> make_cache_alone_protection(backend& asked,
+                                                        const cache_settings& settings,
+                                                        timer& clock = default_timer());
+
 }  // namespace singleflight::lab

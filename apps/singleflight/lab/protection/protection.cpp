@@ -40,12 +40,16 @@ struct known_protection {
   std::unique_ptr<protection> (*make)(backend&, const cache_settings&);
 };
 
-constexpr std::array<known_protection, 3> known_protections{{
+constexpr std::array<known_protection, 4> known_protections{{
     {"none",
      [](backend& asked, const cache_settings&) -> std::unique_ptr<protection> {
        return std::make_unique<no_protection>(asked);
      }},
     {"flight", [](backend& asked, const cache_settings&) { return make_flight_protection(asked); }},
+    {"cache-alone",
+     [](backend& asked, const cache_settings& settings) {
+       return make_cache_alone_protection(asked, settings);
+     }},
     {"cache",
      [](backend& asked, const cache_settings& settings) {
        return make_cache_protection(asked, settings);

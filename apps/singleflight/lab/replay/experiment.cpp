@@ -17,6 +17,10 @@ using clock = std::chrono::steady_clock;
 // latency of 5 s.
 constexpr std::size_t most_open_loop_threads = 10'000;
 
+// A trial selects requests from all over the workload.
+constexpr auto trial_time = std::chrono::milliseconds(300);
+constexpr std::size_t trial_stride = 7919;
+
 }  // namespace
 
 double run_result::answers_per_s() const {
@@ -77,9 +81,29 @@ run_result measure(const experiment& what, const std::string& protection, backen
   return result;
 }
 
+std::vector<std::chrono::nanoseconds> time_loads(backend& measured, const workload& requests,
+                                                 const std::stop_token& stop) {
+  const std::stop_callback on_stop(stop, [&] { measured.interrupt(); });
+  const auto end = clock::now() + trial_time;
+  const auto total = requests.requests.size();
+  std::vector<std::chrono::nanoseconds> taken;
+  for (std::size_t i = 0; i < total && clock::now() < end && !stop.stop_requested(); ++i) {
+    const auto begin = clock::now();
+    try {
+      measured.load(requests.key_of(i * trial_stride % total), [] { return steady_time::max(); });
+    } catch (const no_connection&) {
+      continue;
+    } catch (const backend_error&) {  // NOLINT(bugprone-empty-catch)
+      // The backend has done its work.
+    }
+    taken.push_back(clock::now() - begin);
+  }
+  return taken;
+}
+
 double probe(backend& measured, const workload& requests, std::size_t callers,
              const std::stop_token& stop) {
-  constexpr auto duration = std::chrono::milliseconds(300);
+  constexpr auto duration = trial_time;
   constexpr std::size_t most_threads = 1000;
   const auto total = requests.requests.size();
   // More loads than the backend has connections would only queue.
@@ -94,8 +118,7 @@ double probe(backend& measured, const workload& requests, std::size_t callers,
       total, at_once,
       [&](std::size_t /*thread*/, std::size_t request, clock::time_point now) {
         if (now - begin > duration) return;
-        // The stride selects requests from all over the workload.
-        const auto place = request * 7919 % total;
+        const auto place = request * trial_stride % total;
         try {
           // Neither a queue nor retries may outlast the trial.
           measured.load(requests.key_of(place), [&] { return begin + duration; });

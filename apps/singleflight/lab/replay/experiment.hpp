@@ -5,6 +5,7 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include "lab/backend/backend.hpp"
 #include "lab/backend/guards.hpp"
@@ -54,5 +55,10 @@ run_result measure(const experiment& what, const std::string& protection, backen
 /// the backend, so that the first protection has no disadvantage.
 double probe(backend& measured, const workload& requests, std::size_t callers,
              const std::stop_token& stop);
+
+/// Measures how long single loads take, one after the other, with keys from all over the workload,
+/// for about a third of a second. Failed loads count as well; empty if none has ended.
+std::vector<std::chrono::nanoseconds> time_loads(backend& measured, const workload& requests,
+                                                 const std::stop_token& stop);
 
 }  // namespace singleflight::lab

@@ -22,6 +22,7 @@ struct results {
   std::uint64_t skipped_lines = 0;  // malformed lines of the log
   std::optional<std::uint64_t> seed;
   std::string pacing;
+  double log_rate = 0;  // requests a second by the log's own times; 0 if it has none
   std::string backend;
   std::string query;
   std::size_t connections = 0;

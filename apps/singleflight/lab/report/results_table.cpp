@@ -9,6 +9,7 @@
 #include "cli/text_table.hpp"
 #include "cli/units.hpp"
 #include "cli/usage_error.hpp"
+#include "lab/protection/cache_table.hpp"
 #include "lab/report/results.hpp"
 
 namespace singleflight::lab {
@@ -71,20 +72,6 @@ std::string guards_table(const results& all) {
   return cli::aligned(rows) + "\n";
 }
 
-std::string cache_table(const results& all) {
-  std::vector<cli::cells> rows{
-      {"cache", "hits", "stale", "misses", "refreshes", "failed", "expired", "evicted"}};
-  for (const auto& run : all.runs) {
-    if (!run.cached) continue;
-    const auto& counts = *run.cached;
-    rows.push_back({run.protection, cli::show_count(counts.hits), cli::show_count(counts.stale),
-                    cli::show_count(counts.misses), cli::show_count(counts.refreshes),
-                    cli::show_count(counts.failed), cli::show_count(counts.expired),
-                    cli::show_count(counts.evicted)});
-  }
-  return rows.size() == 1 ? "" : cli::aligned(rows) + "\n";
-}
-
 // "flight: 87 % fewer backend loads than none, p99 4.1 times lower, 7.9 times the throughput."
 std::string comparison(const run_result& base, const run_result& run) {
   if (base.backend_loads == 0 || base.seen.requests == 0 || run.seen.requests == 0) return {};
@@ -93,14 +80,19 @@ std::string comparison(const run_result& base, const run_result& run) {
       static_cast<double>(base.backend_loads) / static_cast<double>(base.seen.requests);
   const double loads =
       static_cast<double>(run.backend_loads) / static_cast<double>(run.seen.requests);
+  const auto base_p99 = static_cast<double>(base.seen.latency.quantile(0.99).count());
+  const auto p99 = static_cast<double>(run.seen.latency.quantile(0.99).count());
+  const auto close = [](double a, double b) { return std::fabs(a / b - 1) < 0.005; };
+  if (close(loads, base_loads) && close(p99, base_p99) &&
+      close(run.answers_per_s(), base.answers_per_s())) {
+    return {};  // nothing to compare
+  }
   std::string text = loads <= base_loads
                          ? fmt::format("{}: {:.1f} % fewer backend loads than {}", run.protection,
                                        (1 - loads / base_loads) * 100, base.protection)
                          : fmt::format("{}: {:.1f} % more backend loads than {}", run.protection,
                                        (loads / base_loads - 1) * 100, base.protection);
-  const auto base_p99 = static_cast<double>(base.seen.latency.quantile(0.99).count());
-  const auto p99 = static_cast<double>(run.seen.latency.quantile(0.99).count());
-  if (p99 > 0 && std::fabs(p99 / base_p99 - 1) < 0.005) {
+  if (p99 > 0 && close(p99, base_p99)) {
     text += ", the same p99";
   } else if (p99 > 0 && base_p99 > 0) {
     text += p99 <= base_p99
@@ -112,6 +104,17 @@ std::string comparison(const run_result& base, const run_result& run) {
                         cli::show_number(run.answers_per_s() / base.answers_per_s()));
   }
   return text + "\n";
+}
+
+// "the log has 0.01 requests a second, this replay makes 2,437"
+std::string compare_rates(const results& all) {
+  if (all.log_rate <= 0 || all.runs.empty() || all.runs.front().wall.count() <= 0) return {};
+  const auto& run = all.runs.front();
+  const double rate =
+      static_cast<double>(run.seen.requests) / std::chrono::duration<double>(run.wall).count();
+  if (std::fabs(rate / all.log_rate - 1) < 0.1) return {};
+  return fmt::format("the log has {} requests a second, this replay makes {}\n",
+                     cli::show_number(all.log_rate), cli::show_number(rate));
 }
 
 std::string notes(const run_result& run) {
@@ -145,10 +148,11 @@ std::string to_table(const results& all) {
   for (const auto& run : all.runs) rows.push_back(row_of(run));
   std::string text = cli::aligned(rows) + "\n";
   if (all.guards.any()) text += guards_table(all);
-  text += cache_table(all);
+  text += cache_table(all.runs);
   for (const auto& run : all.runs) {
     if (&run != &all.runs.front()) text += comparison(all.runs.front(), run);
   }
+  text += compare_rates(all);
   for (const auto& run : all.runs) text += notes(run);
   return text;
 }

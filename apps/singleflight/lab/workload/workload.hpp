@@ -4,9 +4,12 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <limits>
+#include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace singleflight::lab {
@@ -20,6 +23,11 @@ struct workload {
   std::vector<std::uint32_t> requests;
   /// When each request arrived, relative to the first one; empty if the source has no times.
   std::vector<std::chrono::nanoseconds> stamps;
+  /// When the first request arrived, in the log's own time: since January 1970, or since whatever
+  /// moment the source counts from.
+  std::chrono::nanoseconds began{0};
+  /// How long each request took when the source was written; empty if the source does not say.
+  std::vector<std::chrono::duration<std::uint32_t, std::micro>> durations;
   /// A description for people: "web.log (access log, key: path)".
   std::string source;
 
@@ -34,18 +42,38 @@ struct workload {
 void arrange_by_time(workload& requests);
 
 /// key_table: assigns an index to each distinct key.
+///
+/// Cost        of a look-up two reads of memory that is far apart, whatever the number of keys; 11
+///             to 22 bytes per key, in addition to the key.
 class key_table {
  public:
   std::uint32_t index_of(std::string_view key);
-  std::vector<std::string> take_keys() { return std::move(keys_); }
+  /// Looks up several keys, whose reads of memory overlap: for a large table, in less than half the
+  /// time. `indices` has a place for each key.
+  void index_all(std::span<const std::string_view> keys, std::uint32_t* indices);
+  std::vector<std::string> take_keys() {
+    slots_ = {};
+    return std::move(keys_);
+  }
   std::size_t size() const { return keys_.size(); }
 
  private:
-  struct text_hash : std::hash<std::string_view> {
-    using is_transparent = void;
+  static constexpr auto unused = std::numeric_limits<std::uint32_t>::max();
+  struct slot {
+    std::uint32_t hash = 0;
+    std::uint32_t index = unused;  // in keys_
   };
-  std::unordered_map<std::string, std::uint32_t, text_hash, std::equal_to<>> index_;
+
+  static std::uint32_t hash_of(std::string_view key) {
+    return static_cast<std::uint32_t>(std::hash<std::string_view>{}(key));
+  }
+  std::uint32_t index_of(std::string_view key, std::uint32_t hash);
+  void reserve(std::size_t more);
+  void grow();
+
   std::vector<std::string> keys_;
+  std::vector<slot> slots_;  // a power of two of them; a key is in the first one from its hash on
+                             // that was unused when it came
 };
 
 }  // namespace singleflight::lab

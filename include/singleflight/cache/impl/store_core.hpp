@@ -20,7 +20,7 @@ SINGLEFLIGHT_BODY std::size_t store_core::max_waiting_of(std::size_t capacity,
   const std::size_t part =
       weighed
           ? capacity / 32
-          : std::clamp<std::size_t>(capacity / 32, std::min<std::size_t>(16, capacity / 8), 256);
+          : std::clamp<std::size_t>(capacity / 32, std::min<std::size_t>(64, capacity / 8), 256);
   return platform::tuned(std::max<std::size_t>(1, part), std::size_t{1});
 }
 

@@ -45,6 +45,10 @@ concept compares_keys =
          requires(View a, View b) { a == b; } ||
          requires(View a, View b) { std::equal(a.begin(), a.end(), b.begin(), b.end()); }));
 
+/// Whether the results of a Hash are used as they are.
+template <class Hash>
+concept is_avalanching = requires { typename Hash::is_avalanching; };
+
 /// How a table node refers to a key that is stored elsewhere: by a view, or by a pointer.
 template <class Key, class Hash, class Equal>
 struct key_access {

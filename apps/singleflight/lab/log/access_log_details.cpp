@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lab/log/access_log_details.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "lab/log/http_key.hpp"
+#include "lab/log/words.hpp"
+
+namespace singleflight::lab {
+
+namespace {
+
+using std::chrono::nanoseconds;
+
+bool is_address(std::string_view word) {
+  return !word.empty() && word.find_first_of(".:") != std::string_view::npos &&
+         word.find_first_not_of("0123456789abcdefABCDEF.:[]") == std::string_view::npos;
+}
+
+// "host client ident user [time]": the host is there only if the client follows it. A bucket of S3
+// is recognized by what its log has after the time.
+std::string_view host_before_time(std::string_view before, std::string_view after_time) {
+  if (const auto prefix = before.rfind(": "); prefix != std::string_view::npos) {
+    before.remove_prefix(prefix + 2);
+  }
+  word_list words(before);
+  const auto first = words.next();
+  const auto second = words.next();
+  if (second.empty()) return {};
+  if (looks_like_host(first) && (is_address(second) || looks_like_host(second))) return first;
+  if (!words.next().empty()) return {};
+  word_list rest(after_time);
+  rest.next();
+  rest.next();
+  rest.next();
+  const auto operation = rest.next();
+  const bool s3 = operation.starts_with("REST.") || operation.starts_with("WEBSITE.");
+  return s3 ? second : std::string_view{};
+}
+
+// What HAProxy captured of the request: "{shop.test|agent}".
+std::string_view captured_host(std::string_view between) {
+  const auto brace = between.find('{');
+  if (brace == std::string_view::npos) return {};
+  const auto text = between.substr(brace + 1);
+  const auto host = text.substr(0, text.find_first_of("|}"));
+  return looks_like_host(host) ? host : std::string_view{};
+}
+
+// Envoy: [time] "request" ... "forwarded for" "agent" "id" "host" "upstream".
+std::string_view host_of_envoy(std::string_view after) {
+  for (int n = 1; n <= 4; ++n) {
+    const auto begin = after.find('"');
+    if (begin == std::string_view::npos) return {};
+    const auto end = after.find('"', begin + 1);
+    if (end == std::string_view::npos) return {};
+    const auto text = after.substr(begin + 1, end - begin - 1);
+    if (n == 4) return looks_like_host(text) ? text : std::string_view{};
+    after.remove_prefix(end + 1);
+  }
+  return {};
+}
+
+// "... rt=0.012 ...": seconds, as nginx writes them.
+std::optional<nanoseconds> named_duration(std::string_view after) {
+  for (const std::string_view name : {" rt=", " request_time=", " rt=\"", " request_time=\""}) {
+    const auto at = after.find(name);
+    if (at == std::string_view::npos) continue;
+    const auto text = after.substr(at + name.size());
+    const auto end = text.find_first_not_of("0123456789.");
+    if (const auto time = parse_log_duration(text.substr(0, end), time_unit::s)) return time;
+  }
+  return std::nullopt;
+}
+
+// What follows the request: status, size, and at the end of the line a time with its unit, as
+// Traefik writes it.
+void read_after(std::string_view after, access_log_line& made) {
+  word_list words(after);
+  made.status = http_status(words.next());
+  if (made.status != 0) made.bytes = whole_number(words.next());
+  if (after.ends_with("ms")) {
+    const auto last = after.substr(after.rfind(' ') + 1);
+    made.duration = parse_log_duration(last, time_unit::ms);
+  } else if (after.find('=') != std::string_view::npos) {
+    made.duration = named_duration(after);
+  }
+}
+
+// AWS's load balancers: three durations, status, status of the target, bytes received, bytes sent.
+// HAProxy: "Tq/Tw/Tc/Tr/Tt", status, bytes.
+void read_between(std::string_view between, access_log_line& made) {
+  word_list words(between);
+  std::array<std::string_view, 3> last;
+  for (auto word = words.next(); !word.empty(); word = words.next()) {
+    made.status = http_status(word);
+    if (made.status != 0) break;
+    last = {last[1], last[2], word};
+  }
+  if (made.status == 0) return;
+  if (std::count(last[2].begin(), last[2].end(), '/') == 4) {
+    made.duration = parse_log_duration(last[2].substr(last[2].rfind('/') + 1), time_unit::ms);
+    made.bytes = whole_number(words.next());
+    return;
+  }
+  words.next();
+  words.next();
+  made.bytes = whole_number(words.next());
+  nanoseconds sum{0};
+  for (const auto each : last) {
+    const auto time = parse_log_duration(each, time_unit::s);
+    if (!time) return;
+    sum += *time;
+  }
+  made.duration = sum;
+}
+
+// Squid: time, milliseconds, client, result/status, size, and then the request.
+void read_squid(std::string_view between, access_log_line& made) {
+  word_list words(between);
+  const auto elapsed = words.next();
+  words.next();
+  const auto result = words.next();
+  made.status = http_status(result.substr(std::min(result.find('/') + 1, result.size())));
+  if (made.status == 0) return;
+  made.bytes = whole_number(words.next());
+  made.duration = parse_log_duration(elapsed, time_unit::ms);
+}
+
+}  // namespace
+
+void read_details(const access_log_places& at, access_log_line& made) {
+  const auto after = at.line.substr(at.request_end);
+  const bool time_first = at.time_end <= at.request_begin;
+  const auto between =
+      time_first ? at.line.substr(at.time_end, at.request_begin - at.time_end) : std::string_view{};
+  read_after(after, made);
+  if (made.status != 0 && at.line.front() == '[' && !made.bytes && after.size() <= 4) {
+    // Apache's ssl_request_log: a size, and no status.
+    made.bytes = made.status;
+    made.status = 0;
+  }
+  if (made.status == 0 && made.quoted && between.size() > 1) read_between(between, made);
+  if (!made.quoted && between.size() > 1) read_squid(between, made);
+
+  if (!made.host.empty() || !time_first) return;
+  if (at.time_begin > 0) {
+    made.host = host_before_time(at.line.substr(0, at.time_begin), at.line.substr(at.time_end));
+  } else if (between.starts_with(" stdout F ") || between.starts_with(" stderr F ")) {
+    // A container's log: what the server wrote begins after the prefix.
+    constexpr std::size_t prefix = 10;
+    made.host = host_before_time(between.substr(prefix, between.find('[') - prefix), {});
+  }
+  if (made.host.empty() && between.size() > 1) made.host = captured_host(between);
+  if (made.host.empty() && at.time_begin == 0 && at.time_end > 0 && at.line.front() == '[') {
+    made.host = host_of_envoy(after);
+  }
+}
+
+}  // namespace singleflight::lab

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`singleflight lab read` on the small logs in logs/, each of a kind that a producer writes.
+
+FILE.expect holds the --key-from ("auto": none) and what the program prints, or "refused".
+
+    read_test.py [-v]
+"""
+
+import bz2
+import gzip
+import lzma
+import pathlib
+import struct
+import unittest
+
+from program import LabCase, run
+
+LOGS = pathlib.Path(__file__).parent / "logs"
+
+
+def read(path, *arguments, stdin=None):
+    return run("lab", "read", path, *arguments, stdin=stdin)
+
+
+def zstd_of(data):
+    """A frame of zstd with one block that is not compressed."""
+    assert len(data) < 256
+    block = (len(data) << 3 | 1).to_bytes(3, "little")
+    return b"\x28\xb5\x2f\xfd\x20" + bytes([len(data)]) + block + data
+
+
+class reading(LabCase):
+    def test_logs(self):
+        expectations = sorted(LOGS.glob("*.expect"))
+        self.assertGreater(len(expectations), 50)
+        for expectation in expectations:
+            log = expectation.with_name(expectation.name.removesuffix(".expect"))
+            with self.subTest(log=log.name):
+                key, *expected = expectation.read_text().splitlines()
+                key = key.removeprefix("key-from ")
+                done = read(log, *([] if key == "auto" else ["--key-from", key]))
+                if expected == ["refused"]:
+                    self.assertEqual(done.returncode, 2)
+                    self.assertEqual(done.stderr.count(b"\n"), 1, done.stderr)
+                    continue
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertEqual(done.stdout.decode().splitlines(), expected)
+                notice = done.stderr.decode().splitlines()[0]
+                self.assertIn(f"{log.name} is read as: ", notice)
+                self.assertIn("its first request: ", notice)
+
+    def test_only_the_counts(self):
+        done = read(LOGS / "combined.log", "--quiet")
+        self.assertEqual(done.stdout, b"requests 3\nask for nothing 0\nmalformed 0\n")
+
+    def test_packed(self):
+        plain = (LOGS / "combined.log").read_bytes().splitlines(keepends=True)[0]
+        for packed in (gzip.compress(plain), bz2.compress(plain), lzma.compress(plain),
+                       zstd_of(plain)):
+            done = read(self.write("log", packed))
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn(b'0.000 "/list?page=2"\n', done.stdout)
+            cut = read(self.write("log", packed[:-6]))
+            self.assertIn(cut.returncode, (0, 2))
+            self.assertIn(b"incomplete", cut.stderr)
+        for foreign, saying in ((b"PK\x03\x04", b"unzip -p"), (b"\xff\xfe1\x009\x00", b"iconv")):
+            done = read(self.write("log", foreign + plain))
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(saying, done.stderr)
+
+    def test_binary_traces(self):
+        records = [(0, 17, 4096, 2), (0, 42, 512, -1), (3, 17, 4096, -1)]
+        trace = b"".join(struct.pack("<IQIq", *record) for record in records)
+        done = read(self.write("trace.oracleGeneral", trace))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stdout.splitlines()[3:],
+                         [b'0.000 "17"', b'0.500 "42"', b'3.000 "17"'])
+        self.assertIn(b"malformed 1\n", read(self.write("cut", trace[:-3])).stdout)
+
+    def test_choices(self):
+        columns = self.write("columns", "1500,a,x\n2500,b,x\n")
+        done = read(columns, "--no-header", "--key-from", "field=2", "--time-from", "field=1:ms")
+        self.assertIn(b'0.000 "a"\n1.000 "b"\n', done.stdout)
+        bars = self.write("bars", "who!when\nu1!3\n")
+        done = read(bars, "--separator", "!", "--key-from", "column=who", "--time-from",
+                    "column=when:s")
+        self.assertIn(b'0.000 "u1"\n', done.stdout)
+        posts = LOGS / "only_posts.log"
+        self.assertIn(b'"/x"', read(posts, "--methods", "POST").stdout)
+        tracked = self.write("tracked", '{"uri":"/a?utm_source=x&id=3"}\n')
+        self.assertIn(b'"/a?id=3"', read(tracked, "--ignore-query", "utm_*").stdout)
+
+    def test_what_is_left_out(self):
+        notice = read(LOGS / "nginx.json").stderr.decode()
+        self.assertIn("1 of 2 requests (1 POST)", notice)
+        notice = read(LOGS / "combined.log").stderr.decode()
+        self.assertIn("1 of 3 requests were answered with a 5xx", notice)
+        self.assertIn("1 of 3 requests were answered with a 304", notice)
+
+    def test_bad_input(self):
+        for content in (
+            "{" * 100_000, '{"key":"' + "x" * 10_000_000 + '"}\n{"key":"a"}\n',
+            '"' * 100_000, '"\n' * 50_000, "time,key\n" + '1,"a\n' * 20_000,
+            "#Fields:\n1 2\n", "\x00" * 1000, "[" * 100_000, "GET " * 50_000,
+            '{"key":"a","op_count":' + "9" * 400 + "}\n",
+        ):
+            with self.subTest(content=content[:20]):
+                done = read(self.write("log", content))
+                self.assertIn(done.returncode, (0, 2), done.stderr)
+                self.assertEqual(done.stderr.count(b"\n") > 0, True)
+        done = run("lab", "read")
+        self.assertEqual((done.returncode, done.stderr.count(b"\n")), (2, 1))
+        done = run("lab", "--callers", "5", "read", LOGS / "combined.log")
+        self.assertIn(b"--callers precedes read", done.stderr)
+
+    def test_two_formats_in_one_file(self):
+        both = (LOGS / "combined.log").read_text() + (LOGS / "nginx.json").read_text()
+        done = read(self.write("log", both))
+        self.assertEqual(done.returncode, 0)
+        self.assertIn(b"requests 3\n", done.stdout)
+        self.assertIn(b"ask for nothing 2\n", done.stdout)
+        self.assertIn(b"2 of 5 lines have no request", done.stderr)
+
+    def test_times_that_go_backwards(self):
+        log = self.write("log", "time,key\n2024-03-01T12:00:05Z,a\n2024-03-01T12:00:03Z,b\n")
+        self.assertIn(b'0.000 "a"\n-2.000 "b"\n', read(log).stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()
