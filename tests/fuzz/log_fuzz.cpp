@@ -84,6 +84,7 @@ void read_file(const lab::reading_choice& choice, std::string_view content) {
 
 }  // namespace
 
+// NOLINTNEXTLINE(readability-identifier-naming): libFuzzer calls it
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const char* const name = std::getenv("SINGLEFLIGHT_READER");
   if (size == 0 || name == nullptr) return 0;
