@@ -211,9 +211,10 @@ TEST_F(log_reader, more_than_half_malformed) {
 TEST_F(log_reader, binary_garbage) {
   std::string garbage;
   for (int i = 0; i < 20'000; ++i) garbage += static_cast<char>((i * 7919) >> 3);
-  EXPECT_THAT(refusal(garbage), HasSubstr("malformed"));
+  EXPECT_THAT(refusal(garbage), HasSubstr("binary data"));
+  EXPECT_THAT(refusal("\x01\x02 a kind that nobody knows\n"), HasSubstr("binary data"));
   EXPECT_THAT(refusal(std::string("\xFF\xFEk\0e\0y\0\n\0", 10)), HasSubstr("iconv -f UTF-16"));
-  EXPECT_THAT(refusal(std::string(1000, '\0')), HasSubstr("malformed"));
+  EXPECT_THAT(refusal(std::string(1000, '\0')), HasSubstr("binary data"));
   EXPECT_THAT(refusal(std::string(1'000'000, 'x')), HasSubstr("longer than 65536 bytes"));
   std::string endless;
   endless.resize(17'000'000, 'x');

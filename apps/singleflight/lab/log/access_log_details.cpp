@@ -19,7 +19,8 @@ bool is_address(std::string_view word) {
 }
 
 // "host client ident user [time]": the host is there only if the client follows it, or if it is
-// where only a name that nobody knows would be. A bucket of S3 is recognized by what its log has after the time.
+// where only a name that nobody knows would be. A bucket of S3 is recognized by what its log has
+// after the time.
 std::string_view host_before_time(std::string_view before, std::string_view after_time) {
   if (const auto prefix = before.rfind(": "); prefix != std::string_view::npos) {
     before.remove_prefix(prefix + 2);

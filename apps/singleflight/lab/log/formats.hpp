@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lab/log/key_choice.hpp"
@@ -60,6 +61,13 @@ std::unique_ptr<line_format> recognize_unnamed_columns(const log_head& head,
 /// Recognizes one key per line. Throws usage_error if the lines do not look like keys.
 std::unique_ptr<line_format> recognize_key_per_line(const log_head& head,
                                                     const reading_choice& choice);
+
+/// Refuses --separator and --no-header for a log that is no table; `kind` is what it is.
+void refuse_column_options(const log_head& head, const reading_choice& choice,
+                           std::string_view kind);
+
+/// Refuses a time that the user chose by its name, in a log whose parts have none.
+void refuse_named_time(const log_head& head, const reading_choice& choice, std::string_view kind);
 
 /// Returns the first known format that recognizes the log. Throws usage_error.
 std::unique_ptr<line_format> detect_format(const log_head& head, const reading_choice& choice);

@@ -119,12 +119,30 @@ std::unique_ptr<line_format> recognize_key_per_line(const log_head& head,
   }
   const bool whole_line = choice.key.from == part::automatic;
   const bool text = std::none_of(head.lines.begin(), head.lines.end(), has_control_characters);
+  if (most(head, has_control_characters)) {
+    throw cli::usage_error(fmt::format(
+        "--log: {} is binary data of a kind that the lab does not know; convert it to text",
+        head.name));
+  }
   if (const char* seen = whole_line && text ? not_keys(head) : nullptr) {
     throw cli::usage_error(fmt::format(
         "--log: {} is no log that the lab knows, and not one key per line: {}; its first line is "
         "{}; name the parts: --key-from field=N (words or columns; --separator, --no-header), "
         "column=NAME or member=a.b, and --time-from",
         head.name, seen, cli::one_line(head.lines.front(), 120)));
+  }
+  refuse_named_time(head, choice, whole_line ? "one key per line" : "text");
+  if (choice.time.from == time_choice::part::field) {
+    throw cli::usage_error(fmt::format(
+        "--time-from: {} is read as one key per line, which has no time; name the key "
+        "too: --key-from field=N; its first line is {}",
+        head.name, head.lines.empty() ? "missing" : cli::one_line(head.lines.front(), 120)));
+  }
+  if (choice.separator != '\0' && choice.separator != ' ') {
+    throw cli::usage_error(fmt::format(
+        "--separator: the lines of {} do not have the same number of columns with it; choose "
+        "another one, or omit the option to read words",
+        head.name));
   }
   const bool numbers = std::all_of(head.lines.begin(), head.lines.end(), [](const auto& line) {
     return line == "*" || whole_number(line);

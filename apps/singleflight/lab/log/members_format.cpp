@@ -236,6 +236,7 @@ std::unique_ptr<line_format> recognize_members(const log_head& head, const readi
   const auto& key = choice.key;
   const bool named = key.from == part::member || key.from == part::column;
   if (*syntax != member_syntax::json && !plan.fields.has_key() && !named) return nullptr;
+  refuse_column_options(head, choice, name_of(*syntax));
   look_at_times(head, plan, choice);
   if (named) {
     plan.chosen = chosen_member(head, plan, key);

@@ -221,6 +221,13 @@ std::unique_ptr<line_format> recognize_statements(const log_head& head,
         fmt::format("--key-from: {} is a {}, and that is its key; omit the option", head.name,
                     format->describe()));
   }
+  if (format) refuse_column_options(head, choice, format->describe());
+  if (format && choice.time.from != time_choice::part::automatic) {
+    throw cli::usage_error(
+        fmt::format("--time-from: {} is read as: {}; its time cannot be chosen; omit the option, "
+                    "or read words with --key-from field=N too",
+                    head.name, format->describe()));
+  }
   return format;
 }
 
