@@ -11,11 +11,11 @@ namespace singleflight::lab {
 
 namespace {
 
-// Tried in this order. The last one accepts or refuses every log that is left, so a new one goes
-// before it.
-constexpr std::array known_formats{
-    recognize_oracle_general, recognize_statements,      recognize_members,     recognize_columns,
-    recognize_access_log,     recognize_unnamed_columns, recognize_key_per_line};
+// Tried in this order, and then recognize_key_per_line, which accepts or refuses every log that is
+// left.
+constexpr std::array known_formats{recognize_oracle_general, recognize_statements,
+                                   recognize_members,        recognize_columns,
+                                   recognize_access_log,     recognize_unnamed_columns};
 
 }  // namespace
 
@@ -37,11 +37,16 @@ void refuse_named_time(const log_head& head, const reading_choice& choice, std::
                   head.name, kind, cli::one_line(choice.time.name, 40)));
 }
 
-std::unique_ptr<line_format> detect_format(const log_head& head, const reading_choice& choice) {
+std::unique_ptr<line_format> find_format(const log_head& head, const reading_choice& choice) {
   for (const auto recognize : known_formats) {
     if (auto format = recognize(head, choice)) return format;
   }
   return nullptr;
+}
+
+std::unique_ptr<line_format> detect_format(const log_head& head, const reading_choice& choice) {
+  if (auto format = find_format(head, choice)) return format;
+  return recognize_key_per_line(head, choice);
 }
 
 }  // namespace singleflight::lab

@@ -206,6 +206,20 @@ std::size_t chosen_member(const log_head& head, const member_plan& plan, const k
                   cli::one_line(fmt::format("{}", fmt::join(plan.paths, ", ")), 300)));
 }
 
+// JSON that is not one object a line: objects over several lines, or several in one.
+void refuse_other_json(const log_head& head) {
+  const auto second = head.lines.size() > 1 ? head.lines[1] : std::string();
+  const auto first = head.lines.empty() ? std::string() : head.lines.front();
+  const bool array =
+      first.starts_with("[{\"") || (first == "[" && second.find('{') != std::string::npos);
+  const bool object = first == "{" && second.find('"') != std::string::npos;
+  if (!array && !object) return;
+  throw cli::usage_error(
+      fmt::format("--log: {} is JSON, but not one object a line, which the lab needs; convert "
+                  "it: jq -c {} FILE | singleflight lab --log -",
+                  head.name, array ? "'.[]'" : "."));
+}
+
 void look_at_times(const log_head& head, member_plan& plan, const reading_choice& choice) {
   choose_time(choice.time, plan.paths, head.name, "member", plan.fields);
   const auto time = plan.fields.of(field::time);
@@ -228,7 +242,10 @@ void look_at_times(const log_head& head, member_plan& plan, const reading_choice
 
 std::unique_ptr<line_format> recognize_members(const log_head& head, const reading_choice& choice) {
   const auto syntax = syntax_of(head);
-  if (!syntax) return nullptr;
+  if (!syntax) {
+    refuse_other_json(head);
+    return nullptr;
+  }
   member_plan plan;
   plan.syntax = *syntax;
   plan.paths = paths_of(head, *syntax);
@@ -249,8 +266,12 @@ std::unique_ptr<line_format> recognize_members(const log_head& head, const readi
   if (auto inner = inner_head(head, plan); !inner.lines.empty()) {
     auto inner_choice = choice;
     inner_choice.time = {};
-    auto format = detect_format(inner, inner_choice);
-    return std::make_unique<members_format>(std::move(plan), choice, std::move(format));
+    // A message that is free text is no key.
+    auto format = key.from == part::field ? detect_format(inner, inner_choice)
+                                          : find_format(inner, inner_choice);
+    if (format) {
+      return std::make_unique<members_format>(std::move(plan), choice, std::move(format));
+    }
   }
   throw cli::usage_error(
       fmt::format("--log: {} is {} without a member that is known as a URL or a key; choose one "
