@@ -162,12 +162,6 @@ bool same_name(std::string_view a, std::string_view b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), same_letter);
 }
 
-std::string_view trimmed(std::string_view text) {
-  const auto first = text.find_first_not_of(' ');
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(' ') - first + 1);
-}
-
 // The last part of a path. What clients sent in their headers has no meaning.
 std::string_view last_part(std::string_view path) {
   if (path.find("eaders.") != std::string_view::npos) return {};
