@@ -166,7 +166,7 @@ std::optional<stamp> access_log_parser::find_time(std::string_view line, const p
   if (const auto time = time_of_some_word(line, request, where)) return time;
   // "<190>Mar  1 12:00:00"
   if (line.starts_with('<')) line.remove_prefix(std::min(line.find('>'), line.size() - 1) + 1);
-  return parse_leading_time(line);
+  return prefixes_.parse(line);
 }
 
 access_log_line access_log_parser::parse(std::string_view line) {

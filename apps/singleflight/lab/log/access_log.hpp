@@ -50,6 +50,7 @@ class access_log_parser {
 
   std::string last_text_;  // of the time that was parsed last
   std::optional<stamp> last_time_;
+  leading_times prefixes_;  // of syslog
 };
 
 /// Returns the n-th field of an access-log line, counted from 1. "[...]" and "..." are one field

@@ -89,7 +89,7 @@ class members_format : public line_format {
     const std::string_view chosen = plan_.chosen ? values_[*plan_.chosen] : std::string_view{};
     auto made = reader_.read(values, plan_.chosen ? &chosen : nullptr);
     // What is before the members may be the time: a prefix of syslog or of a router.
-    if (!made.time && !plan_.fields.has(field::time)) made.time = parse_leading_time(line);
+    if (!made.time && !plan_.fields.has(field::time)) made.time = prefixes_.parse(line);
     if (!complete && made.what != reading::verdict::request) {
       return reading::malformed("the line ends within its members");
     }
@@ -127,6 +127,7 @@ class members_format : public line_format {
   std::unique_ptr<line_format> inner_;
   member_list members_;
   member_values values_;
+  leading_times prefixes_;
 };
 
 // How the lines write their members, if at least half of them do.

@@ -215,7 +215,7 @@ class postgres_format : public line_format {
     quotes_ = {};
     if (kind_ == kind::message) return read_message(record, std::nullopt);
     if (kind_ == kind::text) {
-      const auto time = parse_leading_time(record);
+      const auto time = times_.parse(record);
       if (!time) return reading::malformed("the line does not begin with a time");
       return read_message(record, time);
     }
@@ -255,6 +255,7 @@ class postgres_format : public line_format {
   }
 
   kind kind_;
+  leading_times times_;
   csv_splitter splitter_;
   std::string key_;
   open_quotes quotes_;
