@@ -150,6 +150,12 @@ TEST(access_log, hosts) {
   EXPECT_EQ(host_of(R"([2024-03-01T12:00:00.1Z] "GET /a HTTP/1.1" 503 UF upstream_reset - )"
                     R"("TLS error: 1 2 3 4" 0 1 2 - "-" "curl" "id" "10.0.0.1" "-" inbound - -)"),
             "10.0.0.1");
+  EXPECT_EQ(host_of(R"(2024-03-01T12:00:00Z stdout F [2024-03-01T12:00:00.1Z] "GET /a HTTP/2" 200 )"
+                    R"(- via_upstream - "-" 0 1 2 3 "-" "curl" "id" "a.test" "-" inbound - -)"),
+            "a.test");
+  EXPECT_EQ(
+      host_of(R"(h - - [01/Mar/2024:12:00:00 +0000] "GET /a HTTP/1.1" 200 5 1 2 "a" "b" "c" "d")"),
+      "");
   EXPECT_EQ(host_of("192.0.2.7 shop.test - " + rest), "shop.test");
   EXPECT_EQ(host_of("192.0.2.7 - ann.lee " + rest), "");
   EXPECT_EQ(host_of("192.0.2.7 ann.lee " + rest), "");

@@ -176,7 +176,9 @@ void read_details(const access_log_places& at, access_log_line& made) {
   }
   if (made.status == 0 && made.quoted && between.size() > 1) read_between(between, made);
   if (made.status == 0 && !made.quoted && between.size() > 1) read_squid(between, made);
-  if (made.host.empty() && made.quoted && at.time_begin == 0 && at.line.front() == '[') {
+  // After the status Envoy has flags, where others have a size.
+  if (made.host.empty() && made.quoted && !made.bytes &&
+      at.line.substr(0, at.request_begin).ends_with("] ")) {
     read_envoy(after, made);
   }
 
