@@ -48,6 +48,7 @@ constexpr known_name known_names[] = {
     {field::time, "timestamp_ms", time_unit::ms},
     {field::time, "created_at"},
     {field::time, "receiveTimestamp"},
+    {field::time, "started_at"},  // Kong
     {field::time, "asctime"},
     {field::date, "date"},
     {field::key, "key"},
@@ -93,7 +94,9 @@ constexpr known_name known_names[] = {
     {field::host, "x-host-header"},      // CloudFront
     {field::host, "cs-host"},            // W3C
     {field::host, "cs(Host)"},
-    {field::host, "authority"},  // Envoy
+    {field::host, "req.headers.host"},      // pino
+    {field::host, "request.headers.host"},  // Kong
+    {field::host, "authority"},             // Envoy
     {field::host, ":authority"},
     {field::host, "url.domain"},
     {field::host, "vhost"},
