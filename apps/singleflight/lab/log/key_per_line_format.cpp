@@ -134,9 +134,10 @@ std::unique_ptr<line_format> recognize_key_per_line(const log_head& head,
   const bool whole_line = choice.key.from == part::automatic;
   const bool text = std::none_of(head.lines.begin(), head.lines.end(), has_control_characters);
   if (most(head, has_control_characters)) {
-    throw cli::usage_error(fmt::format(
-        "--log: {} is binary data of a kind that the lab does not know; convert it to text",
-        head.name));
+    throw cli::usage_error(
+        fmt::format("--log: {} is binary data of a kind that the lab does not know, and malformed "
+                    "as text; convert it",
+                    head.name));
   }
   if (const char* seen = whole_line && text ? not_keys(head) : nullptr) {
     throw cli::usage_error(fmt::format(
