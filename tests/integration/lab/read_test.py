@@ -68,6 +68,15 @@ class reading(LabCase):
             self.assertEqual(done.returncode, 2)
             self.assertIn(saying, done.stderr)
 
+    def test_packed_in_several_parts(self):
+        """Goal  xz streams with padding between them, and frames of zstd that have no data."""
+        one, two = lzma.compress(b"one\n"), lzma.compress(b"two\n")
+        skipped = b"\x53\x2a\x4d\x18\x04\x00\x00\x00abcd"
+        for packed in (one + bytes(8) + two, one + two + bytes(4),
+                       skipped + zstd_of(b"one\n") + skipped + zstd_of(b"two\n")):
+            done = read(self.write("log", packed))
+            self.assertEqual(done.stdout.splitlines()[3:], [b'- "one"', b'- "two"'], done.stderr)
+
     def test_binary_traces(self):
         records = [(0, 17, 4096, 2), (0, 42, 512, -1), (3, 17, 4096, -1)]
         trace = b"".join(struct.pack("<IQIq", *record) for record in records)
@@ -89,6 +98,36 @@ class reading(LabCase):
         self.assertIn(b'"/x"', read(posts, "--methods", "POST").stdout)
         tracked = self.write("tracked", '{"uri":"/a?utm_source=x&id=3"}\n')
         self.assertIn(b'"/a?id=3"', read(tracked, "--ignore-query", "utm_*").stdout)
+
+    def test_chosen_times(self):
+        """Goal  --time-from works in access logs and in words."""
+        line = '192.0.2.7 {} "GET /a HTTP/1.1" 200 5 {}\n'
+        log = self.write("log", line.format("1709294400", "7.5") + line.format("1709294409", "8"))
+        self.assertIn(b'0.000 "/a"\n9.000 "/a"\n', read(log).stdout)
+        for time, second in (("field=2", b"9.000"), ("field=6:s", b"0.500")):
+            done = read(log, "--time-from", time)
+            self.assertIn(b'0.000 "/a"\n' + second + b' "/a"\n', done.stdout, done.stderr)
+        words = self.write("words", "1709294400 get u1\n1709294405 get u2 x\n")
+        done = read(words, "--key-from", "field=3", "--time-from", "field=1")
+        self.assertIn(b'0.000 "u1"\n5.000 "u2"\n', done.stdout, done.stderr)
+
+    def test_choices_that_a_log_does_not_have(self):
+        """Goal  An option that would have no effect is refused, and says what the log is."""
+        for log, arguments, saying in (
+            ("combined.log", ["--time-from", "column=ts"], b"access log; that has no part named"),
+            ("combined.log", ["--time-from", "field=1"], b"an access log, has a time there"),
+            ("combined.log", ["--separator", ","], b"--separator belongs to columns"),
+            ("nginx.json", ["--no-header"], b"--no-header belongs to columns"),
+            ("redis.log", ["--separator", "space"], b"read as: Redis MONITOR"),
+            ("redis.log", ["--time-from", "field=1"], b"its time cannot be chosen"),
+            ("spc.trc", ["--time-from", "column=ts"], b"SPC trace; that has no part named"),
+            ("keys.txt", ["--time-from", "field=1"], b"name the key too"),
+            ("keys.txt", ["--separator", ","], b"the same number of columns"),
+        ):
+            with self.subTest(log=log, arguments=arguments):
+                done = read(LOGS / log, *arguments)
+                self.assertEqual(done.returncode, 2, done.stdout)
+                self.assertIn(saying, done.stderr)
 
     def test_what_is_left_out(self):
         notice = read(LOGS / "nginx.json").stderr.decode()

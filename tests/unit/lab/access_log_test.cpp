@@ -107,6 +107,22 @@ TEST(access_log, times_anywhere) {
             noon + 100ms);
   EXPECT_EQ(parse("1709294400.250 28 192.0.2.7 TCP_MISS/200 10 GET http://a.test/ - X/- -").time,
             noon + 250ms);
+  EXPECT_EQ(parse("h 1709294400.250 " + request).time, noon + 250ms);
+  EXPECT_EQ(parse("h - - 1709294400250 " + request).time, noon + 250ms);
+  EXPECT_EQ(parse("h - - " + request + " 1709294400.5").time, noon + 500ms);
+  EXPECT_EQ(parse("h - - 01/Mar/2024:13:00:00 +0100 " + request).time, noon);
+  EXPECT_EQ(parse("h - - 01/Mar/2024:12:00:00 " + request).time, noon);
+}
+
+// Goal    A number that is a size, a duration or an identity is no time.
+TEST(access_log, numbers_that_are_no_times) {
+  for (const char* line :
+       {R"(h - - "GET /a HTTP/1.1" 200 1709294400)", R"(h - - "GET /a HTTP/1.1" 200 5 1709294400x)",
+        R"(h - - "GET /a HTTP/1.1" 200 5 0000000012)",
+        R"(h - - "GET /a HTTP/1.1" 200 5 17092944001)",
+        R"(h - - "GET /a 1709294400 HTTP/1.1" 200 5)"}) {
+    EXPECT_FALSE(parse(line).time) << line;
+  }
 }
 
 TEST(access_log, hosts) {
@@ -131,6 +147,21 @@ TEST(access_log, hosts) {
   EXPECT_EQ(host_of(R"([2024-03-01T12:00:00.1Z] "GET /a HTTP/1.1" 200 - 0 1 2 3 "-" "curl" "id" )"
                     R"("a.test" "198.51.100.9:80")"),
             "a.test");
+  EXPECT_EQ(host_of(R"([2024-03-01T12:00:00.1Z] "GET /a HTTP/1.1" 503 UF upstream_reset - )"
+                    R"("TLS error: 1 2 3 4" 0 1 2 - "-" "curl" "id" "10.0.0.1" "-" inbound - -)"),
+            "10.0.0.1");
+  EXPECT_EQ(host_of(R"(2024-03-01T12:00:00Z stdout F [2024-03-01T12:00:00.1Z] "GET /a HTTP/2" 200 )"
+                    R"(- via_upstream - "-" 0 1 2 3 "-" "curl" "id" "a.test" "-" inbound - -)"),
+            "a.test");
+  EXPECT_EQ(
+      host_of(R"(h - - [01/Mar/2024:12:00:00 +0000] "GET /a HTTP/1.1" 200 5 1 2 "a" "b" "c" "d")"),
+      "");
+  EXPECT_EQ(host_of("192.0.2.7 shop.test - " + rest), "shop.test");
+  EXPECT_EQ(host_of("192.0.2.7 - ann.lee " + rest), "");
+  EXPECT_EQ(host_of("192.0.2.7 ann.lee " + rest), "");
+  EXPECT_EQ(host_of("2024-03-01T12:00:00Z shop.test GET /a HTTP/1.1 200 5"), "shop.test");
+  EXPECT_EQ(host_of("2024-03-01T12:00:00Z web.1 GET /a HTTP/1.1 200 5"), "");
+  EXPECT_EQ(host_of("2024-03-01T12:00:00Z app.http GET /a 200 5"), "");
 }
 
 TEST(access_log, statuses_sizes_and_durations) {
@@ -153,6 +184,12 @@ TEST(access_log, statuses_sizes_and_durations) {
       200, 366, 24ms);
   expect("1709294400.100   2864 192.0.2.7 TCP_MISS/200 10182 GET http://a.test/x - DIRECT/- text",
          200, 10182, 2864ms);
+  expect(R"([2024-03-01T12:00:00.1Z] "GET /a HTTP/2" 200 - 0 1234 20 18 "-" "x" "id" "a.test" "-")",
+         200, 1234, 20ms);
+  expect(
+      R"([2024-03-01T12:00:00.1Z] "GET /a HTTP/2" 200 - via_upstream - "-" 0 1234 20 18 "-" "x" )"
+      R"("id" "a.test" "-" outbound|80||x - default)",
+      200, 1234, 20ms);
   EXPECT_EQ(parse(R"(h - - [01/Mar/2024:12:00:00 +0000] "GET /a HTTP/1.1" - -)").status, 0U);
   const auto ssl = parse(R"([01/Mar/2024:12:00:00 +0000] h TLSv1.3 AES "GET /a HTTP/1.1" 512)");
   EXPECT_EQ(ssl.status, 0U);

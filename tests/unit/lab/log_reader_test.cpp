@@ -211,9 +211,10 @@ TEST_F(log_reader, more_than_half_malformed) {
 TEST_F(log_reader, binary_garbage) {
   std::string garbage;
   for (int i = 0; i < 20'000; ++i) garbage += static_cast<char>((i * 7919) >> 3);
-  EXPECT_THAT(refusal(garbage), HasSubstr("malformed"));
+  EXPECT_THAT(refusal(garbage), HasSubstr("binary data"));
+  EXPECT_THAT(refusal("\x01\x02 a kind that nobody knows\n"), HasSubstr("binary data"));
   EXPECT_THAT(refusal(std::string("\xFF\xFEk\0e\0y\0\n\0", 10)), HasSubstr("iconv -f UTF-16"));
-  EXPECT_THAT(refusal(std::string(1000, '\0')), HasSubstr("malformed"));
+  EXPECT_THAT(refusal(std::string(1000, '\0')), HasSubstr("binary data"));
   EXPECT_THAT(refusal(std::string(1'000'000, 'x')), HasSubstr("longer than 65536 bytes"));
   std::string endless;
   endless.resize(17'000'000, 'x');
@@ -279,10 +280,37 @@ TEST_F(log_reader, lines_that_are_no_keys) {
   EXPECT_THAT(refusal(words), HasSubstr("nearly all of its lines differ"));
   EXPECT_THAT(refusal(words), HasSubstr("--key-from field=N"));
   EXPECT_EQ(read(words, "field=1").keys.size(), 30U);
+  // A list of names that all differ is no log of requests; numbers of blocks may be a loop.
+  std::string names;
+  std::string numbers;
+  for (int i = 0; i < 200; ++i) names += "k" + std::to_string(i) + "\n";
+  for (int i = 0; i < 200; ++i) numbers += std::to_string(i) + "\n";
+  EXPECT_THAT(refusal(names), HasSubstr("all of its first lines differ"));
+  EXPECT_EQ(read(names, "field=1").keys.size(), 200U);
+  EXPECT_EQ(read(numbers).keys.size(), 200U);
+  EXPECT_THAT(refusal("user=1\nuser=\"x\"\na\nb\nc\n"), HasSubstr("quotes"));
+  EXPECT_THAT(refusal("a\nb\nc\n{d}\n"), HasSubstr("braces"));
+  EXPECT_THAT(refusal("[\n  {\n    \"url\": \"/a\"\n  }\n]\n"), HasSubstr("jq -c '.[]'"));
+  EXPECT_THAT(refusal("[{\"url\": \"/a\"}, {\"url\": \"/b\"}]\n"), HasSubstr("jq -c '.[]'"));
+  EXPECT_THAT(refusal("{\n  \"url\": \"/a\"\n}\n"), HasSubstr("jq -c . "));
   // Keys may be words, if they come more than once.
   std::string repeated;
   for (int i = 0; i < 30; ++i) repeated += "key " + std::to_string(i % 7) + "\n";
   EXPECT_EQ(read(repeated).keys.size(), 30U);
+}
+
+// Goal    A message that is free text is no request; one that contains a request or a statement is.
+TEST_F(log_reader, messages_in_members) {
+  const std::string free_text = "{\"level\":\"info\",\"msg\":\"user 1 logged in\"}\n";
+  EXPECT_THAT(refusal(free_text), HasSubstr("--key-from member=NAME: level, msg"));
+  EXPECT_THAT(read(free_text, "member=msg").keys, ElementsAre("user 1 logged in"));
+  EXPECT_THAT(read(free_text, "field=2").keys, ElementsAre("1"));
+  EXPECT_THAT(read(free_text + "{\"msg\":\"GET /a 200\"}\n{\"msg\":\"GET /b 200\"}\n").keys,
+              ElementsAre("/a", "/b"));
+  EXPECT_THAT(read("{\"timestamp\":\"2024-03-01 12:00:00.1 UTC\",\"message\":\"duration: 2 ms  "
+                   "statement: select 1\"}\n{\"message\":\"checkpoint starting\"}\n")
+                  .keys,
+              ElementsAre("select 1"));
 }
 
 // Goal    A quote that does not end costs its own line only.

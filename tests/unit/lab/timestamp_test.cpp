@@ -81,5 +81,18 @@ TEST(timestamp, trace_times_in_numbers) {
   }
 }
 
+// Goal    The times of syslog, which have no year, go on at New Year, and a line that comes late
+//         does not disturb that.
+TEST(timestamp, new_year) {
+  leading_times times;
+  const auto begin = *times.parse("Dec 31 23:59:50 web1 x");
+  EXPECT_EQ(*times.parse("Jan  1 00:00:10 web1 x") - begin, 20s);
+  EXPECT_EQ(*times.parse("Dec 31 23:59:55 web1 x") - begin, 5s);
+  EXPECT_EQ(*times.parse("Jan  1 00:00:20 web1 x") - begin, 30s);
+  EXPECT_EQ(*times.parse("Dec 31 23:59:50 web1 x") - begin, 0s);
+  EXPECT_FALSE(times.parse("no time"));
+  EXPECT_EQ(times.parse("2024-03-01T12:00:00Z x"), 1709294400s);
+}
+
 }  // namespace
 }  // namespace singleflight::lab

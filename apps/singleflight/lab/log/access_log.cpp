@@ -54,6 +54,21 @@ bool find_bare_request(std::string_view line, access_log_line& made, std::size_t
   return false;
 }
 
+// Whether a word is a number that only a time of 2000 to 2100 is: ten digits of seconds, perhaps
+// with a fraction, or thirteen of milliseconds.
+bool is_epoch(std::string_view word) {
+  const auto digits = std::min(word.find_first_not_of("0123456789"), word.size());
+  const auto rest = word.substr(digits);
+  const bool seconds = digits == 10 && (rest.empty() || (rest.size() > 1 && rest[0] == '.'));
+  const bool milliseconds = digits == 13 && rest.empty();
+  if (!seconds && !milliseconds) return false;
+  if (rest.size() > 1 && rest.find_first_not_of("0123456789", 1) != rest.npos) return false;
+  const auto year_2000 = std::string_view("0946684800");
+  const auto year_2100 = std::string_view("4102444800");
+  const auto first = word.substr(0, 10);
+  return first >= year_2000 && first < year_2100;
+}
+
 }  // namespace
 
 bool access_log_parser::find_quoted_request(std::string_view line, access_log_line& made,
@@ -97,7 +112,37 @@ std::optional<stamp> access_log_parser::bracket_time(std::string_view text) {
   return time;
 }
 
-std::optional<stamp> access_log_parser::find_time(std::string_view line, place& where) {
+// A time without brackets: a number of seconds or milliseconds that only an epoch is, or CLF.
+std::optional<stamp> access_log_parser::time_of_some_word(std::string_view line,
+                                                          const place& request, place& where) {
+  word_list words(line);
+  int after_request = 0;
+  for (auto word = words.next(); !word.empty(); word = words.next()) {
+    const auto begin = static_cast<std::size_t>(word.data() - line.data());
+    const bool after = request.end > 0 && begin >= request.end;
+    // The status and the size follow the request.
+    if (after && ++after_request <= 2) continue;
+    if (begin >= request.begin && !after && request.end > 0) continue;
+    constexpr std::size_t shortest = 10;
+    if (word.size() < shortest || word.front() < '0' || word.front() > '9') continue;
+    if (word[2] == '/') {
+      // "01/Mar/2024:12:00:00 +0000"
+      const auto end = std::min(line.find(' ', begin + word.size() + 1), line.size());
+      for (const auto last : {end, begin + word.size()}) {
+        where = {begin, last};
+        if (const auto time = bracket_time(line.substr(begin, last - begin))) return time;
+      }
+    } else if (begin == 0 || is_epoch(word)) {
+      where = {begin, begin + word.size()};
+      if (const auto time = parse_trace_time(word)) return time;
+    }
+  }
+  where = {0, 0};
+  return std::nullopt;
+}
+
+std::optional<stamp> access_log_parser::find_time(std::string_view line, const place& request,
+                                                  place& where) {
   if (line.size() > 19 && line[4] == '-' && line[7] == '-') {
     if (const auto time = parse_leading_time(line)) {
       where = {0, line.find_first_of(" \t", 19)};
@@ -118,17 +163,10 @@ std::optional<stamp> access_log_parser::find_time(std::string_view line, place& 
   }
   where = {0, 0};
   if (const auto time = find_iso_time(line)) return time;
-  const auto first = word_list(line).next();
-  constexpr std::size_t digits_of_now = 10;
-  if (first.size() >= digits_of_now) {
-    if (const auto time = parse_trace_time(first)) {
-      where = {0, first.size()};
-      return time;
-    }
-  }
+  if (const auto time = time_of_some_word(line, request, where)) return time;
   // "<190>Mar  1 12:00:00"
   if (line.starts_with('<')) line.remove_prefix(std::min(line.find('>'), line.size() - 1) + 1);
-  return parse_leading_time(line);
+  return prefixes_.parse(line);
 }
 
 access_log_line access_log_parser::parse(std::string_view line) {
@@ -140,7 +178,7 @@ access_log_line access_log_parser::parse(std::string_view line) {
   if (!found && made.what == access_log_line::content::malformed) {
     found = find_bare_request(line, made, request.begin, request.end);
   }
-  made.time = find_time(line, time);
+  made.time = find_time(line, request, time);
   if (!found) {
     // A line with a time was written by a server, though nobody asked for anything.
     if (made.time) made.what = access_log_line::content::nothing;

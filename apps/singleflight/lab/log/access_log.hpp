@@ -44,11 +44,13 @@ class access_log_parser {
   };
 
   bool find_quoted_request(std::string_view line, access_log_line& made, place& request) const;
-  std::optional<stamp> find_time(std::string_view line, place& where);
+  std::optional<stamp> find_time(std::string_view line, const place& request, place& where);
+  std::optional<stamp> time_of_some_word(std::string_view line, const place& request, place& where);
   std::optional<stamp> bracket_time(std::string_view text);
 
   std::string last_text_;  // of the time that was parsed last
   std::optional<stamp> last_time_;
+  leading_times prefixes_;  // of syslog
 };
 
 /// Returns the n-th field of an access-log line, counted from 1. "[...]" and "..." are one field

@@ -18,8 +18,9 @@ bool is_address(std::string_view word) {
          word.find_first_not_of("0123456789abcdefABCDEF.:[]") == std::string_view::npos;
 }
 
-// "host client ident user [time]": the host is there only if the client follows it. A bucket of S3
-// is recognized by what its log has after the time.
+// "host client ident user [time]": the host is there only if the client follows it, or if it is
+// where only a name that nobody knows would be. A bucket of S3 is recognized by what its log has
+// after the time.
 std::string_view host_before_time(std::string_view before, std::string_view after_time) {
   if (const auto prefix = before.rfind(": "); prefix != std::string_view::npos) {
     before.remove_prefix(prefix + 2);
@@ -29,7 +30,11 @@ std::string_view host_before_time(std::string_view before, std::string_view afte
   const auto second = words.next();
   if (second.empty()) return {};
   if (looks_like_host(first) && (is_address(second) || looks_like_host(second))) return first;
-  if (!words.next().empty()) return {};
+  if (!words.next().empty()) {
+    // lighttpd: "client host user"; the user of others is the third word, and the second is "-".
+    const bool three = words.next().empty();
+    return three && is_address(first) && looks_like_host(second) ? second : std::string_view{};
+  }
   word_list rest(after_time);
   rest.next();
   rest.next();
@@ -37,6 +42,18 @@ std::string_view host_before_time(std::string_view before, std::string_view afte
   const auto operation = rest.next();
   const bool s3 = operation.starts_with("REST.") || operation.starts_with("WEBSITE.");
   return s3 ? second : std::string_view{};
+}
+
+// "TIME host GET /a HTTP/1.1": the only word between the time and the request. It ends with the
+// name of a domain, which those of processes ("web.1") do not.
+std::string_view host_before_bare_request(std::string_view between) {
+  word_list words(between);
+  const auto word = words.next();
+  if (!words.next().empty() || !looks_like_host(word)) return {};
+  const auto domain = word.substr(word.rfind('.') + 1);
+  const bool letters =
+      std::all_of(domain.begin(), domain.end(), [](char c) { return c < '0' || c > '9'; });
+  return letters && domain.size() < word.size() ? word : std::string_view{};
 }
 
 // What HAProxy captured of the request: "{shop.test|agent}".
@@ -48,18 +65,32 @@ std::string_view captured_host(std::string_view between) {
   return looks_like_host(host) ? host : std::string_view{};
 }
 
-// Envoy: [time] "request" ... "forwarded for" "agent" "id" "host" "upstream".
-std::string_view host_of_envoy(std::string_view after) {
-  for (int n = 1; n <= 4; ++n) {
-    const auto begin = after.find('"');
-    if (begin == std::string_view::npos) return {};
-    const auto end = after.find('"', begin + 1);
-    if (end == std::string_view::npos) return {};
-    const auto text = after.substr(begin + 1, end - begin - 1);
-    if (n == 4) return looks_like_host(text) ? text : std::string_view{};
+// Envoy and Istio: status, flags, perhaps details, then four numbers (bytes received, bytes sent,
+// milliseconds, milliseconds of the upstream) and the texts "forwarded for" "agent" "id" "host".
+void read_envoy(std::string_view after, access_log_line& made) {
+  std::array<std::string_view, 4> last;
+  int texts = 0;
+  for (;; after.remove_prefix(std::min(after.find_first_of(" \""), after.size()))) {
+    after.remove_prefix(std::min(after.find_first_not_of(' '), after.size()));
+    if (after.empty()) return;
+    if (after.front() != '"') {
+      last = {last[1], last[2], last[3], after.substr(0, after.find(' '))};
+      continue;
+    }
+    const auto end = after.find('"', 1);
+    if (end == std::string_view::npos) return;
+    const auto text = after.substr(1, end - 1);
     after.remove_prefix(end + 1);
+    const auto sent = whole_number(last[1]);
+    const bool numbers = whole_number(last[0]) && sent && whole_number(last[2]) &&
+                         (last[3] == "-" || whole_number(last[3]));
+    if (!numbers) continue;
+    if (++texts < 4) continue;
+    made.bytes = sent;
+    made.duration = parse_log_duration(last[2], time_unit::ms);
+    if (text != "-") made.host = text;
+    return;
   }
-  return {};
 }
 
 // "... rt=0.012 ...": seconds, as nginx writes them.
@@ -78,7 +109,9 @@ std::optional<nanoseconds> named_duration(std::string_view after) {
 // Traefik writes it.
 void read_after(std::string_view after, access_log_line& made) {
   word_list words(after);
-  made.status = http_status(words.next());
+  auto word = words.next();
+  if (word.starts_with("HTTP/")) word = words.next();  // of a request without quotes
+  made.status = http_status(word);
   if (made.status != 0) made.bytes = whole_number(words.next());
   if (after.ends_with("ms")) {
     const auto last = after.substr(after.rfind(' ') + 1);
@@ -142,7 +175,12 @@ void read_details(const access_log_places& at, access_log_line& made) {
     made.status = 0;
   }
   if (made.status == 0 && made.quoted && between.size() > 1) read_between(between, made);
-  if (!made.quoted && between.size() > 1) read_squid(between, made);
+  if (made.status == 0 && !made.quoted && between.size() > 1) read_squid(between, made);
+  // After the status Envoy has flags, where others have a size.
+  if (made.host.empty() && made.quoted && !made.bytes &&
+      at.line.substr(0, at.request_begin).ends_with("] ")) {
+    read_envoy(after, made);
+  }
 
   if (!made.host.empty() || !time_first) return;
   if (at.time_begin > 0) {
@@ -153,8 +191,8 @@ void read_details(const access_log_places& at, access_log_line& made) {
     made.host = host_before_time(between.substr(prefix, between.find('[') - prefix), {});
   }
   if (made.host.empty() && between.size() > 1) made.host = captured_host(between);
-  if (made.host.empty() && at.time_begin == 0 && at.time_end > 0 && at.line.front() == '[') {
-    made.host = host_of_envoy(after);
+  if (made.host.empty() && !made.quoted && after.starts_with(" HTTP/")) {
+    made.host = host_before_bare_request(between);
   }
 }
 

@@ -125,6 +125,8 @@ std::size_t byte_source::decode(char* out, std::size_t capacity) {
       if (interrupted_) return 0;
     }
     if (!within_member_) {
+      while (!pending_.empty() && decoder_->skips(pending_.front())) pending_.remove_prefix(1);
+      if (pending_.empty() && !at_end) continue;
       if (at_end || !decoder_->begins(pending_)) return 0;
       decoder_->restart();
       within_member_ = true;

@@ -23,6 +23,8 @@ class decoder {
   virtual const char* name() const = 0;
   /// Whether a further member can begin like this; other bytes after a member are ignored.
   virtual bool begins(std::string_view in) const = 0;
+  /// Whether a further member can follow this byte after a member.
+  virtual bool skips(char) const { return false; }
 };
 
 /// Returns the decoder for data that begins like this; null if it is not compressed.

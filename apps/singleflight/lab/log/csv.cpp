@@ -53,7 +53,7 @@ bool csv_splitter::split(std::string_view record) {
       if (at < record.size() && record[at] != separator_) return false;
     } else {
       const auto end = std::min(record.find(separator_, at), record.size());
-      fields_.push_back(record.substr(at, end - at));
+      fields_.push_back(trimmed(record.substr(at, end - at)));
       at = end;
     }
     if (at >= record.size()) return true;

@@ -17,6 +17,11 @@ constexpr std::string_view zstd_magic("\x28\xb5\x2f\xfd", 4);
 constexpr std::string_view xz_magic("\xfd\x37\x7a\x58\x5a\x00", 6);
 constexpr std::string_view bzip2_magic("BZh", 3);
 
+// A frame of zstd without data, as pzstd writes it before each of its others.
+bool is_skippable_frame(std::string_view in) {
+  return in.size() >= 4 && (in[0] & '\xf0') == '\x50' && in.substr(1, 3) == "\x2a\x4d\x18";
+}
+
 class gzip_decoder : public decoder {
  public:
   gzip_decoder() {
@@ -50,6 +55,8 @@ class zstd_decoder : public decoder {
  public:
   zstd_decoder() : stream_(ZSTD_createDStream()) {
     if (!stream_) throw std::bad_alloc();
+    // As `zstd --long=31` writes.
+    ZSTD_DCtx_setParameter(stream_.get(), ZSTD_d_windowLogMax, 31);
   }
 
   state run(std::string_view& in, char* out, std::size_t capacity, std::size_t& made) override {
@@ -96,6 +103,7 @@ class xz_decoder : public decoder {
   }
   const char* name() const override { return "xz"; }
   bool begins(std::string_view in) const override { return in.front() == xz_magic.front(); }
+  bool skips(char c) const override { return c == '\0'; }
 
  private:
   lzma_stream stream_ = LZMA_STREAM_INIT;
@@ -138,7 +146,8 @@ class bzip2_decoder : public decoder {
 
 std::unique_ptr<decoder> decoder_for(std::string_view beginning) {
   if (beginning.starts_with(gzip_magic)) return std::make_unique<gzip_decoder>();
-  if (beginning.starts_with(zstd_magic)) return std::make_unique<zstd_decoder>();
+  if (beginning.starts_with(zstd_magic) || is_skippable_frame(beginning))
+    return std::make_unique<zstd_decoder>();
   if (beginning.starts_with(xz_magic)) return std::make_unique<xz_decoder>();
   // A text may begin with BZh: the number of the block size and the mark of a block follow it.
   if (beginning.starts_with(bzip2_magic) && beginning.substr(4, 6) == "\x31\x41\x59\x26\x53\x59") {

@@ -48,6 +48,7 @@ constexpr known_name known_names[] = {
     {field::time, "timestamp_ms", time_unit::ms},
     {field::time, "created_at"},
     {field::time, "receiveTimestamp"},
+    {field::time, "started_at"},  // Kong
     {field::time, "asctime"},
     {field::date, "date"},
     {field::key, "key"},
@@ -93,7 +94,9 @@ constexpr known_name known_names[] = {
     {field::host, "x-host-header"},      // CloudFront
     {field::host, "cs-host"},            // W3C
     {field::host, "cs(Host)"},
-    {field::host, "authority"},  // Envoy
+    {field::host, "req.headers.host"},      // pino
+    {field::host, "request.headers.host"},  // Kong
+    {field::host, "authority"},             // Envoy
     {field::host, ":authority"},
     {field::host, "url.domain"},
     {field::host, "vhost"},
@@ -160,12 +163,6 @@ bool same_letter(char a, char b) {
 
 bool same_name(std::string_view a, std::string_view b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), same_letter);
-}
-
-std::string_view trimmed(std::string_view text) {
-  const auto first = text.find_first_not_of(' ');
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(' ') - first + 1);
 }
 
 // The last part of a path. What clients sent in their headers has no meaning.

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lab/log/key_choice.hpp"
@@ -17,8 +18,7 @@ namespace singleflight::lab {
 // To add another kind of log:
 //   1. write <name>_format.cpp: a class derived from line_format, and a function recognize_<name>;
 //   2. declare that function here;
-//   3. add it to known_formats in formats.cpp, before recognize_key_per_line, which accepts every
-//      log that is left;
+//   3. add it to known_formats in formats.cpp;
 //   4. name it where the formats are listed for users: the help of --log (lab/log_arguments.cpp),
 //      the error for a log that is not recognized (key_per_line_format.cpp), and docs/lab.md;
 //   5. add a small log and its .expect file to tests/integration/lab/logs/.
@@ -60,6 +60,17 @@ std::unique_ptr<line_format> recognize_unnamed_columns(const log_head& head,
 /// Recognizes one key per line. Throws usage_error if the lines do not look like keys.
 std::unique_ptr<line_format> recognize_key_per_line(const log_head& head,
                                                     const reading_choice& choice);
+
+/// Refuses --separator and --no-header for a log that is no table; `kind` is what it is.
+void refuse_column_options(const log_head& head, const reading_choice& choice,
+                           std::string_view kind);
+
+/// Refuses a time that the user chose by its name, in a log whose parts have none.
+void refuse_named_time(const log_head& head, const reading_choice& choice, std::string_view kind);
+
+/// Returns the first known format that recognizes the lines; null if they could only be one key per
+/// line. Throws usage_error.
+std::unique_ptr<line_format> find_format(const log_head& head, const reading_choice& choice);
 
 /// Returns the first known format that recognizes the log. Throws usage_error.
 std::unique_ptr<line_format> detect_format(const log_head& head, const reading_choice& choice);

@@ -66,16 +66,22 @@ bool same_number_of(char separator, const log_head& head) {
                                   [&](const auto& line) { return count(line) == first; });
 }
 
+// Whether the lines are numbers of blocks, or the marks of LIRS traces between them.
+bool all_numbers(const log_head& head) {
+  return std::all_of(head.lines.begin(), head.lines.end(),
+                     [](const auto& line) { return line == "*" || whole_number(line); });
+}
+
 // What the lines look like, if they do not look like keys; null if they do.
 const char* not_keys(const log_head& head) {
   constexpr std::size_t enough = 20;
   if (head.lines.empty()) return nullptr;
-  if (most(head, [](const auto& line) { return line.find('{') != line.npos; })) {
-    return "its lines have braces, but are not JSON";
-  }
-  if (most(head, [](const auto& line) { return line.find('"') != line.npos; })) {
-    return "its lines have quotes, but no request METHOD URL";
-  }
+  const auto some_have = [&](char c) {
+    return std::any_of(head.lines.begin(), head.lines.end(),
+                       [&](const auto& line) { return line.find(c) != line.npos; });
+  };
+  if (some_have('{')) return "some of its lines have braces, but they are not JSON";
+  if (some_have('"')) return "some of its lines have quotes, but no request METHOD URL";
   if (most(head, [](const auto& line) {
         return find_iso_time(line) || parse_leading_time(line) ||
                (line.size() > 2 && line.find('[') != line.npos &&
@@ -90,10 +96,18 @@ const char* not_keys(const log_head& head) {
     if (same_number_of(',', head)) return "its lines have columns with commas between them";
   }
   const auto words = words_of(head.lines.front());
-  if (head.lines.size() < enough || words < 2) return nullptr;
+  if (head.lines.size() < enough) return nullptr;
   const bool columns = std::all_of(head.lines.begin(), head.lines.end(),
                                    [&](const auto& line) { return words_of(line) == words; });
   const std::set<std::string> distinct(head.lines.begin(), head.lines.end());
+  if (words < 2) {
+    // Traces of blocks often begin with a run of them; names that are requested come again.
+    constexpr std::size_t enough_words = 100;
+    const bool all_differ = distinct.size() == head.lines.size();
+    return all_differ && distinct.size() >= enough_words && !all_numbers(head)
+               ? "all of its first lines differ (if they are keys: --key-from field=1)"
+               : nullptr;
+  }
   if (distinct.size() * 20 < head.lines.size() * 19) return nullptr;
   return columns ? "nearly all of its lines differ, and they have columns with spaces between them"
                  : "nearly all of its lines differ, and they have several words";
@@ -119,6 +133,12 @@ std::unique_ptr<line_format> recognize_key_per_line(const log_head& head,
   }
   const bool whole_line = choice.key.from == part::automatic;
   const bool text = std::none_of(head.lines.begin(), head.lines.end(), has_control_characters);
+  if (most(head, has_control_characters)) {
+    throw cli::usage_error(
+        fmt::format("--log: {} is binary data of a kind that the lab does not know, and malformed "
+                    "as text; convert it",
+                    head.name));
+  }
   if (const char* seen = whole_line && text ? not_keys(head) : nullptr) {
     throw cli::usage_error(fmt::format(
         "--log: {} is no log that the lab knows, and not one key per line: {}; its first line is "
@@ -126,10 +146,20 @@ std::unique_ptr<line_format> recognize_key_per_line(const log_head& head,
         "column=NAME or member=a.b, and --time-from",
         head.name, seen, cli::one_line(head.lines.front(), 120)));
   }
-  const bool numbers = std::all_of(head.lines.begin(), head.lines.end(), [](const auto& line) {
-    return line == "*" || whole_number(line);
-  });
-  return std::make_unique<key_per_line_format>(choice.key.field, numbers);
+  refuse_named_time(head, choice, whole_line ? "one key per line" : "text");
+  if (choice.time.from == time_choice::part::field) {
+    throw cli::usage_error(fmt::format(
+        "--time-from: {} is read as one key per line, which has no time; name the key "
+        "too: --key-from field=N; its first line is {}",
+        head.name, head.lines.empty() ? "missing" : cli::one_line(head.lines.front(), 120)));
+  }
+  if (choice.separator != '\0' && choice.separator != ' ') {
+    throw cli::usage_error(fmt::format(
+        "--separator: the lines of {} do not have the same number of columns with it; choose "
+        "another one, or omit the option to read words",
+        head.name));
+  }
+  return std::make_unique<key_per_line_format>(choice.key.field, all_numbers(head));
 }
 
 }  // namespace singleflight::lab

@@ -89,7 +89,7 @@ class members_format : public line_format {
     const std::string_view chosen = plan_.chosen ? values_[*plan_.chosen] : std::string_view{};
     auto made = reader_.read(values, plan_.chosen ? &chosen : nullptr);
     // What is before the members may be the time: a prefix of syslog or of a router.
-    if (!made.time && !plan_.fields.has(field::time)) made.time = parse_leading_time(line);
+    if (!made.time && !plan_.fields.has(field::time)) made.time = prefixes_.parse(line);
     if (!complete && made.what != reading::verdict::request) {
       return reading::malformed("the line ends within its members");
     }
@@ -127,6 +127,7 @@ class members_format : public line_format {
   std::unique_ptr<line_format> inner_;
   member_list members_;
   member_values values_;
+  leading_times prefixes_;
 };
 
 // How the lines write their members, if at least half of them do.
@@ -206,6 +207,20 @@ std::size_t chosen_member(const log_head& head, const member_plan& plan, const k
                   cli::one_line(fmt::format("{}", fmt::join(plan.paths, ", ")), 300)));
 }
 
+// JSON that is not one object a line: objects over several lines, or several in one.
+void refuse_other_json(const log_head& head) {
+  const auto second = head.lines.size() > 1 ? head.lines[1] : std::string();
+  const auto first = head.lines.empty() ? std::string() : head.lines.front();
+  const bool array =
+      first.starts_with("[{\"") || (first == "[" && second.find('{') != std::string::npos);
+  const bool object = first == "{" && second.find('"') != std::string::npos;
+  if (!array && !object) return;
+  throw cli::usage_error(
+      fmt::format("--log: {} is JSON, but not one object a line, which the lab needs; convert "
+                  "it: jq -c {} FILE | singleflight lab --log -",
+                  head.name, array ? "'.[]'" : "."));
+}
+
 void look_at_times(const log_head& head, member_plan& plan, const reading_choice& choice) {
   choose_time(choice.time, plan.paths, head.name, "member", plan.fields);
   const auto time = plan.fields.of(field::time);
@@ -228,7 +243,10 @@ void look_at_times(const log_head& head, member_plan& plan, const reading_choice
 
 std::unique_ptr<line_format> recognize_members(const log_head& head, const reading_choice& choice) {
   const auto syntax = syntax_of(head);
-  if (!syntax) return nullptr;
+  if (!syntax) {
+    refuse_other_json(head);
+    return nullptr;
+  }
   member_plan plan;
   plan.syntax = *syntax;
   plan.paths = paths_of(head, *syntax);
@@ -236,6 +254,7 @@ std::unique_ptr<line_format> recognize_members(const log_head& head, const readi
   const auto& key = choice.key;
   const bool named = key.from == part::member || key.from == part::column;
   if (*syntax != member_syntax::json && !plan.fields.has_key() && !named) return nullptr;
+  refuse_column_options(head, choice, name_of(*syntax));
   look_at_times(head, plan, choice);
   if (named) {
     plan.chosen = chosen_member(head, plan, key);
@@ -248,8 +267,12 @@ std::unique_ptr<line_format> recognize_members(const log_head& head, const readi
   if (auto inner = inner_head(head, plan); !inner.lines.empty()) {
     auto inner_choice = choice;
     inner_choice.time = {};
-    auto format = detect_format(inner, inner_choice);
-    return std::make_unique<members_format>(std::move(plan), choice, std::move(format));
+    // A message that is free text is no key.
+    auto format = key.from == part::field ? detect_format(inner, inner_choice)
+                                          : find_format(inner, inner_choice);
+    if (format) {
+      return std::make_unique<members_format>(std::move(plan), choice, std::move(format));
+    }
   }
   throw cli::usage_error(
       fmt::format("--log: {} is {} without a member that is known as a URL or a key; choose one "

@@ -78,6 +78,12 @@ std::unique_ptr<line_format> recognize_oracle_general(const log_head& head,
         "--key-from: {} is an oracleGeneral trace, whose key is the object; omit the option",
         head.name));
   }
+  refuse_column_options(head, choice, "oracleGeneral trace");
+  if (choice.time.from != time_choice::part::automatic) {
+    throw cli::usage_error(fmt::format(
+        "--time-from: {} is an oracleGeneral trace, whose time is known; omit the option",
+        head.name));
+  }
   return std::make_unique<oracle_general_format>();
 }
 

@@ -132,10 +132,68 @@ class mysql_format : public line_format {
   std::optional<stamp> time_;
 };
 
+/// MySQL's slow log, also of MariaDB: lines that begin with "# " and then the statement.
+///
+///     # Time: 2024-03-01T12:00:00.100000Z
+///     # Query_time: 0.000123  Lock_time: 0.000001 Rows_sent: 1  Rows_examined: 1
+///     SET timestamp=1709294400;
+///     select ...;
+class mysql_slow_format : public line_format {
+ public:
+  static bool recognizes(std::string_view line) { return line.starts_with(query_time); }
+
+  reading read(std::string_view record) override {
+    std::optional<stamp> time;
+    std::optional<stamp> exact;
+    std::optional<std::chrono::nanoseconds> duration;
+    std::string_view statement;
+    for (auto rest = record; !rest.empty();) {
+      const auto line = rest.substr(0, rest.find('\n'));
+      if (line.starts_with("# Time: ")) {
+        exact = parse_leading_time(line.substr(8));  // older servers write it without a year
+      } else if (line.starts_with(query_time)) {
+        word_list words(line.substr(query_time.size()));
+        duration = parse_log_duration(words.next(), time_unit::s);
+      } else if (line.starts_with("SET timestamp=")) {
+        time = parse_trace_time(line.substr(14, line.find(';') - 14), time_unit::s);
+      } else if (!line.starts_with('#') && !line.starts_with("use ")) {
+        statement = rest;
+        break;
+      }
+      rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+    }
+    if (!duration) return reading::no_key("no statement");
+    in_one_line(statement, key_);
+    if (key_.ends_with(';')) key_.pop_back();
+    if (key_.empty()) return reading::no_key("the statement is empty");
+    auto made = request_for(key_, exact ? exact : time);
+    made.duration = duration;
+    return made;
+  }
+  bool joins_lines() const override { return true; }
+  bool continues(std::string_view record, std::string_view next) override {
+    if (next.find(", Version: ") != std::string_view::npos) return false;
+    if (!next.starts_with("# Time: ") && !next.starts_with("# User@Host: ")) return true;
+    // The first of the lines of the next statement, unless this one has only such lines yet.
+    const auto last = record.substr(record.rfind('\n') + 1);
+    return last.starts_with("# Time: ");
+  }
+  bool has_time() const override { return true; }
+  std::string describe() const override { return "slow log of MySQL, key: statement"; }
+
+ private:
+  static constexpr std::string_view query_time = "# Query_time: ";
+
+  std::string key_;
+};
+
 /// A log of PostgreSQL, whose messages contain the statements.
 class postgres_format : public line_format {
  public:
-  explicit postgres_format(bool csv) : csv_(csv) {}
+  /// How the log is written: messages are what its jsonlog has in a member.
+  enum class kind { text, csv, message };
+
+  explicit postgres_format(kind what) : kind_(what) {}
 
   static bool recognizes_csv(std::string_view line) {
     csv_splitter splitter;
@@ -146,11 +204,18 @@ class postgres_format : public line_format {
     return line.find("LOG:  ") != std::string_view::npos && parse_leading_time(line) &&
            statement_of_postgres(line, key);
   }
+  static bool recognizes_message(std::string_view line) {
+    std::string key;
+    return (line.starts_with("statement: ") || line.starts_with("execute ") ||
+            line.starts_with("duration: ")) &&
+           statement_of_postgres(line, key);
+  }
 
   reading read(std::string_view record) override {
     quotes_ = {};
-    if (!csv_) {
-      const auto time = parse_leading_time(record);
+    if (kind_ == kind::message) return read_message(record, std::nullopt);
+    if (kind_ == kind::text) {
+      const auto time = times_.parse(record);
       if (!time) return reading::malformed("the line does not begin with a time");
       return read_message(record, time);
     }
@@ -162,12 +227,13 @@ class postgres_format : public line_format {
   }
   bool joins_lines() const override { return true; }
   bool continues(std::string_view record, std::string_view next) override {
-    if (csv_) return quotes_.open_after(splitter_, record);
+    if (kind_ == kind::csv) return quotes_.open_after(splitter_, record);
     return next.starts_with('\t');
   }
-  bool has_time() const override { return true; }
+  bool has_time() const override { return kind_ != kind::message; }
   std::string describe() const override {
-    return csv_ ? "csvlog of PostgreSQL, key: statement" : "log of PostgreSQL, key: statement";
+    return kind_ == kind::csv ? "csvlog of PostgreSQL, key: statement"
+                              : "log of PostgreSQL, key: statement";
   }
 
  private:
@@ -188,7 +254,8 @@ class postgres_format : public line_format {
     return made;
   }
 
-  bool csv_;
+  kind kind_;
+  leading_times times_;
   csv_splitter splitter_;
   std::string key_;
   open_quotes quotes_;
@@ -209,9 +276,13 @@ std::unique_ptr<line_format> recognize_statements(const log_head& head,
   } else if (any(head.lines, mysql_format::recognizes)) {
     format = std::make_unique<mysql_format>();
   } else if (any(joined_records(head.lines, csv_splitter()), postgres_format::recognizes_csv)) {
-    format = std::make_unique<postgres_format>(true);
+    format = std::make_unique<postgres_format>(postgres_format::kind::csv);
   } else if (any(head.lines, postgres_format::recognizes_text)) {
-    format = std::make_unique<postgres_format>(false);
+    format = std::make_unique<postgres_format>(postgres_format::kind::text);
+  } else if (any(head.lines, postgres_format::recognizes_message)) {
+    format = std::make_unique<postgres_format>(postgres_format::kind::message);
+  } else if (any(head.lines, mysql_slow_format::recognizes)) {
+    format = std::make_unique<mysql_slow_format>();
   } else if (any(head.lines, memcached_format::recognizes)) {
     format = std::make_unique<memcached_format>();
   }
@@ -220,6 +291,13 @@ std::unique_ptr<line_format> recognize_statements(const log_head& head,
     throw cli::usage_error(
         fmt::format("--key-from: {} is a {}, and that is its key; omit the option", head.name,
                     format->describe()));
+  }
+  if (format) refuse_column_options(head, choice, format->describe());
+  if (format && choice.time.from != time_choice::part::automatic) {
+    throw cli::usage_error(
+        fmt::format("--time-from: {} is read as: {}; its time cannot be chosen; omit the option, "
+                    "or read words with --key-from field=N too",
+                    head.name, format->describe()));
   }
   return format;
 }

@@ -6,6 +6,8 @@
 #include <charconv>
 #include <cmath>
 
+#include "lab/log/words.hpp"
+
 namespace singleflight::lab {
 
 namespace {
@@ -179,12 +181,6 @@ std::int64_t ns_by_size(double number) {
   return number >= 1e17 ? 1 : number >= 1e14 ? 1'000 : number >= 1e11 ? 1'000'000 : 1'000'000'000;
 }
 
-std::string_view trimmed(std::string_view text) {
-  const auto first = text.find_first_not_of(" \t");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
-
 // The number of 100 ns from 1601, where Windows counts from, to the epoch.
 constexpr std::int64_t windows_epoch = 116'444'736'000'000'000;
 
@@ -281,6 +277,22 @@ std::optional<stamp> parse_leading_time(std::string_view text) {
   clock_of(scan, t);
   if (!scan.ok()) return std::nullopt;
   return since_epoch(t, std::chrono::minutes(0));
+}
+
+std::optional<stamp> leading_times::parse(std::string_view text) {
+  auto time = parse_leading_time(text);
+  const bool has_year = !text.empty() && text.front() >= '0' && text.front() <= '9';
+  if (!time || has_year) return time;
+  constexpr std::chrono::hours year(24 * 366);
+  *time += years_ * year;
+  if (last_ && *time + year / 2 < *last_) {
+    ++years_;
+    *time += year;
+  } else if (last_ && years_ > 0 && *time > *last_ + year / 2) {
+    *time -= year;  // a line of the old year that was written late
+  }
+  last_ = time;
+  return time;
 }
 
 std::optional<stamp> find_iso_time(std::string_view text) {

@@ -28,6 +28,17 @@ std::optional<stamp> parse_trace_time(std::string_view text, time_unit unit = ti
 /// from syslog, "Mar  1 12:00:00", which has no year.
 std::optional<stamp> parse_leading_time(std::string_view text);
 
+/// leading_times: parses the times at the front of a log's lines, one after the other. A time of
+/// syslog that is more than half a year before its predecessor is of the next year.
+class leading_times {
+ public:
+  std::optional<stamp> parse(std::string_view text);
+
+ private:
+  std::optional<stamp> last_;  // of syslog
+  int years_ = 0;              // since the first time
+};
+
 /// Returns the ISO 8601 time that the text contains, if any.
 std::optional<stamp> find_iso_time(std::string_view text);
 

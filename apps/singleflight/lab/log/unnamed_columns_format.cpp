@@ -120,6 +120,16 @@ std::optional<unnamed_columns> same_columns(const log_head& head, const reading_
   return std::nullopt;
 }
 
+// The words of a text, if the user chose the key and the time among them.
+unnamed_columns words_of(const log_head& head) {
+  csv_splitter splitter(' ');
+  std::size_t most = 0;
+  for (const auto& line : head.lines) {
+    if (splitter.split(line)) most = std::max(most, splitter.fields().size());
+  }
+  return {.name = "text", .separator = ' ', .number = most};
+}
+
 // The first column whose values are times that only an epoch or a date can be.
 std::size_t time_column_of(const log_head& head, const unnamed_columns& what) {
   csv_splitter splitter(what.separator);
@@ -167,6 +177,8 @@ std::unique_ptr<line_format> recognize_unnamed_columns(const log_head& head,
   const bool known = what.has_value();
   const bool chosen = choice.key.from == part::field;
   if (!known) what = same_columns(head, choice);
+  const bool time_chosen = choice.time.from == time_choice::part::field;
+  if (!what && chosen && time_chosen && choice.separator == '\0') what = words_of(head);
   if (!what || (!known && !chosen && !choice.no_header)) return nullptr;
   if (chosen) {
     check_column("--key-from", choice.key.field, head, *what);
@@ -177,7 +189,8 @@ std::unique_ptr<line_format> recognize_unnamed_columns(const log_head& head,
                     "--key-from field=N; its first line is {}",
                     head.name, what->number, cli::one_line(head.lines.front(), 100)));
   }
-  if (choice.time.from == time_choice::part::field) {
+  refuse_named_time(head, choice, what->name);
+  if (time_chosen) {
     check_column("--time-from", choice.time.field, head, *what);
     what->time = choice.time.field;
     what->unit = choice.time.unit;

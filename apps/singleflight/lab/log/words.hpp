@@ -29,6 +29,13 @@ class word_list {
   std::string_view rest_;
 };
 
+/// Returns the text without the spaces and tabs around it.
+inline std::string_view trimmed(std::string_view text) {
+  const auto first = text.find_first_not_of(" \t");
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
+}
+
 /// Returns the whole number that the text is.
 inline std::optional<std::uint64_t> whole_number(std::string_view text) {
   std::uint64_t number = 0;
