@@ -845,13 +845,12 @@ class interrupts(LabCase):
                 lab.stdin.flush()
                 if text == many:
                     lab.stdin.close()
-                    lab.stdin = None
                     self.wait_until_busy(lab)
                 else:
                     time.sleep(0.5)
                 lab.send_signal(signal.SIGINT)
-                _, complaints = lab.communicate(timeout=10)
-                self.assertEqual(lab.returncode, 130)
+                self.assertEqual(lab.wait(10), 130)
+                complaints = lab.stderr.read()
                 self.assertEqual(b"these are the counts" in complaints, counted, complaints)
 
     # Goal    A second Ctrl-C ends the program, whatever it still has to do.
