@@ -2,7 +2,9 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <string>
 
@@ -22,9 +24,7 @@ int complain(std::string_view what, int exit_code) {
   return exit_code;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int run(int argc, char** argv) {
   namespace cli = singleflight::cli;
   namespace lab = singleflight::lab;
   try {
@@ -82,4 +82,16 @@ int main(int argc, char** argv) {
   } catch (const std::exception& error) {
     return complain(error.what(), 1);
   }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int code = run(argc, argv);
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+  return code != 0 ? code
+                   : complain(fmt::format("cannot write to standard output: {}; the output is "
+                                          "incomplete",
+                                          std::strerror(errno)),
+                              1);
 }

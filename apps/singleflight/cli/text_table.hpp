@@ -9,7 +9,7 @@ namespace singleflight::cli {
 using cells = std::vector<std::string>;
 
 /// Formats the rows as lines; the first column is left-aligned, the others right-aligned. Requires
-/// at least one row, rows of equal length, and ASCII cells.
+/// at least one row, and rows of equal length.
 std::string aligned(const std::vector<cells>& rows);
 
 }  // namespace singleflight::cli

@@ -117,7 +117,8 @@ std::string show_number(double value) {
   const double size = std::fabs(value);
   if (size >= 99.95) return show_count(static_cast<std::uint64_t>(std::llround(value)));
   if (size >= 9.995) return fmt::format("{:.1f}", value);
-  return fmt::format("{:.2f}", value);
+  if (size >= 0.0995 || size < 1e-9) return fmt::format("{:.2f}", value);
+  return fmt::format("{:.{}f}", value, 1 - static_cast<int>(std::floor(std::log10(size))));
 }
 
 double rounded(double value) {
@@ -133,6 +134,9 @@ std::string show_duration(nanoseconds duration) {
   if (ns < 999.5e6) return fmt::format("{} ms", show_number(ns / 1e6));
   if (ns < 120e9) return fmt::format("{} s", show_number(ns / 1e9));
   const auto seconds = std::llround(ns / 1e9);
+  if (seconds % 3600 == 0)
+    return fmt::format("{} h", show_count(static_cast<std::uint64_t>(seconds / 3600)));
+  if (seconds < 7200 && seconds % 60 == 0) return fmt::format("{} min", seconds / 60);
   if (seconds < 7200) return fmt::format("{} min {} s", seconds / 60, seconds % 60);
   return fmt::format("{} h {} min", show_count(static_cast<std::uint64_t>(seconds / 3600)),
                      seconds / 60 % 60);

@@ -32,10 +32,11 @@ double parse_percentage(std::string_view option, std::string_view text, const ch
 /// Returns 1234567 as "1,234,567".
 std::string show_count(std::uint64_t count);
 
-/// Three significant digits with a suitable unit: "812 us", "10.2 ms", "1.53 s", "4 min 10 s".
+/// Three significant digits with a suitable unit: "812 us", "10.2 ms", "1.53 s", "4 min 10 s",
+/// "1 h".
 std::string show_duration(std::chrono::nanoseconds duration);
 
-/// Three significant digits without an exponent: "0.25", "13.4", "1,290".
+/// Two or three significant digits without an exponent: "0.0012", "0.25", "13.4", "1,290".
 std::string show_number(double value);
 
 /// Rounds to five significant digits, for JSON: further digits are noise, and without them the

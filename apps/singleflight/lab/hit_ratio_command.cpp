@@ -55,6 +55,7 @@ request_trace read_trace(const log_request& log, log_account& account,
   scan_log(log, account, stop, [&](const reading& made) {
     for (std::uint64_t i = 0; i < made.count && trace.requests() < most; ++i) {
       if (trace.add(made.key, made.bytes) && account.http) hints.see(made.key);
+      if (i % 65536 == 65535 && stop.stop_requested()) throw cli::interrupted{};
     }
     return trace.requests() < most;
   });

@@ -31,6 +31,7 @@ namespace {
 // The workload as it was read or generated, before it is cut to what is replayed.
 struct source {
   workload requests;
+  log_account account;
   bool log_continues = false;  // the log has more requests than a workload may have
 };
 
@@ -42,7 +43,7 @@ source obtain_workload(const lab_options& options, results& all, const std::stop
         options.requests > 0 ? options.requests : default_generated(options.pace), options.seed);
     return made;
   }
-  log_account account;
+  auto& account = made.account;
   made.requests = read_log(options.log, account, stop);
   print_account(account);
   all.skipped_lines = account.malformed;
@@ -150,8 +151,15 @@ int run_lab(const lab_options& given) {
         if (made.log_continues) print_continues(requests);
         auto computed = simulate_log(options, requests, stop);
         computed.skipped_lines = all.skipped_lines;
+        computed.other_methods = made.account.other_methods;
+        computed.failed_answers = made.account.failed;
+        computed.not_modified = made.account.not_modified;
         return show(computed, watch, json, report);
       }
+      fmt::print(stderr,
+                 "the log has no times that can be used, so it is replayed, as fast as {} callers "
+                 "make its requests; if yours are further apart, less is saved than shown here\n",
+                 cli::show_count(options.pace.callers));
     }
 
     const auto opened = open_backend(options.backend);

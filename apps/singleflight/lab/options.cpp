@@ -132,6 +132,11 @@ void check_backend(const lab_arguments& arguments, backend_choice& choice) {
     cli::refuse_if(given(arguments.connections),
                    "--connections is for databases; omit it with --backend delay");
   }
+  cli::refuse_if(given(arguments.connections) && !given(arguments.db) && given(arguments.log) &&
+                     !arguments.replay && !given(arguments.callers) && !given(arguments.rate) &&
+                     !given(arguments.speed),
+                 "--connections is for databases; a log with times is simulated without one: omit "
+                 "it, or add --replay");
   if (given(arguments.connections)) {
     choice.connections = cli::parse_count("--connections", arguments.connections, {1, 1000, "4"});
   }
@@ -210,6 +215,12 @@ void check_cache(const lab_arguments& arguments, lab_options& options) {
                    "--refresh-after is not shorter than --ttl: an answer expires before it is "
                    "refreshed; for example --ttl 10s --refresh-after 5s");
   }
+  const auto& names = options.protections;
+  if (!names.empty() && std::find(names.begin(), names.end(), "cache") == names.end()) {
+    cli::refuse_if(given(arguments.refresh_after) || given(arguments.stale_if_error),
+                   "--refresh-after and --stale-if-error are for the protection cache: cache-alone "
+                   "has neither; add --protect cache, or omit them");
+  }
   if (given(arguments.stale_if_error)) {
     cli::refuse_if(!given(arguments.ttl),
                    "--stale-if-error needs a time after which an answer is stale; add --ttl 10s");
@@ -252,7 +263,7 @@ void declare_options(CLI::App& command, lab_arguments& arguments) {
       "Generate requests: hot[:keys=N,share=S], zipf[:keys=N,skew=S], uniform[:keys=N] "
       "[hot:keys=1000,share=0.9]");
   add("--seed", arguments.seed, workload, "N",
-      "Seed of the generated requests, and of --fail and --slow [1]");
+      "Seed of the generated requests, and of --fail, --slow and drawn load times [1]");
   add("--requests", arguments.requests, workload, "N|all",
       "How many requests to use [all of a log that is simulated; of others as many as take about "
       "30 s without protection; at most 2,000 generated ones]");
@@ -296,9 +307,10 @@ void declare_options(CLI::App& command, lab_arguments& arguments) {
       "How long each caller waits, for example 500ms [forever]");
 
   constexpr const char* cache = "Cache (with --protect cache)";
-  add("--capacity", arguments.capacity, cache, "N", "Store at most N answers [10000]");
+  add("--capacity", arguments.capacity, cache, "N",
+      "Store at most N answers [10000; of a simulation what it recommends]");
   add("--ttl", arguments.ttl, cache, "TIME",
-      "How long an answer is fresh, for example 10s [forever]");
+      "How long an answer is fresh, for example 10s [forever; of a simulation what it recommends]");
   add("--refresh-after", arguments.refresh_after, cache, "TIME",
       "Reload an older answer in the background when it is requested [never]");
   add("--stale-if-error", arguments.stale_if_error, cache, "TIME",
@@ -354,10 +366,12 @@ void settle(lab_options& options, bool simulated) {
                     options.replay_only, options.replay_only));
   }
   if (!simulated && options.simulation_only != nullptr) {
-    throw cli::usage_error(
-        fmt::format("{} is for the simulation of a log with times, and this is a replay; omit {}{}",
-                    options.simulation_only, options.simulation_only,
-                    options.log.path.empty() ? ", or add --log FILE" : ""));
+    throw cli::usage_error(fmt::format(
+        "{} is for the simulation of a log with times, and this is a replay; omit {}{}",
+        options.simulation_only, options.simulation_only,
+        options.log.path.empty()  ? ", or add --log FILE"
+        : options.simulates_times ? ": no time of the log could be read; --time-from names one"
+                                  : ""));
   }
   if (options.protections.empty()) {
     options.protections =

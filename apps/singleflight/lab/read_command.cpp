@@ -6,7 +6,9 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <optional>
+#include <stop_token>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cli/command_line.hpp"
@@ -37,9 +39,12 @@ void append_quoted(std::string& out, std::string_view key) {
 }
 
 /// listing: the lines of the requests. They follow the counts, which are known only at the end, so
-/// they are kept in a temporary file until then.
+/// all but a few are kept in a temporary file until then.
 class listing {
  public:
+  /// Adding throws `interrupted` after a stop request: a record may stand for very many lines.
+  explicit listing(std::stop_token stop) : stop_(std::move(stop)) {}
+
   void add(const reading& made, bool counts_seconds) {
     if (made.time && !first_) first_ = made.time;
     if (!counts_seconds || !made.time) {
@@ -55,13 +60,15 @@ class listing {
 
   void print() {
     write_second();
-    flush(true);
-    std::vector<char> buffer(1U << 16U);
+    std::vector<char> buffer(enough);
     std::uint64_t offset = 0;
-    while (const auto got = file_.read(offset, buffer.data(), buffer.size())) {
+    while (file_) {
+      const auto got = file_->read(offset, buffer.data(), buffer.size());
+      if (got == 0) break;
       std::fwrite(buffer.data(), 1, got, stdout);
       offset += got;
     }
+    std::fwrite(text_.data(), 1, text_.size(), stdout);
   }
 
  private:
@@ -87,22 +94,24 @@ class listing {
     }
     append_quoted(text_, key);
     text_ += '\n';
-    flush(false);
+    if (text_.size() >= enough) move_to_file();
   }
 
-  void flush(bool all) {
-    constexpr std::size_t enough = 1U << 16U;
-    if (!all && text_.size() < enough) return;
-    file_.append(text_.data(), text_.size());
+  void move_to_file() {
+    if (stop_.stop_requested()) throw cli::interrupted{};
+    if (!file_) file_.emplace();
+    file_->append(text_.data(), text_.size());
     text_.clear();
   }
 
+  static constexpr std::size_t enough = 1U << 20U;
   struct repeated_key {
     std::string key;
     std::uint64_t count;
   };
 
-  cli::temporary_file file_;
+  std::stop_token stop_;
+  std::optional<cli::temporary_file> file_;
   std::string text_;
   std::optional<stamp> first_;
   std::vector<repeated_key> second_;  // the requests of the second `at_`
@@ -140,7 +149,7 @@ int run_read(const read_options& options) {
   log_account account;
   try {
     std::optional<listing> lines;
-    if (!options.quiet) lines.emplace();
+    if (!options.quiet) lines.emplace(watch.token());
     scan_log(options.log, account, watch.token(), [&](const reading& made) {
       if (lines) lines->add(made, account.counts_seconds);
       return true;
@@ -148,11 +157,16 @@ int run_read(const read_options& options) {
     print_account(account);
     print_counts(account);
     if (lines) lines->print();
+    return 0;
   } catch (const cli::interrupted&) {
-    fmt::print(stderr, "interrupted before the log was read\n");
+    if (account.lines == 0) {
+      fmt::print(stderr, "interrupted before the log was read\n");
+    } else {
+      fmt::print(stderr, "interrupted; these are the counts up to that point\n");
+      print_counts(account);
+    }
     return watch.exit_code() == 0 ? 130 : watch.exit_code();
   }
-  return 0;
 }
 
 }  // namespace singleflight::lab

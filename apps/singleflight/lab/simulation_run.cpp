@@ -73,10 +73,16 @@ void print_head(const simulation_results& all) {
       cli::show_count(all.requests), cli::show_duration(all.duration),
       cli::show_number(all.requests_per_s()), cli::show_count(all.distinct_keys));
   fmt::print("loads     {}\n", all.load_time);
-  if (all.injected.any()) {
-    fmt::print("faults    {:g} % of the loads fail, {:g} % take {} longer\n",
-               all.injected.fail_share * 100, all.injected.slow_share * 100,
-               cli::show_duration(all.injected.slow_by));
+  const auto& faulty = all.injected;
+  if (faulty.any()) {
+    std::string text;
+    if (faulty.fail_share > 0)
+      text = fmt::format("{:g} % of the loads fail", faulty.fail_share * 100);
+    if (faulty.slow_share > 0) {
+      text += fmt::format("{}{:g} % of the loads take {} longer", text.empty() ? "" : ", ",
+                          faulty.slow_share * 100, cli::show_duration(faulty.slow_by));
+    }
+    fmt::print("faults    {}\n", text);
   }
   if (all.processes > 1) {
     fmt::print("processes {}, {}\n", cli::show_count(all.processes),

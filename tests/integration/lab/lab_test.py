@@ -501,6 +501,16 @@ class outputs(LabCase):
         self.assertEqual(done.returncode, 1)
         self.assertEqual(done.stderr.count(b"\n"), 1)
         self.assertIn(b"No space left", done.stderr)
+        # Standard output, whose last part is written at the very end.
+        log = self.write("log", "a\nb\na\n")
+        for command in (["read", log], ["hit-ratio", "--log", log], [*QUICK, "--requests", "20"]):
+            with self.subTest(command=command), open("/dev/full", "wb") as full:
+                # pylint: disable-next=consider-using-with
+                lab = subprocess.Popen([PROGRAM, "lab", *map(str, command)], stdout=full,
+                                       stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                _, complaints = lab.communicate(timeout=60)
+                self.assertEqual(lab.returncode, 1)
+                self.assertIn(b"No space left", complaints)
 
 
 class bad_input(LabCase):
@@ -645,6 +655,10 @@ class hit_ratio(LabCase):
                                           "--requests", "3", stdin=b"a\na\na\nb\n")
         self.assertEqual(results["capacities"][0]["loading_cache"]["hits"], 2)
         self.assertIn("more than 3 requests", complaints)
+        # What follows is no request.
+        _, _, complaints = self.lab("hit-ratio", "--log", "-", "--capacity", "1",
+                                    "--requests", "3", stdin=b"a\na\na\n\n")
+        self.assertNotIn("more than", complaints)
 
     def test_bytes(self):
         # Every second request is for a small file that is never evicted, the others for large ones.
@@ -757,6 +771,17 @@ class interrupts(LabCase):
             seen += lab.stdout.readline()
         time.sleep(0.5)
 
+    def wait_until_busy(self, lab):
+        """Waits until the process has computed for half a second."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with open(f"/proc/{lab.pid}/stat", encoding="ascii") as file:
+                ticks = int(file.read().rpartition(")")[2].split()[11])
+            if ticks >= os.sysconf("SC_CLK_TCK") / 2:
+                return
+            time.sleep(0.05)
+        self.fail("the process does not compute")
+
     def test_ctrl_c_prints_what_was_measured(self):
         results = self.folder / "results.json"
         page = self.folder / "page.html"
@@ -801,6 +826,32 @@ class interrupts(LabCase):
         lab.send_signal(signal.SIGINT)
         self.assertEqual(lab.wait(10), 130)
         self.assertIn(b"before anything was measured", lab.stderr.read())
+
+    # Goal    Reading ends soon, also where records are several lines, a line has no end, or a line
+    #         stands for very many requests, and says what it has counted.
+    # Method  More statements than the pipe holds, so that some are read when all are written.
+    def test_while_reading(self):
+        statement = b"2024-03-01 12:00:00.100 UTC [1] LOG:  statement: select 1\n\tfrom t\n"
+        many = b"query,op_count\n" + b"select 1,1000000000\n"
+        for text, command, counted in (
+            (statement * 50_000, ["read", "--quiet", "-"], True),
+            (b"a" * (1 << 20), ["read", "-"], False),
+            (many, ["read", "-"], True),
+            (many, ["hit-ratio", "--log", "-"], False),
+        ):
+            with self.subTest(command=command, text=text[:20]):
+                lab = self.start(*command)
+                lab.stdin.write(text)
+                lab.stdin.flush()
+                if text == many:
+                    lab.stdin.close()
+                    self.wait_until_busy(lab)
+                else:
+                    time.sleep(0.5)
+                lab.send_signal(signal.SIGINT)
+                self.assertEqual(lab.wait(10), 130)
+                complaints = lab.stderr.read()
+                self.assertEqual(b"these are the counts" in complaints, counted, complaints)
 
     # Goal    A second Ctrl-C ends the program, whatever it still has to do.
     # Method  The JSON goes to a pipe without a reader, so the program cannot end after the first

@@ -129,9 +129,19 @@ class reading(LabCase):
                 self.assertEqual(done.returncode, 2, done.stdout)
                 self.assertIn(saying, done.stderr)
 
+    # Goal    A few lines need no temporary file.
+    def test_no_folder_for_temporary_files(self):
+        done = run("lab", "read", self.write("log", "a\nb\n"), env={"TMPDIR": "/nowhere"})
+        self.assertEqual((done.returncode, done.stdout.count(b"\n")), (0, 5))
+
     def test_what_is_left_out(self):
         notice = read(LOGS / "nginx.json").stderr.decode()
         self.assertIn("1 of 2 requests (1 POST)", notice)
+        notice = read(LOGS / "nginx.json", "--methods", "post").stderr.decode()
+        self.assertIn("left out, because they are not post: 1 of 2 requests (1 GET)", notice)
+        done = read(LOGS / "nginx.json", "--methods", "PUT,PATCH")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(b"has no PUT or PATCH; 2 requests have other methods", done.stderr)
         notice = read(LOGS / "combined.log").stderr.decode()
         self.assertIn("1 of 3 requests were answered with a 5xx", notice)
         self.assertIn("1 of 3 requests were answered with a 304", notice)

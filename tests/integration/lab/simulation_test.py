@@ -96,8 +96,9 @@ class simulation(LabCase):
         self.assertIn("simulated at these times", text)
         self.assertIn("20.0 ms, assumed", text)
         keys = self.write("keys", "a\nb\na\n")
-        results, text, _ = self.lab("--log", keys, "--backend", "delay:1ms")
+        results, text, complaints = self.lab("--log", keys, "--backend", "delay:1ms")
         self.assertNotIn("simulated", results)
+        self.assertIn("no times that can be used, so it is replayed", complaints)
         self.assertNotIn("the log has", text)
         for how in (["--replay"], ["--callers", 9], ["--replay", "--rate", 1000]):
             results, text, _ = self.lab("--log", self.log(300), "--backend", "delay:1ms", *how)
@@ -186,8 +187,9 @@ class simulation(LabCase):
     def test_names_that_are_markup(self):
         page = self.folder / "page.html"
         log = self.write("log", "time,key\n0,<script>alert(1)</script>\n0,é\n")
-        self.lab("--log", log, "--report", page)
+        _, text, _ = self.lab("--log", log, "--report", page)
         self.assertNotIn("<script>alert", page.read_text())
+        self.assertIn("\né ", text)
 
     def test_bad_input(self):
         log = self.log(10)
@@ -205,7 +207,12 @@ class simulation(LabCase):
             (["--log", log, "--max-loads", "3"], "add --replay"),
             (["--log", log, "--replay", "--load-time", "1s"], "omit --load-time"),
             (["--log", log, "--callers", "3", "--processes", "2"], "omit --processes"),
-            (["--log", keys, "--load-time", "1s"], "omit --load-time"),
+            (["--log", keys, "--load-time", "1s"], "no time of the log could be read"),
+            (["--log", self.write("unread", "time,key\nnoon,a\nnoon,b\n"), "--time-from",
+              "column=time"], "no time was read"),
+            (["--log", log, "--protect", "cache-alone", "--ttl", "9s", "--refresh-after", "3s"],
+             "cache-alone has neither"),
+            (["--log", log, "--connections", "5"], "--connections is for databases"),
             (["--load-time", "1s"], "add --log FILE"),
             (["--log", log, "--protect", "none,flight", "--ttl", "1s"], "--protect none,cache"),
             (["--log", log, "--replay", "--ttl", "1s"], "--protect none,cache"),

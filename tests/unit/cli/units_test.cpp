@@ -89,12 +89,20 @@ TEST(units, numbers_are_shown_for_people) {
   EXPECT_EQ(show_count(1000), "1,000");
   EXPECT_EQ(show_count(1234567), "1,234,567");
   EXPECT_EQ(show_number(0.126), "0.13");
+  EXPECT_EQ(show_number(0.099), "0.099");
+  EXPECT_EQ(show_number(0.00123), "0.0012");
+  EXPECT_EQ(show_number(-0.012), "-0.012");
+  EXPECT_EQ(show_number(0), "0.00");
   EXPECT_EQ(show_number(13.44), "13.4");
   EXPECT_EQ(show_number(1289.6), "1,290");
   EXPECT_EQ(show_duration(812us), "812 us");
   EXPECT_EQ(show_duration(10200us), "10.2 ms");
   EXPECT_EQ(show_duration(1530ms), "1.53 s");
   EXPECT_EQ(show_duration(250s), "4 min 10 s");
+  EXPECT_EQ(show_duration(300s), "5 min");
+  EXPECT_EQ(show_duration(3600s), "1 h");
+  EXPECT_EQ(show_duration(5000 * 3600s), "5,000 h");
+  EXPECT_EQ(show_duration(7260s), "2 h 1 min");
   EXPECT_EQ(show_duration(0ns), "0 ns");
 }
 

@@ -5,6 +5,7 @@
 #include <rapidcheck/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <list>
 #include <map>
 #include <set>
@@ -139,6 +140,17 @@ TEST(hit_ratio, bytes) {
   EXPECT_EQ(hits_of_lru(trace, 2, {}), (cache_hits{4, 27}));
   EXPECT_EQ(hits_of_loading_cache(trace, 100, {}), (cache_hits{4, 27}));
   EXPECT_EQ(hits_of_optimum(trace, next_requests(trace, {}), 2, {}), (cache_hits{4, 27}));
+}
+
+// Goal    A size that no answer has counts as none.
+TEST(hit_ratio, absurd_sizes) {
+  request_trace trace;
+  for (int i = 0; i < 4; ++i) trace.add("a", std::uint64_t{1} << 63U);
+  EXPECT_FALSE(trace.has_sizes());
+  trace.add("a", std::numeric_limits<std::uint64_t>::max());
+  trace.add("a", 6);
+  EXPECT_EQ(trace.all_bytes(), 6U);
+  EXPECT_EQ(hits_of_lru(trace, 1, {}), (cache_hits{5, 6}));
 }
 
 TEST(hit_ratio, a_stop_ends_it) {

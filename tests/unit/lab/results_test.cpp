@@ -198,7 +198,29 @@ TEST(results, the_table_lines_up) {
   const auto second = table.find('\n', first + 1);
   EXPECT_EQ(first, second - first - 1);
   EXPECT_LE(first, 120U);
-  EXPECT_THAT(table, HasSubstr("than none, the same p99, 1.00 times the throughput"));
+  EXPECT_THAT(table,
+              HasSubstr("than none, p99 the same within noise, the same throughput within noise"));
+}
+
+// Goal    A difference that chance explains is not reported as one: neither that of a few requests,
+//         nor that of none.
+TEST(results, differences_within_noise) {
+  auto all = sample();
+  all.runs[1] = all.runs[0];
+  all.runs[1].protection = "flight";
+  EXPECT_THAT(to_table(all), HasSubstr("flight: no difference from none beyond noise"));
+  const auto loaded_once = [](std::chrono::milliseconds latency) {
+    run_result one;
+    one.backend_loads = 1;
+    one.wall = 1s;
+    one.seen.record(latency, {reply::origin::own_load, false, {}});
+    return one;
+  };
+  all.runs = {loaded_once(10ms), loaded_once(25ms)};
+  all.runs[1].protection = "flight";
+  EXPECT_THAT(to_table(all), HasSubstr("flight: no difference from "));
+  all.runs[0].backend_loads = 2;
+  EXPECT_THAT(to_table(all), HasSubstr("50.0 % fewer backend loads than , p99 the same within"));
 }
 
 TEST(results, notes_name_failures_and_late_requests) {

@@ -84,7 +84,7 @@ TEST(simulation_results, table) {
   const auto text = to_table(simulated());
   for (const auto* words :
        {"flight           100     40  60.0 %", "saved, by hour", "2024-03-01 13:00", "60.0 %",
-        "</td><b>??", "2024-03-01 12:00:01.500", "saved by a cache, entries", "forever",
+        "</td><b>\xc3\xa9 ", "2024-03-01 12:00:01.500", "saved by a cache, entries", "forever",
         "a sample of 25.0 % of the others", "recommended  Use <b>.", "             Because it"}) {
     EXPECT_THAT(text, HasSubstr(words));
   }
@@ -121,6 +121,47 @@ TEST(simulation_results, page) {
   all.recommended = {};
   EXPECT_TRUE(has(to_html(all), "stopped early"));
   EXPECT_FALSE(to_json(all).contains("sweep"));
+}
+
+// Goal    A run that was stopped has a line of its own, and no share of the hours, keys and
+//         stampedes that it has not reached; without advice there is no recommendation.
+TEST(simulation_results, a_stopped_run) {
+  auto all = simulated();
+  all.interrupted = true;
+  all.runs[1].complete = false;
+  all.recommended = {};
+  const auto text = to_table(all);
+  EXPECT_THAT(text, HasSubstr("flight           100     40  60.0 %"));
+  EXPECT_THAT(text, HasSubstr("flight: stopped early"));
+  EXPECT_THAT(text, Not(HasSubstr("saved, by hour")));
+  EXPECT_THAT(text, Not(HasSubstr("saved, hottest keys")));
+  EXPECT_THAT(text, HasSubstr("at once  none\n"));
+  const auto json = to_json(all);
+  EXPECT_FALSE(json["runs"][1]["complete"]);
+  EXPECT_FALSE(json["hours"][0]["loads"].contains("flight"));
+  EXPECT_FALSE(json["hot_keys"][0]["loads"].contains("flight"));
+  EXPECT_EQ(json["stampedes"][0]["loads"].size(), 1U);
+  EXPECT_FALSE(json.contains("recommendation"));
+  const auto page = to_html(all);
+  EXPECT_TRUE(has(page, "flight (partial)"));
+  EXPECT_TRUE(has(page, "<td>60</td><td>16.7 %</td></tr>")) << "the hottest key, of none alone";
+}
+
+// Goal    Requests of the log that were left out, or got no fresh answer, are counted apart.
+TEST(simulation_results, counted_apart) {
+  auto all = simulated();
+  EXPECT_FALSE(has(to_html(all), "Answered with a 5xx"));
+  all.other_methods = 5;
+  all.failed_answers = 6;
+  all.not_modified = 1234;
+  const auto workload = to_json(all)["workload"];
+  EXPECT_EQ(workload["other_methods"], 5);
+  EXPECT_EQ(workload["answered_5xx"], 6);
+  EXPECT_EQ(workload["answered_304"], 1234);
+  const auto page = to_html(all);
+  EXPECT_TRUE(has(page, "5 requests, because of their method"));
+  EXPECT_TRUE(has(page, "Answered with a 5xx"));
+  EXPECT_TRUE(has(page, "1,234 requests"));
 }
 
 // Goal    A log that counts from a moment of its own has no dates.

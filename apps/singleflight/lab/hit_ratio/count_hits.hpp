@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <stop_token>
 
@@ -22,7 +23,7 @@ cache_hits count_hits(const request_trace& trace, const std::stop_token& stop, I
     const auto bytes = sized ? sizes.next() : 0;
     if (!is_hit(keys.next())) continue;
     ++hits.requests;
-    hits.bytes += bytes;
+    hits.bytes = std::min(hits.bytes + bytes, trace.all_bytes());  // which may be cut off
   }
   return hits;
 }

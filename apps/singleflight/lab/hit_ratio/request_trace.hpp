@@ -20,6 +20,9 @@ class request_trace {
  public:
   static constexpr std::uint64_t most_requests = std::numeric_limits<std::uint32_t>::max() - 1;
 
+  /// An answer larger than this has no size: the log is wrong.
+  static constexpr std::uint64_t largest_answer = std::uint64_t{1} << 40U;
+
   /// A request without a size counts as one of no bytes. Returns whether its key is new.
   bool add(std::string_view key, std::optional<std::uint64_t> bytes);
 
@@ -36,6 +39,8 @@ class request_trace {
   const spool<std::uint64_t>& sizes() const { return sizes_; }
 
  private:
+  static constexpr auto most_bytes = std::numeric_limits<std::uint64_t>::max();
+
   key_digests digests_;
   spool<std::uint32_t> keys_;
   spool<std::uint64_t> sizes_;

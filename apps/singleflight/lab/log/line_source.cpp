@@ -9,10 +9,12 @@
 
 namespace singleflight::lab {
 
-line_source::line_source(const std::string& path) : source_(path), buffer_(1U << 18U) {}
+line_source::line_source(const std::string& path, std::stop_token stop)
+    : source_(path), stop_(std::move(stop)), buffer_(1U << 18U) {}
 
 // Moves what is left to the front of the buffer, makes room, and reads more after it.
 bool line_source::fill() {
+  if (stop_.stop_requested()) return false;
   if (at_ > 0) {
     std::memmove(buffer_.data(), buffer_.data() + at_, end_ - at_);
     end_ -= at_;
@@ -87,7 +89,7 @@ bool line_source::next(line& out) {
     if (fill()) continue;
     // A line before a break in compressed data may be incomplete: it is unknown where it would have
     // ended.
-    if (at_ == end_ || source_.truncated() || source_.interrupted()) return false;
+    if (at_ == end_ || source_.truncated() || interrupted()) return false;
     give(out, end_ - at_, false, true);
     at_ = end_;
     return true;

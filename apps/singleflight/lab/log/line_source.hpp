@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,8 +29,8 @@ class line_source {
     bool cut;               // the text ended before the line did: it has no line break
   };
 
-  /// "-" is standard input.
-  explicit line_source(const std::string& path);
+  /// "-" is standard input. After a stop request nothing more is read.
+  explicit line_source(const std::string& path, std::stop_token stop = {});
 
   /// Returns false at the end of the text.
   bool next(line& out);
@@ -37,7 +38,7 @@ class line_source {
   /// Whether the compressed data ended before it was complete. The lines up to that point were
   /// returned, except for a partial last one.
   bool truncated() const { return source_.truncated(); }
-  bool interrupted() const { return source_.interrupted(); }
+  bool interrupted() const { return source_.interrupted() || stop_.stop_requested(); }
   const std::string& name() const { return source_.name(); }
 
  private:
@@ -48,6 +49,7 @@ class line_source {
   void give(line& out, std::size_t size, bool too_long, bool cut);
 
   byte_source source_;
+  std::stop_token stop_;
   std::vector<char> buffer_;
   std::string beginning_;  // of a line that is too long
   std::size_t at_ = 0;

@@ -14,7 +14,7 @@ namespace {
 // A time that a clock showed, or one since the beginning of a trace.
 std::string show_time(stamp time) {
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(time);
-  if (time < std::chrono::hours(24 * 365 * 10)) {
+  if (time < std::chrono::hours(24 * 365 * 20)) {
     return fmt::format("{} s", cli::show_number(std::chrono::duration<double>(time).count()));
   }
   return fmt::format("{:%Y-%m-%d %H:%M:%S} UTC",
@@ -27,11 +27,13 @@ void print_left_out(const log_account& account) {
   for (const auto& [method, number] : account.left_out) {
     methods += fmt::format("{}{} {}", methods.empty() ? "" : ", ", cli::show_count(number), method);
   }
-  fmt::print(stderr,
-             "left out, because only GET and HEAD can share an answer: {} of {} requests ({}); "
-             "--methods chooses others\n",
+  const auto why = account.chosen_methods.empty()
+                       ? std::string("because only GET and HEAD can share an answer")
+                       : fmt::format("because they are not {}", account.chosen_methods);
+  fmt::print(stderr, "left out, {}: {} of {} requests ({}){}\n", why,
              cli::show_count(account.other_methods),
-             cli::show_count(account.other_methods + account.requests), methods);
+             cli::show_count(account.other_methods + account.requests), methods,
+             account.chosen_methods.empty() ? "; --methods chooses others" : "");
 }
 
 void print_times(const log_account& account) {
@@ -48,7 +50,7 @@ void print_times(const log_account& account) {
   }
   if (account.out_of_order > 0) {
     fmt::print(stderr,
-               "{} requests have an earlier time than their predecessor; they are replayed in "
+               "{} requests have an earlier time than their predecessor; the requests are put in "
                "order of time\n",
                cli::show_count(account.out_of_order));
   }
@@ -75,13 +77,16 @@ void print_account(const log_account& account) {
   print_left_out(account);
   if (account.failed > 0) {
     fmt::print(stderr,
-               "{} of {} requests were answered with a 5xx: nothing of them can be shared "
-               "or stored\n",
+               "{} of {} requests were answered with a 5xx; they count like the others, though a "
+               "failure is not stored\n",
                cli::show_count(account.failed), cli::show_count(account.requests));
   }
   if (account.not_modified > 0) {
-    fmt::print(stderr, "{} of {} requests were answered with a 304: the client had the answer\n",
-               cli::show_count(account.not_modified), cli::show_count(account.requests));
+    fmt::print(
+        stderr,
+        "{} of {} requests were answered with a 304, because the client had the answer; they "
+        "count like the others\n",
+        cli::show_count(account.not_modified), cli::show_count(account.requests));
   }
   if (account.truncated)
     fmt::print(stderr, "the compressed data is incomplete; its complete lines are used\n");

@@ -109,6 +109,12 @@ void check_account(const log_account& account) {
         first.number, first.reason, account.format));
   }
   if (account.requests > 0) return;
+  if (account.other_methods > 0 && !account.chosen_methods.empty()) {
+    throw cli::usage_error(
+        fmt::format("--methods: {} has no {}; {} requests have other methods, the first {}",
+                    account.name, account.chosen_methods, cli::show_count(account.other_methods),
+                    account.left_out.front().first));
+  }
   if (account.other_methods > 0) {
     throw cli::usage_error(fmt::format(
         "--log: {} has no GET or HEAD, the only requests that are read; {} others were left out, "
@@ -220,39 +226,56 @@ class collector {
 };
 
 void need_times(const log_request& request, const log_account& account) {
-  if (!request.needs_times || (account.has_time && account.without_time < account.requests)) return;
+  if (account.has_time && account.without_time < account.requests) return;
+  if (request.how.time.from != time_choice::part::automatic) {
+    throw cli::usage_error(
+        fmt::format("--time-from: no time was read in {} ({}); name another part, or its unit: "
+                    "--time-from column=NAME:ms",
+                    account.name, account.format));
+  }
+  if (!request.needs_times) return;
   throw cli::usage_error(
       fmt::format("--speed: {} has no times ({}); use --callers N or --rate R, or name the time "
                   "with --time-from",
                   account.name, account.format));
 }
 
+// Whether the log goes on with another request.
+bool has_more(record_source& records, line_format& format, const method_filter& methods) {
+  for (record_source::record record{}; records.next(format, record);) {
+    if (record.problem) continue;
+    const auto made = format.read(record.text);
+    if (made.what == reading::verdict::request && methods.wants(made.method)) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 void scan_log(const log_request& request, log_account& account, const std::stop_token& stop,
               const request_sink& sink) {
-  record_source records(request.path);
+  record_source records(request.path, stop);
   const auto& source = records.source();
   const auto head = records.read_head();
-  if (source.interrupted() || stop.stop_requested()) throw cli::interrupted{};
+  if (source.interrupted()) throw cli::interrupted{};
   account.name = source.name();
   const auto format = detect_format(head, request.how);
   account.has_time = format->has_time();
   account.counts_seconds = format->counts_seconds();
   account.http = format->http();
+  account.chosen_methods = fmt::format("{}", fmt::join(request.methods, " or "));
 
   const method_filter methods(request.methods, format->http());
   bool wanted = true;
   for (record_source::record record{}; wanted && records.next(*format, record);) {
-    if (record.number % 4096 == 0 && stop.stop_requested()) throw cli::interrupted{};
     const auto made =
         record.problem ? reading::malformed(record.problem) : format->read(record.text);
     if (record.joined && made.what == reading::verdict::malformed) records.split(record);
     if (count(made, record.number, methods, account)) wanted = sink(made);
   }
-  if (source.interrupted() || stop.stop_requested()) throw cli::interrupted{};
+  if (source.interrupted()) throw cli::interrupted{};
   account.truncated = source.truncated() && wanted;
-  account.more = !wanted && records.more();
+  account.more = !wanted && has_more(records, *format, methods);
   account.format = format->describe();
   if (!account.has_time) account.without_time = 0;
   check_account(account);

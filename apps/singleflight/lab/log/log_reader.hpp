@@ -42,6 +42,7 @@ struct log_account {
   std::uint64_t requests = 0;
   std::uint64_t malformed = 0;
   std::uint64_t without_key = 0;
+  std::string chosen_methods;       // "POST or PUT"; empty without --methods
   std::uint64_t other_methods = 0;  // requests that were left out because of their method
   std::vector<std::pair<std::string, std::uint64_t>> left_out;  // these, by method; at most ten
   std::uint64_t failed = 0;                                     // answered with a 5xx

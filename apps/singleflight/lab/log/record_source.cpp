@@ -25,8 +25,8 @@ bool is_blank(std::string_view text) {
 
 }  // namespace
 
-record_source::record_source(const std::string& path)
-    : source_(path), most_lines_(most_lines_of_record) {}
+record_source::record_source(const std::string& path, std::stop_token stop)
+    : source_(path, std::move(stop)), most_lines_(most_lines_of_record) {}
 
 bool record_source::next_line(line_source::line& out, bool blank_too) {
   while (true) {
@@ -96,14 +96,6 @@ void record_source::split(const record& last) {
   }
   held_.insert(held_.begin(), std::make_move_iterator(lines.begin()),
                std::make_move_iterator(lines.end()));
-}
-
-bool record_source::more() {
-  if (has_ahead_) return true;
-  line_source::line line{};
-  if (!next_line(line, false)) return false;
-  held_.push_front({std::string(line.text), line.number, line.too_long});
-  return true;
 }
 
 }  // namespace singleflight::lab

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <stop_token>
 #include <string>
 #include <string_view>
 
@@ -23,7 +24,8 @@ class record_source {
     bool joined;            // it is several lines
   };
 
-  explicit record_source(const std::string& path);
+  /// After a stop request nothing more is read.
+  explicit record_source(const std::string& path, std::stop_token stop = {});
 
   /// Returns the beginning of the log; its lines are returned by next() again.
   log_head read_head();
@@ -32,9 +34,6 @@ class record_source {
   /// Takes all lines but the first from the record that was returned last, because it is malformed:
   /// the quote that joined them does not end. They are returned again.
   void split(const record& last);
-  /// Whether there is another line.
-  bool more();
-
   const line_source& source() const { return source_; }
 
  private:

@@ -4,7 +4,8 @@
   "use strict";
   const { digits, roof } = chart;
   const { runs, hours, sweep } = JSON.parse(document.getElementById("data").textContent);
-  const names = runs.map((run) => run.protection);
+  // A run that was stopped has no loads by hour.
+  const names = runs.filter((run) => run.complete).map((run) => run.protection);
 
   const byHour = () => {
     const middle = (i) => (i + 0.5) / hours.length;

@@ -72,6 +72,22 @@ std::string guards_table(const results& all) {
   return cli::aligned(rows) + "\n";
 }
 
+// Two runs of the same requests on the same machine rarely differ by more.
+constexpr double noise_of_throughput = 0.05;
+
+// Whether the two intervals that contain the true percentile with 95 % overlap: those between two
+// of the measured values, by the normal approximation of the binomial distribution. Of fewer than a
+// hundred requests, the one that is slower than all others says nothing.
+bool p99_within_noise(const histogram& a, const histogram& b) {
+  const auto bound = [](const histogram& of, double sign) {
+    constexpr double p = 0.99;
+    const double error = 1.96 * std::sqrt(p * (1 - p) / static_cast<double>(of.count()));
+    return of.quantile(std::clamp(p + sign * error, 1e-9, 1.0));
+  };
+  if (a.count() < 100 || b.count() < 100) return true;
+  return bound(a, -1) <= bound(b, 1) && bound(b, -1) <= bound(a, 1);
+}
+
 // "flight: 87 % fewer backend loads than none, p99 4.1 times lower, 7.9 times the throughput."
 std::string comparison(const run_result& base, const run_result& run) {
   if (base.backend_loads == 0 || base.seen.requests == 0 || run.seen.requests == 0) return {};
@@ -80,29 +96,33 @@ std::string comparison(const run_result& base, const run_result& run) {
       static_cast<double>(base.backend_loads) / static_cast<double>(base.seen.requests);
   const double loads =
       static_cast<double>(run.backend_loads) / static_cast<double>(run.seen.requests);
-  const auto base_p99 = static_cast<double>(base.seen.latency.quantile(0.99).count());
-  const auto p99 = static_cast<double>(run.seen.latency.quantile(0.99).count());
-  const auto close = [](double a, double b) { return std::fabs(a / b - 1) < 0.005; };
-  if (close(loads, base_loads) && close(p99, base_p99) &&
-      close(run.answers_per_s(), base.answers_per_s())) {
-    return {};  // nothing to compare
+  const bool same_loads = std::fabs(loads / base_loads - 1) < 0.0005;
+  const bool same_p99 = p99_within_noise(base.seen.latency, run.seen.latency);
+  const double throughput =
+      base.answers_per_s() > 0 ? run.answers_per_s() / base.answers_per_s() : 1;
+  const bool same_throughput = std::fabs(throughput - 1) < noise_of_throughput;
+  if (same_loads && same_p99 && same_throughput) {
+    return fmt::format("{}: no difference from {} beyond noise\n", run.protection, base.protection);
   }
-  std::string text = loads <= base_loads
-                         ? fmt::format("{}: {:.1f} % fewer backend loads than {}", run.protection,
-                                       (1 - loads / base_loads) * 100, base.protection)
-                         : fmt::format("{}: {:.1f} % more backend loads than {}", run.protection,
-                                       (loads / base_loads - 1) * 100, base.protection);
-  if (p99 > 0 && close(p99, base_p99)) {
-    text += ", the same p99";
-  } else if (p99 > 0 && base_p99 > 0) {
+  std::string text = fmt::format("{}: ", run.protection);
+  if (same_loads) {
+    text += fmt::format("as many backend loads as {}", base.protection);
+  } else {
+    text +=
+        fmt::format("{:.1f} % {} backend loads than {}", std::fabs(1 - loads / base_loads) * 100,
+                    loads < base_loads ? "fewer" : "more", base.protection);
+  }
+  if (same_p99) {
+    text += ", p99 the same within noise";
+  } else {
+    const auto base_p99 = static_cast<double>(base.seen.latency.quantile(0.99).count());
+    const auto p99 = static_cast<double>(run.seen.latency.quantile(0.99).count());
     text += p99 <= base_p99
                 ? fmt::format(", p99 {} times lower", cli::show_number(base_p99 / p99))
                 : fmt::format(", p99 {} times higher", cli::show_number(p99 / base_p99));
   }
-  if (base.answers_per_s() > 0) {
-    text += fmt::format(", {} times the throughput",
-                        cli::show_number(run.answers_per_s() / base.answers_per_s()));
-  }
+  text += same_throughput ? ", the same throughput within noise"
+                          : fmt::format(", {} times the throughput", cli::show_number(throughput));
   return text + "\n";
 }
 

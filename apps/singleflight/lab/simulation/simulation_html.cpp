@@ -10,9 +10,11 @@ namespace singleflight::lab {
 
 namespace {
 
-std::string columns_of(const simulation_results& all) {
+// Of all runs, or only of those that were not stopped.
+std::string columns_of(const simulation_results& all, bool stopped_too) {
   std::string html;
   for (std::size_t i = 0; i < all.runs.size(); ++i) {
+    if (!all.runs[i].complete && !stopped_too) continue;
     html += fmt::format(
         "<th scope=\"col\"><span class=\"mark\" "
         "style=\"background:var(--series-{})\"></span>{}{}</th>",
@@ -23,7 +25,7 @@ std::string columns_of(const simulation_results& all) {
 
 std::string runs_html(const simulation_results& all) {
   std::string html =
-      fmt::format("<table><thead><tr><th></th>{}</tr></thead><tbody>\n", columns_of(all));
+      fmt::format("<table><thead><tr><th></th>{}</tr></thead><tbody>\n", columns_of(all, true));
   const auto row = [&](const char* name, auto&& cell) {
     html += fmt::format("<tr><th scope=\"row\">{}</th>", name);
     for (const auto& run : all.runs) html += fmt::format("<td>{}</td>", cell(run));
@@ -53,36 +55,38 @@ std::string runs_html(const simulation_results& all) {
 }
 
 std::string hot_keys_html(const simulation_results& all) {
-  if (all.profile.hottest.empty()) return {};
+  const auto runs = all.complete_runs();
+  if (all.profile.hottest.empty() || runs.empty()) return {};
   std::string html = fmt::format(
       "<h2>Loads saved, for the hottest keys</h2>\n<table><thead><tr><th scope=\"col\">Key</th>"
       "<th scope=\"col\">Requests</th>{}</tr></thead><tbody>\n",
-      columns_of(all));
+      columns_of(all, false));
   for (std::size_t i = 0; i < all.profile.hottest.size(); ++i) {
     const auto requests = all.profile.hottest[i].requests;
     html += fmt::format("<tr><th scope=\"row\">{}</th><td>{}</td>", escaped(all.hot_names[i]),
                         cli::show_count(requests));
-    for (const auto& run : all.runs)
-      html += fmt::format("<td>{}</td>", show_saved(requests, run.loads_of_hottest[i]));
+    for (const auto* run : runs)
+      html += fmt::format("<td>{}</td>", show_saved(requests, run->loads_of_hottest[i]));
     html += "</tr>\n";
   }
   return html + "</tbody></table>\n";
 }
 
 std::string stampedes_html(const simulation_results& all) {
-  if (all.profile.stampedes.empty()) return {};
+  const auto runs = all.complete_runs();
+  if (all.profile.stampedes.empty() || runs.empty()) return {};
   std::string html = fmt::format(
       "<h2>Loads that each protection lets through, in the largest stampedes</h2>\n"
       "<table><thead><tr><th scope=\"col\">Key</th><th scope=\"col\">When</th>"
       "<th scope=\"col\">At once</th>{}</tr></thead><tbody>\n",
-      columns_of(all));
+      columns_of(all, false));
   for (std::size_t i = 0; i < all.profile.stampedes.size(); ++i) {
     const auto& each = all.profile.stampedes[i];
     html += fmt::format("<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td>",
                         escaped(all.stampede_names[i]), show_moment(all.began + each.begin, true),
                         cli::show_count(each.requests));
-    for (const auto& run : all.runs)
-      html += fmt::format("<td>{}</td>", cli::show_count(run.loads_let_through[i]));
+    for (const auto* run : runs)
+      html += fmt::format("<td>{}</td>", cli::show_count(run->loads_let_through[i]));
     html += "</tr>\n";
   }
   return html + "</tbody></table>\n";
@@ -116,6 +120,12 @@ std::string about(const simulation_results& all) {
   if (all.skipped_lines > 0)
     html +=
         about_entry("Skipped", cli::show_count(all.skipped_lines) + " malformed lines of the log");
+  const auto counted = [&](const char* name, std::uint64_t count, const char* what) {
+    if (count > 0) html += about_entry(name, fmt::format("{} {}", cli::show_count(count), what));
+  };
+  counted("Left out", all.other_methods, "requests, because of their method");
+  counted("Answered with a 5xx", all.failed_answers, "requests, which count like the others");
+  counted("Answered with a 304", all.not_modified, "requests, which count like the others");
   if (all.seed) html += about_entry("Seed", std::to_string(*all.seed));
   html += about_entry("Times",
                       "those of the log: nothing was loaded, and no time passed; the "
@@ -131,7 +141,7 @@ std::string about(const simulation_results& all) {
   html += about_entry("Stampede",
                       "requests for one key, of which each but the first arrives while the load "
                       "that the first one begins is in progress; the largest one of each key");
-  html += about_entry("Saved", "loads that no protection would have needed in addition");
+  html += about_entry("Saved", "the share of the requests for which no load was made");
   return html;
 }
 

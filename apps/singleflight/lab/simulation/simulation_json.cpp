@@ -22,6 +22,9 @@ json workload_of(const simulation_results& all) {
   made["requests"] = all.requests;
   made["distinct_keys"] = all.distinct_keys;
   made["skipped_lines"] = all.skipped_lines;
+  made["other_methods"] = all.other_methods;
+  made["answered_5xx"] = all.failed_answers;
+  made["answered_304"] = all.not_modified;
   if (all.seed) made["seed"] = *all.seed;
   made["pacing"] = "simulated, at the times of the log";
   made["began_s"] = exact_seconds(all.began);
@@ -72,7 +75,7 @@ json run_of(const simulated_run& run) {
 json loads_of(const simulation_results& all, std::vector<std::uint64_t> simulated_run::*list,
               std::size_t at) {
   json made = json::object();
-  for (const auto& run : all.runs) made[run.protection] = (run.*list)[at];
+  for (const auto* run : all.complete_runs()) made[run->protection] = (run->*list)[at];
   return made;
 }
 
@@ -150,6 +153,7 @@ json to_json(const simulation_results& all) {
   if (all.sweep) {
     made["sweep"] = sweep_of(*all.sweep);
     const auto settings = all.point.settings(*all.sweep);
+    if (all.recommended.reasons.empty()) return made;  // it was stopped before
     made["recommendation"] = {{"protection", all.recommended.protection},
                               {"capacity", settings.capacity},
                               {"ttl_ms", ms(settings.ttl)},

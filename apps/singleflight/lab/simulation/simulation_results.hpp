@@ -24,6 +24,9 @@ struct simulation_results {
   std::uint64_t requests = 0;
   std::uint64_t distinct_keys = 0;
   std::uint64_t skipped_lines = 0;       // malformed lines of the log
+  std::uint64_t other_methods = 0;       // requests of the log that were left out
+  std::uint64_t failed_answers = 0;      // requests that the log says were answered with a 5xx
+  std::uint64_t not_modified = 0;        // and with a 304
   std::chrono::nanoseconds began{0};     // workload::began
   std::chrono::nanoseconds duration{0};  // from the first request to the last
   std::optional<std::uint64_t> seed;
@@ -45,6 +48,8 @@ struct simulation_results {
   advice recommended;
 
   double requests_per_s() const;
+  /// The runs that were not stopped, whose loads by hour, key and stampede can be shown.
+  std::vector<const simulated_run*> complete_runs() const;
 };
 
 /// The share of the requests that needed no load; negative if there were more loads.

@@ -20,13 +20,7 @@ namespace {
 constexpr std::size_t most_rows_of_hours = 24;
 constexpr std::size_t longest_name = 48;
 
-// A name for a column of a table, which requires ASCII.
-std::string name_of(const std::string& key) {
-  std::string text = cli::one_line(key, longest_name);
-  std::replace_if(
-      text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) > 126; }, '?');
-  return text;
-}
+std::string name_of(const std::string& key) { return cli::one_line(key, longest_name); }
 
 std::string protections_table(const simulation_results& all) {
   std::vector<cli::cells> rows{
@@ -41,10 +35,8 @@ std::string protections_table(const simulation_results& all) {
 
 // The protections that can save loads.
 std::vector<const simulated_run*> saving(const simulation_results& all) {
-  std::vector<const simulated_run*> found;
-  for (const auto& run : all.runs) {
-    if (run.protection != "none") found.push_back(&run);
-  }
+  auto found = all.complete_runs();
+  std::erase_if(found, [](const auto* run) { return run->protection == "none"; });
   return found;
 }
 
@@ -98,16 +90,15 @@ std::string hot_keys_table(const simulation_results& all) {
 
 std::string stampedes_table(const simulation_results& all) {
   const auto& profile = all.profile;
-  if (profile.stampedes.empty() || all.runs.empty()) return {};
+  const auto runs = all.complete_runs();
+  if (profile.stampedes.empty() || runs.empty()) return {};
   std::vector<cli::cells> rows{{"loads let through, largest stampedes", "when", "at once"}};
-  for (const auto& run : all.runs) rows.front().push_back(run.protection);
+  for (const auto* run : runs) rows.front().push_back(run->protection);
   for (std::size_t i = 0; i < profile.stampedes.size(); ++i) {
     const auto& each = profile.stampedes[i];
     rows.push_back({name_of(all.stampede_names[i]), show_moment(all.began + each.begin, true),
                     cli::show_count(each.requests)});
-    for (const auto& run : all.runs) {
-      rows.back().push_back(cli::show_count(run.loads_let_through[i]));
-    }
+    for (const auto* run : runs) rows.back().push_back(cli::show_count(run->loads_let_through[i]));
   }
   return cli::aligned(rows) + "\n";
 }
@@ -161,6 +152,14 @@ std::string notes_lines(const simulation_results& all) {
 }
 
 }  // namespace
+
+std::vector<const simulated_run*> simulation_results::complete_runs() const {
+  std::vector<const simulated_run*> found;
+  for (const auto& run : runs) {
+    if (run.complete) found.push_back(&run);
+  }
+  return found;
+}
 
 double simulation_results::requests_per_s() const {
   const double seconds = std::chrono::duration<double>(duration).count();

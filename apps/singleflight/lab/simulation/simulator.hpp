@@ -45,7 +45,7 @@ struct simulated_run {
   std::vector<std::uint64_t> loads_by_hour;
   std::vector<std::uint64_t> loads_of_hottest;
   std::vector<std::uint64_t> loads_let_through;
-  bool complete = true;
+  bool complete = true;  // if not, the counts by hour, key and stampede mean nothing
 
   /// How many fewer loads there were than requests; negative if there were more, which refreshes
   /// can cause.
