@@ -75,6 +75,9 @@ void check_simulation(const lab_arguments& arguments, lab_options& options) {
                                      {"--retry", arguments.retry},
                                      {"--breaker", arguments.breaker},
                                      {"--max-loads", arguments.max_loads}});
+  // A simulation connects to a database only for its trial.
+  if (options.replay_only == nullptr && given(arguments.connections) && !given(arguments.db))
+    options.replay_only = "--connections";
   options.simulation_only = first_given({{"--load-time", arguments.load_time},
                                          {"--processes", arguments.processes},
                                          {"--fleet", arguments.fleet}});
@@ -132,11 +135,6 @@ void check_backend(const lab_arguments& arguments, backend_choice& choice) {
     cli::refuse_if(given(arguments.connections),
                    "--connections is for databases; omit it with --backend delay");
   }
-  cli::refuse_if(given(arguments.connections) && !given(arguments.db) && given(arguments.log) &&
-                     !arguments.replay && !given(arguments.callers) && !given(arguments.rate) &&
-                     !given(arguments.speed),
-                 "--connections is for databases; a log with times is simulated without one: omit "
-                 "it, or add --replay");
   if (given(arguments.connections)) {
     choice.connections = cli::parse_count("--connections", arguments.connections, {1, 1000, "4"});
   }

@@ -99,6 +99,8 @@ class simulation(LabCase):
         results, text, complaints = self.lab("--log", keys, "--backend", "delay:1ms")
         self.assertNotIn("simulated", results)
         self.assertIn("no times that can be used, so it is replayed", complaints)
+        results, _, _ = self.lab("--log", keys, "--connections", 2)
+        self.assertEqual(results["workload"]["connections"], 2)
         self.assertNotIn("the log has", text)
         for how in (["--replay"], ["--callers", 9], ["--replay", "--rate", 1000]):
             results, text, _ = self.lab("--log", self.log(300), "--backend", "delay:1ms", *how)
@@ -212,7 +214,7 @@ class simulation(LabCase):
               "column=time"], "no time was read"),
             (["--log", log, "--protect", "cache-alone", "--ttl", "9s", "--refresh-after", "3s"],
              "cache-alone has neither"),
-            (["--log", log, "--connections", "5"], "--connections is for databases"),
+            (["--log", log, "--connections", "5"], "--connections is for a replay"),
             (["--load-time", "1s"], "add --log FILE"),
             (["--log", log, "--protect", "none,flight", "--ttl", "1s"], "--protect none,cache"),
             (["--log", log, "--replay", "--ttl", "1s"], "--protect none,cache"),
