@@ -35,7 +35,7 @@ struct known_times {
 // Requests from all over the log, more than the trial makes.
 workload trial_of(const timed_trace& trace, const std::stop_token& stop) {
   constexpr std::uint64_t most = 100'000;
-  const auto step = trace.requests.size() / most + 1;
+  const auto step = (trace.requests.size() + most - 1) / most;
   workload made;
   std::uint64_t number = 0;
   visit_all(trace.requests, stop, [&](const timed_request& each) {

@@ -18,6 +18,11 @@ void expect_both_ways(std::uint32_t size) {
   std::uint32_t wrong = 0;
   for (std::uint32_t i = 0; i < size; ++i) wrong += forwards.next() != i * 3 ? 1U : 0U;
   cursor backwards(numbers, cursor::direction::backwards);
+  if (size > 0) {
+    cursor begun(numbers, cursor::direction::backwards);
+    begun.next();
+    EXPECT_EQ(begun.left(), size - 1);
+  }
   for (std::uint32_t i = size; i-- > 0;) wrong += backwards.next() != i * 3 ? 1U : 0U;
   EXPECT_EQ(wrong, 0U) << size;
 }

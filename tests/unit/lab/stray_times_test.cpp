@@ -76,6 +76,8 @@ TEST(stray_times, times_that_are_not_known) {
   EXPECT_EQ(times[0], times[2]);
   EXPECT_EQ(times[1], times[2]);
   EXPECT_EQ(times[7], times[6]);
+  times[5] = stamp(0);
+  EXPECT_EQ(replace(times), 1U);
   std::vector<stamp> few{no_time, 5s};
   EXPECT_EQ(replace(few), 0U);
   EXPECT_EQ(few[0], 5s);
@@ -92,6 +94,10 @@ TEST(stray_times, logs_with_gaps) {
   EXPECT_EQ(replace(monthly), 0U);
   std::vector<stamp> few{stamp(0), std::chrono::hours(24 * 365)};
   EXPECT_EQ(replace(few), 0U);
+  std::vector<stamp> hardly_known(1000, no_time);
+  hardly_known[500] = stamp(0);
+  hardly_known[600] = std::chrono::hours(24 * 365);
+  EXPECT_EQ(replace(hardly_known), 0U);
   std::vector<stamp> none;
   EXPECT_EQ(replace(none), 0U);
 }

@@ -142,14 +142,15 @@ class collector {
       : request_(request), account_(account), stop_(stop) {}
 
   bool take(const reading& made) {
-    const auto count = std::min(made.count, request_.at_most - taken_);
+    const auto most = at_most();
+    const auto count = std::min(made.count, most - taken_);
     if (count == 0) return true;
     taken_ += count;
     note_time(made);
     pending_text_ += made.key;
-    pending_.push_back({made.key.size(), count, {relative(made.time), 0, duration_}});
+    pending_.push_back({made.key.size(), count, {relative(made), 0, duration_}});
     if (pending_.size() == most_pending) add_pending();
-    return taken_ < request_.at_most;
+    return taken_ < most;
   }
 
   timed_trace finish() {
@@ -160,6 +161,11 @@ class collector {
   }
 
  private:
+  // A log without times can only be replayed.
+  std::uint64_t at_most() const {
+    return account_.has_time ? request_.at_most : std::min(request_.at_most, most_requests);
+  }
+
   void add_pending() {
     std::array<std::string_view, most_pending> keys;
     std::array<std::uint32_t, most_pending> indices{};
@@ -189,13 +195,19 @@ class collector {
     }
   }
 
-  // To the first time of the log. A time that is centuries from that is not known.
-  stamp relative(std::optional<stamp> time) {
-    if (!time) return no_time;
-    if (!std::exchange(has_time_, true)) made_.began = *time;
+  // To the first time of the log. A time that is 146 years from that is not known, so that no
+  // difference of two is too large.
+  stamp relative(const reading& made) {
+    if (!made.time) return no_time;
+    if (!std::exchange(has_time_, true)) made_.began = *made.time;
+    constexpr auto farthest = stamp::rep{1} << 62U;
     stamp::rep passed{};
-    return __builtin_sub_overflow(time->count(), made_.began.count(), &passed) ? no_time
-                                                                               : stamp(passed);
+    if (__builtin_sub_overflow(made.time->count(), made_.began.count(), &passed) ||
+        passed >= farthest || passed <= -farthest) {
+      account_.without_time += made.count;
+      return no_time;
+    }
+    return stamp(passed);
   }
 
   // A request whose duration the log does not say took as long as its predecessor.

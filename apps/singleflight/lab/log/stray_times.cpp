@@ -58,7 +58,7 @@ std::size_t at_most_stray(Span begin, Span end, std::uint64_t most) {
 
 bool far(stamp gap, stamp rest) { return gap > month && gap / 10 > rest; }
 
-// The times between which none is stray.
+// The times between which none is stray. Requires more than twice as many times as may be stray.
 std::pair<stamp, stamp> usual_times(const std::vector<span_of_time>& spans, std::uint64_t most) {
   const auto size = spans.size();
   const auto low = at_most_stray(spans.begin(), spans.end(), most);
@@ -86,7 +86,8 @@ std::uint64_t replace_stray_times(spool<timed_request>& requests, const std::sto
   for (const auto& each : spans) known += each.requests;
   const std::pair<stamp, stamp> all{spans.front().first, spans.back().last};
   auto usual = all;
-  if (known >= fewest) usual = usual_times(spans, std::max<std::uint64_t>(known / 100, 1));
+  const auto most = std::max<std::uint64_t>(requests.size() / 100, 1);
+  if (requests.size() >= fewest && known > 2 * most) usual = usual_times(spans, most);
   if (usual == all && known == requests.size()) return 0;
 
   const auto is_usual = [&](const timed_request& each) {

@@ -61,9 +61,12 @@ class spool {
       return backwards_ ? *--at_ : *at_++;
     }
     /// How many values it can still be asked for.
-    std::uint64_t left() const { return left_ + static_cast<std::uint64_t>(end_ - at_); }
+    std::uint64_t left() const { return left_ + loaded(); }
 
    private:
+    std::uint64_t loaded() const {
+      return static_cast<std::uint64_t>(backwards_ ? at_ - end_ : end_ - at_);
+    }
     void load() {
       const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(left_, block_));
       // Blocks begin at the same places in both directions.
