@@ -76,7 +76,6 @@ void read_file(const lab::reading_choice& choice, std::string_view content) {
   lab::log_request request;
   request.path = "/proc/self/fd/" + std::to_string(file);
   request.how = choice;
-  request.by_time = true;
   request.at_most = 10'000;
   lab::log_account account;
   lab::read_log(request, account, {});

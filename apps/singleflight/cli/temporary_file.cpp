@@ -38,6 +38,12 @@ temporary_file::temporary_file() : folder_(folder()) {
 temporary_file::temporary_file(temporary_file&& other) noexcept
     : folder_(std::move(other.folder_)), fd_(std::exchange(other.fd_, -1)) {}
 
+temporary_file& temporary_file::operator=(temporary_file&& other) noexcept {
+  std::swap(folder_, other.folder_);
+  std::swap(fd_, other.fd_);
+  return *this;
+}
+
 temporary_file::~temporary_file() {
   if (fd_ >= 0) ::close(fd_);
 }

@@ -15,7 +15,7 @@ class temporary_file {
   /// Throws usage_error, which says how to choose another folder, if it cannot be created.
   temporary_file();
   temporary_file(temporary_file&& other) noexcept;
-  temporary_file& operator=(temporary_file&&) = delete;
+  temporary_file& operator=(temporary_file&& other) noexcept;
   ~temporary_file();
 
   /// Throws std::runtime_error, for example if the disk is full.

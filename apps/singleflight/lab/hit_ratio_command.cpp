@@ -51,13 +51,12 @@ request_trace read_trace(const log_request& log, log_account& account,
                          const std::stop_token& stop) {
   request_trace trace;
   key_hints hints;
-  const auto most = log.at_most == 0 ? request_trace::most_requests : log.at_most;
   scan_log(log, account, stop, [&](const reading& made) {
-    for (std::uint64_t i = 0; i < made.count && trace.requests() < most; ++i) {
+    for (std::uint64_t i = 0; i < made.count && trace.requests() < log.at_most; ++i) {
       if (trace.add(made.key, made.bytes) && account.http) hints.see(made.key);
       if (i % 65536 == 65535 && stop.stop_requested()) throw cli::interrupted{};
     }
-    return trace.requests() < most;
+    return trace.requests() < log.at_most;
   });
   account.hints = hints.for_log(log, account, trace.requests(), trace.distinct_keys());
   return trace;
@@ -132,6 +131,7 @@ hit_ratio_options check_options(const hit_ratio_arguments& arguments) {
   hit_ratio_options options;
   cli::refuse_if(arguments.log.empty(), "hit-ratio needs a log; add --log FILE");
   options.log = check_log(arguments);
+  options.log.at_most = request_trace::most_requests;
   if (!arguments.requests.empty() && arguments.requests != "all") {
     options.log.at_most =
         cli::parse_count("--requests", arguments.requests,

@@ -31,32 +31,24 @@ namespace {
 // The workload as it was read or generated, before it is cut to what is replayed.
 struct source {
   workload requests;
-  log_account account;
   bool log_continues = false;  // the log has more requests than a workload may have
 };
 
-source obtain_workload(const lab_options& options, results& all, const std::stop_token& stop) {
-  if (options.log.path.empty() || options.injected.any()) all.seed = options.seed;
-  source made;
-  if (options.log.path.empty()) {
-    made.requests = options.generate.make(
-        options.requests > 0 ? options.requests : default_generated(options.pace), options.seed);
-    return made;
+source to_replay(const lab_options& options, std::optional<timed_trace> log, bool log_continues,
+                 results& all) {
+  if (!log) {
+    return {options.generate.make(
+        options.requests > 0 ? options.requests : default_generated(options.pace), options.seed)};
   }
-  auto& account = made.account;
-  made.requests = read_log(options.log, account, stop);
-  print_account(account);
-  all.skipped_lines = account.malformed;
-  made.log_continues = account.more && options.requests == 0;
   // The whole log, before it is cut. At its own pace there is nothing to compare.
-  const auto& stamps = made.requests.stamps;
   const auto& pace = options.pace;
   const bool own_pace = pace.form == pacing::loop::log_times && pace.speed == 1;
-  if (!own_pace && !stamps.empty() && stamps.back().count() > 0) {
-    all.log_rate =
-        static_cast<double>(stamps.size()) / std::chrono::duration<double>(stamps.back()).count();
+  if (!own_pace && log->length.count() > 0) {
+    all.log_rate = static_cast<double>(log->requests.size()) /
+                   std::chrono::duration<double>(log->length).count();
   }
-  return made;
+  log_continues = log_continues || log->requests.size() > most_requests;
+  return {to_workload(std::move(*log), most_requests), log_continues};
 }
 
 // Without --requests, cuts the workload to what takes about 30 s, and reports that for a log.
@@ -109,9 +101,9 @@ void print_head(const results& all) {
   std::fflush(stdout);
 }
 
-void print_continues(const workload& requests) {
+void print_continues(const timed_trace& log) {
   fmt::print(stderr, "the log has more than {} requests; only these are used\n",
-             cli::show_count(requests.requests.size()));
+             cli::show_count(log.requests.size()));
 }
 
 // Prints and writes the results of a replay or of a simulation; returns the exit code.
@@ -142,26 +134,34 @@ int run_lab(const lab_options& given) {
   const auto stop = watch.token();
   results all;
   try {
-    auto made = obtain_workload(options, all, stop);
-    const auto& requests = made.requests;
-    if (options.simulates_times) {
-      const bool simulated = !requests.stamps.empty();
-      settle(options, simulated);
-      if (simulated) {
-        if (made.log_continues) print_continues(requests);
-        auto computed = simulate_log(options, requests, stop);
-        computed.skipped_lines = all.skipped_lines;
-        computed.other_methods = made.account.other_methods;
-        computed.failed_answers = made.account.failed;
-        computed.not_modified = made.account.not_modified;
+    if (options.log.path.empty() || options.injected.any()) all.seed = options.seed;
+    std::optional<timed_trace> log;
+    bool log_continues = false;
+    if (!options.log.path.empty()) {
+      log_account account;
+      log = read_log(options.log, account, stop);
+      print_account(account);
+      all.skipped_lines = account.malformed;
+      log_continues = account.more && options.requests == 0;
+      if (options.simulates_times) settle(options, log->has_times);
+      if (options.simulates_times && log->has_times) {
+        if (log_continues) print_continues(*log);
+        auto computed = simulate_log(options, *log, stop);
+        computed.skipped_lines = account.malformed;
+        computed.other_methods = account.other_methods;
+        computed.failed_answers = account.failed;
+        computed.not_modified = account.not_modified;
         return show(computed, watch, json, report);
       }
+    }
+    if (options.simulates_times) {
       fmt::print(stderr,
                  "the log has no times that can be used, so it is replayed, as fast as {} callers "
                  "make its requests; if yours are further apart, less is saved than shown here\n",
                  cli::show_count(options.pace.callers));
     }
-
+    auto made = to_replay(options, std::move(log), log_continues, all);
+    const auto& requests = made.requests;
     const auto opened = open_backend(options.backend);
     // The faults and the guards are created again for the trial and for each run, so that all runs
     // have the same conditions.

@@ -36,10 +36,6 @@ void check_workload(const lab_arguments& arguments, lab_options& options) {
   options.all_requests = arguments.requests == "all";
   cli::refuse_if(options.all_requests && !given(arguments.log),
                  "--requests: 'all' needs a log; give a number, for example --requests 2000");
-  if (given(arguments.requests) && !options.all_requests) {
-    options.requests = cli::parse_count("--requests", arguments.requests,
-                                        {1, static_cast<double>(most_requests), "2000"});
-  }
 }
 
 void check_pacing(const lab_arguments& arguments, pacing& pace) {
@@ -332,14 +328,23 @@ void declare_options(CLI::App& command, lab_arguments& arguments) {
       "Write a page with charts, one self-contained HTML file");
 }
 
+// How many requests are read: of a log that is simulated more than can be replayed.
+void check_requests(const lab_arguments& arguments, lab_options& options) {
+  options.log.at_most =
+      options.simulates_times ? timed_trace::most_requests : std::uint64_t{most_requests};
+  if (!given(arguments.requests) || options.all_requests) return;
+  options.requests = cli::parse_count("--requests", arguments.requests,
+                                      {1, static_cast<double>(options.log.at_most), "2000"});
+  options.log.at_most = options.requests;
+}
+
 lab_options check_options(const lab_arguments& arguments) {
   lab_options options;
   check_workload(arguments, options);
   check_pacing(arguments, options.pace);
   check_simulation(arguments, options);
-  options.log.by_time = true;
+  check_requests(arguments, options);
   options.log.needs_times = options.pace.form == pacing::loop::log_times;
-  options.log.at_most = options.requests;
   check_backend(arguments, options.backend);
   check_faults(arguments, options.injected);
   if (given(arguments.protect)) options.protections = check_protections(arguments.protect);

@@ -32,7 +32,21 @@ struct known_times {
   bool drawn = false;  // with the seed
 };
 
-known_times find_load_times(const lab_options& options, const workload& requests,
+// Requests from all over the log, more than the trial makes.
+workload trial_of(const timed_trace& trace, const std::stop_token& stop) {
+  constexpr std::uint64_t most = 100'000;
+  const auto step = (trace.requests.size() + most - 1) / most;
+  workload made;
+  std::uint64_t number = 0;
+  visit_all(trace.requests, stop, [&](const timed_request& each) {
+    if (number++ % step != 0) return;
+    made.requests.push_back(static_cast<std::uint32_t>(made.keys.size()));
+    made.keys.push_back(trace.keys[each.key]);
+  });
+  return made;
+}
+
+known_times find_load_times(const lab_options& options, const timed_trace& trace,
                             const std::stop_token& stop) {
   if (const auto& chosen = options.simulated.load_time) {
     return {*chosen, chosen->describe(), chosen->how() != load_times::form::constant};
@@ -43,7 +57,7 @@ known_times find_load_times(const lab_options& options, const workload& requests
   }
   if (!options.backend.database.empty()) {
     const auto opened = open_backend(options.backend);
-    auto taken = time_loads(*opened, requests, stop);
+    auto taken = time_loads(*opened, trial_of(trace, stop), stop);
     if (stop.stop_requested()) throw cli::interrupted{};
     if (taken.empty()) {
       throw cli::usage_error(
@@ -52,7 +66,7 @@ known_times find_load_times(const lab_options& options, const workload& requests
     auto times = load_times::measured(std::move(taken), options.seed);
     return {times, times.describe(), true};
   }
-  if (!requests.durations.empty()) {
+  if (trace.has_durations) {
     auto times = load_times::of_log();
     return {times, times.describe(), false};
   }
@@ -60,10 +74,9 @@ known_times find_load_times(const lab_options& options, const workload& requests
   return {times, times.describe() + ", assumed; say how long yours take: --load-time TIME", false};
 }
 
-void name_keys(const workload& requests, simulation_results& all) {
-  for (const auto& each : all.profile.hottest) all.hot_names.push_back(requests.keys[each.key]);
-  for (const auto& each : all.profile.stampedes)
-    all.stampede_names.push_back(requests.keys[each.key]);
+void name_keys(const timed_trace& trace, simulation_results& all) {
+  for (const auto& each : all.profile.hottest) all.hot_names.push_back(trace.keys[each.key]);
+  for (const auto& each : all.profile.stampedes) all.stampede_names.push_back(trace.keys[each.key]);
 }
 
 void print_head(const simulation_results& all) {
@@ -137,15 +150,15 @@ void recommend(const simulation& what, simulation_results& all, const std::stop_
 
 }  // namespace
 
-simulation_results simulate_log(const lab_options& options, const workload& requests,
+simulation_results simulate_log(const lab_options& options, const timed_trace& trace,
                                 const std::stop_token& stop) {
   simulation_results all;
-  const auto load_time = find_load_times(options, requests, stop);
-  all.workload = cli::one_line(requests.source, 400);
-  all.requests = requests.requests.size();
-  all.distinct_keys = requests.keys.size();
-  all.began = requests.began;
-  all.duration = requests.stamps.back();
+  const auto load_time = find_load_times(options, trace, stop);
+  all.workload = cli::one_line(trace.source, 400);
+  all.requests = trace.requests.size();
+  all.distinct_keys = trace.keys.size();
+  all.began = trace.began;
+  all.duration = trace.length;
   if (load_time.drawn || options.injected.any()) all.seed = options.seed;
   all.load_time = load_time.describe;
   all.injected = options.injected;
@@ -154,9 +167,9 @@ simulation_results simulate_log(const lab_options& options, const workload& requ
   all.version = cli::program_version;
   print_head(all);
 
-  all.profile = profile_of(requests, load_time.times, stop);
-  name_keys(requests, all);
-  simulation what{.requests = requests,
+  all.profile = profile_of(trace, load_time.times, stop);
+  name_keys(trace, all);
+  simulation what{.trace = trace,
                   .profile = all.profile,
                   .times = load_time.times,
                   .injected = options.injected,

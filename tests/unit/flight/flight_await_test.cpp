@@ -467,11 +467,12 @@ TEST(flight_await, one_that_blocks_hands_the_others_over) {
     group g({.executor = inline_executor});
     group other;
     singleflight::semaphore permits(1);
-    singleflight::error_group tasks;
-    std::optional<singleflight::flight_promise<int>> first;
-    std::optional<singleflight::flight_promise<int>> second;
     support::gate begun;
     support::gate freed;
+    support::gate works;
+    singleflight::error_group tasks;  // which waits for its task, and that for a gate
+    std::optional<singleflight::flight_promise<int>> first;
+    std::optional<singleflight::flight_promise<int>> second;
     auto leads = g.start(1, [&](singleflight::flight_promise<int> p) { first = std::move(p); });
     auto held = other.start(2, [&](singleflight::flight_promise<int> p) {
       second = std::move(p);
@@ -479,7 +480,6 @@ TEST(flight_await, one_that_blocks_hands_the_others_over) {
     });
     begun.wait();
     std::optional<singleflight::permit> permit(permits.acquire());
-    support::gate works;
     tasks.go([&] {
       works.open();
       freed.wait();

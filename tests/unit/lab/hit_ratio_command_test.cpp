@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "cli/usage_error.hpp"
+#include "lab/hit_ratio/request_trace.hpp"
 #include "support/scratch_folder.hpp"
 
 namespace singleflight::lab {
@@ -22,7 +23,7 @@ TEST(hit_ratio_options, defaults) {
   hit_ratio_arguments arguments;
   arguments.log = "-";
   const auto options = check_options(arguments);
-  EXPECT_EQ(options.log.at_most, 0U);
+  EXPECT_EQ(options.log.at_most, request_trace::most_requests);
   ASSERT_EQ(options.capacities.size(), 3U);
   EXPECT_EQ(options.capacities[1].of(1000), 50U);
   EXPECT_EQ(options.log.how.key.from, key_choice::part::automatic);
@@ -39,7 +40,7 @@ TEST(hit_ratio_options, what_was_typed) {
   EXPECT_EQ(options.log.at_most, 1000U);
   EXPECT_EQ(options.capacities.front().entries, 7U);
   arguments.requests = "all";
-  EXPECT_EQ(check_options(arguments).log.at_most, 0U);
+  EXPECT_EQ(check_options(arguments).log.at_most, request_trace::most_requests);
 }
 
 // Goal    Absurd values are refused, in one line that names the option.

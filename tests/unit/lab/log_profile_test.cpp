@@ -3,35 +3,26 @@
 
 #include <gtest/gtest.h>
 
-#include <string>
 #include <utility>
 #include <vector>
 
 #include "cli/interrupt.hpp"
+#include "unit/lab/trace_of.hpp"
 
 namespace singleflight::lab {
 namespace {
 
 using namespace std::chrono_literals;
-using std::chrono::nanoseconds;
 
-workload log_of(std::size_t keys, const std::vector<std::pair<nanoseconds, std::uint32_t>>& all) {
-  workload made;
-  for (const auto& [when, key] : all) {
-    made.requests.push_back(key);
-    made.stamps.push_back(when);
-  }
-  for (std::size_t key = 0; key < keys; ++key) made.keys.push_back(std::to_string(key));
-  return made;
+log_profile profile(const timed_trace& log) {
+  return profile_of(log, load_times::constant(20ms), {});
 }
-
-log_profile profile(const workload& log) { return profile_of(log, load_times::constant(20ms), {}); }
 
 // Goal    "At once" means: while the load that the first request began is in progress. The request
 //         that arrives at its end begins another one.
 TEST(log_profile, stampedes) {
-  const auto made = profile(log_of(
-      2, {{0ms, 0}, {10ms, 0}, {19ms, 0}, {20ms, 0}, {39ms, 0}, {50ms, 1}, {90ms, 0}, {95ms, 1}}));
+  const auto made = profile(trace_of(
+      {{0ms, 0}, {10ms, 0}, {19ms, 0}, {20ms, 0}, {39ms, 0}, {50ms, 1}, {90ms, 0}, {95ms, 1}}));
   EXPECT_EQ(made.all_stampedes, 2U);
   EXPECT_EQ(made.requests_joined, 3U);
   ASSERT_EQ(made.stampedes.size(), 1U);  // the larger one of key 0
@@ -45,11 +36,11 @@ TEST(log_profile, stampedes) {
 // Goal    The ten largest stampedes are listed, one for a key, the largest first; of equal ones the
 //         earlier one comes first.
 TEST(log_profile, the_largest_stampedes) {
-  std::vector<std::pair<nanoseconds, std::uint32_t>> all;
+  std::vector<arrival> all;
   for (std::uint32_t key = 0; key < 15; ++key) {
     for (std::uint32_t i = 0; i < 2 + key / 2; ++i) all.emplace_back(key * 1s, key);
   }
-  const auto made = profile(log_of(15, all));
+  const auto made = profile(trace_of(all));
   EXPECT_EQ(made.all_stampedes, 15U);
   std::vector<std::pair<std::uint32_t, std::uint64_t>> found;
   for (const auto& each : made.stampedes) found.emplace_back(each.key, each.requests);
@@ -60,11 +51,11 @@ TEST(log_profile, the_largest_stampedes) {
 
 // Goal    The hottest keys, most requests first, and how many keys are requested only once.
 TEST(log_profile, hot_keys) {
-  std::vector<std::pair<nanoseconds, std::uint32_t>> all;
+  std::vector<arrival> all;
   for (std::uint32_t key = 0; key < 12; ++key) {
     for (std::uint32_t i = 0; i <= key; ++i) all.emplace_back(all.size() * 1s, key);
   }
-  const auto made = profile(log_of(12, all));
+  const auto made = profile(trace_of(all));
   ASSERT_EQ(made.hottest.size(), 10U);
   EXPECT_EQ(made.hottest[0].key, 11U);
   EXPECT_EQ(made.hottest[0].requests, 12U);
@@ -77,7 +68,7 @@ TEST(log_profile, hot_keys) {
 
 // Goal    Hours begin at the log's own full hours; those without requests are left out.
 TEST(log_profile, hours) {
-  auto log = log_of(1, {{0s, 0}, {599s, 0}, {600s, 0}, {5h, 0}});
+  auto log = trace_of({{0s, 0}, {599s, 0}, {600s, 0}, {5h, 0}});
   log.began = 10h + 50min;
   const auto made = profile(log);
   ASSERT_EQ(made.hours.size(), 3U);
@@ -92,7 +83,7 @@ TEST(log_profile, hours) {
 TEST(log_profile, a_stop_request_ends_it) {
   std::stop_source source;
   source.request_stop();
-  EXPECT_THROW(profile_of(log_of(1, {{0s, 0}}), load_times::constant(1ms), source.get_token()),
+  EXPECT_THROW(profile_of(trace_of({{0s, 0}}), load_times::constant(1ms), source.get_token()),
                cli::interrupted);
 }
 

@@ -7,6 +7,7 @@
 #include "cli/usage_error.hpp"
 #include "lab/log/timestamp.hpp"
 #include "support/scratch_folder.hpp"
+#include "unit/lab/trace_of.hpp"
 
 namespace singleflight::lab {
 namespace {
@@ -25,25 +26,26 @@ struct read_result {
 class log_reader : public testing::Test {
  protected:
   read_result read(const std::string& content, const std::string& key_from = {},
-                   bool by_time = false, std::uint64_t at_most = 0) {
+                   bool needs_times = false, std::uint64_t at_most = timed_trace::most_requests) {
     log_request request;
     request.path = folder_.write("log", content);
     if (!key_from.empty()) request.how.key = key_choice::parse(key_from);
-    request.by_time = by_time;
-    request.needs_times = by_time;
+    request.needs_times = needs_times;
     request.at_most = at_most;
     read_result result;
     const auto made = read_log(request, result.account, {});
-    for (std::size_t i = 0; i < made.requests.size(); ++i) result.keys.push_back(made.key_of(i));
-    result.stamps = made.stamps;
+    for (const auto& each : requests_of(made)) {
+      result.keys.push_back(made.keys[each.key]);
+      if (made.has_times) result.stamps.push_back(each.time);
+    }
     result.source = made.source;
     return result;
   }
 
   std::string refusal(const std::string& content, const std::string& key_from = {},
-                      bool by_time = false) {
+                      bool needs_times = false) {
     try {
-      read(content, key_from, by_time);
+      read(content, key_from, needs_times);
     } catch (const cli::usage_error& error) {
       EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos);
       return error.what();
@@ -99,8 +101,7 @@ TEST_F(log_reader, malformed_lines_are_numbered_and_skipped) {
   EXPECT_EQ(log.account.first_malformed[1].number, 5U);
 }
 
-// Goal    A request whose time cannot be read is a request: only by_time needs its time, and takes
-//         that of its predecessor.
+// Goal    A request whose time cannot be read is a request, and came with its predecessor.
 TEST_F(log_reader, times_that_cannot_be_read) {
   const std::string log = "time,key\n1,a\nnever,b\n3,c\n";
   EXPECT_THAT(read(log).keys, ElementsAre("a", "b", "c"));
@@ -167,22 +168,22 @@ TEST_F(log_reader, counts) {
 TEST_F(log_reader, durations) {
   log_request request;
   request.path = folder_.write("log", "time,key,duration_ms\n9,a,30\n5,b,20\n");
-  request.by_time = true;
   log_account account;
   const auto made = read_log(request, account, {});
-  ASSERT_EQ(made.durations.size(), 2U);
-  EXPECT_EQ(made.durations[0], 20ms);
-  EXPECT_EQ(made.durations[1], 30ms);
+  EXPECT_TRUE(made.has_durations);
+  const auto requests = requests_of(made);
+  ASSERT_EQ(requests.size(), 2U);
+  EXPECT_EQ(requests[0].duration, 20ms);
+  EXPECT_EQ(requests[1].duration, 30ms);
   EXPECT_EQ(account.out_of_order, 1U);
 }
 
-// Goal    by_time alone accepts a log without times.
+// Goal    A log without times is accepted unless they are needed.
 TEST_F(log_reader, times_if_there_are_any) {
   log_request request;
   request.path = folder_.write("log", "a\nb\n");
-  request.by_time = true;
   log_account account;
-  EXPECT_TRUE(read_log(request, account, {}).stamps.empty());
+  EXPECT_FALSE(read_log(request, account, {}).has_times);
   EXPECT_FALSE(account.has_time);
 }
 

@@ -62,6 +62,18 @@ TEST(options, what_was_typed) {
   EXPECT_EQ(options.guards.max_loads, 8U);
 }
 
+// Goal    More requests than a workload may have can be simulated, but not replayed.
+TEST(options, many_requests) {
+  lab_arguments arguments;
+  arguments.log = "shop.log";
+  arguments.requests = "20000000";
+  EXPECT_EQ(check_options(arguments).log.at_most, 20'000'000U);
+  arguments.replay = true;
+  EXPECT_THROW(check_options(arguments), cli::usage_error);
+  arguments.requests.clear();
+  EXPECT_EQ(check_options(arguments).log.at_most, most_requests);
+}
+
 TEST(options, a_cache) {
   lab_arguments arguments;
   arguments.protect = "none,cache";

@@ -42,23 +42,6 @@ TEST(pacing, a_logs_times_at_another_speed) {
   EXPECT_EQ(due[2], 2500ms);
 }
 
-// Goal    Requests with the same second are spread over it in the order of the log; all others are
-//         sorted by time.
-TEST(pacing, one_second_stamps_are_spread) {
-  auto made = requests_at({100s, 101s, 100s, 100s, 100s, 103s});
-  made.keys = {"a", "b", "c", "d", "e", "f"};
-  made.requests = {0, 1, 2, 3, 4, 5};
-  arrange_by_time(made);
-  EXPECT_EQ(made.stamps, (std::vector<std::chrono::nanoseconds>{0ms, 250ms, 500ms, 750ms, 1s, 3s}));
-  EXPECT_EQ(made.requests, (std::vector<std::uint32_t>{0, 2, 3, 4, 1, 5}));
-}
-
-TEST(pacing, finer_stamps_are_left_alone) {
-  auto made = requests_at({1s, 1s, 1500ms});
-  arrange_by_time(made);
-  EXPECT_EQ(made.stamps, (std::vector<std::chrono::nanoseconds>{0ms, 0ms, 500ms}));
-}
-
 TEST(replay_size, a_first_run_takes_half_a_minute) {
   const auto many = requests_at(std::vector<std::chrono::nanoseconds>(100'000));
   pacing closed;

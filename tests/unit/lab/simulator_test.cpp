@@ -3,32 +3,17 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "lab/protection/protection.hpp"
+#include "unit/lab/trace_of.hpp"
 
 namespace singleflight::lab {
 namespace {
 
 using namespace std::chrono_literals;
 using std::chrono::nanoseconds;
-
-using arrival = std::pair<nanoseconds, std::uint32_t>;  // when, and for which key
-
-workload log_of(const std::vector<arrival>& arrivals) {
-  workload made;
-  std::uint32_t most = 0;
-  for (const auto& [when, key] : arrivals) {
-    made.requests.push_back(key);
-    made.stamps.push_back(when);
-    most = std::max(most, key);
-  }
-  for (std::uint32_t key = 0; key <= most; ++key) made.keys.push_back(std::to_string(key));
-  return made;
-}
 
 struct conditions {
   nanoseconds load_time = 20ms;
@@ -39,11 +24,11 @@ struct conditions {
 
 simulated_run run(const std::vector<arrival>& arrivals, const char* protection,
                   const conditions& with = {}) {
-  const auto log = log_of(arrivals);
+  const auto log = trace_of(arrivals);
   const auto times = load_times::constant(with.load_time);
   const auto profile = profile_of(log, times, {});
   std::atomic<std::uint64_t> done = 0;
-  return simulate({.requests = log,
+  return simulate({.trace = log,
                    .profile = profile,
                    .times = times,
                    .injected = with.injected,
@@ -159,12 +144,12 @@ TEST(simulator, stale_answers) {
   const auto fails = [&](std::uint64_t number) { return most.fails(seed, "0", number); };
   while (fails(0) || !fails(1) || !fails(2)) ++seed;
   const auto log =
-      log_of({{0ms, 0}, {1100ms, 0}, {1110ms, 0}, {1200ms, 0}, {20s, 0}, {20010ms, 0}});
+      trace_of({{0ms, 0}, {1100ms, 0}, {1110ms, 0}, {1200ms, 0}, {20s, 0}, {20010ms, 0}});
   const auto times = load_times::constant(20ms);
   const auto profile = profile_of(log, times, {});
   std::atomic<std::uint64_t> done = 0;
   const auto run_with = [&](cache_settings cache) {
-    return simulate({.requests = log,
+    return simulate({.trace = log,
                      .profile = profile,
                      .times = times,
                      .injected = most,
@@ -223,13 +208,18 @@ TEST(simulator, a_load_that_is_longer_than_the_log) {
 
 // Goal    Of loads that take different times, each ends at its own time.
 TEST(simulator, durations_of_the_log) {
-  auto log = log_of({{0ms, 0}, {10ms, 1}, {20ms, 1}, {50ms, 0}, {150ms, 0}});
-  log.durations = {100ms, 5ms, 5ms, 1ms, 1ms};
+  timed_trace log;
+  log.keys = {"0", "1"};
+  log.requests.append({0ms, 0, 100ms});
+  log.requests.append({10ms, 1, 5ms});
+  log.requests.append({20ms, 1, 5ms});
+  log.requests.append({50ms, 0, 1ms});
+  log.requests.append({150ms, 0, 1ms});
   const auto times = load_times::of_log();
   const auto profile = profile_of(log, times, {});
   std::atomic<std::uint64_t> done = 0;
   const auto flight =
-      simulate({.requests = log, .profile = profile, .times = times}, "flight", {}, done);
+      simulate({.trace = log, .profile = profile, .times = times}, "flight", {}, done);
   EXPECT_EQ(flight.loads, 4U);
   EXPECT_EQ(flight.joins, 1U);
 }
@@ -257,12 +247,12 @@ TEST(simulator, loads_by_hour_key_and_stampede) {
 // Goal    After a stop request the run says that it is not complete.
 TEST(simulator, stops) {
   std::stop_source source;
-  const auto log = log_of({{0ms, 0}});
+  const auto log = trace_of({{0ms, 0}});
   const auto times = load_times::constant(20ms);
   const auto profile = profile_of(log, times, {});
   source.request_stop();
   std::atomic<std::uint64_t> done = 0;
-  const auto stopped = simulate({.requests = log, .profile = profile, .times = times}, "cache",
+  const auto stopped = simulate({.trace = log, .profile = profile, .times = times}, "cache",
                                 source.get_token(), done);
   EXPECT_FALSE(stopped.complete);
   EXPECT_EQ(stopped.requests, 0U);

@@ -12,19 +12,21 @@ namespace {
 using namespace std::chrono_literals;
 using std::chrono::nanoseconds;
 
-workload log_of(const char* shape, std::size_t requests, nanoseconds step) {
-  auto made = generator::parse(shape).make(requests, 1);
+timed_trace log_of(const char* shape, std::size_t requests, nanoseconds step) {
+  const auto generated = generator::parse(shape).make(requests, 1);
+  timed_trace made;
+  made.keys = generated.keys;
   for (std::size_t i = 0; i < requests; ++i)
-    made.stamps.push_back(step * static_cast<std::int64_t>(i));
+    made.requests.append({step * static_cast<std::int64_t>(i), generated.requests[i]});
   return made;
 }
 
-cache_sweep sweep(const workload& log, std::size_t most_requests) {
+cache_sweep sweep(const timed_trace& log, std::size_t most_requests) {
   const auto times = load_times::constant(1ms);
   const auto profile = profile_of(log, times, {});
   std::atomic<std::uint64_t> done = 0;
   auto made =
-      sweep_cache({.requests = log, .profile = profile, .times = times}, most_requests, {}, done);
+      sweep_cache({.trace = log, .profile = profile, .times = times}, most_requests, {}, done);
   EXPECT_EQ(done, made.points());
   return made;
 }
@@ -76,9 +78,9 @@ TEST(sweep, a_stop_request_ends_it) {
   std::stop_source source;
   source.request_stop();
   std::atomic<std::uint64_t> done = 0;
-  EXPECT_THROW(sweep_cache({.requests = log, .profile = profile, .times = times}, 10,
-                           source.get_token(), done),
-               cli::interrupted);
+  EXPECT_THROW(
+      sweep_cache({.trace = log, .profile = profile, .times = times}, 10, source.get_token(), done),
+      cli::interrupted);
 }
 
 }  // namespace

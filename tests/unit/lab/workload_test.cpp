@@ -12,33 +12,15 @@ namespace singleflight::lab {
 namespace {
 
 using namespace std::chrono_literals;
-using std::chrono::nanoseconds;
 
-// Goal    Times that go backwards are put in order, with what belongs to their requests, and become
-//         relative to the earliest one, which is kept.
-TEST(workload, arranged_by_time) {
-  workload log;
-  log.keys = {"a", "b", "c"};
-  log.requests = {0, 1, 2};
-  log.stamps = {5500ms, 3000ms, 3000ms};
-  log.durations = {50us, 30us, 31us};
-  arrange_by_time(log);
-  EXPECT_EQ(log.requests, (std::vector<std::uint32_t>{1, 2, 0}));
-  EXPECT_EQ(log.stamps, (std::vector<nanoseconds>{0ms, 0ms, 2500ms}));
-  EXPECT_EQ(log.durations[0], 30us);
-  EXPECT_EQ(log.durations[2], 50us);
-  EXPECT_EQ(log.began, 3s);
-}
-
-// Goal    The durations of requests that are dropped are dropped as well.
+// Goal    With the requests that are dropped, their times and the keys of no others are dropped.
 TEST(workload, keeps_the_first_requests) {
   workload log;
   log.keys = {"a", "b"};
   log.requests = {1, 0, 1};
   log.stamps = {0s, 1s, 2s};
-  log.durations = {1us, 2us, 3us};
   log.keep_first(1);
-  EXPECT_EQ(log.durations.size(), 1U);
+  EXPECT_EQ(log.stamps.size(), 1U);
   EXPECT_EQ(log.keys, (std::vector<std::string>{"b"}));
 }
 

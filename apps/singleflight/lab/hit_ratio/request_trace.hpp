@@ -6,8 +6,8 @@
 #include <optional>
 #include <string_view>
 
-#include "lab/hit_ratio/spool.hpp"
 #include "lab/workload/key_digests.hpp"
+#include "lab/workload/spool.hpp"
 
 namespace singleflight::lab {
 

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <optional>
+#include <utility>
 
 #include "cli/interrupt.hpp"
 #include "cli/units.hpp"
@@ -133,96 +135,115 @@ void check_account(const log_account& account) {
                   account.truncated ? " (its compressed data is incomplete)" : ""));
 }
 
-// Makes the workload from the requests as they come, some at a time.
+// Makes the trace from the requests as they come, some at a time.
 class collector {
  public:
-  collector(const log_request& request, log_account& account)
-      : request_(request),
-        account_(account),
-        most_(request.at_most == 0 ? most_requests : request.at_most) {}
+  collector(const log_request& request, log_account& account, const std::stop_token& stop)
+      : request_(request), account_(account), stop_(stop) {}
 
   bool take(const reading& made) {
-    const auto count = std::min(made.count, most_ - taken_);
+    const auto most = at_most();
+    const auto count = std::min(made.count, most - taken_);
     if (count == 0) return true;
     taken_ += count;
+    note_time(made);
     pending_text_ += made.key;
-    pending_.push_back({made.key.size(), count});
-    if (account_.has_time && request_.by_time) take_times(made, count);
+    pending_.push_back({made.key.size(), count, {relative(made), 0, duration_}});
     if (pending_.size() == most_pending) add_pending();
-    return taken_ < most_;
+    return taken_ < most;
   }
 
-  workload finish() {
+  timed_trace finish() {
     add_pending();
-    account_.hints = hints_.for_log(request_, account_, made_.requests.size(), keys_.size());
+    account_.hints = hints_.for_log(request_, account_, taken_, keys_.size());
     made_.keys = keys_.take_keys();
     return std::move(made_);
   }
 
  private:
+  // A log without times can only be replayed.
+  std::uint64_t at_most() const {
+    return account_.has_time ? request_.at_most : std::min(request_.at_most, most_requests);
+  }
+
   void add_pending() {
     std::array<std::string_view, most_pending> keys;
     std::array<std::uint32_t, most_pending> indices{};
     const char* text = pending_text_.data();
     for (std::size_t i = 0; i < pending_.size(); ++i) {
-      keys[i] = {text, pending_[i].size};
-      text += pending_[i].size;
+      keys[i] = {text, pending_[i].key_size};
+      text += pending_[i].key_size;
     }
-    const auto known = keys_.size();
+    std::size_t seen = keys_.size();
     keys_.index_all({keys.data(), pending_.size()}, indices.data());
-    std::size_t seen = known;
     for (std::size_t i = 0; i < pending_.size(); ++i) {
       if (indices[i] == seen) {
         ++seen;
         if (account_.http) hints_.see(keys[i]);
       }
-      made_.requests.insert(made_.requests.end(), pending_[i].count, indices[i]);
+      pending_[i].request.key = indices[i];
+      append(pending_[i].request, pending_[i].count);
     }
     pending_.clear();
     pending_text_.clear();
   }
 
-  // A request without a time came when its predecessor did.
-  void take_times(const reading& made, std::uint64_t count) {
-    auto& stamps = made_.stamps;
-    const auto before = stamps.empty() ? stamp(0) : stamps.back();
-    if (made.time && !stamps.empty() && *made.time < before) ++account_.out_of_order;
-    stamps.insert(stamps.end(), count, made.time.value_or(before));
-    if (made.time && !std::exchange(has_time_, true)) {
-      std::fill(stamps.begin(), stamps.end(), *made.time);
-    }
-    auto& durations = made_.durations;
-    if (made.duration) {
-      constexpr std::chrono::nanoseconds longest = std::chrono::hours(1);
-      last_duration_ =
-          std::chrono::duration_cast<workload_duration>(std::min(*made.duration, longest));
-      if (durations.empty()) durations.resize(stamps.size() - count);
-    }
-    if (made.duration || !durations.empty()) {
-      durations.insert(durations.end(), count, last_duration_);
+  void append(const timed_request& request, std::uint64_t count) {
+    for (std::uint64_t i = 0; i < count; ++i) {
+      if (i % 65536 == 65535 && stop_.stop_requested()) throw cli::interrupted{};
+      made_.requests.append(request);
     }
   }
 
-  using workload_duration = decltype(workload::durations)::value_type;
+  // To the first time of the log. A time that is 146 years from that is not known, so that no
+  // difference of two is too large.
+  stamp relative(const reading& made) {
+    if (!made.time) return no_time;
+    if (!std::exchange(has_time_, true)) made_.began = *made.time;
+    constexpr auto farthest = stamp::rep{1} << 62U;
+    stamp::rep passed{};
+    if (__builtin_sub_overflow(made.time->count(), made_.began.count(), &passed) ||
+        passed >= farthest || passed <= -farthest) {
+      account_.without_time += made.count;
+      return no_time;
+    }
+    return stamp(passed);
+  }
+
+  // A request whose duration the log does not say took as long as its predecessor.
+  void note_time(const reading& made) {
+    if (made.time) {
+      if (*made.time < last_time_) ++account_.out_of_order;
+      last_time_ = *made.time;
+    }
+    if (made.duration) {
+      constexpr std::chrono::nanoseconds longest = std::chrono::hours(1);
+      duration_ =
+          std::chrono::duration_cast<decltype(duration_)>(std::min(*made.duration, longest));
+      made_.has_durations = true;
+    }
+  }
 
   // So many look-ups that their reads of memory overlap.
   static constexpr std::size_t most_pending = 32;
   struct pending_request {
-    std::size_t size;  // of its key
+    std::size_t key_size;
     std::uint64_t count;
+    timed_request request;  // without its key
   };
 
   const log_request& request_;
   log_account& account_;
-  std::uint64_t most_;
+  const std::stop_token& stop_;
   std::uint64_t taken_ = 0;  // requests
   key_table keys_;
   key_hints hints_;
-  workload made_;
+  timed_trace made_;
   std::string pending_text_;  // the keys of the pending requests
   std::vector<pending_request> pending_;
   bool has_time_ = false;
-  workload_duration last_duration_{0};
+  stamp last_time_ = stamp::min();
+  decltype(timed_request::duration) duration_{0};
 };
 
 void need_times(const log_request& request, const log_account& account) {
@@ -281,17 +302,18 @@ void scan_log(const log_request& request, log_account& account, const std::stop_
   check_account(account);
 }
 
-workload read_log(const log_request& request, log_account& account, const std::stop_token& stop) {
-  collector requests(request, account);
+timed_trace read_log(const log_request& request, log_account& account,
+                     const std::stop_token& stop) {
+  collector requests(request, account, stop);
   scan_log(request, account, stop, [&](const reading& made) { return requests.take(made); });
   need_times(request, account);
   auto made = requests.finish();
   made.source = fmt::format("{} ({})", account.name, account.format);
   // Times that only some requests have show nothing.
-  if (account.without_time * 2 > account.requests) made.stamps.clear();
-  if (made.stamps.empty()) made.durations.clear();
-  account.stray = replace_stray_times(made.stamps);
-  arrange_by_time(made);
+  made.has_times = account.has_time && account.without_time * 2 <= account.requests;
+  if (!made.has_times) return made;
+  account.stray = replace_stray_times(made.requests, stop);
+  arrange_by_time(made, stop);
   return made;
 }
 

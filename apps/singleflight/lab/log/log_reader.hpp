@@ -11,7 +11,7 @@
 
 #include "lab/log/key_choice.hpp"
 #include "lab/log/line_format.hpp"
-#include "lab/workload/workload.hpp"
+#include "lab/workload/timed_trace.hpp"
 
 namespace singleflight::lab {
 
@@ -20,9 +20,8 @@ struct log_request {
   reading_choice how;
   /// Of HTTP requests only those with one of these methods are read; empty: GET, HEAD and CONNECT.
   std::vector<std::string> methods;
-  bool by_time = false;       // if the log has times: sort by them, and set workload::stamps
-  bool needs_times = false;   // a log without times is refused
-  std::uint64_t at_most = 0;  // requests; 0: all of them, up to most_requests
+  bool needs_times = false;                            // a log without times is refused
+  std::uint64_t at_most = timed_trace::most_requests;  // requests
 };
 
 /// What was found in a log besides the requests.
@@ -65,8 +64,8 @@ using request_sink = std::function<bool(const reading&)>;
 void scan_log(const log_request& request, log_account& account, const std::stop_token& stop,
               const request_sink& sink);
 
-/// Reads a log into a workload. Throws as scan_log does.
-workload read_log(const log_request& request, log_account& account, const std::stop_token& stop);
+/// Reads a log as numbers; if it has times that can be used, by these. Throws as scan_log does.
+timed_trace read_log(const log_request& request, log_account& account, const std::stop_token& stop);
 
 /// Prints to standard error what the log was taken for, with its first request, and which lines
 /// were skipped, and why.

@@ -23,26 +23,27 @@ class load_ledger {
   explicit load_ledger(const simulation& what)
       : what_(what),
         faulty_(what.injected.any()),
-        begun_of_key_(faulty_ ? what.requests.keys.size() : 0) {
+        begun_of_key_(faulty_ ? what.trace.keys.size() : 0) {
     run.loads_by_hour.resize(what.profile.hours.size());
     run.loads_of_hottest.resize(what.profile.hottest.size());
     run.loads_let_through.resize(what.profile.stampedes.size());
   }
 
-  /// From now on request number `request` is made. Requests are made in order.
-  void make(std::size_t request) {
+  /// From now on this request is made, which is number `number` of the trace. They are made in
+  /// order.
+  void make(const timed_request& request, std::uint64_t number) {
     request_ = request;
+    number_ = number;
     const auto& hours = what_.profile.hours;
-    if (hour_ + 1 < hours.size() && hours[hour_ + 1].first == request) ++hour_;
+    if (hour_ + 1 < hours.size() && hours[hour_ + 1].first == number) ++hour_;
   }
 
   /// The request that is made begins a load for its key.
   fate begin(std::uint32_t key) {
     ++run.loads;
     ++run.loads_by_hour[hour_];
-    const auto now = what_.requests.stamps[request_];
-    if (what_.profile.watched[key]) note(key, now);
-    fate decided{now + what_.times.of(what_.requests, request_), false};
+    if (what_.profile.watched[key]) note(key, request_.time);
+    fate decided{request_.time + what_.times.of(request_, number_), false};
     if (faulty_) inject(key, decided);
     return decided;
   }
@@ -64,7 +65,7 @@ class load_ledger {
   }
   void inject(std::uint32_t key, fate& decided) {
     const auto number = begun_of_key_[key]++;
-    const auto& name = what_.requests.keys[key];
+    const auto& name = what_.trace.keys[key];
     if (what_.injected.delays(what_.seed, name, number)) decided.end += what_.injected.slow_by;
     decided.fails = what_.injected.fails(what_.seed, name, number);
     if (decided.fails) ++run.failed_loads;
@@ -72,7 +73,8 @@ class load_ledger {
 
   const simulation& what_;
   const bool faulty_;
-  std::size_t request_ = 0;
+  timed_request request_;
+  std::uint64_t number_ = 0;
   std::size_t hour_ = 0;
   std::vector<std::uint32_t> begun_of_key_;  // loads that began, by key; empty without faults
 };

@@ -80,9 +80,9 @@ load_times load_times::of_log() {
   return made;
 }
 
-load_times::duration load_times::draw(const workload& requests, std::size_t request) const {
-  if (form_ == form::of_log) return requests.durations[request];
-  const auto bits = mix(mix(seed_) + (request + 1) * splitmix_step);
+load_times::duration load_times::draw(const timed_request& request, std::uint64_t number) const {
+  if (form_ == form::of_log) return request.duration;
+  const auto bits = mix(mix(seed_) + (number + 1) * splitmix_step);
   if (form_ == form::measured) return times_[bits % times_.size()];
   // Box and Muller, "A note on the generation of random normal deviates", 1958.
   const double radius = std::sqrt(-2 * std::log(fraction(bits)));

@@ -2,13 +2,12 @@
 #pragma once
 
 #include <chrono>
-#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "lab/workload/workload.hpp"
+#include "lab/workload/timed_trace.hpp"
 
 namespace singleflight::lab {
 
@@ -31,13 +30,13 @@ class load_times {
   static load_times parse(std::string_view text, std::uint64_t seed);
   /// Requires at least one time.
   static load_times measured(std::vector<duration> times, std::uint64_t seed);
-  /// Requires that the workload has durations.
+  /// Requires that the trace has durations.
   static load_times of_log();
 
-  /// The time of a load that request number `request` begins.
-  duration of(const workload& requests, std::size_t request) const {
+  /// The time of a load that a request begins, which is number `number` of the trace.
+  duration of(const timed_request& request, std::uint64_t number) const {
     if (form_ == form::constant) return middle_;
-    return draw(requests, request);
+    return draw(request, number);
   }
 
   form how() const { return form_; }
@@ -47,7 +46,7 @@ class load_times {
   std::string describe() const;
 
  private:
-  duration draw(const workload& requests, std::size_t request) const;
+  duration draw(const timed_request& request, std::uint64_t number) const;
 
   form form_ = form::constant;
   duration middle_{0};

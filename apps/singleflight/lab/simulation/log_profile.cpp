@@ -3,8 +3,6 @@
 
 #include <algorithm>
 
-#include "cli/interrupt.hpp"
-
 namespace singleflight::lab {
 
 namespace {
@@ -48,14 +46,14 @@ class largest {
   std::uint64_t least_ = 0;
 };
 
-void find_stampedes(const workload& requests, const load_times& times, const std::stop_token& stop,
+void find_stampedes(const timed_trace& trace, const load_times& times, const std::stop_token& stop,
                     log_profile& made) {
   struct burst {
     nanoseconds begin{0};
     nanoseconds end{-1};
     std::uint32_t requests = 0;
   };
-  std::vector<burst> running(requests.keys.size());
+  std::vector<burst> running(trace.keys.size());
   largest found;
   const auto over = [&](std::uint32_t key, const burst& one) {
     if (one.requests < 2) return;
@@ -63,29 +61,26 @@ void find_stampedes(const workload& requests, const load_times& times, const std
     made.requests_joined += one.requests - 1;
     if (found.takes(one.requests)) found.offer({key, one.begin, one.end, one.requests});
   };
-  for (std::size_t i = 0; i < requests.requests.size(); ++i) {
-    if (i % 65536 == 0 && stop.stop_requested()) throw cli::interrupted{};
-    const auto key = requests.requests[i];
-    const auto now = requests.stamps[i];
-    auto& one = running[key];
-    if (now < one.end) {
+  std::uint64_t number = 0;
+  visit_all(trace.requests, stop, [&](const timed_request& request) {
+    auto& one = running[request.key];
+    if (request.time < one.end) {
       ++one.requests;
-      continue;
+    } else {
+      over(request.key, one);
+      one = {request.time, request.time + times.of(request, number), 1};
     }
-    over(key, one);
-    one = {now, now + times.of(requests, i), 1};
-  }
+    ++number;
+  });
   for (std::uint32_t key = 0; key < running.size(); ++key) over(key, running[key]);
   made.stampedes = found.take();
 }
 
-void find_hot_keys(const workload& requests, log_profile& made) {
-  std::vector<std::uint32_t> counts(requests.keys.size(), 0);
-  for (const auto key : requests.requests) ++counts[key];
+void find_hot_keys(const std::vector<std::uint32_t>& requests_of_key, log_profile& made) {
   const auto hotter = [](const auto& a, const auto& b) { return a.requests > b.requests; };
-  for (std::uint32_t key = 0; key < counts.size(); ++key) {
-    if (counts[key] == 1) ++made.requests_once;
-    const log_profile::hot_key one{key, counts[key]};
+  for (std::uint32_t key = 0; key < requests_of_key.size(); ++key) {
+    if (requests_of_key[key] == 1) ++made.requests_once;
+    const log_profile::hot_key one{key, requests_of_key[key]};
     auto& kept = made.hottest;
     if (kept.size() == log_profile::most_hot_keys && !hotter(one, kept.back())) continue;
     kept.insert(std::upper_bound(kept.begin(), kept.end(), one, hotter), one);
@@ -93,28 +88,33 @@ void find_hot_keys(const workload& requests, log_profile& made) {
   }
 }
 
-void find_hours(const workload& requests, log_profile& made) {
-  auto end = nanoseconds::min();
-  for (std::size_t i = 0; i < requests.stamps.size(); ++i) {
-    if (requests.stamps[i] >= end) {
-      const auto start =
-          std::chrono::floor<std::chrono::hours>(requests.began + requests.stamps[i]);
-      made.hours.push_back({start, i, 0});
-      end = start + std::chrono::hours(1) - requests.began;
+// Counts the requests by hour, and returns them by key.
+std::vector<std::uint32_t> count_requests(const timed_trace& trace, const std::stop_token& stop,
+                                          log_profile& made) {
+  std::vector<std::uint32_t> of_key(trace.keys.size(), 0);
+  auto end_of_hour = nanoseconds::min();
+  std::uint64_t number = 0;
+  visit_all(trace.requests, stop, [&](const timed_request& request) {
+    if (request.time >= end_of_hour) {
+      const auto start = std::chrono::floor<std::chrono::hours>(trace.began + request.time);
+      made.hours.push_back({start, number, 0});
+      end_of_hour = start + std::chrono::hours(1) - trace.began;
     }
     ++made.hours.back().requests;
-  }
+    ++of_key[request.key];
+    ++number;
+  });
+  return of_key;
 }
 
 }  // namespace
 
-log_profile profile_of(const workload& requests, const load_times& times,
+log_profile profile_of(const timed_trace& trace, const load_times& times,
                        const std::stop_token& stop) {
   log_profile made;
-  find_hours(requests, made);
-  find_hot_keys(requests, made);
-  find_stampedes(requests, times, stop, made);
-  made.watched.resize(requests.keys.size());
+  find_hot_keys(count_requests(trace, stop, made), made);
+  find_stampedes(trace, times, stop, made);
+  made.watched.resize(trace.keys.size());
   for (const auto& each : made.hottest) made.watched[each.key] = true;
   for (const auto& each : made.stampedes) made.watched[each.key] = true;
   return made;

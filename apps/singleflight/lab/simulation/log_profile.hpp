@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "lab/simulation/load_times.hpp"
-#include "lab/workload/workload.hpp"
+#include "lab/workload/timed_trace.hpp"
 
 namespace singleflight::lab {
 
@@ -21,7 +21,7 @@ struct log_profile {
   /// An hour in which there are requests.
   struct hour {
     std::chrono::hours start{};  // since the epoch of the log's times: January 1970, or 0 s
-    std::size_t first = 0;       // its first request
+    std::uint64_t first = 0;     // its first request
     std::uint64_t requests = 0;
   };
   struct hot_key {
@@ -46,8 +46,8 @@ struct log_profile {
   std::vector<bool> watched;          // by key: it is among the hottest, or has a stampede above
 };
 
-/// Requires a workload with stamps. Throws `interrupted` soon after a stop request.
-log_profile profile_of(const workload& requests, const load_times& times,
+/// Requires a trace with times. Throws `interrupted` soon after a stop request.
+log_profile profile_of(const timed_trace& trace, const load_times& times,
                        const std::stop_token& stop);
 
 }  // namespace singleflight::lab

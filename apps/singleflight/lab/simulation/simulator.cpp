@@ -15,10 +15,9 @@ simulated_run drive(const simulation& what, const std::stop_token& stop,
                     std::atomic<std::uint64_t>& done) {
   load_ledger ledger(what);
   Protection protection(what, ledger);
-  const auto& log = what.requests;
-  const auto count = log.requests.size();
+  spool<timed_request>::cursor requests(what.trace.requests);
   std::size_t process = 0;
-  for (std::size_t i = 0; i < count; ++i) {
+  for (std::uint64_t i = 0; i < what.trace.requests.size(); ++i) {
     if (i % 65536 == 0) {
       if (i > 0) done.fetch_add(65536, std::memory_order_relaxed);
       if (stop.stop_requested()) {
@@ -26,10 +25,10 @@ simulated_run drive(const simulation& what, const std::stop_token& stop,
         break;
       }
     }
-    const auto now = log.stamps[i];
-    while (protection.in_flight.any_due(now)) protection.end_next();
-    ledger.make(i);
-    protection.request(process, log.requests[i], now);
+    const auto request = requests.next();
+    while (protection.in_flight.any_due(request.time)) protection.end_next();
+    ledger.make(request, i);
+    protection.request(process, request.key, request.time);
     ++ledger.run.requests;
     if (++process == what.processes) process = 0;
   }

@@ -14,13 +14,13 @@
 #include "lab/protection/cache_settings.hpp"
 #include "lab/simulation/load_times.hpp"
 #include "lab/simulation/log_profile.hpp"
-#include "lab/workload/workload.hpp"
+#include "lab/workload/timed_trace.hpp"
 
 namespace singleflight::lab {
 
 /// simulation: what is simulated, the same for each protection.
 struct simulation {
-  const workload& requests;  // with stamps
+  const timed_trace& trace;  // with times
   const log_profile& profile;
   load_times times;
   faults injected = {};

@@ -27,7 +27,7 @@ std::size_t rounded_up(double count) {
 
 // The part of the log that is simulated at each point.
 struct sample {
-  workload requests;
+  timed_trace trace;
   log_profile profile;  // the hottest keys, and one hour
   double share = 1;     // of the keys that are not among the hottest
 };
@@ -55,10 +55,10 @@ std::uint64_t best_salt(const std::vector<std::uint32_t>& counts, double share,
 constexpr auto left_out = std::numeric_limits<std::uint32_t>::max();
 
 std::vector<std::uint32_t> choose_keys(const simulation& what, std::size_t request_limit,
-                                       sample& made) {
-  const auto& log = what.requests;
+                                       const std::stop_token& stop, sample& made) {
+  const auto& log = what.trace;
   std::vector<std::uint32_t> counts(log.keys.size(), 0);
-  for (const auto key : log.requests) ++counts[key];
+  visit_all(log.requests, stop, [&](const timed_request& each) { ++counts[each.key]; });
   std::uint64_t others = log.requests.size();
   for (const auto& hot : what.profile.hottest) {
     others -= hot.requests;
@@ -76,10 +76,10 @@ std::vector<std::uint32_t> choose_keys(const simulation& what, std::size_t reque
     if (place[key] != left_out) continue;
     if (made.share == 1 || in_sample(key, salt, made.share)) place[key] = next++;
   }
-  made.requests.keys.resize(next);
+  made.trace.keys.resize(next);
   if (what.injected.any()) {  // faults depend on the names of the keys
     for (std::uint32_t key = 0; key < place.size(); ++key) {
-      if (place[key] != left_out) made.requests.keys[place[key]] = log.keys[key];
+      if (place[key] != left_out) made.trace.keys[place[key]] = log.keys[key];
     }
   }
   return place;
@@ -87,18 +87,13 @@ std::vector<std::uint32_t> choose_keys(const simulation& what, std::size_t reque
 
 sample sample_of(const simulation& what, std::size_t request_limit, const std::stop_token& stop) {
   sample made;
-  const auto place = choose_keys(what, request_limit, made);
-  const auto& log = what.requests;
-  for (std::size_t i = 0; i < log.requests.size(); ++i) {
-    if (i % 65536 == 0 && stop.stop_requested()) throw cli::interrupted{};
-    const auto key = place[log.requests[i]];
-    if (key == left_out) continue;
-    made.requests.requests.push_back(key);
-    made.requests.stamps.push_back(log.stamps[i]);
-    if (!log.durations.empty()) made.requests.durations.push_back(log.durations[i]);
-  }
-  made.profile.hours.push_back({{}, 0, made.requests.requests.size()});
-  made.profile.watched.resize(made.requests.keys.size());
+  const auto place = choose_keys(what, request_limit, stop, made);
+  visit_all(what.trace.requests, stop, [&](timed_request each) {
+    each.key = place[each.key];
+    if (each.key != left_out) made.trace.requests.append(each);
+  });
+  made.profile.hours.push_back({{}, 0, made.trace.requests.size()});
+  made.profile.watched.resize(made.trace.keys.size());
   for (std::uint32_t key = 0; key < what.profile.hottest.size(); ++key) {
     made.profile.hottest.push_back({key, what.profile.hottest[key].requests});
     made.profile.watched[key] = true;
@@ -114,7 +109,7 @@ std::size_t scaled(std::size_t capacity, const sample& part) {
 }
 
 // Of the loads of `none`, which are as many as there are requests.
-double saved_in(const simulated_run& run, const sample& part, std::size_t requests) {
+double saved_in(const simulated_run& run, const sample& part, std::uint64_t requests) {
   std::uint64_t hot = 0;
   for (const auto loads : run.loads_of_hottest) hot += loads;
   const double loads = static_cast<double>(hot) + static_cast<double>(run.loads - hot) / part.share;
@@ -139,7 +134,7 @@ cache_sweep sweep_for(std::size_t distinct_keys) {
 cache_sweep sweep_cache(const simulation& what, std::size_t request_limit,
                         const std::stop_token& stop, std::atomic<std::uint64_t>& done) {
   const auto part = sample_of(what, request_limit, stop);
-  auto made = sweep_for(what.requests.keys.size());
+  auto made = sweep_for(what.trace.keys.size());
   made.sampled = part.share;
   const auto columns = made.ttls.size();
   in_parallel(made.points(), [&](std::size_t point) {
@@ -147,7 +142,7 @@ cache_sweep sweep_cache(const simulation& what, std::size_t request_limit,
     const auto capacity = made.capacities[point / columns];
     std::atomic<std::uint64_t> unseen = 0;
     const auto run =
-        simulate({.requests = part.requests,
+        simulate({.trace = part.trace,
                   .profile = part.profile,
                   .times = what.times,
                   .injected = what.injected,
@@ -155,8 +150,7 @@ cache_sweep sweep_cache(const simulation& what, std::size_t request_limit,
                   .processes = what.processes,
                   .cache = {.capacity = scaled(capacity, part), .ttl = made.ttls[point % columns]}},
                  "cache", stop, unseen);
-    made.saved[point / columns][point % columns] =
-        saved_in(run, part, what.requests.requests.size());
+    made.saved[point / columns][point % columns] = saved_in(run, part, what.trace.requests.size());
     done.fetch_add(1, std::memory_order_relaxed);
   });
   if (stop.stop_requested()) throw cli::interrupted{};

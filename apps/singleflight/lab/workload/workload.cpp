@@ -3,28 +3,13 @@
 
 #include <algorithm>
 #include <limits>
-#include <numeric>
 #include <utility>
 
 namespace singleflight::lab {
 
-namespace {
-
-// One vector after the other, so that only one of them is there twice.
-template <class T>
-void put_in_order(std::vector<T>& values, const std::vector<std::uint32_t>& order) {
-  if (values.empty()) return;
-  std::vector<T> arranged(values.size());
-  for (std::size_t i = 0; i < order.size(); ++i) arranged[i] = values[order[i]];
-  values = std::move(arranged);
-}
-
-}  // namespace
-
 void workload::keep_first(std::size_t count) {
   requests.resize(std::min(count, requests.size()));
   if (!stamps.empty()) stamps.resize(requests.size());
-  if (!durations.empty()) durations.resize(requests.size());
   constexpr auto unused = std::numeric_limits<std::uint32_t>::max();
   std::vector<std::uint32_t> new_index(keys.size(), unused);
   std::vector<std::string> used;
@@ -86,37 +71,6 @@ void key_table::grow() {
     larger[at] = each;
   }
   slots_ = std::move(larger);
-}
-
-void arrange_by_time(workload& requests) {
-  using std::chrono::nanoseconds;
-  auto& stamps = requests.stamps;
-  if (stamps.size() != requests.requests.size()) stamps.clear();  // some requests have no time
-  if (stamps.empty()) return;
-  if (!std::is_sorted(stamps.begin(), stamps.end())) {
-    std::vector<std::uint32_t> order(stamps.size());
-    std::iota(order.begin(), order.end(), 0U);
-    std::stable_sort(order.begin(), order.end(),
-                     [&](std::uint32_t a, std::uint32_t b) { return stamps[a] < stamps[b]; });
-    put_in_order(requests.requests, order);
-    put_in_order(stamps, order);
-    put_in_order(requests.durations, order);
-  }
-  requests.began = stamps.front();
-  for (auto& stamp : stamps) stamp -= requests.began;
-
-  const nanoseconds second = std::chrono::seconds(1);
-  if (std::any_of(stamps.begin(), stamps.end(),
-                  [&](nanoseconds t) { return t % second != nanoseconds(0); }))
-    return;
-  for (std::size_t begin = 0; begin < stamps.size();) {
-    std::size_t end = begin;
-    while (end < stamps.size() && stamps[end] == stamps[begin]) ++end;
-    const auto share = second / static_cast<std::int64_t>(end - begin);
-    for (std::size_t i = begin; i < end; ++i)
-      stamps[i] += share * static_cast<std::int64_t>(i - begin);
-    begin = end;
-  }
 }
 
 }  // namespace singleflight::lab

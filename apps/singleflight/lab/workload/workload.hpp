@@ -14,7 +14,7 @@
 
 namespace singleflight::lab {
 
-/// The most requests that a workload may have.
+/// The most requests that a workload may have; a timed_trace may have more.
 inline constexpr std::uint64_t most_requests = 10'000'000;
 
 /// workload: the requests to replay, in order, each an index into the distinct keys.
@@ -23,11 +23,6 @@ struct workload {
   std::vector<std::uint32_t> requests;
   /// When each request arrived, relative to the first one; empty if the source has no times.
   std::vector<std::chrono::nanoseconds> stamps;
-  /// When the first request arrived, in the log's own time: since January 1970, or since whatever
-  /// moment the source counts from.
-  std::chrono::nanoseconds began{0};
-  /// How long each request took when the source was written; empty if the source does not say.
-  std::vector<std::chrono::duration<std::uint32_t, std::micro>> durations;
   /// A description for people: "web.log (access log, key: path)".
   std::string source;
 
@@ -36,10 +31,6 @@ struct workload {
   /// Drops all but the first `count` requests, and the keys that these do not use.
   void keep_first(std::size_t count);
 };
-
-/// Sorts the requests by their stamps and makes them relative to the first one. If all stamps are
-/// whole seconds, spreads the requests that share a stamp evenly over that second.
-void arrange_by_time(workload& requests);
 
 /// key_table: assigns an index to each distinct key.
 ///
