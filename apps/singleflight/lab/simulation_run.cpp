@@ -32,7 +32,7 @@ struct known_times {
   bool drawn = false;  // with the seed
 };
 
-// Requests from all over the log, more than the trial makes.
+// Up to 100,000 requests from all over the log.
 workload trial_of(const timed_trace& trace, const std::stop_token& stop) {
   constexpr std::uint64_t most = 100'000;
   const auto step = (trace.requests.size() + most - 1) / most;

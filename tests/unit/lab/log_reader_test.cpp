@@ -125,6 +125,22 @@ TEST_F(log_reader, a_stray_time) {
   EXPECT_LT(result.stamps.back(), 200s);
 }
 
+// Goal    Times more than 146 years from the first one are counted as not known, so that
+//         differences of times do not overflow.
+TEST_F(log_reader, times_of_other_centuries) {
+  log_request request;
+  request.path = folder_.write("log", "time,key\n0,a\n5000000000,b\n5,c\n4000000000,d\n");
+  request.how.time = time_choice::parse("column=time:s");
+  log_account account;
+  const auto made = read_log(request, account, {});
+  EXPECT_EQ(account.without_time, 1U);
+  const auto requests = requests_of(made);
+  ASSERT_EQ(requests.size(), 4U);
+  EXPECT_EQ(requests[1].key, 1U);
+  EXPECT_LT(requests[1].time, 1s);
+  EXPECT_GE(made.length, 4'000'000'000s);
+}
+
 // Goal    Only requests that can share an answer are read unless others are chosen; the rest is
 //         counted by method.
 TEST_F(log_reader, methods) {
@@ -162,6 +178,16 @@ TEST_F(log_reader, counts) {
   EXPECT_THAT(log.keys, ElementsAre("a", "b", "b", "c"));
   EXPECT_EQ(log.account.without_key, 1U);
   EXPECT_EQ(log.stamps.back(), 2s);
+}
+
+// Goal    A log without times, which can only be replayed, is read no further than a replay goes.
+TEST_F(log_reader, no_more_than_can_be_replayed) {
+  log_request request;
+  request.path = folder_.write("log", "key,op_count\na,1\nb,99000000\n");
+  log_account account;
+  const auto made = read_log(request, account, {});
+  EXPECT_FALSE(made.has_times);
+  EXPECT_EQ(made.requests.size(), most_requests);
 }
 
 // Goal    The durations of the log are kept in order of time, as its requests are.

@@ -45,7 +45,7 @@ std::vector<span_of_time> spans_of(const spool<timed_request>& requests,
   return spans;
 }
 
-// How many spans at the beginning may be stray together, given those that may be at the end.
+// How many spans from `begin` on have together no more times than may be stray.
 template <class Span>
 std::size_t at_most_stray(Span begin, Span end, std::uint64_t most) {
   std::size_t count = 0;
