@@ -176,9 +176,13 @@ simulation_results simulate_log(const lab_options& options, const timed_trace& t
                   .seed = options.seed,
                   .processes = all.one_fleet ? 1 : all.processes};
   std::atomic<std::uint64_t> done = 0;
-  {
+  try {
     const cli::progress_bar bar("sweep", sweep_for(all.distinct_keys).points(), done);
     all.sweep = sweep_cache(what, most_swept_requests, stop, done);
+  } catch (const cli::interrupted&) {
+    all.interrupted = true;  // what the log itself contains is known
+    fmt::print("\n");
+    return all;
   }
   all.point = choose(*all.sweep);
   const auto& names = options.protections;

@@ -513,6 +513,19 @@ class outputs(LabCase):
                 self.assertIn(b"No space left", complaints)
 
 
+    # Goal    A limit for the size of files ends in a sentence, and leaves no part of a file.
+    def test_a_limit_for_files(self):
+        results = self.folder / "results.json"
+        done = subprocess.run(
+            ["bash", "-c", 'ulimit -f 1; exec "$@"', "bash", PROGRAM, "lab", *QUICK, "--requests",
+             "20", "--json", str(results)],
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.stderr.count(b"\n"), 1)
+        self.assertIn(b"File too large", done.stderr)
+        self.assertEqual(list(self.folder.iterdir()), [])
+
+
 class bad_input(LabCase):
     def test_options(self):
         for arguments, saying in (
@@ -804,6 +817,34 @@ class interrupts(LabCase):
             self.assertEqual(written["runs"][0]["errors"], {})
             self.assertFalse(written["runs"][0]["complete"])
             self.assertIn("stopped early", page.read_text())
+
+    # Goal    A simulation that is stopped in its sweep shows the hottest keys of the log.
+    # Method  Only the head of the output can be waited for, so a signal that comes too early or too
+    #         late is tried again.
+    def test_in_the_sweep_of_a_simulation(self):
+        log = self.write("log.csv", "time,key\n" + "".join(
+            f"{i},key{i * i % 99991 if i % 3 else 0}\n" for i in range(300_000)))
+        results = self.folder / "results.json"
+        for delay in (0.1, 0.2, 0.4, 0.05, 0.8, 1.6):
+            lab = self.start("--log", log, "--json", results)
+            seen = b""
+            while not seen.startswith(b"loads"):
+                seen = lab.stdout.readline()
+            time.sleep(delay)
+            lab.send_signal(signal.SIGINT)
+            text = lab.stdout.read()
+            code = lab.wait(10)
+            if code == 130 and b"hottest keys" in text and b"protection" not in text:
+                break
+        else:
+            self.fail("no signal came in the sweep")
+        self.assertRegex(text.decode(), r"(?s)hottest keys +requests\nkey0 +100,000\n.*"
+                                        r"largest stampedes")
+        self.assertIn(b"up to that point", lab.stderr.read())
+        written = json.loads(results.read_text())
+        self.assertTrue(written["interrupted"])
+        self.assertEqual(written["runs"], [])
+        self.assertEqual(written["hot_keys"][0]["requests"], 100_000)
 
     def test_slow_loads_do_not_delay_it(self):
         endless = ("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"

@@ -27,6 +27,23 @@ TEST(csv, fields_and_quotes) {
   EXPECT_THAT(csv.fields(), ElementsAre("two\nlines", "x"));
 }
 
+// Goal    Blanks around quotes do not belong to the field, those inside them do; a tab that
+//         separates is no blank.
+TEST(csv, blanks_around_quotes) {
+  csv_splitter csv;
+  ASSERT_TRUE(csv.split(R"(1, "a,b"	,  " c ""d"" " , e)"));
+  EXPECT_THAT(csv.fields(), ElementsAre("1", "a,b", " c \"d\" ", "e"));
+  ASSERT_TRUE(csv.split(R"(a b "c)"));
+  EXPECT_THAT(csv.fields(), ElementsAre("a b \"c"));
+  EXPECT_FALSE(csv.split(R"(1, "a" b)"));
+  EXPECT_TRUE(csv.open_after(R"(1, "a)", false));
+  EXPECT_FALSE(csv.open_after(R"(b" , "c" , d)", true));
+  csv_splitter tabs('\t');
+  ASSERT_TRUE(tabs.split("\t \"a\tb\" \t\tc"));
+  EXPECT_THAT(tabs.fields(), ElementsAre("", "a\tb", "", "c"));
+  EXPECT_TRUE(tabs.open_after("\t\t \"a", false));
+}
+
 TEST(csv, other_separators) {
   csv_splitter semicolons(';');
   ASSERT_TRUE(semicolons.split(R"(a,b;"c;d")"));

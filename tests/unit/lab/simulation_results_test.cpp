@@ -171,5 +171,32 @@ TEST(simulation_results, moments) {
   EXPECT_EQ(show_moment(1'709'294'400s + 120ms, true), "2024-03-01 12:00:00.120");
 }
 
+// Goal    A simulation that is stopped before a protection has run shows what the log contains.
+TEST(simulation_results, stopped_before_any_run) {
+  auto all = simulated();
+  all.runs.clear();
+  all.sweep.reset();
+  all.recommended = {};
+  all.interrupted = true;
+  const auto text = to_table(all);
+  EXPECT_THAT(text, HasSubstr("hottest keys"));
+  EXPECT_THAT(text, HasSubstr("</td><b>   "));
+  EXPECT_THAT(text, HasSubstr("largest stampedes"));
+  EXPECT_THAT(text, HasSubstr("2024-03-01 12:00:01.500"));
+  EXPECT_THAT(text, Not(HasSubstr("saved")));
+  EXPECT_THAT(text, Not(HasSubstr("protection")));
+  EXPECT_THAT(text, Not(HasSubstr("let through")));
+  const auto html = to_html(all);
+  EXPECT_THAT(html, HasSubstr("The hottest keys"));
+  EXPECT_THAT(html, HasSubstr("The largest stampedes"));
+  EXPECT_THAT(html, Not(HasSubstr("Loads that each protection")));
+  EXPECT_THAT(html, Not(HasSubstr("Backend loads")));
+  const auto json = to_json(all);
+  EXPECT_EQ(json["runs"].size(), 0U);
+  EXPECT_EQ(json["hot_keys"][0]["requests"], 60);
+  EXPECT_EQ(json["stampedes"][0]["requests"], 9);
+  EXPECT_FALSE(json.contains("sweep"));
+}
+
 }  // namespace
 }  // namespace singleflight::lab

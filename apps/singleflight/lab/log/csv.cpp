@@ -7,6 +7,17 @@
 
 namespace singleflight::lab {
 
+namespace {
+
+// The first place from `at` on that has no blank, or the end. A separator is not passed over,
+// though a tab is a blank.
+std::size_t after_blanks(std::string_view line, std::size_t at, char separator) {
+  while (at < line.size() && (line[at] == ' ' || line[at] == '\t') && line[at] != separator) ++at;
+  return at;
+}
+
+}  // namespace
+
 void csv_splitter::split_words(std::string_view record) {
   word_list words(record);
   for (auto word = words.next(); !word.empty(); word = words.next()) fields_.push_back(word);
@@ -47,9 +58,11 @@ bool csv_splitter::split(std::string_view record) {
   }
   std::size_t at = 0;
   while (true) {
-    if (at < record.size() && record[at] == '"') {
-      ++at;
+    const auto first = after_blanks(record, at, separator_);
+    if (first < record.size() && record[first] == '"') {
+      at = first + 1;
       if (!take_quoted(record, at)) return false;
+      at = after_blanks(record, at, separator_);
       if (at < record.size() && record[at] != separator_) return false;
     } else {
       const auto end = std::min(record.find(separator_, at), record.size());
@@ -65,9 +78,10 @@ bool csv_splitter::open_after(std::string_view line, bool open) const {
   if (separator_ == ' ') return false;
   for (std::size_t at = 0; at <= line.size();) {
     if (!open) {
-      if (at < line.size() && line[at] == '"') {
+      const auto first = after_blanks(line, at, separator_);
+      if (first < line.size() && line[first] == '"') {
         open = true;
-        ++at;
+        at = first + 1;
         continue;
       }
       const auto end = line.find(separator_, at);

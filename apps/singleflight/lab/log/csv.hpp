@@ -8,7 +8,7 @@
 namespace singleflight::lab {
 
 /// csv_splitter: splits records of CSV (RFC 4180) with any separator: quoted fields may contain
-/// separators, line breaks and doubled quotes. Blanks around a field without quotes do not belong
+/// separators, line breaks and doubled quotes. Blanks around a field or its quotes do not belong
 /// to it. A space as separator means any number of spaces and no quotes.
 class csv_splitter {
  public:

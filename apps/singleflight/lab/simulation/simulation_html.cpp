@@ -24,6 +24,7 @@ std::string columns_of(const simulation_results& all, bool stopped_too) {
 }
 
 std::string runs_html(const simulation_results& all) {
+  if (all.runs.empty()) return {};
   std::string html =
       fmt::format("<table><thead><tr><th></th>{}</tr></thead><tbody>\n", columns_of(all, true));
   const auto row = [&](const char* name, auto&& cell) {
@@ -56,10 +57,11 @@ std::string runs_html(const simulation_results& all) {
 
 std::string hot_keys_html(const simulation_results& all) {
   const auto runs = all.complete_runs();
-  if (all.profile.hottest.empty() || runs.empty()) return {};
+  if (all.profile.hottest.empty()) return {};
   std::string html = fmt::format(
-      "<h2>Loads saved, for the hottest keys</h2>\n<table><thead><tr><th scope=\"col\">Key</th>"
+      "<h2>{}</h2>\n<table><thead><tr><th scope=\"col\">Key</th>"
       "<th scope=\"col\">Requests</th>{}</tr></thead><tbody>\n",
+      runs.empty() ? "The hottest keys" : "Loads saved, for the hottest keys",
       columns_of(all, false));
   for (std::size_t i = 0; i < all.profile.hottest.size(); ++i) {
     const auto requests = all.profile.hottest[i].requests;
@@ -74,11 +76,13 @@ std::string hot_keys_html(const simulation_results& all) {
 
 std::string stampedes_html(const simulation_results& all) {
   const auto runs = all.complete_runs();
-  if (all.profile.stampedes.empty() || runs.empty()) return {};
+  if (all.profile.stampedes.empty()) return {};
   std::string html = fmt::format(
-      "<h2>Loads that each protection lets through, in the largest stampedes</h2>\n"
+      "<h2>{}</h2>\n"
       "<table><thead><tr><th scope=\"col\">Key</th><th scope=\"col\">When</th>"
       "<th scope=\"col\">At once</th>{}</tr></thead><tbody>\n",
+      runs.empty() ? "The largest stampedes"
+                   : "Loads that each protection lets through, in the largest stampedes",
       columns_of(all, false));
   for (std::size_t i = 0; i < all.profile.stampedes.size(); ++i) {
     const auto& each = all.profile.stampedes[i];

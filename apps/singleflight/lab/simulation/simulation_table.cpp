@@ -23,6 +23,7 @@ constexpr std::size_t longest_name = 48;
 std::string name_of(const std::string& key) { return cli::one_line(key, longest_name); }
 
 std::string protections_table(const simulation_results& all) {
+  if (all.runs.empty()) return {};
   std::vector<cli::cells> rows{
       {"protection", "requests", "loads", "saved", "joined", "peak", "errors"}};
   for (const auto& run : all.runs) {
@@ -76,8 +77,8 @@ std::string hours_table(const simulation_results& all) {
 
 std::string hot_keys_table(const simulation_results& all) {
   const auto runs = saving(all);
-  if (runs.empty() || all.profile.hottest.empty()) return {};
-  std::vector<cli::cells> rows{{"saved, hottest keys", "requests"}};
+  if (all.profile.hottest.empty() || (runs.empty() && !all.runs.empty())) return {};
+  std::vector<cli::cells> rows{{runs.empty() ? "hottest keys" : "saved, hottest keys", "requests"}};
   for (const auto* run : runs) rows.front().push_back(run->protection);
   for (std::size_t i = 0; i < all.profile.hottest.size(); ++i) {
     const auto requests = all.profile.hottest[i].requests;
@@ -91,8 +92,10 @@ std::string hot_keys_table(const simulation_results& all) {
 std::string stampedes_table(const simulation_results& all) {
   const auto& profile = all.profile;
   const auto runs = all.complete_runs();
-  if (profile.stampedes.empty() || runs.empty()) return {};
-  std::vector<cli::cells> rows{{"loads let through, largest stampedes", "when", "at once"}};
+  if (profile.stampedes.empty()) return {};
+  std::vector<cli::cells> rows{
+      {runs.empty() ? "largest stampedes" : "loads let through, largest stampedes", "when",
+       "at once"}};
   for (const auto* run : runs) rows.front().push_back(run->protection);
   for (std::size_t i = 0; i < profile.stampedes.size(); ++i) {
     const auto& each = profile.stampedes[i];
