@@ -5,6 +5,7 @@
 #include "singleflight/cache.hpp"
 
 #include "singleflight/cache/impl/cache_core.hpp"
+#include "singleflight/cache/impl/entry_table.hpp"
 #include "singleflight/cache/impl/expiry_sweep.hpp"
 #include "singleflight/cache/impl/hazard.hpp"
 #include "singleflight/cache/impl/lifetimes.hpp"

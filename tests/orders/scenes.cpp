@@ -547,12 +547,14 @@ void entry_is_found() {
         (e.*Read)(Key);
       });
 }
-/// The same where the table grows: the entry was there before. Without the barrier, the reclaimer's
-/// look at the reader's slot would be an edge as well.
-template <auto Read>
+constexpr int full = 22;  // this many entries fill the first lines
+
+/// The same where the table grows: a search finds an entry that was there before, a glance the one
+/// that the new lines begin with. Without the barrier, the reclaimer's look at the reader's slot
+/// would be an edge as well.
+template <int Key, auto Read>
 void entry_is_found_in_grown_table() {
   const mode by(true);
-  constexpr int full = 22;
   entries e;
   for (int key = 1; key <= full; ++key) e.put(key);
   flag grown;
@@ -563,7 +565,7 @@ void entry_is_found_in_grown_table() {
       },
       [&] {
         grown.await();
-        (e.*Read)(1);
+        (e.*Read)(Key);
       });
 }
 
@@ -626,9 +628,10 @@ constexpr scene scenes[] = {
     {rule::entry_releases, "an entry that replaces another", entry_is_found<1, 1, find>},
     {rule::find_acquires, "an entry that replaces another", entry_is_found<1, 1, find>},
     {rule::find_acquires, "a replacing entry, at a glance", entry_is_found<1, 1, glance>},
-    {rule::table_releases, "an entry in a grown table", entry_is_found_in_grown_table<find>},
-    {rule::table_acquires, "an entry in a grown table", entry_is_found_in_grown_table<find>},
-    {rule::table_acquires, "a grown table, at a glance", entry_is_found_in_grown_table<glance>},
+    {rule::table_releases, "an entry in a grown table", entry_is_found_in_grown_table<1, find>},
+    {rule::table_acquires, "an entry in a grown table", entry_is_found_in_grown_table<1, find>},
+    {rule::table_acquires, "a grown table, at a glance",
+     entry_is_found_in_grown_table<full + 1, glance>},
     {rule::removed_releases, "a removed entry is reclaimed", removed_is_reclaimed},
     {rule::removed_acquires, "a removed entry is reclaimed", removed_is_reclaimed},
     {rule::stripes_release, "a sum over new counters", chunk_is_made<sum>},

@@ -38,6 +38,10 @@ struct cache_options {
   /// The maximum number of entries, or, with a weigher, the maximum sum of their weights. If zero,
   /// nothing is stored, and loads are only shared.
   std::size_t capacity = 10'000;
+  /// The cache is made for so many entries, at most its capacity, and does not become smaller: its
+  /// first stores need not extend it. The memory that this takes, 12 bytes for each, is used as it
+  /// fills. If zero, it grows with its entries; no store waits long for that.
+  std::size_t reserve = 0;
   /// Computes the weight of an entry, in the unit of `capacity`; if empty, each entry weighs 1.
   /// Called once per value, before it is stored, with no lock held. A weight of 0 counts as 1. A
   /// value heavier than the capacity is returned to its callers and not stored; if the weigher

@@ -28,15 +28,20 @@ using singleflight::removal_cause;
 namespace detail = singleflight::detail;
 namespace platform = singleflight::detail::platform;
 
-using store = detail::entry_store<
-    int, item, detail::key_access<int, singleflight::key_hash<int>, singleflight::key_equal>,
-    singleflight::key_equal>;
+struct store
+    : detail::entry_store<
+          int, item, detail::key_access<int, singleflight::key_hash<int>, singleflight::key_equal>,
+          singleflight::key_equal> {
+  using entry_store::entry_store;
+  using store_core::table;
+};
 
 /// The entries of a cache, without its loads.
 struct entry_scene {
-  explicit entry_scene(world& in, std::size_t capacity = 100)
+  explicit entry_scene(world& in, std::size_t capacity = 100, std::size_t reserve = 0)
       : w(in),
-        options{.capacity = capacity, .random = [] { return std::uint64_t{1}; }},
+        options{
+            .capacity = capacity, .reserve = reserve, .random = [] { return std::uint64_t{1}; }},
         times(options, false),
         all(std::make_unique<store>(options, times, singleflight::key_equal{})) {}
 
@@ -53,20 +58,23 @@ struct entry_scene {
       }
     });
   }
-  /// Returns whether the table has grown.
+  /// Returns whether the table has begun to grow.
   bool put(int key, int version) {
     auto& e = store::entry::make(false, hash_of(key), 0, detail::entry_kind::value, int{key},
                                  item(version));
     const detail::hazard_hold mine(e, nullptr);
     detail::removed_entries removed;
+    bool grown = false;
     {
       platform::unique_lock hold(all->lock());
+      const std::size_t before = all->table().lines_locked();
       all->store_locked(e, all->find_locked(e.hash, key), 0, removed);
+      grown = all->table().lines_locked() > before;
     }
-    const bool grown = removed.tables != nullptr;
     finish(removed);
     return grown;
   }
+  bool is_moving() const { return all->table().is_moving(); }
   void remove(int key) {
     detail::removed_entries removed;
     {
@@ -83,6 +91,7 @@ struct entry_scene {
       platform::unique_lock hold(all->lock());
       all->clear_locked(removed);
     }
+    all->dismiss(removed);
     finish(removed);
   }
   void finish(detail::removed_entries& removed) { all->finish(removed); }
@@ -311,7 +320,14 @@ void fill(entry_scene& s) {
     s.w.check(!s.put(key, key), "the table has grown too early");
 }
 
-const add_world growth("entries: a find during growth", three, [](world& w) {
+/// All entries but the last one are in the source, which the next change empties.
+void begin_growth(entry_scene& s) {
+  fill(s);
+  s.w.check(s.put(full + 1, full + 1), "the table has not grown");
+  s.w.check(s.is_moving(), "the table grows at once");
+}
+
+const add_world growth("entries: a find as growth begins", three, [](world& w) {
   entry_scene s(w);
   fill(s);
   s.thread([&] { w.check(s.read(full) == full, "a find has missed an entry as the table grew"); });
@@ -320,7 +336,81 @@ const add_world growth("entries: a find during growth", three, [](world& w) {
   s.finish();
 });
 
-const add_world growth_and_removal("entries: a find during growth and a removal", three,
+const add_world whole_growth("entries: a find during growth, from its beginning to its end", two,
+                             [](world& w) {
+                               entry_scene s(w);
+                               fill(s);
+                               s.thread(
+                                   [&] { w.check(s.read(1) == 1, "a find has missed an entry"); });
+                               s.thread([&] {
+                                 s.put(full + 1, full + 1);
+                                 s.put(full + 2, full + 2);
+                                 w.check(!s.is_moving(), "the growth has not ended");
+                               });
+                               w.run();
+                               s.finish();
+                             });
+
+const add_world moves("entries: a find as entries move from a source", three, [](world& w) {
+  entry_scene s(w);
+  begin_growth(s);
+  s.thread([&] { w.check(s.read(1) == 1, "an entry that moved was not found"); });
+  s.thread([&] { s.put(full + 2, full + 2); });
+  w.run();
+  w.check(!s.is_moving(), "the growth has not ended");
+  s.finish();
+});
+
+const add_world two_movers("entries: two finds move what is left in a source", two, [](world& w) {
+  entry_scene s(w);
+  begin_growth(s);
+  s.thread([&] { w.check(s.read(1) == 1, "an entry that moved was not found"); });
+  s.thread([&] { w.check(s.read(2) == 2, "an entry that moved was not found"); });
+  w.run();
+  w.check(!s.is_moving(), "finds alone do not end the growth");
+  s.finish();
+});
+
+const add_world source_removal("entries: a find during a removal from a source", three,
+                               [](world& w) {
+                                 entry_scene s(w);
+                                 begin_growth(s);
+                                 s.thread([&] { (void)s.read(1); });
+                                 s.thread([&] {
+                                   s.remove(1);
+                                   w.check(s.read(1) == 0, "a removed entry is found");
+                                 });
+                                 w.run();
+                                 s.finish();
+                               });
+
+const add_world moved_removal("entries: a find as entries move, and one of them is removed", two,
+                              [](world& w) {
+                                entry_scene s(w);
+                                begin_growth(s);
+                                s.thread([&] { (void)s.read(1); });
+                                s.thread([&] { s.put(full + 2, full + 2); });
+                                s.thread([&] { s.remove(1); });
+                                w.run();
+                                s.finish();
+                              });
+
+const add_world source_replacement("entries: a find during a replacement in a source", three,
+                                   [](world& w) {
+                                     entry_scene s(w);
+                                     begin_growth(s);
+                                     s.thread([&] {
+                                       w.check(s.read(1) != 0, "an entry was not found");
+                                     });
+                                     s.thread([&] {
+                                       s.put(1, 7);
+                                       w.check(s.read(1) == 7, "a replaced entry is found");
+                                     });
+                                     w.run();
+                                     s.finish();
+                                   });
+
+const add_world growth_and_removal("entries: a find during growth and a removal", two,
                                    [](world& w) {
                                      entry_scene s(w);
                                      fill(s);
@@ -334,6 +424,22 @@ const add_world growth_and_removal("entries: a find during growth and a removal"
                                      s.finish();
                                    });
 
+const add_world shrinks("entries: a find as the table shrinks", two, [](world& w) {
+  entry_scene s(w);
+  begin_growth(s);
+  for (int key = 2; key <= full; ++key) s.remove(key);
+  w.check(!s.is_moving(), "the growth has not ended");
+  s.thread([&] { w.check(s.read(1) == 1, "a find has missed an entry as the table shrank"); });
+  s.thread([&] {
+    s.remove(full + 1);
+    w.check(s.is_moving(), "the table does not shrink");
+    for (int key = 2; key <= 3; ++key) s.put(key, key);  // a line each
+    w.check(!s.is_moving(), "the shrinking has not ended");
+  });
+  w.run();
+  s.finish();
+});
+
 const add_world clearing("entries: a find during clear", three, [](world& w) {
   entry_scene s(w);
   s.put(1, 1);
@@ -346,22 +452,39 @@ const add_world clearing("entries: a find during clear", three, [](world& w) {
   s.finish();
 });
 
-const add_world shrinking("entries: a find during clear of a table that has grown", three,
-                          [](world& w) {
-                            entry_scene s(w);
-                            fill(s);
-                            w.check(s.put(full + 1, full + 1), "the table has not grown");
-                            s.thread([&] { (void)s.read(1); });
-                            s.thread([&] { s.clear(); });
-                            w.run();
-                            s.finish();
-                          });
+const add_world clearing_as_it_grows("entries: a find during clear of a table that grows", three,
+                                     [](world& w) {
+                                       entry_scene s(w);
+                                       begin_growth(s);
+                                       s.thread([&] { (void)s.read(1); });
+                                       s.thread([&] { s.clear(); });
+                                       w.run();
+                                       w.check(s.read(1) == 0, "an entry is found after clear");
+                                       s.finish();
+                                     });
+
+const add_world clearing_and_put("entries: a find during clear and a put", two, [](world& w) {
+  entry_scene s(w);
+  s.put(1, 1);
+  s.thread([&] {
+    const int got = s.read(1);
+    w.check(got == 0 || got == 1 || got == 2, "another key's value");
+  });
+  s.thread([&] { s.clear(); });
+  s.thread([&] {
+    s.put(1, 2);
+    s.remove(1);
+  });
+  w.run();
+  w.check(s.read(1) == 0, "a removed entry is found");
+  s.finish();
+});
 
 constexpr int places = detail::entry_line::places;
 
 const add_world passers("entries: a find behind a full line, during a removal", three,
                         [](world& w) {
-                          entry_scene s(w);
+                          entry_scene s(w, 100, places + 2);
                           for (int key = 1; key <= places + 2; ++key)
                             s.put(key, key);  // two lines, one home
                           s.thread([&] {
@@ -384,7 +507,7 @@ void hit_often(entry_scene& s, int key) {
 
 const add_world makes_way("entries: a find as one entry moves home and another makes way", three,
                           [](world& w) {
-                            entry_scene s(w);
+                            entry_scene s(w, 100, places + 1);
                             for (int key = 1; key <= places + 1; ++key) s.put(key, key);
                             s.thread([&] {
                               w.check(s.read(1) == 1, "the entry that makes way was not found");
@@ -398,9 +521,8 @@ const add_world makes_way("entries: a find as one entry moves home and another m
 
 const add_world goes_ahead(
     "entries: a find as one entry takes another's place in its line", three, [](world& w) {
-      entry_scene s(w);
-      fill(s);
-      w.check(s.put(full + 1, full + 1), "the table has not grown");
+      entry_scene s(w, 100, full + 1);
+      for (int key = 1; key <= full + 1; ++key) s.put(key, key);
       const auto found = [&](int key) {  // a glance sees an entry that leaves, or that it has left
         return static_cast<bool>(s.all->find(entry_scene::hash_of(key), key));
       };
@@ -417,9 +539,8 @@ const add_world goes_ahead(
 /// began with the entry's second hit stores its count late.
 const add_world no_way_needed("entries: an entry that is to move home has reached the front", three,
                               [](world& w) {
-                                entry_scene s(w);
-                                fill(s);
-                                w.check(s.put(full + 1, full + 1), "the table has not grown");
+                                entry_scene s(w, 100, full + 1);
+                                for (int key = 1; key <= full + 1; ++key) s.put(key, key);
                                 auto held = s.all->find_counted(entry_scene::hash_of(2), 2);
                                 s.all->hit(*held.entry);
                                 s.thread([&] { (void)held.entry->touch(); });
@@ -438,7 +559,7 @@ const add_world no_way_needed("entries: an entry that is to move home has reache
 
 const add_world moves_during_removal("entries: an entry is to move home during its removal", three,
                                      [](world& w) {
-                                       entry_scene s(w);
+                                       entry_scene s(w, 100, places + 1);
                                        for (int key = 1; key <= places + 1; ++key) s.put(key, key);
                                        s.thread([&] { hit_often(s, places + 1); });
                                        s.thread([&] { s.remove(places + 1); });

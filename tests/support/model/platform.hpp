@@ -426,6 +426,13 @@ class never_destroyed {
 
 inline void* allocate(std::size_t bytes, std::size_t) { return ::operator new(bytes); }
 inline void deallocate(void* memory, std::size_t) noexcept { ::operator delete(memory); }
+inline constexpr bool zeros_are_objects = false;  // an atomic is known to the scheduler
+inline void* allocate_zeroed(std::size_t bytes) noexcept {
+  return ::operator new(bytes, std::nothrow);
+}
+inline void deallocate_zeroed(void* memory, std::size_t) noexcept { ::operator delete(memory); }
+inline void release_zeroed(void*, std::size_t) noexcept {}
+inline void prefetch(const void*) noexcept {}
 
 using kept_for_good = model::eternal;
 

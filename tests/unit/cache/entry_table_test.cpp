@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The table of a cache's entries: growth, removal, entries displaced past full lines, equal hashes,
-// and concurrent searches.
+// The table of a cache's entries: growth and shrinking in steps, removal, entries displaced past
+// full lines, equal hashes, and concurrent searches.
 
 #include "singleflight/cache/detail/entry_table.hpp"
 
@@ -13,6 +13,7 @@
 #include <memory>
 #include <mutex>
 #include <random>
+#include <set>
 #include <thread>
 #include <unordered_map>
 #include <utility>
@@ -26,6 +27,7 @@ using singleflight::detail::entry;
 using singleflight::detail::entry_base;
 using singleflight::detail::entry_kind;
 using singleflight::detail::entry_line;
+using singleflight::detail::entry_lines;
 using singleflight::detail::entry_table;
 using singleflight::detail::hazard_domain;
 using singleflight::detail::hazard_hold;
@@ -42,7 +44,7 @@ auto same_key(int key) {
 /// A table with its lock, and the steps that the caches perform around it.
 class table {
  public:
-  explicit table(std::size_t most) : of_(most) {}
+  explicit table(std::size_t most, std::size_t reserve = 0) : of_(most, reserve) {}
   ~table() {
     clear();
     hazard_domain::instance().reclaim(nullptr);
@@ -75,36 +77,42 @@ class table {
       entry_base* const old = of_.find_locked(hash, same_key(key));
       if (old == nullptr) return false;
       of_.remove_locked(*old);
+      of_.step_locked(left);
       leave(*old, left);
     }
     hazard_domain::instance().reclaim(left);
     return true;
   }
-  /// Removes one entry in a visit of all lines, and settles the lines afterwards.
+  /// Removes one entry in a visit of all lines.
   void sweep_one(int key, std::uint32_t hash) {
     reclaimable* left = nullptr;
     {
       const std::lock_guard hold(lock_);
       entry_base* const one = of_.find_locked(hash, same_key(key));
-      of_.visit_locked(0, of_.lines_locked(), [&](entry_base& e) {
-        if (&e != one) return;
-        of_.remove_locked(e);
-        leave(e, left);
-      });
-      of_.settle_locked(0, of_.lines_locked());
+      entry_table::position at;
+      bool more = true;
+      while (more) {
+        more = of_.visit_locked(at, of_.lines_locked(), [&](entry_base& e) {
+          if (&e != one) return;
+          of_.remove_locked(e);
+          leave(e, left);
+        });
+      }
     }
     hazard_domain::instance().reclaim(left);
   }
   void clear() {
     reclaimable* left = nullptr;
+    std::vector<entry_base*> all;
+    entry_lines* cleared = nullptr;
     {
       const std::lock_guard hold(lock_);
-      std::size_t at = 0;
-      do {
-        at = of_.visit_locked(at, 3, [&](entry_base& e) { leave(e, left); });
-      } while (at != 0);
-      of_.clear_locked(left);
+      visit_all(3, [&](entry_base& e) { all.push_back(&e); });
+      cleared = of_.clear_locked();
     }
+    ASSERT_NE(cleared, nullptr);
+    entry_table::end_of(*cleared, left);
+    for (entry_base* const e : all) leave(*e, left);
     hazard_domain::instance().reclaim(left);
   }
   void set_hits(int key, std::uint32_t hash, std::uint8_t hits) {
@@ -163,14 +171,33 @@ class table {
   std::size_t visited() {
     const std::lock_guard hold(lock_);
     std::size_t count = 0;
-    std::size_t at = 0;
-    do {
-      at = of_.visit_locked(at, 1, [&](entry_base&) { ++count; });
-    } while (at != 0);
+    visit_all(1, [&](entry_base&) { ++count; });
     return count;
   }
+  /// Notes the keys in the next lines of a visit; returns whether there are more.
+  bool visit_some(entry_table::position& at, std::size_t lines, std::set<int>& keys) {
+    const std::lock_guard hold(lock_);
+    return of_.visit_locked(
+        at, lines, [&](entry_base& e) { keys.insert(static_cast<table_entry&>(e).key()); });
+  }
+  /// The change that a hit makes that a glance did not find.
+  void step() {
+    reclaimable* left = nullptr;
+    {
+      const std::lock_guard hold(lock_);
+      of_.step_locked(left);
+    }
+    hazard_domain::instance().reclaim(left);
+  }
+  bool is_moving() const { return of_.is_moving(); }
 
  private:
+  template <class Visit>
+  void visit_all(std::size_t lines, const Visit& visit) {
+    entry_table::position at;
+    while (of_.visit_locked(at, lines, visit)) {
+    }
+  }
   static void leave(entry_base& e, reclaimable*& left) {
     e.leave(table_entry::end_of(false));
     e.next = left;
@@ -179,6 +206,8 @@ class table {
   entry_table of_;
   mutable std::mutex lock_;
 };
+
+constexpr std::size_t capacity_of_256_lines = 1397;  // and, when it has fewer, of 128, 64, ...
 
 std::uint32_t mixed(int key) { return static_cast<std::uint32_t>(key) * 2654435769U; }
 
@@ -301,6 +330,188 @@ TEST(entry_table, small_again) {
   EXPECT_EQ(t.find(1, mixed(1)), 1);
 }
 
+// Goal    A table grows in steps: no change moves more entries than a constant, and they end before
+//         the table has to grow again. Meanwhile each entry is found, replaced and removed, in
+//         whichever array it is.
+TEST(entry_table, grows_in_steps) {
+  constexpr int most = 40'000;
+  constexpr int moved_at_once = 22;  // 16, and the rest of a line
+  table t(most);
+  std::vector<int> changes;  // in each growth
+  int key = 0;
+  for (bool was = false; key < most; ++key) {
+    ASSERT_TRUE(t.insert(key, key, mixed(key)));
+    const bool is = t.is_moving();
+    if (is && !was) changes.push_back(0);
+    if (is) ++changes.back();
+    if (is && key > 1000) {
+      const int other = key * 7 % key;
+      ASSERT_EQ(t.find(other, mixed(other)), other);
+      ASSERT_EQ(t.find_locked(other, mixed(other)), other);
+    }
+    was = is;
+  }
+  ASSERT_GT(changes.size(), 8U);
+  int entries = most;
+  for (auto each = changes.rbegin(); each != changes.rend() && entries > 200; ++each) {
+    entries /= 2;
+    EXPECT_GE(*each, entries * 3 / 4 / moved_at_once) << entries;
+    EXPECT_LE(*each, entries / 8) << entries;
+  }
+  EXPECT_EQ(t.visited(), static_cast<std::size_t>(most));
+}
+
+/// A table that has just begun to grow, with the keys from 0 to the count - 1.
+struct growing {
+  explicit growing(std::size_t most) : t(most) {
+    while (!t.is_moving() || t.size() < 1000) {
+      t.insert(count, count, mixed(count));
+      ++count;
+    }
+  }
+  table t;
+  int count = 0;
+};
+
+// Goal    What happens to an entry of the source: it is replaced, removed, moved ahead by a hit.
+TEST(entry_table, changes_in_the_source) {
+  growing g(10'000);
+  table& t = g.t;
+  std::vector<int> sourced;  // glances do not look there
+  for (int k = 0; k < g.count; ++k) {
+    if (!t.glance(k, mixed(k))) sourced.push_back(k);
+  }
+  ASSERT_GT(sourced.size(), 900U);
+  const int replaced = sourced[800];
+  const int removed = sourced[801];
+  const int often = sourced[802];
+  t.insert(replaced, -5, mixed(replaced));
+  EXPECT_EQ(t.find(replaced, mixed(replaced)), -5);
+  EXPECT_TRUE(t.remove(removed, mixed(removed)));
+  EXPECT_EQ(t.find(removed, mixed(removed)), -1);
+  t.welcome(often, mixed(often));
+  EXPECT_TRUE(t.is_at_hand(often, mixed(often)));
+  EXPECT_TRUE(t.is_moving());
+  while (t.is_moving()) t.step();
+  EXPECT_EQ(t.find(replaced, mixed(replaced)), -5);
+  EXPECT_EQ(t.find(removed, mixed(removed)), -1);
+  EXPECT_EQ(t.find(often, mixed(often)), often);
+  EXPECT_EQ(t.visited(), static_cast<std::size_t>(g.count) - 1);
+}
+
+// Goal    A table that is cleared as it grows has no entry, in either array.
+TEST(entry_table, cleared_as_it_grows) {
+  growing g(10'000);
+  g.t.clear();
+  EXPECT_FALSE(g.t.is_moving());
+  EXPECT_EQ(g.t.visited(), 0U);
+  for (int k = 0; k < g.count; ++k) ASSERT_EQ(g.t.find(k, mixed(k)), -1);
+}
+
+// Goal    As its entries leave, a table becomes small again, in steps; each entry that stays is
+//         found meanwhile.
+TEST(entry_table, shrinks_in_steps) {
+  constexpr int most = 40'000;
+  table t(most);
+  const std::size_t least = t.lines();
+  for (int k = 0; k < most; ++k) t.insert(k, k, mixed(k));
+  const std::size_t largest = t.lines();
+  int moving = 0;
+  for (int k = 0; k < most - 10; ++k) {
+    ASSERT_TRUE(t.remove(k, mixed(k)));
+    const int other = most - 1 - k % 10;
+    ASSERT_EQ(t.find(other, mixed(other)), other);
+    moving += t.is_moving() ? 1 : 0;
+  }
+  EXPECT_GT(moving, static_cast<int>(largest / 64));  // 32 lines at a time, in all arrays
+  for (std::size_t i = 0; i < largest / 16; ++i) t.step();
+  EXPECT_FALSE(t.is_moving());
+  EXPECT_LE(t.lines(), 2 * least);
+  EXPECT_EQ(t.visited(), 10U);
+  for (int k = most - 10; k < most; ++k) ASSERT_EQ(t.find(k, mixed(k)), k);
+}
+
+// Goal    A reserve is there from the beginning, and stays.
+TEST(entry_table, reserve) {
+  table t(100'000, 50'000);
+  const std::size_t reserved = t.lines();
+  EXPECT_GE(reserved, 50'000U * 2 / 11);
+  EXPECT_LT(reserved, 2 * 50'000U * 2 / 11 + 2);
+  for (int k = 0; k < 50'000; ++k) {
+    t.insert(k, k, mixed(k));
+    ASSERT_FALSE(t.is_moving());
+  }
+  for (int k = 0; k < 50'000; ++k) t.remove(k, mixed(k));
+  EXPECT_EQ(t.lines(), reserved);
+  EXPECT_FALSE(t.is_moving());
+  t.insert(1, 1, mixed(1));
+  t.clear();
+  EXPECT_EQ(t.lines(), reserved);
+  EXPECT_LE(table(10, 1'000'000'000).lines(), 2U) << "no more than the capacity needs";
+  EXPECT_LE(table(10, ~std::size_t{0}).lines(), 2U);
+}
+
+// Goal    A visit in parts meets every entry that stays, though the table grows and shrinks between
+//         them, and more than once.
+TEST(entry_table, a_visit_meets_all_as_the_table_changes) {
+  for (const int parts : {1, 5, 60}) {
+    table t(100'000);
+    constexpr int stay = 700;
+    for (int k = 0; k < stay; ++k) t.insert(k, k, mixed(k));
+    t.of().pin_locked();
+    std::set<int> met;
+    entry_table::position at;
+    int next = stay;
+    int part = 0;
+    while (t.visit_some(at, 7, met)) {
+      ++part;
+      if (part % parts != 0 || part > 4000) continue;
+      if (part / parts % 40 < 20) {
+        for (int i = 0; i < 150; ++i, ++next) t.insert(next, next, mixed(next));
+      } else {
+        for (int i = 0; i < 300 && next > stay; ++i) {
+          --next;
+          t.remove(next, mixed(next));
+        }
+      }
+    }
+    t.of().unpin_locked();
+    for (int k = 0; k < stay; ++k) ASSERT_TRUE(met.contains(k)) << k << ' ' << parts;
+    EXPECT_EQ(at.serial, 0U);
+  }
+}
+
+// Goal    The memory of a source is given back in large parts, and no entry is lost by that, also
+//         if very many of them have passed the last lines of a part, or the last line of all.
+TEST(entry_table, parts_of_the_source_are_given_back) {
+  constexpr std::size_t part = 4096;  // lines
+  constexpr std::size_t source_lines = 18'182;
+  table t(400'000);
+  const auto crowd_at = [](int k) { return k % 3 == 0 ? 1 : k % 3 == 1 ? 2 : 0; };
+  constexpr int crowd = 900;  // for each of three lines: more than a line can count
+  const auto hash = [&](int k) {
+    if (k >= 3 * crowd) return mixed(k);
+    const double lines = source_lines;
+    const double line = crowd_at(k) == 0 ? lines - 1 : crowd_at(k) * double{part} - 1;
+    return static_cast<std::uint32_t>((line + 0.5) / lines * 0x1p32);
+  };
+  int count = 0;
+  const auto add = [&] {
+    t.insert(count, count, hash(count));
+    ++count;
+  };
+  while (t.lines() < 2 * source_lines) add();
+  ASSERT_EQ(t.lines(), 2 * source_lines);
+  ASSERT_TRUE(t.is_moving());
+  while (t.is_moving()) {
+    for (int i = 0; i < 50; ++i) t.step();
+    for (int k = 0; k < 3 * crowd; k += 50) ASSERT_EQ(t.find(k, hash(k)), k);
+    for (int k = 3 * crowd; k < count; k += 997) ASSERT_EQ(t.find(k, hash(k)), k);
+  }
+  EXPECT_EQ(t.visited(), static_cast<std::size_t>(count));
+  for (int k = 0; k < count; ++k) ASSERT_EQ(t.find_locked(k, hash(k)), k);
+}
+
 // Goal    A comparison that throws leaves no slot in use.
 TEST(entry_table, a_comparison_that_throws) {
   table t(10);
@@ -313,6 +524,14 @@ TEST(entry_table, a_comparison_that_throws) {
   }
   EXPECT_EQ(record.free_handle(), &record.slots[0]);
   EXPECT_EQ(record.structure().load(), nullptr);
+  growing g(10'000);
+  for (int k = 0; k < 20; ++k) {
+    EXPECT_THROW(g.t.of().find(mixed(k), record, *record.free_handle(),
+                               [](const entry_base&) -> bool { throw std::runtime_error("no"); }),
+                 std::runtime_error);
+  }
+  EXPECT_EQ(record.free_handle(), &record.slots[0]);
+  EXPECT_EQ(record.source().load(), nullptr);
 }
 
 // Goal    As entries are added and removed, those displaced past a full line move home to it: in a
@@ -383,7 +602,7 @@ TEST(entry_table, frequently_used_entries_move_home) {
 TEST(entry_table, which_entry_is_displaced) {
   constexpr int crowd = entry_line::places;
   constexpr std::uint32_t home = 0x10000000U;
-  table t(1000);
+  table t(capacity_of_256_lines);
   for (int k = 1000; k < 1040; ++k) t.insert(k, k, mixed(k) | 0x80000000U);
   const auto hash = [](int k) { return home + static_cast<std::uint32_t>(k); };
   const auto at_glance = [&] {
@@ -523,7 +742,7 @@ TEST(entry_table, searches_concurrent_with_changes) {
 //         that entry was.
 TEST(entry_table, a_search_concurrent_with_a_move_home) {
   constexpr int crowd = entry_line::places;
-  table t(1000);
+  table t(capacity_of_256_lines);
   for (int k = 1000; k < 1200; ++k) t.insert(k, k, mixed(k) | 0x80000000U);
   const std::size_t lines = t.lines();
   const auto in_line = [lines](std::size_t line, std::uint32_t other) {
@@ -569,10 +788,11 @@ TEST(entry_table, a_search_concurrent_with_a_move_home) {
 TEST(entry_table, displaced_entries_move_home_after_a_visit) {
   constexpr int crowd = entry_line::places;
   constexpr std::uint32_t home = 0x10000000U;
-  table t(1000);
+  table t(capacity_of_256_lines);
   for (int k = 1000; k < 1200; ++k) t.insert(k, k, mixed(k) | 0x80000000U);
   constexpr int last = 2 * crowd;  // two lines away: glance does not look there
   for (int k = 0; k <= last; ++k) t.insert(k, k, home + static_cast<std::uint32_t>(k));
+  while (t.is_moving()) t.step();
   const auto glances = [&] { return t.glance(last, home + last); };
   EXPECT_FALSE(glances());
   for (int k = 0; k <= crowd; ++k) t.sweep_one(k, home + static_cast<std::uint32_t>(k));

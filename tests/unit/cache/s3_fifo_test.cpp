@@ -21,6 +21,7 @@ namespace {
 using singleflight::detail::entry;
 using singleflight::detail::entry_base;
 using singleflight::detail::entry_kind;
+using singleflight::detail::reclaimable;
 using singleflight::detail::s3_fifo;
 
 /// The value is the weight.
@@ -74,10 +75,12 @@ class queues {
   }
   void clear() {
     std::size_t count = 0;
-    of_.clear([&](entry_base& e) {
-      ++count;
-      end(static_cast<node&>(e));
-    });
+    for (reclaimable* one : of_.let_go().entries) {
+      while (one != nullptr) {
+        ++count;
+        end(static_cast<node&>(*std::exchange(one, one->next)));
+      }
+    }
     EXPECT_EQ(count, in_.size());
     in_.clear();
     weight_ = 0;

@@ -22,7 +22,7 @@ class entry_store : public store_core {
   using view = typename Access::view;
 
   entry_store(const cache_options<Key, Value>& options, const lifetimes& times, Equal equal)
-      : store_core(options.capacity, static_cast<bool>(options.weigher), times,
+      : store_core(options.capacity, options.reserve, static_cast<bool>(options.weigher), times,
                    {&entry::end_of, options.on_removal ? &notify_removal : nullptr,
                     std::addressof(options.on_removal)}),
         equal_(std::move(equal)) {}
@@ -55,7 +55,9 @@ class entry_store : public store_core {
     hazard_record* const record = this_hazard_record();
     if (hazard_slot* const slot = record == nullptr ? nullptr : record->free_handle()) {
       auto* const e = static_cast<entry*>(table().find(hash, *record, *slot, same_as(key)));
-      return e == nullptr ? found{} : found{e, hazard_hold(*e, slot)};
+      if (e == nullptr) return {};
+      help();
+      return {e, hazard_hold(*e, slot)};
     }
     return find_without_slot(hash, key, record);
   }
@@ -71,10 +73,10 @@ class entry_store : public store_core {
   entry* find_locked(std::uint32_t hash, view key) const {
     return static_cast<entry*>(table().find_locked(hash, same_as(key)));
   }
-  /// Calls visit(entry) for the entries of the next lines; returns the line to continue with, or 0.
+  /// Calls visit(entry) for the entries of the next lines (entry_table::visit_locked).
   template <class Visit>
-  std::size_t visit_locked(std::size_t from, std::size_t lines, Visit&& visit) {
-    return table().visit_locked(from, lines, [&](entry_base& e) { visit(static_cast<entry&>(e)); });
+  bool visit_locked(entry_table::position& at, std::size_t lines, Visit&& visit) {
+    return table().visit_locked(at, lines, [&](entry_base& e) { visit(static_cast<entry&>(e)); });
   }
 
  private:

@@ -90,16 +90,16 @@ using hazard_slot = atomic<reclaimable*>;
 /// One thread's slots.
 struct alignas(64) hazard_record : platform::allocated {
   static constexpr std::size_t handles = platform::tuned(std::size_t{6}, std::size_t{1});
-  static constexpr std::size_t all = handles + 2;
+  static constexpr std::size_t all = handles + 3;
 
   hazard_slot slots[all]{};
   hazard_record* next = nullptr;  // this and the next: guarded by the domain's lock
   bool taken = true;
 
   hazard_slot& passing() noexcept { return slots[handles]; }  ///< exchanged for a count
-  hazard_slot& structure() noexcept {
-    return slots[handles + 1];
-  }  ///< the structure that is searched
+  /// The structure that is searched, and the one that its contents come from.
+  hazard_slot& structure() noexcept { return slots[handles + 1]; }
+  hazard_slot& source() noexcept { return slots[handles + 2]; }
 
   /// Returns null if all are in use.
   hazard_slot* free_handle() noexcept {

@@ -12,7 +12,7 @@ namespace detail {
 #define SINGLEFLIGHT_CACHE_RULES(X)                                                                \
   X(found_is_confirmed, "a reader uses an entry that was removed before it was protected")         \
   X(held_is_kept, "an entry is freed while a reader uses it")                                      \
-  X(left_table_is_emptied, "a reader of a replaced table finds what was removed from the new one") \
+  X(left_table_is_emptied, "a search of lines that clear has left finds an entry that is freed")   \
   X(forgotten_is_not_stored, "a load stores a value that is older than an invalidation")           \
   X(invalidation_forgets_flight, "a later caller joins a load that began before an invalidation")  \
   X(put_forgets_flight, "a load overwrites a value that was put after it began")                   \
@@ -23,6 +23,9 @@ namespace detail {
   X(forgotten_error_is_not_stored, "a load stores an error that is older than an invalidation")    \
   X(table_is_confirmed, "a reader searches a table that was freed before it was protected")        \
   X(overtaken_search_repeats, "a search does not find what was moved as the table grew")           \
+  X(source_is_confirmed, "a reader searches a source that was freed before it was protected")      \
+  X(source_is_searched_first, "a search does not find what moves from the source meanwhile")       \
+  X(moved_is_put_first, "an entry is in neither array for a while as it moves")                    \
   X(search_sees_moves, "a search does not find an entry that moves home meanwhile")                \
   X(entry_never_displaces_itself, "an entry that was removed is still found")                      \
   X(displacement_raises_moves, "a search does not find an entry that is displaced meanwhile")      \
@@ -64,8 +67,8 @@ namespace detail {
   X(free_slot_acquires, "a reused slot loses the release of the thread that emptied it")  \
   X(entry_releases, "an entry is found before it is complete")                            \
   X(find_acquires, "a reader does not see the contents of an entry")                      \
-  X(table_releases, "a larger table is found before it is filled")                        \
-  X(table_acquires, "a larger table is searched before it is filled")                     \
+  X(table_releases, "new lines are found before they are complete")                       \
+  X(table_acquires, "new lines are searched before they are complete")                    \
   X(removed_releases, "an entry is reclaimed before its removal is complete")             \
   X(removed_acquires, "an entry is reclaimed by a thread that does not see its removal")
 

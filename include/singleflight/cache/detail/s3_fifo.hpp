@@ -36,10 +36,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <memory>
-#include <new>
+#include <utility>
 
 #include "singleflight/cache/detail/entry.hpp"
+#include "singleflight/cache/detail/zeroed_array.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
@@ -65,15 +65,6 @@ class ghost_queue {
   void remember(std::uint32_t hash, from left, std::uint64_t weight, std::size_t entries) noexcept;
   /// Returns whether the entry is here, and how old it is; forgets it.
   sighting recall(std::uint32_t hash) noexcept;
-  void clear() noexcept {
-    lines_.reset();
-    count_ = 0;
-  }
-
- private:
-  static constexpr std::uint16_t main_bit = 0x8000;
-  static constexpr std::uint16_t time_mask = 0x7fff;
-
   /// Places are overwritten in turn, the oldest first. A print of 0 is a free place.
   struct alignas(64) line {
     static constexpr std::size_t places = 15;
@@ -101,6 +92,14 @@ class ghost_queue {
       return places;
     }
   };
+  using memory = zeroed_array<line>;
+  /// Forgets all; returns the memory, whose end takes time.
+  memory let_go() noexcept { return std::exchange(lines_, memory()); }
+
+ private:
+  static constexpr std::uint16_t main_bit = 0x8000;
+  static constexpr std::uint16_t time_mask = 0x7fff;
+
   struct clock {
     std::uint64_t rest = 0;
     std::uint16_t ticks = 0;
@@ -110,14 +109,13 @@ class ghost_queue {
     return static_cast<std::uint16_t>(hash | 1);
   }
   line& line_of(std::uint32_t hash) const noexcept {
-    return lines_[static_cast<std::size_t>((std::uint64_t{hash} * count_) >> 32)];
+    return lines_[static_cast<std::size_t>((std::uint64_t{hash} * lines_.size()) >> 32)];
   }
   /// Makes a place for each entry; the table starts empty. Called at the first eviction, and later
   /// only if lighter entries raise their number a lot. Without memory there are no ghosts.
   void grow(std::size_t entries) noexcept;
 
-  std::unique_ptr<line[]> lines_;
-  std::size_t count_ = 0;
+  memory lines_;
   std::uint64_t step_ = 1;
   clock clocks_[2];
 };
@@ -144,17 +142,12 @@ class s3_fifo {
   void remove(entry_base& e) noexcept { unlink(e); }
   /// `fresh` takes the place of `old`, with its hits.
   void replace(entry_base& old, entry_base& fresh) noexcept;
-  /// Removes every entry from its queue, and calls visit(entry) for it.
-  template <class Visit>
-  void clear(Visit&& visit) noexcept {
-    for (queue* q : {&small_, &main_}) {
-      while (reclaimable* const e = q->last) {
-        unlink(static_cast<entry_base&>(*e));
-        visit(static_cast<entry_base&>(*e));
-      }
-    }
-    start();
-  }
+  /// What the queues had: the entries, in two lists linked by `next`, and the ghosts.
+  struct contents {
+    reclaimable* entries[2]{};
+    ghost_queue::memory ghosts{};
+  };
+  contents let_go() noexcept;
 
  private:
   // The values of an entry's `place`.

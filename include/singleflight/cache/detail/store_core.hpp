@@ -42,13 +42,15 @@ enum class reclaim_time : std::uint8_t {
   later,    ///< by a later flush()
 };
 
-/// The entries that were removed under the lock, by cause.
+/// The entries that were removed under the lock, by cause, and what contained them.
 struct removed_entries {
   static constexpr std::size_t causes = 4;
   reclaimable* entries[causes]{};
   std::size_t counts[causes]{};
   std::size_t weight = 0;
   reclaimable* tables = nullptr;
+  s3_fifo::contents let_go{};  // by clear; dismiss() adds them to the others
+  entry_lines* cleared = nullptr;
 
   void add(entry_base& e, removal_cause cause, std::size_t weighs) noexcept;
 };
@@ -63,7 +65,9 @@ class store_core {
     const void* listener;
   };
 
-  store_core(std::size_t capacity, bool weighed, const lifetimes& times, const entry_steps& steps);
+  /// `reserve`: for so many entries the table is made.
+  store_core(std::size_t capacity, std::size_t reserve, bool weighed, const lifetimes& times,
+             const entry_steps& steps);
   store_core(const store_core&) = delete;
   store_core& operator=(const store_core&) = delete;
   /// Requires that no call is in progress; handles may outlive it.
@@ -99,10 +103,12 @@ class store_core {
     remove_locked(e, cause_of(e, now, removal_cause::replaced), removed);
   }
   void remove_locked(entry_base& e, removal_cause cause, removed_entries& removed) noexcept;
+  /// Leaves no entries. The caller then calls dismiss().
   void clear_locked(removed_entries& removed) noexcept;
+  bool holds_locked(const entry_base& e) const noexcept { return table_.holds_locked(e); }
   /// Removes expired entries, line by line; returns whether the end of the table was reached.
   bool sweep_locked(std::size_t lines, cache_ticks now, removed_entries& removed) noexcept;
-  /// As long as it exists, entries stay in their lines unless the table grows: visits meet all.
+  /// As long as it exists, visits meet all entries (entry_table::visit_locked).
   class pin {
    public:
     explicit pin(store_core& store) : store_(store) {
@@ -119,7 +125,6 @@ class store_core {
    private:
     store_core& store_;
   };
-  std::size_t lines_locked() const noexcept { return table_.lines_locked(); }
   std::size_t size_locked() const noexcept { return table_.size(); }
   std::size_t weight_locked() const noexcept {
     return static_cast<std::size_t>(queues_.weight());  // no more than the capacity
@@ -127,12 +132,21 @@ class store_core {
 
   // ---- after the lock ---------------------------------------------------------------------------
 
+  /// Removes the entries that clear_locked() has let go of; takes a time that grows with them.
+  void dismiss(removed_entries& removed) noexcept;
   /// Notifies the listener, and gives the entries to the reclaimer.
   void finish(removed_entries& removed, reclaim_time when = reclaim_time::batched);
   /// Called when the cache ends: the listener is not notified of further removals.
   void end_notifications() noexcept { ending_.store(true, memory_order_relaxed); }
   /// Gives the reclaimer all that waits.
   void flush() noexcept;
+  /// Called after a search found an entry that a glance did not find: if the table moves entries to
+  /// another array, moves some, unless the lock is in use (entry_table, T8).
+  void help() const noexcept {
+    if (table_.is_moving()) [[unlikely]] {
+      move_some();
+    }
+  }
 
  protected:
   entry_table& table() noexcept { return table_; }
@@ -140,17 +154,19 @@ class store_core {
 
  private:
   void promote(entry_base& e) noexcept;
+  void unlink_locked(entry_base& e, removal_cause cause, removed_entries& removed) noexcept;
   void evict_locked(cache_ticks now, removed_entries& removed) noexcept;
   bool sum_fits(entry_base& fresh, entry_base* old) const noexcept;
   removal_cause cause_of(entry_base& e, cache_ticks now, removal_cause otherwise) const noexcept;
   void leave(entry_base& e, removal_cause cause, removed_entries& removed) noexcept;
+  void move_some() const noexcept;
   void push_waiting(reclaimable* list, reclaim_time when, std::size_t weight) noexcept;
 
   static std::size_t max_waiting_of(std::size_t capacity, bool weighed) noexcept;
 
   alignas(64) mutable platform::mutex lock_;
   s3_fifo queues_;
-  std::size_t sweep_line_ = 0;
+  entry_table::position swept_{};
   atomic<std::uint64_t> stamp_{1};
   atomic<reclaimable*> waiting_{nullptr};  // removed, the listener notified; to be reclaimed
   atomic<std::size_t> waiting_weight_{0};
@@ -163,7 +179,7 @@ class store_core {
   const std::size_t max_waiting_;
   const lifetimes& times_;
   const entry_steps steps_;
-  entry_table table_;
+  mutable entry_table table_;  // a search may move entries
 };
 
 }  // namespace detail

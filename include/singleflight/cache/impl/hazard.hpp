@@ -110,6 +110,7 @@ SINGLEFLIGHT_BODY void hazard_domain::repair() noexcept {
     record->taken = false;
     record->passing().store(nullptr, memory_order_relaxed);
     record->structure().store(nullptr, memory_order_relaxed);
+    record->source().store(nullptr, memory_order_relaxed);
   }
   if (hazard_mode::is_one_sided()) (void)platform::ask_for_barrier();
 }

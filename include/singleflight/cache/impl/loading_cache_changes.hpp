@@ -79,13 +79,13 @@ void loading_cache<Key, Value, Hash, Equal>::clear() {
           if (detail::platform::holds(detail::rule::clear_forgets_flights)) flights_.forget_all();
         });
   }
+  store_.dismiss(removed);
   core_.finish(store_, removed, detail::reclaim_time::now);
 }
 
 /// One call of invalidate_if. It forgets all loads first: what is stored from then on began later.
-/// Then it visits the table, some lines at a time, while entries stay where they are; if the table
-/// has grown meanwhile, it starts again. At its end, also if `which` throws, it forgets the loads
-/// that have begun meanwhile: they may have found an entry before it was removed.
+/// Then it visits the table, some lines at a time. At its end, also if `which` throws, it forgets
+/// the loads that have begun meanwhile: they may have found an entry before it was removed.
 template <class Key, class Value, class Hash, class Equal>
 template <class Which>
 class loading_cache<Key, Value, Hash, Equal>::filter {
@@ -111,23 +111,20 @@ class loading_cache<Key, Value, Hash, Equal>::filter {
   /// Counts what it removes in `count`.
   void operator()(std::size_t& count) {
     const typename store_type::pin places(cache_.store_);
-    do {
+    bool more = true;
+    while (more) {
       some_.reserve(lines * detail::entry_line::places);
-      visit();
+      more = visit();
       std::erase_if(some_, [this](found& f) { return !matches(*f.entry); });
       if (!some_.empty()) remove(count);
       some_.clear();
-    } while (line_ != 0);
+    }
   }
 
  private:
-  void visit() {
+  bool visit() {
     detail::platform::unique_lock hold(cache_.store_.lock());
-    if (cache_.store_.lines_locked() != size_) {
-      size_ = cache_.store_.lines_locked();
-      line_ = 0;
-    }
-    line_ = cache_.store_.visit_locked(line_, lines, [&](entry& e) {
+    return cache_.store_.visit_locked(next_, lines, [&](entry& e) {
       e.add_reference();
       some_.push_back({&e, detail::hazard_hold(e, nullptr)});
     });
@@ -153,8 +150,7 @@ class loading_cache<Key, Value, Hash, Equal>::filter {
     {
       detail::platform::unique_lock hold(cache_.store_.lock());
       for (const found& f : some_) {
-        if (f.entry->place.load(detail::memory_order_relaxed) == detail::reclaimable::left)
-          continue;
+        if (!cache_.store_.holds_locked(*f.entry)) continue;
         cache_.store_.remove_locked(*f.entry, removal_cause::invalidated, removed);
         ++count;
       }
@@ -164,8 +160,7 @@ class loading_cache<Key, Value, Hash, Equal>::filter {
 
   loading_cache& cache_;
   Which& which_;
-  std::size_t line_ = 0;  // the next one to visit
-  std::size_t size_ = 0;  // of the table, in lines
+  detail::entry_table::position next_{};
   std::vector<found> some_{};
 };
 

@@ -5,8 +5,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <memory>
-#include <new>
 
 #include "singleflight/cache/detail/s3_fifo.hpp"
 
@@ -15,9 +13,9 @@ namespace detail {
 
 SINGLEFLIGHT_BODY void ghost_queue::remember(std::uint32_t hash, from left, std::uint64_t weight,
                                              std::size_t entries) noexcept {
-  if (entries >= 20 * count_) grow(entries);
+  if (entries >= 20 * lines_.size()) grow(entries);
   clock& c = clocks_[static_cast<std::size_t>(left)];
-  if (count_ > 0) {
+  if (lines_.size() > 0) {
     line& l = line_of(hash);
     const std::size_t place = l.hand();
     l.set_print(place, print_of(hash));
@@ -40,7 +38,7 @@ SINGLEFLIGHT_BODY void ghost_queue::remember(std::uint32_t hash, from left, std:
 }
 
 SINGLEFLIGHT_BODY ghost_queue::sighting ghost_queue::recall(std::uint32_t hash) noexcept {
-  if (count_ == 0) return {};
+  if (lines_.size() == 0) return {};
   line& l = line_of(hash);
   const std::size_t place = l.find(print_of(hash));
   if (place == line::places) return {};
@@ -54,10 +52,8 @@ SINGLEFLIGHT_BODY ghost_queue::sighting ghost_queue::recall(std::uint32_t hash) 
 }
 
 SINGLEFLIGHT_BODY void ghost_queue::grow(std::size_t entries) noexcept {
-  clear();
-  const std::size_t count = entries / 16 + 1;
-  lines_.reset(new (std::nothrow) line[count]());
-  if (lines_ != nullptr) count_ = count;
+  lines_ = memory();  // first: there may be memory for one only
+  lines_ = memory(entries / 16 + 1);
 }
 
 SINGLEFLIGHT_BODY void s3_fifo::insert(entry_base& e) noexcept {
@@ -113,6 +109,15 @@ SINGLEFLIGHT_BODY void s3_fifo::replace(entry_base& old, entry_base& fresh) noex
   if (newest_ == &old) newest_ = &fresh;
 }
 
+SINGLEFLIGHT_BODY s3_fifo::contents s3_fifo::let_go() noexcept {
+  contents all{{small_.first, main_.first}, ghosts_.let_go()};
+  small_ = main_ = {};
+  count_ = 0;
+  newest_ = nullptr;
+  start();
+  return all;
+}
+
 SINGLEFLIGHT_BODY void s3_fifo::start() noexcept {
   small_min_ = std::min(capacity_, part(min_percent));
   small_max_ = std::max(small_min_, std::min(capacity_, part(max_percent)));
@@ -120,7 +125,6 @@ SINGLEFLIGHT_BODY void s3_fifo::start() noexcept {
   step_ = std::max<std::uint64_t>(1, capacity_ / steps_per_capacity);
   shadow_ = part(shadow_percent);
   reach_ = reach_max_ = std::max(step_, part(reach_percent));
-  ghosts_.clear();
   ghosts_.set_step(step_);
 }
 

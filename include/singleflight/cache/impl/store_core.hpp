@@ -33,24 +33,22 @@ SINGLEFLIGHT_BODY void removed_entries::add(entry_base& e, removal_cause cause,
   weight += std::min(weighs, std::numeric_limits<std::size_t>::max() - weight);
 }
 
-SINGLEFLIGHT_BODY store_core::store_core(std::size_t capacity, bool weighed, const lifetimes& times,
-                                         const entry_steps& steps)
+SINGLEFLIGHT_BODY store_core::store_core(std::size_t capacity, std::size_t reserve, bool weighed,
+                                         const lifetimes& times, const entry_steps& steps)
     : queues_(capacity, weighed || times.need_extras()),
       capacity_(capacity),
       extras_(weighed || times.need_extras()),
       max_waiting_(max_waiting_of(capacity, weighed)),
       times_(times),
       steps_(steps),
-      table_(capacity) {
+      table_(capacity, reserve) {
   make_shared_cache_state();
 }
 
 SINGLEFLIGHT_BODY store_core::~store_core() {
   removed_entries removed;
-  queues_.clear([&](entry_base& e) {
-    e.leave(steps_.end_of(extras_));
-    removed.add(e, removal_cause::invalidated, 0);
-  });
+  removed.let_go = queues_.let_go();
+  dismiss(removed);
   hazard_domain::append(waiting_.exchange(nullptr, memory_order_acquire), removed.entries[0]);
   hazard_domain::instance().reclaim(removed.entries[0]);
 }
@@ -85,30 +83,34 @@ SINGLEFLIGHT_BODY bool store_core::store_locked(entry_base& fresh, entry_base* o
   return true;
 }
 
-SINGLEFLIGHT_BODY void store_core::remove_locked(entry_base& e, removal_cause cause,
+SINGLEFLIGHT_BODY void store_core::unlink_locked(entry_base& e, removal_cause cause,
                                                  removed_entries& removed) noexcept {
   queues_.remove(e);
   table_.remove_locked(e);
   leave(e, cause, removed);
 }
 
+SINGLEFLIGHT_BODY void store_core::remove_locked(entry_base& e, removal_cause cause,
+                                                 removed_entries& removed) noexcept {
+  unlink_locked(e, cause, removed);
+  table_.step_locked(removed.tables);
+}
+
 SINGLEFLIGHT_BODY void store_core::clear_locked(removed_entries& removed) noexcept {
-  queues_.clear([&](entry_base& e) { leave(e, removal_cause::invalidated, removed); });
-  table_.clear_locked(removed.tables);
+  removed.let_go = queues_.let_go();
+  removed.cleared = table_.clear_locked();
+  if (removed.cleared == nullptr) table_.empty_locked();
 }
 
 SINGLEFLIGHT_BODY bool store_core::sweep_locked(std::size_t lines, cache_ticks now,
                                                 removed_entries& removed) noexcept {
-  const std::size_t from = sweep_line_;
-  bool any = false;
-  sweep_line_ = table_.visit_locked(from, lines, [&](entry_base& e) {
+  const bool more = table_.visit_locked(swept_, lines, [&](entry_base& e) {
     if (times_.freshness_of(e, now, extras_) == entry_freshness::expired) {
-      remove_locked(e, removal_cause::expired, removed);
-      any = true;
+      unlink_locked(e, removal_cause::expired, removed);
     }
   });
-  if (any) table_.settle_locked(from, lines);
-  return sweep_line_ == 0;
+  table_.step_locked(removed.tables);
+  return !more;
 }
 
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void store_core::promote(entry_base& e) noexcept {
@@ -152,6 +154,29 @@ SINGLEFLIGHT_BODY void store_core::leave(entry_base& e, removal_cause cause,
 }
 
 // ---- after the lock -----------------------------------------------------------------------------
+
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void store_core::move_some() const noexcept {
+  reclaimable* left = nullptr;
+  {
+    const platform::unique_lock hold(lock_, std::try_to_lock);
+    if (!hold.owns_lock()) return;
+    table_.step_locked(left);
+  }
+  if (left != nullptr) hazard_domain::instance().reclaim(left);
+}
+
+SINGLEFLIGHT_BODY void store_core::dismiss(removed_entries& removed) noexcept {
+  if (removed.cleared != nullptr) {
+    entry_table::end_of(*std::exchange(removed.cleared, nullptr), removed.tables);
+  }
+  removed.let_go.ghosts = {};
+  for (reclaimable*& list : removed.let_go.entries) {
+    for (reclaimable* one = std::exchange(list, nullptr); one != nullptr;) {
+      auto& e = static_cast<entry_base&>(*std::exchange(one, one->next));
+      leave(e, removal_cause::invalidated, removed);
+    }
+  }
+}
 
 SINGLEFLIGHT_BODY void store_core::finish(removed_entries& removed, reclaim_time when) {
   // A table is large, and rare: it does not wait. Nor do light entries beyond a number.

@@ -12,11 +12,16 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <thread>
 #include <utility>
 #include <vector>
+
+#if SINGLEFLIGHT_HAS_FORK
+#include <sys/mman.h>
+#endif
 
 #if defined(__linux__)
 #include <linux/futex.h>
@@ -37,6 +42,41 @@ namespace detail::platform {
 SINGLEFLIGHT_BODY unsigned concurrency() noexcept {
   const unsigned n = std::thread::hardware_concurrency();
   return n == 0 ? 1 : n;
+}
+
+/// From this size on, memory of zero bytes is mapped: a page costs more time than its zeros, but
+/// only once it is used.
+inline constexpr std::size_t mapped_from = std::size_t{128} << 10;
+
+SINGLEFLIGHT_BODY void* allocate_zeroed(std::size_t bytes) noexcept {
+#if defined(MAP_ANONYMOUS)
+  if (bytes >= mapped_from) {
+    void* const pages =
+        ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return pages == MAP_FAILED ? nullptr : pages;
+  }
+#endif
+  void* const memory = ::operator new(bytes, std::align_val_t(64), std::nothrow);
+  if (memory != nullptr) std::memset(memory, 0, bytes);
+  return memory;
+}
+
+SINGLEFLIGHT_BODY void deallocate_zeroed(void* memory,
+                                         [[maybe_unused]] std::size_t bytes) noexcept {
+#if defined(MAP_ANONYMOUS)
+  if (bytes >= mapped_from) {
+    ::munmap(memory, bytes);
+    return;
+  }
+#endif
+  ::operator delete(memory, std::align_val_t(64));
+}
+
+SINGLEFLIGHT_BODY void release_zeroed([[maybe_unused]] void* zeros,
+                                      [[maybe_unused]] std::size_t bytes) noexcept {
+#if defined(__linux__)                     // elsewhere the pages need not be zero afterwards
+  ::madvise(zeros, bytes, MADV_DONTNEED);  // refused for locked memory: the pages are kept
+#endif
 }
 
 SINGLEFLIGHT_BODY void around_fork([[maybe_unused]] void (*before)() noexcept,

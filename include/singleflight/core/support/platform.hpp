@@ -178,6 +178,18 @@ inline void deallocate(void* memory, std::size_t alignment) noexcept {
   }
 }
 
+/// Whether zero bytes are an object of a type whose constructor would store zeros.
+inline constexpr bool zeros_are_objects = true;
+/// Returns zero bytes, aligned to 64, or null; many are pages that the system gives at first use.
+void* allocate_zeroed(std::size_t bytes) noexcept;
+void deallocate_zeroed(void* memory, std::size_t bytes) noexcept;
+/// Gives pages of zero bytes back, which remain zero. Other threads may read them meanwhile.
+void release_zeroed(void* zeros, std::size_t bytes) noexcept;
+inline void prefetch([[maybe_unused]] const void* address) noexcept {
+#if defined(__GNUC__)
+  __builtin_prefetch(address);
+#endif
+}
 /// Registers three functions that are called around every fork of this process, once each: in the
 /// parent, before and after it; in the child, by its only thread.
 void around_fork(void (*before)() noexcept, void (*in_parent)() noexcept,

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Question   How long do single calls take as a cache grows to millions of entries, is cleared, and
+//            is destroyed?
+// Baseline   The worst gap between two looks at the clock in a loop that does nothing else, in the
+//            same process, for as long; Caffeine's put.
+// Reading    put_ns: the mean put of new keys, from an empty cache to `entries` of them;
+//            reserved_ns: with a reserve. worst_put_ms: the longest of them; worst_gap_ms: the
+//            baseline. worst_miss_ms: the longest miss of another thread meanwhile; worst_idle_ms:
+//            in a cache that does not grow. clear_ms: how long clear takes; worst_clear_ms: the
+//            longest put of another thread meanwhile. end_ms: how long the destructor takes.
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <thread>
+
+#include "bench/support/figures.hpp"
+#include "singleflight/cache/loading_cache.hpp"
+
+namespace {
+
+using clock_type = std::chrono::steady_clock;
+using cache_type = singleflight::loading_cache<std::uint64_t, std::uint64_t>;
+
+double ms_since(clock_type::time_point from) {
+  return std::chrono::duration<double, std::milli>(clock_type::now() - from).count();
+}
+
+cache_type make(std::size_t capacity, std::size_t reserve = 0) {
+  return cache_type([](const std::uint64_t& key) { return key; },
+                    {.capacity = capacity, .reserve = reserve});
+}
+
+struct costs {
+  double mean_ns = 0;
+  double worst_ms = 0;
+};
+
+/// Puts so many new keys.
+costs fill(cache_type& cache, std::size_t entries) {
+  costs found;
+  const auto begin = clock_type::now();
+  auto before = begin;
+  for (std::uint64_t key = 0; key < entries; ++key) {
+    cache.put(key, key);
+    const auto now = clock_type::now();
+    found.worst_ms =
+        std::max(found.worst_ms, std::chrono::duration<double, std::milli>(now - before).count());
+    before = now;
+  }
+  found.mean_ns = ms_since(begin) * 1e6 / static_cast<double>(entries);
+  if (cache.stats().entries != entries) bench::fail("not every entry is in the cache");
+  return found;
+}
+
+/// The longest time between two looks at the clock.
+double worst_gap_ms(double for_ms) {
+  double worst = 0;
+  const auto begin = clock_type::now();
+  auto before = begin;
+  while (ms_since(begin) < for_ms) {
+    const auto now = clock_type::now();
+    worst = std::max(worst, std::chrono::duration<double, std::milli>(now - before).count());
+    before = now;
+  }
+  return worst;
+}
+
+/// Calls call(i) on another thread, again and again, while `meanwhile` runs here; returns the time
+/// of the longest call.
+template <class Call, class Meanwhile>
+double worst_meanwhile(const Call& call, const Meanwhile& meanwhile) {
+  std::atomic<bool> ready{false};
+  std::atomic<bool> over{false};
+  double worst = 0;
+  std::thread other([&] {
+    for (std::uint64_t i = 0; !over.load(std::memory_order_relaxed); ++i) {
+      const auto begin = clock_type::now();
+      call(i);
+      if (i > 0) worst = std::max(worst, ms_since(begin));  // the first one makes what a thread has
+      ready.store(true, std::memory_order_relaxed);
+    }
+  });
+  while (!ready.load(std::memory_order_relaxed)) std::this_thread::yield();
+  meanwhile();
+  over.store(true, std::memory_order_relaxed);
+  other.join();
+  return worst;
+}
+
+constexpr std::uint64_t others = std::uint64_t{1} << 40;  // keys of the other thread
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const auto entries = static_cast<std::size_t>(bench::argument(argc, argv, "entries", 4'000'000));
+  bench::figures figures;
+  double filled_ms = 0;
+  {
+    std::unique_ptr<cache_type> cache(new cache_type(make(entries)));
+    const costs growing = fill(*cache, entries);
+    filled_ms = growing.mean_ns * static_cast<double>(entries) / 1e6;
+    figures.add("put_ns", growing.mean_ns);
+    figures.add("worst_put_ms", growing.worst_ms);
+    const auto begin = clock_type::now();
+    cache.reset();
+    figures.add("end_ms", ms_since(begin));
+  }
+  figures.add("worst_gap_ms", worst_gap_ms(filled_ms));
+  {
+    cache_type cache = make(entries, entries);
+    figures.add("reserved_ns", fill(cache, entries).mean_ns);
+  }
+  {
+    cache_type cache = make(2 * entries);
+    figures.add("worst_miss_ms", worst_meanwhile(
+                                     [&](std::uint64_t i) {
+                                       const std::uint64_t key = others + i % 1000;
+                                       if (*cache.get(key) != key) bench::fail("a wrong value");
+                                       cache.invalidate(key);
+                                     },
+                                     [&] {
+                                       for (std::uint64_t k = 0; k < entries; ++k) cache.put(k, k);
+                                     }));
+    double cleared = 0;
+    figures.add("worst_clear_ms",
+                worst_meanwhile([&](std::uint64_t i) { cache.put(others + i % 1000, i); },
+                                [&] {
+                                  const auto begin = clock_type::now();
+                                  cache.clear();
+                                  cleared = ms_since(begin);
+                                }));
+    figures.add("clear_ms", cleared);
+  }
+  figures.add("worst_idle_ms", [&] {
+    cache_type cache = make(10'000);
+    return worst_meanwhile(
+        [&](std::uint64_t i) {
+          if (*cache.get(i) != i) bench::fail("a wrong value");
+          cache.invalidate(i);
+        },
+        [&] { (void)worst_gap_ms(filled_ms); });
+  }());
+  figures.print();
+  return 0;
+}
