@@ -334,6 +334,31 @@ class Misses(Scenario):
         return {"ours": lambda: self.programs.google_benchmark("miss_bench"), "java": java}
 
 
+class Growth(Scenario):
+    """A cache that is filled from empty, cleared, and destroyed."""
+
+    ours = ("growth_bench",)
+    entries = 4_000_000
+
+    def sides(self):
+        def growth() -> Figures:
+            found = figures_of([self.programs.ours("growth_bench"), f"--entries={self.entries}"])
+            found["worst_put_beyond_ms"] = found["worst_put_ms"] - found["worst_gap_ms"]
+            found["worst_miss_beyond_ms"] = found["worst_miss_ms"] - found["worst_idle_ms"]
+            return found
+
+        return {"ours": growth, "java": lambda: self.programs.caffeine("grow")}
+
+
+class LargeGrowth(Growth):
+    """The same with more entries, and without a peer, which takes too long."""
+
+    entries = 16_000_000
+
+    def sides(self):
+        return {"ours": super().sides()["ours"]}
+
+
 class CacheMemory(Scenario):
     """The bytes that a full cache has allocated."""
 
@@ -488,6 +513,8 @@ SCENARIOS: dict[str, Callable[[Programs], Scenario]] = {
     "batcher": Batcher,
     "hits": Hits,
     "misses": Misses,
+    "growth": Growth,
+    "growth-16m": LargeGrowth,
     "cache-memory": CacheMemory,
     "hit-ratio": HitRatio,
     "refresh": Refresh,

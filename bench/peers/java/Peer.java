@@ -7,6 +7,7 @@ import java.util.concurrent.CyclicBarrier;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicLong;
 
+import com.github.benmanes.caffeine.cache.Cache;
 import com.github.benmanes.caffeine.cache.Caffeine;
 import com.github.benmanes.caffeine.cache.LoadingCache;
 
@@ -159,6 +160,18 @@ final class Peer {
     print("miss_ns", median(found));
   }
 
+  /** Puts of new keys into a cache that is empty at first; no warm-up, as in ours. */
+  private static void measureGrowth() {
+    final int entries = 4_000_000;
+    Cache<Long, Long> cache = Caffeine.newBuilder().maximumSize(entries).build();
+    long begin = System.nanoTime();
+    for (long key = 0; key < entries; key++) cache.put(key, key);
+    double took = System.nanoTime() - begin;
+    cache.cleanUp();
+    check(cache.estimatedSize() == entries, "not every entry is in the cache");
+    print("put_ns", took / entries);
+  }
+
   private static double median(double[] values) {
     Arrays.sort(values);
     return values[values.length / 2];
@@ -226,9 +239,12 @@ final class Peer {
       case "miss-same-thread":
         measureMisses(Caffeine.newBuilder().executor(Runnable::run));
         break;
+      case "grow":
+        measureGrowth();
+        break;
       default:
         System.err.println("usage: Peer hit | hit-ttl | hit-strings | hit-strings-equal | miss | "
-            + "miss-same-thread");
+            + "miss-same-thread | grow");
         System.exit(2);
     }
   }

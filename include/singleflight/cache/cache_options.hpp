@@ -96,6 +96,10 @@ struct cache_options {
   detail::whole_function<void(key_view_t<Key> key, const Value* value, removal_cause cause)>
       on_removal{};
 
+  /// Where the entries that are left are freed when the cache is destroyed: the destructor hands
+  /// them over as one task, in a time that hardly depends on their number. If empty, or if the
+  /// executor does not take the task, the destructor frees them. Values may then outlive the cache.
+  std::optional<any_executor> free_on{};
   /// The options of the group that loads: its executor, timer, observer, bounds. Its on_abandon is
   /// always finish.
   group_options group{};

@@ -28,6 +28,7 @@ using singleflight::inline_executor;
 using singleflight::loading_cache;
 using singleflight::manual_timer;
 using singleflight::removal_cause;
+using support::living;
 using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::UnorderedElementsAre;
@@ -233,6 +234,58 @@ TEST(removal, exactly_once) {  // Scenario 37
   }
   EXPECT_EQ(sum, s.evicted + s.invalidated + s.replaced);
   EXPECT_EQ(sum + s.not_stored, static_cast<std::uint64_t>(next));
+}
+
+/// A cache with a hundred values, whose end an executor gets.
+template <class Executor>
+void make_and_end(const Executor& end,
+                  std::optional<singleflight::cached<living>>* keep = nullptr) {
+  loading_cache<int, living> cache([](int n) { return living(n); },
+                                   {.capacity = 100, .free_on = end});
+  for (int k = 0; k < 150; ++k) cache.get(k);  // some are evicted
+  if (keep != nullptr) keep->emplace(cache.get(149));
+}
+
+// Goal    With `free_on`, the destructor leaves the entries to one task; they are freed when it
+//         runs, or is dropped, at once if the executor refuses it. A handle outlives all of this.
+TEST(removal, entries_that_are_left_are_freed_by_a_task) {
+  support::manual_executor end;
+  std::optional<singleflight::cached<living>> held;
+  make_and_end(end, &held);
+  EXPECT_EQ(end.size(), 1U);
+  EXPECT_GE(living::alive, 100);
+  EXPECT_TRUE(end.run_one());
+  EXPECT_EQ(living::alive, 1);
+  EXPECT_EQ((*held)->read(), 149);
+  held.reset();
+  EXPECT_EQ(living::alive, 0);
+  make_and_end(end);
+  EXPECT_GE(living::alive, 100);
+  EXPECT_TRUE(end.drop_one());
+  EXPECT_EQ(living::alive, 0);
+  make_and_end(support::dropping_executor());
+  EXPECT_EQ(living::alive, 0);
+  make_and_end(support::refusing_executor());
+  EXPECT_EQ(living::alive, 0);
+}
+
+// Goal    Very many entries that leave at once are all freed, but for those that are held.
+TEST(removal, very_many_entries_leave_at_once) {
+  std::vector<singleflight::cached<living>> held;
+  loading_cache<int, living> cache([](int n) { return living(n); }, {.capacity = 20'000});
+  for (int k = 0; k < 20'000; ++k) {
+    auto one = cache.get(k);
+    if (k % 1999 == 0) held.push_back(std::move(one));
+  }
+  const long before = living::alive;
+  EXPECT_GE(before, 20'000);
+  cache.clear();
+  EXPECT_EQ(living::alive, static_cast<long>(held.size()));
+  for (std::size_t i = 0; i < held.size(); ++i) {
+    EXPECT_EQ(held[i]->read(), static_cast<int>(i) * 1999);
+  }
+  held.clear();
+  EXPECT_EQ(living::alive, 0);
 }
 
 }  // namespace

@@ -62,7 +62,7 @@ class entry_table {
   explicit entry_table(std::size_t capacity, std::size_t reserve = 0);
   entry_table(const entry_table&) = delete;
   entry_table& operator=(const entry_table&) = delete;
-  ~entry_table();
+  ~entry_table() { free(let_go()); }
 
   /// Finds what most hits need, without a loop or a call: the first match in the home line, or, if
   /// there is none and entries have passed that line, in the line after it (in a full table one
@@ -204,6 +204,11 @@ class entry_table {
   static void end_of(entry_lines& cleared, reclaimable*& left) noexcept;
   /// The same without memory: the entries are in none of the lines any more.
   void empty_locked() noexcept;
+
+  /// Returns the lines at the table's end; then no call is made but the destructor.
+  entry_lines* let_go() noexcept { return current_.exchange(nullptr, memory_order_relaxed); }
+  /// Frees these lines and their source.
+  static void free(entry_lines* lines) noexcept;
 
   /// Where a visit continues; at first, at the beginning.
   struct position {

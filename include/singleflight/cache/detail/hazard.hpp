@@ -160,6 +160,7 @@ class SINGLEFLIGHT_SHARED_STATE hazard_domain final : fork_member {
 
   /// Drops the structure's reference on each object of `list`, linked by `next`, none of which is
   /// found any more: now, or in a later call, once the handle that protects it has been dropped.
+  /// Holds the lock for some of them at a time.
   void reclaim(reclaimable* list) noexcept;
   /// Puts the objects of one list, linked by `next`, in front of another.
   static void append(reclaimable* more, reclaimable*& list) noexcept;
@@ -169,6 +170,11 @@ class SINGLEFLIGHT_SHARED_STATE hazard_domain final : fork_member {
       8;  ///< consecutive; fewer may be due to a shortage of memory
   static constexpr std::chrono::milliseconds grace{2};  ///< H5: a thousand times what is needed
 
+  /// So many objects are looked up among what the slots protect while the lock is held: a tenth of
+  /// a millisecond. Each time costs a barrier.
+  static constexpr int most_at_once = 2048;
+
+  void reclaim_some(reclaimable* list) noexcept;
   /// H5: takes `fresh`, and returns what has now waited for the grace period.
   reclaimable* after_grace(reclaimable* fresh) noexcept;
   /// Collects what the slots protect, sorted.

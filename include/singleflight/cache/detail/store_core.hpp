@@ -22,6 +22,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <utility>
 
 #include "singleflight/cache/cache_options.hpp"
@@ -55,6 +56,24 @@ struct removed_entries {
   void add(entry_base& e, removal_cause cause, std::size_t weighs) noexcept;
 };
 
+/// What is left when a cache ends.
+struct remaining_entries {
+  s3_fifo::contents queues;
+  entry_lines* lines;
+  reclaimable* waiting;
+  reclaimable::end end_of;
+
+  /// Gives all to the reclaimer; no search finds it any more.
+  void free() noexcept;
+};
+/// Frees what a cache has left, also if it is dropped.
+struct end_of_entries final : task_node, platform::allocated {
+  explicit end_of_entries(remaining_entries&& all) noexcept
+      : task_node(&act_on), left(std::move(all)) {}
+  static void act_on(task_node* node, bool run) noexcept;
+  remaining_entries left;
+};
+
 class store_core {
  public:
   /// What a cache knows of its entries. `listener` outlives the store.
@@ -67,7 +86,7 @@ class store_core {
 
   /// `reserve`: for so many entries the table is made.
   store_core(std::size_t capacity, std::size_t reserve, bool weighed, const lifetimes& times,
-             const entry_steps& steps);
+             const entry_steps& steps, std::optional<any_executor> free_on = {});
   store_core(const store_core&) = delete;
   store_core& operator=(const store_core&) = delete;
   /// Requires that no call is in progress; handles may outlive it.
@@ -179,6 +198,7 @@ class store_core {
   const std::size_t max_waiting_;
   const lifetimes& times_;
   const entry_steps steps_;
+  const std::optional<any_executor> free_on_;
   mutable entry_table table_;  // a search may move entries
 };
 

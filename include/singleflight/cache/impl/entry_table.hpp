@@ -21,9 +21,9 @@ SINGLEFLIGHT_BODY entry_table::entry_table(std::size_t capacity, std::size_t res
   current_.store(lines, memory_order_relaxed);
 }
 
-SINGLEFLIGHT_BODY entry_table::~entry_table() {
-  const std::unique_ptr<entry_lines> all(current_.load(memory_order_relaxed));
-  delete all->source.load(memory_order_relaxed);
+SINGLEFLIGHT_BODY void entry_table::free(entry_lines* lines) noexcept {
+  const std::unique_ptr<entry_lines> all(lines);
+  if (all) delete all->source.load(memory_order_relaxed);
 }
 
 // A table has the most lines, or half of a possible size: so the last growth doubles it as well.

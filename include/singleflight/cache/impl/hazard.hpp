@@ -32,6 +32,15 @@ SINGLEFLIGHT_BODY hazard_record& hazard_domain::take() {
 }
 
 SINGLEFLIGHT_BODY void hazard_domain::reclaim(reclaimable* list) noexcept {
+  do {
+    reclaimable* last = list;
+    for (int n = 1; n < most_at_once && last != nullptr; ++n) last = last->next;
+    reclaimable* const rest = last == nullptr ? nullptr : std::exchange(last->next, nullptr);
+    reclaim_some(std::exchange(list, rest));
+  } while (list != nullptr);
+}
+
+SINGLEFLIGHT_BODY void hazard_domain::reclaim_some(reclaimable* list) noexcept {
   reclaimable* unheld = nullptr;
   {
     platform::unique_lock hold(lock_);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <memory>
 #include <mutex>
 #include <utility>
 
@@ -33,24 +34,57 @@ SINGLEFLIGHT_BODY void removed_entries::add(entry_base& e, removal_cause cause,
   weight += std::min(weighs, std::numeric_limits<std::size_t>::max() - weight);
 }
 
+SINGLEFLIGHT_BODY void remaining_entries::free() noexcept {
+  reclaimable* all = std::exchange(waiting, nullptr);
+  for (reclaimable*& list : queues.entries) {
+    while (reclaimable* const one = list) {
+      list = one->next;
+      static_cast<entry_base*>(one)->leave(end_of);
+      one->next = std::exchange(all, one);
+    }
+  }
+  queues.ghosts = {};
+  entry_table::free(lines);
+  hazard_domain::instance().reclaim(all);
+}
+
+SINGLEFLIGHT_BODY void end_of_entries::act_on(task_node* node, bool run) noexcept {
+  const std::unique_ptr<end_of_entries> self(static_cast<end_of_entries*>(node));
+  // This task is no load, so nothing waits for it: on a thread that runs nothing else, it is at a
+  // safe point (deferred_end.hpp, D1).
+  thread_state& thread = this_thread();
+  const bool alone = run && thread.errands == 1;
+  if (alone) thread.errands = 0;
+  self->left.free();
+  if (alone) thread.errands = 1;
+}
+
 SINGLEFLIGHT_BODY store_core::store_core(std::size_t capacity, std::size_t reserve, bool weighed,
-                                         const lifetimes& times, const entry_steps& steps)
+                                         const lifetimes& times, const entry_steps& steps,
+                                         std::optional<any_executor> free_on)
     : queues_(capacity, weighed || times.need_extras()),
       capacity_(capacity),
       extras_(weighed || times.need_extras()),
       max_waiting_(max_waiting_of(capacity, weighed)),
       times_(times),
       steps_(steps),
+      free_on_(std::move(free_on)),
       table_(capacity, reserve) {
   make_shared_cache_state();
 }
 
 SINGLEFLIGHT_BODY store_core::~store_core() {
-  removed_entries removed;
-  removed.let_go = queues_.let_go();
-  dismiss(removed);
-  hazard_domain::append(waiting_.exchange(nullptr, memory_order_acquire), removed.entries[0]);
-  hazard_domain::instance().reclaim(removed.entries[0]);
+  remaining_entries left{queues_.let_go(), table_.let_go(),
+                         waiting_.exchange(nullptr, memory_order_acquire), steps_.end_of(extras_)};
+  task_node* handed = nullptr;
+  try {
+    if (free_on_) {
+      handed = new end_of_entries(std::move(left));
+      free_on_->execute(task(handed));
+    }
+  } catch (...) {  // a task that the executor did not take has freed all
+  }
+  if (handed == nullptr) left.free();
 }
 
 // ---- under the lock -----------------------------------------------------------------------------
