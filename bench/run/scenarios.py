@@ -359,6 +359,30 @@ class LargeGrowth(Growth):
         return {"ours": super().sides()["ours"]}
 
 
+class Flights(Scenario):
+    """A million flights of one group, and its close."""
+
+    ours = ("flight_table_bench",)
+
+    def sides(self):
+        def flights() -> Figures:
+            found = figures_of([self.programs.ours("flight_table_bench")])
+            found["worst_start_beyond_ms"] = found["worst_start_ms"] - found["worst_gap_ms"]
+            found["ten_closes_ms"] = 10 * found["close_tenth_ms"]
+            return found
+
+        return {"ours": flights}
+
+
+class Scale(Scenario):
+    """What may grow with the number of alarms, waits, threads and entries."""
+
+    ours = ("scale_bench",)
+
+    def sides(self):
+        return {"ours": lambda: figures_of([self.programs.ours("scale_bench")])}
+
+
 class CacheMemory(Scenario):
     """The bytes that a full cache has allocated."""
 
@@ -513,6 +537,8 @@ SCENARIOS: dict[str, Callable[[Programs], Scenario]] = {
     "batcher": Batcher,
     "hits": Hits,
     "misses": Misses,
+    "flights": Flights,
+    "scale": Scale,
     "growth": Growth,
     "growth-16m": LargeGrowth,
     "cache-memory": CacheMemory,

@@ -86,12 +86,13 @@ struct entry_scene {
     finish(removed);
   }
   void clear() {
-    detail::removed_entries removed;
+    detail::cleared_entries cleared{};
     {
       platform::unique_lock hold(all->lock());
-      all->clear_locked(removed);
+      cleared = all->clear_locked();
     }
-    all->dismiss(removed);
+    detail::removed_entries removed;
+    all->dismiss(cleared, removed);
     finish(removed);
   }
   void finish(detail::removed_entries& removed) { all->finish(removed); }

@@ -12,6 +12,7 @@
 namespace {
 
 using model::add_world;
+using model::gate;
 using model::history;
 using model::ints;
 using model::scene;
@@ -65,6 +66,52 @@ const add_world growth("the table grows during a run", two, [](world& w) {
   });
   s.thread([&] { s.run(); });
   s.thread([&] { s.run(); });
+  w.run();
+  s.finish();
+});
+
+const add_world whole_growth("the table grows during a run, from beginning to end", two,
+                             [](world& w) {
+                               scene s(w);
+                               s.thread([&] {
+                                 (void)s.flights.run(2, [&] {
+                                   (void)s.flights.run(3, [&] {
+                                     (void)s.flights.run(4, [&] {
+                                       (void)s.flights.run(
+                                           5, [&] { return *s.flights.run(6, [] { return 7; }); });
+                                       return 7;
+                                     });
+                                     return 7;
+                                   });
+                                   return 7;
+                                 });
+                               });
+                               s.thread([&] { s.run(); });
+                               w.run();
+                               s.finish();
+                             });
+
+const add_world growth_and_walk("in_flight as the table grows", two, [](world& w) {
+  scene s(w);
+  gate inside;
+  gate seen;
+  s.thread([&] {
+    (void)s.flights.run(2, [&] {
+      return *s.flights.run(3, [&] {
+        inside.open();
+        const int got = *s.flights.run(4, [&] { return *s.flights.run(5, [] { return 7; }); });
+        seen.wait();
+        return got;
+      });
+    });
+  });
+  s.thread([&] {
+    inside.wait();
+    int met = 0;
+    for (const auto& one : s.flights.in_flight()) met += one.key == 2 || one.key == 3 ? 1 : 0;
+    w.check(met == 2, "a walk does not meet each flight once");
+    seen.open();
+  });
   w.run();
   s.finish();
 });

@@ -242,6 +242,9 @@ TEST(table, a_chain_has_three_parts) {
   EXPECT_EQ(link(nodes[5]), "dfbaec");
   EXPECT_EQ(link(nodes[6]), "gdfbaec");
   table.grow();
+  EXPECT_TRUE(table.crowded()) << "growth has begun";
+  EXPECT_EQ(order(), "gdfbaec");
+  while (table.crowded()) table.grow();
   EXPECT_EQ(order(), "gdfbaec");
   EXPECT_EQ(unlink(nodes[0]), "gdfbec");
   EXPECT_EQ(unlink(nodes[2]), "gdfbe");
@@ -266,6 +269,69 @@ TEST(table, a_chain_has_three_parts) {
     flight_table::unlock(b);
   }
   EXPECT_FALSE(small.crowded());
+}
+
+// Goal    The table grows in steps of sixteen buckets. Between them, each node is found by its
+//         hash, a walk meets it once, and the crowd is counted right (I4).
+TEST(table, grows_in_steps) {
+  using namespace singleflight::detail;
+  flight_table table;
+  std::vector<flight_node> nodes(8'000);
+  const auto hash_of = [](std::size_t i) { return i * 0x9E3779B97F4A7C15U; };
+  const auto is_there = [&](const flight_node& node) {
+    const locked_bucket b(table.lock(node.hash));
+    const flight_node* n = b.first();
+    while (n != nullptr && n != &node) n = n->next;
+    return n == &node;
+  };
+  const auto met = [&] {
+    std::size_t count = 0;
+    table.each([&](flight_table::head& at) {
+      const locked_bucket b(flight_table::lock_at(at));
+      for (const flight_node* n = b.first(); n != nullptr; n = n->next) ++count;
+      return !b.has_moved();
+    });
+    return count;
+  };
+  std::size_t linked = 0;
+  const auto link = [&] {
+    flight_node& node = nodes[linked];
+    node.hash = hash_of(linked++);
+    locked_bucket b(table.lock(node.hash));
+    table.link_locked(b, node);
+  };
+  while (!table.crowded()) link();
+  const std::size_t at_first = linked;
+  EXPECT_GT(at_first, 500U);
+  std::size_t steps = 0;
+  while (table.crowded()) {
+    table.grow();
+    ++steps;
+    if (steps % 3 == 0) link();
+    ASSERT_EQ(met(), linked);
+    for (std::size_t i = steps % 7; i < linked; i += 7) ASSERT_TRUE(is_there(nodes[i])) << i;
+  }
+  EXPECT_EQ(steps, 512U / 16);
+  while (!table.crowded()) link();
+  EXPECT_GT(linked, 3 * at_first);
+  for (std::size_t i = 0; i < linked; ++i) {
+    locked_bucket b(table.lock(nodes[i].hash));
+    table.unlink_locked(b, nodes[i], false);
+  }
+  EXPECT_FALSE(table.crowded());
+  EXPECT_EQ(met(), 0U);
+}
+
+// Goal    A group is closed while its table grows: every flight ends.
+TEST(table, closed_as_it_grows) {
+  support::manual_executor later;
+  singleflight::group<int, int> g({.executor = later});
+  std::vector<singleflight::flight<int>> all;
+  for (int k = 0; k < 900; ++k) all.push_back(g.start(k, [k] { return k; }));  // some steps
+  EXPECT_EQ(g.in_flight().size(), all.size());
+  g.close();
+  for (auto& each : all) EXPECT_EQ(each.get_outcome().errc(), singleflight::flight_errc::closed);
+  later.run_all();
 }
 
 // Goal    When two callers miss one after the other, the second load can see what the first one

@@ -14,7 +14,7 @@
 
 #include "singleflight/cache/detail/entry_line.hpp"
 #include "singleflight/cache/detail/rules.hpp"
-#include "singleflight/cache/detail/zeroed_array.hpp"
+#include "singleflight/core/support/zeroed_array.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

@@ -284,8 +284,8 @@ class entry_table {
     return e;
   }
   template <class Same>
-  static entry_base* find_in(const entry_lines& lines, std::uint32_t hash, hazard_slot& slot,
-                             const Same& same) {
+  SINGLEFLIGHT_INLINE static entry_base* find_in(const entry_lines& lines, std::uint32_t hash,
+                                                 hazard_slot& slot, const Same& same) {
     std::uint64_t tag = entry_line::home_tag(hash);
     const entry_line* line = &lines.home(hash);
     for (std::size_t passed = 0; passed < lines.count; ++passed) {
@@ -326,7 +326,7 @@ class entry_table {
     entry_lines* lines;
     entry_lines::spot at;  // without a line: the entry is not in the table
   };
-  location where_is(const entry_base& e) const noexcept {
+  SINGLEFLIGHT_INLINE location where_is(const entry_base& e) const noexcept {
     entry_lines* lines = current_.load(memory_order_relaxed);
     entry_lines::spot at = lines->spot_of(e);
     if (at.line == nullptr) {

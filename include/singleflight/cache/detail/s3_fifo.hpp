@@ -39,7 +39,7 @@
 #include <utility>
 
 #include "singleflight/cache/detail/entry.hpp"
-#include "singleflight/cache/detail/zeroed_array.hpp"
+#include "singleflight/core/support/zeroed_array.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {

@@ -43,19 +43,22 @@ enum class reclaim_time : std::uint8_t {
   later,    ///< by a later flush()
 };
 
-/// The entries that were removed under the lock, by cause, and what contained them.
+/// The entries that were removed under the lock, by cause.
 struct removed_entries {
   static constexpr std::size_t causes = 4;
   reclaimable* entries[causes]{};
   std::size_t counts[causes]{};
   std::size_t weight = 0;
   reclaimable* tables = nullptr;
-  s3_fifo::contents let_go{};  // by clear; dismiss() adds them to the others
-  entry_lines* cleared = nullptr;
 
   void add(entry_base& e, removal_cause cause, std::size_t weighs) noexcept;
 };
 
+/// The entries that clear has let go of, and the lines (or null) where they can still be found.
+struct cleared_entries {
+  s3_fifo::contents queues;
+  entry_lines* lines;
+};
 /// What is left when a cache ends.
 struct remaining_entries {
   s3_fifo::contents queues;
@@ -123,7 +126,7 @@ class store_core {
   }
   void remove_locked(entry_base& e, removal_cause cause, removed_entries& removed) noexcept;
   /// Leaves no entries. The caller then calls dismiss().
-  void clear_locked(removed_entries& removed) noexcept;
+  cleared_entries clear_locked() noexcept;
   bool holds_locked(const entry_base& e) const noexcept { return table_.holds_locked(e); }
   /// Removes expired entries, line by line; returns whether the end of the table was reached.
   bool sweep_locked(std::size_t lines, cache_ticks now, removed_entries& removed) noexcept;
@@ -152,7 +155,7 @@ class store_core {
   // ---- after the lock ---------------------------------------------------------------------------
 
   /// Removes the entries that clear_locked() has let go of; takes a time that grows with them.
-  void dismiss(removed_entries& removed) noexcept;
+  void dismiss(cleared_entries& cleared, removed_entries& removed) noexcept;
   /// Notifies the listener, and gives the entries to the reclaimer.
   void finish(removed_entries& removed, reclaim_time when = reclaim_time::batched);
   /// Called when the cache ends: the listener is not notified of further removals.

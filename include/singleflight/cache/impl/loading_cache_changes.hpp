@@ -70,16 +70,17 @@ bool loading_cache<Key, Value, Hash, Equal>::invalidate(const Arg& key) {
 template <class Key, class Value, class Hash, class Equal>
 void loading_cache<Key, Value, Hash, Equal>::clear() {
   const detail::call_scope scope;
-  removed_entries removed;
+  detail::cleared_entries cleared{};
   {
     detail::platform::unique_lock hold(store_.lock());
     detail::platform::in_order(
-        detail::rule::cleared_before_forgotten, [&] { store_.clear_locked(removed); },
+        detail::rule::cleared_before_forgotten, [&] { cleared = store_.clear_locked(); },
         [&] {
           if (detail::platform::holds(detail::rule::clear_forgets_flights)) flights_.forget_all();
         });
   }
-  store_.dismiss(removed);
+  removed_entries removed;
+  store_.dismiss(cleared, removed);
   core_.finish(store_, removed, detail::reclaim_time::now);
 }
 

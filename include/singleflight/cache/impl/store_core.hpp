@@ -130,10 +130,10 @@ SINGLEFLIGHT_BODY void store_core::remove_locked(entry_base& e, removal_cause ca
   table_.step_locked(removed.tables);
 }
 
-SINGLEFLIGHT_BODY void store_core::clear_locked(removed_entries& removed) noexcept {
-  removed.let_go = queues_.let_go();
-  removed.cleared = table_.clear_locked();
-  if (removed.cleared == nullptr) table_.empty_locked();
+SINGLEFLIGHT_BODY cleared_entries store_core::clear_locked() noexcept {
+  entry_lines* const lines = table_.clear_locked();
+  if (lines == nullptr) table_.empty_locked();
+  return {queues_.let_go(), lines};
 }
 
 SINGLEFLIGHT_BODY bool store_core::sweep_locked(std::size_t lines, cache_ticks now,
@@ -199,12 +199,11 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void store_core::move_some() const noexcept 
   if (left != nullptr) hazard_domain::instance().reclaim(left);
 }
 
-SINGLEFLIGHT_BODY void store_core::dismiss(removed_entries& removed) noexcept {
-  if (removed.cleared != nullptr) {
-    entry_table::end_of(*std::exchange(removed.cleared, nullptr), removed.tables);
-  }
-  removed.let_go.ghosts = {};
-  for (reclaimable*& list : removed.let_go.entries) {
+SINGLEFLIGHT_BODY void store_core::dismiss(cleared_entries& cleared,
+                                           removed_entries& removed) noexcept {
+  if (cleared.lines != nullptr) entry_table::end_of(*cleared.lines, removed.tables);
+  cleared.queues.ghosts = {};
+  for (reclaimable*& list : cleared.queues.entries) {
     for (reclaimable* one = std::exchange(list, nullptr); one != nullptr;) {
       auto& e = static_cast<entry_base&>(*std::exchange(one, one->next));
       leave(e, removal_cause::invalidated, removed);

@@ -330,8 +330,9 @@ class flight_core final : fork_member {
 
   void report_end(block_base& b, flight_result result, flight_errc code) const noexcept;
 
-  static void shut_bucket(flight_table::head& at) noexcept;
-  void end_bucket(flight_table::head& at);
+  // Visitors of flight_table::each().
+  static bool shut_bucket(flight_table::head& at) noexcept;
+  bool end_bucket(flight_table::head& at);
 
   /// Ends a successor that close() has detached: its callers get closed.
   void end_unbegun(block_base& b);

@@ -29,10 +29,15 @@
 // I11 A chain of two or more nodes is linked both ways, and its first node's `prev` is its last: a
 //     node is unlinked, or moved to the end, without a walk. The `prev` of a single node is unset.
 //
-// Growth takes every lock of the array in order, moves the nodes, publishes the larger array and
-// leaves `moved` in the old heads. Arrays are kept until the group is destroyed, so a late
-// compare-exchange on an old head fails harmlessly; all old arrays together are smaller than the
-// current one.
+// Growth is done in steps. A larger array becomes the `next` one of the current array, under the
+// lock of its first head. Each call that finds the table crowded claims some of the old buckets,
+// and moves each under its lock: the nodes go to heads of the next array, which no other thread
+// uses before the old head has its `moved`. A thread that locks such a head continues in the next
+// array.
+// The thread that moves the last bucket publishes the next array as the current one, again under
+// the lock of the first head: so a fork, which holds all locks, sees one state. Arrays are kept
+// until the group is destroyed, so a late compare-exchange on an old head fails harmlessly; all old
+// arrays together are smaller than the current one.
 
 #include <cstddef>
 #include <cstdint>
@@ -42,6 +47,7 @@
 
 #include "singleflight/core/support/bit_lock.hpp"
 #include "singleflight/core/support/thread_state.hpp"
+#include "singleflight/core/support/zeroed_array.hpp"
 #include "singleflight/flight/detail/rules.hpp"
 
 SINGLEFLIGHT_BEGIN_NAMESPACE
@@ -99,6 +105,7 @@ class flight_table {
     head* at;
     word value;  ///< the head without the lock bit; stored back by unlock
     flight_node* first() const noexcept { return reinterpret_cast<flight_node*>(value & ~bits); }
+    bool has_moved() const noexcept { return (value & moved) != 0; }
   };
 
   flight_table() noexcept = default;
@@ -141,11 +148,13 @@ class flight_table {
   }
 
   bucket lock(std::size_t hash) const noexcept {
+    const array* a = current_.load(platform::order(rule::locate_acquires, memory_order_acquire));
     for (;;) {
-      head& at = locate(hash);
+      head& at = a->heads[hash >> a->shift];
       const word value = lock_bit::lock(at);
       if ((value & moved) == 0) return {&at, value};
       lock_bit::unlock(at, value);
+      a = a->next.load(memory_order_relaxed);  // stored before `moved`, which was read by the lock
     }
   }
   static void unlock(const bucket& b) noexcept { lock_bit::unlock(*b.at, b.value); }
@@ -158,64 +167,84 @@ class flight_table {
   /// Moves `node`, which is forgotten and has just been revoked, behind all others.
   static void settle_locked(bucket& b, flight_node& node) noexcept;
 
-  /// Acquires the array as locate() does: another thread may have replaced it since.
+  /// Returns whether grow() has something to do. Acquires the array as locate() does: another
+  /// thread may have replaced it since.
   bool crowded() const noexcept {
     const std::ptrdiff_t crowd = crowded_.load(memory_order_relaxed);
     const array* const a =
         current_.load(platform::order(rule::locate_acquires, memory_order_acquire));
-    return crowd > static_cast<std::ptrdiff_t>(a->count / 2);
+    return crowd > static_cast<std::ptrdiff_t>(a->count / 2) ||
+           a->next.load(memory_order_relaxed) != nullptr;
   }
 
-  /// Makes four times as many heads. If there is no memory for them, the chains get longer instead.
+  /// Begins to make four times as many heads, or moves some buckets to them. If there is no memory,
+  /// the chains get longer instead.
   void grow() noexcept;
 
-  /// Calls visit(head) for every bucket of the current array; if the table grew meanwhile, calls
-  /// restart(), then visit for every bucket of the larger array. `visit` locks through lock_at().
-  template <class Visit, class Restart = void (*)()>
-  void each(
-      Visit&& visit, Restart&& restart = [] {}) const {
-    for (const array* a =
-             current_.load(platform::order(rule::locate_acquires, memory_order_acquire));
-         ;) {
-      for (std::size_t i = 0; i < a->count; ++i) visit(a->heads[i]);
-      const array* const now =
-          current_.load(platform::order(rule::locate_acquires, memory_order_acquire));
-      if (now == a) return;
-      restart();
-      a = now;
-    }
+  /// Calls visit(head) for every bucket, locked by lock_at() in it; visit returns false if the
+  /// bucket has moved, whose heads in the next array are then visited instead. So each node that is
+  /// in the table from the first call to the last is met exactly once.
+  template <class Visit>
+  void each(Visit&& visit) const {
+    const array* const a =
+        current_.load(platform::order(rule::locate_acquires, memory_order_acquire));
+    for (std::size_t i = 0; i < a->count; ++i) visit_bucket(*a, i, visit);
   }
   static bucket lock_at(head& at) noexcept { return {&at, lock_bit::lock(at)}; }
 
-  // ---- fork: all buckets are held at once, locked in the order of growth ------------------------
+  // ---- fork: all buckets are held at once, the current array's first ----------------------------
 
   void hold_all() const noexcept;
   void release_all() const noexcept;
   /// Calls visit(bucket&), which may change the bucket's value, until it returns false.
   template <class Visit>
   bool each_held(Visit&& visit) const noexcept {
-    const array* const a = current_.load(memory_order_relaxed);
-    for (std::size_t i = 0; i < a->count; ++i) {
-      bucket b{&a->heads[i], a->heads[i].load(memory_order_relaxed) & ~locked};
-      const bool more = visit(b);
-      b.at->store(b.value | locked, memory_order_relaxed);
-      if (!more) return false;
+    for (const array* a = current_.load(memory_order_relaxed); a != nullptr;
+         a = a->next.load(memory_order_relaxed)) {
+      for (std::size_t i = 0; i < a->count; ++i) {
+        bucket b{&a->heads[i], a->heads[i].load(memory_order_relaxed) & ~locked};
+        if ((b.value & moved) != 0) continue;
+        const bool more = visit(b);
+        b.at->store(b.value | locked, memory_order_relaxed);
+        if (!more) return false;
+      }
     }
     return true;
   }
-  void crowd_held(std::ptrdiff_t crowd) noexcept { crowded_.store(crowd, memory_order_relaxed); }
+  /// In a child: nothing is counted as crowded, and what other threads had claimed may be claimed
+  /// again.
+  void repair_held() noexcept;
 
  private:
   static constexpr unsigned first_bits = platform::tuned(9U, 1U);
   static constexpr std::size_t first_count = std::size_t{1} << first_bits;
   static constexpr unsigned first_shift = std::numeric_limits<std::size_t>::digits - first_bits;
 
+  static constexpr std::size_t factor = 4;  // of growth
+  static constexpr unsigned factor_bits = 2;
+  /// How many buckets a call moves.
+  static constexpr std::size_t step = platform::tuned(std::size_t{16}, std::size_t{1});
+
   struct array {
     std::size_t count = first_count;
     unsigned shift = first_shift;
     head* heads = nullptr;
     array* older = nullptr;
+    zeroed_array<head> memory{};     // of the heads, but for the first array's
+    atomic<array*> next{nullptr};    // set under the lock of the first head
+    atomic<std::size_t> claimed{0};  // the buckets before this one are moved, or being moved
+    atomic<std::size_t> moved_count{0};
   };
+
+  template <class Visit>
+  static void visit_bucket(const array& a, std::size_t i, Visit& visit) {
+    if (visit(a.heads[i])) return;
+    const array& next = *a.next.load(memory_order_relaxed);  // stored before `moved`
+    for (std::size_t j = 0; j < factor; ++j) visit_bucket(next, i * factor + j, visit);
+  }
+  /// Returns the next array, made if there is none; null if there is no memory, or growth is over.
+  array* begin_growth(array& old) noexcept;
+  void move_bucket(array& old, std::size_t i, array& fresh) noexcept;
 
   static bool leave_as(head& at, flight_node& node, word left) noexcept {
     word expected = reinterpret_cast<word>(&node);

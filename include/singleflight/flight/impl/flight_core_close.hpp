@@ -47,50 +47,50 @@ SINGLEFLIGHT_BODY flight_core::~flight_core() { leave_forks(); }
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::close_until(steady_time deadline) {
   const call_scope scope;
   closed_.store(true, memory_order_release);
-  table.each([](flight_table::head& at) { shut_bucket(at); });
-  table.each([this](flight_table::head& at) { end_bucket(at); });
+  table.each([](flight_table::head& at) { return shut_bucket(at); });
+  table.each([this](flight_table::head& at) { return end_bucket(at); });
   for (;;) {
     const std::uint32_t seen = removals_.load(memory_order_acquire);
     bool empty = true;
     table.each([&empty](flight_table::head& at) {
-      flight_table::bucket bucket = flight_table::lock_at(at);
+      const flight_table::bucket bucket = flight_table::lock_at(at);
       if (bucket.first() != nullptr) empty = false;
       flight_table::unlock(bucket);
+      return !bucket.has_moved();
     });
     if (empty) return true;
     if (!wait_removal(seen, deadline)) return false;
   }
 }
 
-SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::shut_bucket(flight_table::head& at) noexcept {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::shut_bucket(flight_table::head& at) noexcept {
   flight_table::bucket bucket = flight_table::lock_at(at);
-  if ((bucket.value & flight_table::moved) == 0 && platform::holds(rule::close_marks_bucket)) {
-    bucket.value |= flight_table::slow;
-  }
+  const bool moved = bucket.has_moved();
+  if (!moved && platform::holds(rule::close_marks_bucket)) bucket.value |= flight_table::slow;
   flight_table::unlock(bucket);
+  return !moved;
 }
 
 /// Called once all buckets are shut: a stop callback of one load must find the whole group closed.
 /// One bucket at a time, since a fork does not see what has been taken out of a bucket.
-SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::end_bucket(flight_table::head& at) {
+SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY bool flight_core::end_bucket(flight_table::head& at) {
   block_base* running = nullptr;
   block_base* unbegun = nullptr;
   const auto take = [](block_base& block, block_base*& list) {
     block.next_shut = list;
     list = &block;
   };
-  flight_table::bucket bucket = flight_table::lock_at(at);
-  if ((bucket.value & flight_table::moved) == 0) {
-    // Only successors still enter; they end as closed when their turn comes.
-    for (flight_node* node = bucket.first(); node != nullptr; node = node->next) {
-      if (std::exchange(node->close_seen, true)) continue;  // another close() ends it
-      block_base* const behind = std::exchange(node->successor, nullptr);
-      if (behind != nullptr) take(*behind, unbegun);
-      block_base* const block = node->block.load(memory_order_relaxed);
-      if (block == nullptr) continue;
-      block->add_reference();
-      take(*block, running);
-    }
+  const flight_table::bucket bucket = flight_table::lock_at(at);
+  // Only successors still enter; they end as closed when their turn comes. (A bucket that has moved
+  // has no nodes.)
+  for (flight_node* node = bucket.first(); node != nullptr; node = node->next) {
+    if (std::exchange(node->close_seen, true)) continue;  // another close() ends it
+    block_base* const behind = std::exchange(node->successor, nullptr);
+    if (behind != nullptr) take(*behind, unbegun);
+    block_base* const block = node->block.load(memory_order_relaxed);
+    if (block == nullptr) continue;
+    block->add_reference();
+    take(*block, running);
   }
   flight_table::unlock(bucket);
   while (block_base* const block = unbegun) {
@@ -108,6 +108,7 @@ SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::end_bucket(flight_table::h
     }
     block->drop_reference();
   }
+  return !bucket.has_moved();
 }
 
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY void flight_core::end_unbegun(block_base& b) {

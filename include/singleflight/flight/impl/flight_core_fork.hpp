@@ -74,7 +74,7 @@ SINGLEFLIGHT_BODY void flight_core::release() noexcept {
 
 SINGLEFLIGHT_BODY void flight_core::repair() noexcept {
   const bool closing = closed_.load(memory_order_relaxed);
-  table.crowd_held(0);
+  table.repair_held();
   (void)table.each_held([&](flight_table::bucket& bucket) {
     flight_node* own = nullptr;
     for (flight_node* node = bucket.first(); node != nullptr;) {
@@ -167,13 +167,14 @@ SINGLEFLIGHT_BODY void flight_core::go_on() noexcept {
     if (f->group != this) continue;
     block_base* found = nullptr;
     table.each([&](flight_table::head& at) {
-      flight_table::bucket bucket = flight_table::lock_at(at);
+      const flight_table::bucket bucket = flight_table::lock_at(at);
       for (flight_node* node = bucket.first(); node != nullptr; node = node->next) {
         if (node->id != f->flight_id) continue;
         found = node->block.load(memory_order_relaxed);
         if (found != nullptr) found->add_reference();
       }
       flight_table::unlock(bucket);
+      return !bucket.has_moved();
     });
     if (found == nullptr) continue;
     found->lock();

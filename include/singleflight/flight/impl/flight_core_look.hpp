@@ -15,8 +15,10 @@ SINGLEFLIGHT_BODY std::size_t flight_core::forget_all() {
   std::size_t count = 0;
   table.each([&](flight_table::head& at) {
     block_base* promoted = nullptr;
+    bool moved = false;
     {
       locked_bucket bucket(flight_table::lock_at(at));
+      moved = bucket.has_moved();
       // A successor is linked at the front, so this walk does not visit it.
       flight_node* behind = nullptr;
       for (flight_node* n = bucket.first(); n != nullptr && !n->is_settled_locked(); n = behind) {
@@ -37,6 +39,7 @@ SINGLEFLIGHT_BODY std::size_t flight_core::forget_all() {
       promoted = next->next_promoted;
       activate(*next);
     }
+    return !moved;
   });
   return count;
 }

@@ -51,20 +51,19 @@ template <class Key, class Value, class Hash, class Equal>
 auto group<Key, Value, Hash, Equal>::in_flight() const -> std::vector<flight_info<Key>> {
   std::vector<flight_info<Key>> all;
   const auto now = core_.clock().now();
-  core_.table.each(
-      [&](detail::flight_table::head& at) {
-        detail::locked_bucket bucket(detail::flight_table::lock_at(at));
-        for (detail::flight_node* n = bucket.first(); n != nullptr && !n->is_forgotten_locked();
-             n = n->next) {
-          const detail::block_base* shared = n->block.load(detail::memory_order_relaxed);
-          const auto began = n->began.load(detail::memory_order_relaxed);
-          all.push_back({access::own(access::load(static_cast<node*>(n)->key)), n->id,
-                         shared != nullptr ? shared->interest() : 1,
-                         began != detail::flight_node::not_begun ? detail::time_between(began, now)
-                                                                 : std::chrono::nanoseconds{}});
-        }
-      },
-      [&all] { all.clear(); });
+  core_.table.each([&](detail::flight_table::head& at) {
+    const detail::locked_bucket bucket(detail::flight_table::lock_at(at));
+    for (detail::flight_node* n = bucket.first(); n != nullptr && !n->is_forgotten_locked();
+         n = n->next) {
+      const detail::block_base* shared = n->block.load(detail::memory_order_relaxed);
+      const auto began = n->began.load(detail::memory_order_relaxed);
+      all.push_back({access::own(access::load(static_cast<node*>(n)->key)), n->id,
+                     shared != nullptr ? shared->interest() : 1,
+                     began != detail::flight_node::not_begun ? detail::time_between(began, now)
+                                                             : std::chrono::nanoseconds{}});
+    }
+    return !bucket.has_moved();
+  });
   return all;
 }
 
