@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Counts the bytes that the process has requested from operator new and not freed. The size of each
-// allocation is stored in front of it and not counted; neither is what the allocator adds.
+// Counts the bytes that the process has requested from operator new or mapped without a file, and
+// not freed. The size of each allocation is stored in front of it and not counted; neither is what
+// the allocator adds, nor the mappings that it makes for itself.
 //
 // Include it in one source file of an executable only.
+
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstddef>
@@ -53,3 +58,20 @@ void operator delete(void* given, std::align_val_t alignment) noexcept {
 void operator delete(void* given, std::size_t, std::align_val_t alignment) noexcept {
   bench::release(given, static_cast<std::size_t>(alignment));
 }
+
+#if defined(SYS_mmap)  // elsewhere its arguments differ
+extern "C" void* mmap(void* at, std::size_t bytes, int access, int flags, int file,
+                      off_t offset) noexcept {
+  const long found = ::syscall(SYS_mmap, at, bytes, access, flags, file, offset);
+  void* const memory = reinterpret_cast<void*>(found);
+  if (memory != MAP_FAILED && (flags & MAP_ANONYMOUS) != 0) {
+    bench::requested.fetch_add(bytes, std::memory_order_relaxed);
+  }
+  return memory;
+}
+extern "C" int munmap(void* memory, std::size_t bytes) noexcept {
+  const long failed = ::syscall(SYS_munmap, memory, bytes);
+  if (failed == 0) bench::requested.fetch_sub(bytes, std::memory_order_relaxed);
+  return static_cast<int>(failed);
+}
+#endif

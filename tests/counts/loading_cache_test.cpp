@@ -154,4 +154,15 @@ TEST(loading_cache_counts, sizes) {
   EXPECT_EQ(sizeof(singleflight::detail::entry_line), 64U);
 }
 
+// Goal    A process may have very many groups and caches: they are small until they are used by
+//         several threads, or filled.
+TEST(loading_cache_counts, small_objects) {
+  EXPECT_LE(sizeof(singleflight::group<std::string, std::string>), 1024U);
+  using cache_type = loading_cache<std::string, std::string>;
+  EXPECT_LE(sizeof(cache_type), 2432U);
+  EXPECT_LE(allocations_of(
+                [] { const cache_type cache([](std::string_view k) { return std::string(k); }); }),
+            6U);
+}
+
 }  // namespace

@@ -382,7 +382,7 @@ void last_executor_deletes() {
 
 // ---- counters -----------------------------------------------------------------------------------
 
-/// The first eight threads have counters from the beginning; the ninth makes a chunk of them.
+/// Each of the first eight threads makes counters for itself; the ninth makes those of eight.
 template <auto Use>
 void chunk_is_made() {
   flight_stats stats;

@@ -192,12 +192,12 @@ class store_core {
   atomic<std::uint64_t> stamp_{1};
   atomic<reclaimable*> waiting_{nullptr};  // removed, the listener notified; to be reclaimed
   atomic<std::size_t> waiting_weight_{0};
-  atomic<bool> ending_{false};
   const fork_guard fork_{lock_, fork_member::rank::cache};
 
   // What each hit reads shares no line with what a store writes.
   alignas(64) const std::size_t capacity_;
   const bool extras_;
+  atomic<bool> ending_{false};
   const std::size_t max_waiting_;
   const lifetimes& times_;
   const entry_steps steps_;

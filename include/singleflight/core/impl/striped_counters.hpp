@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// striped_counters: the totals, and stripes beyond the first eight threads.
+// striped_counters: the totals, and how stripes are made.
 
 #include <array>
 #include <bit>
@@ -21,15 +21,14 @@ SINGLEFLIGHT_BODY striped_counters::~striped_counters() {
 SINGLEFLIGHT_BODY std::array<std::uint64_t, striped_counters::most> striped_counters::totals()
     const noexcept {
   std::array<std::uint64_t, most> sum{};
-  const auto take = [&sum](const stripe& s) {
-    for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += s.counters[i].load(memory_order_relaxed);
+  const auto take = [&sum](const std::array<cell, most>& counters) {
+    for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += counters[i].load(memory_order_relaxed);
   };
-  for (const stripe& s : stripes_) take(s);
   take(shared_);
   for (std::size_t c = 0; c < chunks_.size(); ++c) {
     if (const stripe* chunk =
             chunks_[c].load(platform::order(rule::stripes_acquire, memory_order_acquire))) {
-      for (std::size_t i = 0; i < chunk_size(c); ++i) take(chunk[i]);
+      for (std::size_t i = 0; i < chunk_size(c); ++i) take(chunk[i].counters);
     }
   }
   return sum;
@@ -38,14 +37,13 @@ SINGLEFLIGHT_BODY std::array<std::uint64_t, striped_counters::most> striped_coun
 SINGLEFLIGHT_NOINLINE SINGLEFLIGHT_BODY void striped_counters::add_at(std::size_t which,
                                                                       std::uint64_t n) noexcept {
   const std::uint32_t index = thread_index(this_thread());
-  if (index < inline_stripes) return bump(stripes_[index].counters[which], n);
-  const auto c = static_cast<std::size_t>(std::bit_width(index) - std::bit_width(inline_stripes));
+  const std::size_t c = chunk_of(index);
   if (c < chunks_.size()) {
     stripe* chunk = chunks_[c].load(platform::order(rule::stripes_acquire, memory_order_acquire));
     if (chunk == nullptr) chunk = make_chunk(c);
-    if (chunk != nullptr) return bump(chunk[index - chunk_size(c)].counters[which], n);
+    if (chunk != nullptr) return bump(chunk[index & (chunk_size(c) - 1)].counters[which], n);
   }
-  shared_.counters[which].fetch_add(n, memory_order_relaxed);
+  shared_[which].fetch_add(n, memory_order_relaxed);
 }
 
 SINGLEFLIGHT_COLD SINGLEFLIGHT_BODY striped_counters::stripe* striped_counters::make_chunk(

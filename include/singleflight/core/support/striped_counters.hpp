@@ -3,10 +3,12 @@
 
 // striped_counters: counters in per-thread stripes, so that counting costs a load and a store.
 //
-// A stripe is written only by the thread that owns its index, and read by stats(). Threads without
-// an index of their own share the last stripe, with read-modify-writes.
+// A stripe is written only by the thread that owns its index, and read by stats(). It is made when
+// that thread counts for the first time, so that counters that few threads use are small. Threads
+// without an index of their own, or without memory, share one stripe, with read-modify-writes.
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -28,8 +30,10 @@ class striped_counters {
   template <class Counter>
   void add(Counter which, std::uint64_t n = 1) noexcept {
     const std::uint32_t index = this_thread().index;
-    if (index < inline_stripes) [[likely]] {
-      bump(stripes_[index].counters[static_cast<std::size_t>(which)], n);
+    // Relaxed: made by this thread, or by one that had this index before.
+    stripe* const own = index < single ? chunks_[index].load(memory_order_relaxed) : nullptr;
+    if (own != nullptr) [[likely]] {
+      bump(own->counters[static_cast<std::size_t>(which)], n);
     } else {
       add_at(static_cast<std::size_t>(which), n);
     }
@@ -37,7 +41,7 @@ class striped_counters {
   std::array<std::uint64_t, most> totals() const noexcept;
 
  private:
-  static constexpr std::uint32_t inline_stripes = 8;
+  static constexpr std::uint32_t single = 8;
   struct alignas(64) stripe {
     std::array<atomic<std::uint64_t>, most> counters{};
   };
@@ -46,15 +50,22 @@ class striped_counters {
   static void bump(cell& c, std::uint64_t n) noexcept {
     c.store(c.load(memory_order_relaxed) + n, memory_order_relaxed);
   }
-  // Chunk c holds the stripes of the indexes [8 << c, 16 << c).
-  static constexpr std::size_t chunk_size(std::size_t c) noexcept { return inline_stripes << c; }
+  // Each of the first eight chunks has the stripe of one index; the c-th of the others has those of
+  // the indexes [8 << c, 16 << c).
+  static constexpr std::size_t chunk_of(std::uint32_t index) noexcept {
+    return index < single
+               ? index
+               : single + static_cast<std::size_t>(std::bit_width(index) - std::bit_width(single));
+  }
+  static constexpr std::size_t chunk_size(std::size_t c) noexcept {
+    return c < single ? 1 : std::size_t{single} << (c - single);
+  }
 
   void add_at(std::size_t which, std::uint64_t n) noexcept;
   stripe* make_chunk(std::size_t c) noexcept;
 
-  stripe stripes_[inline_stripes];
-  stripe shared_;
-  std::array<atomic<stripe*>, 9> chunks_{};  // up to index 4,095
+  std::array<cell, most> shared_{};
+  std::array<atomic<stripe*>, single + 9> chunks_{};  // up to index 4,095
 };
 
 }  // namespace detail

@@ -173,7 +173,8 @@ class flight_table {
     const std::ptrdiff_t crowd = crowded_.load(memory_order_relaxed);
     const array* const a =
         current_.load(platform::order(rule::locate_acquires, memory_order_acquire));
-    return crowd > static_cast<std::ptrdiff_t>(a->count / 2) ||
+    const std::size_t most = a->count <= eager_count ? 0 : a->count / 2;
+    return crowd > static_cast<std::ptrdiff_t>(most) ||
            a->next.load(memory_order_relaxed) != nullptr;
   }
 
@@ -216,10 +217,13 @@ class flight_table {
   void repair_held() noexcept;
 
  private:
-  static constexpr unsigned first_bits = platform::tuned(9U, 1U);
+  static constexpr unsigned first_bits = platform::tuned(5U, 1U);
   static constexpr std::size_t first_count = std::size_t{1} << first_bits;
   static constexpr unsigned first_shift = std::numeric_limits<std::size_t>::digits - first_bits;
 
+  /// Arrays of up to so many heads grow as soon as two flights share a bucket: a group that is
+  /// idle, or used by one thread at a time, is small, and in any other threads seldom meet.
+  static constexpr std::size_t eager_count = platform::tuned(std::size_t{128}, std::size_t{0});
   static constexpr std::size_t factor = 4;  // of growth
   static constexpr unsigned factor_bits = 2;
   /// How many buckets a call moves.
