@@ -275,7 +275,8 @@ void outcome_wakes() {
 
 // ---- blocks -------------------------------------------------------------------------------------
 
-/// The joiner makes the block; the load queries its context meanwhile, and so uses it.
+/// The joiner makes the block; the load queries its context meanwhile, and so uses it. The joiner
+/// has made its counters before, since who reads them acquires that.
 template <auto Ask>
 void load_meets_block() {
   group<int, int> g;
@@ -290,6 +291,7 @@ void load_meets_block() {
         });
       },
       [&] {
+        (void)g.run(2, [] { return 2; });
         inside.await();
         (void)g.run(1, [] { return 2; });
       });

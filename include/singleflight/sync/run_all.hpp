@@ -124,8 +124,7 @@ std::vector<outcome<detail::result_of_calls<Calls>>> run_all(Calls&& calls,
     auto keep = [&slot = slots.emplace_back(), &time](auto&& make_call) {
       detail::store_outcome<result>(slot, time, make_call);
     };
-    group->add(detail::make_group_task(detail::kept_call<held, decltype(keep)>{
-                   std::forward<decltype(call)>(call), keep}),
+    group->add(detail::kept_call<held, decltype(keep)>{std::forward<decltype(call)>(call), keep},
                false);
   }
   (void)group->wait(detail::wait_graph::strength::firm);

@@ -56,9 +56,11 @@ SINGLEFLIGHT_BODY void* allocate_zeroed(std::size_t bytes) noexcept {
     return pages == MAP_FAILED ? nullptr : pages;
   }
 #endif
-  void* const memory = ::operator new(bytes, std::align_val_t(64), std::nothrow);
-  if (memory != nullptr) std::memset(memory, 0, bytes);
-  return memory;
+  try {  // not the form that returns null: a program that replaces operator new may lack that
+    return std::memset(::operator new(bytes, std::align_val_t(64)), 0, bytes);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
 }
 
 SINGLEFLIGHT_BODY void deallocate_zeroed(void* memory,

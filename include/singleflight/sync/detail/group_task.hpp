@@ -7,6 +7,7 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <new>
 #include <optional>
 #include <ranges>
 #include <type_traits>
@@ -30,19 +31,38 @@ namespace detail {
 class task_group;
 std::stop_token token_of(task_group& group);
 
+/// The memory of a task that has ended, for one that comes later.
+struct task_block {
+  static constexpr std::size_t bytes = 128;
+  static constexpr std::size_t alignment = 16;
+  task_block* next;
+
+  static void* make() { return platform::allocate(bytes, alignment); }
+  static void free(void* block) noexcept { platform::deallocate(block, alignment); }
+};
+
 /// A task in the queue; once it has failed, the record of its error.
-struct group_task : platform::allocated {
+struct group_task {
   group_task() = default;
   group_task(const group_task&) = delete;
   group_task& operator=(const group_task&) = delete;
   virtual ~group_task() = default;
   /// Calls the callable and destroys it, also when it throws.
   virtual void run(task_group& group) = 0;
+  /// Destroys the task. Returns its memory if that is a block; else frees it, and returns null.
+  virtual task_block* end() noexcept = 0;
 
   group_task* next = nullptr;
   std::size_t index = 0;
   std::exception_ptr error;  ///< null in a record: the task has ended its thread
 };
+/// Destroys a task, and frees its memory.
+struct end_of_task {
+  void operator()(group_task* t) const noexcept {
+    if (task_block* const block = t->end()) task_block::free(block);
+  }
+};
+using owned_task = std::unique_ptr<group_task, end_of_task>;
 
 /// A list of tasks in order.
 struct group_tasks {
@@ -64,7 +84,7 @@ struct group_tasks {
     return t;
   }
   static void destroy(group_tasks all) noexcept {
-    while (all.first != nullptr) delete all.pop();
+    while (all.first != nullptr) end_of_task()(all.pop());
   }
 };
 
@@ -126,16 +146,46 @@ struct group_task_of final : group_task {
     } const at_end{fn};
     detail::call_task(*fn, [&group] { return token_of(group); });
   }
+  task_block* end() noexcept override {
+    this->~group_task_of();
+    if constexpr (fits_block()) {
+      return ::new (static_cast<void*>(this)) task_block{nullptr};
+    } else {
+      platform::deallocate(this, alignof(group_task_of));
+      return nullptr;
+    }
+  }
+  static constexpr bool fits_block() {
+    return sizeof(group_task_of) <= task_block::bytes &&
+           alignof(group_task_of) <= task_block::alignment;
+  }
   std::optional<Fn> fn;
 };
 
-template <class Fn>
-std::unique_ptr<group_task> make_group_task(Fn&& fn) {
+/// Makes a task of a callable, in a block of `blocks` (take() returns one, give_back() accepts it)
+/// if it fits.
+template <class Blocks, class Fn>
+owned_task make_group_task(Blocks& blocks, Fn&& fn) {
   using stored = std::decay_t<Fn>;
+  using made = group_task_of<stored>;
   static_assert(std::is_void_v<task_result<stored>>,
                 "singleflight: a task returns nothing and reports errors by throwing; collect "
                 "and run_all keep results");
-  return std::make_unique<group_task_of<stored>>(std::forward<Fn>(fn));
+  struct memory {
+    Blocks& blocks;
+    void* at = made::fits_block() ? blocks.take() : platform::allocate(sizeof(made), alignof(made));
+    ~memory() {  // the callable's constructor has thrown
+      if (at == nullptr) return;
+      if constexpr (made::fits_block()) {
+        blocks.give_back(at);
+      } else {
+        platform::deallocate(at, alignof(made));
+      }
+    }
+  } own{blocks};
+  owned_task t(::new (own.at) made(std::forward<Fn>(fn)));
+  own.at = nullptr;
+  return t;
 }
 
 // ---- calls of a range, whose results are kept ---------------------------------------------------

@@ -25,11 +25,16 @@
 // G6  In a child of fork, only the forking thread's own ticket is posted and no waiter is listed.
 //     The references of tickets that other threads would have run are kept: a user's executor may
 //     still run one.
+// G7  The memory of a task that has ended is kept for later ones: one block in `ready_`, the others
+//     in `free_blocks_`, which the lock guards. A thread that adds a task takes the ready one
+//     without the lock, and puts another in its place under it. So a task allocates nothing once
+//     there have been as many at a time, but for threads that take the ready one at the same time.
 //
-// One lock guards everything but the waiters' words; no user code runs under it (a task, its
-// destructor, a stop callback, the executor). Its unlock releases, its lock acquires: so the
-// effects of a task come before those of its end, and these, with the release of `word` and a
-// waiter's acquire, before the return of the wait.
+// One lock guards everything but the waiters' words and `ready_`; no user code runs under it (a
+// task, its destructor, a stop callback, the executor). Its unlock releases, its lock acquires: so
+// the effects of a task come before those of its end, and these, with the release of `word` and a
+// waiter's acquire, before the return of the wait. What is stored in `ready_` is released, and
+// acquired by the thread that takes it.
 
 #include <cstddef>
 #include <cstdint>
@@ -72,11 +77,30 @@ class task_group final : private task_node, private fork_member, public platform
   }
   ~task_group() {
     if (options_.lasts) leave_forks();
+    if (task_block* const one = ready_.load(memory_order_relaxed)) task_block::free(one);
+    while (task_block* const one = free_blocks_) {
+      free_blocks_ = one->next;
+      task_block::free(one);
+    }
   }
 
-  /// Destroys `t` if it is not accepted. With `immediately`, `t` is neither queued nor skipped if
-  /// it cannot begin.
-  admission add(std::unique_ptr<group_task> t, bool immediately);
+  /// Makes a task of a callable, and adds it. With `immediately`, it is neither queued nor skipped
+  /// if it cannot begin.
+  template <class Fn>
+  admission add(Fn&& fn, bool immediately) {
+    return add_task(make_group_task(*this, std::forward<Fn>(fn)), immediately);
+  }
+  /// The memory of a task (G7).
+  void* take() {
+    task_block* const block = ready_.exchange(nullptr, memory_order_acquire);
+    return block != nullptr ? block : task_block::make();
+  }
+  void give_back(void* block) noexcept {
+    auto* const ready = ::new (block) task_block{nullptr};
+    if (task_block* const other = ready_.exchange(ready, memory_order_acq_rel)) {
+      task_block::free(other);
+    }
+  }
 
   /// Runs tasks of this group until nothing is left to be waited for. In a cycle of waits it
   /// returns `recursive` only where no weaker wait could be ended, and never when it is firm.
@@ -107,6 +131,10 @@ class task_group final : private task_node, private fork_member, public platform
   void disown();
 
  private:
+  void keep_block_locked(task_block& block) noexcept;
+  /// Destroys `t` if it is not accepted.
+  admission add_task(owned_task t, bool immediately);
+
   /// The thread that is to be set to work once the lock is free.
   struct wakeup {
     const atomic<std::uint32_t>* sleeper = nullptr;
@@ -199,12 +227,14 @@ class task_group final : private task_node, private fork_member, public platform
   std::size_t running_ = 0;
   std::size_t pending_ = 0;
   std::size_t next_index_ = 0;
+  task_block* free_blocks_ = nullptr;
 
   alignas(64) group_waiters waiters_;
   std::size_t skipped_ = 0;
   group_tasks failed_;
   std::stop_source stop_{std::nostopstate};  // made when first asked for
   std::uint32_t references_ = 1;
+  atomic<task_block*> ready_{nullptr};
 };
 
 inline std::stop_token token_of(task_group& group) { return group.token(); }

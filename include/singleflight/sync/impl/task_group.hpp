@@ -17,8 +17,7 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-SINGLEFLIGHT_BODY auto task_group::add(std::unique_ptr<group_task> t, bool immediately)
-    -> admission {
+SINGLEFLIGHT_BODY auto task_group::add_task(owned_task t, bool immediately) -> admission {
   group_tasks old_errors;
   wakeup worker;
   lock_.lock();
@@ -34,11 +33,26 @@ SINGLEFLIGHT_BODY auto task_group::add(std::unique_ptr<group_task> t, bool immed
     queue_.push(*t.release());
     ++pending_;
     worker = choose_worker_locked();
+    if (task_block* const block = free_blocks_) {
+      free_blocks_ = block->next;
+      keep_block_locked(*block);
+    }
   }
   lock_.unlock();
+  if (task_block* const block = t != nullptr ? t.release()->end() : nullptr) give_back(block);
   group_tasks::destroy(old_errors);
   send(worker);
   return result;
+}
+
+SINGLEFLIGHT_BODY void task_group::keep_block_locked(task_block& block) noexcept {
+  task_block* none = nullptr;
+  if (ready_.load(memory_order_relaxed) == nullptr &&
+      ready_.compare_exchange_strong(none, &block, memory_order_release, memory_order_relaxed)) {
+    return;
+  }
+  block.next = free_blocks_;
+  free_blocks_ = &block;
 }
 
 // ---- the wait -----------------------------------------------------------------------------------
@@ -173,8 +187,9 @@ SINGLEFLIGHT_BODY void task_group::run_and_lock(group_task& t, wakeup& first) {
   if (t.error != nullptr) {
     pending_ -= fail_and_lock(t);
   } else {
-    delete &t;
+    task_block* const block = t.end();
     lock_.lock();
+    if (block != nullptr) keep_block_locked(*block);
     --running_;
     --pending_;
   }
