@@ -62,17 +62,16 @@ struct cleared_entries {
 /// What is left when a cache ends.
 struct remaining_entries {
   s3_fifo::contents queues;
-  entry_lines* lines;
-  reclaimable* waiting;
-  reclaimable::end end_of;
+  entry_lines* lines = nullptr;
+  reclaimable* waiting = nullptr;
+  reclaimable::end end_of = nullptr;
 
   /// Gives all to the reclaimer; no search finds it any more.
   void free() noexcept;
 };
 /// Frees what a cache has left, also if it is dropped.
 struct end_of_entries final : task_node, platform::allocated {
-  explicit end_of_entries(remaining_entries&& all) noexcept
-      : task_node(&act_on), left(std::move(all)) {}
+  end_of_entries() noexcept : task_node(&act_on) {}
   static void act_on(task_node* node, bool run) noexcept;
   remaining_entries left;
 };

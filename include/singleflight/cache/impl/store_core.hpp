@@ -74,17 +74,20 @@ SINGLEFLIGHT_BODY store_core::store_core(std::size_t capacity, std::size_t reser
 }
 
 SINGLEFLIGHT_BODY store_core::~store_core() {
-  remaining_entries left{queues_.let_go(), table_.let_go(),
-                         waiting_.exchange(nullptr, memory_order_acquire), steps_.end_of(extras_)};
-  task_node* handed = nullptr;
+  const auto let_go = [this]() -> remaining_entries {
+    return {queues_.let_go(), table_.let_go(), waiting_.exchange(nullptr, memory_order_acquire),
+            steps_.end_of(extras_)};
+  };
+  end_of_entries* handed = nullptr;
   try {
     if (free_on_) {
-      handed = new end_of_entries(std::move(left));
+      handed = new end_of_entries;
+      handed->left = let_go();
       free_on_->execute(task(handed));
     }
   } catch (...) {  // a task that the executor did not take has freed all
   }
-  if (handed == nullptr) left.free();
+  if (handed == nullptr) let_go().free();
 }
 
 // ---- under the lock -----------------------------------------------------------------------------

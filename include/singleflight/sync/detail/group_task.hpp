@@ -156,8 +156,8 @@ struct group_task_of final : group_task {
     }
   }
   static constexpr bool fits_block() {
-    return sizeof(group_task_of) <= task_block::bytes &&
-           alignof(group_task_of) <= task_block::alignment;
+    constexpr bool is_aligned = alignof(group_task_of) <= task_block::alignment;
+    return is_aligned && sizeof(group_task_of) <= task_block::bytes;
   }
   std::optional<Fn> fn;
 };
