@@ -95,6 +95,11 @@ TRACES = {
 }
 TRACE_POINTS = [(trace, capacity) for trace, sizes in TRACES.items() for capacity in sizes]
 
+# The families of patterns of row 95, and the capacities for which they are made.
+PATTERNS = ("two_skews", "phases", "dead_phase", "pinned_scan", "low_locality", "used_twice",
+            "working_sets", "loop", "shuffled_loop", "back_and_forth", "all_fit")
+PATTERN_CAPACITIES = (10, 50, 700, 5_000)
+
 # The compilers of the build-cost rows, by what they add to the row's id.
 COMPILERS = {"": "g++", "c": "clang++-16"}
 
@@ -237,6 +242,18 @@ ROWS = [
     *(Row(f"20.{n}", "20", f"hit ratio, {trace}, {capacity:,} entries", "%", "hit-ratio",
           f"ours.{trace}_{capacity}", "OPT", f"opt.{trace}_{capacity}", ratio="share")
       for n, (trace, capacity) in enumerate(TRACE_POINTS, 1)),
+    Row("95", "95", "hit ratio of six traces as a share of OPT's, mean", "of OPT", "hit-ratio",
+        "ours.of_opt", min_value=0.89),
+    Row("95l", "95", "patterns: below LRU where that is worst", "points", "hit-patterns",
+        "ours.below_lru", max_value=1),
+    Row("95w", "95", "six traces with weights: hit ratio, mean", "%", "hit-ratio",
+        "ours.weighted", "LRU", "lru.weighted", ratio="share"),
+    Row("95b", "95", "the same: hit weight", "%", "hit-ratio", "ours.weight", "LRU", "lru.weight",
+        ratio="share"),
+    *(Row(f"95.{n}{suffix}", "95", f"hit ratio, {pattern.replace('_', ' ')}", "%", "hit-patterns",
+          f"ours.ours_{pattern}", peer, f"ours.{peer.lower()}_{pattern}", ratio="share")
+      for n, pattern in enumerate(PATTERNS, 1)
+      for suffix, peer in (("", "OPT"), ("l", "LRU"))),
     Row("21", "21", "10,000 coroutines as a hot key is refreshed: loads", "loads", "refresh",
         "ours.loads", max_value=1),
     Row("21s", "21", "the same: callers that were suspended", "callers", "refresh",

@@ -15,7 +15,8 @@ from typing import Callable
 from . import Failure, Figures, UsageError, lab
 from .build_cost import OUR_HEADERS, compile_cost, compiler_path
 from .programs import Programs, figures_of, run_program
-from .rows import COMPILERS, FORMS, TRACE_POINTS, TRACES, build_cost_scenario
+from .rows import (COMPILERS, FORMS, PATTERN_CAPACITIES, TRACE_POINTS, TRACES,
+                   build_cost_scenario)
 
 
 class Scenario:
@@ -433,11 +434,15 @@ class HitRatio(Scenario):
             return [replayed[trace][f"{name}_{capacity}"] for trace, capacity in TRACE_POINTS]
 
         ours, eight, opt, lru = map(column, ("ours", "eight", "opt", "lru"))
+        by_weight = {name: statistics.mean(column(name))
+                     for name in ("weighted", "weighted_lru", "weight", "weight_lru")}
         found: Figures = {
             "ours.of_opt": statistics.mean(a / b for a, b in zip(ours, opt)),
             "ours.below_lru": max(b - a for a, b in zip(ours, lru)),
             "ours.eight_worst": max(abs(a - b) for a, b in zip(ours, eight)),
             "ours.eight_mean": abs(statistics.mean(ours) - statistics.mean(eight)),
+            "ours.weighted": by_weight["weighted"], "lru.weighted": by_weight["weighted_lru"],
+            "ours.weight": by_weight["weight"], "lru.weight": by_weight["weight_lru"],
         }
         for (trace, capacity), a, b in zip(TRACE_POINTS, ours, opt):
             found[f"ours.{trace}_{capacity}"] = a
@@ -446,6 +451,18 @@ class HitRatio(Scenario):
 
     def sides(self):
         return {}
+
+
+class HitPatterns(Scenario):
+    """Generated patterns of requests, replayed through a cache, OPT and LRU."""
+
+    ours = ("hit_ratio_bench",)
+    once = True
+
+    def sides(self):
+        capacities = ",".join(map(str, PATTERN_CAPACITIES))
+        return {"ours": lambda: figures_of([self.programs.ours("hit_ratio_bench"), "--patterns=1",
+                                            f"--capacities={capacities}"])}
 
 
 class Refresh(Scenario):
@@ -543,6 +560,7 @@ SCENARIOS: dict[str, Callable[[Programs], Scenario]] = {
     "growth-16m": LargeGrowth,
     "cache-memory": CacheMemory,
     "hit-ratio": HitRatio,
+    "hit-patterns": HitPatterns,
     "refresh": Refresh,
     "lab-reading": partial(LabReading, peer="wc", size=1_000_000_000),
     "lab-reading-goaccess": partial(LabReading, peer="goaccess", size=50_000_000),

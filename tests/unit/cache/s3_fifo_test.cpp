@@ -16,6 +16,8 @@
 #include <utility>
 #include <vector>
 
+#include "support/request_patterns.hpp"
+
 namespace {
 
 using singleflight::detail::entry;
@@ -117,6 +119,23 @@ class queues {
   std::uint64_t weight_ = 0;
   std::vector<int> evicted_;
 };
+
+/// Returns what the queues do not answer, if weigh(key) is the weight of a key.
+template <class Weigh>
+support::missed missed_by(const std::vector<std::uint32_t>& keys, std::uint64_t capacity,
+                          Weigh weigh) {
+  queues q(capacity);
+  support::missed sum;
+  for (const std::uint32_t key : keys) {
+    if (q.ask(static_cast<int>(key), weigh(key))) continue;
+    ++sum.requests;
+    sum.weight += weigh(key);
+  }
+  return sum;
+}
+std::size_t misses_of(const std::vector<std::uint32_t>& keys, std::uint64_t capacity) {
+  return missed_by(keys, capacity, [](std::uint32_t) { return 1U; }).requests;
+}
 
 // Goal    No entry is evicted before the cache is full; after that, one for each new entry, and
 //         never the newest.
@@ -251,6 +270,84 @@ TEST(s3_fifo, a_new_workload) {
   hits_of(100'000, 200'000);
   const int after = hits_of(100'000, 50'000);
   EXPECT_GT(after, before * 95 / 100);
+}
+
+/// How many requests more than LRU the cache may miss: 1 % of them, once it has learned, which
+/// takes the misses of up to four capacities.
+std::size_t allowance(const support::request_pattern& pattern, std::uint32_t capacity) {
+  return pattern.keys.size() / 100 + 4 * capacity;
+}
+
+// Goal    No pattern of requests makes the cache miss far more often than LRU does.
+// Method  Streams made for the capacity, of which each is at its worst for some policy.
+TEST(s3_fifo, never_far_below_lru) {
+  for (const std::uint32_t capacity : {10U, 50U, 700U}) {
+    const std::size_t length = std::max<std::size_t>(4'000, 100 * capacity);
+    for (const auto& pattern : support::request_patterns(capacity, length).all()) {
+      EXPECT_LE(misses_of(pattern.keys, capacity),
+                support::lru_misses(pattern.keys, capacity) + allowance(pattern, capacity))
+          << pattern.family << ' ' << pattern.percent << " %, capacity " << capacity;
+    }
+  }
+}
+
+// Goal    The same with weights, for the requests and for the weight that they ask for. (In a scan
+//         back and forth, what is kept is lighter than what LRU keeps.)
+TEST(s3_fifo, never_far_below_lru_with_weights) {
+  for (const std::uint32_t capacity : {50U, 700U}) {
+    const std::uint64_t weight = capacity * support::mean_weight;
+    for (const auto& pattern : support::request_patterns(capacity, 100 * capacity).all()) {
+      const auto ours = missed_by(pattern.keys, weight, support::weight_of);
+      const auto lru = support::missed_by_lru(pattern.keys, weight, support::weight_of);
+      EXPECT_LE(ours.requests, lru.requests + allowance(pattern, capacity))
+          << pattern.family << ' ' << pattern.percent << " %, capacity " << capacity;
+      if (pattern.family == "back and forth") continue;
+      EXPECT_LE(ours.weight, lru.weight + support::mean_weight * allowance(pattern, capacity))
+          << pattern.family << ' ' << pattern.percent << " %, capacity " << capacity;
+    }
+  }
+}
+
+// Goal    A stream of keys that fit is held: each misses once.
+TEST(s3_fifo, all_that_fits_is_held) {
+  for (const std::uint32_t capacity : {1U, 2U, 10U, 50U, 700U}) {
+    support::request_patterns patterns(capacity, 10 * capacity);
+    const std::vector<std::uint32_t> keys = patterns.all_fit();
+    EXPECT_EQ(misses_of(keys, capacity), std::set<std::uint32_t>(keys.begin(), keys.end()).size());
+  }
+}
+
+// Goal    Keys that fit come to be held when the cache is full of others that were hot and are used
+//         no more; it takes five rounds at most.
+TEST(s3_fifo, a_dead_phase_makes_room) {
+  for (const int capacity : {10, 50, 700, 1346}) {
+    queues q(static_cast<std::uint64_t>(capacity));
+    for (int i = 0; i < 10 * capacity; ++i) q.ask(i * 7 % capacity);
+    const int keys = capacity * 85 / 100;
+    int misses = 0;
+    for (int round = 0; round < 10; ++round) {
+      for (int k = 0; k < keys; ++k) misses += q.ask(10'000 + k) ? 0 : 1;
+    }
+    EXPECT_LE(misses, 5 * keys) << "capacity " << capacity;
+  }
+}
+
+// Goal    A loop that does not fit hits nearly as often as it can, in order, and half as often in
+//         another order in each round.
+TEST(s3_fifo, loops) {
+  for (const std::uint32_t capacity : {50U, 700U}) {
+    const std::size_t length = 40 * capacity;
+    for (const std::uint32_t percent : {105U, 120U, 150U}) {
+      const std::uint32_t keys = capacity * percent / 100;
+      support::request_patterns patterns(capacity, length);
+      for (const bool shuffled : {false, true}) {
+        const auto requests = shuffled ? patterns.shuffled_loop(keys) : patterns.loop(keys);
+        const std::size_t most = length - support::opt_misses(requests, capacity);
+        EXPECT_GE(length - misses_of(requests, capacity), most * (shuffled ? 50 : 90) / 100)
+            << percent << " %, shuffled " << shuffled << ", capacity " << capacity;
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -6,36 +6,39 @@
 //   miss --> [ small ] -- hit there, or main is below its share --> [ main ] --> out: no hit since
 //                | no hit                                            ^  |  ^       its last round
 //                v                                                   |  v  |
-//            ( ghost ) ----- used again soon enough -----------------'  '--' hit: one hit less, and
-//                                                                            to the head
+//            ( ghost ) --- main's oldest entry was used less lately -'  '--' hit: half of its hits,
+//                                                                            and to the head
 //
 // A hit changes no queue and waits for no lock: it increments a counter of the entry that saturates
 // at 3 (entry_base::touch). All else happens under the cache's lock, in O(1): an eviction passes at
 // most `max_steps` entries.
 //
-// Q1  The small queue's share adapts. An entry that is used again within 5 % of the capacity after
-//     a queue evicted it would have been a hit had that queue been 5 % longer: a vote for that
-//     queue, worth the entry's weight. In balance one more entry gains either queue the same.
-// Q2  The ghost's reach adapts. An entry that the ghost sends to main is on trial until main first
-//     passes it: if it has no hit then, the reach shrinks by the entry's weight; with a hit, it
-//     grows by three times that. So a loop longer than the cache, whose entries all return from the
-//     ghost and none in time, cannot wash main out.
+// Q1  Main's place must be won. A key that returns while its ghost is remembered goes to main if
+//     main's oldest entry had no hit for at least as long as that key was away; if it had one, it
+//     is passed, and the key starts again in the small queue. So a loop longer than the cache does
+//     not wash main out, and entries that are used no more do not stay in it. An entry that was hit
+//     in the small queue wins if main's oldest entry had no hit since its last round.
+// Q2  The small queue's share adapts. A key that returns from the ghosts would have been a hit if
+//     the queue that evicted it had been longer by its age: a vote for that queue, and the further
+//     it would have had to be longer, the less it counts. The small queue gets the vote only if
+//     main's oldest entry had no hit; if it had one, main gets a part of that vote.
 // Q3  Main fills freely while it is below its share (plain S3-FIFO never fills it under a cyclic
 //     scan), and its hand moves on once in `aging_period` evictions from the small queue, so that
 //     it does not permanently keep the entries of an earlier workload.
 //
-// Memory: two links and two bytes in the entry; 4 bytes per entry for the ghost, from the first
+// Memory: two links and two bytes in the entry; 3.2 bytes per entry for the ghosts, from the first
 // eviction on.
 //
 // Sources: S3-FIFO (Yang et al., "FIFO Queues are All You Need for Cache Eviction", SOSP 2023): the
 // three queues; CLOCK (Corbato, 1968): the second chance; ARC (Megiddo and Modha, FAST 2003): that
-// ghosts show which queue is too short. What was measured, and rejected: docs/design/eviction.md.
+// ghosts show which queue is too short; LIRS (Jiang and Zhang, SIGMETRICS 2002): that the time
+// between two uses, compared with how long the coldest entry has been unused, tells who deserves a
+// place. What was measured, and rejected: docs/design/eviction.md.
 
 #include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <utility>
 
 #include "singleflight/cache/detail/entry.hpp"
@@ -44,18 +47,19 @@
 SINGLEFLIGHT_BEGIN_NAMESPACE
 namespace detail {
 
-/// The recently evicted entries: a table of lines, each of fifteen ghosts and a hand: 16 bits of
-/// the hash, the queue it was evicted from, and 15 bits of that queue's clock. The clock counts the
-/// weight that the queue has evicted, in 2,048ths of the capacity, so that an age tells how much
-/// longer the queue should have been; it wraps after 16 capacities, when the line has long been
-/// overwritten. A false match (1 miss in 4,000) admits one entry to main early, no more.
+/// The recently evicted entries: a table of lines, each of 23 ghosts and a hand: 12 bits of the
+/// hash, the queue it was evicted from, and 7 bits of that queue's clock. The clock counts the
+/// weight that the queue has evicted, in 32nds of the capacity, so that an age tells how much
+/// longer the queue should have been; it wraps after four capacities, when the line has been
+/// overwritten. A false match (1 miss in 180) can admit one entry to main early, and moves the
+/// share by a few entries at most.
 class ghost_queue {
  public:
   enum class from : std::uint8_t { small, main };
   struct sighting {
     bool seen = false;
     from left{};
-    std::uint64_t age = 0;  ///< in weight evicted by that queue since then
+    double age = 0;  ///< in weight evicted by that queue since then
   };
 
   /// The unit of the clocks, in weight.
@@ -67,46 +71,53 @@ class ghost_queue {
   sighting recall(std::uint32_t hash) noexcept;
   /// Places are overwritten in turn, the oldest first. A print of 0 is a free place.
   struct alignas(64) line {
-    static constexpr std::size_t places = 15;
-    static constexpr std::size_t hand_at = 15;  ///< the place after the last one stores the hand
+    static constexpr std::size_t places = 23;
+    static constexpr std::size_t hand_at = 23;  ///< the place after the last one stores the hand
+    static constexpr std::size_t print_bits = 12;
+    static constexpr std::size_t per_word = 5;
 
-    std::uint64_t prints[4];  // four per word
-    std::uint16_t stamps[16];
+    std::uint64_t prints[5];  // two of these places are never used
+    std::uint8_t stamps[24];
 
     std::size_t hand() const noexcept { return stamps[hand_at]; }
-    void set_print(std::size_t place, std::uint16_t print) noexcept {
-      const auto shift = 16 * (place % 4);
-      std::uint64_t& word = prints[place / 4];
-      word = (word & ~(std::uint64_t{0xffff} << shift)) | std::uint64_t{print} << shift;
+    void set_print(std::size_t place, std::uint64_t print) noexcept {
+      const auto shift = print_bits * (place % per_word);
+      std::uint64_t& word = prints[place / per_word];
+      word = (word & ~(print_mask << shift)) | print << shift;
     }
     /// Returns its place, or `places` if it is not here.
-    std::size_t find(std::uint16_t print) const noexcept {
-      constexpr std::uint64_t ones = 0x0001000100010001U;
-      for (std::size_t i = 0; i < 4; ++i) {
+    std::size_t find(std::uint64_t print) const noexcept {
+      constexpr std::uint64_t ones = 0x0001'0010'0100'1001U;
+      for (std::size_t i = 0; i < 5; ++i) {
         const std::uint64_t x = prints[i] ^ (ones * print);
-        const std::uint64_t hit = (x - ones) & ~x & (ones << 15);  // its lowest bit is exact
-        if (hit != 0) {
-          return i * 4 + static_cast<std::size_t>(std::countr_zero(hit)) / 16;
+        const std::uint64_t hit = (x - ones) & ~x & (ones << (print_bits - 1));
+        if (hit != 0) {  // its lowest bit is exact
+          return i * per_word + static_cast<std::size_t>(std::countr_zero(hit)) / print_bits;
         }
       }
       return places;
     }
   };
+  static_assert(sizeof(line) == 64);
   using memory = zeroed_array<line>;
   /// Forgets all; returns the memory, whose end takes time.
   memory let_go() noexcept { return std::exchange(lines_, memory()); }
 
  private:
-  static constexpr std::uint16_t main_bit = 0x8000;
-  static constexpr std::uint16_t time_mask = 0x7fff;
+  static constexpr std::uint64_t print_mask = (std::uint64_t{1} << line::print_bits) - 1;
+  static constexpr std::uint8_t main_bit = 0x80;
+  static constexpr std::uint8_t time_mask = 0x7f;
+  /// There are lines for one entry in 20, and new ones if there is only one for 25.
+  static constexpr std::size_t entries_per_line = 20;
+  static constexpr std::size_t most_per_line = 25;
 
   struct clock {
     std::uint64_t rest = 0;
-    std::uint16_t ticks = 0;
+    std::uint8_t ticks = 0;
   };
 
-  static std::uint16_t print_of(std::uint32_t hash) noexcept {
-    return static_cast<std::uint16_t>(hash | 1);
+  static std::uint64_t print_of(std::uint32_t hash) noexcept {
+    return std::max<std::uint64_t>(hash & print_mask, 1);
   }
   line& line_of(std::uint32_t hash) const noexcept {
     return lines_[static_cast<std::size_t>((std::uint64_t{hash} * lines_.size()) >> 32)];
@@ -153,19 +164,25 @@ class s3_fifo {
   // The values of an entry's `place`.
   static constexpr std::uint8_t in_small = 1;
   static constexpr std::uint8_t in_main = 2;
-  static constexpr std::uint8_t in_main_on_trial = 3;
 
-  static constexpr int max_steps =
-      16;  ///< entries passed in one eviction; then one is evicted, hit or not
-  static constexpr int start_percent = 5;  ///< the small queue's share: at first, at least, at most
-  static constexpr int min_percent = 1;
-  static constexpr int max_percent = 90;
-  static constexpr int reach_percent = 50;  ///< how long a ghost is good for main, at most,
-  static constexpr int shadow_percent = 5;  ///< and how long it votes, in capacity evicted since
-  static constexpr int trial_reward = 3;    ///< how much a passed trial adds to the reach
-  static constexpr std::size_t trial_entries = 64;  ///< with fewer entries, trials prove nothing
+  /// Entries passed in one eviction; then one is evicted, hit or not.
+  static constexpr int max_steps = 16;
+  // The small queue's share of the capacity: at first, at least, at most.
+  static constexpr double start_share = 0.03, min_share = 0.01, max_share = 0.98;
+  /// An age up to this share of the capacity has a full vote, twice the age three eighths of one,
+  /// and a much greater age a part that falls with its square.
+  static constexpr double near_share = 0.04;
+  /// A full vote moves the share by four times the entry's weight, or an eighth of the capacity.
+  static constexpr double vote_weights = 4, vote_share = 0.125;
+  static constexpr double hot_vote = 0.15;  ///< what main gets if its oldest entry was hit
+  /// A vote for main counts up to four times as much where main is small: it leaves few ghosts.
+  static constexpr double scarcity = 3;
+  /// How much longer than a returning key main's oldest entry must have been without a hit: the
+  /// times are estimates, and in a loop they are equal.
+  static constexpr double idle_margin = 1.25;
+  static constexpr int contest_steps = 3;  ///< entries of main passed for a returning key
   static constexpr std::uint32_t aging_period = 128;
-  static constexpr std::uint64_t steps_per_capacity = 2048;
+  static constexpr std::uint64_t steps_per_capacity = 32;
 
   struct queue {
     reclaimable* first = nullptr;  // the newest
@@ -173,10 +190,6 @@ class s3_fifo {
     std::uint64_t weight = 0;
   };
 
-  std::uint64_t part(int percent) const noexcept {
-    const auto p = static_cast<std::uint64_t>(percent);
-    return std::max<std::uint64_t>(1, capacity_ / 100 * p + capacity_ % 100 * p / 100);
-  }
   void start() noexcept;
 
   queue& queue_of(const entry_base& e) noexcept {
@@ -189,18 +202,28 @@ class s3_fifo {
   entry_base* oldest(const queue& q) const noexcept {
     return static_cast<entry_base*>(q.last != nullptr && q.last == newest_ ? q.last->prev : q.last);
   }
-  /// Main's second chance: one hit moves it back to the head. Returns false if it has none.
+  void push_main(entry_base& e) noexcept;
+  /// Main's second chance: a hit moves it back to the head. Returns false if it has none.
   bool pass(entry_base& e) noexcept;
-  void end_trial(entry_base& e, bool passed) noexcept;
+  /// Returns whether an entry that is back from the ghosts goes to main, and lets it vote.
+  bool wins(entry_base& e, const ghost_queue::sighting& seen) noexcept;
+  void vote(double part, entry_base& e, double age) noexcept;
+  /// Returns how long ago main's oldest entry came to its head, in weight evicted from the small
+  /// queue since then: as if entries had come at an even rate in the last round.
+  double idle_time() const noexcept;
 
   const bool extras_;
   const std::uint64_t capacity_;
-  std::uint64_t small_target_ = 0, small_min_ = 0, small_max_ = 0;
-  std::uint64_t step_ = 1, shadow_ = 1, reach_ = 1, reach_max_ = 1;
+  double share_ = 0, min_ = 0, max_ = 0;  ///< of the small queue, in weight
+  std::uint64_t small_target_ = 0;        ///< the share, rounded down
   queue small_, main_;
   std::size_t count_ = 0;
   entry_base* newest_ = nullptr;
   std::uint32_t small_evictions_ = 0;
+  // A round of main: as much weight has come to its head as there is in it.
+  std::uint64_t now_ = 0;  ///< the weight evicted from the small queue; it may wrap
+  std::uint64_t round_began_ = 0, last_round_ = 0;
+  std::uint64_t round_weight_ = 0;
   ghost_queue ghosts_;
 };
 
