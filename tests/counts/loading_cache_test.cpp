@@ -160,9 +160,11 @@ TEST(loading_cache_counts, small_objects) {
   EXPECT_LE(sizeof(singleflight::group<std::string, std::string>), 1024U);
   using cache_type = loading_cache<std::string, std::string>;
   EXPECT_LE(sizeof(cache_type), 2432U);
-  EXPECT_LE(allocations_of(
-                [] { const cache_type cache([](std::string_view k) { return std::string(k); }); }),
-            6U);
+  const auto make = [] {
+    const cache_type cache([](std::string_view k) { return std::string(k); });
+  };
+  make();  // also makes what a process has once
+  EXPECT_LE(allocations_of(make), 6U);
 }
 
 }  // namespace

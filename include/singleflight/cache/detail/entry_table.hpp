@@ -171,7 +171,12 @@ class entry_table {
 
   /// Returns whether there is space for one more entry; grows the table for it, as far as there is
   /// memory, and makes a step (step_locked).
-  bool make_room_locked(reclaimable*& left) noexcept;
+  bool make_room_locked(reclaimable*& left) noexcept {
+    if (is_settled()) [[likely]] {
+      return true;
+    }
+    return make_room_slowly(left);
+  }
   /// Requires space (make_room_locked), and that the table has no entry of this key.
   void insert_locked(entry_base& e) noexcept {
     current_.load(memory_order_relaxed)->put(e);
@@ -193,7 +198,11 @@ class entry_table {
   }
   /// Moves some entries of the source (T8). If there is no source, and very few entries for the
   /// lines, the table begins to shrink, as far as there is memory.
-  void step_locked(reclaimable*& left) noexcept;
+  void step_locked(reclaimable*& left) noexcept {
+    if (!is_settled()) [[unlikely]] {
+      make_step(left);
+    }
+  }
   /// Moves `e` to where a glance finds it (T7), if it is in the table and make_way() succeeds.
   void promote_locked(entry_base& e) noexcept;
   /// Leaves the table empty, and small again. Returns the lines that have the entries: a search
@@ -335,6 +344,11 @@ class entry_table {
     }
     return {lines, at};
   }
+  /// Whether no entry has to move, nor the number of lines to change.
+  bool is_settled() const noexcept { return size_ - settled_from_ < settled_sizes_; }
+  void settle_at(std::size_t lines) noexcept;
+  bool make_room_slowly(reclaimable*& left) noexcept;
+  void make_step(reclaimable*& left) noexcept;
   static std::size_t fits_in(std::size_t lines) noexcept { return lines * per_two_lines / 2; }
   std::size_t lines_for(std::size_t entries) const noexcept;
   /// Returns the size that follows a smaller one.
@@ -358,6 +372,9 @@ class entry_table {
   atomic<bool> moving_{false};  // whether the current array has a source
   std::size_t size_ = 0;        // this and the next: guarded by the lock
   std::size_t pins_ = 0;
+  // The sizes with which the lines stay as they are: none while entries move.
+  std::size_t settled_from_ = 0;
+  std::size_t settled_sizes_ = 0;
 };
 
 }  // namespace detail

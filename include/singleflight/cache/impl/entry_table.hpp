@@ -19,6 +19,13 @@ SINGLEFLIGHT_BODY entry_table::entry_table(std::size_t capacity, std::size_t res
   entry_lines* const lines = entry_lines::make(least_lines_, 1, nullptr);
   if (lines == nullptr) throw std::bad_alloc();
   current_.store(lines, memory_order_relaxed);
+  settle_at(least_lines_);
+}
+
+SINGLEFLIGHT_BODY void entry_table::settle_at(std::size_t lines) noexcept {
+  moving_.store(false, memory_order_relaxed);
+  settled_from_ = lines > least_lines_ ? fits_in(lines) / 4 : 0;
+  settled_sizes_ = fits_in(lines) - settled_from_;
 }
 
 SINGLEFLIGHT_BODY void entry_table::free(entry_lines* lines) noexcept {
@@ -50,11 +57,12 @@ SINGLEFLIGHT_BODY bool entry_table::change_to(std::size_t lines) noexcept {
   if (fresh == nullptr) return false;
   current_.store(fresh, platform::order(rule::table_releases, memory_order_release));
   moving_.store(true, memory_order_relaxed);
+  settled_sizes_ = 0;
   return true;
 }
 
-SINGLEFLIGHT_BODY bool entry_table::make_room_locked(reclaimable*& left) noexcept {
-  step_locked(left);
+SINGLEFLIGHT_BODY bool entry_table::make_room_slowly(reclaimable*& left) noexcept {
+  make_step(left);
   const entry_lines* const all = current_.load(memory_order_relaxed);
   if (size_ < fits_in(all->count)) return true;
   if (all->source.load(memory_order_relaxed) == nullptr && all->count < most_lines_ &&
@@ -64,12 +72,12 @@ SINGLEFLIGHT_BODY bool entry_table::make_room_locked(reclaimable*& left) noexcep
   return size_ < all->count * entry_line::places - 1;  // without memory, or at the capacity
 }
 
-SINGLEFLIGHT_BODY void entry_table::step_locked(reclaimable*& left) noexcept {
+SINGLEFLIGHT_BODY void entry_table::make_step(reclaimable*& left) noexcept {
   entry_lines* const all = current_.load(memory_order_relaxed);
   if (entry_lines* const source = all->source.load(memory_order_relaxed)) {
     if (!all->take_some(*source)) return;
     all->source.store(nullptr, platform::order(rule::table_releases, memory_order_release));
-    moving_.store(false, memory_order_relaxed);
+    settle_at(all->count);
     source->next = left;
     left = source;
   } else if (all->count > least_lines_ && size_ < fits_in(all->count) / 4) {
@@ -96,8 +104,8 @@ SINGLEFLIGHT_BODY entry_lines* entry_table::clear_locked() noexcept {
   entry_lines* const fresh = entry_lines::make(least_lines_, old->serial + 1, nullptr);
   if (fresh == nullptr) return nullptr;
   current_.store(fresh, platform::order(rule::table_releases, memory_order_release));
-  moving_.store(false, memory_order_relaxed);
   size_ = 0;
+  settle_at(least_lines_);
   return old;
 }
 
