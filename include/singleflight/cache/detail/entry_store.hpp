@@ -24,8 +24,7 @@ class entry_store : public store_core {
   entry_store(const cache_options<Key, Value>& options, const lifetimes& times, Equal equal)
       : store_core(options.capacity, options.reserve, static_cast<bool>(options.weigher), times,
                    {&entry::end_of, options.on_removal ? &notify_removal : nullptr,
-                    std::addressof(options.on_removal)},
-                   options.free_on),
+                    std::addressof(options.on_removal), &options.free_on}),
         equal_(std::move(equal)) {}
 
   struct found {

@@ -13,18 +13,20 @@
 // at 3 (entry_base::touch). All else happens under the cache's lock, in O(1): an eviction passes at
 // most `max_steps` entries.
 //
-// Q1  Main's place must be won. A key that returns while its ghost is remembered goes to main if
-//     main's oldest entry had no hit for at least as long as that key was away; if it had one, it
-//     is passed, and the key starts again in the small queue. So a loop longer than the cache does
-//     not wash main out, and entries that are used no more do not stay in it. An entry that was hit
-//     in the small queue wins if main's oldest entry had no hit since its last round.
+// Q1  A place in main must be won. A key that returns while its ghost is remembered goes to main if
+//     main's oldest entry has had no hit for at least as long as that key was away; an entry that
+//     has waited as long and had a hit is passed. A key that loses starts again in the small queue.
+//     So a loop longer than the cache does not wash main out, and entries that are used no more do
+//     not stay in it. An entry that was hit in the small queue wins if main's oldest entry has had
+//     no hit in its round.
 // Q2  The small queue's share adapts. A key that returns from the ghosts would have been a hit if
 //     the queue that evicted it had been longer by its age: a vote for that queue, and the further
 //     it would have had to be longer, the less it counts. The small queue gets the vote only if
 //     main's oldest entry had no hit; if it had one, main gets a part of that vote.
 // Q3  Main fills freely while it is below its share (plain S3-FIFO never fills it under a cyclic
-//     scan), and its hand moves on once in `aging_period` evictions from the small queue, so that
-//     it does not permanently keep the entries of an earlier workload.
+//     scan), but for a place that is left for a key that returns. Its hand moves on once in
+//     `aging_period` evictions from the small queue, so that it does not permanently keep the
+//     entries of an earlier workload.
 //
 // Memory: two links and two bytes in the entry; 3.2 bytes per entry for the ghosts, from the first
 // eviction on.
@@ -191,6 +193,7 @@ class s3_fifo {
   };
 
   void start() noexcept;
+  void set_share(double share) noexcept;
 
   queue& queue_of(const entry_base& e) noexcept {
     return e.place.load(memory_order_relaxed) == in_small ? small_ : main_;
@@ -214,8 +217,8 @@ class s3_fifo {
 
   const bool extras_;
   const std::uint64_t capacity_;
-  double share_ = 0, min_ = 0, max_ = 0;  ///< of the small queue, in weight
-  std::uint64_t small_target_ = 0;        ///< the share, rounded down
+  double share_ = 0;                ///< of the small queue, in weight
+  std::uint64_t small_target_ = 0;  ///< the share, rounded down
   queue small_, main_;
   std::size_t count_ = 0;
   entry_base* newest_ = nullptr;

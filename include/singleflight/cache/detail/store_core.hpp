@@ -84,11 +84,13 @@ class store_core {
     /// Calls the cache's listener for a removed entry; null if there is none.
     void (*notify)(const void* listener, entry_base& e, removal_cause cause) noexcept;
     const void* listener;
+    /// Frees what is left at the end; outlives the store.
+    const std::optional<any_executor>* free_on;
   };
 
   /// `reserve`: for so many entries the table is made.
   store_core(std::size_t capacity, std::size_t reserve, bool weighed, const lifetimes& times,
-             const entry_steps& steps, std::optional<any_executor> free_on = {});
+             const entry_steps& steps);
   store_core(const store_core&) = delete;
   store_core& operator=(const store_core&) = delete;
   /// Requires that no call is in progress; handles may outlive it.
@@ -200,7 +202,6 @@ class store_core {
   const std::size_t max_waiting_;
   const lifetimes& times_;
   const entry_steps steps_;
-  const std::optional<any_executor> free_on_;
   mutable entry_table table_;  // a search may move entries
 };
 

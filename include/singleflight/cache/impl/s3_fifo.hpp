@@ -91,8 +91,7 @@ SINGLEFLIGHT_BODY void s3_fifo::vote(double part, entry_base& e, double age) noe
   const double full = std::min(vote_weights * static_cast<double>(weight_of(e)), vote_share * all);
   const double nearness = std::min(near_share * all / std::max(age, 1.0), 1.0);
   const double counts = 3 * nearness * nearness / (1 + 2 * nearness);
-  share_ = std::clamp(share_ + part * full * counts, min_, max_);
-  small_target_ = static_cast<std::uint64_t>(share_);
+  set_share(share_ + part * full * counts);
 }
 
 SINGLEFLIGHT_BODY double s3_fifo::idle_time() const noexcept {
@@ -116,7 +115,12 @@ SINGLEFLIGHT_BODY entry_base* s3_fifo::evict() noexcept {
     entry_base* const rival = fits_main ? nullptr : oldest(main_);
     const bool won = rival == nullptr || !pass(*rival);  // Q1
     unlink(*e);
-    won ? push_main(*e) : push(small_, *e, in_small);
+    if (won) {
+      push_main(*e);
+    } else {
+      push(small_, *e, in_small);
+      ++steps;  // for the rival
+    }
   }
   while (entry_base* const e = oldest(main_)) {
     if (!pass(*e)) return take(*e);
@@ -149,12 +153,16 @@ SINGLEFLIGHT_BODY s3_fifo::contents s3_fifo::let_go() noexcept {
   return all;
 }
 
+SINGLEFLIGHT_BODY void s3_fifo::set_share(double share) noexcept {
+  const auto all = static_cast<double>(capacity_);
+  const double least = std::min(std::max(1.0, min_share * all), all);
+  share_ = std::clamp(share, least, std::max(least, max_share * all));
+  small_target_ = static_cast<std::uint64_t>(share_);
+}
+
 SINGLEFLIGHT_BODY void s3_fifo::start() noexcept {
   const auto all = static_cast<double>(capacity_);
-  min_ = std::max(1.0, min_share * all);
-  max_ = std::max(min_, max_share * all);
-  share_ = std::clamp(start_share * all, min_, max_);
-  small_target_ = static_cast<std::uint64_t>(share_);
+  set_share(start_share * all);
   now_ = round_began_ = last_round_ = round_weight_ = 0;
   ghosts_.set_step(std::max<std::uint64_t>(1, capacity_ / steps_per_capacity));
 }

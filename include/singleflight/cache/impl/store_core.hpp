@@ -60,15 +60,13 @@ SINGLEFLIGHT_BODY void end_of_entries::act_on(task_node* node, bool run) noexcep
 }
 
 SINGLEFLIGHT_BODY store_core::store_core(std::size_t capacity, std::size_t reserve, bool weighed,
-                                         const lifetimes& times, const entry_steps& steps,
-                                         std::optional<any_executor> free_on)
+                                         const lifetimes& times, const entry_steps& steps)
     : queues_(capacity, weighed || times.need_extras()),
       capacity_(capacity),
       extras_(weighed || times.need_extras()),
       max_waiting_(max_waiting_of(capacity, weighed)),
       times_(times),
       steps_(steps),
-      free_on_(std::move(free_on)),
       table_(capacity, reserve) {
   make_shared_cache_state();
 }
@@ -80,10 +78,10 @@ SINGLEFLIGHT_BODY store_core::~store_core() {
   };
   end_of_entries* handed = nullptr;
   try {
-    if (free_on_) {
+    if (*steps_.free_on) {
       handed = new end_of_entries;
       handed->left = let_go();
-      free_on_->execute(task(handed));
+      (*steps_.free_on)->execute(task(handed));
     }
   } catch (...) {  // a task that the executor did not take has freed all
   }
