@@ -80,7 +80,7 @@ class request_patterns {
   std::vector<std::uint32_t> two_skews() {
     const skewed few(4 * capacity_, 1.1);
     const skewed many(40 * capacity_, 0.6);
-    return make([&] { return random_() % 2 == 0 ? few(random_) : far_ + many(random_); });
+    return make([&] { return random_() % 2 == 0 ? few(random_) : distant + many(random_); });
   }
   /// Turns of skewed requests, a loop longer than the cache, a scan, and what was used lately.
   std::vector<std::uint32_t> phases() {
@@ -91,9 +91,9 @@ class request_patterns {
       const std::uint32_t at = i++;
       switch (at / (12 * capacity_) % 4) {
         case 0: return usual(random_);
-        case 1: return far_ + at % longer;
-        case 2: return 2 * far_ + at;
-        default: return 3 * far_ + at / 2 + below(part(80));
+        case 1: return distant + at % longer;
+        case 2: return 2 * distant + at;
+        default: return 3 * distant + at / 2 + below(part(80));
       }
     });
   }
@@ -103,7 +103,7 @@ class request_patterns {
     std::uint32_t i = 0;
     return make([&] {
       const std::uint32_t at = i++;
-      return at < 6 * capacity_ ? below(capacity_) : far_ + at % loop;
+      return at < 6 * capacity_ ? below(capacity_) : distant + at % loop;
     });
   }
   /// A scan of which every key is requested four times, and never again, between skewed requests.
@@ -112,12 +112,13 @@ class request_patterns {
     std::uint32_t i = 0;
     return make([&] {
       const std::uint32_t at = i++;
-      return at / 4 % 3 == 0 ? far_ + at / 12 : usual(random_);
+      return at / 4 % 3 == 0 ? distant + at / 12 : usual(random_);
     });
   }
   std::vector<std::uint32_t> low_locality() {
     const skewed flat(50 * capacity_, 0.7);
-    return make([&] { return random_() % 2 == 0 ? below(20 * capacity_) : far_ + flat(random_); });
+    return make(
+        [&] { return random_() % 2 == 0 ? below(20 * capacity_) : distant + flat(random_); });
   }
   /// Each key is used twice, and the second time comes before LRU would have evicted it.
   std::vector<std::uint32_t> used_twice() {
@@ -163,7 +164,7 @@ class request_patterns {
   }
 
  private:
-  static constexpr std::uint32_t far_ = 1'000'000'000;  // from other keys
+  static constexpr std::uint32_t distant = 1'000'000'000;  // from other keys
 
   /// So many percent of the capacity, but more than it if they are more than 100.
   std::uint32_t part(int percent) const {
