@@ -189,8 +189,10 @@ void measure_walks(std::size_t entries, const std::string& suffix, bench::figure
   figures.add("filter_ms" + suffix, took);
   figures.add("worst_sweep_ms" + suffix, worst_put_ms(cache, [&] {
                 const auto begin = clock_type::now();
-                time.advance(20min);  // the sweep runs on the default pool
-                while (cache.stats().entries > 100) std::this_thread::sleep_for(1ms);
+                do {  // the sweep runs on the default pool; what it misses, the next one finds
+                  time.advance(20min);
+                  std::this_thread::sleep_for(1ms);
+                } while (cache.stats().entries > 100);
                 took = ms_since(begin);
               }));
   figures.add("sweep_ms" + suffix, took);
