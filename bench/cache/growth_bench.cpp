@@ -12,24 +12,23 @@
 //            handed_ms: if an executor frees the entries.
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <thread>
 
 #include "bench/support/figures.hpp"
+#include "bench/support/pauses.hpp"
 #include "singleflight/cache/loading_cache.hpp"
 
 namespace {
 
-using clock_type = std::chrono::steady_clock;
+using bench::clock_type;
+using bench::ms_between;
+using bench::ms_since;
+using bench::worst_gap_ms;
+using bench::worst_meanwhile_ms;
 using cache_type = singleflight::loading_cache<std::uint64_t, std::uint64_t>;
-
-double ms_since(clock_type::time_point from) {
-  return std::chrono::duration<double, std::milli>(clock_type::now() - from).count();
-}
 
 cache_type make(std::size_t capacity, std::size_t reserve = 0, bool handed = false) {
   singleflight::cache_options<std::uint64_t, std::uint64_t> options;
@@ -52,48 +51,12 @@ costs fill(cache_type& cache, std::size_t entries) {
   for (std::uint64_t key = 0; key < entries; ++key) {
     cache.put(key, key);
     const auto now = clock_type::now();
-    found.worst_ms =
-        std::max(found.worst_ms, std::chrono::duration<double, std::milli>(now - before).count());
+    found.worst_ms = std::max(found.worst_ms, ms_between(before, now));
     before = now;
   }
   found.mean_ns = ms_since(begin) * 1e6 / static_cast<double>(entries);
   if (cache.stats().entries != entries) bench::fail("not every entry is in the cache");
   return found;
-}
-
-/// The longest time between two looks at the clock.
-double worst_gap_ms(double for_ms) {
-  double worst = 0;
-  const auto begin = clock_type::now();
-  auto before = begin;
-  while (ms_since(begin) < for_ms) {
-    const auto now = clock_type::now();
-    worst = std::max(worst, std::chrono::duration<double, std::milli>(now - before).count());
-    before = now;
-  }
-  return worst;
-}
-
-/// Calls call(i) on another thread, again and again, while `meanwhile` runs here; returns the time
-/// of the longest call.
-template <class Call, class Meanwhile>
-double worst_meanwhile(const Call& call, const Meanwhile& meanwhile) {
-  std::atomic<bool> ready{false};
-  std::atomic<bool> over{false};
-  double worst = 0;
-  std::thread other([&] {
-    for (std::uint64_t i = 0; !over.load(std::memory_order_relaxed); ++i) {
-      const auto begin = clock_type::now();
-      call(i);
-      if (i > 0) worst = std::max(worst, ms_since(begin));  // the first one makes what a thread has
-      ready.store(true, std::memory_order_relaxed);
-    }
-  });
-  while (!ready.load(std::memory_order_relaxed)) std::this_thread::yield();
-  meanwhile();
-  over.store(true, std::memory_order_relaxed);
-  other.join();
-  return worst;
 }
 
 constexpr std::uint64_t others = std::uint64_t{1} << 40;  // keys of the other thread
@@ -124,7 +87,7 @@ int main(int argc, char** argv) {
   }
   {
     cache_type cache = make(2 * entries);
-    figures.add("worst_miss_ms", worst_meanwhile(
+    figures.add("worst_miss_ms", worst_meanwhile_ms(
                                      [&](std::uint64_t i) {
                                        const std::uint64_t key = others + i % 1000;
                                        if (*cache.get(key) != key) bench::fail("a wrong value");
@@ -135,17 +98,17 @@ int main(int argc, char** argv) {
                                      }));
     double cleared = 0;
     figures.add("worst_clear_ms",
-                worst_meanwhile([&](std::uint64_t i) { cache.put(others + i % 1000, i); },
-                                [&] {
-                                  const auto begin = clock_type::now();
-                                  cache.clear();
-                                  cleared = ms_since(begin);
-                                }));
+                worst_meanwhile_ms([&](std::uint64_t i) { cache.put(others + i % 1000, i); },
+                                   [&] {
+                                     const auto begin = clock_type::now();
+                                     cache.clear();
+                                     cleared = ms_since(begin);
+                                   }));
     figures.add("clear_ms", cleared);
   }
   figures.add("worst_idle_ms", [&] {
     cache_type cache = make(10'000);
-    return worst_meanwhile(
+    return worst_meanwhile_ms(
         [&](std::uint64_t i) {
           if (*cache.get(i) != i) bench::fail("a wrong value");
           cache.invalidate(i);

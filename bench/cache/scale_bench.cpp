@@ -10,8 +10,6 @@
 //            4,000,000 entries are swept for expired ones, or visited by invalidate_if; sweep_ms,
 //            filter_ms: how long those take.
 
-#include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
@@ -23,6 +21,7 @@
 #include <vector>
 
 #include "bench/support/figures.hpp"
+#include "bench/support/pauses.hpp"
 #include "singleflight/cache/loading_cache.hpp"
 #include "singleflight/core/default_timer.hpp"
 #include "singleflight/core/manual_timer.hpp"
@@ -31,12 +30,10 @@
 namespace {
 
 using namespace std::chrono_literals;
-using clock_type = std::chrono::steady_clock;
+using bench::clock_type;
+using bench::ms_since;
 using cache_type = singleflight::loading_cache<std::uint64_t, std::uint64_t>;
 
-double ms_since(clock_type::time_point from) {
-  return std::chrono::duration<double, std::milli>(clock_type::now() - from).count();
-}
 template <class Call>
 double ns_per(std::size_t calls, const Call& call) {
   const auto begin = clock_type::now();
@@ -153,25 +150,11 @@ void measure_threads(std::size_t threads, const std::string& suffix, bench::figu
 
 // ---- walks through a cache ----------------------------------------------------------------------
 
-/// Calls put on another thread, again and again, while `walk` runs here; returns the longest call.
+/// The longest put of another thread while `walk` runs here.
 template <class Walk>
 double worst_put_ms(cache_type& cache, const Walk& walk) {
-  std::atomic<bool> ready{false};
-  std::atomic<bool> over{false};
-  double worst = 0;
-  std::thread other([&] {
-    for (std::uint64_t i = 0; !over.load(std::memory_order_relaxed); ++i) {
-      const auto begin = clock_type::now();
-      cache.put((std::uint64_t{1} << 40) + i % 100, i);
-      if (i > 0) worst = std::max(worst, ms_since(begin));
-      ready.store(true, std::memory_order_relaxed);
-    }
-  });
-  while (!ready.load(std::memory_order_relaxed)) std::this_thread::yield();
-  walk();
-  over.store(true, std::memory_order_relaxed);
-  other.join();
-  return worst;
+  return bench::worst_meanwhile_ms(
+      [&](std::uint64_t i) { cache.put((std::uint64_t{1} << 40) + i % 100, i); }, walk);
 }
 
 void measure_walks(std::size_t entries, const std::string& suffix, bench::figures& figures) {

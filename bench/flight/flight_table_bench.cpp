@@ -16,16 +16,15 @@
 #include <vector>
 
 #include "bench/support/figures.hpp"
+#include "bench/support/pauses.hpp"
 #include "singleflight/flight/group.hpp"
 
 namespace {
 
-using clock_type = std::chrono::steady_clock;
+using bench::clock_type;
+using bench::ms_between;
+using bench::ms_since;
 using group_type = singleflight::group<std::uint64_t, std::uint64_t>;
-
-double ms_since(clock_type::time_point from) {
-  return std::chrono::duration<double, std::milli>(clock_type::now() - from).count();
-}
 
 /// Keeps its tasks; one thread.
 struct keeper {
@@ -52,8 +51,7 @@ costs start_and_close(std::size_t flights) {
   for (std::uint64_t key = 0; key < flights; ++key) {
     handles.push_back(all.start(key, [key] { return key; }));
     const auto now = clock_type::now();
-    found.worst_ms =
-        std::max(found.worst_ms, std::chrono::duration<double, std::milli>(now - before).count());
+    found.worst_ms = std::max(found.worst_ms, ms_between(before, now));
     before = now;
   }
   found.mean_ns = ms_since(begin) * 1e6 / static_cast<double>(flights);
@@ -64,18 +62,6 @@ costs start_and_close(std::size_t flights) {
   return found;
 }
 
-double worst_gap_ms(double for_ms) {
-  double worst = 0;
-  const auto begin = clock_type::now();
-  auto before = begin;
-  while (ms_since(begin) < for_ms) {
-    const auto now = clock_type::now();
-    worst = std::max(worst, std::chrono::duration<double, std::milli>(now - before).count());
-    before = now;
-  }
-  return worst;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -84,7 +70,8 @@ int main(int argc, char** argv) {
   bench::figures figures;
   figures.add("start_ns", many.mean_ns);
   figures.add("worst_start_ms", many.worst_ms);
-  figures.add("worst_gap_ms", worst_gap_ms(many.mean_ns * static_cast<double>(flights) / 1e6));
+  figures.add("worst_gap_ms",
+              bench::worst_gap_ms(many.mean_ns * static_cast<double>(flights) / 1e6));
   figures.add("close_ms", many.close_ms);
   figures.add("close_tenth_ms", start_and_close(flights / 10).close_ms);
   figures.print();
