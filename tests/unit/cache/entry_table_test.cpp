@@ -481,6 +481,27 @@ TEST(entry_table, a_visit_meets_all_as_the_table_changes) {
   }
 }
 
+// Goal    A visit in parts ends although the table is cleared and filled, or would grow and shrink,
+//         between any two of them.
+TEST(entry_table, a_visit_ends) {
+  for (const bool clears : {true, false}) {
+    table t(100'000);
+    for (int k = 0; k < 2'000; ++k) t.insert(k, k, mixed(k));
+    t.of().pin_locked();
+    std::set<int> met;
+    entry_table::position at;
+    int parts = 0;
+    while (t.visit_some(at, 16, met) && ++parts < 2'000) {
+      if (clears) t.clear();
+      for (int k = 2'000; k < 8'000; ++k) t.insert(k, k, mixed(k));
+      for (int k = 2'000; !clears && k < 8'000; ++k) t.remove(k, mixed(k));
+    }
+    EXPECT_LT(parts, 500) << clears;
+    for (int k = 0; !clears && k < 2'000; ++k) ASSERT_TRUE(met.contains(k)) << k;
+    t.of().unpin_locked();
+  }
+}
+
 // Goal    The memory of a source is given back in large parts, and no entry is lost by that, also
 //         if very many of them have passed the last lines of a part, or the last line of all.
 TEST(entry_table, parts_of_the_source_are_given_back) {

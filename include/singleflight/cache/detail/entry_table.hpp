@@ -228,8 +228,14 @@ class entry_table {
   /// are more lines; if not, `at` is the beginning again. visit may remove its entry, and must not
   /// throw. The calls of one visit, within a pin, meet every entry that is in the table from the
   /// first of them to the last; some twice, since the source is visited before the current array.
+  /// A visit ends although other threads make changes: with a pin the table does not shrink, it
+  /// grows a few times at most, and clear leaves nothing that a visit has to meet.
   template <class Visit>
   bool visit_locked(position& at, std::size_t count, Visit&& visit) {
+    if (at.serial != 0 && at.serial < first_serial_) {
+      at = {};
+      return false;
+    }
     entry_lines& all = *current_.load(memory_order_relaxed);
     entry_lines* const source = all.source.load(memory_order_relaxed);
     entry_lines& lines = source != nullptr && at.serial <= source->serial ? *source : all;
@@ -250,7 +256,8 @@ class entry_table {
   }
   std::size_t lines_locked() const noexcept { return current_.load(memory_order_relaxed)->count; }
 
-  /// Keeps entries in their lines until unpin_locked(), but for moves to a new array. Calls nest.
+  /// Keeps entries in their lines until unpin_locked(), but for moves to a larger array. Calls
+  /// nest.
   void pin_locked() noexcept { ++pins_; }
   void unpin_locked() noexcept { --pins_; }
 
@@ -375,6 +382,7 @@ class entry_table {
   // The sizes with which the lines stay as they are: none while entries move.
   std::size_t settled_from_ = 0;
   std::size_t settled_sizes_ = 0;
+  std::uint64_t first_serial_ = 1;  // of the arrays since the last clear
 };
 
 }  // namespace detail

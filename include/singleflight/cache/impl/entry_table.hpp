@@ -80,7 +80,7 @@ SINGLEFLIGHT_BODY void entry_table::make_step(reclaimable*& left) noexcept {
     settle_at(all->count);
     source->next = left;
     left = source;
-  } else if (all->count > least_lines_ && size_ < fits_in(all->count) / 4) {
+  } else if (pins_ == 0 && all->count > least_lines_ && size_ < fits_in(all->count) / 4) {
     const std::size_t half = (all->count + 1) / 2;
     (void)change_to(half > least_lines_ ? half : least_lines_);
   }
@@ -105,6 +105,7 @@ SINGLEFLIGHT_BODY entry_lines* entry_table::clear_locked() noexcept {
   if (fresh == nullptr) return nullptr;
   current_.store(fresh, platform::order(rule::table_releases, memory_order_release));
   size_ = 0;
+  first_serial_ = fresh->serial;
   settle_at(least_lines_);
   return old;
 }
