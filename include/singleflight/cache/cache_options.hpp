@@ -38,9 +38,9 @@ struct cache_options {
   /// The maximum number of entries, or, with a weigher, the maximum sum of their weights. If zero,
   /// nothing is stored, and loads are only shared.
   std::size_t capacity = 10'000;
-  /// The cache is made for so many entries, at most its capacity, and does not become smaller: its
-  /// first stores need not extend it. The memory that this takes, 12 bytes for each, is used as it
-  /// fills. If zero, it grows with its entries; no store waits long for that.
+  /// Room for so many entries (no more than the capacity) is made at the beginning and kept, so the
+  /// table need not grow before that: 12 to 24 bytes for each. If zero, it grows with its entries,
+  /// in steps. Without memory for it the constructor throws std::bad_alloc.
   std::size_t reserve = 0;
   /// Computes the weight of an entry, in the unit of `capacity`; if empty, each entry weighs 1.
   /// Called once per value, before it is stored, with no lock held. A weight of 0 counts as 1. A
@@ -98,7 +98,8 @@ struct cache_options {
 
   /// Where the entries that are left are freed when the cache is destroyed: the destructor hands
   /// them over as one task, in a time that hardly depends on their number. If empty, or if the
-  /// executor does not take the task, the destructor frees them. Values may then outlive the cache.
+  /// executor throws, the destructor frees them; a task that is dropped frees them where that
+  /// happens. Values may then outlive the cache, and a pool that is named here must, too.
   std::optional<any_executor> free_on{};
   /// The options of the group that loads: its executor, timer, observer, bounds. Its on_abandon is
   /// always finish.

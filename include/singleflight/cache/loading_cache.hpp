@@ -32,9 +32,10 @@
 /// Cost        a hit: no wait, no allocation, no clock call, no read-modify-write; one that finds
 ///             its entry far from its home line may move it there, if the cache's lock is free, at
 ///             most once for three hits of an entry. A miss: one allocation, one short critical
-///             section in addition to the load; if the table grows, one in which all entries move
-///             (some 50 ns each). An entry: 48 bytes in addition to the key and the value, and 32
-///             more with weights, individual ttls, refresh_after or stale_if_error. Removed entries
+///             section in addition to the load; while the table grows or shrinks, it also moves
+///             up to 22 entries (some 50 ns each). An entry: 47 bytes in addition to the key and
+///             the value, and 32 more with weights, individual ttls, refresh_after or
+///             stale_if_error. Removed entries
 ///             may wait to be freed together: a 32nd of the capacity (of a small one, an eighth),
 ///             256 entries at most.
 

@@ -81,10 +81,12 @@ class group<Key, Value, Hash, Equal>::bulk_run {
         if (slot.leads || detail::platform::is_thread_exit()) throw;
         slot.failed = std::current_exception();
       }
-      if (slot.leads) ++led_count_;
+      if (slot.leads) {
+        ++led_count_;
+        if (group_.core_.table.crowded()) group_.core_.table.grow();  // a step for each
+      }
       if (led_keys_.size() > led_count_) led_keys_.pop_back();
     }
-    if (group_.core_.table.crowded()) group_.core_.table.grow();
   }
   void enter(position& slot, const Key& key) {
     using namespace detail;
